@@ -1,0 +1,87 @@
+# What there is to make; `make` alone prints it. Needs python3 >= 3.11 and its venv module, nothing else:
+# packages, caches and results stay in this checkout. The one thing outside it that `test`, `bench` and
+# `binary` may add, as root and only where missing, are the Debian packages named at the end.
+
+PYTHON ?= python3
+ARGS   ?=
+
+VENV := .venv
+PY   := $(VENV)/bin/python
+
+export PIP_CACHE_DIR          := $(CURDIR)/build/cache/pip
+export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
+export PATH                   := $(PATH):/usr/sbin:/sbin
+
+.DELETE_ON_ERROR:
+.PHONY: help setup check test bench demo binary clean tools-test tools-bench tools-binary
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  ARGS="..." goes to pytest, tests/bench/run.py or the demo; PYTHON=... makes .venv'
+
+setup: $(VENV)/.dev ## make .venv with everything pinned
+
+check: $(VENV)/.dev ## formatting, lint, types
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+test: $(VENV)/.dev tools-test ## all tests; as root, those in network namespaces too
+	$(PY) -m pytest $(ARGS)
+
+bench: $(VENV)/.bench ## measure beside kernel, floor and GOST (as root)
+	$(PY) tests/bench/run.py $(ARGS)
+
+demo: $(VENV)/.run ## two hosts behind a hub, in namespaces, for some seconds
+	$(PY) tunrouter.py demo $(ARGS)
+
+binary: $(VENV)/.dev tools-binary ## one executable: build/dist/tunrouter
+	$(PY) -m PyInstaller --noconfirm --log-level ERROR --distpath build/dist --workpath build/work packaging/tunrouter.spec
+
+clean: ## remove what was built and every cache (.venv stays)
+	find build -mindepth 1 ! -name .gitignore -delete
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find lib tests -name __pycache__ -prune -exec rm -rf {} +
+
+# .venv: a stamp for each list of requirements, so that only a changed list installs anything.
+
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "tunrouter needs Python 3.11 or newer; \`$(PYTHON)\` is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "\`$(PYTHON) -m venv\` failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+endef
+
+$(VENV)/.run: requirements.txt
+	$(install)
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(install)
+
+$(VENV)/.bench: requirements-bench.txt $(VENV)/.dev | tools-bench
+	$(install)
+
+# Tools: command:package. As root on Debian and its kin, missing ones are installed; elsewhere this only
+# says so, and pytest says what it skips.
+
+define tools
+	@missing=; for tool in $(1); do \
+	  command -v $${tool%:*} >/dev/null 2>&1 || missing="$$missing $${tool#*:}"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "apt-get install$$missing"; apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	  apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; \
+	else echo "not installed, and what uses them will not run:$$missing" >&2; fi
+endef
+
+tools-test:
+	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool)
+
+tools-bench:
+	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev xz:xz-utils)
+
+tools-binary:
+	$(call tools,objdump:binutils)
