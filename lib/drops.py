@@ -1,0 +1,45 @@
+"""Why a packet was not delivered: the one list of reasons.
+
+Knows: a name and an explanation for every drop anywhere in the program.
+Refuses to know: who counts them (stats) and who decides (forward, offload, queueing, tun).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """A drop reason: its value is the stable name shown to users, its doc what to do about it."""
+
+    doc: str
+
+    def __new__(cls, name: str, doc: str) -> Reason:
+        member = object.__new__(cls)
+        member._value_ = name
+        member.doc = doc
+        return member
+
+    # what a peer sent
+    EMPTY_FRAME = "empty-frame", "a frame of length 0 (it would end a GOST peer)"
+    NOT_IP = "not-ip", "the frame holds neither an IP packet nor anything of ours"
+    TRUNCATED = "truncated", "the packet is shorter than its own header"
+    LENGTH_LIES = "length-lies", "the packet's total length differs from the frame's"
+    BAD_OFFLOAD = "bad-offload", "a virtio-net header that does not fit its packet"
+    BAD_CONTROL = "bad-control", "a control frame that does not parse"
+
+    # where it should go
+    WRONG_SOURCE = "wrong-source", "the source address does not route back to the sending host"
+    NO_ROUTE = "no-route", "no table has a route for the destination"
+    NO_SESSION = "no-session", "the gateway of the route has no live session"
+    MULTICAST = "multicast", "multicast or broadcast: a routing tunnel carries unicast only"
+    LINK_LOCAL = "link-local", "link-local, loopback or unspecified address: never routed"
+    TOO_BIG = "too-big", "larger than the far side takes"
+    ROUTER_FAILED = "router-failed", "the router plugin gave no answer"
+    RESOLVE_QUEUE = "resolve-queue", "too many packets wait for the router plugin"
+
+    # where it was held
+    QUEUE_FULL = "queue-full", "the receiver does not keep up: its queue is full"
+    QUEUE_TIME = "queue-time", "the packet waited too long in the receiver's queue"
+    SESSION_GONE = "session-gone", "the session ended with the packet in its queue"
+    DEVICE_REFUSED = "device-refused", "the TUN device did not take the packet"

@@ -1,0 +1,69 @@
+"""Identities on the wire: namespaces, connector ids, host names.
+
+Knows: how a UUID is written and read, and how a hub shows itself to its own kind.
+Refuses to know: what a namespace routes, or who may use it.
+
+A hub answers a handshake with a tunnel id of 20 bytes. GOST fills the first 16 at random
+and leaves four zeros, which its clients ignore; there a tunrouter hub says who it is:
+
+     0                               16    17    18    19
+    +-------------------------------+-----+-----+-----+---------+
+    |        random connector id    | 'T' | 'U' | 'N' | version |
+    +-------------------------------+-----+-----+-----+---------+
+"""
+
+from __future__ import annotations
+
+import re
+
+NO_NAMESPACE = bytes(16)
+"""The zero UUID: the namespace of a client that names none."""
+
+MAGIC = b"TUN"
+VERSION = 1
+"""Version of the control frames a hub understands (PROTOCOL.md)."""
+
+TUNNEL_ID_SIZE = 20
+
+# C0, DEL, C1, and the surrogates that bytes outside UTF-8 decode to
+_NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_HEX32 = re.compile(r"[0-9a-fA-F]{32}")
+_DASHED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def parse_uuid(text: str) -> bytes:
+    """Read a UUID in the spellings GOST takes (google/uuid: dashed, bare, urn:uuid:, {…}).
+
+    Returns its 16 bytes; raises ValueError for anything else.
+    """
+    bare = text
+    if bare[:9].lower() == "urn:uuid:":
+        bare = bare[9:]
+    elif len(bare) == 38 and bare[0] == "{" and bare[-1] == "}":
+        bare = bare[1:-1]
+    if _DASHED.fullmatch(bare):
+        bare = bare.replace("-", "")
+    if not _HEX32.fullmatch(bare):
+        raise ValueError(f"not a UUID: {text!r}")
+    return bytes.fromhex(bare)
+
+
+def format_uuid(value: bytes) -> str:
+    """Write 16 bytes as a lower-case dashed UUID."""
+    h = value.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a peer may go by this name: no control characters (they would forge log lines), only UTF-8."""
+    return _NOT_IN_NAMES.search(text) is None
+
+
+def hub_tunnel_id(connector: bytes) -> bytes:
+    """The 20 bytes a tunrouter hub answers with; connector is 16 random bytes."""
+    return connector + MAGIC + bytes([VERSION])
+
+
+def hub_version(tunnel_id: bytes) -> int:
+    """The control version a hub showed in its answer, 0 for a GOST hub."""
+    return tunnel_id[19] if len(tunnel_id) >= 20 and tunnel_id[16:19] == MAGIC else 0

@@ -1,0 +1,198 @@
+"""IP packets: header view, flow key, checksums, ICMP answers (RFC 791, 8200, 1071, 792, 4443).
+
+Knows: how to read what forwarding needs from a packet it does not trust.
+Refuses to know: routes, sessions, virtio-net headers (offload).
+
+Positions are absolute in the buffer the packet lies in; nothing is copied but the flow key.
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from lib.drops import Reason
+
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+_FRAGMENT_HEADER = 44
+_EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination options, mobility
+_MAX_EXTENSIONS = 8
+
+Buffer = bytes | bytearray | memoryview
+
+_IPV4 = struct.Struct("!BxHxxHxBxx4s4s")
+_IPV6 = struct.Struct("!4xHBx16s16s")
+
+
+class Packet(NamedTuple):
+    """What a header says, checked against the bytes that are there."""
+
+    version: int
+    source: bytes
+    """4 or 16 bytes, as is the destination."""
+    destination: bytes
+    protocol: int
+    transport: int
+    """Where the transport header starts; the end of the packet when there is none."""
+    fragment: bool
+    """Any fragment, the first one too."""
+    flow: bytes
+    """Addresses and ports (12 or 36 bytes); of fragments and other protocols the addresses and
+    the protocol (9 or 33 bytes)."""
+
+
+def parse(buf: Buffer, start: int, end: int) -> Packet | Reason:
+    """Read the packet in buf[start:end], or say why it is none."""
+    version = buf[start] >> 4 if end > start else 0
+    if version == 4:
+        return _parse_ipv4(buf, start, end)
+    return _parse_ipv6(buf, start, end) if version == 6 else Reason.NOT_IP
+
+
+def _parse_ipv4(buf: Buffer, start: int, end: int) -> Packet | Reason:
+    size = end - start
+    header = (buf[start] & 15) * 4
+    if size < 20 or header < 20 or size < header:
+        return Reason.TRUNCATED
+    _, total, fragment, protocol, source, destination = _IPV4.unpack_from(buf, start)
+    if total != size:
+        return Reason.TRUNCATED if total > size else Reason.LENGTH_LIES
+    return _packet(buf, 4, source, destination, protocol, start + header, end, bool(fragment & 0x3FFF))
+
+
+def _parse_ipv6(buf: Buffer, start: int, end: int) -> Packet | Reason:
+    if end - start < 40:
+        return Reason.TRUNCATED
+    payload, protocol, source, destination = _IPV6.unpack_from(buf, start)
+    if payload != end - start - 40:
+        return Reason.TRUNCATED if payload > end - start - 40 else Reason.LENGTH_LIES
+    at, fragment = start + 40, False
+    for _ in range(_MAX_EXTENSIONS):
+        if protocol == _FRAGMENT_HEADER and at + 8 <= end:
+            # No further: only the first fragment holds what follows, and all must read the same.
+            fragment, protocol, at = True, buf[at], at + 8
+            break
+        if protocol not in _EXTENSIONS or at + 8 > end:
+            break
+        protocol, at = buf[at], at + 8 + buf[at + 1] * 8
+    return _packet(buf, 6, source, destination, protocol, min(at, end), end, fragment)
+
+
+def _packet(
+    buf: Buffer,
+    version: int,
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    transport: int,
+    end: int,
+    fragment: bool,
+) -> Packet:
+    if not fragment and (protocol == TCP or protocol == UDP) and transport + 8 <= end:
+        tail = bytes(buf[transport : transport + 4])
+    else:
+        tail = bytes([protocol])
+    return Packet(version, source, destination, protocol, transport, fragment, source + destination + tail)
+
+
+def format_address(address: bytes) -> str:
+    """4 or 16 packed bytes as people write the address."""
+    return str(ip_address(address))
+
+
+def sum16(data: Buffer, initial: int = 0) -> int:
+    """The 16-bit ones' complement sum (RFC 1071) of data, odd lengths padded with a zero.
+
+    65,536 is 1 modulo 65,535, so the sum of the words is the number itself modulo 65,535; one
+    big division beats any loop over words (7 µs for 1,368 bytes).
+    """
+    value = int.from_bytes(data, "big")
+    if len(data) & 1:
+        value <<= 8
+    return (value + initial) % 65535
+
+
+def checksum(data: Buffer, initial: int = 0) -> int:
+    """The Internet checksum over data that is not all zeros, as it stands in a header (0 to 65,534)."""
+    return -sum16(data, initial) % 65535
+
+
+def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) -> int:
+    """The pseudo-header's share of a TCP, UDP or ICMPv6 checksum (not folded, not inverted)."""
+    return sum16(source + destination) + protocol + (length >> 16) + (length & 0xFFFF)
+
+
+_V4_UNREACHABLE, _V4_TOO_BIG = 3, 4
+_V6_UNREACHABLE, _V6_TOO_BIG, _V6_REDIRECT = 1, 2, 137
+_V4_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 1}
+_V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3}
+
+
+def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reason) -> bytes | None:
+    """The ICMP answer "destination unreachable" to a packet, as a packet to its sender.
+
+    None where none may be sent (RFC 1122 3.2.2, RFC 4443 2.4) or the reason has no answer. It
+    comes from the address that was not reached, as a hub need not have one of its own.
+    """
+    if packet.version == 4:
+        if reason not in _V4_CODES or not _may_answer_ipv4(buf, start, packet, end):
+            return None
+        return _answer_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_CODES[reason], 0)
+    if reason not in _V6_CODES or not _may_answer_ipv6(buf, packet, end):
+        return None
+    return _answer_ipv6(buf, start, packet, end, _V6_UNREACHABLE, _V6_CODES[reason], 0)
+
+
+def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
+    """The ICMP answer "fragmentation needed" (IPv6: "packet too big") naming the MTU, or None."""
+    if packet.version == 4:
+        dont_fragment = buf[start + 6] & 0x40
+        if not dont_fragment or not _may_answer_ipv4(buf, start, packet, end):
+            return None
+        return _answer_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF))
+    if not _may_answer_ipv6(buf, packet, end):
+        return None
+    return _answer_ipv6(buf, start, packet, end, _V6_TOO_BIG, 0, mtu)
+
+
+def is_unicast(address: bytes) -> bool:
+    """Whether an address may stand as the source of a packet that is answered."""
+    if len(address) == 4:
+        return 0 < address[0] < 224 and address[0] != 127
+    return address[0] != 0xFF and any(address[:15])
+
+
+def _may_answer_ipv4(buf: Buffer, start: int, packet: Packet, end: int) -> bool:
+    first = not buf[start + 6] & 0x1F and not buf[start + 7]
+    error = packet.protocol == ICMP and (packet.transport >= end or buf[packet.transport] not in (0, 8))
+    return first and not error and is_unicast(packet.source) and is_unicast(packet.destination)
+
+
+def _may_answer_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
+    kind = buf[packet.transport] if packet.transport < end else 0
+    error = packet.protocol == ICMPV6 and (kind < 128 or kind == _V6_REDIRECT)
+    return not error and is_unicast(packet.source) and is_unicast(packet.destination)
+
+
+def _answer_ipv4(
+    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+) -> bytes:
+    quoted = bytes(buf[start : min(end, start + 548)])  # 576 with the two headers: RFC 1812 4.3.2.3
+    message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
+    struct.pack_into("!H", message, 2, checksum(message))
+    header = bytearray(struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(message), 0, 0, 64, ICMP, 0))
+    header += packet.destination + packet.source
+    struct.pack_into("!H", header, 10, checksum(header))
+    return bytes(header + message)
+
+
+def _answer_ipv6(
+    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+) -> bytes:
+    quoted = bytes(buf[start : min(end, start + 1232)])  # at most 1,280 in all: RFC 4443 2.4 (c)
+    message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
+    pseudo = pseudo_sum(packet.destination, packet.source, ICMPV6, len(message))
+    struct.pack_into("!H", message, 2, checksum(message, pseudo))
+    header = struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, 64)
+    return header + packet.destination + packet.source + bytes(message)
