@@ -1,0 +1,60 @@
+"""The policy of the hub: may this packet go, and which session takes it.
+
+Knows: the order of the questions (unicast? source? route? gateway? session?).
+Refuses to know: bytes on the wire (packet has read them), counters, answers to the sender.
+"""
+
+from __future__ import annotations
+
+from lib.answers import Unresolved
+from lib.drops import Reason
+from lib.namespace import Port
+from lib.packet import Packet
+
+Verdict = Port | Reason | bytes
+"""The session that takes it, why nobody does, or the address whose route is being asked for."""
+
+
+def decide(port: Port, packet: Packet, now: float) -> Verdict:
+    """Decide on a packet that came from port."""
+    namespace = port.namespace
+    reason = _UNROUTABLE[len(packet.destination)](packet.destination)
+    if reason is not None:
+        return reason
+    if namespace.source_check:
+        back = namespace.gateways_to(packet.source, now)
+        if isinstance(back, Unresolved):
+            return _unresolved(back, packet.source)
+        if back is None or port.host not in back:
+            return Reason.WRONG_SOURCE
+    gateways = namespace.gateways_to(packet.destination, now)
+    if isinstance(gateways, Unresolved):
+        return _unresolved(gateways, packet.destination)
+    if gateways is None:
+        return Reason.NO_ROUTE
+    gateway = namespace.live_gateway(gateways)
+    target = gateway.port_for(packet.flow) if gateway is not None else None
+    return target if target is not None else Reason.NO_SESSION
+
+
+def _unresolved(state: Unresolved, address: bytes) -> Verdict:
+    return address if state is Unresolved.ASKING else Reason.ROUTER_FAILED
+
+
+def _unroutable_ipv4(address: bytes) -> Reason | None:
+    if 224 <= address[0] < 240 or address == b"\xff\xff\xff\xff":
+        return Reason.MULTICAST
+    if address[0] in (0, 127) or address[:2] == b"\xa9\xfe":
+        return Reason.LINK_LOCAL
+    return None
+
+
+def _unroutable_ipv6(address: bytes) -> Reason | None:
+    if address[0] == 0xFF:
+        return Reason.MULTICAST
+    if (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or address[:15] == bytes(15):
+        return Reason.LINK_LOCAL
+    return None
+
+
+_UNROUTABLE = {4: _unroutable_ipv4, 16: _unroutable_ipv6}

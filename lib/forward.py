@@ -1,0 +1,244 @@
+"""Forwarding: from the frames one session sent to what goes out to which session.
+
+Knows: the way of a packet through the hub, and every reason for which it ends there.
+Refuses to know: sockets, time (it comes in), what becomes of the frames afterwards.
+
+    1  scan        one look at a frame's first 36 bytes: whole? plain TCP or UDP of a known flow?
+    2  known flow  the port it goes to, from the memory of this session's flows
+    3  _judge      anything else: parse, virtio-net header rebuilt, source check, route, gateway
+    4  _deliver    does the far side take it as it is? else cut it up, or answer "too big"
+    5  runs        consecutive frames for one port are one slice of the receive buffer
+
+Who owns the bytes: scan reads the receive buffer between pos and end and hands out views of
+it. They are good until the caller receives again; a queue must copy what it keeps.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lib import control, framing, offload
+from lib import packet as ip
+from lib.decide import decide
+from lib.drops import Reason
+from lib.namespace import Port
+from lib.packet import Buffer, Packet
+
+MAX_FLOWS = 4096
+"""Flows a port remembers; past that it starts afresh (each is asked again, none is lost)."""
+
+_PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
+"""LEN, version and header length, total length, fragment bits, protocol, addresses and ports."""
+_HEADED = struct.Struct("!H10sBxHxxHxB2x12s").unpack_from
+"""The same with a virtio-net header in front of the packet."""
+
+_HDR_LEN = struct.Struct("<H").unpack_from
+
+_IPV4 = 0x45  # version 4, header of 20 bytes
+_FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
+_TCP_OFFSET = 2 + offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
+
+
+@dataclass(slots=True)
+class Output:
+    """What came of a scan."""
+
+    runs: dict[Port, list[Buffer]] = field(default_factory=dict)
+    """Frames by the port they go to, in order."""
+    controls: list[bytes] = field(default_factory=list)
+    """Contents of control frames, for the session itself."""
+    strangers: list[bytes] = field(default_factory=list)
+    """The first source address of a session that does not route back to it."""
+
+
+def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output) -> int:
+    """Forward every whole frame in buf[pos:end] that came from port; returns where it stopped.
+
+    buf must be readable for framing.SLACK bytes past end; virtio-net headers in it are rewritten
+    in place. now is in seconds of any steady clock.
+    """
+    _forget_outdated(port, now)
+    known = port.flows.get
+    target: Port | None = None
+    first_pos = begin = pos
+    frames = begin_frames = 0
+    while True:
+        size, first, total, fragment, protocol, flow = _PLAIN(buf, pos)
+        after = pos + 2 + size
+        if after > end:
+            break
+        hop = None
+        if first == _IPV4:
+            if 28 <= total == size and (protocol == 17 or protocol == 6) and not fragment & _FRAGMENT:
+                hop = known(flow)
+                if hop is not None and size > hop.limit:
+                    hop = None
+        elif first <= 2 and size >= 38 and port.told:
+            hop = _known_headed(port, buf, pos, size)
+        unusual = hop is None or not hop.live
+        if unusual or hop is not target:
+            _hand_over(out, target, view[begin:pos], frames - begin_frames)
+            begin, begin_frames = pos, frames
+            target = _judge(port, buf, pos + 2, after, now, out) if unusual else hop
+        frames += 1
+        pos = after
+    _hand_over(out, target, view[begin:pos], frames - begin_frames)
+    port.traffic.received_packets += frames
+    port.traffic.received_bytes += pos - first_pos
+    return pos
+
+
+def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | None:
+    """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
+    _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
+    hop = port.flows.get(flow)
+    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or not hop.offloads:
+        return None
+    right = offload.SINGLE.get(header)
+    if right == protocol or (right == 0 and (protocol == 17 or protocol == 6)):
+        return hop if size <= hop.limit else None
+    like = offload.tcp_super(header) if protocol == 6 else None
+    if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:
+        return None
+    payload = size - like.overhead
+    if payload <= like.gso_size or like.segment > hop.mtu or like.offloads & ~hop.offloads:
+        return None
+    _count_segments(port, hop, (payload - 1) // like.gso_size)
+    return hop
+
+
+def _count_segments(port: Port, target: Port, more: int) -> None:
+    port.traffic.received_packets += more
+    target.traffic.sent_packets += more
+
+
+def _forget_outdated(port: Port, now: float) -> None:
+    """Drop the memory of flows that an older table or an outdated answer allowed."""
+    if port.generation != port.namespace.generation or now >= port.fresh_until:
+        port.flows.clear()
+        port.generation = port.namespace.generation
+        port.fresh_until = float("inf")
+
+
+def _hand_over(out: Output, target: Port | None, run: memoryview, frames: int) -> None:
+    if target is not None and frames:
+        _send(out, target, run, frames)
+
+
+def _send(out: Output, target: Port, data: Buffer, packets: int) -> None:
+    target.traffic.sent_packets += packets
+    target.traffic.sent_bytes += len(data)
+    runs = out.runs.get(target)
+    if runs is None:
+        out.runs[target] = [data]
+    else:
+        runs.append(data)
+
+
+class _Frame(NamedTuple):
+    """One frame content in the receive buffer, and the packet in it."""
+
+    buf: bytearray
+    start: int
+    packet_start: int
+    end: int
+    packet: Packet
+    offloads: int
+    """Bits its receiver must take; 0 for a complete single packet."""
+    gso_size: int
+    segments: int
+
+
+def _judge(port: Port, buf: bytearray, start: int, end: int, now: float, out: Output) -> Port | None:
+    """Decide on one frame content that is not of a known flow, or not plain.
+
+    Returns the port that takes it as it lies in the buffer, None where it is dealt with.
+    """
+    frame = _read(port, buf, start, end, out)
+    if frame is None:
+        return None
+    packet = frame.packet
+    target = port.flows.get(packet.flow)
+    if target is None or not target.live:
+        verdict = decide(port, packet, now)
+        if not isinstance(verdict, Port):
+            _refuse(port, frame, verdict, now, out)
+            return None
+        target = verdict
+        _remember(port, packet.flow, target, now)
+    return _deliver(port, target, frame, now, out)
+
+
+def _read(port: Port, buf: bytearray, start: int, end: int, out: Output) -> _Frame | None:
+    """Parse a frame content and make its virtio-net header true; None where it is no packet."""
+    first = buf[start] if end > start else 0
+    headed = first >> 4 == 0 and port.told and end > start + offload.HEADER_SIZE
+    packet_start = start + offload.HEADER_SIZE if headed else start
+    if end == start:
+        port.drop(Reason.EMPTY_FRAME)
+        return None
+    if first == control.MARK:
+        out.controls.append(bytes(buf[start:end]))
+        return None
+    packet = ip.parse(buf, packet_start, end)
+    if isinstance(packet, Reason):
+        if not framing.is_gost_keepalive(buf, start, end):
+            port.drop(packet)
+        return None
+    if not headed:
+        return _Frame(buf, start, start, end, packet, 0, 0, 1)
+    claim = offload.rebuild(buf, start, packet, end)
+    if isinstance(claim, Reason):
+        port.drop(claim)
+        return None
+    offloads, gso_size, segments = claim
+    return _Frame(buf, start, packet_start, end, packet, offloads, gso_size, segments)
+
+
+def _remember(port: Port, flow: bytes, target: Port, now: float) -> None:
+    if len(port.flows) >= MAX_FLOWS:
+        port.flows.clear()
+    port.flows[flow] = target
+    port.fresh_until = min(port.fresh_until, port.namespace.fresh_until(now))
+
+
+def _refuse(port: Port, frame: _Frame, verdict: Reason | bytes, now: float, out: Output) -> None:
+    """Let a packet wait for its route, or drop it and say so to its sender."""
+    if isinstance(verdict, bytes):
+        content = bytes(frame.buf[frame.start - 2 : frame.end])
+        if port.namespace.park(verdict, port, content):
+            return
+        verdict = Reason.RESOLVE_QUEUE
+    if verdict is Reason.WRONG_SOURCE and not port.traffic.drops[verdict]:
+        out.strangers.append(frame.packet.source)
+    port.drop(verdict)
+    _answer(port, ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict), now, out)
+
+
+def _answer(port: Port, answer: bytes | None, now: float, out: Output) -> None:
+    """Send an ICMP message back where the packet came from, not too many of them."""
+    if answer is not None and port.may_answer(now):
+        _send(out, port, framing.encode(answer), 1)
+
+
+def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -> Port | None:
+    """Give target the frame in a form it takes; returns target where that is the frame itself."""
+    headed = frame.packet_start != frame.start
+    length = frame.end - frame.packet_start
+    if frame.gso_size:
+        (headers,) = _HDR_LEN(frame.buf, frame.start + 2)
+        length = headers + frame.gso_size
+    if length > target.mtu:
+        port.drop(Reason.TOO_BIG)
+        answer = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
+        _answer(port, answer, now, out)
+        return None
+    if not headed or (target.offloads and not frame.offloads & ~target.offloads):
+        _count_segments(port, target, frame.segments - 1)
+        return target
+    port.traffic.received_packets += frame.segments - 1
+    packets = offload.packets(memoryview(frame.buf)[frame.start : frame.end])
+    _send(out, target, b"".join(map(framing.encode, packets)), len(packets))
+    return None

@@ -1,0 +1,64 @@
+"""Which host name may join which namespace.
+
+Knows: GOST's rules for that, wildcards included.
+Refuses to know: where the rules come from, what a refusal looks like on the wire (status 6).
+
+A rule binds a host name, or everything under a domain, to the UUID of a namespace:
+
+    rule        matches                               the first of these that has a rule decides,
+    a.b         a.b, letter for letter                for the host x.a.b:
+    .a.b        a.b, x.a.b, y.x.a.b, …                x.a.b  .x.a.b  .a.b  .b
+    *.a.b       the same as .a.b
+
+A host without a rule, or whose rule names no UUID, belongs to the namespace of those who name none.
+A rule with an empty endpoint (or host name) is no rule. Of two rules for one key the later one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lib.ids import NO_NAMESPACE, parse_uuid
+
+
+class Ingress:
+    """Rules by host name; a look-up costs one dict access a label."""
+
+    __slots__ = ("_rules",)
+
+    def __init__(self, rules: Iterable[tuple[str, str]]) -> None:
+        """`rules` are (hostname, endpoint) in the order of their sources."""
+        self._rules = {
+            hostname.removeprefix("*"): _namespace(endpoint)
+            for hostname, endpoint in rules
+            if hostname and endpoint
+        }
+
+    def endpoint(self, host: str) -> bytes:
+        """The 16-byte namespace a host belongs to; the zero UUID when no rule says otherwise."""
+        rules = self._rules
+        namespace = rules.get(host)
+        if namespace is None:
+            namespace = rules.get("." + host)
+        dot = host.find(".")
+        while namespace is None and dot >= 0:
+            namespace = rules.get(host[dot:])
+            dot = host.find(".", dot + 1)
+        return NO_NAMESPACE if namespace is None else namespace
+
+    def admits(self, host: str, namespace: bytes) -> bool:
+        """Whether a host may join a namespace (16 bytes).
+
+        An empty host never may: GOST skips the check for it, and so lets everybody into every namespace.
+        """
+        return host != "" and self.endpoint(host) == namespace
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+
+def _namespace(endpoint: str) -> bytes:
+    try:
+        return parse_uuid(endpoint)
+    except ValueError:
+        return NO_NAMESPACE

@@ -1,0 +1,46 @@
+"""Which of several hubs to dial next (GOST's selector: strategy, maxFails, failTimeout).
+
+Knows: the strategies and when a node counts as failed.
+Refuses to know: clocks and dice (they come in), and how a node is dialled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Selector:
+    """Chooses among `count` nodes by index."""
+
+    count: int
+    strategy: str = "round"
+    """round: each in turn; rand: any; fifo and hash: the first that has not failed."""
+    max_fails: int = 1
+    fail_timeout: float = 10.0
+    """Seconds for which a node with max_fails failures in a row is passed over."""
+    _fails: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _turn: int = -1
+
+    def choose(self, now: float, dice: float) -> int:
+        """The node to dial; all of them count again where all have failed."""
+        healthy = [i for i in range(self.count) if not self._has_failed(i, now)]
+        nodes = healthy or list(range(self.count))
+        if self.strategy == "round":
+            self._turn += 1
+            return nodes[self._turn % len(nodes)]
+        if self.strategy == "rand":
+            return nodes[int(dice * len(nodes))]
+        return nodes[0]
+
+    def failed(self, node: int, now: float) -> None:
+        """A node could not be used."""
+        self._fails[node] = (self._fails.get(node, (0, 0.0))[0] + 1, now)
+
+    def succeeded(self, node: int) -> None:
+        """A node let us in."""
+        self._fails.pop(node, None)
+
+    def _has_failed(self, node: int, now: float) -> bool:
+        fails, when = self._fails.get(node, (0, 0.0))
+        return fails >= max(1, self.max_fails) and now - when < self.fail_timeout

@@ -1,0 +1,44 @@
+"""Counters: what passed and what was dropped, by session and namespace.
+
+Knows: how to count, add up and print.
+Refuses to know: why anything was dropped (drops) and who asks (app).
+
+Packets are counted as the wire counts them: a superpacket counts as its segments.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lib.drops import Reason
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What one session, namespace or device sent and received, and what was lost there."""
+
+    received_packets: int = 0
+    received_bytes: int = 0
+    sent_packets: int = 0
+    sent_bytes: int = 0
+    drops: Counter[Reason] = field(default_factory=Counter)
+
+    def add(self, other: Traffic) -> None:
+        """Add another's counts to these (a session that ends leaves them to its namespace)."""
+        self.received_packets += other.received_packets
+        self.received_bytes += other.received_bytes
+        self.sent_packets += other.sent_packets
+        self.sent_bytes += other.sent_bytes
+        self.drops.update(other.drops)
+
+
+def drop_lines(rows: Iterable[tuple[str, str, Counter[Reason]]]) -> list[str]:
+    """Lines (namespace, session, reason, count) for people; one saying so where nothing was lost."""
+    lines = [
+        f"dropped {count} {reason.value} namespace={namespace} session={session} ({reason.doc})"
+        for namespace, session, drops in rows
+        for reason, count in sorted(drops.items(), key=lambda item: -item[1])
+    ]
+    return lines or ["dropped nothing"]
