@@ -1,0 +1,73 @@
+"""Addresses as people write them.
+
+Knows: host:port, prefixes and interface addresses, in GOST's spelling.
+Refuses to know: what they are for. Every function raises ValueError saying what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
+_CIDR = re.compile(r"[0-9a-fA-F.:]{2,45}/[0-9]{1,3}")
+_HOST = re.compile(r"[^\s/@?#\x00-\x1f\x7f\[\]\ud800-\udfff]*")
+
+
+def address(text: str) -> IPv4Address | IPv6Address:
+    """A bare address."""
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError(f"not an IP address: {text[:64]!r}")
+    return ip_address(text)
+
+
+def is_address(text: str) -> bool:
+    """Whether this is a bare address."""
+    try:
+        address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def prefix(text: str) -> IPv4Network | IPv6Network:
+    """A prefix; host bits are cleared as Go's net.ParseCIDR does, a bare address is a prefix of its own."""
+    if not (_CIDR.fullmatch(text) or _ADDRESS.fullmatch(text)):
+        raise ValueError(f"not an address or CIDR: {text[:64]!r}")
+    return ip_network(text, strict=False)
+
+
+def interface(text: str) -> IPv4Interface | IPv6Interface:
+    """An address with the length of its prefix."""
+    if _ADDRESS.fullmatch(text):
+        raise ValueError(f"{text} needs the length of its prefix, such as {text}/24")
+    if not _CIDR.fullmatch(text):
+        raise ValueError(f"not a CIDR: {text[:64]!r}")
+    return ip_interface(text)
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """`host:port`, `[::1]:port` or `:port` (an empty host)."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        raise ValueError(f"{text[:64]!r} has no port" if text else "no address (write host:port)")
+    if not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+        raise ValueError(f"not a port number: {port[:64]!r}")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = str(address(host[1:-1]))
+    elif ":" in host:
+        raise ValueError(f"{text[:64]!r}: an IPv6 address goes in brackets, as in [::1]:8443")
+    elif not _HOST.fullmatch(host) or len(host) > 253:
+        raise ValueError(f"not a host name: {host[:64]!r}")
+    return host, int(port)

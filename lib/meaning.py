@@ -1,0 +1,179 @@
+"""What a configuration means: typed sections into settings, everything checked before anything is done.
+
+Knows: the order of the checks, what is not built yet, names given twice, which role a service has.
+Refuses to know: the details of a role (mean_hub, mean_client) or a table (mean_tables), and texts.
+
+Nothing here stops at the first problem: each is collected, and resolve() raises them all at once,
+those found while reading (Config.problems) with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lib.errors import ConfigError, Position, Problem
+from lib.findings import Findings
+from lib.known import HANDLERS, LOG_FORMATS, LOG_LEVELS, did_you_mean
+from lib.mean_client import client
+from lib.mean_hub import check_domains, check_overlaps, hub
+from lib.mean_tables import ingress_settings, namespace_of, table, warn_shut_out
+from lib.schema import Config, Handler, Log, Section, Service, section_fields
+from lib.settings import ClientSettings, HubSettings, Settings
+
+_NAMED = ("services", "chains", "hops", "ingresses")
+_DEFAULTS = Settings()
+
+
+def resolve(config: Config) -> Settings:
+    """Check a configuration and say what it means.
+
+    Raises ConfigError with every problem; warnings and notices are in the result.
+    """
+    found = Findings(warnings=list(config.warnings))
+    for section in _walk(config):
+        _refuse_not_yet(section, found)
+    _check_names(config, found)
+    settings = _settings(config, found)
+    problems = _all_problems(config, found.problems)
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
+    """Problems of reading and of meaning in order of appearance, without consequences of the former."""
+    complained = {problem.where for problem in config.problems if problem.where.line}
+    rest = [problem for problem in found if problem.where not in complained]
+    problems = list(dict.fromkeys([*config.problems, *rest]))
+    files = {name: index for index, name in enumerate(dict.fromkeys(p.where.file for p in problems))}
+    return sorted(problems, key=lambda p: (files[p.where.file], p.where.line, p.where.column))
+
+
+def _walk(section: Section) -> Iterator[Section]:
+    """A section and all below it."""
+    yield section
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, Section):
+                yield from _walk(inner)
+
+
+def _refuse_not_yet(section: Section, found: Findings) -> None:
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        if field.name in section.not_yet and (value or isinstance(value, Section)):
+            where = section.where(field.name)
+            if not where.line and isinstance(value, list) and isinstance(value[0], Section):
+                where = value[0].where()  # made by the command line: its argument is the place
+            elif not where.line and isinstance(value, Section):
+                where = value.where()
+            found.error(where, f"{field.encode_name!r} is not supported yet")
+
+
+def _check_names(config: Config, found: Findings) -> None:
+    for kind in _NAMED:
+        sections = getattr(config, kind)
+        _check_distinct(kind, [(section.name, section) for section in sections], found)
+    # a namespace is the same in any spelling
+    routers = [(_table_key(router.name), router) for router in config.routers]
+    _check_distinct("routers", routers, found)
+
+
+def _table_key(name: str) -> str:
+    namespace = namespace_of(name)
+    return namespace.hex() if namespace is not None else name
+
+
+def _check_distinct(kind: str, named: Sequence[tuple[str, Section]], found: Findings) -> None:
+    seen: dict[str, Position] = {}
+    for name, section in named:
+        where = section.where("name")
+        if not name:
+            found.error(where, f"one of the {kind} has no name")
+        elif name in seen:
+            found.error(where, f"two of the {kind} have the name {name[:64]!r}", f"see {seen[name]}")
+        seen.setdefault(name, where)
+
+
+def _settings(config: Config, found: Findings) -> Settings:
+    tables = tuple(table(router, found) for router in config.routers)
+    ingresses = {section.name: ingress_settings(section, found) for section in config.ingresses}
+    hubs: list[tuple[Service, HubSettings]] = []
+    clients: list[tuple[Service, ClientSettings]] = []
+    for service in config.services:
+        role = _role(service, found)
+        if role == "router":
+            settings = hub(service, tables, ingresses, found)
+            hubs.extend([(service, settings)] if settings else [])
+        elif role == "tun":
+            clients.append((service, client(service, config, found)))
+    _check_together(config, hubs, clients, found)
+    level, style, output = _log(config.log or Log(), found)
+    return Settings(
+        tuple(settings for _, settings in hubs),
+        tuple(settings for _, settings in clients),
+        tables,
+        level,
+        style,
+        output,
+        tuple(found.warnings),
+        tuple(found.notices),
+    )
+
+
+def _role(service: Service, found: Findings) -> str:
+    """The handler's type where it is one of the two that do anything here, else a problem."""
+    handler = service.handler or Handler(at=service.at)
+    kind = handler.type.lower()
+    if kind in ("router", "tun"):
+        return kind
+    where = handler.where("type")
+    if not kind:
+        if where.line:  # the command line has complained about its scheme
+            found.error(where, f"service {service.name} has no handler type", "write router or tun")
+    elif kind in HANDLERS:
+        hint = "tunrouter knows router and tun"
+        found.error(where, f"a handler of type {kind} is no part of a routing tunnel", hint)
+    else:
+        found.error(where, f"unknown handler type {kind[:64]!r}", did_you_mean(kind, HANDLERS))
+    return ""
+
+
+def _check_together(
+    config: Config,
+    hubs: list[tuple[Service, HubSettings]],
+    clients: list[tuple[Service, ClientSettings]],
+    found: Findings,
+) -> None:
+    """What only shows beside other services."""
+    check_overlaps(hubs, found)
+    check_domains(hubs, found)
+    for _, settings in hubs:
+        if settings.ingress:
+            warn_shut_out(config, settings.name, settings.ingress, found)
+    devices: set[str] = set()
+    for service, client_settings in clients:
+        name = client_settings.device.name
+        if name and name in devices:
+            place = service.listener.where("metadata.name") if service.listener else service.where()
+            found.error(place, f"two services have a device named {name!r}")
+        devices.add(name)
+    if not config.services and "services" not in config.at and not config.problems:
+        found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")
+
+
+def _log(log: Log, found: Findings) -> tuple[str, str, str]:
+    """(level, format, output), defaults where nothing or nonsense is written."""
+    level = _one_of("level", log, LOG_LEVELS, _DEFAULTS.log_level, found)
+    style = _one_of("format", log, LOG_FORMATS, _DEFAULTS.log_format, found)
+    return level, style, log.output or _DEFAULTS.log_output
+
+
+def _one_of(name: str, log: Log, known: tuple[str, ...], default: str, found: Findings) -> str:
+    word = str(getattr(log, name)).lower()
+    if not word or word in known:
+        return word or default
+    hint = did_you_mean(word, known) or f"one of {', '.join(known)}"
+    found.error(log.where(name), f"unknown log {name} {word[:64]!r}", hint)
+    return default
