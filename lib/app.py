@@ -1,0 +1,181 @@
+"""The program: arguments in, an exit status out.
+
+Knows: the command line's shape, where configurations are looked for, what each error costs.
+Refuses to know: what a configuration means (meaning) and how it is served (service).
+
+    exit status   0 done   1 this host does not let us   2 the command line or a file is wrong
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import docopt
+
+from lib import __version__, cmdline, config, demo, logs, meaning
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.logs import log
+from lib.schema import Config
+from lib.settings import Settings
+
+USAGE = """\
+tunrouter: a routing tunnel, drop-in for GOST v3's.
+
+Usage:
+  tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--api ADDR] [--metrics ADDR]
+  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]...
+  tunrouter demo [--keep] [--seconds N]
+  tunrouter (-V | --version)
+  tunrouter (-h | --help)
+
+Options:
+  -L URL           a service: tun:///HOST?net=CIDR (a client) or router://:PORT?router=NAME (a hub)
+  -F URL           the hub a client connects to: router://[USER:PASS@]HUB:PORT[?router.id=UUID]
+  -C FILE          a configuration: a file, - for standard input, or JSON itself
+  -O FORMAT        print the configuration that results, as yaml or json, and end
+  -D               log decisions too, and what was dropped when it ends
+  -R TIME          read the configuration again this often (10s, 1m30s)
+  --api ADDR       serve the web API
+  --metrics ADDR   serve metrics
+  --keep           leave the demo's network running and print commands to play with
+  --seconds N      how long the demo shows its live table [default: 5]
+  -V, --version    print the version
+  -h, --help       print this
+
+Without -L and -C, tunrouter.yaml (or .yml, .json) is looked for in /etc/tunrouter, ~/.tunrouter
+and here. SIGUSR1 logs what was dropped so far.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    words = cmdline.normalise(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = docopt.docopt(USAGE, words, default_help=False)
+    except docopt.DocoptExit as wrong:
+        print(wrong.usage if isinstance(wrong.usage, str) else USAGE, file=sys.stderr)
+        return 2
+    try:
+        status: int = _command(arguments)(arguments)
+        return status
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except HostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _command(arguments: Mapping[str, Any]) -> Any:
+    table = (("--help", _help), ("--version", _version), ("demo", _demo), ("check", _check), ("-O", _print))
+    return next((run for name, run in table if arguments[name]), _serve)
+
+
+def _help(arguments: Mapping[str, Any]) -> int:
+    print(USAGE, end="")
+    return 0
+
+
+def _version(arguments: Mapping[str, Any]) -> int:
+    print(f"tunrouter {__version__}")
+    return 0
+
+
+def _demo(arguments: Mapping[str, Any]) -> int:
+    try:
+        seconds = float(arguments["--seconds"])
+    except ValueError:
+        raise ConfigError([Problem(Position("--seconds"), "not a number")]) from None
+    return demo.run(keep=arguments["--keep"], seconds=seconds)
+
+
+def _print(arguments: Mapping[str, Any]) -> int:
+    style = arguments["-O"]
+    if style not in ("yaml", "json"):
+        raise ConfigError([Problem(Position("-O"), f"unknown format {style!r}", "yaml or json")])
+    whole = _read(arguments)
+    if whole.problems:
+        raise ConfigError(whole.problems)
+    print(config.render(whole, style))
+    return 0
+
+
+def _check(arguments: Mapping[str, Any]) -> int:
+    settings = _settings(arguments)
+    for warning in settings.warnings:
+        print(f"warning: {warning}")
+    for notice in settings.notices:
+        print(f"note: {notice}")
+    for hub in settings.hubs:
+        print(f"ok: service {hub.name} is a hub on {hub.host}:{hub.port}")
+    for client in settings.clients:
+        hubs = ", ".join(f"{node.host}:{node.port}" for node in client.nodes)
+        print(f"ok: service {client.name} is host {client.host} behind {hubs}")
+    return 0
+
+
+def _serve(arguments: Mapping[str, Any]) -> int:
+    settings = _settings(arguments)
+    logs.setup(settings.log_level, settings.log_format, settings.log_output)
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    for notice in settings.notices:
+        log.info("%s", notice)
+    from lib.service import Service  # what only prints need not load the data plane
+
+    service = Service(settings)
+    service.run()
+    if log.isEnabledFor(logging.DEBUG):
+        service.print_drops()
+    return 0
+
+
+def _settings(arguments: Mapping[str, Any]) -> Settings:
+    return meaning.resolve(_read(arguments))
+
+
+def _read(arguments: Mapping[str, Any]) -> Config:
+    """The configuration from -C, -L and -F, or from where it is looked for without them."""
+    if arguments["-R"]:
+        raise ConfigError([Problem(Position("-R"), "not supported yet")])
+    sources = list(arguments["-C"])
+    if not sources and not arguments["-L"] and not arguments["--api"]:
+        sources = _found_files()
+    files = config.read([_source(source) for source in sources])
+    environ = os.environ.get
+    level = "debug" if arguments["-D"] else environ("GOST_LOGGER_LEVEL", "")
+    api = arguments["--api"] or environ("GOST_API", "")
+    metrics = arguments["--metrics"] or environ("GOST_METRICS", "")
+    flags = cmdline.read(arguments["-L"], arguments["-F"], api=api, metrics=metrics, level=level, taken=files)
+    return config.merge([files, flags])
+
+
+def _found_files() -> list[str]:
+    names = config.default_files(os.path.expanduser("~"))
+    found = [name for name in names if os.path.exists(name)]
+    if not found:
+        what = "no -L, no -C, and none of these exists: " + ", ".join(names)
+        raise ConfigError([Problem(Position("tunrouter"), what, "see tunrouter --help")])
+    return found[:1]
+
+
+def _source(source: str) -> tuple[str, str]:
+    """(name, text) of one -C."""
+    if config.is_inline(source):
+        return "-C", source
+    if config.is_url(source):
+        raise ConfigError([Problem(Position("-C"), f"{source}: URLs are not supported yet")])
+    try:
+        if source == "-":
+            return "standard input", sys.stdin.read()
+        return source, Path(source).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise ConfigError([Problem(Position(source), error.strerror or str(error))]) from None

@@ -1,0 +1,310 @@
+"""The demo: a hub and two hosts in namespaces of their own, from the example files, shown at work.
+
+Knows: the story that is told, which program runs where, that nothing is left behind.
+Refuses to know: how the network is made (demo_net) and measured (demo_probe).
+
+The programs are this very program, started again with packaging/examples/server.yml and client.yml.
+Their files and logs are in a temporary directory. All of it is removed at the end, after Ctrl-C, SIGTERM
+and failures too; kill -9 leaves the directory alone, for each program ends with the demo.
+
+With `keep` a process in the background holds it all, and removes it when it is asked to end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent import subprocess
+from gevent.monkey import get_original
+
+from lib import demo_net, demo_probe, demo_table
+from lib.demo_net import HOSTS, Host, Namespace
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.tun import open_tun
+
+PICTURE = """\
+tunrouter demo: two hosts behind a hub, in network namespaces of their own
+
+    host-1 192.168.123.1 ------- hub ------- 192.168.123.2 host-2
+    LAN    192.168.100.0/24                  192.168.200.0/24 LAN
+"""
+ROOT = Path(__file__).resolve().parents[1]
+READY_SECONDS = 20.0
+END_SECONDS = 5.0
+PINGS = 10
+REFRESH = 0.5
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_KEPT = b"k"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A tunrouter that runs in a namespace, leader of its own process group."""
+
+    name: str
+    process: Any
+    log: Path
+
+    def said(self) -> list[str]:
+        """The lines it has logged so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def run(keep: bool, seconds: float) -> int:
+    """Show the demo, with its live table for `seconds`; returns the exit status.
+
+    With `keep` it stays afterwards, in the background. Raises HostError where this host does not let
+    us, or where nothing passes through the tunnel; ConfigError for seconds that are none.
+    """
+    if not seconds > 0:
+        raise ConfigError([Problem(Position("--seconds"), "must be more than 0")])
+    return _in_background(seconds) if keep else _perform(seconds, None)
+
+
+def _in_background(seconds: float) -> int:
+    """Perform in a process of its own, which goes on when this one ends."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(ready)
+        os.setsid()
+        return _perform(seconds, tell)
+    os.close(tell)
+    try:
+        return 0 if os.read(ready, 1) == _KEPT else _status(pid)
+    except KeyboardInterrupt:
+        os.kill(pid, signal.SIGTERM)
+        _status(pid)
+        raise
+
+
+def _status(pid: int) -> int:
+    _, status = get_original("os", "waitpid")(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _perform(seconds: float, tell: int | None) -> int:
+    """The whole demo; `tell` is where to say that it is kept, None to end it."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    print(PICTURE, flush=True)
+    in_user_namespace = demo_net.gain_rights()
+    try:
+        with tempfile.TemporaryDirectory(prefix="tunrouter-demo-") as directory, ExitStack() as stack:
+            try:
+                _tell_story(stack, Path(directory), seconds, tell, in_user_namespace)
+            finally:
+                for number in _SIGNALS:  # what is left to do is soon done, and all of it must be
+                    signal.signal(number, signal.SIG_IGN)
+    finally:
+        _step("end", "removed everything: programs, namespaces, files")
+    return 0
+
+
+def _tell_story(
+    stack: ExitStack, directory: Path, seconds: float, tell: int | None, in_user_namespace: bool
+) -> None:
+    namespaces = demo_net.build(stack)
+    with demo_net.inside(namespaces["hub"]):
+        open_tun().close()  # now rather than in the programs, for a clear line where it is not allowed
+    _step("namespaces", "hub, host-1 and host-2, joined by veth pairs")
+    names = {} if tell is None or in_user_namespace else _publish(namespaces, stack)
+    programs = _start(stack, directory, namespaces)
+    _ping(namespaces)
+    _load(namespaces, programs, seconds)
+    if tell is not None:
+        _keep(programs, names, tell)
+
+
+def _publish(namespaces: Mapping[str, Namespace], stack: ExitStack) -> dict[str, str]:
+    return {name: demo_net.publish(namespace, stack) for name, namespace in namespaces.items()}
+
+
+def _step(what: str, result: str) -> None:
+    print(f"  ok  {what:<12}{result}", flush=True)
+
+
+# ------------------------------------------------------------ the programs
+
+
+def _start(stack: ExitStack, directory: Path, namespaces: Mapping[str, Namespace]) -> dict[str, Program]:
+    """Start the hub and then each host, and wait until they know each other."""
+    examples = Path(getattr(sys, "_MEIPASS", ROOT)) / "packaging" / "examples"
+    shutil.copy(examples / "server.yml", directory)
+    client = (examples / "client.yml").read_text(encoding="utf-8")
+    hub = _program(stack, namespaces["hub"], directory / "server.yml")
+    line = _wait_for(hub, "listening on ")
+    _step("hub", f"tunrouter -C server.yml: {line}")
+    programs = {"hub": hub}
+    for host in HOSTS:
+        config = directory / f"{host.name}.yml"
+        config.write_text(_client_config(client, host), encoding="utf-8")
+        programs[host.name] = _program(stack, namespaces[host.name], config)
+    for host in HOSTS:
+        line = _wait_for(programs[host.name], "connected to ")
+        _wait_for(hub, f"is host {host.name} ")
+        _step(host.name, f"tunrouter -C {host.name}.yml: {line}")
+    return programs
+
+
+def _client_config(example: str, host: Host) -> str:
+    """client.yml for a host: the hub's address, and for host-2 its own name, address and route."""
+    first, second = HOSTS
+    text = example.replace("server_ip", host.hub)
+    if host == second:
+        text = text.replace(f"{first.overlay}/24", f"{second.overlay}/24").replace(first.name, second.name)
+        text = text.replace(_lan(second), _lan(first))
+    return text
+
+
+def _lan(host: Host) -> str:
+    return host.lan.rpartition(".")[0] + ".0/24"
+
+
+def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
+    log = config.with_name(f"{namespace.name}.log")
+    program = (
+        [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, str(ROOT / "tunrouter.py")]
+    )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GOST_")}
+    environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # a one-file program unpacks anew, and outlives us
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*program, "-C", str(config)], cwd=config.parent, env=environ, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, start_new_session=True, preexec_fn=demo_net.entrance(namespace),
+        )  # fmt: skip
+    stack.callback(_end, process)
+    return Program(namespace.name, process, log)
+
+
+def _wait_for(program: Program, words: str) -> str:
+    """Wait until a program logs a line with these words; returns the line from there on.
+
+    Raises HostError with what it said instead.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        ended = program.process.poll() is not None
+        lines = program.said()
+        for line in lines:
+            if words in line:
+                return line[line.index(words) :]
+        if ended or time.monotonic() > deadline:
+            why = f"ended with status {program.process.returncode}" if ended else "does not get ready"
+            raise HostError("\n    ".join([f"the program of {program.name} {why}; it said:", *lines[-10:]]))
+        gevent.sleep(0.02)
+
+
+def _end(process: Any) -> None:
+    """End a program and whatever it started: kindly, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(END_SECONDS)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+# ------------------------------------------------------------ what is shown
+
+
+def _ping(namespaces: Mapping[str, Namespace]) -> None:
+    """Ping hosts and their LANs. Raises HostError where nothing comes back."""
+    first, second = HOSTS
+    for source, address, what in (
+        (first, second.overlay, second.name),
+        (first, second.lan, f"{second.name}'s LAN"),
+        (second, first.lan, f"{first.name}'s LAN"),
+    ):
+        times = demo_probe.ping(namespaces[source.name], address, PINGS, 0.02)
+        if not times:
+            raise HostError(f"no answer from {address} ({what}) to {source.name}")
+        _step("ping", f"{source.name} -> {address} ({what}): {len(times)} of {PINGS}, {_median(times)}")
+
+
+def _median(times: list[float]) -> str:
+    return f"median {statistics.median(times) * 1000:.2f} ms" if times else "no answer"
+
+
+def _load(namespaces: Mapping[str, Namespace], programs: Mapping[str, Program], seconds: float) -> None:
+    """A TCP load from host-1 into host-2's LAN, beside it the table and a ping."""
+    first, second = HOSTS
+    with ExitStack() as stack:
+        load = demo_probe.Load(namespaces[first.name], namespaces[second.name], second.lan, stack)
+        times: list[float] = []
+        pinging = gevent.spawn(demo_probe.keep_pinging, namespaces[first.name], second.overlay, 0.1, times)
+        stack.callback(pinging.kill)
+        print(f"\n  one TCP stream, host-1 -> {second.lan}, for {seconds:g} s\n", flush=True)
+        _show_table(programs, seconds)
+        rate, received = load.rate(), load.received
+    if not received:
+        raise HostError(f"no TCP data came through from {first.name} to {second.lan}")
+    print()
+    _step("throughput", f"{rate / 1e9:.2f} Gbit/s, {received / 1e9:.2f} GB arrived")
+    _step("ping", f"meanwhile, host-1 -> {second.overlay}: {len(times)} answers, {_median(times)}")
+
+
+def _show_table(programs: Mapping[str, Program], seconds: float) -> None:
+    in_place = sys.stdout.isatty()
+    table = demo_table.Table(in_place)
+    refresh = REFRESH if in_place else 1.0
+    before, then = _counters(programs), time.monotonic()
+    until = then + seconds
+    while then < until:
+        gevent.sleep(min(refresh, until - then))
+        after, now = _counters(programs), time.monotonic()
+        rows = [
+            demo_table.row(host, programs[host.name].said(), before[host.name], after[host.name], now - then)
+            for host in HOSTS
+        ]
+        table.show(rows)
+        before, then = after, now
+
+
+def _counters(programs: Mapping[str, Program]) -> dict[str, demo_probe.Counters]:
+    return {host.name: demo_probe.counters(programs[host.name].process.pid) for host in HOSTS}
+
+
+# ------------------------------------------------------------ keeping it
+
+
+def _keep(programs: Mapping[str, Program], names: Mapping[str, str], tell: int) -> None:
+    """Say how to play with it, let the caller go, and wait to be asked to end."""
+    first, second = HOSTS
+
+    def enter(name: str) -> str:
+        if names:
+            return f"ip netns exec {names[name]}"
+        return f"nsenter --preserve-credentials -U -n -t {programs[name].process.pid}"
+
+    hub = programs["hub"]
+    print("\n  It goes on in the background. Commands to play with:\n")
+    for command in (
+        f"{enter(first.name)} ping {second.overlay}",
+        f"{enter(second.name)} ping {first.lan}",
+        f"{enter('hub')} ss -tn",
+        f"tail -f {hub.log.parent}/*.log",
+        f"kill -USR1 {hub.process.pid}    # the hub logs what it dropped",
+        f"kill {os.getpid()}    # ends it all and removes everything",
+    ):
+        print(f"    {command}")
+    sys.stdout.flush()
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        for stream in (0, 1, 2):
+            os.dup2(nothing.fileno(), stream)
+    os.write(tell, _KEPT)
+    while True:
+        gevent.sleep(3600)

@@ -1,0 +1,50 @@
+"""The handshake over a stream, in both roles, with its deadline.
+
+Knows: how long a peer may take and how much it may say before it has said who it is.
+Refuses to know: the bytes (relay) and who is admitted (admission).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import gevent
+
+from lib import relay
+from lib.errors import ProtocolError
+from lib.relay import Request, Response
+from lib.transport import Stream
+
+Message = TypeVar("Message")
+_CHUNK = 4096
+
+
+def receive_request(stream: Stream, seconds: float) -> tuple[Request, bytes]:
+    """Wait for a client's request; returns it with the bytes that came after it.
+
+    Raises ProtocolError for what is none, comes too late, or ends early.
+    """
+    return _receive(stream, relay.decode_request, seconds)
+
+
+def ask(stream: Stream, request: Request, seconds: float) -> tuple[Response, bytes]:
+    """Send a request and wait for the hub's response; returns it with the bytes after it."""
+    stream.send_all(relay.encode_request(request))
+    return _receive(stream, relay.decode_response, seconds)
+
+
+def _receive(
+    stream: Stream, decode: Callable[[bytes], tuple[Message, int] | None], seconds: float
+) -> tuple[Message, bytes]:
+    data = bytearray()
+    chunk = memoryview(bytearray(_CHUNK))
+    with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s")):
+        while True:
+            size = stream.receive_into(chunk)
+            if not size:
+                raise ProtocolError("closed in the middle of the handshake" if data else "closed at once")
+            data += chunk[:size]
+            message = decode(bytes(data))
+            if message is not None:
+                return message[0], bytes(data[message[1] :])

@@ -1,0 +1,268 @@
+"""What is set on a TUN device, and what the kernel's routing table says: over netlink.
+
+Knows: addresses, MTU, queue length, routes and link state of our own device; the way out that the
+kernel would take to an address. Refuses to know: the device's packets (tun), any other device (it
+is only ever named in an error), what the settings were written as (config, cmdline).
+
+Only the device itself carries what is set here, so nothing needs removing: addresses and routes go
+when the device goes. For the same reason a route is added and never replaces another device's, which
+would not come back; GOST replaces it.
+
+pyroute2 0.9 runs an asyncio loop inside each call, and under gevent other greenlets run while it
+waits; a second loop in the same thread fails ("This event loop is already running"). So each public
+function here opens an IPRoute for itself, under one lock. pyroute2 is imported on first use (234 ms,
+10 MB).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Interface, ip_address, ip_network
+from typing import Any
+
+from gevent.lock import RLock
+
+from lib.errors import HostError
+from lib.settings import DeviceSettings, Interface, Network
+
+QUEUE_LENGTH = 500
+"""Packets the device's ring holds for us: the kernel's own default for TUN. Shorter drops on a
+scheduling pause of a few ms (500 packets of 1,420 bytes are 6 ms at 1 Gbit/s); longer is delay."""
+
+GSO_MAX_SIZE = 65520
+"""A superpacket is shorter than this, so that with its header of 10 bytes it fits a 16-bit frame."""
+
+IPV6_MIN_MTU = 1280
+
+_ADDR_GEN_NONE = 1  # linux/if_link.h IN6_ADDR_GEN_MODE_NONE
+_IFA_F_NODAD = 0x02
+_RT_SCOPE_LINK = 253
+_AF_INET = 2
+_AF_INET6 = 10
+_RTN_UNICAST = 1
+_RT_TABLE_MAIN = 254
+_IPV6_METRIC = 1024  # what the kernel gives a route that names none
+
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM})
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT})
+
+_lock = RLock()
+
+
+def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
+    """Set a fresh TUN device up as configured and bring it up; then routes.
+
+    `name` is what the kernel called the device, `capabilities` what it can offload (lib.offload;
+    without any, superpackets need no limit). Takes a few ms.
+
+    Raises HostError naming the address or route and the kernel's reason. What was set until then
+    goes with the device: close it.
+    """
+    _check(settings, name)
+    with _netlink() as ip:
+        index = _link_index(ip, name)
+        _set_link(ip, index, name, settings.mtu, capabilities)
+        for address, peer in _with_peers(settings):
+            _add_address(ip, index, name, address, peer)
+        _ask(f"{name}: cannot be brought up", ip.link, "set", index=index, state="up")
+        for prefix, gateway in settings.routes:
+            _add_route(ip, index, name, prefix, gateway)
+
+
+def outgoing_device(address: str) -> str | None:
+    """The device through which the kernel would now send to an IP address; None if there is no way.
+
+    Ask before our routes are set, then bind the tunnel's own socket to it (SO_BINDTODEVICE): a
+    default route through the tunnel does not swallow the tunnel, and nothing is left behind after
+    kill -9. Also None for an address of this host, which no route can lead astray. An IPv6 zone
+    (fe80::1%eth0) answers for itself.
+    """
+    address, _, zone = address.partition("%")
+    if zone:
+        return zone
+    with _netlink() as ip:
+        try:
+            answer = ip.route("get", dst=address, family=_family(address))
+        except _netlink_error() as refused:
+            if refused.code in _NO_WAY:
+                return None
+            raise HostError(f"route to {address}: {_reason(refused)}") from None
+        route = answer[0]
+        return _link_name(ip, route.get_attr("RTA_OIF")) if route["type"] == _RTN_UNICAST else None
+
+
+def way_around(address: str, name: str) -> str | None:
+    """The device through which the kernel would reach an IP address if device `name` were not there.
+
+    For a hub that our own routes cover: None where they do not (nothing to go around), or where
+    nothing else leads there. The main table's longest prefix counts, then the lowest metric.
+    """
+    if outgoing_device(address) != name:
+        return None
+    target = ip_address(address)
+    with _netlink() as ip:
+        own = _link_index(ip, name)
+        best: tuple[int, int, int] | None = None
+        for route in ip.get_routes(family=_family(address), table=_RT_TABLE_MAIN, type=_RTN_UNICAST):
+            length, device = route["dst_len"], route.get_attr("RTA_OIF")
+            prefix = ip_network((route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::"), length))
+            rank = (length, -(route.get_attr("RTA_PRIORITY") or 0), device or 0)
+            if device and device != own and target in prefix and (best is None or rank[:2] > best[:2]):
+                best = rank
+        return _link_name(ip, best[2]) if best is not None else None
+
+
+def _check(settings: DeviceSettings, name: str) -> None:
+    """Refuse what the kernel would half accept. Raises HostError."""
+    if settings.mtu < IPV6_MIN_MTU and any(a.version == 6 for a in settings.addresses):
+        raise HostError(
+            f"{name}: IPv6 needs an MTU of {IPV6_MIN_MTU} or more, not {settings.mtu}: "
+            "raise the MTU or leave the IPv6 addresses out"
+        )
+
+
+def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> None:
+    what = f"{name}: cannot set MTU {mtu}"
+    # The kernel would give itself a link-local address and chatter about it the moment it is up.
+    # First, for a device whose MTU is below IPv6's least has no IPv6 settings any more.
+    quiet = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE)]}
+    no_ipv6 = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
+    _ask(what, ip.link, "set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", quiet)]}, ignore=no_ipv6)
+    _ask(what, ip.link, "set", index=index, mtu=mtu, txqlen=QUEUE_LENGTH)
+    if capabilities:
+        # Sets the IPv4 limit as well (one of its own since Linux 6.3). What gets past a limit, as a
+        # forwarded packet merged by another device, the kernel segments before it hands it to us.
+        _ask(f"{name}: cannot set gso_max_size", ip.link, "set", index=index, gso_max_size=GSO_MAX_SIZE)
+
+
+def _with_peers(settings: DeviceSettings) -> Iterator[tuple[Interface, str]]:
+    """Each address with its point-to-point peer: the setting's for the first IPv4, else none."""
+    peer = settings.peer
+    for address in settings.addresses:
+        if peer and isinstance(address, IPv4Interface):
+            yield address, peer
+            peer = ""
+        else:
+            yield address, ""
+
+
+def _add_address(ip: Any, index: int, name: str, address: Interface, peer: str) -> None:
+    arguments: dict[str, Any] = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
+    if peer:
+        arguments |= {"local": str(address.ip), "address": peer}
+    if address.version == 6:
+        arguments["flags"] = _IFA_F_NODAD  # nobody else is on the link: usable at once, and silent
+    try:
+        ip.addr("add", index=index, family=_family(address), **arguments)
+    except _netlink_error() as refused:
+        raise HostError(f"{name}: address {address}: {_address_reason(address, refused)}") from None
+
+
+def _address_reason(address: Interface, refused: Any) -> str:
+    if address.version == 6 and refused.code in _NO_IPV6:
+        return (
+            "IPv6 is switched off on this host: leave the IPv6 addresses out, or "
+            "sysctl net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0"
+        )
+    return "given twice" if refused.code == errno.EEXIST else _reason(refused)
+
+
+def _add_route(ip: Any, index: int, name: str, prefix: Network, gateway: str) -> None:
+    route: dict[str, Any] = {"dst": str(prefix), "family": _family(prefix), "oif": index}
+    if gateway:
+        route["gateway"] = gateway
+    elif prefix.version == 4:
+        route["scope"] = _RT_SCOPE_LINK
+    what = f"{name}: route {prefix}" + (f" via {gateway}" if gateway else "")
+    try:
+        ip.route("add", **route)
+    except _netlink_error() as refused:
+        if refused.code != errno.EEXIST:
+            raise HostError(f"{what}: {_route_reason(gateway, refused)}") from None
+        holder = _route_holder(ip, prefix)
+        if holder != name:
+            raise HostError(f"{what}: {_taken_reason(prefix, holder)}") from None
+        # The network of one of our addresses, or a route written twice: what is configured wins.
+        _ask(what, ip.route, "replace", **route)
+
+
+def _route_reason(gateway: str, refused: Any) -> str:
+    if gateway and refused.code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL):
+        return f"no address of the device is in one network with the gateway ({_reason(refused)})"
+    return _reason(refused)
+
+
+def _taken_reason(prefix: Network, holder: str) -> str:
+    taken = f"exists already on {holder}, and taking it over could not be undone"
+    if prefix.prefixlen:
+        return taken
+    halves = " and ".join(map(str, prefix.subnets()))
+    return f"{taken}; use {halves} instead"
+
+
+def _route_holder(ip: Any, prefix: Network) -> str:
+    """Who has the main table's route for exactly this prefix, with the metric that ours would get."""
+    metric = 0 if prefix.version == 4 else _IPV6_METRIC
+    for route in ip.get_routes(family=_family(prefix), table=_RT_TABLE_MAIN):
+        destination = route.get_attr("RTA_DST") or ("0.0.0.0" if prefix.version == 4 else "::")
+        same = route["dst_len"] == prefix.prefixlen and ip_address(destination) == prefix.network_address
+        if same and (route.get_attr("RTA_PRIORITY") or 0) == metric:
+            index = route.get_attr("RTA_OIF")
+            return _link_name(ip, index) if index else "no single device (multipath, blackhole)"
+    return "another device"
+
+
+@contextmanager
+def _netlink() -> Iterator[Any]:
+    """An IPRoute of one's own, alone in the process (see the top). Raises HostError."""
+    with _lock:
+        from pyroute2 import IPRoute
+
+        try:
+            ip = IPRoute(ext_ack=True)
+        except OSError as refused:
+            raise HostError(f"netlink: {os.strerror(refused.errno or 0)}") from None
+        with ip:
+            yield ip
+
+
+def _netlink_error() -> Any:
+    """The exception class of pyroute2, for except clauses that run before it is imported."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    return NetlinkError
+
+
+def _ask(what: str, call: Any, *arguments: Any, ignore: tuple[int, ...] = (), **fields: Any) -> None:
+    """One netlink request; a refusal becomes a HostError about `what`, unless its code is to ignore."""
+    try:
+        call(*arguments, **fields)
+    except _netlink_error() as refused:
+        if refused.code not in ignore:
+            raise HostError(f"{what}: {_reason(refused)}") from None
+
+
+def _reason(refused: Any) -> str:
+    """The kernel's own words (extended ack) where it gave any, else the errno's."""
+    return str(refused.args[1]).rstrip(".")
+
+
+def _link_index(ip: Any, name: str) -> int:
+    found = ip.link_lookup(ifname=name)
+    if not found:
+        raise HostError(f"{name}: there is no such device (any more)")
+    index: int = found[0]
+    return index
+
+
+def _link_name(ip: Any, index: int) -> str:
+    name: str = ip.get_links(index)[0].get_attr("IFLA_IFNAME")
+    return name
+
+
+def _family(address: Interface | Network | str) -> int:
+    version = ip_address(address).version if isinstance(address, str) else address.version
+    return _AF_INET if version == 4 else _AF_INET6

@@ -1,0 +1,202 @@
+"""The TUN device: open it, say what the kernel may hand over, close it.
+
+Knows: /dev/net/tun and its ioctls, what this kernel can offload, which errno of a read or a write
+means what. Refuses to know: addresses, routes and link state (netlink), what the packets are
+(offload, packet), when to read or write (session).
+
+The descriptor is non-blocking, and one read or write is one packet, with a virtio-net header of
+10 bytes (little-endian, lib.offload) before it where the kernel has IFF_VNET_HDR:
+
+     0          10
+    +----------+-----------------------------------------+
+    | virtio   | IPv4 or IPv6 packet, 1 to 65,535 bytes  |     has_header
+    +----------+-----------------------------------------+
+
+So READ_SIZE bytes hold whatever a read can give; a shorter buffer loses the rest of a packet. The
+buffers belong to the caller: the kernel copies and keeps no reference.
+
+The device is not persistent and made anew (never attached to): when its last descriptor goes, by
+close(), a crash or kill -9, the kernel removes device, addresses and routes. Whoever forks must not
+let a child keep the descriptor; it is close-on-exec.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+
+from gevent.monkey import get_original
+
+from lib.errors import HostError
+from lib.offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
+
+HEADER_SIZE = 10
+READ_SIZE = HEADER_SIZE + 65535
+NAME_MAX = 15
+"""Bytes of a device name (IFNAMSIZ without its closing zero)."""
+
+_PATH = "/dev/net/tun"
+
+# linux/if_tun.h
+_TUNSETIFF = 0x400454CA
+_TUNSETOFFLOAD = 0x400454D0
+_TUNSETVNETHDRSZ = 0x400454D8
+_TUNSETVNETLE = 0x400454DC
+_IFF_TUN = 0x0001
+_IFF_NO_PI = 0x1000
+_IFF_VNET_HDR = 0x4000
+_IFF_TUN_EXCL = 0x8000
+"""Refuse a name that exists: a persistent device would keep what we set on it after our end."""
+
+_IFREQ = struct.Struct("16sH22x")
+_INT = struct.Struct("=i")
+
+# Each line is tried on top of what was accepted before. TSO and USO need CSUM, ECN needs a TSO,
+# and the kernel (6.2 and later) takes the two USO bits only together.
+_OFFLOAD_STEPS = (CSUM, TSO4, TSO6, TSO_ECN, USO4 | USO6)
+
+# gevent's os.close waits for the next turn of its loop; till then the device would still be there,
+# and its name taken.
+_close: Callable[[int], None] = get_original("os", "close")
+
+_FATAL = frozenset({errno.EBADFD, errno.EBADF, errno.ENODEV})
+
+_OPEN_HINTS = {
+    errno.ENOENT: f"there is no {_PATH}: modprobe tun, or give the container that device",
+    errno.ENODEV: "the kernel has no tun module: modprobe tun",
+    errno.ENXIO: "the kernel has no tun module: modprobe tun",
+    errno.EACCES: f"no permission on {_PATH}: run as root or with CAP_NET_ADMIN and access to it",
+    errno.EPERM: f"no permission on {_PATH}: run as root or with CAP_NET_ADMIN",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+}
+_CREATE_HINTS = {
+    errno.EPERM: "no permission: run as root or with CAP_NET_ADMIN",
+    errno.EBUSY: "a device of that name exists already: choose another name",
+    errno.EEXIST: "a device of that name exists already: choose another name",
+    errno.EINVAL: "the kernel takes no such name: no spaces, '/', ':' or '%', and not '.' or '..'",
+}
+
+
+def is_gone(code: int | None) -> bool:
+    """Whether the errno of a read or write means that the device itself is gone (deleted under us).
+
+    Anything else costs one packet, drops.Reason.DEVICE_REFUSED: EIO while the device is down,
+    EINVAL for bytes that are no packet or a bad virtio-net header, ENOBUFS or ENOMEM in a squeeze.
+    A read of a device that is only down waits (EAGAIN), and goes on once it is up again. A deleted
+    device is readable for ever (EPOLLERR), so a loop that does not stop here spins.
+    """
+    return code in _FATAL
+
+
+def accepted_offloads(try_offload: Callable[[int], bool]) -> int:
+    """Find the offload bits this kernel takes, flag by flag.
+
+    `try_offload` sets the bits given and tells whether the kernel took them; it is asked for growing
+    sets, so afterwards not necessarily the result is set.
+    """
+    accepted = 0
+    for step in _OFFLOAD_STEPS:
+        if try_offload(accepted | step):
+            accepted |= step
+    return accepted
+
+
+class TunDevice:
+    """An open TUN device. What is set on it otherwise is netlink's.
+
+    fd            descriptor, non-blocking; os.read and os.write one packet each (see above)
+    name          as the kernel knows it
+    has_header    whether every packet goes with a virtio-net header, both ways
+    capabilities  bits of lib.offload which set_offload takes here; 0 without has_header
+    """
+
+    __slots__ = ("capabilities", "fd", "has_header", "name")
+
+    def __init__(self, fd: int, name: str, has_header: bool) -> None:
+        """Take over an attached descriptor (open_tun makes one), with all offloads off."""
+        self.fd = fd
+        self.name = name
+        self.has_header = has_header
+        self.capabilities = accepted_offloads(self._try_offload) if has_header else 0
+        self.set_offload(0)
+
+    def set_offload(self, bits: int) -> int:
+        """Say what the kernel may hand us from now on; 0 means single packets, checksums complete.
+
+        Returns the bits set: those of `bits` this kernel takes, so that a peer may claim anything.
+        Packets that already wait in the device are not changed by it: after taking bits away, the
+        reader still looks at each header. Writes are not bound by it. Raises HostError if the device
+        is gone.
+        """
+        wanted = bits & self.capabilities
+        usable = accepted_offloads(lambda some: some & wanted == some and self._try_offload(some))
+        if self.has_header and not self._try_offload(usable):
+            raise HostError(f"TUN device {self.name}: the kernel no longer takes offload settings")
+        return usable
+
+    def close(self) -> None:
+        """Remove the device, and addresses and routes with it, before returning (some 15 ms).
+
+        Watchers of the descriptor must be closed before. May be called twice.
+        """
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            _close(fd)
+
+    def _try_offload(self, bits: int) -> bool:
+        try:
+            fcntl.ioctl(self.fd, _TUNSETOFFLOAD, bits)
+        except OSError:
+            return False
+        return True
+
+
+def open_tun(name: str = "") -> TunDevice:
+    """Make a TUN device; an empty name lets the kernel choose (tun0, tun1, …).
+
+    It is down, without addresses, all offloads off. Raises HostError with what to do about it.
+    """
+    if len(name.encode()) > NAME_MAX:
+        raise HostError(f"TUN device {name}: the name is longer than {NAME_MAX} bytes")
+    try:
+        return _create(name, _IFF_VNET_HDR)
+    except OSError as refused:
+        # A kernel without virtio headers says EINVAL, as for a bad name; the second try tells.
+        if refused.errno != errno.EINVAL:
+            raise _host_error(name, refused) from None
+    try:
+        return _create(name, 0)
+    except OSError as refused:
+        raise _host_error(name, refused) from None
+
+
+def _create(name: str, header_flag: int) -> TunDevice:
+    """Open and attach, with the virtio-net header or without. Raises OSError or HostError."""
+    fd = _open_path()
+    try:
+        flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | header_flag
+        answer = fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
+        if header_flag:
+            fcntl.ioctl(fd, _TUNSETVNETHDRSZ, _INT.pack(HEADER_SIZE))
+            fcntl.ioctl(fd, _TUNSETVNETLE, _INT.pack(1))  # as on our wire, whatever the host is
+        kernel_name: bytes = _IFREQ.unpack(answer)[0]
+        return TunDevice(fd, kernel_name.rstrip(b"\0").decode(), bool(header_flag))
+    except BaseException:
+        _close(fd)
+        raise
+
+
+def _open_path() -> int:
+    try:
+        return os.open(_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as refused:
+        hint = _OPEN_HINTS.get(refused.errno or 0, f"{_PATH}: {refused.strerror}")
+        raise HostError(f"no TUN device: {hint}") from None
+
+
+def _host_error(name: str, refused: OSError) -> HostError:
+    hint = _CREATE_HINTS.get(refused.errno or 0, str(refused.strerror))
+    return HostError(f"TUN device {name or '(any name)'}: {hint}")
