@@ -44,6 +44,8 @@ class Answers(Generic[Sender]):
     seconds: float
     wanted: list[bytes] = field(default_factory=list)
     """Addresses to ask about now; whoever asks takes them with `take_wanted`."""
+    changes: int = 0
+    """How often an answer differed from the one before it."""
     _known: dict[bytes, _Known] = field(default_factory=dict)
     _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
     """Frames by address; a key means that a request is under way."""
@@ -53,12 +55,12 @@ class Answers(Generic[Sender]):
         known = self._known.get(address)
         if known is not None and now < known.expires:
             return Unresolved.FAILED if known.failed else known.route
-        if address not in self._waiting:
-            if len(self._waiting) >= MAX_ASKING:
-                return Unresolved.FAILED
+        if address not in self._waiting and len(self._waiting) < MAX_ASKING:
             self._waiting[address] = []
             self.wanted.append(address)
-        return known.route if known is not None and not known.failed else Unresolved.ASKING
+        if known is not None and not known.failed:
+            return known.route
+        return Unresolved.ASKING if address in self._waiting else Unresolved.FAILED
 
     def park(self, address: bytes, sender: Sender, frame: bytes) -> bool:
         """Let a frame wait for the answer under way; False where too many wait."""
@@ -82,7 +84,9 @@ class Answers(Generic[Sender]):
         return self._settle(address, _Known(None, now + RETRY_SECONDS, failed=True))
 
     def _settle(self, address: bytes, known: _Known) -> list[tuple[Sender, bytes]]:
-        self._known.pop(address, None)
+        before = self._known.pop(address, None)
+        if before is not None and (before.route, before.failed) != (known.route, known.failed):
+            self.changes += 1
         if len(self._known) >= MAX_ANSWERS:
             del self._known[next(iter(self._known))]
         self._known[address] = known

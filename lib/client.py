@@ -9,14 +9,12 @@ drops what it reads), the other keeps the session and reads the hub.
 
 from __future__ import annotations
 
-
 import io
 import os
 import random
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-
 
 import gevent
 
@@ -76,7 +74,9 @@ class Client:
         self._hello = framing.encode(control.encode_hello(hello))
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
         self._up = Uplink(self._file, device.has_header, self.traffic, self._write_packet)
-        self._down = Downlink(self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu)
+        self._down = Downlink(
+            self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu
+        )
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
         self._greenlets: list[gevent.Greenlet] = []
         self._device_gone = device_gone
@@ -114,21 +114,35 @@ class Client:
                 if tun.is_gone(error.errno):
                     self._device_gone(self._device.name)
                     return
-                self.traffic.drops[Reason.DEVICE_REFUSED] += 1
+                self.traffic.drop(Reason.DEVICE_REFUSED)
                 continue
+            if self.traffic.news:
+                self._tell_news()
             link = self.link
             if link is None:
-                self.traffic.drops[Reason.NO_SESSION] += len(framing.split(view[:end]))
+                self.traffic.drop(Reason.NO_SESSION, offload.count_packets(view[:end]))
             elif end:
                 link.send([view[:end]])
                 link.wait_drained()
+
+    def _tell_news(self) -> None:
+        """Log each reason for drops once."""
+        for reason, detail in self.traffic.take_news():
+            what = f" {detail}" if detail else ""
+            log.warning(
+                "service %s: packets are dropped: %s%s: %s",
+                self.settings.name,
+                reason.value,
+                what,
+                reason.doc,
+            )
 
     # ------------------------------------------------------------ hub -> device
 
     def _refused(self, error: OSError) -> None:
         if tun.is_gone(error.errno):
             raise error
-        self.traffic.drops[Reason.DEVICE_REFUSED] += 1
+        self.traffic.drop(Reason.DEVICE_REFUSED)
 
     def _write_packet(self, packet: bytes) -> None:
         header = offload.NO_OFFLOAD if self._device.has_header else b""
@@ -142,9 +156,7 @@ class Client:
     def _keep_connected(self) -> None:
         """Dial, live, and dial again, for ever."""
         settings = self.settings
-        selector = Selector(
-            len(settings.nodes), settings.strategy, settings.max_fails, settings.fail_timeout
-        )
+        selector = Selector(len(settings.nodes), settings.strategy, settings.max_fails, settings.fail_timeout)
         lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
         said: dict[int, str] = {}
         while True:
@@ -169,7 +181,9 @@ class Client:
             else:
                 selector.failed(chosen, ended)
             if said.get(chosen) != why:
-                log.warning("service %s: hub %s:%d: %s; trying again", settings.name, node.host, node.port, why)
+                log.warning(
+                    "service %s: hub %s:%d: %s; trying again", settings.name, node.host, node.port, why
+                )
                 said[chosen] = why
             gevent.sleep(backoff.next(random.random()))
 
@@ -222,6 +236,8 @@ class Client:
             tail = bytes(buffer.view[stop:end])
             for content in down.take_controls():
                 self._control(content)
+            if self.traffic.news:
+                self._tell_news()
             size = stream.receive_into(buffer.landing)
             if not size:
                 return
@@ -230,11 +246,13 @@ class Client:
         try:
             hello = control.decode(content)
         except ProtocolError:
-            self.traffic.drops[Reason.BAD_CONTROL] += 1
+            self.traffic.drop(Reason.BAD_CONTROL)
             return
         if hello is not None:
             self._use_offloads(hello.offloads & self._offloads, framing.MAX_CONTENT)
-            log.debug("service %s: hub is %s, offloads %#x", self.settings.name, hello.software, hello.offloads)
+            log.debug(
+                "service %s: hub is %s, offloads %#x", self.settings.name, hello.software, hello.offloads
+            )
 
     def _use_offloads(self, bits: int, limit: int) -> None:
         """Let the kernel hand over what the hub takes, and nothing else."""

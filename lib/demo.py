@@ -19,8 +19,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ REFRESH = 0.5
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _KEPT = b"k"
+
+# gevent's own close waits for a turn of its loop, and a pipe that is still open has no end.
+_close = get_original("os", "close")
+_waitpid = get_original("os", "waitpid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,10 @@ def _in_background(seconds: float) -> int:
     ready, tell = os.pipe()
     pid = os.fork()
     if not pid:
-        os.close(ready)
+        _close(ready)
         os.setsid()
         return _perform(seconds, tell)
-    os.close(tell)
+    _close(tell)
     try:
         return 0 if os.read(ready, 1) == _KEPT else _status(pid)
     except KeyboardInterrupt:
@@ -92,14 +96,13 @@ def _in_background(seconds: float) -> int:
 
 
 def _status(pid: int) -> int:
-    _, status = get_original("os", "waitpid")(pid, 0)
+    _, status = _waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
 
 def _perform(seconds: float, tell: int | None) -> int:
     """The whole demo; `tell` is where to say that it is kept, None to end it."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+    _end_on_signals()
     print(PICTURE, flush=True)
     in_user_namespace = demo_net.gain_rights()
     try:
@@ -107,19 +110,46 @@ def _perform(seconds: float, tell: int | None) -> int:
             try:
                 _tell_story(stack, Path(directory), seconds, tell, in_user_namespace)
             finally:
-                for number in _SIGNALS:  # what is left to do is soon done, and all of it must be
-                    signal.signal(number, signal.SIG_IGN)
+                _ignore_signals()  # what is left to do is soon done, and all of it must be
     finally:
         _step("end", "removed everything: programs, namespaces, files")
     return 0
+
+
+def _end_on_signals() -> None:
+    """Let the first signal raise KeyboardInterrupt here, whichever greenlet it finds at work."""
+    here, loop = gevent.getcurrent(), gevent.get_hub().loop
+
+    def end(*_: object) -> None:
+        _ignore_signals()
+        if gevent.getcurrent() is here:
+            raise KeyboardInterrupt
+        loop.run_callback_threadsafe(here.throw, KeyboardInterrupt)
+
+    for number in _SIGNALS:
+        signal.signal(number, end)
+
+
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """Let signals wait until the block ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _tell_story(
     stack: ExitStack, directory: Path, seconds: float, tell: int | None, in_user_namespace: bool
 ) -> None:
     namespaces = demo_net.build(stack)
-    with demo_net.inside(namespaces["hub"]):
-        open_tun().close()  # now rather than in the programs, for a clear line where it is not allowed
+    _try_tun(namespaces["hub"], in_user_namespace)
     _step("namespaces", "hub, host-1 and host-2, joined by veth pairs")
     names = {} if tell is None or in_user_namespace else _publish(namespaces, stack)
     programs = _start(stack, directory, namespaces)
@@ -127,6 +157,16 @@ def _tell_story(
     _load(namespaces, programs, seconds)
     if tell is not None:
         _keep(programs, names, tell)
+
+
+def _try_tun(namespace: Namespace, in_user_namespace: bool) -> None:
+    """Now rather than in the programs, for a clear line where it is not allowed."""
+    try:
+        with demo_net.inside(namespace):
+            open_tun().close()
+    except HostError as error:
+        hint = "; or let every user open it: sudo chmod 666 /dev/net/tun" if in_user_namespace else ""
+        raise HostError(f"{error}{hint}") from None
 
 
 def _publish(namespaces: Mapping[str, Namespace], stack: ExitStack) -> dict[str, str]:
@@ -181,12 +221,12 @@ def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
     )
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GOST_")}
     environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # a one-file program unpacks anew, and outlives us
-    with log.open("wb") as output:
+    with log.open("wb") as output, _no_signals():  # never between its start and the note to end it
         process = subprocess.Popen(
             [*program, "-C", str(config)], cwd=config.parent, env=environ, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output, start_new_session=True, preexec_fn=demo_net.entrance(namespace),
         )  # fmt: skip
-    stack.callback(_end, process)
+        stack.callback(_end, process)
     return Program(namespace.name, process, log)
 
 

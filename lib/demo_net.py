@@ -158,6 +158,7 @@ def _here() -> Any:
 
 
 def _enter(fd: int, parent: int) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the parent may have put signals off
     _call("setns", fd, _CLONE_NEWNET)
     _call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it ended before it could be noticed

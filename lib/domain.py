@@ -34,7 +34,7 @@ class Domain:
 
     def enter(self, port: Port) -> None:
         """A session goes live."""
-        self.namespaces.setdefault(port.namespace.id, port.namespace)
+        port.namespace = self.namespaces.setdefault(port.namespace.id, port.namespace)
         port.namespace.join(port)
 
     def leave(self, port: Port) -> None:

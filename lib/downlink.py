@@ -19,7 +19,9 @@ from lib.drops import Reason
 from lib.stats import Traffic
 
 _PLAIN = struct.Struct("!HBxH").unpack_from
-_HEADED = struct.Struct("!10sBxH5xB").unpack_from
+_HEADED = struct.Struct("!10sBxHxxHxB").unpack_from
+_LEAST = {ip.TCP: 10 + 20 + 20, ip.UDP: 10 + 20 + 8}
+"""Content size from which a packet with a virtio-net header has a whole transport header."""
 _TCP_OFFSET = offload.HEADER_SIZE + 20 + 12
 _HDR_LEN = struct.Struct("<H").unpack_from
 
@@ -77,12 +79,16 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
 
 def _is_true(down: Downlink, buf: bytearray, start: int, size: int) -> bool:
     """Whether a virtio-net header is of the usual kind and plainly fits its packet."""
-    header, version, total, protocol = _HEADED(buf, start)
+    header, version, total, fragment, protocol = _HEADED(buf, start)
     if version != 0x45 or total != size - offload.HEADER_SIZE:
         return False
     right = offload.SINGLE.get(header)
-    if right == 0 or right == protocol:
+    if right == 0:
         return True
+    if fragment & 0x3FFF:
+        return False
+    if right == protocol:
+        return size >= _LEAST[protocol]
     like = offload.tcp_super(header) if protocol == ip.TCP else None
     if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
         return False
@@ -126,5 +132,5 @@ def _examine(down: Downlink, buf: bytearray, start: int, end: int) -> int:
 
 
 def _drop(down: Downlink, reason: Reason) -> int:
-    down.traffic.drops[reason] += 1
+    down.traffic.drop(reason)
     return 0

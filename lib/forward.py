@@ -38,6 +38,8 @@ _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
+_LEAST = {ip.TCP: 10 + 20 + 20, ip.UDP: 10 + 20 + 8}
+"""Content size from which a packet with a virtio-net header has a whole transport header."""
 _TCP_OFFSET = 2 + offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
 
@@ -49,8 +51,6 @@ class Output:
     """Frames by the port they go to, in order."""
     controls: list[bytes] = field(default_factory=list)
     """Contents of control frames, for the session itself."""
-    strangers: list[bytes] = field(default_factory=list)
-    """The first source address of a session that does not route back to it."""
 
 
 def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output) -> int:
@@ -73,7 +73,7 @@ def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: 
         if first == _IPV4:
             if 28 <= total == size and (protocol == 17 or protocol == 6) and not fragment & _FRAGMENT:
                 hop = known(flow)
-                if hop is not None and size > hop.limit:
+                if hop is not None and size > hop.mtu:
                     hop = None
         elif first <= 2 and size >= 38 and port.told:
             hop = _known_headed(port, buf, pos, size)
@@ -94,11 +94,13 @@ def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | Non
     """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
     _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
     hop = port.flows.get(flow)
-    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or not hop.offloads:
+    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None:
+        return None
+    if not hop.offloads or not hop.live:
         return None
     right = offload.SINGLE.get(header)
-    if right == protocol or (right == 0 and (protocol == 17 or protocol == 6)):
-        return hop if size <= hop.limit else None
+    if (right == protocol and size >= _LEAST[protocol]) or (right == 0 and protocol in _LEAST):
+        return hop if total <= hop.mtu else None
     like = offload.tcp_super(header) if protocol == 6 else None
     if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:
         return None
@@ -207,14 +209,21 @@ def _remember(port: Port, flow: bytes, target: Port, now: float) -> None:
 def _refuse(port: Port, frame: _Frame, verdict: Reason | bytes, now: float, out: Output) -> None:
     """Let a packet wait for its route, or drop it and say so to its sender."""
     if isinstance(verdict, bytes):
-        content = bytes(frame.buf[frame.start - 2 : frame.end])
-        if port.namespace.park(verdict, port, content):
+        whole = bytes(frame.buf[frame.start - 2 : frame.end])
+        if port.namespace.park(verdict, port, whole):
+            port.traffic.received_packets -= 1  # it comes by once more
+            port.traffic.received_bytes -= len(whole)
             return
         verdict = Reason.RESOLVE_QUEUE
-    if verdict is Reason.WRONG_SOURCE and not port.traffic.drops[verdict]:
-        out.strangers.append(frame.packet.source)
-    port.drop(verdict)
+    _drop(port, verdict, frame)
     _answer(port, ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict), now, out)
+
+
+def _drop(port: Port, reason: Reason, frame: _Frame) -> None:
+    """Count a dropped packet, a superpacket as its segments."""
+    port.traffic.received_packets += frame.segments - 1
+    detail = "" if reason in port.traffic.drops else ip.describe(frame.packet)
+    port.drop(reason, frame.segments, detail)
 
 
 def _answer(port: Port, answer: bytes | None, now: float, out: Output) -> None:
@@ -231,7 +240,7 @@ def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -
         (headers,) = _HDR_LEN(frame.buf, frame.start + 2)
         length = headers + frame.gso_size
     if length > target.mtu:
-        port.drop(Reason.TOO_BIG)
+        _drop(port, Reason.TOO_BIG, frame)
         answer = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
         _answer(port, answer, now, out)
         return None

@@ -30,16 +30,17 @@ def receive_request(stream: Stream, seconds: float) -> tuple[Request, bytes]:
 
 def ask(stream: Stream, request: Request, seconds: float) -> tuple[Response, bytes]:
     """Send a request and wait for the hub's response; returns it with the bytes after it."""
-    stream.send_all(relay.encode_request(request))
-    return _receive(stream, relay.decode_response, seconds)
+    return _receive(stream, relay.decode_response, seconds, relay.encode_request(request))
 
 
 def _receive(
-    stream: Stream, decode: Callable[[bytes], tuple[Message, int] | None], seconds: float
+    stream: Stream, decode: Callable[[bytes], tuple[Message, int] | None], seconds: float, first: bytes = b""
 ) -> tuple[Message, bytes]:
+    """Say `first`, then read one message, all within a deadline."""
     data = bytearray()
     chunk = memoryview(bytearray(_CHUNK))
     with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s")):
+        stream.send_all(first)
         while True:
             size = stream.receive_into(chunk)
             if not size:

@@ -106,7 +106,7 @@ class _Session:
         self.hub = hub
         self.stream = stream
         self.port = Port(hub.domain.namespace(request.namespace), request.host, stream.peer)
-        self.port.mtu = self.port.limit = framing.GOST_CLIENT_MAX
+        self.port.mtu = framing.GOST_CLIENT_MAX
         self.link = Link(stream, self.port.traffic, settings.queue_bytes, settings.queue_seconds)
         self.port.link = self.link
 
@@ -128,7 +128,9 @@ class _Session:
             del self.hub.sessions[port]
             self.link.ended()
             self.hub.domain.leave(port)
-            log.info("service %s: %s (%s) left: %s", name, port.peer, port.host, self.link.closed_because or why)
+            log.info(
+                "service %s: %s (%s) left: %s", name, port.peer, port.host, self.link.closed_because or why
+            )
 
     def _forward(self, tail: bytes) -> None:
         """Read and forward until the client closes."""
@@ -162,21 +164,41 @@ class _Session:
         for target, run in out.runs.items():
             target.link.send(run)
         out.runs.clear()
-        if out.controls or out.strangers:
-            self._unusual(out)
+        if out.controls:
+            self._controls(out)
+        if port.traffic.news:
+            self._tell_news()
         answers = port.namespace.default
         if isinstance(answers, Answers):
             for address in answers.take_wanted():
                 gevent.spawn(self._resolve, answers, address)
         return stop
 
-    def _unusual(self, out: forward.Output) -> None:
-        controls, strangers = out.controls, out.strangers
-        out.controls, out.strangers = [], []
-        for content in controls:
+    def _controls(self, out: forward.Output) -> None:
+        contents, out.controls = out.controls, []
+        for content in contents:
             self._control(content)
-        for source in strangers:
-            _explain_stranger(self.port, source)
+
+    def _tell_news(self) -> None:
+        """Log each reason for drops once a session."""
+        port = self.port
+        for reason, detail in port.traffic.take_news():
+            what = f" {detail}" if detail else ""
+            log.warning(
+                "host %s (%s): packets are dropped: %s%s: %s",
+                port.host,
+                port.peer,
+                reason.value,
+                what,
+                reason.doc,
+            )
+            if reason is Reason.WRONG_SOURCE:
+                source = detail.partition(" ")[0]
+                log.warning(
+                    "a route `dst: %s, gateway: %s` would allow it, `sourceCheck: off` would allow all",
+                    source,
+                    port.host,
+                )
 
     def _control(self, content: bytes) -> None:
         try:
@@ -193,7 +215,6 @@ class _Session:
         port.told = True
         port.offloads = hello.offloads & offload.ALL if hello.offloads & offload.CSUM else 0
         port.mtu = min(hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - offload.HEADER_SIZE)
-        port.limit = port.mtu + offload.HEADER_SIZE
         port.instance = hello.instance
         self.link.send([self.hub.hello])
         for rival in port.namespace.rivals(port):
@@ -215,12 +236,3 @@ class _Session:
                 session._scan_copy(frame)
             else:
                 port.drop(Reason.SESSION_GONE)
-
-
-def _explain_stranger(port: Port, source: bytes) -> None:
-    address = format_address(source)
-    log.warning(
-        "host %s sent from %s, which does not route back to it: dropped (%s); "
-        "a route `dst: %s, gateway: %s` would allow it, `sourceCheck: off` would allow all",
-        port.host, address, Reason.WRONG_SOURCE.value, address, port.host,
-    )  # fmt: skip

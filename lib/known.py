@@ -25,8 +25,8 @@ CONNECTORS = words(
     "tunnel unix virtual"
 )
 DIALERS = words(
-    "direct dtls ftcp grpc h2 h2c http2 http3 h3 wt icmp icmp6 kcp mtcp mtls mux mws mwss obfs ohttp otls pht "
-    "phts quic serial ssh sshd tcp tls udp unix virtual wg ws wss"
+    "direct dtls ftcp grpc h2 h2c http2 http3 h3 wt icmp icmp6 kcp mtcp mtls mux mws mwss obfs ohttp otls "
+    "pht phts quic serial ssh sshd tcp tls udp unix virtual wg ws wss"
 )
 
 TRANSPORTS_TO_COME = words("tls ws wss")

@@ -56,6 +56,4 @@ class _Text(logging.Formatter):
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))
-        return json.dumps(
-            {"time": when, "level": record.levelname.lower(), "msg": record.getMessage()}
-        )
+        return json.dumps({"time": when, "level": record.levelname.lower(), "msg": record.getMessage()})

@@ -94,8 +94,8 @@ def _warn_first_match(
     for first, longest in surprises[:MAX_SURPRISES]:
         found.warn(
             places.get(id(longest), router.where()),
-            f"router {router.name}: {longest.prefix} goes to {longest.gateway}, the longest prefix; GOST takes the "
-            f"first match, {first.prefix} to {first.gateway}",
+            f"router {router.name}: {longest.prefix} goes to {longest.gateway}, the longest prefix; GOST "
+            f"takes the first match, {first.prefix} to {first.gateway}",
         )
     if len(surprises) > MAX_SURPRISES:
         more = len(surprises) - MAX_SURPRISES

@@ -37,14 +37,12 @@ class Port:
     """Whether the peer has said HELLO, and so may send virtio-net headers."""
     mtu: int = 0
     """Largest single packet the peer takes, bytes."""
-    limit: int = 0
-    """Largest frame content that may go out without a closer look."""
     live: bool = True
     instance: bytes = b""
     flows: dict[bytes, Port] = field(default_factory=dict)
     """flow -> where it goes: forwarding's memory of what this port's packets were allowed."""
     generation: int = -1
-    """The namespace generation `flows` belongs to."""
+    """The generation of the namespace that `flows` belongs to."""
     fresh_until: float = float("inf")
     """When the first plugin answer behind `flows` runs out."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -53,9 +51,9 @@ class Port:
     answer_tokens: float = ANSWER_BURST
     answered_at: float = 0.0
 
-    def drop(self, reason: Reason, count: int = 1) -> None:
+    def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
         """Count packets lost on the way in from, or out to, this session."""
-        self.traffic.drops[reason] += count
+        self.traffic.drop(reason, count, detail)
 
     def may_answer(self, now: float) -> bool:
         """Whether one more ICMP message may go back to this session (token bucket)."""
@@ -103,10 +101,15 @@ class Namespace:
     """Asked where `table` has no route: the handler's `router:`."""
     source_check: bool = True
     gateways: dict[str, Gateway] = field(default_factory=dict)
-    generation: int = 0
-    """Moves when a table changes; what was remembered of an older one no longer counts."""
+    returns: int = 0
+    """How often a host came back that may be preferred to its stand-in."""
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
+
+    @property
+    def generation(self) -> int:
+        """Moves when a decision might come out otherwise: what was remembered no longer counts."""
+        return self.returns + self.table.changes + self.default.changes
 
     def gateways_to(self, address: bytes, now: float) -> tuple[str, ...] | Unresolved | None:
         """The gateways of the longest match in this namespace's table, or else in the default one.
@@ -143,7 +146,7 @@ class Namespace:
         if gateway is None:
             gateway = self.gateways[port.host] = Gateway(port.host)
             if len(self.gateways) > 1 and self._may_be_preferred():
-                self.generation += 1  # what goes to its stand-in now shall come back to it
+                self.returns += 1  # what goes to its stand-in now shall come back to it
         gateway.ports.append(port)
 
     def _may_be_preferred(self) -> bool:

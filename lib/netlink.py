@@ -108,7 +108,9 @@ def way_around(address: str, name: str) -> str | None:
         best: tuple[int, int, int] | None = None
         for route in ip.get_routes(family=_family(address), table=_RT_TABLE_MAIN, type=_RTN_UNICAST):
             length, device = route["dst_len"], route.get_attr("RTA_OIF")
-            prefix = ip_network((route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::"), length))
+            prefix = ip_network(
+                (route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::"), length)
+            )
             rank = (length, -(route.get_attr("RTA_PRIORITY") or 0), device or 0)
             if device and device != own and target in prefix and (best is None or rank[:2] > best[:2]):
                 best = rank

@@ -122,9 +122,7 @@ def rebuild(buf: bytearray, start: int, packet: Packet, end: int) -> tuple[int, 
     bits = kind[0]
     if claimed_type & GSO_ECN and packet.protocol == TCP:
         bits, gso_type = bits | TSO_ECN, gso_type | GSO_ECN
-    _HEADER.pack_into(
-        buf, start, NEEDS_CSUM, gso_type, csum_start + headers, gso_size, csum_start, offset
-    )
+    _HEADER.pack_into(buf, start, NEEDS_CSUM, gso_type, csum_start + headers, gso_size, csum_start, offset)
     return bits, gso_size, segments
 
 

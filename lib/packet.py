@@ -101,6 +101,11 @@ def format_address(address: bytes) -> str:
     return str(ip_address(address))
 
 
+def describe(packet: Packet) -> str:
+    """A packet in a few words, for a log line."""
+    return f"{format_address(packet.source)} to {format_address(packet.destination)}"
+
+
 def sum16(data: Buffer, initial: int = 0) -> int:
     """The 16-bit ones' complement sum (RFC 1071) of data, odd lengths padded with a zero.
 
@@ -175,9 +180,7 @@ def _may_answer_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
     return not error and is_unicast(packet.source) and is_unicast(packet.destination)
 
 
-def _answer_ipv4(
-    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
-) -> bytes:
+def _answer_ipv4(buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int) -> bytes:
     quoted = bytes(buf[start : min(end, start + 548)])  # 576 with the two headers: RFC 1812 4.3.2.3
     message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
     struct.pack_into("!H", message, 2, checksum(message))
@@ -187,9 +190,7 @@ def _answer_ipv4(
     return bytes(header + message)
 
 
-def _answer_ipv6(
-    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
-) -> bytes:
+def _answer_ipv6(buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int) -> bytes:
     quoted = bytes(buf[start : min(end, start + 1232)])  # at most 1,280 in all: RFC 4443 2.4 (c)
     message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
     pseudo = pseudo_sum(packet.destination, packet.source, ICMPV6, len(message))

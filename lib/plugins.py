@@ -10,6 +10,9 @@ import json
 import threading
 from ipaddress import ip_address, ip_network
 from typing import Any
+from urllib.parse import urlencode
+
+import gevent
 
 from lib import ids
 from lib.routes import Route
@@ -48,21 +51,22 @@ class RouterPlugin:
 
         Raises PluginError for anything but a proper answer.
         """
-        query = {"dst": str(ip_address(address)), "id": ids.format_uuid(namespace)}
+        url, timeout = self._settings.url, self._settings.timeout
+        query = urlencode({"dst": str(ip_address(address)), "id": ids.format_uuid(namespace)})
+        target = f"{url}{'&' if '?' in url else '?'}{query}"
         headers = {"Content-Type": "application/json"}
         if self._settings.token:
             headers["Authorization"] = f"Bearer {self._settings.token}"
-        with self._gate:
+        # urllib3's own timeout starts anew with every byte that comes
+        with self._gate, gevent.Timeout(timeout, PluginError(f"{url}: no answer within {timeout:g} s")):
             try:
-                response = self._pool.request(
-                    "GET", self._settings.url, fields=query, headers=headers, preload_content=False
-                )
+                response = self._pool.request("GET", target, headers=headers, preload_content=False)
                 with response:
                     body = response.read(MAX_ANSWER)
             except self._urllib3.exceptions.HTTPError as error:
-                raise PluginError(f"{self._settings.url}: {error}") from error
+                raise PluginError(f"{url}: {error}") from error
         if response.status != 200:
-            raise PluginError(f"{self._settings.url}: status {response.status}")
+            raise PluginError(f"{url}: status {response.status}")
         return read_route(body, address)
 
 
@@ -72,14 +76,14 @@ def read_route(body: bytes, address: bytes) -> Route | None:
     None for an object without `dst` and `net`. Raises PluginError for what is no answer.
     """
     try:
-        answer = json.loads(body)
+        answer = {key.lower(): value for key, value in json.loads(body).items()}  # Go reads keys in any case
         destination = answer.get("dst") or answer.get("net")
         gateway = answer.get("gateway") or ""
-        if not destination:
-            return None
-        prefix = ip_network(destination, strict=False)
+        if not isinstance(destination, str | None) or not isinstance(gateway, str):
+            raise ValueError("not a text")  # ip_network would take a number for an address
+        prefix = ip_network(destination, strict=False) if destination else None
     except (ValueError, AttributeError, RecursionError) as error:
         raise PluginError(f"no proper answer: {body[:80]!r}") from error
-    if not isinstance(gateway, str) or not gateway:
+    if prefix is None or not gateway:
         return None
     return Route(prefix.network_address.packed, prefix.prefixlen, (gateway,))

@@ -9,11 +9,12 @@ longer in here, so it cannot be dropped: the far side would lose its place in th
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field
 
 from lib import offload
 from lib.drops import Reason
+from lib.stats import Traffic
 
 
 @dataclass(slots=True, eq=False)
@@ -34,14 +35,14 @@ class SendQueue:
         self.size += len(run)
         return 0
 
-    def pop(self, now: float, drops: Counter[Reason]) -> bytes | None:
+    def pop(self, now: float, traffic: Traffic) -> bytes | None:
         """The next run to send, None when nothing waits. What waited too long is counted and gone."""
         while self._runs:
             since, run = self._runs.popleft()
             self.size -= len(run)
             if now - since <= self.max_seconds:
                 return run
-            drops[Reason.QUEUE_TIME] += offload.count_packets(run)
+            traffic.drop(Reason.QUEUE_TIME, offload.count_packets(run))
         return None
 
     def clear(self) -> int:

@@ -29,11 +29,13 @@ class Route:
 class RouteTable:
     """Routes by longest prefix; an IPv4-mapped IPv6 address stays IPv6."""
 
-    __slots__ = ("_four", "_six", "has_alternatives")
+    __slots__ = ("_four", "_six", "changes", "has_alternatives")
 
     def __init__(self, entries: Iterable[RouteEntry] = ()) -> None:
         self._four: Trie[tuple[str, ...]] = Trie(4)
         self._six: Trie[tuple[str, ...]] = Trie(16)
+        self.changes = 0
+        """How often routes have changed since; what was remembered of earlier ones no longer counts."""
         self.has_alternatives = False
         """Whether any route has more than one gateway."""
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import gevent
 from gevent.event import Event
 
+from lib import framing, offload
 from lib.drops import Reason
 from lib.queueing import SendQueue
 from lib.stats import Traffic
@@ -27,13 +28,15 @@ Buffer = bytes | bytearray | memoryview
 class Link:
     """The sending half of a session."""
 
-    __slots__ = ("_drained", "_queue", "_writer", "closed_because", "stream", "traffic")
+    __slots__ = ("_drained", "_queue", "_run", "_sent", "_writer", "closed_because", "stream", "traffic")
 
     def __init__(self, stream: Stream, traffic: Traffic, max_bytes: int, max_seconds: float) -> None:
         self.stream = stream
         self.traffic = traffic
         self.closed_because = ""
         self._queue = SendQueue(max_bytes, max_seconds)
+        self._run = b""
+        self._sent = 0  # how much of _run, which the writer is at, has gone out
         self._writer: gevent.Greenlet | None = None
         self._drained: Event | None = None
 
@@ -45,15 +48,17 @@ class Link:
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames, or queue it, or drop it; what is queued is copied."""
         if self._writer is not None:
-            self._push(buffers)
+            self._lose(Reason.QUEUE_FULL, self._queue.push(b"".join(buffers), time.monotonic()))
             return
         try:
             sent = self.stream.try_send(buffers)
         except OSError:
             self.stream.shutdown()
+            self._lose(Reason.SESSION_GONE, offload.count_packets(b"".join(buffers)))
             return
         if sent < sum(map(len, buffers)):
-            self._writer = gevent.spawn(self._write, _after(buffers, sent))
+            self._run, self._sent = b"".join(buffers), sent
+            self._writer = gevent.spawn(self._write)
 
     def wait_drained(self) -> None:
         """Wait until nothing is queued: for a reader that would rather wait than see drops."""
@@ -71,40 +76,38 @@ class Link:
         """The session is over: stop the writer and count what was still to go."""
         if self._writer is not None:
             self._writer.kill()
-        lost = self._queue.clear()
-        if lost:
-            self.traffic.drops[Reason.SESSION_GONE] += lost
+        self._give_up()
 
-    def _push(self, buffers: Sequence[Buffer]) -> None:
-        lost = self._queue.push(b"".join(buffers), time.monotonic())
-        if lost:
-            self.traffic.drops[Reason.QUEUE_FULL] += lost
-
-    def _write(self, rest: bytes) -> None:
+    def _write(self) -> None:
         """The writer: finish what is partly out, then the queue, then be gone."""
-        data: bytes | None = rest
         try:
-            while data is not None:
-                view = memoryview(data)
-                while view:
+            while self._run:
+                view = memoryview(self._run)
+                while self._sent < len(view):
                     self.stream.wait_writable()
-                    view = view[self.stream.try_send([view]) :]
-                data = self._queue.pop(time.monotonic(), self.traffic.drops)
+                    self._sent += self.stream.try_send([view[self._sent :]])
+                self._run, self._sent = self._queue.pop(time.monotonic(), self.traffic) or b"", 0
         except OSError:
             self.stream.shutdown()
-        finally:
+            self._give_up()
+        else:
             self._finish()
+
+    def _give_up(self) -> None:
+        lost = offload.count_packets(self._run[self._first_unsent() :])
+        self._run, self._sent = b"", 0
+        self._lose(Reason.SESSION_GONE, lost + self._queue.clear())
+        self._finish()
 
     def _finish(self) -> None:
         self._writer = None
         if self._drained is not None:
             self._drained.set()
 
+    def _first_unsent(self) -> int:
+        """Where in the writer's run the first frame begins that has not gone out whole."""
+        return max((end for end in framing.split(self._run) if end <= self._sent), default=0)
 
-def _after(buffers: Sequence[Buffer], sent: int) -> bytes:
-    """What is left of buffers once the first `sent` bytes are gone, copied."""
-    for index, buffer in enumerate(buffers):
-        if sent < len(buffer):
-            return b"".join([buffer[sent:], *buffers[index + 1 :]])
-        sent -= len(buffer)
-    return b""
+    def _lose(self, reason: Reason, packets: int) -> None:
+        if packets:
+            self.traffic.drop(reason, packets)

@@ -24,6 +24,19 @@ class Traffic:
     sent_packets: int = 0
     sent_bytes: int = 0
     drops: Counter[Reason] = field(default_factory=Counter)
+    news: list[tuple[Reason, str]] = field(default_factory=list)
+    """Reasons that occurred for the first time, with a detail, until somebody has told them."""
+
+    def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
+        """Count lost packets."""
+        if reason not in self.drops:
+            self.news.append((reason, detail))
+        self.drops[reason] += count
+
+    def take_news(self) -> list[tuple[Reason, str]]:
+        """What occurred for the first time since the last call."""
+        news, self.news = self.news, []
+        return news
 
     def add(self, other: Traffic) -> None:
         """Add another's counts to these (a session that ends leaves them to its namespace)."""

@@ -67,7 +67,7 @@ def _read_headed(up: Uplink, buf: bytearray, view: memoryview) -> int:
     read, start_of, may_run = up.device.readinto, _CSUM_START, up.offloads & offload.USO4
     end = packets = 0
     size: int | None = 0  # of a packet that a run has read already
-    while end < BATCH_BYTES and packets < BATCH_PACKETS:
+    while size or (end < BATCH_BYTES and packets < BATCH_PACKETS):
         start = end + 2
         size = size or read(view[start:])
         if size is None:
@@ -80,7 +80,7 @@ def _read_headed(up: Uplink, buf: bytearray, view: memoryview) -> int:
                 packets += _more_segments(buf, start, size)
             elif buf[start + 6] != start_of[buf[start + 10]]:
                 _complete(buf, start, size)
-            elif may_run and buf[start + 19] == ip.UDP:
+            elif may_run and buf[start + 19] == ip.UDP and end < BATCH_BYTES and packets < BATCH_PACKETS:
                 count, stop, size = _read_run(up, buf, view, start, size)
                 _LENGTH(buf, end, stop - start)
                 packets += count
@@ -134,7 +134,10 @@ def _close_run(buf: bytearray, start: int, end: int, count: int, payload: int) -
 def _more_segments(buf: bytearray, start: int, size: int) -> int:
     """How many packets more than one a superpacket from our own kernel stands for."""
     gso_size = int.from_bytes(buf[start + 4 : start + 6], "little") or 1
-    return (size - offload.HEADER_SIZE - 40) // gso_size
+    transport = offload.HEADER_SIZE + buf[start + 6]
+    is_udp = buf[start + 1] == offload.GSO_UDP_L4
+    header = 8 if is_udp else (buf[start + transport + 12] >> 4) * 4
+    return max(0, size - transport - header - 1) // gso_size
 
 
 def _complete(buf: bytearray, start: int, size: int) -> None:
@@ -176,9 +179,14 @@ def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
     packet = ip.parse(content, offload.HEADER_SIZE, len(content))
     claim = packet if isinstance(packet, Reason) else offload.rebuild(content, 0, packet, len(content))
     if isinstance(claim, Reason):
-        up.traffic.drops[claim] += 1
+        up.traffic.drop(claim)
         return end, 0
-    packets = offload.packets(content)
+    packets = []
+    for whole in offload.packets(content):
+        if len(whole) <= up.limit:
+            packets.append(whole)
+        else:
+            _too_big(up, bytearray(whole), 0, len(whole))
     frames = b"".join(map(framing.encode, packets))
     buf[end : end + len(frames)] = frames
     return end + len(frames), len(packets)
@@ -186,7 +194,7 @@ def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
 
 def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
     """The hub would not take it: say so to the sender, as a router does."""
-    up.traffic.drops[Reason.TOO_BIG] += 1
+    up.traffic.drop(Reason.TOO_BIG)
     packet = ip.parse(buf, start, end)
     if not isinstance(packet, Reason):
         answer = ip.too_big(buf, start, packet, end, up.limit)

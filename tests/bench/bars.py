@@ -1,0 +1,105 @@
+"""What must be reached (issue 3), and whether it was.
+
+Knows: every bar as a figure, a bound, and whose figure it is a multiple of.
+Refuses to know: how figures come about (measure, memory, forwarding, trie).
+
+Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+Key = tuple[str, str]
+"""(owner, figure)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A figure over the rounds."""
+
+    median: float
+    least: float
+    most: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A figure must stand in this relation to `bound` times the figure `of` (to the bound itself without)."""
+
+    row: str
+    figure: Key
+    relation: str
+    bound: float
+    of: Key | None = None
+
+
+BARS = (
+    Bar("TCP, 1 stream", ("tunrouter", "tcp1"), ">=", 12, ("gost", "tcp1")),
+    Bar("TCP, 1 stream", ("tunrouter", "tcp1"), ">=", 0.75, ("floor", "tcp1")),
+    Bar("TCP, 4 streams", ("tunrouter", "tcp4"), ">=", 1.0, ("tunrouter", "tcp1")),
+    Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 2.2, ("gost", "udp")),
+    Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 0.65, ("floor", "udp")),
+    Bar("UDP 64 B lost at 70 % of it, %", ("tunrouter", "loss70"), "<", 0.1),
+    Bar("  of it on the way to iperf3's socket", ("tunrouter", "loss70_way"), "<", 0.1),
+    Bar("CPU s per GB, all three", ("tunrouter", "cpu"), "<=", 1 / 12, ("gost", "cpu")),
+    Bar(
+        "ping under one TCP stream, p99",
+        ("tunrouter", "ping_load_p99"),
+        "<=",
+        1 / 3,
+        ("gost", "ping_load_p99"),
+    ),
+    Bar("ping idle, median", ("tunrouter", "ping_idle"), "<=", 1.8, ("gost", "ping_idle")),
+    Bar("superpackets off: TCP", ("tunrouter_off", "tcp1"), ">=", 2, ("gost", "tcp1")),
+    Bar("superpackets off: UDP 64 B", ("tunrouter_off", "udp"), ">=", 2, ("gost", "udp")),
+    Bar("our hub, GOST clients: TCP", ("tunrouter_gost", "tcp1"), ">=", 1.3, ("gost", "tcp1")),
+    Bar("our hub, GOST clients: UDP 64 B", ("tunrouter_gost", "udp"), ">=", 1.1, ("gost", "udp")),
+    Bar("100,000 routes: CPU a frame, 64 flows", ("forwarding", "flows_ratio"), "<=", 1.03),
+    Bar("100,000 routes: CPU a frame, 1 address", ("forwarding", "destination_ratio"), "<=", 1.03),
+    Bar("100,000 routes: TCP, 1 stream", ("tunrouter_100k", "tcp1"), "~", 1.0, ("tunrouter", "tcp1")),
+    Bar("100,000 routes: UDP 64 B", ("tunrouter_100k", "udp"), "~", 1.0, ("tunrouter", "udp")),
+    Bar("trie: look-ups a second", ("trie", "lookups"), ">=", 1.5, ("trie", "pytricia_lookups")),
+    Bar("trie: memory", ("trie", "memory"), "<=", 2, ("trie", "pytricia_memory")),
+    Bar("hub memory idle, MB", ("memory", "idle_mb"), "<=", 50),
+    Bar("hub memory, KB a further client", ("memory", "kb_per_client"), "<=", 40),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A bar and what came of it."""
+
+    bar: Bar
+    figure: Summary | None
+    of: Summary | None
+    ratio: float | None
+    """Of the medians; the figure itself where there is nothing to compare with; None without figures."""
+    met: bool | None
+    """None where there are no figures to tell by."""
+
+
+def summarise(samples: Mapping[Key, Sequence[float]]) -> dict[Key, Summary]:
+    """Medians, and the range they come from."""
+    return {key: Summary(median(v), min(v), max(v), len(v)) for key, v in samples.items() if v}
+
+
+def judge(bar: Bar, figures: Mapping[Key, Summary]) -> Verdict:
+    """Compare medians of the same run."""
+    figure = figures.get(bar.figure)
+    of = figures.get(bar.of) if bar.of is not None else None
+    if figure is None or (bar.of is not None and (of is None or not of.median)):
+        return Verdict(bar, figure, of, None, None)
+    ratio = figure.median / of.median if of is not None else figure.median
+    if bar.relation == "~":
+        assert of is not None
+        return Verdict(bar, figure, of, ratio, figure.most >= bar.bound * of.least)
+    return Verdict(bar, figure, of, ratio, _RELATIONS[bar.relation](ratio, bar.bound))
+
+
+_RELATIONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
+"""And ~, "no slower beyond the noise": the best round is at least as good as the other's worst."""

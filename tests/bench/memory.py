@@ -1,0 +1,74 @@
+"""Memory of a hub: alone, and with a thousand clients that say nothing.
+
+Knows: how to be a thousand silent GOST clients at once (a handshake on a bare socket each).
+Refuses to know: packets: none are sent.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from lib.relay import Request, Status, decode_response, encode_request
+from tests.bench.measure import Figures
+from tests.bench.peers import gost, hub_yaml, start_gost_hub, start_our_hub, wait_listening
+from tests.bench.quiet import resident_mb
+from tests.support.netns import Namespace, in_namespace
+
+CLIENTS = 1000
+
+
+def measure(work: Path, clients: int = CLIENTS) -> Figures:
+    """Resident MB of an idle hub, and KB for each idle client; GOST's hub too where there is one."""
+    _allow_descriptors(clients + 200)
+    with Namespace("memory", work) as namespace:
+        with _killed(namespace):
+            hub = start_our_hub(namespace, work, hub_yaml())
+            figures = _measure(namespace, hub.pid, clients, "")
+        if gost():
+            with _killed(namespace):
+                hub = start_gost_hub(namespace, work)
+                wait_listening(namespace, 8443)
+                figures |= _measure(namespace, hub.pid, clients, "gost_")
+    return figures
+
+
+def _measure(namespace: Namespace, pid: int, clients: int, prefix: str) -> Figures:
+    idle = resident_mb(pid)
+    with ExitStack() as opened:
+        with in_namespace(namespace.name):
+            for number in range(clients):
+                opened.enter_context(_client(f"c{number}"))
+        full = resident_mb(pid)
+    return {f"{prefix}idle_mb": idle, f"{prefix}kb_per_client": (full - idle) * 1e3 / clients}
+
+
+def _client(host: str) -> socket.socket:
+    """A session with the hub under this name. Raises AssertionError when the hub says no."""
+    sock = socket.create_connection(("127.0.0.1", 8443), timeout=10)
+    sock.sendall(encode_request(Request(host=host, source="10.88.0.9")))
+    answer = b""
+    while (decoded := decode_response(answer)) is None:
+        received = sock.recv(4096)
+        assert received, f"the hub closed on client {host}"
+        answer += received
+    assert decoded[0].status == Status.OK, f"the hub refused client {host}: {decoded[0]}"
+    return sock
+
+
+@contextmanager
+def _killed(namespace: Namespace) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        namespace.kill_all()
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """For this process and, as its children, the hubs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))

@@ -1,0 +1,230 @@
+"""The programs that are compared, and how each is started in the topology.
+
+Knows: ours in its variants, GOST, the floor, kernel forwarding; why one cannot run here.
+Refuses to know: what is measured (measure) and what is expected (bars).
+
+    host-1: 10.88.0.2 ---- hub: port 8443 ---- host-2: 10.88.0.3        overlay 10.88.0.0/24, MTU 1420
+
+A start function starts the three programs and returns them by place; it waits for nothing but what the
+next program needs. GOST and the floor come from ../shared/peers where that is; else GOST from GOST_BIN.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tests.support.netns import HOST_2, HUB_TO_HOST_1, HUB_TO_HOST_2, ROOT, Namespace, Process, Topology
+
+SHARED = ROOT.parent / "shared" / "peers"
+OVERLAY = {"host-1": "10.88.0.2", "host-2": "10.88.0.3"}
+RUNS = ("tcp1", "tcp4", "udp", "udp70", "ping_idle", "ping_load")
+"""What can be measured (measure.RUNS), in the order in which it is."""
+
+Programs = dict[str, Process]
+"""By place: hub, host-1, host-2."""
+
+_GOST_ENVIRONMENT = {"env": os.environ | {"GOST_LOGGER_LEVEL": "error"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One program, or combination of programs, that carries packets from host-1 to host-2."""
+
+    name: str
+    about: str
+    start: Callable[[Topology, Path], Programs]
+    """Start it; the path is a directory of its own for files it needs."""
+    missing: Callable[[], str]
+    """Why it cannot run here; empty when it can."""
+    ours: bool = False
+    """Whether its failure is the project's failure."""
+    target: str = OVERLAY["host-2"]
+    runs: tuple[str, ...] = RUNS
+    quick_runs: tuple[str, ...] = ("tcp1",)
+    patience: float = 20.0
+    """Seconds until it must pass packets."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A peer that carries packets."""
+
+    peer: Peer
+    topology: Topology
+    programs: Programs
+
+
+def all_peers(parent: Path | None = None) -> list[Peer]:
+    """Every peer; `parent` is another checkout of tunrouter to compare with."""
+    peers = [
+        Peer("tunrouter", "ours at all three places", _tunrouter(), _nothing, ours=True, quick_runs=RUNS),
+        Peer(
+            "tunrouter_off",
+            "ours, superpackets off at all three places",
+            _tunrouter(superpackets=False),
+            _nothing,
+            ours=True,
+        ),
+        Peer(
+            "tunrouter_gost", "our hub between two GOST clients", _our_hub_their_clients, _no_gost, ours=True
+        ),
+        Peer("gost", "GOST at all three places", _start_gost, _no_gost),
+        Peer("floor", "floor.c: our system calls in C, no checks", _start_floor, _no_floor),
+        Peer("kernel", "kernel forwarding, no tunnel", _start_kernel, _nothing, target=HOST_2),
+        Peer(
+            "tunrouter_100k",
+            "ours, 100,000 other routes in the table",
+            _tunrouter(other_routes=100_000),
+            _nothing,
+            ours=True,
+            runs=("tcp1", "udp"),
+            quick_runs=(),
+            patience=180.0,
+        ),
+    ]
+    if parent is not None:
+        peers.append(
+            Peer("parent", f"ours from {parent.name}", _tunrouter(root=parent), lambda: _no_checkout(parent))
+        )
+    return peers
+
+
+def hub_yaml(superpackets: bool = True, other_routes: int = 0) -> str:
+    """A hub's configuration; GOST reads it as well as long as superpackets are on."""
+    return "".join(_hub_lines(superpackets, other_routes))
+
+
+def our_program(root: Path = ROOT) -> tuple[str, ...]:
+    """The command that is tunrouter."""
+    return (sys.executable, str(root / "tunrouter.py"))
+
+
+@cache
+def gost() -> str:
+    """The path of a real GOST, empty where there is none."""
+    if path := os.environ.get("GOST_BIN"):
+        return path if os.access(path, os.X_OK) else ""
+    unpack = SHARED / "get-gost.sh"
+    if not unpack.exists():
+        return ""
+    done = subprocess.run([unpack], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def start_gost_hub(namespace: Namespace, work: Path) -> Process:
+    """GOST's own hub with the same table."""
+    config = work / "gost-hub.yml"
+    config.write_text(hub_yaml())
+    return namespace.popen(gost(), "-C", str(config), **_GOST_ENVIRONMENT)
+
+
+def start_our_hub(namespace: Namespace, work: Path, text: str, root: Path = ROOT) -> Process:
+    """Our hub; returns once it listens (100,000 routes take a while)."""
+    config = work / "hub.yml"
+    config.write_text(text)
+    hub = namespace.popen(*our_program(root), "-C", str(config), cwd=root)
+    hub.wait_line("listening", timeout=180.0)
+    return hub
+
+
+def _nothing() -> str:
+    return ""
+
+
+def _no_gost() -> str:
+    return "" if gost() else "no GOST: set GOST_BIN, or put ../shared/peers beside the project"
+
+
+def _no_floor() -> str:
+    if not (SHARED / "floor.c").exists():
+        return "no ../shared/peers/floor.c"
+    return "" if shutil.which("cc") else "no C compiler (cc)"
+
+
+def _no_checkout(root: Path) -> str:
+    return "" if (root / "tunrouter.py").exists() else f"no tunrouter.py in {root}"
+
+
+def _hub_lines(superpackets: bool, other_routes: int) -> Iterator[str]:
+    switch = "" if superpackets else ", superpackets: off"
+    yield "services:\n- name: service-0\n  addr: :8443\n"
+    yield f"  handler: {{type: router, metadata: {{router: router-0{switch}}}}}\n  listener: {{type: tcp}}\n"
+    yield "routers:\n- name: router-0\n  routes:\n"
+    for n in range(other_routes):
+        dst = f"{100 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24"
+        yield f"  - {{dst: {dst}, gateway: host-9}}\n"
+    for host, address in OVERLAY.items():
+        yield f"  - {{dst: {address}, gateway: {host}}}\n"
+
+
+def _clients(topology: Topology) -> tuple[tuple[str, Namespace, str], ...]:
+    return (("host-1", topology.host_1, HUB_TO_HOST_1), ("host-2", topology.host_2, HUB_TO_HOST_2))
+
+
+def _client_arguments(host: str, hub: str, parameters: str = "") -> tuple[str, ...]:
+    service = f"tun:///{host}?net={OVERLAY[host]}/24&name=tun0{parameters}"
+    return ("-L", service, "-F", f"router://{hub}:8443")
+
+
+def _tunrouter(
+    superpackets: bool = True, other_routes: int = 0, root: Path = ROOT
+) -> Callable[[Topology, Path], Programs]:
+    def start(topology: Topology, work: Path) -> Programs:
+        text = hub_yaml(superpackets, other_routes)
+        programs = {"hub": start_our_hub(topology.hub, work, text, root)}
+        parameters = "" if superpackets else "&superpackets=off"
+        for host, namespace, hub in _clients(topology):
+            arguments = _client_arguments(host, hub, parameters)
+            programs[host] = namespace.popen(*our_program(root), *arguments, cwd=root)
+        return programs
+
+    return start
+
+
+def _gost_clients(topology: Topology) -> Programs:
+    return {
+        host: namespace.popen(gost(), *_client_arguments(host, hub), **_GOST_ENVIRONMENT)
+        for host, namespace, hub in _clients(topology)
+    }
+
+
+def _our_hub_their_clients(topology: Topology, work: Path) -> Programs:
+    return {"hub": start_our_hub(topology.hub, work, hub_yaml()), **_gost_clients(topology)}
+
+
+def _start_gost(topology: Topology, work: Path) -> Programs:
+    hub = start_gost_hub(topology.hub, work)
+    wait_listening(topology.hub, 8443)
+    return {"hub": hub, **_gost_clients(topology)}
+
+
+def _start_floor(topology: Topology, work: Path) -> Programs:
+    program = str(work / "floor")
+    subprocess.run(["cc", "-O2", "-w", "-o", program, SHARED / "floor.c"], check=True)
+    programs = {"hub": topology.hub.popen(program, "hub")}
+    wait_listening(topology.hub, 8443)
+    for host, namespace, hub in _clients(topology):
+        programs[host] = namespace.popen(program, "client", hub, OVERLAY[host])
+    return programs
+
+
+def _start_kernel(topology: Topology, work: Path) -> Programs:
+    topology.hub.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    for namespace, gateway in ((topology.host_1, HUB_TO_HOST_1), (topology.host_2, HUB_TO_HOST_2)):
+        namespace.ip("route", "add", "default", "via", gateway)
+    return {}
+
+
+def wait_listening(namespace: Namespace, port: int, tries: int = 200) -> None:
+    """Wait until something listens on a TCP port there. Raises AssertionError when nothing does."""
+    for _ in range(tries):
+        if namespace.run("ss", "-ltnH", f"sport = :{port}").strip():
+            return
+    raise AssertionError(f"nothing listens on port {port} in {namespace.name}")

@@ -1,0 +1,141 @@
+"""Rounds: every peer up at once, each figure taken from all of them in turn; and what came out so far.
+
+Knows: the order of runs, what becomes of a peer that fails.
+Refuses to know: how a figure is taken (measure), how a peer is started (peers), what is done with it all.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.bars import Key
+from tests.bench.measure import QUICK, RUNS, Figures, Lengths, RunFailed, resident
+from tests.bench.peers import RUNS as ALL_RUNS
+from tests.bench.peers import Peer, Programs, Running
+from tests.bench.quiet import timed
+from tests.support.netns import Topology
+
+CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+"""Of this machine; the namespaces get the same."""
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything that came out so far."""
+
+    samples: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    """Each timed run: round, peer, run, its figures, who disturbed it."""
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    """Peers and parts that cannot run here, and why."""
+    drops: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """What our programs say they dropped, by peer."""
+
+    def add(self, owner: str, figures: Figures) -> None:
+        for figure, value in figures.items():
+            self.samples[owner, figure].append(value)
+
+    def fail(self, owner: str, what: str, why: object, ours: bool) -> None:
+        text = str(why)[:2000]
+        self.errors.append({"owner": owner, "what": what, "why": text, "ours": ours})
+        say(f"  {owner}: {what} failed: {text}")
+
+
+def run_round(number: int, peers: Sequence[Peer], work: Path, results: Results, quick: bool) -> None:
+    """Bring every peer up, take each figure from all of them in turn, take them down."""
+    shift = number % len(peers)  # nobody always comes first
+    with ExitStack() as stack:
+        up = []
+        for peer in (*peers[shift:], *peers[:shift]):
+            place = work / f"{number}-{peer.name}"
+            place.mkdir()
+            try:
+                topology = stack.enter_context(Topology(place))
+                up.append(_start(peer, topology, place))
+            except (AssertionError, OSError, subprocess.SubprocessError) as error:
+                results.fail(peer.name, "start", error, peer.ours)
+        seen: dict[str, Figures] = {running.peer.name: resident(running) for running in up}
+        for name, figures in seen.items():
+            results.add(name, {f"{figure}_idle": value for figure, value in figures.items()})
+        for run in ALL_RUNS:
+            for running in up:
+                if run in (running.peer.quick_runs if quick else running.peer.runs):
+                    _measure(run, number, running, seen[running.peer.name], results, quick)
+        for running in up:
+            if ended := _ended(running.programs):
+                results.fail(running.peer.name, "staying up", ended, running.peer.ours)
+            results.add(running.peer.name, resident(running))
+            results.drops[running.peer.name] += _dropped(running)
+
+
+def _start(peer: Peer, topology: Topology, place: Path) -> Running:
+    """Start a peer; returns once a ping passes. Raises AssertionError with its logs when none does."""
+    for namespace in (topology.hub, topology.host_1, topology.host_2):
+        namespace.run("sysctl", "-qw", f"net.ipv4.tcp_congestion_control={CONGESTION_CONTROL}")
+    programs = peer.start(topology, place)
+    deadline = time.monotonic() + peer.patience
+    while " 0% packet loss" not in _try_ping(topology, peer.target):
+        if (ended := _ended(programs)) or time.monotonic() > deadline:
+            logs = "\n".join(f"{place}: {program.text()[-600:]}" for place, program in programs.items())
+            raise AssertionError(f"no ping passes within {peer.patience:g} s; {ended}\n{logs}")
+    return Running(peer, topology, programs)
+
+
+def _ended(programs: Programs) -> str:
+    """Which programs have ended though nobody asked them to, and with what status."""
+    states = {place: program.returncode for place, program in programs.items()}
+    return ", ".join(f"{place} ended: {state}" for place, state in states.items() if state is not None)
+
+
+def _try_ping(topology: Topology, target: str) -> str:
+    return topology.host_1.run("ping", "-c", "2", "-i", "0.05", "-W", "0.3", "-q", target, check=False)
+
+
+def _measure(run: str, number: int, running: Running, seen: Figures, results: Results, quick: bool) -> None:
+    """One timed run of one peer; `seen` collects the figures of this round."""
+    peer = running.peer
+    lengths = QUICK if quick else Lengths()
+    try:
+        with timed(lengths.patience) as timing:
+            figures = RUNS[run](running, lengths, seen)
+    except (RunFailed, AssertionError, OSError, KeyError, ZeroDivisionError) as error:
+        results.fail(peer.name, run, error if str(error) else repr(error), peer.ours)
+        return
+    seen |= figures
+    results.add(peer.name, figures)
+    note = {"round": number, "peer": peer.name, "run": run, "figures": figures}
+    results.runs.append(note | asdict(timing) | {"disturbed": timing.disturbed})
+    marks = "  (disturbed)" if timing.disturbed else ""
+    say(f"  {peer.name:15} " + "  ".join(f"{k} {v:.3g}" for k, v in figures.items()) + marks)
+
+
+def _dropped(running: Running) -> list[str]:
+    """What our programs say on SIGUSR1; nothing of others."""
+    lines = []
+    for place, program in running.programs.items():
+        if "tunrouter.py" in " ".join(program.argv) and program.returncode is None:
+            before = program.line_count()
+            program.send(signal.SIGUSR1)
+            try:
+                program.wait_line("dropped", timeout=5.0, after=before)
+            except AssertionError:
+                continue
+            said = program.text().splitlines()[before:]
+            counts = [line[line.index("dropped") :] for line in said if "dropped" in line]
+            lines += [f"{place}: {count}" for count in counts if count != "dropped nothing"]
+    return lines
+
+
+def say(line: str) -> None:
+    """Progress, for whoever waits."""
+    print(line, file=sys.stderr, flush=True)

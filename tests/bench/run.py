@@ -1,0 +1,203 @@
+"""The benchmarks: tunrouter beside GOST, the floor and kernel forwarding, in one interleaved run.
+
+    .venv/bin/python tests/bench/run.py                     everything, 3 rounds, about 15 minutes
+    .venv/bin/python tests/bench/run.py --quick             does the harness work? under a minute
+    .venv/bin/python tests/bench/run.py --only tunrouter,gost,memory --rounds 5
+    .venv/bin/python tests/bench/run.py --parent ../before  another checkout as a peer
+
+In a round every peer is up at once, idle but for the one that is measured: a figure is taken from all of
+them in turn before the next one is. See README.md here for how to read what comes out.
+
+Exit status: 0 done (bars may be missed), 1 one of our own peers failed, 2 it cannot run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench import forwarding, memory, report
+from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
+from tests.bench.measure import Figures
+from tests.bench.peers import Peer, all_peers
+from tests.bench.rounds import CONGESTION_CONTROL, Results, run_round, say
+from tests.support.netns import ROOT
+
+TOOLS = ("ip", "iperf3", "ping", "ss", "sysctl")
+
+
+def main() -> int:
+    """Measure and report; returns the exit status."""
+    arguments = _arguments()
+    peers = all_peers(arguments.parent and arguments.parent.resolve())
+    if arguments.peers:
+        print("\n".join(f"{peer.name:16}{peer.about}{_because(peer.missing())}" for peer in peers))
+        return 0
+    names = [peer.name for peer in peers] + list(PARTS)
+    chosen = arguments.only.split(",") if arguments.only else names
+    unknown = [f"no peer or part is called {name!r}" for name in chosen if name not in names]
+    if wrong := unknown or _unable():
+        print("\n".join(f"bench: {each}" for each in wrong), file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every `with` is left
+    results, started = Results(), time.time()
+    present = _present([peer for peer in peers if peer.name in chosen], results, arguments.quick)
+    rounds = 1 if arguments.quick else arguments.rounds
+    with tempfile.TemporaryDirectory(prefix="tunrouter-bench-") as directory:
+        for number in range(rounds if present else 0):
+            say(f"round {number + 1} of {rounds}")
+            run_round(number, present, Path(directory), results, arguments.quick)
+        for part in [name for name in chosen if name in PARTS]:
+            _part(part, Path(directory), results, arguments.quick)
+    _report(arguments, results, [peer.name for peer in present], started)
+    return 1 if any(error["ours"] for error in results.errors) else 0
+
+
+def _report(arguments: argparse.Namespace, results: Results, owners: Sequence[str], started: float) -> None:
+    """Print the tables, and write the JSON if it is wanted."""
+    figures = summarise(results.samples)
+    verdicts = [judge(bar, figures) for bar in BARS]
+    shown = [verdict for verdict in verdicts if verdict.met is not None or not arguments.only]
+    print("\n".join(_lines(results, figures, shown, owners)))
+    note = ", too short for the figures to mean anything" if arguments.quick else ""
+    print(f"took {time.time() - started:.0f} s{note}")
+    if arguments.json:
+        whole = _as_json(results, figures, verdicts, started) | {"quick": arguments.quick}
+        arguments.json.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--quick", action="store_true", help="one round of short runs: figures mean nothing")
+    parser.add_argument("--only", metavar="NAMES", help=f"comma list of peers and {', '.join(PARTS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    parser.add_argument("--peers", action="store_true", help="list the peers and end")
+    parser.add_argument("--parent", type=Path, metavar="PATH", help="a checkout to compare with")
+    return parser.parse_args()
+
+
+def _unable() -> list[str]:
+    if os.geteuid():
+        return ["needs root, for network namespaces and TUN devices"]
+    return [f"needs {tool}: install it" for tool in TOOLS if not shutil.which(tool)]
+
+
+def _because(why: str) -> str:
+    return f" (not here: {why})" if why else ""
+
+
+def _present(peers: Sequence[Peer], results: Results, quick: bool) -> list[Peer]:
+    """Those that can run here; the others are noted."""
+    results.missing |= {peer.name: why for peer in peers if (why := _missing(peer, quick))}
+    for name, why in results.missing.items():
+        say(f"{name}: not here: {why}")
+    return [peer for peer in peers if peer.name not in results.missing]
+
+
+def _missing(peer: Peer, quick: bool) -> str:
+    return peer.missing() or ("" if peer.quick_runs or not quick else "not part of a quick run")
+
+
+def _part(name: str, work: Path, results: Results, quick: bool) -> None:
+    say(f"{name} …")
+    try:
+        results.add(name, PARTS[name](work, results, quick))
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        results.fail(name, "measuring", error, ours=True)
+
+
+def _memory(work: Path, results: Results, quick: bool) -> Figures:
+    return memory.measure(work, 100 if quick else memory.CLIENTS)
+
+
+def _forwarding(work: Path, results: Results, quick: bool) -> Figures:
+    return forwarding.measure(5 if quick else 300)
+
+
+def _trie(work: Path, results: Results, quick: bool) -> Figures:
+    """trie.py in a process of its own: a million prefixes shall not stay with us."""
+    probe = subprocess.run([sys.executable, "-c", "import pytricia"], capture_output=True)
+    if probe.returncode:
+        results.missing["trie"] = "pytricia is not installed"
+        return {}
+    count = "10000" if quick else "1000000"
+    command = [sys.executable, str(ROOT / "tests/bench/trie.py"), "--json", "--count", count]
+    measured = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    speed, size = measured["lookups_per_second"], measured["memory_bytes"]
+    return {
+        "lookups": speed["trie"] / 1e6,
+        "pytricia_lookups": speed["pytricia"] / 1e6,
+        "memory": size["trie"] / 1e6,
+        "pytricia_memory": size["pytricia"] / 1e6,
+    }
+
+
+PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
+    "memory": _memory,
+    "forwarding": _forwarding,
+    "trie": _trie,
+}
+"""What is measured without the topology."""
+
+
+def _lines(
+    results: Results, figures: Mapping[Key, Summary], verdicts: Sequence[Verdict], owners: Sequence[str]
+) -> Iterator[str]:
+    """The report."""
+    if owners:
+        yield from (*report.figures_table(owners, figures), "")
+    yield from (*report.parts_table(owners, figures), "")
+    if "parent" in owners:
+        yield from (*report.parent_table(figures), "")
+    if verdicts:
+        yield from (*report.bars_table(verdicts), "")
+    yield from (f"not here: {name}: {why}" for name, why in results.missing.items())
+    yield from (f"failed: {error['owner']}: {error['what']}" for error in results.errors)
+    yield from (f"{name}: {line}" for name, lines in results.drops.items() for line in lines)
+    yield from report.disturbance(results.runs)
+
+
+def _as_json(
+    results: Results, figures: Mapping[Key, Summary], verdicts: Sequence[Verdict], started: float
+) -> dict[str, Any]:
+    by_owner: dict[str, dict[str, Any]] = defaultdict(dict)
+    for (owner, figure), summary in figures.items():
+        by_owner[owner][figure] = asdict(summary) | {"values": results.samples[owner, figure]}
+    return {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
+        "seconds": round(time.time() - started),
+        "machine": {
+            "kernel": platform.release(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "congestion_control": CONGESTION_CONTROL,
+        },
+        "figures": by_owner,
+        "bars": [asdict(verdict) for verdict in verdicts],
+        "missing": results.missing,
+        "errors": results.errors,
+        "drops": results.drops,
+        "runs": results.runs,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What tests share: real network namespaces and programs in them."""

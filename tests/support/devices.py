@@ -1,0 +1,46 @@
+"""TUN devices of lib.tun in test namespaces, set up by lib.netlink."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_interface, ip_network
+
+from lib.netlink import configure
+from lib.settings import DeviceSettings
+from lib.tun import TunDevice, open_tun
+from tests.support.netns import Namespace, in_namespace
+
+
+def settings(*addresses: str, routes: dict[str, str] | None = None, **rest: object) -> DeviceSettings:
+    """Device settings from texts; routes as {prefix: gateway}."""
+    return DeviceSettings(
+        addresses=tuple(map(ip_interface, addresses)),
+        routes=tuple((ip_network(prefix), gateway) for prefix, gateway in (routes or {}).items()),
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+@contextmanager
+def device(namespace: Namespace, wanted: DeviceSettings | None = None, name: str = "") -> Iterator[TunDevice]:
+    """A TUN device in a namespace, configured if settings are given."""
+    with in_namespace(namespace.name):
+        tun = open_tun(name)
+        try:
+            if wanted is not None:
+                configure(wanted, tun.name, tun.capabilities)
+        except BaseException:
+            tun.close()
+            raise
+    try:
+        yield tun
+    finally:
+        tun.close()
+
+
+def readable(tun: TunDevice, seconds: float) -> bool:
+    """Whether a packet comes within so many seconds."""
+    poll = select.poll()
+    poll.register(tun.fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

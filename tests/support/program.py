@@ -1,0 +1,150 @@
+"""The program under test and a real GOST, started in namespaces as a user starts them.
+
+Knows: command lines, the example files, the lines that tell that a program is ready.
+Refuses to know: what a test wants to see.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import ROOT, Namespace, Process
+
+TUNROUTER = (sys.executable, str(ROOT / "tunrouter.py"))
+EXAMPLES = ROOT / "packaging" / "examples"
+GOST = os.environ.get("GOST_BIN", "")
+
+NAMESPACE_1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
+NAMESPACE_2 = "ef502590-c5f4-437e-a81f-fe4083505075"
+"""The namespaces of the example files."""
+
+OVERLAY_1 = "192.168.123.1"
+OVERLAY_2 = "192.168.123.2"
+"""Where host-1 and host-2 are in the overlay of the example files."""
+
+needs_gost = pytest.mark.skipif(
+    not GOST, reason="GOST_BIN names no GOST (shared/peers/get-gost.sh prints one)"
+)
+
+_DROPPED = re.compile(r"dropped (\d+) (\S+) namespace=(\S+) session=(\S+)")
+
+
+def example(name: str, hub: str = "") -> str:
+    """The text of an example file, server_ip replaced by the hub's address."""
+    return (EXAMPLES / name).read_text().replace("server_ip", hub)
+
+
+def client_example(name: str, number: int, hub: str) -> str:
+    """client.yml (or namespaces-client.yml) for host-1 or, as its README says, for host-2."""
+    text = example(name, hub)
+    if number == 1:
+        return text
+    for here, there in ((OVERLAY_1, OVERLAY_2), ("192.168.200.0", "192.168.100.0"), ("host-1", "host-2")):
+        assert here in text
+        text = text.replace(here, there)
+    return text
+
+
+def host(number: int, hub: str, namespace: str = "", extra: str = "") -> tuple[str, ...]:
+    """The command line of a client, as in commands.txt; extra goes to the -L URL (`&key=value`)."""
+    router_id = f"?router.id={namespace}" if namespace else ""
+    listen = f"tun:///host-{number}?net=192.168.123.{number}/24{extra}"
+    return ("-L", listen, "-F", f"router://{hub}:8443{router_id}")
+
+
+def start(namespace: Namespace, *arguments: str) -> Process:
+    """Start tunrouter; nothing is awaited."""
+    return namespace.popen(*TUNROUTER, *arguments)
+
+
+def start_hub(namespace: Namespace, *arguments: str) -> Process:
+    """Start tunrouter and wait until it listens."""
+    process = start(namespace, *arguments)
+    process.wait_line("listening on")
+    return process
+
+
+def start_client(namespace: Namespace, *arguments: str) -> Process:
+    """Start tunrouter and wait until a hub has let it in."""
+    process = start(namespace, *arguments)
+    process.wait_line("connected to")
+    return process
+
+
+def start_gost(namespace: Namespace, *arguments: str) -> Process:
+    """Start GOST and wait until its service runs (a client's session comes later: see reach)."""
+    process = namespace.popen(GOST, *arguments)
+    process.wait_line("listening on")
+    return process
+
+
+def start_plugin(namespace: Namespace, **script: object) -> Process:
+    """Start a router plugin (tests.support.http_router says what a script holds) and wait until it serves."""
+    plugin = namespace.popen(sys.executable, "-m", "tests.support.http_router", json.dumps(script))
+    plugin.wait_line("plugin ready")
+    return plugin
+
+
+def run(*arguments: str, namespace: Namespace | None = None, before: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Run tunrouter to its end, perhaps wrapped in another program; (exit status, all output)."""
+    argv = (*before, *TUNROUTER, *arguments)
+    if namespace is not None:
+        process = namespace.popen(*argv)
+    else:
+        process = Process(argv, Path(os.devnull))
+    return process.wait(20), process.text()
+
+
+def reach(namespace: Namespace, address: str, seconds: float = 20.0) -> None:
+    """Ping until there is an answer: a tunnel that is coming up has come up."""
+    until = time.monotonic() + seconds
+    while True:
+        started = time.monotonic()
+        said = namespace.run("ping", "-c1", "-W1", address, check=False)
+        if " 1 received" in said:
+            return
+        assert time.monotonic() < until, f"{address} is not reached from {namespace.role}\n{said}"
+        time.sleep(max(0.0, started + 0.1 - time.monotonic()))  # no device yet: ping ends at once
+
+
+def pings(namespace: Namespace, address: str, count: int = 5, *options: str) -> int:
+    """Send so many pings, ten a second; returns how many were answered."""
+    said = namespace.run("ping", "-c", str(count), "-i0.1", "-W2", *options, address, check=False)
+    found = re.search(r"(\d+) received", said)
+    assert found, said
+    return int(found[1])
+
+
+def drops(process: Process, enough: Callable[[dict[tuple[str, str, str], int]], bool]) -> None:
+    """Ask for the counters with SIGUSR1 until `enough` of {(namespace, session, reason): count}.
+
+    session is the host's name, "(ended)" for those that are over.
+    """
+    until = time.monotonic() + 5
+    while True:
+        before = process.line_count()
+        process.send(signal.SIGUSR1)
+        process.wait_line("dropped", after=before)
+        time.sleep(0.05)  # the lines come one by one; a miss costs one more turn
+        lines = process.text().splitlines()[before:]
+        counts: dict[tuple[str, str, str], int] = {}
+        for found in filter(None, map(_DROPPED.search, lines)):
+            key = (found[3], found[4].partition("@")[0], found[2])
+            counts[key] = counts.get(key, 0) + int(found[1])
+        if enough(counts):
+            return
+        assert time.monotonic() < until, f"drops are {counts}"
+
+
+def total(counts: dict[tuple[str, str, str], int], reason: str) -> int:
+    """The sum for one reason over all sessions."""
+    return sum(count for (_, _, why), count in counts.items() if why == reason)

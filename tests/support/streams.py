@@ -1,0 +1,46 @@
+"""Two ends of a TCP connection over loopback: ours a lib.transport.Stream, the far one a gevent socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+from gevent import socket as gsocket
+
+from lib.transport import Stream
+
+SECONDS = 5.0
+"""How long a test waits for what must come."""
+
+
+@contextmanager
+def stream_pair(buffer: int = 0) -> Iterator[tuple[Stream, Any]]:
+    """(our stream, the far socket); `buffer` bounds the bytes that the kernel holds between them."""
+    with gsocket.socket() as listener:
+        if buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours = gsocket.socket()
+        if buffer:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        ours.connect(listener.getsockname())
+        far, _ = listener.accept()
+    stream = Stream(ours, "far")
+    try:
+        yield stream, far
+    finally:
+        stream.close()
+        far.close()
+
+
+def read_until(far: Any, size: int, chunk: int = 1 << 16) -> bytes:
+    """So many bytes from the far end, or all there are if it is closed before."""
+    data = b""
+    with gevent.Timeout(SECONDS):
+        while len(data) < size and (got := far.recv(min(chunk, size - len(data)))):
+            data += got
+    return data

@@ -1,0 +1,142 @@
+"""The layers of DESIGN.md, enforced: which module may import which, and what each layer may use.
+
+A module imports from layers above its own line (lower numbers) or from its own layer without a cycle.
+Imports inside functions count: they are knowledge too, only later.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+LIB = Path(__file__).resolve().parents[2] / "lib"
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "ids", "drops"),
+    ("relay", "framing", "packet", "offload", "control", "coalesce"),
+    (
+        *("settings", "trie", "routes", "ingress", "answers", "namespace", "domain", "decide", "forward"),
+        *("admission", "queueing", "backoff", "selector", "stats", "downlink"),
+    ),
+    (
+        *("units", "findings", "yamltext", "schema", "known", "config", "urls", "cmdline", "metadata"),
+        *("addresses", "mean_client", "mean_hub", "mean_tables", "meaning"),
+    ),
+    ("logs", "tun", "netlink", "transport", "handshake", "session", "plugins", "uplink"),
+    ("hub", "client"),
+    ("service", "app", "demo", "demo_net", "demo_probe", "demo_table"),
+)
+"""Every module of lib/ by its layer: words, codecs, decisions, text, gevent and the OS, roles, program."""
+
+LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
+
+CLOCK_AND_CHANCE = frozenset({"time", "datetime", "random", "secrets", "uuid"})
+SYSTEM = frozenset(
+    {"gevent", "greenlet", "socket", "ssl", "select", "selectors", "asyncio", "threading", "subprocess"}
+    | {"signal", "fcntl", "ctypes", "io", "logging", "os", "pathlib", "sys", "pyroute2", "urllib3"}
+)
+PURE = 2
+"""Up to here, time and randomness come in as arguments and nothing touches the system."""
+TEXT = 3
+"""Reads what the outside wrote, as text it is given: it opens nothing either."""
+
+
+def _modules() -> list[str]:
+    return sorted(path.stem for path in LIB.glob("*.py") if path.stem != "__init__")
+
+
+def _placed(last: int = len(LAYERS)) -> list[str]:
+    """Modules with a layer, down to this one."""
+    return [module for module in _modules() if LAYER_OF.get(module, last + 1) <= last]
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of what is imported anywhere in a module: `from lib import ids` gives `lib.ids`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, f"line {node.lineno}: a relative import"
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def _imported(module: str) -> list[str]:
+    return list(_imports(ast.parse((LIB / f"{module}.py").read_text(encoding="utf-8"))))
+
+
+def _own(module: str) -> set[str]:
+    """Modules of lib/ that this one imports; `lib` itself (its version) belongs to no layer."""
+    parts = [name.split(".") for name in _imported(module)]
+    return {name[1] for name in parts if name[0] == "lib" and name[1] in LAYER_OF}
+
+
+def test_every_module_has_its_layer() -> None:
+    without, gone = set(_modules()) - LAYER_OF.keys(), LAYER_OF.keys() - set(_modules())
+    assert not without, f"give {sorted(without)} a layer in LAYERS (tests/unit/test_layers.py)"
+    assert not gone, f"{sorted(gone)} stand in LAYERS, but not in lib/"
+
+
+def test_a_module_stands_in_one_layer_only() -> None:
+    assert sum(map(len, LAYERS)) == len(LAYER_OF)
+
+
+@pytest.mark.parametrize("module", _placed())
+def test_imports_come_from_no_higher_layer(module: str) -> None:
+    layer = LAYER_OF[module]
+    wrong = {name: LAYER_OF[name] for name in _own(module) if LAYER_OF[name] > layer}
+    assert not wrong, f"{module} is in layer {layer} and imports {wrong}"
+
+
+@pytest.mark.parametrize("module", _placed())
+def test_what_is_imported_from_lib_exists(module: str) -> None:
+    names = [name.split(".")[1] for name in _imported(module) if name.startswith("lib.")]
+    assert set(names) <= LAYER_OF.keys() | {"__version__"}
+
+
+def test_no_cycle() -> None:
+    try:
+        TopologicalSorter({module: _own(module) for module in _modules()}).prepare()
+    except CycleError as cycle:
+        pytest.fail("cycle: " + " -> ".join(cycle.args[1]))
+
+
+@pytest.mark.parametrize("module", _placed(TEXT))
+def test_pure_layers_use_nothing_of_the_system(module: str) -> None:
+    forbidden = SYSTEM | CLOCK_AND_CHANCE if LAYER_OF[module] <= PURE else SYSTEM
+    used = {name.partition(".")[0] for name in _imported(module)}
+    assert not used & forbidden
+
+
+@pytest.mark.parametrize("module", _placed(TEXT))
+def test_pure_layers_open_nothing(module: str) -> None:
+    tree = ast.parse((LIB / f"{module}.py").read_text(encoding="utf-8"))
+    calls = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not calls & {"open", "print", "input", "exec", "eval", "__import__"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import os.path", ["os.path"]),
+        ("from lib import ids, relay", ["lib.ids", "lib.relay"]),
+        ("from lib.errors import HostError", ["lib.errors.HostError"]),
+        ("def f():\n    import gevent", ["gevent"]),
+        ("if TYPE_CHECKING:\n    from gevent.event import Event", ["gevent.event.Event"]),
+    ],
+)
+def test_the_walk_sees(text: str, expected: list[str]) -> None:
+    assert list(_imports(ast.parse(text))) == expected
+
+
+def test_the_walk_refuses_a_relative_import() -> None:
+    with pytest.raises(AssertionError, match="relative"):
+        list(_imports(ast.parse("from . import ids")))

@@ -1,0 +1,80 @@
+"""The repository's frame: what is tracked, what is pinned, what every file of lib/ starts with."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from lib import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted((ROOT / "lib").glob("*.py"))
+PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.]+)")
+
+MOST_LINES = 400
+"""One concept a file."""
+
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(work|root|farm)/\w")
+"""A path that only one machine has."""
+
+
+def _git(*arguments: str) -> list[str]:
+    done = subprocess.run(("git", "-C", str(ROOT), *arguments), capture_output=True, text=True, check=False)
+    if done.returncode == 128:
+        pytest.skip("not a git checkout")
+    return done.stdout.splitlines()
+
+
+def _pins(name: str) -> dict[str, str]:
+    """Package -> version of a requirements file; fails on a line that pins nothing."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    wanted = [line for line in lines if line and not line.startswith("-r ")]
+    found = [PIN.fullmatch(line) for line in wanted]
+    assert all(found), f"{name}: not pinned: {[w for w, f in zip(wanted, found, strict=True) if not f]}"
+    return {pin["name"]: pin["version"] for pin in found if pin}
+
+
+@pytest.mark.parametrize("path", ["lib/errors.py", "build/.gitignore", "packaging/tunrouter.spec"])
+def test_git_does_not_ignore(path: str) -> None:
+    assert _git("check-ignore", "--no-index", path) == []
+
+
+@pytest.mark.parametrize("path", [".venv/bin/python", "build/dist/tunrouter", "lib/__pycache__/x.pyc"])
+def test_git_ignores(path: str) -> None:
+    assert _git("check-ignore", "--no-index", path) == [path]
+
+
+def test_no_path_of_one_machine() -> None:
+    files = [ROOT / name for name in _git("ls-files", "--cached", "--others", "--exclude-standard")]
+    texts = {file: file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()}
+    assert texts, "git lists no file"
+    assert not [file.name for file, text in texts.items() if MACHINE_PATH.search(text)]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"])
+def test_requirements_are_pinned(name: str) -> None:
+    assert _pins(name)
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="not in .venv: make test")
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_what_runs_is_what_is_pinned(name: str) -> None:
+    pins = _pins(name)
+    assert {package: version(package) for package in pins} == pins
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_says_what_it_knows_and_stays_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), "no docstring at the top"
+    assert text.count("\n") <= MOST_LINES
