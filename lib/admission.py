@@ -7,8 +7,12 @@ Refuses to know: sockets, and what an admitted client may send (decide).
 from __future__ import annotations
 
 from lib import ids, relay
+from lib.drops import Refusal
 from lib.ingress import Ingress
 from lib.relay import Request, Status
+
+REFUSALS = {Status.BAD_REQUEST: Refusal.BAD_REQUEST, Status.HOST_UNREACHABLE: Refusal.INGRESS}
+"""What each status but OK is counted as."""
 
 
 def admit(request: Request, ingress: Ingress | None) -> tuple[Status, str]:

@@ -18,12 +18,11 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
+from lib import fields
 from lib.errors import ProtocolError
 
 MARK = 0xF0
 INSTANCE_SIZE = 16
-
-_FIELD = struct.Struct("!BH")
 
 
 class Type(IntEnum):
@@ -57,13 +56,13 @@ class Hello:
 
 def encode_hello(hello: Hello) -> bytes:
     """A HELLO as the content of a frame."""
-    fields = (
+    body = (
         (Field.INSTANCE, hello.instance),
         (Field.OFFLOADS, struct.pack("!I", hello.offloads)),
         (Field.MTU, struct.pack("!I", hello.mtu)),
         (Field.SOFTWARE, hello.software.encode()[:255]),
     )
-    return bytes([MARK, Type.HELLO]) + b"".join(_FIELD.pack(k, len(d)) + d for k, d in fields)
+    return bytes([MARK, Type.HELLO]) + fields.encode(body)
 
 
 def decode(content: bytes) -> Hello | None:
@@ -73,31 +72,18 @@ def decode(content: bytes) -> Hello | None:
     """
     if len(content) < 2 or content[0] != MARK:
         raise ProtocolError("control frame without a type")
-    return _decode_hello(_fields(content)) if content[1] == Type.HELLO else None
+    if content[1] != Type.HELLO:
+        return None
+    return _decode_hello(dict(fields.decode(content[2:], "control field")))
 
 
-def _fields(content: bytes) -> dict[int, bytes]:
-    """The fields by type; of a repeated field the last counts."""
-    fields, at = {}, 2
-    while at < len(content):
-        if at + 3 > len(content):
-            raise ProtocolError("control field cut off")
-        kind, length = _FIELD.unpack_from(content, at)
-        at += 3
-        if at + length > len(content):
-            raise ProtocolError("control field runs past the end of its frame")
-        fields[kind] = content[at : at + length]
-        at += length
-    return fields
-
-
-def _decode_hello(fields: dict[int, bytes]) -> Hello:
-    instance = fields.get(Field.INSTANCE, b"")
+def _decode_hello(found: dict[int, bytes]) -> Hello:
+    instance = found.get(Field.INSTANCE, b"")
     if len(instance) != INSTANCE_SIZE:
         raise ProtocolError("HELLO without an instance id")
     return Hello(
         instance,
-        int.from_bytes(fields.get(Field.OFFLOADS, b"")[:4], "big"),
-        int.from_bytes(fields.get(Field.MTU, b"")[:4], "big"),
-        fields.get(Field.SOFTWARE, b"").decode("utf-8", "replace"),
+        int.from_bytes(found.get(Field.OFFLOADS, b"")[:4], "big"),
+        int.from_bytes(found.get(Field.MTU, b"")[:4], "big"),
+        found.get(Field.SOFTWARE, b"").decode("utf-8", "replace"),
     )

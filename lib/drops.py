@@ -1,24 +1,39 @@
-"""Why a packet was not delivered: the one list of reasons.
+"""Why a packet was not delivered, and why a peer was not let in: the one list of reasons.
 
-Knows: a name and an explanation for every drop anywhere in the program.
-Refuses to know: who counts them (stats) and who decides (forward, offload, queueing, tun).
+Knows: a name and an explanation for every drop and every refusal anywhere in the program.
+Refuses to know: who counts them (stats) and who decides (forward, offload, queueing, admission).
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Self
 
 
-class Reason(Enum):
-    """A drop reason: its value is the stable name shown to users, its doc what to do about it."""
+class _Documented(Enum):
+    """Members have a value, the stable name shown to users, and a doc that explains it."""
 
     doc: str
 
-    def __new__(cls, name: str, doc: str) -> Reason:
+    def __new__(cls, name: str, doc: str) -> Self:
         member = object.__new__(cls)
         member._value_ = name
         member.doc = doc
         return member
+
+
+class Refusal(_Documented):
+    """Why a connection did not become a session."""
+
+    MALFORMED = "malformed", "not a relay handshake, or one that does not parse"
+    LATE = "late", "no handshake within the deadline"
+    CUT_OFF = "cut-off", "closed before the handshake was complete"
+    BAD_REQUEST = "bad-request", "a command that a router does not know, or no proper host name"
+    INGRESS = "ingress", "the ingress does not let this host into this namespace"
+
+
+class Reason(_Documented):
+    """Why a packet was dropped."""
 
     # what a peer sent
     EMPTY_FRAME = "empty-frame", "a frame of length 0 (it would end a GOST peer)"
@@ -27,6 +42,7 @@ class Reason(Enum):
     LENGTH_LIES = "length-lies", "the packet's total length differs from the frame's"
     BAD_OFFLOAD = "bad-offload", "a virtio-net header that does not fit its packet"
     BAD_CONTROL = "bad-control", "a control frame that does not parse"
+    CUT_OFF = "cut-off", "the peer closed in the middle of a frame"
 
     # where it should go
     WRONG_SOURCE = "wrong-source", "the source address does not route back to the sending host"

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lib.drops import Refusal
+
 
 class TunrouterError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -54,6 +56,10 @@ class ConfigError(TunrouterError):
 
 class ProtocolError(TunrouterError):
     """A peer broke the protocol: its session ends."""
+
+    def __init__(self, message: str, refusal: Refusal = Refusal.MALFORMED) -> None:
+        self.refusal = refusal
+        super().__init__(message)
 
 
 class HostError(TunrouterError):

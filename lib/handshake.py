@@ -12,6 +12,7 @@ from typing import TypeVar
 import gevent
 
 from lib import relay
+from lib.drops import Refusal
 from lib.errors import ProtocolError
 from lib.relay import Request, Response
 from lib.transport import Stream
@@ -39,12 +40,13 @@ def _receive(
     """Say `first`, then read one message, all within a deadline."""
     data = bytearray()
     chunk = memoryview(bytearray(_CHUNK))
-    with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s")):
+    with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
         stream.send_all(first)
         while True:
             size = stream.receive_into(chunk)
             if not size:
-                raise ProtocolError("closed in the middle of the handshake" if data else "closed at once")
+                early = "closed in the middle of the handshake" if data else "closed at once"
+                raise ProtocolError(early, Refusal.CUT_OFF)
             data += chunk[:size]
             message = decode(bytes(data))
             if message is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from typing import Any
 
 import gevent
@@ -16,10 +17,10 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from lib import __version__, control, forward, framing, handshake, ids, offload, relay
-from lib.admission import admit
+from lib.admission import REFUSALS, admit
 from lib.answers import Answers
 from lib.domain import Domain
-from lib.drops import Reason
+from lib.drops import Reason, Refusal
 from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
 from lib.ingress import Ingress
@@ -44,6 +45,7 @@ class Hub:
         self.domain = domain
         self.buffer = buffer
         self.output = forward.Output()
+        self.refused: Counter[Refusal] = Counter()
         self.sessions: dict[Port, _Session] = {}
         table = settings.default_table
         self.plugin = RouterPlugin(table.plugin) if table is not None and table.plugin is not None else None
@@ -77,6 +79,7 @@ class Hub:
             if self._answer(stream, request):
                 _Session(self, stream, request).run(rest)
         except ProtocolError as error:
+            self.refused[error.refusal] += 1
             log.warning("service %s: %s: %s", name, peer, error)
         except OSError as error:
             log.info("service %s: %s: %s", name, peer, error.strerror or error)
@@ -91,6 +94,7 @@ class Hub:
             connector = os.urandom(16)
             tunnel_id = ids.hub_tunnel_id(connector) if self.offloads else connector + bytes(4)
         else:
+            self.refused[REFUSALS[status]] += 1
             log.warning(
                 "service %s: %s: host %r refused: %s", self.settings.name, stream.peer, request.host, why
             )
@@ -136,13 +140,15 @@ class _Session:
         """Read and forward until the client closes."""
         buffer = self.hub.buffer
         tail = tail[self._scan_copy(tail) :]
-        while True:
-            size = self._receive(buffer.landing)
-            if not size:
-                return
-            end = framing.HEADROOM + size
-            stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
-            tail = bytes(buffer.view[stop:end])
+        try:
+            while size := self._receive(buffer.landing):
+                end = framing.HEADROOM + size
+                stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
+                tail = bytes(buffer.view[stop:end])
+        finally:
+            if tail:
+                self.port.drop(Reason.CUT_OFF)
+                self._tell_news()
 
     def _receive(self, landing: memoryview) -> int:
         seconds = self.hub.settings.read_timeout

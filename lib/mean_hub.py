@@ -33,7 +33,7 @@ def hub(
         "listener": service.listener,
     }
     metadata.check(layers, HUB_KEYS, "a service with handler router", found)
-    _check_listener(service.listener or Listener(at=service.at), found)
+    _check_listener(service.listener or Listener(type="tcp", at=service.at), found)
     _check_rest(service, handler, found)
     table = _default_table(handler, tables, found)
     ingress = _ingress(handler, ingresses, found)

@@ -14,11 +14,11 @@ Decoders take all bytes seen so far and return the message with its size, or Non
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from lib import fields
 from lib.errors import ProtocolError
 from lib.ids import NO_NAMESPACE, TUNNEL_ID_SIZE
 
@@ -31,7 +31,6 @@ MAX_FEATURES = 16384
 NETWORK_IP = 2
 
 _HEADER = struct.Struct("!BBH")
-_FEATURE = struct.Struct("!BH")
 
 
 class Status(IntEnum):
@@ -110,7 +109,7 @@ def decode_request(data: bytes) -> tuple[Request, int] | None:
     command, features, size = message
     addresses: list[str] = []
     login, namespace = None, NO_NAMESPACE
-    for kind, body in _features(features):
+    for kind, body in fields.decode(features, "feature"):
         if kind == FeatureType.USER_AUTH:
             login = _decode_login(body)
         elif kind == FeatureType.ADDRESS:
@@ -137,14 +136,14 @@ def decode_response(data: bytes) -> tuple[Response, int] | None:
         return None
     status, features, size = message
     tunnel_id = b""
-    for kind, body in _features(features):
+    for kind, body in fields.decode(features, "feature"):
         if kind == FeatureType.TUNNEL_ID:
             tunnel_id = _decode_tunnel_id(body)
     return Response(status, tunnel_id), size
 
 
 def _encode(second: int, features: list[tuple[FeatureType, bytes]]) -> bytes:
-    body = b"".join(_FEATURE.pack(kind, len(data)) + data for kind, data in features)
+    body = fields.encode(features)
     return _HEADER.pack(VERSION, second, len(body)) + body
 
 
@@ -160,19 +159,6 @@ def _decode(data: bytes) -> tuple[int, bytes, int] | None:
     if len(data) < 4 + length:
         return None
     return second, data[4 : 4 + length], 4 + length
-
-
-def _features(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(data):
-        if at + 3 > len(data):
-            raise ProtocolError("feature header cut off")
-        kind, length = _FEATURE.unpack_from(data, at)
-        at += 3
-        if at + length > len(data):
-            raise ProtocolError(f"feature {kind:#04x} runs past the end of the list")
-        yield kind, data[at : at + length]
-        at += length
 
 
 def _short_text(text: str) -> bytes:

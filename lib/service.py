@@ -7,6 +7,7 @@ Refuses to know: arguments and files (app).
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from lib.hub import Hub
 from lib.logs import log
 from lib.routes import RouteTable
 from lib.settings import HubSettings, Settings
-from lib.stats import drop_lines
+from lib.stats import drop_lines, refusal_lines
 
 
 class Service:
@@ -63,6 +64,8 @@ class Service:
             client.start()
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.ended.wait()
+        if log.isEnabledFor(logging.DEBUG):
+            self.print_drops()
         self.stop()
         if self._failure:
             raise HostError(self._failure)
@@ -79,8 +82,9 @@ class Service:
             hub.stop()
 
     def print_drops(self) -> None:
-        """Log what was dropped so far, by namespace, session and reason."""
-        for line in drop_lines(self._drops()):
+        """Log what was dropped so far by namespace, session and reason, and who was refused why."""
+        refused = refusal_lines((hub.settings.name, hub.refused) for hub in self.hubs)
+        for line in drop_lines(self._drops()) + refused:
             log.info("%s", line)
 
     def _drops(self) -> Iterator[tuple[str, str, Counter[Reason]]]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lib.drops import Reason
+from lib.drops import Reason, Refusal
 
 
 @dataclass(slots=True)
@@ -47,11 +47,20 @@ class Traffic:
         self.drops.update(other.drops)
 
 
+def refusal_lines(rows: Iterable[tuple[str, Counter[Refusal]]]) -> list[str]:
+    """Lines (service, why, count) for people."""
+    return [
+        f"refused {count} {why.value} service={service} ({why.doc})"
+        for service, refused in rows
+        for why, count in refused.most_common()
+    ]
+
+
 def drop_lines(rows: Iterable[tuple[str, str, Counter[Reason]]]) -> list[str]:
     """Lines (namespace, session, reason, count) for people; one saying so where nothing was lost."""
     lines = [
         f"dropped {count} {reason.value} namespace={namespace} session={session} ({reason.doc})"
         for namespace, session, drops in rows
-        for reason, count in sorted(drops.items(), key=lambda item: -item[1])
+        for reason, count in drops.most_common()
     ]
     return lines or ["dropped nothing"]

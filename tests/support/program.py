@@ -124,16 +124,18 @@ def pings(namespace: Namespace, address: str, count: int = 5, *options: str) -> 
     return int(found[1])
 
 
-def drops(process: Process, enough: Callable[[dict[tuple[str, str, str], int]], bool]) -> None:
+def drops(
+    process: Process, enough: Callable[[dict[tuple[str, str, str], int]], bool], seconds: float = 5.0
+) -> None:
     """Ask for the counters with SIGUSR1 until `enough` of {(namespace, session, reason): count}.
 
     session is the host's name, "(ended)" for those that are over.
     """
-    until = time.monotonic() + 5
+    until = time.monotonic() + seconds
     while True:
         before = process.line_count()
         process.send(signal.SIGUSR1)
-        process.wait_line("dropped", after=before)
+        process.wait_line(r"dropped (\d|nothing)", after=before)
         time.sleep(0.05)  # the lines come one by one; a miss costs one more turn
         lines = process.text().splitlines()[before:]
         counts: dict[tuple[str, str, str], int] = {}

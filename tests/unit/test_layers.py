@@ -17,7 +17,7 @@ LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "ids", "drops"),
-    ("relay", "framing", "packet", "offload", "control", "coalesce"),
+    ("fields", "relay", "framing", "packet", "offload", "control", "coalesce"),
     (
         *("settings", "trie", "routes", "ingress", "answers", "namespace", "domain", "decide", "forward"),
         *("admission", "queueing", "backoff", "selector", "stats", "downlink"),

@@ -193,6 +193,11 @@ services:
 # --- a hub's metadata
 
 
+def test_a_hub_without_a_listener_listens_on_tcp_as_gost_does() -> None:
+    (hub,) = resolve("services: [{name: s, addr: ':1', handler: {type: router}}]\n" + TABLE).hubs
+    assert (hub.host, hub.port) == ("", 1)
+
+
 def test_hub_metadata() -> None:
     got = hub(
         "{router: r, sourceCheck: off, superpackets: no, domain: d, handshakeTimeout: 3, readTimeout: 1m,"
@@ -358,7 +363,10 @@ def test_hub_metadata_that_is_wrong(metadata: str, expected: str) -> None:
             "addr: ':1', handler: {type: router}, listener: {type: wss}",
             "listener type wss is not supported yet",
         ),
-        ("addr: ':1', handler: {type: router}", "a listener without a type; write type: tcp"),
+        (
+            "addr: ':1', handler: {type: router}, listener: {}",
+            "a listener without a type; write type: tcp",
+        ),
         ("addr: ':1', handler: {type: ruter}", "unknown handler type 'ruter'; did you mean 'router'?"),
         ("addr: ':1', handler: {type: socks5}", "a handler of type socks5 is no part of a routing tunnel"),
         ("addr: ':1'", "service s has no handler type"),

@@ -1,0 +1,1 @@
+"""Tests on the real kernel: TUN devices, network namespaces, whole programs. They need root."""

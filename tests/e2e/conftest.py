@@ -1,0 +1,47 @@
+"""What the tests of the whole program share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import Namespace, Topology, connect
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], str]:
+    """Write a configuration file; returns its path."""
+
+    def write_file(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write_file
+
+
+@pytest.fixture
+def no_traceback(tmp_path: Path) -> Iterator[None]:
+    """Whatever a test does, no program of it may end up in a traceback."""
+    yield
+    for log in sorted(tmp_path.glob("*.log")):
+        text = log.read_text(errors="replace")
+        assert "Traceback" not in text, f"{log.name}:\n{text}"
+
+
+@pytest.fixture
+def more_hosts(topology: Topology, tmp_path: Path) -> Iterator[list[Namespace]]:
+    """Two more namespaces beside the topology: 10.77.3.2 and 10.77.4.2, the hub's side ends in .1."""
+    with ExitStack() as stack:
+        made = []
+        for number in (3, 4):
+            host = stack.enter_context(Namespace(f"host-{number}", tmp_path))
+            connect(
+                *(topology.hub, f"to-host-{number}", f"10.77.{number}.1/24"),
+                *(host, "uplink", f"10.77.{number}.2/24"),
+            )
+            made.append(host)
+        yield made
