@@ -28,9 +28,9 @@ from gevent.lock import RLock
 from lib.errors import HostError
 from lib.settings import DeviceSettings, Interface, Network
 
-QUEUE_LENGTH = 500
-"""Packets the device's ring holds for us: the kernel's own default for TUN. Shorter drops on a
-scheduling pause of a few ms (500 packets of 1,420 bytes are 6 ms at 1 Gbit/s); longer is delay."""
+QUEUE_LENGTH = 2000
+"""Packets the device's ring holds for us. A busy machine may not run us for some ms, and the kernel's own
+default of 500 is 3 ms of small packets at the rates we carry. TCP does not fill it: its window does."""
 
 GSO_MAX_SIZE = 65520
 """A superpacket is shorter than this, so that with its header of 10 bytes it fits a 16-bit frame."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import gevent
 from gevent.event import Event
 
-from lib import ids
+from lib import ids, scheduling
 from lib.client import Client
 from lib.domain import Domain
 from lib.drops import Reason
@@ -33,6 +33,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         """Open every port and device; raises HostError where one fails, with nothing left open."""
+        if settings.hubs:
+            scheduling.take_long_turns()
         buffer = ReceiveBuffer()
         self.hubs: list[Hub] = []
         self.clients: list[Client] = []

@@ -16,7 +16,7 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 DEFAULT_MTU = 1420
-DEFAULT_QUEUE_BYTES = 4 << 20
+DEFAULT_QUEUE_BYTES = 16 << 20
 DEFAULT_QUEUE_SECONDS = 0.5
 
 

@@ -151,7 +151,7 @@ def test_second_hub_is_dialled_while_the_first_is_away(topology: Topology, write
 @pytest.mark.parametrize("superpackets", ["on", "off"])
 def test_more_packets_at_once_than_a_batch_holds(topology: Topology, write: Write, superpackets: str) -> None:
     """All of them are in the device before the client reads the first one."""
-    count = 400  # a TUN device holds 500
+    count = 400  # a TUN device holds 2,000
     start_hub(topology.hub, "-C", server(write))
     one = start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra=f"&superpackets={superpackets}"))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))

@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("units", "findings", "yamltext", "schema", "known", "config", "urls", "cmdline", "metadata"),
         *("addresses", "mean_client", "mean_hub", "mean_tables", "meaning"),
     ),
-    ("logs", "tun", "netlink", "transport", "handshake", "session", "plugins", "uplink"),
+    ("logs", "scheduling", "tun", "netlink", "transport", "handshake", "session", "plugins", "uplink"),
     ("hub", "client"),
     ("service", "app", "demo", "demo_net", "demo_probe", "demo_table"),
 )

@@ -1,0 +1,42 @@
+"""The slice a hub asks for, seen in /proc where the kernel shows it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCHED = Path("/proc/self/sched")
+ASK = f"from lib import scheduling; print(scheduling.take_long_turns()); print(open('{SCHED}').read())"
+
+
+def run(*before: str, ask: str = ASK) -> str:
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        [*before, sys.executable, "-c", ask], cwd=root, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def slice_seconds(text: str) -> float | None:
+    found = re.search(r"se\.slice\s*:\s*(\d+)", text)
+    return int(found[1]) / 1e9 if found else None
+
+
+@pytest.mark.skipif(not SCHED.exists(), reason="this kernel does not show slices (CONFIG_SCHED_DEBUG)")
+def test_the_slice_is_longer_and_nice_stays() -> None:
+    text = run("nice", "-n", "5")
+    assert text.startswith("True")
+    assert re.search(r"prio\s*:\s*125", text), "nice 5 is priority 125"
+    if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12):
+        assert slice_seconds(text) == pytest.approx(0.010)
+
+
+def test_somebody_elses_choice_of_policy_stays() -> None:
+    ask = (
+        "import os; from lib import scheduling; print(scheduling.take_long_turns(), os.sched_getscheduler(0))"
+    )
+    assert run("chrt", "--batch", "0", ask=ask).split() == ["False", str(os.SCHED_BATCH)]
