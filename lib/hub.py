@@ -29,6 +29,7 @@ from lib.namespace import Port
 from lib.packet import format_address
 from lib.plugins import RouterPlugin
 from lib.relay import Request, Response, Status
+from lib.scheduling import Turns
 from lib.session import Link
 from lib.settings import HubSettings
 from lib.transport import Stream, format_peer, listen
@@ -39,16 +40,18 @@ MAX_CLIENTS = 65536
 class Hub:
     """One service that listens for clients."""
 
-    def __init__(self, settings: HubSettings, domain: Domain, buffer: ReceiveBuffer) -> None:
+    def __init__(self, settings: HubSettings, domain: Domain, buffer: ReceiveBuffer, turns: Turns) -> None:
         """Open the port; raises HostError where that fails. Nothing is served before start()."""
         self.settings = settings
         self.domain = domain
         self.buffer = buffer
+        self.turns = turns
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
         self.sessions: dict[Port, _Session] = {}
         table = settings.default_table
         self.plugin = RouterPlugin(table.plugin) if table is not None and table.plugin is not None else None
+        self.plugin_failed = False
         self.ingress = Ingress(settings.ingress.rules) if settings.ingress is not None else None
         self.offloads = offload.ALL if settings.superpackets else 0
         hello = control.Hello(os.urandom(16), self.offloads, 0, f"tunrouter {__version__}")
@@ -132,6 +135,9 @@ class _Session:
             del self.hub.sessions[port]
             self.link.ended()
             self.hub.domain.leave(port)
+            if port.told:
+                self.hub.turns.release()
+            self._tell_news()
             log.info(
                 "service %s: %s (%s) left: %s", name, port.peer, port.host, self.link.closed_because or why
             )
@@ -218,6 +224,8 @@ class _Session:
     def _meet(self, hello: control.Hello) -> None:
         """The client is one of our own kind: answer in kind, and use what it can do."""
         port = self.port
+        if not port.told:
+            self.hub.turns.hold_long()
         port.told = True
         port.offloads = hello.offloads & offload.ALL if hello.offloads & offload.CSUM else 0
         port.mtu = min(hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - offload.HEADER_SIZE)
@@ -233,8 +241,13 @@ class _Session:
         try:
             route = self.hub.plugin.route(address, self.port.namespace.id)
             waited = answers.store(address, route, time.monotonic())
+            if self.hub.plugin_failed:
+                log.info("router plugin: answers again")
+            self.hub.plugin_failed = False
         except OSError as error:
-            log.warning("router plugin: %s: %s", format_address(address), error)
+            if not self.hub.plugin_failed:  # said once, until it answers again
+                log.warning("router plugin: %s: %s", format_address(address), error)
+            self.hub.plugin_failed = True
             waited = answers.fail(address, time.monotonic())
         for port, frame in waited:
             session = self.hub.sessions.get(port)

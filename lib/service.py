@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import gevent
 from gevent.event import Event
 
-from lib import ids, scheduling
+from lib import ids
 from lib.client import Client
 from lib.domain import Domain
 from lib.drops import Reason
@@ -24,6 +24,7 @@ from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.logs import log
 from lib.routes import RouteTable
+from lib.scheduling import Turns
 from lib.settings import HubSettings, Settings
 from lib.stats import drop_lines, refusal_lines
 
@@ -33,9 +34,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         """Open every port and device; raises HostError where one fails, with nothing left open."""
-        if settings.hubs:
-            scheduling.take_long_turns()
-        buffer = ReceiveBuffer()
+        buffer, turns = ReceiveBuffer(), Turns()
         self.hubs: list[Hub] = []
         self.clients: list[Client] = []
         self.ended = Event()
@@ -47,7 +46,7 @@ class Service:
                 domain = domains.get(hub.domain) or _domain(hub, tables)
                 if hub.domain:
                     domains[hub.domain] = domain
-                self.hubs.append(Hub(hub, domain, buffer))
+                self.hubs.append(Hub(hub, domain, buffer, turns))
             for client in settings.clients:
                 self.clients.append(Client(client, buffer, self._device_gone))
         except BaseException:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lib import scheduling
+
 SCHED = Path("/proc/self/sched")
-ASK = f"from lib import scheduling; print(scheduling.take_long_turns()); print(open('{SCHED}').read())"
+ASK = f"from lib import scheduling; print(scheduling.set_slice(0.01)); print(open('{SCHED}').read())"
 
 
 def run(*before: str, ask: str = ASK) -> str:
@@ -36,7 +38,17 @@ def test_the_slice_is_longer_and_nice_stays() -> None:
 
 
 def test_somebody_elses_choice_of_policy_stays() -> None:
-    ask = (
-        "import os; from lib import scheduling; print(scheduling.take_long_turns(), os.sched_getscheduler(0))"
-    )
+    ask = "import os; from lib import scheduling; print(scheduling.set_slice(0.01), os.sched_getscheduler(0))"
     assert run("chrt", "--batch", "0", ask=ask).split() == ["False", str(os.SCHED_BATCH)]
+
+
+@pytest.mark.skipif(not SCHED.exists(), reason="this kernel does not show slices (CONFIG_SCHED_DEBUG)")
+def test_turns_are_long_while_anybody_holds_them() -> None:
+    before = slice_seconds(SCHED.read_text())
+    turns = scheduling.Turns()
+    seen = []
+    for move in (turns.hold_long, turns.hold_long, turns.release, turns.release):
+        move()
+        seen.append(slice_seconds(SCHED.read_text()))
+    if before is not None and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12):
+        assert seen == [pytest.approx(scheduling.SLICE_SECONDS)] * 3 + [before]
