@@ -402,3 +402,21 @@ def test_whatever_was_understood_can_be_admitted_and_said_again(data: bytes) -> 
     assert status in (Status.OK, Status.BAD_REQUEST, Status.HOST_UNREACHABLE)
     again = relay.encode_request(message[0])  # nothing understood is too long to say
     assert relay.decode_request(again) is not None
+
+
+# --- hub to hub (not built yet; its datagrams start with a request of the same form) -----------------
+
+
+@pytest.mark.parametrize("name", ["hub_to_hub", "from_another_hub"])
+def test_the_request_in_an_entrypoint_datagram_is_read(name: str) -> None:
+    case = recorded("entrypoint")
+    datagram = bytes.fromhex(case[name]["datagram"])
+    message = relay.decode_request(datagram)
+    assert message is not None
+    request, size = message
+    assert request.namespace == parse_uuid(case["hub_to_hub"]["namespace"])
+    if name == "hub_to_hub":
+        assert request.source == case[name]["gateway"], "its only address"
+        assert datagram[size:].hex() == case[name]["packet"]
+    else:
+        assert datagram[size:].hex() == case[name]["received_by_host_1"][4:]
