@@ -145,6 +145,23 @@ def test_second_hub_is_dialled_while_the_first_is_away(topology: Topology, write
     client.wait_line(f"connected to {HUB_TO_HOST_1}:8443")
 
 
+def test_routes_into_the_tunnel_do_not_swallow_the_tunnel(topology: Topology, write: Write) -> None:
+    """The hub is reached around a route of the client's own that covers it, on reconnects too."""
+    far = "10.99.0.1"
+    topology.hub.run("ip", "addr", "add", f"{far}/32", "dev", "lo")
+    topology.host_1.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1)
+    hub = start_hub(topology.hub, "-C", server(write))
+    one = start(topology.host_1, *host(1, far, extra="&route=0.0.0.0/1,128.0.0.0/1"))
+    one.wait_line(f"connected to {far}:8443")
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+    reach(topology.host_1, OVERLAY_2)
+    seen = one.line_count()
+    hub.stop(signal.SIGKILL)
+    start_hub(topology.hub, "-C", server(write))
+    one.wait_line(f"connected to {far}:8443", after=seen)
+    reach(topology.host_1, OVERLAY_2)
+
+
 # --- no packet is lost on the way ---------------------------------------------------------------
 
 
