@@ -20,8 +20,6 @@ from lib.stats import Traffic
 
 _PLAIN = struct.Struct("!HBxH").unpack_from
 _HEADED = struct.Struct("!10sBxHxxHxB").unpack_from
-_LEAST = {ip.TCP: 10 + 20 + 20, ip.UDP: 10 + 20 + 8}
-"""Content size from which a packet with a virtio-net header has a whole transport header."""
 _TCP_OFFSET = offload.HEADER_SIZE + 20 + 12
 _HDR_LEN = struct.Struct("<H").unpack_from
 
@@ -88,7 +86,7 @@ def _is_true(down: Downlink, buf: bytearray, start: int, size: int) -> bool:
     if fragment & 0x3FFF:
         return False
     if right == protocol:
-        return size >= _LEAST[protocol]
+        return size >= offload.LEAST_CONTENT[protocol]
     like = offload.tcp_super(header) if protocol == ip.TCP else None
     if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
         return False

@@ -38,8 +38,6 @@ _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
-_LEAST = {ip.TCP: 10 + 20 + 20, ip.UDP: 10 + 20 + 8}
-"""Content size from which a packet with a virtio-net header has a whole transport header."""
 _TCP_OFFSET = 2 + offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
 
@@ -99,7 +97,9 @@ def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | Non
     if not hop.offloads or not hop.live:
         return None
     right = offload.SINGLE.get(header)
-    if (right == protocol and size >= _LEAST[protocol]) or (right == 0 and protocol in _LEAST):
+    if (right == protocol and size >= offload.LEAST_CONTENT[protocol]) or (
+        right == 0 and protocol in offload.LEAST_CONTENT
+    ):
         return hop if total <= hop.mtu else None
     like = offload.tcp_super(header) if protocol == 6 else None
     if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:

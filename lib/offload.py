@@ -61,6 +61,10 @@ SINGLE: dict[bytes, int] = {
 (0: any). This is how nearly every small packet looks, so it is looked up, not parsed."""
 
 
+LEAST_CONTENT = {TCP: HEADER_SIZE + 20 + 20, UDP: HEADER_SIZE + 20 + 8}
+"""By protocol, from which content size on a packet under a header of SINGLE has a whole transport header."""
+
+
 class TcpSuper(NamedTuple):
     """What a virtio-net header says of an IPv4 TCP superpacket, and what that asks of others."""
 
