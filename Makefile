@@ -78,7 +78,7 @@ define tools
 endef
 
 tools-test:
-	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool)
+	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool redis-server:redis-server)
 
 tools-bench:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev xz:xz-utils)

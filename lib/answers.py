@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from lib.routes import Route
 
@@ -30,6 +30,13 @@ class Unresolved(Enum):
     FAILED = "the plugin failed"
 
 
+class Asker(Protocol):
+    """What can be asked for a route (plugins.RouterPlugin)."""
+
+    def route(self, address: bytes, namespace: bytes) -> Route | None:
+        """The route to a packed address, None where there is none. Raises OSError where it cannot say."""
+
+
 @dataclass(slots=True)
 class _Known:
     route: Route | None
@@ -39,9 +46,13 @@ class _Known:
 
 @dataclass(slots=True, eq=False)
 class Answers(Generic[Sender]):
-    """The cache of one namespace. `seconds` is how long an answer counts."""
+    """The cache of one namespace. `seconds` is how long an answer counts, `asker` who gives it."""
+
+    hold_down: ClassVar[float] = 0.0
+    """As in routes.RouteTable; an answer names one gateway, so there is nobody to prefer."""
 
     seconds: float
+    asker: Asker | None = None
     wanted: list[bytes] = field(default_factory=list)
     """Addresses to ask about now; whoever asks takes them with `take_wanted`."""
     changes: int = 0

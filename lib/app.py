@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lib.errors import ConfigError, HostError, Position, Problem
 from lib.logs import log
 from lib.schema import Config
 from lib.settings import Settings
+from lib.units import SECONDS, parse_duration
 
 USAGE = """\
 tunrouter: a routing tunnel, drop-in for GOST v3's.
@@ -47,7 +49,7 @@ Options:
   -h, --help       print this
 
 Without -L and -C, tunrouter.yaml (or .yml, .json) is looked for in /etc/tunrouter, ~/.tunrouter
-and here. SIGUSR1 logs what was dropped so far.
+and here. SIGUSR1 logs what was dropped so far, SIGHUP reads the configuration again.
 """
 
 
@@ -125,6 +127,7 @@ def _check(arguments: Mapping[str, Any]) -> int:
 
 def _serve(arguments: Mapping[str, Any]) -> int:
     settings = _settings(arguments)
+    _every(arguments["-R"])
     logs.setup(settings.log_level, settings.log_format, settings.log_output)
     for warning in settings.warnings:
         log.warning("%s", warning)
@@ -132,8 +135,19 @@ def _serve(arguments: Mapping[str, Any]) -> int:
         log.info("%s", notice)
     from lib.service import Service  # what only prints need not load the data plane
 
-    Service(settings).run()
+    Service(settings, lambda: _settings(arguments), _every(arguments["-R"])).run()
     return 0
+
+
+def _every(text: str | None) -> float:
+    """Seconds of -R."""
+    try:
+        seconds = parse_duration(text, SECONDS) / SECONDS if text else 0.0
+    except ValueError as wrong:
+        raise ConfigError([Problem(Position("-R"), str(wrong))]) from None
+    if seconds < 0:
+        raise ConfigError([Problem(Position("-R"), "a duration below zero")])
+    return seconds
 
 
 def _settings(arguments: Mapping[str, Any]) -> Settings:
@@ -142,8 +156,6 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
 
 def _read(arguments: Mapping[str, Any]) -> Config:
     """The configuration from -C, -L and -F, or from where it is looked for without them."""
-    if arguments["-R"]:
-        raise ConfigError([Problem(Position("-R"), "not supported yet")])
     sources = list(arguments["-C"])
     if not sources and not arguments["-L"] and not arguments["--api"]:
         sources = _found_files()
@@ -165,6 +177,12 @@ def _found_files() -> list[str]:
     return found[:1]
 
 
+@cache
+def _standard_input() -> str:
+    """What was written there: a reload cannot read it again."""
+    return sys.stdin.read()
+
+
 def _source(source: str) -> tuple[str, str]:
     """(name, text) of one -C."""
     if config.is_inline(source):
@@ -173,7 +191,7 @@ def _source(source: str) -> tuple[str, str]:
         raise ConfigError([Problem(Position("-C"), f"{source}: URLs are not supported yet")])
     try:
         if source == "-":
-            return "standard input", sys.stdin.read()
+            return "standard input", _standard_input()
         return source, Path(source).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise ConfigError([Problem(Position(source), error.strerror or str(error))]) from None

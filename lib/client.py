@@ -14,6 +14,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 
 import gevent
@@ -62,6 +63,8 @@ class Client:
         self.settings = settings
         self.traffic = Traffic()
         self.link: Link | None = None
+        self._node: NodeSettings | None = None
+        """The hub there is a session with, or one is being made."""
         self._buffer = buffer
         self._device = device = tun.open_tun(settings.device.name)
         try:
@@ -94,6 +97,27 @@ class Client:
         gevent.killall(self._greenlets)
         self._readable.close()
         self._device.close()
+
+    def apply(self, settings: ClientSettings) -> list[str] | None:
+        """Go on by other settings; returns a line for each thing that is different.
+
+        The device stays, with other addresses and routes where they differ; the session stays where the
+        hub would not see a difference. None where a new client has to be made. Raises HostError.
+        """
+        old, new = self.settings, settings
+        like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
+        if like_old != old.device or new.superpackets != old.superpackets:
+            return None
+        lines = []
+        if new.device != old.device:
+            lines = netlink.reconfigure(old.device, new.device, self._device.name)
+        self.settings = new
+        source_moved = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
+        if new.host != old.host or self._node not in new.nodes or source_moved:
+            lines.append("connects anew")
+            if self.link is not None:
+                self.link.close("the configuration has changed")
+        return lines
 
     # ------------------------------------------------------------ device -> hub
 
@@ -150,13 +174,16 @@ class Client:
 
     def _keep_connected(self) -> None:
         """Dial, live, and dial again, for ever."""
-        settings = self.settings
-        selector = Selector(len(settings.nodes), settings.strategy, settings.max_fails, settings.fail_timeout)
+        settings, selector = self.settings, _selector(self.settings)
         lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
         said: dict[int, str] = {}
         while True:
+            if settings.nodes != self.settings.nodes or _choice(settings) != _choice(self.settings):
+                selector = _selector(self.settings)
+                said.clear()
+            settings = self.settings
             chosen = selector.choose(time.monotonic(), random.random())
-            node = settings.nodes[chosen]
+            self._node = node = settings.nodes[chosen]
             started = time.monotonic()
             backoff, why = lost, "closed by the hub"
             try:
@@ -253,6 +280,15 @@ class Client:
         """Let the kernel hand over what the hub takes, and nothing else."""
         self._up.offloads, self._up.limit = bits, limit
         self._device.set_offload(bits)
+
+
+def _choice(settings: ClientSettings) -> tuple[str, int, float]:
+    """How a node is chosen."""
+    return settings.strategy, settings.max_fails, settings.fail_timeout
+
+
+def _selector(settings: ClientSettings) -> Selector:
+    return Selector(len(settings.nodes), *_choice(settings))
 
 
 def _refusal(status: int) -> str:

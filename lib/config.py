@@ -137,10 +137,15 @@ def _value(field: FieldInfo, tree: Tree, found: Findings) -> Any:
         return _items(field, get_args(field.type)[0], tree, found)
     if get_origin(field.type) is dict:
         return _metadata(field, tree, found)
-    wanted = _SCALARS.get(field.type)
+    wanted = _SCALARS.get(_bare(field.type))
     if wanted:
         return _scalar(field, wanted, tree, found)
-    return _section(get_args(field.type)[0], tree, found)  # the other one is None
+    return _section(_bare(field.type), tree, found)
+
+
+def _bare(wanted: Any) -> Any:
+    """The type without `None` beside it."""
+    return get_args(wanted)[0] if type(None) in get_args(wanted) else wanted
 
 
 def _items(field: FieldInfo, wanted: Any, tree: Tree, found: Findings) -> list[Any] | None:
@@ -199,8 +204,9 @@ def _plain(section: Section, duration: Callable[[int], object]) -> dict[str, obj
     plain: dict[str, object] = {}
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
-        # an empty section that is there (`tls: {}`) is not nothing
-        if value or isinstance(value, Section) or field.name in section.required:
+        # an empty section that is there (`tls: {}`) is not nothing, nor is a 0 where None would be
+        there = value is not None and type(None) in get_args(field.type)
+        if value or there or field.name in section.required:
             plain[field.encode_name] = _plain_value(value, duration)
     return plain
 

@@ -22,18 +22,17 @@ def decide(port: Port, packet: Packet, now: float) -> Verdict:
     if reason is not None:
         return reason
     if namespace.source_check:
-        back = namespace.gateways_to(packet.source, now)
+        back = namespace.route_to(packet.source, now)
         if isinstance(back, Unresolved):
             return _unresolved(back, packet.source)
-        if back is None or port.host not in back:
+        if back is None or not namespace.leads_to(packet.source, port.host, *back):
             return Reason.WRONG_SOURCE
-    gateways = namespace.gateways_to(packet.destination, now)
-    if isinstance(gateways, Unresolved):
-        return _unresolved(gateways, packet.destination)
-    if gateways is None:
+    route = namespace.route_to(packet.destination, now)
+    if isinstance(route, Unresolved):
+        return _unresolved(route, packet.destination)
+    if route is None:
         return Reason.NO_ROUTE
-    gateway = namespace.live_gateway(gateways)
-    target = gateway.port_for(packet.flow) if gateway is not None else None
+    target = namespace.choose(*route, packet.destination, packet.flow, now)
     return target if target is not None else Reason.NO_SESSION
 
 

@@ -30,6 +30,8 @@ class Refusal(_Documented):
     CUT_OFF = "cut-off", "closed before the handshake was complete"
     BAD_REQUEST = "bad-request", "a command that a router does not know, or no proper host name"
     INGRESS = "ingress", "the ingress does not let this host into this namespace"
+    UNAUTHORIZED = "unauthorized", "the login is not known here, or was not given"
+    UNAVAILABLE = "unavailable", "who decides (ingress or auther) cannot be asked at the moment"
 
 
 class Reason(_Documented):

@@ -62,5 +62,9 @@ class ProtocolError(TunrouterError):
         super().__init__(message)
 
 
+class PluginError(TunrouterError, OSError):
+    """A plugin did not answer, or not with an answer: what it was asked for cannot be said."""
+
+
 class HostError(TunrouterError):
     """This host does not let us do what was asked (permission, port taken, no TUN)."""

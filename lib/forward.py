@@ -118,9 +118,10 @@ def _count_segments(port: Port, target: Port, more: int) -> None:
 
 def _forget_outdated(port: Port, now: float) -> None:
     """Drop the memory of flows that an older table or an outdated answer allowed."""
-    if port.generation != port.namespace.generation or now >= port.fresh_until:
+    generation = port.namespace.generation(now)
+    if port.generation != generation or now >= port.fresh_until:
         port.flows.clear()
-        port.generation = port.namespace.generation
+        port.generation = generation
         port.fresh_until = float("inf")
 
 
@@ -215,13 +216,14 @@ def _refuse(port: Port, frame: _Frame, verdict: Reason | bytes, now: float, out:
             port.traffic.received_bytes -= len(whole)
             return
         verdict = Reason.RESOLVE_QUEUE
-    _drop(port, verdict, frame)
+    _drop(port, verdict, frame, now)
     _answer(port, ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict), now, out)
 
 
-def _drop(port: Port, reason: Reason, frame: _Frame) -> None:
-    """Count a dropped packet, a superpacket as its segments."""
+def _drop(port: Port, reason: Reason, frame: _Frame, now: float) -> None:
+    """Count a dropped packet, a superpacket as its segments, here and by where it was to go."""
     port.traffic.received_packets += frame.segments - 1
+    port.namespace.note_lost(frame.packet.destination, reason, frame.segments, now)
     detail = "" if reason in port.traffic.drops else ip.describe(frame.packet)
     port.drop(reason, frame.segments, detail)
 
@@ -240,7 +242,7 @@ def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -
         (headers,) = _HDR_LEN(frame.buf, frame.start + 2)
         length = headers + frame.gso_size
     if length > target.mtu:
-        _drop(port, Reason.TOO_BIG, frame)
+        _drop(port, Reason.TOO_BIG, frame, now)
         answer = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
         _answer(port, answer, now, out)
         return None

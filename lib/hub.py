@@ -18,20 +18,19 @@ from gevent.server import StreamServer
 
 from lib import __version__, control, forward, framing, handshake, ids, offload, relay
 from lib.admission import REFUSALS, admit
-from lib.answers import Answers
+from lib.answers import Answers, Asker
 from lib.domain import Domain
 from lib.drops import Reason, Refusal
 from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
-from lib.ingress import Ingress
 from lib.logs import log
 from lib.namespace import Port
 from lib.packet import format_address
-from lib.plugins import RouterPlugin
 from lib.relay import Request, Response, Status
-from lib.scheduling import Turns
+from lib.scheduling import Pauses, Turns
 from lib.session import Link
 from lib.settings import HubSettings
+from lib.tables import Tables
 from lib.transport import Stream, format_peer, listen
 
 MAX_CLIENTS = 65536
@@ -40,34 +39,96 @@ MAX_CLIENTS = 65536
 class Hub:
     """One service that listens for clients."""
 
-    def __init__(self, settings: HubSettings, domain: Domain, buffer: ReceiveBuffer, turns: Turns) -> None:
+    def __init__(
+        self, settings: HubSettings, domain: Domain, tables: Tables, buffer: ReceiveBuffer, turns: Turns
+    ) -> None:
         """Open the port; raises HostError where that fails. Nothing is served before start()."""
         self.settings = settings
         self.domain = domain
+        self.tables = tables
         self.buffer = buffer
         self.turns = turns
+        self.pauses = Pauses()
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
         self.sessions: dict[Port, _Session] = {}
-        table = settings.default_table
-        self.plugin = RouterPlugin(table.plugin) if table is not None and table.plugin is not None else None
-        self.plugin_failed = False
-        self.ingress = Ingress(settings.ingress.rules) if settings.ingress is not None else None
-        self.offloads = offload.ALL if settings.superpackets else 0
-        hello = control.Hello(os.urandom(16), self.offloads, 0, f"tunrouter {__version__}")
-        self.hello = framing.encode(control.encode_hello(hello))
-        listener = listen(settings.host, settings.port)
-        self.address = format_peer(listener.getsockname())
-        self._server = StreamServer(listener, self._serve, spawn=Pool(MAX_CLIENTS))
+        self.failed_plugins: set[Asker] = set()
+        self._instance = os.urandom(16)
+        self._clients = Pool(MAX_CLIENTS)
+        self._server = self._listen(settings)
+
+    @property
+    def offloads(self) -> int:
+        """The superpackets taken here."""
+        return offload.ALL if self.settings.superpackets else 0
+
+    @property
+    def hello(self) -> bytes:
+        """How this hub shows itself to one of our own kind."""
+        hello = control.Hello(self._instance, self.offloads, 0, f"tunrouter {__version__}")
+        return framing.encode(control.encode_hello(hello))
+
+    def _listen(self, settings: HubSettings) -> StreamServer:
+        return StreamServer(listen(settings.host, settings.port), self._serve, spawn=self._clients)
 
     def start(self) -> None:
         """Begin to accept."""
         self._server.start()
-        log.info("service %s: listening on %s", self.settings.name, self.address)
+        address = format_peer(self._server.socket.getsockname())
+        log.info("service %s: listening on %s", self.settings.name, address)
 
     def stop(self) -> None:
         """Stop accepting and end every session."""
-        self._server.stop(timeout=0)
+        self._server.close()
+        self._clients.kill(timeout=1)
+
+    def apply(self, settings: HubSettings, domain: Domain) -> list[str]:
+        """Go on by other settings; sessions that they still allow are not touched.
+
+        Returns a line for each thing that is different to a session. Raises HostError where the new
+        address cannot be listened on; then nothing has changed.
+        """
+        lines = []
+        old = self.settings
+        if (settings.host, settings.port) != (old.host, old.port):
+            server = self._listen(settings)
+            self._server.close()  # its sessions stay
+            self._server = server
+            lines.append(f"listens on {settings.host}:{settings.port} now")
+        self.settings = settings
+        if lines:
+            self.start()
+        if domain is not self.domain:
+            self.domain = domain
+            lines.append(self._end_all("the service has other namespaces now"))
+        return lines + self.recheck()
+
+    def recheck(self) -> list[str]:
+        """End the sessions that would not be let in now; returns a line for each."""
+        lines = []
+        for session in list(self.sessions.values()):
+            status, why = self._admit(session.request, session.stream.peer, asked=False)
+            if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):  # who cannot be asked has not said no
+                session.link.close(f"no longer let in: {why}")
+                lines.append(f"host {session.port.host} ({session.port.peer}) is no longer let in: {why}")
+        return lines
+
+    def _end_all(self, why: str) -> str:
+        for session in list(self.sessions.values()):
+            session.link.close(why)
+        return f"{len(self.sessions)} sessions ended: {why}"
+
+    def _admit(self, request: Request, peer: str, asked: bool = True) -> tuple[Status, str]:
+        """Whether a request may come in; with asked=False only as far as no plugin has to say it."""
+        settings, tables = self.settings, self.tables
+        authers = tuple(
+            tables.logins(auther.name) for auther in settings.authers if asked or not auther.plugin
+        )
+        if not asked and len(authers) < len(settings.authers):
+            authers = ()  # the plugin may be the one that lets it in
+        ingress = settings.ingress
+        rules = tables.ingress(ingress.name) if ingress and (asked or not ingress.plugin) else None
+        return admit(request, settings.name, peer, authers, rules)
 
     def _serve(self, sock: Any, address: Any) -> None:
         """One client, in its own greenlet."""
@@ -91,7 +152,7 @@ class Hub:
 
     def _answer(self, stream: Stream, request: Request) -> bool:
         """Admit or refuse a client."""
-        status, why = admit(request, self.ingress)
+        status, why = self._admit(request, stream.peer)
         tunnel_id = b""
         if status == Status.OK:
             connector = os.urandom(16)
@@ -111,8 +172,10 @@ class _Session:
     def __init__(self, hub: Hub, stream: Stream, request: Request) -> None:
         settings = hub.settings
         self.hub = hub
+        self.domain = hub.domain
+        self.request = request
         self.stream = stream
-        self.port = Port(hub.domain.namespace(request.namespace), request.host, stream.peer)
+        self.port = Port(self.domain.namespace(request.namespace), request.host, stream.peer)
         self.port.mtu = framing.GOST_CLIENT_MAX
         self.link = Link(stream, self.port.traffic, settings.queue_bytes, settings.queue_seconds)
         self.port.link = self.link
@@ -120,7 +183,7 @@ class _Session:
     def run(self, rest: bytes) -> None:
         """Live until the client or somebody else ends it; rest is what came with the request."""
         port, name = self.port, self.hub.settings.name
-        self.hub.domain.enter(port)
+        self.domain.enter(port, time.monotonic())
         self.hub.sessions[port] = self
         namespace = ids.format_uuid(port.namespace.id)
         log.info("service %s: %s is host %s in namespace %s", name, port.peer, port.host, namespace)
@@ -134,7 +197,7 @@ class _Session:
         finally:
             del self.hub.sessions[port]
             self.link.ended()
-            self.hub.domain.leave(port)
+            self.domain.leave(port)
             if port.told:
                 self.hub.turns.release()
             self._tell_news()
@@ -172,18 +235,21 @@ class _Session:
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Forward the whole frames in data[start:end]; returns where it stopped."""
         port, out = self.port, self.hub.output
-        stop = forward.scan(port, data, view, start, end, time.monotonic(), out)
+        now = time.monotonic()
+        stop = forward.scan(port, data, view, start, end, now, out)
         for target, run in out.runs.items():
             target.link.send(run)
         out.runs.clear()
+        if not port.told:
+            self.hub.pauses.received(end - start, now)
         if out.controls:
             self._controls(out)
         if port.traffic.news:
             self._tell_news()
-        answers = port.namespace.default
-        if isinstance(answers, Answers):
-            for address in answers.take_wanted():
-                gevent.spawn(self._resolve, answers, address)
+        for answers in port.namespace.tables:
+            if isinstance(answers, Answers):
+                for address in answers.take_wanted():
+                    gevent.spawn(self._resolve, answers, address)
         return stop
 
     def _controls(self, out: forward.Output) -> None:
@@ -237,17 +303,18 @@ class _Session:
 
     def _resolve(self, answers: Answers[Port], address: bytes) -> None:
         """Ask the plugin for a route, off the packet path; then let go the frames that waited."""
-        assert self.hub.plugin is not None
+        plugin, failed = answers.asker, self.hub.failed_plugins
+        assert plugin is not None
         try:
-            route = self.hub.plugin.route(address, self.port.namespace.id)
+            route = plugin.route(address, self.port.namespace.id)
             waited = answers.store(address, route, time.monotonic())
-            if self.hub.plugin_failed:
+            if plugin in failed:
                 log.info("router plugin: answers again")
-            self.hub.plugin_failed = False
+                failed.discard(plugin)
         except OSError as error:
-            if not self.hub.plugin_failed:  # said once, until it answers again
+            if plugin not in failed:  # said once, until it answers again
                 log.warning("router plugin: %s: %s", format_address(address), error)
-            self.hub.plugin_failed = True
+                failed.add(plugin)
             waited = answers.fail(address, time.monotonic())
         for port, frame in waited:
             session = self.hub.sessions.get(port)

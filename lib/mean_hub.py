@@ -12,9 +12,9 @@ from lib import metadata
 from lib.addresses import host_port
 from lib.findings import Findings
 from lib.known import HUB_KEYS, LISTENERS, MULTIPLEXED, TRANSPORTS_TO_COME, did_you_mean
-from lib.mean_tables import namespace_of
-from lib.schema import Handler, Listener, Service
-from lib.settings import HubSettings, IngressSettings, TableSettings
+from lib.mean_tables import logins, namespace_of
+from lib.schema import Handler, Listener, Login, Service
+from lib.settings import AutherSettings, HubSettings, IngressSettings, TableSettings
 
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
@@ -23,6 +23,7 @@ def hub(
     service: Service,
     tables: tuple[TableSettings, ...],
     ingresses: Mapping[str, IngressSettings],
+    authers: Mapping[str, AutherSettings],
     found: Findings,
 ) -> HubSettings | None:
     """One hub; None when it cannot listen, every reason a problem."""
@@ -50,6 +51,7 @@ def hub(
         port=port,
         default_table=table,
         ingress=ingress,
+        authers=_authers(service, handler, authers, found),
         domain=metadata.text(handler, "domain", found=found),
         source_check=metadata.switch(handler, "sourceCheck", True, found),
         superpackets=metadata.switch(handler, "superpackets", True, found),
@@ -101,8 +103,6 @@ def _check_listener(listener: Listener, found: Findings) -> None:
 
 
 def _check_rest(service: Service, handler: Handler, found: Findings) -> None:
-    if handler.auth:
-        found.error(handler.where("auth"), "logins on a hub (handler auth) are not supported yet")
     if service.forwarder and service.forwarder.nodes:
         found.warn(service.where("forwarder"), "a forwarder means nothing to handler router")
     if "chain" in handler.at:
@@ -135,6 +135,31 @@ def _ingress(
     where = tree.where if tree else handler.where()
     found.error(where, f"there is no ingress {name[:64]!r}", did_you_mean(name, ingresses))
     return None
+
+
+def _authers(
+    service: Service, handler: Handler, authers: Mapping[str, AutherSettings], found: Findings
+) -> tuple[AutherSettings, ...]:
+    """Who may admit a login: the authers named, else the handler's own login."""
+    named = {name: handler.where("authers") for name in handler.authers}
+    if handler.auther:
+        named[handler.auther] = handler.where("auther")
+    for name, where in named.items():
+        if name not in authers:
+            found.error(where, f"there is no auther {name[:64]!r}", did_you_mean(name, authers))
+    auth = handler.auth
+    if auth is None:
+        return tuple(authers[name] for name in named if name in authers)
+    if named:
+        found.warn(handler.where("auth"), "'auth' has no effect beside an auther, as in GOST")
+        return tuple(authers[name] for name in named if name in authers)
+    login = Login(username=auth.username, password=auth.password, at=auth.at)
+    return (AutherSettings(inline_auther(service.name), logins([login], found)),)
+
+
+def inline_auther(service: str) -> str:
+    """The name of the auther that a handler's own `auth` stands for; no file can give it."""
+    return f"auth of service {service}"
 
 
 def check_domains(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:

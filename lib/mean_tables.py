@@ -1,30 +1,41 @@
-"""Routers and ingresses: sections into the tables of settings, with what is odd about them.
+"""Routers, ingresses and authers: sections into the tables of settings, with what is odd about them.
 
-Knows: names read as namespaces, prefixes, plugins; gateways nobody can be; first-match surprises.
-Refuses to know: which service uses which (mean_hub), how a packet is routed (routes, ingress).
+Knows: names read as namespaces, prefixes; gateways nobody can be; first-match surprises; empty passwords.
+Refuses to know: plugins and sources (mean_plugins, mean_sources), which service uses which (mean_hub), how a
+packet is routed (routes, ingress).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lib import ingress as rules
 from lib.addresses import is_address, prefix
 from lib.errors import Position
 from lib.findings import Findings
+from lib.first_match import differences, never_used
 from lib.ids import format_uuid, is_host_name, parse_uuid
-from lib.routes import first_match_differences
-from lib.schema import Config, Ingress, Plugin, Route, Router, Tls
-from lib.settings import IngressSettings, Network, PluginSettings, RouteEntry, TableSettings
+from lib.known import did_you_mean
+from lib.mean_plugins import plugin_settings
+from lib.mean_sources import source_settings
+from lib.routes import DEFAULT_HOLD_DOWN
+from lib.schema import Auther, Config, Ingress, Login, Route, Router, Sourced
+from lib.settings import (
+    AutherSettings,
+    Hop,
+    IngressSettings,
+    PluginSettings,
+    RouteEntry,
+    SourceSettings,
+    TableSettings,
+)
 from lib.units import SECONDS
 
 MAX_SURPRISES = 10
 """First-match differences of one table that are told one by one."""
 
-DEFAULT_PLUGIN_TIMEOUT = 10.0
-
-_HTTP_URL = re.compile(r"https?://[^\s/?#]+([/?][^\s#]*)?", re.IGNORECASE)
+FIRST_MATCH = "first-match"
+METRICS = range(1 << 32)
 
 
 def namespace_of(name: str) -> bytes | None:
@@ -44,14 +55,51 @@ def table(router: Router, found: Findings) -> TableSettings:
         if entry:
             entries.append(entry)
             places[id(entry)] = route.where("gateway")
-    _warn_first_match(router, entries, places, found)
-    namespace = namespace_of(router.name)
-    plugin = _plugin(router.plugin, found) if router.plugin else None
-    if plugin and namespace is not None:
-        hint = "give it another name and make it the handler's router"
-        place = router.where("plugin")
-        found.error(place, "a plugin for a router named by a UUID is not supported yet", hint)
-    return TableSettings(router.name, namespace, tuple(entries), plugin)
+    first_match = _compat(router, found)
+    if not first_match:
+        _warn_first_match(router, entries, places, found)
+    _warn_twice(router, entries, places, found)
+    plugin, more = _elsewhere(router, bool(entries), found)
+    return TableSettings(
+        name=router.name,
+        namespace=namespace_of(router.name),
+        routes=tuple(entries),
+        plugin=plugin,
+        more=more,
+        first_match=first_match,
+        hold_down=_hold_down(router, found),
+    )
+
+
+def _elsewhere(
+    section: Sourced, has_rows: bool, found: Findings, redis_types: tuple[str, ...] = ("hash", "set", "list")
+) -> tuple[PluginSettings | None, SourceSettings]:
+    """The plugin and the sources of a section."""
+    plugin = plugin_settings(section.plugin, found) if section.plugin else None
+    more = source_settings(section, redis_types, found)
+    if section.plugin and (has_rows or more.sources):
+        kind = type(section).__name__.lower()
+        found.warn(
+            section.where("plugin"),
+            f"{kind} {section.name}: only its plugin is asked, its own rows and sources are not, as in GOST",
+        )
+    return plugin, more
+
+
+def _compat(router: Router, found: Findings) -> bool:
+    word = router.compat.lower()
+    if word not in ("", FIRST_MATCH):
+        hint = did_you_mean(word, [FIRST_MATCH]) or f"there is {FIRST_MATCH}, GOST's order"
+        found.error(router.where("compat"), f"'compat': {router.compat[:64]!r} is unknown", hint)
+    return word == FIRST_MATCH
+
+
+def _hold_down(router: Router, found: Findings) -> float:
+    if router.hold_down is None:
+        return DEFAULT_HOLD_DOWN
+    if router.hold_down < 0:
+        found.error(router.where("hold_down"), "'holdDown': a duration below zero")
+    return router.hold_down / SECONDS
 
 
 def _route(route: Route, found: Findings) -> RouteEntry | None:
@@ -61,6 +109,8 @@ def _route(route: Route, found: Findings) -> RouteEntry | None:
         found.error(route.where("gateway"), "a route without a gateway", "write gateway: and a host name")
     elif not is_host_name(route.gateway):
         found.error(route.where("gateway"), f"no host can go by this name: {route.gateway[:64]!r}")
+    if route.metric is not None and route.metric not in METRICS:
+        found.error(route.where("metric"), f"'metric': {route.metric} is not within 0 to {METRICS.stop - 1}")
     if destination is None or not route.gateway:
         return None
     if is_address(route.gateway):
@@ -69,10 +119,10 @@ def _route(route: Route, found: Findings) -> RouteEntry | None:
             f"the gateway {route.gateway} is an IP address: GOST would also set a kernel route, here it is a "
             "host name and nothing more",
         )
-    return RouteEntry(destination, route.gateway)
+    return RouteEntry(*destination, Hop(route.gateway, route.metric, route.fall_through))
 
 
-def _destination(route: Route, found: Findings) -> Network | None:
+def _destination(route: Route, found: Findings) -> tuple[bytes, int] | None:
     field = "dst" if route.dst else "net"
     written = route.dst or route.net
     if route.dst and route.net and route.dst != route.net:
@@ -81,21 +131,22 @@ def _destination(route: Route, found: Findings) -> Network | None:
         found.error(route.where("dst"), "a route without a destination", "write dst: and a CIDR")
         return None
     try:
-        return prefix(written)
+        network = prefix(written)
     except ValueError as wrong:
         found.error(route.where(field), f"{field!r}: {wrong}")
         return None
+    return network.network_address.packed, network.prefixlen
 
 
 def _warn_first_match(
     router: Router, entries: list[RouteEntry], places: dict[int, Position], found: Findings
 ) -> None:
-    surprises = list(first_match_differences(entries))
+    surprises = differences(entries)
     for first, longest in surprises[:MAX_SURPRISES]:
         found.warn(
             places.get(id(longest), router.where()),
-            f"router {router.name}: {longest.prefix} goes to {longest.gateway}, the longest prefix; GOST "
-            f"takes the first match, {first.prefix} to {first.gateway}",
+            f"router {router.name}: {longest} goes to {longest.hop.gateway}, the longest prefix; GOST "
+            f"takes the first match, {first} to {first.hop.gateway}",
         )
     if len(surprises) > MAX_SURPRISES:
         more = len(surprises) - MAX_SURPRISES
@@ -104,42 +155,24 @@ def _warn_first_match(
         )
 
 
-# --- plugins ------------------------------------------------------------------------------------
+def _warn_twice(
+    router: Router, entries: Iterable[RouteEntry], places: dict[int, Position], found: Findings
+) -> None:
+    """Warn of routes written twice; a second gateway for a prefix is not one, but told."""
+    for first, again in never_used(entries):
+        if first.hop.gateway == again.hop.gateway:
+            found.warn(
+                places[id(again)], f"router {router.name}: {again} to {again.hop.gateway} is there already"
+            )
+        elif not router.compat:
+            found.notice(
+                places[id(again)],
+                f"router {router.name}: {again.hop.gateway} stands in for {first.hop.gateway} on {again}; "
+                "GOST would never use it",
+            )
 
 
-def _plugin(plugin: Plugin, found: Findings) -> PluginSettings | None:
-    kind = plugin.type.lower()
-    if kind != "http":
-        text = "plugin type grpc" + ("" if kind else ", which no type means,")
-        known = kind in ("", "grpc")
-        message = f"{text} is not supported yet" if known else f"unknown plugin type {plugin.type[:64]!r}"
-        found.error(plugin.where("type"), message, "type: http works")
-        return None
-    url = plugin.addr if "://" in plugin.addr else f"http://{plugin.addr}"
-    if not _HTTP_URL.fullmatch(url):
-        found.error(plugin.where("addr"), f"not the address of an HTTP plugin: {plugin.addr[:100]!r}")
-        return None
-    if plugin.timeout < 0:
-        found.error(plugin.where("timeout"), "a timeout below zero")
-    timeout = plugin.timeout / SECONDS if plugin.timeout > 0 else DEFAULT_PLUGIN_TIMEOUT
-    tls = plugin.tls
-    _warn_unread_tls(tls, found)
-    # GOST: no tls section verifies, a tls section without secure does not
-    return PluginSettings(
-        url, plugin.token, timeout, tls.secure if tls else True, tls.server_name if tls else ""
-    )
-
-
-def _warn_unread_tls(tls: Tls | None, found: Findings) -> None:
-    if tls and (tls.cert_file or tls.key_file or tls.ca_file or tls.options):
-        found.warn(tls.where(), "of a plugin's tls section only secure and serverName are read, as in GOST")
-    if tls and not tls.secure:
-        found.warn(
-            tls.where(), "a plugin's tls section without secure: true accepts any certificate, as in GOST"
-        )
-
-
-# --- ingresses ----------------------------------------------------------------------------------
+# --- ingresses and authers ----------------------------------------------------------------------
 
 
 def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
@@ -156,11 +189,36 @@ def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
                 rule.where("endpoint"),
                 f"the endpoint {rule.endpoint[:64]!r} is no UUID: {rule.hostname!r} belongs to no namespace",
             )
-    return IngressSettings(section.name, tuple((rule.hostname, rule.endpoint) for rule in section.rules))
+    rows = tuple((rule.hostname, rule.endpoint) for rule in section.rules)
+    plugin, more = _elsewhere(section, bool(rows), found, ("hash", "set"))
+    return IngressSettings(section.name, rows, plugin, more)
+
+
+def auther_settings(section: Auther, found: Findings) -> AutherSettings:
+    """One auther. An empty password is odd: in GOST it stands for any."""
+    plugin, more = _elsewhere(section, bool(section.auths), found, ("hash",))
+    return AutherSettings(section.name, logins(section.auths, found), plugin, more)
+
+
+def logins(section: Iterable[Login], found: Findings) -> tuple[tuple[str, str], ...]:
+    """(user name, password) of each."""
+    rows = []
+    for login in section:
+        if not login.username:
+            found.error(login.where("username"), "a login without a username")
+        elif not login.password:
+            found.warn(
+                login.where("password"),
+                f"{login.username!r} has no password and is not let in; in GOST any password would do",
+            )
+        rows.append((login.username, login.password))
+    return tuple(rows)
 
 
 def warn_shut_out(config: Config, service: str, settings: IngressSettings, found: Findings) -> None:
     """Warn of each gateway of a namespace's table that the service's ingress never lets in there."""
+    if settings.plugin or settings.more.sources:
+        return  # who else is let in nobody can say here
     admission = rules.Ingress(settings.rules)
     for router, namespace in _namespaces(config):
         told: set[str] = set()

@@ -16,11 +16,11 @@ from lib.findings import Findings
 from lib.known import HANDLERS, LOG_FORMATS, LOG_LEVELS, did_you_mean
 from lib.mean_client import client
 from lib.mean_hub import check_domains, check_overlaps, hub
-from lib.mean_tables import ingress_settings, namespace_of, table, warn_shut_out
+from lib.mean_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.schema import Config, Handler, Log, Section, Service, section_fields
 from lib.settings import ClientSettings, HubSettings, Settings
 
-_NAMED = ("services", "chains", "hops", "ingresses")
+_NAMED = ("services", "chains", "hops", "ingresses", "authers")
 _DEFAULTS = Settings()
 
 
@@ -99,26 +99,27 @@ def _check_distinct(kind: str, named: Sequence[tuple[str, Section]], found: Find
 def _settings(config: Config, found: Findings) -> Settings:
     tables = tuple(table(router, found) for router in config.routers)
     ingresses = {section.name: ingress_settings(section, found) for section in config.ingresses}
+    authers = {section.name: auther_settings(section, found) for section in config.authers}
     hubs: list[tuple[Service, HubSettings]] = []
     clients: list[tuple[Service, ClientSettings]] = []
     for service in config.services:
         role = _role(service, found)
         if role == "router":
-            settings = hub(service, tables, ingresses, found)
+            settings = hub(service, tables, ingresses, authers, found)
             hubs.extend([(service, settings)] if settings else [])
         elif role == "tun":
             clients.append((service, client(service, config, found)))
     _check_together(config, hubs, clients, found)
     level, style, output = _log(config.log or Log(), found)
     return Settings(
-        tuple(settings for _, settings in hubs),
-        tuple(settings for _, settings in clients),
-        tables,
-        level,
-        style,
-        output,
-        tuple(found.warnings),
-        tuple(found.notices),
+        hubs=tuple(settings for _, settings in hubs),
+        clients=tuple(settings for _, settings in clients),
+        tables=tables,
+        log_level=level,
+        log_format=style,
+        log_output=output,
+        warnings=tuple(found.warnings),
+        notices=tuple(found.notices),
     )
 
 

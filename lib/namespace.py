@@ -1,26 +1,33 @@
 """Namespaces: which hosts live there, and which of them a packet may go to.
 
-Knows: gateways and their live sessions (ports), the order in which tables are asked, flows.
-Refuses to know: frames (forward), sockets (session), how a plugin is asked (plugins).
+Knows: sessions (ports), the order in which tables are asked, what makes a decision outdated.
+Refuses to know: frames (forward), sockets (session), how a plugin is asked (plugins), who of several
+gateways gets a flow (gateways).
 
 Nothing is looked up outside one Namespace object, so nothing can leak between two.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from lib.answers import Answers, Unresolved
 from lib.drops import Reason
-from lib.routes import Route, RouteTable
+from lib.gateways import Gateways
+from lib.routes import Group, RouteTable
 from lib.stats import Traffic
 
 ANSWERS_PER_SECOND = 100.0
 ANSWER_BURST = 50.0
 """ICMP messages to one session, as Linux limits its own (icmp_msgs_per_sec is 1,000 a host)."""
-MAX_GATEWAY_FLOWS = 16384
-"""Flows a gateway remembers; past that the oldest are chosen for anew."""
+MAX_LOST = 1024
+"""Destinations of a namespace whose last drops are remembered."""
+
+FOREVER = float("inf")
 
 
 @dataclass(slots=True, eq=False)
@@ -39,11 +46,13 @@ class Port:
     """Largest single packet the peer takes, bytes."""
     live: bool = True
     instance: bytes = b""
+    since: float = 0.0
+    """When it went live."""
     flows: dict[bytes, Port] = field(default_factory=dict)
     """flow -> where it goes: forwarding's memory of what this port's packets were allowed."""
     generation: int = -1
     """The generation of the namespace that `flows` belongs to."""
-    fresh_until: float = float("inf")
+    fresh_until: float = FOREVER
     """When the first plugin answer behind `flows` runs out."""
     traffic: Traffic = field(default_factory=Traffic)
     link: Any = None
@@ -66,28 +75,16 @@ class Port:
         return True
 
 
-@dataclass(slots=True, eq=False)
-class Gateway:
-    """A host name in a namespace, and the live sessions that go by it."""
+Table = RouteTable | Answers[Port]
+"""What can be asked for a route."""
 
-    name: str
-    ports: list[Port] = field(default_factory=list)
-    flows: dict[bytes, Port] = field(default_factory=dict)
-    turn: int = 0
 
-    def port_for(self, flow: bytes) -> Port | None:
-        """The session a flow goes to: the one it had while that lives, else the next in turn."""
-        port = self.flows.get(flow)
-        if port is not None and port.live:
-            return port
-        if not self.ports:
-            return None
-        self.turn = (self.turn + 1) % len(self.ports)
-        port = self.ports[self.turn]
-        if len(self.flows) >= MAX_GATEWAY_FLOWS:
-            del self.flows[next(iter(self.flows))]
-        self.flows[flow] = port
-        return port
+@dataclass(slots=True)
+class Lost:
+    """What was dropped on its way to one destination, and when last."""
+
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    last: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -95,74 +92,101 @@ class Namespace:
     """Hosts that can reach each other, and the tables that say how."""
 
     id: bytes
-    table: RouteTable
+    table: Table
     """The table named by this namespace's UUID; empty where there is none."""
-    default: RouteTable | Answers[Port]
+    default: Table
     """Asked where `table` has no route: the handler's `router:`."""
     source_check: bool = True
-    gateways: dict[str, Gateway] = field(default_factory=dict)
-    returns: int = 0
-    """How often a host came back that may be preferred to its stand-in."""
+    gateways: Gateways[Port] = field(default_factory=Gateways)
+    lost: dict[bytes, Lost] = field(default_factory=dict)
+    """Destination -> its last drops; the longest ago first."""
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
+    _turns: int = 0
+    """How often something other than a table's routes made decisions outdated."""
+    _settling: list[float] = field(default_factory=list)
+    """When hosts that came back are preferred again."""
+
+    def generation(self, now: float) -> int:
+        """Moves when a decision might come out otherwise: what was remembered no longer counts."""
+        if self._settling and now >= min(self._settling):
+            self._settling = [at for at in self._settling if at > now]
+            self._turns += 1
+        return self._turns + self.table.changes + self.default.changes
 
     @property
-    def generation(self) -> int:
-        """Moves when a decision might come out otherwise: what was remembered no longer counts."""
-        return self.returns + self.table.changes + self.default.changes
+    def tables(self) -> tuple[Table, Table]:
+        """Its tables in the order they are asked; a shorter prefix of the first beats all of the second."""
+        return self.table, self.default
 
-    def gateways_to(self, address: bytes, now: float) -> tuple[str, ...] | Unresolved | None:
-        """The gateways of the longest match in this namespace's table, or else in the default one.
+    def replace_tables(self, table: Table, default: Table, source_check: bool) -> None:
+        """Route by other tables from now on."""
+        if (table, default, source_check) != (self.table, self.default, self.source_check):
+            self._turns += self.table.changes + self.default.changes + 1  # never the same number again
+            self.table, self.default, self.source_check = table, default, source_check
 
-        None where neither has a route.
-        """
-        gateways = self.table.gateways(address)
-        if gateways is not None:
-            return gateways
-        if isinstance(self.default, Answers):
-            route = self.default.lookup(address, now)
-            return route.gateways if isinstance(route, Route) else route
-        return self.default.gateways(address)
+    def route_to(self, address: bytes, now: float) -> tuple[Group, Table] | Unresolved | None:
+        """The gateways of the longest match, and the table that has it; None where no table has a route."""
+        for table in (self.table, self.default):
+            if isinstance(table, RouteTable):
+                group = table.lookup(address)
+            else:
+                answer = table.lookup(address, now)
+                if isinstance(answer, Unresolved):
+                    return answer
+                group = answer.group if answer is not None else None
+            if group is not None:
+                return group, table
+        return None
+
+    def leads_to(self, address: bytes, host: str, group: Group, table: Table) -> bool:
+        """Whether a host is a gateway for an address, be it the stand-in of a route that falls through."""
+        if host in group.names:
+            return True
+        return group.fall_through and any(host in other.names for other in falls_to(table, address))
+
+    def choose(self, group: Group, table: Table, address: bytes, flow: bytes, now: float) -> Port | None:
+        """The session that takes a flow; None where no gateway that may carry it lives."""
+        hold_down = table.hold_down
+        port = self.gateways.choose(group, flow, hold_down, now)
+        if port is None and group.fall_through:
+            for other in falls_to(table, address):
+                port = self.gateways.choose(other, flow, hold_down, now)
+                if port is not None:
+                    return port
+        return port
 
     def fresh_until(self, now: float) -> float:
-        """Until when what `gateways_to` answers now may be remembered."""
-        return now + self.default.seconds if isinstance(self.default, Answers) else float("inf")
+        """Until when what is decided now may be remembered."""
+        seconds = [table.seconds for table in self.tables if isinstance(table, Answers)]
+        return now + min(seconds) if seconds else FOREVER
 
     def park(self, address: bytes, port: Port, frame: bytes) -> bool:
         """Let a frame wait for the route to an address; False where it cannot."""
-        return isinstance(self.default, Answers) and self.default.park(address, port, frame)
+        return any(isinstance(table, Answers) and table.park(address, port, frame) for table in self.tables)
 
-    def live_gateway(self, names: tuple[str, ...]) -> Gateway | None:
-        """The first of a route's gateways that has a live session."""
-        for name in names:
-            gateway = self.gateways.get(name)
-            if gateway is not None and gateway.ports:
-                return gateway
-        return None
-
-    def join(self, port: Port) -> None:
+    def join(self, port: Port, now: float) -> None:
         """A session goes live under its host name."""
-        gateway = self.gateways.get(port.host)
-        if gateway is None:
-            gateway = self.gateways[port.host] = Gateway(port.host)
-            if len(self.gateways) > 1 and self._may_be_preferred():
-                self.returns += 1  # what goes to its stand-in now shall come back to it
-        gateway.ports.append(port)
+        port.since = now
+        if self.gateways.join(port, now) and len(self.gateways) > 1 and self._may_be_preferred():
+            self._turns += 1  # what goes to its stand-in now may come back to it
+            gateway = self.gateways.here[port.host]
+            if gateway.back_at == now:
+                self._settling += [now + table.hold_down for table in self.tables]
 
     def _may_be_preferred(self) -> bool:
-        default = isinstance(self.default, RouteTable) and self.default.has_alternatives
-        return self.table.has_alternatives or default
+        return any(isinstance(table, RouteTable) and table.has_alternatives for table in self.tables)
 
     def leave(self, port: Port) -> None:
         """A session ends: its flows are free to go elsewhere, its counts stay."""
         port.live = False
         port.flows.clear()
-        gateway = self.gateways[port.host]
-        gateway.ports.remove(port)
-        gateway.flows = {flow: other for flow, other in gateway.flows.items() if other is not port}
-        if not gateway.ports:
-            del self.gateways[port.host]
+        self.gateways.leave(port)
         self.gone.add(port.traffic)
+
+    def ports(self) -> list[Port]:
+        """Every live session."""
+        return list(self.gateways.ports())
 
     def rivals(self, port: Port) -> list[Port]:
         """Older sessions of the same host and the same instance, which a new one replaces."""
@@ -170,6 +194,23 @@ class Namespace:
         others = gateway.ports if gateway else []
         return [p for p in others if p is not port and p.instance and p.instance == port.instance]
 
-    def ports(self) -> list[Port]:
-        """Every live session."""
-        return [port for gateway in self.gateways.values() for port in gateway.ports]
+    def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
+        """Remember a drop by where it was to go."""
+        lost = self.lost.pop(destination, None)
+        if lost is None:
+            lost = Lost()
+            if len(self.lost) >= MAX_LOST:
+                del self.lost[next(iter(self.lost))]
+        lost.reasons[reason] += count
+        lost.last = now
+        self.lost[destination] = lost
+
+
+def falls_to(table: Table, address: bytes) -> Iterator[Group]:
+    """The groups of shorter and shorter prefixes, as far as each route lets its packets fall through."""
+    if isinstance(table, RouteTable):
+        routes = table.matches(address)
+        for longer, shorter in pairwise(routes):
+            if not longer.group.fall_through:
+                return
+            yield shorter.group

@@ -72,6 +72,40 @@ def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
             _add_route(ip, index, name, prefix, gateway)
 
 
+def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str]:
+    """Give a device in use other addresses and routes; what is in both is not touched.
+
+    Returns a line for each thing done. Raises HostError like configure(); what was done until then stays.
+    """
+    lines = []
+    with _netlink() as ip:
+        index = _link_index(ip, name)
+        gone = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENETUNREACH)  # with an address, say
+        for prefix, gateway in old.routes:
+            if (prefix, gateway) not in new.routes:
+                via = {"gateway": gateway} if gateway else {}
+                route = {"dst": str(prefix), "family": _family(prefix), "oif": index, **via}
+                _ask(f"{name}: route {prefix}", ip.route, "del", ignore=gone, **route)
+                lines.append(f"route {prefix} removed")
+        for address in old.addresses:
+            if address not in new.addresses:
+                fields = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
+                what = f"{name}: address {address}"
+                _ask(what, ip.addr, "del", index=index, family=_family(address), ignore=gone, **fields)
+                lines.append(f"address {address} removed")
+        for address in new.addresses:
+            if address not in old.addresses:
+                _add_address(ip, index, name, address, "")
+                lines.append(f"address {address} added")
+        kept = set(old.routes) if old.addresses == new.addresses else set()  # else some went with an address
+        for prefix, gateway in new.routes:
+            if (prefix, gateway) not in kept:
+                _add_route(ip, index, name, prefix, gateway)
+            if (prefix, gateway) not in old.routes:
+                lines.append(f"route {prefix} added")
+    return lines
+
+
 def outgoing_device(address: str) -> str | None:
     """The device through which the kernel would now send to an IP address; None if there is no way.
 

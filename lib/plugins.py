@@ -1,89 +1,105 @@
-"""Plugins over HTTP: asking somebody else's program for a route (WIRE.md, Plugins).
+"""Plugins: asking somebody else's program for a route, an ingress rule, or whether a login is right.
 
-Knows: the request, what counts as an answer, and what as a failure.
-Refuses to know: caches and waiting packets (answers).
+Knows: what is asked and what each answer means, over HTTP and over gRPC alike (WIRE.md, Plugins).
+Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets (answers).
 """
 
 from __future__ import annotations
 
-import json
-import threading
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
-from typing import Any
-from urllib.parse import urlencode
-
-import gevent
 
 from lib import ids
-from lib.routes import Route
-from lib.settings import PluginSettings
-
-MAX_AT_ONCE = 16
-"""Connections to one plugin; further requests wait for one of them."""
-MAX_ANSWER = 1 << 16
-
-
-class PluginError(OSError):
-    """A plugin did not answer, or not with an answer."""
+from lib import plugin_messages as messages
+from lib.admission import Login
+from lib.errors import PluginError
+from lib.plugin_grpc import GrpcPlugin
+from lib.plugin_http import HttpPlugin
+from lib.routes import Route, group
+from lib.settings import Hop, PluginSettings
 
 
-class RouterPlugin:
-    """An HTTP router plugin."""
+class _Plugin:
+    """What the three have in common: one way to ask, chosen by the address."""
 
     def __init__(self, settings: PluginSettings) -> None:
-        """Make the connection pool; nothing is sent yet."""
-        import urllib3  # 53 ms; only those who have a plugin pay for it
+        """Nothing is sent yet."""
+        self._http = HttpPlugin(settings) if settings.url.startswith("http") else None
+        self._grpc = GrpcPlugin(settings) if self._http is None else None
 
-        self._urllib3 = urllib3
-        self._settings = settings
-        tls: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED" if settings.verify else "CERT_NONE"}
-        if settings.server_name:
-            tls |= {"server_hostname": settings.server_name, "assert_hostname": settings.server_name}
-        if not settings.url.startswith("https:"):
-            tls = {}
-        self._pool = urllib3.PoolManager(
-            maxsize=MAX_AT_ONCE, block=True, retries=False, timeout=settings.timeout, **tls
-        )
-        self._gate = threading.BoundedSemaphore(MAX_AT_ONCE)
+    def _ask(self, method: str, what: Mapping[str, str], post: bool = False) -> Mapping[str, object]:
+        """The answer's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
+        if self._http is not None:
+            return self._http.post(what) if post else self._http.get(what)
+        assert self._grpc is not None
+        name = method.partition("/")[2]
+        try:
+            reply = self._grpc.call(f"/proto.{method}", messages.encode(f"{name}Request", what))
+            return messages.decode(f"{name}Reply", reply)
+        except ValueError as error:  # also of a text that is no UTF-8
+            raise PluginError(str(error)) from error
+
+    def close(self) -> None:
+        """Give up every connection."""
+        for way in (self._http, self._grpc):
+            if way is not None:
+                way.close()
+
+
+class RouterPlugin(_Plugin):
+    """Asked for routes."""
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
-        """Ask for the route to an address (packed); None when the plugin knows none.
+        """The route to an address (packed) in a namespace (16 bytes); None when the plugin knows none.
 
-        Raises PluginError for anything but a proper answer.
+        Its prefix is not compared with what was asked, as in GOST. Raises PluginError.
         """
-        url, timeout = self._settings.url, self._settings.timeout
-        query = urlencode({"dst": str(ip_address(address)), "id": ids.format_uuid(namespace)})
-        target = f"{url}{'&' if '?' in url else '?'}{query}"
-        headers = {"Content-Type": "application/json"}
-        if self._settings.token:
-            headers["Authorization"] = f"Bearer {self._settings.token}"
-        # urllib3's own timeout starts anew with every byte that comes
-        with self._gate, gevent.Timeout(timeout, PluginError(f"{url}: no answer within {timeout:g} s")):
-            try:
-                response = self._pool.request("GET", target, headers=headers, preload_content=False)
-                with response:
-                    body = response.read(MAX_ANSWER)
-            except self._urllib3.exceptions.HTTPError as error:
-                raise PluginError(f"{url}: {error}") from error
-        if response.status != 200:
-            raise PluginError(f"{url}: status {response.status}")
-        return read_route(body, address)
+        what = {"dst": str(ip_address(address)), "id": ids.format_uuid(namespace)}
+        return read_route(self._ask("Router/GetRoute", what))
 
 
-def read_route(body: bytes, address: bytes) -> Route | None:
-    """The route in a plugin's answer; its prefix is not compared with what was asked, as in GOST.
+class IngressPlugin(_Plugin):
+    """Asked for ingress rules."""
 
-    None for an object without `dst` and `net`. Raises PluginError for what is no answer.
-    """
-    try:
-        answer = {key.lower(): value for key, value in json.loads(body).items()}  # Go reads keys in any case
-        destination = answer.get("dst") or answer.get("net")
-        gateway = answer.get("gateway") or ""
-        if not isinstance(destination, str | None) or not isinstance(gateway, str):
-            raise ValueError("not a text")  # ip_network would take a number for an address
-        prefix = ip_network(destination, strict=False) if destination else None
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise PluginError(f"no proper answer: {body[:80]!r}") from error
-    if prefix is None or not gateway:
+    def endpoint(self, host: str, service: str) -> str:
+        """The endpoint of a host's rule, "" when there is none. Raises PluginError."""
+        return _text(self._ask("Ingress/GetRule", {"host": host, "service": service}), "endpoint")
+
+
+class AutherPlugin(_Plugin):
+    """Asked about logins."""
+
+    def authenticate(self, login: Login) -> bool:
+        """Whether a login is right. Raises PluginError."""
+        what = {
+            "service": login.service,
+            "username": login.username,
+            "password": login.password,
+            "client": login.client,
+        }
+        ok = self._ask("Authenticator/Authenticate", what, post=True).get("ok", False)
+        if not isinstance(ok, bool):
+            raise PluginError(f"no proper answer: 'ok' is {str(ok)[:80]!r}")
+        return ok
+
+
+def read_route(answer: Mapping[str, object]) -> Route | None:
+    """The route in an answer; None without `dst` and its older spelling `net`, or without a gateway."""
+    destination = _text(answer, "dst") or _text(answer, "net")
+    gateway = _text(answer, "gateway")
+    if not destination or not gateway:
         return None
-    return Route(prefix.network_address.packed, prefix.prefixlen, (gateway,))
+    if not ids.is_host_name(gateway):
+        raise PluginError(f"no host can go by this name: {gateway[:64]!r}")
+    try:
+        prefix = ip_network(destination, strict=False)
+    except ValueError as error:
+        raise PluginError(f"no proper answer: {error}") from error
+    return Route(prefix.network_address.packed, prefix.prefixlen, group([Hop(gateway)]))
+
+
+def _text(answer: Mapping[str, object], key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str | None):
+        raise PluginError(f"no proper answer: {key!r} is {str(value)[:80]!r}")
+    return value or ""

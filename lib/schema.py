@@ -115,7 +115,6 @@ class Http(Section):
 class Sourced(Section):
     """Base of what has a name and may come from other places than the file itself."""
 
-    not_yet = words("reload file redis http plugin")
     name: str = ""
     reload: Duration = Duration(0)
     file: File | None = None
@@ -136,7 +135,7 @@ class Selector(Section):
 class Handler(Section):
     """What a service does with what comes in."""
 
-    not_yet = words("retries auther authers limiter observer")
+    not_yet = words("retries limiter observer")
     foreign = words("chaingroup tls")
     type: str = ""
     retries: int = 0
@@ -288,15 +287,8 @@ class Ingress(Sourced):
     rules: list[Rule] = []
 
 
-class Sd(Section):
-    """Service discovery."""
-
-    name: str = ""
-    plugin: Plugin | None = None
-
-
-class Observer(Section):
-    """Who is told what happens."""
+class Asked(Section):
+    """Service discovery, or an observer: a plugin with a name."""
 
     name: str = ""
     plugin: Plugin | None = None
@@ -305,22 +297,26 @@ class Observer(Section):
 class Limiter(Sourced):
     """How much may pass."""
 
+    not_yet = words("reload file redis http plugin")
     limits: list[str] = []
 
 
 class Route(Section):
-    """Packets to dst go to the host named gateway; net is an older spelling of dst."""
+    """Packets to dst (older: net) go to the host named gateway; metric and fall_through are ours."""
 
     net: str = ""
     dst: str = ""
     gateway: str = ""
+    metric: int | None = None
+    fall_through: bool = False
 
 
 class Router(Sourced):
-    """A routing table; a UUID as its name makes it that namespace's."""
+    """A routing table; a UUID as its name makes it that namespace's. compat and hold_down are ours."""
 
-    not_yet = words("reload file redis http")
     routes: list[Route] = []
+    compat: str = ""
+    hold_down: Duration | None = None
 
 
 class Rotation(Section):
@@ -365,7 +361,7 @@ class Metrics(Section):
 class Config(Section):
     """A whole configuration, with what was found wrong and odd while reading it."""
 
-    not_yet = words("authers admissions sds limiters climiters rlimiters observers tls api metrics")
+    not_yet = words("admissions sds limiters climiters rlimiters observers tls api metrics")
     foreign = words("bypasses resolvers hosts recorders loggers profiling quotas")
 
     services: list[Service] = []
@@ -374,12 +370,12 @@ class Config(Section):
     authers: list[Auther] = []
     admissions: list[Admission] = []
     ingresses: list[Ingress] = []
-    sds: list[Sd] = []
+    sds: list[Asked] = []
     limiters: list[Limiter] = []
     climiters: list[Limiter] = []
     rlimiters: list[Limiter] = []
     routers: list[Router] = []
-    observers: list[Observer] = []
+    observers: list[Asked] = []
     tls: Tls | None = None
     log: Log | None = None
     api: Api | None = None

@@ -1,7 +1,7 @@
-"""Runs settings: every hub and client of one process, until a signal ends it.
+"""Runs settings: every hub and client of one process, until a signal ends it, through every reload.
 
 Knows: what is shared between services, which signal does what, how the counters are printed.
-Refuses to know: arguments and files (app).
+Refuses to know: arguments and files (app), what a reload does within a service (hub, client, tables).
 """
 
 from __future__ import annotations
@@ -10,45 +10,55 @@ import gc
 import logging
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import gevent
 from gevent.event import Event
 
-from lib import ids
+from lib import ids, logs
+from lib.changes import differences
 from lib.client import Client
-from lib.domain import Domain
+from lib.domains import Domains
 from lib.drops import Reason
-from lib.errors import HostError
+from lib.errors import ConfigError, HostError
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.logs import log
-from lib.routes import RouteTable
 from lib.scheduling import Turns
-from lib.settings import HubSettings, Settings
+from lib.settings import ClientSettings, HubSettings, Settings
 from lib.stats import drop_lines, refusal_lines
+from lib.tables import Tables
+
+LOAD_SECONDS = 2.0
+"""How long hubs wait for their tables' sources before they begin to accept."""
+
+Reread = Callable[[], Settings]
 
 
 class Service:
     """The hubs and clients of one process."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Open every port and device; raises HostError where one fails, with nothing left open."""
-        buffer, turns = ReceiveBuffer(), Turns()
-        self.hubs: list[Hub] = []
-        self.clients: list[Client] = []
+    def __init__(self, settings: Settings, reread: Reread | None = None, every: float = 0.0) -> None:
+        """Open every port and device; raises HostError where one fails, with nothing left open.
+
+        reread gives the settings anew on SIGHUP, and every so many seconds if that is not 0; it may raise
+        ConfigError and HostError.
+        """
+        self.settings = settings
+        self.hubs: dict[str, Hub] = {}
+        self.clients: dict[str, Client] = {}
         self.ended = Event()
+        self._reread, self._every = reread, every
+        self._buffer, self._turns = ReceiveBuffer(), Turns()
+        self._reload_wanted = Event()
         self._failure = ""
-        tables = {t.namespace: RouteTable(t.routes) for t in settings.tables if t.namespace is not None}
-        domains: dict[str, Domain] = {}
+        self.tables = Tables(settings)
+        self.domains = Domains(self.tables)
         try:
             for hub in settings.hubs:
-                domain = domains.get(hub.domain) or _domain(hub, tables)
-                if hub.domain:
-                    domains[hub.domain] = domain
-                self.hubs.append(Hub(hub, domain, buffer, turns))
+                self.hubs[hub.name] = self._make_hub(hub, settings)
             for client in settings.clients:
-                self.clients.append(Client(client, buffer, self._device_gone))
+                self.clients[client.name] = self._make_client(client)
         except BaseException:
             self.stop()
             raise
@@ -58,50 +68,160 @@ class Service:
         for code in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(code, self.ended.set)
         gevent.signal_handler(signal.SIGUSR1, self.print_drops)
-        gevent.signal_handler(signal.SIGHUP, log.warning, "SIGHUP: reload is not supported yet")
-        for hub in self.hubs:
+        gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        self.tables.rules_changed = self._recheck
+        self.tables.start()
+        self.tables.wait_loaded(LOAD_SECONDS)
+        for hub in self.hubs.values():
             hub.start()
-        for client in self.clients:
+        for client in self.clients.values():
             client.start()
+        reloading = gevent.spawn(self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.ended.wait()
+        reloading.kill()
         if log.isEnabledFor(logging.DEBUG):
             self.print_drops()
         self.stop()
         if self._failure:
             raise HostError(self._failure)
 
+    def stop(self) -> None:
+        """Close every port and remove every device."""
+        for client in self.clients.values():
+            client.stop()
+        for hub in self.hubs.values():
+            hub.stop()
+        self.tables.stop()
+
+    def _make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
+        return Hub(hub, self.domains.of(hub, settings.tables), self.tables, self._buffer, self._turns)
+
+    def _make_client(self, client: ClientSettings) -> Client:
+        return Client(client, self._buffer, self._device_gone)
+
     def _device_gone(self, name: str) -> None:
         self._failure = f"device {name} has been removed"
         self.ended.set()
 
-    def stop(self) -> None:
-        """Close every port and remove every device."""
-        for client in self.clients:
-            client.stop()
-        for hub in self.hubs:
-            hub.stop()
+    def _recheck(self) -> None:
+        for hub in self.hubs.values():
+            for line in hub.recheck():
+                log.info("service %s: %s", hub.settings.name, line)
+
+    # ------------------------------------------------------------ reload
+
+    def _reload_when_wanted(self) -> None:
+        """One reload after the other; a signal that comes during one asks for one more."""
+        while True:
+            signalled = self._reload_wanted.wait(self._every or None)
+            self._reload_wanted.clear()
+            if signalled:
+                self.tables.refresh()
+            self.reload()
+
+    def reload(self) -> None:
+        """Read the settings anew and go over to them by the difference.
+
+        What does not check leaves everything as it is, and is logged.
+        """
+        if self._reread is None:
+            return
+        try:
+            new = self._reread()
+        except (ConfigError, HostError) as error:
+            problems = error.problems if isinstance(error, ConfigError) else (error,)
+            for problem in problems:
+                log.error("reload: %s", problem)
+            log.error("reload: the configuration has not changed")
+            return
+        old, self.settings = self.settings, new
+        told = {str(warning) for warning in old.warnings}
+        for warning in new.warnings:
+            if str(warning) not in told:
+                log.warning("%s", warning)
+        lines = [*self._apply_log(old, new), *self.tables.apply(new)]
+        counts: Counter[str] = Counter()
+        for name in [name for name in self.hubs if name not in {hub.name for hub in new.hubs}]:
+            self.hubs.pop(name).stop()
+            lines.append(f"service {name}: removed")
+            counts["-"] += 1
+        for name in [name for name in self.clients if name not in {client.name for client in new.clients}]:
+            self.clients.pop(name).stop()
+            lines.append(f"service {name}: removed")
+            counts["-"] += 1
+        for hub in new.hubs:
+            self._guarded(hub.name, lines, counts, lambda hub=hub: self._apply_hub(hub, new))  # type: ignore[misc]
+        for client in new.clients:
+            self._guarded(client.name, lines, counts, lambda client=client: self._apply_client(client))  # type: ignore[misc]
+        self.domains.keep_only(hub.settings for hub in self.hubs.values())
+        for line in lines:
+            log.info("reload: %s", line)
+        summary = " ".join(f"{sign}{counts[sign]}" for sign in "+~-")
+        log.info("reload: %s", f"done, services {summary}" if lines else "nothing is different")
+
+    def _guarded(
+        self, name: str, lines: list[str], counts: Counter[str], apply: Callable[[], tuple[str, list[str]]]
+    ) -> None:
+        """Apply one service's settings; one that this host does not let us have stays as it is."""
+        try:
+            kind, done = apply()
+        except HostError as error:
+            log.error("reload: service %s: %s; it stays as it was", name, error)
+            return
+        counts[kind] += bool(done)
+        lines += [f"service {name}: {line}" for line in done]
+
+    def _apply_hub(self, settings: HubSettings, new: Settings) -> tuple[str, list[str]]:
+        hub = self.hubs.get(settings.name)
+        if hub is None:
+            self.hubs[settings.name] = hub = self._make_hub(settings, new)
+            hub.start()
+            return "+", ["added"]
+        changed = differences(hub.settings, settings)
+        done = hub.apply(settings, self.domains.of(settings, new.tables))
+        return "~", [*changed, *done]
+
+    def _apply_client(self, settings: ClientSettings) -> tuple[str, list[str]]:
+        client = self.clients.get(settings.name)
+        changed = differences(client.settings, settings) if client is not None else []
+        if client is not None and not changed:
+            return "~", []
+        done = client.apply(settings) if client is not None else None
+        if done is None:
+            if client is not None:
+                self.clients.pop(settings.name).stop()
+            self.clients[settings.name] = made = self._make_client(settings)
+            made.start()
+            return ("~", [*changed, "made anew"]) if client is not None else ("+", ["added"])
+        return "~", [*changed, *done]
+
+    def _apply_log(self, old: Settings, new: Settings) -> list[str]:
+        wanted, had = ((s.log_level, s.log_format, s.log_output) for s in (new, old))
+        if wanted == had:
+            return []
+        try:
+            logs.setup(*wanted)
+        except HostError as error:
+            log.error("reload: %s", error)
+            return []
+        return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
+
+    # ------------------------------------------------------------ counters
 
     def print_drops(self) -> None:
         """Log what was dropped so far by namespace, session and reason, and who was refused why."""
-        refused = refusal_lines((hub.settings.name, hub.refused) for hub in self.hubs)
+        refused = refusal_lines((hub.settings.name, hub.refused) for hub in self.hubs.values())
         for line in drop_lines(self._drops()) + refused:
             log.info("%s", line)
 
     def _drops(self) -> Iterator[tuple[str, str, Counter[Reason]]]:
-        for domain in {id(hub.domain): hub.domain for hub in self.hubs}.values():
+        for domain in self.domains.all.values():
             for namespace in domain.namespaces.values():
                 name = ids.format_uuid(namespace.id)
                 for port in namespace.ports():
                     yield name, f"{port.host}@{port.peer}", port.traffic.drops
                 yield name, "(ended)", namespace.gone.drops
             yield "(gone)", "(ended)", domain.gone.drops
-        for client in self.clients:
+        for client in self.clients.values():
             yield "-", client.settings.host, client.traffic.drops
-
-
-def _domain(hub: HubSettings, tables: dict[bytes, RouteTable]) -> Domain:
-    table = hub.default_table
-    default = RouteTable(table.routes if table is not None else ())
-    seconds = hub.cache_seconds if table is not None and table.plugin is not None else None
-    return Domain(tables, default, seconds, hub.source_check)

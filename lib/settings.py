@@ -7,7 +7,8 @@ Refuses to know: YAML, URLs, GOST's spelling of things (config, cmdline, meaning
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
+from typing import NamedTuple
 
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
@@ -20,23 +21,82 @@ DEFAULT_QUEUE_BYTES = 16 << 20
 DEFAULT_QUEUE_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class RouteEntry:
-    """One route of a table as written: packets to `prefix` go to the host named `gateway`."""
+class Hop(NamedTuple):  # a tuple, for a million rows are told apart by it
+    """Where packets of a route go: a host, how much it is preferred, and what if it is away."""
 
-    prefix: Network
     gateway: str
+    metric: int | None = None
+    """Lower is preferred; those given the same one share flows. None: as 0, but shares with nobody."""
+    fall_through: bool = False
+    """Whether a shorter prefix carries the route's packets while none of its gateways lives."""
+
+
+class RouteEntry(NamedTuple):
+    """One route of a table as written: packets to `prefix`/`length` (packed, 4 or 16 bytes) take `hop`."""
+
+    prefix: bytes
+    length: int
+    hop: Hop
+
+    def __str__(self) -> str:
+        return f"{ip_address(self.prefix)}/{self.length}"
 
 
 @dataclass(frozen=True, slots=True)
 class PluginSettings:
-    """An HTTP plugin (WIRE.md, Plugins); `timeout` in seconds."""
+    """A plugin (WIRE.md, Plugins): somebody else's program that is asked; `timeout` in seconds."""
 
     url: str
+    """http://… or https://… for HTTP; for gRPC grpc://host:port, or grpcs://host:port over TLS."""
     token: str = ""
     timeout: float = 10.0
     verify: bool = True
     server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Rows from a file, a line each; read again when it changes."""
+
+    path: str
+    """Absolute, or relative to where the program was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSource:
+    """Rows from a Redis key."""
+
+    addr: str
+    """host:port."""
+    db: int = 0
+    username: str = ""
+    password: str = ""
+    key: str = "gost"
+    type: str = "hash"
+    """hash (field -> value), set or list (each member a line)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSource:
+    """Rows from a URL, a line each; `timeout` in seconds."""
+
+    url: str
+    timeout: float = 10.0
+
+
+Source = FileSource | RedisSource | HttpSource
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """Where further rows of a table come from: sources in the order they are merged after the inline rows."""
+
+    sources: tuple[Source, ...] = ()
+    reload: float = 0.0
+    """Seconds after which all sources are read again; 0: only when a file changes, or on SIGHUP."""
+
+
+NO_SOURCES = SourceSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +107,12 @@ class TableSettings:
     namespace: bytes | None = None
     routes: tuple[RouteEntry, ...] = ()
     plugin: PluginSettings | None = None
+    """Asked instead of routes, where there is one."""
+    more: SourceSettings = NO_SOURCES
+    first_match: bool = False
+    """GOST's order: of all routes that match, the first written (`compat: first-match`)."""
+    hold_down: float = 5.0
+    """Seconds a gateway that went away and came back must live before it is preferred again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +121,18 @@ class IngressSettings:
 
     name: str
     rules: tuple[tuple[str, str], ...] = ()
+    plugin: PluginSettings | None = None
+    more: SourceSettings = NO_SOURCES
+
+
+@dataclass(frozen=True, slots=True)
+class AutherSettings:
+    """Who may log in; logins as (username, password) in order, of two with one name the later counts."""
+
+    name: str
+    logins: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    plugin: PluginSettings | None = None
+    more: SourceSettings = NO_SOURCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +145,8 @@ class HubSettings:
     port: int
     default_table: TableSettings | None = None
     ingress: IngressSettings | None = None
+    authers: tuple[AutherSettings, ...] = ()
+    """Any of them may admit a login; with none everybody is let in."""
     domain: str = ""
     """Services with the same non-empty domain share their namespaces."""
     source_check: bool = True
@@ -127,6 +207,11 @@ class Settings:
     hubs: tuple[HubSettings, ...] = ()
     clients: tuple[ClientSettings, ...] = ()
     tables: tuple[TableSettings, ...] = ()
+    """All of them; the default tables of hubs are among them."""
+    files: tuple[str, ...] = ()
+    """Absolute paths of the configuration files read."""
+    control: str = ""
+    """Path of the control socket; empty for none."""
     log_level: str = "info"
     log_format: str = "text"
     log_output: str = "stderr"

@@ -14,12 +14,15 @@ The nodes only make look-ups quick, and a table of up to SMALL prefixes has none
 record for each length in use. Above that there are three levels, one for each of the first three octets:
 
     node   [256 slots | held | default]   held: prefixes at or beneath this node
-    slot   None, a value, or a list: the next node; on the third level a stub
-    stub   [shift, … | default]           the lengths beyond /24 to ask the record for, longest first
+    slot   None, a value, or a list: the next node; on the third level, instead of that, a stub
+    stub   (shift, … , default)           the lengths beyond /24 to ask the record for, longest first
 
 A prefix is painted on every slot of its own level that no longer prefix of that level owns; where a slot
-has become a list it is that list's default, its last item. A level never reaches down into the next one:
-painting costs 256 slots at most, even for a default route above a million others.
+has become a list or a stub it is that one's default, its last item. A level never reaches down into the next
+one: painting costs 256 slots at most, even for a default route above a million others.
+
+A table in use is never seen half changed: whoever changes much changes a copy. To copy a million prefixes,
+or to free them, takes a good part of a second, so both come in steps; copies share the stubs, hence tuples.
 """
 
 # A slot holds a value or a list: mypy sees Any.
@@ -27,8 +30,7 @@ painting costs 256 slots at most, even for a default route above a million other
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -48,7 +50,7 @@ _LEVEL = tuple(min(max(length - 1, 0) // 8, _LEVELS - 1) for length in range(129
 
 
 class Trie(Generic[V]):
-    """A table of prefixes of one family; a value is anything but None and lists.
+    """A table of prefixes of one family; a value is anything but None, lists and tuples.
 
     Nothing may be inserted or deleted while `items()` is being walked.
     """
@@ -70,10 +72,10 @@ class Trie(Generic[V]):
     def insert(self, prefix: bytes, length: int, value: V) -> V | None:
         """Hold `value` for a prefix; returns the value it replaced, None if the prefix is new.
 
-        Raises ValueError for bits set beyond `length`, a wrong size, and a value of None or a list.
+        Raises ValueError for bits set beyond `length`, a wrong size, and a value of None, a list or a tuple.
         """
-        if value is None or type(value) is list:
-            raise ValueError("a trie holds neither None nor lists")
+        if value is None or type(value) in (list, tuple):
+            raise ValueError("a trie holds neither None nor lists nor tuples")
         key = self._key(prefix, length)
         shard = self._record[(key >> 8) % _SHARDS]
         old = shard.get(key)
@@ -116,7 +118,7 @@ class Trie(Generic[V]):
         if type(last) is not list:
             return middle[_DEFAULT] if last is None else last
         found = last[address[2]]
-        if type(found) is list:
+        if type(found) is tuple:
             stub = found
             found = self._ask(stub[:-1], address)
             if found is None:
@@ -134,14 +136,47 @@ class Trie(Generic[V]):
     def items(self) -> Iterator[tuple[bytes, int, V]]:
         """Every (prefix, length, value) by address, the shorter first; it sorts first (1 s a million)."""
         for key in sorted(chain.from_iterable(self._record), key=self._order):
-            length = key.bit_length() - 1
-            number = (key << (self._bits - length)) ^ self._mark
-            yield number.to_bytes(self._bits // 8, "big"), length, self._record[(key >> 8) % _SHARDS][key]
+            yield *self._prefix(key), self._record[(key >> 8) % _SHARDS][key]
+
+    def unordered(self) -> Iterator[tuple[bytes, int, V]]:
+        """The same in no order, at once."""
+        for shard in self._record:
+            for key, value in shard.items():
+                yield *self._prefix(key), value
 
     __iter__ = items
 
     def __len__(self) -> int:
         return self._count
+
+    # --- a million at a time, in steps of a few milliseconds
+
+    def copying(self) -> Generator[None, None, Trie[V]]:
+        """Make a copy; each yield ends a step. This one must not change meanwhile."""
+        twin: Trie[V] = Trie(self._bits // 8)
+        record: list[dict[int, V]] = []
+        for shard in self._record:
+            record.append(shard.copy())
+            yield
+        twin._record = tuple(record)
+        twin._count, twin._lengths, twin._shifts = self._count, self._lengths[:], self._shifts
+        root = self._root and self._root[:]
+        for octet, middle in enumerate(root[:_HELD] if root else ()):
+            if root and type(middle) is list:
+                root[octet] = [last[:] if type(last) is list else last for last in middle]
+                yield
+        twin._root = root
+        return twin
+
+    def freeing(self) -> Generator[None, None, None]:
+        """Forget everything; each yield ends a step. It must not be used any more."""
+        root, self._root = self._root or [], None
+        while root:
+            root.pop()
+            yield
+        for shard in self._record:
+            shard.clear()
+            yield
 
     # --- the record
 
@@ -155,6 +190,11 @@ class Trie(Generic[V]):
             raise ValueError(f"bits are set beyond the length: {prefix.hex()}/{length}")
         return key
 
+    def _prefix(self, key: int) -> tuple[bytes, int]:
+        length = key.bit_length() - 1
+        number = (key << (self._bits - length)) ^ self._mark
+        return number.to_bytes(self._bits // 8, "big"), length
+
     def _order(self, key: int) -> int:
         size = key.bit_length()
         return key << (self._bits + 1 - size) << 8 | size
@@ -162,7 +202,7 @@ class Trie(Generic[V]):
     def _at(self, key: int) -> V | None:
         return self._record[(key >> 8) % _SHARDS].get(key)
 
-    def _ask(self, shifts: list[int], address: bytes) -> V | None:
+    def _ask(self, shifts: Sequence[int], address: bytes) -> V | None:
         """The first of these lengths (as shifts, longest first) under which the record has `address`."""
         marked = int.from_bytes(address, "big") | self._mark
         record = self._record
@@ -233,7 +273,9 @@ class Trie(Generic[V]):
         for index in self._free(key, 8 - depth) if depth < 8 else (key & 255,):
             slot = node[index]
             if type(slot) is list:
-                slot[-1] = value
+                slot[_DEFAULT] = value
+            elif type(slot) is tuple:
+                node[index] = (*slot[:-1], value)
             else:
                 node[index] = value
 
@@ -257,7 +299,6 @@ def _node(default: Any) -> list[Any]:
 def _extend(node: list[Any], octet: int, shift: int) -> None:
     """Make sure that the stub in a slot of the third level asks for the length behind `shift`."""
     stub = node[octet]
-    if type(stub) is not list:
-        stub = node[octet] = [stub]
-    if shift not in stub[:-1]:
-        insort(stub, shift, hi=len(stub) - 1)
+    *shifts, default = stub if type(stub) is tuple else (stub,)
+    if shift not in shifts:
+        node[octet] = (*sorted((*shifts, shift)), default)

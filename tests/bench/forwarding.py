@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from statistics import median
 
@@ -31,7 +31,7 @@ from lib.forward import Output, scan
 from lib.framing import GOST_CLIENT_MAX, SLACK, encode
 from lib.namespace import Namespace, Port
 from lib.routes import RouteTable
-from lib.settings import RouteEntry
+from tests.support.routes import entry
 
 MANY = 100_000
 FRAMES = 2000
@@ -69,13 +69,13 @@ class Hub:
         routes += [(str(net), "host-b") for net in NET.subnets(new_prefix=16)]
         others = IPv4Network("100.0.0.0/6").subnets(new_prefix=24)
         routes += [(str(next(others)), f"host-{n % 100}") for n in range(other_routes)]
-        table = RouteTable(RouteEntry(ip_network(prefix), gateway) for prefix, gateway in routes)
+        table = RouteTable(entry(prefix, gateway) for prefix, gateway in routes)
         namespace = Namespace(bytes(16), table, RouteTable(()))
         self.out = Output()
         self.source = Port(namespace, "host-a", "-")
         for port in (self.source, Port(namespace, "host-b", "-")):
             port.mtu = GOST_CLIENT_MAX
-            namespace.join(port)
+            namespace.join(port, 0.0)
 
     def forward(self, frames: bytearray, view: memoryview, end: int) -> None:
         scan(self.source, frames, view, 0, end, 1.0, self.out)

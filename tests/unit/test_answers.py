@@ -7,9 +7,10 @@ import pytest
 from lib import answers
 from lib.answers import MAX_ASKING, MAX_WAITING, RETRY_SECONDS, Answers, Unresolved
 from lib.routes import Route
+from tests.support.routes import to
 
 A, B = b"\x0a\0\0\1", b"\x0a\0\0\2"
-TO_ONE, TO_TWO = Route(A, 32, ("one",)), Route(A, 32, ("two",))
+TO_ONE, TO_TWO = Route(A, 32, to("one")), Route(A, 32, to("two"))
 
 
 @pytest.fixture

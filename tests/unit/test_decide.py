@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 import pytest
 
 from lib import packet as ip
@@ -12,8 +10,8 @@ from lib.domain import Domain
 from lib.drops import Reason
 from lib.namespace import Port
 from lib.routes import Route, RouteTable
-from lib.settings import RouteEntry
 from tests.support import packets as p
+from tests.support.routes import Nobody, entry, to
 
 KEY = b"k" * 16
 ROUTES = {
@@ -28,13 +26,13 @@ ROUTES = {
 
 
 def domain(source_check: bool = True) -> Domain:
-    table = RouteTable(RouteEntry(ip_network(prefix), gateway) for prefix, gateway in ROUTES.items())
+    table = RouteTable(entry(prefix, gateway) for prefix, gateway in ROUTES.items())
     return Domain({KEY: table}, source_check=source_check)
 
 
 def join(there: Domain, host: str, key: bytes = KEY) -> Port:
     port = Port(there.namespace(key), host, "test")
-    there.enter(port)
+    there.enter(port, 0.0)
     return port
 
 
@@ -101,16 +99,16 @@ def test_hosts_of_another_namespace_are_not_there() -> None:
 
 
 def test_with_a_plugin_the_address_to_ask_about_comes_back() -> None:
-    there = Domain({}, answers_seconds=1.0)
+    there = Domain({}, Nobody())
     one, two = join(there, "one"), join(there, "two")
     answers = one.namespace.default
     source, destination = p.packed("10.0.0.1"), p.packed("10.0.0.2")
     assert verdict(one, "10.0.0.1", "10.0.0.2") == source
-    answers.store(source, Route(source, 32, ("one",)), 0)  # type: ignore[union-attr]
+    answers.store(source, Route(source, 32, to("one")), 0)  # type: ignore[union-attr]
     assert verdict(one, "10.0.0.1", "10.0.0.2") == destination
     answers.fail(destination, 0)  # type: ignore[union-attr]
     assert verdict(one, "10.0.0.1", "10.0.0.2") is Reason.ROUTER_FAILED
-    answers.store(destination, Route(destination, 32, ("two",)), 0)  # type: ignore[union-attr]
+    answers.store(destination, Route(destination, 32, to("two")), 0)  # type: ignore[union-attr]
     assert verdict(one, "10.0.0.1", "10.0.0.2") is two
     answers.store(source, None, 0)  # type: ignore[union-attr]
     assert verdict(one, "10.0.0.1", "10.0.0.2") is Reason.WRONG_SOURCE

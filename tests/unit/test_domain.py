@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 from lib.answers import Answers
 from lib.domain import Domain
 from lib.namespace import Namespace, Port
 from lib.routes import RouteTable
-from lib.settings import RouteEntry
+from tests.support.routes import Nobody, entry
 
 NAMED, OTHER = b"1" * 16, b"2" * 16
-TABLE = RouteTable([RouteEntry(ip_network("10.0.0.0/8"), "named")])
-DEFAULT = RouteTable([RouteEntry(ip_network("11.0.0.0/8"), "default")])
+TABLE = RouteTable([entry("10.0.0.0/8", "named")])
+DEFAULT = RouteTable([entry("11.0.0.0/8", "default")])
+
+
+def routes(namespace: Namespace) -> RouteTable:
+    """A namespace's own table."""
+    assert isinstance(namespace.table, RouteTable)
+    return namespace.table
 
 
 def enter(domain: Domain, key: bytes, host: str = "h") -> Port:
     port = Port(domain.namespace(key), host, "test")
-    domain.enter(port)
+    domain.enter(port, 0.0)
     return port
 
 
@@ -25,11 +29,11 @@ def test_a_namespace_has_its_table_and_the_default_one() -> None:
     domain = Domain({NAMED: TABLE}, DEFAULT, source_check=False)
     named, other = domain.namespace(NAMED), domain.namespace(OTHER)
     assert (named.table, named.default, named.source_check) == (TABLE, DEFAULT, False)
-    assert (len(other.table), other.default) == (0, DEFAULT)
+    assert (list(routes(other)), other.default) == ([], DEFAULT)
 
 
 def test_with_a_plugin_each_namespace_has_answers_of_its_own() -> None:
-    domain = Domain({}, DEFAULT, answers_seconds=3.0)
+    domain = Domain({}, Nobody(), answers_seconds=3.0)
     one, two = domain.namespace(NAMED).default, domain.namespace(OTHER).default
     assert isinstance(one, Answers)
     assert isinstance(two, Answers)
@@ -54,7 +58,7 @@ def test_two_that_looked_before_either_entered_share_it_too() -> None:
     domain = Domain({})
     ports = [Port(domain.namespace(OTHER), host, "test") for host in ("h", "i")]
     for port in ports:
-        domain.enter(port)
+        domain.enter(port, 0.0)
     assert ports[0].namespace is ports[1].namespace is domain.namespaces[OTHER]
     for port in ports:
         domain.leave(port)
@@ -81,3 +85,25 @@ def test_a_namespace_with_a_table_stays_with_its_counts() -> None:
     assert kept.gone.sent_packets == 1
     assert domain.gone.sent_packets == 0
     assert enter(domain, NAMED).namespace is kept
+
+
+def test_other_tables_reach_every_namespace_and_plugins_that_stay_keep_their_answers() -> None:
+    plugin = Nobody()
+    domain = Domain({NAMED: TABLE}, plugin)
+    named, other = enter(domain, NAMED).namespace, enter(domain, OTHER).namespace
+    cache = other.default
+    domain.replace_tables({OTHER: TABLE}, plugin, 1.0, False)
+    assert (list(routes(named)), other.table) == ([], TABLE)
+    assert (other.default, other.source_check) == (cache, False)
+    assert named.default is not cache
+    domain.replace_tables({OTHER: TABLE}, plugin, 2.0, False)
+    assert other.default is not cache, "they would count for another time"
+    domain.replace_tables({}, DEFAULT, 2.0, False)
+    assert other.default is DEFAULT
+
+
+def test_a_namespace_without_sessions_goes_with_its_table() -> None:
+    domain = Domain({NAMED: TABLE})
+    domain.leave(enter(domain, NAMED))
+    domain.replace_tables({}, DEFAULT, 1.0, True)
+    assert domain.namespaces == {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from lib.domain import Domain
 from lib.drops import Reason
 from lib.namespace import Port
 from lib.routes import Route, RouteTable
-from lib.settings import RouteEntry
 from tests.support import packets as p
+from tests.support.routes import Nobody, entry, to
 
 RECORDED = json.loads((Path(__file__).parent.parent / "data" / "hub_forwarding.json").read_text())
 ONE, TWO = b"1" * 16, b"2" * 16
@@ -38,7 +37,7 @@ S1, S2 = "fd00:123::1", "fd00:123::2"
 
 
 def table(*routes: tuple[str, str]) -> RouteTable:
-    return RouteTable(RouteEntry(ip_network(prefix), gateway) for prefix, gateway in routes or TABLE)
+    return RouteTable(entry(prefix, gateway) for prefix, gateway in routes or TABLE)
 
 
 class Net:
@@ -59,7 +58,7 @@ class Net:
         port.mtu = framing.GOST_CLIENT_MAX
         if offloads is not None:
             port.told, port.offloads, port.mtu = True, offloads, mtu
-        self.domain.enter(port)
+        self.domain.enter(port, 0.0)
         return port
 
     def feed(self, port: Port, data: bytes) -> None:
@@ -742,7 +741,7 @@ def test_without_source_check_any_source_passes() -> None:
 
 @pytest.fixture
 def asking() -> Net:
-    return Net(Domain({}, answers_seconds=1.0))
+    return Net(Domain({}, Nobody()))
 
 
 def answers_of(port: Port) -> Answers[Port]:
@@ -752,7 +751,7 @@ def answers_of(port: Port) -> Answers[Port]:
 
 def answer(net: Net, port: Port, address: str, gateway: str | None) -> None:
     """The plugin answers; what waited is fed in again as a hub does."""
-    route = Route(p.packed(address), 32, (gateway,)) if gateway else None
+    route = Route(p.packed(address), 32, to(gateway)) if gateway else None
     for sender, parked in answers_of(port).store(p.packed(address), route, net.now):
         net.feed(sender, parked)
 
@@ -848,7 +847,7 @@ def test_no_route_from_the_plugin_is_answered(asking: Net) -> None:
 
 
 def test_the_named_table_goes_before_the_plugin() -> None:
-    net = Net(Domain({ONE: table()}, answers_seconds=1.0))
+    net = Net(Domain({ONE: table()}, Nobody()))
     one, two = net.join("host-1"), net.join("host-2")
     net.send(one, p.udp(H1, H2))
     assert len(net.got(two)) == 1

@@ -19,15 +19,30 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "ids", "drops"),
     ("fields", "relay", "framing", "packet", "offload", "control", "coalesce"),
     (
-        *("settings", "trie", "routes", "ingress", "answers", "namespace", "domain", "decide", "forward"),
-        *("admission", "queueing", "backoff", "selector", "stats", "downlink"),
+        *(
+            "settings",
+            "trie",
+            "routes",
+            "first_match",
+            "ingress",
+            "logins",
+            "answers",
+            "gateways",
+            "namespace",
+        ),
+        *("domain", "decide", "forward", "admission", "queueing", "backoff", "selector", "stats", "downlink"),
+        *("changes",),
     ),
     (
         *("units", "findings", "yamltext", "schema", "known", "config", "urls", "cmdline", "metadata"),
-        *("addresses", "mean_client", "mean_hub", "mean_tables", "meaning"),
+        *("addresses", "mean_client", "mean_hub", "mean_tables", "mean_plugins", "mean_sources", "meaning"),
+        *("route_lines", "rule_lines", "line_diff", "table_load"),
     ),
-    ("logs", "scheduling", "tun", "netlink", "transport", "handshake", "session", "plugins", "uplink"),
-    ("hub", "client"),
+    (
+        *("logs", "scheduling", "tun", "netlink", "transport", "handshake", "session", "uplink"),
+        *("plugins", "plugin_http", "plugin_grpc", "plugin_messages", "sources", "watch", "feed"),
+    ),
+    ("live_routes", "live_rules", "tables", "domains", "hub", "client"),
     ("service", "app", "demo", "demo_net", "demo_probe", "demo_table"),
 )
 """Every module of lib/ by its layer: words, codecs, decisions, text, gevent and the OS, roles, program."""
@@ -39,6 +54,8 @@ SYSTEM = frozenset(
     {"gevent", "greenlet", "socket", "ssl", "select", "selectors", "asyncio", "threading", "subprocess"}
     | {"signal", "fcntl", "ctypes", "io", "logging", "os", "pathlib", "sys", "pyroute2", "urllib3"}
 )
+NO_SYSTEM = frozenset({"socket.inet_pton", "socket.AF_INET", "socket.AF_INET6"})
+"""Parses an address, a hundred times as fast as ipaddress; that it lives in `socket` is an accident."""
 PURE = 2
 """Up to here, time and randomness come in as arguments and nothing touches the system."""
 TEXT = 3
@@ -108,7 +125,7 @@ def test_no_cycle() -> None:
 @pytest.mark.parametrize("module", _placed(TEXT))
 def test_pure_layers_use_nothing_of_the_system(module: str) -> None:
     forbidden = SYSTEM | CLOCK_AND_CHANCE if LAYER_OF[module] <= PURE else SYSTEM
-    used = {name.partition(".")[0] for name in _imported(module)}
+    used = {name.partition(".")[0] for name in _imported(module) if name not in NO_SYSTEM}
     assert not used & forbidden
 
 

@@ -15,7 +15,17 @@ from lib.errors import ConfigError
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.known import CHAIN_KEYS, CLIENT_KEYS, HUB_KEYS
 from lib.schema import Config
-from lib.settings import ClientSettings, HubSettings, RouteEntry, Settings
+from lib.settings import (
+    ClientSettings,
+    FileSource,
+    Hop,
+    HttpSource,
+    HubSettings,
+    RedisSource,
+    Settings,
+    SourceSettings,
+)
+from tests.support.routes import entry
 
 ROOT = Path(__file__).parent.parent.parent
 NS1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
@@ -79,10 +89,10 @@ def test_server_yml() -> None:
     assert (server.name, server.host, server.port, server.source_check) == ("service-0", "", 8443, True)
     assert server.default_table is not None
     assert server.default_table.routes == (
-        RouteEntry(ip_network("192.168.123.1/32"), "host-1"),
-        RouteEntry(ip_network("192.168.100.0/24"), "host-1"),
-        RouteEntry(ip_network("192.168.123.2/32"), "host-2"),
-        RouteEntry(ip_network("192.168.200.0/24"), "host-2"),
+        entry("192.168.123.1/32", "host-1"),
+        entry("192.168.100.0/24", "host-1"),
+        entry("192.168.123.2/32", "host-2"),
+        entry("192.168.200.0/24", "host-2"),
     )
     assert (settings.warnings, settings.notices) == ((), ())
 
@@ -248,8 +258,8 @@ def test_net_is_an_older_spelling_of_dst_and_host_bits_are_cleared() -> None:
     got = hub("{router: r}", table).default_table
     assert got is not None
     assert got.routes == (
-        RouteEntry(ip_network("192.168.1.0/24"), "a"),
-        RouteEntry(ip_network("fd00::1/128"), "b"),
+        entry("192.168.1.0/24", "a"),
+        entry("fd00::1/128", "b"),
     )
 
 
@@ -371,12 +381,20 @@ def test_hub_metadata_that_is_wrong(metadata: str, expected: str) -> None:
         ("addr: ':1', handler: {type: socks5}", "a handler of type socks5 is no part of a routing tunnel"),
         ("addr: ':1'", "service s has no handler type"),
         (
-            "addr: ':1', handler: {type: router, auth: {username: u}}, listener: {type: tcp}",
-            "logins on a hub",
+            "addr: ':1', handler: {type: router, auther: u}, listener: {type: tcp}",
+            "there is no auther 'u'",
         ),
         (
-            "addr: ':1', handler: {type: router, auther: u}, listener: {type: tcp}",
-            "'auther' is not supported yet",
+            "addr: ':1', handler: {type: router, authers: [team]}, listener: {type: tcp}",
+            "there is no auther 'team'; did you mean 'teams'?",
+        ),
+        (
+            "addr: ':1', handler: {type: router, auth: {password: p}}, listener: {type: tcp}",
+            "a login without a username",
+        ),
+        (
+            "addr: ':1', handler: {type: router, auth: {file: x}}, listener: {type: tcp}",
+            "'file' is not supported yet",
         ),
         (
             "limiter: x, addr: ':1', handler: {type: router}, listener: {type: tcp}",
@@ -385,7 +403,8 @@ def test_hub_metadata_that_is_wrong(metadata: str, expected: str) -> None:
     ],
 )
 def test_hub_that_is_wrong(service: str, expected: str) -> None:
-    assert any(expected in problem for problem in problems(f"services: [{{name: s, {service}}}]\n", TABLE))
+    text = f"services: [{{name: s, {service}}}]\nauthers: [{{name: teams}}]\n"
+    assert any(expected in problem for problem in problems(text, TABLE))
 
 
 @pytest.mark.parametrize(
@@ -495,16 +514,24 @@ def test_client_that_is_wrong(old: str, new: str, expected: str) -> None:
         ("{name: r}, {name: r}", "two of the routers have the name 'r'; see f:2:18"),
         (f"{{name: {NS1}}}, {{name: {NS1.upper()}}}", "two of the routers have the name"),
         ("{routes: []}", "one of the routers has no name"),
-        ("{name: r, plugin: {addr: x}}", "plugin type grpc, which no type means, is not supported yet"),
-        ("{name: r, plugin: {type: grpc, addr: x}}", "plugin type grpc is not supported yet"),
-        ("{name: r, plugin: {type: htp, addr: x}}", "unknown plugin type 'htp'"),
-        ("{name: r, plugin: {type: http, addr: 'ftp://x'}}", "not the address of an HTTP plugin"),
-        ("{name: r, plugin: {type: http}}", "not the address of an HTTP plugin"),
-        (f"{{name: {NS1}, plugin: {{type: http, addr: x}}}}", "a plugin for a router named by a UUID"),
-        ("{name: r, reload: 5s}", "'reload' is not supported yet"),
-        ("{name: r, file: {path: x}}", "'file' is not supported yet"),
-        ("{name: r, redis: {addr: x}}", "'redis' is not supported yet"),
-        ("{name: r, http: {url: x}}", "'http' is not supported yet"),
+        ("{name: r, plugin: {addr: x}}", "not the address of a grpc plugin: 'x'; as in 127.0.0.1:8000"),
+        ("{name: r, plugin: {addr: 'http://x:1'}}", "a URL needs type: http"),
+        ("{name: r, plugin: {type: htp, addr: x}}", "unknown plugin type 'htp'; did you mean 'http'?"),
+        ("{name: r, plugin: {type: http, addr: 'ftp://x'}}", "not the address of a http plugin"),
+        ("{name: r, plugin: {type: http}}", "not the address of a http plugin"),
+        ("{name: r, plugin: {type: http, addr: x, timeout: -1s}}", "a timeout below zero"),
+        ("{name: r, reload: -5s}", "'reload': a duration below zero"),
+        ("{name: r, file: {}}", "a file source without a path"),
+        ("{name: r, redis: {addr: 'x:99999'}}", "'addr': not a port number"),
+        ("{name: r, redis: {addr: x, type: lst}}", "redis type 'lst' cannot hold this; did you mean 'list'?"),
+        ("{name: r, redis: {addr: x, db: -1}}", "'db': -1 is below zero"),
+        ("{name: r, http: {url: x}}", "not the address of an HTTP source: 'x'"),
+        ("{name: r, http: {url: 'http://x', timeout: -1s}}", "a timeout below zero"),
+        ("{name: r, compat: first_match}", "'compat': 'first_match' is unknown; did you mean 'first-match'?"),
+        ("{name: r, compat: gost}", "there is first-match, GOST's order"),
+        ("{name: r, holdDown: -1s}", "'holdDown': a duration below zero"),
+        ("{name: r, routes: [{dst: 1.1.1.1, gateway: g, metric: -1}]}", "'metric': -1 is not within 0 to"),
+        ("{name: r, routes: [{dst: 1.1.1.1, gateway: g, falThrough: on}]}", "did you mean 'fallThrough'?"),
     ],
 )
 def test_table_that_is_wrong(table: str, expected: str) -> None:
@@ -513,7 +540,7 @@ def test_table_that_is_wrong(table: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["tls: {}", "api: {addr: ':1'}", "metrics: {addr: ':1'}", "authers: [{name: a}]", "sds: [{name: a}]",
+    ["tls: {}", "api: {addr: ':1'}", "metrics: {addr: ':1'}", "sds: [{name: a}]",
      "limiters: [{name: a}]", "observers: [{name: a}]", "log: {rotation: {maxSize: 1}}"],
 )  # fmt: skip
 def test_sections_to_come_are_refused(section: str) -> None:
@@ -653,3 +680,102 @@ def test_any_metadata_is_settings_or_a_config_error(
         meaning.resolve(config.read([("f", text)]))
     except ConfigError as error:
         assert error.problems
+
+
+# --- sources, plugins, logins --------------------------------------------------------------------
+
+
+def hub_of(*texts: str) -> HubSettings:
+    (hub,) = meaning.resolve(config.read([("f", "".join(texts))])).hubs
+    return hub
+
+
+def test_sources_in_the_order_they_are_merged() -> None:
+    table = """routers:
+- name: r
+  reload: 30s
+  http: {url: 'http://h/routes', timeout: 3s}
+  redis: {addr: 'h:1', db: 2, username: u, password: p, key: k, type: set}
+  file: {path: /etc/routes}
+"""
+    more = hub_of(HUB % "{router: r}", table).default_table
+    assert more is not None
+    redis = RedisSource("h:1", 2, "u", "p", "k", "set")
+    sources = (FileSource("/etc/routes"), redis, HttpSource("http://h/routes", 3.0))
+    assert more.more == SourceSettings(sources, 30.0)
+
+
+def test_what_a_redis_source_leaves_out() -> None:
+    table = hub_of(HUB % "{router: r}", "routers: [{name: r, redis: {addr: h}}]").default_table
+    assert table is not None
+    assert table.more.sources == (RedisSource("h:6379", 0, "", "", "gost", "hash"),)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "url", "verify"),
+    [
+        ("{addr: '127.0.0.1:9000'}", "grpc://127.0.0.1:9000", True),
+        ("{type: grpc, addr: '[::1]:9000'}", "grpc://[::1]:9000", True),
+        ("{addr: 'h:1', tls: {}}", "grpcs://h:1", False),
+        ("{addr: 'h:1', tls: {secure: true}}", "grpcs://h:1", True),
+        ("{type: HTTP, addr: 'h:1/x'}", "http://h:1/x", True),
+    ],
+)
+def test_plugins(plugin: str, url: str, verify: bool) -> None:
+    for name in ("r", NS1):
+        settings = hub_of(HUB % f"{{router: {name}}}", f"routers: [{{name: {name}, plugin: {plugin}}}]")
+        assert settings.default_table is not None
+        asked = settings.default_table.plugin
+        assert asked is not None
+        assert (asked.url, asked.verify) == (url, verify)
+
+
+def test_rows_of_our_own() -> None:
+    table = """routers:
+- name: r
+  compat: first-match
+  holdDown: 1500ms
+  routes:
+  - {dst: 10.0.0.0/8, gateway: a, metric: 0}
+  - {dst: 10.0.0.0/8, gateway: b, fallThrough: true}
+"""
+    settings = hub_of(HUB % "{router: r}", table).default_table
+    assert settings is not None
+    assert (settings.first_match, settings.hold_down) == (True, 1.5)
+    assert [row.hop for row in settings.routes] == [Hop("a", 0), Hop("b", None, True)]
+
+
+AUTHERS = """authers:
+- {name: one, auths: [{username: u, password: p}]}
+- {name: two, redis: {addr: h}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "names"),
+    [
+        ("auther: one", ["one"]),
+        ("authers: [two, one]", ["two", "one"]),
+        ("auther: one, authers: [one, two]", ["one", "two"]),
+        ("auther: one, auth: {username: x, password: y}", ["one"]),
+        ("auth: {username: x, password: y}", ["auth of service s"]),
+        ("type: router", []),
+    ],
+)
+def test_who_may_log_in(handler: str, names: list[str]) -> None:
+    service = "services: [{name: s, addr: ':1', handler: {%s}, listener: {type: tcp}}]\n"
+    handler = handler if "type" in handler else f"type: router, {handler}"
+    settings = hub_of(service % handler, AUTHERS)
+    assert [auther.name for auther in settings.authers] == names
+    for auther in settings.authers:
+        expected = {"one": (("u", "p"),), "two": ()}.get(auther.name, (("x", "y"),))
+        assert auther.logins == expected
+        assert "'p'" not in repr(auther)
+
+
+def test_an_ingress_holds_no_list_in_redis() -> None:
+    text = "ingresses: [{name: i, redis: {addr: h, type: list}}]"
+    assert any(
+        "redis type 'list' cannot hold this" in problem
+        for problem in problems(HUB % "{router: r}", TABLE, text)
+    )

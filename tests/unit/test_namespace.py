@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 import pytest
 
 from lib import namespace
 from lib.answers import Answers, Unresolved
 from lib.drops import Reason
-from lib.namespace import ANSWER_BURST, ANSWERS_PER_SECOND, Gateway, Namespace, Port
+from lib.namespace import ANSWER_BURST, ANSWERS_PER_SECOND, Namespace, Port
 from lib.routes import Route, RouteTable
-from lib.settings import RouteEntry
+from tests.support.routes import entry, gateways, table, to
 
 IN_BOTH, IN_DEFAULT, IN_NONE = b"\x0a\0\0\1", b"\x0b\0\0\1", b"\x0c\0\0\1"
-
-
-def table(*routes: tuple[str, str]) -> RouteTable:
-    return RouteTable(RouteEntry(ip_network(prefix), gateway) for prefix, gateway in routes)
 
 
 NAMED = table(("10.0.0.0/8", "named"))
@@ -28,10 +22,16 @@ def make(named: RouteTable = NAMED, default: RouteTable | Answers[Port] = DEFAUL
     return Namespace(b"n" * 16, named, default)
 
 
-def join(space: Namespace, host: str, instance: bytes = b"") -> Port:
+def join(space: Namespace, host: str, instance: bytes = b"", now: float = 0.0) -> Port:
     port = Port(space, host, "test", instance=instance)
-    space.join(port)
+    space.join(port, now)
     return port
+
+
+def asked(space: Namespace, address: bytes, now: float = 0) -> tuple[str, ...] | Unresolved | None:
+    """The gateways for an address, by preference."""
+    found = space.route_to(address, now)
+    return gateways(found[0]) if isinstance(found, tuple) else found
 
 
 # --- tables ----------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def test_the_named_table_is_asked_before_the_default(
     address: bytes, gateways: tuple[str, ...] | None
 ) -> None:
     space = make()
-    assert space.gateways_to(address, 0) == gateways
+    assert asked(space, address) == gateways
     assert space.fresh_until(0) == float("inf")
     assert not space.park(address, Port(space, "h", "test"), b"")
 
@@ -57,24 +57,15 @@ def test_the_named_table_is_asked_before_the_default(
 def test_a_plugin_is_asked_where_the_named_table_has_no_route() -> None:
     cache: Answers[Port] = Answers(2.0)
     space = make(default=cache)
-    assert space.gateways_to(IN_BOTH, 0) == ("named",)
-    assert space.gateways_to(IN_DEFAULT, 0) is Unresolved.ASKING
+    assert asked(space, IN_BOTH) == ("named",)
+    assert asked(space, IN_DEFAULT) is Unresolved.ASKING
     assert list(cache.take_wanted()) == [IN_DEFAULT]
     assert space.park(IN_DEFAULT, Port(space, "h", "test"), b"frame")
-    cache.store(IN_DEFAULT, Route(IN_DEFAULT, 32, ("asked",)), 0)
-    assert space.gateways_to(IN_DEFAULT, 0) == ("asked",)
+    cache.store(IN_DEFAULT, Route(IN_DEFAULT, 32, to("asked")), 0)
+    assert asked(space, IN_DEFAULT) == ("asked",)
     cache.store(IN_NONE, None, 0)
-    assert space.gateways_to(IN_NONE, 0) is None
+    assert asked(space, IN_NONE) is None
     assert space.fresh_until(5) == 7
-
-
-def test_the_first_live_gateway_of_a_route_is_taken() -> None:
-    space = make()
-    join(space, "b")
-    assert space.live_gateway(("a", "b")) is space.gateways["b"]
-    join(space, "a")
-    assert space.live_gateway(("a", "b")) is space.gateways["a"]
-    assert space.live_gateway(("c",)) is None
 
 
 # --- sessions --------------------------------------------------------------------------------------
@@ -87,7 +78,7 @@ def test_a_gateway_lives_as_long_as_its_sessions() -> None:
     space.leave(first)
     assert (first.live, second.live, space.ports()) == (False, True, [second])
     space.leave(second)
-    assert (space.ports(), space.gateways) == ([], {})
+    assert (space.ports(), len(space.gateways)) == ([], 0)
 
 
 def test_what_a_session_counted_stays() -> None:
@@ -130,55 +121,89 @@ def test_a_host_that_comes_back_is_looked_for_again(
 ) -> None:
     space = make(named, default)
     join(space, "b")
-    before = space.generation
+    before = space.generation(0)
     join(space, "b")
-    assert space.generation == before, "sessions of a host that is there disturb nobody"
+    assert space.generation(0) == before, "sessions of a host that is there disturb nobody"
     join(space, "a")
-    assert (space.generation > before) == moves
+    assert (space.generation(0) > before) == moves
 
 
-# --- flows -----------------------------------------------------------------------------------------
+TWO = RouteTable([entry("10.0.0.0/8", "a"), entry("10.0.0.0/8", "b")], hold_down=5.0)
 
 
-def gateway(count: int) -> Gateway:
+def carrier(space: Namespace, address: bytes, now: float) -> str | None:
+    found = space.route_to(address, now)
+    assert isinstance(found, tuple)
+    port = space.choose(*found, address, b"flow", now)
+    return port.host if port else None
+
+
+def test_decisions_are_made_again_when_a_host_comes_back_and_when_its_hold_down_is_over() -> None:
+    space = make(TWO)
+    first = join(space, "a")
+    join(space, "b")
+    space.leave(first)
+    before = space.generation(10.0)
+    assert carrier(space, IN_BOTH, 10.0) == "b"
+    join(space, "a", now=10.0)
+    back = space.generation(10.0)
+    assert back > before
+    assert carrier(space, IN_BOTH, 10.0) == "b"
+    assert space.generation(14.9) == back
+    settled = space.generation(15.0)
+    assert settled > back
+    assert carrier(space, IN_BOTH, 15.0) == "a"
+    assert space.generation(100.0) == settled
+
+
+FALLING = RouteTable(
+    [entry("10.0.0.0/24", "a", None, True), entry("10.0.0.0/16", "b", None, True), entry("10.0.0.0/8", "c"),
+     entry("0.0.0.0/0", "d")]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("here", "carries"),
+    [("abcd", "a"), ("bcd", "b"), ("cd", "c"), ("d", None), ("", None)],
+)
+def test_routes_fall_through_as_far_as_each_says(here: str, carries: str | None) -> None:
+    space = make(FALLING, table(("10.0.0.0/8", "z")))
+    for host in here + "z":
+        join(space, host)
+    assert carrier(space, IN_BOTH, 0) == carries, "and never to the other table"
+
+
+@pytest.mark.parametrize(("host", "may"), [("a", True), ("b", True), ("c", True), ("d", False), ("z", False)])
+def test_a_stand_in_may_send_for_whom_it_stands_in(host: str, may: bool) -> None:
+    space = make(FALLING)
+    found = space.route_to(IN_BOTH, 0)
+    assert isinstance(found, tuple)
+    assert space.leads_to(IN_BOTH, host, *found) == may
+
+
+def test_other_tables_make_every_decision_anew() -> None:
     space = make()
-    return Gateway("h", [Port(space, "h", str(n)) for n in range(count)])
+    NAMED.swap(NAMED.tries)
+    seen = {space.generation(0)}
+    for named, default in ((TWO, DEFAULT), (TWO, TWO), (NAMED, DEFAULT)):
+        space.replace_tables(named, default, True)
+        seen.add(space.generation(0))
+    assert len(seen) == 4
+    space.replace_tables(NAMED, DEFAULT, True)
+    assert space.generation(0) in seen, "the same ones: nothing is different"
 
 
-def test_flows_spread_over_the_sessions_and_stay() -> None:
-    there = gateway(3)
-    chosen = [there.port_for(bytes([n])) for n in range(30)]
-    assert [chosen.count(port) for port in there.ports] == [10, 10, 10]
-    assert [there.port_for(bytes([n])) for n in reversed(range(30))] == chosen[::-1]
+# --- what was lost ---------------------------------------------------------------------------------
 
 
-def test_a_flow_whose_session_died_goes_elsewhere() -> None:
-    there = gateway(2)
-    first = there.port_for(b"flow")
-    assert first is not None
-    first.live = False
-    there.ports.remove(first)
-    assert there.port_for(b"flow") is there.ports[0]
-    there.ports.clear()
-    there.flows.clear()
-    assert there.port_for(b"flow") is None
-
-
-def test_a_gateway_remembers_a_bounded_number_of_flows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(namespace, "MAX_GATEWAY_FLOWS", 4)
-    there = gateway(2)
-    chosen = [there.port_for(bytes([n])) for n in range(6)]
-    assert list(there.flows) == [bytes([n]) for n in range(2, 6)]
-    assert [there.port_for(bytes([n])) for n in (5, 3, 4, 2)] == [chosen[n] for n in (5, 3, 4, 2)]
-
-
-def test_a_session_that_leaves_takes_only_its_own_flows() -> None:
+def test_drops_are_remembered_by_destination(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(namespace, "MAX_LOST", 2)
     space = make()
-    ports = [join(space, "h") for _ in range(2)]
-    there = space.gateways["h"]
-    chosen = {flow: there.port_for(flow) for flow in (b"1", b"2", b"3", b"4")}
-    space.leave(ports[0])
-    assert there.flows == {flow: port for flow, port in chosen.items() if port is ports[1]}
+    for address, now in ((IN_BOTH, 1.0), (IN_NONE, 2.0), (IN_BOTH, 3.0), (IN_DEFAULT, 4.0)):
+        space.note_lost(address, Reason.NO_ROUTE, 2, now)
+    assert list(space.lost) == [IN_BOTH, IN_DEFAULT], "the longest ago goes"
+    assert space.lost[IN_BOTH].reasons == {Reason.NO_ROUTE: 4}
+    assert space.lost[IN_BOTH].last == 3.0
 
 
 # --- the rate of answers ---------------------------------------------------------------------------

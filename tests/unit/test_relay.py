@@ -118,6 +118,16 @@ def test_the_answer_a_gost_client_was_content_with(case: dict[str, Any]) -> None
 # --- what a GOST hub answers -------------------------------------------------------------------------
 
 
+class _Rules:
+    """An ingress as the hub asks it: with the service that wants to know."""
+
+    def __init__(self, ingress: Ingress) -> None:
+        self._ingress = ingress
+
+    def admits(self, host: str, namespace: bytes, service: str) -> bool:
+        return self._ingress.admits(host, namespace)
+
+
 def answer_to(data: bytes, connector: bytes, ingress: Ingress | None = None) -> tuple[bytes, bool]:
     """(what a hub of ours answers, whether it closes), with superpackets off: nothing but GOST's bytes."""
     try:
@@ -125,7 +135,7 @@ def answer_to(data: bytes, connector: bytes, ingress: Ingress | None = None) -> 
     except ProtocolError:
         return b"", True
     assert message is not None, "still waiting"
-    status, why = admit(message[0], ingress)
+    status, why = admit(message[0], "service-0", "192.0.2.1:1", (), _Rules(ingress) if ingress else None)
     assert bool(why) == (status != Status.OK)
     tunnel_id = connector + bytes(4) if status == Status.OK else b""
     return relay.encode_response(Response(status, tunnel_id)), status != Status.OK
@@ -196,7 +206,7 @@ def test_a_gost_hubs_answer_is_read_and_written_again(case: dict[str, Any]) -> N
     ],
 )
 def test_admission_without_an_ingress(host: str, command: int, status: Status) -> None:
-    assert admit(Request(host, command=command), None)[0] == status
+    assert admit(Request(host, command=command), "service-0", "192.0.2.1:1")[0] == status
 
 
 # --- a stream comes in pieces ------------------------------------------------------------------------
@@ -398,7 +408,7 @@ def test_whatever_was_understood_can_be_admitted_and_said_again(data: bytes) -> 
     except ProtocolError:
         return
     assert message is not None
-    status, _ = admit(message[0], Ingress([]))
+    status, _ = admit(message[0], "service-0", "192.0.2.1:1", (), _Rules(Ingress([])))
     assert status in (Status.OK, Status.BAD_REQUEST, Status.HOST_UNREACHABLE)
     again = relay.encode_request(message[0])  # nothing understood is too long to say
     assert relay.decode_request(again) is not None

@@ -52,3 +52,36 @@ def test_turns_are_long_while_anybody_holds_them() -> None:
         seen.append(slice_seconds(SCHED.read_text()))
     if before is not None and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12):
         assert seen == [pytest.approx(scheduling.SLICE_SECONDS)] * 3 + [before]
+
+
+PAUSING = """
+import time
+import gevent
+from lib import scheduling
+slept = []
+scheduling._sleep = slept.append
+pauses = scheduling.Pauses()
+for turn in range(6):
+    for size, now in RECEIVES:
+        pauses.received(size, turn + now)
+    gevent.sleep(0.001)
+gevent.sleep(0.002)
+gevent.sleep(0.002)
+print(len(slept), bool(pauses._watcher and pauses._watcher.active))
+"""
+
+
+@pytest.mark.parametrize(
+    ("receives", "pauses"),
+    [
+        pytest.param([(1400, 0.0), (1400, 0.0005)], 6, id="packets in close succession: once a turn"),
+        pytest.param([(1400, 0.0), (1400, 0.0001), (1400, 0.0002), (9000, 0.0003)], 6, id="of however many"),
+        pytest.param([(1400, 0.0), (1400, 0.5)], 0, id="far apart"),
+        pytest.param([(86, 0.0), (86, 0.0001)], 0, id="lone small packets: somebody waits for an answer"),
+        pytest.param([(60000, 0.0), (60000, 0.0001)], 0, id="plenty is there already"),
+    ],
+)
+def test_a_hub_pauses_while_packets_come_one_by_one(receives: list[tuple[int, float]], pauses: int) -> None:
+    counted, watching = run(ask=PAUSING.replace("RECEIVES", repr(receives))).split()
+    assert int(counted) == pauses
+    assert watching == "False", "nothing looks on once it is quiet"

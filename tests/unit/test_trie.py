@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -218,10 +219,10 @@ def test_a_shorter_prefix_inserted_later_hides_nothing_longer_of_the_same_value(
 
 @pytest.mark.usefixtures("structure")
 def test_false_values_are_values() -> None:
-    """An empty tuple or 0 is found like any other, on every level and behind a stub."""
+    """An empty text or 0 is found like any other, on every level and behind a stub."""
     trie: Trie[Any] = Trie(4)
     trie.insert(*v4("0.0.0.0/0"), "far")
-    for text, value in (("10.0.0.0/8", 0), ("10.1.0.0/16", ()), ("10.1.1.0/24", ""), ("10.1.1.1/32", False)):
+    for text, value in (("10.0.0.0/8", 0), ("10.1.0.0/16", 0.0), ("10.1.1.0/24", ""), ("10.1.1.1/32", False)):
         trie.insert(*v4(text), value)
         assert trie.lookup(v4("10.1.1.1")[0]) is value
     assert trie.insert(*v4("10.1.1.1/32"), 7) is False
@@ -296,13 +297,72 @@ def test_nodes_left_empty_are_freed() -> None:
     far = [pack(0xC0000000 | n << 12, 32, 4) for n in range(500)]
     for prefix in far:
         trie.insert(prefix, 32, 2)
-    assert lists() - before > 500
+    assert lists() - before > 30  # 16 of them in each node of the third level
     for prefix in far:
         trie.delete(prefix, 32)
     assert lists() - before < 5
 
 
+# --- copies, and the end, in steps -------------------------------------------------------------------
+
+
+def drain(steps: Generator[None, None, Any]) -> Any:
+    """Go through all steps; returns what they come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.mark.usefixtures("structure")
+@pytest.mark.parametrize("size", SIZES)
+def test_a_copy_and_its_original_go_their_own_ways(size: int) -> None:
+    """Whatever is done to one of the two, the other one answers as before."""
+    rng = random.Random(size)
+    trie: Trie[int] = Trie(size)
+    naive = Naive(size)
+    for value in range(400):
+        prefix = random_prefix(rng, size)
+        trie.insert(*prefix, value)
+        naive.held[prefix] = value
+    copy: Trie[int] = drain(trie.copying())
+    held = dict(naive.held)
+    for side in (copy, trie):
+        changed = Naive(size)
+        changed.held = dict(held)
+        for value in range(1000, 1300):
+            prefix = random_prefix(rng, size)
+            if rng.random() < 0.5 and prefix in changed.held:
+                side.delete(*prefix)
+                del changed.held[prefix]
+            else:
+                side.insert(*prefix, value)
+                changed.held[prefix] = value
+        other = trie if side is copy else copy
+        for _ in range(500):
+            address = pack(rng.getrandbits(8 * size), 8 * size, size)
+            near = bytes(rng.choice((0, 10, 255)) for _ in range(size))
+            for asked in (address, near):
+                assert side.matches(asked) == changed.matches(asked)
+                assert [side.lookup(asked)] == ([v for _, v in changed.matches(asked)] or [None])[:1]
+                if side is copy:
+                    assert other.matches(asked) == naive.matches(asked)
+                    assert [other.lookup(asked)] == ([v for _, v in naive.matches(asked)] or [None])[:1]
+        assert len(side) == len(changed.held)
+
+
+def test_freeing_forgets_everything() -> None:
+    trie: Trie[int] = Trie(4)
+    before = lists()
+    for n in range(5 * lib.trie.SMALL):
+        trie.insert(pack(n * 4096, 32, 4), 32, n)
+    drain(trie.freeing())
+    assert lists() - before < 5
+    assert not any(trie._record)
+
+
 def lists() -> int:
-    """How many lists are alive: nodes and stubs, and whatever else, which stays the same."""
+    """How many lists are alive: nodes, and whatever else, which stays the same."""
     gc.collect()
     return sum(type(thing) is list for thing in gc.get_objects())

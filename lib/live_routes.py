@@ -1,0 +1,159 @@
+"""A live router: a table with whatever fills it, or a plugin.
+
+Knows: how a reload changes it, what is logged of a load.
+Refuses to know: how sources are read and when (sources, feed), how routes are found (routes).
+
+The RouteTable that a hub has got stays the same object whatever a reload does; other routes come to be in it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from lib.feed import Feed
+from lib.logs import log
+from lib.plugins import RouterPlugin
+from lib.routes import RouteTable
+from lib.settings import NO_SOURCES, SourceSettings, TableSettings
+from lib.table_load import LoadReport, RouteLoader, Steps
+from lib.watch import Watch
+
+BIG = 1 << 20
+"""Bytes of text from which on a load is done without the cyclic garbage collector."""
+APPLY_SECONDS = 10.0
+"""How long a reload waits for sources that it has to read."""
+
+
+class AskedRoutes:
+    """A router that is a plugin."""
+
+    def __init__(self, settings: TableSettings, watch: Watch) -> None:
+        assert settings.plugin is not None
+        self.settings = settings
+        self.label = f"router {settings.name}"
+        self.router = RouterPlugin(settings.plugin)
+        self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, text, name: None)
+
+    def apply(self, settings: TableSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        changed = settings.plugin != self.settings.plugin
+        self.settings = settings
+        if not changed or settings.plugin is None:
+            return []
+        self.router.close()
+        self.router = RouterPlugin(settings.plugin)
+        return [f"{self.label}: another plugin is asked"]
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self.router.close()
+
+
+class LiveRoutes:
+    """A router with routes, whatever they come from."""
+
+    def __init__(self, settings: TableSettings, watch: Watch) -> None:
+        self.settings = settings
+        self.table = RouteTable(hold_down=settings.hold_down)
+        self._loader = RouteLoader(self.table)
+        self._loading = BoundedSemaphore(1)
+        self._watch = watch
+        self._read: list[LoadReport] = []
+        """What the sources have brought since a reload began to wait for them."""
+        self._load(self._loader.inline(settings.routes, settings.first_match))
+        self.feed = self._feed(settings.more)
+
+    @property
+    def router(self) -> RouteTable:
+        """What packets are routed by."""
+        return self.table
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return f"router {self.settings.name}"
+
+    def apply(self, settings: TableSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        old, self.settings = self.settings, settings
+        self.table.hold_down = settings.hold_down
+        reports = [self._load(self._loader.inline(settings.routes, settings.first_match))]
+        if settings.more != old.more:
+            self.feed.stop()
+            for rank, source in enumerate(old.more.sources, 1):
+                if settings.more.sources[rank - 1 : rank] != (source,):  # another one's rows
+                    reports.append(self._load(self._loader.source(rank, b"", "")))
+            self._read = []
+            self.feed = self._feed(settings.more)
+            self.feed.start()
+            self.feed.wait(APPLY_SECONDS)
+            reports += self._read
+        added, changed, removed = (
+            sum(getattr(report, what) for report in reports) for what in ("added", "changed", "removed")
+        )
+        different = settings.hold_down != old.hold_down or settings.first_match != old.first_match
+        if not (added or changed or removed or different):
+            return []
+        return [f"{self.label}: {_counts(added, changed, removed)} routes"]
+
+    def stop(self) -> None:
+        """Read no more, route nothing."""
+        self.feed.stop()
+        self.table.swap(RouteTable().tries)
+
+    def _feed(self, more: SourceSettings) -> Feed:
+        return Feed(self.label, more, self._watch, self._put)
+
+    def _put(self, rank: int, text: bytes, name: str) -> None:
+        began = time.monotonic()
+        report = self._load(self._loader.source(rank, text, name), len(text))
+        self._read = [*self._read[-9:], report]
+        for warning in report.warnings:
+            log.warning("%s: %s", self.label, warning)
+        if report.added or report.changed or report.removed:
+            log.info(
+                "%s: %d routes (%s) with %s, in %.2f s",
+                *(self.label, report.total, _counts(report.added, report.changed, report.removed)),
+                *(name, time.monotonic() - began),
+            )
+
+    def _load(self, steps: Steps, size: int = 0) -> LoadReport:
+        with self._loading, _without_collector(size >= BIG):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    report: LoadReport = end.value
+                    return report
+                gevent.sleep(0)
+
+
+def _counts(added: int, changed: int, removed: int) -> str:
+    return f"+{added} ~{changed} -{removed}"
+
+
+_loads = 0
+
+
+@contextmanager
+def _without_collector(big: bool) -> Iterator[None]:
+    """Keep the cyclic garbage collector from walking a table while it grows, and ever after."""
+    global _loads
+    if not big:
+        yield
+        return
+    _loads += 1
+    gc.disable()
+    try:
+        yield
+    finally:
+        _loads -= 1
+        if not _loads:
+            gc.enable()
+            gc.freeze()

@@ -1,0 +1,265 @@
+"""Plugins over gRPC: unary calls on one HTTP/2 connection (WIRE.md, Plugins (gRPC)).
+
+    request    HEADERS  :method POST, :path /package.Service/Method, te trailers, token …
+               DATA     | compressed? (1) = 0 | length (4) | message |                 END_STREAM
+    reply      HEADERS  :status 200
+               DATA     the same
+               HEADERS  grpc-status 0 …, or all of it in the first HEADERS             END_STREAM
+
+Knows: h2's events, streams at once, one reader and one writer at a time, deadlines.
+Refuses to know: messages (plugin_messages), what is asked (plugins).
+Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import gevent
+import gevent.socket as gsocket
+from gevent import ssl
+from gevent.event import AsyncResult, Event
+from gevent.lock import BoundedSemaphore
+
+from lib.errors import PluginError
+from lib.settings import PluginSettings
+
+MAX_ANSWER = 1 << 16
+_RECEIVE = 1 << 16
+_PREFIX = struct.Struct("!BI")
+
+
+class GrpcPlugin:
+    """A plugin that is asked over gRPC."""
+
+    def __init__(self, settings: PluginSettings) -> None:
+        """Nothing is dialled yet."""
+        self._settings = settings
+        self._connection: _Connection | None = None
+        self._dialling = BoundedSemaphore(1)
+
+    def call(self, path: str, message: bytes) -> bytes:
+        """One call: the bytes of a message for those of its reply. Raises PluginError."""
+        url, timeout = self._settings.url, self._settings.timeout
+        with gevent.Timeout(timeout, PluginError(f"{url}: no answer within {timeout:g} s")):
+            return self._connected().call(path, message, self._settings)
+
+    def close(self) -> None:
+        """Give up the connection."""
+        if self._connection is not None:
+            self._connection.end("closed")
+
+    def _connected(self) -> _Connection:
+        with self._dialling:
+            if self._connection is None or self._connection.over:
+                self._connection = _Connection(_dial(self._settings), self._settings.url)
+            return self._connection
+
+
+def _dial(settings: PluginSettings) -> Any:
+    """A socket on which both sides mean to speak HTTP/2."""
+    parts = urlsplit(settings.url)
+    try:
+        sock = gsocket.create_connection((parts.hostname, parts.port))
+        if parts.scheme == "grpc":
+            return sock
+        try:
+            return _secured(sock, settings, parts.hostname or "")
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:  # ssl.SSLError is one
+        raise PluginError(f"{settings.url}: {error.strerror or error}") from error
+
+
+def _secured(sock: Any, settings: PluginSettings, host: str) -> Any:
+    context = ssl.create_default_context()
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    secured = context.wrap_socket(sock, server_hostname=settings.server_name or host)
+    if secured.selected_alpn_protocol() != "h2":
+        secured.close()
+        raise PluginError(f"{settings.url}: speaks TLS but not HTTP/2")
+    return secured
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call under way."""
+
+    result: AsyncResult = field(default_factory=AsyncResult)
+    headers: dict[str, str] = field(default_factory=dict)
+    data: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+    """Whether the other side is through with it."""
+
+
+class _Connection:
+    """One HTTP/2 connection: a reader greenlet, and whoever calls writes."""
+
+    def __init__(self, sock: Any, url: str) -> None:
+        import h2.config  # 40 ms; only those who have such a plugin pay for it
+        import h2.connection
+        import h2.errors
+        import h2.events
+        import h2.exceptions
+
+        self.over = False
+        self._url, self._sock = url, sock
+        self._events, self._failures = h2.events, (h2.exceptions.ProtocolError, OSError)
+        self._cancel = h2.errors.ErrorCodes.CANCEL
+        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self._calls: dict[int, _Call] = {}
+        self._writing = BoundedSemaphore(1)
+        self._room = Event()
+        """Set when there may be room: for another stream, or for more bytes."""
+        self._h2.initiate_connection()
+        self._flush()
+        self._reader = gevent.spawn(self._read)
+
+    def call(self, path: str, message: bytes, settings: PluginSettings) -> bytes:
+        """One call; the caller has a deadline."""
+        number = 0
+        try:
+            self._wait_room(
+                lambda: self._h2.open_outbound_streams < self._h2.remote_settings.max_concurrent_streams
+            )
+            number = self._h2.get_next_available_stream_id()
+            call = self._calls[number] = _Call()
+            self._h2.send_headers(number, _headers(path, settings))
+            self._send(number, _PREFIX.pack(0, len(message)) + message)
+            reply: bytes = call.result.get()
+            return reply
+        except self._failures as error:
+            if isinstance(error, PluginError):
+                raise
+            self.end(str(error))
+            raise PluginError(f"{self._url}: {error}") from error
+        finally:
+            self._give_up(number)
+
+    def end(self, why: str) -> None:
+        """The connection is over: every call under way fails."""
+        if not self.over:
+            self.over = True
+            self._sock.close()
+            self._room.set()
+            for call in self._calls.values():
+                call.result.set_exception(PluginError(f"{self._url}: {why}"))
+            if gevent.getcurrent() is not self._reader:
+                self._reader.kill(block=False)
+
+    def _send(self, number: int, data: bytes) -> None:
+        while data:
+            self._wait_room(lambda: self._h2.local_flow_control_window(number) > 0)
+            size = min(
+                len(data), self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size
+            )
+            self._h2.send_data(number, data[:size], end_stream=size == len(data))
+            data = data[size:]
+            self._flush()
+
+    def _wait_room(self, there_is: Callable[[], bool]) -> None:
+        while not self.over and not there_is():
+            self._room.clear()
+            self._room.wait()
+        if self.over:
+            raise PluginError(f"{self._url}: the connection has ended")
+
+    def _flush(self) -> None:
+        with self._writing:  # two greenlets in one sendall would mix their bytes
+            data = self._h2.data_to_send()
+            try:
+                self._sock.sendall(data or b"")
+            except BaseException:  # a deadline too: who knows how much of a frame is out
+                self.end("not everything could be sent")
+                raise
+
+    def _give_up(self, number: int) -> None:
+        """Nobody waits for a call any more: tell the other side, if it is not through with it."""
+        call = self._calls.pop(number, None)
+        if call is None or call.ended or self.over:
+            return
+        try:
+            self._h2.reset_stream(number, self._cancel)
+            self._flush()
+        except self._failures as error:
+            self.end(str(error))
+
+    def _read(self) -> None:
+        why = "the plugin closed the connection"
+        try:
+            while data := self._sock.recv(_RECEIVE):
+                for event in self._h2.receive_data(data):
+                    self._take(event)
+                self._flush()
+                self._room.set()
+        except self._failures as error:
+            why = str(error) or type(error).__name__
+        self.end(why)
+
+    def _take(self, event: Any) -> None:
+        events = self._events
+        if isinstance(event, events.ConnectionTerminated):
+            raise PluginError(f"the plugin ended the connection ({event.error_code})")
+        call = self._calls.get(getattr(event, "stream_id", None) or 0)
+        if isinstance(event, events.DataReceived):
+            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        if call is None:
+            return
+        if isinstance(event, events.ResponseReceived | events.TrailersReceived):
+            call.headers |= dict(event.headers)
+        elif isinstance(event, events.DataReceived):
+            call.data += event.data
+            if len(call.data) > MAX_ANSWER + _PREFIX.size:
+                call.result.set_exception(
+                    PluginError(f"{self._url}: an answer of more than {MAX_ANSWER} bytes")
+                )
+        elif isinstance(event, events.StreamReset):
+            call.ended = True
+            call.result.set_exception(PluginError(f"{self._url}: the call was reset ({event.error_code})"))
+        elif isinstance(event, events.StreamEnded):
+            call.ended = True
+            self._settle(call)
+
+    def _settle(self, call: _Call) -> None:
+        try:
+            call.result.set(_reply(call.headers, bytes(call.data)))
+        except ValueError as error:
+            call.result.set_exception(PluginError(f"{self._url}: {error}"))
+
+
+def _headers(path: str, settings: PluginSettings) -> list[tuple[str, str]]:
+    parts = urlsplit(settings.url)
+    headers = [
+        (":method", "POST"),
+        (":scheme", "https" if parts.scheme == "grpcs" else "http"),
+        (":path", path),
+        (":authority", settings.server_name or parts.netloc),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("user-agent", "tunrouter"),
+        ("grpc-timeout", f"{max(1, round(settings.timeout * 1000))}m"),
+    ]
+    return [*headers, ("token", settings.token)] if settings.token else headers
+
+
+def _reply(headers: dict[str, str], data: bytes) -> bytes:
+    """The message in an answer. Raises ValueError for what is none, and for a status that is not OK."""
+    if headers.get(":status") != "200":
+        raise ValueError(f"HTTP status {headers.get(':status', '(none)')[:20]}")
+    status = headers.get("grpc-status", "(none)")
+    if status != "0":
+        raise ValueError(f"gRPC status {status[:20]}: {unquote(headers.get('grpc-message', ''))[:200]}")
+    if len(data) < _PREFIX.size:
+        raise ValueError("an answer without a message")
+    compressed, length = _PREFIX.unpack_from(data)
+    if compressed or length != len(data) - _PREFIX.size:
+        raise ValueError("a message that is compressed, or not of the length it says")
+    return data[_PREFIX.size :]
