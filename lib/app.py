@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import docopt
 
-from lib import __version__, cmdline, config, logs, meaning
+from lib import __version__, cmdline, config, control_socket, lint, logs, meaning, plainwords
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.logs import log
 from lib.schema import Config
@@ -29,7 +30,11 @@ tunrouter: a routing tunnel, drop-in for GOST v3's.
 
 Usage:
   tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--api ADDR] [--metrics ADDR]
-  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]...
+            [--control PATH]
+  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [--json]
+  tunrouter lint [--json] FILE...
+  tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
+            [--json] ADDRESS
   tunrouter demo [--keep] [--seconds N]
   tunrouter (-V | --version)
   tunrouter (-h | --help)
@@ -43,6 +48,13 @@ Options:
   -R TIME          read the configuration again this often (10s, 1m30s)
   --api ADDR       serve the web API
   --metrics ADDR   serve metrics
+  --control PATH   the control socket, none for no such thing;
+                   without it /run/tunrouter/PID.sock, or in $XDG_RUNTIME_DIR
+  --json           print for machines
+  --service NAME   of which hub, where there are several
+  --ns UUID        in which namespace; none given means that of those who name none
+  --from HOST      which host sends
+  --source IP      from which address; none given means one that HOST may send from
   --keep           leave the demo's network running and print commands to play with
   --seconds N      how long the demo shows its live table [default: 5]
   -V, --version    print the version
@@ -71,12 +83,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HostError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read the output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except KeyboardInterrupt:
         return 130
 
 
 def _command(arguments: Mapping[str, Any]) -> Any:
-    table = (("--help", _help), ("--version", _version), ("demo", _demo), ("check", _check), ("-O", _print))
+    table = (
+        ("--help", _help),
+        ("--version", _version),
+        ("demo", _demo),
+        ("check", _check),
+        ("lint", _lint),
+        ("explain", _explain),
+        ("-O", _print),
+    )
     return next((run for name, run in table if arguments[name]), _serve)
 
 
@@ -112,17 +135,41 @@ def _print(arguments: Mapping[str, Any]) -> int:
 
 
 def _check(arguments: Mapping[str, Any]) -> int:
-    settings = _settings(arguments)
+    try:
+        settings = _settings(arguments)
+    except ConfigError as error:
+        if not arguments["--json"]:
+            raise
+        print(plainwords.as_json(None, error.problems))
+        return 2
+    if arguments["--json"]:
+        print(plainwords.as_json(settings))
+        return 0
     for warning in settings.warnings:
         print(f"warning: {warning}")
     for notice in settings.notices:
         print(f"note: {notice}")
-    for hub in settings.hubs:
-        print(f"ok: service {hub.name} is a hub on {hub.host}:{hub.port}")
-    for client in settings.clients:
-        hubs = ", ".join(f"{node.host}:{node.port}" for node in client.nodes)
-        print(f"ok: service {client.name} is host {client.host} behind {hubs}")
+    for line in plainwords.words(settings):
+        print(line)
     return 0
+
+
+def _lint(arguments: Mapping[str, Any]) -> int:
+    findings = lint.findings([_source(source) for source in arguments["FILE"]])
+    if arguments["--json"]:
+        print(plainwords.as_json(None, findings))
+    else:
+        for finding in findings:
+            print(finding)
+        print(f"{len(findings)} findings" if findings else "nothing that GOST would get silently wrong")
+    return 1 if findings else 0
+
+
+def _explain(arguments: Mapping[str, Any]) -> int:
+    from lib import explaining  # the data plane, which what only prints need not load
+
+    status: int = explaining.run(arguments, lambda: _settings(arguments))
+    return status
 
 
 def _serve(arguments: Mapping[str, Any]) -> int:
@@ -151,7 +198,14 @@ def _every(text: str | None) -> float:
 
 
 def _settings(arguments: Mapping[str, Any]) -> Settings:
-    return meaning.resolve(_read(arguments))
+    """What the arguments and the files they name mean."""
+    names = [name for name in arguments["-C"] if name != "-" and not config.is_inline(name)]
+    control = arguments["--control"] or control_socket.default_path()
+    return replace(
+        meaning.resolve(_read(arguments)),
+        files=tuple(map(os.path.abspath, names)),
+        control="" if control == "none" else control,
+    )
 
 
 def _read(arguments: Mapping[str, Any]) -> Config:

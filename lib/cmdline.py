@@ -45,8 +45,12 @@ from lib.urls import Url, parse_url
 from lib.yamltext import Scalar
 from lib.yamltext import Sequence as TextList
 
-_LONG_FLAGS = frozenset({"api", "metrics", "help", "version", "json", "keep", "control"})
-_VALUE_FLAGS = frozenset(["-L", "-F", "-C", "-O", "-R", "--api", "--metrics", "--control"])
+_LONG_FLAGS = frozenset(
+    {"api", "metrics", "help", "version", "json", "keep", "control", "ns", "from", "service", "source"}
+)
+_VALUE_FLAGS = frozenset(
+    ["-L", "-F", "-C", "-O", "-R", "--api", "--metrics", "--control", "--ns", "--from", "--service"]
+)
 _SWITCHES = frozenset("DV")
 _PORT = re.compile(r"(.*):([0-9]*)", re.DOTALL)
 

@@ -18,7 +18,7 @@ Verdict = Port | Reason | bytes
 def decide(port: Port, packet: Packet, now: float) -> Verdict:
     """Decide on a packet that came from port."""
     namespace = port.namespace
-    reason = _UNROUTABLE[len(packet.destination)](packet.destination)
+    reason = unroutable(packet.destination)
     if reason is not None:
         return reason
     if namespace.source_check:
@@ -34,6 +34,11 @@ def decide(port: Port, packet: Packet, now: float) -> Verdict:
         return Reason.NO_ROUTE
     target = namespace.choose(*route, packet.destination, packet.flow, now)
     return target if target is not None else Reason.NO_SESSION
+
+
+def unroutable(address: bytes) -> Reason | None:
+    """Why no packet is ever routed to an address (4 or 16 bytes), None where one may be."""
+    return _UNROUTABLE[len(address)](address)
 
 
 def _unresolved(state: Unresolved, address: bytes) -> Verdict:

@@ -83,9 +83,9 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
         gone = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENETUNREACH)  # with an address, say
         for prefix, gateway in old.routes:
             if (prefix, gateway) not in new.routes:
-                via = {"gateway": gateway} if gateway else {}
-                route = {"dst": str(prefix), "family": _family(prefix), "oif": index, **via}
-                _ask(f"{name}: route {prefix}", ip.route, "del", ignore=gone, **route)
+                _ask(
+                    f"{name}: route {prefix}", ip.route, "del", ignore=gone, **_route(index, prefix, gateway)
+                )
                 lines.append(f"route {prefix} removed")
         for address in old.addresses:
             if address not in new.addresses:
@@ -207,11 +207,7 @@ def _address_reason(address: Interface, refused: Any) -> str:
 
 
 def _add_route(ip: Any, index: int, name: str, prefix: Network, gateway: str) -> None:
-    route: dict[str, Any] = {"dst": str(prefix), "family": _family(prefix), "oif": index}
-    if gateway:
-        route["gateway"] = gateway
-    elif prefix.version == 4:
-        route["scope"] = _RT_SCOPE_LINK
+    route = _route(index, prefix, gateway)
     what = f"{name}: route {prefix}" + (f" via {gateway}" if gateway else "")
     try:
         ip.route("add", **route)
@@ -223,6 +219,16 @@ def _add_route(ip: Any, index: int, name: str, prefix: Network, gateway: str) ->
             raise HostError(f"{what}: {_taken_reason(prefix, holder)}") from None
         # The network of one of our addresses, or a route written twice: what is configured wins.
         _ask(what, ip.route, "replace", **route)
+
+
+def _route(index: int, prefix: Network, gateway: str) -> dict[str, Any]:
+    """A route as netlink wants it, to add, replace and delete alike."""
+    route: dict[str, Any] = {"dst": str(prefix), "family": _family(prefix), "oif": index}
+    if gateway:
+        route["gateway"] = gateway
+    elif prefix.version == 4:
+        route["scope"] = _RT_SCOPE_LINK
+    return route
 
 
 def _route_reason(gateway: str, refused: Any) -> str:

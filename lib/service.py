@@ -18,6 +18,7 @@ from gevent.event import Event
 from lib import ids, logs
 from lib.changes import differences
 from lib.client import Client
+from lib.control_socket import ControlSocket
 from lib.domains import Domains
 from lib.drops import Reason
 from lib.errors import ConfigError, HostError
@@ -25,6 +26,7 @@ from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.logs import log
 from lib.scheduling import Turns
+from lib.service_control import handlers
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.stats import drop_lines, refusal_lines
 from lib.tables import Tables
@@ -52,6 +54,7 @@ class Service:
         self._buffer, self._turns = ReceiveBuffer(), Turns()
         self._reload_wanted = Event()
         self._failure = ""
+        self._control: ControlSocket | None = None
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         try:
@@ -76,6 +79,7 @@ class Service:
             hub.start()
         for client in self.clients.values():
             client.start()
+        self._open_control()
         reloading = gevent.spawn(self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.ended.wait()
@@ -86,8 +90,20 @@ class Service:
         if self._failure:
             raise HostError(self._failure)
 
+    def _open_control(self) -> None:
+        """Answer questions on the control socket, where that is possible."""
+        path = self.settings.control
+        try:
+            if path:
+                answers = handlers(self.hubs, self.clients, lambda: self.settings.files)
+                self._control = ControlSocket(path, answers)
+        except OSError as error:
+            log.warning("control socket %s: %s", path, error.strerror or error)
+
     def stop(self) -> None:
         """Close every port and remove every device."""
+        if self._control is not None:
+            self._control.close()
         for client in self.clients.values():
             client.stop()
         for hub in self.hubs.values():

@@ -31,19 +31,28 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "namespace",
         ),
         *("domain", "decide", "forward", "admission", "queueing", "backoff", "selector", "stats", "downlink"),
-        *("changes",),
+        *("changes", "explain"),
     ),
     (
         *("units", "findings", "yamltext", "schema", "known", "config", "urls", "cmdline", "metadata"),
         *("addresses", "mean_client", "mean_hub", "mean_tables", "mean_plugins", "mean_sources", "meaning"),
-        *("route_lines", "rule_lines", "line_diff", "table_load"),
+        *("route_lines", "rule_lines", "line_diff", "table_load", "lint", "plainwords"),
     ),
     (
         *("logs", "scheduling", "tun", "netlink", "transport", "handshake", "session", "uplink"),
-        *("plugins", "plugin_http", "plugin_grpc", "plugin_messages", "sources", "watch", "feed"),
+        *(
+            "plugins",
+            "plugin_http",
+            "plugin_grpc",
+            "plugin_messages",
+            "sources",
+            "watch",
+            "feed",
+            "control_socket",
+        ),
     ),
     ("live_routes", "live_rules", "tables", "domains", "hub", "client"),
-    ("service", "app", "demo", "demo_net", "demo_probe", "demo_table"),
+    ("service", "service_control", "explaining", "app", "demo", "demo_net", "demo_probe", "demo_table"),
 )
 """Every module of lib/ by its layer: words, codecs, decisions, text, gevent and the OS, roles, program."""
 

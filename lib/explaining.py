@@ -1,0 +1,124 @@
+"""`tunrouter explain`: the question to a running hub, or to what a file says.
+
+Knows: which process is meant, how an explanation is printed, its exit status.
+Refuses to know: how a decision is explained (explain, service_control).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lib import control_socket
+from lib.domains import Domains
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.namespace import Namespace, Port
+from lib.service_control import decided, question
+from lib.settings import HubSettings, Settings
+from lib.tables import Tables
+
+LOAD_SECONDS = 60.0
+DROPPED = 3
+"""Exit status where the packet would be dropped."""
+
+
+def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
+    """Answer one question; returns the exit status. Raises ConfigError, HostError."""
+    request = {
+        "do": "explain",
+        "to": arguments["ADDRESS"],
+        "from": arguments["--from"] or "",
+        "ns": arguments["--ns"] or "",
+        "service": arguments["--service"] or "",
+        "source": arguments["--source"] or "",
+    }
+    if not request["from"]:
+        raise ConfigError([Problem(Position("--from"), "which host sends the packet?", "--from HOST")])
+    if arguments["-C"]:
+        answer = _of_file(settings(), request)
+    else:
+        answer = control_socket.ask(arguments["--control"] or _running(), request)
+    if arguments["--json"]:
+        print(json.dumps(answer, indent=2))
+    else:
+        for what, text in [("service", answer["service"]), *answer["lines"]]:
+            print(f"{what + ':':18} {text}")
+    return 0 if answer["delivered"] else DROPPED
+
+
+def _running() -> str:
+    """The control socket of the one hub that runs here."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(map(str, control_socket.directory().glob("*.sock"))):
+        try:
+            answer = control_socket.ask(path, {"do": "hello"})
+        except HostError:
+            continue  # left behind by a process that was killed, or not ours to ask
+        if answer["hubs"]:
+            found[path] = answer
+    if not found:
+        where = control_socket.directory()
+        raise HostError(
+            f"no running hub has a control socket in {where}; name a file with -C, or --control PATH"
+        )
+    if len(found) > 1:
+        for path, answer in found.items():
+            print(
+                f"{path}: pid {answer['pid']}, {', '.join(answer['hubs'])} {answer['files']}", file=sys.stderr
+            )
+        raise ConfigError([Problem(Position("--control"), "several hubs run here", "name one of the above")])
+    return next(iter(found))
+
+
+def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The same answer, from tables as a hub would have them and hosts that are all there."""
+    hub = _hub(settings.hubs, request["service"])
+    tables = Tables(settings)
+    try:
+        tables.start()
+        if not tables.wait_loaded(LOAD_SECONDS):
+            print(f"note: not every source was read within {LOAD_SECONDS:g} s", file=sys.stderr)
+        domain = Domains(tables).of(hub, settings.tables)
+        try:
+            port, source, destination = question(domain, request)
+        except ValueError as wrong:
+            raise ConfigError([Problem(Position("explain"), str(wrong))]) from None
+        port.namespace.gateways.here = _Everybody(port.namespace)
+        explanation = decided(port, source, destination, sessions=False)
+    finally:
+        tables.stop()
+    return {"service": hub.name, "delivered": explanation.delivered, "lines": explanation.lines}
+
+
+def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:
+    chosen = [hub for hub in hubs if name in ("", hub.name)]
+    if len(chosen) == 1:
+        return chosen[0]
+    names = ", ".join(hub.name for hub in hubs)
+    what = f"which service? there are {names}" if chosen else f"there is no hub {name!r}"
+    raise ConfigError([Problem(Position("--service"), what)])
+
+
+class _Everybody(dict[str, Any]):
+    """Gateways by name, each of them there: a file does not say who is connected."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__()
+        self._namespace = namespace
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Any:
+        from lib.gateways import Gateway
+
+        port = Port(self._namespace, name, "(not known)", since=time.monotonic())
+        gateway = self[name] = Gateway(name, ports=[port])
+        return gateway
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The gateway of that name."""
+        return self[name]

@@ -1,0 +1,173 @@
+"""What a configuration means, in plain words and for machines: who listens, who is let in, who reaches whom.
+
+Knows: how settings are told. Refuses to know: how they were read (config) and checked (meaning).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lib.errors import Problem
+from lib.ids import NO_NAMESPACE, format_uuid
+from lib.ingress import Ingress
+from lib.routes import RouteTable
+from lib.settings import ClientSettings, FileSource, HubSettings, RedisSource, Settings, Source, TableSettings
+
+MAX_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A namespace of a service: what leads where, and which hosts reach each other."""
+
+    service: str
+    namespace: str
+    routes: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    """(prefix, gateways in tiers); the longest prefix decides."""
+    hosts: tuple[str, ...]
+    shut_out: tuple[str, ...]
+    """Gateways that the ingress does not let in."""
+    elsewhere: tuple[str, ...]
+    """Where further routes come from."""
+
+
+def words(settings: Settings) -> Iterator[str]:
+    """Lines for people."""
+    for hub in settings.hubs:
+        yield from _hub(hub)
+        for reach in _reaches(hub, settings.tables):
+            yield from _reach(reach)
+    for client in settings.clients:
+        yield _client(client)
+
+
+def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
+    """The same as one JSON object; without settings only what is wrong."""
+    whole: dict[str, object] = {"ok": not problems, "problems": list(map(_problem, problems))}
+    if settings is not None:
+        whole |= {
+            "warnings": list(map(_problem, settings.warnings)),
+            "notices": list(map(_problem, settings.notices)),
+            "services": [_hub_data(hub) for hub in settings.hubs]
+            + [_client_data(client) for client in settings.clients],
+            "namespaces": [
+                _reach_data(reach) for hub in settings.hubs for reach in _reaches(hub, settings.tables)
+            ],
+        }
+    return json.dumps(whole, indent=2, ensure_ascii=False)
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    where = problem.where
+    return {
+        "file": where.file,
+        "line": where.line,
+        "column": where.column,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+
+
+# --- hubs ----------------------------------------------------------------------------------------
+
+
+def _hub(hub: HubSettings) -> Iterator[str]:
+    yield f"ok: service {hub.name} is a hub on {hub.host}:{hub.port}"
+    authers = ", ".join(auther.name for auther in hub.authers)
+    yield f"    logins: {authers or 'none asked for, anybody may connect'}"
+    rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
+    yield f"    which host may use which namespace: {rules}"
+    yield f"    source check: {'on' if hub.source_check else 'off, hosts may send from any address'}"
+
+
+def _reaches(hub: HubSettings, tables: Iterable[TableSettings]) -> Iterator[Reach]:
+    """What can be said of each namespace of a hub."""
+    default = hub.default_table
+    for table in tables:
+        if table.namespace is not None:
+            yield _reach_of(
+                hub, table.namespace, [table, default] if default not in (None, table) else [table]
+            )
+    if default is not None and default.namespace != NO_NAMESPACE:
+        yield _reach_of(hub, NO_NAMESPACE, [default])
+
+
+def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings | None]) -> Reach:
+    routes: list[tuple[str, tuple[tuple[str, ...], ...]]] = []
+    elsewhere: list[str] = []
+    for table in filter(None, tables):
+        routes += [(str(route), route.group.tiers) for route in RouteTable(table.routes)]
+        elsewhere += [f"plugin {table.plugin.url}"] if table.plugin else map(_source, table.more.sources)
+    hosts = dict.fromkeys(name for _, tiers in routes for tier in tiers for name in tier)
+    ingress = hub.ingress
+    known = ingress is not None and not ingress.plugin and not ingress.more.sources
+    rules = Ingress(ingress.rules) if ingress is not None and known else None
+    shut = tuple(host for host in hosts if rules is not None and not rules.admits(host, namespace))
+    name = format_uuid(namespace)
+    return Reach(
+        hub.name, name, tuple(routes), tuple(h for h in hosts if h not in shut), shut, tuple(elsewhere)
+    )
+
+
+def _source(source: Source) -> str:
+    if isinstance(source, FileSource):
+        return f"file {source.path}"
+    return f"redis {source.addr} {source.key}" if isinstance(source, RedisSource) else source.url
+
+
+def _reach(reach: Reach) -> Iterator[str]:
+    what = (
+        "clients that name no namespace" if reach.namespace == format_uuid(NO_NAMESPACE) else reach.namespace
+    )
+    yield f"    namespace {reach.namespace}:" if what == reach.namespace else f"    {what}:"
+    for prefix, tiers in reach.routes[:MAX_SHOWN]:
+        yield f"        {prefix} goes to {', then '.join(' or '.join(tier) for tier in tiers)}"
+    if len(reach.routes) > MAX_SHOWN:
+        yield f"        and {len(reach.routes) - MAX_SHOWN} more routes"
+    for source in reach.elsewhere:
+        yield f"        further routes: {source}"
+    if len(reach.hosts) > 1:
+        shown = ", ".join(reach.hosts[:MAX_SHOWN])
+        more = f" and {len(reach.hosts) - MAX_SHOWN} more" if len(reach.hosts) > MAX_SHOWN else ""
+        yield f"        {shown}{more} reach each other"
+    if reach.shut_out:
+        yield f"        shut out by the ingress: {', '.join(reach.shut_out[:MAX_SHOWN])}"
+
+
+def _client(client: ClientSettings) -> str:
+    return f"ok: service {client.name} is host {client.host} behind {', '.join(_nodes(client))}"
+
+
+def _nodes(client: ClientSettings) -> list[str]:
+    return [f"{node.host}:{node.port}" for node in client.nodes]
+
+
+# --- for machines --------------------------------------------------------------------------------
+
+
+def _hub_data(hub: HubSettings) -> dict[str, object]:
+    return {
+        "name": hub.name,
+        "role": "hub",
+        "listens": f"{hub.host}:{hub.port}",
+        "authers": [auther.name for auther in hub.authers],
+        "ingress": hub.ingress.name if hub.ingress else None,
+        "sourceCheck": hub.source_check,
+    }
+
+
+def _client_data(client: ClientSettings) -> dict[str, object]:
+    return {"name": client.name, "role": "client", "host": client.host, "hubs": _nodes(client)}
+
+
+def _reach_data(reach: Reach) -> dict[str, object]:
+    return {
+        "service": reach.service,
+        "namespace": reach.namespace,
+        "routes": [{"dst": prefix, "gateways": tiers} for prefix, tiers in reach.routes],
+        "hosts": reach.hosts,
+        "shutOut": reach.shut_out,
+        "elsewhere": reach.elsewhere,
+    }

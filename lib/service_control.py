@@ -1,0 +1,94 @@
+"""What a running process answers on its control socket.
+
+Knows: which questions there are, and which parts of the process know the answers.
+Refuses to know: how a question travels (control_socket), how a decision is put in words (explain).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from lib import __version__, ids
+from lib.answers import Answers
+from lib.control_socket import Handlers
+from lib.domain import Domain
+from lib.explain import Explanation, explain, source_for
+from lib.hub import Hub
+from lib.namespace import Port
+
+MAX_ASKED = 4
+"""Plugin requests for one explanation: source and destination, in two tables."""
+
+
+def handlers(
+    hubs: Mapping[str, Hub], clients: Collection[str], files: Callable[[], tuple[str, ...]]
+) -> Handlers:
+    """The questions a process with these services answers."""
+    return {
+        "hello": lambda request: {
+            "software": f"tunrouter {__version__}",
+            "pid": os.getpid(),
+            "hubs": list(hubs),
+            "clients": list(clients),
+            "files": list(files()),
+        },
+        "explain": lambda request: _explain(hubs, request),
+    }
+
+
+def _explain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
+    """{"from": host, "to": address, "ns": UUID or "", "service": name or "", "source": address or ""}"""
+    hub = _hub(hubs, str(request.get("service") or ""))
+    port, source, destination = question(hub.domain, request)
+    explanation = decided(port, source, destination)
+    return {"service": hub.settings.name, "delivered": explanation.delivered, "lines": explanation.lines}
+
+
+def _hub(hubs: Mapping[str, Hub], name: str) -> Hub:
+    chosen = [hub for hub in hubs.values() if name in ("", hub.settings.name)]
+    if not chosen:
+        raise ValueError(f"there is no hub {name!r}" if name else "there is no hub here, only clients")
+    if len(chosen) > 1:
+        raise ValueError(f"which service? there are {', '.join(hubs)}")
+    return chosen[0]
+
+
+def question(domain: Domain, request: Mapping[str, Any]) -> tuple[Port, bytes | None, bytes]:
+    """The host that asks, an address it sends from, and where to. Raises ValueError."""
+    destination = ip_address(str(request["to"])).packed
+    namespace = domain.namespace(ids.parse_uuid(str(request.get("ns") or ids.format_uuid(ids.NO_NAMESPACE))))
+    host = str(request["from"])
+    gateway = namespace.gateways.get(host)
+    port = gateway.ports[0] if gateway is not None else Port(namespace, host, "(not connected)")
+    given = str(request.get("source") or "")
+    if given:
+        source: bytes | None = ip_address(given).packed
+        if source is not None and len(source) != len(destination):
+            raise ValueError(f"{given} and {request['to']}: two versions of IP")
+    else:
+        source = source_for(namespace, host, len(destination))
+    return port, source, destination
+
+
+def decided(port: Port, source: bytes | None, destination: bytes, sessions: bool = True) -> Explanation:
+    """Explain; plugins that have to be asked for it are."""
+    for _ in range(MAX_ASKED):
+        explanation = explain(port, source, destination, time.monotonic(), sessions)
+        if not isinstance(explanation.verdict, bytes):
+            break
+        _ask_plugins(port, explanation.verdict)
+    return explanation
+
+
+def _ask_plugins(port: Port, address: bytes) -> None:
+    for table in port.namespace.tables:
+        if isinstance(table, Answers) and table.asker is not None:
+            list(table.take_wanted())
+            try:
+                table.store(address, table.asker.route(address, port.namespace.id), time.monotonic())
+            except OSError:
+                table.fail(address, time.monotonic())

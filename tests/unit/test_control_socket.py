@@ -1,0 +1,124 @@
+"""The control socket: who may ask, what is answered, and that garbage costs nobody anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import gevent
+import pytest
+
+from lib import control_socket
+from lib.control_socket import MAX_LINE, ControlSocket
+
+
+def double(request: object) -> dict[str, object]:
+    assert isinstance(request, dict)
+    if "what" not in request:
+        raise ValueError("what?")
+    return {"twice": request["what"] * 2}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[ControlSocket]:
+    made = ControlSocket(str(tmp_path / "run" / "a.sock"), {"double": double})
+    yield made
+    made.close()
+
+
+def exchange(path: str, *data: bytes) -> list[bytes]:
+    """Send something and wait for everything that comes until the end; in a thread, the server is in this one."""
+    got = bytearray()
+
+    def talk() -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(path)
+            try:
+                for piece in data:
+                    sock.sendall(piece)
+                sock.shutdown(socket.SHUT_WR)
+                while more := sock.recv(4096):
+                    got.extend(more)
+            except OSError:
+                pass  # cut off
+
+    thread = Thread(target=talk)
+    thread.start()
+    while thread.is_alive():
+        gevent.sleep(0.01)
+    return bytes(got).splitlines()
+
+
+def test_nobody_else_may_ask(served: ControlSocket) -> None:
+    assert stat.S_IMODE(os.stat(served.path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(os.path.dirname(served.path)).st_mode) == 0o700
+
+
+def test_questions_and_answers(served: ControlSocket) -> None:
+    lines = exchange(served.path, b'{"do":"double","what":4}\n{"do":"dou', b'ble","what":"x"}\n')
+    assert [json.loads(line) for line in lines] == [{"ok": True, "twice": 8}, {"ok": True, "twice": "xx"}]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (b"nonsense\n", "not a proper request"),
+        (b"[]\n", "not a proper request"),
+        (b"{}\n", "not a proper request: 'do'"),
+        (b'{"do":"triple"}\n', "cannot do 'triple'; there is double"),
+        (b'{"do":["double"]}\n', "not a proper request"),
+        (b'{"do":"double"}\n', "not a proper request: what?"),
+        (b"[" * 60000 + b"\n", "not a proper request"),
+        (b"\xff\xfe\n", "not a proper request"),
+    ],
+)
+def test_what_is_no_question(served: ControlSocket, request_: bytes, error: str) -> None:
+    (line,) = exchange(served.path, request_)
+    answer = json.loads(line)
+    assert answer["ok"] is False
+    assert answer["error"].startswith(error)
+    assert exchange(served.path, b'{"do":"double","what":1}\n') == [b'{"ok": true, "twice": 2}']
+
+
+def test_a_line_without_end_is_cut_off(served: ControlSocket) -> None:
+    assert exchange(served.path, b"x" * (2 * MAX_LINE)) == []
+    assert exchange(served.path, b'{"do":"double","what":1}\n') == [b'{"ok": true, "twice": 2}']
+
+
+def test_who_says_nothing_is_cut_off(served: ControlSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(served.path)
+        sock.setblocking(False)
+        for _ in range(200):
+            gevent.sleep(0.01)
+            try:
+                assert sock.recv(1) == b""
+                return
+            except BlockingIOError:
+                continue
+        raise AssertionError("still connected")
+
+
+def test_a_path_in_use_is_not_stolen_and_one_left_behind_is_replaced(
+    served: ControlSocket, tmp_path: Path
+) -> None:
+    with pytest.raises(FileExistsError, match="somebody listens"):
+        ControlSocket(served.path, {})
+    left = str(tmp_path / "left.sock")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(left)
+    made = ControlSocket(left, {"double": double})
+    assert exchange(left, b'{"do":"double","what":1}\n')
+    made.close()
+    assert not os.path.exists(left)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="no socket"):
+        ControlSocket(str(tmp_path / "file"), {})
+    assert (tmp_path / "file").read_text() == "mine"

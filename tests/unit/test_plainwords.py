@@ -1,0 +1,82 @@
+"""What a configuration means in words, and the same for machines."""
+
+from __future__ import annotations
+
+import json
+
+from lib import config, meaning, plainwords
+from lib.errors import Position, Problem
+from lib.settings import Settings
+
+NS1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
+TEXT = f"""
+services:
+- name: hub
+  addr: :8443
+  handler: {{type: router, auther: team, metadata: {{router: rest, ingress: doors}}}}
+  listener: {{type: tcp}}
+- name: host
+  handler: {{type: tun, chain: c}}
+  listener: {{type: tun, metadata: {{net: 10.0.0.1/24}}}}
+  forwarder: {{nodes: [{{name: n, addr: host-1}}]}}
+chains: [{{name: c, hops: [{{name: h, nodes: [{{name: n, addr: 'x:1', connector: {{type: router}}, dialer: {{type: tcp}}}}]}}]}}]
+authers: [{{name: team, redis: {{addr: h}}}}]
+ingresses: [{{name: doors, rules: [{{hostname: a, endpoint: {NS1}}}, {{hostname: b, endpoint: {NS1}}}]}}]
+routers:
+- name: {NS1}
+  file: {{path: /x/routes}}
+  routes:
+  - {{dst: 10.1.0.0/16, gateway: a}}
+  - {{dst: 10.1.0.0/16, gateway: b, metric: 5}}
+  - {{dst: 10.2.0.0/16, gateway: c, metric: 5}}
+  - {{dst: 10.2.0.0/16, gateway: a, metric: 5}}
+- name: rest
+  plugin: {{addr: 'p:1'}}
+"""
+
+
+def settings() -> Settings:
+    return meaning.resolve(config.read([("f", TEXT)]))
+
+
+def test_words() -> None:
+    assert list(plainwords.words(settings())) == [
+        "ok: service hub is a hub on :8443",
+        "    logins: team",
+        "    which host may use which namespace: ingress doors says",
+        "    source check: on",
+        f"    namespace {NS1}:",
+        "        10.1.0.0/16 goes to a, then b",
+        "        10.2.0.0/16 goes to c or a",
+        "        further routes: file /x/routes",
+        "        further routes: plugin grpc://p:1",
+        "        a, b reach each other",
+        "        shut out by the ingress: c",
+        "    clients that name no namespace:",
+        "        further routes: plugin grpc://p:1",
+        "ok: service host is host host-1 behind x:1",
+    ]
+
+
+def test_json() -> None:
+    whole = json.loads(plainwords.as_json(settings()))
+    assert whole["ok"] is True
+    assert [service["role"] for service in whole["services"]] == ["hub", "client"]
+    first, second = whole["namespaces"]
+    assert first["routes"][1] == {"dst": "10.2.0.0/16", "gateways": [["c", "a"]]}
+    assert (first["hosts"], first["shutOut"]) == (["a", "b"], ["c"])
+    assert second["elsewhere"] == ["plugin grpc://p:1"]
+    assert any("shuts gateway c out" in warning["message"] for warning in whole["warnings"])
+
+
+def test_json_of_what_is_wrong() -> None:
+    whole = json.loads(plainwords.as_json(None, [Problem(Position("f", 3, 4), "wrong", "right")]))
+    problem = {"file": "f", "line": 3, "column": 4, "message": "wrong", "hint": "right"}
+    assert whole == {"ok": False, "problems": [problem]}
+
+
+def test_many_routes_are_counted() -> None:
+    rows = "".join(f"  - {{dst: 10.9.{n}.0/24, gateway: a}}\n" for n in range(plainwords.MAX_SHOWN))
+    text = TEXT.replace("  - {dst: 10.1.0.0/16, gateway: a}\n", rows + "  - {dst: 10.1.0.0/16, gateway: a}\n")
+    lines = list(plainwords.words(meaning.resolve(config.read([("f", text)]))))
+    assert "        and 2 more routes" in lines
