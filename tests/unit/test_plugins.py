@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import plugins
+from lib.admission import Login
 from lib.errors import PluginError
 from lib.ids import parse_uuid
 from lib.plugin_http import MAX_ANSWER, read_object
-from lib.plugins import RouterPlugin
+from lib.plugins import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.routes import Route
 from lib.settings import PluginSettings
 from tests.support.routes import gateways
@@ -67,9 +68,18 @@ def plugin() -> Iterator[Plugin]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.answer({"body": body})
+
         def do_GET(self) -> None:
+            self.answer({})
+
+        def answer(self, more_asked: dict[str, str]) -> None:
             headers = {key.lower(): value for key, value in self.headers.items()}
-            plugin.requests.append({"method": self.command, "target": self.path, "headers": headers})
+            plugin.requests.append(
+                {"method": self.command, "target": self.path, "headers": headers} | more_asked
+            )
             plugin.before_reply()
             status, body, more = plugin.reply
             self.send_response(status)
@@ -283,3 +293,62 @@ def test_a_plugin_that_drips_is_a_failure_after_the_same_time() -> None:
         [sys.executable, "-c", DRIP], cwd=PROJECT, capture_output=True, text=True, timeout=10
     )
     assert "no answer within 0.3 s" in done.stdout, done.stderr
+
+
+# --- ingress rules and logins ----------------------------------------------------------------------
+
+
+def recorded(target: str, method: str = "GET") -> dict[str, Any]:
+    """What GOST sent there first."""
+    every = [r for r in RECORDED if r["target"].startswith(target) and r["method"] == method]
+    found: dict[str, Any] = every[0]
+    return found
+
+
+def test_asks_for_rules_as_gost_does(plugin: Plugin) -> None:
+    plugin.reply = 200, b'{"endpoint":"e87f56dd-fd57-4921-9ab8-a0847662daae"}', {}
+    url = plugin.url.replace("/router", "/ingress")
+    assert IngressPlugin(PluginSettings(url, token="tok")).endpoint("host-1", "service-0") == NAMESPACE
+    (asked,), gost = plugin.requests, recorded("/ingress")
+    assert (asked["method"], asked["target"]) == (gost["method"], gost["target"])
+    assert asked["headers"] | gost["headers"] == asked["headers"]
+
+
+def test_asks_about_logins_as_gost_does(plugin: Plugin) -> None:
+    plugin.reply = 200, b'{"ok":true,"id":"user"}', {}
+    gost = recorded("/auth", "POST")
+    login = Login("user", "secret", json.loads(gost["body"])["client"], "service-0")
+    assert AutherPlugin(PluginSettings(plugin.url.replace("/router", "/auth"), token="tok")).authenticate(
+        login
+    )
+    (asked,) = plugin.requests
+    assert [asked[key] for key in ("method", "target", "body")] == [
+        gost[key] for key in ("method", "target", "body")
+    ]
+    assert asked["headers"] | gost["headers"] == asked["headers"]
+
+
+@pytest.mark.parametrize(
+    ("body", "endpoint"),
+    [(b"{}", ""), (b'{"endpoint":""}', ""), (b'{"ENDPOINT":"x"}', "x"), (b'{"endpoint":null}', "")],
+)
+def test_endpoints(plugin: Plugin, body: bytes, endpoint: str) -> None:
+    plugin.reply = 200, body, {}
+    assert IngressPlugin(PluginSettings(plugin.url)).endpoint("h", "s") == endpoint
+
+
+@pytest.mark.parametrize(("body", "ok"), [(b"{}", False), (b'{"ok":false}', False), (b'{"OK":true}', True)])
+def test_verdicts(plugin: Plugin, body: bytes, ok: bool) -> None:
+    plugin.reply = 200, body, {}
+    assert AutherPlugin(PluginSettings(plugin.url)).authenticate(Login("u", "p", "c", "s")) is ok
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"endpoint":5,"ok":"yes"}', b'{"endpoint":["x"],"ok":1}', b"<html>"]
+)
+def test_nonsense_is_a_failure_and_lets_nobody_in(plugin: Plugin, body: bytes) -> None:
+    plugin.reply = 200, body, {}
+    with pytest.raises(PluginError):
+        IngressPlugin(PluginSettings(plugin.url)).endpoint("h", "s")
+    with pytest.raises(PluginError):
+        AutherPlugin(PluginSettings(plugin.url)).authenticate(Login("u", "p", "c", "s"))

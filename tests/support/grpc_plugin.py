@@ -1,0 +1,116 @@
+"""A real gRPC server that is a plugin: python -m tests.support.grpc_plugin '{…}'
+
+The one argument is JSON:
+
+    {"port": 8001, "token": "",
+     "routes": {NAMESPACE or "*": {DST: GATEWAY}}, "rules": {HOST: ENDPOINT}, "logins": {NAME: PASSWORD},
+     "failing": [DST], "held": [DST]}
+
+Each call is printed as `asked METHOD {fields}`. A held destination is answered after SIGUSR1, a failing one
+with status UNAVAILABLE; with a token a call without it is UNAUTHENTICATED. Messages are protobuf by hand
+(every field a text, a bool `ok`), so that ours are read by somebody else's code.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+
+Fields = list[str]
+released = threading.Event()
+
+
+def read(data: bytes) -> dict[int, str]:
+    """field number -> text, of a message of texts shorter than 16,384 bytes."""
+    fields: dict[int, str] = {}
+    while data:
+        number, kind = data[0] >> 3, data[0] & 7
+        assert kind == 2, "only texts are sent"
+        length, used = data[1], 2
+        if length & 0x80:
+            length, used = length & 0x7F | data[2] << 7, 3
+        fields[number] = data[used : used + length].decode()
+        data = data[used + length :]
+    return fields
+
+
+def write(*fields: str | bool) -> bytes:
+    """A message of these fields, numbered from 1; empty ones are left out."""
+    message = b""
+    for number, value in enumerate(fields, 1):
+        if value is True:
+            message += bytes([number << 3, 1])
+        elif isinstance(value, str) and value:
+            text = value.encode()
+            message += bytes([number << 3 | 2, len(text)]) + text
+    return message
+
+
+class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers what the script says."""
+
+    def __init__(self, script: dict[str, Any]) -> None:
+        self.script = script
+        self.methods: dict[str, tuple[str, Callable[..., bytes]]] = {
+            "/proto.Router/GetRoute": ("dst id", self.route),
+            "/proto.Ingress/GetRule": ("host service", self.rule),
+            "/proto.Authenticator/Authenticate": ("username password client service", self.login),
+        }
+
+    def service(self, call: Any) -> Any:
+        """The handler of a method."""
+        if call.method not in self.methods:
+            return None
+        names, answer = self.methods[call.method]
+
+        def handle(request: bytes, context: Any) -> bytes:
+            values = read(request)
+            fields = {name: values.get(number, "") for number, name in enumerate(names.split(), 1)}
+            print("asked", call.method.rpartition("/")[2], json.dumps(fields), flush=True)
+            token = dict(context.invocation_metadata()).get("token", "")
+            if token != self.script.get("token", ""):
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong token: é")
+            return answer(context, **fields)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def route(self, context: Any, dst: str, id: str) -> bytes:
+        """GetRoute."""
+        if dst in self.script.get("failing", ()):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "out of order")
+        if dst in self.script.get("held", ()):
+            released.wait()
+        routes = self.script.get("routes", {})
+        gateway = (routes.get("*", {}) | routes.get(id, {})).get(dst, "")
+        return write(dst, gateway) if gateway else b""
+
+    def rule(self, context: Any, host: str, service: str) -> bytes:
+        """GetRule."""
+        return write(self.script.get("rules", {}).get(host, ""))
+
+    def login(self, context: Any, username: str, password: str, client: str, service: str) -> bytes:
+        """Authenticate."""
+        return write(bool(password) and self.script.get("logins", {}).get(username) == password)
+
+
+def main(script: dict[str, Any]) -> None:
+    """Serve until killed."""
+    signal.signal(signal.SIGUSR1, lambda *_: released.set())
+    server = grpc.server(ThreadPoolExecutor(32), handlers=[Plugin(script)])
+    port = server.add_insecure_port(f"127.0.0.1:{script.get('port', 8001)}")
+    server.start()
+    print("plugin ready", port, flush=True)
+    signal.pause()
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

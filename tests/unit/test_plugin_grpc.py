@@ -1,0 +1,286 @@
+"""Plugins over gRPC: asked of a real server, and of ones that answer anything."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lib.plugin_grpc import _reply
+from lib.plugin_messages import decode, encode
+
+PROJECT = Path(__file__).parents[2]
+NS1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
+TIMEOUT = 5.0
+
+ASK = """
+from gevent import monkey; monkey.patch_all()
+import json, sys, gevent, time
+from lib.admission import Login
+from lib.errors import PluginError
+from lib.ids import parse_uuid
+from lib.packet import ip_address
+from lib.plugins import AutherPlugin, IngressPlugin, RouterPlugin
+from lib.settings import PluginSettings
+
+settings = PluginSettings(**json.loads(sys.argv[1]))
+router, ingress, auther = RouterPlugin(settings), IngressPlugin(settings), AutherPlugin(settings)
+NS = parse_uuid("e87f56dd-fd57-4921-9ab8-a0847662daae")
+
+def route(dst):
+    try:
+        found = router.route(ip_address(dst).packed, NS)
+        return [str(found), *found.group.names] if found else None
+    except PluginError as error:
+        return f"failed: {error}"
+
+def endpoint(host):
+    try:
+        return ingress.endpoint(host, "service-0")
+    except PluginError as error:
+        return f"failed: {error}"
+
+def login(name, password):
+    try:
+        return auther.authenticate(Login(name, password, "192.0.2.1:7", "service-0"))
+    except PluginError as error:
+        return f"failed: {error}"
+"""
+
+
+def ask(script: str, **fields: Any) -> Any:
+    """Run a script after ASK in a process of its own (patched as the program is); what it prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK + script, json.dumps({"timeout": TIMEOUT} | fields)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def server(**script: Any) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A real gRPC server; its address, and itself."""
+    argv = [sys.executable, "-m", "tests.support.grpc_plugin", json.dumps({"port": 0} | script)]
+    with subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split()[-1]
+        try:
+            yield f"grpc://127.0.0.1:{port}", process
+        finally:
+            process.kill()
+
+
+ROUTES = {"*": {"10.0.0.1": "host-1"}, NS1: {"10.0.0.2": "host-2", "fd00::2": "host-6"}}
+
+
+def test_a_real_server_is_asked_and_understood() -> None:
+    with server(routes=ROUTES, rules={"host-1": NS1}, logins={"user": "geheim"}) as (url, process):
+        answers = ask(
+            """print(json.dumps([route("10.0.0.1"), route("10.0.0.2"), route("fd00::2"), route("10.0.0.3"),
+               endpoint("host-1"), endpoint("host-2"), login("user", "geheim"), login("user", ""), login("ü", "x")]))""",
+            url=url,
+        )
+        assert answers == [
+            ["10.0.0.1/32", "host-1"],
+            ["10.0.0.2/32", "host-2"],
+            ["fd00::2/128", "host-6"],
+            None,
+            NS1,
+            "",
+            True,
+            False,
+            False,
+        ]
+        process.kill()
+        assert process.stdout is not None
+        asked = process.stdout.read()
+    assert 'asked GetRoute {"dst": "10.0.0.1", "id": "' + NS1 in asked
+    assert 'asked GetRule {"host": "host-1", "service": "service-0"}' in asked
+    wanted = {"username": "user", "password": "geheim", "client": "192.0.2.1:7", "service": "service-0"}
+    assert f"asked Authenticate {json.dumps(wanted)}" in asked
+
+
+def test_many_calls_at_once_on_one_connection_and_a_held_one_holds_up_nobody() -> None:
+    routes = {"*": {f"10.0.{n >> 8}.{n & 255}": f"host-{n}" for n in range(500)}}
+    with server(routes=routes, held=["10.0.0.7"]) as (url, _):
+        answers = ask(
+            """
+held = gevent.spawn(route, "10.0.0.7")
+others = [gevent.spawn(route, f"10.0.{n >> 8}.{n & 255}") for n in range(500) if n != 7]
+gevent.joinall(others)
+print(json.dumps([sum(g.value is not None and not isinstance(g.value, str) for g in others), held.get()]))
+""",
+            url=url,
+            timeout=3.0,
+        )
+    assert answers == [499, f"failed: {url}: no answer within 3 s"]
+
+
+def test_a_status_that_is_not_ok_is_a_failure_and_the_connection_goes_on() -> None:
+    with server(routes=ROUTES, failing=["10.9.9.9"]) as (url, _):
+        answers = ask('print(json.dumps([route("10.9.9.9"), route("10.0.0.1")]))', url=url)
+    assert answers == [f"failed: {url}: gRPC status 14: out of order", ["10.0.0.1/32", "host-1"]]
+
+
+@pytest.mark.parametrize(("token", "works"), [("tok", True), ("kot", False), ("", False)])
+def test_the_token(token: str, works: bool) -> None:
+    with server(routes=ROUTES, token="tok") as (url, _):
+        answer = ask('print(json.dumps(route("10.0.0.1")))', url=url, token=token)
+    assert answer == (
+        ["10.0.0.1/32", "host-1"] if works else f"failed: {url}: gRPC status 16: wrong token: é"
+    )
+
+
+def test_a_server_that_comes_back_is_asked_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"grpc://127.0.0.1:{port}"
+    first = ask('print(json.dumps(route("10.0.0.1")))', url=url)
+    assert first == f"failed: {url}: Connection refused"
+    with server(routes=ROUTES, port=port) as (_, process):
+        asking = subprocess.Popen(
+            [sys.executable, "-c", ASK + "for line in sys.stdin: print(json.dumps(route('10.0.0.1')), flush=True)",
+             json.dumps({"timeout": TIMEOUT, "url": url})],
+            cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+
+        def again() -> Any:
+            asking.stdin.write("\n")  # type: ignore[union-attr]
+            asking.stdin.flush()  # type: ignore[union-attr]
+            return json.loads(asking.stdout.readline())  # type: ignore[union-attr]
+
+        assert again() == ["10.0.0.1/32", "host-1"]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert "failed" in str(again())
+        with server(routes=ROUTES, port=port):
+            assert again() == ["10.0.0.1/32", "host-1"]
+        asking.kill()
+        asking.wait()
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[str]:
+    """A server that sends each connection the next of some bytes, and closes when it has been read."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for answer in answers:
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.sendall(answer)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(4096):
+                        pass
+            except OSError:
+                return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"grpc://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.close()
+
+
+SETTINGS = bytes.fromhex("000000040000000000")
+GOAWAY = bytes.fromhex("0000080700000000000000000000000000")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="closes at once"),
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="HTTP/1.1"),
+        pytest.param(SETTINGS, id="settings and no more"),
+        pytest.param(SETTINGS + GOAWAY, id="goes away"),
+        pytest.param(SETTINGS + bytes.fromhex("00000403000000000100000008"), id="resets the stream"),
+        pytest.param(SETTINGS + b"\xff" * 100, id="a frame that is too long"),
+        pytest.param(SETTINGS + bytes.fromhex("000001010500000001ff"), id="headers that do not unpack"),
+        pytest.param(SETTINGS + bytes.fromhex("00000101050000000188"), id="HTTP 200 and nothing of gRPC"),
+        pytest.param(SETTINGS + bytes.fromhex("0000010105000000018d"), id="HTTP 404"),
+    ],
+)
+def test_whatever_is_no_answer_is_a_failure_and_nothing_else(answer: bytes) -> None:
+    with answering(answer, answer) as url:
+        said = ask('print(json.dumps([route("10.0.0.1"), endpoint("h")]))', url=url)
+    assert all(text.startswith(f"failed: {url}: ") for text in said), said
+
+
+def test_a_server_that_says_nothing_is_a_failure_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"grpc://127.0.0.1:{silent.getsockname()[1]}"
+        said = ask(
+            't = time.monotonic(); print(json.dumps([route("10.0.0.1"), time.monotonic() - t]))',
+            url=url,
+            timeout=0.5,
+        )
+    assert said[0] == f"failed: {url}: no answer within 0.5 s"
+    assert 0.4 < said[1] < 3
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=8))
+def test_any_bytes_are_a_failure_and_nothing_else(pieces: list[bytes]) -> None:
+    answers = [SETTINGS + piece for piece in pieces]
+    with answering(*answers) as url:
+        said = ask(f'print(json.dumps([route("10.0.0.1") for _ in range({len(answers)})]))', url=url)
+    assert all(text.startswith("failed: ") for text in said), said
+
+
+# --- messages
+
+
+@given(st.dictionaries(st.sampled_from(["dst", "id"]), st.text(max_size=20)))
+def test_messages_come_back(fields: dict[str, str]) -> None:
+    assert decode("GetRouteRequest", encode("GetRouteRequest", fields)) == {"dst": "", "id": ""} | fields
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_message_or_none(data: bytes) -> None:
+    try:
+        answer = decode("AuthenticateReply", data)
+    except ValueError:
+        return
+    assert isinstance(answer["ok"], bool)
+    assert isinstance(answer["id"], str)
+
+
+@pytest.mark.parametrize(
+    ("headers", "data", "why"),
+    [
+        ({":status": "503"}, b"", "HTTP status 503"),
+        ({":status": "200"}, b"", r"gRPC status \(none\)"),
+        ({":status": "200", "grpc-status": "5", "grpc-message": "no%20such"}, b"", "gRPC status 5: no such"),
+        ({":status": "200", "grpc-status": "0"}, b"", "without a message"),
+        ({":status": "200", "grpc-status": "0"}, b"\1\0\0\0\0", "compressed"),
+        ({":status": "200", "grpc-status": "0"}, b"\0\0\0\0\2x", "not of the length"),
+        ({":status": "200", "grpc-status": "0"}, b"\0\0\0\0\1xx", "not of the length"),
+    ],
+)
+def test_replies_that_are_none(headers: dict[str, str], data: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        _reply(headers, data)
+
+
+def test_a_reply() -> None:
+    assert _reply({":status": "200", "grpc-status": "0"}, b"\0\0\0\0\2hi") == b"hi"
