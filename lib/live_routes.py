@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import gevent
 from gevent.lock import BoundedSemaphore
 
 from lib.feed import Feed
 from lib.logs import log
 from lib.plugins import RouterPlugin
 from lib.routes import RouteTable
+from lib.scheduling import breathe
 from lib.settings import NO_SOURCES, SourceSettings, TableSettings
 from lib.table_load import LoadReport, RouteLoader, Steps
 from lib.watch import Watch
@@ -131,7 +131,7 @@ class LiveRoutes:
                 except StopIteration as end:
                     report: LoadReport = end.value
                     return report
-                gevent.sleep(0)
+                breathe()
 
 
 def _counts(added: int, changed: int, removed: int) -> str:

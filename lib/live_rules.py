@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import gevent
-
 from lib import rule_lines
 from lib.admission import Login
 from lib.errors import PluginError, Problem
@@ -22,6 +20,7 @@ from lib.live_routes import APPLY_SECONDS
 from lib.logins import Logins
 from lib.logs import log
 from lib.plugins import AutherPlugin, IngressPlugin
+from lib.scheduling import breathe
 from lib.settings import AutherSettings, IngressSettings
 from lib.watch import Watch
 
@@ -75,7 +74,7 @@ class LiveRules:
             else:
                 rows.append(row)
             if number % 1000 == 0:
-                gevent.sleep(0)
+                breathe()
         before = self._texts.get(rank)
         self._texts[rank] = tuple(rows)
         if before != self._texts[rank]:

@@ -63,6 +63,14 @@ class Turns:
             set_slice(0)
 
 
+def breathe() -> None:
+    """Let everybody else run, in the middle of long work.
+
+    Not gevent.sleep(0): that comes back many times before the loop looks at the network again.
+    """
+    gevent.sleep(1e-9)
+
+
 class Pauses:
     """A short sleep before the event loop looks again, after turns in which packets came one by one."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 
+from lib.scheduling import breathe
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 
 MAX_BYTES = 256 << 20
@@ -54,14 +55,17 @@ def _file(source: FileSource) -> bytes:
 
 
 def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
-    """The pieces as one, letting others run after each."""
-    text = bytearray()
+    """The pieces as one text of whole lines, letting others run after each."""
+    text, size = [b""], 0
     for piece in pieces:
-        text += piece
-        if len(text) > MAX_BYTES:
+        text.append(piece)
+        size += len(piece)
+        if size > MAX_BYTES:
             raise SourceError(f"{describe(source)}: more than {MAX_BYTES >> 20} MB")
-        gevent.sleep(0)
-    return bytes(text)
+        breathe()
+    if not text[-1].endswith(b"\n"):
+        text.append(b"\n")  # here, where it costs no copy
+    return b"".join(text)
 
 
 # --- Redis ---------------------------------------------------------------------------------------

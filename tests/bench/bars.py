@@ -1,9 +1,9 @@
-"""What must be reached (issue 3), and whether it was.
+"""What must be reached (issues 3 and 4), and whether it was.
 
 Knows: every bar as a figure, a bound, and whose figure it is a multiple of.
 Refuses to know: how figures come about (measure, memory, forwarding, trie).
 
-Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie.
+Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables.
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ BARS = (
     Bar("100,000 routes: UDP 64 B", ("tunrouter_100k", "udp"), "~", 1.0, ("tunrouter", "udp")),
     Bar("trie: look-ups a second", ("trie", "lookups"), ">=", 1.5, ("trie", "pytricia_lookups")),
     Bar("trie: memory", ("trie", "memory"), "<=", 2, ("trie", "pytricia_memory")),
+    Bar("1 M routes: live after, s", ("tables", "live_s"), "<", 12),
+    Bar("1 M routes: longest ping meanwhile, ms", ("tables", "ping_ms"), "<", 80),
+    Bar("1 M routes: 1 % changed, of a full load", ("tables", "reload_ratio"), "<", 0.25),
+    Bar("1 M routes: CPU a frame, 1 address", ("tables", "one_ratio"), "<=", 1.05),
+    Bar("1 M routes: CPU a frame, 10,000 in turn", ("tables", "turn_ratio"), "<=", 1.5),
+    Bar("1 M routes: TCP, 1 stream, of 10 routes'", ("tables", "tcp_ratio"), ">=", 0.9),
+    Bar("100,000 ingress rules: us a look-up", ("tables", "ingress_us"), "<", 2),
     Bar("hub memory idle, MB", ("memory", "idle_mb"), "<=", 50),
     Bar("hub memory, KB a further client", ("memory", "kb_per_client"), "<=", 40),
 )

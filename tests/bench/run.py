@@ -150,10 +150,19 @@ def _trie(work: Path, results: Results, quick: bool) -> Figures:
     }
 
 
+def _tables(work: Path, results: Results, quick: bool) -> Figures:
+    """tables.py in a process of its own: a million routes shall not stay with us."""
+    command = [sys.executable, str(ROOT / "tests/bench/tables.py"), "--json"]
+    command += ["--count", "20000", "--pairs", "3"] if quick else []
+    figures: Figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return figures
+
+
 PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
     "memory": _memory,
     "forwarding": _forwarding,
     "trie": _trie,
+    "tables": _tables,
 }
 """What is measured without the topology."""
 
