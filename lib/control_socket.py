@@ -44,6 +44,13 @@ def directory() -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/tunrouter-{os.getuid()}") / "tunrouter"
 
 
+def sweep() -> None:
+    """Remove from the directory what killed processes have left there."""
+    for path in directory().glob("*.sock"):
+        if path.stem.isdecimal() and not Path(f"/proc/{path.stem}").exists():
+            path.unlink(missing_ok=True)
+
+
 class ControlSocket:
     """Listens on a path until it is closed."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import gevent
 from gevent.event import Event
 
-from lib import ids, logs
+from lib import control_socket, ids, logs
 from lib.changes import differences
 from lib.client import Client
 from lib.control_socket import ControlSocket
@@ -95,6 +95,7 @@ class Service:
         path = self.settings.control
         try:
             if path:
+                control_socket.sweep()
                 answers = handlers(self.hubs, self.clients, lambda: self.settings.files)
                 self._control = ControlSocket(path, answers)
         except OSError as error:

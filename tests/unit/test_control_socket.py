@@ -106,6 +106,14 @@ def test_who_says_nothing_is_cut_off(served: ControlSocket, monkeypatch: pytest.
         raise AssertionError("still connected")
 
 
+def test_what_killed_processes_left_is_swept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "directory", lambda: tmp_path)
+    for name in (f"{os.getpid()}.sock", "999999999.sock", "mine.sock"):
+        (tmp_path / name).touch()
+    control_socket.sweep()
+    assert {path.name for path in tmp_path.iterdir()} == {f"{os.getpid()}.sock", "mine.sock"}
+
+
 def test_a_path_in_use_is_not_stolen_and_one_left_behind_is_replaced(
     served: ControlSocket, tmp_path: Path
 ) -> None:

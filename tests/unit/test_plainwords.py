@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from lib import config, meaning, plainwords
 from lib.errors import Position, Problem
@@ -80,3 +81,11 @@ def test_many_routes_are_counted() -> None:
     text = TEXT.replace("  - {dst: 10.1.0.0/16, gateway: a}\n", rows + "  - {dst: 10.1.0.0/16, gateway: a}\n")
     lines = list(plainwords.words(meaning.resolve(config.read([("f", text)]))))
     assert "        and 2 more routes" in lines
+
+
+def test_the_sample_with_everything_is_right() -> None:
+    path = Path(__file__).parents[2] / "packaging" / "examples" / "sources-server.yml"
+    lines = list(plainwords.words(meaning.resolve(config.read([(path.name, path.read_text())]))))
+    assert "        192.168.200.0/24 goes to host-2, then host-3" in lines
+    assert "        10.0.0.0/8 goes to host-2 or host-3" in lines
+    assert "        further routes: redis 127.0.0.1:6379 routes" in lines
