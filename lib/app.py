@@ -18,7 +18,7 @@ from typing import Any
 
 import docopt
 
-from lib import __version__, cmdline, config, control_socket, lint, logs, meaning, plainwords
+from lib import __version__, check_files, cmdline, config, control_socket, lint, logs, meaning, plainwords
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.logs import log
 from lib.schema import Config
@@ -142,6 +142,7 @@ def _check(arguments: Mapping[str, Any]) -> int:
             raise
         print(plainwords.as_json(None, error.problems))
         return 2
+    settings = replace(settings, warnings=(*settings.warnings, *check_files.warnings(settings)))
     if arguments["--json"]:
         print(plainwords.as_json(settings))
         return 0

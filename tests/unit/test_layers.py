@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "watch",
             "feed",
             "control_socket",
+            "check_files",
         ),
     ),
     ("live_routes", "live_rules", "tables", "domains", "hub", "client"),
