@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,37 @@ def test_every_error_at_once(tmp_path: Path) -> None:
     assert "did you mean 'router-0'?" in said
     assert "192.168.200.0/44" in said
     assert len(said.splitlines()) == 2
+
+
+# --- check --json and lint -------------------------------------------------------------------------
+
+
+def test_check_for_machines(write: Callable[[str, str], str]) -> None:
+    status, said = run("check", "--json", "-C", str(EXAMPLES / "server.yml"))
+    whole = json.loads(said)
+    assert (status, whole["ok"], whole["namespaces"][0]["hosts"]) == (0, True, ["host-1", "host-2"])
+    status, said = run("check", "--json", "-C", write("bad.yml", "services:\n- nme: s\n"))
+    (problem, *_) = json.loads(said)["problems"]
+    assert (status, problem["line"], problem["column"]) == (2, 2, 3)
+    assert "did you mean 'name'?" in problem["hint"]
+
+
+def test_check_in_plain_words() -> None:
+    status, said = run("check", "-C", str(EXAMPLES / "server.yml"))
+    assert status == 0
+    assert "        192.168.200.0/24 goes to host-2\n" in said
+    assert "        host-1, host-2 reach each other\n" in said
+
+
+def test_lint(write: Callable[[str, str], str]) -> None:
+    clean = str(EXAMPLES / "server.yml")
+    assert run("lint", clean) == (0, "nothing that GOST would get silently wrong\n")
+    dirty = write("dirty.yml", "authers: [{name: a, auths: [{username: u}]}]\nmystery: 1\n")
+    status, said = run("lint", dirty, clean)
+    assert status == 1
+    assert "dirty.yml:1:40: 'u' has no password: GOST lets any password in" in said
+    assert "dirty.yml:2:1: unknown key 'mystery'" in said
+    assert said.endswith("2 findings\n")
+    status, said = run("lint", "--json", dirty)
+    assert (status, len(json.loads(said)["problems"])) == (1, 2)
+    assert run("lint", "/no/such/file")[0] == 2
