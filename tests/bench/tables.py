@@ -157,6 +157,7 @@ def programs(lines: list[str], work: Path) -> dict[str, float]:
         ):
             start_client(namespace, *host(number, address, NAMESPACE_1))
         pinging = topology.host_1.popen("ping", "-i0.05", OVERLAY_2)
+        pinging.wait_line("icmp_seq=3 ")
         hub.wait_line(f"{len(lines)} routes", timeout=120)
         live = time.monotonic() - began
         worst = _worst(pinging)

@@ -23,6 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from lib.routes import Group, group
+from lib.settings import Hop
 from lib.trie import Trie
 
 PER_MILLE = (
@@ -34,7 +36,7 @@ LENGTHS = {
 """Prefix lengths of the global IPv4 table."""
 ROUNDS = 9
 ADDRESSES = 200_000
-GATEWAYS = [(f"host-{n}",) for n in range(100)]
+GATEWAYS = [group([Hop(f"host-{n}")]) for n in range(100)]
 
 
 def prefixes(count: int) -> Iterator[tuple[bytes, int]]:
@@ -53,7 +55,7 @@ def prefixes(count: int) -> Iterator[tuple[bytes, int]]:
 def fill(kind: str, held: list[tuple[bytes, int]]) -> Any:
     """A table of one kind with everything in it."""
     if kind == "trie":
-        trie: Trie[tuple[str, ...]] = Trie(4)
+        trie: Trie[Group] = Trie(4)
         for n, (prefix, length) in enumerate(held):
             trie.insert(prefix, length, GATEWAYS[n % 100])
         return trie
