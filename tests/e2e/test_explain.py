@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +107,30 @@ def test_a_socket_left_behind_is_replaced_and_none_is_none(
     hub.stop()
     start_hub(topology.hub, "-C", text, "--control", "none")
     assert not os.path.exists(control)
+
+
+def test_the_running_hub_is_found(topology: Topology, write: Write, tmp_path: Path) -> None:
+    """By its socket in the directory where they are; which one, with two of them, has to be said."""
+    (tmp_path / "run").mkdir()
+    control = str(tmp_path / "run" / "7.sock")
+    code = (
+        "import sys; from pathlib import Path; from lib import app, control_socket; "
+        f"control_socket.directory = lambda: Path({str(tmp_path / 'run')!r}); sys.exit(app.main(sys.argv[1:]))"
+    )
+
+    def explain() -> tuple[int, str]:
+        process = topology.hub.popen(sys.executable, "-c", code, "explain", "--from", "host-1", OVERLAY_2)
+        return process.wait(20), process.text()
+
+    status, said = explain()
+    assert (status, "no running hub has a control socket" in said) == (1, True)
+    text = example("server.yml")
+    start_hub(topology.hub, "-C", write("hub.yml", text), "--control", control)
+    status, said = explain()
+    assert (status, "dropped: no-session" in said) == (3, True)
+    more = write("more.yml", text.replace(":8443", ":8444"))
+    start_hub(topology.hub, "-C", more, "--control", control.replace("7", "8"))
+    status, said = explain()
+    assert status == 2
+    assert "more.yml" in said
+    assert "several hubs run here" in said

@@ -229,3 +229,19 @@ def test_nobody_is_let_in_while_the_auther_has_not_been_read(topology: Topology,
     start_hub(topology.hub, "-C", write("hub.yml", text))
     client = start(topology.host_1, *login(1, HUB_TO_HOST_1, "user:pass"))
     client.wait_line("refused: service unavailable")
+
+
+@needs_redis
+@pytest.mark.parametrize("kind", ["hash", "set"])
+def test_an_ingress_in_redis(topology: Topology, write: Write, kind: str) -> None:
+    redis = Redis(topology.hub)
+    redis.start()
+    if kind == "hash":
+        redis.do("HSET", "doors", "host-1", NAMESPACE_1)
+    else:
+        redis.do("SADD", "doors", f"host-1 {NAMESPACE_1}")
+    text = HUB % ("", ", ingress: i") + f"routers: [{{name: router-0}}, {{name: {NAMESPACE_1}}}]\n"
+    text += f"ingresses: [{{name: i, redis: {{addr: '{redis.addr}', key: doors, type: {kind}}}}}]\n"
+    start_hub(topology.hub, "-C", write("hub.yml", text))
+    start_client(topology.host_1, *host(1, HUB_TO_HOST_1, NAMESPACE_1))
+    start(topology.host_2, *host(2, HUB_TO_HOST_2, NAMESPACE_1)).wait_line("refused: host unreachable")

@@ -4,7 +4,7 @@ The one argument is JSON:
 
     {"port": 8001, "token": "",
      "routes": {NAMESPACE or "*": {DST: GATEWAY}}, "rules": {HOST: ENDPOINT}, "logins": {NAME: PASSWORD},
-     "failing": [DST], "held": [DST]}
+     "failing": [DST], "held": [DST], "tls": false}
 
 Each call is printed as `asked METHOD {fields}`. A held destination is answered after SIGUSR1, a failing one
 with status UNAVAILABLE; with a token a call without it is UNAUTHENTICATED. Messages are protobuf by hand
@@ -19,12 +19,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 Fields = list[str]
 released = threading.Event()
+TLS = Path(__file__).parents[1] / "data" / "tls"
+"""A key and a certificate for plugin.test and 127.0.0.1, signed by itself."""
 
 
 def read(data: bytes) -> dict[int, str]:
@@ -104,7 +107,12 @@ def main(script: dict[str, Any]) -> None:
     """Serve until killed."""
     signal.signal(signal.SIGUSR1, lambda *_: released.set())
     server = grpc.server(ThreadPoolExecutor(32), handlers=[Plugin(script)])
-    port = server.add_insecure_port(f"127.0.0.1:{script.get('port', 8001)}")
+    address = f"127.0.0.1:{script.get('port', 8001)}"
+    if script.get("tls"):
+        key, cert = ((TLS / f"{name}.pem").read_bytes() for name in ("key", "cert"))
+        port = server.add_secure_port(address, grpc.ssl_server_credentials([(key, cert)]))
+    else:
+        port = server.add_insecure_port(address)
     server.start()
     print("plugin ready", port, flush=True)
     signal.pause()

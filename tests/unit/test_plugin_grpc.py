@@ -147,6 +147,38 @@ def test_the_token(token: str, works: bool) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("verify", "trusted", "server_name", "works"),
+    [
+        pytest.param(False, False, "", True, id="any certificate"),
+        pytest.param(True, False, "", False, id="verified: nobody known has signed it"),
+        pytest.param(True, True, "", True, id="verified, for the address"),
+        pytest.param(True, True, "plugin.test", True, id="verified, for the server name"),
+        pytest.param(True, True, "other.test", False, id="verified, for another name"),
+    ],
+)
+def test_tls(
+    verify: bool, trusted: bool, server_name: str, works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if trusted:  # what OpenSSL's default context looks at
+        monkeypatch.setenv("SSL_CERT_FILE", str(PROJECT / "tests" / "data" / "tls" / "cert.pem"))
+    with server(routes=ROUTES, tls=True) as (plain, _):
+        url = plain.replace("grpc:", "grpcs:")
+        settings = {"url": url, "verify": verify, "server_name": server_name}
+        answer = ask('print(json.dumps([route("10.0.0.1"), route("10.0.0.2")]))', **settings)
+    if works:
+        assert answer == [["10.0.0.1/32", "host-1"], ["10.0.0.2/32", "host-2"]]
+    else:
+        assert all("certificate verify failed" in text for text in answer), answer
+
+
+def test_tls_to_a_server_that_has_none() -> None:
+    with server(routes=ROUTES) as (plain, _):
+        url = plain.replace("grpc:", "grpcs:")
+        answer = ask('print(json.dumps(route("10.0.0.1")))', url=url, verify=False)
+    assert answer.startswith(f"failed: {url}: ")
+
+
 def test_a_server_that_comes_back_is_asked_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
