@@ -74,12 +74,12 @@ class Service:
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
         self.tables.rules_changed = self._recheck
         self.tables.start()
+        self._open_control()  # before the ports: who has read "listening" may ask
         self.tables.wait_loaded(LOAD_SECONDS)
         for hub in self.hubs.values():
             hub.start()
         for client in self.clients.values():
             client.start()
-        self._open_control()
         reloading = gevent.spawn(self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.ended.wait()

@@ -129,7 +129,7 @@ def test_the_running_hub_is_found(topology: Topology, write: Write, tmp_path: Pa
     status, said = explain()
     assert (status, "dropped: no-session" in said) == (3, True)
     more = write("more.yml", text.replace(":8443", ":8444"))
-    start_hub(topology.hub, "-C", more, "--control", control.replace("7", "8"))
+    start_hub(topology.hub, "-C", more, "--control", str(tmp_path / "run" / "8.sock"))
     status, said = explain()
     assert status == 2
     assert "more.yml" in said

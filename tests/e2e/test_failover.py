@@ -22,6 +22,7 @@ Write = Callable[[str, str], str]
 HUB_TO_HOST_3 = "10.77.3.1"
 LAN, SERVER = "192.168.200.0/24", "192.168.200.7"
 FLOWS = 40
+PROBE = b"probe"
 
 HUB = """\
 services:
@@ -71,8 +72,8 @@ class Lan:
             ready = select.select(list(self.servers.values()), [], [], 5.0)[0]
             assert ready, f"only {len(got)} of {FLOWS} packets arrived"
             for name, server in self.servers.items():
-                if server in ready:
-                    got[int(server.recv(100))] = name
+                if server in ready and (datum := server.recv(100)) != PROBE:
+                    got[int(datum)] = name
         return got
 
     @contextmanager
@@ -82,7 +83,7 @@ class Lan:
 
         def send() -> None:
             while not ended.wait(0.02):
-                self.flows[0].sendto(b"0", (SERVER, PORT))
+                self.flows[0].sendto(PROBE, (SERVER, PORT))
 
         sender = threading.Thread(target=send)
         sender.start()
