@@ -23,15 +23,16 @@ from lib import __version__, control, downlink, framing, handshake, ids, netlink
 from lib.backoff import Backoff
 from lib.downlink import Downlink
 from lib.drops import Reason
+from lib.endpoint import dial
 from lib.errors import HostError, ProtocolError
 from lib.framing import ReceiveBuffer
+from lib.layered import AnyStream
 from lib.logs import log
 from lib.relay import Request, Response, Status
 from lib.selector import Selector
 from lib.session import Link
 from lib.settings import ClientSettings, NodeSettings
 from lib.stats import Traffic
-from lib.transport import Stream, dial
 from lib.uplink import Uplink
 
 RETRY = (0.25, 15.0)
@@ -211,7 +212,7 @@ class Client:
 
     def _session(self, node: NodeSettings) -> None:
         """One connection, from dialling to its end. Raises OSError, ProtocolError."""
-        stream = dial(node.host, node.port, node.connect_timeout, self._way_out)
+        stream = dial(node, self._way_out)
         try:
             response, rest = handshake.ask(stream, self._request(node), node.connect_timeout)
             if response.status != Status.OK:
@@ -235,7 +236,7 @@ class Client:
         login = (node.username, node.password) if node.username or node.password else None
         return Request(self.settings.host, source, node.namespace, login)
 
-    def _live(self, stream: Stream, response: Response, tail: bytes) -> None:
+    def _live(self, stream: AnyStream, response: Response, tail: bytes) -> None:
         """Use an admitted session until it ends."""
         link = Link(stream, self.traffic, QUEUE_BYTES, float("inf"))
         log.info("service %s: connected to %s as %s", self.settings.name, stream.peer, self.settings.host)
@@ -249,7 +250,7 @@ class Client:
             self.link = None
             link.ended()
 
-    def _receive(self, stream: Stream, tail: bytes) -> None:
+    def _receive(self, stream: AnyStream, tail: bytes) -> None:
         buffer, down = self._buffer, self._down
         size = 0
         while True:

@@ -27,6 +27,7 @@ class Refusal(_Documented):
 
     MALFORMED = "malformed", "not a relay handshake, or one that does not parse"
     LATE = "late", "no handshake within the deadline"
+    TRANSPORT = "transport", "the TLS or WebSocket handshake failed"
     CUT_OFF = "cut-off", "closed before the handshake was complete"
     BAD_REQUEST = "bad-request", "a command that a router does not know, or no proper host name"
     INGRESS = "ingress", "the ingress does not let this host into this namespace"

@@ -14,14 +14,14 @@ import gevent
 from lib import relay
 from lib.drops import Refusal
 from lib.errors import ProtocolError
+from lib.layered import AnyStream
 from lib.relay import Request, Response
-from lib.transport import Stream
 
 Message = TypeVar("Message")
 _CHUNK = 4096
 
 
-def receive_request(stream: Stream, seconds: float) -> tuple[Request, bytes]:
+def receive_request(stream: AnyStream, seconds: float) -> tuple[Request, bytes]:
     """Wait for a client's request; returns it with the bytes that came after it.
 
     Raises ProtocolError for what is none, comes too late, or ends early.
@@ -29,13 +29,16 @@ def receive_request(stream: Stream, seconds: float) -> tuple[Request, bytes]:
     return _receive(stream, relay.decode_request, seconds)
 
 
-def ask(stream: Stream, request: Request, seconds: float) -> tuple[Response, bytes]:
+def ask(stream: AnyStream, request: Request, seconds: float) -> tuple[Response, bytes]:
     """Send a request and wait for the hub's response; returns it with the bytes after it."""
     return _receive(stream, relay.decode_response, seconds, relay.encode_request(request))
 
 
 def _receive(
-    stream: Stream, decode: Callable[[bytes], tuple[Message, int] | None], seconds: float, first: bytes = b""
+    stream: AnyStream,
+    decode: Callable[[bytes], tuple[Message, int] | None],
+    seconds: float,
+    first: bytes = b"",
 ) -> tuple[Message, bytes]:
     """Say `first`, then read one message, all within a deadline."""
     data = bytearray()

@@ -21,8 +21,10 @@ from lib.admission import REFUSALS, admit
 from lib.answers import Answers, Asker
 from lib.domain import Domain
 from lib.drops import Reason, Refusal
+from lib.endpoint import Acceptor
 from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
+from lib.layered import AnyStream
 from lib.logs import log
 from lib.namespace import Port
 from lib.packet import format_address
@@ -54,6 +56,7 @@ class Hub:
         self.sessions: dict[Port, _Session] = {}
         self.failed_plugins: set[Asker] = set()
         self._instance = os.urandom(16)
+        self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = self._listen(settings)
 
@@ -69,7 +72,11 @@ class Hub:
         return framing.encode(control.encode_hello(hello))
 
     def _listen(self, settings: HubSettings) -> StreamServer:
-        return StreamServer(listen(settings.host, settings.port), self._serve, spawn=self._clients)
+        return StreamServer(
+            listen(settings.host, settings.port, settings.transport.reuse_port),
+            self._serve,
+            spawn=self._clients,
+        )
 
     def start(self) -> None:
         """Begin to accept."""
@@ -90,14 +97,18 @@ class Hub:
         """
         lines = []
         old = self.settings
+        differs = settings.transport != old.transport
+        acceptor = Acceptor(settings.transport, settings.name) if differs else self._acceptor
         if (settings.host, settings.port) != (old.host, old.port):
             server = self._listen(settings)
             self._server.close()  # its sessions stay
             self._server = server
             lines.append(f"listens on {settings.host}:{settings.port} now")
-        self.settings = settings
-        if lines:
+            self.settings, self._acceptor = settings, acceptor
             self.start()
+        if differs:
+            lines.append(f"new sessions come over {settings.transport.kind}")
+        self.settings, self._acceptor = settings, acceptor
         if domain is not self.domain:
             self.domain = domain
             lines.append(self._end_all("the service has other namespaces now"))
@@ -134,14 +145,18 @@ class Hub:
         """One client, in its own greenlet."""
         name, peer = self.settings.name, format_peer(address)
         try:
-            stream = Stream(sock, peer)
+            stream = Stream(sock, peer, self.settings.transport.tcp_keepalive)
         except OSError as error:  # gone again already
             log.info("service %s: %s: %s", name, peer, error.strerror or error)
             return
         try:
-            request, rest = handshake.receive_request(stream, self.settings.handshake_timeout)
-            if self._answer(stream, request):
-                _Session(self, stream, request).run(rest)
+            seconds = self.settings.handshake_timeout
+            with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
+                top = self._acceptor.accept(stream)
+                request, rest = handshake.receive_request(top, seconds)
+                admitted = self._answer(top, request)
+            if admitted:
+                _Session(self, top, request).run(rest)
         except ProtocolError as error:
             self.refused[error.refusal] += 1
             log.warning("service %s: %s: %s", name, peer, error)
@@ -150,7 +165,7 @@ class Hub:
         finally:
             stream.close()
 
-    def _answer(self, stream: Stream, request: Request) -> bool:
+    def _answer(self, stream: AnyStream, request: Request) -> bool:
         """Admit or refuse a client."""
         status, why = self._admit(request, stream.peer)
         tunnel_id = b""
@@ -169,7 +184,7 @@ class Hub:
 class _Session:
     """An admitted client."""
 
-    def __init__(self, hub: Hub, stream: Stream, request: Request) -> None:
+    def __init__(self, hub: Hub, stream: AnyStream, request: Request) -> None:
         settings = hub.settings
         self.hub = hub
         self.domain = hub.domain

@@ -29,7 +29,10 @@ DIALERS = words(
     "pht phts quic serial ssh sshd tcp tls udp unix virtual wg ws wss"
 )
 
-TRANSPORTS_TO_COME = words("tls ws wss")
+TRANSPORTS = words("tcp tls ws wss")
+"""What a session can be carried over."""
+PROXIES = {"socks5": "socks5", "socks": "socks5", "socks4": "socks4", "socks4a": "socks4", "http": "http"}
+"""Connector types that are a proxy on the way to the hub, and the protocol each speaks."""
 MULTIPLEXED = {"mtls": "tls", "mws": "ws", "mwss": "wss"}
 """GOST's transports with smux inside, and what is probably meant."""
 
@@ -99,8 +102,9 @@ def _prefixed(prefix: str, text: str) -> str:
 
 HUB_KEYS: Keys = {
     **_SERVICE,
-    **_to_come("listener", "keepalive keepalive.idle keepalive.interval keepalive.count reuseport"),
-    **_to_come("listener", "path ws.path header ws.header"),
+    **_works("listener", "keepalive.idle keepalive.interval keepalive.count reuseport"),
+    **_odd("listener", "is always on here", "keepalive"),
+    **_works("listener", "path ws.path header ws.header"),
     **_to_come("handler", "entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets domain handshakeTimeout"),
@@ -122,8 +126,9 @@ CLIENT_KEYS: Keys = {
 
 CHAIN_KEYS: Keys = {
     **_to_come("node", "interface so_mark netns proxyProtocol weight backup maxFails failTimeout"),
-    **_to_come("dialer", "path ws.path header ws.header host ws.host keepalive ttl handshakeTimeout"),
-    **_to_come("dialer", "keepalive.idle keepalive.interval keepalive.count"),
+    **_works("dialer", "path ws.path header ws.header host ws.host keepalive ttl pin"),
+    **_works("dialer", "keepalive.idle keepalive.interval keepalive.count"),
+    **_odd("dialer", "is part of connectTimeout here", "handshakeTimeout"),
     **_odd("connector", _FOREIGN, "timeout nodelay retries mux bypass resolver hosts udp idleTimeout hash"),
     # -F leaves these in the hop's metadata after it has used them
     **_works("hop", "auth cert certFile key keyFile ca caFile secure serverName"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from typing import TypeVar
 
 from lib import metadata
@@ -19,14 +21,21 @@ from lib.known import (
     CHAIN_KEYS,
     CLIENT_KEYS,
     CONNECTORS,
-    DIALERS,
-    MULTIPLEXED,
+    PROXIES,
     STRATEGIES,
-    TRANSPORTS_TO_COME,
     did_you_mean,
 )
+from lib.mean_transport import dialer_transport
 from lib.schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Listener, Node, Selector, Service
-from lib.settings import DEFAULT_MTU, ClientSettings, DeviceSettings, Interface, Network, NodeSettings
+from lib.settings import (
+    DEFAULT_MTU,
+    ClientSettings,
+    DeviceSettings,
+    Interface,
+    Network,
+    NodeSettings,
+    ProxySettings,
+)
 from lib.units import SECONDS
 from lib.yamltext import Scalar
 
@@ -46,14 +55,15 @@ def client(service: Service, config: Config, found: Findings) -> ClientSettings:
     metadata.check(layers, CLIENT_KEYS, "a service with handler tun", found)
     _check_rest(service, handler, listener, found)
     chain = _chain(service, handler, config, found)
-    hop = _hop(chain, config, found) if chain else None
+    hops = _hops(chain, config, found) if chain else []
+    hop = hops[-1] if hops else None
     selector = hop.selector if hop and hop.selector else Selector()
     _check_selector(selector, found)
     return ClientSettings(
         name=service.name,
         host=_host(service, found),
         device=_device(listener, found),
-        nodes=tuple(_nodes(hop, found)) if hop else (),
+        nodes=_ways(hops, found),
         superpackets=metadata.switch(handler, "superpackets", True, found),
         strategy=selector.strategy or "round",
         max_fails=selector.max_fails or 1,
@@ -223,21 +233,51 @@ def _chain(service: Service, handler: Handler, config: Config, found: Findings) 
     return None
 
 
-def _hop(chain: Chain, config: Config, found: Findings) -> Hop | None:
-    """The only hop of a chain; one without nodes is the name of one of the top-level hops."""
+def _hops(chain: Chain, config: Config, found: Findings) -> list[Hop]:
+    """The hops of a chain, the hub's last; one without nodes is the name of one of the top-level hops."""
     if not chain.hops:
         found.error(chain.where("hops"), f"chain {chain.name} has no hops")
-        return None
-    if len(chain.hops) > 1:
-        found.error(chain.hops[1].where(), f"chain {chain.name}: more than one hop is not supported yet")
-    hop = chain.hops[-1]
-    if hop.nodes or "nodes" in hop.at:
-        return hop
     named = {h.name: h for h in config.hops}
-    if hop.name not in named:
-        hint = did_you_mean(hop.name, named)
-        found.error(hop.where(), f"hop {hop.name[:64]!r} has no nodes", hint)
-    return named.get(hop.name)
+    hops = []
+    for hop in chain.hops:
+        if hop.nodes or "nodes" in hop.at:
+            hops.append(hop)
+        elif hop.name in named:
+            hops.append(named[hop.name])
+        else:
+            found.error(hop.where(), f"hop {hop.name[:64]!r} has no nodes", did_you_mean(hop.name, named))
+    return hops
+
+
+def _ways(hops: list[Hop], found: Findings) -> tuple[NodeSettings, ...]:
+    """Every way to a hub: each node of the last hop, behind each choice of a proxy in the hops before."""
+    if not hops:
+        return ()
+    before = [_proxies(hop, found) for hop in hops[:-1]]
+    return tuple(
+        replace(node, proxies=proxies) for node in _nodes(hops[-1], found) for proxies in product(*before)
+    )
+
+
+def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
+    """The nodes of a hop before the hub's."""
+    if not hop.nodes:
+        found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
+    proxies = []
+    for node in hop.nodes:
+        connector = node.connector or Connector(at=node.at)
+        dialer = node.dialer or Dialer(type="tcp", at=node.at)
+        kind = PROXIES.get(connector.type.lower())
+        if kind is None:
+            message = f"a node of type {connector.type[:64] or 'none'!r} before the hub's"
+            found.error(connector.where("type"), message, f"there can be {', '.join(PROXIES)}")
+        if dialer.type.lower() not in ("tcp", ""):
+            found.error(dialer.where("type"), f"a proxy is reached over tcp, not {dialer.type[:64]!r}")
+        address = _address(node, found)
+        if address and kind:
+            auth = _checked_login(connector, found)
+            proxies.append(ProxySettings(kind, *address, auth.username, auth.password))
+    return proxies
 
 
 def _check_selector(selector: Selector, found: Findings) -> None:
@@ -270,19 +310,20 @@ def _node(hop: Hop, node: Node, found: Findings) -> NodeSettings | None:
     }
     metadata.check(layers, CHAIN_KEYS, "a node", found)
     _check_connector(connector, found)
-    _check_dialer(dialer, found)
-    auth = _login(connector, found)
-    try:
-        host, port = host_port(node.addr)
-        if not host or not port:
-            raise ValueError(f"{node.addr[:64]!r} names no {'port' if host else 'host'} to dial")
-    except ValueError as wrong:
-        found.error(node.where("addr"), f"'addr': {wrong}")
+    transport = dialer_transport(dialer, found)
+    auth = _checked_login(connector, found)
+    if (auth.username or auth.password) and not transport.encrypted:
+        found.warn(
+            auth.where(), f"the login goes over the network in the clear: the dialer is {transport.kind}"
+        )
+    address = _address(node, found)
+    if address is None:
         return None
     return NodeSettings(
         name=node.name,
-        host=host,
-        port=port,
+        host=address[0],
+        port=address[1],
+        transport=transport,
         namespace=metadata.scalar(connector, ("router.id",), parse_uuid, NO_NAMESPACE, found),
         username=auth.username,
         password=auth.password,
@@ -302,33 +343,19 @@ def _check_connector(connector: Connector, found: Findings) -> None:
         found.error(where, f"unknown connector type {kind[:64]!r}", did_you_mean(kind, CONNECTORS))
 
 
-def _check_dialer(dialer: Dialer, found: Findings) -> None:
-    kind, where = dialer.type.lower(), dialer.where("type")
-    if kind == "tcp":
-        _warn_useless_tls(dialer, found)
-    elif kind in MULTIPLEXED:
-        hint = f"{MULTIPLEXED[kind]} is what a routing tunnel wants"
-        found.error(where, f"{kind} is GOST's {MULTIPLEXED[kind]} with multiplexing inside", hint)
-    elif kind in TRANSPORTS_TO_COME:
-        found.error(where, f"dialer type {kind} is not supported yet")
-    elif kind in DIALERS:
-        found.error(where, f"a dialer of type {kind} is no part of a routing tunnel", "write tcp")
-    elif kind:
-        found.error(where, f"unknown dialer type {kind[:64]!r}", did_you_mean(kind, DIALERS))
-    elif where.line:
-        found.error(where, "a node without a dialer type", "write dialer: {type: tcp}")
+def _address(node: Node, found: Findings) -> tuple[str, int] | None:
+    try:
+        host, port = host_port(node.addr)
+        if not host or not port:
+            raise ValueError(f"{node.addr[:64]!r} names no {'port' if host else 'host'} to dial")
+    except ValueError as wrong:
+        found.error(node.where("addr"), f"'addr': {wrong}")
+        return None
+    return host, port
 
 
-def _warn_useless_tls(dialer: Dialer, found: Findings) -> None:
-    tls = dialer.tls  # the command line always gives one, with no more than a server name
-    if tls and (tls.secure or tls.ca_file or tls.cert_file or tls.key_file):
-        found.warn(tls.where(), "tls means nothing to a dialer of type tcp: nothing is encrypted")
-
-
-def _login(connector: Connector, found: Findings) -> Auth:
+def _checked_login(connector: Connector, found: Findings) -> Auth:
     auth = connector.auth or Auth()
     if max(len(auth.username.encode()), len(auth.password.encode())) > 255:
         found.error(auth.where(), "a user name or password of more than 255 bytes")
-    if auth.username or auth.password:
-        found.warn(auth.where(), "the login goes over the network in the clear: the dialer is tcp")
     return auth

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from lib import metadata
 from lib.addresses import host_port
 from lib.findings import Findings
-from lib.known import HUB_KEYS, LISTENERS, MULTIPLEXED, TRANSPORTS_TO_COME, did_you_mean
+from lib.known import HUB_KEYS, did_you_mean
 from lib.mean_tables import logins, namespace_of
-from lib.schema import Handler, Listener, Login, Service
+from lib.mean_transport import listener_transport
+from lib.schema import Handler, Listener, Login, Service, Tls
 from lib.settings import AutherSettings, HubSettings, IngressSettings, TableSettings
 
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})
@@ -24,9 +25,11 @@ def hub(
     tables: tuple[TableSettings, ...],
     ingresses: Mapping[str, IngressSettings],
     authers: Mapping[str, AutherSettings],
+    tls: Tls | None,
     found: Findings,
 ) -> HubSettings | None:
-    """One hub; None when it cannot listen, every reason a problem."""
+    """One hub; `tls` is the file's own, for a listener without. None when it cannot listen, every reason a
+    problem."""
     handler = service.handler or Handler(at=service.at)
     layers: dict[str, metadata.Layer | None] = {
         "handler": handler,
@@ -34,7 +37,8 @@ def hub(
         "listener": service.listener,
     }
     metadata.check(layers, HUB_KEYS, "a service with handler router", found)
-    _check_listener(service.listener or Listener(type="tcp", at=service.at), found)
+    listener = service.listener or Listener(type="tcp", at=service.at)
+    transport = listener_transport(listener, tls, found)
     _check_rest(service, handler, found)
     table = _default_table(handler, tables, found)
     ingress = _ingress(handler, ingresses, found)
@@ -51,13 +55,16 @@ def hub(
         port=port,
         default_table=table,
         ingress=ingress,
-        authers=_authers(service, handler, authers, found),
+        authers=_in_the_clear(
+            _authers(service, handler, authers, found), handler, transport.encrypted, found
+        ),
         domain=metadata.text(handler, "domain", found=found),
         source_check=metadata.switch(handler, "sourceCheck", True, found),
         superpackets=metadata.switch(handler, "superpackets", True, found),
         handshake_timeout=_handshake_timeout(handler, found),
         read_timeout=metadata.seconds(handler, "readTimeout", 0.0, found),
         cache_seconds=_cache_seconds(handler, found),
+        transport=transport,
     )
 
 
@@ -73,33 +80,6 @@ def _cache_seconds(handler: Handler, found: Findings) -> float:
     """How long a plugin's answer holds; unlike GOST's, the cache is on unless switched off."""
     expiration = metadata.seconds(handler, "router.cache.expiration", 1.0, found)
     return expiration if metadata.switch(handler, "router.cache", True, found) else 0.0
-
-
-def check_transport(kind: str, section: Listener, found: Findings) -> None:
-    """Whether a listener's type is a transport that works."""
-    where = section.where("type")
-    if kind in MULTIPLEXED:
-        hint = f"{MULTIPLEXED[kind]} is what a routing tunnel wants"
-        found.error(where, f"{kind} is GOST's {MULTIPLEXED[kind]} with multiplexing inside", hint)
-    elif kind in TRANSPORTS_TO_COME:
-        found.error(where, f"listener type {kind} is not supported yet")
-    elif kind in LISTENERS:
-        found.error(where, f"a listener of type {kind} is no part of a routing tunnel", "write tcp")
-    else:
-        found.error(where, f"unknown listener type {kind[:64]!r}", did_you_mean(kind, LISTENERS))
-
-
-def _check_listener(listener: Listener, found: Findings) -> None:
-    kind = listener.type.lower()
-    if kind == "tun":
-        found.error(listener.where("type"), "handler router does not work over listener tun", "write tcp")
-    elif not kind:
-        if listener.where().line:
-            found.error(listener.where("type"), "a listener without a type", "write type: tcp")
-    elif kind != "tcp":
-        check_transport(kind, listener, found)
-    elif listener.tls:
-        found.warn(listener.where("tls"), "tls means nothing to a listener of type tcp: nothing is encrypted")
 
 
 def _check_rest(service: Service, handler: Handler, found: Findings) -> None:
@@ -155,6 +135,17 @@ def _authers(
         return tuple(authers[name] for name in named if name in authers)
     login = Login(username=auth.username, password=auth.password, at=auth.at)
     return (AutherSettings(inline_auther(service.name), logins([login], found)),)
+
+
+def _in_the_clear(
+    authers: tuple[AutherSettings, ...], handler: Handler, encrypted: bool, found: Findings
+) -> tuple[AutherSettings, ...]:
+    if authers and not encrypted:
+        where = handler.where("authers" if handler.authers else "auther" if handler.auther else "auth")
+        found.warn(
+            where, "logins come over the network in the clear: the listener has no TLS", "write tls or wss"
+        )
+    return authers
 
 
 def inline_auther(service: str) -> str:

@@ -105,7 +105,7 @@ def _settings(config: Config, found: Findings) -> Settings:
     for service in config.services:
         role = _role(service, found)
         if role == "router":
-            settings = hub(service, tables, ingresses, authers, found)
+            settings = hub(service, tables, ingresses, authers, config.tls, found)
             hubs.extend([(service, settings)] if settings else [])
         elif role == "tun":
             clients.append((service, client(service, config, found)))

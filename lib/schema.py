@@ -361,7 +361,7 @@ class Metrics(Section):
 class Config(Section):
     """A whole configuration, with what was found wrong and odd while reading it."""
 
-    not_yet = words("admissions sds limiters climiters rlimiters observers tls api metrics")
+    not_yet = words("admissions sds limiters climiters rlimiters observers api metrics")
     foreign = words("bypasses resolvers hosts recorders loggers profiling quotas")
 
     services: list[Service] = []

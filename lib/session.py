@@ -18,11 +18,10 @@ from gevent.event import Event
 
 from lib import framing, offload
 from lib.drops import Reason
+from lib.layered import AnyStream
 from lib.queueing import SendQueue
 from lib.stats import Traffic
-from lib.transport import Stream
-
-Buffer = bytes | bytearray | memoryview
+from lib.transport import Buffer
 
 
 class Link:
@@ -30,7 +29,7 @@ class Link:
 
     __slots__ = ("_drained", "_queue", "_run", "_sent", "_writer", "closed_because", "stream", "traffic")
 
-    def __init__(self, stream: Stream, traffic: Traffic, max_bytes: int, max_seconds: float) -> None:
+    def __init__(self, stream: AnyStream, traffic: Traffic, max_bytes: int, max_seconds: float) -> None:
         self.stream = stream
         self.traffic = traffic
         self.closed_because = ""
@@ -56,7 +55,7 @@ class Link:
             self.stream.shutdown()
             self._lose(Reason.SESSION_GONE, offload.count_packets(b"".join(buffers)))
             return
-        if sent < sum(map(len, buffers)):
+        if sent < sum(map(len, buffers)) or self.stream.pending:
             self._run, self._sent = b"".join(buffers), sent
             self._writer = gevent.spawn(self._write)
 
@@ -83,9 +82,9 @@ class Link:
         try:
             while self._run:
                 view = memoryview(self._run)
-                while self._sent < len(view):
+                while self._sent < len(view) or self.stream.pending:
                     self.stream.wait_writable()
-                    self._sent += self.stream.try_send([view[self._sent :]])
+                    self._sent += self.stream.try_send([view[self._sent :]] if self._sent < len(view) else ())
                 self._run, self._sent = self._queue.pop(time.monotonic(), self.traffic) or b"", 0
         except OSError:
             self.stream.shutdown()

@@ -136,6 +136,76 @@ class AutherSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """One end's TLS. A hub without certificate makes one; a client without verify, ca_file and pin checks
+    nothing."""
+
+    cert_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+    """A hub's: clients must show a certificate of it. A client's: whom to trust instead of the system's."""
+    min_version: str = "1.3"
+    max_version: str = ""
+    """1.2 or 1.3; empty for the newest there is."""
+    ciphers: tuple[str, ...] = ()
+    """OpenSSL's names, for TLS 1.2."""
+    alpn: tuple[str, ...] = ()
+    # a client's
+    verify: bool = False
+    server_name: str = ""
+    pin: bytes = b""
+    """SHA-256 of the only certificate to trust."""
+    # a hub's
+    common_name: str = ""
+    organization: str = ""
+    validity: float = 0.0
+    """Seconds for which a certificate that is made is good; 0 for ten years."""
+    server_names: tuple[str, ...] = ()
+    reject_unknown_sni: bool = False
+
+
+NO_TLS = TlsSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """What carries a session's bytes over a network."""
+
+    kind: str = "tcp"
+    """tcp, tls, ws or wss."""
+    tls: TlsSettings = NO_TLS
+    path: str = "/ws"
+    headers: tuple[tuple[str, str], ...] = ()
+    host: str = ""
+    """A WebSocket client's Host header; empty for the address dialled."""
+    keepalive: float = 0.0
+    """Seconds between a WebSocket client's pings; 0 for none."""
+    reuse_port: bool = False
+    tcp_keepalive: tuple[int, int, int] | None = None
+    """Idle and interval seconds, count; None for ours, which notice a dead path within 15 s."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether there is TLS."""
+        return self.kind in ("tls", "wss")
+
+
+TCP = TransportSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """A proxy on the way to a hub."""
+
+    kind: str
+    """socks5, socks4 or http."""
+    host: str
+    port: int
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HubSettings:
     """One service that listens for clients and routes between them."""
 
@@ -154,6 +224,7 @@ class HubSettings:
     handshake_timeout: float = 10.0
     read_timeout: float = 0.0
     cache_seconds: float = 1.0
+    transport: TransportSettings = TCP
     queue_bytes: int = DEFAULT_QUEUE_BYTES
     queue_seconds: float = DEFAULT_QUEUE_SECONDS
 
@@ -180,8 +251,11 @@ class NodeSettings:
     port: int
     namespace: bytes = NO_NAMESPACE
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     connect_timeout: float = 10.0
+    transport: TransportSettings = TCP
+    proxies: tuple[ProxySettings, ...] = ()
+    """Passed one after the other, the first one dialled."""
 
 
 @dataclass(frozen=True, slots=True)

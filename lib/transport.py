@@ -21,11 +21,16 @@ from gevent import socket as gsocket
 
 from lib.errors import HostError
 
+Buffer = bytes | bytearray | memoryview
+
 NOTSENT_LOWAT = 1 << 18
 """Unsent bytes the kernel holds per session: more would be a queue we can neither see nor bound."""
 USER_TIMEOUT_MS = 15_000
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 2))
+Keepalive = tuple[int, int, int]
+"""TCP's own: seconds of silence before the first probe, seconds between probes, probes without answer."""
+KEEPALIVE: Keepalive = (5, 5, 2)
 """A path that is dead is noticed within 15 s, idle or busy (GOST never notices)."""
+_KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 _BACKLOG = 1024
@@ -37,12 +42,12 @@ class Stream:
 
     __slots__ = ("_hub", "_readable", "_receive", "_sock", "_writable", "peer")
 
-    def __init__(self, sock: Any, peer: str) -> None:
+    def __init__(self, sock: Any, peer: str, keepalive: Keepalive | None = None) -> None:
         """Take over a connected socket; peer is its far address as people write it."""
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
         self.peer = peer
-        _tune(self._sock)
+        _tune(self._sock, keepalive or KEEPALIVE)
         self._receive = self._sock.recv_into
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
@@ -58,8 +63,19 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 continue
 
-    def try_send(self, buffers: Sequence[bytes | bytearray | memoryview]) -> int:
+    @property
+    def pending(self) -> int:
+        """Bytes taken that are not yet the kernel's: none, ever."""
+        return 0
+
+    def ping(self) -> bool:
+        """TCP's own keepalive is all it has."""
+        return False
+
+    def try_send(self, buffers: Sequence[Buffer]) -> int:
         """Send what the kernel takes now; returns how many bytes that was."""
+        if not buffers:
+            return 0
         try:
             sent: int
             if len(buffers) == 1:
@@ -100,39 +116,41 @@ class Stream:
 _IOV_MAX = 1024
 
 
-def _tune(sock: Any) -> None:
+def _tune(sock: Any, keepalive: Keepalive) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
+    for option, value in zip(_KEEPALIVE_OPTIONS, keepalive, strict=True):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def dial(host: str, port: int, timeout: float, device_for: Callable[[str], str | None]) -> Stream:
-    """Connect to a hub, its name resolved anew. Raises OSError.
+def connect(host: str, port: int, device_for: Callable[[str], str | None]) -> tuple[Any, str]:
+    """A connected socket and its far address as people write it; the name is resolved anew. Raises OSError.
 
     device_for says for an IP address which network device to send out of whatever the routes
     say (None: as they say), so that a default route into the tunnel does not swallow the
     tunnel's own packets. The socket is bound to it: nothing to clean up, however we end.
     """
     error: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
-    with gevent.Timeout(timeout, OSError(errno.ETIMEDOUT, f"no connection within {timeout:g} s")):
-        for family, kind, proto, _, address in gsocket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
-            sock = gsocket.socket(family, kind, proto)
-            try:
-                device = device_for(address[0])
-                if device:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
-                sock.connect(address)
-                return Stream(sock, format_peer(address))
-            except OSError as refused:
-                sock.close()
-                error = refused
+    for family, kind, proto, _, address in gsocket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        sock = gsocket.socket(family, kind, proto)
+        try:
+            device = device_for(address[0])
+            if device:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
+            sock.connect(address)
+            return sock, format_peer(address)
+        except OSError as refused:
+            sock.close()
+            error = refused
+        except BaseException:
+            sock.close()
+            raise
     raise error
 
 
-def listen(host: str, port: int) -> Any:
+def listen(host: str, port: int, reuse_port: bool = False) -> Any:
     """A listening socket; an empty host is every address, IPv4 and IPv6. Raises HostError."""
     try:
         infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
@@ -141,6 +159,8 @@ def listen(host: str, port: int) -> Any:
         address = ("::", port) if dual else infos[0][4]
         sock = gsocket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if dual:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(address)

@@ -75,6 +75,22 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
         Peer(
             "tunrouter_gost", "our hub between two GOST clients", _our_hub_their_clients, _no_gost, ours=True
         ),
+        Peer(
+            "tunrouter_tls",
+            "ours over TLS",
+            _tunrouter(transport="tls"),
+            _nothing,
+            ours=True,
+            runs=("tcp1",),
+        ),
+        Peer(
+            "tunrouter_wss",
+            "ours over WebSocket and TLS",
+            _tunrouter(transport="wss"),
+            _nothing,
+            ours=True,
+            runs=("tcp1",),
+        ),
         Peer("gost", "GOST at all three places", _start_gost, _no_gost),
         Peer("floor", "floor.c: our system calls in C, no checks", _start_floor, _no_floor),
         Peer("kernel", "kernel forwarding, no tunnel", _start_kernel, _nothing, target=HOST_2),
@@ -96,9 +112,9 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
     return peers
 
 
-def hub_yaml(superpackets: bool = True, other_routes: int = 0) -> str:
+def hub_yaml(superpackets: bool = True, other_routes: int = 0, transport: str = "tcp") -> str:
     """A hub's configuration; GOST reads it as well as long as superpackets are on."""
-    return "".join(_hub_lines(superpackets, other_routes))
+    return "".join(_hub_lines(superpackets, other_routes, transport))
 
 
 def our_program(root: Path = ROOT) -> tuple[str, ...]:
@@ -152,10 +168,10 @@ def _no_checkout(root: Path) -> str:
     return "" if (root / "tunrouter.py").exists() else f"no tunrouter.py in {root}"
 
 
-def _hub_lines(superpackets: bool, other_routes: int) -> Iterator[str]:
+def _hub_lines(superpackets: bool, other_routes: int, transport: str) -> Iterator[str]:
     switch = "" if superpackets else ", superpackets: off"
     yield "services:\n- name: service-0\n  addr: :8443\n"
-    yield f"  handler: {{type: router, metadata: {{router: router-0{switch}}}}}\n  listener: {{type: tcp}}\n"
+    yield f"  handler: {{type: router, metadata: {{router: router-0{switch}}}}}\n  listener: {{type: {transport}}}\n"
     yield "routers:\n- name: router-0\n  routes:\n"
     for n in range(other_routes):
         dst = f"{100 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24"
@@ -168,20 +184,20 @@ def _clients(topology: Topology) -> tuple[tuple[str, Namespace, str], ...]:
     return (("host-1", topology.host_1, HUB_TO_HOST_1), ("host-2", topology.host_2, HUB_TO_HOST_2))
 
 
-def _client_arguments(host: str, hub: str, parameters: str = "") -> tuple[str, ...]:
+def _client_arguments(host: str, hub: str, parameters: str = "", transport: str = "tcp") -> tuple[str, ...]:
     service = f"tun:///{host}?net={OVERLAY[host]}/24&name=tun0{parameters}"
-    return ("-L", service, "-F", f"router://{hub}:8443")
+    return ("-L", service, "-F", f"router+{transport}://{hub}:8443")
 
 
 def _tunrouter(
-    superpackets: bool = True, other_routes: int = 0, root: Path = ROOT
+    superpackets: bool = True, other_routes: int = 0, root: Path = ROOT, transport: str = "tcp"
 ) -> Callable[[Topology, Path], Programs]:
     def start(topology: Topology, work: Path) -> Programs:
-        text = hub_yaml(superpackets, other_routes)
+        text = hub_yaml(superpackets, other_routes, transport)
         programs = {"hub": start_our_hub(topology.hub, work, text, root)}
         parameters = "" if superpackets else "&superpackets=off"
         for host, namespace, hub in _clients(topology):
-            arguments = _client_arguments(host, hub, parameters)
+            arguments = _client_arguments(host, hub, parameters, transport)
             programs[host] = namespace.popen(*our_program(root), *arguments, cwd=root)
         return programs
 

@@ -11,8 +11,9 @@ import gevent
 import pytest
 
 from lib.drops import Reason
-from lib.session import Buffer, Link
+from lib.session import Link
 from lib.stats import Traffic
+from lib.transport import Buffer
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
 
