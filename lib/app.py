@@ -8,6 +8,7 @@ Refuses to know: what a configuration means (meaning) and how it is served (serv
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,19 @@ from typing import Any
 
 import docopt
 
-from lib import __version__, check_files, cmdline, config, control_socket, lint, logs, meaning, plainwords
+from lib import (
+    __version__,
+    check_files,
+    cmdline,
+    config,
+    control_socket,
+    lint,
+    logs,
+    meaning,
+    passwords,
+    plainwords,
+    secret_values,
+)
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.logs import log
 from lib.schema import Config
@@ -35,6 +48,7 @@ Usage:
   tunrouter lint [--json] FILE...
   tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
             [--json] ADDRESS
+  tunrouter hash
   tunrouter demo [--keep] [--seconds N]
   tunrouter (-V | --version)
   tunrouter (-h | --help)
@@ -97,6 +111,7 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("demo", _demo),
         ("check", _check),
         ("lint", _lint),
+        ("hash", _hash),
         ("explain", _explain),
         ("-O", _print),
     )
@@ -166,6 +181,20 @@ def _lint(arguments: Mapping[str, Any]) -> int:
     return 1 if findings else 0
 
 
+def _hash(arguments: Mapping[str, Any]) -> int:
+    """Print what to store instead of a password: asked for on a terminal, else the first line there is."""
+    if sys.stdin.isatty():
+        password = getpass.getpass("password: ")
+        if password != getpass.getpass("once more: "):
+            raise HostError("these were two passwords")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise HostError("an empty password admits nobody")
+    print(passwords.hashed(password, os.urandom(passwords.SALT_SIZE)))
+    return 0
+
+
 def _explain(arguments: Mapping[str, Any]) -> int:
     from lib import explaining  # the data plane, which what only prints need not load
 
@@ -203,7 +232,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
     names = [name for name in arguments["-C"] if name != "-" and not config.is_inline(name)]
     control = arguments["--control"] or control_socket.default_path()
     return replace(
-        meaning.resolve(_read(arguments)),
+        meaning.resolve(_read(arguments), secret_values.read),
         files=tuple(map(os.path.abspath, names)),
         control="" if control == "none" else control,
     )

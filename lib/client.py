@@ -1,10 +1,11 @@
 """The client: a TUN device, and a session with a hub that is made again whenever it ends.
 
-Knows: the life of a client, from its device to its last reconnect.
-Refuses to know: how frames are read from and written to the device (uplink, downlink).
+Knows: the life of a client, from its device to its last reconnect, and moves from one hub to another.
+Refuses to know: what a session does (client_session), how frames are read from and written to the device
+(uplink, downlink).
 
-Two greenlets: one reads the device for as long as the process lives (while there is no hub it
-drops what it reads), the other keeps the session and reads the hub.
+One greenlet reads the device for as long as the process lives (while there is no hub it drops what it reads),
+one keeps a session, and each session has one that reads it.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ import io
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
+from zlib import crc32
 
 import gevent
 
-from lib import __version__, control, downlink, framing, handshake, ids, netlink, offload, tun, uplink
+from lib import handshake, netlink, offload, tun, uplink
 from lib.backoff import Backoff
+from lib.client_session import ClientSession
 from lib.downlink import Downlink
 from lib.drops import Reason
 from lib.endpoint import dial
 from lib.errors import HostError, ProtocolError
 from lib.framing import ReceiveBuffer
-from lib.layered import AnyStream
 from lib.logs import log
-from lib.relay import Request, Response, Status
+from lib.relay import Request, Status
 from lib.selector import Selector
 from lib.session import Link
 from lib.settings import ClientSettings, NodeSettings
@@ -41,7 +43,6 @@ RETRY_REFUSED = (2.0, 300.0)
 """The same after a hub said no: somebody has to change something."""
 STEADY_SECONDS = 10.0
 """A session that lived this long was a success: the next delay is the first one again."""
-QUEUE_BYTES = 1 << 20
 
 
 class Refused(ProtocolError):
@@ -64,21 +65,26 @@ class Client:
         self.settings = settings
         self.traffic = Traffic()
         self.link: Link | None = None
-        self._node: NodeSettings | None = None
-        """The hub there is a session with, or one is being made."""
-        self._buffer = buffer
+        self.session: ClientSession | None = None
+        self._selector = _selector(settings)
+        self._chosen = 0
+        """The node there is a session with, or one is being made."""
+        self._reader = gevent.Greenlet()
+        """Reads the session."""
+        self._beside: list[gevent.Greenlet] = []
+        self._moving: list[ClientSession] = []
+        self.buffer = buffer
         self._device = device = tun.open_tun(settings.device.name)
         try:
             netlink.configure(settings.device, device.name, device.capabilities)
         except HostError:
             device.close()
             raise
-        self._offloads = device.capabilities if settings.superpackets else 0
-        hello = control.Hello(os.urandom(16), self._offloads, settings.device.mtu, f"tunrouter {__version__}")
-        self._hello = framing.encode(control.encode_hello(hello))
+        self.offloads = device.capabilities if settings.superpackets else 0
+        self.instance = os.urandom(16)
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
-        self._up = Uplink(self._file, device.has_header, self.traffic, self._write_packet)
-        self._down = Downlink(
+        self.up = Uplink(self._file, device.has_header, self.traffic, self._write_packet)
+        self.down = Downlink(
             self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu
         )
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
@@ -95,7 +101,7 @@ class Client:
 
     def stop(self) -> None:
         """End the session and remove the device."""
-        gevent.killall(self._greenlets)
+        gevent.killall([*self._greenlets, self._reader, *self._beside])
         self._readable.close()
         self._device.close()
 
@@ -114,7 +120,8 @@ class Client:
             lines = netlink.reconfigure(old.device, new.device, self._device.name)
         self.settings = new
         source_moved = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
-        if new.host != old.host or self._node not in new.nodes or source_moved:
+        node = old.nodes[self._chosen]
+        if new.host != old.host or node not in new.nodes or source_moved:
             lines.append("connects anew")
             if self.link is not None:
                 self.link.close("the configuration has changed")
@@ -125,7 +132,7 @@ class Client:
     def _read_device(self) -> None:
         buf = bytearray(uplink.BUFFER_SIZE)
         view = memoryview(buf)
-        up, hub = self._up, gevent.get_hub()
+        up, hub = self.up, gevent.get_hub()
         while True:
             hub.wait(self._readable)
             try:
@@ -137,7 +144,7 @@ class Client:
                 self.traffic.drop(Reason.DEVICE_REFUSED)
                 continue
             if self.traffic.news:
-                self._tell_news()
+                self.tell_news()
             link = self.link
             if link is None:
                 self.traffic.drop(Reason.NO_SESSION, offload.count_packets(view[:end]))
@@ -145,7 +152,7 @@ class Client:
                 link.send([view[:end]])
                 link.wait_drained()
 
-    def _tell_news(self) -> None:
+    def tell_news(self) -> None:
         """Log each reason for drops once."""
         for reason, detail in self.traffic.take_news():
             what = f" {detail}" if detail else ""
@@ -175,34 +182,34 @@ class Client:
 
     def _keep_connected(self) -> None:
         """Dial, live, and dial again, for ever."""
-        settings, selector = self.settings, _selector(self.settings)
+        settings = self.settings
         lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
         said: dict[int, str] = {}
         while True:
             if settings.nodes != self.settings.nodes or _choice(settings) != _choice(self.settings):
-                selector = _selector(self.settings)
+                self._selector = _selector(self.settings)
                 said.clear()
             settings = self.settings
-            chosen = selector.choose(time.monotonic(), random.random())
-            self._node = node = settings.nodes[chosen]
+            self._chosen = chosen = self._selector.choose(time.monotonic(), random.random())
             started = time.monotonic()
-            backoff, why = lost, "closed by the hub"
+            backoff, why = lost, ""
             try:
-                self._session(node)
+                why = self._follow(self._open(chosen))
             except Refused as error:
                 backoff, why = refused, str(error)
             except ProtocolError as error:
                 why = str(error)
             except OSError as error:
                 why = error.strerror or str(error)
-            ended = time.monotonic()
+            ended, chosen = time.monotonic(), self._chosen  # not where it was, after a move
             if ended - started > STEADY_SECONDS:
                 lost.reset()
                 refused.reset()
-                selector.succeeded(chosen)
+                self._selector.succeeded(chosen)
                 said.clear()
             else:
-                selector.failed(chosen, ended)
+                self._selector.failed(chosen, ended)
+            node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
             if said.get(chosen) != why:
                 log.warning(
                     "service %s: hub %s:%d: %s; trying again", settings.name, node.host, node.port, why
@@ -210,16 +217,18 @@ class Client:
                 said[chosen] = why
             gevent.sleep(backoff.next(random.random()))
 
-    def _session(self, node: NodeSettings) -> None:
-        """One connection, from dialling to its end. Raises OSError, ProtocolError."""
-        stream = dial(node, self._way_out)
+    def _open(self, chosen: int) -> ClientSession:
+        """Dial a node and be let in. Raises OSError, ProtocolError."""
+        node = self.settings.nodes[chosen]
+        stream = dial(node, self._way_out, self.settings.keepalive_timeout)
         try:
             response, rest = handshake.ask(stream, self._request(node), node.connect_timeout)
             if response.status != Status.OK:
                 raise Refused(_refusal(response.status))
-            self._live(stream, response, rest)
-        finally:
+        except BaseException:
             stream.close()
+            raise
+        return ClientSession(self, node, stream, response, rest)
 
     def _way_out(self, address: str) -> str | None:
         """The network device to reach a hub through, where our own routes would lead into the tunnel."""
@@ -236,51 +245,80 @@ class Client:
         login = (node.username, node.password) if node.username or node.password else None
         return Request(self.settings.host, source, node.namespace, login)
 
-    def _live(self, stream: AnyStream, response: Response, tail: bytes) -> None:
-        """Use an admitted session until it ends."""
-        link = Link(stream, self.traffic, QUEUE_BYTES, float("inf"))
-        log.info("service %s: connected to %s as %s", self.settings.name, stream.peer, self.settings.host)
-        self._use_offloads(0, framing.GOST_HUB_MAX)
-        if ids.hub_version(response.tunnel_id):
-            link.send([self._hello])
-        self.link = link
+    def _follow(self, session: ClientSession) -> str:
+        """Live with a session, and with each that takes its place; returns why the last one ended."""
+        self._take(session)
         try:
-            self._receive(stream, tail)
+            while True:
+                reader = self._reader
+                why: str = reader.get()
+                if reader is self._reader:
+                    return why
         finally:
-            self.link = None
-            link.ended()
+            self.session = self.link = None
+            gevent.killall([self._reader, *self._beside])
 
-    def _receive(self, stream: AnyStream, tail: bytes) -> None:
-        buffer, down = self._buffer, self._down
-        size = 0
+    def _take(self, session: ClientSession) -> None:
+        """Use a session from now on; one that was there is still read until it ends."""
+        log.info("service %s: connected to %s as %s", self.settings.name, session.peer, self.settings.host)
+        self.session = session
+        session.begin()
+        self.link = session.link
+        self._reader = gevent.spawn(session.run)
+        gevent.killall(self._beside, block=False)
+        self._beside = [gevent.spawn(self._beat, session), gevent.spawn(self._go_home, session)]
+
+    def _beat(self, session: ClientSession) -> None:
+        """Look after a session now and then."""
         while True:
-            end = framing.HEADROOM + size
-            stop = downlink.deliver(down, buffer.data, buffer.view, buffer.join(tail), end)
-            tail = bytes(buffer.view[stop:end])
-            for content in down.take_controls():
-                self._control(content)
-            if self.traffic.news:
-                self._tell_news()
-            size = stream.receive_into(buffer.landing)
-            if not size:
+            gevent.sleep(session.liveness.tick)
+            session.beat(time.monotonic())
+
+    def _go_home(self, session: ClientSession) -> None:
+        """From a node that is second choice back to a better one, once that can be reached again."""
+        while self._selector.has_home:
+            gevent.sleep(self._selector.fail_timeout * (1 + random.random() / 4))
+            better = self._selector.better(self._chosen, time.monotonic())
+            if better and self._move(session, better):
                 return
 
-    def _control(self, content: bytes) -> None:
-        try:
-            hello = control.decode(content)
-        except ProtocolError:
-            self.traffic.drop(Reason.BAD_CONTROL)
-            return
-        if hello is not None:
-            self._use_offloads(hello.offloads & self._offloads, framing.MAX_CONTENT)
-            log.debug(
-                "service %s: hub is %s, offloads %#x", self.settings.name, hello.software, hello.offloads
-            )
+    def leave(self, session: ClientSession) -> None:
+        """The hub is about to end: be elsewhere before that, if there is anywhere to be."""
+        if session is self.session and session not in self._moving:
+            self._moving.append(session)
+            gevent.spawn(self._leave, session)
 
-    def _use_offloads(self, bits: int, limit: int) -> None:
+    def _leave(self, session: ClientSession) -> None:
+        try:
+            log.info("service %s: %s is about to end", self.settings.name, session.peer)
+            if not self._move(session, self._selector.others(self._chosen, time.monotonic())):
+                session.decline()
+        finally:
+            self._moving.remove(session)
+
+    def _move(self, session: ClientSession, nodes: Sequence[int]) -> bool:
+        """Have a session with one of these nodes before this one is given up; False where none lets us in."""
+        for chosen in nodes:
+            try:
+                new = self._open(chosen)
+            except (OSError, ProtocolError) as error:
+                self._selector.failed(chosen, time.monotonic())
+                log.debug("service %s: not moved: %s", self.settings.name, error)
+                continue
+            if session is not self.session:  # it has ended meanwhile, and another one is being made
+                new.close()
+                return True
+            self._chosen = chosen
+            self._take(new)
+            session.give_up(f"moved to {new.peer}")
+            return True
+        return False
+
+    def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
         """Let the kernel hand over what the hub takes, and nothing else."""
-        self._up.offloads, self._up.limit = bits, limit
-        self._device.set_offload(bits)
+        if session is self.session or self.session is None:
+            self.up.offloads, self.up.limit = bits, limit
+            self._device.set_offload(bits)
 
 
 def _choice(settings: ClientSettings) -> tuple[str, int, float]:
@@ -289,7 +327,9 @@ def _choice(settings: ClientSettings) -> tuple[str, int, float]:
 
 
 def _selector(settings: ClientSettings) -> Selector:
-    return Selector(len(settings.nodes), *_choice(settings))
+    count, name = len(settings.nodes), settings.host.encode("utf-8", "surrogateescape")
+    first = crc32(name) % count if settings.strategy == "hash" else 0
+    return Selector(count, *_choice(settings), first=first)
 
 
 def _refusal(status: int) -> str:

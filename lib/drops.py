@@ -32,6 +32,7 @@ class Refusal(_Documented):
     BAD_REQUEST = "bad-request", "a command that a router does not know, or no proper host name"
     INGRESS = "ingress", "the ingress does not let this host into this namespace"
     UNAUTHORIZED = "unauthorized", "the login is not known here, or was not given"
+    NAME = "name", "the login or certificate is not for this host name or namespace, or the name is taken"
     UNAVAILABLE = "unavailable", "who decides (ingress or auther) cannot be asked at the moment"
 
 

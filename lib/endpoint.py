@@ -17,7 +17,7 @@ from lib.layered import AnyStream, Layered
 from lib.logs import log
 from lib.settings import NodeSettings, ProxySettings, TransportSettings
 from lib.tls import TlsCodec, context
-from lib.transport import Stream, connect
+from lib.transport import DEAD_AFTER, Stream, connect
 
 DeviceFor = Callable[[str], str | None]
 
@@ -44,7 +44,7 @@ class Acceptor:
         return top
 
 
-def dial(node: NodeSettings, device_for: DeviceFor) -> AnyStream:
+def dial(node: NodeSettings, device_for: DeviceFor, dead_after: float = DEAD_AFTER) -> AnyStream:
     """Connect to a hub through its proxies and layers, within the node's time.
 
     Names are resolved anew, a hub's by the last proxy. device_for says for an IP address which network
@@ -52,7 +52,7 @@ def dial(node: NodeSettings, device_for: DeviceFor) -> AnyStream:
     """
     late = OSError(110, f"no connection within {node.connect_timeout:g} s")
     with gevent.Timeout(node.connect_timeout, late):
-        stream = Stream(*_connected(node, device_for), node.transport.tcp_keepalive)
+        stream = Stream(*_connected(node, device_for), node.transport.tcp_keepalive, dead_after)
         try:
             return _over(stream, node)
         except BaseException:

@@ -36,7 +36,8 @@ PROXIES = {"socks5": "socks5", "socks": "socks5", "socks4": "socks4", "socks4a":
 MULTIPLEXED = {"mtls": "tls", "mws": "ws", "mwss": "wss"}
 """GOST's transports with smux inside, and what is probably meant."""
 
-STRATEGIES = ("fifo", "round", "rand")
+STRATEGIES = ("fifo", "round", "rand", "hash")
+DUPLICATES = ("share", "replace", "refuse")
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 LOG_FORMATS = ("text", "json")
 
@@ -107,7 +108,8 @@ HUB_KEYS: Keys = {
     **_works("listener", "path ws.path header ws.header"),
     **_to_come("handler", "entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
-    **_works("handler", "sourceCheck superpackets domain handshakeTimeout"),
+    **_works("handler", "sourceCheck superpackets domain handshakeTimeout onDuplicate certHosts"),
+    **_works("handler", "keepalive.timeout drainTimeout"),
     **_odd("handler", "means nothing here: packets of any size pass", "router.bufferSize bufferSize"),
 }
 """Of a service with handler router."""
@@ -118,7 +120,7 @@ CLIENT_KEYS: Keys = {
         "handler", _UDP_PEER, _TUN_HANDLER + " passphrase tun.passphrase " + _prefixed("tun.", _TUN_HANDLER)
     ),
     **_odd("listener", _FOREIGN, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
-    **_works("handler", "superpackets"),
+    **_works("handler", "superpackets keepalive.timeout"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
 }

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from lib.admission import Certificate
 from lib.drops import Refusal
 from lib.errors import ProtocolError
 from lib.transport import Buffer, Stream
@@ -48,6 +49,9 @@ class Codec(Protocol):
 
     def output(self) -> bytes:
         """What must go out below."""
+
+    def certificate(self) -> Certificate:
+        """Who the far end's certificate says it is; NO_CERTIFICATE in a layer without such a thing."""
 
     def ping(self) -> bool:
         """Ask the far end for a sign of life; False in a layer that has no such thing."""
@@ -88,6 +92,12 @@ class Layered:
         """Bytes that have been taken and are not yet the kernel's."""
         return len(self._out) + self._below.pending
 
+    @property
+    def certificate(self) -> Certificate:
+        """Who the far end's certificate says it is."""
+        own = self.codec.certificate()
+        return own if own.fingerprint else self._below.certificate
+
     def receive_into(self, view: memoryview) -> int:
         """Wait for bytes and put them into view; returns how many, 0 when the peer has closed."""
         codec = self.codec
@@ -124,6 +134,11 @@ class Layered:
     def close(self) -> None:
         """Give up the socket."""
         self._below.close()
+
+    @property
+    def pongs(self) -> int:
+        """How many signs of life the far end has given when asked by ping."""
+        return getattr(self.codec, "pongs", 0) or self._below.pongs
 
     def ping(self) -> bool:
         """Ask the far end for a sign of life in a layer that knows how; False where none does."""

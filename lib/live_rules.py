@@ -9,19 +9,20 @@ New rows are put together aside and put in place by one assignment, so nobody se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from lib import rule_lines
+from lib import hashes, rule_lines
 from lib.admission import Login
 from lib.errors import PluginError, Problem
 from lib.feed import Feed
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.ingress import Ingress
 from lib.live_routes import APPLY_SECONDS
-from lib.logins import Logins
+from lib.logins import EVERYTHING, Grant, Logins
 from lib.logs import log
 from lib.plugins import AutherPlugin, IngressPlugin
 from lib.scheduling import breathe
-from lib.settings import AutherSettings, IngressSettings
+from lib.settings import AutherSettings, IngressSettings, LoginRow
 from lib.watch import Watch
 
 Rows = tuple[tuple[str, str], ...]
@@ -51,10 +52,10 @@ class LiveRules:
         """What the log calls it."""
         return f"{self.kind} {self.settings.name}"
 
-    def _inline(self) -> Rows:
+    def _inline(self) -> tuple[tuple[Any, ...], ...]:
         raise NotImplementedError
 
-    def _build(self, rows: Iterator[tuple[str, str]]) -> int:
+    def _build(self, rows: Iterator[Any]) -> int:
         """Put these rows in place; returns how many count."""
         raise NotImplementedError
 
@@ -140,7 +141,7 @@ class LiveIngress(LiveRules):
         assert isinstance(self.settings, IngressSettings)
         return self.settings.rules
 
-    def _build(self, rows: Iterator[tuple[str, str]]) -> int:
+    def _build(self, rows: Iterator[Any]) -> int:
         self._rules = Ingress(rows)
         return len(self._rules)
 
@@ -155,13 +156,13 @@ class LiveLogins(LiveRules):
         self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
         super().__init__(settings, watch, changed)
 
-    def admits(self, login: Login) -> bool:
-        """Whether a login is right. Raises Unavailable, and nobody is let in."""
+    def grant(self, login: Login) -> Grant | None:
+        """What a login is good for, None where it is not right. Raises Unavailable, and nobody is let in."""
         if self._plugin is None:
             self._check()
-            return self._logins.admits(login.username, login.password)
+            return self._logins.grant(login.username, login.password, hashes.matches)
         try:
-            return self._plugin.authenticate(login)
+            return EVERYTHING if self._plugin.authenticate(login) else None
         except PluginError as error:
             raise Unavailable(f"{self.label}: {error}") from error
 
@@ -171,12 +172,12 @@ class LiveLogins(LiveRules):
             self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
         return self._apply(settings)
 
-    def _inline(self) -> Rows:
+    def _inline(self) -> tuple[tuple[Any, ...], ...]:
         assert isinstance(self.settings, AutherSettings)
         return self.settings.logins
 
-    def _build(self, rows: Iterator[tuple[str, str]]) -> int:
-        self._logins = Logins(rows)
+    def _build(self, rows: Iterator[Any]) -> int:
+        self._logins = Logins(LoginRow(*row) for row in rows)
         return len(self._logins)
 
 

@@ -65,6 +65,7 @@ def client(service: Service, config: Config, found: Findings) -> ClientSettings:
         device=_device(listener, found),
         nodes=_ways(hops, found),
         superpackets=metadata.switch(handler, "superpackets", True, found),
+        keepalive_timeout=metadata.keepalive_timeout(handler, found),
         strategy=selector.strategy or "round",
         max_fails=selector.max_fails or 1,
         fail_timeout=selector.fail_timeout / SECONDS if selector.fail_timeout else 10.0,
@@ -281,9 +282,7 @@ def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
 
 
 def _check_selector(selector: Selector, found: Findings) -> None:
-    if selector.strategy == "hash":
-        found.error(selector.where("strategy"), "strategy hash is not supported yet")
-    elif selector.strategy and selector.strategy not in STRATEGIES:
+    if selector.strategy and selector.strategy not in STRATEGIES:
         hint = did_you_mean(selector.strategy, STRATEGIES)
         found.error(selector.where("strategy"), f"unknown strategy {selector.strategy[:64]!r}", hint)
     if selector.max_fails < 0:

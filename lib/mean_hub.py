@@ -11,11 +11,17 @@ from collections.abc import Mapping
 from lib import metadata
 from lib.addresses import host_port
 from lib.findings import Findings
-from lib.known import HUB_KEYS, did_you_mean
+from lib.known import DUPLICATES, HUB_KEYS, did_you_mean
 from lib.mean_tables import logins, namespace_of
 from lib.mean_transport import listener_transport
 from lib.schema import Handler, Listener, Login, Service, Tls
-from lib.settings import AutherSettings, HubSettings, IngressSettings, TableSettings
+from lib.settings import (
+    AutherSettings,
+    HubSettings,
+    IngressSettings,
+    TableSettings,
+    TransportSettings,
+)
 
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
@@ -65,7 +71,29 @@ def hub(
         read_timeout=metadata.seconds(handler, "readTimeout", 0.0, found),
         cache_seconds=_cache_seconds(handler, found),
         transport=transport,
+        cert_hosts=_cert_hosts(handler, transport, found),
+        on_duplicate=_on_duplicate(handler, found),
+        keepalive_timeout=metadata.keepalive_timeout(handler, found),
+        drain_timeout=metadata.seconds(handler, "drainTimeout", 5.0, found),
     )
+
+
+def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings) -> bool:
+    wanted = metadata.switch(handler, "certHosts", False, found)
+    if wanted and not (transport.encrypted and transport.tls.ca_file):
+        tree = metadata.find(handler, "certHosts")
+        message = "'certHosts' without client certificates: nobody would be let in"
+        found.error(tree.where if tree else handler.where(), message, "give the listener's tls a caFile")
+    return wanted
+
+
+def _on_duplicate(handler: Handler, found: Findings) -> str:
+    word = metadata.text(handler, "onDuplicate", found=found).lower() or DUPLICATES[0]
+    if word not in DUPLICATES:
+        tree = metadata.find(handler, "onDuplicate")
+        hint = did_you_mean(word, DUPLICATES) or f"there is {', '.join(DUPLICATES)}"
+        found.error(tree.where if tree else handler.where(), f"'onDuplicate': {word[:64]!r} is unknown", hint)
+    return word
 
 
 def _handshake_timeout(handler: Handler, found: Findings) -> float:
@@ -128,6 +156,8 @@ def _authers(
         if name not in authers:
             found.error(where, f"there is no auther {name[:64]!r}", did_you_mean(name, authers))
     auth = handler.auth
+    if auth is not None and auth.file:
+        found.error(auth.where("file"), "'file' is for a client's login; a hub's come from an auther's file")
     if auth is None:
         return tuple(authers[name] for name in named if name in authers)
     if named:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from lib import ingress as rules
+from lib import passwords
 from lib.addresses import is_address, prefix
 from lib.errors import Position
 from lib.findings import Findings
@@ -24,6 +25,7 @@ from lib.settings import (
     AutherSettings,
     Hop,
     IngressSettings,
+    LoginRow,
     PluginSettings,
     RouteEntry,
     SourceSettings,
@@ -200,8 +202,8 @@ def auther_settings(section: Auther, found: Findings) -> AutherSettings:
     return AutherSettings(section.name, logins(section.auths, found), plugin, more)
 
 
-def logins(section: Iterable[Login], found: Findings) -> tuple[tuple[str, str], ...]:
-    """(user name, password) of each."""
+def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
+    """The row of each."""
     rows = []
     for login in section:
         if not login.username:
@@ -211,7 +213,21 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[tuple[str, str], 
                 login.where("password"),
                 f"{login.username!r} has no password and is not let in; in GOST any password would do",
             )
-        rows.append((login.username, login.password))
+        if passwords.is_hashed(login.password):
+            try:
+                passwords.check_form(login.password)
+            except ValueError as wrong:
+                found.error(login.where("password"), f"'password': {wrong}")
+        for host in login.hosts:
+            if not host or not is_host_name(host):
+                found.error(login.where("hosts"), f"no host can go by this name: {host[:64]!r}")
+        namespaces = []
+        for text in login.namespaces:
+            try:
+                namespaces.append(parse_uuid(text))
+            except ValueError as wrong:
+                found.error(login.where("namespaces"), f"'namespaces': {wrong}")
+        rows.append(LoginRow(login.username, login.password, tuple(login.hosts), tuple(namespaces)))
     return tuple(rows)
 
 

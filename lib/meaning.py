@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from lib.errors import ConfigError, Position, Problem
 from lib.findings import Findings
+from lib.hidden import Reader, fill_in, nowhere
 from lib.known import HANDLERS, LOG_FORMATS, LOG_LEVELS, did_you_mean
 from lib.mean_client import client
 from lib.mean_hub import check_domains, check_overlaps, hub
@@ -24,14 +25,15 @@ _NAMED = ("services", "chains", "hops", "ingresses", "authers")
 _DEFAULTS = Settings()
 
 
-def resolve(config: Config) -> Settings:
-    """Check a configuration and say what it means.
+def resolve(config: Config, read: Reader = nowhere) -> Settings:
+    """Check a configuration and say what it means; `read` gives what it names and does not hold.
 
     Raises ConfigError with every problem; warnings and notices are in the result.
     """
     found = Findings(warnings=list(config.warnings))
     for section in _walk(config):
         _refuse_not_yet(section, found)
+        fill_in(section, read, found)
     _check_names(config, found)
     settings = _settings(config, found)
     problems = _all_problems(config, found.problems)

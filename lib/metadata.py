@@ -13,6 +13,7 @@ from lib.errors import Position
 from lib.findings import Findings
 from lib.known import Key, Keys, key_hint
 from lib.schema import Metadata
+from lib.settings import DEFAULT_KEEPALIVE
 from lib.units import SECONDS, parse_duration, parse_integer, parse_switch
 from lib.yamltext import Scalar, Sequence, Tree
 
@@ -109,6 +110,15 @@ def switch(layer: Layer, name: str, default: bool, found: Findings) -> bool:
 def seconds(layer: Layer, name: str, default: float, found: Findings) -> float:
     """A duration, not negative; a bare integer counts seconds, as GOST has it in metadata."""
     return scalar(layer, (name,), _seconds, default, found)
+
+
+def keepalive_timeout(layer: Layer, found: Findings) -> float:
+    """Seconds of silence after which a peer is dead; at least 1, for a path may well pause."""
+    timeout = seconds(layer, "keepalive.timeout", DEFAULT_KEEPALIVE, found)
+    tree = find(layer, "keepalive.timeout")
+    if tree and not 1 <= timeout <= 3600:
+        found.error(tree.where, f"'keepalive.timeout': {timeout:g} s is not within 1 s to 1 h")
+    return timeout
 
 
 def _seconds(text: str) -> float:

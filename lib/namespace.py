@@ -190,9 +190,16 @@ class Namespace:
 
     def rivals(self, port: Port) -> list[Port]:
         """Older sessions of the same host and the same instance, which a new one replaces."""
-        gateway = self.gateways.get(port.host)
-        others = gateway.ports if gateway else []
-        return [p for p in others if p is not port and p.instance and p.instance == port.instance]
+        return [other for other in self.others(port) if other.instance and other.instance == port.instance]
+
+    def sessions_of(self, host: str) -> list[Port]:
+        """The live sessions under a host name."""
+        gateway = self.gateways.get(host)
+        return list(gateway.ports) if gateway else []
+
+    def others(self, port: Port) -> list[Port]:
+        """The other live sessions under a session's host name."""
+        return [other for other in self.sessions_of(port.host) if other is not port]
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
         """Remember a drop by where it was to go."""

@@ -41,12 +41,12 @@ class HttpPlugin:
         )
         self._gate = threading.BoundedSemaphore(MAX_AT_ONCE)
 
-    def get(self, query: Mapping[str, str]) -> dict[str, object]:
+    def get(self, query: Mapping[str, object]) -> dict[str, object]:
         """GET with these parameters; the answer's keys in lower case. Raises PluginError."""
         url = self._settings.url
         return self._ask("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", None)
 
-    def post(self, content: Mapping[str, str]) -> dict[str, object]:
+    def post(self, content: Mapping[str, object]) -> dict[str, object]:
         """POST this as JSON; the answer's keys in lower case. Raises PluginError."""
         body = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         return self._ask("POST", self._settings.url, body.encode("utf-8", "surrogateescape"))

@@ -21,7 +21,7 @@ _MESSAGES = {
 """name? is a bool, name* a repeated text."""
 
 
-def encode(name: str, fields: Mapping[str, str]) -> bytes:
+def encode(name: str, fields: Mapping[str, object]) -> bytes:
     """The bytes of a message; fields not given are empty."""
     message = _classes()[name](**fields)
     encoded: bytes = message.SerializeToString()

@@ -27,7 +27,7 @@ class _Plugin:
         self._http = HttpPlugin(settings) if settings.url.startswith("http") else None
         self._grpc = GrpcPlugin(settings) if self._http is None else None
 
-    def _ask(self, method: str, what: Mapping[str, str], post: bool = False) -> Mapping[str, object]:
+    def _ask(self, method: str, what: Mapping[str, object], post: bool = False) -> Mapping[str, object]:
         """The answer's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
         if self._http is not None:
             return self._http.post(what) if post else self._http.get(what)
@@ -71,12 +71,20 @@ class AutherPlugin(_Plugin):
 
     def authenticate(self, login: Login) -> bool:
         """Whether a login is right. Raises PluginError."""
-        what = {
+        what: dict[str, object] = {
             "service": login.service,
             "username": login.username,
             "password": login.password,
             "client": login.client,
         }
+        certificate = login.certificate
+        if certificate.fingerprint:  # over HTTP the same in camel case, as GOST has it
+            over_http = self._http is not None
+            what["clientCn" if over_http else "client_cn"] = certificate.common_name
+            what["clientSan" if over_http else "client_san"] = list(certificate.names)
+            what["clientCertFingerprint" if over_http else "client_cert_fingerprint"] = (
+                certificate.fingerprint
+            )
         ok = self._ask("Authenticator/Authenticate", what, post=True).get("ok", False)
         if not isinstance(ok, bool):
             raise PluginError(f"no proper answer: 'ok' is {str(ok)[:80]!r}")

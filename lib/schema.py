@@ -47,7 +47,6 @@ class Section(msgspec.Struct, rename="camel", kw_only=True):
 class Auth(Section):
     """A login."""
 
-    not_yet = words("file")
     username: str = ""
     password: str = ""
     file: str = ""
@@ -254,10 +253,12 @@ class Chain(Section):
 
 
 class Login(Section):
-    """A user of an auther."""
+    """A user of an auther; hosts and namespaces, which bind it, are ours."""
 
     username: str = ""
     password: str = ""
+    hosts: list[str] = []
+    namespaces: list[str] = []
 
 
 class Auther(Sourced):

@@ -15,12 +15,32 @@ class Selector:
 
     count: int
     strategy: str = "round"
-    """round: each in turn; rand: any; fifo and hash: the first that has not failed."""
+    """round: each in turn; rand: any; fifo and hash: the first that has not failed, from `first` on."""
     max_fails: int = 1
     fail_timeout: float = 10.0
     """Seconds for which a node with max_fails failures in a row is passed over."""
     _fails: dict[int, tuple[int, float]] = field(default_factory=dict)
+    first: int = 0
+    """The node preferred by fifo and hash; the others follow in order, round the end."""
     _turn: int = -1
+
+    @property
+    def has_home(self) -> bool:
+        """Whether some nodes are better than others."""
+        return self.strategy in ("fifo", "hash")
+
+    def better(self, node: int, now: float) -> list[int]:
+        """Nodes to go home to from this one, the best first; those that have failed lately are left out."""
+        order = [(self.first + i) % self.count for i in range(self.count)]
+        better = order[: order.index(node)] if self.has_home else []
+        return [i for i in better if not self._has_failed(i, now)]
+
+    def others(self, node: int, now: float) -> list[int]:
+        """Nodes to go to when this one says that it is about to end, itself the last."""
+        order = [
+            (self.first + i) % self.count for i in range(self.count) if (self.first + i) % self.count != node
+        ]
+        return [*(i for i in order if not self._has_failed(i, now)), node]
 
     def choose(self, now: float, dice: float) -> int:
         """The node to dial; all of them count again where all have failed."""
@@ -31,7 +51,7 @@ class Selector:
             return nodes[self._turn % len(nodes)]
         if self.strategy == "rand":
             return nodes[int(dice * len(nodes))]
-        return nodes[0]
+        return min(nodes, key=lambda node: (node - self.first) % self.count)
 
     def failed(self, node: int, now: float) -> None:
         """A node could not be used."""

@@ -84,6 +84,10 @@ class Service:
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.ended.wait()
         reloading.kill()
+        self.ended.clear()  # one more signal, and nothing is waited for
+        draining = [gevent.spawn(hub.drain) for hub in self.hubs.values()]
+        gevent.wait([gevent.spawn(gevent.joinall, draining), self.ended], count=1)
+        gevent.killall(draining)
         if log.isEnabledFor(logging.DEBUG):
             self.print_drops()
         self.stop()

@@ -11,7 +11,7 @@ no reader ever waits for another session's socket.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gevent
 from gevent.event import Event
@@ -27,12 +27,17 @@ from lib.transport import Buffer
 class Link:
     """The sending half of a session."""
 
-    __slots__ = ("_drained", "_queue", "_run", "_sent", "_writer", "closed_because", "stream", "traffic")
+    __slots__ = (
+        *("_drained", "_queue", "_run", "_sent", "_writer"),
+        *("alive", "closed_because", "stream", "traffic"),
+    )
 
     def __init__(self, stream: AnyStream, traffic: Traffic, max_bytes: int, max_seconds: float) -> None:
         self.stream = stream
         self.traffic = traffic
         self.closed_because = ""
+        self.alive: Callable[[float], bool] = lambda seconds: True
+        """Whether the peer gives a sign of life within so many seconds; set by who can ask it."""
         self._queue = SendQueue(max_bytes, max_seconds)
         self._run = b""
         self._sent = 0  # how much of _run, which the writer is at, has gone out

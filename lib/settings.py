@@ -19,6 +19,8 @@ Network = IPv4Network | IPv6Network
 DEFAULT_MTU = 1420
 DEFAULT_QUEUE_BYTES = 16 << 20
 DEFAULT_QUEUE_SECONDS = 0.5
+DEFAULT_KEEPALIVE = 15.0
+"""Seconds of silence after which a peer is dead."""
 
 
 class Hop(NamedTuple):  # a tuple, for a million rows are told apart by it
@@ -125,12 +127,22 @@ class IngressSettings:
     more: SourceSettings = NO_SOURCES
 
 
+class LoginRow(NamedTuple):
+    """A login as it is stored: the password or its hash, and what it is good for (empty: everything)."""
+
+    username: str
+    password: str
+    hosts: tuple[str, ...] = ()
+    """Host names, `.x` and `*.x` for all below x."""
+    namespaces: tuple[bytes, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class AutherSettings:
-    """Who may log in; logins as (username, password) in order, of two with one name the later counts."""
+    """Who may log in; of two logins with one name the later counts."""
 
     name: str
-    logins: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    logins: tuple[LoginRow, ...] = field(default=(), repr=False)
     plugin: PluginSettings | None = None
     more: SourceSettings = NO_SOURCES
 
@@ -225,6 +237,13 @@ class HubSettings:
     read_timeout: float = 0.0
     cache_seconds: float = 1.0
     transport: TransportSettings = TCP
+    cert_hosts: bool = False
+    """Whether a client may only go by a name that its certificate has."""
+    on_duplicate: str = "share"
+    """A second session under a live host name: share its flows, replace the first, or refuse the second."""
+    keepalive_timeout: float = DEFAULT_KEEPALIVE
+    drain_timeout: float = 5.0
+    """Seconds a hub that is told to end gives its clients to go elsewhere."""
     queue_bytes: int = DEFAULT_QUEUE_BYTES
     queue_seconds: float = DEFAULT_QUEUE_SECONDS
 
@@ -272,6 +291,7 @@ class ClientSettings:
     max_fails: int = 1
     """Failures in a row after which a node is passed over for `fail_timeout` seconds."""
     fail_timeout: float = 10.0
+    keepalive_timeout: float = DEFAULT_KEEPALIVE
 
 
 @dataclass(frozen=True, slots=True)

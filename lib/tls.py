@@ -14,6 +14,7 @@ from typing import Any
 
 from gevent import ssl
 
+from lib.admission import NO_CERTIFICATE, Certificate
 from lib.drops import Refusal
 from lib.errors import HostError, ProtocolError
 from lib.settings import TlsSettings
@@ -105,6 +106,15 @@ class TlsCodec:
         """SHA-256 of the far end's certificate, b"" where it gave none."""
         certificate = self.connection.getpeercert(True)
         return hashlib.sha256(certificate).digest() if certificate else b""
+
+    def certificate(self) -> Certificate:
+        """What the far end's certificate says, if it was checked."""
+        found: dict[str, Any] = self.connection.getpeercert() or {}
+        if not found:
+            return NO_CERTIFICATE
+        subject = {key: value for part in found.get("subject", ()) for key, value in part}
+        names = tuple(value for kind, value in found.get("subjectAltName", ()) if kind == "DNS")
+        return Certificate(subject.get("commonName", ""), names, self.fingerprint().hex())
 
     def read_into(self, view: memoryview) -> int | None:
         """Decrypt every record that is there, as far as view has room."""

@@ -19,17 +19,17 @@ import gevent
 from gevent import monkey
 from gevent import socket as gsocket
 
+from lib.admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
 
 Buffer = bytes | bytearray | memoryview
 
 NOTSENT_LOWAT = 1 << 18
 """Unsent bytes the kernel holds per session: more would be a queue we can neither see nor bound."""
-USER_TIMEOUT_MS = 15_000
+DEAD_AFTER = 15.0
+"""Seconds of silence after which a path is dead (GOST never notices)."""
 Keepalive = tuple[int, int, int]
 """TCP's own: seconds of silence before the first probe, seconds between probes, probes without answer."""
-KEEPALIVE: Keepalive = (5, 5, 2)
-"""A path that is dead is noticed within 15 s, idle or busy (GOST never notices)."""
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
@@ -42,12 +42,18 @@ class Stream:
 
     __slots__ = ("_hub", "_readable", "_receive", "_sock", "_writable", "peer")
 
-    def __init__(self, sock: Any, peer: str, keepalive: Keepalive | None = None) -> None:
-        """Take over a connected socket; peer is its far address as people write it."""
+    def __init__(
+        self, sock: Any, peer: str, keepalive: Keepalive | None = None, dead_after: float = DEAD_AFTER
+    ) -> None:
+        """Take over a connected socket; peer is its far address as people write it.
+
+        A path on which nothing is acknowledged for `dead_after` seconds ends it, idle or busy, unless
+        `keepalive` says otherwise for an idle one.
+        """
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
         self.peer = peer
-        _tune(self._sock, keepalive or KEEPALIVE)
+        _tune(self._sock, keepalive, dead_after)
         self._receive = self._sock.recv_into
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
@@ -67,6 +73,13 @@ class Stream:
     def pending(self) -> int:
         """Bytes taken that are not yet the kernel's: none, ever."""
         return 0
+
+    @property
+    def certificate(self) -> Certificate:
+        """TCP knows of none."""
+        return NO_CERTIFICATE
+
+    pongs = 0  # of pings there are none
 
     def ping(self) -> bool:
         """TCP's own keepalive is all it has."""
@@ -116,12 +129,13 @@ class Stream:
 _IOV_MAX = 1024
 
 
-def _tune(sock: Any, keepalive: Keepalive) -> None:
+def _tune(sock: Any, keepalive: Keepalive | None, dead_after: float) -> None:
+    third = max(1, int(dead_after / 3))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(dead_after * 1000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in zip(_KEEPALIVE_OPTIONS, keepalive, strict=True):
+    for option, value in zip(_KEEPALIVE_OPTIONS, keepalive or (third, third, 2), strict=True):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

@@ -26,6 +26,7 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from lib.admission import NO_CERTIFICATE, Certificate
 from lib.drops import Refusal
 from lib.errors import ProtocolError
 from lib.transport import Buffer
@@ -96,6 +97,10 @@ class WebSocketCodec:
             if self._open:
                 raise OSError(errno.EPROTO, f"WebSocket: {error}") from None
             raise self._no(str(error)) from None
+
+    def certificate(self) -> Certificate:
+        """WebSocket has none."""
+        return NO_CERTIFICATE
 
     def read_into(self, view: memoryview) -> int | None:
         """Decode into view."""

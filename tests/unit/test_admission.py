@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lib.admission import REFUSALS, Auther, Login, admit
+from lib.admission import NO_CERTIFICATE, REFUSALS, Auther, Certificate, Login, admit
 from lib.ids import NO_NAMESPACE
+from lib.logins import EVERYTHING, Grant
 from lib.relay import Request, Status
 
 LOGIN = ("user", "secret")
@@ -16,6 +17,7 @@ class Says:
 
     def __init__(self, answer: bool | None) -> None:
         self.answer = answer
+        self.allows = EVERYTHING
         self.asked: list[tuple[object, ...]] = []
 
     def admits(self, *what: object) -> bool:
@@ -23,6 +25,9 @@ class Says:
         if self.answer is None:
             raise OSError("auther-0: no answer")
         return self.answer
+
+    def grant(self, login: Login) -> Grant | None:
+        return self.allows if self.admits(login) else None
 
 
 YES, NO, FAILS = True, False, None
@@ -83,10 +88,55 @@ def test_who_has_no_login_learns_nothing_else(request_: Request, status: Status)
     assert admit(request_, "service-0", "192.0.2.1:1", (Says(False),), Says(True))[0] == Status.UNAUTHORIZED
 
 
+def answer(request: Request, *grants: Grant, certificate: Certificate | None = None) -> tuple[Status, str]:
+    authers = []
+    for grant in grants:
+        authers.append(Says(True))
+        authers[-1].allows = grant
+    bound = (certificate, True) if certificate is not None else (NO_CERTIFICATE, False)
+    return admit(request, "service-0", "192.0.2.1:1", tuple(authers), None, *bound)
+
+
+@pytest.mark.parametrize(
+    ("grants", "host", "namespace", "status"),
+    [
+        ([Grant(("host-1",))], "host-1", NO_NAMESPACE, Status.OK),
+        ([Grant(("host-1",))], "host-2", NO_NAMESPACE, Status.FORBIDDEN),
+        ([Grant(("host-1",))], "", NO_NAMESPACE, Status.FORBIDDEN),
+        ([Grant(("*.site-1", "x"))], "a.site-1", NO_NAMESPACE, Status.OK),
+        ([Grant((".site-1",))], "site-1", NO_NAMESPACE, Status.OK),
+        ([Grant((".site-1",))], "asite-1", NO_NAMESPACE, Status.FORBIDDEN),
+        ([Grant((), (bytes(15) + b"1",))], "host-1", bytes(15) + b"1", Status.OK),
+        ([Grant((), (bytes(15) + b"1",))], "host-1", NO_NAMESPACE, Status.FORBIDDEN),
+        ([Grant(("host-1",)), Grant(("host-2",))], "host-2", NO_NAMESPACE, Status.OK),
+    ],
+)
+def test_what_a_login_is_bound_to(grants: list[Grant], host: str, namespace: bytes, status: Status) -> None:
+    assert answer(Request(host, namespace=namespace, login=LOGIN), *grants)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("certificate", "status"),
+    [
+        (Certificate("host-1"), Status.OK),
+        (Certificate("x", ("host-1", "y")), Status.OK),
+        (Certificate("host-2", ("*.host-1",)), Status.FORBIDDEN),
+        (NO_CERTIFICATE, Status.FORBIDDEN),
+    ],
+)
+def test_a_name_that_a_certificate_has(certificate: Certificate, status: Status) -> None:
+    assert answer(Request("host-1"), certificate=certificate)[0] == status
+
+
+def test_a_name_of_no_letters_is_nobody_s() -> None:
+    assert answer(Request(""), certificate=Certificate(""))[0] == Status.FORBIDDEN
+
+
 def test_every_refusal_is_counted_under_a_reason() -> None:
     assert set(REFUSALS) == {
         Status.BAD_REQUEST,
         Status.UNAUTHORIZED,
+        Status.FORBIDDEN,
         Status.SERVICE_UNAVAILABLE,
         Status.HOST_UNREACHABLE,
     }

@@ -13,7 +13,7 @@ from lib.control import Hello
 from lib.errors import ProtocolError
 
 INSTANCE = bytes(range(16))
-HELLO = Hello(INSTANCE, offload.ALL, 1420, "tunrouter 0.1")
+HELLO = Hello(INSTANCE, offload.ALL, 1420, "tunrouter 0.1", 3)
 
 
 def frame(*fields: bytes, mark: int = 0xF0, kind: int = 1) -> bytes:
@@ -30,10 +30,30 @@ ID = field(1, INSTANCE)
 def test_hello_on_the_wire() -> None:
     expected = (
         bytes.fromhex("f0 01  01 0010") + INSTANCE
-        + bytes.fromhex("02 0004 0000006f  03 0004 0000058c  04 000d") + b"tunrouter 0.1"
+        + bytes.fromhex("02 0004 0000006f  03 0004 0000058c  04 000d") + b"tunrouter 0.1" + bytes.fromhex("05 0004 00000003")
     )  # fmt: skip
     assert control.encode_hello(HELLO) == expected
     assert control.decode(expected) == HELLO
+
+
+@pytest.mark.parametrize(
+    ("content", "wire", "message"),
+    [
+        (control.encode_ping(b"12345678"), "f0 02 01 0008 3132333435363738", control.Ping(b"12345678")),
+        (control.encode_pong(b"12345678"), "f0 03 01 0008 3132333435363738", control.Pong(b"12345678")),
+        (control.encode_drain(), "f0 04", control.Drain()),
+    ],
+)
+def test_the_others_on_the_wire(content: bytes, wire: str, message: object) -> None:
+    assert content == bytes.fromhex(wire)
+    assert control.decode(content) == message
+
+
+@pytest.mark.parametrize("kind", [2, 3])
+@pytest.mark.parametrize("token", [b"", b"1234567", b"123456789"])
+def test_a_token_has_eight_bytes(kind: int, token: bytes) -> None:
+    with pytest.raises(ProtocolError, match="without a token"):
+        control.decode(frame(field(1, token), kind=kind))
 
 
 def test_the_first_nibble_is_no_other_frames() -> None:
@@ -50,7 +70,7 @@ def test_the_first_nibble_is_no_other_frames() -> None:
         pytest.param(frame(ID, field(2, b"")), Hello(INSTANCE), id="an empty number is 0"),
         pytest.param(frame(ID, field(2, b"\0\0\0\x07more")), Hello(INSTANCE, 7), id="a longer field"),
         pytest.param(frame(ID, field(4, b"\xff")), Hello(INSTANCE, software="\ufffd"), id="not UTF-8"),
-        pytest.param(frame(ID, kind=2), None, id="unknown type"),
+        pytest.param(frame(ID, kind=77), None, id="unknown type"),
         pytest.param(frame(b"\x01", kind=255), None, id="unknown type with fields of its own kind"),
     ],
 )
@@ -84,6 +104,7 @@ def test_every_cut_is_refused_or_lacks_fields() -> None:
         21: Hello(INSTANCE),
         28: Hello(INSTANCE, offload.ALL),
         35: Hello(INSTANCE, offload.ALL, 1420),
+        51: Hello(INSTANCE, offload.ALL, 1420, "tunrouter 0.1"),
     }
     for size in range(len(content)):
         if size in boundaries:

@@ -26,6 +26,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "first_match",
             "ingress",
             "logins",
+            "passwords",
+            "liveness",
             "answers",
             "gateways",
             "namespace",
@@ -43,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "mean_plugins",
             "mean_sources",
             "mean_transport",
+            "hidden",
             "meaning",
         ),
         *("route_lines", "rule_lines", "line_diff", "table_load", "lint", "plainwords"),
@@ -62,6 +65,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "handshake",
             "session",
             "uplink",
+            "hashes",
+            "secret_values",
         ),
         *(
             "plugins",
@@ -75,7 +80,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "check_files",
         ),
     ),
-    ("live_routes", "live_rules", "tables", "domains", "hub", "client"),
+    ("live_routes", "live_rules", "tables", "domains", "hub", "hub_session", "client", "client_session"),
     ("service", "service_control", "explaining", "app", "demo", "demo_net", "demo_probe", "demo_table"),
 )
 """Every module of lib/ by its layer: words, codecs, decisions, text, gevent and the OS, roles, program."""

@@ -21,6 +21,7 @@ from lib.settings import (
     Hop,
     HttpSource,
     HubSettings,
+    LoginRow,
     RedisSource,
     Settings,
     SourceSettings,
@@ -388,7 +389,7 @@ def test_hub_metadata_that_is_wrong(metadata: str, expected: str) -> None:
         ),
         (
             "addr: ':1', handler: {type: router, auth: {file: x}}, listener: {type: tcp}",
-            "'file' is not supported yet",
+            "'file' is for a client's login",
         ),
         (
             "limiter: x, addr: ':1', handler: {type: router}, listener: {type: tcp}",
@@ -462,11 +463,10 @@ def test_host_name_that_is_right(host: str) -> None:
             "type: router, metadata: {routerid: x}",
             "unknown metadata key 'routerid' for a node",
         ),
-        ("type: router", "type: router, auth: {file: x}", "'file' is not supported yet"),
+        ("type: router", "type: router, auth: {file: x}", "${file:x} cannot be read here"),
         ("type: router", "auth: {}", "a node without a connector type"),
         ("type: tcp", "type: mwss", "mwss is GOST's wss with multiplexing inside; wss is what"),
         ("type: tcp", "type: tpc", "unknown dialer type 'tpc'; did you mean 'tcp'?"),
-        ("{name: h,", "{name: h, selector: {strategy: hash},", "strategy hash is not supported yet"),
         (
             "{name: h,",
             "{name: h, selector: {strategy: fiffo},",
@@ -761,7 +761,7 @@ def test_who_may_log_in(handler: str, names: list[str]) -> None:
     settings = hub_of(service % handler, AUTHERS)
     assert [auther.name for auther in settings.authers] == names
     for auther in settings.authers:
-        expected = {"one": (("u", "p"),), "two": ()}.get(auther.name, (("x", "y"),))
+        expected = {"one": (LoginRow("u", "p"),), "two": ()}.get(auther.name, (LoginRow("x", "y"),))
         assert auther.logins == expected
         assert "'p'" not in repr(auther)
 

@@ -1,0 +1,173 @@
+"""A client's session with a hub, from its admission to its end.
+
+Knows: what becomes of what the hub sends, control frames, and how a session ends.
+Refuses to know: which hub, and what comes after (client), packets (downlink), how bytes get out (session).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import gevent
+
+from lib import __version__, control, downlink, framing, ids
+from lib.downlink import Downlink
+from lib.drops import Reason
+from lib.errors import ProtocolError
+from lib.framing import ReceiveBuffer
+from lib.layered import AnyStream
+from lib.liveness import Liveness, Verdict
+from lib.logs import log
+from lib.relay import Response
+from lib.session import Link
+from lib.settings import ClientSettings, NodeSettings
+from lib.stats import Traffic
+
+QUEUE_BYTES = 1 << 20
+LINGER = 1.0
+"""Seconds for which a session that has been given up is still read: some of it is on the way."""
+
+
+class Owner(Protocol):
+    """What a session uses of its client."""
+
+    settings: ClientSettings
+    traffic: Traffic
+    buffer: ReceiveBuffer
+    down: Downlink
+    instance: bytes
+    offloads: int
+    """What the device takes."""
+
+    def tell_news(self) -> None:
+        """Log drops that are new."""
+
+    def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
+        """Let the kernel hand over what this session's hub takes."""
+
+    def leave(self, session: ClientSession) -> None:
+        """The hub is about to end."""
+
+
+class ClientSession:
+    """An admitted session."""
+
+    def __init__(
+        self, client: Owner, node: NodeSettings, stream: AnyStream, response: Response, tail: bytes
+    ) -> None:
+        """tail is what came with the hub's response."""
+        self._client, self._stream, self._tail = client, stream, tail
+        self._kin = bool(ids.hub_version(response.tunnel_id))
+        self.node = node
+        self.peer = stream.peer
+        self.link = Link(stream, client.traffic, QUEUE_BYTES, float("inf"))
+        self.liveness = Liveness(client.settings.keepalive_timeout, time.monotonic())
+        self.features = 0
+        self._pings = node.transport.keepalive
+        self._pinged_at = self._ponged_at = time.monotonic()
+        self._pongs = 0
+
+    def begin(self) -> None:
+        """Show ourselves to a hub of our own kind; until it has answered it is treated as GOST's."""
+        client = self._client
+        client.use_offloads(self, 0, framing.GOST_HUB_MAX)
+        if self._kin:
+            device = client.settings.device
+            hello = control.Hello(
+                client.instance,
+                client.offloads,
+                device.mtu,
+                f"tunrouter {__version__}",
+                control.ALL_FEATURES,
+            )
+            self.link.send([framing.encode(control.encode_hello(hello))])
+
+    def run(self) -> str:
+        """Read the hub until the session ends; returns why it did."""
+        why = "closed by the hub"
+        try:
+            self._receive()
+        except OSError as error:
+            why = error.strerror or str(error)
+        except ProtocolError as error:
+            why = str(error)
+        finally:
+            self.link.ended()
+            self._stream.close()
+        return self.link.closed_because or why
+
+    def close(self) -> None:
+        """Give up a session that has not begun."""
+        self.link.ended()
+        self._stream.close()
+
+    def give_up(self, why: str) -> None:
+        """Another session has taken its place: what is on the way is still read, then it ends."""
+        self.decline()
+        gevent.spawn_later(LINGER, self.link.close, why)
+
+    def decline(self) -> None:
+        """Tell a hub that is about to end not to wait for us."""
+        if self.features & control.Feature.DRAIN:
+            self.link.send([framing.encode(control.encode_drain())])
+
+    def beat(self, now: float) -> None:
+        """Look whether the hub still lives."""
+        if self.features & control.Feature.KEEPALIVE:
+            verdict = self.liveness.look(self._client.traffic.received_packets, now)
+            if verdict is Verdict.ASK:
+                self.link.send([framing.encode(control.encode_ping(self.liveness.token(now)))])
+            elif verdict is Verdict.DEAD:
+                self.link.close(f"nothing heard for {self.liveness.timeout:g} s")
+        if self._pings and now - self._pinged_at >= self._pings:
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        """WebSocket's own pings, as GOST does them: without a pong within twice their interval it is over."""
+        if self._stream.pongs != self._pongs:
+            self._pongs, self._ponged_at = self._stream.pongs, now
+        if now - self._ponged_at > 2 * self._pings + self.liveness.tick:
+            self.link.close(f"no pong within {2 * self._pings:g} s")
+            return
+        self._pinged_at = now
+        self._stream.ping()
+
+    def _receive(self) -> None:
+        client, tail = self._client, self._tail
+        buffer, down = client.buffer, client.down
+        size = 0
+        while True:
+            end = framing.HEADROOM + size
+            stop = downlink.deliver(down, buffer.data, buffer.view, buffer.join(tail), end)
+            tail = bytes(buffer.view[stop:end])
+            for content in down.take_controls():
+                self._control(content)
+            if client.traffic.news:
+                client.tell_news()
+            size = self._stream.receive_into(buffer.landing)
+            if not size:
+                return
+
+    def _control(self, content: bytes) -> None:
+        client = self._client
+        try:
+            message = control.decode(content)
+        except ProtocolError:
+            client.traffic.drop(Reason.BAD_CONTROL)
+            return
+        if isinstance(message, control.Hello):
+            self.features = message.features
+            client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
+            log.debug(
+                "service %s: hub is %s, offloads %#x",
+                client.settings.name,
+                message.software,
+                message.offloads,
+            )
+        elif isinstance(message, control.Ping):
+            self.link.send([framing.encode(control.encode_pong(message.token))])
+        elif isinstance(message, control.Pong):
+            self.liveness.answered(message.token, time.monotonic())
+        elif isinstance(message, control.Drain):
+            client.leave(self)

@@ -1,0 +1,258 @@
+"""A client's session at a hub, from its admission to its last counter.
+
+Knows: what becomes of what the client sends, control frames, and how a session ends.
+Refuses to know: who is admitted (hub), how a packet is judged (forward, decide), how bytes get out (session).
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+
+from lib import control, forward, framing, ids, offload
+from lib.answers import Answers, Asker
+from lib.domain import Domain
+from lib.drops import Reason
+from lib.errors import ProtocolError
+from lib.framing import ReceiveBuffer
+from lib.layered import AnyStream
+from lib.liveness import Liveness, Verdict
+from lib.logs import log
+from lib.namespace import Port
+from lib.packet import format_address
+from lib.relay import Request
+from lib.scheduling import Pauses, Turns
+from lib.session import Link
+from lib.settings import HubSettings
+
+
+class Owner(Protocol):
+    """What a session uses of its hub."""
+
+    settings: HubSettings
+    domain: Domain
+    buffer: ReceiveBuffer
+    turns: Turns
+    pauses: Pauses
+    output: forward.Output
+    sessions: dict[Port, HubSession]
+    failed_plugins: set[Asker]
+    moved: Event
+    """Set whenever a session ends, or needs this hub no more."""
+
+    @property
+    def offloads(self) -> int:
+        """The superpackets taken here."""
+
+    @property
+    def hello(self) -> bytes:
+        """How the hub shows itself."""
+
+
+class HubSession:
+    """An admitted client."""
+
+    def __init__(self, hub: Owner, stream: AnyStream, request: Request) -> None:
+        settings = hub.settings
+        self.hub = hub
+        self.domain = hub.domain
+        self.request = request
+        self.stream = stream
+        self.port = Port(self.domain.namespace(request.namespace), request.host, stream.peer)
+        self.port.mtu = framing.GOST_CLIENT_MAX
+        self.link = Link(stream, self.port.traffic, settings.queue_bytes, settings.queue_seconds)
+        self.port.link = self.link
+        self.link.alive = self.answers
+        self.features = 0
+        """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
+        self.awaited = False
+        """Whether it has been told that the hub is about to end, and has not gone elsewhere yet."""
+        self.liveness = Liveness(settings.keepalive_timeout, time.monotonic())
+
+    def run(self, rest: bytes) -> None:
+        """Live until the client or somebody else ends it; rest is what came with the request."""
+        port, name = self.port, self.hub.settings.name
+        self.domain.enter(port, time.monotonic())
+        self.hub.sessions[port] = self
+        if self.hub.settings.on_duplicate == "replace":
+            for other in port.namespace.others(port):
+                other.link.close("replaced by a new session of its host name")
+        namespace = ids.format_uuid(port.namespace.id)
+        log.info("service %s: %s is host %s in namespace %s", name, port.peer, port.host, namespace)
+        why = "closed by the client"
+        try:
+            self._forward(rest)
+        except OSError as error:
+            why = error.strerror or str(error)
+        except gevent.GreenletExit:
+            why = "the hub ends"
+        finally:
+            del self.hub.sessions[port]
+            self.hub.moved.set()
+            self.link.ended()
+            self.domain.leave(port)
+            if port.told:
+                self.hub.turns.release()
+            self._tell_news()
+            log.info(
+                "service %s: %s (%s) left: %s", name, port.peer, port.host, self.link.closed_because or why
+            )
+
+    def _forward(self, tail: bytes) -> None:
+        """Read and forward until the client closes."""
+        buffer = self.hub.buffer
+        tail = tail[self.scan_copy(tail) :]
+        try:
+            while size := self._receive(buffer.landing):
+                end = framing.HEADROOM + size
+                stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
+                tail = bytes(buffer.view[stop:end])
+        finally:
+            if tail:
+                self.port.drop(Reason.CUT_OFF)
+                self._tell_news()
+
+    def _receive(self, landing: memoryview) -> int:
+        seconds = self.hub.settings.read_timeout
+        if not seconds:
+            return self.stream.receive_into(landing)
+        late = OSError(errno.ETIMEDOUT, f"nothing received for {seconds:g} s (readTimeout)")
+        with gevent.Timeout(seconds, late):
+            return self.stream.receive_into(landing)
+
+    def scan_copy(self, frames: bytes) -> int:
+        """Forward frames that are not in the receive buffer; returns how many bytes that took."""
+        data = bytearray(frames + bytes(framing.SLACK))
+        return self._scan(data, memoryview(data), 0, len(frames))
+
+    def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
+        """Forward the whole frames in data[start:end]; returns where it stopped."""
+        port, out = self.port, self.hub.output
+        now = time.monotonic()
+        stop = forward.scan(port, data, view, start, end, now, out)
+        for target, run in out.runs.items():
+            target.link.send(run)
+        out.runs.clear()
+        if not port.told:
+            self.hub.pauses.received(end - start, now)
+        if out.controls:
+            self._controls(out)
+        if port.traffic.news:
+            self._tell_news()
+        for answers in port.namespace.tables:
+            if isinstance(answers, Answers):
+                for address in answers.take_wanted():
+                    gevent.spawn(self._resolve, answers, address)
+        return stop
+
+    def _controls(self, out: forward.Output) -> None:
+        contents, out.controls = out.controls, []
+        for content in contents:
+            self._control(content)
+
+    def _tell_news(self) -> None:
+        """Log each reason for drops once a session."""
+        port = self.port
+        for reason, detail in port.traffic.take_news():
+            what = f" {detail}" if detail else ""
+            log.warning(
+                "host %s (%s): packets are dropped: %s%s: %s",
+                port.host,
+                port.peer,
+                reason.value,
+                what,
+                reason.doc,
+            )
+            if reason is Reason.WRONG_SOURCE:
+                source = detail.partition(" ")[0]
+                log.warning(
+                    "a route `dst: %s, gateway: %s` would allow it, `sourceCheck: off` would allow all",
+                    source,
+                    port.host,
+                )
+
+    def _control(self, content: bytes) -> None:
+        try:
+            message = control.decode(content)
+        except ProtocolError:
+            self.port.drop(Reason.BAD_CONTROL)
+            return
+        if isinstance(message, control.Hello):
+            self._meet(message)
+        elif isinstance(message, control.Ping):
+            self.link.send([framing.encode(control.encode_pong(message.token))])
+        elif isinstance(message, control.Pong):
+            self.liveness.answered(message.token, time.monotonic())
+        elif isinstance(message, control.Drain):
+            self.awaited = False  # it is elsewhere, or has nowhere to go
+            self.hub.moved.set()
+
+    def _meet(self, hello: control.Hello) -> None:
+        """The client is one of our own kind: answer in kind, and use what it can do."""
+        port = self.port
+        self.features = hello.features
+        port.instance = hello.instance
+        if self.hub.offloads:
+            if not port.told:
+                self.hub.turns.hold_long()
+            port.told = True
+            port.offloads = hello.offloads & offload.ALL if hello.offloads & offload.CSUM else 0
+            port.mtu = min(hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - offload.HEADER_SIZE)
+        self.link.send([self.hub.hello])
+        for rival in port.namespace.rivals(port):
+            rival.link.close("replaced by a new session of the same client")
+        log.debug("%s (%s) is %s, offloads %#x", port.peer, port.host, hello.software, port.offloads)
+
+    def beat(self, now: float) -> None:
+        """Look whether the client still lives; ask it if it knows how to answer."""
+        if not self.features & control.Feature.KEEPALIVE:
+            return  # TCP's own keepalive looks after GOST's clients (transport)
+        verdict = self.liveness.look(self.port.traffic.received_packets, now)
+        if verdict is Verdict.ASK:
+            self.link.send([framing.encode(control.encode_ping(self.liveness.token(now)))])
+        elif verdict is Verdict.DEAD:
+            self.link.close(f"nothing heard for {self.liveness.timeout:g} s")
+
+    def answers(self, seconds: float) -> bool:
+        """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
+        if not self.features & control.Feature.KEEPALIVE:
+            return True
+        before, until = self.port.traffic.received_packets, time.monotonic() + seconds
+        self.link.send([framing.encode(control.encode_ping(self.liveness.token(time.monotonic())))])
+        while time.monotonic() < until and self.port.live:
+            if self.port.traffic.received_packets != before:
+                return True
+            gevent.sleep(0.02)
+        return False
+
+    def tell_drain(self) -> None:
+        """The hub is about to end: tell a client that can go elsewhere."""
+        if self.features & control.Feature.DRAIN:
+            self.awaited = True
+            self.link.send([framing.encode(control.encode_drain())])
+
+    def _resolve(self, answers: Answers[Port], address: bytes) -> None:
+        """Ask the plugin for a route, off the packet path; then let go the frames that waited."""
+        plugin, failed = answers.asker, self.hub.failed_plugins
+        assert plugin is not None
+        try:
+            route = plugin.route(address, self.port.namespace.id)
+            waited = answers.store(address, route, time.monotonic())
+            if plugin in failed:
+                log.info("router plugin: answers again")
+                failed.discard(plugin)
+        except OSError as error:
+            if plugin not in failed:  # said once, until it answers again
+                log.warning("router plugin: %s: %s", format_address(address), error)
+                failed.add(plugin)
+            waited = answers.fail(address, time.monotonic())
+        for port, frame in waited:
+            session = self.hub.sessions.get(port)
+            if session is not None:
+                session.scan_copy(frame)
+            else:
+                port.drop(Reason.SESSION_GONE)
