@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from lib.acl import Acl
 from lib.routes import Route
 
 Sender = TypeVar("Sender")
@@ -33,6 +34,9 @@ class Unresolved(Enum):
 class Asker(Protocol):
     """What can be asked for a route (plugins.RouterPlugin)."""
 
+    acl: Acl | None
+    """What may be sent along its routes."""
+
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         """The route to a packed address, None where there is none. Raises OSError where it cannot say."""
 
@@ -53,6 +57,8 @@ class Answers(Generic[Sender]):
 
     seconds: float
     asker: Asker | None = None
+    acl: Acl | None = None
+    """What may be sent along its routes; None for everything."""
     wanted: list[bytes] = field(default_factory=list)
     """Addresses to ask about now; whoever asks takes them with `take_wanted`."""
     changes: int = 0

@@ -47,7 +47,7 @@ Usage:
   tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [--json]
   tunrouter lint [--json] FILE...
   tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
-            [--json] ADDRESS
+            [--port SERVICE] [--json] ADDRESS
   tunrouter hash
   tunrouter demo [--keep] [--seconds N]
   tunrouter (-V | --version)
@@ -69,6 +69,7 @@ Options:
   --ns UUID        in which namespace; none given means that of those who name none
   --from HOST      which host sends
   --source IP      from which address; none given means one that HOST may send from
+  --port SERVICE   to which service, as tcp/22; none given means a ping
   --keep           leave the demo's network running and print commands to play with
   --seconds N      how long the demo shows its live table [default: 5]
   -V, --version    print the version

@@ -24,7 +24,8 @@ from msgspec.structs import FieldInfo, fields
 from lib.errors import ConfigError, Position
 from lib.findings import Findings
 from lib.known import did_you_mean
-from lib.schema import Config, Section, section_fields
+from lib.schema import Config
+from lib.section import Section, section_fields
 from lib.units import Duration, format_duration, parse_duration, parse_integer, parse_switch
 from lib.yamltext import Mapping, Scalar, Sequence, Tree, generic, parse
 

@@ -1,6 +1,6 @@
 """The policy of the hub: may this packet go, and which session takes it.
 
-Knows: the order of the questions (unicast? source? route? gateway? session?).
+Knows: the order of the questions (unicast? source? route? gateway? session? access list?).
 Refuses to know: bytes on the wire (packet has read them), counters, answers to the sender.
 """
 
@@ -15,8 +15,8 @@ Verdict = Port | Reason | bytes
 """The session that takes it, why nobody does, or the address whose route is being asked for."""
 
 
-def decide(port: Port, packet: Packet, now: float) -> Verdict:
-    """Decide on a packet that came from port."""
+def decide(port: Port, packet: Packet, now: float, quoted: Packet | None = None) -> Verdict:
+    """Decide on a packet that came from port; quoted is the one an ICMP error is about."""
     namespace = port.namespace
     reason = unroutable(packet.destination)
     if reason is not None:
@@ -33,7 +33,12 @@ def decide(port: Port, packet: Packet, now: float) -> Verdict:
     if route is None:
         return Reason.NO_ROUTE
     target = namespace.choose(*route, packet.destination, packet.flow, now)
-    return target if target is not None else Reason.NO_SESSION
+    if target is None:
+        return Reason.NO_SESSION
+    acl = route[1].acl
+    if acl is not None and not namespace.permits(acl, port.host, packet, target.host, quoted, now):
+        return Reason.DENIED
+    return target
 
 
 def unroutable(address: bytes) -> Reason | None:

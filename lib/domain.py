@@ -81,4 +81,4 @@ class Domain:
         for table in old:
             if isinstance(table, Answers) and table.asker is router:
                 return table
-        return Answers(self.answers_seconds, router)
+        return Answers(self.answers_seconds, router, router.acl)

@@ -52,6 +52,7 @@ class Reason(_Documented):
     WRONG_SOURCE = "wrong-source", "the source address does not route back to the sending host"
     NO_ROUTE = "no-route", "no table has a route for the destination"
     NO_SESSION = "no-session", "the gateway of the route has no live session"
+    DENIED = "denied", "the router's access list does not allow it"
     MULTICAST = "multicast", "multicast or broadcast: a routing tunnel carries unicast only"
     LINK_LOCAL = "link-local", "link-local, loopback or unspecified address: never routed"
     TOO_BIG = "too-big", "larger than the far side takes"

@@ -16,7 +16,7 @@ from lib.decide import decide, unroutable
 from lib.drops import Reason
 from lib.ids import format_uuid
 from lib.namespace import Namespace, Port, Table
-from lib.packet import Packet, format_address
+from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
 from lib.routes import Group, Route, RouteTable
 
 MAX_SHOWN = 5
@@ -46,12 +46,17 @@ def source_for(namespace: Namespace, host: str, size: int) -> bytes | None:
 
 
 def explain(
-    port: Port, source: bytes | None, destination: bytes, now: float, sessions: bool = True
+    port: Port,
+    source: bytes | None,
+    destination: bytes,
+    now: float,
+    sessions: bool = True,
+    service: tuple[int, int] | None = None,
 ) -> Explanation:
     """Explain a packet from port's host.
 
     source None: nothing is known that the host may send from. Without `sessions` nobody knows who is
-    connected: everybody is taken to be.
+    connected: everybody is taken to be. service is protocol and destination port; a ping without.
     """
     namespace = port.namespace
     lines = list(_namespace(namespace))
@@ -63,7 +68,14 @@ def explain(
     lines += _tables(namespace, destination, now)
     verdict: Port | Reason | bytes = Reason.WRONG_SOURCE
     if source is not None or not namespace.source_check:
-        verdict = decide(port, _packet(source or bytes(len(destination)), destination), now)
+        packet = _packet(source or bytes(len(destination)), destination, service)
+        counts = [(table.acl, list(table.acl.hits)) for table in namespace.tables if table.acl]
+        known = dict(namespace.connections.known)
+        verdict = decide(port, packet, now)
+        for acl, hits in counts:  # a question is no packet
+            acl.hits[:] = hits
+        namespace.connections.known = known
+        lines += _acl(port, packet, now)
     lines += _gateways(namespace, destination, now, sessions)
     lines.append(("verdict", _verdict(verdict, port, source, destination, sessions)))
     lines += _lost(namespace, destination, now)
@@ -73,9 +85,27 @@ def explain(
 Lines = Iterator[tuple[str, str]]
 
 
-def _packet(source: bytes, destination: bytes) -> Packet:
+def _packet(source: bytes, destination: bytes, service: tuple[int, int] | None) -> Packet:
     version = 4 if len(destination) == 4 else 6
-    return Packet(version, source, destination, 17, 0, False, b"explain")
+    protocol, port = service or ((ICMP, 0) if version == 4 else (ICMPV6, 0))
+    has_port = protocol in (TCP, UDP)
+    tail = b"\0\0" + port.to_bytes(2, "big") if has_port else bytes([protocol])
+    kind = {ICMP: 8, ICMPV6: 128}.get(protocol, 0)
+    return Packet(version, source, destination, protocol, 0, False, source + destination + tail, kind)
+
+
+def _acl(port: Port, packet: Packet, now: float) -> Lines:
+    """Which rule decides, of those that count on the packet's way."""
+    namespace = port.namespace
+    route = namespace.route_to(packet.destination, now)
+    if route is None or isinstance(route, Unresolved) or route[1].acl is None:
+        return
+    acl = route[1].acl
+    target = namespace.choose(*route, packet.destination, packet.flow, now)
+    number = acl.match(port.host, packet, target.host if target is not None else "")
+    what = {TCP: "TCP", UDP: "UDP", ICMP: "a ping", ICMPV6: "a ping"}.get(packet.protocol, "it")
+    yield "access list", f"{what}: {acl.describe(number)}; it has decided {acl.hits[number]} times"
+    yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections.known)} connections let through"
 
 
 def _namespace(namespace: Namespace) -> Lines:

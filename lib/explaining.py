@@ -16,7 +16,7 @@ from lib import control_socket
 from lib.domains import Domains
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.namespace import Namespace, Port
-from lib.service_control import decided, question
+from lib.service_control import decided, question, service_of
 from lib.settings import HubSettings, Settings
 from lib.tables import Tables
 
@@ -34,6 +34,7 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
         "ns": arguments["--ns"] or "",
         "service": arguments["--service"] or "",
         "source": arguments["--source"] or "",
+        "port": arguments["--port"] or "",
     }
     if not request["from"]:
         raise ConfigError([Problem(Position("--from"), "which host sends the packet?", "--from HOST")])
@@ -84,10 +85,11 @@ def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
         domain = Domains(tables).of(hub, settings.tables)
         try:
             port, source, destination = question(domain, request)
+            service = service_of(request)
         except ValueError as wrong:
             raise ConfigError([Problem(Position("explain"), str(wrong))]) from None
         port.namespace.gateways.here = _Everybody(port.namespace)
-        explanation = decided(port, source, destination, sessions=False)
+        explanation = decided(port, source, destination, False, service)
     finally:
         tables.stop()
     return {"service": hub.name, "delivered": explanation.delivered, "lines": explanation.lines}

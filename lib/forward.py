@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from lib import control, framing, offload
 from lib import packet as ip
+from lib.acl import has_ports
 from lib.decide import decide
 from lib.drops import Reason
 from lib.namespace import Port
@@ -58,7 +59,7 @@ def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: 
     in place. now is in seconds of any steady clock.
     """
     _forget_outdated(port, now)
-    known = port.flows.get
+    known, known_udp = port.flows.get, port.udp_flows.get
     target: Port | None = None
     first_pos = begin = pos
     frames = begin_frames = 0
@@ -70,7 +71,7 @@ def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: 
         hop = None
         if first == _IPV4:
             if 28 <= total == size and (protocol == 17 or protocol == 6) and not fragment & _FRAGMENT:
-                hop = known(flow)
+                hop = known(flow) if protocol == 6 else known_udp(flow)
                 if hop is not None and size > hop.mtu:
                     hop = None
         elif first <= 2 and size >= 38 and port.told:
@@ -91,7 +92,7 @@ def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: 
 def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | None:
     """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
     _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
-    hop = port.flows.get(flow)
+    hop = (port.udp_flows if protocol == 17 else port.flows).get(flow)
     if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None:
         return None
     if not hop.offloads or not hop.live:
@@ -120,7 +121,7 @@ def _forget_outdated(port: Port, now: float) -> None:
     """Drop the memory of flows that an older table or an outdated answer allowed."""
     generation = port.namespace.generation(now)
     if port.generation != generation or now >= port.fresh_until:
-        port.flows.clear()
+        port.forget()
         port.generation = generation
         port.fresh_until = float("inf")
 
@@ -163,14 +164,17 @@ def _judge(port: Port, buf: bytearray, start: int, end: int, now: float, out: Ou
     if frame is None:
         return None
     packet = frame.packet
-    target = port.flows.get(packet.flow)
+    memory = port.udp_flows if packet.protocol == ip.UDP and has_ports(packet) else port.flows
+    target = memory.get(packet.flow)
     if target is None or not target.live:
-        verdict = decide(port, packet, now)
+        quoted = ip.quoted(buf, packet, end) if packet.kind else None
+        verdict = decide(port, packet, now, quoted)
         if not isinstance(verdict, Port):
             _refuse(port, frame, verdict, now, out)
             return None
         target = verdict
-        _remember(port, packet.flow, target, now)
+        if has_ports(packet) or not port.namespace.has_acl:  # rules look at more than the flow's key
+            _remember(port, memory, packet.flow, target, now)
     return _deliver(port, target, frame, now, out)
 
 
@@ -200,10 +204,10 @@ def _read(port: Port, buf: bytearray, start: int, end: int, out: Output) -> _Fra
     return _Frame(buf, start, packet_start, end, packet, offloads, gso_size, segments)
 
 
-def _remember(port: Port, flow: bytes, target: Port, now: float) -> None:
-    if len(port.flows) >= MAX_FLOWS:
-        port.flows.clear()
-    port.flows[flow] = target
+def _remember(port: Port, memory: dict[bytes, Port], flow: bytes, target: Port, now: float) -> None:
+    if len(memory) >= MAX_FLOWS:
+        memory.clear()
+    memory[flow] = target
     port.fresh_until = min(port.fresh_until, port.namespace.fresh_until(now))
 
 

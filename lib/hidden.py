@@ -13,7 +13,8 @@ from typing import Any
 
 from lib.errors import Position
 from lib.findings import Findings
-from lib.schema import Auth, Section, section_fields
+from lib.schema import Auth
+from lib.section import Section, section_fields
 from lib.yamltext import Mapping, Scalar, Sequence, Tree
 
 Reader = Callable[[str, str], str]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from lib.schema import words
+from lib.section import words
 
 HANDLERS = words(
     "auto dns file forward http http2 http3 masque metrics api redirect red redu relay router rtcp rudp "

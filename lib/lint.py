@@ -16,7 +16,8 @@ from lib.errors import Position, Problem
 from lib.findings import Findings
 from lib.first_match import differences, never_used
 from lib.mean_tables import namespace_of, table
-from lib.schema import Config, Handler, Section, Service, Sourced, section_fields
+from lib.schema import Config, Handler, Service, Sourced
+from lib.section import Section, section_fields
 from lib.settings import RouteEntry
 from lib.units import Duration
 from lib.yamltext import Sequence

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from gevent.lock import BoundedSemaphore
 
+from lib.acl import Acl
 from lib.feed import Feed
 from lib.logs import log
 from lib.plugins import RouterPlugin
@@ -38,17 +39,20 @@ class AskedRoutes:
         self.settings = settings
         self.label = f"router {settings.name}"
         self.router = RouterPlugin(settings.plugin)
+        self.router.acl = _acl(settings)
         self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, text, name: None)
 
     def apply(self, settings: TableSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
-        changed = settings.plugin != self.settings.plugin
+        changed = settings.plugin != self.settings.plugin or settings.acl != self.settings.acl
         self.settings = settings
         if not changed or settings.plugin is None:
             return []
         self.router.close()
+        _retire(self.router.acl)
         self.router = RouterPlugin(settings.plugin)
-        return [f"{self.label}: another plugin is asked"]
+        self.router.acl = _acl(settings)
+        return [f"{self.label}: another plugin is asked, or other rules count"]
 
     def stop(self) -> None:
         """Ask no more."""
@@ -61,6 +65,7 @@ class LiveRoutes:
     def __init__(self, settings: TableSettings, watch: Watch) -> None:
         self.settings = settings
         self.table = RouteTable(hold_down=settings.hold_down)
+        self.table.acl = _acl(settings)
         self._loader = RouteLoader(self.table)
         self._loading = BoundedSemaphore(1)
         self._watch = watch
@@ -83,6 +88,10 @@ class LiveRoutes:
         """Take other settings; returns what that changed, a line, or none."""
         old, self.settings = self.settings, settings
         self.table.hold_down = settings.hold_down
+        if settings.acl != old.acl:
+            _retire(self.table.acl)
+            self.table.acl = _acl(settings)
+            self.table.changes += 1
         reports = [self._load(self._loader.inline(settings.routes, settings.first_match))]
         if settings.more != old.more:
             self.feed.stop()
@@ -98,6 +107,7 @@ class LiveRoutes:
             sum(getattr(report, what) for report in reports) for what in ("added", "changed", "removed")
         )
         different = settings.hold_down != old.hold_down or settings.first_match != old.first_match
+        different = different or settings.acl != old.acl
         if not (added or changed or removed or different):
             return []
         return [f"{self.label}: {_counts(added, changed, removed)} routes"]
@@ -132,6 +142,16 @@ class LiveRoutes:
                     report: LoadReport = end.value
                     return report
                 breathe()
+
+
+def _acl(settings: TableSettings) -> Acl | None:
+    return Acl(settings.acl) if settings.acl is not None else None
+
+
+def _retire(acl: Acl | None) -> None:
+    """What these rules let through does not count any more."""
+    if acl is not None:
+        acl.live = False
 
 
 def _counts(added: int, changed: int, removed: int) -> str:

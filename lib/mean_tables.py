@@ -17,6 +17,7 @@ from lib.findings import Findings
 from lib.first_match import differences, never_used
 from lib.ids import format_uuid, is_host_name, parse_uuid
 from lib.known import did_you_mean
+from lib.mean_acl import acl_rules
 from lib.mean_plugins import plugin_settings
 from lib.mean_sources import source_settings
 from lib.routes import DEFAULT_HOLD_DOWN
@@ -70,6 +71,7 @@ def table(router: Router, found: Findings) -> TableSettings:
         more=more,
         first_match=first_match,
         hold_down=_hold_down(router, found),
+        acl=acl_rules(router, found),
     )
 
 

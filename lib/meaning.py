@@ -18,7 +18,8 @@ from lib.known import HANDLERS, LOG_FORMATS, LOG_LEVELS, did_you_mean
 from lib.mean_client import client
 from lib.mean_hub import check_domains, check_overlaps, hub
 from lib.mean_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
-from lib.schema import Config, Handler, Log, Section, Service, section_fields
+from lib.schema import Config, Handler, Log, Service
+from lib.section import Section, section_fields
 from lib.settings import ClientSettings, HubSettings, Settings
 
 _NAMED = ("services", "chains", "hops", "ingresses", "authers")

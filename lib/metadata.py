@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from lib.errors import Position
 from lib.findings import Findings
 from lib.known import Key, Keys, key_hint
-from lib.schema import Metadata
+from lib.section import Metadata
 from lib.settings import DEFAULT_KEEPALIVE
 from lib.units import SECONDS, parse_duration, parse_integer, parse_switch
 from lib.yamltext import Scalar, Sequence, Tree

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from lib.acl import REFRESH_SECONDS, Acl, Connections
 from lib.answers import Answers, Unresolved
 from lib.drops import Reason
 from lib.gateways import Gateways
+from lib.packet import Packet
 from lib.routes import Group, RouteTable
 from lib.stats import Traffic
 
@@ -49,7 +51,9 @@ class Port:
     since: float = 0.0
     """When it went live."""
     flows: dict[bytes, Port] = field(default_factory=dict)
-    """flow -> where it goes: forwarding's memory of what this port's packets were allowed."""
+    """flow -> where it goes: forwarding's memory of what this port's packets were allowed, but for UDP's."""
+    udp_flows: dict[bytes, Port] = field(default_factory=dict)
+    """The same of UDP, whose ports are not TCP's."""
     generation: int = -1
     """The generation of the namespace that `flows` belongs to."""
     fresh_until: float = FOREVER
@@ -59,6 +63,11 @@ class Port:
     """The session's way out, hung here by the IO layer."""
     answer_tokens: float = ANSWER_BURST
     answered_at: float = 0.0
+
+    def forget(self) -> None:
+        """Forget what its packets were allowed: each flow is asked for anew."""
+        self.flows.clear()
+        self.udp_flows.clear()
 
     def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
         """Count packets lost on the way in from, or out to, this session."""
@@ -102,6 +111,8 @@ class Namespace:
     """Destination -> its last drops; the longest ago first."""
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
+    connections: Connections = field(default_factory=Connections)
+    """What access lists have let through."""
     _turns: int = 0
     """How often something other than a table's routes made decisions outdated."""
     _settling: list[float] = field(default_factory=list)
@@ -159,6 +170,7 @@ class Namespace:
     def fresh_until(self, now: float) -> float:
         """Until when what is decided now may be remembered."""
         seconds = [table.seconds for table in self.tables if isinstance(table, Answers)]
+        seconds += [REFRESH_SECONDS for table in self.tables if table.acl is not None]
         return now + min(seconds) if seconds else FOREVER
 
     def park(self, address: bytes, port: Port, frame: bytes) -> bool:
@@ -180,7 +192,7 @@ class Namespace:
     def leave(self, port: Port) -> None:
         """A session ends: its flows are free to go elsewhere, its counts stay."""
         port.live = False
-        port.flows.clear()
+        port.forget()
         self.gateways.leave(port)
         self.gone.add(port.traffic)
 
@@ -200,6 +212,24 @@ class Namespace:
     def others(self, port: Port) -> list[Port]:
         """The other live sessions under a session's host name."""
         return [other for other in self.sessions_of(port.host) if other is not port]
+
+    @property
+    def has_acl(self) -> bool:
+        """Whether any of its tables has an access list."""
+        return any(table.acl is not None for table in self.tables)
+
+    def permits(
+        self, acl: Acl, host: str, packet: Packet, target: str, quoted: Packet | None, now: float
+    ) -> bool:
+        """Whether an access list, or a connection it has let through, allows a packet between two hosts."""
+        if self.connections.belongs(packet, quoted, now):
+            return True
+        number = acl.match(host, packet, target)
+        acl.hits[number] += 1
+        if not acl.allows(number):
+            return False
+        self.connections.note(packet, acl, now)
+        return True
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
         """Remember a drop by where it was to go."""

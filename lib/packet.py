@@ -18,6 +18,9 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 _FRAGMENT_HEADER = 44
 _EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination options, mobility
 _MAX_EXTENSIONS = 8
+_ICMPS = (ICMP, ICMPV6)
+_ERRORS = {ICMP: (3, 11, 12), ICMPV6: (1, 2, 3, 4)}
+"""ICMP types that quote the packet they are about."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -40,6 +43,8 @@ class Packet(NamedTuple):
     flow: bytes
     """Addresses and ports (12 or 36 bytes); of fragments and other protocols the addresses and
     the protocol (9 or 33 bytes)."""
+    kind: int = 0
+    """The type of an ICMP message; 0 for everything else, and for an echo reply."""
 
 
 def parse(buf: Buffer, start: int, end: int) -> Packet | Reason:
@@ -93,7 +98,27 @@ def _packet(
         tail = bytes(buf[transport : transport + 4])
     else:
         tail = bytes([protocol])
-    return Packet(version, source, destination, protocol, transport, fragment, source + destination + tail)
+    kind = buf[transport] if protocol in _ICMPS and not fragment and transport < end else 0
+    return Packet(
+        version, source, destination, protocol, transport, fragment, source + destination + tail, kind
+    )
+
+
+def quoted(buf: Buffer, packet: Packet, end: int) -> Packet | None:
+    """The packet that an ICMP error is about, as far as it is quoted; None for everything else."""
+    if packet.kind not in _ERRORS.get(packet.protocol, ()):
+        return None
+    start = packet.transport + 8
+    if start + 20 > end:
+        return None
+    if buf[start] >> 4 == 4:
+        header = (buf[start] & 15) * 4
+        _, _, fragment, protocol, source, destination = _IPV4.unpack_from(buf, start)
+        return _packet(buf, 4, source, destination, protocol, start + header, end, bool(fragment & 0x3FFF))
+    if buf[start] >> 4 != 6 or start + 40 > end:
+        return None
+    _, protocol, source, destination = _IPV6.unpack_from(buf, start)
+    return _packet(buf, 6, source, destination, protocol, start + 40, end, protocol == _FRAGMENT_HEADER)
 
 
 def format_address(address: bytes) -> str:
@@ -130,8 +155,8 @@ def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) ->
 
 _V4_UNREACHABLE, _V4_TOO_BIG = 3, 4
 _V6_UNREACHABLE, _V6_TOO_BIG, _V6_REDIRECT = 1, 2, 137
-_V4_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 1}
-_V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3}
+_V4_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 1, Reason.DENIED: 13}
+_V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3, Reason.DENIED: 1}
 
 
 def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reason) -> bytes | None:

@@ -31,6 +31,8 @@ class Reach:
     """Gateways that the ingress does not let in."""
     elsewhere: tuple[str, ...]
     """Where further routes come from."""
+    acl: tuple[str, ...] = ()
+    """What may be sent, by rule."""
 
 
 def words(settings: Settings) -> Iterator[str]:
@@ -106,9 +108,9 @@ def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings
     rules = Ingress(ingress.rules) if ingress is not None and known else None
     shut = tuple(host for host in hosts if rules is not None and not rules.admits(host, namespace))
     name = format_uuid(namespace)
-    return Reach(
-        hub.name, name, tuple(routes), tuple(h for h in hosts if h not in shut), shut, tuple(elsewhere)
-    )
+    rules_of = tuple(str(rule) for table in filter(None, tables) for rule in table.acl or ())
+    allowed = tuple(h for h in hosts if h not in shut)
+    return Reach(hub.name, name, tuple(routes), allowed, shut, tuple(elsewhere), rules_of)
 
 
 def _source(source: Source) -> str:
@@ -126,6 +128,10 @@ def _reach(reach: Reach) -> Iterator[str]:
         yield f"        {prefix} goes to {', then '.join(' or '.join(tier) for tier in tiers)}"
     if len(reach.routes) > MAX_SHOWN:
         yield f"        and {len(reach.routes) - MAX_SHOWN} more routes"
+    for rule in reach.acl[:MAX_SHOWN]:
+        yield f"        {rule}"
+    if reach.acl:
+        yield "        everything else is denied; answers to what is allowed are allowed"
     for source in reach.elsewhere:
         yield f"        further routes: {source}"
     if len(reach.hosts) > 1:
@@ -170,4 +176,5 @@ def _reach_data(reach: Reach) -> dict[str, object]:
         "hosts": reach.hosts,
         "shutOut": reach.shut_out,
         "elsewhere": reach.elsewhere,
+        "acl": reach.acl,
     }

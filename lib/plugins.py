@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 
 from lib import ids
 from lib import plugin_messages as messages
+from lib.acl import Acl
 from lib.admission import Login
 from lib.errors import PluginError
 from lib.plugin_grpc import GrpcPlugin
@@ -48,6 +49,9 @@ class _Plugin:
 
 class RouterPlugin(_Plugin):
     """Asked for routes."""
+
+    acl: Acl | None = None
+    """What may be sent along them."""
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         """The route to an address (packed) in a namespace (16 bytes); None when the plugin knows none.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from weakref import WeakValueDictionary
 
+from lib.acl import Acl
 from lib.settings import Hop, RouteEntry
 from lib.trie import Trie
 
@@ -88,13 +89,15 @@ def no_tries() -> Tries:
 class RouteTable:
     """Routes by longest prefix."""
 
-    __slots__ = ("_four", "_groups", "_six", "changes", "first_match", "has_alternatives", "hold_down")
+    __slots__ = ("_four", "_groups", "_six", "acl", "changes", "first_match", "has_alternatives", "hold_down")
 
     def __init__(self, entries: Iterable[RouteEntry] = (), hold_down: float = DEFAULT_HOLD_DOWN) -> None:
         """`entries` in the order written; for hold_down (seconds) see gateways."""
         self.hold_down = hold_down
         self.first_match = False
         """Whether its tries are painted in GOST's order (first_match)."""
+        self.acl: Acl | None = None
+        """What may be sent along its routes; None for everything."""
         self.changes = 0
         """How often routes have changed since; what was remembered of earlier ones no longer counts."""
         self.has_alternatives = False

@@ -3,45 +3,16 @@
 Knows: every key of GOST that a file may hold, sorted into fields (some of them for later) and foreign.
 Refuses to know: YAML (config), URLs (cmdline), and what the values mean together (meaning).
 
-Each section says of its keys:
-
-    fields      typed, kept, printed by -O; the name on the outside is the camelCase form
-    not_yet     fields of a routing tunnel that are not built yet: set, they are an error in meaning
-    foreign     keys GOST knows that mean nothing to a routing tunnel: dropped, one warning
-    required    printed by -O even when empty, as GOST does
+How a section says what its keys are is told in section.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import msgspec
 
-from lib.errors import Position, Problem
+from lib.errors import Problem
+from lib.section import Metadata, Section, words
 from lib.units import Duration
-from lib.yamltext import Tree
-
-Metadata = dict[str, Tree]
-Places = dict[str, Position]
-
-
-def words(text: str) -> frozenset[str]:
-    """A set of words written with blanks between."""
-    return frozenset(text.split())
-
-
-class Section(msgspec.Struct, rename="camel", kw_only=True):
-    """Base of all sections. `at` holds where each field's value stood, "" the section itself."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset()
-    foreign: ClassVar[frozenset[str]] = frozenset()
-    required: ClassVar[frozenset[str]] = frozenset()
-
-    at: Places = {}
-
-    def where(self, name: str = "") -> Position:
-        """Where the field stood, or failing that the section."""
-        return self.at.get(name) or self.at.get("") or Position("configuration")
 
 
 class Auth(Section):
@@ -312,9 +283,20 @@ class Route(Section):
     fall_through: bool = False
 
 
-class Router(Sourced):
-    """A routing table; a UUID as its name makes it that namespace's. compat and hold_down are ours."""
+class AclEntry(Section):
+    """A rule of what may be sent; ours."""
 
+    action: str = ""
+    source: str = msgspec.field(default="", name="from")
+    to: str = ""
+    protocol: str = ""
+    port: str = ""
+
+
+class Router(Sourced):
+    """A routing table; a UUID as its name makes it that namespace's. compat, hold_down and acl are ours."""
+
+    acl: list[AclEntry] = []
     routes: list[Route] = []
     compat: str = ""
     hold_down: Duration | None = None
@@ -385,12 +367,3 @@ class Config(Section):
     problems: list[Problem] = []
     """What makes this configuration unusable; the rest was read all the same."""
     warnings: list[Problem] = []
-
-
-BESIDE = words("at problems warnings")
-"""Fields that are no keys."""
-
-
-def section_fields(cls: type[Section]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """The fields of a section that are keys, in GOST's order."""
-    return tuple(key for key in msgspec.structs.fields(cls) if key.name not in BESIDE)

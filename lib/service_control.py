@@ -19,6 +19,7 @@ from lib.domain import Domain
 from lib.explain import Explanation, explain, source_for
 from lib.hub import Hub
 from lib.namespace import Port
+from lib.packet import TCP, UDP
 
 MAX_ASKED = 4
 """Plugin requests for one explanation: source and destination, in two tables."""
@@ -41,10 +42,11 @@ def handlers(
 
 
 def _explain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
-    """{"from": host, "to": address, "ns": UUID or "", "service": name or "", "source": address or ""}"""
+    """{"from": host, "to": address, and perhaps "ns": UUID, "service": name, "source": address,
+    "port": "tcp/22"}"""
     hub = _hub(hubs, str(request.get("service") or ""))
     port, source, destination = question(hub.domain, request)
-    explanation = decided(port, source, destination)
+    explanation = decided(port, source, destination, service=service_of(request))
     return {"service": hub.settings.name, "delivered": explanation.delivered, "lines": explanation.lines}
 
 
@@ -74,10 +76,28 @@ def question(domain: Domain, request: Mapping[str, Any]) -> tuple[Port, bytes | 
     return port, source, destination
 
 
-def decided(port: Port, source: bytes | None, destination: bytes, sessions: bool = True) -> Explanation:
+def service_of(request: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Protocol and port of a question as `tcp/22`; None where it names none. Raises ValueError."""
+    text = str(request.get("port") or "")
+    if not text:
+        return None
+    name, _, number = text.lower().partition("/")
+    protocols = {"tcp": TCP, "udp": UDP}
+    if name not in protocols or not number.isdecimal() or int(number) > 65535:
+        raise ValueError(f"{text[:32]!r} is no service: write tcp/22")
+    return protocols[name], int(number)
+
+
+def decided(
+    port: Port,
+    source: bytes | None,
+    destination: bytes,
+    sessions: bool = True,
+    service: tuple[int, int] | None = None,
+) -> Explanation:
     """Explain; plugins that have to be asked for it are."""
     for _ in range(MAX_ASKED):
-        explanation = explain(port, source, destination, time.monotonic(), sessions)
+        explanation = explain(port, source, destination, time.monotonic(), sessions, service)
         if not isinstance(explanation.verdict, bytes):
             break
         _ask_plugins(port, explanation.verdict)

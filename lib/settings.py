@@ -101,6 +101,37 @@ class SourceSettings:
 NO_SOURCES = SourceSettings()
 
 
+AclEnd = tuple[bytes, int] | str
+"""One end of a packet's way in a rule: a prefix (packed, with its length), or a host's name."""
+
+
+class AclRule(NamedTuple):
+    """A rule of a router's access list; None and empty fit everything."""
+
+    allow: bool
+    source: AclEnd | None = None
+    destination: AclEnd | None = None
+    protocol: int | None = None
+    ports: tuple[tuple[int, int], ...] = ()
+    """Destination ports, each range with both ends."""
+
+    def __str__(self) -> str:
+        ends = (("from", self.source), ("to", self.destination))
+        words = ["allow" if self.allow else "deny"]
+        words += [f"{word} {end_text(end)}" for word, end in ends if end is not None]
+        if self.protocol is not None:
+            words.append(f"protocol {self.protocol}")
+        if self.ports:
+            ranges = (str(low) if low == high else f"{low}-{high}" for low, high in self.ports)
+            words.append(f"port {','.join(ranges)}")
+        return " ".join(words)
+
+
+def end_text(end: AclEnd) -> str:
+    """An end as people write it."""
+    return end if isinstance(end, str) else f"{ip_address(end[0])}/{end[1]}"
+
+
 @dataclass(frozen=True, slots=True)
 class TableSettings:
     """One routing table; `namespace` is its name read as a UUID, None where it is no UUID."""
@@ -115,6 +146,8 @@ class TableSettings:
     """GOST's order: of all routes that match, the first written (`compat: first-match`)."""
     hold_down: float = 5.0
     """Seconds a gateway that went away and came back must live before it is preferred again."""
+    acl: tuple[AclRule, ...] | None = None
+    """What may be sent along its routes; None for everything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
+from lib.acl import Acl
 from lib.routes import Group, Route, RouteTable, group
 from lib.settings import Hop, RouteEntry
 
@@ -44,6 +45,8 @@ def packed(address: str) -> bytes:
 
 class Nobody:
     """A router plugin that is never asked."""
+
+    acl: Acl | None = None
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         """Fail."""

@@ -86,7 +86,8 @@ TCP6 = p.tcp(A6, B6)[40:]
     ],
 )
 def test_ipv4(data: bytes, protocol: int, transport: int, fragment: bool, tail: bytes) -> None:
-    assert parse(data) == Packet(4, ENDS[:4], ENDS[4:], protocol, transport, fragment, ENDS + tail)
+    kind = data[transport] if protocol == 1 else 0
+    assert parse(data) == Packet(4, ENDS[:4], ENDS[4:], protocol, transport, fragment, ENDS + tail, kind)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,8 @@ def test_ipv4(data: bytes, protocol: int, transport: int, fragment: bool, tail: 
     ],
 )
 def test_ipv6(data: bytes, protocol: int, transport: int, fragment: bool, tail: bytes) -> None:
-    assert parse(data) == Packet(6, ENDS6[:16], ENDS6[16:], protocol, transport, fragment, ENDS6 + tail)
+    kind = data[transport] if protocol == 58 else 0
+    assert parse(data) == Packet(6, ENDS6[:16], ENDS6[16:], protocol, transport, fragment, ENDS6 + tail, kind)
 
 
 def test_the_walk_over_extension_headers_is_bounded() -> None:
@@ -366,7 +368,10 @@ def test_never_answered(data: bytes) -> None:
     assert too_big(bytes(frozen)) is None
 
 
-@pytest.mark.parametrize("reason", [r for r in Reason if r not in (Reason.NO_ROUTE, Reason.NO_SESSION)])
+ANSWERED = (Reason.NO_ROUTE, Reason.NO_SESSION, Reason.DENIED)
+
+
+@pytest.mark.parametrize("reason", [r for r in Reason if r not in ANSWERED])
 @pytest.mark.parametrize("data", [p.udp(A, B), p.udp(A6, B6)], ids=["IPv4", "IPv6"])
 def test_other_reasons_have_no_answer(data: bytes, reason: Reason) -> None:
     assert unreachable(data, reason) is None
