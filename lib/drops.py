@@ -28,6 +28,8 @@ class Refusal(_Documented):
     MALFORMED = "malformed", "not a relay handshake, or one that does not parse"
     LATE = "late", "no handshake within the deadline"
     TRANSPORT = "transport", "the TLS or WebSocket handshake failed"
+    CONNECTIONS = "connections", "more connections than the climiter allows"
+    RATE = "rate", "more handshakes a second than the rlimiter allows"
     CUT_OFF = "cut-off", "closed before the handshake was complete"
     BAD_REQUEST = "bad-request", "a command that a router does not know, or no proper host name"
     INGRESS = "ingress", "the ingress does not let this host into this namespace"
@@ -61,6 +63,7 @@ class Reason(_Documented):
 
     # where it was held
     QUEUE_FULL = "queue-full", "the receiver does not keep up: its queue is full"
+    QUEUE_MEMORY = "queue-memory", "all queues together hold as much as they may"
     QUEUE_TIME = "queue-time", "the packet waited too long in the receiver's queue"
     SESSION_GONE = "session-gone", "the session ended with the packet in its queue"
     DEVICE_REFUSED = "device-refused", "the TUN device did not take the packet"

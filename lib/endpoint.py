@@ -15,9 +15,13 @@ from lib.certificates import Identity
 from lib.errors import HostError
 from lib.layered import AnyStream, Layered
 from lib.logs import log
+from lib.scheduling import Share
 from lib.settings import NodeSettings, ProxySettings, TransportSettings
 from lib.tls import TlsCodec, context
 from lib.transport import DEAD_AFTER, Stream, connect
+
+_share = Share()
+"""Of the time of this process, for handshakes."""
 
 DeviceFor = Callable[[str], str | None]
 
@@ -81,7 +85,7 @@ def _over(stream: Stream, node: NodeSettings) -> AnyStream:
 
 def _opened(below: AnyStream, codec: Any) -> Layered:
     layered = Layered(below, codec)
-    layered.open()
+    layered.open(_share)
     return layered
 
 

@@ -26,8 +26,10 @@ from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
 from lib.hub_session import HubSession
 from lib.layered import AnyStream
-from lib.logs import log
+from lib.limits import Gate
+from lib.logs import Fold, log
 from lib.namespace import Port
+from lib.queueing import Budget
 from lib.relay import Request, Response, Status
 from lib.scheduling import Pauses, Turns
 from lib.settings import HubSettings
@@ -35,6 +37,8 @@ from lib.tables import Tables
 from lib.transport import Stream, format_peer, listen
 
 MAX_CLIENTS = 65536
+MAX_ACCEPT = 8
+"""Connections taken before packets have their turn again."""
 PROBE_SECONDS = 1.0
 """How long a live session may take to show that it lives, before another one may have its name."""
 
@@ -51,7 +55,10 @@ class Hub:
         self.tables = tables
         self.buffer = buffer
         self.turns = turns
+        self.budget = Budget(settings.queue_memory)
+        self.gate = Gate(settings.limits)
         self.pauses = Pauses()
+        self._complaints = Fold(log.warning)
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
         self.sessions: dict[Port, HubSession] = {}
@@ -77,11 +84,10 @@ class Hub:
         return framing.encode(control.encode_hello(hello))
 
     def _listen(self, settings: HubSettings) -> StreamServer:
-        return StreamServer(
-            listen(settings.host, settings.port, settings.transport.reuse_port),
-            self._serve,
-            spawn=self._clients,
-        )
+        sock = listen(settings.host, settings.port, settings.transport.reuse_port)
+        server = StreamServer(sock, self._serve, spawn=self._clients)
+        server.max_accept = MAX_ACCEPT
+        return server
 
     def start(self) -> None:
         """Begin to accept."""
@@ -116,6 +122,7 @@ class Hub:
         while True:
             gevent.sleep(min(1.0, self.settings.keepalive_timeout / 15))
             now = time.monotonic()
+            self._complaints.sweep(now)
             for session in list(self.sessions.values()):
                 session.beat(now)
 
@@ -139,6 +146,11 @@ class Hub:
         if differs:
             lines.append(f"new sessions come over {settings.transport.kind}")
         self.settings, self._acceptor = settings, acceptor
+        self.budget.limit = settings.queue_memory
+        if settings.limits != old.limits:
+            self.gate.settings = settings.limits
+            for session in self.sessions.values():
+                session.limit()
         if domain is not self.domain:
             self.domain = domain
             lines.append(self._end_all("the service has other namespaces now"))
@@ -174,16 +186,28 @@ class Hub:
         )
 
     def _serve(self, sock: Any, address: Any) -> None:
-        """One client, in its own greenlet."""
-        name, peer = self.settings.name, format_peer(address)
-        try:
-            settings = self.settings
-            stream = Stream(sock, peer, settings.transport.tcp_keepalive, settings.keepalive_timeout)
-        except OSError as error:  # gone again already
-            log.info("service %s: %s: %s", name, peer, error.strerror or error)
+        """One connection, in its own greenlet: counted, and closed whatever comes."""
+        peer, host = format_peer(address), address[0].removeprefix("::ffff:")
+        refusal = self.gate.enter(host, time.monotonic())
+        if refusal is not None:
+            self._refuse(refusal, peer, refusal.doc)
+            sock.close()
             return
         try:
-            seconds = self.settings.handshake_timeout
+            self._handle(sock, peer)
+        finally:
+            self.gate.leave(host)
+
+    def _handle(self, sock: Any, peer: str) -> None:
+        """A connection that may try: from its handshakes to the end of its session."""
+        settings = self.settings
+        try:
+            stream = Stream(sock, peer, settings.transport.tcp_keepalive, settings.keepalive_timeout)
+        except OSError as error:  # gone again already
+            log.info("service %s: %s: %s", settings.name, peer, error.strerror or error)
+            return
+        try:
+            seconds = settings.handshake_timeout
             with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
                 top = self._acceptor.accept(stream)
                 request, rest = handshake.receive_request(top, seconds)
@@ -191,12 +215,16 @@ class Hub:
             if admitted:
                 HubSession(self, top, request).run(rest)
         except ProtocolError as error:
-            self.refused[error.refusal] += 1
-            log.warning("service %s: %s: %s", name, peer, error)
+            self._refuse(error.refusal, peer, str(error))
         except OSError as error:
-            log.info("service %s: %s: %s", name, peer, error.strerror or error)
+            log.info("service %s: %s: %s", settings.name, peer, error.strerror or error)
         finally:
             stream.close()
+
+    def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
+        """Count a connection that becomes no session, and say so, but not a thousand times."""
+        self.refused[refusal] += 1
+        self._complaints.say(refusal.value, f"service {self.settings.name}: {peer}: {why}", time.monotonic())
 
     def _answer(self, stream: AnyStream, request: Request) -> bool:
         """Admit or refuse a client."""
@@ -209,10 +237,7 @@ class Hub:
         if status == Status.OK:
             tunnel_id = ids.hub_tunnel_id(os.urandom(16))
         else:
-            self.refused[REFUSALS[status]] += 1
-            log.warning(
-                "service %s: %s: host %r refused: %s", self.settings.name, stream.peer, request.host, why
-            )
+            self._refuse(REFUSALS[status], stream.peer, f"host {request.host!r} refused: {why}")
         stream.send_all(relay.encode_response(Response(status, tunnel_id)))
         return status == Status.OK
 

@@ -20,10 +20,12 @@ from lib.drops import Reason
 from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
 from lib.layered import AnyStream
+from lib.limits import Gate, Meter
 from lib.liveness import Liveness, Verdict
 from lib.logs import log
 from lib.namespace import Port
 from lib.packet import format_address
+from lib.queueing import Budget
 from lib.relay import Request
 from lib.scheduling import Pauses, Turns
 from lib.session import Link
@@ -41,6 +43,8 @@ class Owner(Protocol):
     output: forward.Output
     sessions: dict[Port, HubSession]
     failed_plugins: set[Asker]
+    budget: Budget
+    gate: Gate
     moved: Event
     """Set whenever a session ends, or needs this hub no more."""
 
@@ -64,9 +68,11 @@ class HubSession:
         self.stream = stream
         self.port = Port(self.domain.namespace(request.namespace), request.host, stream.peer)
         self.port.mtu = framing.GOST_CLIENT_MAX
-        self.link = Link(stream, self.port.traffic, settings.queue_bytes, settings.queue_seconds)
+        self.link = Link(stream, self.port.traffic, settings.queue_bytes, settings.queue_seconds, hub.budget)
+        self.limit()
         self.port.link = self.link
         self.link.alive = self.answers
+        self._counted = 0
         self.features = 0
         """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
         self.awaited = False
@@ -111,10 +117,22 @@ class HubSession:
                 end = framing.HEADROOM + size
                 stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
                 tail = bytes(buffer.view[stop:end])
+                if self._meter is not None:
+                    self._hold_back(self._meter, stop - end + size)
         finally:
             if tail:
                 self.port.drop(Reason.CUT_OFF)
                 self._tell_news()
+
+    def _hold_back(self, meter: Meter, size: int) -> None:
+        """Read a client that sends too fast later; what it sends meanwhile waits on its side."""
+        received = self.port.traffic.received_packets
+        now = time.monotonic()
+        meter.take(size, received - self._counted, now)
+        self._counted = received
+        delay = meter.wait(now)
+        if delay > 0:
+            gevent.sleep(delay)
 
     def _receive(self, landing: memoryview) -> int:
         seconds = self.hub.settings.read_timeout
@@ -216,6 +234,13 @@ class HubSession:
             self.link.send([framing.encode(control.encode_ping(self.liveness.token(now)))])
         elif verdict is Verdict.DEAD:
             self.link.close(f"nothing heard for {self.liveness.timeout:g} s")
+
+    def limit(self) -> None:
+        """Take the limits that count for this session, as the settings have them now."""
+        address = self.port.peer.rpartition(":")[0].strip("[]")
+        into, out = self.hub.gate.meters(address, self.port.host, self.port.namespace.id, self)
+        self._meter = into or None
+        self.link.meter = out or None
 
     def answers(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""

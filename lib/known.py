@@ -85,8 +85,9 @@ _SERVICE: Keys = {
         "service", "preUp postUp preDown postDown interface so_mark netns netns.out proxyProtocol labels"
     ),
     **_to_come("service", "observer.period observePeriod limiter.refreshInterval enableStats"),
-    **_to_come("listener", "limiter.in limiter.out limiter.conn.in limiter.conn.out"),
-    **_to_come("listener", "climiter rlimiter admission"),
+    # -L leaves these in metadata after it has made limiters of them
+    **_works("service", "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"),
+    **_to_come("listener", "admission"),
     **_odd("service", _FOREIGN, "retries timeout nodelay hash sniffing sniffing.timeout sniffing.websocket"),
     **_odd("service", _FOREIGN, "mux backlog bind udp udpBufferSize udp.bufferSize ttl secure validity"),
     **_odd("service", _FOREIGN, "bypass resolver hosts recorder observeTraffic enableTLS mptcp idleTimeout"),
@@ -109,7 +110,7 @@ HUB_KEYS: Keys = {
     **_to_come("handler", "entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets domain handshakeTimeout onDuplicate certHosts"),
-    **_works("handler", "keepalive.timeout drainTimeout"),
+    **_works("handler", "keepalive.timeout drainTimeout queueMemory"),
     **_odd("handler", "means nothing here: packets of any size pass", "router.bufferSize bufferSize"),
 }
 """Of a service with handler router."""

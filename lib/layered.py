@@ -16,12 +16,14 @@ What a codec has encoded cannot be taken back: it counts as sent, and `pending` 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from lib.admission import Certificate
 from lib.drops import Refusal
 from lib.errors import ProtocolError
+from lib.scheduling import Share
 from lib.transport import Buffer, Stream
 
 
@@ -67,17 +69,20 @@ class Layered:
         self._out = memoryview(b"")
         self.peer: str = below.peer
 
-    def open(self) -> None:
-        """Do the layer's handshake; the deadline is the caller's. Raises ProtocolError, OSError."""
+    def open(self, share: Share) -> None:
+        """Do the layer's handshake within a share of the time; the deadline is the caller's.
+
+        Raises ProtocolError, OSError.
+        """
         try:
-            self._handshake()
+            self._handshake(share)
         except ProtocolError:
             self._flush()  # the alert or refusal that says so
             raise
 
-    def _handshake(self) -> None:
+    def _handshake(self, share: Share) -> None:
         landing = self.codec.landing
-        while not self.codec.handshake():
+        while not self._step(share):
             self._drain()
             size = self._below.receive_into(landing)
             if not size:
@@ -86,6 +91,14 @@ class Layered:
                 )
             self.codec.feed(landing[:size])
         self._drain()
+
+    def _step(self, share: Share) -> bool:
+        share.wait()
+        began = time.monotonic()
+        try:
+            return self.codec.handshake()
+        finally:
+            share.used(time.monotonic() - began)
 
     @property
     def pending(self) -> int:
@@ -116,6 +129,10 @@ class Layered:
         taken = self.codec.encode(buffers)
         self._flush()
         return taken
+
+    def hold_unsent(self, size: int) -> None:
+        """Let the kernel hold so many bytes at most that it has not sent yet."""
+        self._below.hold_unsent(size)
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes more."""

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 from lib.errors import HostError
 
@@ -20,6 +21,9 @@ LEVELS = {
     "error": logging.ERROR,
     "fatal": logging.CRITICAL,
 }
+
+FOLD_AFTER, FOLD_SECONDS = 5, 10.0
+"""So many times in that many seconds the same kind of thing is said in full."""
 
 log = logging.getLogger("tunrouter")
 
@@ -57,3 +61,28 @@ class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))
         return json.dumps({"time": when, "level": record.levelname.lower(), "msg": record.getMessage()})
+
+
+class Fold:
+    """Says the same kind of thing a few times, then how often more: a flood must not drown the log."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._windows: dict[str, tuple[float, int, str]] = {}
+        """Kind -> when its window began, how often it was said, the last text."""
+
+    def say(self, kind: str, text: str, now: float) -> None:
+        """Say it, or count it for later; now in seconds of a steady clock."""
+        self.sweep(now)
+        began, count, _ = self._windows.get(kind, (now, 0, ""))
+        self._windows[kind] = began, count + 1, text
+        if count < FOLD_AFTER:
+            self._write(text)
+
+    def sweep(self, now: float) -> None:
+        """Say what has been counted for long enough."""
+        for kind, (began, count, text) in list(self._windows.items()):
+            if now - began >= FOLD_SECONDS:
+                del self._windows[kind]
+                if count > FOLD_AFTER:
+                    self._write(f"{text} ({kind}: {count - FOLD_AFTER} more times in {now - began:.0f} s)")

@@ -27,7 +27,7 @@ PROTOCOLS = {
 
 
 def acl_rules(router: Router, found: Findings) -> tuple[AclRule, ...] | None:
-    """A router's rules, None where it has no list; what is wrong with one is a problem, and the rule denies."""
+    """A router's rules, None where it has no list; one that is wrong is a problem, and denies."""
     if not router.acl:
         if "acl" in router.at:
             found.error(router.where("acl"), "an empty 'acl' would deny everything", "write {action: deny}")

@@ -83,6 +83,10 @@ def _check_rest(service: Service, handler: Handler, listener: Listener, found: F
             f"'addr': a tun service with an address is GOST's UDP tunnel, not a router's host: {service.addr}"
         )
         found.error(service.where("addr"), message, "write tun:///host-1 or leave addr out")
+    limiters = (("limiter", handler), *((kind, service) for kind in ("limiter", "climiter", "rlimiter")))
+    for name, section in limiters:
+        if getattr(section, name):
+            found.error(section.where(name), f"{name!r} is for a hub: a client's traffic is limited there")
     if handler.auth:
         found.error(
             handler.where("auth"),

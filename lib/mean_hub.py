@@ -12,10 +12,12 @@ from lib import metadata
 from lib.addresses import host_port
 from lib.findings import Findings
 from lib.known import DUPLICATES, HUB_KEYS, did_you_mean
+from lib.mean_limits import hub_limits, size_of
 from lib.mean_tables import logins, namespace_of
 from lib.mean_transport import listener_transport
-from lib.schema import Handler, Listener, Login, Service, Tls
+from lib.schema import Config, Handler, Listener, Login, Service
 from lib.settings import (
+    DEFAULT_QUEUE_MEMORY,
     AutherSettings,
     HubSettings,
     IngressSettings,
@@ -31,11 +33,10 @@ def hub(
     tables: tuple[TableSettings, ...],
     ingresses: Mapping[str, IngressSettings],
     authers: Mapping[str, AutherSettings],
-    tls: Tls | None,
+    config: Config,
     found: Findings,
 ) -> HubSettings | None:
-    """One hub; `tls` is the file's own, for a listener without. None when it cannot listen, every reason a
-    problem."""
+    """One hub; None when it cannot listen, every reason a problem."""
     handler = service.handler or Handler(at=service.at)
     layers: dict[str, metadata.Layer | None] = {
         "handler": handler,
@@ -44,7 +45,7 @@ def hub(
     }
     metadata.check(layers, HUB_KEYS, "a service with handler router", found)
     listener = service.listener or Listener(type="tcp", at=service.at)
-    transport = listener_transport(listener, tls, found)
+    transport = listener_transport(listener, config.tls, found)
     _check_rest(service, handler, found)
     table = _default_table(handler, tables, found)
     ingress = _ingress(handler, ingresses, found)
@@ -74,6 +75,8 @@ def hub(
         cert_hosts=_cert_hosts(handler, transport, found),
         on_duplicate=_on_duplicate(handler, found),
         keepalive_timeout=metadata.keepalive_timeout(handler, found),
+        queue_memory=metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
+        limits=hub_limits(service, handler, config, found),
         drain_timeout=metadata.seconds(handler, "drainTimeout", 5.0, found),
     )
 

@@ -17,12 +17,16 @@ from lib.hidden import Reader, fill_in, nowhere
 from lib.known import HANDLERS, LOG_FORMATS, LOG_LEVELS, did_you_mean
 from lib.mean_client import client
 from lib.mean_hub import check_domains, check_overlaps, hub
+from lib.mean_limits import check_limits
 from lib.mean_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.schema import Config, Handler, Log, Service
 from lib.section import Section, section_fields
 from lib.settings import ClientSettings, HubSettings, Settings
 
-_NAMED = ("services", "chains", "hops", "ingresses", "authers")
+_NAMED = (
+    *("services", "chains", "hops", "ingresses", "authers"),
+    *("limiters", "climiters", "rlimiters"),
+)
 _DEFAULTS = Settings()
 
 
@@ -108,7 +112,7 @@ def _settings(config: Config, found: Findings) -> Settings:
     for service in config.services:
         role = _role(service, found)
         if role == "router":
-            settings = hub(service, tables, ingresses, authers, config.tls, found)
+            settings = hub(service, tables, ingresses, authers, config, found)
             hubs.extend([(service, settings)] if settings else [])
         elif role == "tun":
             clients.append((service, client(service, config, found)))
@@ -152,6 +156,7 @@ def _check_together(
 ) -> None:
     """What only shows beside other services."""
     check_overlaps(hubs, found)
+    check_limits(config, found)
     check_domains(hubs, found)
     for _, settings in hubs:
         if settings.ingress:

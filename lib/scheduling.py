@@ -21,6 +21,7 @@ import ctypes
 import os
 import platform
 import struct
+import time
 from typing import Any
 
 import gevent
@@ -61,6 +62,24 @@ class Turns:
         self._holders -= 1
         if not self._holders:
             set_slice(0)
+
+
+class Share:
+    """Work that may take half of the time, so that packets are not held up however much of it there is."""
+
+    __slots__ = ("_free_at",)
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    def wait(self) -> None:
+        """Wait for a turn; the work follows, without giving way, and then used()."""
+        while (early := self._free_at - time.monotonic()) > 0:
+            gevent.sleep(early)
+
+    def used(self, seconds: float) -> None:
+        """So long has been worked: as long a pause follows."""
+        self._free_at = time.monotonic() + seconds
 
 
 def breathe() -> None:

@@ -105,7 +105,7 @@ class Selector(Section):
 class Handler(Section):
     """What a service does with what comes in."""
 
-    not_yet = words("retries limiter observer")
+    not_yet = words("retries observer")
     foreign = words("chaingroup tls")
     type: str = ""
     retries: int = 0
@@ -151,7 +151,7 @@ class Forwarder(Section):
 class Service(Section):
     """Something that listens, or opens a device."""
 
-    not_yet = words("admission admissions limiter climiter rlimiter observer")
+    not_yet = words("admission admissions observer")
     foreign = words(
         "interface sockopts bypass bypasses resolver hosts logger loggers recorders status quota quotas"
     )
@@ -344,7 +344,7 @@ class Metrics(Section):
 class Config(Section):
     """A whole configuration, with what was found wrong and odd while reading it."""
 
-    not_yet = words("admissions sds limiters climiters rlimiters observers api metrics")
+    not_yet = words("admissions sds observers api metrics")
     foreign = words("bypasses resolvers hosts recorders loggers profiling quotas")
 
     services: list[Service] = []

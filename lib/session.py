@@ -19,26 +19,45 @@ from gevent.event import Event
 from lib import framing, offload
 from lib.drops import Reason
 from lib.layered import AnyStream
-from lib.queueing import SendQueue
+from lib.limits import Meter
+from lib.queueing import Budget, SendQueue
 from lib.stats import Traffic
-from lib.transport import Buffer
+from lib.transport import NOTSENT_LOWAT, Buffer
+
+RUN_BYTES = 192 << 10
+"""What the writer takes from the queue at a time, where the peer reads fast."""
+LEAST_BYTES = 16 << 10
+MOMENT_SECONDS = 0.001
+MEASURE_SECONDS = 0.02
 
 
 class Link:
     """The sending half of a session."""
 
     __slots__ = (
-        *("_drained", "_queue", "_run", "_sent", "_writer"),
-        *("alive", "closed_because", "stream", "traffic"),
+        *("_drained", "_most", "_queue", "_run", "_sent", "_since", "_written", "_writer"),
+        *("alive", "closed_because", "meter", "stream", "traffic"),
     )
 
-    def __init__(self, stream: AnyStream, traffic: Traffic, max_bytes: int, max_seconds: float) -> None:
+    def __init__(
+        self,
+        stream: AnyStream,
+        traffic: Traffic,
+        max_bytes: int,
+        max_seconds: float,
+        budget: Budget | None = None,
+    ) -> None:
         self.stream = stream
         self.traffic = traffic
         self.closed_because = ""
         self.alive: Callable[[float], bool] = lambda seconds: True
         """Whether the peer gives a sign of life within so many seconds; set by who can ask it."""
-        self._queue = SendQueue(max_bytes, max_seconds)
+        self.meter: Meter | None = None
+        """How fast it may send; None for as fast as the peer reads."""
+        self._queue = SendQueue(max_bytes, max_seconds, budget or Budget(max_bytes))
+        self._most = RUN_BYTES
+        """Bytes the writer takes from the queue at a time: what the peer reads in a moment."""
+        self._since = self._written = 0.0
         self._run = b""
         self._sent = 0  # how much of _run, which the writer is at, has gone out
         self._writer: gevent.Greenlet | None = None
@@ -52,7 +71,11 @@ class Link:
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames, or queue it, or drop it; what is queued is copied."""
         if self._writer is not None:
-            self._lose(Reason.QUEUE_FULL, self._queue.push(b"".join(buffers), time.monotonic()))
+            self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
+            return
+        if self.meter is not None and self.meter.wait(time.monotonic()):
+            self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
+            self._begin_to_write()
             return
         try:
             sent = self.stream.try_send(buffers)
@@ -60,9 +83,11 @@ class Link:
             self.stream.shutdown()
             self._lose(Reason.SESSION_GONE, offload.count_packets(b"".join(buffers)))
             return
+        if self.meter is not None:
+            self._count(b"".join(buffers))
         if sent < sum(map(len, buffers)) or self.stream.pending:
             self._run, self._sent = b"".join(buffers), sent
-            self._writer = gevent.spawn(self._write)
+            self._begin_to_write()
 
     def wait_drained(self) -> None:
         """Wait until nothing is queued: for a reader that would rather wait than see drops."""
@@ -82,20 +107,52 @@ class Link:
             self._writer.kill()
         self._give_up()
 
+    def _begin_to_write(self) -> None:
+        self._since, self._written = time.monotonic(), 0.0
+        self._writer = gevent.spawn(self._write)
+
     def _write(self) -> None:
         """The writer: finish what is partly out, then the queue, then be gone."""
+        stream = self.stream
         try:
-            while self._run:
+            while True:
                 view = memoryview(self._run)
-                while self._sent < len(view) or self.stream.pending:
-                    self.stream.wait_writable()
-                    self._sent += self.stream.try_send([view[self._sent :]] if self._sent < len(view) else ())
-                self._run, self._sent = self._queue.pop(time.monotonic(), self.traffic) or b"", 0
+                while self._sent < len(view) or stream.pending:
+                    stream.wait_writable()
+                    self._sent += stream.try_send([view[self._sent :]] if self._sent < len(view) else ())
+                self._adapt(len(view))
+                if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
+                    gevent.sleep(delay)
+                self._sent = 0
+                self._run = self._queue.pop(time.monotonic(), self.traffic, self._most)
+                if not self._run:
+                    break
+                if self.meter is not None:
+                    self._count(self._run)
         except OSError:
-            self.stream.shutdown()
+            stream.shutdown()
             self._give_up()
         else:
             self._finish()
+
+    def _adapt(self, written: int) -> None:
+        """Measure how fast the peer reads, and give the kernel no more than it takes in some moments.
+
+        What the kernel holds is a queue in which everybody waits behind everybody.
+        """
+        now = time.monotonic()
+        self._written += written
+        passed = now - self._since
+        if passed < MEASURE_SECONDS:
+            return
+        rate, self._since, self._written = self._written / passed, now, 0.0
+        self._most = int(min(RUN_BYTES, max(LEAST_BYTES, rate * MOMENT_SECONDS)))
+        self.stream.hold_unsent(int(min(NOTSENT_LOWAT, max(LEAST_BYTES, 2 * rate * MOMENT_SECONDS))))
+
+    def _count(self, run: bytes) -> None:
+        assert self.meter is not None
+        packets = offload.count_packets(run) if self.meter.counts_packets else 0
+        self.meter.take(len(run), packets, time.monotonic())
 
     def _give_up(self) -> None:
         lost = offload.count_packets(self._run[self._first_unsent() :])

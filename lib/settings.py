@@ -19,6 +19,7 @@ Network = IPv4Network | IPv6Network
 DEFAULT_MTU = 1420
 DEFAULT_QUEUE_BYTES = 16 << 20
 DEFAULT_QUEUE_SECONDS = 0.5
+DEFAULT_QUEUE_MEMORY = 256 << 20
 DEFAULT_KEEPALIVE = 15.0
 """Seconds of silence after which a peer is dead."""
 
@@ -250,6 +251,43 @@ class ProxySettings:
     password: str = field(default="", repr=False)
 
 
+class Rate(NamedTuple):
+    """So much a second; 0 for no limit."""
+
+    bytes: float = 0.0
+    packets: float = 0.0
+
+
+class RateLimit(NamedTuple):
+    """A limit on traffic in from clients and out to them.
+
+    By address: $ for all together, $$ for each connection, else a network. By host: $ for each namespace,
+    $$ for each host, a namespace's 32 hex digits, or `host NAME`.
+    """
+
+    key: str
+    into: Rate
+    out: Rate
+
+
+class CountLimit(NamedTuple):
+    """A limit on connections, or handshakes a second: $ in all, $$ of each address, else of a network."""
+
+    key: str
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class HubLimits:
+    """How much may pass through a service, and how many may connect."""
+
+    services: tuple[RateLimit, ...] = ()
+    """By address."""
+    hosts: tuple[RateLimit, ...] = ()
+    connections: tuple[CountLimit, ...] = ()
+    handshakes: tuple[CountLimit, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class HubSettings:
     """One service that listens for clients and routes between them."""
@@ -277,6 +315,9 @@ class HubSettings:
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     drain_timeout: float = 5.0
     """Seconds a hub that is told to end gives its clients to go elsewhere."""
+    limits: HubLimits = HubLimits()
+    queue_memory: int = DEFAULT_QUEUE_MEMORY
+    """Bytes that the queues of all sessions may hold together."""
     queue_bytes: int = DEFAULT_QUEUE_BYTES
     queue_seconds: float = DEFAULT_QUEUE_SECONDS
 

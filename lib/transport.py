@@ -99,6 +99,10 @@ class Stream:
         except (BlockingIOError, InterruptedError):
             return 0
 
+    def hold_unsent(self, size: int) -> None:
+        """Let the kernel hold so many bytes at most that it has not sent yet."""
+        self._sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, size)
+
     def wait_writable(self) -> None:
         """Wait until the kernel takes more."""
         self._hub.wait(self._writable)

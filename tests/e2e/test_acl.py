@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,8 +38,9 @@ ACL = """  acl:
 
 def config(acl: str = ACL) -> str:
     text = example("server.yml")
-    assert "- name: router-0\n" in text
-    return text.replace("- name: router-0\n", f"- name: router-0\n{acl}")
+    indent = re.search("( *)- name: router-0\n", text)
+    assert indent
+    return text.replace(indent[0], indent[0] + textwrap.indent(acl, indent[1]))
 
 
 def connects(sender: Namespace, receiver: Namespace, address: str, port: int) -> bool:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lib import tls
 from lib.errors import ProtocolError
 from lib.layered import AnyStream, Layered
+from lib.scheduling import Share
 from lib.settings import TlsSettings
 from lib.tls import TlsCodec
 from lib.transport import Stream
@@ -49,7 +50,7 @@ def codecs(kind: str, client: bool, contexts: tuple[Any, Any]) -> list[Any]:
 def over(stream: AnyStream, layers: list[Any]) -> AnyStream:
     for codec in layers:
         stream = Layered(stream, codec)
-        stream.open()
+        stream.open(Share())
     return stream
 
 

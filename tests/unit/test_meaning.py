@@ -164,7 +164,6 @@ REFUSED = {
     6: "mtls is GOST's tls with multiplexing inside; tls is what a routing tunnel wants",
     11: "unknown metadata key 'w'",
     12: "service service-0 has no host name",
-    13: "'limiters' is not supported yet",
     14: "metadata key 'so_mark' is not supported yet",
     16: "a handler of type auto is no part of a routing tunnel",
     17: "unknown scheme",
@@ -393,7 +392,7 @@ def test_hub_metadata_that_is_wrong(metadata: str, expected: str) -> None:
         ),
         (
             "limiter: x, addr: ':1', handler: {type: router}, listener: {type: tcp}",
-            "'limiter' is not supported yet",
+            "there is no limiter 'x'",
         ),
     ],
 )
@@ -534,7 +533,7 @@ def test_table_that_is_wrong(table: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "section",
     ["api: {addr: ':1'}", "metrics: {addr: ':1'}", "sds: [{name: a}]",
-     "limiters: [{name: a}]", "observers: [{name: a}]", "log: {rotation: {maxSize: 1}}"],
+     "observers: [{name: a}]", "log: {rotation: {maxSize: 1}}"],
 )  # fmt: skip
 def test_sections_to_come_are_refused(section: str) -> None:
     (problem,) = problems(HUB % "{router: r}", TABLE, section)

@@ -146,7 +146,7 @@ def test_the_queue_is_bounded_in_bytes(session: Session) -> None:
         session.link.send([session.frames(1)])
     assert session.link.queued == 5 * 1030
     assert session.traffic.drops == {Reason.QUEUE_FULL: 3}
-    assert session.finish() == list(range(before + 5))
+    assert session.finish() == [*range(before), *range(before + 3, before + 8)]  # what waited longest is lost
 
 
 @limits(1 << 20, 0.0)

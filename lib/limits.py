@@ -1,0 +1,186 @@
+"""How much may pass, how many may connect: buckets and counts, by address, host and namespace.
+
+Knows: token buckets (RFC 2697's idea, with debt), who shares which bucket, what counts for whom.
+Refuses to know: clocks (now comes in), GOST's notation (mean_limits), sockets.
+
+Traffic that is too fast is delayed, not dropped: a client is read later, a queue drained later, and what the
+queue cannot hold is dropped there under its own reason. Connections and handshakes that are too many are
+refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from weakref import WeakValueDictionary
+
+from lib.drops import Refusal
+from lib.settings import CountLimit, HubLimits, Rate, RateLimit
+
+BURST_SECONDS = 0.1
+MIN_BURST = {"bytes": 128 << 10, "packets": 64}
+"""A bucket never holds less than a superpacket or two, or it would stutter."""
+MAX_ADDRESSES = 65536
+"""Addresses whose handshakes are counted."""
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Bucket:
+    """So much a second, with some of it saved up; it may go into debt, which is waited for."""
+
+    rate: float
+    burst: float
+    tokens: float = 0.0
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def take(self, amount: float, now: float) -> None:
+        """Use some."""
+        self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate) - amount
+        self.at = now
+
+    def wait(self, now: float) -> float:
+        """Seconds until there is no debt any more."""
+        return max(0.0, -self.tokens / self.rate - (now - self.at))
+
+
+class Meter:
+    """The buckets that count for one session in one direction."""
+
+    __slots__ = ("_bytes", "_packets", "counts_packets")
+
+    def __init__(self, bytes_: Iterable[Bucket], packets: Iterable[Bucket]) -> None:
+        self._bytes, self._packets = tuple(bytes_), tuple(packets)
+        self.counts_packets = bool(self._packets)
+
+    def __bool__(self) -> bool:
+        return bool(self._bytes or self._packets)
+
+    def take(self, size: int, packets: int, now: float) -> None:
+        """So much has passed."""
+        for bucket in self._bytes:
+            bucket.take(size, now)
+        for bucket in self._packets:
+            bucket.take(packets, now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until more may pass."""
+        return max((bucket.wait(now) for bucket in (*self._bytes, *self._packets)), default=0.0)
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """One service's limits at work."""
+
+    settings: HubLimits
+    _buckets: WeakValueDictionary[tuple[object, ...], Bucket] = field(default_factory=WeakValueDictionary)
+    """Those of sessions that are there; who shares one has the same key."""
+    _connections: Counter[str] = field(default_factory=Counter)
+    _handshakes: dict[str, Bucket] = field(default_factory=dict)
+
+    def enter(self, address: str, now: float) -> Refusal | None:
+        """Let a connection in from an address, or say why not; who is let in must leave."""
+        for limit, key in _counted(self.settings.connections, address):
+            if self._connections[key] >= limit:
+                return Refusal.CONNECTIONS
+        for limit, key in _counted(self.settings.handshakes, address):
+            bucket = self._handshakes.get(key)
+            if bucket is None:
+                if len(self._handshakes) >= MAX_ADDRESSES:
+                    del self._handshakes[next(iter(self._handshakes))]
+                bucket = self._handshakes[key] = Bucket(limit, max(1.0, limit))
+            bucket.take(0, now)
+            if bucket.tokens < 1:
+                return Refusal.RATE
+            bucket.take(1, now)
+        for _, key in _counted(self.settings.connections, address):
+            self._connections[key] += 1
+        return None
+
+    def leave(self, address: str) -> None:
+        """A connection that was let in has ended."""
+        for _, key in _counted(self.settings.connections, address):
+            self._connections[key] -= 1
+            if self._connections[key] <= 0:
+                del self._connections[key]
+
+    def meters(self, address: str, host: str, namespace: bytes, session: object) -> tuple[Meter, Meter]:
+        """What counts for a session: on the way in from its client, and out to it."""
+        rows: list[tuple[tuple[object, ...], RateLimit]] = []
+        rows += [(key, row) for row, key in _by_address(self.settings.services, address, id(session))]
+        rows += [(key, row) for row, key in _by_host(self.settings.hosts, host, namespace)]
+        return self._meter(rows, "in", lambda row: row.into), self._meter(rows, "out", lambda row: row.out)
+
+    def _meter(
+        self,
+        rows: list[tuple[tuple[object, ...], RateLimit]],
+        way: str,
+        rate_of: Callable[[RateLimit], Rate],
+    ) -> Meter:
+        bytes_, packets = [], []
+        for key, row in rows:
+            rate = rate_of(row)
+            if rate.bytes:
+                bytes_.append(self._bucket((*key, way, "bytes"), rate.bytes))
+            if rate.packets:
+                packets.append(self._bucket((*key, way, "packets"), rate.packets))
+        return Meter(bytes_, packets)
+
+    def _bucket(self, key: tuple[object, ...], rate: float) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None or bucket.rate != rate:
+            bucket = Bucket(rate, max(rate * BURST_SECONDS, MIN_BURST[str(key[-1])]))
+            self._buckets[key] = bucket
+        return bucket
+
+
+def _counted(rows: tuple[CountLimit, ...], address: str) -> list[tuple[float, str]]:
+    """(limit, what is counted) for an address: all together, the address, networks it is in."""
+    found: list[tuple[float, str]] = []
+    for row in rows:
+        if row.key == "$":
+            found.append((row.most, "$"))
+        elif row.key == "$$":
+            if not any(other.key not in ("$", "$$") and _holds(other.key, address) for other in rows):
+                found.append((row.most, address))
+        elif _holds(row.key, address):
+            found.append((row.most, row.key))
+    return found
+
+
+def _by_address(
+    rows: tuple[RateLimit, ...], address: str, session: int
+) -> list[tuple[RateLimit, tuple[object, ...]]]:
+    found: list[tuple[RateLimit, tuple[object, ...]]] = []
+    for row in rows:
+        if row.key == "$$":
+            found.append((row, ("session", session)))
+        elif row.key == "$" or _holds(row.key, address):
+            found.append((row, ("service", row.key)))
+    return found
+
+
+def _by_host(
+    rows: tuple[RateLimit, ...], host: str, namespace: bytes
+) -> list[tuple[RateLimit, tuple[object, ...]]]:
+    """Of a host and a namespace each the row that names it, else the one for all."""
+    keyed = {row.key: row for row in rows}
+    found: list[tuple[RateLimit, tuple[object, ...]]] = []
+    of_namespace = keyed.get(namespace.hex()) or keyed.get("$")
+    if of_namespace:
+        found.append((of_namespace, ("namespace", namespace)))
+    of_host = keyed.get(f"host {host}") or keyed.get("$$")
+    if of_host:
+        found.append((of_host, ("host", namespace, host)))
+    return found
+
+
+def _holds(network: str, address: str) -> bool:
+    try:
+        return ip_address(address.partition("%")[0]) in ip_network(network)
+    except ValueError:
+        return False

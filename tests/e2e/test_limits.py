@@ -1,0 +1,212 @@
+"""Limits on real traffic and real connections."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.load import iperf3, transfer
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology, in_namespace
+from tests.support.program import (
+    OVERLAY_1,
+    OVERLAY_2,
+    example,
+    host,
+    pings,
+    reach,
+    start_client,
+    start_gost,
+    start_hub,
+)
+from tests.support.program import needs_gost as gost_needed
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
+
+Write = Callable[[str, str], str]
+MEGABYTE = 1 << 20
+
+
+def config(service: str = "", handler: str = "", more: str = "") -> str:
+    text = example("server.yml")
+    if service:
+        text = text.replace("    handler:\n", f"    {service}\n    handler:\n", 1)
+    if handler:
+        text = text.replace("      type: router\n", f"      type: router\n      {handler}\n", 1)
+    return text + more
+
+
+def both(topology: Topology) -> None:
+    start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+    reach(topology.host_1, OVERLAY_2)
+
+
+def bandwidth(topology: Topology, *options: str) -> float:
+    """Bytes a second of one TCP stream from host-1 to host-2, over three seconds."""
+    return iperf3(topology.host_1, topology.host_2, OVERLAY_2, "-t", "3", *options) / 3
+
+
+LIMITERS = "limiters: [{name: l, limits: [%s]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("where", "line", "options", "rate"),
+    [
+        pytest.param("handler", "host-1 4MB 100MB", (), 4, id="in from a host"),
+        pytest.param("handler", "host-2 100MB 4MB", (), 4, id="out to a host"),
+        pytest.param("handler", "$ 4MB", (), 4, id="a namespace"),
+        pytest.param("service", "$ 4MB", (), 4, id="a service"),
+        pytest.param("service", "$$ 4MB", (), 4, id="each connection"),
+        pytest.param("service", "10.77.1.0/24 4MB", (), 4, id="a network"),
+        pytest.param("handler", "$$ 4000pps", (), 5.4, id="packets a second"),
+    ],
+)
+def test_traffic_keeps_its_limit_and_is_whole(
+    topology: Topology, write: Write, where: str, line: str, options: tuple[str, ...], rate: float
+) -> None:
+    text = config(**{where: "limiter: l"}, more=LIMITERS % f"'{line}'")
+    start_hub(topology.hub, "-C", write("hub.yml", text))
+    both(topology)
+    got = bandwidth(topology, *options) / MEGABYTE
+    assert 0.5 * rate < got < 1.25 * rate
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    transfer(topology.host_1, topology.host_2, OVERLAY_2, 4)
+
+
+@gost_needed
+def test_gost_s_clients_are_limited_too(topology: Topology, write: Write) -> None:
+    text = config(handler="limiter: l", more=LIMITERS % "'$$ 4MB'")
+    start_hub(topology.hub, "-C", write("hub.yml", text))
+    start_gost(topology.host_1, *host(1, HUB_TO_HOST_1))
+    start_gost(topology.host_2, *host(2, HUB_TO_HOST_2))
+    reach(topology.host_1, OVERLAY_2)
+    assert 2 < bandwidth(topology) / MEGABYTE < 5
+
+
+def test_a_reload_changes_limits_of_living_sessions(topology: Topology, write: Write) -> None:
+    path = write("hub.yml", config(handler="limiter: l", more=LIMITERS % "'$$ 2MB'"))
+    hub = start_hub(topology.hub, "-C", path)
+    both(topology)
+    assert bandwidth(topology) / MEGABYTE < 3
+    Path(path).write_text(Path(path).read_text().replace("2MB", "100MB"))
+    hub.send(signal.SIGHUP)
+    hub.wait_line("reload: done")
+    assert bandwidth(topology) / MEGABYTE > 6
+    assert hub.text().count("is host host-1") == 1
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def connections(namespace: Namespace, count: int) -> list[socket.socket]:
+    """Connections to the hub that say nothing."""
+    made = []
+    for _ in range(count):
+        with in_namespace(namespace.name):
+            sock = socket.socket()
+        sock.settimeout(3)
+        sock.connect((HUB_TO_HOST_1 if namespace.role == "host-1" else HUB_TO_HOST_2, 8443))
+        made.append(sock)
+    return made
+
+
+def closed(sockets: list[socket.socket], expected: int, seconds: float = 3.0) -> int:
+    """How many the hub has closed, once it is as many as expected."""
+    until = time.monotonic() + seconds
+    ended: set[socket.socket] = set()
+    while time.monotonic() < until and len(ended) < expected:
+        for sock in sockets:
+            sock.settimeout(0.01)
+            try:
+                if sock not in ended and not sock.recv(1):
+                    ended.add(sock)
+            except TimeoutError:
+                pass
+            except OSError:
+                ended.add(sock)
+    return len(ended)
+
+
+def test_connections_in_all_and_of_each_address(topology: Topology, write: Write) -> None:
+    text = config(service="climiter: c", more="climiters: [{name: c, limits: ['$ 6', '$$ 4']}]\n")
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    first = connections(topology.host_1, 6)
+    assert closed(first, 2) == 2
+    second = connections(topology.host_2, 3)
+    assert closed(second, 1) == 1
+    hub.wait_line("more connections than the climiter allows")
+    for sock in (*first, *second):
+        sock.close()
+    both(topology)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    hub.send(signal.SIGUSR1)
+    hub.wait_line("refused 3 connections")
+
+
+def test_handshakes_a_second(topology: Topology, write: Write) -> None:
+    text = config(service="rlimiter: r", more="rlimiters: [{name: r, limits: ['$$ 5']}]\n")
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+    made = connections(topology.host_1, 40)
+    assert closed(made, 25) >= 25
+    hub.wait_line("more handshakes a second than the rlimiter allows")
+    assert hub.text().count("more handshakes") < 12
+    assert pings(topology.host_2, OVERLAY_1, 1) == 0  # nobody is there, and nobody suffers
+    for sock in made:
+        sock.close()
+
+
+# --- one slow receiver ----------------------------------------------------------------------------
+
+TBF = (
+    "tc",
+    "qdisc",
+    "add",
+    "dev",
+    "to-host-2",
+    "root",
+    "tbf",
+    "rate",
+    "100mbit",
+    "burst",
+    "32kb",
+    "latency",
+    "50ms",
+)
+
+
+def ping_times(namespace: Namespace, address: str, count: int) -> list[float]:
+    """Milliseconds of pings, 20 a second, sorted."""
+    said = namespace.run("ping", "-c", str(count), "-i", "0.05", "-W", "2", address, check=False, timeout=60)
+    return sorted(
+        float(line.partition("time=")[2].split()[0]) for line in said.splitlines() if "time=" in line
+    )
+
+
+def test_a_ping_does_not_wait_behind_a_download(topology: Topology, write: Write) -> None:
+    """The hub's link to host-2 at 100 Mbit/s, filled by one stream: flows are served in turn."""
+    start_hub(topology.hub, "-C", write("hub.yml", config()))
+    both(topology)
+    topology.hub.run(*TBF)
+    idle = ping_times(topology.host_1, OVERLAY_2, 20)
+    topology.host_2.popen("iperf3", "-s", "-1", "-J")
+    server_ready = time.monotonic() + 5
+    while "LISTEN" not in topology.host_2.run("ss", "-ltn", "sport = :5201"):
+        assert time.monotonic() < server_ready
+    stream = topology.host_1.popen("iperf3", "-c", OVERLAY_2, "-t", "8", "-J")
+    time.sleep(2)  # the stream has found its rate
+    busy = ping_times(topology.host_1, OVERLAY_2, 100)
+    stream.wait(30)
+    rate = json.loads(stream.text())["end"]["sum_received"]["bits_per_second"] / 1e6
+    print(
+        f"idle {idle[len(idle) // 2]:.2f} ms; busy p50 {busy[50]:.1f} p99 {busy[-2]:.1f} ms; {rate:.1f} Mbit/s"
+    )
+    assert len(busy) >= 99
+    assert busy[-2] - idle[len(idle) // 2] < 25
+    assert rate > 85

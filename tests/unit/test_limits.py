@@ -1,0 +1,171 @@
+"""Limits: GOST's notation, buckets, who shares them, and who is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import config, meaning
+from lib.drops import Refusal
+from lib.errors import ConfigError
+from lib.limits import Bucket, Gate, Meter
+from lib.settings import CountLimit, HubLimits, Rate, RateLimit, Settings
+
+NAMESPACE = "e87f56dd-fd57-4921-9ab8-a0847662daae"
+KEY = bytes.fromhex(NAMESPACE.replace("-", ""))
+HUB = "services: [{name: s, addr: ':1', %s handler: {type: router, %s metadata: {router: r}}, listener: {type: tcp}}]\n"
+TABLE = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
+
+
+def resolve(text: str, service: str = "", handler: str = "") -> Settings:
+    return meaning.resolve(config.load([("f", HUB % (service, handler) + TABLE + text)]))
+
+
+def limits(kind: str, *lines: str) -> HubLimits:
+    of = {"handler": ("", "limiter: l,")}.get(kind, (f"{kind}: l,", ""))
+    section = "limiters" if kind == "handler" else f"{kind}s"
+    rows = ", ".join(f"'{line}'" for line in lines)
+    return resolve(f"{section}: [{{name: l, limits: [{rows}]}}]", *of).hubs[0].limits
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("$ 100KB 200KB", RateLimit("$", Rate(102400), Rate(204800))),
+        ("$$ 1MiB", RateLimit("$$", Rate(1 << 20), Rate(1 << 20))),
+        ("10.1.2.3/8 1.5GB", RateLimit("10.0.0.0/8", Rate(1.5 * 2**30), Rate(1.5 * 2**30))),
+        ("fd00::1 10B 1000pps", RateLimit("fd00::1/128", Rate(10, 1000), Rate(10, 1000))),
+        ("$ 10pps 20pps", RateLimit("$", Rate(0, 10), Rate(0, 20))),
+    ],
+)
+def test_traffic_of_a_service(line: str, expected: RateLimit) -> None:
+    assert limits("limiter", line).services == (expected,)
+
+
+def test_traffic_of_hosts_and_namespaces() -> None:
+    found = limits("handler", "$ 1MB", "$$ 2MB", "host-1 3MB", f"{NAMESPACE} 4MB").hosts
+    assert [row.key for row in found] == ["$", "$$", "host host-1", KEY.hex()]
+
+
+def test_connections_and_handshakes() -> None:
+    assert limits("climiter", "$ 1000", "$$ 10").connections == (CountLimit("$", 1000), CountLimit("$$", 10))
+    assert limits("rlimiter", "10.0.0.0/8 5").handshakes == (CountLimit("10.0.0.0/8", 5),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "expected"),
+    [
+        ("limiter", "$ 100K", "'100K' is no size: write its unit, as 100KB"),
+        ("limiter", "$ 1000", "'1000' is no size"),
+        ("limiter", "$", "wants whom it is for"),
+        ("limiter", "$ 0B", "a limit of nothing"),
+        ("limiter", "$ 1MB 1MB 1MB", "more than an in and an out"),
+        ("limiter", "host-1 1MB", "host-1"),
+        ("limiter", "$ 1.5pps", "no number of packets"),
+        ("climiter", "$ 0", "wants one number above zero"),
+        ("climiter", "$ ten", "wants one number above zero"),
+        ("rlimiter", "nowhere 1", "nowhere"),
+    ],
+)
+def test_a_limit_that_is_wrong(kind: str, line: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match="limiter l: ") as caught:
+        limits(kind, line)
+    assert expected in str(caught.value)
+
+
+def test_a_limiter_that_is_not_there_or_not_for_a_client() -> None:
+    with pytest.raises(ConfigError, match="there is no climiter 'lmi'; did you mean 'lim'"):
+        resolve("climiters: [{name: lim, limits: ['$ 1']}]", "climiter: lmi,")
+    with pytest.raises(ConfigError, match="limiter l: '\\$ x': "):
+        resolve("climiters: [{name: l, limits: ['$ x']}]")
+
+
+# --- buckets --------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 2000)), min_size=1, max_size=100))
+def test_who_waits_as_told_never_exceeds_the_rate(moves: list[tuple[float, int]]) -> None:
+    bucket, now, sent = Bucket(1000.0, 500.0), 0.0, 0
+    for pause, amount in moves:
+        now += pause + bucket.wait(now + pause)
+        bucket.take(amount, now)
+        sent += amount
+    now += bucket.wait(now)
+    assert sent <= 1000.0 * now + 500.0 + 1e-6
+
+
+def test_a_meter_waits_for_the_slowest() -> None:
+    fast, slow = Bucket(1e6, 10.0), Bucket(10.0, 10.0)
+    meter = Meter([fast], [slow])
+    meter.take(1000, 30, 0.0)
+    assert meter.wait(0.0) == pytest.approx(2.0)
+    assert meter.wait(1.5) == pytest.approx(0.5)
+    assert meter.wait(9.0) == 0.0
+    assert not Meter([], [])
+
+
+def test_who_shares_a_bucket() -> None:
+    gate = Gate(
+        HubLimits(
+            (RateLimit("$$", Rate(10), Rate()),),
+            (RateLimit("$", Rate(20), Rate(30)), RateLimit("host one", Rate(), Rate(40))),
+        )
+    )
+    one, again, two, away = object(), object(), object(), object()
+    made = {
+        name: gate.meters("10.0.0.1", host, namespace, session)
+        for name, host, namespace, session in (
+            ("one", "one", KEY, one), ("again", "one", KEY, again), ("two", "two", KEY, two),
+            ("away", "one", bytes(16), away),
+        )
+    }  # fmt: skip
+
+    def rates(name: str, way: int) -> list[float]:
+        return sorted(bucket.rate for bucket in made[name][way]._bytes)
+
+    assert rates("one", 0) == [10, 20]
+    assert rates("one", 1) == [30, 40]
+    assert rates("two", 1) == [30]
+
+    def shared(left: str, right: str, way: int) -> set[float]:
+        return {bucket.rate for bucket in made[left][way]._bytes if bucket in made[right][way]._bytes}
+
+    assert shared("one", "again", 0) == {20}
+    assert shared("one", "again", 1) == {30, 40}
+    assert shared("one", "two", 1) == {30}
+    assert shared("one", "away", 1) == set()
+    made.clear()
+    assert not len(gate._buckets)
+
+
+# --- who may connect ------------------------------------------------------------------------------
+
+
+def test_connections_in_all_and_of_an_address() -> None:
+    gate = Gate(
+        HubLimits(connections=(CountLimit("$", 3), CountLimit("$$", 2), CountLimit("10.9.0.0/16", 1)))
+    )
+    assert [gate.enter("10.0.0.1", 0) for _ in range(3)] == [None, None, Refusal.CONNECTIONS]
+    assert gate.enter("10.9.0.1", 0) is None
+    assert gate.enter("10.0.0.2", 0) is Refusal.CONNECTIONS
+    gate.leave("10.0.0.1")
+    assert gate.enter("10.9.0.2", 0) is Refusal.CONNECTIONS
+    assert gate.enter("10.0.0.2", 0) is None
+    for address in ("10.0.0.1", "10.0.0.2", "10.9.0.1"):
+        gate.leave(address)
+    assert not gate._connections
+
+
+def test_handshakes_a_second() -> None:
+    gate = Gate(HubLimits(handshakes=(CountLimit("$$", 2),)))
+    assert [gate.enter("10.0.0.1", 0.0) for _ in range(3)] == [None, None, Refusal.RATE]
+    assert gate.enter("10.0.0.2", 0.0) is None
+    assert [gate.enter("10.0.0.1", 0.5) for _ in range(2)] == [None, Refusal.RATE]
+
+
+def test_an_address_with_a_scope_or_none_at_all() -> None:
+    gate = Gate(HubLimits(connections=(CountLimit("fe80::/64", 1),)))
+    assert gate.enter("fe80::1%eth0", 0) is None
+    assert gate.enter("fe80::2%eth0", 0) is Refusal.CONNECTIONS
+    assert gate.enter("", 0) is None
