@@ -43,7 +43,7 @@ tunrouter: a routing tunnel, drop-in for GOST v3's.
 
 Usage:
   tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--api ADDR] [--metrics ADDR]
-            [--control PATH]
+            [--control PATH] [--user NAME]
   tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [--json]
   tunrouter lint [--json] FILE...
   tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
@@ -64,6 +64,7 @@ Options:
   --metrics ADDR   serve metrics
   --control PATH   the control socket, none for no such thing;
                    without it /run/tunrouter/PID.sock, or in $XDG_RUNTIME_DIR
+  --user NAME      become this user once devices and ports are open
   --json           print for machines
   --service NAME   of which hub, where there are several
   --ns UUID        in which namespace; none given means that of those who name none
@@ -232,8 +233,10 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
     """What the arguments and the files they name mean."""
     names = [name for name in arguments["-C"] if name != "-" and not config.is_inline(name)]
     control = arguments["--control"] or control_socket.default_path()
+    settings = meaning.resolve(_read(arguments), secret_values.read)
     return replace(
-        meaning.resolve(_read(arguments), secret_values.read),
+        settings,
+        user=arguments["--user"] or settings.user,
         files=tuple(map(os.path.abspath, names)),
         control="" if control == "none" else control,
     )

@@ -39,30 +39,15 @@ from lib.schema import (
     Service,
     Tls,
 )
-from lib.section import Metadata
+from lib.section import Metadata, words
 from lib.units import SECONDS, parse_duration, parse_integer, parse_switch
 from lib.urls import Url, parse_url
 from lib.yamltext import Scalar
 from lib.yamltext import Sequence as TextList
 
-_LONG_FLAGS = frozenset(
-    {
-        "api",
-        "metrics",
-        "help",
-        "version",
-        "json",
-        "keep",
-        "control",
-        "ns",
-        "from",
-        "service",
-        "source",
-        "port",
-    }
-)
-_VALUE_FLAGS = frozenset(
-    ["-L", "-F", "-C", "-O", "-R", "--api", "--metrics", "--control", "--ns", "--from", "--service", "--port"]
+_LONG_FLAGS = words("api metrics help version json keep control ns from service source port user seconds")
+_VALUE_FLAGS = words(
+    "-L -F -C -O -R --api --metrics --control --ns --from --service --source --port --user --seconds"
 )
 _SWITCHES = frozenset("DV")
 _PORT = re.compile(r"(.*):([0-9]*)", re.DOTALL)

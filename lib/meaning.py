@@ -122,6 +122,7 @@ def _settings(config: Config, found: Findings) -> Settings:
         hubs=tuple(settings for _, settings in hubs),
         clients=tuple(settings for _, settings in clients),
         tables=tables,
+        user=config.user,
         log_level=level,
         log_format=style,
         log_output=output,

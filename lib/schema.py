@@ -364,6 +364,8 @@ class Config(Section):
     api: Api | None = None
     metrics: Metrics | None = None
 
+    user: str = ""
+
     problems: list[Problem] = []
     """What makes this configuration unusable; the rest was read all the same."""
     warnings: list[Problem] = []

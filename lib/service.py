@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import gevent
 from gevent.event import Event
 
-from lib import control_socket, ids, logs
+from lib import control_socket, ids, logs, privileges
 from lib.changes import differences
 from lib.client import Client
 from lib.control_socket import ControlSocket
@@ -47,6 +47,7 @@ class Service:
         ConfigError and HostError.
         """
         self.settings = settings
+        self._account = privileges.find(settings.user) if settings.user else None
         self.hubs: dict[str, Hub] = {}
         self.clients: dict[str, Client] = {}
         self.ended = Event()
@@ -72,9 +73,10 @@ class Service:
             gevent.signal_handler(code, self.ended.set)
         gevent.signal_handler(signal.SIGUSR1, self.print_drops)
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        self._open_control()  # before the ports: who has read "listening" may ask
+        self._drop_privileges()
         self.tables.rules_changed = self._recheck
         self.tables.start()
-        self._open_control()  # before the ports: who has read "listening" may ask
         self.tables.wait_loaded(LOAD_SECONDS)
         for hub in self.hubs.values():
             hub.start()
@@ -93,6 +95,18 @@ class Service:
         self.stop()
         if self._failure:
             raise HostError(self._failure)
+
+    def _drop_privileges(self) -> None:
+        """Become the user that was named; with clients it may still set addresses and routes."""
+        if self._account is None:
+            return
+        keep = {privileges.NET_ADMIN} if self.clients else set()
+        if any(hub.settings.port < 1024 for hub in self.hubs.values()):
+            keep.add(privileges.NET_BIND_SERVICE)  # a reload may move it
+        privileges.load_late()
+        gevent.get_hub().threadpool.kill()  # it has looked up names; its threads would keep what we give up
+        privileges.drop(self._account, frozenset(keep))
+        log.info("user %s from here on", self._account.pw_name)
 
     def _open_control(self) -> None:
         """Answer questions on the control socket, where that is possible."""

@@ -378,6 +378,8 @@ class Settings:
     """All of them; the default tables of hubs are among them."""
     files: tuple[str, ...] = ()
     """Absolute paths of the configuration files read."""
+    user: str = ""
+    """Whom to become once devices and ports are open; empty to stay who we are."""
     control: str = ""
     """Path of the control socket; empty for none."""
     log_level: str = "info"

@@ -92,6 +92,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "uplink",
             "hashes",
             "secret_values",
+            "privileges",
         ),
         *(
             "plugins",

@@ -1,0 +1,106 @@
+"""Least privilege: who the process is and what it may do once devices and ports are open."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
+from tests.support.program import (
+    OVERLAY_2,
+    client_example,
+    example,
+    host,
+    pings,
+    reach,
+    run,
+    start,
+    start_hub,
+)
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
+
+Write = Callable[[str, str], str]
+NET_ADMIN = 1 << 12
+
+
+def state(process: Process) -> dict[str, str]:
+    """What /proc says of a process and each of its threads, which must be the same for all."""
+    found: dict[str, str] = {}
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name in ("Uid", "Gid", "Groups", "CapEff", "CapPrm", "CapBnd", "NoNewPrivs"):
+                assert (
+                    found.setdefault(name, value.split()[0] if value.split() else "")
+                    == (value.split() or [""])[0]
+                )
+    return found
+
+
+def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
+    topology: Topology, write: Write, tmp_path: Path
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    tmp_path.chmod(0o755)
+    for directory in tmp_path.parents:
+        if directory != Path("/") and directory.owner() == "root" and "pytest" in str(directory):
+            directory.chmod(0o755)  # the user must be able to read the configuration again
+    control = str(tmp_path / "hub.sock")
+    text = "user: nobody\n" + example("server.yml")
+    path = write("hub.yml", text)
+    hub = start_hub(topology.hub, "-C", path, "--control", control)
+    hub.wait_line("user nobody from here on")
+    assert state(hub) == {
+        "Uid": str(nobody.pw_uid), "Gid": str(nobody.pw_gid), "Groups": str(nobody.pw_gid),
+        "CapEff": "0" * 16, "CapPrm": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1",
+    }  # fmt: skip
+    assert stat.S_IMODE(os.stat(control).st_mode) == 0o600
+    config = write("one.yml", client_example("client.yml", 1, HUB_TO_HOST_1))
+    client = start(topology.host_1, "--user", "nobody", "-C", config)
+    client.wait_line("connected to")
+    found = state(client)
+    assert int(found["CapEff"], 16) == int(found["CapBnd"], 16) == NET_ADMIN
+    start(topology.host_2, *host(2, HUB_TO_HOST_2)).wait_line("connected to")
+    reach(topology.host_1, OVERLAY_2)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+
+    Path(config).write_text(Path(config).read_text().replace("192.168.200.0/24", "192.168.201.0/24"))
+    client.send(signal.SIGHUP)
+    client.wait_line("reload: done")
+    assert any(route["dst"] == "192.168.201.0/24" for route in topology.host_1.ip("route", "show"))
+    Path(path).write_text(text.replace("host-2", "host-3"))
+    hub.send(signal.SIGHUP)
+    hub.wait_line("reload: done")
+    assert client.stop() == 0
+    assert hub.stop() == 0
+
+
+def test_a_user_that_is_not_there(topology: Topology, write: Write) -> None:
+    status, said = run(
+        "-C", write("hub.yml", "user: nobdy\n" + example("server.yml")), namespace=topology.hub
+    )
+    assert (status, "user: there is no user 'nobdy' here" in said) == (1, True)
+
+
+def test_who_is_not_root_becomes_nobody_else(topology: Topology, write: Write, tmp_path: Path) -> None:
+    path = write("hub.yml", "user: root\n" + example("server.yml"))
+    text = f"-C{Path(path).read_text()}"
+    assert text
+    status, said = run(
+        "-L", "router://:8443", "--user", "root",
+        namespace=topology.hub, before=("setpriv", "--reuid", "65534", "--clear-groups"),
+    )  # fmt: skip
+    assert (status, "only root can become root" in said) == (1, True)
+
+
+def test_nothing_listens_but_the_tunnel(topology: Topology, write: Write) -> None:
+    start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")))
+    lines = topology.hub.run("ss", "-tulnH").split("\n")
+    assert [line.split()[4].rpartition(":")[2] for line in lines if line] == ["8443"]
