@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 ARGS   ?=
+SECONDS ?= 60
+MINUTES ?= 60
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -13,7 +15,7 @@ export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
 export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup check test bench demo binary clean tools-test tools-bench tools-binary
+.PHONY: help setup check test bench fuzz faults soak demo binary clean tools-test tools-bench tools-binary
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +33,15 @@ test: $(VENV)/.dev tools-test ## all tests; as root, those in network namespaces
 
 bench: $(VENV)/.bench ## measure beside kernel, floor and GOST (as root)
 	$(PY) tests/bench/run.py $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, SECONDS=60 in all
+	$(PY) tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
+
+faults: $(VENV)/.dev tools-test ## what breaks and what is lost, into RELIABILITY.md (as root)
+	FAULTS_TABLE=1 $(PY) -m pytest tests/faults $(ARGS)
+
+soak: $(VENV)/.dev tools-test ## mixed traffic, reloads and kills for MINUTES=60 (as root)
+	$(PY) tests/soak/soak.py --minutes $(MINUTES) $(ARGS)
 
 demo: $(VENV)/.run ## two hosts behind a hub, in namespaces, for some seconds
 	$(PY) tunrouter.py demo $(ARGS)
@@ -59,6 +70,9 @@ $(VENV)/.run: requirements.txt
 	$(install)
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(install)
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
 	$(install)
 
 $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev | tools-bench

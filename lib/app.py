@@ -212,7 +212,10 @@ def _serve(arguments: Mapping[str, Any]) -> int:
         log.warning("%s", warning)
     for notice in settings.notices:
         log.info("%s", notice)
-    from lib.service import Service  # what only prints need not load the data plane
+    from lib.accepting import raise_descriptor_limit  # what only prints need not load the data plane
+    from lib.service import Service
+
+    raise_descriptor_limit()
 
     Service(settings, lambda: _settings(arguments), _every(arguments["-R"])).run()
     return 0

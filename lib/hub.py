@@ -14,9 +14,9 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from gevent.pool import Pool
-from gevent.server import StreamServer
 
 from lib import __version__, control, forward, framing, handshake, ids, offload, relay
+from lib.accepting import Server
 from lib.admission import REFUSALS, admit
 from lib.answers import Asker
 from lib.domain import Domain
@@ -37,8 +37,6 @@ from lib.tables import Tables
 from lib.transport import Stream, format_peer, listen
 
 MAX_CLIENTS = 65536
-MAX_ACCEPT = 8
-"""Connections taken before packets have their turn again."""
 PROBE_SECONDS = 1.0
 """How long a live session may take to show that it lives, before another one may have its name."""
 
@@ -83,11 +81,13 @@ class Hub:
         hello = control.Hello(self._instance, self.offloads, 0, software, control.ALL_FEATURES)
         return framing.encode(control.encode_hello(hello))
 
-    def _listen(self, settings: HubSettings) -> StreamServer:
+    def _listen(self, settings: HubSettings) -> Server:
         sock = listen(settings.host, settings.port, settings.transport.reuse_port)
-        server = StreamServer(sock, self._serve, spawn=self._clients)
-        server.max_accept = MAX_ACCEPT
-        return server
+        return Server(sock, self._serve, self._clients, self._is_full)
+
+    def _is_full(self, error: OSError) -> None:
+        text = f"service {self.settings.name}: no connection is accepted: {error.strerror}"
+        self._complaints.say("full", text, time.monotonic())
 
     def start(self) -> None:
         """Begin to accept."""

@@ -34,6 +34,7 @@ def setup(level: str, style: str, output: str = "stderr") -> None:
     Raises HostError where the file cannot be written.
     """
     handler = _handler(output)
+    handler.handleError = _Trouble()  # type: ignore[method-assign]
     handler.setFormatter(_Json() if style == "json" else _Text())
     log.handlers[:] = [handler]
     log.setLevel(LEVELS[level])
@@ -49,6 +50,23 @@ def _handler(output: str) -> logging.Handler:
         return logging.FileHandler(output, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise HostError(f"log file {output}: {error.strerror}") from None
+
+
+class _Trouble:
+    """A log that cannot be written (a full disk) costs its lines and nothing else; said once on stderr."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        if not self.said:
+            self.said = True
+            try:
+                sys.stderr.write(
+                    f"the log cannot be written: {sys.exc_info()[1]}; lines are lost until it can\n"
+                )
+            except OSError:
+                pass  # then nobody can be told
 
 
 class _Text(logging.Formatter):

@@ -82,6 +82,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "tun",
             "netlink",
             "transport",
+            "accepting",
             "layered",
             "tls",
             "certificates",

@@ -1,0 +1,52 @@
+"""The table of faults: filled by the tests, written into RELIABILITY.md by `make faults`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import more_hosts, no_traceback, write
+from tests.support.netns import ROOT
+
+__all__ = ["more_hosts", "no_traceback", "note", "short", "write"]
+
+RELIABILITY = ROOT / "RELIABILITY.md"
+BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
+HEAD = "| fault | who notices | how fast | what is lost |\n|---|---|---|---|\n"
+_ROWS: dict[str, str] = {}
+
+Note = Callable[[str, str, str, str], None]
+
+
+@pytest.fixture
+def note() -> Note:
+    """Add a row: the fault, who notices, how fast, what is lost."""
+
+    def add(fault: str, who: str, fast: str, lost: str) -> None:
+        _ROWS[fault] = f"| {fault} | {who} | {fast} | {lost} |\n"
+
+    return add
+
+
+@pytest.fixture
+def short() -> bool:
+    """Whether this is the short form that CI runs."""
+    return bool(os.environ.get("FAULTS_SHORT"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def table() -> Iterator[None]:
+    """Write what has been noted, where all of it has run."""
+    yield
+    if os.environ.get("FAULTS_TABLE") and _ROWS:
+        write_table(RELIABILITY)
+
+
+def write_table(path: Path) -> None:
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{HEAD}{''.join(_ROWS.values())}{END}{after}")

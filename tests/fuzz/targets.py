@@ -1,0 +1,292 @@
+"""What is fuzzed: every decoder that a stranger's bytes reach, each as a function of some bytes.
+
+Knows: how bytes become an input, and which errors are a decoder's proper answer.
+Refuses to know: where the bytes come from (fuzz.py, and tests/unit/test_fuzz.py for what was found before).
+
+A target returns for whatever it is given, or the decoder is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lib import cmdline, config, control, downlink, forward, framing, meaning, offload, relay, rule_lines
+from lib import packet as ip
+from lib.domain import Domain
+from lib.downlink import Downlink
+from lib.drops import Reason
+from lib.errors import ConfigError, PluginError, ProtocolError
+from lib.namespace import Port
+from lib.plugin_http import read_object
+from lib.plugin_messages import decode as decode_message
+from lib.plugins import read_route
+from lib.queueing import SendQueue
+from lib.routes import RouteTable
+from lib.settings import TlsSettings
+from lib.stats import Traffic
+from lib.table_load import RouteLoader
+from lib.tls import TlsCodec, context
+from lib.websocket import WebSocketCodec
+from tests.support.routes import entry
+
+Target = Callable[[bytes], None]
+
+HERE = Path(__file__).parent
+CORPUS = HERE / "corpus"
+CRASHERS = HERE / "crashers"
+
+_KEY = bytes(16)
+
+
+def relay_request(data: bytes) -> None:
+    """A client's handshake, and that a prefix never means anything else."""
+    try:
+        found = relay.decode_request(data)
+        if found is not None:
+            size = found[1]
+            assert size <= len(data)
+            assert relay.decode_request(data[:size]) == found
+            assert relay.decode_request(data[: size - 1]) is None
+    except ProtocolError:
+        pass
+
+
+def relay_response(data: bytes) -> None:
+    """A hub's answer."""
+    try:
+        found = relay.decode_response(data)
+        assert found is None or found[1] <= len(data)
+    except ProtocolError:
+        pass
+
+
+def control_frame(data: bytes) -> None:
+    """A control frame's content."""
+    try:
+        control.decode(b"\xf0" + data)
+    except ProtocolError:
+        pass
+
+
+def frames(data: bytes) -> None:
+    """What a client sends after its handshake: the first byte chooses who it is."""
+    if not data:
+        return
+    table = RouteTable([entry("10.0.0.1/32", "one"), entry("10.0.0.0/8", "two"), entry("fd00::/8", "two")])
+    domain = Domain({_KEY: table}, source_check=bool(data[0] & 1))
+    ports = {name: Port(domain.namespace(_KEY), name, "fuzz") for name in ("one", "two")}
+    for port in ports.values():
+        port.mtu = 1500
+        port.told = bool(data[0] & 2)
+        port.offloads = offload.ALL if data[0] & 4 else 0
+        domain.enter(port, 0.0)
+    body = data[1:]
+    buf = bytearray(body + bytes(framing.SLACK))
+    out = forward.Output()
+    stop = forward.scan(ports["one"], buf, memoryview(buf), 0, len(body), 0.0, out)
+    assert 0 <= stop <= len(body)
+    queue, traffic = SendQueue(10_000, 1.0), Traffic()
+    for port, runs in out.runs.items():
+        run = b"".join(runs)
+        assert framing.split(run)[-1] == len(run)
+        queue.push(run, 0.0, traffic)
+        assert port.traffic.sent_packets >= 1
+    while queue.pop(0.0, traffic, 5000):
+        pass
+    assert queue.size == 0
+
+
+def from_the_hub(data: bytes) -> None:
+    """What a hub sends to a client."""
+    body = data[1:]
+    headed = bool(data and data[0] & 1)
+    buf = bytearray(16 + len(body) + framing.SLACK)
+    buf[16 : 16 + len(body)] = body
+    written: list[bytes] = []
+
+    def refused(error: OSError) -> None:
+        raise error
+
+    def write(view: memoryview) -> None:
+        written.append(bytes(view))
+
+    down = Downlink(write, refused, Traffic(), headed, 1500)
+    stop = downlink.deliver(down, buf, memoryview(buf), 16, 16 + len(body))
+    assert 16 <= stop <= 16 + len(body)
+
+
+def packets(data: bytes) -> None:
+    """One packet, and the ICMP answers to it."""
+    packet = ip.parse(data, 0, len(data))
+    if isinstance(packet, Reason):
+        return
+    ip.quoted(data, packet, len(data))
+    for reason in (Reason.NO_ROUTE, Reason.DENIED):
+        answer = ip.unreachable(data, 0, packet, len(data), reason)
+        if answer is not None:
+            assert isinstance(ip.parse(answer, 0, len(answer)), ip.Packet)
+    ip.too_big(data, 0, packet, len(data), 1280)
+    ip.describe(packet)
+
+
+def superpackets(data: bytes) -> None:
+    """A virtio-net header and a packet: rebuilt, cut up, counted alike."""
+    content = bytearray(data)
+    if len(content) <= offload.HEADER_SIZE:
+        return
+    packet = ip.parse(content, offload.HEADER_SIZE, len(content))
+    if isinstance(packet, Reason):
+        return
+    claim = offload.rebuild(content, 0, packet, len(content))
+    if isinstance(claim, Reason):
+        return
+    assert len(offload.packets(content)) == claim[2]
+
+
+def websocket_server(data: bytes) -> None:
+    """A WebSocket client's upgrade and frames, in pieces as the first byte says."""
+    _codec(WebSocketCodec("/ws"), data)
+
+
+def websocket_client(data: bytes) -> None:
+    """A WebSocket server's answer and frames."""
+    _codec(WebSocketCodec("/ws", (), "hub.test"), data)
+
+
+def websocket_frames(data: bytes) -> None:
+    """Frames after a proper upgrade."""
+    client, server = WebSocketCodec("/ws", (), "hub.test"), WebSocketCodec("/ws")
+    server.feed(memoryview(client.output()))
+    server.handshake()
+    client.feed(memoryview(server.output()))
+    client.handshake()
+    _codec(server, data)
+    _codec(client, data)
+
+
+_tls = context(TlsSettings(), server=False)
+
+
+def tls_records(data: bytes) -> None:
+    """A TLS server's records."""
+    _codec(TlsCodec(_tls, False, "hub.test"), data)
+
+
+def _codec(codec: WebSocketCodec | TlsCodec, data: bytes) -> None:
+    step = data[0] + 1 if data else 1
+    view = memoryview(bytearray(4096))
+    done = False
+    try:
+        for at in range(1, len(data), step):
+            codec.feed(memoryview(data)[at : at + step])
+            done = done or codec.handshake()
+            codec.output()
+            while done and codec.read_into(view):
+                pass
+    except (ProtocolError, OSError):
+        pass
+
+
+def grpc_answer(data: bytes) -> None:
+    """A gRPC plugin's messages."""
+    for name in ("GetRouteReply", "GetRuleReply", "AuthenticateReply"):
+        try:
+            reply = decode_message(name, data)
+            if name == "GetRouteReply":
+                read_route(reply)
+        except (ValueError, PluginError):
+            pass
+
+
+def http_answer(data: bytes) -> None:
+    """An HTTP plugin's answer."""
+    try:
+        read_route(read_object(data))
+    except PluginError:
+        pass
+
+
+def route_source(data: bytes) -> None:
+    """A file, key or URL with routes, read twice: the second time by the difference."""
+    table = RouteTable()
+    loader = RouteLoader(table)
+    for text in (data, data[: len(data) // 2], data):
+        for _ in loader.source(1, text, "fuzz"):
+            pass
+
+
+def rule_source(data: bytes) -> None:
+    """The same with ingress rules and logins."""
+    for reader in (rule_lines.ingress_row, rule_lines.auther_row):
+        for _ in rule_lines.rows(data, "fuzz", reader):
+            pass
+
+
+def configuration(data: bytes) -> None:
+    """A configuration file."""
+    try:
+        read = config.read([("fuzz", data.decode("utf-8", "surrogateescape"))])
+        meaning.resolve(read)
+        config.render(read, "json")
+    except ConfigError:
+        pass
+
+
+def urls(data: bytes) -> None:
+    """-L and -F."""
+    listen, _, forward_ = data.decode("utf-8", "surrogateescape").partition("\n")
+    try:
+        meaning.resolve(cmdline.read([listen], [forward_] if forward_ else []))
+    except ConfigError:
+        pass
+
+
+TARGETS: dict[str, Target] = {
+    target.__name__: target
+    for target in (
+        *(relay_request, relay_response, control_frame, frames, from_the_hub, packets, superpackets),
+        *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
+        *(route_source, rule_source, configuration, urls),
+    )
+}
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Something proper for each target to start from."""
+    from tests.support import packets as p
+
+    tcp, udp = p.tcp("10.0.0.1", "10.0.0.2"), p.udp("10.0.0.1", "10.0.0.2")
+    whole = [tcp, udp, p.icmp("10.0.0.1", "10.0.0.2", 3, udp[:28]), p.udp("fd00::1", "fd00::2")]
+    supers = [p.superpacket(p.tcp("10.0.0.1", "10.0.0.2", bytes(500), partial=True), 100), p.headed(udp)]
+    stream = b"".join(map(p.frame, [*whole, *supers, control.encode_ping(bytes(8))]))
+    upgrade = (
+        b"\x20GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n"
+    )
+    request = relay.encode_request(relay.Request("host-1", "10.0.0.1", bytes(range(16)), ("u", "p")))
+    examples = [
+        path.read_bytes() for path in sorted((HERE.parents[1] / "packaging" / "examples").glob("*.yml"))
+    ]
+    return {
+        "relay_request": [request],
+        "relay_response": [relay.encode_response(relay.Response(0, bytes(20)))],
+        "control_frame": [control.encode_hello(control.Hello(bytes(16)))[1:], b"\x02\x01\x00\x08" + bytes(8)],
+        "frames": [bytes([flags]) + stream for flags in range(8)],
+        "from_the_hub": [b"\0" + stream, b"\1" + stream],
+        "packets": whole,
+        "superpackets": supers,
+        "websocket_server": [upgrade + b"\x82\x85\1\2\3\4hello"],
+        "websocket_client": [b"\x20HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"],
+        "websocket_frames": [b"\xff\x82\x05hello", b"\1\x82\x85\1\2\3\4hello", b"\xff\x89\x00\x88\x02\x03\xe8"],
+        "tls_records": [b"\xff\x16\x03\x03\x00\x04\x02\x00\x00\x00"],
+        "grpc_answer": [b"\n\n10.0.0.0/8\x12\x06host-1", b"\x08\x01"],
+        "http_answer": [b'{"dst":"10.0.0.0/8","gateway":"host-1"}'],
+        "route_source": [b"10.0.0.0/8 host-1\n# comment\nfd00::/8 host-2 metric=3 fallThrough\n"],
+        "rule_source": [b"host-1 e87f56dd-fd57-4921-9ab8-a0847662daae\nuser pass word\n"],
+        "configuration": examples,
+        "urls": [
+            b"tun:///host-1?net=10.0.0.1/24&mtu=1400\nrouter+wss://u:p@h:443?secure=true",
+            b"router+tls://:8443?router=r&limiter.in=1MB",
+        ],
+    }  # fmt: skip
