@@ -3,7 +3,7 @@
 Knows: every bar as a figure, a bound, and whose figure it is a multiple of.
 Refuses to know: how figures come about (measure, memory, forwarding, trie).
 
-Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables.
+Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables, handshakes.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ BARS = (
     Bar("TCP, 1 stream", ("tunrouter", "tcp1"), ">=", 0.75, ("floor", "tcp1")),
     Bar("TCP, 1 stream, ours over TLS", ("tunrouter_tls", "tcp1"), ">=", 3, ("gost", "tcp1")),
     Bar("TCP, 1 stream, ours over wss", ("tunrouter_wss", "tcp1"), ">=", 2, ("gost", "tcp1")),
+    Bar(
+        "TCP, 1 stream, limits and 100 rules", ("tunrouter_guarded", "tcp1"), ">=", 0.9, ("tunrouter", "tcp1")
+    ),
     Bar("TCP, 4 streams", ("tunrouter", "tcp4"), ">=", 1.0, ("tunrouter", "tcp1")),
     Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 2.2, ("gost", "udp")),
     Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 0.65, ("floor", "udp")),
@@ -73,6 +76,8 @@ BARS = (
     Bar("1 M routes: CPU a frame, 1 address", ("tables", "one_ratio"), "<=", 1.05),
     Bar("1 M routes: CPU a frame, 10,000 in turn", ("tables", "turn_ratio"), "<=", 1.5),
     Bar("1 M routes: TCP, 1 stream, of 10 routes'", ("tables", "tcp_ratio"), ">=", 0.9),
+    Bar("handshakes with login and TLS a second", ("handshakes", "rate"), ">=", 300),
+    Bar("  longest ping of others meanwhile, ms", ("handshakes", "ping_longest"), "<", 50),
     Bar("100,000 ingress rules: us a look-up", ("tables", "ingress_us"), "<", 2),
     Bar("hub memory idle, MB", ("memory", "idle_mb"), "<=", 50),
     Bar("hub memory, KB a further client", ("memory", "kb_per_client"), "<=", 40),

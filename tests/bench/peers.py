@@ -91,6 +91,14 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
             ours=True,
             runs=("tcp1",),
         ),
+        Peer(
+            "tunrouter_guarded",
+            "ours with limits, 100 access rules and keepalive",
+            _tunrouter(guarded=True),
+            _nothing,
+            ours=True,
+            runs=("tcp1", "udp"),
+        ),
         Peer("gost", "GOST at all three places", _start_gost, _no_gost),
         Peer("floor", "floor.c: our system calls in C, no checks", _start_floor, _no_floor),
         Peer("kernel", "kernel forwarding, no tunnel", _start_kernel, _nothing, target=HOST_2),
@@ -112,9 +120,11 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
     return peers
 
 
-def hub_yaml(superpackets: bool = True, other_routes: int = 0, transport: str = "tcp") -> str:
+def hub_yaml(
+    superpackets: bool = True, other_routes: int = 0, transport: str = "tcp", guarded: bool = False
+) -> str:
     """A hub's configuration; GOST reads it as well as long as superpackets are on."""
-    return "".join(_hub_lines(superpackets, other_routes, transport))
+    return "".join(_hub_lines(superpackets, other_routes, transport, guarded))
 
 
 def our_program(root: Path = ROOT) -> tuple[str, ...]:
@@ -168,16 +178,27 @@ def _no_checkout(root: Path) -> str:
     return "" if (root / "tunrouter.py").exists() else f"no tunrouter.py in {root}"
 
 
-def _hub_lines(superpackets: bool, other_routes: int, transport: str) -> Iterator[str]:
+def _hub_lines(superpackets: bool, other_routes: int, transport: str, guarded: bool) -> Iterator[str]:
     switch = "" if superpackets else ", superpackets: off"
     yield "services:\n- name: service-0\n  addr: :8443\n"
-    yield f"  handler: {{type: router, metadata: {{router: router-0{switch}}}}}\n  listener: {{type: {transport}}}\n"
-    yield "routers:\n- name: router-0\n  routes:\n"
+    limits = "limiter: hosts, " if guarded else ""
+    yield "  climiter: all\n  rlimiter: all\n" if guarded else ""
+    yield f"  handler: {{type: router, {limits}metadata: {{router: router-0{switch}}}}}\n  listener: {{type: {transport}}}\n"
+    yield "routers:\n- name: router-0\n"
+    if guarded:
+        yield "  acl:\n"
+        yield from (f"  - {{action: deny, protocol: tcp, port: {port}}}\n" for port in range(1, 100))
+        yield "  - {action: allow}\n"
+    yield "  routes:\n"
     for n in range(other_routes):
         dst = f"{100 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24"
         yield f"  - {{dst: {dst}, gateway: host-9}}\n"
     for host, address in OVERLAY.items():
         yield f"  - {{dst: {address}, gateway: {host}}}\n"
+    if guarded:
+        yield "limiters: [{name: hosts, limits: ['$$ 100GB 100GB 90000000pps', '$ 100GB']}]\n"
+        yield "climiters: [{name: all, limits: ['$ 1000', '$$ 100']}]\n"
+        yield "rlimiters: [{name: all, limits: ['$$ 100']}]\n"
 
 
 def _clients(topology: Topology) -> tuple[tuple[str, Namespace, str], ...]:
@@ -190,10 +211,14 @@ def _client_arguments(host: str, hub: str, parameters: str = "", transport: str 
 
 
 def _tunrouter(
-    superpackets: bool = True, other_routes: int = 0, root: Path = ROOT, transport: str = "tcp"
+    superpackets: bool = True,
+    other_routes: int = 0,
+    root: Path = ROOT,
+    transport: str = "tcp",
+    guarded: bool = False,
 ) -> Callable[[Topology, Path], Programs]:
     def start(topology: Topology, work: Path) -> Programs:
-        text = hub_yaml(superpackets, other_routes, transport)
+        text = hub_yaml(superpackets, other_routes, transport, guarded)
         programs = {"hub": start_our_hub(topology.hub, work, text, root)}
         parameters = "" if superpackets else "&superpackets=off"
         for host, namespace, hub in _clients(topology):

@@ -31,7 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import forwarding, memory, report
+from tests.bench import forwarding, handshakes, memory, report
 from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
 from tests.bench.measure import Figures
 from tests.bench.peers import Peer, all_peers
@@ -158,11 +158,16 @@ def _tables(work: Path, results: Results, quick: bool) -> Figures:
     return figures
 
 
+def _handshakes(work: Path, results: Results, quick: bool) -> Figures:
+    return handshakes.measure(2.0 if quick else 8.0)
+
+
 PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
     "memory": _memory,
     "forwarding": _forwarding,
     "trie": _trie,
     "tables": _tables,
+    "handshakes": _handshakes,
 }
 """What is measured without the topology."""
 
