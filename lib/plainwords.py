@@ -13,7 +13,16 @@ from lib.errors import Problem
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
 from lib.routes import RouteTable
-from lib.settings import ClientSettings, FileSource, HubSettings, RedisSource, Settings, Source, TableSettings
+from lib.settings import (
+    ClientSettings,
+    FileSource,
+    HubLimits,
+    HubSettings,
+    RedisSource,
+    Settings,
+    Source,
+    TableSettings,
+)
 
 MAX_SHOWN = 20
 
@@ -76,12 +85,37 @@ def _problem(problem: Problem) -> dict[str, object]:
 
 
 def _hub(hub: HubSettings) -> Iterator[str]:
-    yield f"ok: service {hub.name} is a hub on {hub.host}:{hub.port}"
+    yield f"ok: service {hub.name} is a hub on {hub.host}:{hub.port} over {_transport(hub)}"
     authers = ", ".join(auther.name for auther in hub.authers)
     yield f"    logins: {authers or 'none asked for, anybody may connect'}"
     rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
     yield f"    which host may use which namespace: {rules}"
+    bound = sum(bool(row.hosts or row.namespaces) for auther in hub.authers for row in auther.logins)
+    if bound:
+        yield f"    {bound} logins are bound to host names or namespaces"
+    if hub.cert_hosts:
+        yield "    a client may only go by a name that its certificate has"
+    for what, keys in _limits(hub.limits):
+        if keys:
+            yield f"    limits on {what}: {', '.join(keys)}"
     yield f"    source check: {'on' if hub.source_check else 'off, hosts may send from any address'}"
+
+
+def _limits(limits: HubLimits) -> Iterator[tuple[str, list[str]]]:
+    """What is limited, and for whom."""
+    yield "traffic", [row.key.removeprefix("host ") for row in (*limits.services, *limits.hosts)]
+    yield "connections", [row.key for row in limits.connections]
+    yield "handshakes a second", [row.key for row in limits.handshakes]
+
+
+def _transport(hub: HubSettings) -> str:
+    transport = hub.transport
+    if not transport.encrypted:
+        return f"{transport.kind}, in the clear"
+    tls = transport.tls
+    certificate = f"certificate {tls.cert_file}" if tls.cert_file else "a certificate it makes and keeps"
+    clients = f", clients need one of {tls.ca_file}" if tls.ca_file else ""
+    return f"{transport.kind}, {certificate}{clients}"
 
 
 def _reaches(hub: HubSettings, tables: Iterable[TableSettings]) -> Iterator[Reach]:
@@ -147,7 +181,11 @@ def _client(client: ClientSettings) -> str:
 
 
 def _nodes(client: ClientSettings) -> list[str]:
-    return [f"{node.host}:{node.port}" for node in client.nodes]
+    return [
+        f"{node.host}:{node.port} over {node.transport.kind}"
+        + "".join(f" through {proxy.kind}://{proxy.host}:{proxy.port}" for proxy in node.proxies)
+        for node in client.nodes
+    ]
 
 
 # --- for machines --------------------------------------------------------------------------------
@@ -158,6 +196,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
         "name": hub.name,
         "role": "hub",
         "listens": f"{hub.host}:{hub.port}",
+        "transport": hub.transport.kind,
         "authers": [auther.name for auther in hub.authers],
         "ingress": hub.ingress.name if hub.ingress else None,
         "sourceCheck": hub.source_check,

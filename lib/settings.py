@@ -102,6 +102,8 @@ class SourceSettings:
 NO_SOURCES = SourceSettings()
 
 
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+
 AclEnd = tuple[bytes, int] | str
 """One end of a packet's way in a rule: a prefix (packed, with its length), or a host's name."""
 
@@ -121,7 +123,7 @@ class AclRule(NamedTuple):
         words = ["allow" if self.allow else "deny"]
         words += [f"{word} {end_text(end)}" for word, end in ends if end is not None]
         if self.protocol is not None:
-            words.append(f"protocol {self.protocol}")
+            words.append(f"protocol {_PROTOCOLS.get(self.protocol, self.protocol)}")
         if self.ports:
             ranges = (str(low) if low == high else f"{low}-{high}" for low, high in self.ports)
             words.append(f"port {','.join(ranges)}")

@@ -3,7 +3,8 @@
 Knows: every bar as a figure, a bound, and whose figure it is a multiple of.
 Refuses to know: how figures come about (measure, memory, forwarding, trie).
 
-Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables, handshakes.
+Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables, handshakes,
+shaped.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ BARS = (
     Bar("1 M routes: TCP, 1 stream, of 10 routes'", ("tables", "tcp_ratio"), ">=", 0.9),
     Bar("handshakes with login and TLS a second", ("handshakes", "rate"), ">=", 300),
     Bar("  longest ping of others meanwhile, ms", ("handshakes", "ping_longest"), "<", 50),
+    Bar("100 Mbit/s, full: ping p99 over idle, ms", ("shaped", "ping_over_idle"), "<=", 25),
+    Bar("  the stream's share of it", ("shaped", "stream_share"), ">=", 0.9),
     Bar("100,000 ingress rules: us a look-up", ("tables", "ingress_us"), "<", 2),
     Bar("hub memory idle, MB", ("memory", "idle_mb"), "<=", 50),
     Bar("hub memory, KB a further client", ("memory", "kb_per_client"), "<=", 40),

@@ -31,7 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import forwarding, handshakes, memory, report
+from tests.bench import forwarding, handshakes, memory, report, shaped
 from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
 from tests.bench.measure import Figures
 from tests.bench.peers import Peer, all_peers
@@ -162,12 +162,17 @@ def _handshakes(work: Path, results: Results, quick: bool) -> Figures:
     return handshakes.measure(2.0 if quick else 8.0)
 
 
+def _shaped(work: Path, results: Results, quick: bool) -> Figures:
+    return shaped.measure(3.0 if quick else 15.0)
+
+
 PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
     "memory": _memory,
     "forwarding": _forwarding,
     "trie": _trie,
     "tables": _tables,
     "handshakes": _handshakes,
+    "shaped": _shaped,
 }
 """What is measured without the topology."""
 

@@ -99,8 +99,9 @@ def test_ssh_one_way(topology: Topology, write: Write, control: str) -> None:
         words = ("explain", "--control", control, "--from", "host-1", "--port", port, OVERLAY_2)
         return run(*words)[1]
 
-    assert "TCP: rule 1: allow from host-1 to host-2 protocol 6 port 2200; it has decided 1 times" in explain(
-        "tcp/2200"
+    assert (
+        "TCP: rule 1: allow from host-1 to host-2 protocol tcp port 2200; it has decided 1 times"
+        in explain("tcp/2200")
     )
     assert "UDP: no rule: deny" in explain("udp/2200")
     assert "dropped: denied" in explain("tcp/22")
@@ -120,7 +121,7 @@ def test_check_tells_the_rules(write: Write) -> None:
     path = write("hub.yml", config())
     status, said = run("check", "-C", path)
     assert status == 0
-    assert "allow from host-1 to host-2 protocol 6 port 2200" in said
+    assert "allow from host-1 to host-2 protocol tcp port 2200" in said
     assert "everything else is denied" in said
     status, said = run("check", "--json", "-C", path)
-    assert json.loads(said)["namespaces"][0]["acl"][1] == "allow from host-1 protocol 1"
+    assert json.loads(said)["namespaces"][0]["acl"][1] == "allow from host-1 protocol icmp"

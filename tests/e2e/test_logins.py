@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, ROOT, Process, Topology
 from tests.support.program import (
+    OVERLAY_1,
     OVERLAY_2,
     host,
     needs_gost,
@@ -138,7 +139,7 @@ def test_replace(topology: Topology, write: Write) -> None:
     hub, first, second = twice(topology, write, "replace")
     second.wait_line("connected to")
     first.wait_line("closed by the hub; trying again")
-    assert "left: replaced by a new session of its host name" in hub.text()
+    hub.wait_line("left: replaced by a new session of its host name")
 
 
 def test_refuse_and_a_name_that_is_free_again(topology: Topology, write: Write) -> None:
@@ -172,6 +173,27 @@ def test_a_login_over_gost_s_hub(topology: Topology, write: Write) -> None:
         start_client(namespace, *logged_in(number, hub, "one:secret"))
     reach(topology.host_1, OVERLAY_2)
     assert pings(topology.host_1, OVERLAY_2) == 5
+
+
+def test_the_guarded_example(topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user starts it: whoever has the logins of the file is let in, may ping, and may not more."""
+    monkeypatch.setenv("SITE_2", "other")
+    hub = start_hub(topology.hub, "-C", "packaging/examples/guarded-server.yml")
+    hub.wait_line("user nobody from here on")
+    for number, namespace, address, login in (
+        (1, topology.host_1, HUB_TO_HOST_1, "site-1:secret"),
+        (2, topology.host_2, HUB_TO_HOST_2, "site-2:other"),
+    ):
+        words = logged_in(number, address, login)
+        start_client(namespace, *(word.replace("router://", "router+wss://") for word in words))
+    reach(topology.host_1, OVERLAY_2)
+    assert pings(topology.host_2, OVERLAY_1) == 5
+    said = topology.host_1.run(
+        "timeout", "2", "bash", "-c", f"(echo > /dev/tcp/{OVERLAY_2}/80) 2>&1", check=False
+    )
+    assert "oute" in said or "ermi" in said or "nreach" in said  # told by ICMP, not left to wait
+    explained = run("explain", "--from", "host-1", "--port", "tcp/443", OVERLAY_2)[1]
+    assert "rule 1: allow from host-1 to host-2 protocol tcp port 22,443" in explained
 
 
 def test_secrets_are_in_no_log(topology: Topology, write: Write) -> None:

@@ -97,7 +97,7 @@ def test_a_rule_that_is_wrong(rule: str, expected: str) -> None:
 
 def test_a_rule_in_words() -> None:
     (rule,) = rules("{action: allow, from: one, to: 10.0.0.0/8, protocol: tcp, port: '22,80-90'}")
-    assert str(rule) == "allow from one to 10.0.0.0/8 protocol 6 port 22,80-90"
+    assert str(rule) == "allow from one to 10.0.0.0/8 protocol tcp port 22,80-90"
 
 
 # --- connections ----------------------------------------------------------------------------------

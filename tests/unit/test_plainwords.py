@@ -42,7 +42,7 @@ def settings() -> Settings:
 
 def test_words() -> None:
     assert list(plainwords.words(settings())) == [
-        "ok: service hub is a hub on :8443",
+        "ok: service hub is a hub on :8443 over tcp, in the clear",
         "    logins: team",
         "    which host may use which namespace: ingress doors says",
         "    source check: on",
@@ -55,7 +55,47 @@ def test_words() -> None:
         "        shut out by the ingress: c",
         "    clients that name no namespace:",
         "        further routes: plugin grpc://p:1",
-        "ok: service host is host host-1 behind x:1",
+        "ok: service host is host host-1 behind x:1 over tcp",
+    ]
+
+
+def test_words_for_a_guarded_hub() -> None:
+    text = """
+services:
+- name: hub
+  addr: :8443
+  limiter: l
+  climiter: c
+  handler: {type: router, limiter: l2, auther: team, metadata: {router: r, certHosts: true}}
+  listener: {type: wss, tls: {certFile: c.pem, keyFile: k.pem, caFile: ca.pem}}
+- name: host
+  handler: {type: tun, chain: c}
+  listener: {type: tun}
+  forwarder: {nodes: [{name: n, addr: host-1}]}
+chains:
+- name: c
+  hops:
+  - {name: p, nodes: [{name: p, addr: 'proxy:1080', connector: {type: socks5}}]}
+  - {name: h, nodes: [{name: n, addr: 'x:1', connector: {type: router}, dialer: {type: wss, tls: {secure: true}}}]}
+limiters: [{name: l, limits: ['$ 1MB']}, {name: l2, limits: ['host-1 1MB']}]
+climiters: [{name: c, limits: ['$$ 5']}]
+authers: [{name: team, auths: [{username: u, password: p, hosts: [host-1]}]}]
+routers: [{name: r, acl: [{action: allow, to: host-1}], routes: [{dst: 10.0.0.1, gateway: host-1}]}]
+"""
+    assert list(plainwords.words(meaning.resolve(config.read([("f", text)])))) == [
+        "ok: service hub is a hub on :8443 over wss, certificate c.pem, clients need one of ca.pem",
+        "    logins: team",
+        "    which host may use which namespace: no ingress: every host may use any",
+        "    1 logins are bound to host names or namespaces",
+        "    a client may only go by a name that its certificate has",
+        "    limits on traffic: $, host-1",
+        "    limits on connections: $$",
+        "    source check: on",
+        "    clients that name no namespace:",
+        "        10.0.0.1/32 goes to host-1",
+        "        allow to host-1",
+        "        everything else is denied; answers to what is allowed are allowed",
+        "ok: service host is host host-1 behind x:1 over wss through socks5://proxy:1080",
     ]
 
 
