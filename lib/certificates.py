@@ -45,7 +45,7 @@ class Identity:
     def context(self) -> Any:
         """For the next handshake: of the files as they are, or as they were when last usable."""
         seen = self._look()
-        if seen != self._seen:
+        if seen != self._seen and None not in seen[:2]:  # another user may not be able to see them any more
             self._seen = seen
             try:
                 self._context = self._load()

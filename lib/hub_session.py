@@ -31,6 +31,9 @@ from lib.scheduling import Pauses, Turns
 from lib.session import Link
 from lib.settings import HubSettings
 
+SLOW = 1 << 18
+"""Who may send less than this in a quarter of a second has little on the way to us."""
+
 
 class Owner(Protocol):
     """What a session uses of its hub."""
@@ -136,6 +139,7 @@ class HubSession:
 
     def _receive(self, landing: memoryview) -> int:
         seconds = self.hub.settings.read_timeout
+        landing = landing[: self._slice]
         if not seconds:
             return self.stream.receive_into(landing)
         late = OSError(errno.ETIMEDOUT, f"nothing received for {seconds:g} s (readTimeout)")
@@ -240,6 +244,9 @@ class HubSession:
         address = self.port.peer.rpartition(":")[0].strip("[]")
         into, out = self.hub.gate.meters(address, self.port.host, self.port.namespace.id, self)
         self._meter = into or None
+        self._slice = into.slice if into else 1 << 30
+        if self._slice < SLOW:
+            self.stream.hold_unread(4 * self._slice)
         self.link.meter = out or None
 
     def answers(self, seconds: float) -> bool:

@@ -130,6 +130,10 @@ class Layered:
         self._flush()
         return taken
 
+    def hold_unread(self, size: int) -> None:
+        """Let the kernel hold about so many bytes that have not been read yet."""
+        self._below.hold_unread(size)
+
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold so many bytes at most that it has not sent yet."""
         self._below.hold_unsent(size)

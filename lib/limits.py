@@ -22,6 +22,7 @@ from lib.settings import CountLimit, HubLimits, Rate, RateLimit
 BURST_SECONDS = 0.1
 MIN_BURST = {"bytes": 128 << 10, "packets": 64}
 """A bucket never holds less than a superpacket or two, or it would stutter."""
+SLICE_SECONDS, MIN_SLICE, LEAST_PACKET = 0.25, 4096, 64
 MAX_ADDRESSES = 65536
 """Addresses whose handshakes are counted."""
 
@@ -56,6 +57,13 @@ class Meter:
     def __init__(self, bytes_: Iterable[Bucket], packets: Iterable[Bucket]) -> None:
         self._bytes, self._packets = tuple(bytes_), tuple(packets)
         self.counts_packets = bool(self._packets)
+
+    @property
+    def slice(self) -> int:
+        """Bytes to let pass at a time, so that no pause is so long that the far end looks dead."""
+        rates = [bucket.rate for bucket in self._bytes]
+        rates += [bucket.rate * LEAST_PACKET for bucket in self._packets]
+        return max(MIN_SLICE, int(min(rates, default=float(1 << 30)) * SLICE_SECONDS))
 
     def __bool__(self) -> bool:
         return bool(self._bytes or self._packets)

@@ -26,6 +26,8 @@ from lib.known import did_you_mean
 from lib.schema import Config, Handler, Limiter, Service
 from lib.settings import CountLimit, HubLimits, Rate, RateLimit
 
+LEAST_RATE = 20 << 10
+"""Bytes a second below which signs of life wait too long for their turn."""
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(i?)B", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}  # KB and KiB alike, as in GOST
 
@@ -64,6 +66,13 @@ def check_limits(config: Config, found: Findings) -> None:
                 _rows(limiter, _count_row, found)
 
 
+def _warn_slow(limiter: Limiter, rows: tuple[object, ...], found: Findings) -> None:
+    for row in rows:
+        if isinstance(row, RateLimit) and any(0 < rate.bytes < LEAST_RATE for rate in (row.into, row.out)):
+            message = f"limiter {limiter.name}: under {LEAST_RATE >> 10} KB a second a session may look dead"
+            found.warn(limiter.where("limits"), message, "raise it, or the keepalive.timeout")
+
+
 def _named(
     name: str, where: Position, limiters: list[Limiter], kind: str, read: Callable[[str], T], found: Findings
 ) -> tuple[T, ...]:
@@ -71,7 +80,9 @@ def _named(
         return ()
     for limiter in limiters:
         if limiter.name == name:
-            return _rows(limiter, read, found)
+            rows = _rows(limiter, read, found)
+            _warn_slow(limiter, rows, found)
+            return rows
     hint = did_you_mean(name, [limiter.name for limiter in limiters])
     found.error(where, f"there is no {kind} {name[:64]!r}", hint)
     return ()

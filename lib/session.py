@@ -124,7 +124,8 @@ class Link:
                 if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
                     gevent.sleep(delay)
                 self._sent = 0
-                self._run = self._queue.pop(time.monotonic(), self.traffic, self._most)
+                most = self._most if self.meter is None else min(self._most, self.meter.slice)
+                self._run = self._queue.pop(time.monotonic(), self.traffic, most)
                 if not self._run:
                     break
                 if self.meter is not None:

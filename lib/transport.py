@@ -99,6 +99,14 @@ class Stream:
         except (BlockingIOError, InterruptedError):
             return 0
 
+    def hold_unread(self, size: int) -> None:
+        """Let the kernel hold about so many bytes that we have not read yet.
+
+        The window opens again when a sixteenth of what there is room for has been read: with much room and
+        little reading it stays shut for longer than the far end's patience (TCP_USER_TIMEOUT).
+        """
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold so many bytes at most that it has not sent yet."""
         self._sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, size)

@@ -48,8 +48,8 @@ def both(topology: Topology) -> None:
 
 
 def bandwidth(topology: Topology, *options: str) -> float:
-    """Bytes a second of one TCP stream from host-1 to host-2, over three seconds."""
-    return iperf3(topology.host_1, topology.host_2, OVERLAY_2, "-t", "3", *options) / 3
+    """Bytes a second of one TCP stream from host-1 to host-2, over two seconds."""
+    return iperf3(topology.host_1, topology.host_2, OVERLAY_2, "-t", "2", *options) / 2
 
 
 LIMITERS = "limiters: [{name: l, limits: [%s]}]\n"
@@ -77,6 +77,23 @@ def test_traffic_keeps_its_limit_and_is_whole(
     assert 0.5 * rate < got < 1.25 * rate
     assert pings(topology.host_1, OVERLAY_2) == 5
     transfer(topology.host_1, topology.host_2, OVERLAY_2, 4)
+
+
+@pytest.mark.parametrize("line", ["host-1 80KB 100MB", "host-2 100MB 80KB"], ids=["in", "out"])
+def test_a_very_low_limit_does_not_look_like_death(topology: Topology, write: Write, line: str) -> None:
+    """What waits for its turn holds up signs of life for less than the time that means death."""
+    text = config(handler="limiter: l", more=LIMITERS % f"'{line}'")
+    text = text.replace("router: router-0", "router: router-0\n        keepalive.timeout: 4s", 1)
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    clients = [
+        start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&keepalive.timeout=4s")),
+        start_client(topology.host_2, *host(2, HUB_TO_HOST_2, extra="&keepalive.timeout=4s")),
+    ]
+    reach(topology.host_1, OVERLAY_2)
+    flood = topology.host_1.popen("ping", "-f", "-q", "-w", "9", "-s", "1300", OVERLAY_2)
+    flood.wait(20)
+    assert "left: " not in hub.text()
+    assert all("trying again" not in client.text() for client in clients)
 
 
 @gost_needed

@@ -48,6 +48,12 @@ def test_traffic_of_hosts_and_namespaces() -> None:
     assert [row.key for row in found] == ["$", "$$", "host host-1", KEY.hex()]
 
 
+def test_a_limit_so_low_that_a_session_looks_dead_is_told() -> None:
+    text = "limiters: [{name: l, limits: ['$$ 10KB']}]"
+    assert "may look dead" in str(resolve(text, "limiter: l,").warnings[0])
+    assert resolve(text.replace("10KB", "1MB"), "limiter: l,").warnings == ()
+
+
 def test_connections_and_handshakes() -> None:
     assert limits("climiter", "$ 1000", "$$ 10").connections == (CountLimit("$", 1000), CountLimit("$$", 10))
     assert limits("rlimiter", "10.0.0.0/8 5").handshakes == (CountLimit("10.0.0.0/8", 5),)
@@ -103,6 +109,13 @@ def test_a_meter_waits_for_the_slowest() -> None:
     assert meter.wait(1.5) == pytest.approx(0.5)
     assert meter.wait(9.0) == 0.0
     assert not Meter([], [])
+
+
+def test_no_slice_takes_long() -> None:
+    assert Meter([Bucket(1e6, 1.0), Bucket(1e9, 1.0)], []).slice == 250_000
+    assert Meter([], [Bucket(1000.0, 1.0)]).slice == 16_000
+    assert Meter([Bucket(10.0, 1.0)], []).slice == 4096
+    assert Meter([], []).slice > 1 << 20
 
 
 def test_who_shares_a_bucket() -> None:
