@@ -175,10 +175,12 @@ def test_a_login_over_gost_s_hub(topology: Topology, write: Write) -> None:
     assert pings(topology.host_1, OVERLAY_2) == 5
 
 
-def test_the_guarded_example(topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guarded_example(topology: Topology, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As a user starts it: whoever has the logins of the file is let in, may ping, and may not more."""
     monkeypatch.setenv("SITE_2", "other")
-    hub = start_hub(topology.hub, "-C", "packaging/examples/guarded-server.yml")
+    control = str(tmp_path / "hub.sock")
+    file = "packaging/examples/guarded-server.yml"
+    hub = start_hub(topology.hub, "-C", file, "--control", control)
     hub.wait_line("user nobody from here on")
     for number, namespace, address, login in (
         (1, topology.host_1, HUB_TO_HOST_1, "site-1:secret"),
@@ -192,7 +194,7 @@ def test_the_guarded_example(topology: Topology, monkeypatch: pytest.MonkeyPatch
         "timeout", "2", "bash", "-c", f"(echo > /dev/tcp/{OVERLAY_2}/80) 2>&1", check=False
     )
     assert "oute" in said or "ermi" in said or "nreach" in said  # told by ICMP, not left to wait
-    explained = run("explain", "--from", "host-1", "--port", "tcp/443", OVERLAY_2)[1]
+    explained = run("explain", "--control", control, "--from", "host-1", "--port", "tcp/443", OVERLAY_2)[1]
     assert "rule 1: allow from host-1 to host-2 protocol tcp port 22,443" in explained
 
 
