@@ -88,8 +88,17 @@ def pairings() -> list[object]:
 
 @pytest.mark.parametrize(("kind", "hub", "left", "right"), pairings())
 def test_pairing(
-    topology: Topology, write: Write, authority: Authority, kind: str, hub: str, left: str, right: str
+    topology: Topology,
+    write: Write,
+    authority: Authority,
+    tmp_path: Path,
+    kind: str,
+    hub: str,
+    left: str,
+    right: str,
 ) -> None:
+    control = str(tmp_path / "hub.sock")
+    socket = ("--control", control) if hub == OURS else ()
     mutual, kind = kind == "mutual tls", kind.removeprefix("mutual ")
     more = query = ""
     if kind in ("tls", "wss"):
@@ -101,7 +110,7 @@ def test_pairing(
         theirs = authority.issue("host.test")
         query += f"&cert={theirs.cert}&key={theirs.key}"
     programs = [
-        START_HUB[hub](topology.hub, "-C", write("hub.yml", hub_config(kind, more))),
+        START_HUB[hub](topology.hub, "-C", write("hub.yml", hub_config(kind, more)), *socket),
         START_CLIENT[left](topology.host_1, *client(1, HUB_TO_HOST_1, kind, query)),
         START_CLIENT[right](topology.host_2, *client(2, HUB_TO_HOST_2, kind, query)),
     ]
@@ -112,6 +121,8 @@ def test_pairing(
     transfer(topology.host_1, topology.host_2, OVERLAY_2, 16)
     transfer(topology.host_2, topology.host_1, OVERLAY_1, 16)
     assert [program.returncode for program in programs] == [None, None, None]
+    if (hub, right) == (OURS, OURS):
+        assert "takes superpackets" in run("explain", "--control", control, "--from", "host-1", OVERLAY_2)[1]
 
 
 # --- certificates ----------------------------------------------------------------------------------

@@ -203,6 +203,30 @@ def test_redis_down(topology: Topology, write: Write, note: Note) -> None:
     note("Redis down", "its table, said once", noticed, "nothing: the last good routes stay")
 
 
+@needs_redis
+def test_redis_slow_and_lying(topology: Topology, write: Write, note: Note) -> None:
+    redis = Redis(topology.hub)
+    redis.start()
+    for address, gateway in ROUTES.items():
+        redis.do("HSET", "gost", address, gateway)
+    hub, _, _ = network(topology, write, SOURCED.format(source=f"redis: {{addr: '{redis.addr}'}}"))
+    with pinging(topology.host_1, OVERLAY_2) as result:
+        redis.do("CLIENT", "PAUSE", "3000")
+        time.sleep(4)
+        redis.do("SET", "gost", "no hash any more")
+        began = time.monotonic()
+        hub.wait_line("redis.*(WRONGTYPE|wrong kind)", timeout=20)
+        noticed = seconds(began)
+    assert result[1] == 0
+    note("Redis slow", "its table waits, beside the packets", "-", "nothing")
+    note(
+        "Redis lies (a key of another type)",
+        "its table, said once",
+        noticed,
+        "nothing: the last good routes stay",
+    )
+
+
 class Liar(threading.Thread):
     """An HTTP source in the hub's namespace that does as `mood` says."""
 
@@ -285,6 +309,28 @@ def test_plugin_down_and_slow(topology: Topology, write: Write, note: Note) -> N
     )
     start_plugin(topology.hub, routes={"*": ROUTES})
     reach(topology.host_1, OVERLAY_2)
+
+
+def test_plugin_that_lies(topology: Topology, write: Write, note: Note) -> None:
+    """It answers with what is no answer; packets are dropped, nothing else happens."""
+    liar = Liar(topology.hub)
+    liar.mood = "lying"
+    liar.start()
+    text = SOURCED.replace("  reload: 1s\n", "").format(
+        source="plugin: {type: http, addr: 'http://127.0.0.1:8099', timeout: 1s}"
+    )
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    began = time.monotonic()
+    topology.host_1.run("ping", "-c2", "-i0.2", "-W1", OVERLAY_2, check=False)
+    hub.wait_line("router plugin: .*no proper answer")
+    note(
+        "router plugin lies",
+        "the table, said once",
+        seconds(began),
+        "packets to what it lies about: router-failed",
+    )
+    assert hub.returncode is None
 
 
 # --- this host ------------------------------------------------------------------------------------
