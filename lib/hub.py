@@ -224,7 +224,8 @@ class Hub:
     def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
         """Count a connection that becomes no session, and say so, but not a thousand times."""
         self.refused[refusal] += 1
-        self._complaints.say(refusal.value, f"service {self.settings.name}: {peer}: {why}", time.monotonic())
+        text = f"service {self.settings.name}: {peer}: {why}"
+        self._complaints.say(f"{refusal.value} {why}", text, time.monotonic())
 
     def _answer(self, stream: AnyStream, request: Request) -> bool:
         """Admit or refuse a client."""

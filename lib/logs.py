@@ -24,6 +24,7 @@ LEVELS = {
 
 FOLD_AFTER, FOLD_SECONDS = 5, 10.0
 """So many times in that many seconds the same kind of thing is said in full."""
+MAX_KINDS = 32
 
 log = logging.getLogger("tunrouter")
 
@@ -92,6 +93,8 @@ class Fold:
     def say(self, kind: str, text: str, now: float) -> None:
         """Say it, or count it for later; now in seconds of a steady clock."""
         self.sweep(now)
+        if kind not in self._windows and len(self._windows) >= MAX_KINDS:
+            kind = "others"  # who thinks up new ones is a flood too
         began, count, _ = self._windows.get(kind, (now, 0, ""))
         self._windows[kind] = began, count + 1, text
         if count < FOLD_AFTER:
@@ -103,4 +106,4 @@ class Fold:
             if now - began >= FOLD_SECONDS:
                 del self._windows[kind]
                 if count > FOLD_AFTER:
-                    self._write(f"{text} ({kind}: {count - FOLD_AFTER} more times in {now - began:.0f} s)")
+                    self._write(f"{text} ({count - FOLD_AFTER} more times in {now - began:.0f} s)")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import pytest
 
 from lib import control, framing, offload, relay
+from lib.logs import FOLD_AFTER
 from lib.packet import checksum
 from lib.relay import Request
 from tests.support.load import udp
@@ -229,8 +230,7 @@ def test_hundreds_of_strangers_beside_a_ping(topology: Topology, write: Write) -
     sent, received = ping.wait_line(r"(\d+) packets transmitted, (\d+) received").groups()
     assert (received, int(sent) > 20) == (sent, True)
     for stranger in HANDSHAKES:
-        same = sum(other.logged == stranger.logged for other in HANDSHAKES)
-        assert len(re.findall(re.escape(stranger.logged), hub.text())) == ROUNDS * same, stranger.name
+        assert len(re.findall(re.escape(stranger.logged), hub.text())) >= FOLD_AFTER, stranger.name
     assert hub.returncode is None
 
 

@@ -17,7 +17,7 @@ def test_a_flood_is_said_a_few_times_then_counted() -> None:
         fold.say("late", f"peer {number}", number / 100)
     assert said == [f"peer {number}" for number in range(FOLD_AFTER)]
     fold.sweep(FOLD_SECONDS + 1)
-    assert said[-1] == f"peer 99 (late: {100 - FOLD_AFTER} more times in 11 s)"
+    assert said[-1] == f"peer 99 ({100 - FOLD_AFTER} more times in 11 s)"
     fold.sweep(FOLD_SECONDS * 3)
     assert len(said) == FOLD_AFTER + 1
 
@@ -32,6 +32,14 @@ def test_kinds_are_folded_apart_and_a_new_window_says_again() -> None:
     fold.say("a", "once more", FOLD_SECONDS + 1)
     assert said[-1] == "once more"
     assert len(said) == 2 * FOLD_AFTER + 1
+
+
+def test_who_thinks_up_new_kinds_is_folded_too() -> None:
+    said: list[str] = []
+    fold = Fold(said.append)
+    for number in range(1000):
+        fold.say(f"kind {number}", "new", 0.0)
+    assert len(said) == logs.MAX_KINDS + FOLD_AFTER
 
 
 def test_a_full_disk_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
