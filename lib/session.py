@@ -26,8 +26,8 @@ from lib.transport import NOTSENT_LOWAT, Buffer
 
 RUN_BYTES = 192 << 10
 """What the writer takes from the queue at a time, where the peer reads fast."""
-LEAST_BYTES = 16 << 10
-MOMENT_SECONDS = 0.001
+LEAST_BYTES = 32 << 10
+MOMENT_SECONDS = 0.002
 MEASURE_SECONDS = 0.02
 
 
