@@ -48,6 +48,8 @@ Usage:
   tunrouter lint [--json] FILE...
   tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
             [--port SERVICE] [--json] ADDRESS
+  tunrouter (status | drops) [--control PATH] [--json]
+  tunrouter (kick | drain) [--control PATH] [--ns UUID] HOST
   tunrouter hash
   tunrouter demo [--keep] [--seconds N]
   tunrouter (-V | --version)
@@ -114,6 +116,7 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("check", _check),
         ("lint", _lint),
         ("hash", _hash),
+        *((command, _ask) for command in ("status", "drops", "kick", "drain")),
         ("explain", _explain),
         ("-O", _print),
     )
@@ -202,6 +205,14 @@ def _explain(arguments: Mapping[str, Any]) -> int:
 
     status: int = explaining.run(arguments, lambda: _settings(arguments))
     return status
+
+
+def _ask(arguments: Mapping[str, Any]) -> int:
+    from lib import showing
+
+    return showing.show(
+        next(name for name in ("status", "drops", "kick", "drain") if arguments[name]), arguments
+    )
 
 
 def _serve(arguments: Mapping[str, Any]) -> int:

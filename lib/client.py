@@ -91,6 +91,11 @@ class Client:
         self._greenlets: list[gevent.Greenlet] = []
         self._device_gone = device_gone
 
+    @property
+    def device_name(self) -> str:
+        """As the kernel has it."""
+        return self._device.name
+
     def start(self) -> None:
         """Begin to read the device and to dial."""
         log.info(

@@ -63,6 +63,7 @@ class ClientSession:
         self.peer = stream.peer
         self.link = Link(stream, client.traffic, QUEUE_BYTES, float("inf"))
         self.liveness = Liveness(client.settings.keepalive_timeout, time.monotonic())
+        self.since = time.monotonic()
         self.features = 0
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()

@@ -76,6 +76,8 @@ class HubSession:
         self.port.link = self.link
         self.link.alive = self.answers
         self._counted = 0
+        self.software = ""
+        """What the client says it is; empty for GOST's."""
         self.features = 0
         """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
         self.awaited = False
@@ -216,7 +218,7 @@ class HubSession:
     def _meet(self, hello: control.Hello) -> None:
         """The client is one of our own kind: answer in kind, and use what it can do."""
         port = self.port
-        self.features = hello.features
+        self.features, self.software = hello.features, hello.software
         port.instance = hello.instance
         if self.hub.offloads:
             if not port.told:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from lib import __version__, ids
+from lib import __version__, ids, status
 from lib.answers import Answers
+from lib.client import Client
 from lib.control_socket import Handlers
 from lib.domain import Domain
 from lib.explain import Explanation, explain, source_for
@@ -26,9 +27,10 @@ MAX_ASKED = 4
 
 
 def handlers(
-    hubs: Mapping[str, Hub], clients: Collection[str], files: Callable[[], tuple[str, ...]]
+    hubs: Mapping[str, Hub], clients: Mapping[str, Client], files: Callable[[], tuple[str, ...]]
 ) -> Handlers:
     """The questions a process with these services answers."""
+    started = time.monotonic()
     return {
         "hello": lambda request: {
             "software": f"tunrouter {__version__}",
@@ -38,7 +40,27 @@ def handlers(
             "files": list(files()),
         },
         "explain": lambda request: _explain(hubs, request),
+        "status": lambda request: status.status(hubs, clients, started),
+        "drops": lambda request: status.drops(hubs, clients),
+        "kick": lambda request: _kick(hubs, request),
+        "drain": lambda request: _drain(hubs, request),
     }
+
+
+def _kick(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
+    """{"host": name, and perhaps "ns": UUID}: end its sessions; it may come back."""
+    sessions = status.sessions_of(hubs, request)
+    for session in sessions:
+        session.link.close("kicked by the operator")
+    return {"sessions": len(sessions)}
+
+
+def _drain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
+    """The same, but gently: ask it to have another session before it gives up this one."""
+    sessions = status.sessions_of(hubs, request)
+    for session in sessions:
+        session.tell_drain()
+    return {"sessions": len(sessions)}
 
 
 def _explain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:

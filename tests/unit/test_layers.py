@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stats",
             "downlink",
         ),
-        *("changes", "explain"),
+        *("changes", "numbers", "explain"),
     ),
     (
         *(
@@ -108,7 +108,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         ),
     ),
     ("live_routes", "live_rules", "tables", "domains", "hub", "hub_session", "client", "client_session"),
-    ("service", "service_control", "explaining", "app", "demo", "demo_net", "demo_probe", "demo_table"),
+    (
+        "service",
+        "service_control",
+        "status",
+        "showing",
+        "explaining",
+        "app",
+        "demo",
+        "demo_net",
+        "demo_probe",
+        "demo_table",
+    ),
 )
 """Every module of lib/ by its layer: words, codecs, decisions, text, gevent and the OS, roles, program."""
 
