@@ -61,9 +61,7 @@ LIMITERS = "limiters: [{name: l, limits: [%s]}]\n"
         pytest.param("handler", "host-1 4MB 100MB", (), 4, id="in from a host"),
         pytest.param("handler", "host-2 100MB 4MB", (), 4, id="out to a host"),
         pytest.param("handler", "$ 4MB", (), 4, id="a namespace"),
-        pytest.param("service", "$ 4MB", (), 4, id="a service"),
         pytest.param("service", "$$ 4MB", (), 4, id="each connection"),
-        pytest.param("service", "10.77.1.0/24 4MB", (), 4, id="a network"),
         pytest.param("handler", "$$ 4000pps", (), 5.4, id="packets a second"),
     ],
 )
@@ -90,7 +88,7 @@ def test_a_very_low_limit_does_not_look_like_death(topology: Topology, write: Wr
         start_client(topology.host_2, *host(2, HUB_TO_HOST_2, extra="&keepalive.timeout=4s")),
     ]
     reach(topology.host_1, OVERLAY_2)
-    flood = topology.host_1.popen("ping", "-f", "-q", "-w", "9", "-s", "1300", OVERLAY_2)
+    flood = topology.host_1.popen("ping", "-f", "-q", "-w", "6", "-s", "1300", OVERLAY_2)
     flood.wait(20)
     assert "left: " not in hub.text()
     assert all("trying again" not in client.text() for client in clients)
@@ -216,14 +214,14 @@ def test_a_ping_does_not_wait_behind_a_download(topology: Topology, write: Write
     server_ready = time.monotonic() + 5
     while "LISTEN" not in topology.host_2.run("ss", "-ltn", "sport = :5201"):
         assert time.monotonic() < server_ready
-    stream = topology.host_1.popen("iperf3", "-c", OVERLAY_2, "-t", "8", "-J")
+    stream = topology.host_1.popen("iperf3", "-c", OVERLAY_2, "-t", "6", "-J")
     time.sleep(2)  # the stream has found its rate
-    busy = ping_times(topology.host_1, OVERLAY_2, 100)
+    busy = ping_times(topology.host_1, OVERLAY_2, 60)
     stream.wait(30)
     rate = json.loads(stream.text())["end"]["sum_received"]["bits_per_second"] / 1e6
     print(
-        f"idle {idle[len(idle) // 2]:.2f} ms; busy p50 {busy[50]:.1f} p99 {busy[-2]:.1f} ms; {rate:.1f} Mbit/s"
+        f"idle {idle[len(idle) // 2]:.2f} ms; busy p50 {busy[30]:.1f} p99 {busy[-2]:.1f} ms; {rate:.1f} Mbit/s"
     )
-    assert len(busy) >= 99
+    assert len(busy) >= 59
     assert busy[-2] - idle[len(idle) // 2] < 25
     assert rate > 85
