@@ -37,50 +37,9 @@ from lib.logs import log
 from lib.schema import Config
 from lib.settings import Settings
 from lib.units import SECONDS, parse_duration
+from lib.usage import USAGE
 
-USAGE = """\
-tunrouter: a routing tunnel, drop-in for GOST v3's.
-
-Usage:
-  tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--api ADDR] [--metrics ADDR]
-            [--control PATH] [--user NAME]
-  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [--json]
-  tunrouter lint [--json] FILE...
-  tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
-            [--port SERVICE] [--json] ADDRESS
-  tunrouter (status | drops) [--control PATH] [--json]
-  tunrouter (kick | drain) [--control PATH] [--ns UUID] HOST
-  tunrouter hash
-  tunrouter demo [--keep] [--seconds N]
-  tunrouter (-V | --version)
-  tunrouter (-h | --help)
-
-Options:
-  -L URL           a service: tun:///HOST?net=CIDR (a client) or router://:PORT?router=NAME (a hub)
-  -F URL           the hub a client connects to: router://[USER:PASS@]HUB:PORT[?router.id=UUID]
-  -C FILE          a configuration: a file, - for standard input, or JSON itself
-  -O FORMAT        print the configuration that results, as yaml or json, and end
-  -D               log decisions too, and what was dropped when it ends
-  -R TIME          read the configuration again this often (10s, 1m30s)
-  --api ADDR       serve the web API
-  --metrics ADDR   serve metrics
-  --control PATH   the control socket, none for no such thing;
-                   without it /run/tunrouter/PID.sock, or in $XDG_RUNTIME_DIR
-  --user NAME      become this user once devices and ports are open
-  --json           print for machines
-  --service NAME   of which hub, where there are several
-  --ns UUID        in which namespace; none given means that of those who name none
-  --from HOST      which host sends
-  --source IP      from which address; none given means one that HOST may send from
-  --port SERVICE   to which service, as tcp/22; none given means a ping
-  --keep           leave the demo's network running and print commands to play with
-  --seconds N      how long the demo shows its live table [default: 5]
-  -V, --version    print the version
-  -h, --help       print this
-
-Without -L and -C, tunrouter.yaml (or .yml, .json) is looked for in /etc/tunrouter, ~/.tunrouter
-and here. SIGUSR1 logs what was dropped so far, SIGHUP reads the configuration again.
-"""
+DEMO_SECONDS = "5"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,8 +75,12 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("check", _check),
         ("lint", _lint),
         ("hash", _hash),
-        *((command, _ask) for command in ("status", "drops", "kick", "drain")),
+        *((command, _ask) for command in ("status", "drops", "routes", "kick", "drain")),
+        ("top", _top),
+        *((command, _capture) for command in ("capture", "trace")),
         ("explain", _explain),
+        *((command, _shell) for command in ("completion", "man")),
+        ("licences", _licences),
         ("-O", _print),
     )
     return next((run for name, run in table if arguments[name]), _serve)
@@ -135,7 +98,7 @@ def _version(arguments: Mapping[str, Any]) -> int:
 
 def _demo(arguments: Mapping[str, Any]) -> int:
     try:
-        seconds = float(arguments["--seconds"])
+        seconds = float(arguments["--seconds"] or DEMO_SECONDS)
     except ValueError:
         raise ConfigError([Problem(Position("--seconds"), "not a number")]) from None
     from lib import demo  # 29 ms that nobody else shall pay
@@ -210,9 +173,32 @@ def _explain(arguments: Mapping[str, Any]) -> int:
 def _ask(arguments: Mapping[str, Any]) -> int:
     from lib import showing
 
-    return showing.show(
-        next(name for name in ("status", "drops", "kick", "drain") if arguments[name]), arguments
-    )
+    asked = ("status", "drops", "routes", "kick", "drain")
+    return showing.show(next(name for name in asked if arguments[name]), arguments)
+
+
+def _top(arguments: Mapping[str, Any]) -> int:
+    from lib import top
+
+    return top.run(arguments)
+
+
+def _capture(arguments: Mapping[str, Any]) -> int:
+    from lib import capturing
+
+    return capturing.run(arguments)
+
+
+def _shell(arguments: Mapping[str, Any]) -> int:
+    from lib import shell_texts
+
+    return shell_texts.run(arguments)
+
+
+def _licences(arguments: Mapping[str, Any]) -> int:
+    from lib import licences
+
+    return licences.run(arguments)
 
 
 def _serve(arguments: Mapping[str, Any]) -> int:

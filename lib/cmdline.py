@@ -39,16 +39,13 @@ from lib.schema import (
     Service,
     Tls,
 )
-from lib.section import Metadata, words
+from lib.section import Metadata
 from lib.units import SECONDS, parse_duration, parse_integer, parse_switch
 from lib.urls import Url, parse_url
+from lib.usage import LONG_FLAGS, VALUE_FLAGS
 from lib.yamltext import Scalar
 from lib.yamltext import Sequence as TextList
 
-_LONG_FLAGS = words("api metrics help version json keep control ns from service source port user seconds")
-_VALUE_FLAGS = words(
-    "-L -F -C -O -R --api --metrics --control --ns --from --service --source --port --user --seconds"
-)
 _SWITCHES = frozenset("DV")
 _PORT = re.compile(r"(.*):([0-9]*)", re.DOTALL)
 
@@ -84,7 +81,7 @@ def normalise(argv: Sequence[str]) -> list[str]:
 
 def _is_value(before: list[str]) -> bool:
     """Whether the word after these is the value of a flag, to be left alone."""
-    return bool(before) and before[-1] in _VALUE_FLAGS
+    return bool(before) and before[-1] in VALUE_FLAGS
 
 
 def _normal_flag(word: str) -> list[str]:
@@ -95,7 +92,7 @@ def _normal_flag(word: str) -> list[str]:
         return [f"-{name}"] if value.lower() in ("true", "t", "1") else []
     if len(name) == 1:
         return [f"-{name}", value] if equals else [f"-{name}"]
-    if name in _LONG_FLAGS:
+    if name in LONG_FLAGS:
         return [f"--{name}", value] if equals else [f"--{name}"]
     return [word]
 
