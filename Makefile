@@ -6,6 +6,7 @@ PYTHON ?= python3
 ARGS   ?=
 SECONDS ?= 60
 MINUTES ?= 60
+JOBS    ?= 3
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -28,8 +29,8 @@ check: $(VENV)/.dev ## formatting, lint, types
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-test: $(VENV)/.dev tools-test ## all tests; as root, those in network namespaces too
-	$(PY) -m pytest $(ARGS)
+test: $(VENV)/.dev tools-test ## all tests, JOBS=3 at once; as root, those in network namespaces too
+	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.bench ## measure beside kernel, floor and GOST (as root)
 	$(PY) tests/bench/run.py $(ARGS)

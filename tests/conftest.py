@@ -1,13 +1,17 @@
-"""What every test may use: the needs_root marker, and namespaces as fixtures.
+"""What every test may use: the needs_root and alone markers, and namespaces as fixtures.
 
-A test which takes a namespace fixture, or has the marker, is skipped with a reason without root.
+A test which takes a namespace fixture, or is marked needs_root, is skipped with a reason without root.
+`make test` runs several tests at once (pytest-xdist); one that is marked alone has the machine for itself.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import settings
@@ -22,9 +26,12 @@ _ROOT_FIXTURES = frozenset({"namespace", "topology"})
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_root: needs root, for TUN devices and network namespaces")
+    config.addinivalue_line("markers", "alone: judges speed or loss, so nothing else may run beside it")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)  # last: they make others wait
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root, for TUN devices and network namespaces")
@@ -32,6 +39,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if item.get_closest_marker("needs_root") or _ROOT_FIXTURES.intersection(fixtures):
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def beside_others(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Iterator[None]:
+    """Let no test that is marked alone run beside another one of this run.
+
+    Who wants to begin passes the turnstile, which a test that waits to be alone holds: nobody overtakes it.
+    """
+    if worker_id == "master":
+        yield
+        return
+    common = tmp_path_factory.getbasetemp().parent
+    how = fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH
+    with ExitStack() as locks:
+        with _locked(common / "turnstile.lock", fcntl.LOCK_EX):
+            locks.enter_context(_locked(common / "running.lock", how))
+        yield
+
+
+def _locked(path: Path, how: int) -> IO[str]:
+    """A file with this lock on it, until it is closed."""
+    file = path.open("a")
+    fcntl.flock(file, how)
+    return file
 
 
 @pytest.fixture

@@ -118,6 +118,7 @@ def lan(topology: Topology, more_hosts: list[Namespace]) -> Iterator[Callable[[]
         yield make
 
 
+@pytest.mark.alone
 def test_the_next_gateway_takes_over_within_a_second_and_the_first_comes_back(
     topology: Topology, lan: Callable[[], Lan], write: Write
 ) -> None:

@@ -208,6 +208,7 @@ def bring_up(topology: Topology, write: Write) -> Process:
     return hub
 
 
+@pytest.mark.alone
 def test_hundreds_of_strangers_beside_a_ping(topology: Topology, write: Write) -> None:
     hub = bring_up(topology, write)
     ping = topology.host_1.popen("ping", "-i", "0.05", "-w", "60", OVERLAY_2)
@@ -294,6 +295,7 @@ def test_forged_superpacket_does_not_reach_a_device(topology: Topology, write: W
     drops(hub, lambda counts: not counts)
 
 
+@pytest.mark.alone
 def test_a_guest_that_never_reads_holds_up_nobody(topology: Topology, write: Write) -> None:
     text = example("server.yml") + "      - {dst: 192.168.123.9, gateway: host-9}\n"
     hub = start_hub(topology.hub, "-C", write("server.yml", text))

@@ -55,6 +55,7 @@ def bandwidth(topology: Topology, *options: str) -> float:
 LIMITERS = "limiters: [{name: l, limits: [%s]}]\n"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("where", "line", "options", "rate"),
     [
@@ -94,6 +95,7 @@ def test_a_very_low_limit_does_not_look_like_death(topology: Topology, write: Wr
     assert all("trying again" not in client.text() for client in clients)
 
 
+@pytest.mark.alone
 @gost_needed
 def test_gost_s_clients_are_limited_too(topology: Topology, write: Write) -> None:
     text = config(handler="limiter: l", more=LIMITERS % "'$$ 4MB'")
@@ -204,6 +206,7 @@ def ping_times(namespace: Namespace, address: str, count: int) -> list[float]:
     )
 
 
+@pytest.mark.alone
 def test_a_ping_does_not_wait_behind_a_download(topology: Topology, write: Write) -> None:
     """The hub's link to host-2 at 100 Mbit/s, filled by one stream: flows are served in turn."""
     start_hub(topology.hub, "-C", write("hub.yml", config()))

@@ -126,6 +126,7 @@ def test_fail_over_and_home_again(topology: Topology, hubs: Callable[[int], Proc
     assert "about to end" not in client.text()
 
 
+@pytest.mark.alone
 def test_the_next_session_is_up_before_a_drained_hub_goes(
     topology: Topology, hubs: Callable[[int], Process]
 ) -> None:

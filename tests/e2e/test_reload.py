@@ -71,6 +71,7 @@ def lost(process: Process) -> int:
     return max(0, int(found[1]) - int(found[2]) - 1)
 
 
+@pytest.mark.alone
 def test_nothing_is_lost_while_a_hub_reloads(topology: Topology, write: Write) -> None:
     text = example("server.yml")
     path = write("hub.yml", text)

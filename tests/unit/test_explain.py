@@ -60,8 +60,9 @@ def test_it_says_what_decide_does(
 ) -> None:
     namespace = space(*rows, here="".join(sorted(here)), source_check=checked)
     port = sender(namespace)
-    packet = Packet(4, packed(source), packed(destination), 17, 0, False, b"explain")
-    explanation = explain(port, packed(source), packed(destination), 0.0)
+    flow = packed(source) + packed(destination) + b"\0\0\0\x35"  # gateways that share choose by it
+    packet = Packet(4, packed(source), packed(destination), 17, 0, False, flow)
+    explanation = explain(port, packed(source), packed(destination), 0.0, service=(17, 53))
     verdict = decide(port, packet, 0.0)
     assert explanation.verdict == verdict
     assert explanation.delivered == isinstance(verdict, Port)
