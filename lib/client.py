@@ -21,7 +21,7 @@ from zlib import crc32
 
 import gevent
 
-from lib import handshake, netlink, offload, tun, uplink
+from lib import framing, handshake, netlink, offload, tun, uplink, watching
 from lib.backoff import Backoff
 from lib.client_session import ClientSession
 from lib.downlink import Downlink
@@ -29,12 +29,14 @@ from lib.drops import Reason
 from lib.endpoint import dial
 from lib.errors import HostError, ProtocolError
 from lib.framing import ReceiveBuffer
+from lib.ids import NO_NAMESPACE
 from lib.logs import log
 from lib.relay import Request, Status
 from lib.selector import Selector
 from lib.session import Link
 from lib.settings import ClientSettings, NodeSettings
 from lib.stats import Traffic
+from lib.taps import Taps
 from lib.uplink import Uplink
 
 RETRY = (0.25, 15.0)
@@ -57,12 +59,14 @@ class Client:
         settings: ClientSettings,
         buffer: ReceiveBuffer,
         device_gone: Callable[[str], None],
+        taps: Taps | None = None,
     ) -> None:
         """Make and configure the device; raises HostError where that fails.
 
         device_gone is called with its name if somebody removes the device while it is in use.
         """
         self.settings = settings
+        self.taps = taps or Taps()
         self.traffic = Traffic()
         self.link: Link | None = None
         self.session: ClientSession | None = None
@@ -83,7 +87,7 @@ class Client:
         self.offloads = device.capabilities if settings.superpackets else 0
         self.instance = os.urandom(16)
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
-        self.up = Uplink(self._file, device.has_header, self.traffic, self._write_packet)
+        self.up = Uplink(self._file, device.has_header, self.traffic, self._write_packet, lost=self._lost)
         self.down = Downlink(
             self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu
         )
@@ -151,11 +155,27 @@ class Client:
             if self.traffic.news:
                 self.tell_news()
             link = self.link
+            if self.taps.on and end:
+                self._tell_sent(view[:end], None if link is not None else Reason.NO_SESSION)
             if link is None:
                 self.traffic.drop(Reason.NO_SESSION, offload.count_packets(view[:end]))
             elif end:
                 link.send([view[:end]])
                 link.wait_drained()
+
+    def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:
+        """Tell who looks what came from the device and where it went, or why nowhere."""
+        session = self.session
+        namespace, peer = (
+            (session.node.namespace, session.peer) if session is not None else (NO_NAMESPACE, "")
+        )
+        fate = watching.leaving(namespace, self.settings.host, peer, reason, answered)
+        watching.sent(self.taps, fate, frames)
+
+    def _lost(self, reason: Reason, content: bytes, answered: bool) -> None:
+        """What the device gave did not become a frame."""
+        if self.taps.on:
+            self._tell_sent(memoryview(framing.encode(content)), reason, answered)
 
     def tell_news(self) -> None:
         """Log each reason for drops once."""
@@ -175,6 +195,7 @@ class Client:
         if tun.is_gone(error.errno):
             raise error
         self.traffic.drop(Reason.DEVICE_REFUSED)
+        self.down.dropped = Reason.DEVICE_REFUSED
 
     def _write_packet(self, packet: bytes) -> None:
         header = offload.NO_OFFLOAD if self._device.has_header else b""

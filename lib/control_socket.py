@@ -1,6 +1,7 @@
 """The control socket: questions to a running process, one JSON object a line each way.
 
     {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
+    {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
 
 Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file.
 Refuses to know: what is asked (service_control).
@@ -13,6 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,18 @@ SECONDS = 10.0
 """How long a client may be silent, and how long an answer may be awaited."""
 
 Answer = Mapping[str, object]
-Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer after which something else goes over the connection, for as long as `run` has it."""
+
+    answer: Answer
+    run: Callable[[Any], None]
+    """Called with the socket; what it raises of OSError means that the other end has gone."""
+
+
+Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer | Streamed]]
 
 
 def default_path() -> str:
@@ -85,42 +98,66 @@ class ControlSocket:
         try:
             with sock, gevent.Timeout(SECONDS) as late:
                 for line in _lines(sock):
-                    sock.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+                    answer = self._answer(line)
+                    plain = answer.answer if isinstance(answer, Streamed) else answer
+                    sock.sendall(json.dumps(plain).encode() + b"\n")
                     late.cancel()
+                    if isinstance(answer, Streamed):
+                        answer.run(sock)
+                        return
                     late.start()
         except (OSError, gevent.Timeout):
             pass  # whoever asked has gone, or says nothing: nothing depends on it
 
-    def _answer(self, line: bytes) -> Answer:
+    def _answer(self, line: bytes) -> Answer | Streamed:
         try:
             request = json.loads(line)
             handler = self._handlers.get(request["do"])
             if handler is None:
                 known = ", ".join(self._handlers)
                 return {"ok": False, "error": f"cannot do {str(request['do'])[:64]!r}; there is {known}"}
-            return {"ok": True, **handler(request)}
+            answer = handler(request)
+            if isinstance(answer, Streamed):
+                return Streamed({"ok": True, **answer.answer}, answer.run)
+            return {"ok": True, **answer}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return {"ok": False, "error": f"not a proper request: {error}"}
 
 
 def ask(path: str, request: Answer) -> dict[str, Any]:
     """Ask a running process one thing. Raises HostError where it cannot be asked, or says no."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(2 * SECONDS)
-            sock.connect(path)
-            sock.sendall(json.dumps(request).encode() + b"\n")
-            line = next(_lines(sock), b"")
-        answer: dict[str, Any] = json.loads(line)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise HostError(f"control socket {path}: {reason}") from None
-    if not answer.get("ok"):
-        raise HostError(f"control socket {path}: {answer.get('error')}")
+    answer, sock = _ask(path, request, MAX_LINE)
+    sock.close()
     return answer
 
 
-def _lines(sock: Any) -> Iterator[bytes]:
+def ask_on(path: str, request: Answer) -> tuple[dict[str, Any], Any]:
+    """The same of what is streamed: the answer, and the socket on which the rest comes. Raises HostError."""
+    answer, sock = _ask(path, request, 1)  # not a byte more than the line
+    sock.settimeout(None)
+    return answer, sock
+
+
+def _ask(path: str, request: Answer, most: int) -> tuple[dict[str, Any], Any]:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(2 * SECONDS)
+        sock.connect(path)
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(next(_lines(sock, most), b""))
+        if not answer.get("ok"):
+            raise HostError(f"control socket {path}: {answer.get('error')}")
+    except (OSError, ValueError) as error:
+        sock.close()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise HostError(f"control socket {path}: {reason}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return answer, sock
+
+
+def _lines(sock: Any, most: int = MAX_LINE) -> Iterator[bytes]:
     """Lines as they come; the end of the stream, or too long a line, ends them."""
     data = b""
     while len(data) <= MAX_LINE or b"\n" in data:
@@ -129,7 +166,7 @@ def _lines(sock: Any) -> Iterator[bytes]:
             data = rest
             yield line
             continue
-        more = sock.recv(MAX_LINE)
+        more = sock.recv(most)
         if not more:
             return
         data += more

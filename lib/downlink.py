@@ -37,6 +37,8 @@ class Downlink:
     mtu: int
     controls: list[bytes] = field(default_factory=list)
     """Contents of control frames, for the session itself."""
+    dropped: Reason | None = None
+    """Why the last packet was dropped that was; for who looks (watching)."""
 
     def take_controls(self) -> list[bytes]:
         """The control frames since the last call."""
@@ -131,4 +133,5 @@ def _examine(down: Downlink, buf: bytearray, start: int, end: int) -> int:
 
 def _drop(down: Downlink, reason: Reason) -> int:
     down.traffic.drop(reason)
+    down.dropped = reason
     return 0

@@ -22,7 +22,7 @@ Answer = Mapping[str, Any]
 
 def show(command: str, arguments: Mapping[str, Any]) -> int:
     """Ask, print; returns the exit status. Raises HostError."""
-    path = arguments["--control"] or _running()
+    path = arguments["--control"] or running()
     if command in ("kick", "drain"):
         request = {"do": command, "host": arguments["HOST"], "ns": arguments["--ns"] or ""}
         print(f"{control_socket.ask(path, request)['sessions']} sessions")
@@ -40,7 +40,7 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     return 0
 
 
-def _running() -> str:
+def running() -> str:
     """The control socket of the one process that runs here. Raises HostError."""
     found = []
     for path in sorted(map(str, control_socket.directory().glob("*.sock"))):

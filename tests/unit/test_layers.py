@@ -17,7 +17,7 @@ LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "ids", "drops"),
-    ("fields", "relay", "framing", "packet", "offload", "control", "coalesce"),
+    ("fields", "relay", "framing", "packet", "offload", "control", "coalesce", "records", "pcapng"),
     (
         *(
             "settings",
@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "downlink",
         ),
         *("changes", "numbers", "explain"),
+        *("fate", "decided", "pace", "taps", "watching"),
     ),
     (
         *(
@@ -74,7 +75,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "hidden",
             "meaning",
         ),
-        *("route_lines", "rule_lines", "line_diff", "table_load", "lint", "plainwords"),
+        *("route_lines", "rule_lines", "line_diff", "table_load", "lint", "plainwords", "packet_filter"),
     ),
     (
         *(
@@ -116,6 +117,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "showing",
         "top",
         "capturing",
+        "tapping",
         "shell_texts",
         "licences",
         "explaining",
