@@ -1,4 +1,4 @@
-"""The benchmarks: tunrouter beside GOST, the floor and kernel forwarding, in one interleaved run.
+"""The benchmarks: tunrouter beside GOST, WireGuard, the floor and the kernel, in one interleaved run.
 
     .venv/bin/python tests/bench/run.py                     everything, 3 rounds, about 15 minutes
     .venv/bin/python tests/bench/run.py --quick             does the harness work? under a minute
@@ -31,10 +31,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import forwarding, handshakes, memory, report, shaped
+from tests.bench import forwarding, handshakes, memory, plot, report, shaped, wireguard
 from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
 from tests.bench.measure import Figures
-from tests.bench.peers import Peer, all_peers
+from tests.bench.peers import BINARY, Peer, all_peers
 from tests.bench.rounds import CONGESTION_CONTROL, Results, run_round, say
 from tests.support.netns import ROOT
 
@@ -44,9 +44,9 @@ TOOLS = ("ip", "iperf3", "ping", "ss", "sysctl")
 def main() -> int:
     """Measure and report; returns the exit status."""
     arguments = _arguments()
-    peers = all_peers(arguments.parent and arguments.parent.resolve())
+    peers = all_peers(arguments.parent and arguments.parent.resolve(), arguments.binary.resolve())
     if arguments.peers:
-        print("\n".join(f"{peer.name:16}{peer.about}{_because(peer.missing())}" for peer in peers))
+        print("\n".join(f"{peer.name:18}{peer.about}{_because(peer.missing())}" for peer in peers))
         return 0
     names = [peer.name for peer in peers] + list(PARTS)
     chosen = arguments.only.split(",") if arguments.only else names
@@ -76,9 +76,11 @@ def _report(arguments: argparse.Namespace, results: Results, owners: Sequence[st
     print("\n".join(_lines(results, figures, shown, owners)))
     note = ", too short for the figures to mean anything" if arguments.quick else ""
     print(f"took {time.time() - started:.0f} s{note}")
+    whole = _as_json(results, figures, verdicts, started) | {"quick": arguments.quick}
     if arguments.json:
-        whole = _as_json(results, figures, verdicts, started) | {"quick": arguments.quick}
         arguments.json.write_text(json.dumps(whole, indent=1) + "\n")
+    if arguments.plot and owners:
+        print("drawn:", *plot.draw(whole, arguments.plot))
 
 
 def _arguments() -> argparse.Namespace:
@@ -91,6 +93,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--peers", action="store_true", help="list the peers and end")
     parser.add_argument("--parent", type=Path, metavar="PATH", help="a checkout to compare with")
+    parser.add_argument("--binary", type=Path, metavar="PATH", default=BINARY, help="the executable")
+    parser.add_argument("--plot", type=Path, metavar="STEM", help="draw STEM.svg and STEM.png of the figures")
     return parser.parse_args()
 
 
@@ -208,6 +212,7 @@ def _as_json(
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             "congestion_control": CONGESTION_CONTROL,
+            "wireguard": wireguard.version(),
         },
         "figures": by_owner,
         "bars": [asdict(verdict) for verdict in verdicts],
