@@ -94,13 +94,11 @@ def _colour(name: str) -> str:
 
 
 def _caption(whole: Mapping[str, Any]) -> str:
-    machine, runs = whole["machine"], whole["runs"]
-    rounds = len({run["round"] for run in runs})
-    disturbed = sum(run["disturbed"] for run in runs)
+    machine = whole["machine"]
     doubt = " QUICK: figures mean nothing." if whole["quick"] else ""
     return (
         f"host-1 → hub → host-2 in three namespaces of one machine, {machine['cores']} cores, Linux "
-        f"{machine['kernel'].split('-')[0]}, {whole['when'][:10]}. {_rounds(rounds)}.\n{disturbed} of {len(runs)} runs disturbed by other programs. "
+        f"{machine['kernel'].split('-')[0]}, {whole['when'][:10]}. {_rounds(whole['rounds'])}.\n{whole['disturbed']} of {whole['timed']} runs disturbed by other programs. "
         f"Compare within the picture only. Repeat: make bench.{doubt}"
     )
 

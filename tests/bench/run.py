@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench import forwarding, handshakes, memory, plot, report, shaped, wireguard
 from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
 from tests.bench.measure import Figures
-from tests.bench.peers import BINARY, Peer, all_peers
+from tests.bench.peers import BINARY, RUNS, Peer, all_peers
 from tests.bench.rounds import CONGESTION_CONTROL, Results, run_round, say
 from tests.support.netns import ROOT
 
@@ -50,7 +50,10 @@ def main() -> int:
         return 0
     names = [peer.name for peer in peers] + list(PARTS)
     chosen = arguments.only.split(",") if arguments.only else names
+    runs = arguments.runs.split(",") if arguments.runs else list(RUNS)
     unknown = [f"no peer or part is called {name!r}" for name in chosen if name not in names]
+    unknown += [f"no run is called {name!r}" for name in runs if name not in RUNS]
+    peers = [replace(peer, runs=tuple(run for run in peer.runs if run in runs)) for peer in peers]
     if wrong := unknown or _unable():
         print("\n".join(f"bench: {each}" for each in wrong), file=sys.stderr)
         return 2
@@ -90,6 +93,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--quick", action="store_true", help="one round of short runs: figures mean nothing")
     parser.add_argument("--only", metavar="NAMES", help=f"comma list of peers and {', '.join(PARTS)}")
+    parser.add_argument(
+        "--runs", metavar="NAMES", help=f"comma list of what is measured of them: {', '.join(RUNS)}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--peers", action="store_true", help="list the peers and end")
     parser.add_argument("--parent", type=Path, metavar="PATH", help="a checkout to compare with")
@@ -219,6 +225,9 @@ def _as_json(
         "missing": results.missing,
         "errors": results.errors,
         "drops": results.drops,
+        "rounds": len({run["round"] for run in results.runs}),
+        "timed": len(results.runs),
+        "disturbed": sum(run["disturbed"] for run in results.runs),
         "runs": results.runs,
     }
 
