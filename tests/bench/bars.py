@@ -101,6 +101,7 @@ BARS = (
     Bar("  the stream's share of it", ("shaped", "stream_share"), ">=", 0.9),
     Bar("100,000 ingress rules: us a look-up", ("tables", "ingress_us"), "<", 2),
     Bar("hub memory idle, MB", ("memory", "idle_mb"), "<=", 50),
+    Bar("executable: hub memory idle, MB", ("memory", "binary_idle_mb"), "<=", 50),
     Bar("hub memory, KB a further client", ("memory", "kb_per_client"), "<=", 40),
 )
 

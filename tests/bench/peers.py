@@ -30,7 +30,7 @@ RUNS = ("tcp1", "tcp4", "udp", "udp70", "ping_idle", "ping_load")
 """What can be measured (measure.RUNS), in the order in which it is."""
 
 BINARY = Path(os.environ.get("TUNROUTER_BINARY", ROOT / "build" / "dist" / "tunrouter"))
-"""The executable that is compared with this checkout, unless --binary names another."""
+"""The executable that is compared with this checkout."""
 
 Command = tuple[str, ...]
 Programs = dict[str, Process]
@@ -67,7 +67,7 @@ class Running:
     programs: Programs
 
 
-def all_peers(parent: Path | None = None, binary: Path = BINARY) -> list[Peer]:
+def all_peers(parent: Path | None = None) -> list[Peer]:
     """Every peer; `parent` is another checkout of tunrouter to compare with."""
     peers = [
         Peer("tunrouter", "ours at all three places", _tunrouter(), _nothing, ours=True, quick_runs=RUNS),
@@ -124,7 +124,7 @@ def all_peers(parent: Path | None = None, binary: Path = BINARY) -> list[Peer]:
             quick_runs=(),
             patience=180.0,
         ),
-        *_executables(binary),
+        *_executables(),
     ]
     if parent is not None:
         start = _tunrouter(program=our_program(parent))
@@ -132,22 +132,20 @@ def all_peers(parent: Path | None = None, binary: Path = BINARY) -> list[Peer]:
     return peers
 
 
-def _executables(binary: Path) -> list[Peer]:
-    """The same in one file: what is measured of the checkout is measured of it."""
-    program = (str(binary),)
+def no_binary() -> str:
+    """Why the executable cannot be measured; empty when it can."""
+    return "" if os.access(BINARY, os.X_OK) else "no executable: make binary, or set TUNROUTER_BINARY"
 
-    def missing() -> str:
-        return (
-            ""
-            if os.access(binary, os.X_OK)
-            else f"no executable {binary.name}: make binary, or --binary PATH"
-        )
+
+def _executables() -> list[Peer]:
+    """The same in one file: what is measured of the checkout is measured of it."""
+    program = (str(BINARY),)
 
     def peer(
         name: str, about: str, start: Callable[[Topology, Path], Programs], runs: tuple[str, ...]
     ) -> Peer:
         return Peer(
-            name, f"the executable {about}", start, missing, ours=True, runs=runs, quick_runs=runs[:1]
+            name, f"the executable {about}", start, no_binary, ours=True, runs=runs, quick_runs=runs[:1]
         )
 
     return [

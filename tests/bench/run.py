@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench import forwarding, handshakes, memory, plot, report, shaped, wireguard
 from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
 from tests.bench.measure import Figures
-from tests.bench.peers import BINARY, RUNS, Peer, all_peers
+from tests.bench.peers import RUNS, Peer, all_peers
 from tests.bench.rounds import CONGESTION_CONTROL, Results, run_round, say
 from tests.support.netns import ROOT
 
@@ -44,7 +44,7 @@ TOOLS = ("ip", "iperf3", "ping", "ss", "sysctl")
 def main() -> int:
     """Measure and report; returns the exit status."""
     arguments = _arguments()
-    peers = all_peers(arguments.parent and arguments.parent.resolve(), arguments.binary.resolve())
+    peers = all_peers(arguments.parent and arguments.parent.resolve())
     if arguments.peers:
         print("\n".join(f"{peer.name:18}{peer.about}{_because(peer.missing())}" for peer in peers))
         return 0
@@ -99,7 +99,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--peers", action="store_true", help="list the peers and end")
     parser.add_argument("--parent", type=Path, metavar="PATH", help="a checkout to compare with")
-    parser.add_argument("--binary", type=Path, metavar="PATH", default=BINARY, help="the executable")
     parser.add_argument("--plot", type=Path, metavar="STEM", help="draw STEM.svg and STEM.png of the figures")
     return parser.parse_args()
 
