@@ -30,9 +30,9 @@ PEERS = {
 """Who is in the picture, top to bottom, if measured."""
 PANELS = (
     ("tcp1", "TCP, 1 stream", "Gbit/s, more is better"),
-    ("udp", "UDP, 64-byte packets received at overload", "thousand packets a second, more is better"),
+    ("udp", "UDP of 64 bytes, at overload", "thousand packets/s received, more is better"),
     ("cpu", "CPU time, hub and both hosts", "seconds per GB, less is better"),
-    ("ping_load_p99", "Ping beside a full TCP stream, 99th percentile", "ms, less is better"),
+    ("ping_load_p99", "Ping beside a TCP stream", "ms, 99th percentile, less is better"),
 )
 OURS, THEIRS, LIMIT = "#1f6f8b", "#b8bcc2", "#e2d3b0"
 _INK = "#24292f"
@@ -53,10 +53,11 @@ def draw(whole: Mapping[str, Any], stem: Path) -> list[Path]:
     }
     figures = whole["figures"]
     with pyplot.rc_context(style):
-        picture, axes = pyplot.subplots(2, 2, figsize=(11, 6.6), layout="constrained", facecolor="white")
+        picture, axes = pyplot.subplots(2, 2, figsize=(11, 6.6), facecolor="white")
+        picture.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
         for axis, (figure, title, unit) in zip(axes.flat, PANELS, strict=True):
             _panel(axis, {name: figures[name][figure] for name in PEERS if figure in figures.get(name, {})})
-            axis.set_title(title, loc="left", fontsize=11, fontweight="bold")
+            axis.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=8)
             axis.set_xlabel(unit, color=_INK)
         picture.supxlabel(_caption(whole), fontsize=8, color="#57606a")
         paths = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
