@@ -26,15 +26,17 @@ def at(place: str) -> list[Block]:
 
 
 def test_check_and_run_what_was_downloaded(namespace: Namespace, tmp_path: Path) -> None:
-    """The executable if one is built, with the sums beside it; else a script in its place."""
+    """The executable and its sums where they are built; else a script in its place."""
     player = Player(tmp_path, {"download": namespace})
     here = player.directory("download")
-    if EXECUTABLE.exists():
+    sums = EXECUTABLE.with_name("SHA256SUMS")
+    if EXECUTABLE.exists() and sums.exists():
         shutil.copy(EXECUTABLE, here)
+        shutil.copy(sums, here)
     else:
         shutil.copy(program_directory(tmp_path) / "tunrouter", here)
-    sum_ = hashlib.sha256((here / "tunrouter").read_bytes()).hexdigest()
-    (here / "SHA256SUMS").write_text(f"{sum_}  tunrouter\n{'0' * 64}  not-downloaded\n")
+        digest = hashlib.sha256((here / "tunrouter").read_bytes()).hexdigest()
+        (here / "SHA256SUMS").write_text(f"{digest}  tunrouter\n{'0' * 64}  not-downloaded\n")
     os.chmod(here / "tunrouter", 0o644)
     player.play(at("download"))
     assert re.search(r"tunrouter: OK\n.*tunrouter \d", player.said[0], re.DOTALL)
