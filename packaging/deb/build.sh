@@ -47,6 +47,6 @@ chmod 644 "$stage/DEBIAN/control" "$stage/DEBIAN/conffiles" "$stage/DEBIAN/md5su
 find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 package=$dist/tunrouter_${version}_$arch.deb
-dpkg-deb --root-owner-group -Zxz --build "$stage" "$package" >/dev/null
+dpkg-deb --root-owner-group -Zxz -z0 --build "$stage" "$package" >/dev/null
 rm -rf "$stage"
 echo "${package#"$root/"}"

@@ -17,7 +17,10 @@ _NEED = re.compile(rb"GLIBC_2\.(\d+)\b")
 def lowest(path: str) -> str:
     """The version, as 2.31."""
     archive = CArchiveReader(path)
-    files = [Path(path).read_bytes(), *(archive.extract(name) for name, entry in archive.toc.items() if entry[4] == "b")]
+    files = [
+        Path(path).read_bytes(),
+        *(archive.extract(name) for name, entry in archive.toc.items() if entry[4] == "b"),
+    ]
     return f"2.{max(int(found) for data in files for found in _NEED.findall(data))}"
 
 
