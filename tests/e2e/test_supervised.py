@@ -300,15 +300,8 @@ def test_a_real_supervisord(ctl: Callable[..., str], topology: Topology, tmp_pat
     assert "started" in ctl("start", "tunrouter")
     assert "RUNNING" in status()
 
-
-def test_supervisord_does_not_insist_on_a_wrong_configuration(
-    ctl: Callable[..., str], tmp_path: Path
-) -> None:
     ctl("stop", "tunrouter")
     (tmp_path / "hub.yml").write_text("nonsense: 1\n")
     ctl("start", "tunrouter")
-    log = tmp_path / "service.txt"
-    wait_for(log.read_text, "nonsense")
-    wait_for(lambda: ctl("status", "tunrouter"), "EXITED|FATAL|BACKOFF")
-    said = log.read_text().count("hub.yml:1:1")
-    assert 1 <= said <= 12
+    wait_for(status, "EXITED|FATAL|BACKOFF")
+    assert "hub.yml:1:1" in log.read_text()

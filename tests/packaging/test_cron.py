@@ -27,7 +27,7 @@ def test_it_starts_with_the_machine_and_again_within_a_minute(
     with boot(root, tmp_path / "console.log") as machine:
         wait_listening(machine, 1, 20)
         first = machine.run("cat", PID_FILE).strip()
-        machine.run("kill", "-9", first)
+        machine.kill("KILL", first)
         wait_listening(machine, 2, 75)
         second = machine.run("cat", PID_FILE).strip()
         assert second != first
@@ -38,4 +38,4 @@ def test_it_starts_with_the_machine_and_again_within_a_minute(
         )) == ""  # fmt: skip
         assert machine.run("cat", LOG) == said
         assert "No MTA" not in machine.run("journalctl", "--no-pager", "--unit=cron")
-        machine.run("kill", "-TERM", second)
+        machine.kill("TERM", second)

@@ -127,6 +127,15 @@ class Booted(Root):
             *argv,
         )
 
+    def kill(self, signal: str, pid: str) -> None:
+        """Send a signal to a process in it."""
+        self.run("sh", "-c", f"kill -{signal} {pid}")
+
+    def start(self, unit: str) -> None:
+        """Start a unit. Raises AssertionError with its journal where that fails."""
+        said = self.run("systemctl", "start", unit, check=False)
+        assert said == "", f"{said}\n{self.journal(unit)}"
+
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""
         return self.run("systemctl", "show", "--value", "--property", name, unit).strip()
