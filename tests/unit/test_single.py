@@ -87,7 +87,7 @@ def test_somebody_elses_file_of_that_name_stays(path: str) -> None:
 def test_a_lock_on_a_removed_file_is_no_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opened the file before its holder removed it gets a lock that nobody else can see."""
     original = fcntl.flock
-    calls = []
+    calls: list[int] = []
 
     def flock(descriptor: int, how: int) -> None:
         if not calls:
