@@ -67,7 +67,7 @@ def test_signs_of_life_come_at_half_the_time_and_say_how_it_stands(
     started = time.monotonic()
     for _ in range(4):
         manager.next("WATCHDOG", "1")
-    assert 1.1 < time.monotonic() - started < 3.0
+    assert 1.1 < time.monotonic() - started < 6.0
     start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
     manager.next("STATUS", "hub with 1 session")
     assert hub.stop() == 0
@@ -282,7 +282,7 @@ def test_a_real_supervisord(ctl: Callable[..., str], topology: Topology, tmp_pat
         return ctl("status", "tunrouter")
 
     assert "RUNNING" in status()
-    assert log.read_text().count("listening on") == 1
+    wait_for(log.read_text, "listening on")
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
 
     ctl("signal", "HUP", "tunrouter")

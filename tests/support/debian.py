@@ -76,7 +76,7 @@ class Root:
         """Every path in it, but for what is mounted, what dpkg notes down, caches, and copies of the account files."""
         found = self.run("find", "/", "-xdev", "-print").splitlines()
         ignored = re.compile(
-            r"/(proc|sys|dev|tmp|var/(lib/dpkg|log|cache))(/|$)|/etc/(passwd|group|shadow|gshadow|sub[ug]id)-$"
+            r"/(proc|sys|dev|tmp|run/systemd|var/(lib/dpkg|log|cache))(/|$)|/etc/(passwd|group|shadow|gshadow|sub[ug]id)-$"
         )
         return {path for path in found if not ignored.match(path)}
 
