@@ -37,7 +37,7 @@ gzip -9n "$stage/usr/share/man/man8/tunrouter.8"
 mkdir -p "$stage/usr/share/lintian/overrides"
 cp "$here/lintian-overrides" "$stage/usr/share/lintian/overrides/tunrouter"
 
-glibc=$("$python" "$here/glibc.py" "$executable")
+glibc=$("$python" "$here/../glibc.py" "$executable" | sed -n 's/.* needs glibc \([0-9.]*\) .*/\1/p')
 sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@GLIBC@/$glibc/" \
     -e "s/@SIZE@/$(du -sk --apparent-size --exclude=DEBIAN "$stage" | cut -f 1)/" "$here/control" >"$stage/DEBIAN/control"
 echo /etc/tunrouter/tunrouter.yaml >"$stage/DEBIAN/conffiles"

@@ -1,6 +1,6 @@
 """Throwaway Debian roots, and one that systemd has booted.
 
-Knows: packaging/root.sh, overlays, chroot, what a root must have mounted, namespaces of a PID 1 of its own.
+Knows: packaging/deb/root.sh, overlays, chroot, what a root must have mounted, namespaces of a PID 1 of its own.
 Refuses to know: what is installed there.
 """
 
@@ -84,7 +84,11 @@ class Root:
 @contextmanager
 def throwaway_root(scratch: Path, mounted: bool = True) -> Iterator[Root]:
     """A root like a machine just installed, gone with the block."""
-    base = call(str(ROOT / "packaging" / "root.sh"), SUITE, PACKAGES, timeout=900).strip().splitlines()[-1]
+    base = (
+        call(str(ROOT / "packaging" / "deb" / "root.sh"), SUITE, PACKAGES, timeout=900)
+        .strip()
+        .splitlines()[-1]
+    )
     target = scratch / "root"
     for name in ("root", "upper", "work"):
         (scratch / name).mkdir()

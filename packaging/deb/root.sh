@@ -1,11 +1,11 @@
 #!/bin/sh
-# A minimal Debian root, made once and kept: packaging/root.sh SUITE [PACKAGE,PACKAGE…] prints its path.
+# A minimal Debian root, made once and kept: packaging/deb/root.sh SUITE [PACKAGE,PACKAGE…] prints its path.
 # Only tests use it, and they work on copies or overlays: nothing may be changed in it. As root, with debootstrap.
 set -eu
-suite=${1:?usage: packaging/root.sh SUITE [PACKAGE,PACKAGE...]}
+suite=${1:?usage: packaging/deb/root.sh SUITE [PACKAGE,PACKAGE...]}
 packages=${2:-}
-cache=$(cd "$(dirname "$0")/.." && pwd)/build/cache
-root=$cache/root-$suite${packages:+-$(printf %s "$packages" | cksum | cut -d ' ' -f 1)}
+cache=$(cd "$(dirname "$0")/../.." && pwd)/build/cache
+root=$cache/debian-$suite${packages:+-$(printf %s "$packages" | cksum | cut -d ' ' -f 1)}
 mirror=${MIRROR:-http://deb.debian.org/debian}
 
 mkdir -p "$cache"
