@@ -79,6 +79,11 @@ def test_a_hub_and_a_client_as_services(machine: Booted, newer: Callable[[str], 
     machine.wait(UNIT, "ActiveState", lambda text: text == "active")
     assert machine.journal(CLIENT).count("connected to") == 1
 
+    # Signs of life have come from the child all the while, for one that the loader's pid waits for.
+    assert machine.show(UNIT, "WatchdogUSec") == "2s"
+    machine.run("sleep", "2.5")
+    assert machine.journal(UNIT).count("listening on") == 1
+
     # An upgrade restarts it; clients are told, for they are drained.
     machine.run("dpkg", "--force-confold", "-i", machine.copy(newer(""), "/opt"))
     machine.wait_journal(CLIENT, "connected to", 2)
