@@ -16,10 +16,11 @@ export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
 export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup check test bench fuzz faults soak demo binary clean tools-test tools-bench tools-binary
+.PHONY: help setup check test bench fuzz faults soak demo binary deb package-check install uninstall clean
+.PHONY: tools-test tools-bench tools-binary tools-package
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." goes to pytest, tests/bench/run.py or the demo; PYTHON=... makes .venv'
 
 setup: $(VENV)/.dev ## make .venv with everything pinned
@@ -49,6 +50,18 @@ demo: $(VENV)/.run ## two hosts behind a hub, in namespaces, for some seconds
 
 binary: $(VENV)/.dev tools-binary ## one executable: build/dist/tunrouter
 	$(PY) -m PyInstaller --noconfirm --log-level ERROR --distpath build/dist --workpath build/work packaging/tunrouter.spec
+
+deb: $(VENV)/.dev tools-package ## build/dist/tunrouter_VERSION_ARCH.deb, of the executable
+	packaging/deb/build.sh
+
+package-check: $(VENV)/.dev tools-test tools-package ## package, units, cron and install script in Debian roots (as root)
+	$(PY) -m pytest tests/packaging $(ARGS)
+
+install: ## the executable, units, completions, manual; PREFIX=/usr/local, DESTDIR= (as root)
+	packaging/install.sh install
+
+uninstall: ## remove them; what is configured stays
+	packaging/install.sh uninstall
 
 clean: ## remove what was built and every cache (.venv stays)
 	find build -mindepth 1 ! -name .gitignore -delete
@@ -94,11 +107,15 @@ endef
 
 tools-test:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool \
-	  redis-server:redis-server tinyproxy:tinyproxy-bin tshark:tshark)
+	  redis-server:redis-server tinyproxy:tinyproxy-bin tshark:tshark \
+	  zsh:zsh fish:fish mandoc:mandoc man:man-db systemd-analyze:systemd)
 
 tools-bench:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev \
 	  xz:xz-utils wireguard-go:wireguard-go)
+
+tools-package:
+	$(call tools,dpkg-deb:dpkg lintian:lintian debootstrap:debootstrap nsenter:util-linux)
 
 tools-binary:
 	$(call tools,objdump:binutils)

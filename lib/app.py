@@ -202,6 +202,22 @@ def _licences(arguments: Mapping[str, Any]) -> int:
 
 
 def _serve(arguments: Mapping[str, Any]) -> int:
+    if not arguments["--single"]:
+        return _run(arguments)
+    from lib import single
+
+    held = single.take(arguments["--single"])
+    if held is None:  # before anything is read: cron asks every minute, and nothing is to be said
+        logs.setup("debug" if arguments["-D"] else "info", "text")
+        log.debug("%s is held by another one: nothing to do", arguments["--single"])
+        return 0
+    try:
+        return _run(arguments)
+    finally:
+        held.release()
+
+
+def _run(arguments: Mapping[str, Any]) -> int:
     settings = _settings(arguments)
     _every(arguments["-R"])
     logs.setup(settings.log_level, settings.log_format, settings.log_output)
@@ -209,12 +225,13 @@ def _serve(arguments: Mapping[str, Any]) -> int:
         log.warning("%s", warning)
     for notice in settings.notices:
         log.info("%s", notice)
-    from lib.accepting import raise_descriptor_limit  # what only prints need not load the data plane
+    from lib import sd_notify  # what only prints need not load the data plane
+    from lib.accepting import raise_descriptor_limit
     from lib.service import Service
 
     raise_descriptor_limit()
-
-    Service(settings, lambda: _settings(arguments), _every(arguments["-R"])).run()
+    notifier = sd_notify.take(os.environ)
+    Service(settings, lambda: _settings(arguments), _every(arguments["-R"]), notifier).run()
     return 0
 
 

@@ -114,6 +114,12 @@ class Client:
         self._readable.close()
         self._device.close()
 
+    def fault(self) -> str:
+        """What must run once started and does not; empty if all is well."""
+        what = ("the device is not read any more", "nobody dials any more")
+        ended = (text for text, greenlet in zip(what, self._greenlets, strict=False) if greenlet.dead)
+        return next(ended, "")
+
     def apply(self, settings: ClientSettings) -> list[str] | None:
         """Go on by other settings; returns a line for each thing that is different.
 

@@ -125,6 +125,12 @@ class Hub:
         self._server.close()
         self._clients.kill(timeout=1)
 
+    def fault(self) -> str:
+        """What must run once started and does not; empty if all is well."""
+        if not self._ending and (self._server.closed or not self._server.started):
+            return "nothing is accepted any more"
+        return "nobody looks after the sessions any more" if self._beating.dead else ""
+
     def _beat(self) -> None:
         """Look after every session now and then."""
         while True:

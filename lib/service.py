@@ -27,12 +27,14 @@ from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.logs import log
 from lib.scheduling import Turns
+from lib.sd_notify import Notifier
 from lib.service_control import handlers
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.stats import drop_lines, refusal_lines
 from lib.tables import Tables
 from lib.tapping import Tapping
 from lib.taps import Taps
+from lib.watchdog import Watchdog
 
 LOAD_SECONDS = 2.0
 """How long hubs wait for their tables' sources before they begin to accept."""
@@ -43,11 +45,17 @@ Reread = Callable[[], Settings]
 class Service:
     """The hubs and clients of one process."""
 
-    def __init__(self, settings: Settings, reread: Reread | None = None, every: float = 0.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Reread | None = None,
+        every: float = 0.0,
+        notifier: Notifier | None = None,
+    ) -> None:
         """Open every port and device; raises HostError where one fails, with nothing left open.
 
         reread gives the settings anew on SIGHUP, and every so many seconds if that is not 0; it may raise
-        ConfigError and HostError.
+        ConfigError and HostError. notifier is the service manager, where there is one.
         """
         self.settings = settings
         self._account = privileges.find(settings.user) if settings.user else None
@@ -57,6 +65,8 @@ class Service:
         self._reread, self._every = reread, every
         self._buffer, self._turns = ReceiveBuffer(), Turns()
         self._reload_wanted = Event()
+        self._notifier = notifier or Notifier()
+        self._watchdog = Watchdog(self._notifier, self.hubs, self.clients)
         self._failure = ""
         self._control: ControlSocket | None = None
         self.taps = Taps(time.time_ns)
@@ -93,9 +103,11 @@ class Service:
             client.start()
         reloading = gevent.spawn(self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
+        self._watchdog.start(self.tables.wait_loaded)
         self.ended.wait()
         reloading.kill()
         self.ended.clear()  # one more signal, and nothing is waited for
+        self._notifier.tell("STOPPING=1", "STATUS=ending")
         draining = [gevent.spawn(hub.drain) for hub in self.hubs.values()]
         gevent.wait([gevent.spawn(gevent.joinall, draining), self.ended], count=1)
         gevent.killall(draining)
@@ -163,8 +175,11 @@ class Service:
             signalled = self._reload_wanted.wait(self._every or None)
             self._reload_wanted.clear()
             if signalled:
+                self._notifier.reloading()
                 self.tables.refresh()
             self.reload()
+            if signalled:
+                self._watchdog.ready()
 
     def reload(self) -> None:
         """Read the settings anew and go over to them by the difference.

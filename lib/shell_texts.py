@@ -1,13 +1,31 @@
-"""`tunrouter completion` and `man`."""
+"""`tunrouter completion SHELL` and `man`: texts for other programs, on standard output.
+
+Knows: which day is printed on the manual page. Refuses to know: the texts (completion, manpage).
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from lib.errors import HostError
+from lib import __version__, completion, manpage
 
 
 def run(arguments: Mapping[str, Any]) -> int:
-    """Not built yet."""
-    raise HostError("not built yet")
+    """Print the text that is asked for."""
+    if arguments["man"]:
+        print(manpage.page(__version__, _date()), end="")
+    else:
+        shell = next(name for name in ("bash", "zsh", "fish") if arguments[name])
+        print(completion.script(shell), end="")
+    return 0
+
+
+def _date() -> str:
+    """Today; whoever builds packages says which day, so that the same source gives the same page."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return time.strftime(
+        "%Y-%m-%d", time.gmtime(int(epoch) if epoch.isascii() and epoch.isdecimal() else None)
+    )

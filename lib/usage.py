@@ -30,6 +30,25 @@ Usage:
   tunrouter (-V | --version)
   tunrouter (-h | --help)
 
+Commands:
+  (none)            run: hubs, clients or both, until SIGTERM
+  check             read everything, touch nothing, say what it means and what is wrong
+  lint              say what a file gets silently wrong under GOST
+  explain           say what becomes of a packet to ADDRESS and why, by a file or by what runs here
+  status            print the sessions of what runs here
+  drops             print what was dropped, of whom, why, and what to do about it
+  top               show sessions live, on the whole screen
+  routes            print routes with the gateway that carries each now
+  kick              end the sessions of HOST; it may come back
+  drain             ask HOST to have another session before it gives up this one
+  capture           write packets, with what became of each, to a file
+  trace             print packets, with what became of each
+  hash              read a password, print what to store instead of it
+  demo              show two hosts behind a hub, in network namespaces, and remove them again
+  completion        print what completes these words in a shell
+  man               print the manual page
+  licences          print the licences of everything inside
+
 Options:
   -L URL            a service: tun:///HOST?net=CIDR (a client) or router://:PORT?router=NAME (a hub)
   -F URL            the hub a client connects to: router://[USER:PASS@]HUB:PORT[?router.id=UUID]

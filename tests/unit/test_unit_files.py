@@ -1,0 +1,74 @@
+"""Unit files as they stand in packaging/systemd: what systemd itself says of them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import ROOT
+
+FOLDER = ROOT / "packaging" / "systemd"
+UNITS = ("tunrouter.service", "tunrouter@.service")
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="systemd-analyze is not installed: make tools-test, as root",
+)
+
+
+def settings(unit: str) -> list[str]:
+    lines = (FOLDER / unit).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_template_is_the_unit_with_a_name() -> None:
+    one, many = map(settings, UNITS)
+    differing = {(a, b) for a, b in zip(one, many, strict=True) if a != b}
+    assert {
+        (a.replace("tunrouter.yaml", "%i.yaml").replace("tunrouter.sock", "%i.sock"), b) for a, b in differing
+    } == {
+        ("Description=tunrouter, a routing tunnel", "Description=tunrouter, a routing tunnel (%i)"),
+        *((b, b) for _, b in differing if "%i." in b),
+    }
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS)
+def test_verify(unit: str, tmp_path: Path) -> None:
+    text = (FOLDER / unit).read_text().replace("/usr/bin/tunrouter", sys.executable)
+    path = tmp_path / unit.replace("@", "@one")
+    path.write_text(text)
+    done = subprocess.run(
+        ("systemd-analyze", "verify", "--man=no", str(path)), capture_output=True, text=True
+    )
+    ours = [
+        line for line in done.stderr.splitlines() if "tunrouter" in line
+    ]  # not what else is on this machine
+    assert ours == []
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS)
+def test_security(unit: str) -> None:
+    argv = (
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        "--no-pager",
+        "--threshold=25",
+        str(FOLDER / unit),
+    )
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_the_program_counts_on() -> None:
+    lines = settings("tunrouter.service")
+    for line in ("Type=notify", "NotifyAccess=all", "KillMode=mixed", "RestartPreventExitStatus=2"):
+        assert line in lines
+    (start,) = [line for line in lines if line.startswith("ExecStart=")]
+    assert start.endswith(" --control /run/tunrouter/tunrouter.sock")  # where root's `tunrouter status` looks
