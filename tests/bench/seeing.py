@@ -46,7 +46,7 @@ def command(*words: str) -> Ask:
 
     def ask(topology: Topology, control: str) -> int:
         done = subprocess.run(
-            (*TUNROUTER, *words, "--control", control), capture_output=True, check=True, timeout=30
+            (*TUNROUTER, *words, "--control", control), stdout=subprocess.PIPE, check=True, timeout=30
         )
         return len(done.stdout)
 
