@@ -30,10 +30,11 @@ from lib import (
     meaning,
     passwords,
     plainwords,
+    redact,
     secret_values,
 )
+from lib.entries import Entry
 from lib.errors import ConfigError, HostError, Position, Problem
-from lib.logs import log
 from lib.schema import Config
 from lib.settings import Settings
 from lib.units import SECONDS, parse_duration
@@ -55,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except ConfigError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {redact.secrets(str(problem))}", file=sys.stderr)
         return 2
     except HostError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact.secrets(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -204,17 +205,20 @@ def _licences(arguments: Mapping[str, Any]) -> int:
 def _serve(arguments: Mapping[str, Any]) -> int:
     settings = _settings(arguments)
     _every(arguments["-R"])
-    logs.setup(settings.log_level, settings.log_format, settings.log_output)
+    logs.setup(settings.log_level, settings.log_format, settings.log_output, settings.log_rotation)
     for warning in settings.warnings:
-        log.warning("%s", warning)
+        logs.say_problem(Entry.CONFIG_WARNING, warning)
     for notice in settings.notices:
-        log.info("%s", notice)
+        logs.say_problem(Entry.CONFIG_NOTICE, notice)
     from lib.accepting import raise_descriptor_limit  # what only prints need not load the data plane
     from lib.service import Service
 
     raise_descriptor_limit()
 
-    Service(settings, lambda: _settings(arguments), _every(arguments["-R"])).run()
+    try:
+        Service(settings, lambda: _settings(arguments), _every(arguments["-R"])).run()
+    finally:
+        logs.finish()
     return 0
 
 

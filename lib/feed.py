@@ -15,7 +15,9 @@ import gevent
 from gevent.event import Event
 
 from lib import sources
-from lib.logs import log
+from lib.entries import Entry
+from lib.fold import OUTAGE
+from lib.logs import say, settle
 from lib.settings import FileSource, Source, SourceSettings
 from lib.sources import SourceError
 from lib.watch import Watch
@@ -109,10 +111,22 @@ class Feed:
         try:
             text = sources.read(source)
         except SourceError as error:
-            if rank not in self._failed:
-                log.warning("%s: %s; its last good rows stay", self._label, error)
+            name = sources.describe(source)
+            say(
+                Entry.SOURCE_FAILED,
+                "%s: %s; its last good rows stay",
+                *(self._label, error),
+                fold=f"{self._label} {name}",
+                habit=OUTAGE,
+                table=self._label,
+                source=name,
+                reason=error,
+            )
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
             return
         if self._failed.pop(rank, None):
-            log.info("%s: %s is read again", self._label, sources.describe(source))
+            name = sources.describe(source)
+            settle(Entry.SOURCE_FAILED, f"{self._label} {name}")
+            prose = "%s: %s is read again"
+            say(Entry.SOURCE_RECOVERED, prose, self._label, name, table=self._label, source=name)
         self._put(rank, text, sources.describe(source))

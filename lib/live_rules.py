@@ -13,13 +13,14 @@ from typing import Any
 
 from lib import hashes, rule_lines
 from lib.admission import Login
+from lib.entries import Entry
 from lib.errors import PluginError, Problem
 from lib.feed import Feed
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.ingress import Ingress
 from lib.live_routes import APPLY_SECONDS
 from lib.logins import EVERYTHING, Grant, Logins
-from lib.logs import log
+from lib.logs import say
 from lib.plugins import AutherPlugin, IngressPlugin
 from lib.scheduling import breathe
 from lib.settings import AutherSettings, IngressSettings, LoginRow
@@ -71,7 +72,7 @@ class LiveRules:
         rows: list[tuple[str, str]] = []
         for number, row in enumerate(rule_lines.rows(text, name, type(self).reader)):
             if isinstance(row, Problem):
-                log.warning("%s: %s", self.label, row)
+                say(Entry.BAD_ROW, "%s: %s", self.label, row, fold=self.label, table=self.label, reason=row)
             else:
                 rows.append(row)
             if number % 1000 == 0:
@@ -80,7 +81,8 @@ class LiveRules:
         self._texts[rank] = tuple(rows)
         if before != self._texts[rank]:
             total = self._replace()
-            log.info("%s: %d rows with %s", self.label, total, name)
+            prose = "%s: %d rows with %s"
+            say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
             self._changed()
 
     def _replace(self) -> int:

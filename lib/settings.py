@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
+from lib.settings_seeing import MetricsSettings, RotationSettings
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -392,6 +393,10 @@ class Settings:
     log_format: str = "text"
     log_output: str = "stderr"
     """stderr, stdout, none, or a file's path."""
+    log_rotation: RotationSettings | None = None
+    metrics: MetricsSettings | None = None
+    authers: tuple[AutherSettings, ...] = ()
+    """Those that are asked by others than hubs."""
     warnings: tuple[Problem, ...] = field(default=())
     """What is odd; logged as warnings."""
     notices: tuple[Problem, ...] = field(default=())

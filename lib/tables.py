@@ -106,9 +106,10 @@ class Tables:
 
 
 def _wanted(settings: Settings) -> dict[Key, Wanted]:
-    """Everything that some hub may use."""
+    """Everything that may be asked."""
     every: list[Wanted] = list(settings.tables)
     for hub in settings.hubs:
         every += [hub.ingress] if hub.ingress is not None else []
         every += hub.authers
+    every += settings.authers
     return {(_KINDS[type(wanted)], wanted.name): wanted for wanted in every}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import pytest
 
 from lib import control, framing, offload, relay
-from lib.logs import FOLD_AFTER
+from lib.fold import FLOOD
 from lib.packet import checksum
 from lib.relay import Request
 from tests.support.load import udp
@@ -231,7 +231,7 @@ def test_hundreds_of_strangers_beside_a_ping(topology: Topology, write: Write) -
     sent, received = ping.wait_line(r"(\d+) packets transmitted, (\d+) received").groups()
     assert (received, int(sent) > 20) == (sent, True)
     for stranger in HANDSHAKES:
-        assert len(re.findall(re.escape(stranger.logged), hub.text())) >= FOLD_AFTER, stranger.name
+        assert len(re.findall(re.escape(stranger.logged), hub.text())) >= FLOOD.in_full, stranger.name
     assert hub.returncode is None
 
 

@@ -145,7 +145,7 @@ def test_replace(topology: Topology, write: Write) -> None:
 def test_refuse_and_a_name_that_is_free_again(topology: Topology, write: Write) -> None:
     hub, first, second = twice(topology, write, "refuse")
     second.wait_line("refused: forbidden")
-    assert "another live session has this host name" in hub.text()
+    hub.wait_line("another live session has this host name")
     first.stop()
     second.stop()
     start_client(topology.host_2, *host(1, HUB_TO_HOST_2))

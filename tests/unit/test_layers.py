@@ -16,7 +16,7 @@ import pytest
 LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "ids", "drops"),
+    ("errors", "ids", "drops", "entries", "redact"),
     ("fields", "relay", "framing", "packet", "offload", "control", "coalesce", "records", "pcapng"),
     (
         *(
@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stats",
             "downlink",
         ),
-        *("changes", "numbers", "explain"),
+        *("changes", "numbers", "explain", "fold", "settings_seeing"),
         *("fate", "decided", "pace", "taps", "watching"),
     ),
     (
@@ -72,6 +72,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "mean_transport",
             "mean_acl",
             "mean_limits",
+            "mean_seeing",
             "hidden",
             "meaning",
         ),
@@ -80,6 +81,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "logs",
+            "log_file",
             "scheduling",
             "tun",
             "netlink",
