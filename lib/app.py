@@ -267,6 +267,8 @@ def _read(arguments: Mapping[str, Any]) -> Config:
     api = arguments["--api"] or environ("GOST_API", "")
     metrics = arguments["--metrics"] or environ("GOST_METRICS", "")
     flags = cmdline.read(arguments["-L"], arguments["-F"], api=api, metrics=metrics, level=level, taken=files)
+    if files.log is not None and flags.log is not None:  # as in GOST: where to and in which form stays
+        files.log.level, flags.log = flags.log.level, None
     return config.merge([files, flags])
 
 

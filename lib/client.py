@@ -14,6 +14,7 @@ import io
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
@@ -70,6 +71,9 @@ class Client:
         self.settings = settings
         self.taps = taps or Taps()
         self.traffic = Traffic()
+        self.sessions_made = 0
+        self.failures: Counter[str] = Counter()
+        """Node -> how often there was no session with it, or one that soon ended."""
         self.link: Link | None = None
         self.session: ClientSession | None = None
         self._selector = _selector(settings)
@@ -250,6 +254,8 @@ class Client:
             else:
                 self._selector.failed(chosen, ended)
             node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
+            if ended - started <= STEADY_SECONDS:
+                self.failures[node.name] += 1
             hub = f"{node.host}:{node.port}"
             fold = f"{settings.name} {hub} {why}"
             say(
@@ -318,6 +324,7 @@ class Client:
         text = "service %s: connected to %s as %s"
         say(Entry.CONNECTED, text, name, session.peer, host, service=name, host=host, hub=session.peer)
         self.session = session
+        self.sessions_made += 1
         session.begin()
         self.link = session.link
         self._reader = gevent.spawn(session.run)

@@ -9,7 +9,9 @@ said once, and so is that it works again. Meanwhile it is tried ever more slowly
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import gevent
 from gevent.event import Event
@@ -42,9 +44,22 @@ class Feed:
         self._due = set(self._ranked)
         self._failed: dict[int, float] = {}
         """rank -> seconds until it is tried again."""
+        self.failures: Counter[int] = Counter()
+        """rank -> how often it could not be read."""
+        self.read_at: dict[int, float] = {}
+        """rank -> when it was last read, on the steady clock."""
         self._wake, self._done = Event(), Event()
         self._tellers: dict[int, Callable[[], None]] = {}
         self._greenlet: gevent.Greenlet | None = None
+
+    @property
+    def sources(self) -> Mapping[int, Source]:
+        """rank -> source, those at work."""
+        return self._ranked
+
+    def is_failing(self, rank: int) -> bool:
+        """Whether the last try to read it went wrong."""
+        return rank in self._failed
 
     @property
     def loaded(self) -> bool:
@@ -111,6 +126,7 @@ class Feed:
         try:
             text = sources.read(source)
         except SourceError as error:
+            self.failures[rank] += 1
             name = sources.describe(source)
             say(
                 Entry.SOURCE_FAILED,
@@ -124,6 +140,7 @@ class Feed:
             )
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
             return
+        self.read_at[rank] = time.monotonic()
         if self._failed.pop(rank, None):
             name = sources.describe(source)
             settle(Entry.SOURCE_FAILED, f"{self._label} {name}")

@@ -27,6 +27,7 @@ from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
 from lib.hub_session import HubSession
 from lib.layered import AnyStream
+from lib.ledger import Histogram, Ledger
 from lib.limits import Gate
 from lib.logs import say
 from lib.namespace import Port
@@ -39,8 +40,15 @@ from lib.taps import Taps
 from lib.transport import Stream, format_peer, listen
 
 MAX_CLIENTS = 65536
+DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+"""Seconds: bounds of GOST's histogram of how long a connection lasted."""
 PROBE_SECONDS = 1.0
 """How long a live session may take to show that it lives, before another one may have its name."""
+
+
+def host_of(peer: str) -> str:
+    """The address of a peer as format_peer writes it."""
+    return peer.rpartition(":")[0].strip("[]")
 
 
 class Hub:
@@ -67,6 +75,11 @@ class Hub:
         self.pauses = Pauses()
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
+        self.by_host: Ledger[tuple[bytes, str]] = Ledger()
+        """By namespace and host name."""
+        self.by_address: Ledger[str] = Ledger()
+        """By a client's IP address."""
+        self.durations = Histogram(DURATIONS)
         self.sessions: dict[Port, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
@@ -197,15 +210,21 @@ class Hub:
     def _serve(self, sock: Any, address: Any) -> None:
         """One connection, in its own greenlet: counted, and closed whatever comes."""
         peer, host = format_peer(address), address[0].removeprefix("::ffff:")
-        refusal = self.gate.enter(host, time.monotonic())
+        began = time.monotonic()
+        book = self.by_address.book(host)
+        book.opened += 1
+        refusal = self.gate.enter(host, began)
         if refusal is not None:
             self._refuse(refusal, peer, refusal.doc)
             sock.close()
             return
+        book.in_flight += 1
         try:
             self._handle(sock, peer)
         finally:
             self.gate.leave(host)
+            book.in_flight -= 1
+            self.durations.observe(time.monotonic() - began)
 
     def _handle(self, sock: Any, peer: str) -> None:
         """A connection that may try: from its handshakes to the end of its session."""
@@ -241,6 +260,7 @@ class Hub:
     def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
         """Count a connection that becomes no session, and say so, but not a thousand times."""
         self.refused[refusal] += 1
+        self.by_address.book(host_of(peer)).failed += 1
         say(
             Entry.REFUSED,
             "service %s: %s: %s",

@@ -22,6 +22,7 @@ from lib.errors import ProtocolError
 from lib.fold import OUTAGE
 from lib.framing import ReceiveBuffer
 from lib.layered import AnyStream
+from lib.ledger import Book, Ledger
 from lib.limits import Gate, Meter
 from lib.liveness import Liveness, Verdict
 from lib.logs import say, settle
@@ -48,6 +49,8 @@ class Owner(Protocol):
     pauses: Pauses
     output: forward.Output
     sessions: dict[Port, HubSession]
+    by_host: Ledger[tuple[bytes, str]]
+    by_address: Ledger[str]
     failed_plugins: set[Asker]
     taps: Taps
     budget: Budget
@@ -94,6 +97,9 @@ class HubSession:
         port, name = self.port, self.hub.settings.name
         self.domain.enter(port, time.monotonic())
         self.hub.sessions[port] = self
+        books = self._books()
+        for book in books:
+            book.enter(port)
         if self.hub.settings.on_duplicate == "replace":
             for other in port.namespace.others(port):
                 other.link.close("replaced by a new session of its host name")
@@ -120,6 +126,8 @@ class HubSession:
             self.hub.moved.set()
             self.link.ended()
             self.domain.leave(port)
+            for book in books:
+                book.leave(port)
             if port.told:
                 self.hub.turns.release()
             self._tell_news()
@@ -137,6 +145,17 @@ class HubSession:
                 received_bytes=port.traffic.received_bytes,
                 sent_bytes=port.traffic.sent_bytes,
             )
+
+    def _books(self) -> tuple[Book, Book]:
+        """Where its packets are counted when it is over."""
+        port = self.port
+        by_host = self.hub.by_host.book((port.namespace.id, port.host))
+        by_host.opened += 1
+        return by_host, self.hub.by_address.book(self._address)
+
+    @property
+    def _address(self) -> str:
+        return self.port.peer.rpartition(":")[0].strip("[]")
 
     def _forward(self, tail: bytes) -> None:
         """Read and forward until the client closes."""
@@ -294,8 +313,7 @@ class HubSession:
 
     def limit(self) -> None:
         """Take the limits that count for this session, as the settings have them now."""
-        address = self.port.peer.rpartition(":")[0].strip("[]")
-        into, out = self.hub.gate.meters(address, self.port.host, self.port.namespace.id, self)
+        into, out = self.hub.gate.meters(self._address, self.port.host, self.port.namespace.id, self)
         self._meter = into or None
         self._slice = into.slice if into else 1 << 30
         if self._slice < SLOW:

@@ -53,6 +53,9 @@ class LiveRules:
         """What the log calls it."""
         return f"{self.kind} {self.settings.name}"
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
     def _inline(self) -> tuple[tuple[Any, ...], ...]:
         raise NotImplementedError
 
@@ -147,6 +150,9 @@ class LiveIngress(LiveRules):
         self._rules = Ingress(rows)
         return len(self._rules)
 
+    def __len__(self) -> int:
+        return len(self._rules)
+
 
 class LiveLogins(LiveRules):
     """Who may log in."""
@@ -180,6 +186,9 @@ class LiveLogins(LiveRules):
 
     def _build(self, rows: Iterator[Any]) -> int:
         self._logins = Logins(LoginRow(*row) for row in rows)
+        return len(self._logins)
+
+    def __len__(self) -> int:
         return len(self._logins)
 
 

@@ -26,6 +26,7 @@ LATE = (
     *(
         "lib.websocket",
         "lib.netlink",
+        "lib.metrics_server",
         "python_socks.sync",
         "urllib3",
         "redis",

@@ -15,7 +15,7 @@ _SECRETS = (
     (
         re.compile(
             r"(?i)([?&;](?:[a-z0-9_.-]*[_.-])?(?:token|key|secret|password|passwd|passphrase|pass|pwd|auth"
-            r"|authorization|sig|signature|apikey|credential|credentials|pin)=)[^\s&;#'\"]+"
+            r"|authorization|sig|signature|apikey|credential|credentials|pin)=)[^\s&;#'\"]*[^\s&;#'\":,]"
         ),
         rf"\g<1>{HIDDEN}",
     ),

@@ -11,6 +11,8 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
@@ -32,6 +34,9 @@ from lib.settings import ClientSettings, HubSettings, Settings
 from lib.tables import Tables
 from lib.tapping import Tapping
 from lib.taps import Taps
+
+if TYPE_CHECKING:
+    from lib.metrics_server import MetricsServer
 
 LOAD_SECONDS = 2.0
 """How long hubs wait for their tables' sources before they begin to accept."""
@@ -60,9 +65,11 @@ class Service:
         self._control: ControlSocket | None = None
         self.taps = Taps(time.time_ns)
         self.tapping = Tapping(self.taps)
+        self._metrics: MetricsServer | None = None
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         try:
+            self._metrics = self._make_metrics(settings)
             for hub in settings.hubs:
                 self.hubs[hub.name] = self._make_hub(hub, settings)
             for client in settings.clients:
@@ -86,6 +93,8 @@ class Service:
         self.tables.rules_changed = self._recheck
         self.tables.start()
         self.tables.wait_loaded(LOAD_SECONDS)
+        if self._metrics is not None:
+            self._metrics.start()
         for hub in self.hubs.values():
             hub.start()
         for client in self.clients.values():
@@ -136,6 +145,8 @@ class Service:
         if self._control is not None:
             self._control.close()
         self.tapping.stop()
+        if self._metrics is not None:
+            self._metrics.stop()
         for client in self.clients.values():
             client.stop()
         for hub in self.hubs.values():
@@ -148,6 +159,35 @@ class Service:
 
     def _make_client(self, client: ClientSettings) -> Client:
         return Client(client, self._buffer, self._device_gone, self.taps)
+
+    def _make_metrics(self, settings: Settings) -> MetricsServer | None:
+        if settings.metrics is None:
+            return None
+        from lib.metrics import Seen  # 50 ms, and pywsgi: only those who want metrics pay for it
+        from lib.metrics_server import MetricsServer
+
+        return MetricsServer(settings.metrics, Seen(self.hubs, self.clients, self.tables), self.tables.logins)
+
+    def _apply_metrics(self, old: Settings, new: Settings) -> list[str]:
+        """Serve metrics elsewhere, to others, or no more."""
+        had, wanted = old.metrics, new.metrics
+        if had == wanted:
+            return []
+        server = self._metrics
+        if server is not None and had is not None and wanted is not None and had.address == wanted.address:
+            server.settings = wanted
+            return ["metrics: another path, or for others"]
+        try:
+            self._metrics = self._make_metrics(new)
+        except HostError as error:
+            say(Entry.RELOAD_FAILED, "reload: metrics: %s", error, service="", reason=error)
+            self.settings = replace(self.settings, metrics=had)
+            return []
+        if server is not None:
+            server.stop()
+        if self._metrics is not None:
+            self._metrics.start()
+        return [f"metrics: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]
 
     def _device_gone(self, name: str) -> None:
         self._failure = f"device {name} has been removed"
@@ -192,6 +232,7 @@ class Service:
             if str(warning) not in told:
                 logs.say_problem(Entry.CONFIG_WARNING, warning)
         lines = [*self._apply_log(old, new), *self.tapping.record(new.recorder), *self.tables.apply(new)]
+        lines += self._apply_metrics(old, new)
         counts: Counter[str] = Counter()
         for name in [name for name in self.hubs if name not in {hub.name for hub in new.hubs}]:
             self.hubs.pop(name).stop()

@@ -362,6 +362,7 @@ class ClientSettings:
     host: str
     device: DeviceSettings
     nodes: tuple[NodeSettings, ...]
+    chain: str = ""
     superpackets: bool = True
     strategy: str = "round"
     """How a node is chosen among several: fifo (the first that works), round (in turn) or rand."""

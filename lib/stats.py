@@ -25,6 +25,10 @@ class Traffic:
     drops: Counter[Reason] = field(default_factory=Counter)
     news: list[tuple[Reason, str]] = field(default_factory=list)
     """Reasons that occurred for the first time, with a detail, until somebody has told them."""
+    queued: int = 0
+    """Runs of frames that left a queue to be sent."""
+    waited: float = 0.0
+    """Seconds they had waited there, summed."""
 
     def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
         """Count lost packets."""
@@ -44,3 +48,5 @@ class Traffic:
         self.sent_packets += other.sent_packets
         self.sent_bytes += other.sent_bytes
         self.drops.update(other.drops)
+        self.queued += other.queued
+        self.waited += other.waited

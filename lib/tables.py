@@ -55,6 +55,10 @@ class Tables:
             live.stop()
         self._watch.stop()
 
+    def all(self) -> tuple[Live, ...]:
+        """Every one of them."""
+        return tuple(self._live.values())
+
     def routes(self, name: str) -> RouteTable | RouterPlugin:
         """A router by its name; after apply() it may be another object, where a plugin came or went."""
         live = self._live["router", name]

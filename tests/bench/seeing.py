@@ -71,11 +71,28 @@ def question(what: str) -> Ask:
     return ask
 
 
-ASKS: dict[str, Ask] = {
-    "status": question("status"),
-    "drops": question("drops"),
-    "status-command": command("status"),
+METRICS = ("127.0.0.1", 9100)
+
+
+def scrape(topology: Topology, control: str) -> int:
+    """As Prometheus does."""
+    with in_namespace(topology.hub.name):
+        sock = socket.create_connection(METRICS, timeout=30)
+    with sock:
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+        size = 0
+        while received := sock.recv(1 << 16):
+            size += len(received)
+    return size
+
+
+ASKS: dict[str, tuple[Ask, tuple[str, ...]]] = {
+    "metrics": (scrape, ("--metrics", "{}:{}".format(*METRICS))),
+    "status": (question("status"), ()),
+    "drops": (question("drops"), ()),
+    "status-command": (command("status"), ()),
 }
+"""Name -> how to ask, and what the hub needs on its command line for it."""
 
 
 def measure(ask: Ask, work: Path, clients: int = CLIENTS, rounds: int = ROUNDS, *more: str) -> Figures:
@@ -144,7 +161,8 @@ def main() -> None:
     words = parser.parse_args()
     for name in words.ask or ASKS:
         with tempfile.TemporaryDirectory(prefix="tunrouter-bench-") as work:
-            figures = measure(ASKS[name], Path(work), words.clients, words.rounds)
+            ask, more = ASKS[name]
+            figures = measure(ask, Path(work), words.clients, words.rounds, *more)
         print(name, json.dumps({key: round(value, 4) for key, value in figures.items()}), flush=True)
 
 

@@ -16,7 +16,7 @@ import pytest
 LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "ids", "drops", "entries", "redact"),
+    ("errors", "ids", "drops", "entries", "redact", "metric_names"),
     ("fields", "relay", "framing", "packet", "offload", "control", "coalesce", "records", "pcapng"),
     (
         *(
@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stats",
             "downlink",
         ),
-        *("changes", "numbers", "explain", "fold", "settings_seeing"),
+        *("changes", "numbers", "explain", "fold", "ledger", "settings_seeing"),
         *("fate", "decided", "pace", "taps", "watching"),
     ),
     (
@@ -115,6 +115,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "service",
         "service_control",
+        "metrics",
+        "metrics_server",
         "status",
         "showing",
         "top",

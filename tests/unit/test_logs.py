@@ -13,6 +13,7 @@ import pytest
 
 from lib import logs
 from lib.entries import COMMON, FOLDED, Entry
+from lib.errors import HostError
 from lib.fold import FLOOD, OUTAGE
 from lib.log_file import LogFile
 
@@ -159,7 +160,7 @@ def test_what_is_below_the_level_costs_nothing_and_says_nothing(log_of: Path) ->
 
 
 def test_another_log_is_opened_before_the_old_one_is_closed(log_of: Path, tmp_path: Path) -> None:
-    with pytest.raises(logs.HostError, match="Is a directory"):
+    with pytest.raises(HostError, match="Is a directory"):
         logs.setup("info", "text", str(tmp_path))
     logs.say(Entry.LISTENING, "still here", service="", address="")
     assert "still here" in log_of.read_text()

@@ -18,7 +18,7 @@ from lib import redact
         ("redis://:s3cret@h/0 and socks5://u:s3cret@p:1", "redis://***@h/0 and socks5://***@p:1"),
         ("http://h/x?token=s3cret&dst=1.2.3.4", "http://h/x?token=***&dst=1.2.3.4"),
         ("/x?a=1&api_key=s3cret failed", "/x?a=1&api_key=*** failed"),
-        ("http://h/?access_token=s3cret", "http://h/?access_token=***"),
+        ("http://h/?access_token=s3:cret: refused", "http://h/?access_token=***: refused"),
         ("{'Authorization': 'Bearer s3cret-1'}", "{'Authorization': '***'}"),
         ("Authorization: Basic dXNlcjpzM2NyZXQ=", "Authorization: ***"),
         ("bearer abc.d3f/g", "bearer ***"),
