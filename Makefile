@@ -93,7 +93,7 @@ define tools
 endef
 
 tools-test:
-	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool redis-server:redis-server tshark:tshark)
+	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool redis-server:redis-server tshark:tshark promtool:prometheus)
 
 tools-bench:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev xz:xz-utils)

@@ -248,7 +248,7 @@ def test_each_reason_is_logged_once_a_session(topology: Topology, write: Write) 
         drops(hub, lambda counts: all(total(counts, reason) == 5 * expected[reason] for reason in expected))
     lines = [line for line in hub.text().splitlines() if " dropped " not in line]
     told = {reason: sum(reason in line for line in lines) for reason in expected}
-    assert told == expected
+    assert told == {reason: min(count, FLOOD.in_full) for reason, count in expected.items()}
 
 
 def test_hub_lets_the_silent_go_at_its_deadline_only(topology: Topology, write: Write) -> None:
