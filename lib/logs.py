@@ -101,9 +101,9 @@ def finish() -> None:
 
 def _write_told(told: Sequence[Told[_Line]]) -> None:
     for line, more, seconds in told:
-        text = f"{line.text} (%d more times in %.0f s)"
+        text = f"{line.text} ({'once more' if more == 1 else f'{more} more times'} in %.0f s)"
         fields = {**line.fields, FOLDED[0]: more, FOLDED[1]: round(seconds, 1)}
-        _write(_Line(line.event, text, (*line.arguments, more, seconds), fields))
+        _write(_Line(line.event, text, (*line.arguments, seconds), fields))
 
 
 def _write(line: _Line) -> None:
@@ -153,7 +153,7 @@ def tend() -> None:
         gevent.sleep(SWEEP_SECONDS)
         now = time.monotonic()
         _write_told(_fold.sweep(now))
-        for handler in log.handlers:
+        for handler in list(log.handlers):
             if not isinstance(handler, LogFile) or handler.rotation is None:
                 continue
             if handler.untidy or now - looked >= TIDY_SECONDS:
