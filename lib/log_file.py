@@ -10,11 +10,9 @@ Putting a file aside is a rename and an open; packing and removing is for tidy()
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -153,6 +151,9 @@ def _literal(text: str) -> str:
 
 def _pack(name: Path) -> None:
     """Into NAME.gz, whole or not at all."""
+    import gzip  # with what they bring, 5 ms that only this needs
+    import shutil
+
     part = Path(f"{name}.gz{_PART}")
     try:
         with name.open("rb") as source:

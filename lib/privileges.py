@@ -27,6 +27,8 @@ LATE = (
         "lib.websocket",
         "lib.netlink",
         "lib.metrics_server",
+        "gzip",
+        "shutil",
         "python_socks.sync",
         "urllib3",
         "redis",

@@ -142,7 +142,7 @@ def test_a_packing_that_fails_leaves_the_file(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lib.log_file.shutil.copyfileobj", full)
+    monkeypatch.setattr("shutil.copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         tidy(path, RotationSettings(compress=True), 1e9)
     assert [other.name for other in tmp_path.iterdir()] == [name.name]
