@@ -30,7 +30,6 @@ from lib.drops import Reason
 from lib.endpoint import dial
 from lib.entries import Entry
 from lib.errors import HostError, ProtocolError
-from lib.fold import OUTAGE
 from lib.framing import ReceiveBuffer
 from lib.ids import NO_NAMESPACE
 from lib.logs import say, settle
@@ -256,20 +255,16 @@ class Client:
             node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
             if ended - started <= STEADY_SECONDS:
                 self.failures[node.name] += 1
-            hub = f"{node.host}:{node.port}"
-            fold = f"{settings.name} {hub} {why}"
-            say(
-                Entry.RECONNECTING,
-                "service %s: hub %s: %s; trying again",
-                *(settings.name, hub, why),
-                fold=fold,
-                habit=OUTAGE,
-                service=settings.name,
-                hub=hub,
-                reason=why,
-            )
-            tried.add(fold)
+            tried.add(self._say_again(settings.name, f"{node.host}:{node.port}", why))
             gevent.sleep(backoff.next(random.random()))
+
+    @staticmethod
+    def _say_again(name: str, hub: str, why: str) -> str:
+        """Log that there is no session; returns what it was folded by."""
+        fold, text = f"{name} {hub} {why}", "service %s: hub %s: %s; trying again"
+        told = (name, hub, why)
+        say(Entry.RECONNECTING, text, *told, fold=fold, habit=OUTAGE, service=name, hub=hub, reason=why)
+        return fold
 
     def _settle(self, tried: set[str]) -> None:
         """The next failure is news again."""

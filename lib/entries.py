@@ -66,6 +66,10 @@ class Entry(Enum):
     )
     REFUSAL_COUNT = "refusal-count", "info", "service reason count", "connections refused so far"
 
+    DECISION = "decision", "debug", "decision", "what is done with a flow, and why (-D)"
+    TRACE = "trace", "info", "packet", "a packet that fits --trace, and what became of it"
+    TRACE_UNHEARD = "trace-unheard", "warning", "", "--trace, but the log level keeps its lines out"
+
     # tables
     TABLE_LOADED = (
         *("table-loaded", "info", "table source rows added changed removed seconds"),

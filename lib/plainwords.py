@@ -17,13 +17,13 @@ from lib.routes import RouteTable
 from lib.settings import (
     ClientSettings,
     FileSource,
-    HubLimits,
     HubSettings,
     RedisSource,
     Settings,
     Source,
     TableSettings,
 )
+from lib.settings_limits import HubLimits
 
 MAX_SHOWN = 20
 

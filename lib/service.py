@@ -87,7 +87,7 @@ class Service:
         self._open_control()  # before the ports: who has read "listening" may ask
         self._drop_privileges()
         self.tapping.record(self.settings.recorder)
-        self.tapping.tell_decisions(log.isEnabledFor(logging.DEBUG))
+        self.tapping.tell_decisions(logs.is_on(Entry.DECISION))
         if self.settings.trace:
             self.tapping.trace(self.settings.trace)
         self.tables.rules_changed = self._recheck
@@ -108,7 +108,7 @@ class Service:
         draining = [gevent.spawn(hub.drain) for hub in self.hubs.values()]
         gevent.wait([gevent.spawn(gevent.joinall, draining), self.ended], count=1)
         gevent.killall(draining)
-        if logs.is_on(Entry.HELLO):
+        if logs.is_on(Entry.DECISION):
             self.print_drops()
         self.stop()
         tending.kill()
@@ -300,7 +300,7 @@ class Service:
         except HostError as error:
             say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
             return []
-        self.tapping.tell_decisions(log.isEnabledFor(logging.DEBUG))
+        self.tapping.tell_decisions(logs.is_on(Entry.DECISION))
         return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
 
     # ------------------------------------------------------------ counters

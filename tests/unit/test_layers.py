@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stats",
             "downlink",
         ),
-        *("changes", "numbers", "explain", "fold", "ledger", "settings_seeing"),
+        *("changes", "numbers", "explain", "fold", "ledger", "settings_limits", "settings_seeing"),
         *("fate", "decided", "pace", "taps", "watching"),
     ),
     (
