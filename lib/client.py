@@ -30,6 +30,7 @@ from lib.drops import Reason
 from lib.endpoint import dial
 from lib.entries import Entry
 from lib.errors import HostError, ProtocolError
+from lib.fold import OUTAGE
 from lib.framing import ReceiveBuffer
 from lib.ids import NO_NAMESPACE
 from lib.logs import say, settle
