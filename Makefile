@@ -107,7 +107,7 @@ endef
 
 tools-test:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool \
-	  redis-server:redis-server tinyproxy:tinyproxy-bin tshark:tshark \
+	  redis-server:redis-server tinyproxy:tinyproxy-bin tshark:tshark promtool:prometheus \
 	  zsh:zsh fish:fish mandoc:mandoc man:man-db systemd-analyze:systemd)
 
 tools-bench:

@@ -30,10 +30,12 @@ from lib import (
     meaning,
     passwords,
     plainwords,
+    redact,
     secret_values,
 )
+from lib.entries import Entry
 from lib.errors import ConfigError, HostError, Position, Problem
-from lib.logs import log
+from lib.logs import say
 from lib.schema import Config
 from lib.settings import Settings
 from lib.units import SECONDS, parse_duration
@@ -55,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except ConfigError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {redact.secrets(str(problem))}", file=sys.stderr)
         return 2
     except HostError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact.secrets(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -209,7 +211,8 @@ def _serve(arguments: Mapping[str, Any]) -> int:
     held = single.take(arguments["--single"])
     if held is None:  # before anything is read: cron asks every minute, and nothing is to be said
         logs.setup("debug" if arguments["-D"] else "info", "text")
-        log.debug("%s is held by another one: nothing to do", arguments["--single"])
+        path = arguments["--single"]
+        say(Entry.HELD, "%s is held by another one: nothing to do", path, file=path)
         return 0
     try:
         return _run(arguments)
@@ -220,18 +223,21 @@ def _serve(arguments: Mapping[str, Any]) -> int:
 def _run(arguments: Mapping[str, Any]) -> int:
     settings = _settings(arguments)
     _every(arguments["-R"])
-    logs.setup(settings.log_level, settings.log_format, settings.log_output)
+    logs.setup(settings.log_level, settings.log_format, settings.log_output, settings.log_rotation)
     for warning in settings.warnings:
-        log.warning("%s", warning)
+        logs.say_problem(Entry.CONFIG_WARNING, warning)
     for notice in settings.notices:
-        log.info("%s", notice)
+        logs.say_problem(Entry.CONFIG_NOTICE, notice)
     from lib import sd_notify  # what only prints need not load the data plane
     from lib.accepting import raise_descriptor_limit
     from lib.service import Service
 
     raise_descriptor_limit()
     notifier = sd_notify.take(os.environ)
-    Service(settings, lambda: _settings(arguments), _every(arguments["-R"]), notifier).run()
+    try:
+        Service(settings, lambda: _settings(arguments), _every(arguments["-R"]), notifier).run()
+    finally:
+        logs.finish()
     return 0
 
 
@@ -280,6 +286,8 @@ def _read(arguments: Mapping[str, Any]) -> Config:
     api = arguments["--api"] or environ("GOST_API", "")
     metrics = arguments["--metrics"] or environ("GOST_METRICS", "")
     flags = cmdline.read(arguments["-L"], arguments["-F"], api=api, metrics=metrics, level=level, taken=files)
+    if files.log is not None and flags.log is not None:  # as in GOST: where to and in which form stays
+        files.log.level, flags.log = flags.log.level, None
     return config.merge([files, flags])
 
 

@@ -16,8 +16,9 @@ from typing import Any
 from gevent import ssl
 
 from lib import tls
+from lib.entries import Entry
 from lib.errors import HostError
-from lib.logs import log
+from lib.logs import say
 from lib.settings import TlsSettings
 
 TEN_YEARS = 10 * 365 * 86400.0
@@ -49,9 +50,12 @@ class Identity:
             self._seen = seen
             try:
                 self._context = self._load()
-                log.info("certificate %s read again: sha256:%s", self._files[0], self.fingerprint())
+                file, mark = self._files[0], f"sha256:{self.fingerprint()}"
+                text = "certificate %s read again: %s"
+                say(Entry.CERTIFICATE_RELOADED, text, file, mark, file=file, fingerprint=mark)
             except HostError as error:
-                log.error("certificate not read again: %s; the one before stays", error)
+                text = "certificate not read again: %s; the one before stays"
+                say(Entry.CERTIFICATE_FAILED, text, error, file=self._files[0], reason=error)
         return self._context
 
     def fingerprint(self) -> str:
@@ -127,13 +131,16 @@ def _kept(settings: TlsSettings) -> tuple[str, str]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(files[1], key)
         _write(files[0], certificate)
-        log.info("certificate made and kept in %s", files[0])
+        say(Entry.CERTIFICATE_MADE, "certificate made and kept in %s", files[0], file=files[0])
         return files
     except OSError as error:
-        log.warning(
+        reason = error.strerror or str(error)
+        say(
+            Entry.CERTIFICATE_NOT_KEPT,
             "certificate cannot be kept in %s: %s; the next start makes another, pins of this one fail",
-            directory,
-            error.strerror or error,
+            *(directory, reason),
+            directory=directory,
+            reason=reason,
         )
     where = tempfile.mkdtemp(prefix="tunrouter-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     fallback = os.path.join(where, HERE[0]), os.path.join(where, HERE[1])

@@ -14,6 +14,7 @@ import io
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
@@ -27,10 +28,12 @@ from lib.client_session import ClientSession
 from lib.downlink import Downlink
 from lib.drops import Reason
 from lib.endpoint import dial
+from lib.entries import Entry
 from lib.errors import HostError, ProtocolError
+from lib.fold import OUTAGE
 from lib.framing import ReceiveBuffer
 from lib.ids import NO_NAMESPACE
-from lib.logs import log
+from lib.logs import say, settle
 from lib.relay import Request, Status
 from lib.selector import Selector
 from lib.session import Link
@@ -68,6 +71,9 @@ class Client:
         self.settings = settings
         self.taps = taps or Taps()
         self.traffic = Traffic()
+        self.sessions_made = 0
+        self.failures: Counter[str] = Counter()
+        """Node -> how often there was no session with it, or one that soon ended."""
         self.link: Link | None = None
         self.session: ClientSession | None = None
         self._selector = _selector(settings)
@@ -102,10 +108,17 @@ class Client:
 
     def start(self) -> None:
         """Begin to read the device and to dial."""
-        log.info(
-            "service %s: host %s, device %s, %s", self.settings.name, self.settings.host,
-            self._device.name, ", ".join(map(str, self.settings.device.addresses)) or "no address",
-        )  # fmt: skip
+        name, host, device = self.settings.name, self.settings.host, self._device.name
+        addresses = ", ".join(map(str, self.settings.device.addresses))
+        say(
+            Entry.DEVICE_READY,
+            "service %s: host %s, device %s, %s",
+            *(name, host, device, addresses or "no address"),
+            service=name,
+            host=host,
+            device=device,
+            addresses=addresses,
+        )
         self._greenlets = [gevent.spawn(self._read_device), gevent.spawn(self._keep_connected)]
 
     def stop(self) -> None:
@@ -187,12 +200,16 @@ class Client:
         """Log each reason for drops once."""
         for reason, detail in self.traffic.take_news():
             what = f" {detail}" if detail else ""
-            log.warning(
+            say(
+                Entry.DROPS,
                 "service %s: packets are dropped: %s%s: %s",
-                self.settings.name,
-                reason.value,
-                what,
-                reason.doc,
+                *(self.settings.name, reason.value, what, reason.doc),
+                fold=reason.value,
+                service=self.settings.name,
+                host=self.settings.host,
+                peer=self.session.peer if self.session else "",
+                reason=reason.value,
+                detail=detail,
             )
 
     # ------------------------------------------------------------ hub -> device
@@ -216,11 +233,12 @@ class Client:
         """Dial, live, and dial again, for ever."""
         settings = self.settings
         lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
-        said: dict[int, str] = {}
+        tried: set[str] = set()
+        """What the log has been told of since there was a session."""
         while True:
             if settings.nodes != self.settings.nodes or _choice(settings) != _choice(self.settings):
                 self._selector = _selector(self.settings)
-                said.clear()
+                self._settle(tried)
             settings = self.settings
             self._chosen = chosen = self._selector.choose(time.monotonic(), random.random())
             started = time.monotonic()
@@ -238,16 +256,28 @@ class Client:
                 lost.reset()
                 refused.reset()
                 self._selector.succeeded(chosen)
-                said.clear()
+                self._settle(tried)
             else:
                 self._selector.failed(chosen, ended)
             node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
-            if said.get(chosen) != why:
-                log.warning(
-                    "service %s: hub %s:%d: %s; trying again", settings.name, node.host, node.port, why
-                )
-                said[chosen] = why
+            if ended - started <= STEADY_SECONDS:
+                self.failures[node.name] += 1
+            tried.add(self._say_again(settings.name, f"{node.host}:{node.port}", why))
             gevent.sleep(backoff.next(random.random()))
+
+    @staticmethod
+    def _say_again(name: str, hub: str, why: str) -> str:
+        """Log that there is no session; returns what it was folded by."""
+        fold, text = f"{name} {hub} {why}", "service %s: hub %s: %s; trying again"
+        told = (name, hub, why)
+        say(Entry.RECONNECTING, text, *told, fold=fold, habit=OUTAGE, service=name, hub=hub, reason=why)
+        return fold
+
+    def _settle(self, tried: set[str]) -> None:
+        """The next failure is news again."""
+        for fold in tried:
+            settle(Entry.RECONNECTING, fold)
+        tried.clear()
 
     def _open(self, chosen: int) -> ClientSession:
         """Dial a node and be let in. Raises OSError, ProtocolError."""
@@ -292,8 +322,11 @@ class Client:
 
     def _take(self, session: ClientSession) -> None:
         """Use a session from now on; one that was there is still read until it ends."""
-        log.info("service %s: connected to %s as %s", self.settings.name, session.peer, self.settings.host)
+        name, host = self.settings.name, self.settings.host
+        text = "service %s: connected to %s as %s"
+        say(Entry.CONNECTED, text, name, session.peer, host, service=name, host=host, hub=session.peer)
         self.session = session
+        self.sessions_made += 1
         session.begin()
         self.link = session.link
         self._reader = gevent.spawn(session.run)
@@ -322,7 +355,9 @@ class Client:
 
     def _leave(self, session: ClientSession) -> None:
         try:
-            log.info("service %s: %s is about to end", self.settings.name, session.peer)
+            name = self.settings.name
+            text = "service %s: %s is about to end"
+            say(Entry.HUB_DRAINS, text, name, session.peer, service=name, hub=session.peer)
             if not self._move(session, self._selector.others(self._chosen, time.monotonic())):
                 session.decline()
         finally:
@@ -335,7 +370,8 @@ class Client:
                 new = self._open(chosen)
             except (OSError, ProtocolError) as error:
                 self._selector.failed(chosen, time.monotonic())
-                log.debug("service %s: not moved: %s", self.settings.name, error)
+                name = self.settings.name
+                say(Entry.NOT_MOVED, "service %s: not moved: %s", name, error, service=name, reason=error)
                 continue
             if session is not self.session:  # it has ended meanwhile, and another one is being made
                 new.close()

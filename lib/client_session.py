@@ -14,11 +14,12 @@ import gevent
 from lib import __version__, control, downlink, framing, ids, watching
 from lib.downlink import Downlink
 from lib.drops import Reason
+from lib.entries import Entry
 from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
 from lib.layered import AnyStream
 from lib.liveness import Liveness, Verdict
-from lib.logs import log
+from lib.logs import say
 from lib.relay import Response
 from lib.session import Link
 from lib.settings import ClientSettings, NodeSettings
@@ -179,11 +180,15 @@ class ClientSession:
         if isinstance(message, control.Hello):
             self.features = message.features
             client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
-            log.debug(
+            say(
+                Entry.HELLO,
                 "service %s: hub is %s, offloads %#x",
-                client.settings.name,
-                message.software,
-                message.offloads,
+                *(client.settings.name, message.software, message.offloads),
+                service=client.settings.name,
+                host=client.settings.host,
+                peer=self.peer,
+                software=message.software,
+                offloads=message.offloads,
             )
         elif isinstance(message, control.Ping):
             self.link.send([framing.encode(control.encode_pong(message.token))])

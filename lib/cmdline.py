@@ -357,4 +357,8 @@ def _api(text: str, found: Findings) -> Api | None:
 def _metrics(text: str, found: Findings) -> Metrics | None:
     where = Position("-metrics")
     url = parse_url(text, where, found)
-    return Metrics(addr=url.addr, path=url.take("path"), auth=url.auth, at={"": where}) if url else None
+    if url is None:
+        return None
+    # unix://[USER:PASS@]/PATH: a socket's path stands where others have host and port
+    addr = f"unix:///{url.path}" if text.startswith("unix://") and not url.addr else url.addr
+    return Metrics(addr=addr, path=url.take("path"), auth=url.auth, at={"": where})

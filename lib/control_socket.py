@@ -71,7 +71,7 @@ class ControlSocket:
         """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
         self.path, self._handlers = path, handlers
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _clear(path)
+        take_path(path)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)  # never open to others, not for a moment
         try:
@@ -172,7 +172,7 @@ def _lines(sock: Any, most: int = MAX_LINE) -> Iterator[bytes]:
         data += more
 
 
-def _clear(path: str) -> None:
+def take_path(path: str) -> None:
     """Remove a socket that nobody listens on. Raises OSError where the path is anything else."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):

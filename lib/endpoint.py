@@ -12,9 +12,10 @@ from typing import Any
 import gevent
 
 from lib.certificates import Identity
+from lib.entries import Entry
 from lib.errors import HostError
 from lib.layered import AnyStream, Layered
-from lib.logs import log
+from lib.logs import say
 from lib.scheduling import Share
 from lib.settings import NodeSettings, ProxySettings, TransportSettings
 from lib.tls import TlsCodec, context
@@ -34,7 +35,8 @@ class Acceptor:
         self.settings = settings
         self._identity = Identity(settings.tls) if settings.encrypted else None
         if self._identity is not None:
-            log.info("service %s: certificate sha256:%s", name, self._identity.fingerprint())
+            mark = f"sha256:{self._identity.fingerprint()}"
+            say(Entry.CERTIFICATE, "service %s: certificate %s", name, mark, service=name, fingerprint=mark)
 
     def accept(self, stream: Stream) -> AnyStream:
         """Do the handshakes of the layers over an accepted connection. Raises ProtocolError, OSError."""

@@ -9,13 +9,17 @@ said once, and so is that it works again. Meanwhile it is tried ever more slowly
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import gevent
 from gevent.event import Event
 
 from lib import sources
-from lib.logs import log
+from lib.entries import Entry
+from lib.fold import OUTAGE
+from lib.logs import say, settle
 from lib.settings import FileSource, Source, SourceSettings
 from lib.sources import SourceError
 from lib.watch import Watch
@@ -40,9 +44,22 @@ class Feed:
         self._due = set(self._ranked)
         self._failed: dict[int, float] = {}
         """rank -> seconds until it is tried again."""
+        self.failures: Counter[int] = Counter()
+        """rank -> how often it could not be read."""
+        self.read_at: dict[int, float] = {}
+        """rank -> when it was last read, on the steady clock."""
         self._wake, self._done = Event(), Event()
         self._tellers: dict[int, Callable[[], None]] = {}
         self._greenlet: gevent.Greenlet | None = None
+
+    @property
+    def sources(self) -> Mapping[int, Source]:
+        """rank -> source, those at work."""
+        return self._ranked
+
+    def is_failing(self, rank: int) -> bool:
+        """Whether the last try to read it went wrong."""
+        return rank in self._failed
 
     @property
     def loaded(self) -> bool:
@@ -109,10 +126,24 @@ class Feed:
         try:
             text = sources.read(source)
         except SourceError as error:
-            if rank not in self._failed:
-                log.warning("%s: %s; its last good rows stay", self._label, error)
+            self.failures[rank] += 1
+            name = sources.describe(source)
+            say(
+                Entry.SOURCE_FAILED,
+                "%s: %s; its last good rows stay",
+                *(self._label, error),
+                fold=f"{self._label} {name}",
+                habit=OUTAGE,
+                table=self._label,
+                source=name,
+                reason=error,
+            )
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
             return
+        self.read_at[rank] = time.monotonic()
         if self._failed.pop(rank, None):
-            log.info("%s: %s is read again", self._label, sources.describe(source))
+            name = sources.describe(source)
+            settle(Entry.SOURCE_FAILED, f"{self._label} {name}")
+            prose = "%s: %s is read again"
+            say(Entry.SOURCE_RECOVERED, prose, self._label, name, table=self._label, source=name)
         self._put(rank, text, sources.describe(source))

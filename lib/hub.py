@@ -22,12 +22,14 @@ from lib.answers import Asker
 from lib.domain import Domain
 from lib.drops import Refusal
 from lib.endpoint import Acceptor
+from lib.entries import Entry
 from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
 from lib.hub_session import HubSession
 from lib.layered import AnyStream
+from lib.ledger import Histogram, Ledger
 from lib.limits import Gate
-from lib.logs import Fold, log
+from lib.logs import say
 from lib.namespace import Port
 from lib.queueing import Budget
 from lib.relay import Request, Response, Status
@@ -38,8 +40,15 @@ from lib.taps import Taps
 from lib.transport import Stream, format_peer, listen
 
 MAX_CLIENTS = 65536
+DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+"""Seconds: bounds of GOST's histogram of how long a connection lasted."""
 PROBE_SECONDS = 1.0
 """How long a live session may take to show that it lives, before another one may have its name."""
+
+
+def host_of(peer: str) -> str:
+    """The address of a peer as format_peer writes it."""
+    return peer.rpartition(":")[0].strip("[]")
 
 
 class Hub:
@@ -64,9 +73,13 @@ class Hub:
         self.budget = Budget(settings.queue_memory)
         self.gate = Gate(settings.limits)
         self.pauses = Pauses()
-        self._complaints = Fold(log.warning)
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
+        self.by_host: Ledger[tuple[bytes, str]] = Ledger()
+        """By namespace and host name."""
+        self.by_address: Ledger[str] = Ledger()
+        """By a client's IP address."""
+        self.durations = Histogram(DURATIONS)
         self.sessions: dict[Port, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
@@ -94,8 +107,9 @@ class Hub:
         return Server(sock, self._serve, self._clients, self._is_full)
 
     def _is_full(self, error: OSError) -> None:
-        text = f"service {self.settings.name}: no connection is accepted: {error.strerror}"
-        self._complaints.say("full", text, time.monotonic())
+        name, reason = self.settings.name, error.strerror or str(error)
+        text = "service %s: no connection is accepted: %s"
+        say(Entry.NOT_ACCEPTING, text, name, reason, fold=name, service=name, reason=reason)
 
     def start(self) -> None:
         """Begin to accept."""
@@ -103,7 +117,8 @@ class Hub:
         if not self._beating:
             self._beating.start()
         address = format_peer(self._server.socket.getsockname())
-        log.info("service %s: listening on %s", self.settings.name, address)
+        name = self.settings.name
+        say(Entry.LISTENING, "service %s: listening on %s", name, address, service=name, address=address)
 
     def drain(self) -> None:
         """Stop accepting, let clients go elsewhere and queues run empty, within the drain timeout."""
@@ -136,7 +151,6 @@ class Hub:
         while True:
             gevent.sleep(min(1.0, self.settings.keepalive_timeout / 15))
             now = time.monotonic()
-            self._complaints.sweep(now)
             for session in list(self.sessions.values()):
                 session.beat(now)
 
@@ -202,15 +216,21 @@ class Hub:
     def _serve(self, sock: Any, address: Any) -> None:
         """One connection, in its own greenlet: counted, and closed whatever comes."""
         peer, host = format_peer(address), address[0].removeprefix("::ffff:")
-        refusal = self.gate.enter(host, time.monotonic())
+        began = time.monotonic()
+        book = self.by_address.book(host)
+        book.opened += 1
+        refusal = self.gate.enter(host, began)
         if refusal is not None:
             self._refuse(refusal, peer, refusal.doc)
             sock.close()
             return
+        book.in_flight += 1
         try:
             self._handle(sock, peer)
         finally:
             self.gate.leave(host)
+            book.in_flight -= 1
+            self.durations.observe(time.monotonic() - began)
 
     def _handle(self, sock: Any, peer: str) -> None:
         """A connection that may try: from its handshakes to the end of its session."""
@@ -218,7 +238,7 @@ class Hub:
         try:
             stream = Stream(sock, peer, settings.transport.tcp_keepalive, settings.keepalive_timeout)
         except OSError as error:  # gone again already
-            log.info("service %s: %s: %s", settings.name, peer, error.strerror or error)
+            self._lost(peer, error)
             return
         try:
             seconds = settings.handshake_timeout
@@ -231,15 +251,32 @@ class Hub:
         except ProtocolError as error:
             self._refuse(error.refusal, peer, str(error))
         except OSError as error:
-            log.info("service %s: %s: %s", settings.name, peer, error.strerror or error)
+            self._lost(peer, error)
         finally:
             stream.close()
+
+    def _lost(self, peer: str, error: OSError) -> None:
+        name, reason = self.settings.name, error.strerror or str(error)
+        text = "service %s: %s: %s"
+        fold = f"{name} {reason}"
+        say(
+            Entry.CONNECTION_LOST, text, name, peer, reason, fold=fold, service=name, peer=peer, reason=reason
+        )
 
     def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
         """Count a connection that becomes no session, and say so, but not a thousand times."""
         self.refused[refusal] += 1
-        text = f"service {self.settings.name}: {peer}: {why}"
-        self._complaints.say(f"{refusal.value} {why}", text, time.monotonic())
+        self.by_address.book(host_of(peer)).failed += 1
+        say(
+            Entry.REFUSED,
+            "service %s: %s: %s",
+            *(self.settings.name, peer, why),
+            fold=f"{self.settings.name} {refusal.value} {why}",
+            service=self.settings.name,
+            peer=peer,
+            reason=refusal.value,
+            detail=why,
+        )
 
     def _answer(self, stream: AnyStream, request: Request) -> bool:
         """Admit or refuse a client."""

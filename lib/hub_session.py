@@ -17,12 +17,15 @@ from lib import control, forward, framing, ids, offload, watching
 from lib.answers import Answers, Asker
 from lib.domain import Domain
 from lib.drops import Reason
+from lib.entries import Entry
 from lib.errors import ProtocolError
+from lib.fold import OUTAGE
 from lib.framing import ReceiveBuffer
 from lib.layered import AnyStream
+from lib.ledger import Book, Ledger
 from lib.limits import Gate, Meter
 from lib.liveness import Liveness, Verdict
-from lib.logs import log
+from lib.logs import say, settle
 from lib.namespace import Port
 from lib.packet import format_address
 from lib.queueing import Budget
@@ -46,6 +49,8 @@ class Owner(Protocol):
     pauses: Pauses
     output: forward.Output
     sessions: dict[Port, HubSession]
+    by_host: Ledger[tuple[bytes, str]]
+    by_address: Ledger[str]
     failed_plugins: set[Asker]
     taps: Taps
     budget: Budget
@@ -92,11 +97,23 @@ class HubSession:
         port, name = self.port, self.hub.settings.name
         self.domain.enter(port, time.monotonic())
         self.hub.sessions[port] = self
+        books = self._books()
+        for book in books:
+            book.enter(port)
         if self.hub.settings.on_duplicate == "replace":
             for other in port.namespace.others(port):
                 other.link.close("replaced by a new session of its host name")
         namespace = ids.format_uuid(port.namespace.id)
-        log.info("service %s: %s is host %s in namespace %s", name, port.peer, port.host, namespace)
+        say(
+            Entry.SESSION_OPENED,
+            "service %s: %s is host %s in namespace %s",
+            *(name, port.peer, port.host, namespace),
+            service=name,
+            host=port.host,
+            namespace=namespace,
+            peer=port.peer,
+            transport=self.hub.settings.transport.kind,
+        )
         why = "closed by the client"
         try:
             self._forward(rest)
@@ -109,12 +126,36 @@ class HubSession:
             self.hub.moved.set()
             self.link.ended()
             self.domain.leave(port)
+            for book in books:
+                book.leave(port)
             if port.told:
                 self.hub.turns.release()
             self._tell_news()
-            log.info(
-                "service %s: %s (%s) left: %s", name, port.peer, port.host, self.link.closed_because or why
+            why = self.link.closed_because or why
+            say(
+                Entry.SESSION_CLOSED,
+                "service %s: %s (%s) left: %s",
+                *(name, port.peer, port.host, why),
+                service=name,
+                host=port.host,
+                namespace=namespace,
+                peer=port.peer,
+                reason=why,
+                seconds=round(time.monotonic() - port.since, 1),
+                received_bytes=port.traffic.received_bytes,
+                sent_bytes=port.traffic.sent_bytes,
             )
+
+    def _books(self) -> tuple[Book, Book]:
+        """Where its packets are counted when it is over."""
+        port = self.port
+        by_host = self.hub.by_host.book((port.namespace.id, port.host))
+        by_host.opened += 1
+        return by_host, self.hub.by_address.book(self._address)
+
+    @property
+    def _address(self) -> str:
+        return self.port.peer.rpartition(":")[0].strip("[]")
 
     def _forward(self, tail: bytes) -> None:
         """Read and forward until the client closes."""
@@ -195,20 +236,28 @@ class HubSession:
         port = self.port
         for reason, detail in port.traffic.take_news():
             what = f" {detail}" if detail else ""
-            log.warning(
+            name = self.hub.settings.name
+            say(
+                Entry.DROPS,
                 "host %s (%s): packets are dropped: %s%s: %s",
-                port.host,
-                port.peer,
-                reason.value,
-                what,
-                reason.doc,
+                *(port.host, port.peer, reason.value, what, reason.doc),
+                fold=reason.value,
+                service=name,
+                host=port.host,
+                peer=port.peer,
+                reason=reason.value,
+                detail=detail,
             )
             if reason is Reason.WRONG_SOURCE:
                 source = detail.partition(" ")[0]
-                log.warning(
+                say(
+                    Entry.ADVICE,
                     "a route `dst: %s, gateway: %s` would allow it, `sourceCheck: off` would allow all",
-                    source,
-                    port.host,
+                    *(source, port.host),
+                    fold=reason.value,
+                    service=name,
+                    host=port.host,
+                    advice=f"dst: {source}, gateway: {port.host}",
                 )
 
     def _control(self, content: bytes) -> None:
@@ -241,7 +290,16 @@ class HubSession:
         self.link.send([self.hub.hello])
         for rival in port.namespace.rivals(port):
             rival.link.close("replaced by a new session of the same client")
-        log.debug("%s (%s) is %s, offloads %#x", port.peer, port.host, hello.software, port.offloads)
+        say(
+            Entry.HELLO,
+            "%s (%s) is %s, offloads %#x",
+            *(port.peer, port.host, hello.software, port.offloads),
+            service=self.hub.settings.name,
+            host=port.host,
+            peer=port.peer,
+            software=hello.software,
+            offloads=port.offloads,
+        )
 
     def beat(self, now: float) -> None:
         """Look whether the client still lives; ask it if it knows how to answer."""
@@ -255,8 +313,7 @@ class HubSession:
 
     def limit(self) -> None:
         """Take the limits that count for this session, as the settings have them now."""
-        address = self.port.peer.rpartition(":")[0].strip("[]")
-        into, out = self.hub.gate.meters(address, self.port.host, self.port.namespace.id, self)
+        into, out = self.hub.gate.meters(self._address, self.port.host, self.port.namespace.id, self)
         self._meter = into or None
         self._slice = into.slice if into else 1 << 30
         if self._slice < SLOW:
@@ -283,18 +340,28 @@ class HubSession:
 
     def _resolve(self, answers: Answers[Port], address: bytes) -> None:
         """Ask the plugin for a route, off the packet path; then let go the frames that waited."""
-        plugin, failed = answers.asker, self.hub.failed_plugins
+        plugin, failed, name = answers.asker, self.hub.failed_plugins, self.hub.settings.name
         assert plugin is not None
         try:
             route = plugin.route(address, self.port.namespace.id)
             waited = answers.store(address, route, time.monotonic())
             if plugin in failed:
-                log.info("router plugin: answers again")
+                settle(Entry.PLUGIN_FAILED, name)
+                say(Entry.PLUGIN_RECOVERED, "router plugin: answers again", service=name)
                 failed.discard(plugin)
         except OSError as error:
-            if plugin not in failed:  # said once, until it answers again
-                log.warning("router plugin: %s: %s", format_address(address), error)
-                failed.add(plugin)
+            say(
+                Entry.PLUGIN_FAILED,
+                "router plugin: %s: %s",
+                *(format_address(address), error),
+                fold=name,
+                habit=OUTAGE,
+                service=name,
+                namespace=ids.format_uuid(self.port.namespace.id),
+                address=format_address(address),
+                reason=error,
+            )
+            failed.add(plugin)
             waited = answers.fail(address, time.monotonic())
         for port, frame in waited:
             session = self.hub.sessions.get(port)

@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
 from lib.drops import Refusal
-from lib.settings import CountLimit, HubLimits, Rate, RateLimit
+from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 BURST_SECONDS = 0.1
 MIN_BURST = {"bytes": 128 << 10, "packets": 64}

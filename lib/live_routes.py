@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from gevent.lock import BoundedSemaphore
 
 from lib.acl import Acl
+from lib.entries import Entry
 from lib.feed import Feed
-from lib.logs import log
+from lib.logs import say
 from lib.plugins import RouterPlugin
 from lib.routes import RouteTable
 from lib.scheduling import breathe
@@ -125,12 +126,22 @@ class LiveRoutes:
         report = self._load(self._loader.source(rank, text, name), len(text))
         self._read = [*self._read[-9:], report]
         for warning in report.warnings:
-            log.warning("%s: %s", self.label, warning)
+            prose = "%s: %s"
+            say(Entry.BAD_ROW, prose, self.label, warning, fold=self.label, table=self.label, reason=warning)
         if report.added or report.changed or report.removed:
-            log.info(
+            seconds = time.monotonic() - began
+            say(
+                Entry.TABLE_LOADED,
                 "%s: %d routes (%s) with %s, in %.2f s",
                 *(self.label, report.total, _counts(report.added, report.changed, report.removed)),
-                *(name, time.monotonic() - began),
+                *(name, seconds),
+                table=self.label,
+                source=name,
+                rows=report.total,
+                added=report.added,
+                changed=report.changed,
+                removed=report.removed,
+                seconds=round(seconds, 3),
             )
 
     def _load(self, steps: Steps, size: int = 0) -> LoadReport:

@@ -13,13 +13,14 @@ from typing import Any
 
 from lib import hashes, rule_lines
 from lib.admission import Login
+from lib.entries import Entry
 from lib.errors import PluginError, Problem
 from lib.feed import Feed
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.ingress import Ingress
 from lib.live_routes import APPLY_SECONDS
 from lib.logins import EVERYTHING, Grant, Logins
-from lib.logs import log
+from lib.logs import say
 from lib.plugins import AutherPlugin, IngressPlugin
 from lib.scheduling import breathe
 from lib.settings import AutherSettings, IngressSettings, LoginRow
@@ -52,6 +53,9 @@ class LiveRules:
         """What the log calls it."""
         return f"{self.kind} {self.settings.name}"
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
     def _inline(self) -> tuple[tuple[Any, ...], ...]:
         raise NotImplementedError
 
@@ -71,7 +75,7 @@ class LiveRules:
         rows: list[tuple[str, str]] = []
         for number, row in enumerate(rule_lines.rows(text, name, type(self).reader)):
             if isinstance(row, Problem):
-                log.warning("%s: %s", self.label, row)
+                say(Entry.BAD_ROW, "%s: %s", self.label, row, fold=self.label, table=self.label, reason=row)
             else:
                 rows.append(row)
             if number % 1000 == 0:
@@ -80,7 +84,8 @@ class LiveRules:
         self._texts[rank] = tuple(rows)
         if before != self._texts[rank]:
             total = self._replace()
-            log.info("%s: %d rows with %s", self.label, total, name)
+            prose = "%s: %d rows with %s"
+            say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
             self._changed()
 
     def _replace(self) -> int:
@@ -145,6 +150,9 @@ class LiveIngress(LiveRules):
         self._rules = Ingress(rows)
         return len(self._rules)
 
+    def __len__(self) -> int:
+        return len(self._rules)
+
 
 class LiveLogins(LiveRules):
     """Who may log in."""
@@ -178,6 +186,9 @@ class LiveLogins(LiveRules):
 
     def _build(self, rows: Iterator[Any]) -> int:
         self._logins = Logins(LoginRow(*row) for row in rows)
+        return len(self._logins)
+
+    def __len__(self) -> int:
         return len(self._logins)
 
 

@@ -64,6 +64,7 @@ def client(service: Service, config: Config, found: Findings) -> ClientSettings:
         host=_host(service, found),
         device=_device(listener, found),
         nodes=_ways(hops, found),
+        chain=chain.name if chain else "",
         superpackets=metadata.switch(handler, "superpackets", True, found),
         keepalive_timeout=metadata.keepalive_timeout(handler, found),
         strategy=selector.strategy or "round",

@@ -24,7 +24,7 @@ from lib.findings import Findings
 from lib.ids import is_host_name, parse_uuid
 from lib.known import did_you_mean
 from lib.schema import Config, Handler, Limiter, Service
-from lib.settings import CountLimit, HubLimits, Rate, RateLimit
+from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 LEAST_RATE = 20 << 10
 """Bytes a second below which signs of life wait too long for their turn."""

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from lib.errors import ConfigError, Position, Problem
 from lib.findings import Findings
 from lib.hidden import Reader, fill_in, nowhere
-from lib.known import HANDLERS, LOG_FORMATS, LOG_LEVELS, did_you_mean
+from lib.known import HANDLERS, did_you_mean
 from lib.mean_client import client
 from lib.mean_hub import check_domains, check_overlaps, hub
 from lib.mean_limits import check_limits, size_of
+from lib.mean_seeing import log_settings, metrics_settings
 from lib.mean_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.schema import Config, Handler, Log, Service
 from lib.section import Section, section_fields
@@ -28,7 +29,6 @@ _NAMED = (
     *("services", "chains", "hops", "ingresses", "authers"),
     *("limiters", "climiters", "rlimiters"),
 )
-_DEFAULTS = Settings()
 _NONE = ("", "0", "off", "no", "false")
 MOST_RECORDER = 1 << 30
 
@@ -120,16 +120,20 @@ def _settings(config: Config, found: Findings) -> Settings:
         elif role == "tun":
             clients.append((service, client(service, config, found)))
     _check_together(config, hubs, clients, found)
-    level, style, output = _log(config.log or Log(), found)
+    log = log_settings(config.log or Log(), found)
+    metrics, more_authers = metrics_settings(config.metrics, authers, found)
     return Settings(
         hubs=tuple(settings for _, settings in hubs),
         clients=tuple(settings for _, settings in clients),
         tables=tables,
         user=config.user,
         recorder=_recorder(config, found),
-        log_level=level,
-        log_format=style,
-        log_output=output,
+        log_level=log.level,
+        log_format=log.format,
+        log_output=log.output,
+        log_rotation=log.rotation,
+        metrics=metrics,
+        authers=more_authers,
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )
@@ -190,19 +194,3 @@ def _recorder(config: Config, found: Findings) -> int:
     if not LEAST_RECORDER <= size <= MOST_RECORDER:
         found.error(config.where("recorder"), f"recorder: {text} is not between 64KB and 1GB")
     return size
-
-
-def _log(log: Log, found: Findings) -> tuple[str, str, str]:
-    """(level, format, output), defaults where nothing or nonsense is written."""
-    level = _one_of("level", log, LOG_LEVELS, _DEFAULTS.log_level, found)
-    style = _one_of("format", log, LOG_FORMATS, _DEFAULTS.log_format, found)
-    return level, style, log.output or _DEFAULTS.log_output
-
-
-def _one_of(name: str, log: Log, known: tuple[str, ...], default: str, found: Findings) -> str:
-    word = str(getattr(log, name)).lower()
-    if not word or word in known:
-        return word or default
-    hint = did_you_mean(word, known) or f"one of {', '.join(known)}"
-    found.error(log.where(name), f"unknown log {name} {word[:64]!r}", hint)
-    return default

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from lib import redact
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
@@ -16,13 +17,13 @@ from lib.routes import RouteTable
 from lib.settings import (
     ClientSettings,
     FileSource,
-    HubLimits,
     HubSettings,
     RedisSource,
     Settings,
     Source,
     TableSettings,
 )
+from lib.settings_limits import HubLimits
 
 MAX_SHOWN = 20
 
@@ -54,6 +55,7 @@ def words(settings: Settings) -> Iterator[str]:
         yield _client(client)
     if settings.recorder:
         yield f"ok: the last packets' headers are kept in {settings.recorder:,} bytes of memory"
+    yield from _seeing(settings)
 
 
 def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
@@ -65,6 +67,12 @@ def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
             "notices": list(map(_problem, settings.notices)),
             "services": [_hub_data(hub) for hub in settings.hubs]
             + [_client_data(client) for client in settings.clients],
+            "log": {
+                "level": settings.log_level,
+                "format": settings.log_format,
+                "output": settings.log_output,
+            },
+            "metrics": f"{settings.metrics.address}{settings.metrics.path}" if settings.metrics else None,
             "namespaces": [
                 _reach_data(reach) for hub in settings.hubs for reach in _reaches(hub, settings.tables)
             ],
@@ -137,7 +145,11 @@ def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings
     elsewhere: list[str] = []
     for table in filter(None, tables):
         routes += [(str(route), route.group.tiers) for route in RouteTable(table.routes)]
-        elsewhere += [f"plugin {table.plugin.url}"] if table.plugin else map(_source, table.more.sources)
+        elsewhere += (
+            [f"plugin {redact.secrets(table.plugin.url)}"]
+            if table.plugin
+            else map(_source, table.more.sources)
+        )
     hosts = dict.fromkeys(name for _, tiers in routes for tier in tiers for name in tier)
     ingress = hub.ingress
     known = ingress is not None and not ingress.plugin and not ingress.more.sources
@@ -152,7 +164,9 @@ def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings
 def _source(source: Source) -> str:
     if isinstance(source, FileSource):
         return f"file {source.path}"
-    return f"redis {source.addr} {source.key}" if isinstance(source, RedisSource) else source.url
+    return (
+        f"redis {source.addr} {source.key}" if isinstance(source, RedisSource) else redact.secrets(source.url)
+    )
 
 
 def _reach(reach: Reach) -> Iterator[str]:
@@ -188,6 +202,22 @@ def _nodes(client: ClientSettings) -> list[str]:
         + "".join(f" through {proxy.kind}://{proxy.host}:{proxy.port}" for proxy in node.proxies)
         for node in client.nodes
     ]
+
+
+def _seeing(settings: Settings) -> Iterator[str]:
+    """The log and the metrics, where they are not as they are without a word."""
+    rotation, metrics = settings.log_rotation, settings.metrics
+    if (settings.log_level, settings.log_format, settings.log_output) != ("info", "text", "stderr"):
+        yield f"log: {settings.log_level} and above, as {settings.log_format}, to {settings.log_output}"
+    if rotation is not None:
+        words = [f"    put aside at {rotation.max_bytes >> 20} MB"]
+        words += [f"{rotation.max_backups} old ones kept"] if rotation.max_backups else ["all old ones kept"]
+        words += [f"for {rotation.max_age} days"] if rotation.max_age else []
+        words += ["packed"] if rotation.compress else []
+        yield ", ".join(words)
+    if metrics is not None:
+        readers = f"who auther {metrics.auther!r} lets in" if metrics.auther else "everybody who reaches it"
+        yield f"metrics: on {metrics.address}{metrics.path} for {readers}"
 
 
 # --- for machines --------------------------------------------------------------------------------

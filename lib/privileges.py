@@ -26,6 +26,9 @@ LATE = (
     *(
         "lib.websocket",
         "lib.netlink",
+        "lib.metrics_server",
+        "gzip",
+        "shutil",
         "python_socks.sync",
         "urllib3",
         "redis",

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from lib import control, offload
 from lib.drops import Reason
 from lib.framing import split
+from lib.ledger import Histogram
 from lib.stats import Traffic
 
 QUANTUM = 16 << 10
@@ -30,6 +31,8 @@ QUANTUM = 16 << 10
 BUCKETS = 512
 """Flows told apart; two that share a bucket share its turn."""
 MAX_CHUNK = 64 << 10
+WAITS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds: bounds of the histogram of waits."""
 
 _CONTROL = -1
 _PORTED = (6, 17)
@@ -41,6 +44,8 @@ class Budget:
 
     limit: int
     used: int = 0
+    waits: Histogram = field(default_factory=lambda: Histogram(WAITS))
+    """Seconds for which what has been sent had waited."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,9 +117,13 @@ class SendQueue:
             since, chunk = flow.chunks.popleft()
             flow.size -= len(chunk)
             self._add(-len(chunk))
-            if now - since > self.max_seconds:
+            waited = now - since
+            if waited > self.max_seconds:
                 self._lose(Reason.QUEUE_TIME, chunk, traffic)
                 continue
+            traffic.queued += 1
+            traffic.waited += waited
+            self.budget.waits.observe(waited)
             if key != _CONTROL:
                 flow.credit -= len(chunk)
             size += len(chunk)

@@ -315,7 +315,6 @@ class Rotation(Section):
 class Log(Section):
     """What is logged, and where to."""
 
-    not_yet = words("rotation")
     output: str = ""
     level: str = ""
     format: str = ""
@@ -344,7 +343,7 @@ class Metrics(Section):
 class Config(Section):
     """A whole configuration, with what was found wrong and odd while reading it."""
 
-    not_yet = words("admissions sds observers api metrics")
+    not_yet = words("admissions sds observers api")
     foreign = words("bypasses resolvers hosts recorders loggers profiling quotas")
 
     services: list[Service] = []

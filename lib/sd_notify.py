@@ -21,7 +21,8 @@ from collections.abc import MutableMapping
 import gevent
 import gevent.socket as gsocket
 
-from lib.logs import log
+from lib.entries import Entry
+from lib.logs import say
 
 SECONDS = 1.0
 """How long a message may wait for a manager that does not read."""
@@ -36,7 +37,7 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._failed = False
         if address and address[0] not in "@/":
-            log.warning("NOTIFY_SOCKET: %s is neither a path nor abstract: nobody is told", address)
+            self._failed_because(f"{address} is neither a path nor abstract")
             self._address = ""
 
     def __bool__(self) -> bool:
@@ -58,7 +59,10 @@ class Notifier:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                log.warning("NOTIFY_SOCKET: %s: the service manager is not told", error.strerror or error)
+                self._failed_because(error.strerror or str(error))
+
+    def _failed_because(self, reason: str) -> None:
+        say(Entry.MANAGER_FAILED, "NOTIFY_SOCKET: %s: the service manager is not told", reason, reason=reason)
 
     def reloading(self) -> None:
         """A reload begins; READY=1 ends it. The time is what Type=notify-reload compares."""

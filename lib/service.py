@@ -7,11 +7,12 @@ Refuses to know: arguments and files (app), what a reload does within a service 
 from __future__ import annotations
 
 import gc
-import logging
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
@@ -22,19 +23,22 @@ from lib.client import Client
 from lib.control_socket import ControlSocket
 from lib.domains import Domains
 from lib.drops import Reason
+from lib.entries import Entry
 from lib.errors import ConfigError, HostError
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
-from lib.logs import log
+from lib.logs import say
 from lib.scheduling import Turns
 from lib.sd_notify import Notifier
 from lib.service_control import handlers
 from lib.settings import ClientSettings, HubSettings, Settings
-from lib.stats import drop_lines, refusal_lines
 from lib.tables import Tables
 from lib.tapping import Tapping
 from lib.taps import Taps
 from lib.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from lib.metrics_server import MetricsServer
 
 LOAD_SECONDS = 2.0
 """How long hubs wait for their tables' sources before they begin to accept."""
@@ -71,9 +75,11 @@ class Service:
         self._control: ControlSocket | None = None
         self.taps = Taps(time.time_ns)
         self.tapping = Tapping(self.taps)
+        self._metrics: MetricsServer | None = None
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         try:
+            self._metrics = self._make_metrics(settings)
             for hub in settings.hubs:
                 self.hubs[hub.name] = self._make_hub(hub, settings)
             for client in settings.clients:
@@ -91,16 +97,19 @@ class Service:
         self._open_control()  # before the ports: who has read "listening" may ask
         self._drop_privileges()
         self.tapping.record(self.settings.recorder)
-        self.tapping.tell_decisions(log.isEnabledFor(logging.DEBUG))
+        self.tapping.tell_decisions(logs.is_on(Entry.DECISION))
         if self.settings.trace:
             self.tapping.trace(self.settings.trace)
         self.tables.rules_changed = self._recheck
         self.tables.start()
         self.tables.wait_loaded(LOAD_SECONDS)
+        if self._metrics is not None:
+            self._metrics.start()
         for hub in self.hubs.values():
             hub.start()
         for client in self.clients.values():
             client.start()
+        tending = gevent.spawn(logs.tend)
         reloading = gevent.spawn(self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self._watchdog.start(self.tables.wait_loaded)
@@ -111,9 +120,10 @@ class Service:
         draining = [gevent.spawn(hub.drain) for hub in self.hubs.values()]
         gevent.wait([gevent.spawn(gevent.joinall, draining), self.ended], count=1)
         gevent.killall(draining)
-        if log.isEnabledFor(logging.DEBUG):
+        if logs.is_on(Entry.DECISION):
             self.print_drops()
         self.stop()
+        tending.kill()
         if self._failure:
             raise HostError(self._failure)
 
@@ -127,7 +137,8 @@ class Service:
         privileges.load_late()
         gevent.get_hub().threadpool.kill()  # it has looked up names; its threads would keep what we give up
         privileges.drop(self._account, frozenset(keep))
-        log.info("user %s from here on", self._account.pw_name)
+        name = self._account.pw_name
+        say(Entry.USER_CHANGED, "user %s from here on", name, user=name)
 
     def _open_control(self) -> None:
         """Answer questions on the control socket, where that is possible."""
@@ -138,13 +149,16 @@ class Service:
                 answers = handlers(self.hubs, self.clients, lambda: self.settings.files)
                 self._control = ControlSocket(path, {**answers, **self.tapping.handlers()})
         except OSError as error:
-            log.warning("control socket %s: %s", path, error.strerror or error)
+            reason = error.strerror or str(error)
+            say(Entry.CONTROL_FAILED, "control socket %s: %s", path, reason, path=path, reason=reason)
 
     def stop(self) -> None:
         """Close every port and remove every device."""
         if self._control is not None:
             self._control.close()
         self.tapping.stop()
+        if self._metrics is not None:
+            self._metrics.stop()
         for client in self.clients.values():
             client.stop()
         for hub in self.hubs.values():
@@ -158,6 +172,35 @@ class Service:
     def _make_client(self, client: ClientSettings) -> Client:
         return Client(client, self._buffer, self._device_gone, self.taps)
 
+    def _make_metrics(self, settings: Settings) -> MetricsServer | None:
+        if settings.metrics is None:
+            return None
+        from lib.metrics import Seen  # 50 ms, and pywsgi: only those who want metrics pay for it
+        from lib.metrics_server import MetricsServer
+
+        return MetricsServer(settings.metrics, Seen(self.hubs, self.clients, self.tables), self.tables.logins)
+
+    def _apply_metrics(self, old: Settings, new: Settings) -> list[str]:
+        """Serve metrics elsewhere, to others, or no more."""
+        had, wanted = old.metrics, new.metrics
+        if had == wanted:
+            return []
+        server = self._metrics
+        if server is not None and had is not None and wanted is not None and had.address == wanted.address:
+            server.settings = wanted
+            return ["metrics: another path, or for others"]
+        try:
+            self._metrics = self._make_metrics(new)
+        except HostError as error:
+            say(Entry.RELOAD_FAILED, "reload: metrics: %s", error, service="", reason=error)
+            self.settings = replace(self.settings, metrics=had)
+            return []
+        if server is not None:
+            server.stop()
+        if self._metrics is not None:
+            self._metrics.start()
+        return [f"metrics: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]
+
     def _device_gone(self, name: str) -> None:
         self._failure = f"device {name} has been removed"
         self.ended.set()
@@ -165,7 +208,8 @@ class Service:
     def _recheck(self) -> None:
         for hub in self.hubs.values():
             for line in hub.recheck():
-                log.info("service %s: %s", hub.settings.name, line)
+                name = hub.settings.name
+                say(Entry.SESSION_REVOKED, "service %s: %s", name, line, service=name, change=line)
 
     # ------------------------------------------------------------ reload
 
@@ -193,15 +237,17 @@ class Service:
         except (ConfigError, HostError) as error:
             problems = error.problems if isinstance(error, ConfigError) else (error,)
             for problem in problems:
-                log.error("reload: %s", problem)
-            log.error("reload: the configuration has not changed")
+                say(Entry.RELOAD_FAILED, "reload: %s", problem, service="", reason=problem)
+            reason = "the configuration has not changed"
+            say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
             return
         old, self.settings = self.settings, new
         told = {str(warning) for warning in old.warnings}
         for warning in new.warnings:
             if str(warning) not in told:
-                log.warning("%s", warning)
+                logs.say_problem(Entry.CONFIG_WARNING, warning)
         lines = [*self._apply_log(old, new), *self.tapping.record(new.recorder), *self.tables.apply(new)]
+        lines += self._apply_metrics(old, new)
         counts: Counter[str] = Counter()
         for name in [name for name in self.hubs if name not in {hub.name for hub in new.hubs}]:
             self.hubs.pop(name).stop()
@@ -217,9 +263,11 @@ class Service:
             self._guarded(client.name, lines, counts, lambda client=client: self._apply_client(client))  # type: ignore[misc]
         self.domains.keep_only(hub.settings for hub in self.hubs.values())
         for line in lines:
-            log.info("reload: %s", line)
+            say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
         summary = " ".join(f"{sign}{counts[sign]}" for sign in "+~-")
-        log.info("reload: %s", f"done, services {summary}" if lines else "nothing is different")
+        text = f"done, services {summary}" if lines else "nothing is different"
+        added, changed, removed = (counts[sign] for sign in "+~-")
+        say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
 
     def _guarded(
         self, name: str, lines: list[str], counts: Counter[str], apply: Callable[[], tuple[str, list[str]]]
@@ -228,7 +276,8 @@ class Service:
         try:
             kind, done = apply()
         except HostError as error:
-            log.error("reload: service %s: %s; it stays as it was", name, error)
+            text = "reload: service %s: %s; it stays as it was"
+            say(Entry.RELOAD_FAILED, text, name, error, service=name, reason=error)
             return
         counts[kind] += bool(done)
         lines += [f"service {name}: {line}" for line in done]
@@ -259,23 +308,46 @@ class Service:
 
     def _apply_log(self, old: Settings, new: Settings) -> list[str]:
         wanted, had = ((s.log_level, s.log_format, s.log_output) for s in (new, old))
-        if wanted == had:
+        if wanted == had and new.log_rotation == old.log_rotation:
             return []
         try:
-            logs.setup(*wanted)
+            logs.setup(*wanted, new.log_rotation)
         except HostError as error:
-            log.error("reload: %s", error)
+            say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
             return []
-        self.tapping.tell_decisions(log.isEnabledFor(logging.DEBUG))
+        self.tapping.tell_decisions(logs.is_on(Entry.DECISION))
         return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
 
     # ------------------------------------------------------------ counters
 
     def print_drops(self) -> None:
         """Log what was dropped so far by namespace, session and reason, and who was refused why."""
-        refused = refusal_lines((hub.settings.name, hub.refused) for hub in self.hubs.values())
-        for line in drop_lines(self._drops()) + refused:
-            log.info("%s", line)
+        total = 0
+        for namespace, session, drops in self._drops():
+            for reason, count in drops.most_common():
+                total += count
+                say(
+                    Entry.DROP_COUNT,
+                    "dropped %d %s namespace=%s session=%s (%s)",
+                    *(count, reason.value, namespace, session, reason.doc),
+                    namespace=namespace,
+                    session=session,
+                    reason=reason.value,
+                    count=count,
+                )
+        if not total:
+            say(Entry.DROP_COUNT, "dropped nothing", namespace="", session="", reason="", count=0)
+        for hub in self.hubs.values():
+            for why, count in hub.refused.most_common():
+                name = hub.settings.name
+                say(
+                    Entry.REFUSAL_COUNT,
+                    "refused %d %s service=%s (%s)",
+                    *(count, why.value, name, why.doc),
+                    service=name,
+                    reason=why.value,
+                    count=count,
+                )
 
     def _drops(self) -> Iterator[tuple[str, str, Counter[Reason]]]:
         for domain in self.domains.all.values():

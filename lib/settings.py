@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
+from lib.settings_limits import NO_LIMITS, HubLimits
+from lib.settings_seeing import MetricsSettings, RotationSettings
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -253,43 +255,6 @@ class ProxySettings:
     password: str = field(default="", repr=False)
 
 
-class Rate(NamedTuple):
-    """So much a second; 0 for no limit."""
-
-    bytes: float = 0.0
-    packets: float = 0.0
-
-
-class RateLimit(NamedTuple):
-    """A limit on traffic in from clients and out to them.
-
-    By address: $ for all together, $$ for each connection, else a network. By host: $ for each namespace,
-    $$ for each host, a namespace's 32 hex digits, or `host NAME`.
-    """
-
-    key: str
-    into: Rate
-    out: Rate
-
-
-class CountLimit(NamedTuple):
-    """A limit on connections, or handshakes a second: $ in all, $$ of each address, else of a network."""
-
-    key: str
-    most: int
-
-
-@dataclass(frozen=True, slots=True)
-class HubLimits:
-    """How much may pass through a service, and how many may connect."""
-
-    services: tuple[RateLimit, ...] = ()
-    """By address."""
-    hosts: tuple[RateLimit, ...] = ()
-    connections: tuple[CountLimit, ...] = ()
-    handshakes: tuple[CountLimit, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class HubSettings:
     """One service that listens for clients and routes between them."""
@@ -317,7 +282,7 @@ class HubSettings:
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     drain_timeout: float = 5.0
     """Seconds a hub that is told to end gives its clients to go elsewhere."""
-    limits: HubLimits = HubLimits()
+    limits: HubLimits = NO_LIMITS
     queue_memory: int = DEFAULT_QUEUE_MEMORY
     """Bytes that the queues of all sessions may hold together."""
     queue_bytes: int = DEFAULT_QUEUE_BYTES
@@ -361,6 +326,7 @@ class ClientSettings:
     host: str
     device: DeviceSettings
     nodes: tuple[NodeSettings, ...]
+    chain: str = ""
     superpackets: bool = True
     strategy: str = "round"
     """How a node is chosen among several: fifo (the first that works), round (in turn) or rand."""
@@ -381,7 +347,7 @@ class Settings:
     files: tuple[str, ...] = ()
     """Absolute paths of the configuration files read."""
     user: str = ""
-    """Whom to become once devices and ports are open; empty to stay who we are."""
+    """Whom to become once devices and ports are open."""
     control: str = ""
     """Path of the control socket; empty for none."""
     recorder: int = 0
@@ -392,6 +358,10 @@ class Settings:
     log_format: str = "text"
     log_output: str = "stderr"
     """stderr, stdout, none, or a file's path."""
+    log_rotation: RotationSettings | None = None
+    metrics: MetricsSettings | None = None
+    authers: tuple[AutherSettings, ...] = ()
+    """Those that are asked by others than hubs."""
     warnings: tuple[Problem, ...] = field(default=())
     """What is odd; logged as warnings."""
     notices: tuple[Problem, ...] = field(default=())

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import gevent
 
+from lib import redact
 from lib.scheduling import breathe
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 
@@ -32,7 +34,7 @@ def describe(source: Source) -> str:
         return source.path
     if isinstance(source, RedisSource):
         return f"redis://{source.addr}/{source.db}/{source.key}"
-    return source.url
+    return redact.secrets(source.url)
 
 
 def read(source: Source) -> bytes:
@@ -128,12 +130,22 @@ def _lines(members: Any) -> Iterator[bytes]:
 def _http(source: HttpSource) -> bytes:
     import urllib3  # 53 ms
 
-    late = SourceError(f"{source.url}: not read within {HTTP_TOTAL:g} s")
+    late = SourceError(f"{describe(source)}: not read within {HTTP_TOTAL:g} s")
     with gevent.Timeout(HTTP_TOTAL, late), urllib3.PoolManager(retries=False, timeout=source.timeout) as pool:
         try:
-            with pool.request("GET", source.url, preload_content=False) as response:
+            with pool.request(
+                "GET", source.url, preload_content=False, headers=_login(source.url)
+            ) as response:
                 if response.status != 200:
-                    raise SourceError(f"{source.url}: status {response.status}")
+                    raise SourceError(f"{describe(source)}: status {response.status}")
                 return _joined(source, response.stream(PIECE))
         except urllib3.exceptions.HTTPError as error:
-            raise SourceError(f"{source.url}: {error}") from error
+            raise SourceError(f"{describe(source)}: {redact.secrets(str(error))}") from error
+
+
+def _login(url: str) -> dict[str, str]:
+    """USER:PASS@ of a URL as the header that it stands for."""
+    import urllib3
+
+    auth = urllib3.util.parse_url(url).auth
+    return urllib3.make_headers(basic_auth=unquote(auth)) if auth else {}

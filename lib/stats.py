@@ -1,6 +1,6 @@
 """Counters: what passed and what was dropped, by session and namespace.
 
-Knows: how to count, add up and print.
+Knows: how to count and add up.
 Refuses to know: why anything was dropped (drops) and who asks (app).
 
 Packets are counted as the wire counts them: a superpacket counts as its segments.
@@ -9,10 +9,9 @@ Packets are counted as the wire counts them: a superpacket counts as its segment
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lib.drops import Reason, Refusal
+from lib.drops import Reason
 
 
 @dataclass(slots=True)
@@ -26,6 +25,10 @@ class Traffic:
     drops: Counter[Reason] = field(default_factory=Counter)
     news: list[tuple[Reason, str]] = field(default_factory=list)
     """Reasons that occurred for the first time, with a detail, until somebody has told them."""
+    queued: int = 0
+    """Runs of frames that left a queue to be sent."""
+    waited: float = 0.0
+    """Seconds they had waited there, summed."""
 
     def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
         """Count lost packets."""
@@ -45,22 +48,5 @@ class Traffic:
         self.sent_packets += other.sent_packets
         self.sent_bytes += other.sent_bytes
         self.drops.update(other.drops)
-
-
-def refusal_lines(rows: Iterable[tuple[str, Counter[Refusal]]]) -> list[str]:
-    """Lines (service, why, count) for people."""
-    return [
-        f"refused {count} {why.value} service={service} ({why.doc})"
-        for service, refused in rows
-        for why, count in refused.most_common()
-    ]
-
-
-def drop_lines(rows: Iterable[tuple[str, str, Counter[Reason]]]) -> list[str]:
-    """Lines (namespace, session, reason, count) for people; one saying so where nothing was lost."""
-    lines = [
-        f"dropped {count} {reason.value} namespace={namespace} session={session} ({reason.doc})"
-        for namespace, session, drops in rows
-        for reason, count in drops.most_common()
-    ]
-    return lines or ["dropped nothing"]
+        self.queued += other.queued
+        self.waited += other.waited

@@ -55,6 +55,10 @@ class Tables:
             live.stop()
         self._watch.stop()
 
+    def all(self) -> tuple[Live, ...]:
+        """Every one of them."""
+        return tuple(self._live.values())
+
     def routes(self, name: str) -> RouteTable | RouterPlugin:
         """A router by its name; after apply() it may be another object, where a plugin came or went."""
         live = self._live["router", name]
@@ -106,9 +110,10 @@ class Tables:
 
 
 def _wanted(settings: Settings) -> dict[Key, Wanted]:
-    """Everything that some hub may use."""
+    """Everything that may be asked."""
     every: list[Wanted] = list(settings.tables)
     for hub in settings.hubs:
         every += [hub.ingress] if hub.ingress is not None else []
         every += hub.authers
+    every += settings.authers
     return {(_KINDS[type(wanted)], wanted.name): wanted for wanted in every}

@@ -7,7 +7,6 @@ Refuses to know: what is kept of a packet (taps), what became of it (watching), 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +17,8 @@ from gevent.event import Event
 from lib import decided, ids, packet_filter, records
 from lib import fate as fates
 from lib.control_socket import Handlers, Streamed
-from lib.logs import log
+from lib.entries import Entry
+from lib.logs import is_on, say
 from lib.namespace import Port
 from lib.pace import Pace
 from lib.packet import Packet
@@ -58,7 +58,9 @@ class Tapping:
             self.taps.tell_decisions(None)
             return
         if self._decisions is None:
-            self._decisions = self._pace(lambda line: log.debug("%s", line), "decisions")
+            self._decisions = self._pace(
+                lambda line: say(Entry.DECISION, "%s", line, decision=line), "decisions"
+            )
         pace = self._decisions
 
         def tell(port: Port, packet: Packet, verdict: object) -> None:
@@ -70,12 +72,19 @@ class Tapping:
     def trace(self, expression: str) -> None:
         """Log packets that fit a filter, from now on."""
         choice = Choice(test=packet_filter.parse(expression))
-        if not log.isEnabledFor(logging.INFO):
-            log.warning("--trace: the log level keeps its lines out of the log; they are of level info")
-        self.taps.add(Trace(choice, self._pace(lambda line: log.info("%s", line), _FIT), time.monotonic))
+        if not is_on(Entry.TRACE):
+            text = "--trace: the log level keeps its lines out of the log; they are of level info"
+            say(Entry.TRACE_UNHEARD, text)
+        self.taps.add(
+            Trace(
+                choice,
+                self._pace(lambda line: say(Entry.TRACE, "%s", line, packet=line), _FIT),
+                time.monotonic,
+            )
+        )
 
-    def _pace(self, say: Callable[[str], None], what: str) -> Pace:
-        self._paces.append(pace := Pace(say, what))
+    def _pace(self, write: Callable[[str], None], what: str) -> Pace:
+        self._paces.append(pace := Pace(write, what))
         if self._sweeping is None:
             self._sweeping = gevent.spawn(self._sweep)
         return pace

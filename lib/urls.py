@@ -93,4 +93,4 @@ def _auth_parameter(url: Url, found: Findings) -> None:
         username, _, password = base64.b64decode(text, validate=True).decode().partition(":")
         url.auth = Auth(username=username, password=password, at={"": url.where})
     except (binascii.Error, ValueError):
-        found.error(url.where, f"auth={text[:40]!r} is not the base64 of user:pass")
+        found.error(url.where, "'auth' is not the base64 of user:pass")

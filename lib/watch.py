@@ -17,7 +17,8 @@ from typing import Any
 import gevent
 from gevent.socket import wait_read
 
-from lib.logs import log
+from lib.entries import Entry
+from lib.logs import say
 
 Told = Callable[[], None]
 
@@ -44,7 +45,8 @@ class Watch:
             pass  # not even the directory: whoever reads the file tries again, and comes here again
         except OSError as error:
             if not self._failed:
-                log.warning("files are not watched: %s", error.strerror or error)
+                reason = error.strerror or str(error)
+                say(Entry.FILES_NOT_WATCHED, "files are not watched: %s", reason, reason=reason)
             self._failed = True
 
     def remove(self, told: Told) -> None:

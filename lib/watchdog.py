@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 import gevent
 
 from lib.client import Client
+from lib.entries import Entry
 from lib.hub import Hub
-from lib.logs import log
+from lib.logs import say
 from lib.sd_notify import Notifier
 
 READY_SECONDS = 30.0
@@ -69,7 +70,8 @@ class Watchdog:
             gevent.sleep(min(due, STATUS_SECONDS))
             fault = self.fault()
             if fault and not silent:
-                log.error("%s: the service manager gets no sign of life from here on", fault)
+                text = "%s: the service manager gets no sign of life from here on"
+                say(Entry.NO_SIGN_OF_LIFE, text, fault, reason=fault)
             silent = bool(fault)
             status = f"broken: {fault}" if fault else self.status()
             lines = [f"STATUS={status}"] if status != self._told else []

@@ -31,7 +31,7 @@ CLIENTS = 1000
 
 def measure(work: Path, clients: int = CLIENTS) -> Figures:
     """Resident MB of an idle hub, and KB for each idle client; the executable's and GOST's hub too where there is one."""
-    _allow_descriptors(clients + 200)
+    allow_descriptors(clients + 200)
     with Namespace("memory", work) as namespace:
         with _killed(namespace):
             hub = start_our_hub(namespace, work, hub_yaml())
@@ -53,12 +53,12 @@ def _measure(namespace: Namespace, pid: int, clients: int, prefix: str) -> Figur
     with ExitStack() as opened:
         with in_namespace(namespace.name):
             for number in range(clients):
-                opened.enter_context(_client(f"c{number}"))
+                opened.enter_context(client(f"c{number}"))
         full = resident_mb(pid)
     return {f"{prefix}idle_mb": idle, f"{prefix}kb_per_client": (full - idle) * 1e3 / clients}
 
 
-def _client(host: str) -> socket.socket:
+def client(host: str) -> socket.socket:
     """A session with the hub under this name. Raises AssertionError when the hub says no."""
     sock = socket.create_connection(("127.0.0.1", 8443), timeout=10)
     sock.sendall(encode_request(Request(host=host, source="10.88.0.9")))
@@ -79,7 +79,7 @@ def _killed(namespace: Namespace) -> Iterator[None]:
         namespace.kill_all()
 
 
-def _allow_descriptors(wanted: int) -> None:
+def allow_descriptors(wanted: int) -> None:
     """For this process and, as its children, the hubs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -16,7 +16,7 @@ import pytest
 LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "ids", "drops"),
+    ("errors", "ids", "drops", "entries", "redact", "metric_names"),
     ("fields", "relay", "framing", "packet", "offload", "control", "coalesce", "records", "pcapng"),
     (
         *(
@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stats",
             "downlink",
         ),
-        *("changes", "numbers", "explain"),
+        *("changes", "numbers", "explain", "fold", "ledger", "settings_limits", "settings_seeing"),
         *("fate", "decided", "pace", "taps", "watching"),
     ),
     (
@@ -75,6 +75,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "mean_transport",
             "mean_acl",
             "mean_limits",
+            "mean_seeing",
             "hidden",
             "meaning",
         ),
@@ -83,6 +84,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "logs",
+            "log_file",
             "scheduling",
             "tun",
             "netlink",
@@ -119,6 +121,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "service",
         "service_control",
         "watchdog",
+        "metrics",
+        "metrics_server",
         "status",
         "showing",
         "top",

@@ -10,7 +10,8 @@ from lib import config, meaning
 from lib.drops import Refusal
 from lib.errors import ConfigError
 from lib.limits import Bucket, Gate, Meter
-from lib.settings import CountLimit, HubLimits, Rate, RateLimit, Settings
+from lib.settings import Settings
+from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 NAMESPACE = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 KEY = bytes.fromhex(NAMESPACE.replace("-", ""))

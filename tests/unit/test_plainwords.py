@@ -129,3 +129,19 @@ def test_the_sample_with_everything_is_right() -> None:
     assert "        192.168.200.0/24 goes to host-2, then host-3" in lines
     assert "        10.0.0.0/8 goes to host-2 or host-3" in lines
     assert "        further routes: redis 127.0.0.1:6379 routes" in lines
+
+
+def test_words_for_who_looks_on() -> None:
+    text = """
+    services: [{name: hub, addr: ':8443', handler: {type: router, metadata: {router: r}}}]
+    routers: [{name: r}]
+    log: {output: /var/log/t.log, format: json, rotation: {maxSize: 5, maxBackups: 3, maxAge: 9, compress: true}}
+    metrics: {addr: '127.0.0.1:9000', auth: {username: u, password: s3cret}}
+    """
+    words = list(plainwords.words(meaning.resolve(config.read([("f", text)]))))
+    assert words[-3:] == [
+        "log: info and above, as json, to /var/log/t.log",
+        "    put aside at 5 MB, 3 old ones kept, for 9 days, packed",
+        "metrics: on 127.0.0.1:9000/metrics for who auther 'auth of metrics' lets in",
+    ]
+    assert "s3cret" not in "".join(words)

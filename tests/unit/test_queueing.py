@@ -178,3 +178,15 @@ def test_every_packet_is_sent_or_counted(room: int, moves: list[tuple[int, int] 
     lost = traffic.drops[Reason.QUEUE_TIME] + traffic.drops[Reason.QUEUE_FULL]
     assert pushed == popped + lost + queue.clear()
     assert len(queue._flows) <= queueing.BUCKETS + 1
+
+
+def test_waits_are_counted_of_what_is_sent_and_of_nothing_else() -> None:
+    budget = Budget(10**6)
+    queue, traffic = SendQueue(10**6, 1.0, budget), Traffic()
+    queue.push(flow(1), 0.0, traffic)
+    queue.push(flow(2), 0.9, traffic)
+    queue.push(flow(3), 0.997, traffic)
+    drain(queue, 1.5, traffic)  # the first one has waited too long
+    assert (traffic.queued, round(traffic.waited, 3)) == (2, 1.103)
+    assert budget.waits.sum == traffic.waited
+    assert sum(budget.waits.counts) == 2

@@ -104,13 +104,13 @@ def test_a_lock_on_a_removed_file_is_no_lock(path: str, monkeypatch: pytest.Monk
 
 
 def test_never_two_at_once(path: str) -> None:
-    """Four processes take and release as fast as they can; each writes down when it is alone, and none never is."""
+    """Four processes take and release it thirty times each, and none ever finds another one inside."""
     script = textwrap.dedent("""
-        import os, sys, time
+        import os, sys
         from lib import single
         path, inside = sys.argv[1:]
-        until, taken = time.monotonic() + 0.5, 0
-        while time.monotonic() < until:
+        taken = 0
+        while taken < 30:
             held = single.take(path)
             if held is None:
                 continue
@@ -119,7 +119,6 @@ def test_never_two_at_once(path: str) -> None:
             taken += 1
             os.unlink(inside)
             held.release()
-        print(taken)
     """)
     argv = (sys.executable, "-c", script, path, path + ".inside")
     running = [
@@ -127,4 +126,3 @@ def test_never_two_at_once(path: str) -> None:
     ]
     said = [process.communicate(timeout=30)[0].decode() for process in running]
     assert all(process.returncode == 0 for process in running), said
-    assert sum(map(int, said)) > 100

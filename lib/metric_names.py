@@ -1,0 +1,127 @@
+"""The metrics by name: what each is, by which labels, in words (README, Metrics).
+
+Knows: GOST's names, which its users scrape already, and ours.
+Refuses to know: where values come from (metrics).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OTHER = "other"
+"""The label of everything beyond the keys that are told apart."""
+MAX_KEYS = 2000
+"""Hosts of a service, and addresses of clients, that have rows of their own."""
+
+
+class Family(NamedTuple):
+    """A metric."""
+
+    name: str
+    """A counter's without the _total that it gets."""
+    kind: str
+    labels: tuple[str, ...]
+    doc: str
+
+
+def _family(name: str, kind: str, labels: str, doc: str) -> Family:
+    return Family(name, kind, tuple(labels.split()), doc)
+
+
+HOST = "service namespace host"
+BY_HOST = {
+    "sessions": _family("tunrouter_sessions", "gauge", HOST, "Live sessions of a host."),
+    "opened": _family("tunrouter_sessions_opened", "counter", HOST, "Sessions that were let in."),
+    "rtt": _family(
+        "tunrouter_session_rtt_seconds",
+        "gauge",
+        HOST,
+        "Smoothed round-trip time, the longest of its sessions.",
+    ),
+    "queue": _family("tunrouter_queue_bytes", "gauge", HOST, "What waits for a host that does not keep up."),
+    "received_packets": _family(
+        "tunrouter_received_packets",
+        "counter",
+        HOST,
+        "Packets received from a host, as the wire counts them.",
+    ),
+    "received_bytes": _family("tunrouter_received_bytes", "counter", HOST, "Bytes received from a host."),
+    "sent_packets": _family("tunrouter_sent_packets", "counter", HOST, "Packets sent to a host."),
+    "sent_bytes": _family("tunrouter_sent_bytes", "counter", HOST, "Bytes sent to a host."),
+    "queued": _family(
+        "tunrouter_queue_runs", "counter", HOST, "Runs of frames that waited before they were sent."
+    ),
+    "waited": _family("tunrouter_queue_wait_seconds", "counter", HOST, "How long they had waited, in sum."),
+    "drops": _family(
+        "tunrouter_dropped_packets", "counter", f"{HOST} reason", "Packets that were lost here, and why."
+    ),
+}
+CLIENT = "service host"
+BY_CLIENT = {
+    "connected": _family("tunrouter_client_connected", "gauge", CLIENT, "Whether a client has a session."),
+    "made": _family("tunrouter_client_sessions", "counter", CLIENT, "Sessions a client has had."),
+    "rtt": _family("tunrouter_client_rtt_seconds", "gauge", CLIENT, "Smoothed round-trip time to its hub."),
+    "queue": _family("tunrouter_client_queue_bytes", "gauge", CLIENT, "What waits for its hub."),
+    "received_packets": _family(
+        "tunrouter_client_received_packets", "counter", CLIENT, "Packets from the hub."
+    ),
+    "received_bytes": _family("tunrouter_client_received_bytes", "counter", CLIENT, "Bytes from the hub."),
+    "sent_packets": _family("tunrouter_client_sent_packets", "counter", CLIENT, "Packets to the hub."),
+    "sent_bytes": _family("tunrouter_client_sent_bytes", "counter", CLIENT, "Bytes to the hub."),
+    "drops": _family(
+        "tunrouter_client_dropped_packets",
+        "counter",
+        f"{CLIENT} reason",
+        "Packets lost at a client, and why.",
+    ),
+}
+GOST = {
+    "services": _family("gost_services", "gauge", "host", "Current number of services"),
+    "requests": _family(
+        "gost_service_requests", "counter", "host service client", "Total number of requests"
+    ),
+    "in_flight": _family(
+        "gost_service_requests_in_flight", "gauge", "host service client", "Current in-flight requests"
+    ),
+    "input": _family(
+        *("gost_service_transfer_input_bytes", "counter", "host service client"),
+        "Total service input data transfer size in bytes",
+    ),
+    "output": _family(
+        *("gost_service_transfer_output_bytes", "counter", "host service client"),
+        "Total service output data transfer size in bytes",
+    ),
+    "errors": _family(
+        *("gost_service_handler_errors", "counter", "host service client"),
+        "Total service handler errors",
+    ),
+    "chain": _family("gost_chain_errors", "counter", "host chain node", "Total chain errors"),
+}
+DURATION = _family(
+    *("gost_service_request_duration_seconds", "histogram", "host service"),
+    "Distribution of request latencies",
+)
+WAIT = _family(
+    *("tunrouter_queue_seconds", "histogram", "service"),
+    "How long what was sent to hosts had waited in a queue; what went straight out did not.",
+)
+REFUSED = _family(
+    *("tunrouter_refused_connections", "counter", "service reason"),
+    "Connections that became no session, and why.",
+)
+MEMORY = _family(
+    "tunrouter_queue_memory_bytes", "gauge", "service", "What all queues of a hub hold together."
+)
+TABLE = {
+    "routes": _family("tunrouter_routes", "gauge", "router", "Routes of a table."),
+    "rules": _family("tunrouter_rules", "gauge", "kind name", "Rows of an ingress or an auther."),
+    "up": _family(
+        "tunrouter_source_up", "gauge", "table source", "Whether a source could be read the last time."
+    ),
+    "age": _family(
+        "tunrouter_source_age_seconds", "gauge", "table source", "How long ago a source was last read."
+    ),
+    "failures": _family(
+        "tunrouter_source_failures", "counter", "table source", "How often a source could not be read."
+    ),
+}

@@ -1,0 +1,297 @@
+"""What Prometheus is told: GOST's names where they fit, ours by namespace and host.
+
+Knows: where the value of every metric stands.
+Refuses to know: their names (metric_names), HTTP and logins (metrics_server).
+
+The library puts heads, histograms and what it knows of the process into text; rows by host are put together
+here, in a fifth of its time. All is collected and put into text in small pieces, between which packets have
+their turn. Each row is read at one moment, so that no counter ever goes backwards; hosts for which there is
+no room are one row, `other` (ledger).
+"""
+
+from __future__ import annotations
+
+import platform
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from prometheus_client import generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from lib import __version__, ids, redact
+from lib.client import Client
+from lib.hub import Hub
+from lib.ledger import Book, Histogram
+from lib.live_routes import LiveRoutes
+from lib.live_rules import LiveRules
+from lib.metric_names import (
+    BY_CLIENT,
+    BY_HOST,
+    DURATION,
+    GOST,
+    MEMORY,
+    OTHER,
+    REFUSED,
+    TABLE,
+    WAIT,
+    Family,
+)
+from lib.namespace import Port
+from lib.scheduling import breathe
+from lib.sources import describe
+from lib.stats import Traffic
+from lib.tables import Tables
+
+PIECE = 200
+"""Samples put into text at a time, about a fifth of a millisecond."""
+SLICE_SECONDS = 0.0005
+"""How long is collected before packets have their turn."""
+Row = tuple[str, float]
+"""The labels as text, which is made once for all metrics of a host; and the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The parts of a process that are looked at."""
+
+    hubs: Mapping[str, Hub]
+    clients: Mapping[str, Client]
+    tables: Tables
+
+
+def exposition(seen: Seen) -> Iterator[bytes]:
+    """The whole text in pieces; gives way in between."""
+    turn = _Turn()
+    for family, rows in _everything(seen, turn):
+        yield _text(Metric(family.name, family.doc, family.kind))
+        name = family.name + ("_total" if family.kind == "counter" else "")
+        piece: list[str] = []
+        for labels, value in rows:
+            piece.append(f"{name}{{{labels}}} {value!r}\n")
+            if len(piece) == PIECE:
+                yield "".join(piece).encode()
+                piece.clear()
+                turn.pass_on()
+        yield "".join(piece).encode()
+        turn.pass_on()
+    for metric in (*_histograms(seen), *_process()):
+        yield _text(metric)
+        turn.pass_on()
+
+
+class _Turn:
+    """Gives way when the slice is used up."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def pass_on(self) -> None:
+        if time.monotonic() - self._since >= SLICE_SECONDS:
+            breathe()
+            self._since = time.monotonic()
+
+
+class _One(Collector):
+    """What the library's encoder takes."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+
+    def collect(self) -> list[Metric]:
+        return [self.metric]
+
+
+def _text(metric: Metric) -> bytes:
+    """A metric as the library puts it; one without samples is HELP and TYPE."""
+    text: bytes = generate_latest(_One(metric))
+    return text
+
+
+def _labels(family: Family, *values: str) -> str:
+    """Labels as text; what is in names is escaped, and nothing in them ends a line."""
+    return ",".join(map(_label, family.labels, values))
+
+
+def _label(name: str, value: str) -> str:
+    value = redact.one_line(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}="{value}"'
+
+
+def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]]]:
+    machine = socket.gethostname()
+    hubs, clients = seen.hubs, seen.clients
+    yield (
+        GOST["services"],
+        [(_labels(GOST["services"], machine), float(len(hubs) + len(clients)))],
+    )
+    yield from _by_address(hubs, machine, turn)
+    chain = GOST["chain"]
+    failures = [
+        (_labels(chain, machine, client.settings.chain, node), float(count))
+        for client in clients.values()
+        for node, count in client.failures.items()
+    ]
+    yield chain, _summed(failures)
+    yield from _by_host(hubs, turn)
+    yield from _by_client(clients)
+    refused = ((name, why.value, count) for name, hub in hubs.items() for why, count in hub.refused.items())
+    yield REFUSED, [(_labels(REFUSED, name, why), float(count)) for name, why, count in list(refused)]
+    yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
+    yield from _tables(seen.tables)
+
+
+def _summed(rows: Iterable[Row]) -> Iterable[Row]:
+    """Rows of equal labels as one: two services may share a chain, two sources a name."""
+    sums: dict[str, float] = {}
+    for labels, value in rows:
+        sums[labels] = sums.get(labels, 0.0) + value
+    return sums.items()
+
+
+class _Snapshot(NamedTuple):
+    """Everything of one host or address, read at one moment."""
+
+    labels: str
+    traffic: Traffic
+    opened: int
+    failed: int
+    in_flight: int
+    sessions: int
+    queue: int
+    rtt: float
+
+
+def _snapshot(hub: Hub, labels: str, book: Book) -> _Snapshot:
+    ports = [port for port in book.live if isinstance(port, Port)]
+    sessions = [session for port in ports if (session := hub.sessions.get(port)) is not None]
+    return _Snapshot(
+        labels,
+        *(book.total(), book.opened, book.failed, book.in_flight, len(ports)),
+        sum(session.link.queued for session in sessions),
+        max((session.liveness.rtt for session in sessions), default=0.0),
+    )
+
+
+def _by_address(hubs: Mapping[str, Hub], machine: str, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]]]:
+    rows: list[_Snapshot] = []
+    for name, hub in hubs.items():
+        for key, book in hub.by_address.rows():
+            rows.append(_snapshot(hub, _labels(GOST["requests"], machine, name, key or OTHER), book))
+            turn.pass_on()
+    yield GOST["requests"], ((one.labels, float(one.opened)) for one in rows)
+    yield GOST["in_flight"], ((one.labels, float(one.in_flight)) for one in rows)
+    yield GOST["input"], ((one.labels, float(one.traffic.received_bytes)) for one in rows)
+    yield GOST["output"], ((one.labels, float(one.traffic.sent_bytes)) for one in rows)
+    yield GOST["errors"], ((one.labels, float(one.failed)) for one in rows)
+
+
+def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]]]:
+    rows: list[_Snapshot] = []
+    for name, hub in hubs.items():
+        for key, book in hub.by_host.rows():
+            namespace, host = (ids.format_uuid(key[0]), key[1]) if key else (OTHER, OTHER)
+            rows.append(_snapshot(hub, _labels(BY_HOST["sessions"], name, namespace, host), book))
+            turn.pass_on()
+    yield BY_HOST["sessions"], ((one.labels, float(one.sessions)) for one in rows)
+    yield BY_HOST["opened"], ((one.labels, float(one.opened)) for one in rows)
+    yield BY_HOST["rtt"], ((one.labels, one.rtt) for one in rows if one.rtt)
+    yield BY_HOST["queue"], ((one.labels, float(one.queue)) for one in rows)
+    yield from _traffic(BY_HOST, [(one.labels, one.traffic) for one in rows])
+    yield BY_HOST["queued"], ((one.labels, float(one.traffic.queued)) for one in rows)
+    yield BY_HOST["waited"], ((one.labels, one.traffic.waited) for one in rows)
+
+
+def _traffic(
+    families: Mapping[str, Family], rows: Sequence[tuple[str, Traffic]]
+) -> Iterator[tuple[Family, Iterable[Row]]]:
+    for name in ("received_packets", "received_bytes", "sent_packets", "sent_bytes"):
+        yield families[name], ((labels, float(getattr(traffic, name))) for labels, traffic in rows)
+    yield (
+        families["drops"],
+        (
+            (f"{labels},{_label('reason', reason.value)}", float(count))
+            for labels, traffic in rows
+            for reason, count in list(traffic.drops.items())
+        ),
+    )
+
+
+def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable[Row]]]:
+    rows = [
+        (_labels(BY_CLIENT["made"], name, client.settings.host), client) for name, client in clients.items()
+    ]
+    lives = [(labels, client.session) for labels, client in rows if client.session is not None]
+    yield BY_CLIENT["connected"], [(labels, float(client.session is not None)) for labels, client in rows]
+    yield BY_CLIENT["made"], [(labels, float(client.sessions_made)) for labels, client in rows]
+    rtts = [(labels, session.liveness.rtt) for labels, session in lives if session.liveness.rtt]
+    yield BY_CLIENT["rtt"], rtts
+    yield BY_CLIENT["queue"], [(labels, float(session.link.queued)) for labels, session in lives]
+    yield from _traffic(BY_CLIENT, [(labels, client.traffic) for labels, client in rows])
+
+
+def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
+    every, now = tables.all(), time.monotonic()
+    yield (
+        TABLE["routes"],
+        [
+            (_labels(TABLE["routes"], live.settings.name), float(len(live.table)))
+            for live in every
+            if isinstance(live, LiveRoutes)
+        ],
+    )
+    yield (
+        TABLE["rules"],
+        [
+            (_labels(TABLE["rules"], live.kind, live.settings.name), float(len(live)))
+            for live in every
+            if isinstance(live, LiveRules)
+        ],
+    )
+    sources = {
+        _labels(TABLE["up"], live.label, redact.secrets(describe(source))): (live.feed, rank)
+        for live in every
+        for rank, source in live.feed.sources.items()
+    }
+    rows = [(labels, feed, rank) for labels, (feed, rank) in sources.items()]
+    yield TABLE["up"], [(labels, float(not feed.is_failing(rank))) for labels, feed, rank in rows]
+    ages = ((labels, now - feed.read_at[rank]) for labels, feed, rank in rows if rank in feed.read_at)
+    yield TABLE["age"], list(ages)
+    yield TABLE["failures"], [(labels, float(feed.failures[rank])) for labels, feed, rank in rows]
+
+
+def _histograms(seen: Seen) -> Iterator[Metric]:
+    machine = socket.gethostname()
+    duration = HistogramMetricFamily(DURATION.name, DURATION.doc, labels=DURATION.labels)
+    wait = HistogramMetricFamily(WAIT.name, WAIT.doc, labels=WAIT.labels)
+    for name, hub in seen.hubs.items():
+        _add(duration, (machine, name), hub.durations)
+        _add(wait, (name,), hub.budget.waits)
+    yield duration
+    yield wait
+
+
+def _add(metric: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram) -> None:
+    total, buckets = 0, []
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else f"{bound:g}", total))
+    metric.add_metric(list(labels), buckets, histogram.sum)
+
+
+def _process() -> Iterator[Metric]:
+    """What every Python program tells, and which version this is."""
+    yield InfoMetricFamily(
+        "tunrouter_build",
+        "The version that runs.",
+        {"version": __version__, "python": platform.python_version()},
+    )
+    yield from ProcessCollector(registry=None).collect()
+    registry = CollectorRegistry(auto_describe=False)
+    GCCollector(registry)
+    yield from registry.collect()

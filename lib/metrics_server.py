@@ -1,0 +1,143 @@
+"""Serves metrics over HTTP: to whom may read them, never to many at once, and not for long to who is slow.
+
+Knows: the address, the path, basic auth. Refuses to know: which metrics there are (metrics).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.socket as gsocket
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from lib.admission import Login
+from lib.control_socket import take_path
+from lib.entries import Entry
+from lib.errors import HostError
+from lib.live_rules import LiveLogins
+from lib.logs import say
+from lib.metrics import Seen, exposition
+from lib.settings_seeing import MetricsSettings
+from lib.transport import listen
+
+MAX_AT_ONCE = 8
+SECONDS = 10.0
+"""A whole connection may take so long."""
+
+Start = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
+    """One connection, with a deadline."""
+
+    def handle(self) -> None:
+        with gevent.Timeout(SECONDS, False):
+            super().handle()
+
+
+class _Quiet:
+    """Where pywsgi's words go: what a stranger sends is no news."""
+
+    def write(self, text: str) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+class MetricsServer:
+    """One address."""
+
+    def __init__(self, settings: MetricsSettings, seen: Seen, logins: Callable[[str], LiveLogins]) -> None:
+        """Open the address; raises HostError. Nothing is served before start()."""
+        self.settings = settings
+        """A reload may put others here, of the same address."""
+        self._seen, self._logins = seen, logins
+        sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
+        self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
+        self._pool = Pool(MAX_AT_ONCE)
+        self._server = WSGIServer(
+            sock, self._answer, log=None, error_log=_Quiet(), handler_class=_Handler, spawn=self._pool
+        )
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._server.start()
+        address, path = self.settings.address, self.settings.path
+        say(Entry.METRICS_LISTENING, "metrics on %s%s", address, path, address=address, path=path)
+
+    def stop(self) -> None:
+        """Serve no more."""
+        self._server.close()
+        self._pool.kill(timeout=1)
+        path = self.settings.socket
+        try:
+            if path and os.stat(path).st_ino == self._inode:
+                os.unlink(path)
+        except OSError:
+            pass  # somebody has removed it already
+
+    def _answer(self, environ: dict[str, Any], start: Start) -> Iterator[bytes] | list[bytes]:
+        status, headers = self._verdict(environ)
+        if status:
+            start(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
+            return [f"{status}\n".encode()]
+        body = b"".join(exposition(self._seen))
+        start("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4), ("Content-Length", str(len(body)))])
+        return [body if environ["REQUEST_METHOD"] == "GET" else b""]
+
+    def _verdict(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+        """What is wrong with a request, as a status and headers; ("", []) where nothing is."""
+        try:
+            allowed = self._is_allowed(environ)
+        except (OSError, KeyError):  # KeyError: a reload took the auther and could not open the new address
+            return "503 Service Unavailable", []
+        if not allowed:
+            return "401 Unauthorized", [("WWW-Authenticate", 'Basic realm="metrics", charset="UTF-8"')]
+        if environ["PATH_INFO"] != self.settings.path:
+            return "404 Not Found", []
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", [("Allow", "GET, HEAD")]
+        return "", []
+
+    def _is_allowed(self, environ: dict[str, Any]) -> bool:
+        """Raises OSError where nobody can say."""
+        name = self.settings.auther
+        if not name:
+            return True
+        username, password = _basic(environ.get("HTTP_AUTHORIZATION", ""))
+        client = f"{environ.get('REMOTE_ADDR', '')}:{environ.get('REMOTE_PORT', '')}"
+        return self._logins(name).grant(Login(username, password, client, "metrics")) is not None
+
+
+def _basic(header: str) -> tuple[str, str]:
+    """User name and password of an Authorization header; empty where it is none of Basic's."""
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        decoded = base64.b64decode(text.strip(), validate=True).decode("utf-8", "surrogateescape")
+    except (binascii.Error, ValueError):
+        return "", ""
+    username, _, password = decoded.partition(":")
+    return username, password
+
+
+def _unix(path: str) -> Any:
+    """A listening unix socket. Raises HostError."""
+    try:
+        take_path(path)
+        sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(path)
+        sock.listen(MAX_AT_ONCE)
+        return sock
+    except OSError as error:
+        raise HostError(f"cannot listen on unix://{path}: {error.strerror or error}") from error

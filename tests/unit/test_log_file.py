@@ -1,0 +1,148 @@
+"""A log file: put aside when it is full, old ones packed and removed, moved by others, on a full disk."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib.log_file import DAY, LogFile, aside, tidy
+from lib.settings_seeing import RotationSettings
+
+NAME = re.compile(r"hub-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}\.log")
+
+
+def record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("x", logging.INFO, "", 0, text, (), None)
+
+
+def old(path: Path) -> list[str]:
+    return sorted(other.name for other in path.parent.iterdir() if other != path)
+
+
+def test_a_full_file_is_put_aside_and_no_line_is_lost_or_torn(tmp_path: Path) -> None:
+    path = tmp_path / "hub.log"
+    log = LogFile(str(path), RotationSettings(max_bytes=1000))
+    for number in range(200):
+        log.emit(record(f"line {number:03d} {'x' * 40}"))
+    log.close()
+    names = old(path)
+    assert len(names) > 5
+    assert all(NAME.fullmatch(name) for name in names)
+    text = "".join((tmp_path / name).read_text() for name in [*names, "hub.log"])
+    assert [line[5:8] for line in text.splitlines()] == [f"{number:03d}" for number in range(200)]
+    assert all((tmp_path / name).stat().st_size <= 1000 for name in [*names, "hub.log"])
+
+
+def test_names_are_as_lumberjack_s(tmp_path: Path) -> None:
+    path = str(tmp_path / "hub.log")
+    assert aside(path, 1234567890.25, False) == str(tmp_path / "hub-2009-02-13T23-31-30.250.log")
+    (tmp_path / "hub-2009-02-13T23-31-30.250.log.gz").touch()
+    assert aside(path, 1234567890.25, False) == str(tmp_path / "hub-2009-02-13T23-31-30.251.log")
+
+
+def test_local_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC-5")
+    time.tzset()
+    try:
+        assert "T04-31-30" in aside(str(tmp_path / "hub.log"), 1234567890.25, True)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_old_files_are_packed_and_removed_by_number_and_age(tmp_path: Path) -> None:
+    path, now = str(tmp_path / "hub.log"), 1_700_000_000.0
+    names = []
+    for days in (0, 1, 2, 3, 9):
+        name = aside(path, now - days * DAY, False)
+        Path(name).write_text(f"{days} days old\n")
+        names.append(Path(name).name)
+    for other in ("hub-notes.log", "other-2009-02-13T23-31-30.250.log", "hub.log", "hub-.log.gz.part"):
+        (tmp_path / other).write_text("not ours to remove")
+    tidy(path, RotationSettings(max_backups=4, max_age=2, compress=True), now)
+    left = {other.name for other in tmp_path.iterdir()}
+    packed = {f"{name}.gz" for name in names[:3]}
+    assert left == packed | {"hub-notes.log", "other-2009-02-13T23-31-30.250.log", "hub.log"}
+    assert gzip.decompress((tmp_path / f"{names[1]}.gz").read_bytes()) == b"1 days old\n"
+    tidy(path, RotationSettings(max_backups=1), now)
+    assert {other.name for other in tmp_path.iterdir()} == left - {f"{name}.gz" for name in names[1:3]}
+
+
+def test_logrotate_by_moving_and_by_copying(tmp_path: Path) -> None:
+    path = tmp_path / "hub.log"
+    log = LogFile(str(path))
+    log.emit(record("one"))
+    path.rename(tmp_path / "hub.log.1")
+    log.emit(record("two"))
+    assert ((tmp_path / "hub.log.1").read_text(), path.read_text()) == ("one\n", "two\n")
+    os.truncate(path, 0)
+    log.emit(record("three"))
+    assert path.read_bytes() == b"three\n"  # no hole of zeros before it
+    log.close()
+
+
+def test_who_may_not_put_it_aside_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, complaints = tmp_path / "hub.log", list[OSError]()
+    log = LogFile(str(path), RotationSettings(max_bytes=20))
+    log.complain = complaints.append
+
+    def no(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lib.log_file.os.rename", no)
+    for number in range(9):
+        log.emit(record(f"a long line {number}"))
+    log.close()
+    assert len(path.read_text().splitlines()) == 9
+    assert len(complaints) == 1
+
+
+@pytest.mark.needs_root
+def test_a_disk_that_fills_up_loses_lines_but_tears_none(tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mount)], check=True)
+    try:
+        lost = 0
+
+        class Counting(LogFile):
+            def handleError(self, record: logging.LogRecord) -> None:
+                nonlocal lost
+                lost += 1
+
+        log = Counting(str(mount / "hub.log"), RotationSettings(max_bytes=10_000))
+        for number in range(1200):
+            log.emit(record(f"{number:04d} {'x' * 90}"))
+        assert lost > 100
+        for name in mount.glob("hub-*"):
+            name.unlink()
+        log.emit(record("room again"))
+        log.close()
+        kept = (mount / "hub.log").read_text().splitlines()
+        assert kept[-1] == "room again"
+        whole = [line for line in kept if re.fullmatch(r"\d{4} x{90}", line)]
+        assert len(kept) - len(whole) <= 2  # the last one and at most one that is cut short
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_packing_that_fails_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "hub.log")
+    name = Path(aside(path, 1e9, False))
+    name.write_text("something")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        tidy(path, RotationSettings(compress=True), 1e9)
+    assert [other.name for other in tmp_path.iterdir()] == [name.name]
