@@ -29,7 +29,9 @@ from lib.drops import Reason
 from lib.endpoint import dial
 from lib.errors import HostError, ProtocolError
 from lib.framing import ReceiveBuffer
+from lib.glimpse import head, head_of_frame
 from lib.logs import log
+from lib.rates import Rates
 from lib.relay import Request, Status
 from lib.selector import Selector
 from lib.session import Link
@@ -64,6 +66,7 @@ class Client:
         """
         self.settings = settings
         self.traffic = Traffic()
+        self.rates = Rates(time.monotonic())
         self.link: Link | None = None
         self.session: ClientSession | None = None
         self._selector = _selector(settings)
@@ -85,8 +88,9 @@ class Client:
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
         self.up = Uplink(self._file, device.has_header, self.traffic, self._write_packet)
         self.down = Downlink(
-            self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu
-        )
+            self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu,
+            clock=time.monotonic,
+        )  # fmt: skip
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
         self._greenlets: list[gevent.Greenlet] = []
         self._device_gone = device_gone
@@ -152,7 +156,9 @@ class Client:
                 self.tell_news()
             link = self.link
             if link is None:
-                self.traffic.drop(Reason.NO_SESSION, offload.count_packets(view[:end]))
+                packets = offload.count_packets(view[:end])
+                first = head_of_frame(view) if end else b""
+                self.traffic.drop(Reason.NO_SESSION, packets, "", first, time.monotonic())
             elif end:
                 link.send([view[:end]])
                 link.wait_drained()
@@ -171,17 +177,17 @@ class Client:
 
     # ------------------------------------------------------------ hub -> device
 
-    def _refused(self, error: OSError) -> None:
+    def _refused(self, error: OSError, packet: bytes) -> None:
         if tun.is_gone(error.errno):
             raise error
-        self.traffic.drop(Reason.DEVICE_REFUSED)
+        self.traffic.drop(Reason.DEVICE_REFUSED, 1, "", packet, time.monotonic())
 
     def _write_packet(self, packet: bytes) -> None:
         header = offload.NO_OFFLOAD if self._device.has_header else b""
         try:
             self._file.write(header + packet)
         except OSError as error:
-            self._refused(error)
+            self._refused(error, head(packet, 0, len(packet)))
 
     # ------------------------------------------------------------ the session
 
@@ -277,7 +283,9 @@ class Client:
         """Look after a session now and then."""
         while True:
             gevent.sleep(session.liveness.tick)
-            session.beat(time.monotonic())
+            now = time.monotonic()
+            self.rates.sample(self.traffic, now)
+            session.beat(now)
 
     def _go_home(self, session: ClientSession) -> None:
         """From a node that is second choice back to a better one, once that can be reached again."""

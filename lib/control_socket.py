@@ -1,17 +1,20 @@
-"""The control socket: questions to a running process, one JSON object a line each way.
+"""The control socket's near end: questions to a running process, one JSON object a line each way.
 
     {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
 
-Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file.
-Refuses to know: what is asked (service_control).
+Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
+packets go before answers, however long those are. Refuses to know: what is asked (service_control), the far
+end (control_ask).
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,32 +24,29 @@ import gevent.socket as gsocket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from lib.errors import HostError
+from lib.answer_text import pieces
+from lib.control_ask import directory, is_ours
+from lib.logs import log
+from lib.scheduling import breathe
 
 MAX_LINE = 1 << 16
 MAX_CLIENTS = 16
+MAX_PATH = 107
+"""Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
-"""How long a client may be silent, and how long an answer may be awaited."""
+"""How long a client may be silent, and how long it may take for a piece of an answer."""
+TURN_SECONDS = 0.001
+"""For so long an answer is made before packets are looked at again."""
+PIECE = 1 << 15
+"""Bytes of an answer that are sent at a time."""
 
 Answer = Mapping[str, object]
 Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer]]
 
 
-def default_path() -> str:
-    """Where a process that is not told otherwise has its socket: a name for each, in one directory."""
-    return str(directory() / f"{os.getpid()}.sock")
-
-
-def directory() -> Path:
-    """The directory in which sockets are looked for."""
-    if os.geteuid() == 0:
-        return Path("/run/tunrouter")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/tunrouter-{os.getuid()}") / "tunrouter"
-
-
 def sweep() -> None:
     """Remove from the directory what killed processes have left there."""
-    for path in directory().glob("*.sock"):
+    for path in Path(directory()).glob("*.sock"):
         if path.stem.isdecimal() and not Path(f"/proc/{path.stem}").exists():
             path.unlink(missing_ok=True)
 
@@ -57,8 +57,7 @@ class ControlSocket:
     def __init__(self, path: str, handlers: Handlers) -> None:
         """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
         self.path, self._handlers = path, handlers
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _clear(path)
+        _make_room(path)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)  # never open to others, not for a moment
         try:
@@ -85,11 +84,14 @@ class ControlSocket:
         try:
             with sock, gevent.Timeout(SECONDS) as late:
                 for line in _lines(sock):
-                    sock.sendall(json.dumps(self._answer(line)).encode() + b"\n")
-                    late.cancel()
-                    late.start()
+                    for piece in _in_turns(pieces(self._answer(line))):
+                        sock.sendall(piece)
+                        late.cancel()
+                        late.start()
         except (OSError, gevent.Timeout):
-            pass  # whoever asked has gone, or says nothing: nothing depends on it
+            pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
+        except RuntimeError as error:  # a table was swapped under a walk: it sees that the answer has no end
+            log.debug("control socket: %s", error)
 
     def _answer(self, line: bytes) -> Answer:
         try:
@@ -103,21 +105,20 @@ class ControlSocket:
             return {"ok": False, "error": f"not a proper request: {error}"}
 
 
-def ask(path: str, request: Answer) -> dict[str, Any]:
-    """Ask a running process one thing. Raises HostError where it cannot be asked, or says no."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(2 * SECONDS)
-            sock.connect(path)
-            sock.sendall(json.dumps(request).encode() + b"\n")
-            line = next(_lines(sock), b"")
-        answer: dict[str, Any] = json.loads(line)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise HostError(f"control socket {path}: {reason}") from None
-    if not answer.get("ok"):
-        raise HostError(f"control socket {path}: {answer.get('error')}")
-    return answer
+def _in_turns(answer: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of an answer, bigger ones, each made between packets."""
+    waiting: list[bytes] = []
+    size, began = 0, time.monotonic()
+    for piece in answer:
+        waiting.append(piece)
+        size += len(piece)
+        if time.monotonic() - began > TURN_SECONDS:
+            breathe()
+            began = time.monotonic()
+        if size > PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
 def _lines(sock: Any) -> Iterator[bytes]:
@@ -133,6 +134,17 @@ def _lines(sock: Any) -> Iterator[bytes]:
         if not more:
             return
         data += more
+
+
+def _make_room(path: str) -> None:
+    """Make the directory and remove what is left there. Raises OSError where the path cannot be had."""
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, f"a socket's path has at most {MAX_PATH} bytes")
+    parent = Path(path).parent
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if str(parent) == directory() and not is_ours(str(parent)):
+        raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
+    _clear(path)
 
 
 def _clear(path: str) -> None:

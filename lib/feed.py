@@ -9,7 +9,9 @@ said once, and so is that it works again. Meanwhile it is tried ever more slowly
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import gevent
 from gevent.event import Event
@@ -29,6 +31,17 @@ Put = Callable[[int, bytes, str], None]
 """Takes the text of the source of a rank (1, 2, …) and its name."""
 
 
+@dataclass(slots=True)
+class SourceState:
+    """What became of a source, by the steady clock; 0 for never."""
+
+    read_at: float = 0.0
+    """When it was read last."""
+    error: str = ""
+    """Why the last try failed; empty where it did not."""
+    failing_since: float = 0.0
+
+
 class Feed:
     """The sources of one table."""
 
@@ -37,6 +50,7 @@ class Feed:
         self.settings = settings
         self._label, self._watch, self._put = label, watch, put
         self._ranked = dict(enumerate(settings.sources, 1))
+        self._states = {rank: SourceState() for rank in self._ranked}
         self._due = set(self._ranked)
         self._failed: dict[int, float] = {}
         """rank -> seconds until it is tried again."""
@@ -49,6 +63,11 @@ class Feed:
         """Whether every source has been read, or has failed, since it was last asked for."""
         loaded: bool = self._done.is_set()
         return loaded
+
+    def states(self) -> Iterator[tuple[int, Source, SourceState]]:
+        """Every source with its rank and what became of it."""
+        for rank, source in self._ranked.items():
+            yield rank, source, self._states[rank]
 
     def start(self) -> None:
         """Begin to read; without sources there is nothing to do, ever."""
@@ -106,9 +125,11 @@ class Feed:
     def _read(self, rank: int, source: Source) -> None:
         if rank in self._tellers:
             self._watch.add(sources.describe(source), self._tellers[rank])
+        state = self._states[rank]
         try:
             text = sources.read(source)
         except SourceError as error:
+            state.error, state.failing_since = str(error), state.failing_since or time.monotonic()
             if rank not in self._failed:
                 log.warning("%s: %s; its last good rows stay", self._label, error)
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
@@ -116,3 +137,4 @@ class Feed:
         if self._failed.pop(rank, None):
             log.info("%s: %s is read again", self._label, sources.describe(source))
         self._put(rank, text, sources.describe(source))
+        state.read_at, state.error, state.failing_since = time.monotonic(), "", 0.0

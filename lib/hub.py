@@ -59,6 +59,8 @@ class Hub:
         self._complaints = Fold(log.warning)
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
+        self.turned_away: dict[Refusal, tuple[float, str, str]] = {}
+        """Who was refused last for each reason: when, from where, and the words the log has for it."""
         self.sessions: dict[Port, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
@@ -223,9 +225,11 @@ class Hub:
 
     def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
         """Count a connection that becomes no session, and say so, but not a thousand times."""
+        now = time.monotonic()
         self.refused[refusal] += 1
+        self.turned_away[refusal] = now, peer, why
         text = f"service {self.settings.name}: {peer}: {why}"
-        self._complaints.say(f"{refusal.value} {why}", text, time.monotonic())
+        self._complaints.say(f"{refusal.value} {why}", text, now)
 
     def _answer(self, stream: AnyStream, request: Request) -> bool:
         """Admit or refuse a client."""

@@ -19,6 +19,7 @@ from lib.domain import Domain
 from lib.drops import Reason
 from lib.errors import ProtocolError
 from lib.framing import ReceiveBuffer
+from lib.glimpse import head_of_frame
 from lib.layered import AnyStream
 from lib.limits import Gate, Meter
 from lib.liveness import Liveness, Verdict
@@ -26,6 +27,7 @@ from lib.logs import log
 from lib.namespace import Port
 from lib.packet import format_address
 from lib.queueing import Budget
+from lib.rates import Rates
 from lib.relay import Request
 from lib.scheduling import Pauses, Turns
 from lib.session import Link
@@ -82,7 +84,9 @@ class HubSession:
         """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
         self.awaited = False
         """Whether it has been told that the hub is about to end, and has not gone elsewhere yet."""
-        self.liveness = Liveness(settings.keepalive_timeout, time.monotonic())
+        now = time.monotonic()
+        self.liveness = Liveness(settings.keepalive_timeout, now)
+        self.rates = Rates(now)
 
     def run(self, rest: bytes) -> None:
         """Live until the client or somebody else ends it; rest is what came with the request."""
@@ -233,6 +237,7 @@ class HubSession:
 
     def beat(self, now: float) -> None:
         """Look whether the client still lives; ask it if it knows how to answer."""
+        self.rates.sample(self.port.traffic, now)
         if not self.features & control.Feature.KEEPALIVE:
             return  # TCP's own keepalive looks after GOST's clients (transport)
         verdict = self.liveness.look(self.port.traffic.received_packets, now)
@@ -289,4 +294,4 @@ class HubSession:
             if session is not None:
                 session.scan_copy(frame)
             else:
-                port.drop(Reason.SESSION_GONE)
+                port.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())

@@ -44,6 +44,8 @@ class LiveRules:
         self.settings = settings
         self._watch, self._changed = watch, changed
         self._texts: dict[int, Rows] = {}
+        self.total = 0
+        """Rows that count."""
         self.feed = self._feed()
         self._replace()
 
@@ -51,6 +53,11 @@ class LiveRules:
     def label(self) -> str:
         """What the log calls it."""
         return f"{self.kind} {self.settings.name}"
+
+    @property
+    def plugin(self) -> IngressPlugin | AutherPlugin | None:
+        """Asked instead, where there is one."""
+        raise NotImplementedError
 
     def _inline(self) -> tuple[tuple[Any, ...], ...]:
         raise NotImplementedError
@@ -85,7 +92,8 @@ class LiveRules:
 
     def _replace(self) -> int:
         texts = [self._inline(), *(self._texts[rank] for rank in sorted(self._texts))]
-        return self._build(row for rows in texts for row in rows)
+        self.total = self._build(row for rows in texts for row in rows)
+        return self.total
 
     def _apply(self, settings: IngressSettings | AutherSettings) -> list[str]:
         if settings == self.settings:
@@ -117,6 +125,11 @@ class LiveIngress(LiveRules):
     def __init__(self, settings: IngressSettings, watch: Watch, changed: Callable[[], None]) -> None:
         self._plugin = IngressPlugin(settings.plugin) if settings.plugin else None
         super().__init__(settings, watch, changed)
+
+    @property
+    def plugin(self) -> IngressPlugin | None:
+        """Asked instead, where there is one."""
+        return self._plugin
 
     def admits(self, host: str, namespace: bytes, service: str) -> bool:
         """Whether a host may join a namespace (16 bytes). Raises Unavailable, and nobody is let in."""
@@ -155,6 +168,11 @@ class LiveLogins(LiveRules):
     def __init__(self, settings: AutherSettings, watch: Watch, changed: Callable[[], None]) -> None:
         self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
         super().__init__(settings, watch, changed)
+
+    @property
+    def plugin(self) -> AutherPlugin | None:
+        """Asked instead, where there is one."""
+        return self._plugin
 
     def grant(self, login: Login) -> Grant | None:
         """What a login is good for, None where it is not right. Raises Unavailable, and nobody is let in."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from lib import control, offload
 from lib.drops import Reason
 from lib.framing import split
+from lib.glimpse import head_of_frame
 from lib.stats import Traffic
 
 QUANTUM = 16 << 10
@@ -79,9 +80,9 @@ class SendQueue:
             flow.size += len(chunk)
             self._add(len(chunk))
         while self.size > self.max_bytes:
-            self._drop_one(Reason.QUEUE_FULL, traffic)
+            self._drop_one(Reason.QUEUE_FULL, now, traffic)
         while self.budget.used > self.budget.limit and self.size:
-            self._drop_one(Reason.QUEUE_MEMORY, traffic)
+            self._drop_one(Reason.QUEUE_MEMORY, now, traffic)
 
     def pop(self, now: float, traffic: Traffic, most: int = 1) -> bytes:
         """The next frames to send, at least `most` bytes where there are as many, b"" when nothing waits.
@@ -110,7 +111,7 @@ class SendQueue:
             flow.size -= len(chunk)
             self._add(-len(chunk))
             if now - since > self.max_seconds:
-                traffic.drop(Reason.QUEUE_TIME, offload.count_packets(chunk))
+                _lose(chunk, Reason.QUEUE_TIME, now, traffic)
                 continue
             if key != _CONTROL:
                 flow.credit -= len(chunk)
@@ -127,16 +128,24 @@ class SendQueue:
         self._add(-self.size)
         return lost
 
+    def oldest(self) -> float | None:
+        """When what has waited longest came; None where nothing waits."""
+        return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
+
     def _add(self, size: int) -> None:
         self.size += size
         self.budget.used += size
 
-    def _drop_one(self, reason: Reason, traffic: Traffic) -> None:
+    def _drop_one(self, reason: Reason, now: float, traffic: Traffic) -> None:
         flow = max(self._flows.values(), key=_fatness)
         _, chunk = flow.chunks.popleft()
         flow.size -= len(chunk)
         self._add(-len(chunk))
-        traffic.drop(reason, offload.count_packets(chunk))
+        _lose(chunk, reason, now, traffic)
+
+
+def _lose(chunk: bytes, reason: Reason, now: float, traffic: Traffic) -> None:
+    traffic.drop(reason, offload.count_packets(chunk), "", head_of_frame(chunk), now)
 
 
 def _fatness(flow: _Flow) -> int:

@@ -114,7 +114,7 @@ class Service:
         try:
             if path:
                 control_socket.sweep()
-                answers = handlers(self.hubs, self.clients, lambda: self.settings.files)
+                answers = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
                 self._control = ControlSocket(path, answers)
         except OSError as error:
             log.warning("control socket %s: %s", path, error.strerror or error)

@@ -18,6 +18,7 @@ from gevent.event import Event
 
 from lib import framing, offload
 from lib.drops import Reason
+from lib.glimpse import head_of_frame
 from lib.layered import AnyStream
 from lib.limits import Meter
 from lib.queueing import Budget, SendQueue
@@ -68,6 +69,11 @@ class Link:
         """Bytes that wait in the queue."""
         return self._queue.size
 
+    def waits(self, now: float) -> float:
+        """How long what has been longest in the queue has waited; 0 where nothing does."""
+        oldest = self._queue.oldest() if self._queue.size else None
+        return max(0.0, now - oldest) if oldest is not None else 0.0
+
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames, or queue it, or drop it; what is queued is copied."""
         if self._writer is not None:
@@ -81,7 +87,8 @@ class Link:
             sent = self.stream.try_send(buffers)
         except OSError:
             self.stream.shutdown()
-            self._lose(Reason.SESSION_GONE, offload.count_packets(b"".join(buffers)))
+            run = b"".join(buffers)
+            self._lose(Reason.SESSION_GONE, offload.count_packets(run), run)
             return
         if self.meter is not None:
             self._count(b"".join(buffers))
@@ -156,9 +163,9 @@ class Link:
         self.meter.take(len(run), packets, time.monotonic())
 
     def _give_up(self) -> None:
-        lost = offload.count_packets(self._run[self._first_unsent() :])
+        rest = self._run[self._first_unsent() :]
         self._run, self._sent = b"", 0
-        self._lose(Reason.SESSION_GONE, lost + self._queue.clear())
+        self._lose(Reason.SESSION_GONE, offload.count_packets(rest) + self._queue.clear(), rest)
         self._finish()
 
     def _finish(self) -> None:
@@ -170,6 +177,7 @@ class Link:
         """Where in the writer's run the first frame begins that has not gone out whole."""
         return max((end for end in framing.split(self._run) if end <= self._sent), default=0)
 
-    def _lose(self, reason: Reason, packets: int) -> None:
+    def _lose(self, reason: Reason, packets: int, frames: bytes) -> None:
         if packets:
-            self.traffic.drop(reason, packets)
+            head = head_of_frame(frames) if frames else b""
+            self.traffic.drop(reason, packets, "", head, time.monotonic())

@@ -11,8 +11,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lib.drops import Reason, Refusal
+
+
+class Seen(NamedTuple):
+    """A packet that was dropped: when, and its first bytes (glimpse puts them in words when asked)."""
+
+    at: float
+    head: bytes
 
 
 @dataclass(slots=True)
@@ -27,11 +35,18 @@ class Traffic:
     news: list[tuple[Reason, str]] = field(default_factory=list)
     """Reasons that occurred for the first time, with a detail, until somebody has told them."""
 
-    def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
-        """Count lost packets."""
+    last: dict[Reason, Seen] = field(default_factory=dict)
+    """The last packet of each reason, as far as whoever dropped it had one at hand."""
+
+    def drop(
+        self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
+    ) -> None:
+        """Count lost packets; head is the beginning of the last one, dropped now (of a steady clock)."""
         if reason not in self.drops:
             self.news.append((reason, detail))
         self.drops[reason] += count
+        if head:
+            self.last[reason] = Seen(now, head)
 
     def take_news(self) -> list[tuple[Reason, str]]:
         """What occurred for the first time since the last call."""
@@ -45,6 +60,9 @@ class Traffic:
         self.sent_packets += other.sent_packets
         self.sent_bytes += other.sent_bytes
         self.drops.update(other.drops)
+        for reason, seen in other.last.items():
+            if reason not in self.last or self.last[reason].at <= seen.at:
+                self.last[reason] = seen
 
 
 def refusal_lines(rows: Iterable[tuple[str, Counter[Refusal]]]) -> list[str]:

@@ -35,7 +35,9 @@ class Device:
     tail: bytes = b""
 
     def __post_init__(self) -> None:
-        self.down = downlink.Downlink(self._write, self.errors.append, Traffic(), self.headed, MTU)
+        self.down = downlink.Downlink(
+            self._write, lambda error, _: self.errors.append(error), Traffic(), self.headed, MTU
+        )
 
     def _write(self, view: memoryview) -> None:
         self.writes.append(bytes(view))
@@ -231,7 +233,7 @@ def test_a_refused_write_is_told_and_the_rest_goes_on(either: Device) -> None:
 
 
 def test_what_refused_raises_comes_out(either: Device) -> None:
-    def gone(error: OSError) -> None:
+    def gone(error: OSError, packet: bytes) -> None:
         raise error
 
     either.fails_at, either.down.refused = {0}, gone

@@ -17,7 +17,7 @@ LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "ids", "drops"),
-    ("fields", "relay", "framing", "packet", "offload", "control", "coalesce"),
+    ("fields", "relay", "framing", "packet", "offload", "control", "coalesce", "glimpse"),
     (
         *(
             "settings",
@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stats",
             "downlink",
         ),
-        *("changes", "numbers", "explain"),
+        *("changes", "numbers", "columns", "column_sets", "rates", "explain"),
     ),
     (
         *(
@@ -58,6 +58,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config",
             "urls",
             "usage",
+            "flags",
+            "answer_text",
             "cmdline",
             "metadata",
         ),
@@ -105,6 +107,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "watch",
             "feed",
             "control_socket",
+            "control_ask",
+            "progress",
             "check_files",
         ),
     ),
@@ -113,7 +117,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "service",
         "service_control",
         "status",
+        "dropped",
+        "route_list",
         "showing",
+        "front",
         "top",
         "capturing",
         "shell_texts",
