@@ -70,6 +70,12 @@ class ControlSocket:
         self._server = StreamServer(sock, self._serve, spawn=self._pool)
         self._server.start()
 
+    def give_to(self, user: int) -> None:
+        """Let another user ask, who must be let through to it as well: the socket still says who may."""
+        os.chown(self.path, user, -1)
+        if str(Path(self.path).parent) == directory():
+            os.chmod(directory(), 0o711)
+
     def close(self) -> None:
         """Listen no more, and remove the file if it is still ours."""
         self._server.close()

@@ -143,7 +143,7 @@ class LiveRoutes:
     def _put(self, rank: int, text: bytes, name: str) -> None:
         began = time.monotonic()
         steps = self._loader.source(rank, text, name)
-        with Bar(f"{self.label}: {name}", text.count(b"\n") if len(text) >= BIG else 0) as bar:
+        with Bar(self.label, text.count(b"\n") if len(text) >= BIG else 0) as bar:
             report = self._load(steps, len(text), bar)
         self._read = [*self._read[-9:], report]
         for warning in report.warnings:

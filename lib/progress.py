@@ -7,6 +7,7 @@ Refuses to know: what is read (live_routes), the log's format (logs).
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 
@@ -62,9 +63,9 @@ class Bar(logging.Filter):
         left = (now - self._began) * (1 - part) / part if part else 0.0
         more = f", {span(left)} left" if part < 1 else ""
         bar = "#" * filled + "-" * (WIDTH - filled)
-        return (
-            f"\r\x1b[K{self._label} [{bar}] {part:4.0%}  {number(done)} of {number(self._total)} rows{more}"
-        )
+        counts = f"{number(done)} of {number(self._total)} rows"
+        text = f"{self._label} [{bar}] {part:4.0%}  {counts}{more}"
+        return f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}"  # a line that wraps stays
 
     def _erase(self) -> None:
         if self._shown:

@@ -18,6 +18,7 @@ from gevent.event import Event
 from lib import control_socket, ids, logs, privileges
 from lib.changes import differences
 from lib.client import Client
+from lib.control_ask import default_path
 from lib.control_socket import ControlSocket
 from lib.domains import Domains
 from lib.drops import Reason
@@ -116,8 +117,14 @@ class Service:
                 control_socket.sweep()
                 answers = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
                 self._control = ControlSocket(path, answers)
+            if self._control is not None and self._account is not None:
+                self._control.give_to(self._account.pw_uid)  # who may end this process may ask it
         except OSError as error:
-            log.warning("control socket %s: %s", path, error.strerror or error)
+            why = f"control socket {path}: {error.strerror or error}"
+            if path != default_path():  # somebody wanted it there
+                self.stop()
+                raise HostError(why) from None
+            log.warning("%s", why)
 
     def stop(self) -> None:
         """Close every port and remove every device."""
