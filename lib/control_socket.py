@@ -72,7 +72,7 @@ class ControlSocket:
 
     def give_to(self, user: int) -> None:
         """Let another user ask, who must be let through to it as well: the socket still says who may."""
-        os.chown(self.path, user, -1)
+        os.chown(self.path, user, -1, follow_symlinks=False)
         if str(Path(self.path).parent) == directory():
             os.chmod(directory(), 0o711)
 

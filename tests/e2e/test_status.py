@@ -213,10 +213,12 @@ def test_a_watched_process_that_ends(topology: Topology, write: Write, sockets: 
         schema.check(json.loads(line), "status")
 
 
-def terminal(process: Process, *words: str, columns: int = 80, **environ: str) -> Terminal:
+def terminal(
+    process: Process, *words: str, columns: int = 80, environ: dict[str, str] | None = None
+) -> Terminal:
     """A command on a terminal of its own, about the process with this control socket."""
     control = process.argv[process.argv.index("--control") + 1]
-    return Terminal((*TUNROUTER, *words, "--control", control), columns, **environ)
+    return Terminal((*TUNROUTER, *words, "--control", control), columns, environ=environ)
 
 
 def test_on_terminals(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
@@ -229,7 +231,7 @@ def test_on_terminals(topology: Topology, write: Write, sockets: tuple[str, str]
         assert "bit/s" in line
         assert "packets/s" not in line
         assert b"\x1b[1m" in narrow.output
-    with terminal(hub, "status", NO_COLOR="1") as plain:
+    with terminal(hub, "status", environ={"NO_COLOR": "1"}) as plain:
         assert plain.ended() == 0
         assert "host-2" in plain.wait("host-2")
         assert b"\x1b" not in plain.output

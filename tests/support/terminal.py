@@ -24,7 +24,9 @@ from tests.support.netns import ROOT
 class Terminal:
     """Runs a program until it ends or the `with` block does."""
 
-    def __init__(self, argv: Sequence[str], columns: int = 80, lines: int = 24, **environ: str) -> None:
+    def __init__(
+        self, argv: Sequence[str], columns: int = 80, lines: int = 24, environ: dict[str, str] | None = None
+    ) -> None:
         self._master, self._slave = pty.openpty()
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
@@ -37,7 +39,7 @@ class Terminal:
         clean = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         self.process = subprocess.Popen(
             argv, stdin=self._slave, stdout=self._slave, stderr=self._slave, cwd=ROOT, start_new_session=True,
-            env=clean | {"TERM": "xterm-256color"} | environ,
+            env=clean | {"TERM": "xterm-256color"} | (environ or {}),
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0) and None,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
