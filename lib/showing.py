@@ -58,7 +58,7 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     if command in ("kick", "drain"):
         count = control_ask.ask(path, request)["sessions"]
         told = "ended" if command == "kick" else "told to go elsewhere"
-        print(f"{count} session{'' if count == 1 else 's'} {told}")
+        print(f"{_many(count, 'session')} {told}")
         return 0
     if arguments["--watch"]:
         return _watch(path, request, arguments["--json"], _TEXTS[command])
@@ -68,6 +68,10 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
         return 0
     print("\n".join(_TEXTS[command](control_ask.ask(path, request), paper())))
     return 0
+
+
+def _many(count: int, what: str) -> str:
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
 
 
 def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
@@ -151,8 +155,7 @@ def _look(
 def _status(answer: Answer, on: Paper) -> list[str]:
     found = [f"{answer['software']}, pid {answer['pid']}, up {span(answer['uptime_s'])}"]
     for hub in answer["hubs"]:
-        count = hub["sessions"]
-        many = f"{number(count)} session{'' if count == 1 else 's'}"
+        many = _many(hub["sessions"], "session")
         found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
     sessions = sorted(answer["sessions"], key=lambda row: (row["namespace"], row["host"]))
     found += on.table(column_sets.SESSIONS, sessions)
@@ -187,7 +190,8 @@ def _drops(answer: Answer, on: Paper) -> list[str]:
 def _routes(answer: Answer, on: Paper) -> list[str]:
     found = []
     for table in answer["tables"]:
-        what = f"{table['kind']} {table['table']} of {table['service']}: {number(table['routes'])} routes"
+        many = _many(table["routes"], "answer" if table["kind"] == "plugin" else "route")
+        what = f"router {table['table']} of {table['service']}: {many}"
         differs = table["matching"] != table["routes"]
         found.append(what + (f", {number(table['matching'])} of them fit" if differs else ""))
     found += on.table(column_sets.ROUTES, answer["routes"])

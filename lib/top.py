@@ -25,7 +25,7 @@ from lib.errors import ConfigError, HostError, Position, Problem
 from lib.numbers import number, packets, rate, span
 
 LOOK_SECONDS = 1.0
-KEYS = "q end   < > column   r reverse   arrows, page up/down scroll   space pause"
+KEYS = "q end   < > column   r reverse   up, down, page scroll   space pause"
 _CODES = {
     b"q": "end", b"Q": "end", b"\x03": "end", b"\x04": "end", b"\x1b": "end",
     b"<": "left", b">": "right", b"\x1b[D": "left", b"\x1b[C": "right", b"\x1bOD": "left", b"\x1bOC": "right",
@@ -183,8 +183,7 @@ def _drawn(screen: Screen, width: int) -> Any:
     for row, cells in zip(visible, table.cells, strict=True):
         drawn.add_row(*map(_cell, table.columns, cells, [row] * len(cells)))
     head = Text(_head(answer, len(rows)), no_wrap=True)
-    order = "the largest first" if screen.reverse else "the smallest first"
-    foot = f"{KEYS}   ({'paused, ' if screen.paused else ''}by {screen.sort}, {order})"
+    foot = f"{KEYS}{'   PAUSED' if screen.paused else ''}"
     return Group(head, drawn, Text(foot, "reverse", no_wrap=True, overflow="ellipsis"))
 
 

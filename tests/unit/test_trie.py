@@ -381,9 +381,9 @@ def test_a_walk_finds_what_lies_within_a_prefix_in_order(
     rng = random.Random(size)
     trie, naive = fresh(size)
     for number in range(400):
-        prefix = random_prefix(rng, size)
-        trie.insert(*prefix, number)
-        naive.held[prefix] = number
+        made = random_prefix(rng, size)
+        trie.insert(*made, number)
+        naive.held[made] = number
     count, found = drain(trie.walking(most=most))
     assert (count, list(found)) == (len(naive.held), naive.items()[:most])
     for prefix, length in [(bytes(size), 0), *(random_prefix(rng, size) for _ in range(40))]:
