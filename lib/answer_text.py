@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import islice
 
 ROWS = 16
 """Rows of a piece; some are a third of a kilobyte and take 30 µs to make."""
@@ -19,7 +18,7 @@ _encode = json.JSONEncoder(separators=(", ", ": ")).encode
 def pieces(answer: Mapping[str, object]) -> Iterator[bytes]:
     """One line; a value that is an iterator becomes an array, a row after each \\r (PROTOCOL.md).
 
-    An iterator may yield None where it has worked for a while and has no row yet.
+    An iterator yields None where it has worked for a while and has no row yet: that ends a piece.
     """
     before = "{"
     for name, value in answer.items():
@@ -34,11 +33,16 @@ def pieces(answer: Mapping[str, object]) -> Iterator[bytes]:
 
 def _rows(head: str, rows: Iterator[object]) -> Iterator[bytes]:
     text, separator = head + "[", "\r"
-    while batch := list(islice(rows, ROWS)):
-        found = [_encode(row) for row in batch if row is not None]
-        if found:
-            text += separator + ",\r".join(found)
-            separator = ",\r"
-        yield text.encode()
-        text = ""
-    yield (text + ("\r]" if separator[0] == "," else "]")).encode()
+    batch: list[object] = []
+    for row in rows:
+        if row is not None:
+            batch.append(row)
+        if row is None or len(batch) == ROWS:
+            if batch:
+                text += separator + ",\r".join(map(_encode, batch))
+                separator, batch = ",\r", []
+            yield text.encode()
+            text = ""
+    if batch:
+        text += separator + ",\r".join(map(_encode, batch))
+    yield (text + ("\r]" if batch or separator[0] == "," else "]")).encode()

@@ -27,7 +27,6 @@ from gevent.server import StreamServer
 from lib.answer_text import pieces
 from lib.control_ask import directory, is_ours
 from lib.logs import log
-from lib.scheduling import breathe
 
 MAX_LINE = 1 << 16
 MAX_CLIENTS = 16
@@ -88,12 +87,18 @@ class ControlSocket:
 
     def _serve(self, sock: Any, _: Any) -> None:
         try:
-            with sock, gevent.Timeout(SECONDS) as late:
-                for line in _lines(sock):
-                    for piece in _in_turns(pieces(self._answer(line))):
-                        sock.sendall(piece)
-                        late.cancel()
-                        late.start()
+            with sock:
+                lines = _lines(sock)
+                while True:
+                    with gevent.Timeout(SECONDS):  # a new one each time: one started again goes on counting
+                        line = next(lines, None)
+                    if line is None:
+                        return
+                    with gevent.Timeout(SECONDS):
+                        answer = self._answer(line)
+                    for piece in _in_turns(pieces(answer)):
+                        with gevent.Timeout(SECONDS):
+                            sock.sendall(piece)
         except (OSError, gevent.Timeout):
             pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
         except RuntimeError as error:  # a table was swapped under a walk: it sees that the answer has no end
@@ -119,7 +124,7 @@ def _in_turns(answer: Iterator[bytes]) -> Iterator[bytes]:
         waiting.append(piece)
         size += len(piece)
         if time.monotonic() - began > TURN_SECONDS:
-            breathe()
+            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the answer
             began = time.monotonic()
         if size > PIECE:
             yield b"".join(waiting)

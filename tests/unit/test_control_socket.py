@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -182,3 +183,16 @@ def test_who_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.Monkey
             size += len(more)
     made.close()
     assert 0 < size < 5_000_000
+
+
+def test_a_long_answer_may_take_longer_than_a_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_socket, "SECONDS", 0.2)
+    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows})
+    began = time.monotonic()
+    answer = exchange(made.path, *[b'{"do":"rows"}\n'] * 2)
+    made.close()
+    assert time.monotonic() - began > 0.4
+    assert [line[:12] for line in answer].count(b'{"ok": true,') == 2
+    assert answer[-1] == b"]}"
