@@ -98,14 +98,16 @@ def running(what: str = "") -> str:
             continue  # left behind by a process that was killed, or not ours to ask
         if not what or answer[what]:
             found[path] = answer
+    who = what[:-1] or "tunrouter"
     if len(found) == 1:
         return next(iter(found))
     if not found:
-        who = what[:-1] or "tunrouter"
         raise HostError(f"no running {who} has a control socket in {where}; name one with --control PATH")
     several = [
         Problem(Position(path), f"pid {one['pid']}, {', '.join(one['hubs'] + one['clients'])} {one['files']}")
         for path, one in found.items()
     ]
-    wrong = Problem(Position("--control"), "several run here", "name one of the above with --control PATH")
+    wrong = Problem(
+        Position("--control"), f"several {who}s run here", "name one of the above with --control PATH"
+    )
     raise ConfigError([*several, wrong])
