@@ -311,3 +311,14 @@ def test_the_largest_frame_passes(headed: Device) -> None:
     assert len(content) == framing.MAX_CONTENT
     headed.feed(p.frame(content))
     assert headed.writes == [content]
+
+
+def test_the_last_packet_dropped_is_kept(either: Device) -> None:
+    either.down.clock = lambda: 7.0
+    packet = bytearray(p.udp(A, B, b"x" * 200))
+    packet[2:4] = b"\0\x40"  # a length that lies
+    either.feed(p.frame(bytes(packet)) + p.frame(p.udp(A6, B6)))
+    at, kept = either.down.traffic.last[Reason.LENGTH_LIES]
+    assert at == 7.0
+    assert kept == packet[: len(kept)]
+    assert len(kept) < 100
