@@ -235,7 +235,7 @@ def test_on_terminals(topology: Topology, write: Write, sockets: tuple[str, str]
         assert plain.ended() == 0
         assert "host-2" in plain.wait("host-2")
         assert b"\x1b" not in plain.output
-    with terminal(hub, "status", columns=220) as wide:
+    with terminal(hub, "status", columns=300) as wide:
         wide.wait("packets/s", "192.168.100.0/24", "0.1.0")
     with terminal(hub, "status", "--watch") as watched:
         watched.wait("host-1", "host-2")
@@ -263,7 +263,7 @@ def test_top(topology: Topology, write: Write, sockets: tuple[str, str]) -> None
         top.press(b"<")
         top.wait("▼host")
         assert "packets/s " not in top.text.splitlines()[4]
-        top.resize(200, 30)
+        top.resize(300, 30)
         top.wait("packets in", "prefixes")
         top.press(b"q")
         assert top.ended() == 0

@@ -20,6 +20,9 @@ import pyte
 
 from tests.support.netns import ROOT
 
+_NOT_OURS = ("NO_COLOR", "COLUMNS", "LINES")
+"""What whoever runs the tests may have set, and would count for more than the terminal."""
+
 
 class Terminal:
     """Runs a program until it ends or the `with` block does."""
@@ -36,7 +39,7 @@ class Terminal:
         self._resize(columns, lines)
         self.before = self.modes
         """How the terminal was before the program ran."""
-        clean = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        clean = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
         self.process = subprocess.Popen(
             argv, stdin=self._slave, stdout=self._slave, stderr=self._slave, cwd=ROOT, start_new_session=True,
             env=clean | {"TERM": "xterm-256color"} | (environ or {}),
