@@ -32,8 +32,8 @@ check: $(VENV)/.dev ## formatting, lint, types
 test: $(VENV)/.dev tools-test ## all tests, JOBS=3 at once; as root, those in network namespaces too
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-bench: $(VENV)/.bench ## measure beside kernel, floor and GOST (as root)
-	$(PY) tests/bench/run.py $(ARGS)
+bench: $(VENV)/.bench ## measure beside GOST, WireGuard, floor and kernel, and draw it (as root)
+	$(PY) tests/bench/run.py --json build/bench.json --plot build/bench $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, SECONDS=60 in all
 	$(PY) tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
@@ -93,10 +93,12 @@ define tools
 endef
 
 tools-test:
-	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool redis-server:redis-server)
+	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool \
+	  redis-server:redis-server tinyproxy:tinyproxy-bin tshark:tshark)
 
 tools-bench:
-	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev xz:xz-utils)
+	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev \
+	  xz:xz-utils wireguard-go:wireguard-go)
 
 tools-binary:
 	$(call tools,objdump:binutils)

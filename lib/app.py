@@ -202,7 +202,17 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         user=arguments["--user"] or settings.user,
         files=tuple(map(os.path.abspath, names)),
         control="" if control == "none" else control,
+        trace=_trace(arguments["--trace"]),
     )
+
+
+def _trace(text: str | None) -> str:
+    """The filter of --trace, which has been read once: a wrong one ends the program before it begins."""
+    if text:
+        from lib import capturing
+
+        capturing.checked(text, "--trace")
+    return text or ""
 
 
 def _read(arguments: Mapping[str, Any]) -> Config:

@@ -21,7 +21,7 @@ from zlib import crc32
 
 import gevent
 
-from lib import handshake, netlink, offload, tun, uplink
+from lib import framing, handshake, netlink, offload, tun, uplink, watching
 from lib.backoff import Backoff
 from lib.client_session import ClientSession
 from lib.downlink import Downlink
@@ -30,6 +30,7 @@ from lib.endpoint import dial
 from lib.errors import HostError, ProtocolError
 from lib.framing import ReceiveBuffer
 from lib.glimpse import head, head_of_frame
+from lib.ids import NO_NAMESPACE
 from lib.logs import log
 from lib.rates import Rates
 from lib.relay import Request, Status
@@ -37,6 +38,7 @@ from lib.selector import Selector
 from lib.session import Link
 from lib.settings import ClientSettings, NodeSettings
 from lib.stats import Traffic
+from lib.taps import Taps
 from lib.uplink import Uplink
 
 RETRY = (0.25, 15.0)
@@ -59,12 +61,14 @@ class Client:
         settings: ClientSettings,
         buffer: ReceiveBuffer,
         device_gone: Callable[[str], None],
+        taps: Taps | None = None,
     ) -> None:
         """Make and configure the device; raises HostError where that fails.
 
         device_gone is called with its name if somebody removes the device while it is in use.
         """
         self.settings = settings
+        self.taps = taps or Taps()
         self.traffic = Traffic()
         self.rates = Rates(time.monotonic())
         self.link: Link | None = None
@@ -86,7 +90,7 @@ class Client:
         self.offloads = device.capabilities if settings.superpackets else 0
         self.instance = os.urandom(16)
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
-        self.up = Uplink(self._file, device.has_header, self.traffic, self._write_packet)
+        self.up = Uplink(self._file, device.has_header, self.traffic, self._write_packet, lost=self._lost)
         self.down = Downlink(
             self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu,
             clock=time.monotonic,
@@ -155,6 +159,8 @@ class Client:
             if self.traffic.news:
                 self.tell_news()
             link = self.link
+            if self.taps.on and end:
+                self._tell_sent(view[:end], None if link is not None else Reason.NO_SESSION)
             if link is None:
                 packets = offload.count_packets(view[:end])
                 first = head_of_frame(view) if end else b""
@@ -162,6 +168,20 @@ class Client:
             elif end:
                 link.send([view[:end]])
                 link.wait_drained()
+
+    def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:
+        """Tell who looks what came from the device and where it went, or why nowhere."""
+        session = self.session
+        namespace, peer = (
+            (session.node.namespace, session.peer) if session is not None else (NO_NAMESPACE, "")
+        )
+        fate = watching.leaving(namespace, self.settings.host, peer, reason, answered)
+        watching.sent(self.taps, fate, frames)
+
+    def _lost(self, reason: Reason, content: bytes, answered: bool) -> None:
+        """What the device gave did not become a frame."""
+        if self.taps.on:
+            self._tell_sent(memoryview(framing.encode(content)), reason, answered)
 
     def tell_news(self) -> None:
         """Log each reason for drops once."""
@@ -181,6 +201,7 @@ class Client:
         if tun.is_gone(error.errno):
             raise error
         self.traffic.drop(Reason.DEVICE_REFUSED, 1, "", packet, time.monotonic())
+        self.down.dropped = Reason.DEVICE_REFUSED
 
     def _write_packet(self, packet: bytes) -> None:
         header = offload.NO_OFFLOAD if self._device.has_header else b""

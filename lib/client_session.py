@@ -11,7 +11,7 @@ from typing import Protocol
 
 import gevent
 
-from lib import __version__, control, downlink, framing, ids
+from lib import __version__, control, downlink, framing, ids, watching
 from lib.downlink import Downlink
 from lib.drops import Reason
 from lib.errors import ProtocolError
@@ -23,6 +23,7 @@ from lib.relay import Response
 from lib.session import Link
 from lib.settings import ClientSettings, NodeSettings
 from lib.stats import Traffic
+from lib.taps import Taps
 
 QUEUE_BYTES = 1 << 20
 LINGER = 1.0
@@ -36,9 +37,14 @@ class Owner(Protocol):
     traffic: Traffic
     buffer: ReceiveBuffer
     down: Downlink
+    taps: Taps
     instance: bytes
     offloads: int
     """What the device takes."""
+
+    @property
+    def device_name(self) -> str:
+        """As the kernel has it."""
 
     def tell_news(self) -> None:
         """Log drops that are new."""
@@ -62,6 +68,7 @@ class ClientSession:
         self.node = node
         self.peer = stream.peer
         self.link = Link(stream, client.traffic, QUEUE_BYTES, float("inf"))
+        self.link.tell_losses(self._lost)
         self.liveness = Liveness(client.settings.keepalive_timeout, time.monotonic())
         self.since = time.monotonic()
         self.features = 0
@@ -142,7 +149,12 @@ class ClientSession:
         size = 0
         while True:
             end = framing.HEADROOM + size
-            stop = downlink.deliver(down, buffer.data, buffer.view, buffer.join(tail), end)
+            start = buffer.join(tail)
+            if client.taps.on:
+                fate = watching.arriving(self.node.namespace, client.settings.host, client.device_name)
+                stop = watching.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)
+            else:
+                stop = downlink.deliver(down, buffer.data, buffer.view, start, end)
             tail = bytes(buffer.view[stop:end])
             for content in down.take_controls():
                 self._control(content)
@@ -151,6 +163,13 @@ class ClientSession:
             size = self._stream.receive_into(buffer.landing)
             if not size:
                 return
+
+    def _lost(self, reason: Reason, frames: bytes) -> None:
+        """What was on its way to the hub will not get there."""
+        client = self._client
+        if client.taps.on:
+            fate = watching.leaving(self.node.namespace, client.settings.host, self.peer, reason)
+            watching.sent(client.taps, fate, frames)
 
     def _control(self, content: bytes) -> None:
         client = self._client

@@ -83,6 +83,29 @@ def ask(path: str, request: Mapping[str, object]) -> dict[str, Any]:
     return answer
 
 
+def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
+    """The socket on which the rest comes, after the answer to what is streamed. Raises HostError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(SECONDS)
+        sock.connect(path)
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        line = b""
+        while not line.endswith(b"\n") and (more := sock.recv(1)):  # not a byte more than the line
+            line += more
+        if not json.loads(line or "{}").get("ok"):
+            raise HostError(f"control socket {path}: {_refusal(line, sock)}")
+        sock.settimeout(None)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            raise HostError(f"control socket {path}: {error.strerror or error}") from None
+        if isinstance(error, ValueError):
+            raise HostError(f"control socket {path}: no tunrouter answers there") from None
+        raise
+    return sock
+
+
 def running(what: str = "") -> str:
     """The control socket of the one process that runs here, of those with any `what` ("hubs").
 

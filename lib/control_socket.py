@@ -1,6 +1,7 @@
 """The control socket's near end: questions to a running process, one JSON object a line each way.
 
     {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
+    {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
 
 Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
 packets go before answers, however long those are. Refuses to know: what is asked (service_control), the far
@@ -16,6 +17,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,18 @@ PIECE = 1 << 15
 """Bytes of an answer that are sent at a time."""
 
 Answer = Mapping[str, object]
-Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer after which something else goes over the connection, for as long as `run` has it."""
+
+    answer: Answer
+    run: Callable[[Any], None]
+    """Called with the socket; what it raises of OSError means that the other end has gone."""
+
+
+Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer | Streamed]]
 
 
 def sweep() -> None:
@@ -96,22 +109,29 @@ class ControlSocket:
                         return
                     with gevent.Timeout(SECONDS):
                         answer = self._answer(line)
-                    for piece in _in_turns(pieces(answer)):
+                    plain = answer.answer if isinstance(answer, Streamed) else answer
+                    for piece in _in_turns(pieces(plain)):
                         with gevent.Timeout(SECONDS):
                             sock.sendall(piece)
+                    if isinstance(answer, Streamed):
+                        answer.run(sock)
+                        return
         except (OSError, gevent.Timeout):
             pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
         except RuntimeError as error:  # a table was swapped under a walk: it sees that the answer has no end
             log.debug("control socket: %s", error)
 
-    def _answer(self, line: bytes) -> Answer:
+    def _answer(self, line: bytes) -> Answer | Streamed:
         try:
             request = json.loads(line)
             handler = self._handlers.get(request["do"])
             if handler is None:
                 known = ", ".join(self._handlers)
                 return {"ok": False, "error": f"cannot do {str(request['do'])[:64]!r}; there is {known}"}
-            return {"ok": True, **handler(request)}
+            answer = handler(request)
+            if isinstance(answer, Streamed):
+                return Streamed({"ok": True, **answer.answer}, answer.run)
+            return {"ok": True, **answer}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return {"ok": False, "error": f"not a proper request: {error}"}
 

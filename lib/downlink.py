@@ -40,6 +40,8 @@ class Downlink:
     """Contents of control frames, for the session itself."""
     clock: Callable[[], float] = float
     """A steady clock, asked when a packet is dropped."""
+    dropped: Reason | None = None
+    """Why the last packet was dropped that was; for who looks (watching)."""
 
     def take_controls(self) -> list[bytes]:
         """The control frames since the last call."""
@@ -134,4 +136,5 @@ def _examine(down: Downlink, buf: bytearray, start: int, end: int) -> int:
 
 def _drop(down: Downlink, reason: Reason, packet: bytes) -> int:
     down.traffic.drop(reason, 1, "", packet, down.clock())
+    down.dropped = reason
     return 0

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from lib import control, framing, offload
 from lib import packet as ip
 from lib.acl import has_ports
-from lib.decide import decide
+from lib.decide import Verdict, decide
 from lib.drops import Reason
 from lib.glimpse import head
 from lib.namespace import Port
@@ -43,6 +43,11 @@ _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
 _TCP_OFFSET = 2 + offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
 
+Dealt = tuple[Reason | Port, Port | None, bool]
+"""(why it was dropped, whom it would have gone to, whether its sender was told); a Port as the first: it was
+cut up for it."""
+
+
 @dataclass(slots=True)
 class Output:
     """What came of a scan."""
@@ -51,6 +56,11 @@ class Output:
     """Frames by the port they go to, in order."""
     controls: list[bytes] = field(default_factory=list)
     """Contents of control frames, for the session itself."""
+    told: dict[int, Dealt] | None = None
+    """While somebody looks (watching): what became of frames that are not in runs as they lay, by where their
+    content starts."""
+    decided: list[tuple[Packet, Verdict]] | None = None
+    """Likewise: the packets that were decided on, flow by flow."""
 
 
 def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output) -> int:
@@ -170,6 +180,8 @@ def _judge(port: Port, buf: bytearray, start: int, end: int, now: float, out: Ou
     if target is None or not target.live:
         quoted = ip.quoted(buf, packet, end) if packet.kind else None
         verdict = decide(port, packet, now, quoted)
+        if out.decided is not None:
+            out.decided.append((packet, verdict))
         if not isinstance(verdict, Port):
             _refuse(port, frame, verdict, now, out)
             return None
@@ -186,6 +198,7 @@ def _read(port: Port, buf: bytearray, start: int, end: int, now: float, out: Out
     packet_start = start + offload.HEADER_SIZE if headed else start
     if end == start:
         port.drop(Reason.EMPTY_FRAME)
+        _tell(out, start, Reason.EMPTY_FRAME)
         return None
     if first == control.MARK:
         out.controls.append(bytes(buf[start:end]))
@@ -194,12 +207,14 @@ def _read(port: Port, buf: bytearray, start: int, end: int, now: float, out: Out
     if isinstance(packet, Reason):
         if not framing.is_gost_keepalive(buf, start, end):
             port.drop(packet, 1, "", head(buf, start, end), now)
+            _tell(out, start, packet)
         return None
     if not headed:
         return _Frame(buf, start, start, end, packet, 0, 0, 1)
     claim = offload.rebuild(buf, start, packet, end)
     if isinstance(claim, Reason):
         port.drop(claim, 1, "", head(buf, packet_start, end), now)
+        _tell(out, start, claim)
         return None
     offloads, gso_size, segments = claim
     return _Frame(buf, start, packet_start, end, packet, offloads, gso_size, segments)
@@ -222,7 +237,8 @@ def _refuse(port: Port, frame: _Frame, verdict: Reason | bytes, now: float, out:
             return
         verdict = Reason.RESOLVE_QUEUE
     _drop(port, verdict, frame, now)
-    _answer(port, ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict), now, out)
+    answer = ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
+    _tell(out, frame.start, verdict, None, _answer(port, answer, now, out))
 
 
 def _drop(port: Port, reason: Reason, frame: _Frame, now: float) -> None:
@@ -233,10 +249,19 @@ def _drop(port: Port, reason: Reason, frame: _Frame, now: float) -> None:
     port.drop(reason, frame.segments, detail, head(frame.buf, frame.packet_start, frame.end), now)
 
 
-def _answer(port: Port, answer: bytes | None, now: float, out: Output) -> None:
-    """Send an ICMP message back where the packet came from, not too many of them."""
-    if answer is not None and port.may_answer(now):
-        _send(out, port, framing.encode(answer), 1)
+def _answer(port: Port, answer: bytes | None, now: float, out: Output) -> bool:
+    """Send an ICMP message back where the packet came from, not too many of them; whether one was sent."""
+    if answer is None or not port.may_answer(now):
+        return False
+    _send(out, port, framing.encode(answer), 1)
+    return True
+
+
+def _tell(
+    out: Output, start: int, what: Reason | Port, target: Port | None = None, answered: bool = False
+) -> None:
+    if out.told is not None:
+        out.told[start] = what, target, answered
 
 
 def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -> Port | None:
@@ -249,7 +274,7 @@ def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -
     if length > target.mtu:
         _drop(port, Reason.TOO_BIG, frame, now)
         answer = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
-        _answer(port, answer, now, out)
+        _tell(out, frame.start, Reason.TOO_BIG, target, _answer(port, answer, now, out))
         return None
     if not headed or (target.offloads and not frame.offloads & ~target.offloads):
         _count_segments(port, target, frame.segments - 1)
@@ -257,4 +282,5 @@ def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -
     port.traffic.received_packets += frame.segments - 1
     packets = offload.packets(memoryview(frame.buf)[frame.start : frame.end])
     _send(out, target, b"".join(map(framing.encode, packets)), len(packets))
+    _tell(out, frame.start, target)
     return None

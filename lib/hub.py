@@ -34,6 +34,7 @@ from lib.relay import Request, Response, Status
 from lib.scheduling import Pauses, Turns
 from lib.settings import HubSettings
 from lib.tables import Tables
+from lib.taps import Taps
 from lib.transport import Stream, format_peer, listen
 
 MAX_CLIENTS = 65536
@@ -45,7 +46,13 @@ class Hub:
     """One service that listens for clients."""
 
     def __init__(
-        self, settings: HubSettings, domain: Domain, tables: Tables, buffer: ReceiveBuffer, turns: Turns
+        self,
+        settings: HubSettings,
+        domain: Domain,
+        tables: Tables,
+        buffer: ReceiveBuffer,
+        turns: Turns,
+        taps: Taps | None = None,
     ) -> None:
         """Open the port; raises HostError where that fails. Nothing is served before start()."""
         self.settings = settings
@@ -53,6 +60,7 @@ class Hub:
         self.tables = tables
         self.buffer = buffer
         self.turns = turns
+        self.taps = taps or Taps()
         self.budget = Budget(settings.queue_memory)
         self.gate = Gate(settings.limits)
         self.pauses = Pauses()

@@ -13,7 +13,7 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from lib import control, forward, framing, ids, offload
+from lib import control, forward, framing, ids, offload, watching
 from lib.answers import Answers, Asker
 from lib.domain import Domain
 from lib.drops import Reason
@@ -32,6 +32,7 @@ from lib.relay import Request
 from lib.scheduling import Pauses, Turns
 from lib.session import Link
 from lib.settings import HubSettings
+from lib.taps import Taps
 
 SLOW = 1 << 18
 """Who may send less than this in a quarter of a second has little on the way to us."""
@@ -48,6 +49,7 @@ class Owner(Protocol):
     output: forward.Output
     sessions: dict[Port, HubSession]
     failed_plugins: set[Asker]
+    taps: Taps
     budget: Budget
     gate: Gate
     moved: Event
@@ -74,6 +76,7 @@ class HubSession:
         self.port = Port(self.domain.namespace(request.namespace), request.host, stream.peer)
         self.port.mtu = framing.GOST_CLIENT_MAX
         self.link = Link(stream, self.port.traffic, settings.queue_bytes, settings.queue_seconds, hub.budget)
+        self.link.tell_losses(self._lost)
         self.limit()
         self.port.link = self.link
         self.link.alive = self.answers
@@ -161,7 +164,10 @@ class HubSession:
         """Forward the whole frames in data[start:end]; returns where it stopped."""
         port, out = self.port, self.hub.output
         now = time.monotonic()
-        stop = forward.scan(port, data, view, start, end, now, out)
+        if self.hub.taps.on:
+            stop = watching.scan(port, data, view, start, end, now, out, self.hub.taps)
+        else:
+            stop = forward.scan(port, data, view, start, end, now, out)
         for target, run in out.runs.items():
             target.link.send(run)
         out.runs.clear()
@@ -176,6 +182,12 @@ class HubSession:
                 for address in answers.take_wanted():
                     gevent.spawn(self._resolve, answers, address)
         return stop
+
+    def _lost(self, reason: Reason, frames: bytes) -> None:
+        """What was on its way to the client will not get there."""
+        if self.hub.taps.on:
+            port = self.port
+            watching.lost(self.hub.taps, port.namespace.id, port.host, f"session {port.peer}", reason, frames)
 
     def _controls(self, out: forward.Output) -> None:
         contents, out.controls = out.controls, []
@@ -295,3 +307,5 @@ class HubSession:
                 session.scan_copy(frame)
             else:
                 port.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
+                if self.hub.taps.on:  # it came from there, and nobody is left who asked
+                    watching.dropped(self.hub.taps, port, Reason.SESSION_GONE, frame)

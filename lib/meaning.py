@@ -17,17 +17,20 @@ from lib.hidden import Reader, fill_in, nowhere
 from lib.known import HANDLERS, LOG_FORMATS, LOG_LEVELS, did_you_mean
 from lib.mean_client import client
 from lib.mean_hub import check_domains, check_overlaps, hub
-from lib.mean_limits import check_limits
+from lib.mean_limits import check_limits, size_of
 from lib.mean_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.schema import Config, Handler, Log, Service
 from lib.section import Section, section_fields
 from lib.settings import ClientSettings, HubSettings, Settings
+from lib.taps import LEAST_RECORDER
 
 _NAMED = (
     *("services", "chains", "hops", "ingresses", "authers"),
     *("limiters", "climiters", "rlimiters"),
 )
 _DEFAULTS = Settings()
+_NONE = ("", "0", "off", "no", "false")
+MOST_RECORDER = 1 << 30
 
 
 def resolve(config: Config, read: Reader = nowhere) -> Settings:
@@ -123,6 +126,7 @@ def _settings(config: Config, found: Findings) -> Settings:
         clients=tuple(settings for _, settings in clients),
         tables=tables,
         user=config.user,
+        recorder=_recorder(config, found),
         log_level=level,
         log_format=style,
         log_output=output,
@@ -171,6 +175,21 @@ def _check_together(
         devices.add(name)
     if not config.services and "services" not in config.at and not config.problems:
         found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")
+
+
+def _recorder(config: Config, found: Findings) -> int:
+    """Bytes of the flight recorder."""
+    text = config.recorder
+    if text.lower() in _NONE:
+        return 0
+    try:
+        size = size_of(text)
+    except ValueError:
+        found.error(config.where("recorder"), f"recorder: {text[:32]!r} is no size", "write it as 16MB")
+        return 0
+    if not LEAST_RECORDER <= size <= MOST_RECORDER:
+        found.error(config.where("recorder"), f"recorder: {text} is not between 64KB and 1GB")
+    return size
 
 
 def _log(log: Log, found: Findings) -> tuple[str, str, str]:

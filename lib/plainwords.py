@@ -52,6 +52,8 @@ def words(settings: Settings) -> Iterator[str]:
             yield from _reach(reach)
     for client in settings.clients:
         yield _client(client)
+    if settings.recorder:
+        yield f"ok: the last packets' headers are kept in {settings.recorder:,} bytes of memory"
 
 
 def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:

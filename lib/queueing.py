@@ -17,6 +17,7 @@ Where there is no room, what has waited longest in the fattest flow goes: early,
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lib import control, offload
@@ -61,6 +62,8 @@ class SendQueue:
     budget: Budget = field(default_factory=lambda: Budget(1 << 62))
     size: int = 0
     """Bytes waiting."""
+    lost: Callable[[Reason, bytes], None] | None = None
+    """Told what is given up, where somebody wants to know."""
     _flows: dict[int, _Flow] = field(default_factory=dict)
     """Those with anything waiting, and those whose turn has not come round since."""
     _new: deque[int] = field(default_factory=deque)
@@ -111,7 +114,7 @@ class SendQueue:
             flow.size -= len(chunk)
             self._add(-len(chunk))
             if now - since > self.max_seconds:
-                _lose(chunk, Reason.QUEUE_TIME, now, traffic)
+                self._lose(Reason.QUEUE_TIME, chunk, now, traffic)
                 continue
             if key != _CONTROL:
                 flow.credit -= len(chunk)
@@ -121,7 +124,11 @@ class SendQueue:
 
     def clear(self) -> int:
         """Give everything up; returns the number of packets lost."""
-        lost = sum(offload.count_packets(chunk) for flow in self._flows.values() for _, chunk in flow.chunks)
+        chunks = [chunk for flow in self._flows.values() for _, chunk in flow.chunks]
+        lost = sum(map(offload.count_packets, chunks))
+        if self.lost is not None:
+            for chunk in chunks:
+                self.lost(Reason.SESSION_GONE, chunk)
         self._flows.clear()
         self._new.clear()
         self._old.clear()
@@ -141,11 +148,12 @@ class SendQueue:
         _, chunk = flow.chunks.popleft()
         flow.size -= len(chunk)
         self._add(-len(chunk))
-        _lose(chunk, reason, now, traffic)
+        self._lose(reason, chunk, now, traffic)
 
-
-def _lose(chunk: bytes, reason: Reason, now: float, traffic: Traffic) -> None:
-    traffic.drop(reason, offload.count_packets(chunk), "", head_of_frame(chunk), now)
+    def _lose(self, reason: Reason, chunk: bytes, now: float, traffic: Traffic) -> None:
+        traffic.drop(reason, offload.count_packets(chunk), "", head_of_frame(chunk), now)
+        if self.lost is not None:
+            self.lost(reason, chunk)
 
 
 def _fatness(flow: _Flow) -> int:

@@ -365,6 +365,7 @@ class Config(Section):
     metrics: Metrics | None = None
 
     user: str = ""
+    recorder: str = ""
 
     problems: list[Problem] = []
     """What makes this configuration unusable; the rest was read all the same."""

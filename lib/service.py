@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -31,6 +32,8 @@ from lib.service_control import handlers
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.stats import drop_lines, refusal_lines
 from lib.tables import Tables
+from lib.tapping import Tapping
+from lib.taps import Taps
 
 LOAD_SECONDS = 2.0
 """How long hubs wait for their tables' sources before they begin to accept."""
@@ -57,6 +60,8 @@ class Service:
         self._reload_wanted = Event()
         self._failure = ""
         self._control: ControlSocket | None = None
+        self.taps = Taps(time.time_ns)
+        self.tapping = Tapping(self.taps)
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         try:
@@ -76,6 +81,10 @@ class Service:
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
         self._open_control()  # before the ports: who has read "listening" may ask
         self._drop_privileges()
+        self.tapping.record(self.settings.recorder)
+        self.tapping.tell_decisions(log.isEnabledFor(logging.DEBUG))
+        if self.settings.trace:
+            self.tapping.trace(self.settings.trace)
         self.tables.rules_changed = self._recheck
         self.tables.start()
         self.tables.wait_loaded(LOAD_SECONDS)
@@ -116,7 +125,7 @@ class Service:
             if path:
                 control_socket.sweep()
                 answers = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
-                self._control = ControlSocket(path, answers)
+                self._control = ControlSocket(path, {**answers, **self.tapping.handlers()})
             if self._control is not None and self._account is not None:
                 self._control.give_to(self._account.pw_uid)  # who may end this process may ask it
         except OSError as error:
@@ -130,6 +139,7 @@ class Service:
         """Close every port and remove every device."""
         if self._control is not None:
             self._control.close()
+        self.tapping.stop()
         for client in self.clients.values():
             client.stop()
         for hub in self.hubs.values():
@@ -137,10 +147,11 @@ class Service:
         self.tables.stop()
 
     def _make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
-        return Hub(hub, self.domains.of(hub, settings.tables), self.tables, self._buffer, self._turns)
+        domain = self.domains.of(hub, settings.tables)
+        return Hub(hub, domain, self.tables, self._buffer, self._turns, self.taps)
 
     def _make_client(self, client: ClientSettings) -> Client:
-        return Client(client, self._buffer, self._device_gone)
+        return Client(client, self._buffer, self._device_gone, self.taps)
 
     def _device_gone(self, name: str) -> None:
         self._failure = f"device {name} has been removed"
@@ -182,7 +193,7 @@ class Service:
         for warning in new.warnings:
             if str(warning) not in told:
                 log.warning("%s", warning)
-        lines = [*self._apply_log(old, new), *self.tables.apply(new)]
+        lines = [*self._apply_log(old, new), *self.tapping.record(new.recorder), *self.tables.apply(new)]
         counts: Counter[str] = Counter()
         for name in [name for name in self.hubs if name not in {hub.name for hub in new.hubs}]:
             self.hubs.pop(name).stop()
@@ -247,6 +258,7 @@ class Service:
         except HostError as error:
             log.error("reload: %s", error)
             return []
+        self.tapping.tell_decisions(log.isEnabledFor(logging.DEBUG))
         return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
 
     # ------------------------------------------------------------ counters

@@ -64,6 +64,10 @@ class Link:
         self._writer: gevent.Greenlet | None = None
         self._drained: Event | None = None
 
+    def tell_losses(self, lost: Callable[[Reason, bytes], None]) -> None:
+        """Have somebody told of every run of frames that is dropped here."""
+        self._queue.lost = lost
+
     @property
     def queued(self) -> int:
         """Bytes that wait in the queue."""
@@ -87,8 +91,7 @@ class Link:
             sent = self.stream.try_send(buffers)
         except OSError:
             self.stream.shutdown()
-            run = b"".join(buffers)
-            self._lose(Reason.SESSION_GONE, offload.count_packets(run), run)
+            self._lose(Reason.SESSION_GONE, b"".join(buffers))
             return
         if self.meter is not None:
             self._count(b"".join(buffers))
@@ -163,9 +166,9 @@ class Link:
         self.meter.take(len(run), packets, time.monotonic())
 
     def _give_up(self) -> None:
-        rest = self._run[self._first_unsent() :]
+        unsent = self._run[self._first_unsent() :]
         self._run, self._sent = b"", 0
-        self._lose(Reason.SESSION_GONE, offload.count_packets(rest) + self._queue.clear(), rest)
+        self._lose(Reason.SESSION_GONE, unsent, self._queue.clear())
         self._finish()
 
     def _finish(self) -> None:
@@ -177,7 +180,11 @@ class Link:
         """Where in the writer's run the first frame begins that has not gone out whole."""
         return max((end for end in framing.split(self._run) if end <= self._sent), default=0)
 
-    def _lose(self, reason: Reason, packets: int, frames: bytes) -> None:
+    def _lose(self, reason: Reason, frames: bytes, more: int = 0) -> None:
+        """Count frames, and so many packets whose frames have been told of already."""
+        packets = offload.count_packets(frames) + more
         if packets:
             head = head_of_frame(frames) if frames else b""
             self.traffic.drop(reason, packets, "", head, time.monotonic())
+        if frames and self._queue.lost is not None:
+            self._queue.lost(reason, frames)

@@ -384,6 +384,10 @@ class Settings:
     """Whom to become once devices and ports are open; empty to stay who we are."""
     control: str = ""
     """Path of the control socket; empty for none."""
+    recorder: int = 0
+    """Bytes in which the flight recorder keeps the last packets; 0 for no recorder."""
+    trace: str = ""
+    """A filter (packet_filter): packets that fit are logged, some a second; empty for none."""
     log_level: str = "info"
     log_format: str = "text"
     log_output: str = "stderr"

@@ -51,6 +51,8 @@ class Uplink:
     """Bits the hub takes; 0 for complete single packets only."""
     limit: int = framing.MAX_CONTENT
     """Largest content the hub takes."""
+    lost: Callable[[Reason, bytes, bool], None] | None = None
+    """Told which frame content was dropped here, and whether its sender was told."""
     _header: bytearray = field(default_factory=lambda: bytearray(offload.HEADER_SIZE))
     _head: bytearray = field(default_factory=lambda: bytearray(coalesce.HEAD))
 
@@ -182,6 +184,8 @@ def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
     claim = packet if isinstance(packet, Reason) else offload.rebuild(content, 0, packet, len(content))
     if isinstance(claim, Reason):
         up.traffic.drop(claim, 1, "", head(content, 0, len(content)), time.monotonic())
+        if up.lost is not None:
+            up.lost(claim, bytes(content), False)
         return end, 0
     packets = []
     for whole in offload.packets(content):
@@ -198,7 +202,8 @@ def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
     """The hub would not take it: say so to the sender, as a router does."""
     up.traffic.drop(Reason.TOO_BIG, 1, "", head(buf, start, end), time.monotonic())
     packet = ip.parse(buf, start, end)
-    if not isinstance(packet, Reason):
-        answer = ip.too_big(buf, start, packet, end, up.limit)
-        if answer is not None:
-            up.answer(answer)
+    answer = None if isinstance(packet, Reason) else ip.too_big(buf, start, packet, end, up.limit)
+    if answer is not None:
+        up.answer(answer)
+    if up.lost is not None:
+        up.lost(Reason.TOO_BIG, bytes(buf[start:end]), answer is not None)

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from lib.relay import Request, Status, decode_response, encode_request
 from tests.bench.measure import Figures
-from tests.bench.peers import gost, hub_yaml, start_gost_hub, start_our_hub, wait_listening
+from tests.bench.peers import (
+    BINARY,
+    gost,
+    hub_yaml,
+    no_binary,
+    start_gost_hub,
+    start_our_hub,
+    wait_listening,
+)
 from tests.bench.quiet import resident_mb
 from tests.support.netns import Namespace, in_namespace
 
@@ -22,12 +30,16 @@ CLIENTS = 1000
 
 
 def measure(work: Path, clients: int = CLIENTS) -> Figures:
-    """Resident MB of an idle hub, and KB for each idle client; GOST's hub too where there is one."""
+    """Resident MB of an idle hub, and KB for each idle client; the executable's and GOST's hub too where there is one."""
     _allow_descriptors(clients + 200)
     with Namespace("memory", work) as namespace:
         with _killed(namespace):
             hub = start_our_hub(namespace, work, hub_yaml())
             figures = _measure(namespace, hub.pid, clients, "")
+        if not no_binary():
+            with _killed(namespace):
+                hub = start_our_hub(namespace, work, hub_yaml(), (str(BINARY),))
+                figures |= _measure(namespace, hub.pid, clients, "binary_")
         if gost():
             with _killed(namespace):
                 hub = start_gost_hub(namespace, work)

@@ -1,6 +1,7 @@
 """The programs that are compared, and how each is started in the topology.
 
-Knows: ours in its variants, GOST, the floor, kernel forwarding; why one cannot run here.
+Knows: ours in its variants, as checkout and as executable, GOST, WireGuard, the floor, kernel forwarding;
+why one cannot run here.
 Refuses to know: what is measured (measure) and what is expected (bars).
 
     host-1: 10.88.0.2 ---- hub: port 8443 ---- host-2: 10.88.0.3        overlay 10.88.0.0/24, MTU 1420
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.bench import wireguard
 from tests.support.netns import HOST_2, HUB_TO_HOST_1, HUB_TO_HOST_2, ROOT, Namespace, Process, Topology
 
 SHARED = ROOT.parent / "shared" / "peers"
@@ -27,6 +29,10 @@ OVERLAY = {"host-1": "10.88.0.2", "host-2": "10.88.0.3"}
 RUNS = ("tcp1", "tcp4", "udp", "udp70", "ping_idle", "ping_load")
 """What can be measured (measure.RUNS), in the order in which it is."""
 
+BINARY = Path(os.environ.get("TUNROUTER_BINARY", ROOT / "build" / "dist" / "tunrouter"))
+"""The executable that is compared with this checkout."""
+
+Command = tuple[str, ...]
 Programs = dict[str, Process]
 """By place: hub, host-1, host-2."""
 
@@ -100,6 +106,12 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
             runs=("tcp1", "udp"),
         ),
         Peer("gost", "GOST at all three places", _start_gost, _no_gost),
+        Peer(
+            "wireguard",
+            "wireguard-go at all three places: encrypted, over UDP",
+            _start_wireguard,
+            wireguard.missing,
+        ),
         Peer("floor", "floor.c: our system calls in C, no checks", _start_floor, _no_floor),
         Peer("kernel", "kernel forwarding, no tunnel", _start_kernel, _nothing, target=HOST_2),
         Peer(
@@ -112,12 +124,36 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
             quick_runs=(),
             patience=180.0,
         ),
+        *_executables(),
     ]
     if parent is not None:
-        peers.append(
-            Peer("parent", f"ours from {parent.name}", _tunrouter(root=parent), lambda: _no_checkout(parent))
-        )
+        start = _tunrouter(program=our_program(parent))
+        peers.append(Peer("parent", f"ours from {parent.name}", start, lambda: _no_checkout(parent)))
     return peers
+
+
+def no_binary() -> str:
+    """Why the executable cannot be measured; empty when it can."""
+    return "" if os.access(BINARY, os.X_OK) else "no executable: make binary, or set TUNROUTER_BINARY"
+
+
+def _executables() -> list[Peer]:
+    """The same in one file: what is measured of the checkout is measured of it."""
+    program = (str(BINARY),)
+
+    def peer(
+        name: str, about: str, start: Callable[[Topology, Path], Programs], runs: tuple[str, ...]
+    ) -> Peer:
+        return Peer(
+            name, f"the executable {about}", start, no_binary, ours=True, runs=runs, quick_runs=runs[:1]
+        )
+
+    return [
+        peer("binary", "at all three places", _tunrouter(program=program), RUNS),
+        peer("binary_tls", "over TLS", _tunrouter(transport="tls", program=program), ("tcp1",)),
+        peer("binary_wss", "over WebSocket and TLS", _tunrouter(transport="wss", program=program), ("tcp1",)),
+        peer("binary_guarded", "with limits", _tunrouter(guarded=True, program=program), ("tcp1", "udp")),
+    ]
 
 
 def hub_yaml(
@@ -127,7 +163,7 @@ def hub_yaml(
     return "".join(_hub_lines(superpackets, other_routes, transport, guarded))
 
 
-def our_program(root: Path = ROOT) -> tuple[str, ...]:
+def our_program(root: Path = ROOT) -> Command:
     """The command that is tunrouter."""
     return (sys.executable, str(root / "tunrouter.py"))
 
@@ -151,11 +187,11 @@ def start_gost_hub(namespace: Namespace, work: Path) -> Process:
     return namespace.popen(gost(), "-C", str(config), **_GOST_ENVIRONMENT)
 
 
-def start_our_hub(namespace: Namespace, work: Path, text: str, root: Path = ROOT) -> Process:
+def start_our_hub(namespace: Namespace, work: Path, text: str, program: Command = ()) -> Process:
     """Our hub; returns once it listens (100,000 routes take a while)."""
     config = work / "hub.yml"
     config.write_text(text)
-    hub = namespace.popen(*our_program(root), "-C", str(config), cwd=root)
+    hub = namespace.popen(*(program or our_program()), "-C", str(config))
     hub.wait_line("listening", timeout=180.0)
     return hub
 
@@ -213,17 +249,17 @@ def _client_arguments(host: str, hub: str, parameters: str = "", transport: str 
 def _tunrouter(
     superpackets: bool = True,
     other_routes: int = 0,
-    root: Path = ROOT,
+    program: Command = (),
     transport: str = "tcp",
     guarded: bool = False,
 ) -> Callable[[Topology, Path], Programs]:
     def start(topology: Topology, work: Path) -> Programs:
         text = hub_yaml(superpackets, other_routes, transport, guarded)
-        programs = {"hub": start_our_hub(topology.hub, work, text, root)}
+        programs = {"hub": start_our_hub(topology.hub, work, text, program)}
         parameters = "" if superpackets else "&superpackets=off"
         for host, namespace, hub in _clients(topology):
             arguments = _client_arguments(host, hub, parameters, transport)
-            programs[host] = namespace.popen(*our_program(root), *arguments, cwd=root)
+            programs[host] = namespace.popen(*(program or our_program()), *arguments)
         return programs
 
     return start
@@ -244,6 +280,10 @@ def _start_gost(topology: Topology, work: Path) -> Programs:
     hub = start_gost_hub(topology.hub, work)
     wait_listening(topology.hub, 8443)
     return {"hub": hub, **_gost_clients(topology)}
+
+
+def _start_wireguard(topology: Topology, work: Path) -> Programs:
+    return wireguard.start(topology, OVERLAY, "10.88.0.1")
 
 
 def _start_floor(topology: Topology, work: Path) -> Programs:

@@ -71,15 +71,22 @@ def timed(patience: float) -> Iterator[Timing]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far, all its threads."""
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / _HZ
+    """User and system time of a program so far, all its processes and threads."""
+    return sum(sum(map(int, _stat(one)[11:13])) for one in _family(pid)) / _HZ
 
 
 def resident_mb(pid: int) -> float:
-    """VmRSS of a process in MB (10^6 bytes)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """VmRSS of a program in MB (10^6 bytes), all its processes."""
+    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _family(pid))
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants: the executable is a loader that waits, and the program proper."""
+    found = [pid]
+    for one in found:
+        found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return found
 
 
 def _lock_when_quiet(lock: int, patience: float) -> bool:

@@ -37,14 +37,14 @@ def parts_table(owners: Sequence[str], figures: Mapping[Key, Summary]) -> Iterat
 
 def bars_table(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Lines: figure, what it is compared with, ratio, bar, met or not."""
-    yield f"{'':{_TITLE}}{'figure':>10}{'of':>18}{'ratio':>10}{'bar':>10}"
+    yield f"{'':{_TITLE}}{'figure':>10}{'of':>24}{'ratio':>10}{'bar':>10}"
     for verdict in verdicts:
         bar = verdict.bar
         of = f"{bar.of[0]} {_median(verdict.of)}" if bar.of else ""
         ratio = _number(verdict.ratio) if bar.of and verdict.ratio is not None else ""
         bound = "noise" if bar.relation == "~" else f"{bar.relation} {_number(bar.bound)}"
         yield (
-            f"{bar.row:{_TITLE}}{_median(verdict.figure):>10}{of:>18}{ratio:>10}{bound:>10}"
+            f"{bar.row:{_TITLE}}{_median(verdict.figure):>10}{of:>24}{ratio:>10}{bound:>10}"
             f"   {_MET[verdict.met]}"
         )
 

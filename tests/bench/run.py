@@ -1,4 +1,4 @@
-"""The benchmarks: tunrouter beside GOST, the floor and kernel forwarding, in one interleaved run.
+"""The benchmarks: tunrouter beside GOST, WireGuard, the floor and the kernel, in one interleaved run.
 
     .venv/bin/python tests/bench/run.py                     everything, 3 rounds, about 15 minutes
     .venv/bin/python tests/bench/run.py --quick             does the harness work? under a minute
@@ -25,16 +25,16 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import forwarding, handshakes, memory, report, shaped
+from tests.bench import forwarding, handshakes, memory, plot, report, shaped, wireguard
 from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
 from tests.bench.measure import Figures
-from tests.bench.peers import Peer, all_peers
+from tests.bench.peers import RUNS, Peer, all_peers
 from tests.bench.rounds import CONGESTION_CONTROL, Results, run_round, say
 from tests.support.netns import ROOT
 
@@ -46,11 +46,14 @@ def main() -> int:
     arguments = _arguments()
     peers = all_peers(arguments.parent and arguments.parent.resolve())
     if arguments.peers:
-        print("\n".join(f"{peer.name:16}{peer.about}{_because(peer.missing())}" for peer in peers))
+        print("\n".join(f"{peer.name:18}{peer.about}{_because(peer.missing())}" for peer in peers))
         return 0
     names = [peer.name for peer in peers] + list(PARTS)
     chosen = arguments.only.split(",") if arguments.only else names
+    runs = arguments.runs.split(",") if arguments.runs else list(RUNS)
     unknown = [f"no peer or part is called {name!r}" for name in chosen if name not in names]
+    unknown += [f"no run is called {name!r}" for name in runs if name not in RUNS]
+    peers = [replace(peer, runs=tuple(run for run in peer.runs if run in runs)) for peer in peers]
     if wrong := unknown or _unable():
         print("\n".join(f"bench: {each}" for each in wrong), file=sys.stderr)
         return 2
@@ -76,9 +79,11 @@ def _report(arguments: argparse.Namespace, results: Results, owners: Sequence[st
     print("\n".join(_lines(results, figures, shown, owners)))
     note = ", too short for the figures to mean anything" if arguments.quick else ""
     print(f"took {time.time() - started:.0f} s{note}")
+    whole = _as_json(results, figures, verdicts, started) | {"quick": arguments.quick}
     if arguments.json:
-        whole = _as_json(results, figures, verdicts, started) | {"quick": arguments.quick}
         arguments.json.write_text(json.dumps(whole, indent=1) + "\n")
+    if arguments.plot and owners:
+        print("drawn:", *plot.draw(whole, arguments.plot))
 
 
 def _arguments() -> argparse.Namespace:
@@ -88,9 +93,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--quick", action="store_true", help="one round of short runs: figures mean nothing")
     parser.add_argument("--only", metavar="NAMES", help=f"comma list of peers and {', '.join(PARTS)}")
+    parser.add_argument(
+        "--runs", metavar="NAMES", help=f"comma list of what is measured of them: {', '.join(RUNS)}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--peers", action="store_true", help="list the peers and end")
     parser.add_argument("--parent", type=Path, metavar="PATH", help="a checkout to compare with")
+    parser.add_argument("--plot", type=Path, metavar="STEM", help="draw STEM.svg and STEM.png of the figures")
     return parser.parse_args()
 
 
@@ -208,12 +217,16 @@ def _as_json(
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             "congestion_control": CONGESTION_CONTROL,
+            "wireguard": wireguard.version(),
         },
         "figures": by_owner,
         "bars": [asdict(verdict) for verdict in verdicts],
         "missing": results.missing,
         "errors": results.errors,
         "drops": results.drops,
+        "rounds": len({run["round"] for run in results.runs}),
+        "timed": len(results.runs),
+        "disturbed": sum(run["disturbed"] for run in results.runs),
         "runs": results.runs,
     }
 

@@ -51,10 +51,9 @@ class Process:
         self._ended = False
         self._changed = threading.Condition()
         options.setdefault("cwd", ROOT)
+        options.setdefault("stdin", subprocess.DEVNULL)
         options.setdefault("env", os.environ | {"PYTHONUNBUFFERED": "1"})
-        self._popen = subprocess.Popen(
-            self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
-        )
+        self._popen = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
         self.pid = self._popen.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

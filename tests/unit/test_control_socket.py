@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import gevent
 import pytest
 
 from lib import control_socket
-from lib.control_socket import MAX_LINE, ControlSocket
+from lib.control_socket import MAX_LINE, ControlSocket, Streamed
 
 
 def double(request: object) -> dict[str, object]:
@@ -25,9 +26,21 @@ def double(request: object) -> dict[str, object]:
     return {"twice": request["what"] * 2}
 
 
+def count(request: object) -> Streamed:
+    """Counts to three, then waits for the other end."""
+
+    def run(sock: Any) -> None:
+        sock.sendall(b"1\n2\n3\n")
+        while sock.recv(10):
+            pass
+        sock.sendall(b"end\n")
+
+    return Streamed({"from": 1}, run)
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[ControlSocket]:
-    made = ControlSocket(str(tmp_path / "run" / "a.sock"), {"double": double})
+    made = ControlSocket(str(tmp_path / "run" / "a.sock"), {"double": double, "count": count})
     yield made
     made.close()
 
@@ -66,13 +79,20 @@ def test_questions_and_answers(served: ControlSocket) -> None:
     assert [json.loads(line) for line in lines] == [{"ok": True, "twice": 8}, {"ok": True, "twice": "xx"}]
 
 
+def test_a_stream_follows_its_answer_and_ends_the_questions(served: ControlSocket) -> None:
+    asked = b'{"do":"double","what":1}\n{"do":"count"}\n{"do":"double","what":2}\n'
+    first, second, *rest = exchange(served.path, asked)
+    assert [json.loads(first), json.loads(second)] == [{"ok": True, "twice": 2}, {"ok": True, "from": 1}]
+    assert rest == [b"1", b"2", b"3", b"end"]
+
+
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
         (b"nonsense\n", "not a proper request"),
         (b"[]\n", "not a proper request"),
         (b"{}\n", "not a proper request: 'do'"),
-        (b'{"do":"triple"}\n', "cannot do 'triple'; there is double"),
+        (b'{"do":"triple"}\n', "cannot do 'triple'; there is double, count"),
         (b'{"do":["double"]}\n', "not a proper request"),
         (b'{"do":"double"}\n', "not a proper request: what?"),
         (b"[" * 60000 + b"\n", "not a proper request"),

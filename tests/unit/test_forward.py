@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import control, forward, framing, namespace, offload
+from lib import control, forward, framing, namespace, offload, watching
 from lib.answers import MAX_WAITING, RETRY_SECONDS, Answers
 from lib.domain import Domain
 from lib.drops import Reason
 from lib.namespace import Port
 from lib.routes import Route, RouteTable
+from lib.taps import Capture, Choice, Taps
 from tests.support import packets as p
 from tests.support.routes import Nobody, entry, to
 
@@ -43,7 +44,9 @@ def table(*routes: tuple[str, str]) -> RouteTable:
 class Net:
     """A hub without sockets: ports by (namespace, host), and what each was sent."""
 
-    def __init__(self, domain: Domain | None = None) -> None:
+    def __init__(self, domain: Domain | None = None, taps: Taps | None = None) -> None:
+        """With taps whatever passes is watched."""
+        self.taps = taps
         self.domain = domain or Domain({ONE: table(), TWO: table()})
         self.now = 1000.0
         self.sent: dict[Port, bytes] = {}
@@ -65,7 +68,10 @@ class Net:
         """What a session does with bytes it received."""
         buffer, view, start, end = p.received(self._tails.pop(port, b"") + data)
         out = forward.Output()
-        stop = forward.scan(port, buffer, view, start, end, self.now, out)
+        if self.taps is not None:
+            stop = watching.scan(port, buffer, view, start, end, self.now, out, self.taps)
+        else:
+            stop = forward.scan(port, buffer, view, start, end, self.now, out)
         assert start <= stop <= end
         self._tails[port] = bytes(view[stop:end])
         self.slices = [len(piece) for run in out.runs.values() for piece in run]
@@ -84,9 +90,12 @@ class Net:
         return p.contents(self.sent.pop(port, b""))
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
+@pytest.fixture(params=[False, True], ids=["plain", "watched"])
+def net(request: pytest.FixtureRequest) -> Net:
+    """Whether anybody looks must not make a difference."""
+    taps = Taps()
+    taps.add(Capture(Choice(), lambda: None))
+    return Net(taps=taps if request.param else None)
 
 
 def drops(port: Port) -> dict[Reason, int]:

@@ -17,7 +17,18 @@ LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "ids", "drops"),
-    ("fields", "relay", "framing", "packet", "offload", "control", "coalesce", "glimpse"),
+    (
+        "fields",
+        "relay",
+        "framing",
+        "packet",
+        "offload",
+        "control",
+        "coalesce",
+        "glimpse",
+        "records",
+        "pcapng",
+    ),
     (
         *(
             "settings",
@@ -46,6 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "downlink",
         ),
         *("changes", "numbers", "columns", "column_sets", "rates", "explain"),
+        *("fate", "decided", "pace", "taps", "watching"),
     ),
     (
         *(
@@ -76,7 +88,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "hidden",
             "meaning",
         ),
-        *("route_lines", "rule_lines", "line_diff", "table_load", "lint", "plainwords"),
+        *("route_lines", "rule_lines", "line_diff", "table_load", "lint", "plainwords", "packet_filter"),
     ),
     (
         *(
@@ -123,6 +135,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "front",
         "top",
         "capturing",
+        "tapping",
         "shell_texts",
         "licences",
         "explaining",

@@ -595,6 +595,34 @@ def test_one_device_name_for_two_services() -> None:
     assert refusals(read) == ["-L 2: two services have a device named 'tun9'"]
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("16MB", 16 << 20), ("64kb", 64 << 10), ("1.5MiB", 3 << 19), ("off", 0), ("0", 0), ("", 0)],
+)
+def test_recorder(text: str, size: int) -> None:
+    assert resolve(HUB % "{}" + f"recorder: '{text}'\n").recorder == size
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("recorder: 16", "f:2:11: recorder: '16' is no size; write it as 16MB"),
+        ("recorder: 1KB", "f:2:11: recorder: 1KB is not between 64KB and 1GB"),
+        ("recorder: 2GB", "f:2:11: recorder: 2GB is not between 64KB and 1GB"),
+        ("recorder: [1MB]", "f:2:11: 'recorder' wants one value, not a list"),
+        ("recoder: 1MB", "f:2:1: unknown key 'recoder' in the configuration; did you mean 'recorder'?"),
+    ],
+)
+def test_recorder_that_is_wrong(text: str, expected: str) -> None:
+    assert problems(HUB % "{}" + text) == [expected]
+
+
+def test_gosts_recorders_are_something_else() -> None:
+    settings = resolve(HUB % "{}" + "recorders: [{name: r}]")
+    assert settings.recorder == 0
+    assert "'recorders' in the configuration means nothing to a routing tunnel" in warnings(settings)[0]
+
+
 def test_nothing_to_do() -> None:
     assert refusals(cmdline.parse([], ["router://h:1"])) == [
         "command line: no services: nothing to do; write -L URL, or services: in a file"

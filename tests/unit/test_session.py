@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -29,7 +30,12 @@ class Session:
         self.traffic = Traffic()
         self.stream, self.far = stream, far
         self.link = Link(stream, self.traffic, *limits)
+        self.told: Counter[Reason] = Counter()
+        self.link.tell_losses(self._lost)
         self._number = 0
+
+    def _lost(self, reason: Reason, frames: bytes) -> None:
+        self.told[reason] += len(p.contents(frames))
 
     def frames(self, count: int, size: int = 1000) -> bytes:
         """Frames that carry a number of their own."""
@@ -66,6 +72,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
         made = Session(limits, *ends)
         yield made
         made.link.ended()
+        assert made.told == made.traffic.drops, "who looks is told of each frame that is counted"
 
 
 def limits(max_bytes: int, max_seconds: float) -> pytest.MarkDecorator:

@@ -1,0 +1,117 @@
+"""Which of GOST's keys work, warn and are refused, as the table of packaging/docs/coming-from-gost.md.
+
+    .venv/bin/python -m tests.support.keys_table     writes it into the page
+
+Knows: how lib/schema.py and lib/known.py say what becomes of a key. Refuses to know: the keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import get_args
+
+import msgspec
+
+from lib import known, schema
+from lib.section import Section, section_fields
+from tests.support.page import DOCS
+
+PAGE = DOCS / "coming-from-gost.md"
+BEGIN = "<!-- keys: written by tests/support/keys_table.py -->\n"
+END = "<!-- end of keys -->\n"
+
+
+def table() -> str:
+    """The whole table, in Markdown."""
+    return "\n".join([*_types(), "", *_sections(), "", *_metadata(), ""])
+
+
+def in_page() -> str:
+    """The table as it stands in the page."""
+    _, found, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    assert found, f"{PAGE.name}: no line {BEGIN!r}"
+    text, found, _ = rest.partition(END)
+    assert found, f"{PAGE.name}: no line {END!r}"
+    return text
+
+
+def _types() -> Iterator[str]:
+    yield "| type of | works | an error that says so |"
+    yield "|---|---|---|"
+    rows = (
+        ("handler", {"router", "tun"}, known.HANDLERS),
+        ("listener", known.TRANSPORTS | {"tun"}, known.LISTENERS),
+        ("connector", {"router", *known.PROXIES}, known.CONNECTORS),
+        ("dialer", known.TRANSPORTS, known.DIALERS),
+    )
+    for what, works, every in rows:
+        yield f"| {what} | {_words(works)} | {_words(every - set(works))} |"
+
+
+def _sections() -> Iterator[str]:
+    yield "| section | works | one warning, no effect | an error: not supported yet |"
+    yield "|---|---|---|---|"
+    for name, cls in _walk():
+        not_yet = {_outside(cls, key) for key in cls.not_yet}
+        works = {key.encode_name for key in section_fields(cls)} - not_yet
+        foreign = {_outside(cls, key) for key in cls.foreign}
+        yield f"| {name} | {_words(works)} | {_words(foreign)} | {_words(not_yet)} |"
+
+
+def _metadata() -> Iterator[str]:
+    yield "| metadata of | works | one warning, no effect | an error: not supported yet |"
+    yield "|---|---|---|---|"
+    owners = (
+        ("a hub: service, handler `router`, its listener", known.HUB_KEYS),
+        ("a client: service, handler and listener `tun`", known.CLIENT_KEYS),
+        ("the way to a hub: hop, node, connector, dialer", known.CHAIN_KEYS),
+    )
+    for owner, keys in owners:
+        works = {key.name for key in keys.values() if not key.odd and not key.not_yet}
+        odd = {key.name for key in keys.values() if key.odd}
+        to_come = {key.name for key in keys.values() if key.not_yet}
+        yield f"| {owner} | {_words(works)} | {_words(odd)} | {_words(to_come)} |"
+
+
+def _walk() -> Iterator[tuple[str, type[Section]]]:
+    """Every section a file may hold, by a path to it, each once."""
+    seen: set[type] = set()
+    waiting: list[tuple[str, type[Section]]] = [("(top)", schema.Config)]
+    for path, cls in waiting:
+        if cls in seen:
+            continue
+        seen.add(cls)
+        yield path, cls
+        below = "" if path == "(top)" else f"{path}."
+        for field in msgspec.structs.fields(cls):
+            if field.name in cls.not_yet:
+                continue  # none of what is in it works
+            waiting += [(f"{below}{field.encode_name}", found) for found in _held(field.type)]
+
+
+def _held(kind: object) -> Iterator[type[Section]]:
+    if isinstance(kind, type) and issubclass(kind, Section):
+        yield kind
+    for inner in get_args(kind):
+        yield from _held(inner)
+
+
+def _outside(cls: type[Section], key: str) -> str:
+    """The name a key has in a file."""
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(cls)}
+    head, *rest = key.split("_")
+    return names.get(key, head + "".join(map(str.capitalize, rest)))
+
+
+def _words(names: Iterable[str]) -> str:
+    return " ".join(f"`{name}`" for name in sorted(names, key=lambda name: (name.lower(), name)))
+
+
+def main() -> None:
+    """Write the table into the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(text.replace(BEGIN + in_page(), BEGIN + table()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Pages whose command blocks are run as they stand: a test takes files and commands out of the page.
+
+Knows: the markers, invisible when rendered, that stand on the line before a fenced block; how the blocks of
+a page are played in order. Refuses to know: what a page is about.
+
+    <!-- file PLACE: NAME -->    the block is that file, in PLACE's own directory
+    <!-- run PLACE -->           its commands run there to their end, one after another; each must succeed
+    <!-- start PLACE -->         each command is started there and stays; ready when it says that it
+                                 listens or is connected
+
+A place is a network namespace with a directory of its own, in which its commands run, and with /run/tunrouter
+and /var/lib/tunrouter of its own, as a machine has. `tunrouter` on the path is a script that starts the program
+under test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.netns import ROOT, Namespace, Process
+from tests.support.program import TUNROUTER
+
+DOCS = ROOT / "packaging" / "docs"
+READY = r"listening on|connected to"
+
+_MARKED = re.compile(
+    r"^<!-- (file|run|start) ([\w-]+)(?:: ([\w./-]+))? -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A marked block of a page."""
+
+    kind: str
+    """file, run or start."""
+    place: str
+    name: str
+    """Of a file, else empty."""
+    text: str
+    heading: str
+    """The nearest heading above."""
+
+    def commands(self) -> list[str]:
+        """Its commands, one a line, continued lines joined; comments are left out."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def blocks(page: Path, heading: str = "") -> list[Block]:
+    """The marked blocks of a page, or of those under one heading, in order."""
+    text = page.read_text(encoding="utf-8")
+    fences = [found.span() for found in _FENCED.finditer(text)]  # a `# comment` in one is no heading
+    headings = [
+        (found.start(), found[1])
+        for found in _HEADING.finditer(text)
+        if not any(start <= found.start() < end for start, end in fences)
+    ]
+    found = []
+    for marked in _MARKED.finditer(text):
+        above = [title for place, title in headings if place < marked.start()]
+        found.append(Block(marked[1], marked[2], marked[3] or "", marked[4], above[-1] if above else ""))
+    return [block for block in found if not heading or block.heading == heading]
+
+
+def markers(page: Path) -> int:
+    """How many markers stand in a page, well-formed or not: as many as there are blocks."""
+    return len(re.findall(r"<!-- (?:file|run|start)\b", page.read_text(encoding="utf-8")))
+
+
+def program_directory(work: Path) -> Path:
+    """A directory with nothing but `tunrouter` in it."""
+    directory = work / "bin"
+    if not directory.exists():
+        directory.mkdir()
+        script = directory / "tunrouter"
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(TUNROUTER)} "$@"\n')
+        script.chmod(0o755)
+    return directory
+
+
+class Player:
+    """Plays blocks in places; what it starts lives as long as the places' namespaces."""
+
+    def __init__(self, work: Path, places: Mapping[str, Namespace]) -> None:
+        self.work = work
+        self.started: list[Process] = []
+        self.said: list[str] = []
+        """What each `run` block printed."""
+        self.environment = os.environ | {
+            "PATH": f"{program_directory(work)}:{os.environ['PATH']}:{Path(sys.executable).parent}",
+            "PYTHONUNBUFFERED": "1",
+            "HOME": str(work),
+        }
+        self._places = places
+        self._machines: dict[str, int] = {}
+
+    def directory(self, place: str) -> Path:
+        """Where the files of a place are, and its commands run."""
+        directory = self.work / f"at-{place}"
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def play(self, page: Iterable[Block]) -> None:
+        """Everything in order. Raises AssertionError, with what was said, where a command fails."""
+        for block in page:
+            if block.kind == "file":
+                path = self.directory(block.place) / block.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+            elif block.kind == "run":
+                self.said.append(self.run(block.place, "\n".join(block.commands())))
+            else:
+                for command in block.commands():
+                    self.start(block.place, command)
+
+    def run(self, place: str, commands: str) -> str:
+        """Shell commands to their end; returns what they said."""
+        process = self.popen(place, commands)
+        status = process.wait(30)
+        assert status == 0, f"at {place}, status {status}: {commands}\n{process.text()}"
+        return process.text()
+
+    def start(self, place: str, command: str) -> Process:
+        """A command that stays; returns once it says that it is ready."""
+        process = self.popen(place, f"exec {command}")
+        process.wait_line(READY, timeout=20)
+        self.started.append(process)
+        return process
+
+    def popen(self, place: str, commands: str) -> Process:
+        """Shell commands, started; nothing is awaited."""
+        enter = ("nsenter", f"--mount=/proc/{self._machine(place)}/ns/mnt", "sh", "-euc")
+        text = f"cd {shlex.quote(str(self.directory(place)))}\n{commands}"
+        return self._places[place].popen(*enter, text, env=self.environment)
+
+    def _machine(self, place: str) -> int:
+        """A process that keeps the mounts of a place: `ip netns exec` gives every program its own."""
+        if place not in self._machines:
+            own = "for d in /run/tunrouter /var/lib/tunrouter; do mkdir -p $d; mount -t tmpfs tmpfs $d; done"
+            keeper = self._places[place].popen("sh", "-euc", f"{own}; echo own; exec sleep 600")
+            keeper.wait_line("^own$")
+            self._machines[place] = keeper.pid
+        return self._machines[place]
