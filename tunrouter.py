@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""tunrouter's entry: monkey-patch first, then the program (lib.app)."""
+"""tunrouter's entry: a question to a running process at once; the rest monkey-patched first (lib.app)."""
 
-from gevent import monkey
+import sys
 
-monkey.patch_all()
-
-import sys  # noqa: E402
-
-from lib.app import main  # noqa: E402
+from lib import front
 
 if __name__ == "__main__":
+    if front.is_question(sys.argv[1:]):
+        sys.exit(front.ask(sys.argv[1:]))
+
+    from gevent import monkey
+
+    monkey.patch_all()
+
+    from lib.app import main
+
     sys.exit(main())

@@ -79,6 +79,10 @@ class Answers(Generic[Sender]):
             return known.route
         return Unresolved.ASKING if address in self._waiting else Unresolved.FAILED
 
+    def answers(self) -> list[tuple[bytes, Route]]:
+        """Every address for which a route is known, be it stale."""
+        return [(address, known.route) for address, known in self._known.items() if known.route is not None]
+
     def park(self, address: bytes, sender: Sender, frame: bytes) -> bool:
         """Let a frame wait for the answer under way; False where too many wait."""
         waiting = self._waiting.get(address)

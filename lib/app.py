@@ -1,9 +1,7 @@
 """The program: arguments in, an exit status out.
 
-Knows: the command line's shape, where configurations are looked for, what each error costs.
-Refuses to know: what a configuration means (meaning) and how it is served (service).
-
-    exit status   0 done   1 this host does not let us   2 the command line or a file is wrong
+Knows: which command is meant, where configurations are looked for.
+Refuses to know: what a configuration means (meaning), how it is served (service), what errors cost (front).
 """
 
 from __future__ import annotations
@@ -17,20 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import docopt
-
 from lib import (
     __version__,
     check_files,
     cmdline,
     config,
-    control_socket,
+    control_ask,
+    front,
     lint,
     logs,
     meaning,
     passwords,
     plainwords,
-    redact,
     secret_values,
 )
 from lib.entries import Entry
@@ -46,27 +42,7 @@ DEMO_SECONDS = "5"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    words = cmdline.normalise(sys.argv[1:] if argv is None else argv)
-    try:
-        arguments = docopt.docopt(USAGE, words, default_help=False)
-    except docopt.DocoptExit as wrong:
-        print(wrong.usage if isinstance(wrong.usage, str) else USAGE, file=sys.stderr)
-        return 2
-    try:
-        status: int = _command(arguments)(arguments)
-        return status
-    except ConfigError as error:
-        for problem in error.problems:
-            print(f"error: {redact.secrets(str(problem))}", file=sys.stderr)
-        return 2
-    except HostError as error:
-        print(f"error: {redact.secrets(str(error))}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # whoever read the output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return front.run(sys.argv[1:] if argv is None else argv, lambda arguments: _command(arguments)(arguments))
 
 
 def _command(arguments: Mapping[str, Any]) -> Any:
@@ -77,8 +53,7 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("check", _check),
         ("lint", _lint),
         ("hash", _hash),
-        *((command, _ask) for command in ("status", "drops", "routes", "kick", "drain")),
-        ("top", _top),
+        *front.QUESTIONS,
         *((command, _capture) for command in ("capture", "trace")),
         ("explain", _explain),
         *((command, _shell) for command in ("completion", "man")),
@@ -172,19 +147,6 @@ def _explain(arguments: Mapping[str, Any]) -> int:
     return status
 
 
-def _ask(arguments: Mapping[str, Any]) -> int:
-    from lib import showing
-
-    asked = ("status", "drops", "routes", "kick", "drain")
-    return showing.show(next(name for name in asked if arguments[name]), arguments)
-
-
-def _top(arguments: Mapping[str, Any]) -> int:
-    from lib import top
-
-    return top.run(arguments)
-
-
 def _capture(arguments: Mapping[str, Any]) -> int:
     from lib import capturing
 
@@ -255,7 +217,7 @@ def _every(text: str | None) -> float:
 def _settings(arguments: Mapping[str, Any]) -> Settings:
     """What the arguments and the files they name mean."""
     names = [name for name in arguments["-C"] if name != "-" and not config.is_inline(name)]
-    control = arguments["--control"] or control_socket.default_path()
+    control = arguments["--control"] or control_ask.default_path()
     settings = meaning.resolve(_read(arguments), secret_values.read)
     return replace(
         settings,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lib import __version__, control_socket, ids, offload, packet_filter, pcapng, records, showing
+from lib import __version__, control_ask, ids, offload, packet_filter, pcapng, records
 from lib import fate as fates
 from lib.errors import ConfigError, HostError, Position, Problem, ProtocolError
 from lib.records import Record
@@ -32,15 +32,15 @@ def run(arguments: Mapping[str, Any]) -> int:
     text = checked(" ".join(arguments["FILTER"]), "FILTER")
     count = _count(arguments["--count"])
     request = {"filter": text, "host": arguments["--host"] or "", "ns": _namespace(arguments["--ns"])}
-    path = arguments["--control"] or showing.running()
+    path = arguments["--control"] or control_ask.running()
     if arguments["trace"]:
-        _, sock = control_socket.ask_on(path, {"do": "trace", **request})
+        sock = control_ask.ask_on(path, {"do": "trace", **request})
         with sock:
             _announce("tracing", text)
             _print_lines(sock, count)
         return 0
     asked = {"do": "capture", "recorder": arguments["--recorder"], **request}
-    _, sock = control_socket.ask_on(path, asked)
+    sock = control_ask.ask_on(path, asked)
     with sock:
         if not arguments["--recorder"]:
             _announce("capturing", text)

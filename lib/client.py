@@ -1,8 +1,8 @@
 """The client: a TUN device, and a session with a hub that is made again whenever it ends.
 
 Knows: the life of a client, from its device to its last reconnect, and moves from one hub to another.
-Refuses to know: what a session does (client_session), how frames are read from and written to the device
-(uplink, downlink).
+Refuses to know: how a hub is reached (dialing), what a session does (client_session), how frames are read
+from and written to the device (uplink, downlink).
 
 One greenlet reads the device for as long as the process lives (while there is no hub it drops what it reads),
 one keeps a session, and each session has one that reads it.
@@ -17,27 +17,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from ipaddress import ip_address
 from zlib import crc32
 
 import gevent
 
-from lib import framing, handshake, netlink, offload, tun, uplink, watching
+from lib import dialing, framing, netlink, offload, tun, uplink, watching
 from lib.backoff import Backoff
 from lib.client_session import ClientSession
+from lib.dialing import Refused
 from lib.downlink import Downlink
 from lib.drops import Reason
-from lib.endpoint import dial
 from lib.entries import Entry
 from lib.errors import HostError, ProtocolError
 from lib.fold import OUTAGE
 from lib.framing import ReceiveBuffer
+from lib.glimpse import head, head_of_frame
 from lib.ids import NO_NAMESPACE
 from lib.logs import say, settle
-from lib.relay import Request, Status
+from lib.rates import Rates
 from lib.selector import Selector
 from lib.session import Link
-from lib.settings import ClientSettings, NodeSettings
+from lib.settings import ClientSettings
 from lib.stats import Traffic
 from lib.taps import Taps
 from lib.uplink import Uplink
@@ -48,10 +48,6 @@ RETRY_REFUSED = (2.0, 300.0)
 """The same after a hub said no: somebody has to change something."""
 STEADY_SECONDS = 10.0
 """A session that lived this long was a success: the next delay is the first one again."""
-
-
-class Refused(ProtocolError):
-    """The hub answered, with a status that is not OK."""
 
 
 class Client:
@@ -74,6 +70,7 @@ class Client:
         self.sessions_made = 0
         self.failures: Counter[str] = Counter()
         """Node -> how often there was no session with it, or one that soon ended."""
+        self.rates = Rates(time.monotonic())
         self.link: Link | None = None
         self.session: ClientSession | None = None
         self._selector = _selector(settings)
@@ -95,8 +92,9 @@ class Client:
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
         self.up = Uplink(self._file, device.has_header, self.traffic, self._write_packet, lost=self._lost)
         self.down = Downlink(
-            self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu
-        )
+            self._file.write, self._refused, self.traffic, device.has_header, settings.device.mtu,
+            clock=time.monotonic,
+        )  # fmt: skip
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
         self._greenlets: list[gevent.Greenlet] = []
         self._device_gone = device_gone
@@ -177,7 +175,9 @@ class Client:
             if self.taps.on and end:
                 self._tell_sent(view[:end], None if link is not None else Reason.NO_SESSION)
             if link is None:
-                self.traffic.drop(Reason.NO_SESSION, offload.count_packets(view[:end]))
+                packets = offload.count_packets(view[:end])
+                first = head_of_frame(view) if end else b""
+                self.traffic.drop(Reason.NO_SESSION, packets, "", first, time.monotonic())
             elif end:
                 link.send([view[:end]])
                 link.wait_drained()
@@ -214,10 +214,10 @@ class Client:
 
     # ------------------------------------------------------------ hub -> device
 
-    def _refused(self, error: OSError) -> None:
+    def _refused(self, error: OSError, packet: bytes) -> None:
         if tun.is_gone(error.errno):
             raise error
-        self.traffic.drop(Reason.DEVICE_REFUSED)
+        self.traffic.drop(Reason.DEVICE_REFUSED, 1, "", packet, time.monotonic())
         self.down.dropped = Reason.DEVICE_REFUSED
 
     def _write_packet(self, packet: bytes) -> None:
@@ -225,7 +225,7 @@ class Client:
         try:
             self._file.write(header + packet)
         except OSError as error:
-            self._refused(error)
+            self._refused(error, head(packet, 0, len(packet)))
 
     # ------------------------------------------------------------ the session
 
@@ -280,32 +280,9 @@ class Client:
         tried.clear()
 
     def _open(self, chosen: int) -> ClientSession:
-        """Dial a node and be let in. Raises OSError, ProtocolError."""
+        """Be let in by a node. Raises OSError, ProtocolError."""
         node = self.settings.nodes[chosen]
-        stream = dial(node, self._way_out, self.settings.keepalive_timeout)
-        try:
-            response, rest = handshake.ask(stream, self._request(node), node.connect_timeout)
-            if response.status != Status.OK:
-                raise Refused(_refusal(response.status))
-        except BaseException:
-            stream.close()
-            raise
-        return ClientSession(self, node, stream, response, rest)
-
-    def _way_out(self, address: str) -> str | None:
-        """The network device to reach a hub through, where our own routes would lead into the tunnel."""
-        device = self.settings.device
-        hub = ip_address(address.partition("%")[0])
-        networks = [prefix for prefix, _ in device.routes] + [a.network for a in device.addresses]
-        if not any(hub in network for network in networks):
-            return None
-        return netlink.way_around(address, self._device.name)
-
-    def _request(self, node: NodeSettings) -> Request:
-        addresses = self.settings.device.addresses
-        source = str(addresses[0].ip) if addresses else ""
-        login = (node.username, node.password) if node.username or node.password else None
-        return Request(self.settings.host, source, node.namespace, login)
+        return ClientSession(self, node, *dialing.let_in(self.settings, node, self._device.name))
 
     def _follow(self, session: ClientSession) -> str:
         """Live with a session, and with each that takes its place; returns why the last one ended."""
@@ -337,7 +314,9 @@ class Client:
         """Look after a session now and then."""
         while True:
             gevent.sleep(session.liveness.tick)
-            session.beat(time.monotonic())
+            now = time.monotonic()
+            self.rates.sample(self.traffic, now)
+            session.beat(now)
 
     def _go_home(self, session: ClientSession) -> None:
         """From a node that is second choice back to a better one, once that can be reached again."""
@@ -398,8 +377,3 @@ def _selector(settings: ClientSettings) -> Selector:
     count, name = len(settings.nodes), settings.host.encode("utf-8", "surrogateescape")
     first = crc32(name) % count if settings.strategy == "hash" else 0
     return Selector(count, *_choice(settings), first=first)
-
-
-def _refusal(status: int) -> str:
-    known = status in Status.__members__.values()
-    return f"refused: {Status(status).name.lower().replace('_', ' ') if known else f'status {status}'}"

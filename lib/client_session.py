@@ -73,6 +73,8 @@ class ClientSession:
         self.liveness = Liveness(client.settings.keepalive_timeout, time.monotonic())
         self.since = time.monotonic()
         self.features = 0
+        self.software = ""
+        """What the hub says it is; empty for GOST's."""
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
@@ -178,7 +180,7 @@ class ClientSession:
             client.traffic.drop(Reason.BAD_CONTROL)
             return
         if isinstance(message, control.Hello):
-            self.features = message.features
+            self.features, self.software = message.features, message.software
             client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
             say(
                 Entry.HELLO,

@@ -42,11 +42,9 @@ from lib.schema import (
 from lib.section import Metadata
 from lib.units import SECONDS, parse_duration, parse_integer, parse_switch
 from lib.urls import Url, parse_url
-from lib.usage import LONG_FLAGS, VALUE_FLAGS
 from lib.yamltext import Scalar
 from lib.yamltext import Sequence as TextList
 
-_SWITCHES = frozenset("DV")
 _PORT = re.compile(r"(.*):([0-9]*)", re.DOTALL)
 
 _TLS_KEYS = (
@@ -67,34 +65,6 @@ _LIMITS = (
     "admission",
 )
 _TLS_NAMES = tuple(name for names in _TLS_KEYS for name in names)
-
-
-def normalise(argv: Sequence[str]) -> list[str]:
-    """Go-style flags as docopt wants them: -api to --api; -L=x, --L=x and --L x to -L x; -D=true to -D."""
-    plain: list[str] = []
-    for index, word in enumerate(argv):
-        if word == "--":
-            return plain + list(argv[index:])
-        plain.extend([word] if _is_value(plain) else _normal_flag(word))
-    return plain
-
-
-def _is_value(before: list[str]) -> bool:
-    """Whether the word after these is the value of a flag, to be left alone."""
-    return bool(before) and before[-1] in VALUE_FLAGS
-
-
-def _normal_flag(word: str) -> list[str]:
-    name, equals, value = word.lstrip("-").partition("=")
-    if not word.startswith("-"):
-        return [word]
-    if equals and name in _SWITCHES:
-        return [f"-{name}"] if value.lower() in ("true", "t", "1") else []
-    if len(name) == 1:
-        return [f"-{name}", value] if equals else [f"-{name}"]
-    if name in LONG_FLAGS:
-        return [f"--{name}", value] if equals else [f"--{name}"]
-    return [word]
 
 
 def parse(

@@ -1,18 +1,21 @@
-"""The control socket: questions to a running process, one JSON object a line each way.
+"""The control socket's near end: questions to a running process, one JSON object a line each way.
 
     {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
     {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
 
-Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file.
-Refuses to know: what is asked (service_control).
+Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
+packets go before answers, however long those are. Refuses to know: what is asked (service_control), the far
+end (control_ask).
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +26,21 @@ import gevent.socket as gsocket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from lib.errors import HostError
+from lib.answer_text import pieces
+from lib.control_ask import directory, is_ours
+from lib.entries import Entry
+from lib.logs import say
 
 MAX_LINE = 1 << 16
 MAX_CLIENTS = 16
+MAX_PATH = 107
+"""Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
-"""How long a client may be silent, and how long an answer may be awaited."""
+"""How long a client may be silent, and how long it may take for a piece of an answer."""
+TURN_SECONDS = 0.001
+"""For so long an answer is made before packets are looked at again."""
+PIECE = 1 << 15
+"""Bytes of an answer that are sent at a time."""
 
 Answer = Mapping[str, object]
 
@@ -45,21 +57,9 @@ class Streamed:
 Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer | Streamed]]
 
 
-def default_path() -> str:
-    """Where a process that is not told otherwise has its socket: a name for each, in one directory."""
-    return str(directory() / f"{os.getpid()}.sock")
-
-
-def directory() -> Path:
-    """The directory in which sockets are looked for."""
-    if os.geteuid() == 0:
-        return Path("/run/tunrouter")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/tunrouter-{os.getuid()}") / "tunrouter"
-
-
 def sweep() -> None:
     """Remove from the directory what killed processes have left there."""
-    for path in directory().glob("*.sock"):
+    for path in Path(directory()).glob("*.sock"):
         if path.stem.isdecimal() and not Path(f"/proc/{path.stem}").exists():
             path.unlink(missing_ok=True)
 
@@ -70,7 +70,6 @@ class ControlSocket:
     def __init__(self, path: str, handlers: Handlers) -> None:
         """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
         self.path, self._handlers = path, handlers
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         take_path(path)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)  # never open to others, not for a moment
@@ -84,6 +83,12 @@ class ControlSocket:
         self._server = StreamServer(sock, self._serve, spawn=self._pool)
         self._server.start()
 
+    def give_to(self, user: int) -> None:
+        """Let another user ask, who must be let through to it as well: the socket still says who may."""
+        os.chown(self.path, user, -1, follow_symlinks=False)
+        if str(Path(self.path).parent) == directory():
+            os.chmod(directory(), 0o711)
+
     def close(self) -> None:
         """Listen no more, and remove the file if it is still ours."""
         self._server.close()
@@ -96,18 +101,26 @@ class ControlSocket:
 
     def _serve(self, sock: Any, _: Any) -> None:
         try:
-            with sock, gevent.Timeout(SECONDS) as late:
-                for line in _lines(sock):
-                    answer = self._answer(line)
+            with sock:
+                lines = _lines(sock)
+                while True:
+                    with gevent.Timeout(SECONDS):  # a new one each time: one started again goes on counting
+                        line = next(lines, None)
+                    if line is None:
+                        return
+                    with gevent.Timeout(SECONDS):
+                        answer = self._answer(line)
                     plain = answer.answer if isinstance(answer, Streamed) else answer
-                    sock.sendall(json.dumps(plain).encode() + b"\n")
-                    late.cancel()
+                    for piece in _in_turns(pieces(plain)):
+                        with gevent.Timeout(SECONDS):
+                            sock.sendall(piece)
                     if isinstance(answer, Streamed):
                         answer.run(sock)
                         return
-                    late.start()
         except (OSError, gevent.Timeout):
-            pass  # whoever asked has gone, or says nothing: nothing depends on it
+            pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
+        except RuntimeError as error:  # a table was swapped under a walk: it sees that the answer has no end
+            say(Entry.ANSWER_CUT, "control socket: %s", error, reason=error)
 
     def _answer(self, line: bytes) -> Answer | Streamed:
         try:
@@ -124,40 +137,23 @@ class ControlSocket:
             return {"ok": False, "error": f"not a proper request: {error}"}
 
 
-def ask(path: str, request: Answer) -> dict[str, Any]:
-    """Ask a running process one thing. Raises HostError where it cannot be asked, or says no."""
-    answer, sock = _ask(path, request, MAX_LINE)
-    sock.close()
-    return answer
+def _in_turns(answer: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of an answer, bigger ones, each made between packets."""
+    waiting: list[bytes] = []
+    size, began = 0, time.monotonic()
+    for piece in answer:
+        waiting.append(piece)
+        size += len(piece)
+        if time.monotonic() - began > TURN_SECONDS:
+            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the answer
+            began = time.monotonic()
+        if size > PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
-def ask_on(path: str, request: Answer) -> tuple[dict[str, Any], Any]:
-    """The same of what is streamed: the answer, and the socket on which the rest comes. Raises HostError."""
-    answer, sock = _ask(path, request, 1)  # not a byte more than the line
-    sock.settimeout(None)
-    return answer, sock
-
-
-def _ask(path: str, request: Answer, most: int) -> tuple[dict[str, Any], Any]:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(2 * SECONDS)
-        sock.connect(path)
-        sock.sendall(json.dumps(request).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(next(_lines(sock, most), b""))
-        if not answer.get("ok"):
-            raise HostError(f"control socket {path}: {answer.get('error')}")
-    except (OSError, ValueError) as error:
-        sock.close()
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise HostError(f"control socket {path}: {reason}") from None
-    except BaseException:
-        sock.close()
-        raise
-    return answer, sock
-
-
-def _lines(sock: Any, most: int = MAX_LINE) -> Iterator[bytes]:
+def _lines(sock: Any) -> Iterator[bytes]:
     """Lines as they come; the end of the stream, or too long a line, ends them."""
     data = b""
     while len(data) <= MAX_LINE or b"\n" in data:
@@ -166,13 +162,24 @@ def _lines(sock: Any, most: int = MAX_LINE) -> Iterator[bytes]:
             data = rest
             yield line
             continue
-        more = sock.recv(most)
+        more = sock.recv(MAX_LINE)
         if not more:
             return
         data += more
 
 
 def take_path(path: str) -> None:
+    """Make the directory and remove what is left there. Raises OSError where the path cannot be had."""
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, f"a socket's path has at most {MAX_PATH} bytes")
+    parent = Path(path).parent
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if str(parent) == directory() and not is_ours(str(parent)):
+        raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
+    _clear(path)
+
+
+def _clear(path: str) -> None:
     """Remove a socket that nobody listens on. Raises OSError where the path is anything else."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):

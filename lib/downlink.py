@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from lib import control, framing, offload
 from lib import packet as ip
 from lib.drops import Reason
+from lib.glimpse import head
 from lib.stats import Traffic
 
 _PLAIN = struct.Struct("!HBxH").unpack_from
@@ -29,14 +30,16 @@ class Downlink:
     """Where frames go: `write` takes one packet (after a virtio-net header if `headed`)."""
 
     write: Callable[[memoryview], object]
-    refused: Callable[[OSError], None]
-    """Told when a write fails; raises what is not the packet's fault."""
+    refused: Callable[[OSError, bytes], None]
+    """Told when a write fails, with the packet's first bytes; raises what is not the packet's fault."""
     traffic: Traffic
     headed: bool
     """Whether the device wants the header before every packet."""
     mtu: int
     controls: list[bytes] = field(default_factory=list)
     """Contents of control frames, for the session itself."""
+    clock: Callable[[], float] = float
+    """A steady clock, asked when a packet is dropped."""
     dropped: Reason | None = None
     """Why the last packet was dropped that was; for who looks (watching)."""
 
@@ -70,7 +73,7 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
             try:
                 write(view[start:after])
             except OSError as error:
-                down.refused(error)
+                down.refused(error, head(buf, start, after))
         pos = after
     down.traffic.received_packets += frames
     down.traffic.received_bytes += pos - begin
@@ -110,7 +113,7 @@ def _put_empty_header(buf: bytearray, packet_start: int) -> int:
 def _examine(down: Downlink, buf: bytearray, start: int, end: int) -> int:
     """Check a frame content that is not the usual; returns where to write from, 0 for not at all."""
     if end == start:
-        return _drop(down, Reason.EMPTY_FRAME)
+        return _drop(down, Reason.EMPTY_FRAME, b"")
     if buf[start] == control.MARK:
         down.controls.append(bytes(buf[start:end]))
         return 0
@@ -118,20 +121,20 @@ def _examine(down: Downlink, buf: bytearray, start: int, end: int) -> int:
     packet_start = start + offload.HEADER_SIZE if has_header else start
     packet = ip.parse(buf, packet_start, end)
     if isinstance(packet, Reason):
-        return 0 if framing.is_gost_keepalive(buf, start, end) else _drop(down, packet)
+        return 0 if framing.is_gost_keepalive(buf, start, end) else _drop(down, packet, head(buf, start, end))
     if not has_header:
         return _put_empty_header(buf, start) if down.headed else start
     claim = offload.rebuild(buf, start, packet, end)
     if isinstance(claim, Reason):
-        return _drop(down, claim)
+        return _drop(down, claim, head(buf, packet_start, end))
     _, gso_size, segments = claim
     down.traffic.received_packets += segments - 1
     if gso_size and _HDR_LEN(buf, start + 2)[0] + gso_size > down.mtu:
-        return _drop(down, Reason.TOO_BIG)
+        return _drop(down, Reason.TOO_BIG, head(buf, packet_start, end))
     return start
 
 
-def _drop(down: Downlink, reason: Reason) -> int:
-    down.traffic.drop(reason)
+def _drop(down: Downlink, reason: Reason, packet: bytes) -> int:
+    down.traffic.drop(reason, 1, "", packet, down.clock())
     down.dropped = reason
     return 0

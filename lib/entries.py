@@ -101,6 +101,7 @@ class Entry(Enum):
     RELOAD_FAILED = "reload-failed", "error", "service reason", "nothing, or not that service, has changed"
     USER_CHANGED = "user-changed", "info", "user", "root's powers are given up"
     CONTROL_FAILED = "control-failed", "warning", "path reason", "no control socket"
+    ANSWER_CUT = "answer-cut", "debug", "reason", "a table was replaced while it was being listed"
     METRICS_LISTENING = "metrics-listening", "info", "address path", "metrics can be scraped"
     HELD = "held", "debug", "file", "another one holds the --single file: this one ends at once"
     MANAGER_FAILED = "manager-failed", "warning", "reason", "$NOTIFY_SOCKET: the service manager is not told"

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import control_socket
+from lib import control_ask
 from lib.domains import Domains
-from lib.errors import ConfigError, HostError, Position, Problem
+from lib.errors import ConfigError, Position, Problem
 from lib.namespace import Namespace, Port
 from lib.service_control import decided, question, service_of
 from lib.settings import HubSettings, Settings
@@ -41,37 +41,13 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
     if arguments["-C"]:
         answer = _of_file(settings(), request)
     else:
-        answer = control_socket.ask(arguments["--control"] or _running(), request)
+        answer = control_ask.ask(arguments["--control"] or control_ask.running("hubs"), request)
     if arguments["--json"]:
         print(json.dumps(answer, indent=2))
     else:
         for what, text in [("service", answer["service"]), *answer["lines"]]:
             print(f"{what + ':':18} {text}")
     return 0 if answer["delivered"] else DROPPED
-
-
-def _running() -> str:
-    """The control socket of the one hub that runs here."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted(map(str, control_socket.directory().glob("*.sock"))):
-        try:
-            answer = control_socket.ask(path, {"do": "hello"})
-        except HostError:
-            continue  # left behind by a process that was killed, or not ours to ask
-        if answer["hubs"]:
-            found[path] = answer
-    if not found:
-        where = control_socket.directory()
-        raise HostError(
-            f"no running hub has a control socket in {where}; name a file with -C, or --control PATH"
-        )
-    if len(found) > 1:
-        for path, answer in found.items():
-            print(
-                f"{path}: pid {answer['pid']}, {', '.join(answer['hubs'])} {answer['files']}", file=sys.stderr
-            )
-        raise ConfigError([Problem(Position("--control"), "several hubs run here", "name one of the above")])
-    return next(iter(found))
 
 
 def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:

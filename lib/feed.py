@@ -10,8 +10,8 @@ said once, and so is that it works again. Meanwhile it is tried ever more slowly
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import gevent
 from gevent.event import Event
@@ -33,6 +33,19 @@ Put = Callable[[int, bytes, str], None]
 """Takes the text of the source of a rank (1, 2, …) and its name."""
 
 
+@dataclass(slots=True)
+class SourceState:
+    """What became of a source, by the steady clock; 0 for never."""
+
+    read_at: float = 0.0
+    """When it was read last."""
+    error: str = ""
+    """Why the last try failed; empty where it did not."""
+    failing_since: float = 0.0
+    failures: int = 0
+    """How often it could not be read."""
+
+
 class Feed:
     """The sources of one table."""
 
@@ -41,31 +54,24 @@ class Feed:
         self.settings = settings
         self._label, self._watch, self._put = label, watch, put
         self._ranked = dict(enumerate(settings.sources, 1))
+        self._states = {rank: SourceState() for rank in self._ranked}
         self._due = set(self._ranked)
         self._failed: dict[int, float] = {}
         """rank -> seconds until it is tried again."""
-        self.failures: Counter[int] = Counter()
-        """rank -> how often it could not be read."""
-        self.read_at: dict[int, float] = {}
-        """rank -> when it was last read, on the steady clock."""
         self._wake, self._done = Event(), Event()
         self._tellers: dict[int, Callable[[], None]] = {}
         self._greenlet: gevent.Greenlet | None = None
-
-    @property
-    def sources(self) -> Mapping[int, Source]:
-        """rank -> source, those at work."""
-        return self._ranked
-
-    def is_failing(self, rank: int) -> bool:
-        """Whether the last try to read it went wrong."""
-        return rank in self._failed
 
     @property
     def loaded(self) -> bool:
         """Whether every source has been read, or has failed, since it was last asked for."""
         loaded: bool = self._done.is_set()
         return loaded
+
+    def states(self) -> Iterator[tuple[Source, SourceState]]:
+        """Every source and what became of it."""
+        for rank, source in self._ranked.items():
+            yield source, self._states[rank]
 
     def start(self) -> None:
         """Begin to read; without sources there is nothing to do, ever."""
@@ -123,10 +129,11 @@ class Feed:
     def _read(self, rank: int, source: Source) -> None:
         if rank in self._tellers:
             self._watch.add(sources.describe(source), self._tellers[rank])
+        state = self._states[rank]
         try:
             text = sources.read(source)
         except SourceError as error:
-            self.failures[rank] += 1
+            state.failures += 1
             name = sources.describe(source)
             say(
                 Entry.SOURCE_FAILED,
@@ -138,12 +145,13 @@ class Feed:
                 source=name,
                 reason=error,
             )
+            state.error, state.failing_since = str(error), state.failing_since or time.monotonic()
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
             return
-        self.read_at[rank] = time.monotonic()
         if self._failed.pop(rank, None):
             name = sources.describe(source)
             settle(Entry.SOURCE_FAILED, f"{self._label} {name}")
             prose = "%s: %s is read again"
             say(Entry.SOURCE_RECOVERED, prose, self._label, name, table=self._label, source=name)
         self._put(rank, text, sources.describe(source))
+        state.read_at, state.error, state.failing_since = time.monotonic(), "", 0.0

@@ -24,6 +24,7 @@ from lib import packet as ip
 from lib.acl import has_ports
 from lib.decide import Verdict, decide
 from lib.drops import Reason
+from lib.glimpse import head
 from lib.namespace import Port
 from lib.packet import Buffer, Packet
 
@@ -170,7 +171,7 @@ def _judge(port: Port, buf: bytearray, start: int, end: int, now: float, out: Ou
 
     Returns the port that takes it as it lies in the buffer, None where it is dealt with.
     """
-    frame = _read(port, buf, start, end, out)
+    frame = _read(port, buf, start, end, now, out)
     if frame is None:
         return None
     packet = frame.packet
@@ -190,7 +191,7 @@ def _judge(port: Port, buf: bytearray, start: int, end: int, now: float, out: Ou
     return _deliver(port, target, frame, now, out)
 
 
-def _read(port: Port, buf: bytearray, start: int, end: int, out: Output) -> _Frame | None:
+def _read(port: Port, buf: bytearray, start: int, end: int, now: float, out: Output) -> _Frame | None:
     """Parse a frame content and make its virtio-net header true; None where it is no packet."""
     first = buf[start] if end > start else 0
     headed = first >> 4 == 0 and port.told and end > start + offload.HEADER_SIZE
@@ -205,14 +206,14 @@ def _read(port: Port, buf: bytearray, start: int, end: int, out: Output) -> _Fra
     packet = ip.parse(buf, packet_start, end)
     if isinstance(packet, Reason):
         if not framing.is_gost_keepalive(buf, start, end):
-            port.drop(packet)
+            port.drop(packet, 1, "", head(buf, start, end), now)
             _tell(out, start, packet)
         return None
     if not headed:
         return _Frame(buf, start, start, end, packet, 0, 0, 1)
     claim = offload.rebuild(buf, start, packet, end)
     if isinstance(claim, Reason):
-        port.drop(claim)
+        port.drop(claim, 1, "", head(buf, packet_start, end), now)
         _tell(out, start, claim)
         return None
     offloads, gso_size, segments = claim
@@ -245,7 +246,7 @@ def _drop(port: Port, reason: Reason, frame: _Frame, now: float) -> None:
     port.traffic.received_packets += frame.segments - 1
     port.namespace.note_lost(frame.packet.destination, reason, frame.segments, now)
     detail = "" if reason in port.traffic.drops else ip.describe(frame.packet)
-    port.drop(reason, frame.segments, detail)
+    port.drop(reason, frame.segments, detail, head(frame.buf, frame.packet_start, frame.end), now)
 
 
 def _answer(port: Port, answer: bytes | None, now: float, out: Output) -> bool:

@@ -111,6 +111,17 @@ class Gateways(Generic[S]):
             held = held or (tier if live else ())
         return self._shared(held, [self.here[name] for name in held if name in self.here], flow)
 
+    def carriers(self, group: Group, hold_down: float, now: float) -> tuple[str, ...]:
+        """The gateways that new flows go to, several where they share them: `chosen`, without a flow."""
+        held: tuple[str, ...] = ()
+        for tier in group.tiers:
+            live = tuple(name for name in tier if name in self.here)
+            steady = tuple(name for name in live if now >= self.here[name].back_at + hold_down)
+            if steady:
+                return steady
+            held = held or live
+        return held
+
     def _shared(self, tier: tuple[str, ...], able: list[Gateway[S]], flow: bytes) -> Gateway[S] | None:
         """One of those able to carry: whom the flow had, else by its hash."""
         if len(able) < 2 and len(tier) < 2:

@@ -80,6 +80,8 @@ class Hub:
         self.by_address: Ledger[str] = Ledger()
         """By a client's IP address."""
         self.durations = Histogram(DURATIONS)
+        self.turned_away: dict[Refusal, tuple[float, str, str]] = {}
+        """Who was refused last for each reason: when, from where, and the words the log has for it."""
         self.sessions: dict[Port, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
@@ -265,6 +267,7 @@ class Hub:
 
     def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
         """Count a connection that becomes no session, and say so, but not a thousand times."""
+        now = time.monotonic()
         self.refused[refusal] += 1
         self.by_address.book(host_of(peer)).failed += 1
         say(
@@ -277,6 +280,7 @@ class Hub:
             reason=refusal.value,
             detail=why,
         )
+        self.turned_away[refusal] = now, peer, why
 
     def _answer(self, stream: AnyStream, request: Request) -> bool:
         """Admit or refuse a client."""

@@ -21,6 +21,7 @@ from lib.entries import Entry
 from lib.errors import ProtocolError
 from lib.fold import OUTAGE
 from lib.framing import ReceiveBuffer
+from lib.glimpse import head_of_frame
 from lib.layered import AnyStream
 from lib.ledger import Book, Ledger
 from lib.limits import Gate, Meter
@@ -29,6 +30,7 @@ from lib.logs import say, settle
 from lib.namespace import Port
 from lib.packet import format_address
 from lib.queueing import Budget
+from lib.rates import Rates
 from lib.relay import Request
 from lib.scheduling import Pauses, Turns
 from lib.session import Link
@@ -90,7 +92,9 @@ class HubSession:
         """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
         self.awaited = False
         """Whether it has been told that the hub is about to end, and has not gone elsewhere yet."""
-        self.liveness = Liveness(settings.keepalive_timeout, time.monotonic())
+        now = time.monotonic()
+        self.liveness = Liveness(settings.keepalive_timeout, now)
+        self.rates = Rates(now)
 
     def run(self, rest: bytes) -> None:
         """Live until the client or somebody else ends it; rest is what came with the request."""
@@ -303,6 +307,7 @@ class HubSession:
 
     def beat(self, now: float) -> None:
         """Look whether the client still lives; ask it if it knows how to answer."""
+        self.rates.sample(self.port.traffic, now)
         if not self.features & control.Feature.KEEPALIVE:
             return  # TCP's own keepalive looks after GOST's clients (transport)
         verdict = self.liveness.look(self.port.traffic.received_packets, now)
@@ -368,6 +373,6 @@ class HubSession:
             if session is not None:
                 session.scan_copy(frame)
             else:
-                port.drop(Reason.SESSION_GONE)
+                port.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
                 if self.hub.taps.on:  # it came from there, and nobody is left who asked
                     watching.dropped(self.hub.taps, port, Reason.SESSION_GONE, frame)

@@ -20,10 +20,11 @@ from lib.entries import Entry
 from lib.feed import Feed
 from lib.logs import say
 from lib.plugins import RouterPlugin
+from lib.progress import Bar
 from lib.routes import RouteTable
 from lib.scheduling import breathe
 from lib.settings import NO_SOURCES, SourceSettings, TableSettings
-from lib.table_load import LoadReport, RouteLoader, Steps
+from lib.table_load import STEP, LoadReport, RouteLoader, Steps
 from lib.watch import Watch
 
 BIG = 1 << 20
@@ -55,6 +56,16 @@ class AskedRoutes:
         self.router.acl = _acl(settings)
         return [f"{self.label}: another plugin is asked, or other rules count"]
 
+    @property
+    def plugin(self) -> RouterPlugin:
+        """What is asked."""
+        return self.router
+
+    @property
+    def total(self) -> int:
+        """Rows held here: a plugin has its own."""
+        return 0
+
     def stop(self) -> None:
         """Ask no more."""
         self.router.close()
@@ -79,6 +90,15 @@ class LiveRoutes:
     def router(self) -> RouteTable:
         """What packets are routed by."""
         return self.table
+
+    @property
+    def plugin(self) -> None:
+        """Nobody is asked."""
+
+    @property
+    def total(self) -> int:
+        """Routes held now."""
+        return len(self.table)
 
     @property
     def label(self) -> str:
@@ -123,7 +143,9 @@ class LiveRoutes:
 
     def _put(self, rank: int, text: bytes, name: str) -> None:
         began = time.monotonic()
-        report = self._load(self._loader.source(rank, text, name), len(text))
+        steps = self._loader.source(rank, text, name)
+        with Bar(self.label, text.count(b"\n") if len(text) >= BIG else 0) as bar:
+            report = self._load(steps, len(text), bar)
         self._read = [*self._read[-9:], report]
         for warning in report.warnings:
             prose = "%s: %s"
@@ -144,7 +166,7 @@ class LiveRoutes:
                 seconds=round(seconds, 3),
             )
 
-    def _load(self, steps: Steps, size: int = 0) -> LoadReport:
+    def _load(self, steps: Steps, size: int = 0, bar: Bar | None = None) -> LoadReport:
         with self._loading, _without_collector(size >= BIG):
             while True:
                 try:
@@ -152,6 +174,8 @@ class LiveRoutes:
                 except StopIteration as end:
                     report: LoadReport = end.value
                     return report
+                if bar is not None:
+                    bar.advance(STEP)
                 breathe()
 
 

@@ -45,6 +45,8 @@ class LiveRules:
         self.settings = settings
         self._watch, self._changed = watch, changed
         self._texts: dict[int, Rows] = {}
+        self.total = 0
+        """Rows that count."""
         self.feed = self._feed()
         self._replace()
 
@@ -53,7 +55,9 @@ class LiveRules:
         """What the log calls it."""
         return f"{self.kind} {self.settings.name}"
 
-    def __len__(self) -> int:
+    @property
+    def plugin(self) -> IngressPlugin | AutherPlugin | None:
+        """Asked instead, where there is one."""
         raise NotImplementedError
 
     def _inline(self) -> tuple[tuple[Any, ...], ...]:
@@ -90,7 +94,8 @@ class LiveRules:
 
     def _replace(self) -> int:
         texts = [self._inline(), *(self._texts[rank] for rank in sorted(self._texts))]
-        return self._build(row for rows in texts for row in rows)
+        self.total = self._build(row for rows in texts for row in rows)
+        return self.total
 
     def _apply(self, settings: IngressSettings | AutherSettings) -> list[str]:
         if settings == self.settings:
@@ -123,6 +128,11 @@ class LiveIngress(LiveRules):
         self._plugin = IngressPlugin(settings.plugin) if settings.plugin else None
         super().__init__(settings, watch, changed)
 
+    @property
+    def plugin(self) -> IngressPlugin | None:
+        """Asked instead, where there is one."""
+        return self._plugin
+
     def admits(self, host: str, namespace: bytes, service: str) -> bool:
         """Whether a host may join a namespace (16 bytes). Raises Unavailable, and nobody is let in."""
         if self._plugin is None:
@@ -150,9 +160,6 @@ class LiveIngress(LiveRules):
         self._rules = Ingress(rows)
         return len(self._rules)
 
-    def __len__(self) -> int:
-        return len(self._rules)
-
 
 class LiveLogins(LiveRules):
     """Who may log in."""
@@ -163,6 +170,11 @@ class LiveLogins(LiveRules):
     def __init__(self, settings: AutherSettings, watch: Watch, changed: Callable[[], None]) -> None:
         self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
         super().__init__(settings, watch, changed)
+
+    @property
+    def plugin(self) -> AutherPlugin | None:
+        """Asked instead, where there is one."""
+        return self._plugin
 
     def grant(self, login: Login) -> Grant | None:
         """What a login is good for, None where it is not right. Raises Unavailable, and nobody is let in."""
@@ -186,9 +198,6 @@ class LiveLogins(LiveRules):
 
     def _build(self, rows: Iterator[Any]) -> int:
         self._logins = Logins(LoginRow(*row) for row in rows)
-        return len(self._logins)
-
-    def __len__(self) -> int:
         return len(self._logins)
 
 

@@ -236,7 +236,7 @@ def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable
 
 
 def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
-    every, now = tables.all(), time.monotonic()
+    every, now = [live for _, live in tables.all()], time.monotonic()
     yield (
         TABLE["routes"],
         [
@@ -248,21 +248,20 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
     yield (
         TABLE["rules"],
         [
-            (_labels(TABLE["rules"], live.kind, live.settings.name), float(len(live)))
+            (_labels(TABLE["rules"], live.kind, live.settings.name), float(live.total))
             for live in every
             if isinstance(live, LiveRules)
         ],
     )
     sources = {
-        _labels(TABLE["up"], live.label, redact.secrets(describe(source))): (live.feed, rank)
+        _labels(TABLE["up"], live.label, redact.secrets(describe(source))): state
         for live in every
-        for rank, source in live.feed.sources.items()
+        for source, state in live.feed.states()
     }
-    rows = [(labels, feed, rank) for labels, (feed, rank) in sources.items()]
-    yield TABLE["up"], [(labels, float(not feed.is_failing(rank))) for labels, feed, rank in rows]
-    ages = ((labels, now - feed.read_at[rank]) for labels, feed, rank in rows if rank in feed.read_at)
-    yield TABLE["age"], list(ages)
-    yield TABLE["failures"], [(labels, float(feed.failures[rank])) for labels, feed, rank in rows]
+    rows = list(sources.items())
+    yield TABLE["up"], [(labels, float(not state.error)) for labels, state in rows]
+    yield TABLE["age"], [(labels, now - state.read_at) for labels, state in rows if state.read_at]
+    yield TABLE["failures"], [(labels, float(state.failures)) for labels, state in rows]
 
 
 def _histograms(seen: Seen) -> Iterator[Metric]:

@@ -69,9 +69,11 @@ class Port:
         self.flows.clear()
         self.udp_flows.clear()
 
-    def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
+    def drop(
+        self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
+    ) -> None:
         """Count packets lost on the way in from, or out to, this session."""
-        self.traffic.drop(reason, count, detail)
+        self.traffic.drop(reason, count, detail, head, now)
 
     def may_answer(self, now: float) -> bool:
         """Whether one more ICMP message may go back to this session (token bucket)."""

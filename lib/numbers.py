@@ -1,31 +1,65 @@
 """Numbers as a person reads them: rates, sizes, times.
 
-Knows: units. Refuses to know: what is counted.
+Knows: units, and that three digits are enough. Refuses to know: what is counted.
 """
 
 from __future__ import annotations
 
-_STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+_STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_TIMES = ((1.0, 59.5, "s"), (60.0, 59.5, "min"), (3600.0, 47.5, "h"))
+"""Seconds in a unit, and how many of it are put in the next one."""
 
 
 def scaled(value: float, unit: str) -> str:
     """1.23 Gbit/s, 45.6 kB, 7 B: three digits."""
     for step, letter in _STEPS:
         if value >= step * 0.9995:
-            number = value / step
-            digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
-            return f"{number:.{digits}f} {letter}{unit}"
+            return f"{_three(value / step)} {letter}{unit}"
+    if 0 < value < 0.5:
+        return f"<1 {unit}"
     return f"{value:.0f} {unit}"
 
 
-def ago(seconds: float) -> str:
+def _three(number: float) -> str:
+    return f"{number:.{2 if number < 9.995 else 1 if number < 99.95 else 0}f}"
+
+
+def rate(bytes_per_second: float) -> str:
+    """7.40 Gbit/s."""
+    return scaled(bytes_per_second * 8, "bit/s")
+
+
+def packets(per_second: float) -> str:
+    """940 packets/s, 1.20 Mpackets/s."""
+    return scaled(per_second, "packets/s")
+
+
+def size(count: float) -> str:
+    """64.0 kB."""
+    return scaled(count, "B")
+
+
+def number(count: int) -> str:
+    """1,000,000."""
+    return f"{count:,}"
+
+
+def span(seconds: float) -> str:
     """3 s, 5 min, 2 h, 4 days."""
-    for size, word in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 1.95 * size or (word != "days" and seconds >= size):
-            return f"{seconds / size:.0f} {word}"
-    return f"{seconds:.0f} s"
+    seconds = max(0.0, seconds)
+    for unit, most, word in _TIMES:
+        if seconds / unit < most:
+            return f"{seconds / unit:.0f} {word}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def ago(seconds: float) -> str:
+    """3 min ago; just now."""
+    return f"{span(seconds)} ago" if seconds >= 0.5 else "just now"
 
 
 def milliseconds(seconds: float) -> str:
     """0.42 ms; - where nothing was measured."""
-    return f"{seconds * 1e3:.{2 if seconds < 0.01 else 0}f} ms" if seconds else "-"
+    if seconds <= 0:
+        return "-"
+    return f"{_three(seconds * 1e3)} ms" if seconds >= 5e-6 else "<0.01 ms"

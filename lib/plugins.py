@@ -6,6 +6,7 @@ Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and wa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 
@@ -27,9 +28,23 @@ class _Plugin:
         """Nothing is sent yet."""
         self._http = HttpPlugin(settings) if settings.url.startswith("http") else None
         self._grpc = GrpcPlugin(settings) if self._http is None else None
+        self.url = settings.url
+        self.answered_at = 0.0
+        """When it answered last, by the steady clock; 0 for never."""
+        self.error = ""
+        """Why the last question got no answer; empty where it did."""
 
     def _ask(self, method: str, what: Mapping[str, object], post: bool = False) -> Mapping[str, object]:
         """The answer's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
+        try:
+            answer = self._exchange(method, what, post)
+        except PluginError as error:
+            self.error = str(error)
+            raise
+        self.answered_at, self.error = time.monotonic(), ""
+        return answer
+
+    def _exchange(self, method: str, what: Mapping[str, object], post: bool) -> Mapping[str, object]:
         if self._http is not None:
             return self._http.post(what) if post else self._http.get(what)
         assert self._grpc is not None

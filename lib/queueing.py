@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from lib import control, offload
 from lib.drops import Reason
 from lib.framing import split
+from lib.glimpse import head_of_frame
 from lib.ledger import Histogram
 from lib.stats import Traffic
 
@@ -87,9 +88,9 @@ class SendQueue:
             flow.size += len(chunk)
             self._add(len(chunk))
         while self.size > self.max_bytes:
-            self._drop_one(Reason.QUEUE_FULL, traffic)
+            self._drop_one(Reason.QUEUE_FULL, now, traffic)
         while self.budget.used > self.budget.limit and self.size:
-            self._drop_one(Reason.QUEUE_MEMORY, traffic)
+            self._drop_one(Reason.QUEUE_MEMORY, now, traffic)
 
     def pop(self, now: float, traffic: Traffic, most: int = 1) -> bytes:
         """The next frames to send, at least `most` bytes where there are as many, b"" when nothing waits.
@@ -119,7 +120,7 @@ class SendQueue:
             self._add(-len(chunk))
             waited = now - since
             if waited > self.max_seconds:
-                self._lose(Reason.QUEUE_TIME, chunk, traffic)
+                self._lose(Reason.QUEUE_TIME, chunk, now, traffic)
                 continue
             traffic.queued += 1
             traffic.waited += waited
@@ -143,19 +144,23 @@ class SendQueue:
         self._add(-self.size)
         return lost
 
+    def oldest(self) -> float | None:
+        """When what has waited longest came; None where nothing waits."""
+        return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
+
     def _add(self, size: int) -> None:
         self.size += size
         self.budget.used += size
 
-    def _drop_one(self, reason: Reason, traffic: Traffic) -> None:
+    def _drop_one(self, reason: Reason, now: float, traffic: Traffic) -> None:
         flow = max(self._flows.values(), key=_fatness)
         _, chunk = flow.chunks.popleft()
         flow.size -= len(chunk)
         self._add(-len(chunk))
-        self._lose(reason, chunk, traffic)
+        self._lose(reason, chunk, now, traffic)
 
-    def _lose(self, reason: Reason, chunk: bytes, traffic: Traffic) -> None:
-        traffic.drop(reason, offload.count_packets(chunk))
+    def _lose(self, reason: Reason, chunk: bytes, now: float, traffic: Traffic) -> None:
+        traffic.drop(reason, offload.count_packets(chunk), "", head_of_frame(chunk), now)
         if self.lost is not None:
             self.lost(reason, chunk)
 

@@ -20,6 +20,7 @@ from gevent.event import Event
 from lib import control_socket, ids, logs, privileges
 from lib.changes import differences
 from lib.client import Client
+from lib.control_ask import default_path
 from lib.control_socket import ControlSocket
 from lib.domains import Domains
 from lib.drops import Reason
@@ -146,10 +147,15 @@ class Service:
         try:
             if path:
                 control_socket.sweep()
-                answers = handlers(self.hubs, self.clients, lambda: self.settings.files)
+                answers = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
                 self._control = ControlSocket(path, {**answers, **self.tapping.handlers()})
+            if self._control is not None and self._account is not None:
+                self._control.give_to(self._account.pw_uid)  # who may end this process may ask it
         except OSError as error:
             reason = error.strerror or str(error)
+            if path != default_path():  # somebody wanted it there
+                self.stop()
+                raise HostError(f"control socket {path}: {reason}") from None
             say(Entry.CONTROL_FAILED, "control socket %s: %s", path, reason, path=path, reason=reason)
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from lib import __version__, ids, status
+from lib import __version__, dropped, ids, route_list, status
 from lib.answers import Answers
 from lib.client import Client
 from lib.control_socket import Handlers
@@ -21,13 +21,17 @@ from lib.explain import Explanation, explain, source_for
 from lib.hub import Hub
 from lib.namespace import Port
 from lib.packet import TCP, UDP
+from lib.tables import Tables
 
 MAX_ASKED = 4
 """Plugin requests for one explanation: source and destination, in two tables."""
 
 
 def handlers(
-    hubs: Mapping[str, Hub], clients: Mapping[str, Client], files: Callable[[], tuple[str, ...]]
+    hubs: Mapping[str, Hub],
+    clients: Mapping[str, Client],
+    tables: Tables,
+    files: Callable[[], tuple[str, ...]],
 ) -> Handlers:
     """The questions a process with these services answers."""
     started = time.monotonic()
@@ -40,8 +44,9 @@ def handlers(
             "files": list(files()),
         },
         "explain": lambda request: _explain(hubs, request),
-        "status": lambda request: status.status(hubs, clients, started),
-        "drops": lambda request: status.drops(hubs, clients),
+        "status": lambda request: status.status(hubs, clients, tables, started),
+        "drops": lambda request: dropped.drops(hubs, clients),
+        "routes": lambda request: route_list.routes(hubs, tables, request),
         "kick": lambda request: _kick(hubs, request),
         "drain": lambda request: _drain(hubs, request),
     }

@@ -18,6 +18,7 @@ from gevent.event import Event
 
 from lib import framing, offload
 from lib.drops import Reason
+from lib.glimpse import head_of_frame
 from lib.layered import AnyStream
 from lib.limits import Meter
 from lib.queueing import Budget, SendQueue
@@ -71,6 +72,11 @@ class Link:
     def queued(self) -> int:
         """Bytes that wait in the queue."""
         return self._queue.size
+
+    def waits(self, now: float) -> float:
+        """How long what has been longest in the queue has waited; 0 where nothing does."""
+        oldest = self._queue.oldest() if self._queue.size else None
+        return max(0.0, now - oldest) if oldest is not None else 0.0
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames, or queue it, or drop it; what is queued is copied."""
@@ -178,6 +184,7 @@ class Link:
         """Count frames, and so many packets whose frames have been told of already."""
         packets = offload.count_packets(frames) + more
         if packets:
-            self.traffic.drop(reason, packets)
+            head = head_of_frame(frames) if frames else b""
+            self.traffic.drop(reason, packets, "", head, time.monotonic())
         if frames and self._queue.lost is not None:
             self._queue.lost(reason, frames)

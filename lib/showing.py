@@ -1,115 +1,209 @@
-"""`tunrouter status`, `drops`, `kick` and `drain`: asked of the running process, shown to people or as JSON.
+"""`tunrouter status`, `drops`, `routes`, `kick` and `drain`: asked of the running process, and shown.
 
-Knows: columns, and what fits 80 of them. Refuses to know: what is so (status).
+Knows: what stands under what, when it is looked at again. Refuses to know: what is so (status, dropped,
+route_list), columns (column_sets), sockets (control_ask).
 """
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from lib import control_socket
-from lib.errors import HostError
-from lib.numbers import ago, milliseconds, scaled
+from lib import column_sets, control_ask
+from lib.columns import Column, lines
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.numbers import number, span
 
-SAMPLE_SECONDS = 0.5
-"""Between the two looks that rates are taken from."""
+WATCH_SECONDS = 1.0
+MAX_ROUTES = 500
+"""Routes that are printed for people; machines get all."""
+MAX_TABLES = 200
 
 Answer = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What is printed on: width None is a pipe, which gets everything, always alike."""
+
+    width: int | None
+    colour: bool
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Answer]) -> list[str]:
+        """A table, and an empty line before it; nothing where there are no rows."""
+        return ["", *lines(columns, rows, self.width, self.colour)] if rows else []
+
+    def wrapped(self, text: str, indent: str) -> list[str]:
+        """A text of some length."""
+        return textwrap.wrap(text, self.width or 1 << 30, initial_indent=indent, subsequent_indent=indent)
+
+
+def paper() -> Paper:
+    """What standard output is."""
+    if not sys.stdout.isatty():
+        return Paper(None, False)
+    return Paper(shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR"))
+
+
 def show(command: str, arguments: Mapping[str, Any]) -> int:
-    """Ask, print; returns the exit status. Raises HostError."""
-    path = arguments["--control"] or running()
+    """Ask, print; returns the exit status. Raises HostError, ConfigError."""
+    request = _request(command, arguments)
+    path = arguments["--control"] or control_ask.running()
     if command in ("kick", "drain"):
-        request = {"do": command, "host": arguments["HOST"], "ns": arguments["--ns"] or ""}
-        print(f"{control_socket.ask(path, request)['sessions']} sessions")
+        count = control_ask.ask(path, request)["sessions"]
+        told = "ended" if command == "kick" else "told to go elsewhere"
+        print(f"{_many(count, 'session')} {told}")
         return 0
-    answer = control_socket.ask(path, {"do": command})
+    if arguments["--watch"]:
+        return _watch(path, request, arguments["--json"], _TEXTS[command])
     if arguments["--json"]:
-        answer.pop("ok", None)
-        print(json.dumps(answer, indent=2))
+        for piece in control_ask.stream(path, request):
+            sys.stdout.buffer.write(piece.replace(control_ask.ROW, b"\n"))
         return 0
-    if command == "drops":
-        _print_drops(answer)
-        return 0
-    time.sleep(SAMPLE_SECONDS)
-    _print_status(answer, control_socket.ask(path, {"do": command}))
+    print("\n".join(_TEXTS[command](control_ask.ask(path, request), paper())))
     return 0
 
 
-def running() -> str:
-    """The control socket of the one process that runs here. Raises HostError."""
+def _many(count: int, what: str) -> str:
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+
+
+def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
+    request: dict[str, object] = {"do": command}
+    ns = arguments["--ns"]
+    if ns:
+        _check_namespace(ns)
+    if command in ("kick", "drain"):
+        request |= {"host": arguments["HOST"], "ns": ns or ""}
+    if command == "routes":
+        prefix = arguments["PREFIX"] or ""
+        _check_prefix(prefix)
+        request |= {"service": arguments["--service"] or "", "ns": ns or "", "prefix": prefix}
+        request |= {} if arguments["--json"] else {"most": MAX_ROUTES}
+    return request
+
+
+def _check_namespace(text: str) -> None:
+    from lib.ids import parse_uuid
+
+    try:
+        parse_uuid(text)
+    except ValueError as wrong:
+        raise ConfigError([Problem(Position("--ns"), str(wrong))]) from None
+
+
+def _check_prefix(text: str) -> None:
+    from ipaddress import ip_interface  # 6 ms
+
+    try:
+        ip_interface(text or "::")
+    except ValueError:
+        message = f"{text[:64]!r} is neither an address nor a prefix"
+        raise ConfigError([Problem(Position("PREFIX"), message, "write 10.0.0.9 or 10.0.0.0/8")]) from None
+
+
+# --- again and again
+
+
+def _watch(path: str, request: Answer, as_json: bool, text: Callable[[Answer, Paper], list[str]]) -> int:
+    """Print until interrupted, or until there is nobody to ask any more."""
+    first = True
+    try:
+        while True:
+            try:
+                block = _look(path, request, as_json, text, first)
+            except HostError as error:
+                if first:
+                    raise
+                print(f"the process that was watched has ended ({error})", file=sys.stderr)
+                return 0
+            sys.stdout.write(block)
+            sys.stdout.flush()
+            first = False
+            time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        if sys.stdout.isatty():
+            print()
+        return 0
+
+
+def _look(
+    path: str, request: Answer, as_json: bool, text: Callable[[Answer, Paper], list[str]], first: bool
+) -> str:
+    """One block: on a terminal in the place of the one before, in a pipe after an empty line."""
+    if as_json:
+        return b"".join(control_ask.stream(path, request)).replace(control_ask.ROW, b"").decode()
+    on = paper()
+    found = text(control_ask.ask(path, request), on)
+    if on.width is None:
+        return "\n".join(found if first else ["", *found]) + "\n"
+    height = shutil.get_terminal_size().lines - 1
+    if len(found) > height:
+        found = [*found[: height - 1], f"… and {number(len(found) - height + 1)} lines more"]
+    return "\x1b[H\x1b[J" + "\n".join(found) + "\n"
+
+
+# --- in words
+
+
+def _status(answer: Answer, on: Paper) -> list[str]:
+    found = [f"{answer['software']}, pid {answer['pid']}, up {span(answer['uptime_s'])}"]
+    for hub in answer["hubs"]:
+        many = _many(hub["sessions"], "session")
+        found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
+    sessions = sorted(answer["sessions"], key=lambda row: (row["namespace"], row["host"]))
+    found += on.table(column_sets.SESSIONS, sessions)
+    found += on.table(column_sets.CLIENTS, answer["clients"])
+    rows = column_sets.sources_of(answer["tables"])
+    found += on.table(column_sets.TABLES, rows[:MAX_TABLES])
+    found += [f"and {number(len(rows) - MAX_TABLES)} tables more"] if len(rows) > MAX_TABLES else []
+    refused = [
+        f"refused by {service}: {number(count)} {why}"
+        for service, counts in answer["refused"].items()
+        for why, count in counts.items()
+    ]
+    return [*found, *([""] if refused else []), *refused]
+
+
+def _drops(answer: Answer, on: Paper) -> list[str]:
+    rows = sorted(answer["drops"], key=lambda row: -row["count"])
+    refusals = sorted(answer["refusals"], key=lambda row: -row["count"])
+    if not rows and not refusals:
+        return ["nothing was dropped, nobody was refused"]
+    found = on.table(column_sets.DROPS, rows)
+    found += on.table(column_sets.DESTINATIONS, answer["destinations"])
+    found += on.table(column_sets.REFUSALS, refusals)
+    found += ["", "what to do"]
+    said: dict[str, Answer] = {row["reason"]: row for row in (*rows, *refusals)}
+    for reason, row in said.items():
+        found += on.wrapped(f"{reason}: {row['about']}", "  ")
+        found += on.wrapped(row["remedy"], "    ")
+    return found[1:]
+
+
+def _routes(answer: Answer, on: Paper) -> list[str]:
     found = []
-    for path in sorted(map(str, control_socket.directory().glob("*.sock"))):
-        try:
-            control_socket.ask(path, {"do": "hello"})
-            found.append(path)
-        except HostError:
-            continue  # left behind by a process that was killed, or not ours to ask
-    if len(found) != 1:
-        which = f"several run here: {', '.join(found)}" if found else "none runs here"
-        raise HostError(f"which tunrouter? {which}; name its socket with --control PATH")
-    return found[0]
+    for table in answer["tables"]:
+        many = _many(table["routes"], "answer" if table["kind"] == "plugin" else "route")
+        what = f"router {table['table']} of {table['service']}: {many}"
+        differs = table["matching"] != table["routes"]
+        found.append(what + (f", {number(table['matching'])} of them fit" if differs else ""))
+    found += on.table(column_sets.ROUTES, answer["routes"])
+    count = sum(table["matching"] for table in answer["tables"])
+    shown = len(answer["routes"])
+    if shown < count:
+        found.append(f"the first {number(shown)} of {number(count)}: name a PREFIX, or take --json for all")
+    return found or ["this hub has no tables"]
 
 
-def _print_status(before: Answer, now: Answer) -> None:
-    print(f"{now['software']}, pid {now['pid']}, up {ago(now['uptime_s'])}")
-    seconds = max(0.001, now["uptime_s"] - before["uptime_s"])
-    old = {_key(row): row for row in (*before["sessions"], *before["clients"])}
-
-    def rate(row: Answer, field: str) -> str:
-        earlier = old.get(_key(row), row)
-        return scaled(max(0, row[field] - earlier[field]) * 8 / seconds, "bit/s")
-
-    if now["sessions"]:
-        columns: Sequence[tuple[str, Callable[[Answer], str]]] = (
-            ("host", lambda row: row["host"]),
-            ("ns", lambda row: row["namespace"][:8]),
-            ("peer", lambda row: row["peer"]),
-            ("over", lambda row: row["transport"]),
-            ("for", lambda row: ago(row["since_s"])),
-            ("rtt", lambda row: milliseconds(row["rtt_s"])),
-            ("in", lambda row: rate(row, "received_bytes")),
-            ("out", lambda row: rate(row, "sent_bytes")),
-            ("dropped", lambda row: str(sum(row["drops"].values()) or "-")),
-        )
-        _table(columns, now["sessions"])
-    if now["clients"]:
-        columns = (
-            ("host", lambda row: row["host"]),
-            ("device", lambda row: row["device"]),
-            ("hub", lambda row: row["hub"] or "not connected"),
-            ("for", lambda row: ago(row["since_s"]) if row["hub"] else "-"),
-            ("rtt", lambda row: milliseconds(row["rtt_s"])),
-            ("in", lambda row: rate(row, "received_bytes")),
-            ("out", lambda row: rate(row, "sent_bytes")),
-            ("dropped", lambda row: str(sum(row["drops"].values()) or "-")),
-        )
-        _table(columns, now["clients"])
-    for service, refused in now["refused"].items():
-        for why, count in refused.items():
-            print(f"refused by {service}: {count} {why}")
-
-
-def _key(row: Answer) -> tuple[str, ...]:
-    return row["service"], row["host"], row.get("peer") or row.get("device") or ""
-
-
-def _table(columns: Sequence[tuple[str, Callable[[Answer], str]]], rows: Sequence[Answer]) -> None:
-    cells = [[title for title, _ in columns], *([read(row) for _, read in columns] for row in rows)]
-    widths = [max(len(line[number]) for line in cells) for number in range(len(columns))]
-    for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _print_drops(answer: Answer) -> None:
-    for row in sorted(answer["drops"], key=lambda row: -row["count"]):
-        print(f"{row['count']:>10} {row['reason']}, {row['host']} in {row['namespace']}: {row['about']}")
-    for row in answer["destinations"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in row["reasons"].items())
-        print(f"to {row['destination']} in {row['namespace']}: {reasons}, last {ago(row['last_s'])} ago")
-    if not answer["drops"]:
-        print("nothing was dropped")
+_TEXTS: dict[str, Callable[[Answer, Paper], list[str]]] = {
+    "status": _status,
+    "drops": _drops,
+    "routes": _routes,
+}

@@ -10,8 +10,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lib.drops import Reason
+
+
+class Seen(NamedTuple):
+    """A packet that was dropped: when, and its first bytes (glimpse puts them in words when asked)."""
+
+    at: float
+    head: bytes
 
 
 @dataclass(slots=True)
@@ -30,11 +38,18 @@ class Traffic:
     waited: float = 0.0
     """Seconds they had waited there, summed."""
 
-    def drop(self, reason: Reason, count: int = 1, detail: str = "") -> None:
-        """Count lost packets."""
+    last: dict[Reason, Seen] = field(default_factory=dict)
+    """The last packet of each reason, as far as whoever dropped it had one at hand."""
+
+    def drop(
+        self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
+    ) -> None:
+        """Count lost packets; head is the beginning of the last one, dropped now (of a steady clock)."""
         if reason not in self.drops:
             self.news.append((reason, detail))
         self.drops[reason] += count
+        if head:
+            self.last[reason] = Seen(now, head)
 
     def take_news(self) -> list[tuple[Reason, str]]:
         """What occurred for the first time since the last call."""
@@ -50,3 +65,6 @@ class Traffic:
         self.drops.update(other.drops)
         self.queued += other.queued
         self.waited += other.waited
+        for reason, seen in other.last.items():
+            if reason not in self.last or self.last[reason].at <= seen.at:
+                self.last[reason] = seen

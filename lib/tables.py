@@ -55,9 +55,17 @@ class Tables:
             live.stop()
         self._watch.stop()
 
-    def all(self) -> tuple[Live, ...]:
-        """Every one of them."""
-        return tuple(self._live.values())
+    def all(self) -> list[tuple[Key, Live]]:
+        """Every table, for people."""
+        return list(self._live.items())
+
+    def routers(self) -> list[tuple[str, LiveRoutes | AskedRoutes]]:
+        """Every router by its name."""
+        return [
+            (name, live)
+            for (_, name), live in self._live.items()
+            if isinstance(live, LiveRoutes | AskedRoutes)
+        ]
 
     def routes(self, name: str) -> RouteTable | RouterPlugin:
         """A router by its name; after apply() it may be another object, where a plugin came or went."""

@@ -31,7 +31,8 @@ or to free them, takes a good part of a second, so both come in steps; copies sh
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from itertools import chain
+from heapq import merge
+from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
@@ -41,6 +42,9 @@ SMALL = 1024
 
 _SHARDS = 17
 """Odd, so that the keys of one shard differ in their low bits, which a dict hashes by."""
+_STEP = 2048
+"""Keys that a step of a walk looks at."""
+_RUNS = 64
 _HELD = 256
 _DEFAULT = 257
 _LEVELS = 3
@@ -167,6 +171,38 @@ class Trie(Generic[V]):
                 yield
         twin._root = root
         return twin
+
+    def walking(
+        self, prefix: bytes | None = None, length: int = 0, *, most: int | None = None
+    ) -> Generator[None, None, tuple[int, Iterator[tuple[bytes, int, V]]]]:
+        """Find the prefixes within one (itself included), or all; each yield ends a step.
+
+        Returns how many there are, and the first `most` of them by address, the shorter first, of which the
+        caller takes a few at a time. Raises RuntimeError where the table is freed meanwhile.
+        """
+        lowest = self._order(self._key(prefix, length)) if prefix is not None else 0
+        above = (lowest >> 8) + (1 << (self._bits - length)) << 8 if prefix is not None else 1 << 160
+        top, count = self._bits + 1, 0
+        runs: list[list[int]] = []
+        for shard in self._record:
+            keys = iter(shard)
+            while part := list(islice(keys, _STEP)):
+                orders = [(key << (top - (size := key.bit_length()))) << 8 | size for key in part]
+                found = sorted([order for order in orders if lowest <= order < above])
+                count += len(found)
+                runs.append(found[:most])
+                if most is not None and len(runs) > _RUNS:
+                    runs = [list(islice(merge(*runs), most))]
+                yield
+        held = (order for order in islice(merge(*runs), most))
+        return count, (self._held(order) for order in held)
+
+    def _held(self, order: int) -> tuple[bytes, int, V]:
+        key = (order >> 8) >> (self._bits + 1 - (order & 255))
+        value = self._at(key)
+        if value is None:
+            raise RuntimeError("the table was changed meanwhile")
+        return *self._prefix(key), value
 
     def freeing(self) -> Generator[None, None, None]:
         """Forget everything; each yield ends a step. It must not be used any more."""

@@ -15,12 +15,14 @@ from __future__ import annotations
 import io
 import os
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lib import coalesce, framing, offload
 from lib import packet as ip
 from lib.drops import Reason
+from lib.glimpse import head
 from lib.stats import Traffic
 
 BATCH_BYTES = 192 << 10
@@ -181,7 +183,7 @@ def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
     packet = ip.parse(content, offload.HEADER_SIZE, len(content))
     claim = packet if isinstance(packet, Reason) else offload.rebuild(content, 0, packet, len(content))
     if isinstance(claim, Reason):
-        up.traffic.drop(claim)
+        up.traffic.drop(claim, 1, "", head(content, 0, len(content)), time.monotonic())
         if up.lost is not None:
             up.lost(claim, bytes(content), False)
         return end, 0
@@ -198,7 +200,7 @@ def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
 
 def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
     """The hub would not take it: say so to the sender, as a router does."""
-    up.traffic.drop(Reason.TOO_BIG)
+    up.traffic.drop(Reason.TOO_BIG, 1, "", head(buf, start, end), time.monotonic())
     packet = ip.parse(buf, start, end)
     answer = None if isinstance(packet, Reason) else ip.too_big(buf, start, packet, end, up.limit)
     if answer is not None:

@@ -62,6 +62,10 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
         "CapEff": "0" * 16, "CapPrm": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1",
     }  # fmt: skip
     assert stat.S_IMODE(os.stat(control).st_mode) == 0o600
+    assert os.stat(control).st_uid == nobody.pw_uid  # who may end it may ask it
+    assert (
+        run("status", "--control", control, before=("setpriv", "--reuid", "65534", "--clear-groups"))[0] == 0
+    )
     config = write("one.yml", client_example("client.yml", 1, HUB_TO_HOST_1))
     client = start(topology.host_1, "--user", "nobody", "-C", config)
     client.wait_line("connected to")

@@ -1,16 +1,22 @@
-"""Seeing in: status, drops, kick and drain of a running hub and client."""
+"""Seeing in: status, drops, routes, kick, drain and top of a running hub and client."""
 
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Topology
+from tests.support import schema
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
 from tests.support.program import (
     OVERLAY_2,
+    TUNROUTER,
     example,
     host,
     needs_gost,
@@ -21,14 +27,12 @@ from tests.support.program import (
     start_gost,
     start_hub,
 )
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 Write = Callable[[str, str], str]
-FIELDS = {
-    "service", "host", "namespace", "peer", "transport", "software", "since_s", "rtt_s", "queue_bytes", "superpackets",
-    "received_packets", "received_bytes", "sent_packets", "sent_bytes", "drops",
-}  # fmt: skip
+NS_1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 
 
 @pytest.fixture
@@ -36,50 +40,147 @@ def sockets(tmp_path: Path) -> tuple[str, str]:
     return str(tmp_path / "hub.sock"), str(tmp_path / "client.sock")
 
 
-def test_status_and_drops(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
+def asked(path: str, name: str, *command: str) -> dict[str, Any]:
+    """What a command prints with --json, which must be as the schema says."""
+    status, said = run(*command, "--json", "--control", path)
+    assert status in (0, 3), said
+    answer: dict[str, Any] = json.loads(said)
+    schema.check(answer, name)
+    return answer
+
+
+def hello(path: str) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        sock.sendall(b'{"do": "hello"}\n')
+        answer: dict[str, Any] = json.loads(sock.makefile().readline())
+    assert answer.pop("ok") is True
+    schema.check(answer, "hello")
+    return answer
+
+
+def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
     start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
     start_client(topology.host_1, "--control", sockets[1], *host(1, HUB_TO_HOST_1))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
     reach(topology.host_1, OVERLAY_2)
     assert pings(topology.host_1, OVERLAY_2) == 5
     pings(topology.host_1, "192.168.123.77", 2)
-    found = json.loads(run("status", "--json", "--control", sockets[0])[1])
+
+    found = asked(sockets[0], "status", "status")
     assert found["clients"] == []
+    assert [(hub["service"], hub["listen"], hub["sessions"]) for hub in found["hubs"]] == [
+        ("service-0", ":8443", 2)
+    ]
     by_host = {row["host"]: row for row in found["sessions"]}
     assert set(by_host) == {"host-1", "host-2"}
-    assert all(set(row) == FIELDS for row in found["sessions"])
     one = by_host["host-1"]
     assert one["received_packets"] >= 6
+    assert one["received_bytes_per_s"] > 0
     assert one["superpackets"] is True
     assert one["software"].startswith("tunrouter ")
+    assert one["address"] == "192.168.123.1"
+    assert "192.168.100.0/24" in one["prefixes"]
     assert one["drops"]["no-route"] >= 2
-    (client,) = json.loads(run("status", "--json", "--control", sockets[1])[1])["clients"]
+    (table,) = found["tables"]
+    assert (table["kind"], table["name"], table["sources"]) == ("router", "router-0", [])
+    (client,) = asked(sockets[1], "status", "status")["clients"]
     assert (client["host"], client["device"], client["hub"]) == ("host-1", "tun0", "10.77.1.1:8443")
+    assert client["software"].startswith("tunrouter ")
+
     status, text = run("status", "--control", sockets[0])
     assert status == 0
-    assert "host-1  00000000  10.77.1.2:" in text
-    assert max(map(len, text.splitlines())) <= 100
+    assert "\x1b" not in text
+    line = next(line for line in text.splitlines() if line.startswith("host-1 "))
+    assert all(part in line for part in ("10.77.1.2:", "192.168.123.1", "tcp", "bit/s", "no-route"))
+    assert "router router-0" in text
+
+    drops = asked(sockets[0], "drops", "drops")
+    row = next(row for row in drops["drops"] if row["reason"] == "no-route")
+    assert row["last"]["packet"] == "icmp echo 192.168.123.1 -> 192.168.123.77"
+    assert row["remedy"]
+    late = next(row for row in drops["destinations"] if row["destination"] == "192.168.123.77")
+    assert late["reasons"]["no-route"] >= 2
+    schema.check(asked(sockets[1], "drops", "drops"), "drops")
     text = run("drops", "--control", sockets[0])[1]
-    assert "no-route, host-1 in" in text
-    assert "to 192.168.123.77 in" in text
-    late = json.loads(run("drops", "--json", "--control", sockets[0])[1])["destinations"]
-    reasons = next(row["reasons"] for row in late if row["destination"] == "192.168.123.77")
-    assert reasons["no-route"] >= 2
+    assert "icmp echo 192.168.123.1 -> 192.168.123.77" in text
+    assert "what to do" in text
+    assert row["remedy"] in text
+
+    routes = asked(sockets[0], "routes", "routes")
+    gateways = {row["prefix"]: row["gateways"] for row in routes["routes"]}
+    (gateway,) = gateways["192.168.200.0/24"]
+    assert gateway == {
+        "host": "host-2", "metric": None, "source": "inline", "fall_through": False, "live": True,
+        "carries": True,
+    }  # fmt: skip
+    asked(sockets[0], "explain", "explain", "--from", "host-1", OVERLAY_2)
+    assert hello(sockets[0])["hubs"] == ["service-0"]
+    assert hello(sockets[1])["hubs"] == []
+
+
+def test_routes_by_prefix_and_who_carries_them(
+    topology: Topology, write: Write, sockets: tuple[str, str]
+) -> None:
+    file = write(
+        "routes.txt", "10.1.0.0/16 host-1\n10.1.2.0/24 host-9\n10.1.2.0/24 host-1\n10.2.0.0/16 host-9\n"
+    )
+    text = f"{example('server.yml').partition('routers:')[0]}routers: [{{name: router-0, file: {{path: {file}}}}}]\n"
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text), "--control", sockets[0])
+    start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    hub.wait_line("is host host-1")
+
+    def prefixes(*words: str) -> list[str]:
+        return [row["prefix"] for row in asked(sockets[0], "routes", "routes", *words)["routes"]]
+
+    assert prefixes() == ["10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16"]
+    assert prefixes("10.1.0.0/16") == ["10.1.0.0/16", "10.1.2.0/24"]
+    assert prefixes("10.1.2.0/23") == ["10.1.2.0/24"]
+    assert prefixes("10.1.2.3") == ["10.1.2.0/24", "10.1.0.0/16"]
+    assert prefixes("fd00::/8") == []
+    status, text = run("routes", "--control", sockets[0])
+    assert status == 0
+    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("10.")}
+    assert "host-9 (away), host-1" in lines["10.1.2.0/24"]
+    assert lines["10.1.2.0/24"].split()[1] == "host-1"
+    assert lines["10.2.0.0/16"].split()[1] == "nobody"
+    assert lines["10.2.0.0/16"].endswith(file)
+    (table,) = asked(sockets[0], "status", "status")["tables"]
+    (source,) = table["sources"]
+    assert (table["rows"], source["name"], source["error"]) == (3, file, "")
+    status, text = run("routes", "10.1.0.0/99", "--control", sockets[0])
+    assert (status, "neither an address nor a prefix" in text) == (2, True)
+    status, text = run("routes", "--service", "other", "--control", sockets[0])
+    assert (status, "there is no hub 'other'" in text) == (1, True)
+    Path(file).unlink()
+    hub.send(signal.SIGHUP)
+    hub.wait_line("its last good rows stay")
+    (table,) = asked(sockets[0], "status", "status")["tables"]
+    assert "No such file" in table["sources"][0]["error"]
+    assert "failing for" in run("status", "--control", sockets[0])[1]
 
 
 def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
     hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
-    assert run("kick", "host-1", "--control", sockets[0]) == (0, "1 sessions\n")
+    assert run("kick", "host-1", "--control", sockets[0]) == (0, "1 session ended\n")
     hub.wait_line("left: kicked by the operator")
     client.wait_line("connected to", after=3)
     lines = client.line_count()
-    assert run("drain", "host-1", "--control", sockets[0]) == (0, "1 sessions\n")
+    assert run("drain", "host-1", "--control", sockets[0]) == (0, "1 session told to go elsewhere\n")
     client.wait_line("is about to end", after=lines)
     client.wait_line("connected to", after=lines)
     assert "trying again" not in "".join(client.text().splitlines(True)[lines:])
     status, said = run("kick", "host-9", "--control", sockets[0])
     assert (status, "no live session of host 'host-9'" in said) == (1, True)
+    status, said = run("kick", "host-1", "--ns", NS_1, "--control", sockets[0])
+    assert (status, f"'host-1' in namespace {NS_1}" in said) == (1, True)
+    status, said = run("drain", "host-1", "--ns", "nonsense", "--control", sockets[0])
+    assert (status, "--ns" in said) == (2, True)
+    lines = hub.line_count()
+    start_client(topology.host_2, *host(1, HUB_TO_HOST_2))  # a second one of that name
+    hub.wait_line("is host host-1", after=lines)
+    assert run("drain", "host-1", "--control", sockets[0]) == (0, "2 sessions told to go elsewhere\n")
 
 
 @needs_gost
@@ -87,5 +188,140 @@ def test_a_gost_client_is_told_apart(topology: Topology, write: Write, sockets: 
     hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
     start_gost(topology.host_1, *host(1, HUB_TO_HOST_1))
     hub.wait_line("is host host-1")
-    (row,) = json.loads(run("status", "--json", "--control", sockets[0])[1])["sessions"]
+    (row,) = asked(sockets[0], "status", "status")["sessions"]
     assert (row["software"], row["superpackets"], row["rtt_s"]) == ("", False, 0)
+
+
+def test_a_watched_process_that_ends(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
+    words = ("status", "--watch", "--control", sockets[0])
+    interrupted = topology.hub.popen(*TUNROUTER, *words)
+    as_json = topology.hub.popen(*TUNROUTER, *words, "--json")
+    left = topology.hub.popen(*TUNROUTER, *words)
+    for process in (interrupted, as_json, left):
+        process.wait_line("pid")
+    interrupted.wait_line("pid", after=interrupted.line_count())
+    interrupted.send(signal.SIGINT)
+    assert interrupted.wait(5) == 0
+    blocks = interrupted.text().split("\n\ntunrouter ")
+    assert len(blocks) >= 2
+    as_json.wait_line("pid", after=1)
+    hub.stop(signal.SIGKILL)
+    assert (left.wait(5), as_json.wait(5)) == (0, 0)
+    assert "has ended" in left.text()
+    for line in as_json.text().splitlines()[:-1]:
+        schema.check(json.loads(line), "status")
+
+
+def terminal(
+    process: Process, *words: str, columns: int = 80, environ: dict[str, str] | None = None
+) -> Terminal:
+    """A command on a terminal of its own, about the process with this control socket."""
+    control = process.argv[process.argv.index("--control") + 1]
+    return Terminal((*TUNROUTER, *words, "--control", control), columns, environ=environ)
+
+
+def test_on_terminals(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
+    start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    client = start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+    with terminal(hub, "status") as narrow:
+        assert narrow.ended() == 0
+        line = next(line for line in narrow.wait("host-2").splitlines() if line.startswith("host-1"))
+        assert "bit/s" in line
+        assert "packets/s" not in line
+        assert b"\x1b[1m" in narrow.output
+    with terminal(hub, "status", environ={"NO_COLOR": "1"}) as plain:
+        assert plain.ended() == 0
+        assert "host-2" in plain.wait("host-2")
+        assert b"\x1b" not in plain.output
+    with terminal(hub, "status", columns=300) as wide:
+        wide.wait("packets/s", "192.168.100.0/24", "0.1.0")
+    with terminal(hub, "status", "--watch") as watched:
+        watched.wait("host-1", "host-2")
+        client.stop()
+        watched.wait(gone="host-2")
+        watched.press(b"\x03")
+        assert watched.ended() == 0
+
+
+def test_top(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
+    start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+
+    def order(screen: str) -> list[str]:
+        return [line.split()[0] for line in screen.splitlines() if line.startswith("host-")]
+
+    with terminal(hub, "top", "--sort", "host") as top:
+        assert order(top.wait("host-1", "host-2", "▲host", "q end")) == ["host-1", "host-2"]
+        assert top.modes != top.before
+        top.press(b"r")
+        assert order(top.wait("▼host")) == ["host-2", "host-1"]
+        top.press(b"\x1b[C")
+        top.wait(gone="▼host")
+        top.press(b"<")
+        top.wait("▼host")
+        assert "packets/s " not in top.text.splitlines()[4]
+        top.resize(300, 30)
+        top.wait("packets in", "prefixes")
+        top.press(b"q")
+        assert top.ended() == 0
+        assert top.modes == top.before
+        assert b"\x1b[?1049h" in top.output
+        assert top.output.rstrip().endswith((b"\x1b[?1049l", b"\x1b[?25h"))
+    with terminal(hub, "top") as top:
+        top.wait("host-1")
+        top.process.send_signal(signal.SIGTERM)
+        assert top.ended() == 0
+        assert top.modes == top.before
+        assert b"\x1b[?1049l" in top.output
+    with terminal(hub, "top") as top:
+        top.wait("host-1")
+        hub.stop(signal.SIGKILL)
+        assert top.ended() == 0
+        top.wait("has ended")
+        assert top.modes == top.before
+
+
+def test_top_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    status, said = run("top", "--control", str(tmp_path / "no.sock"))
+    assert (status, "needs a terminal" in said) == (1, True)
+    status, said = run("top", "--sort", "hots")
+    assert (status, "did you mean 'host'" in said.lower()) == (2, True), said
+
+
+def test_a_table_that_takes_a_while_shows_a_bar_on_a_terminal_only(tmp_path: Path) -> None:
+    rows = "".join(
+        f"10.{n >> 8}.{n & 255}.0/24 host-1\n10.{n >> 8}.{n & 255}.128/25 host-2\n" for n in range(60000)
+    )
+    (tmp_path / "routes.txt").write_text(rows)
+    text = (
+        "services: [{name: s, addr: '127.0.0.1:0', handler: {type: router, metadata: {router: r}}, "
+        f"listener: {{type: tcp}}}}]\nrouters: [{{name: r, file: {{path: {tmp_path / 'routes.txt'}}}}}]\n"
+    )
+    (tmp_path / "hub.yml").write_text(text)
+    words = (*TUNROUTER, "-C", str(tmp_path / "hub.yml"), "--control", "none")
+    with Terminal(words, 250) as shown:
+        shown.wait("router r [#", "of 120,000 rows")
+        text = shown.wait("router r: 120000 routes", gone="of 120,000 rows")
+        for line in text.splitlines():
+            assert not line or line.startswith("20"), text  # nothing but whole lines of the log is left
+        shown.process.terminate()
+        shown.ended()
+    pipe = Process(words, tmp_path / "log")
+    try:
+        pipe.wait_line("120000 routes")
+    finally:
+        pipe.stop()
+    assert "#" not in pipe.text()
+
+
+def test_questions_do_without_gevent() -> None:
+    code = (
+        "import sys; from lib import front; front.ask(['status', '--control', '/nonexistent']); "
+        "sys.exit(any(name in sys.modules for name in ('gevent', 'rich', 'yaml', 'msgspec', 'ssl')))"
+    )
+    process = Process((sys.executable, "-c", code), Path("/dev/null"))
+    assert process.wait(20) == 0
+    assert "control socket /nonexistent: No such file" in process.text()

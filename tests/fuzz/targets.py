@@ -105,7 +105,7 @@ def from_the_hub(data: bytes) -> None:
     buf[16 : 16 + len(body)] = body
     written: list[bytes] = []
 
-    def refused(error: OSError) -> None:
+    def refused(error: OSError, packet: bytes) -> None:
         raise error
 
     def write(view: memoryview) -> None:

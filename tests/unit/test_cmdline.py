@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import cmdline, config
+from lib import cmdline, config, flags
 from lib.errors import ConfigError
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "command_lines.json").read_text())
@@ -24,7 +24,7 @@ OURS_DIFFERS = {
 def arguments(argv: list[str]) -> dict[str, Any]:
     """What app hands over for a command line."""
     taken: dict[str, Any] = {"listens": [], "forwards": []}
-    words = iter(cmdline.normalise(argv))
+    words = iter(flags.normalise(argv))
     for word in words:
         if word == "-D":
             taken["level"] = "debug"
@@ -204,7 +204,7 @@ def test_all_wrong_urls_are_reported_at_once() -> None:
     ],
 )
 def test_normalise(argv: str, expected: str) -> None:
-    assert cmdline.normalise(argv.split()) == expected.split()
+    assert flags.normalise(argv.split()) == expected.split()
 
 
 # --- anything at all
@@ -226,4 +226,4 @@ def test_any_urls_are_a_config_or_a_config_error(listens: list[str], forwards: l
 
 @given(st.lists(st.text()))
 def test_any_flags_are_normalised(argv: list[str]) -> None:
-    assert all(isinstance(word, str) for word in cmdline.normalise(argv))
+    assert all(isinstance(word, str) for word in flags.normalise(argv))

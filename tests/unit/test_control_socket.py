@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -127,7 +128,7 @@ def test_who_says_nothing_is_cut_off(served: ControlSocket, monkeypatch: pytest.
 
 
 def test_what_killed_processes_left_is_swept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_socket, "directory", lambda: tmp_path)
+    monkeypatch.setattr(control_socket, "directory", lambda: str(tmp_path))
     for name in (f"{os.getpid()}.sock", "999999999.sock", "mine.sock"):
         (tmp_path / name).touch()
     control_socket.sweep()
@@ -150,3 +151,68 @@ def test_a_path_in_use_is_not_stolen_and_one_left_behind_is_replaced(
     with pytest.raises(FileExistsError, match="no socket"):
         ControlSocket(str(tmp_path / "file"), {})
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="at most 107 bytes"):
+        ControlSocket(str(tmp_path / ("x" * 120)), {})
+
+
+def test_a_directory_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "directory", lambda: str(tmp_path))
+    monkeypatch.setattr(control_socket, "is_ours", lambda path: False)
+    with pytest.raises(PermissionError, match="belongs to somebody else"):
+        ControlSocket(str(tmp_path / "1.sock"), {})
+
+
+def rows(request: object) -> dict[str, object]:
+    """More than any socket's buffer holds."""
+    return {"rows": ({"n": number, "x": "x" * 100} for number in range(100_000))}
+
+
+def test_a_long_answer_comes_whole_while_others_run(tmp_path: Path) -> None:
+    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows})
+    turns, ended = 0, False
+
+    def others() -> None:
+        nonlocal turns
+        while not ended:
+            gevent.sleep(0.001)
+            turns += 1
+
+    running = gevent.spawn(others)
+    answer = exchange(made.path, b'{"do":"rows"}\n')
+    ended = True
+    running.join()
+    made.close()
+    assert len(json.loads(b"".join(answer))["rows"]) == 100_000
+    assert turns > 50  # how long each of them waits, tests/bench/seeing.py measures
+
+
+def test_who_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "SECONDS", 0.1)
+    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows, "double": double})
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(made.path)
+        sock.sendall(b'{"do":"rows"}\n')
+        assert exchange(made.path, b'{"do":"double","what":1}\n') == [b'{"ok": true, "twice": 2}']
+        gevent.sleep(0.3)
+        sock.setblocking(False)
+        size = 0
+        while more := sock.recv(1 << 20):
+            size += len(more)
+    made.close()
+    assert 0 < size < 5_000_000
+
+
+def test_a_long_answer_may_take_longer_than_a_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_socket, "SECONDS", 0.2)
+    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows})
+    began = time.monotonic()
+    answer = exchange(made.path, *[b'{"do":"rows"}\n'] * 2)
+    made.close()
+    assert time.monotonic() - began > 0.4
+    assert [line[:12] for line in answer].count(b'{"ok": true,') == 2
+    assert answer[-1] == b"]}"

@@ -35,7 +35,9 @@ class Device:
     tail: bytes = b""
 
     def __post_init__(self) -> None:
-        self.down = downlink.Downlink(self._write, self.errors.append, Traffic(), self.headed, MTU)
+        self.down = downlink.Downlink(
+            self._write, lambda error, _: self.errors.append(error), Traffic(), self.headed, MTU
+        )
 
     def _write(self, view: memoryview) -> None:
         self.writes.append(bytes(view))
@@ -231,7 +233,7 @@ def test_a_refused_write_is_told_and_the_rest_goes_on(either: Device) -> None:
 
 
 def test_what_refused_raises_comes_out(either: Device) -> None:
-    def gone(error: OSError) -> None:
+    def gone(error: OSError, packet: bytes) -> None:
         raise error
 
     either.fails_at, either.down.refused = {0}, gone
@@ -309,3 +311,14 @@ def test_the_largest_frame_passes(headed: Device) -> None:
     assert len(content) == framing.MAX_CONTENT
     headed.feed(p.frame(content))
     assert headed.writes == [content]
+
+
+def test_the_last_packet_dropped_is_kept(either: Device) -> None:
+    either.down.clock = lambda: 7.0
+    packet = bytearray(p.udp(A, B, b"x" * 200))
+    packet[2:4] = b"\0\x40"  # a length that lies
+    either.feed(p.frame(bytes(packet)) + p.frame(p.udp(A6, B6)))
+    at, kept = either.down.traffic.last[Reason.LENGTH_LIES]
+    assert at == 7.0
+    assert kept == packet[: len(kept)]
+    assert len(kept) < 100

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lib import control, queueing
 from lib.drops import Reason
+from lib.glimpse import summary
 from lib.queueing import QUANTUM, Budget, SendQueue, chunks
 from lib.stats import Traffic
 from tests.support import packets as p
@@ -190,3 +191,18 @@ def test_waits_are_counted_of_what_is_sent_and_of_nothing_else() -> None:
     assert (traffic.queued, round(traffic.waited, 3)) == (2, 1.103)
     assert budget.waits.sum == traffic.waited
     assert sum(budget.waits.counts) == 2
+
+
+def test_the_last_packet_lost_is_kept_for_each_reason_and_who_waits_longest_is_known() -> None:
+    queue, traffic = SendQueue(2 * len(flow(1)), 1.0), Traffic()
+    assert queue.oldest() is None
+    for number, now in ((1, 5.0), (1, 6.0), (1, 7.0)):
+        queue.push(flow(number), now, traffic)
+    assert queue.oldest() == 6.0
+    assert traffic.last[Reason.QUEUE_FULL].at == 7.0
+    assert summary(traffic.last[Reason.QUEUE_FULL].head) == f"udp {A}:1 -> {B}:9"
+    assert drain(queue, 7.5, traffic) == [flow(1)]
+    queue.push(flow(2), 8.0, traffic)
+    assert drain(queue, 20.0, traffic) == []
+    assert summary(traffic.last[Reason.QUEUE_TIME].head) == f"udp {A}:2 -> {B}:9"
+    assert queue.oldest() is None

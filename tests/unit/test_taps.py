@@ -227,7 +227,7 @@ def test_a_client_tells_what_was_written_and_what_was_not() -> None:
             raise OSError(5, "no")
         written.append(bytes(data))
 
-    def refused(error: OSError) -> None:
+    def refused(error: OSError, packet: bytes) -> None:
         down.dropped = Reason.DEVICE_REFUSED
 
     down = Downlink(write, refused, traffic, True, 1420)

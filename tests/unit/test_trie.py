@@ -366,3 +366,38 @@ def lists() -> int:
     """How many lists are alive: nodes, and whatever else, which stays the same."""
     gc.collect()
     return sum(type(thing) is list for thing in gc.get_objects())
+
+
+# --- a walk in steps
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("most", [None, 1, 7, 10_000])
+def test_a_walk_finds_what_lies_within_a_prefix_in_order(
+    size: int, most: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lib.trie, "_STEP", 3)
+    monkeypatch.setattr(lib.trie, "_RUNS", 4)
+    rng = random.Random(size)
+    trie, naive = fresh(size)
+    for number in range(400):
+        made = random_prefix(rng, size)
+        trie.insert(*made, number)
+        naive.held[made] = number
+    count, found = drain(trie.walking(most=most))
+    assert (count, list(found)) == (len(naive.held), naive.items()[:most])
+    for prefix, length in [(bytes(size), 0), *(random_prefix(rng, size) for _ in range(40))]:
+        within = [row for row in naive.items() if row[1] >= length and naive.covers(prefix, length, row[0])]
+        count, found = drain(trie.walking(prefix, length, most=most))
+        assert (count, list(found)) == (len(within), within[:most])
+
+
+def test_a_walk_through_a_table_that_is_freed_says_so() -> None:
+    trie: Trie[int] = Trie(4)
+    for number in range(5000):
+        trie.insert(number.to_bytes(4, "big"), 32, number)
+    _, found = drain(trie.walking())
+    next(found)
+    drain(trie.freeing())
+    with pytest.raises(RuntimeError, match="changed"):
+        next(found)
