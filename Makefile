@@ -16,10 +16,11 @@ export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
 export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup check test bench fuzz faults soak demo binary clean tools-test tools-bench tools-binary
+.PHONY: help setup check test bench fuzz faults soak demo binary binary-here binary-check clean \
+  tools-test tools-bench tools-binary tools-binary-here
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." goes to pytest, tests/bench/run.py or the demo; PYTHON=... makes .venv'
 
 setup: $(VENV)/.dev ## make .venv with everything pinned
@@ -47,8 +48,14 @@ soak: $(VENV)/.dev tools-test ## mixed traffic, reloads and kills for MINUTES=60
 demo: $(VENV)/.run ## two hosts behind a hub, in namespaces, for some seconds
 	$(PY) tunrouter.py demo $(ARGS)
 
-binary: $(VENV)/.dev tools-binary ## one executable: build/dist/tunrouter
-	$(PY) -m PyInstaller --noconfirm --log-level ERROR --distpath build/dist --workpath build/work packaging/tunrouter.spec
+binary: $(VENV)/.dev tools-binary ## one executable for every Linux since 2020: build/dist/tunrouter (as root)
+	packaging/binary.sh
+
+binary-here: $(VENV)/.dev tools-binary-here ## the same from this machine's Python, quickly, for machines like it
+	packaging/binary.sh --here
+
+binary-check: $(VENV)/.dev tools-test tools-binary ## what make binary has built, in a bare Debian 11: figures and behaviour
+	$(PY) -m pytest tests/binary $(ARGS)
 
 clean: ## remove what was built and every cache (.venv stays)
 	find build -mindepth 1 ! -name .gitignore -delete
@@ -101,4 +108,7 @@ tools-bench:
 	  xz:xz-utils wireguard-go:wireguard-go)
 
 tools-binary:
-	$(call tools,objdump:binutils)
+	$(call tools,objdump:binutils patch:patch debootstrap:debootstrap xz:xz-utils)
+
+tools-binary-here:
+	$(call tools,objdump:binutils patch:patch cc:build-essential)

@@ -48,7 +48,7 @@ def run(arguments: Mapping[str, Any]) -> int:
 
 
 def collected(directory: str = "") -> str:
-    """All of them: a list, then each text. `directory` holds those of what is no Python package, as NAME.txt."""
+    """A list, then each text. `directory` holds, as NAME.txt, those of what is no Python package."""
     parts = [("tunrouter " + __version__, "MIT", _own())]
     parts += sorted(_others(Path(directory)) if directory else _system(), key=_lower)
     parts += sorted(map(_of_package, _packages()), key=_lower)
@@ -67,7 +67,7 @@ def _own() -> str:
 
 
 def _packages() -> list[str]:
-    """What the program needs, and PyInstaller, whose bootloader starts the executable, where it is installed."""
+    """What the program needs, and PyInstaller where it is installed: its bootloader starts the executable."""
     try:
         pinned = _PIN.findall((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     except FileNotFoundError:  # installed as a package

@@ -38,7 +38,7 @@ bootloader_sources() { # DIRECTORY: PyInstaller's, with our part in them
 
 build_here() {
     for tool in cc objdump patch; do
-        command -v $tool >/dev/null || { echo "needs $tool: apt-get install gcc libc6-dev binutils patch" >&2; exit 1; }
+        command -v $tool >/dev/null || { echo "needs $tool: apt-get install build-essential" >&2; exit 1; }
     done
     bootloader_sources "$CACHE/bootloader-here"
     (cd "$CACHE/bootloader-here/bootloader" && PYI_STATIC_ZLIB=1 "$PY" waf configure build_release >build.log 2>&1) ||

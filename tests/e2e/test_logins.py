@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
 from tests.support.program import (
-    TUNROUTER,
     OVERLAY_1,
     OVERLAY_2,
+    TUNROUTER,
     host,
     needs_gost,
     pings,
