@@ -85,13 +85,10 @@ def _of_package(name: str) -> tuple[str, str, str]:
     except metadata.PackageNotFoundError:
         raise HostError(f"licences: {name} is not installed here") from None
     classifiers = [line for line in about.get_all("Classifier") or () if line.startswith("License ::")]
-    kind = (
-        _KINDS.get(name)
-        or about.get("License-Expression")
-        or ", ".join(line.rpartition(":: ")[2] for line in classifiers)
-    )
-    kind = kind or (about.get("License") or "").partition("\n")[0]
-    texts = list(_texts(name)) or [about.get("License") or "", *classifiers]
+    said = {key: (about.get_all(key) or [""])[0] for key in ("License", "License-Expression")}
+    classified = ", ".join(line.rpartition(":: ")[2] for line in classifiers)
+    kind = _KINDS.get(name) or said["License-Expression"] or classified or said["License"].partition("\n")[0]
+    texts = list(_texts(name)) or [said["License"], *classifiers]
     return f"{about['Name']} {about['Version']}", kind, "\n\n".join(text for text in texts if text)
 
 

@@ -66,7 +66,7 @@ python_build() {
 *disabled*
 _bz2 _lzma _sqlite3 _tkinter _curses _curses_panel _dbm _gdbm readline nis ossaudiodev audioop spwd _crypt
 _testcapi _testinternalcapi _testbuffer _testimportmultiple _testmultiphase _testclinic _ctypes_test _xxtestfuzz
-xxlimited xxlimited_35 _xxsubinterpreters
+xxlimited xxlimited_35 _xxsubinterpreters pyexpat _elementtree
 MODULES
     ./configure -q --prefix=/opt/python --enable-shared --with-openssl=/opt/python --with-openssl-rpath=auto \
         --without-ensurepip --disable-test-modules \

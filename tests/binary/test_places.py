@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.binary.conftest import INSIDE, InRoot
 from tests.support.netns import HUB_TO_HOST_1, Namespace, Topology
 from tests.support.program import OVERLAY_1, OVERLAY_2, example, host, reach, start_client, start_hub
+from tests.support.tls import Authority
 
 pytestmark = pytest.mark.needs_root
 
@@ -76,3 +78,29 @@ def test_a_tunnel_from_read_only_roots_as_anybody(
     reach(topology.host_1, OVERLAY_2)
     reach(topology.host_2, OVERLAY_1)
     assert client.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "bundle", ["ssl/certs/ca-certificates.crt", "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem"]
+)
+def test_finds_the_system_s_certificates(
+    topology: Topology, write: Callable[[str, str], str], in_root: InRoot, tmp_path: Path, bundle: str
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("hub.test")
+    start_hub(
+        topology.hub,
+        "-L",
+        f"router+tls://:8443?router=r&cert={own.cert}&key={own.key}",
+        "-C",
+        write("r.yml", "routers: [{name: r}]"),
+    )
+    before = (
+        f"mount -t tmpfs none $R/etc; mkdir -p $R/etc/{Path(bundle).parent}; cp {authority.ca.cert} $R/etc/{bundle}; "
+        f"echo {HUB_TO_HOST_1} hub.test >$R/etc/hosts"
+    )
+    to = "router+tls://hub.test:8443?secure=true"
+    client = topology.host_1.popen(
+        *in_root(BINARY, "-L", "tun:///host-1?net=192.168.123.1/24", "-F", to, before=before)
+    )
+    client.wait_line("connected to")
