@@ -30,7 +30,7 @@ tools)
     echo "deb-src $SECURITY bookworm-security main" >"$part/etc/apt/security.list"
     cp packaging/root_inside.sh "$part/opt/"
     chroot "$part" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/tmp ${http_proxy:+"http_proxy=$http_proxy"} \
-        JOBS="$(nproc)" SOURCE_DATE_EPOCH=1577836800 /bin/bash /opt/root_inside.sh tools >"$directory.log" 2>&1 ||
+        JOBS="$(nproc)" SOURCE_DATE_EPOCH=1577836800 /bin/bash /opt/root_inside.sh >"$directory.log" 2>&1 ||
         { tail -n 20 "$directory.log" >&2; exit 1; }
     ;;
 esac

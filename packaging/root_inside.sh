@@ -1,8 +1,6 @@
 #!/bin/bash
-# Runs in the root that root.sh makes.
-#
-#   tools     a C compiler from Debian 11, OpenSSL 3 and Python 3.11 from Debian 12's source packages, into /opt/python
-#   program   /src/dist/tunrouter from /src
+# Runs in the root that root.sh makes: a C compiler from Debian 11; OpenSSL 3 and Python 3.11 from Debian 12's source
+# packages, into /opt/python.
 set -euo pipefail
 
 tools() {
@@ -75,13 +73,4 @@ MODULES
     make -s install
 }
 
-program() {
-    cd /src/pyinstaller/bootloader
-    PYI_STATIC_ZLIB=1 /opt/python/bin/python3.11 waf configure build_release >build.log 2>&1 || { tail -n 20 build.log; exit 1; }
-    cd /src
-    TUNROUTER_BOOTLOADER=/src/pyinstaller/bootloader/build/release/run TUNROUTER_LICENCES=/opt/licences \
-        PYTHONPATH=/opt/site PYINSTALLER_CONFIG_DIR=/tmp/pyinstaller /opt/python/bin/python3.11 -m PyInstaller \
-        --noconfirm --clean --log-level ERROR --distpath /src/dist --workpath /tmp/work packaging/tunrouter.spec
-}
-
-"$1"
+tools
