@@ -16,8 +16,8 @@ export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
 export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup check test bench fuzz faults soak demo binary deb package-check install uninstall clean
-.PHONY: tools-test tools-bench tools-binary tools-package
+.PHONY: help setup check test bench fuzz faults soak demo binary binary-here binary-check deb package-check install
+.PHONY: uninstall clean tools-test tools-bench tools-binary tools-binary-here tools-package
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,14 @@ soak: $(VENV)/.dev tools-test ## mixed traffic, reloads and kills for MINUTES=60
 demo: $(VENV)/.run ## two hosts behind a hub, in namespaces, for some seconds
 	$(PY) tunrouter.py demo $(ARGS)
 
-binary: $(VENV)/.dev tools-binary ## one executable: build/dist/tunrouter
-	$(PY) -m PyInstaller --noconfirm --log-level ERROR --distpath build/dist --workpath build/work packaging/tunrouter.spec
+binary: $(VENV)/.dev tools-binary ## one executable for every Linux since 2020: build/dist/tunrouter (as root)
+	packaging/binary.sh
+
+binary-here: $(VENV)/.dev tools-binary-here ## the same from this machine's Python, quickly, for machines like it
+	packaging/binary.sh --here
+
+binary-check: $(VENV)/.dev tools-test tools-binary ## what make binary has built, in a bare Debian 11: figures and behaviour
+	$(PY) -m pytest tests/binary $(ARGS)
 
 deb: $(VENV)/.dev tools-package ## build/dist/tunrouter_VERSION_ARCH.deb, of the executable
 	packaging/deb/build.sh
@@ -118,4 +124,7 @@ tools-package:
 	$(call tools,dpkg-deb:dpkg lintian:lintian debootstrap:debootstrap nsenter:util-linux)
 
 tools-binary:
-	$(call tools,objdump:binutils)
+	$(call tools,objdump:binutils patch:patch debootstrap:debootstrap xz:xz-utils)
+
+tools-binary-here:
+	$(call tools,objdump:binutils patch:patch cc:build-essential)

@@ -10,6 +10,7 @@ services are wanted: then what runs here is asked by `tunrouter status --json`, 
 from __future__ import annotations
 
 from lib import usage_tree
+from lib.column_sets import SESSIONS
 from lib.usage_tree import Command, Option
 
 FILES, USERS = ("<files>",), ("<users>",)
@@ -23,6 +24,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--control": FILES,
     "-O": ("yaml", "json"),
     "--user": USERS,
+    "--sort": tuple(column.title for column in SESSIONS),
     "--ns": ("<namespace>",),
     "--service": ("<service>",),
     "--from": ("<host>",),
@@ -33,7 +35,7 @@ VALUES: dict[str, tuple[str, ...]] = {
 """What an option's value or an operand can be; what is not here completes to nothing."""
 
 # A shell expands the words it is given, and a host gives itself its name: plain names only.
-_PLAIN = r"""sed -n "s/^ *\"$field\": \"\([A-Za-z0-9._@-]*\)\",*\$/\1/p" | sort -u"""
+_PLAIN = r"""tr '{},' '\n' | sed -n "s/^ *\"$field\": \"\([A-Za-z0-9._@-]*\)\"\$/\1/p" | sort -u"""
 
 
 def script(shell: str) -> str:

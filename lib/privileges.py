@@ -17,6 +17,7 @@ from lib.errors import HostError
 NET_BIND_SERVICE, NET_ADMIN = 10, 12
 """capabilities(7): ports below 1024; devices, addresses and routes."""
 
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 23, 24, 38
 _VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -66,6 +67,8 @@ def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
     """
     _wait_alone()
     libc = ctypes.CDLL(None, use_errno=True)
+    parent, with_parent = os.getppid(), ctypes.c_int()
+    libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(with_parent), 0, 0, 0)
     for capability in range(_LAST_CAPABILITY + 1):
         if capability not in keep and libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -81,8 +84,12 @@ def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
         data = struct.pack("=6I", low, low, 0, high, high, 0)
         _call(libc.capset, header, data)
         _call(libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        # Who becomes another user loses this, and the executable's bootloader counts on it.
+        _call(libc.prctl, _PR_SET_PDEATHSIG, with_parent.value, 0, 0, 0)
     except OSError as error:
         raise HostError(f"cannot become user {account.pw_name}: {error.strerror or error}") from error
+    if with_parent.value and os.getppid() != parent:  # it ended meanwhile
+        os.kill(os.getpid(), with_parent.value)
 
 
 def _wait_alone(tries: int = 200) -> None:

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 LOAD_SECONDS = 2.0
 """How long hubs wait for their tables' sources before they begin to accept."""
 
+SAME_SIGNAL = 0.2
+"""Seconds within which a second signal to end is the first one again."""
+
 Reread = Callable[[], Settings]
 
 
@@ -116,17 +119,27 @@ class Service:
         self._watchdog.start(self.tables.wait_loaded)
         self.ended.wait()
         reloading.kill()
-        self.ended.clear()  # one more signal, and nothing is waited for
         self._notifier.tell("STOPPING=1", "STATUS=ending")
         draining = [gevent.spawn(hub.drain) for hub in self.hubs.values()]
-        gevent.wait([gevent.spawn(gevent.joinall, draining), self.ended], count=1)
-        gevent.killall(draining)
+        again = gevent.spawn(self._wait_again)
+        gevent.wait([gevent.spawn(gevent.joinall, draining), again], count=1)
+        gevent.killall([*draining, again])
         if logs.is_on(Entry.DECISION):
             self.print_drops()
         self.stop()
         tending.kill()
         if self._failure:
             raise HostError(self._failure)
+
+    def _wait_again(self) -> None:
+        """For one more signal, after which nothing is waited for.
+
+        Not for the same one twice: a supervisor tells every process of its service, and the executable's
+        bootloader passes on what it is told.
+        """
+        gevent.sleep(SAME_SIGNAL)
+        self.ended.clear()
+        self.ended.wait()
 
     def _drop_privileges(self) -> None:
         """Become the user that was named; with clients it may still set addresses and routes."""

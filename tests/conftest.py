@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -79,3 +79,15 @@ def topology(tmp_path: Path) -> Iterator[Topology]:
     """A hub and two hosts in namespaces of their own, joined by veth pairs."""
     with Topology(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], str]:
+    """Write a configuration file; returns its path."""
+
+    def write_file(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write_file

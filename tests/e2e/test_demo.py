@@ -17,9 +17,10 @@ import pytest
 
 from lib.demo_table import Table, session
 from tests.support.netns import ROOT, Process
+from tests.support.program import TUNROUTER
 
 NAMES = Path("/run/netns")
-DEMO = (sys.executable, str(ROOT / "tunrouter.py"), "demo")
+DEMO = (*TUNROUTER, "demo")
 # A user without rights, but one who may open a /dev/net/tun of mode 600. To map a root of one's own
 # from user 0, and from no other, the kernel wants CAP_SETFCAP.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all,+setfcap", "--inh-caps=-all")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, ROOT, Process, Topology
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
 from tests.support.program import (
     OVERLAY_1,
     OVERLAY_2,
+    TUNROUTER,
     host,
     needs_gost,
     pings,
@@ -55,7 +55,7 @@ def logged_in(number: int, hub: str, login: str, namespace: str = "") -> tuple[s
 
 def hash_of(password: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tunrouter.py"), "hash"],
+        (*TUNROUTER, "hash"),
         input=password + "\n", capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.strip()

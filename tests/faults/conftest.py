@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import more_hosts, no_traceback, write
+from tests.e2e.conftest import more_hosts, no_traceback
 from tests.support.netns import ROOT
 
-__all__ = ["more_hosts", "no_traceback", "note", "short", "write"]
+__all__ = ["more_hosts", "no_traceback", "note", "short"]
 
 RELIABILITY = ROOT / "RELIABILITY.md"
 BEGIN, END = "<!-- faults -->", "<!-- /faults -->"

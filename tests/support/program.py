@@ -19,7 +19,10 @@ import pytest
 
 from tests.support.netns import ROOT, Namespace, Process
 
-TUNROUTER = (sys.executable, str(ROOT / "tunrouter.py"))
+BINARY = os.environ.get("TUNROUTER_BIN", "")
+"""An executable to test instead of this checkout."""
+
+TUNROUTER = (str(Path(BINARY).resolve()),) if BINARY else (sys.executable, str(ROOT / "tunrouter.py"))
 EXAMPLES = ROOT / "packaging" / "examples"
 GOST = os.environ.get("GOST_BIN", "")
 

@@ -1,0 +1,15 @@
+/* See tunrouter_unpack.c. */
+
+#ifndef TUNROUTER_UNPACK_H
+#define TUNROUTER_UNPACK_H
+
+#include <signal.h>
+
+struct PYI_CONTEXT;
+
+void tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx);
+void tunrouter_unpack_failed(struct PYI_CONTEXT *pyi_ctx);
+void tunrouter_end_with(unsigned int parent);
+int tunrouter_child_has_it(const siginfo_t *about);
+
+#endif
