@@ -38,6 +38,8 @@
 #define PAGE 4096
 #define MOST_TEXT 1024
 
+static void hold_signals(void);
+
 /* --- folders that a kill -9 left behind --------------------------------------------------------- */
 
 static void
@@ -220,6 +222,7 @@ tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx)
     char said[MOST_TEXT] = "";
     size_t i, j;
 
+    hold_signals();
     for (i = 0; i < count; i++) {
         char place[PYI_PATH_MAX];
         const char *why;
@@ -267,10 +270,44 @@ tunrouter_end_with(unsigned int parent)
     }
 }
 
+static int releasing;
+
+static sigset_t
+ends_it(void)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    return signals;
+}
+
+/* Before the child is there: a signal that ends us now would leave what is unpacked behind. */
+static void
+hold_signals(void)
+{
+    sigset_t signals = ends_it();
+
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
+/* In both, once there is a child: those that have come meanwhile are passed on by the parent. */
+void
+tunrouter_release_signals(void)
+{
+    sigset_t signals = ends_it();
+
+    releasing = 1;
+    sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    releasing = 0;
+}
+
 /* In the parent: whether the child has had this signal already. The kernel's own (Ctrl-C, a terminal that
  * is gone) go to the whole process group, and a second one would mean "do not wait for anything". */
 int
 tunrouter_child_has_it(const siginfo_t *about)
 {
-    return about->si_code == SI_KERNEL && getpgid(global_pyi_ctx->child_pid) == getpgrp();
+    return !releasing && about->si_code == SI_KERNEL && getpgid(global_pyi_ctx->child_pid) == getpgrp();
 }

@@ -10,6 +10,7 @@ struct PYI_CONTEXT;
 void tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx);
 void tunrouter_unpack_failed(struct PYI_CONTEXT *pyi_ctx);
 void tunrouter_end_with(unsigned int parent);
+void tunrouter_release_signals(void);
 int tunrouter_child_has_it(const siginfo_t *about);
 
 #endif

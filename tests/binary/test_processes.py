@@ -13,19 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import HUB_TO_HOST_1, Namespace, Process, Topology
-from tests.support.program import TUNROUTER, example, host, run, start, start_client, start_hub
+from tests.support.program import TUNROUTER, example, host, program_pid, run, start, start_client, start_hub
 
 pytestmark = pytest.mark.needs_root
 
 Write = Callable[[str, str], str]
 
 SERVER = "services: [{{name: s, addr: '{addr}', handler: {{type: router, metadata: {{router: r{more}}}}}}}]\nrouters: [{{name: r}}]\n"
-
-
-def child_of(process: Process) -> int:
-    """The program's own process: its bootloader has one child."""
-    (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(pid)
 
 
 def gone(pid: int, seconds: float = 5.0) -> bool:
@@ -76,7 +70,7 @@ def test_ctrl_c_on_a_terminal_is_one_signal(topology: Topology, write: Write) ->
         while b"listening on" not in said:
             said += os.read(terminal, 4096)
         client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
-        os.kill(child_of(client), signal.SIGSTOP)  # it will not go when it is asked to
+        os.kill(program_pid(client), signal.SIGSTOP)  # it will not go when it is asked to
         os.write(terminal, b"\x03")
         assert not gone(pid, 1.5), "it did not wait"
         assert gone(pid, 10)
@@ -93,7 +87,7 @@ def test_ctrl_c_on_a_terminal_is_one_signal(topology: Topology, write: Write) ->
 def test_kill_9_of_either_frees_the_hub_s_port(namespace: Namespace, write: Write, which: str) -> None:
     for _ in range(2):  # the second one finds the port free
         hub = hub_of(namespace, write)
-        child = child_of(hub)
+        child = program_pid(hub)
         os.kill(hub.pid if which == "parent" else child, signal.SIGKILL)
         assert hub.wait() == -signal.SIGKILL
         assert gone(child)
@@ -103,7 +97,7 @@ def test_kill_9_of_either_frees_the_hub_s_port(namespace: Namespace, write: Writ
 def test_kill_9_of_either_frees_the_client_s_device(topology: Topology, write: Write, which: str) -> None:
     start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&name=tr0"))
-    child = child_of(client)
+    child = program_pid(client)
     assert "tr0" in topology.host_1.devices()
     os.kill(client.pid if which == "parent" else child, signal.SIGKILL)
     assert client.wait() == -signal.SIGKILL
@@ -116,10 +110,21 @@ def test_the_parent_s_end_is_noticed_by_another_user_too(namespace: Namespace, w
     config = write("hub.yml", SERVER.format(addr="127.0.0.1:8443", more=""))
     hub = start(namespace, "--user", "nobody", "-C", config)
     hub.wait_line("listening on")
-    child = child_of(hub)
+    child = program_pid(hub)
     assert os.stat(f"/proc/{child}").st_uid != 0
     os.kill(hub.pid, signal.SIGKILL)
     assert gone(child)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_signal_while_it_unpacks_leaves_nothing(place: Path, number: signal.Signals) -> None:
+    for _ in range(3):
+        starting = subprocess.Popen((*TUNROUTER, "hash"), stdin=subprocess.PIPE)
+        while not list(place.glob("_MEI*/*/*")):
+            assert starting.poll() is None
+        starting.send_signal(number)
+        assert starting.wait(10) in (-number, 130)
+        assert list(place.iterdir()) == []
 
 
 # --- what was unpacked --------------------------------------------------------------------------
@@ -133,7 +138,7 @@ def test_nothing_is_left(place: Path) -> None:
 
 def test_the_next_start_clears_what_kill_9_left(namespace: Namespace, write: Write, place: Path) -> None:
     hub = hub_of(namespace, write)
-    child = child_of(hub)
+    child = program_pid(hub)
     os.kill(hub.pid, signal.SIGKILL)
     assert gone(child)
     (left,) = place.iterdir()

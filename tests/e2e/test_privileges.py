@@ -18,6 +18,7 @@ from tests.support.program import (
     example,
     host,
     pings,
+    program_pid,
     reach,
     run,
     start,
@@ -33,7 +34,7 @@ NET_ADMIN = 1 << 12
 def state(process: Process) -> dict[str, str]:
     """What /proc says of a process and each of its threads, which must be the same for all."""
     found: dict[str, str] = {}
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
+    for task in Path(f"/proc/{program_pid(process)}/task").iterdir():
         for line in (task / "status").read_text().splitlines():
             name, _, value = line.partition(":")
             if name in ("Uid", "Gid", "Groups", "CapEff", "CapPrm", "CapBnd", "NoNewPrivs"):

@@ -64,6 +64,14 @@ def host(number: int, hub: str, namespace: str = "", extra: str = "") -> tuple[s
     return ("-L", listen, "-F", f"router://{hub}:8443{router_id}")
 
 
+def program_pid(process: Process) -> int:
+    """The process that is the program: an executable's bootloader comes before it, and has it as its child."""
+    if not BINARY:
+        return process.pid
+    (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(pid)
+
+
 def start(namespace: Namespace, *arguments: str) -> Process:
     """Start tunrouter; nothing is awaited."""
     return namespace.popen(*TUNROUTER, *arguments)
