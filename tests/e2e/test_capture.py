@@ -210,7 +210,7 @@ def test_trace_shows_packets_and_does_not_drown(net: Net) -> None:
     trace = Process(argv, tmp_path / "trace.log")
     trace.wait_line("tracing host 192.168.123.2; Ctrl-C ends it")
     counted = Process(
-        (*argv[:5], "--count", "2", "--ns", str(UUID(int=0)), "to", "host-2"), tmp_path / "two.log"
+        (*argv[:-2], "--count", "2", "--ns", str(UUID(int=0)), "to", "host-2"), tmp_path / "two.log"
     )
     counted.wait_line("tracing to host-2")
     topology.host_1.run("ping", "-c3", "-i0.1", OVERLAY_2)
