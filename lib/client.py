@@ -365,7 +365,10 @@ class Client:
         """Let the kernel hand over what the hub takes, and nothing else."""
         if session is self.session or self.session is None:
             self.up.offloads, self.up.limit = bits, limit
-            self._device.set_offload(bits)
+            try:
+                self._device.set_offload(bits)
+            except HostError:  # removed this moment, before the reader has seen it
+                self._device_gone(self._device.name)
 
 
 def _choice(settings: ClientSettings) -> tuple[str, int, float]:
