@@ -127,7 +127,7 @@ def running(what: str = "") -> str:
     if not found:
         raise HostError(f"no running {who} has a control socket in {where}; name one with --control PATH")
     several = [
-        Problem(Position(path), f"pid {one['pid']}, {', '.join(one['hubs'] + one['clients'])} {one['files']}")
+        Problem(Position(path), f"pid {one['pid']}, {', '.join(one['hubs'] + one['clients'] + one['files'])}")
         for path, one in found.items()
     ]
     wrong = Problem(

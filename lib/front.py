@@ -35,10 +35,13 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
     """Run a command with these arguments; returns its exit status."""
     import docopt  # 14 ms
 
+    words = normalise(argv)
     try:
-        arguments = docopt.docopt(USAGE, normalise(argv), default_help=False)
-    except docopt.DocoptExit as wrong:
-        print(wrong.usage if isinstance(wrong.usage, str) else USAGE, file=sys.stderr)
+        arguments = docopt.docopt(USAGE, words, default_help=False)
+    except docopt.DocoptExit:
+        from lib import wrong_words
+
+        print(wrong_words.explanation(words), file=sys.stderr)
         return 2
     try:
         status = command(arguments)

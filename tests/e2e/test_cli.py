@@ -53,7 +53,8 @@ def test_help(flag: str) -> None:
 def test_bad_usage(arguments: tuple[str, ...]) -> None:
     status, said = run(*arguments)
     assert status == 2
-    assert "Usage:" in said
+    assert said.startswith("error: ")
+    assert "tunrouter --help" in said
     assert "Traceback" not in said
 
 

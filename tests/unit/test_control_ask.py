@@ -83,7 +83,7 @@ def test_the_one_that_runs_is_found(path: str, tmp_path: Path) -> None:
         control_ask.running("hubs")
     answering(str(tmp_path / "2.sock"), HELLO)
     with pytest.raises(
-        ConfigError, match=r"(?s)1\.sock: pid 7, c .*2\.sock: pid 7.*several tunrouters run here"
+        ConfigError, match=r"(?s)1\.sock: pid 7, c.*2\.sock: pid 7.*several tunrouters run here"
     ):
         control_ask.running()
 

@@ -75,6 +75,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "completion",
             "manpage",
             "flags",
+            "wrong_words",
             "answer_text",
             "cmdline",
             "metadata",
