@@ -13,12 +13,12 @@ from typing import NamedTuple
 from lib import offload
 from lib import packet as ip
 from lib.drops import Reason
+from lib.glimpse import ICMP, PROTOCOLS
 from lib.packet import Buffer, Packet
 
 FORWARDED, ANSWERED, DROPPED = "forwarded", "answered", "dropped"
 
 _NO_NAMESPACE = bytes(16).hex()
-_PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmp6", 132: "sctp"}
 _FLAGS = (
     (0x02, "S"),
     (0x01, "F"),
@@ -29,17 +29,6 @@ _FLAGS = (
     (0x80, "W"),
     (0x10, "."),
 )
-_ICMP = {
-    (1, 0): "echo reply",
-    (1, 3): "unreachable",
-    (1, 8): "echo",
-    (1, 11): "time exceeded",
-    (58, 1): "unreachable",
-    (58, 2): "too big",
-    (58, 3): "time exceeded",
-    (58, 128): "echo",
-    (58, 129): "echo reply",
-}
 
 
 class Fate(NamedTuple):
@@ -128,7 +117,7 @@ def summary(content: Buffer, start: int, end: int) -> str:
 
 def headline(packet: Packet) -> str:
     """`tcp 192.168.1.5:1234 > 10.0.0.9:22`."""
-    protocol = _PROTOCOLS.get(packet.protocol, f"protocol {packet.protocol}")
+    protocol = PROTOCOLS.get(packet.protocol, f"protocol {packet.protocol}")
     source, destination = _ends(packet)
     return f"{protocol}{' fragment' if packet.fragment else ''} {source} > {destination}"
 
@@ -155,5 +144,5 @@ def _details(content: Buffer, packet: Packet, end: int) -> str:
     if packet.protocol == ip.TCP and packet.transport + 14 <= end:
         flags = content[packet.transport + 13]
         return f" [{''.join(letter for bit, letter in _FLAGS if flags & bit) or 'none'}]"
-    name = _ICMP.get((packet.protocol, content[packet.transport]), "")
+    name = ICMP.get((packet.protocol, content[packet.transport]), "")
     return f" {name}" if name else ""

@@ -14,9 +14,21 @@ from lib.offload import HEADER_SIZE
 HEAD = 80
 """Bytes that are kept: a virtio-net header, IPv6, and the ports."""
 
-_PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmpv6", 132: "sctp"}
+PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmp6", 132: "sctp"}
+"""What tcpdump calls them, and filters."""
 _PORTED = (6, 17, 132)
-_ECHO = {(1, 8): "echo", (1, 0): "echo reply", (58, 128): "echo", (58, 129): "echo reply"}
+ICMP = {
+    (1, 0): "echo reply",
+    (1, 3): "unreachable",
+    (1, 8): "echo",
+    (1, 11): "time exceeded",
+    (58, 1): "unreachable",
+    (58, 2): "too big",
+    (58, 3): "time exceeded",
+    (58, 128): "echo",
+    (58, 129): "echo reply",
+}
+"""(protocol, type) -> what an ICMP message says."""
 _FRAGMENT_HEADER = 44
 
 Buffer = bytes | bytearray | memoryview
@@ -33,7 +45,7 @@ def head_of_frame(frames: Buffer) -> bytes:
 
 
 def summary(data: bytes) -> str:
-    """`tcp 192.168.1.5:1234 -> 10.0.0.9:22`; bytes that are no packet as they are."""
+    """`tcp 192.168.1.5:1234 > 10.0.0.9:22`; bytes that are no packet as they are."""
     packet = data[HEADER_SIZE:] if data[:1] < b"\x10" and len(data) > HEADER_SIZE else data
     version = packet[0] >> 4 if packet else 0
     if version == 4 and len(packet) >= 20:
@@ -48,13 +60,13 @@ def summary(data: bytes) -> str:
 
 
 def _words(protocol: int, source: bytes, destination: bytes, rest: bytes, fragment: bool) -> str:
-    what = _PROTOCOLS.get(protocol, f"protocol {protocol}") + (" fragment" if fragment else "")
+    what = PROTOCOLS.get(protocol, f"protocol {protocol}") + (" fragment" if fragment else "")
     if protocol in _PORTED and len(rest) >= 4:
         from_port, to_port = struct.unpack_from("!HH", rest)
-        return f"{what} {_end(source, from_port)} -> {_end(destination, to_port)}"
-    if rest and (protocol, rest[0]) in _ECHO:
-        what += f" {_ECHO[protocol, rest[0]]}"
-    return f"{what} {ip_address(source)} -> {ip_address(destination)}"
+        return f"{what} {_end(source, from_port)} > {_end(destination, to_port)}"
+    if rest and (protocol, rest[0]) in ICMP:
+        what += f" {ICMP[protocol, rest[0]]}"
+    return f"{what} {ip_address(source)} > {ip_address(destination)}"
 
 
 def _end(address: bytes, port: int) -> str:

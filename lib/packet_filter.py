@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from lib import fate as fates
+from lib import glimpse
 from lib.drops import Reason
 from lib.fate import Fate, ports_of
 from lib.known import did_you_mean
@@ -32,7 +33,7 @@ MAX_DEPTH = 50
 Test = Callable[[Fate, Packet | None], bool]
 """Whether a packet fits; None for one that is no packet."""
 
-PROTOCOLS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmp6": 58, "sctp": 132}
+PROTOCOLS = {name: number for number, name in glimpse.PROTOCOLS.items()}
 _PLAIN = ("tcp", "udp", "icmp", "icmp6")
 _VERSIONS = {"ip": 4, "ip6": 6}
 _FATES = {

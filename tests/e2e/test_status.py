@@ -97,13 +97,13 @@ def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tupl
 
     drops = asked(sockets[0], "drops", "drops")
     row = next(row for row in drops["drops"] if row["reason"] == "no-route")
-    assert row["last"]["packet"] == "icmp echo 192.168.123.1 -> 192.168.123.77"
+    assert row["last"]["packet"] == "icmp echo 192.168.123.1 > 192.168.123.77"
     assert row["remedy"]
     late = next(row for row in drops["destinations"] if row["destination"] == "192.168.123.77")
     assert late["reasons"]["no-route"] >= 2
     schema.check(asked(sockets[1], "drops", "drops"), "drops")
     text = run("drops", "--control", sockets[0])[1]
-    assert "icmp echo 192.168.123.1 -> 192.168.123.77" in text
+    assert "icmp echo 192.168.123.1 > 192.168.123.77" in text
     assert "what to do" in text
     assert row["remedy"] in text
 

@@ -200,9 +200,9 @@ def test_the_last_packet_lost_is_kept_for_each_reason_and_who_waits_longest_is_k
         queue.push(flow(number), now, traffic)
     assert queue.oldest() == 6.0
     assert traffic.last[Reason.QUEUE_FULL].at == 7.0
-    assert summary(traffic.last[Reason.QUEUE_FULL].head) == f"udp {A}:1 -> {B}:9"
+    assert summary(traffic.last[Reason.QUEUE_FULL].head) == f"udp {A}:1 > {B}:9"
     assert drain(queue, 7.5, traffic) == [flow(1)]
     queue.push(flow(2), 8.0, traffic)
     assert drain(queue, 20.0, traffic) == []
-    assert summary(traffic.last[Reason.QUEUE_TIME].head) == f"udp {A}:2 -> {B}:9"
+    assert summary(traffic.last[Reason.QUEUE_TIME].head) == f"udp {A}:2 > {B}:9"
     assert queue.oldest() is None
