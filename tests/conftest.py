@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +27,9 @@ _ROOT_FIXTURES = frozenset({"namespace", "topology"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if threading.current_thread() is threading.main_thread():  # nohup, or a shell's &, may have them ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # so would every program under test
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "needs_root: needs root, for TUN devices and network namespaces")
     config.addinivalue_line("markers", "alone: judges speed or loss, so nothing else may run beside it")
 
