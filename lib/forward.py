@@ -104,14 +104,15 @@ def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | Non
     """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
     _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
     hop = (port.udp_flows if protocol == 17 else port.flows).get(flow)
-    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None:
+    least = offload.LEAST_CONTENT.get(
+        protocol
+    )  # None: neither TCP nor UDP, so its flow key is no such flow's
+    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or least is None:
         return None
     if not hop.offloads or not hop.live:
         return None
     right = offload.SINGLE.get(header)
-    if (right == protocol and size >= offload.LEAST_CONTENT[protocol]) or (
-        right == 0 and protocol in offload.LEAST_CONTENT
-    ):
+    if right == 0 or (right == protocol and size >= least):
         return hop if total <= hop.mtu else None
     like = offload.tcp_super(header) if protocol == 6 else None
     if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:

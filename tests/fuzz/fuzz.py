@@ -18,6 +18,8 @@ import re
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,13 +50,27 @@ def one(name: str, seconds: int) -> None:
         [
             sys.argv[0],
             *(f"-max_total_time={seconds}", f"-timeout={HANG_SECONDS}", f"-rss_limit_mb={MEMORY_MB}"),
-            *("-print_final_stats=1", "-verbosity=0", "-max_len=4096", "-close_fd_mask=1"),
+            *("-print_final_stats=1", "-verbosity=0", "-max_len=4096"),
             *(f"-artifact_prefix={crashers}/", str(corpus)),
             *([str(kept)] if kept.is_dir() else []),
         ],
-        target,
+        _telling(target),
     )
     atheris.Fuzz()
+
+
+def _telling(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """A target that says what it failed with, and on what: libFuzzer ends the process without Python's words."""
+
+    def tell(data: bytes) -> None:
+        try:
+            target(data)
+        except BaseException:
+            traceback.print_exc()
+            print(f"input: {data.hex()}", file=sys.stderr, flush=True)
+            raise
+
+    return tell
 
 
 def run(name: str, seconds: int) -> dict[str, object]:

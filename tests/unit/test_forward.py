@@ -404,6 +404,20 @@ def test_a_header_with_nothing_in_it_is_taken_off_for_gost(net: Net) -> None:
     assert net.got(three) == list(map(p.headed, packets[2:]))
 
 
+@pytest.mark.parametrize("protocol", range(256))
+def test_a_header_before_any_protocol(net: Net, protocol: int) -> None:
+    """Its first bytes may be those of a known TCP and UDP flow: only TCP and UDP are of that flow."""
+    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2", offloads=offload.ALL)
+    net.send(one, p.tcp(H1, H2, bytes(40)), p.udp(H1, H2))
+    net.got(two)
+    packet = bytearray(p.tcp(H1, H2, bytes(40)))
+    packet[9] = protocol
+    content = p.headed(bytes(packet))
+    net.send(one, content)
+    assert net.got(two) == [content]
+    assert drops(one) == {}
+
+
 def test_headers_of_a_peer_that_has_not_said_hello_are_no_packets(net: Net) -> None:
     one = net.join("host-1")
     net.join("host-2")
