@@ -48,12 +48,11 @@ build_here() {
 }
 
 build_in_old_root() {
-    packaging/root.sh bare "$CACHE/bullseye"
     local recipe root site
-    recipe="$(cat packaging/root.sh packaging/root_inside.sh | sha256sum | cut -c1-12)"
+    recipe="$(cat packaging/debian.sh packaging/root.sh packaging/root_inside.sh | sha256sum | cut -c1-12)"
     root="$CACHE/root-$recipe"
     [ -d "$root" ] || rm -rf --one-file-system "$CACHE"/root-*
-    packaging/root.sh tools "$root" "$CACHE/bullseye"
+    packaging/root.sh "$root"
 
     # Wheels for that Python and that glibc, by this machine's pip: no pip has to run in there.
     site="$root/opt/site"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.debian import kept_root
 from tests.support.netns import ROOT
 
 os.environ.setdefault("TUNROUTER_BIN", str(ROOT / "build" / "dist" / "tunrouter"))
@@ -57,8 +57,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def bare_root() -> Path:
     """Debian 11 without Python, made once."""
-    root = ROOT / "build" / "cache" / "bullseye"
-    subprocess.run((ROOT / "packaging" / "root.sh", "bare", root), check=True)
+    root = kept_root("bullseye")
     assert not [*root.glob("usr/bin/python*"), *root.glob("usr/lib/python3*")]
     return root
 

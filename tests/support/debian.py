@@ -1,6 +1,6 @@
 """Throwaway Debian roots, and one that systemd has booted.
 
-Knows: packaging/deb/root.sh, overlays, chroot, what a root must have mounted, namespaces of a PID 1 of its own.
+Knows: packaging/debian.sh, overlays, chroot, what a root must have mounted, namespaces of a PID 1 of its own.
 Refuses to know: what is installed there.
 """
 
@@ -81,14 +81,19 @@ class Root:
         return {path for path in found if not ignored.match(path)}
 
 
+def kept_root(suite: str, packages: str = "") -> Path:
+    """A root as debootstrap makes it, made once: for copies and overlays, nothing may be changed in it."""
+    script = str(ROOT / "packaging" / "debian.sh")
+    said = subprocess.run(
+        (script, suite, packages), stdout=subprocess.PIPE, text=True, check=True, timeout=900
+    )
+    return Path(said.stdout.strip())
+
+
 @contextmanager
 def throwaway_root(scratch: Path, mounted: bool = True) -> Iterator[Root]:
     """A root like a machine just installed, gone with the block."""
-    base = (
-        call(str(ROOT / "packaging" / "deb" / "root.sh"), SUITE, PACKAGES, timeout=900)
-        .strip()
-        .splitlines()[-1]
-    )
+    base = kept_root(SUITE, PACKAGES)
     target = scratch / "root"
     for name in ("root", "upper", "work"):
         (scratch / name).mkdir()
