@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""tunrouter's entry: a question to a running process at once; the rest monkey-patched first (lib.app)."""
+"""tunrouter's entry: what can be done at once (lib.front); the rest monkey-patched first (lib.app)."""
 
 import sys
 
 from lib import front
 
 if __name__ == "__main__":
-    if front.is_question(sys.argv[1:]):
-        sys.exit(front.ask(sys.argv[1:]))
+    if front.is_at_once(sys.argv[1:]):
+        sys.exit(front.do_at_once(sys.argv[1:]))
 
     from gevent import monkey
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from lib import (
-    __version__,
     check_files,
     cmdline,
     config,
@@ -35,7 +34,6 @@ from lib.logs import say
 from lib.schema import Config
 from lib.settings import Settings
 from lib.units import SECONDS, parse_duration
-from lib.usage import USAGE
 
 DEMO_SECONDS = "5"
 
@@ -47,13 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: Mapping[str, Any]) -> Any:
     table = (
-        ("--help", _help),
-        ("--version", _version),
         ("demo", _demo),
         ("check", _check),
         ("lint", _lint),
         ("hash", _hash),
-        *front.QUESTIONS,
+        *front.AT_ONCE,
         *((command, _capture) for command in ("capture", "trace")),
         ("explain", _explain),
         *((command, _shell) for command in ("completion", "man")),
@@ -61,16 +57,6 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("-O", _print),
     )
     return next((run for name, run in table if arguments[name]), _serve)
-
-
-def _help(arguments: Mapping[str, Any]) -> int:
-    print(USAGE, end="")
-    return 0
-
-
-def _version(arguments: Mapping[str, Any]) -> int:
-    print(f"tunrouter {__version__}")
-    return 0
 
 
 def _demo(arguments: Mapping[str, Any]) -> int:

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Sequence
 
 from lib.errors import ConfigError, Position
 from lib.findings import Findings
-from lib.known import CONNECTORS, DIALERS, HANDLERS, LISTENERS, did_you_mean
+from lib.hints import did_you_mean
+from lib.known import CONNECTORS, DIALERS, HANDLERS, LISTENERS
 from lib.schema import (
     Admission,
     Api,

@@ -23,7 +23,7 @@ from msgspec.structs import FieldInfo, fields
 
 from lib.errors import ConfigError, Position
 from lib.findings import Findings
-from lib.known import did_you_mean
+from lib.hints import did_you_mean
 from lib.schema import Config
 from lib.section import Section, section_fields
 from lib.units import Duration, format_duration, parse_duration, parse_integer, parse_switch

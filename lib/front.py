@@ -1,6 +1,6 @@
-"""The way in: arguments as docopt reads them, what each error costs, and the questions to a running process.
+"""The way in: arguments as docopt reads them, what each error costs, and what is done at once.
 
-Knows: exit statuses; that a question is answered before gevent and the rest would have started.
+Knows: exit statuses; that help, version and a question to a running process need neither gevent nor the rest.
 Refuses to know: every other command (app), what is asked (showing).
 
     exit status   0 done   1 this host does not let us   2 the command line or a file is wrong
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lib import redact
+from lib import __version__, redact
 from lib.errors import ConfigError, HostError
 from lib.flags import first_word, normalise
 from lib.usage import USAGE
@@ -21,14 +21,17 @@ from lib.usage import USAGE
 Arguments = Mapping[str, Any]
 
 
-def is_question(argv: Sequence[str]) -> bool:
-    """Whether this is a question to a running process, and nothing else has to be loaded for it."""
-    return first_word(argv) in dict(QUESTIONS)
+def is_at_once(argv: Sequence[str]) -> bool:
+    """Whether this is done at once, and nothing else has to be loaded for it.
+
+    The executable's bootloader unpacks little where the first word says so (tunrouter_unpack.c, AT_ONCE).
+    """
+    return first_word(argv) in dict(AT_ONCE) or not _SHORT.isdisjoint(normalise(argv[:1]))
 
 
-def ask(argv: Sequence[str]) -> int:
-    """Ask it; returns the exit status."""
-    return run(argv, lambda arguments: next(act for name, act in QUESTIONS if arguments[name])(arguments))
+def do_at_once(argv: Sequence[str]) -> int:
+    """Do it; returns the exit status."""
+    return run(argv, lambda arguments: next(act for name, act in AT_ONCE if arguments[name])(arguments))
 
 
 def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
@@ -61,6 +64,16 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
         return 130
 
 
+def _help(arguments: Arguments) -> int:
+    print(USAGE, end="")
+    return 0
+
+
+def _version(arguments: Arguments) -> int:
+    print(f"tunrouter {__version__}")
+    return 0
+
+
 def _show(arguments: Arguments) -> int:
     from lib import showing
 
@@ -74,8 +87,11 @@ def _top(arguments: Arguments) -> int:
 
 
 _SHOWN = ("status", "drops", "routes", "kick", "drain")
-QUESTIONS: tuple[tuple[str, Callable[[Arguments], int]], ...] = (
+AT_ONCE: tuple[tuple[str, Callable[[Arguments], int]], ...] = (
+    ("--help", _help),
+    ("--version", _version),
     *((name, _show) for name in _SHOWN),
     ("top", _top),
 )
-"""Commands that ask a running process, and how each is done."""
+"""What is done at once, as docopt names it, and how."""
+_SHORT = frozenset(("-h", "--help", "-V", "--version"))

@@ -1,4 +1,4 @@
-"""Words of GOST: the types of its layers, the keys of their metadata, and what was probably meant.
+"""Words of GOST: the types of its layers, and the keys of their metadata.
 
 Knows: which words work here, which are to come, and which mean nothing to a routing tunnel.
 Refuses to know: where they stand (metadata checks the keys, meaning the types).
@@ -6,10 +6,9 @@ Refuses to know: where they stand (metadata checks the keys, meaning the types).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
+from lib.hints import did_you_mean
 from lib.section import words
 
 HANDLERS = words(
@@ -40,13 +39,6 @@ STRATEGIES = ("fifo", "round", "rand", "hash")
 DUPLICATES = ("share", "replace", "refuse")
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 LOG_FORMATS = ("text", "json")
-
-
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """A hint for a word that is none of the candidates; "" when nothing is near."""
-    spelled = {candidate.lower(): candidate for candidate in candidates}
-    close = get_close_matches(word[:64].lower(), spelled, 1, 0.6)
-    return f"did you mean {spelled[close[0]]!r}?" if close else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from lib.addresses import prefix
 from lib.errors import Position
 from lib.findings import Findings
+from lib.hints import did_you_mean
 from lib.ids import is_host_name
-from lib.known import did_you_mean
 from lib.packet import ICMP, ICMPV6, TCP, UDP
 from lib.schema import AclEntry, Router
 from lib.settings import AclEnd, AclRule

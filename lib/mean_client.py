@@ -16,6 +16,7 @@ from lib import metadata
 from lib.addresses import address, host_port, interface, is_address, prefix
 from lib.errors import Position
 from lib.findings import Findings
+from lib.hints import did_you_mean
 from lib.ids import NO_NAMESPACE, is_host_name, parse_uuid
 from lib.known import (
     CHAIN_KEYS,
@@ -23,7 +24,6 @@ from lib.known import (
     CONNECTORS,
     PROXIES,
     STRATEGIES,
-    did_you_mean,
 )
 from lib.mean_transport import dialer_transport
 from lib.schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Listener, Node, Selector, Service

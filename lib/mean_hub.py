@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from lib import metadata
 from lib.addresses import host_port
 from lib.findings import Findings
-from lib.known import DUPLICATES, HUB_KEYS, did_you_mean
+from lib.hints import did_you_mean
+from lib.known import DUPLICATES, HUB_KEYS
 from lib.mean_limits import hub_limits, size_of
 from lib.mean_tables import logins, namespace_of
 from lib.mean_transport import listener_transport

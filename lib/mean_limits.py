@@ -21,8 +21,8 @@ from typing import TypeVar
 from lib.addresses import prefix
 from lib.errors import Position
 from lib.findings import Findings
+from lib.hints import did_you_mean
 from lib.ids import is_host_name, parse_uuid
-from lib.known import did_you_mean
 from lib.schema import Config, Handler, Limiter, Service
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 

@@ -10,7 +10,7 @@ import re
 
 from lib.addresses import host_port
 from lib.findings import Findings
-from lib.known import did_you_mean
+from lib.hints import did_you_mean
 from lib.schema import Plugin, Tls
 from lib.settings import PluginSettings
 from lib.units import SECONDS

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from lib import addresses
 from lib.findings import Findings
-from lib.known import LOG_FORMATS, LOG_LEVELS, did_you_mean
+from lib.hints import did_you_mean
+from lib.known import LOG_FORMATS, LOG_LEVELS
 from lib.mean_tables import logins
 from lib.schema import Log, Login, Metrics
 from lib.settings import AutherSettings

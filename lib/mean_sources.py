@@ -10,7 +10,7 @@ import re
 
 from lib.addresses import host_port
 from lib.findings import Findings
-from lib.known import did_you_mean
+from lib.hints import did_you_mean
 from lib.schema import File, Http, Redis, Sourced
 from lib.settings import FileSource, HttpSource, RedisSource, Source, SourceSettings
 from lib.units import SECONDS

@@ -15,8 +15,8 @@ from lib.addresses import is_address, prefix
 from lib.errors import Position
 from lib.findings import Findings
 from lib.first_match import differences, never_used
+from lib.hints import did_you_mean
 from lib.ids import format_uuid, is_host_name, parse_uuid
-from lib.known import did_you_mean
 from lib.mean_acl import acl_rules
 from lib.mean_plugins import plugin_settings
 from lib.mean_sources import source_settings

@@ -10,7 +10,8 @@ import re
 
 from lib import metadata
 from lib.findings import Findings
-from lib.known import DIALERS, LISTENERS, MULTIPLEXED, TRANSPORTS, did_you_mean
+from lib.hints import did_you_mean
+from lib.known import DIALERS, LISTENERS, MULTIPLEXED, TRANSPORTS
 from lib.schema import Dialer, Listener, Tls, TlsOptions
 from lib.settings import NO_TLS, TlsSettings, TransportSettings
 from lib.units import SECONDS

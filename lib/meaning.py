@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from lib.errors import ConfigError, Position, Problem
 from lib.findings import Findings
 from lib.hidden import Reader, fill_in, nowhere
-from lib.known import HANDLERS, did_you_mean
+from lib.hints import did_you_mean
+from lib.known import HANDLERS
 from lib.mean_client import client
 from lib.mean_hub import check_domains, check_overlaps, hub
 from lib.mean_limits import check_limits, size_of

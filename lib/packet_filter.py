@@ -23,7 +23,7 @@ from lib import fate as fates
 from lib import glimpse
 from lib.drops import Reason
 from lib.fate import Fate, ports_of
-from lib.known import did_you_mean
+from lib.hints import did_you_mean
 from lib.packet import Packet
 
 MAX_LENGTH = 4096

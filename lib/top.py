@@ -112,7 +112,7 @@ def _sort(title: str) -> str:
     titles = [column.title for column in column_sets.SESSIONS]
     if title in titles:
         return title
-    from lib.known import did_you_mean
+    from lib.hints import did_you_mean
 
     hint = did_you_mean(title, titles) or f"there is {', '.join(titles)}"
     raise ConfigError([Problem(Position("--sort"), f"no column {title[:32]!r}", hint)])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lib import usage_tree
 from lib.flags import first_word
-from lib.known import did_you_mean
+from lib.hints import did_you_mean
 from lib.usage_tree import Command, Option
 
 _FILES = (".yml", ".yaml", ".json")

@@ -1,7 +1,8 @@
 /*
- * Where the executable unpacks itself, and how it ends: what PyInstaller's bootloader does not do for us.
+ * What the executable unpacks, and where, and how it ends: what PyInstaller's bootloader does not do for us.
  *
- * Knows: mount options, locks, the two processes of a one-file program. Refuses to know: what is unpacked.
+ * Knows: mount options, locks, the two processes of a one-file program, what a question needs of it.
+ * Refuses to know: everything else about what is in it.
  *
  *     parent   makes DIR/_MEIppppppppxxxxxx, unpacks, forwards signals, waits, removes it
  *       child  the same file once more: Python and the program
@@ -37,6 +38,7 @@
 #define NAME_LENGTH 18 /* _MEI, the parent's pid in 8 digits, 6 letters of mkdtemp's: pyi_security.c wants that */
 #define PAGE 4096
 #define MOST_TEXT 1024
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void hold_signals(void);
 
@@ -125,17 +127,46 @@ clear_stale(const char *place)
     closedir(listing);
 }
 
+/* --- what is unpacked ---------------------------------------------------------------------------- */
+
+/* First words of what is done without gevent and the rest (lib/front.py, AT_ONCE; tests/unit/test_front.py). */
+static const char *const AT_ONCE[] = {
+    "-h", "--help", "-V", "--version", "status", "drops", "routes", "kick", "drain", "top"
+};
+
+/* What is not unpacked for it, by what stands in its name: two thirds of all bytes. */
+static const char *const THE_REST[] = {
+    "cryptography", "gevent", "google/", "greenlet", "zope", "yaml/", "msgspec", "_cffi_backend.", "libcrypto.", "libssl.",
+    "libstdc++.", "lib-dynload/_ssl.", "lib-dynload/_hashlib."
+};
+
+/* Whether the entry of that name has to be there for these arguments. */
+int
+tunrouter_needs(const struct PYI_CONTEXT *pyi_ctx, const char *name)
+{
+    const char *word = pyi_ctx->argc > 1 ? pyi_ctx->argv[1] : "";
+    size_t i;
+
+    for (i = 0; i < COUNT(AT_ONCE) && strcmp(word, AT_ONCE[i]); i++) {}
+    if (i == COUNT(AT_ONCE)) {
+        return 1;
+    }
+    for (i = 0; i < COUNT(THE_REST) && strstr(name, THE_REST[i]) == NULL; i++) {}
+    return i == COUNT(THE_REST);
+}
+
 /* --- a place to unpack to ----------------------------------------------------------------------- */
 
 /* Bytes on disk, the last block of every file and some for directories counted as whole. */
 static unsigned long long
-needed(const struct ARCHIVE *archive)
+needed(const struct PYI_CONTEXT *pyi_ctx)
 {
+    const struct ARCHIVE *archive = pyi_ctx->archive;
     const struct TOC_ENTRY *entry;
     unsigned long long sum = 64 * PAGE;
 
     for (entry = archive->toc; entry < archive->toc_end; entry = pyi_archive_next_toc_entry(archive, entry)) {
-        if (strchr("bxZn", entry->typecode) != NULL) { /* what pyi_launch_extract_files_from_archive unpacks */
+        if (strchr("bxZn", entry->typecode) != NULL && tunrouter_needs(pyi_ctx, entry->name)) { /* what pyi_launch_extract_files_from_archive unpacks */
             sum += (entry->uncompressed_length / PAGE + 2) * PAGE;
         }
     }
@@ -217,13 +248,12 @@ tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx)
     const char *places[] = {
         getenv("TMPDIR"), getenv("TEMP"), getenv("TMP"), "/tmp", "/var/tmp", getenv("XDG_RUNTIME_DIR"), "/run", "/dev/shm"
     };
-    const size_t count = sizeof(places) / sizeof(places[0]);
-    unsigned long long size = needed(pyi_ctx->archive);
+    unsigned long long size = needed(pyi_ctx);
     char said[MOST_TEXT] = "";
     size_t i, j;
 
     hold_signals();
-    for (i = 0; i < count; i++) {
+    for (i = 0; i < COUNT(places); i++) {
         char place[PYI_PATH_MAX];
         const char *why;
 

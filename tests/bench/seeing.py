@@ -132,6 +132,7 @@ def measure(ask: Ask, work: Path, clients: int = CLIENTS, rounds: int = ROUNDS, 
     return {
         "bytes": size,
         "seconds": median(seconds),
+        "seconds_least": min(seconds),
         "seconds_most": max(seconds),
         "ping_ms": median(asked),
         "ping_ms_most": max(asked),

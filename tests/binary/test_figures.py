@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lib import __version__
+from tests.bench import seeing
 from tests.binary.conftest import Figure
 from tests.support.netns import HUB_TO_HOST_1, ROOT, Topology
 from tests.support.program import TUNROUTER, example, host, run, start_client, start_hub
@@ -22,6 +23,7 @@ from tests.support.program import TUNROUTER, example, host, run, start_client, s
 MOST_MEGABYTES = 20
 MOST_VERSION = 0.8
 MOST_CONNECTED = 2.0
+MOST_STATUS = 0.3
 MOST_GLIBC = 31
 """Of 2.31."""
 
@@ -50,6 +52,11 @@ def test_version(figure: Figure) -> None:
         assert run("--version") == (0, f"tunrouter {__version__}\n")
         took.append(time.monotonic() - started)
     figure("--version, best of 10", min(took), MOST_VERSION, "s")
+
+
+def test_status_of_a_thousand_clients(tmp_path: Path, figure: Figure) -> None:
+    found = seeing.measure(seeing.command("status"), tmp_path)
+    figure("status of 1,000 clients, best of 10", found["seconds_least"], MOST_STATUS, "s")
 
 
 def test_connected(topology: Topology, write: Callable[[str, str], str], figure: Figure) -> None:

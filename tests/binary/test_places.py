@@ -15,6 +15,8 @@ from tests.support.tls import Authority
 pytestmark = pytest.mark.needs_root
 
 BINARY = f"{INSIDE}/tunrouter"
+ALL = "licences"
+"""A command for which everything is unpacked."""
 READ_ONLY = "mount -o remount,bind,ro $R"
 SMALL = "size=1M,mode=1777"
 NO_SHM = "mount -t tmpfs -o size=1M,ro none $R/dev/shm"
@@ -42,16 +44,23 @@ def run(namespace: Namespace, *argv: str) -> tuple[int, str]:
 )
 @pytest.mark.parametrize("user", [(), ANYBODY], ids=["root", "anybody"])
 def test_starts(namespace: Namespace, in_root: InRoot, before: str, user: tuple[str, ...]) -> None:
-    status, text = run(namespace, *in_root(*user, BINARY, "--version", before=before))
-    assert (status, text.split()[:1]) == (0, ["tunrouter"]), text
+    for word in ("--version", ALL):
+        status, text = run(namespace, *in_root(*user, BINARY, word, before=before))
+        assert (status, text.split()[:1]) == (0, ["tunrouter"]), text
 
 
 def test_starts_without_proc(namespace: Namespace, in_root: InRoot) -> None:
-    assert run(namespace, *in_root(BINARY, "--version", before="umount $R/proc"))[0] == 0
+    assert run(namespace, *in_root(BINARY, ALL, before="umount $R/proc"))[0] == 0
+
+
+@pytest.mark.parametrize(("word", "status"), [("--version", 0), (ALL, 1)])
+def test_a_question_needs_little_room(namespace: Namespace, in_root: InRoot, word: str, status: int) -> None:
+    nowhere_else = NOTHING.replace("size=1M", "size=20M", 1)
+    assert run(namespace, *in_root(BINARY, word, before=nowhere_else))[0] == status
 
 
 def test_nowhere_to_unpack_is_one_line_that_says_what_to_set(namespace: Namespace, in_root: InRoot) -> None:
-    status, text = run(namespace, *in_root(BINARY, "--version", before=NOTHING))
+    status, text = run(namespace, *in_root(BINARY, ALL, before=NOTHING))
     assert status == 1
     assert text.count("\n") == 1
     assert text.startswith(
@@ -62,12 +71,12 @@ def test_nowhere_to_unpack_is_one_line_that_says_what_to_set(namespace: Namespac
 
 def test_what_it_says_to_set_helps(namespace: Namespace, in_root: InRoot) -> None:
     before = f"{NOTHING}; mount -t tmpfs none $R/srv; export TMPDIR=/srv"
-    assert run(namespace, *in_root(BINARY, "--version", before=before))[0] == 0
+    assert run(namespace, *in_root(BINARY, ALL, before=before))[0] == 0
 
 
 def test_a_tmpdir_that_will_not_do_is_passed_over(namespace: Namespace, in_root: InRoot) -> None:
     for wrong in ("/none", "/etc/passwd", "/proc"):
-        assert run(namespace, *in_root(BINARY, "--version", before=f"export TMPDIR={wrong}"))[0] == 0
+        assert run(namespace, *in_root(BINARY, ALL, before=f"export TMPDIR={wrong}"))[0] == 0
 
 
 def test_a_tunnel_from_read_only_roots_as_anybody(

@@ -269,7 +269,7 @@ def test_top(topology: Topology, write: Write, sockets: tuple[str, str]) -> None
         assert top.ended() == 0
         assert top.modes == top.before
         assert b"\x1b[?1049h" in top.output
-        assert top.output.rstrip().endswith((b"\x1b[?1049l", b"\x1b[?25h"))
+        assert top.ends_with(b"\x1b[?1049l", b"\x1b[?25h")
     with terminal(hub, "top") as top:
         top.wait("host-1")
         top.process.send_signal(signal.SIGTERM)
@@ -319,7 +319,7 @@ def test_a_table_that_takes_a_while_shows_a_bar_on_a_terminal_only(tmp_path: Pat
 
 def test_questions_do_without_gevent() -> None:
     code = (
-        "import sys; from lib import front; front.ask(['status', '--control', '/nonexistent']); "
+        "import sys; from lib import front; front.do_at_once(['status', '--control', '/nonexistent']); "
         "sys.exit(any(name in sys.modules for name in ('gevent', 'rich', 'yaml', 'msgspec', 'ssl')))"
     )
     process = Process((sys.executable, "-c", code), Path("/dev/null"))

@@ -82,6 +82,11 @@ class Terminal:
             self._screen.resize(lines, columns)
         self._resize(columns, lines)
 
+    def ends_with(self, *texts: bytes, seconds: float = 10.0) -> bool:
+        """Whether one of these is the last that was written, blanks aside: what is written comes a little later."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.output.rstrip().endswith(texts), seconds)
+
     def ended(self, seconds: float = 10.0) -> int:
         """Wait for the program's end; its exit status."""
         return self.process.wait(seconds)

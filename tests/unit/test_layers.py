@@ -7,6 +7,7 @@ Imports inside functions count: they are knowledge too, only later.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -67,6 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "yamltext",
             "section",
             "schema",
+            "hints",
             "known",
             "config",
             "urls",
@@ -234,6 +236,17 @@ def test_no_cycle() -> None:
         TopologicalSorter({module: _own(module) for module in _modules()}).prepare()
     except CycleError as cycle:
         pytest.fail("cycle: " + " -> ".join(cycle.args[1]))
+
+
+def test_what_is_done_at_once_needs_little() -> None:
+    """The executable does not unpack gevent, TLS and the rest for it (packaging/bootloader/tunrouter_unpack.c)."""
+    reached, coming = set(), ["front"]
+    while coming:
+        module = coming.pop()
+        reached.add(module)
+        coming += _own(module) - reached
+    used = {name.partition(".")[0] for module in reached for name in _imported(module)} - {"lib"}
+    assert used <= sys.stdlib_module_names - {"ssl", "hashlib", "hmac", "asyncio"} | {"docopt", "rich"}
 
 
 @pytest.mark.parametrize("module", _placed(TEXT))
