@@ -49,7 +49,7 @@ build_here() {
 
 build_in_old_root() {
     local recipe root site
-    recipe="$(cat packaging/debian.sh packaging/root.sh packaging/root_inside.sh | sha256sum | cut -c1-12)"
+    recipe="$(cat packaging/debian.sh packaging/root.sh packaging/root_inside.sh packaging/profile_task.py | sha256sum | cut -c1-12)"
     root="$CACHE/root-$recipe"
     [ -d "$root" ] || rm -rf --one-file-system "$CACHE"/root-*
     packaging/root.sh "$root"

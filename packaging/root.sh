@@ -20,7 +20,7 @@ cp /etc/resolv.conf "$part/etc/resolv.conf"
 printf '%s\n' "deb $MIRROR bullseye main" "deb $SECURITY bullseye-security main" \
     "deb-src $MIRROR bookworm main" >"$part/etc/apt/sources.list"
 echo "deb-src $SECURITY bookworm-security main" >"$part/etc/apt/security.list"
-cp packaging/root_inside.sh "$part/opt/"
+cp packaging/root_inside.sh packaging/profile_task.py "$part/opt/"
 chroot "$part" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/tmp ${http_proxy:+"http_proxy=$http_proxy"} \
     JOBS="$(nproc)" SOURCE_DATE_EPOCH=1577836800 /bin/bash /opt/root_inside.sh >"$directory.log" 2>&1 ||
     { tail -n 20 "$directory.log" >&2; exit 1; }

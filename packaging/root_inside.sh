@@ -59,6 +59,9 @@ openssl_build() {
 }
 
 # -fno-semantic-interposition: libpython calls itself directly, as a Python without a shared library does.
+# --enable-optimizations: compiled for what profile_task.py does. The counts of that alone are used, not those of what
+# the build itself runs in no certain order; and at addresses that do not change, on which Python's caches depend:
+# the same recipe makes the same bytes.
 python_build() {
     cat >Modules/Setup.local <<'MODULES'
 *disabled*
@@ -67,9 +70,14 @@ _testcapi _testinternalcapi _testbuffer _testimportmultiple _testmultiphase _tes
 xxlimited xxlimited_35 _xxsubinterpreters pyexpat _elementtree
 MODULES
     ./configure -q --prefix=/opt/python --enable-shared --with-openssl=/opt/python --with-openssl-rpath=auto \
-        --without-ensurepip --disable-test-modules \
+        --without-ensurepip --disable-test-modules --enable-optimizations \
         CFLAGS="-g0 -fno-semantic-interposition" LDFLAGS="-Wl,-rpath,/opt/python/lib"
-    make -s -j"$JOBS"
+    local still=
+    setarch -R true 2>/dev/null && still="setarch -R"
+    export PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
+    make -s -j"$JOBS" profile-gen-stamp
+    find . -name '*.gcda' -delete
+    $still make -s -j"$JOBS" PROFILE_TASK=/opt/profile_task.py
     make -s install
 }
 

@@ -69,7 +69,8 @@ def test_ctrl_c_on_a_terminal_is_one_signal(topology: Topology, write: Write) ->
         said = b""
         while b"listening on" not in said:
             said += os.read(terminal, 4096)
-        client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+        client = start_client(topology.host_1, "-D", *host(1, HUB_TO_HOST_1))
+        client.wait_line("hub is tunrouter")  # each knows of the other that it can be asked to leave
         os.kill(program_pid(client), signal.SIGSTOP)  # it will not go when it is asked to
         os.write(terminal, b"\x03")
         assert not gone(pid, 1.5), "it did not wait"
