@@ -53,10 +53,6 @@ def script(shell: str) -> str:
     return template
 
 
-def _of(command: Command) -> tuple[Option, ...]:
-    return command.options if command.name else (*command.options, *usage_tree.switches())
-
-
 def _operand(command: Command) -> tuple[str, ...]:
     """What a command's operand can be."""
     return command.choices or next((VALUES[name] for name in command.operands if name in VALUES), ())
@@ -132,7 +128,7 @@ def _bash() -> dict[str, str]:
     ]
     options = [
         f"        {command.name or _quoted('')}) _tunrouter_words "
-        + " ".join(name for option in _of(command) for name in option.names)
+        + " ".join(name for option in usage_tree.options_of(command) for name in option.names)
         + " ;;"
         for command in commands
     ]
@@ -209,7 +205,9 @@ def _zsh() -> dict[str, str]:
 
 def _zsh_case(command: Command) -> str:
     specs = [_quoted("1:command: " if command.name else "1:command:->command")]
-    specs += [spec for option in _of(command) for spec in _zsh_option(option, command.repeats)]
+    specs += [
+        spec for option in usage_tree.options_of(command) for spec in _zsh_option(option, command.repeats)
+    ]
     if command.choices or command.operands:
         what = (command.operands or ("which",))[0]
         repeated = "*" if what in command.repeats else "2"
@@ -285,7 +283,7 @@ def _fish() -> dict[str, str]:
         if command.name
     ]
     for option in usage_tree.options():
-        having = [command.name or "none" for command in commands if option in _of(command)]
+        having = [command.name or "none" for command in commands if option in usage_tree.options_of(command)]
         flags = " ".join(
             f"-s {name[1:]}" if name == option.short else f"-l {name[2:]}" for name in option.names
         )

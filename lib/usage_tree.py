@@ -89,6 +89,11 @@ def switches() -> tuple[Option, ...]:
     return tuple(option for option in options() if option.long in ("--version", "--help"))
 
 
+def options_of(command: Command) -> tuple[Option, ...]:
+    """What may be written with it; without a command that is also what stands alone."""
+    return command.options if command.name else (*command.options, *switches())
+
+
 def _lines() -> list[str]:
     """The usage lines, each whole, without the program's name."""
     lines: list[str] = []

@@ -46,7 +46,8 @@ def _lines(what: str, hint: str, command: Command | None) -> str:
 def _unknown(words: Sequence[str], command: Command | None) -> tuple[str, str] | None:
     """The first option that nobody has, and what it may have been."""
     known = {name: option for option in usage_tree.options() for name in option.names}
-    own = known if command is None else [name for option in command.options for name in option.names]
+    options = usage_tree.options() if command is None else usage_tree.options_of(command)
+    own = [name for option in options for name in option.names]
     for before, word in zip(["", *words], words, strict=False):
         name = word.partition("=")[0]
         is_value = before in known and known[before].value

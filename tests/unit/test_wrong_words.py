@@ -19,6 +19,7 @@ from lib.wrong_words import explanation
         ("hub.yml", "'hub.yml' is no command; did you mean -C hub.yml?"),
         ("-L x frob", "'frob' is no command"),
         ("status --jsno", "unknown option --jsno; did you mean '--json'?"),
+        ("--verion", "unknown option --verion; did you mean '--version'?"),
         ("--contrl x status", "unknown option --contrl; did you mean '--control'?"),
         ("-X 1", "unknown option -X"),
         ("top --json", "top takes no --json"),
