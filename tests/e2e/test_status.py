@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def asked(path: str, name: str, *command: str) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(said)
     schema.check(answer, name)
     return answer
+
+
+def met(path: str, count: int) -> None:
+    """Wait until so many sessions have said what they are: before that they are GOST's, who cannot be asked to go."""
+    until = time.monotonic() + 20
+    while [bool(row["software"]) for row in asked(path, "status", "status")["sessions"]] != [True] * count:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def hello(path: str) -> dict[str, Any]:
@@ -166,6 +175,7 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     assert run("kick", "host-1", "--control", sockets[0]) == (0, "1 session ended\n")
     hub.wait_line("left: kicked by the operator")
     client.wait_line("connected to", after=3)
+    met(sockets[0], 1)
     lines = client.line_count()
     assert run("drain", "host-1", "--control", sockets[0]) == (0, "1 session told to go elsewhere\n")
     client.wait_line("is about to end", after=lines)
@@ -180,6 +190,7 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     lines = hub.line_count()
     start_client(topology.host_2, *host(1, HUB_TO_HOST_2))  # a second one of that name
     hub.wait_line("is host host-1", after=lines)
+    met(sockets[0], 2)
     assert run("drain", "host-1", "--control", sockets[0]) == (0, "2 sessions told to go elsewhere\n")
 
 
