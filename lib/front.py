@@ -26,7 +26,7 @@ def is_at_once(argv: Sequence[str]) -> bool:
 
     The executable's bootloader unpacks little where the first word says so (tunrouter_unpack.c, AT_ONCE).
     """
-    return first_word(argv) in dict(AT_ONCE) or not _SHORT.isdisjoint(normalise(argv[:1]))
+    return not _WORDS.isdisjoint((first_word(argv), *normalise(argv[:1])[:1]))
 
 
 def do_at_once(argv: Sequence[str]) -> int:
@@ -94,4 +94,4 @@ AT_ONCE: tuple[tuple[str, Callable[[Arguments], int]], ...] = (
     ("top", _top),
 )
 """What is done at once, as docopt names it, and how."""
-_SHORT = frozenset(("-h", "--help", "-V", "--version"))
+_WORDS = frozenset(("-h", "-V", *dict(AT_ONCE)))

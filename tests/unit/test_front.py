@@ -30,6 +30,8 @@ UNPACK = Path(__file__).parents[2] / "packaging" / "bootloader" / "tunrouter_unp
         ("-h", True),
         ("-D --version", False),
         ("-C -h", False),
+        ("-C=-h", False),
+        ("-C=status", False),
     ],
 )
 def test_what_is_done_at_once(argv: str, at_once: bool) -> None:
