@@ -104,9 +104,7 @@ def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | Non
     """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
     _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
     hop = (port.udp_flows if protocol == 17 else port.flows).get(flow)
-    least = offload.LEAST_CONTENT.get(
-        protocol
-    )  # None: neither TCP nor UDP, so its flow key is no such flow's
+    least = offload.LEAST_CONTENT.get(protocol)  # None: neither TCP nor UDP, whatever its first bytes are
     if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or least is None:
         return None
     if not hop.offloads or not hop.live:

@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,14 +47,6 @@ def asked(path: str, name: str, *command: str) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(said)
     schema.check(answer, name)
     return answer
-
-
-def met(path: str, count: int) -> None:
-    """Wait until so many sessions have said what they are: before that they are GOST's, who cannot be asked to go."""
-    until = time.monotonic() + 20
-    while [bool(row["software"]) for row in asked(path, "status", "status")["sessions"]] != [True] * count:
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def hello(path: str) -> dict[str, Any]:
@@ -170,13 +161,17 @@ def test_routes_by_prefix_and_who_carries_them(
 
 
 def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
-    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
+    config = write("hub.yml", example("server.yml"))
+    hub = start_hub(topology.hub, "-D", "-C", config, "--control", sockets[0])
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    met = r"10\.77\.1\.2:\d+ \(host-1\) is tunrouter"  # before that it is GOST's: nobody to ask to go
+    hub.wait_line(met)
+    before = hub.line_count()
     assert run("kick", "host-1", "--control", sockets[0]) == (0, "1 session ended\n")
     hub.wait_line("left: kicked by the operator")
     client.wait_line("connected to", after=3)
-    met(sockets[0], 1)
-    lines = client.line_count()
+    hub.wait_line(met, after=before)
+    before, lines = hub.line_count(), client.line_count()
     assert run("drain", "host-1", "--control", sockets[0]) == (0, "1 session told to go elsewhere\n")
     client.wait_line("is about to end", after=lines)
     client.wait_line("connected to", after=lines)
@@ -187,10 +182,11 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     assert (status, f"'host-1' in namespace {NS_1}" in said) == (1, True)
     status, said = run("drain", "host-1", "--ns", "nonsense", "--control", sockets[0])
     assert (status, "--ns" in said) == (2, True)
+    hub.wait_line(met, after=before)
     lines = hub.line_count()
     start_client(topology.host_2, *host(1, HUB_TO_HOST_2))  # a second one of that name
     hub.wait_line("is host host-1", after=lines)
-    met(sockets[0], 2)
+    hub.wait_line(met.replace(r"77\.1", r"77\.2"))
     assert run("drain", "host-1", "--control", sockets[0]) == (0, "2 sessions told to go elsewhere\n")
 
 
