@@ -1,7 +1,7 @@
 """What may be sent: an ordered list of rules per router, and the connections they have let through.
 
 Knows: which rule decides, that a list ends in `deny`, that answers to what is allowed are allowed.
-Refuses to know: tables and sessions (namespace), where a packet goes (decide).
+Refuses to know: tables and sessions (namespace), where a packet goes (forward_decide).
 
 The first rule that fits decides; where none fits, the packet is dropped. A packet that belongs to a
 connection (RFC 2663's session flow) some rule has let through needs no rule of its own, in either direction;

@@ -1,8 +1,8 @@
 """The client: a TUN device, and a session with a hub that is made again whenever it ends.
 
 Knows: the life of a client, from its device to its last reconnect, and moves from one hub to another.
-Refuses to know: how a hub is reached (dialing), what a session does (client_session), how frames are read
-from and written to the device (uplink, downlink).
+Refuses to know: how a hub is reached (client_dial), what a session does (client_session), how frames are read
+from and written to the device (client_uplink, client_downlink).
 
 One greenlet reads the device for as long as the process lives (while there is no hub it drops what it reads),
 one keeps a session, and each session has one that reads it.
@@ -21,26 +21,26 @@ from zlib import crc32
 
 import gevent
 
-from lib import dialing, framing, netlink, offload, tun, uplink, watching
-from lib.backoff import Backoff
+from lib import capture_watch, client_dial, client_uplink, framing, netlink, packet_offload, tun
+from lib.capture_taps import Taps
+from lib.client_backoff import Backoff
+from lib.client_dial import Refused
+from lib.client_downlink import Downlink
+from lib.client_selector import Selector
 from lib.client_session import ClientSession
-from lib.dialing import Refused
-from lib.downlink import Downlink
-from lib.drops import Reason
-from lib.entries import Entry
+from lib.client_uplink import Uplink
+from lib.counter_rates import Rates
+from lib.counters import Traffic
 from lib.errors import HostError, ProtocolError
-from lib.fold import OUTAGE
+from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
-from lib.glimpse import head, head_of_frame
 from lib.ids import NO_NAMESPACE
-from lib.logs import say, settle
-from lib.rates import Rates
-from lib.selector import Selector
-from lib.session import Link
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say, settle
+from lib.packet_text import head, head_of_frame
+from lib.session_sender import Link
 from lib.settings import ClientSettings
-from lib.stats import Traffic
-from lib.taps import Taps
-from lib.uplink import Uplink
 
 RETRY = (0.25, 15.0)
 """First and longest delay, seconds, after a hub could not be reached or went away."""
@@ -156,13 +156,13 @@ class Client:
     # ------------------------------------------------------------ device -> hub
 
     def _read_device(self) -> None:
-        buf = bytearray(uplink.BUFFER_SIZE)
+        buf = bytearray(client_uplink.BUFFER_SIZE)
         view = memoryview(buf)
         up, hub = self.up, gevent.get_hub()
         while True:
             hub.wait(self._readable)
             try:
-                end = uplink.read_batch(up, buf, view)
+                end = client_uplink.read_batch(up, buf, view)
             except OSError as error:
                 if tun.is_gone(error.errno):
                     self._device_gone(self._device.name)
@@ -175,7 +175,7 @@ class Client:
             if self.taps.on and end:
                 self._tell_sent(view[:end], None if link is not None else Reason.NO_SESSION)
             if link is None:
-                packets = offload.count_packets(view[:end])
+                packets = packet_offload.count_packets(view[:end])
                 first = head_of_frame(view) if end else b""
                 self.traffic.drop(Reason.NO_SESSION, packets, "", first, time.monotonic())
             elif end:
@@ -188,8 +188,8 @@ class Client:
         namespace, peer = (
             (session.node.namespace, session.peer) if session is not None else (NO_NAMESPACE, "")
         )
-        fate = watching.leaving(namespace, self.settings.host, peer, reason, answered)
-        watching.sent(self.taps, fate, frames)
+        fate = capture_watch.leaving(namespace, self.settings.host, peer, reason, answered)
+        capture_watch.sent(self.taps, fate, frames)
 
     def _lost(self, reason: Reason, content: bytes, answered: bool) -> None:
         """What the device gave did not become a frame."""
@@ -221,7 +221,7 @@ class Client:
         self.down.dropped = Reason.DEVICE_REFUSED
 
     def _write_packet(self, packet: bytes) -> None:
-        header = offload.NO_OFFLOAD if self._device.has_header else b""
+        header = packet_offload.NO_OFFLOAD if self._device.has_header else b""
         try:
             self._file.write(header + packet)
         except OSError as error:
@@ -282,7 +282,7 @@ class Client:
     def _open(self, chosen: int) -> ClientSession:
         """Be let in by a node. Raises OSError, ProtocolError."""
         node = self.settings.nodes[chosen]
-        return ClientSession(self, node, *dialing.let_in(self.settings, node, self._device.name))
+        return ClientSession(self, node, *client_dial.let_in(self.settings, node, self._device.name))
 
     def _follow(self, session: ClientSession) -> str:
         """Live with a session, and with each that takes its place; returns why the last one ended."""

@@ -1,7 +1,8 @@
 """A client's session with a hub, from its admission to its end.
 
 Knows: what becomes of what the hub sends, control frames, and how a session ends.
-Refuses to know: which hub, and what comes after (client), packets (downlink), how bytes get out (session).
+Refuses to know: which hub, and what comes after (client), packets (client_downlink), how bytes get out
+(session_sender).
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from typing import Protocol
 
 import gevent
 
-from lib import __version__, control, downlink, framing, ids, watching
-from lib.downlink import Downlink
-from lib.drops import Reason
-from lib.entries import Entry
+from lib import __version__, capture_watch, client_downlink, framing, ids, wire_control
+from lib.capture_taps import Taps
+from lib.client_downlink import Downlink
+from lib.counters import Traffic
 from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
-from lib.layered import AnyStream
-from lib.liveness import Liveness, Verdict
-from lib.logs import say
-from lib.relay import Response
-from lib.session import Link
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.session_keepalive import Liveness, Verdict
+from lib.session_sender import Link
 from lib.settings import ClientSettings, NodeSettings
-from lib.stats import Traffic
-from lib.taps import Taps
+from lib.stream_layer import AnyStream
+from lib.wire_relay import Response
 
 QUEUE_BYTES = 1 << 20
 LINGER = 1.0
@@ -85,14 +86,14 @@ class ClientSession:
         client.use_offloads(self, 0, framing.GOST_HUB_MAX)
         if self._kin:
             device = client.settings.device
-            hello = control.Hello(
+            hello = wire_control.Hello(
                 client.instance,
                 client.offloads,
                 device.mtu,
                 f"tunrouter {__version__}",
-                control.ALL_FEATURES,
+                wire_control.ALL_FEATURES,
             )
-            self.link.send([framing.encode(control.encode_hello(hello))])
+            self.link.send([framing.encode(wire_control.encode_hello(hello))])
 
     def run(self) -> str:
         """Read the hub until the session ends; returns why it did."""
@@ -120,15 +121,15 @@ class ClientSession:
 
     def decline(self) -> None:
         """Tell a hub that is about to end not to wait for us."""
-        if self.features & control.Feature.DRAIN:
-            self.link.send([framing.encode(control.encode_drain())])
+        if self.features & wire_control.Feature.DRAIN:
+            self.link.send([framing.encode(wire_control.encode_drain())])
 
     def beat(self, now: float) -> None:
         """Look whether the hub still lives."""
-        if self.features & control.Feature.KEEPALIVE:
+        if self.features & wire_control.Feature.KEEPALIVE:
             verdict = self.liveness.look(self._client.traffic.received_packets, now)
             if verdict is Verdict.ASK:
-                self.link.send([framing.encode(control.encode_ping(self.liveness.token(now)))])
+                self.link.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
             elif verdict is Verdict.DEAD:
                 self.link.close(f"nothing heard for {self.liveness.timeout:g} s")
         if self._pings and now - self._pinged_at >= self._pings:
@@ -152,10 +153,10 @@ class ClientSession:
             end = framing.HEADROOM + size
             start = buffer.join(tail)
             if client.taps.on:
-                fate = watching.arriving(self.node.namespace, client.settings.host, client.device_name)
-                stop = watching.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)
+                fate = capture_watch.arriving(self.node.namespace, client.settings.host, client.device_name)
+                stop = capture_watch.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)
             else:
-                stop = downlink.deliver(down, buffer.data, buffer.view, start, end)
+                stop = client_downlink.deliver(down, buffer.data, buffer.view, start, end)
             tail = bytes(buffer.view[stop:end])
             for content in down.take_controls():
                 self._control(content)
@@ -169,17 +170,17 @@ class ClientSession:
         """What was on its way to the hub will not get there."""
         client = self._client
         if client.taps.on:
-            fate = watching.leaving(self.node.namespace, client.settings.host, self.peer, reason)
-            watching.sent(client.taps, fate, frames)
+            fate = capture_watch.leaving(self.node.namespace, client.settings.host, self.peer, reason)
+            capture_watch.sent(client.taps, fate, frames)
 
     def _control(self, content: bytes) -> None:
         client = self._client
         try:
-            message = control.decode(content)
+            message = wire_control.decode(content)
         except ProtocolError:
             client.traffic.drop(Reason.BAD_CONTROL)
             return
-        if isinstance(message, control.Hello):
+        if isinstance(message, wire_control.Hello):
             self.features, self.software = message.features, message.software
             client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
             say(
@@ -192,9 +193,9 @@ class ClientSession:
                 software=message.software,
                 offloads=message.offloads,
             )
-        elif isinstance(message, control.Ping):
-            self.link.send([framing.encode(control.encode_pong(message.token))])
-        elif isinstance(message, control.Pong):
+        elif isinstance(message, wire_control.Ping):
+            self.link.send([framing.encode(wire_control.encode_pong(message.token))])
+        elif isinstance(message, wire_control.Pong):
             self.liveness.answered(message.token, time.monotonic())
-        elif isinstance(message, control.Drain):
+        elif isinstance(message, wire_control.Drain):
             client.leave(self)

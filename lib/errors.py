@@ -1,7 +1,7 @@
 """The errors of tunrouter, by who is to blame.
 
 Knows: the four ways a thing can go wrong and what each costs.
-Refuses to know: how an error is shown or logged (app, logs).
+Refuses to know: how an error is shown or logged (cli_main, log_setup).
 
     who is wrong      raised               what it costs
     the user's text   ConfigError          exit status 2, every problem at once
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lib.drops import Refusal
+from lib.forward_drop_reasons import Refusal
 
 
 class TunrouterError(Exception):

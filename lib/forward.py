@@ -19,14 +19,14 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib import control, framing, offload
+from lib import framing, packet_offload, wire_control
 from lib import packet as ip
 from lib.acl import has_ports
-from lib.decide import Verdict, decide
-from lib.drops import Reason
-from lib.glimpse import head
+from lib.forward_decide import Verdict, decide
+from lib.forward_drop_reasons import Reason
 from lib.namespace import Port
 from lib.packet import Buffer, Packet
+from lib.packet_text import head
 
 MAX_FLOWS = 4096
 """Flows a port remembers; past that it starts afresh (each is asked again, none is lost)."""
@@ -40,7 +40,7 @@ _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
-_TCP_OFFSET = 2 + offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
+_TCP_OFFSET = 2 + packet_offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
 
 Dealt = tuple[Reason | Port, Port | None, bool]
@@ -104,15 +104,17 @@ def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | Non
     """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
     _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
     hop = (port.udp_flows if protocol == 17 else port.flows).get(flow)
-    least = offload.LEAST_CONTENT.get(protocol)  # None: neither TCP nor UDP, whatever its first bytes are
+    least = packet_offload.LEAST_CONTENT.get(
+        protocol
+    )  # None: neither TCP nor UDP, whatever its first bytes are
     if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or least is None:
         return None
     if not hop.offloads or not hop.live:
         return None
-    right = offload.SINGLE.get(header)
+    right = packet_offload.SINGLE.get(header)
     if right == 0 or (right == protocol and size >= least):
         return hop if total <= hop.mtu else None
-    like = offload.tcp_super(header) if protocol == 6 else None
+    like = packet_offload.tcp_super(header) if protocol == 6 else None
     if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:
         return None
     payload = size - like.overhead
@@ -193,13 +195,13 @@ def _judge(port: Port, buf: bytearray, start: int, end: int, now: float, out: Ou
 def _read(port: Port, buf: bytearray, start: int, end: int, now: float, out: Output) -> _Frame | None:
     """Parse a frame content and make its virtio-net header true; None where it is no packet."""
     first = buf[start] if end > start else 0
-    headed = first >> 4 == 0 and port.told and end > start + offload.HEADER_SIZE
-    packet_start = start + offload.HEADER_SIZE if headed else start
+    headed = first >> 4 == 0 and port.told and end > start + packet_offload.HEADER_SIZE
+    packet_start = start + packet_offload.HEADER_SIZE if headed else start
     if end == start:
         port.drop(Reason.EMPTY_FRAME)
         _tell(out, start, Reason.EMPTY_FRAME)
         return None
-    if first == control.MARK:
+    if first == wire_control.MARK:
         out.controls.append(bytes(buf[start:end]))
         return None
     packet = ip.parse(buf, packet_start, end)
@@ -210,7 +212,7 @@ def _read(port: Port, buf: bytearray, start: int, end: int, now: float, out: Out
         return None
     if not headed:
         return _Frame(buf, start, start, end, packet, 0, 0, 1)
-    claim = offload.rebuild(buf, start, packet, end)
+    claim = packet_offload.rebuild(buf, start, packet, end)
     if isinstance(claim, Reason):
         port.drop(claim, 1, "", head(buf, packet_start, end), now)
         _tell(out, start, claim)
@@ -279,7 +281,7 @@ def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -
         _count_segments(port, target, frame.segments - 1)
         return target
     port.traffic.received_packets += frame.segments - 1
-    packets = offload.packets(memoryview(frame.buf)[frame.start : frame.end])
+    packets = packet_offload.packets(memoryview(frame.buf)[frame.start : frame.end])
     _send(out, target, b"".join(map(framing.encode, packets)), len(packets))
     _tell(out, frame.start, target)
     return None

@@ -1,7 +1,7 @@
 """Frames on a stream: where one ends and the next begins, for both roles.
 
 Knows: the length prefix, GOST's limits on it, and the one receive buffer of a process.
-Refuses to know: what a frame holds (packet, offload, control) and where it goes (forward).
+Refuses to know: what a frame holds (packet, packet_offload, wire_control) and where it goes (forward).
 
     +---------+------------------------------+
     | LEN (2) | content, LEN bytes           |   back to back, big-endian
@@ -9,8 +9,8 @@ Refuses to know: what a frame holds (packet, offload, control) and where it goes
 
     first nibble of the content    what it is
     4, 6                           an IP packet (all that GOST knows)
-    0                              virtio-net header and packet (offload)
-    15                             a control frame (control)
+    0                              virtio-net header and packet (packet_offload)
+    15                             a control frame (wire_control)
 
 The receive buffer is shared by all sessions, for nobody keeps anything in it while it waits:
 

@@ -1,7 +1,8 @@
 """The hub: lets clients in and sees them out, one greenlet a client.
 
 Knows: the life of a connection until it is a session, whom a reload lets stay, how a hub ends.
-Refuses to know: what a session does (hub_session), who is let in (admission), TLS and WebSocket (endpoint).
+Refuses to know: what a session does (hub_session), who is let in (auth_admission), TLS and WebSocket
+(stream_open).
 """
 
 from __future__ import annotations
@@ -15,29 +16,38 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 
-from lib import __version__, control, forward, framing, handshake, ids, offload, relay
-from lib.accepting import Server
-from lib.admission import REFUSALS, admit
-from lib.answers import Asker
-from lib.domain import Domain
-from lib.drops import Refusal
-from lib.endpoint import Acceptor
-from lib.entries import Entry
+from lib import (
+    __version__,
+    forward,
+    framing,
+    ids,
+    packet_offload,
+    session_handshake,
+    wire_control,
+    wire_relay,
+)
+from lib.auth_admission import REFUSALS, admit
+from lib.capture_taps import Taps
 from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
+from lib.hub_accept import Server
 from lib.hub_session import HubSession
-from lib.layered import AnyStream
-from lib.ledger import Histogram, Ledger
+from lib.hub_tables import Tables
 from lib.limits import Gate
-from lib.logs import say
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.metrics_ledger import Histogram, Ledger
 from lib.namespace import Port
-from lib.queueing import Budget
-from lib.relay import Request, Response, Status
-from lib.scheduling import Pauses, Turns
+from lib.namespace_domain import Domain
+from lib.route_plugin_cache import Asker
+from lib.service_scheduling import Pauses, Turns
+from lib.session_queue import Budget
 from lib.settings import HubSettings
-from lib.tables import Tables
-from lib.taps import Taps
-from lib.transport import Stream, format_peer, listen
+from lib.stream_layer import AnyStream
+from lib.stream_open import Acceptor
+from lib.stream_tcp import Stream, format_peer, listen
+from lib.wire_relay import Request, Response, Status
 
 MAX_CLIENTS = 65536
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
@@ -95,14 +105,14 @@ class Hub:
     @property
     def offloads(self) -> int:
         """The superpackets taken here."""
-        return offload.ALL if self.settings.superpackets else 0
+        return packet_offload.ALL if self.settings.superpackets else 0
 
     @property
     def hello(self) -> bytes:
         """How this hub shows itself to one of our own kind."""
         software = f"tunrouter {__version__}"
-        hello = control.Hello(self._instance, self.offloads, 0, software, control.ALL_FEATURES)
-        return framing.encode(control.encode_hello(hello))
+        hello = wire_control.Hello(self._instance, self.offloads, 0, software, wire_control.ALL_FEATURES)
+        return framing.encode(wire_control.encode_hello(hello))
 
     def _listen(self, settings: HubSettings) -> Server:
         sock = listen(settings.host, settings.port, settings.transport.reuse_port)
@@ -246,7 +256,7 @@ class Hub:
             seconds = settings.handshake_timeout
             with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
                 top = self._acceptor.accept(stream)
-                request, rest = handshake.receive_request(top, seconds)
+                request, rest = session_handshake.receive_request(top, seconds)
                 admitted = self._answer(top, request)
             if admitted:
                 HubSession(self, top, request).run(rest)
@@ -294,7 +304,7 @@ class Hub:
             tunnel_id = ids.hub_tunnel_id(os.urandom(16))
         else:
             self._refuse(REFUSALS[status], stream.peer, f"host {request.host!r} refused: {why}")
-        stream.send_all(relay.encode_response(Response(status, tunnel_id)))
+        stream.send_all(wire_relay.encode_response(Response(status, tunnel_id)))
         return status == Status.OK
 
     def _is_taken(self, request: Request) -> bool:

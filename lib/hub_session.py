@@ -1,7 +1,8 @@
 """A client's session at a hub, from its admission to its last counter.
 
 Knows: what becomes of what the client sends, control frames, and how a session ends.
-Refuses to know: who is admitted (hub), how a packet is judged (forward, decide), how bytes get out (session).
+Refuses to know: who is admitted (hub), how a packet is judged (forward, forward_decide), how bytes get out
+(session_sender).
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from lib import control, forward, framing, ids, offload, watching
-from lib.answers import Answers, Asker
-from lib.domain import Domain
-from lib.drops import Reason
-from lib.entries import Entry
+from lib import capture_watch, forward, framing, ids, packet_offload, wire_control
+from lib.capture_taps import Taps
+from lib.counter_rates import Rates
 from lib.errors import ProtocolError
-from lib.fold import OUTAGE
+from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
-from lib.glimpse import head_of_frame
-from lib.layered import AnyStream
-from lib.ledger import Book, Ledger
 from lib.limits import Gate, Meter
-from lib.liveness import Liveness, Verdict
-from lib.logs import say, settle
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say, settle
+from lib.metrics_ledger import Book, Ledger
 from lib.namespace import Port
+from lib.namespace_domain import Domain
 from lib.packet import format_address
-from lib.queueing import Budget
-from lib.rates import Rates
-from lib.relay import Request
-from lib.scheduling import Pauses, Turns
-from lib.session import Link
+from lib.packet_text import head_of_frame
+from lib.route_plugin_cache import Answers, Asker
+from lib.service_scheduling import Pauses, Turns
+from lib.session_keepalive import Liveness, Verdict
+from lib.session_queue import Budget
+from lib.session_sender import Link
 from lib.settings import HubSettings
-from lib.taps import Taps
+from lib.stream_layer import AnyStream
+from lib.wire_relay import Request
 
 SLOW = 1 << 18
 """Who may send less than this in a quarter of a second has little on the way to us."""
@@ -206,7 +207,7 @@ class HubSession:
         port, out = self.port, self.hub.output
         now = time.monotonic()
         if self.hub.taps.on:
-            stop = watching.scan(port, data, view, start, end, now, out, self.hub.taps)
+            stop = capture_watch.scan(port, data, view, start, end, now, out, self.hub.taps)
         else:
             stop = forward.scan(port, data, view, start, end, now, out)
         for target, run in out.runs.items():
@@ -228,7 +229,9 @@ class HubSession:
         """What was on its way to the client will not get there."""
         if self.hub.taps.on:
             port = self.port
-            watching.lost(self.hub.taps, port.namespace.id, port.host, f"session {port.peer}", reason, frames)
+            capture_watch.lost(
+                self.hub.taps, port.namespace.id, port.host, f"session {port.peer}", reason, frames
+            )
 
     def _controls(self, out: forward.Output) -> None:
         contents, out.controls = out.controls, []
@@ -266,21 +269,21 @@ class HubSession:
 
     def _control(self, content: bytes) -> None:
         try:
-            message = control.decode(content)
+            message = wire_control.decode(content)
         except ProtocolError:
             self.port.drop(Reason.BAD_CONTROL)
             return
-        if isinstance(message, control.Hello):
+        if isinstance(message, wire_control.Hello):
             self._meet(message)
-        elif isinstance(message, control.Ping):
-            self.link.send([framing.encode(control.encode_pong(message.token))])
-        elif isinstance(message, control.Pong):
+        elif isinstance(message, wire_control.Ping):
+            self.link.send([framing.encode(wire_control.encode_pong(message.token))])
+        elif isinstance(message, wire_control.Pong):
             self.liveness.answered(message.token, time.monotonic())
-        elif isinstance(message, control.Drain):
+        elif isinstance(message, wire_control.Drain):
             self.awaited = False  # it is elsewhere, or has nowhere to go
             self.hub.moved.set()
 
-    def _meet(self, hello: control.Hello) -> None:
+    def _meet(self, hello: wire_control.Hello) -> None:
         """The client is one of our own kind: answer in kind, and use what it can do."""
         port = self.port
         self.features, self.software = hello.features, hello.software
@@ -289,8 +292,8 @@ class HubSession:
             if not port.told:
                 self.hub.turns.hold_long()
             port.told = True
-            port.offloads = hello.offloads & offload.ALL if hello.offloads & offload.CSUM else 0
-            port.mtu = min(hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - offload.HEADER_SIZE)
+            port.offloads = hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
+            port.mtu = min(hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE)
         self.link.send([self.hub.hello])
         for rival in port.namespace.rivals(port):
             rival.link.close("replaced by a new session of the same client")
@@ -308,11 +311,11 @@ class HubSession:
     def beat(self, now: float) -> None:
         """Look whether the client still lives; ask it if it knows how to answer."""
         self.rates.sample(self.port.traffic, now)
-        if not self.features & control.Feature.KEEPALIVE:
+        if not self.features & wire_control.Feature.KEEPALIVE:
             return  # TCP's own keepalive looks after GOST's clients (transport)
         verdict = self.liveness.look(self.port.traffic.received_packets, now)
         if verdict is Verdict.ASK:
-            self.link.send([framing.encode(control.encode_ping(self.liveness.token(now)))])
+            self.link.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
         elif verdict is Verdict.DEAD:
             self.link.close(f"nothing heard for {self.liveness.timeout:g} s")
 
@@ -327,10 +330,10 @@ class HubSession:
 
     def answers(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
-        if not self.features & control.Feature.KEEPALIVE:
+        if not self.features & wire_control.Feature.KEEPALIVE:
             return True
         before, until = self.port.traffic.received_packets, time.monotonic() + seconds
-        self.link.send([framing.encode(control.encode_ping(self.liveness.token(time.monotonic())))])
+        self.link.send([framing.encode(wire_control.encode_ping(self.liveness.token(time.monotonic())))])
         while time.monotonic() < until and self.port.live:
             if self.port.traffic.received_packets != before:
                 return True
@@ -339,9 +342,9 @@ class HubSession:
 
     def tell_drain(self) -> None:
         """The hub is about to end: tell a client that can go elsewhere."""
-        if self.features & control.Feature.DRAIN:
+        if self.features & wire_control.Feature.DRAIN:
             self.awaited = True
-            self.link.send([framing.encode(control.encode_drain())])
+            self.link.send([framing.encode(wire_control.encode_drain())])
 
     def _resolve(self, answers: Answers[Port], address: bytes) -> None:
         """Ask the plugin for a route, off the packet path; then let go the frames that waited."""
@@ -375,4 +378,4 @@ class HubSession:
             else:
                 port.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
                 if self.hub.taps.on:  # it came from there, and nobody is left who asked
-                    watching.dropped(self.hub.taps, port, Reason.SESSION_GONE, frame)
+                    capture_watch.dropped(self.hub.taps, port, Reason.SESSION_GONE, frame)

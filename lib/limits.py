@@ -1,7 +1,7 @@
 """How much may pass, how many may connect: buckets and counts, by address, host and namespace.
 
 Knows: token buckets (RFC 2697's idea, with debt), who shares which bucket, what counts for whom.
-Refuses to know: clocks (now comes in), GOST's notation (mean_limits), sockets.
+Refuses to know: clocks (now comes in), GOST's notation (config_limits), sockets.
 
 Traffic that is too fast is delayed, not dropped: a client is read later, a queue drained later, and what the
 queue cannot hold is dropped there under its own reason. Connections and handshakes that are too many are
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
-from lib.drops import Refusal
+from lib.forward_drop_reasons import Refusal
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 BURST_SECONDS = 0.1

@@ -1,7 +1,7 @@
 """A log in a file: put aside when it has grown, old ones packed and removed (as lumberjack does it for GOST).
 
 Knows: sizes, ages, names of old files; that somebody else (logrotate) may move the file or cut it short.
-Refuses to know: what a line says (logs).
+Refuses to know: what a line says (log_setup).
 
     hub.log -> hub-2026-11-25T02-29-12.757.log -> hub-2026-11-25T02-29-12.757.log.gz
 
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.settings_seeing import RotationSettings
+from lib.settings_telemetry import RotationSettings
 
 MEGABYTE = 1 << 20
 DAY = 86400.0

@@ -1,12 +1,12 @@
 """What Prometheus is told: GOST's names where they fit, ours by namespace and host.
 
 Knows: where the value of every metric stands.
-Refuses to know: their names (metric_names), HTTP and logins (metrics_server).
+Refuses to know: their names (metrics_names), HTTP and logins (metrics_server).
 
 The library puts heads, histograms and what it knows of the process into text; rows by host are put together
 here, in a fifth of its time. All is collected and put into text in small pieces, between which packets have
 their turn. Each row is read at one moment, so that no counter ever goes backwards; hosts for which there is
-no room are one row, `other` (ledger).
+no room are one row, `other` (metrics_ledger).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFami
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from lib import __version__, ids, redact
+from lib import __version__, ids, log_redact
 from lib.client import Client
+from lib.counters import Traffic
 from lib.hub import Hub
-from lib.ledger import Book, Histogram
-from lib.live_routes import LiveRoutes
-from lib.live_rules import LiveRules
-from lib.metric_names import (
+from lib.hub_tables import Tables
+from lib.metrics_ledger import Book, Histogram
+from lib.metrics_names import (
     BY_CLIENT,
     BY_HOST,
     DURATION,
@@ -43,10 +43,10 @@ from lib.metric_names import (
     Family,
 )
 from lib.namespace import Port
-from lib.scheduling import breathe
-from lib.sources import describe
-from lib.stats import Traffic
-from lib.tables import Tables
+from lib.route_live import LiveRoutes
+from lib.rule_live import LiveRules
+from lib.service_scheduling import breathe
+from lib.source_read import describe
 
 PIECE = 200
 """Samples put into text at a time, about a fifth of a millisecond."""
@@ -119,7 +119,7 @@ def _labels(family: Family, *values: str) -> str:
 
 
 def _label(name: str, value: str) -> str:
-    value = redact.one_line(value).replace("\\", "\\\\").replace('"', '\\"')
+    value = log_redact.one_line(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{value}"'
 
 
@@ -254,7 +254,7 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
         ],
     )
     sources = {
-        _labels(TABLE["up"], live.label, redact.secrets(describe(source))): state
+        _labels(TABLE["up"], live.label, log_redact.secrets(describe(source))): state
         for live in every
         for source, state in live.feed.states()
     }

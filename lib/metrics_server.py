@@ -18,15 +18,15 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from lib.admission import Login
-from lib.control_socket import take_path
-from lib.entries import Entry
+from lib.auth_admission import Login
+from lib.ctl_server import take_path
 from lib.errors import HostError
-from lib.live_rules import LiveLogins
-from lib.logs import say
+from lib.log_events import Entry
+from lib.log_setup import say
 from lib.metrics import Seen, exposition
-from lib.settings_seeing import MetricsSettings
-from lib.transport import listen
+from lib.rule_live import LiveLogins
+from lib.settings_telemetry import MetricsSettings
+from lib.stream_tcp import listen
 
 MAX_AT_ONCE = 8
 SECONDS = 10.0

@@ -1,8 +1,8 @@
 """Namespaces: which hosts live there, and which of them a packet may go to.
 
 Knows: sessions (ports), the order in which tables are asked, what makes a decision outdated.
-Refuses to know: frames (forward), sockets (session), how a plugin is asked (plugins), who of several
-gateways gets a flow (gateways).
+Refuses to know: frames (forward), sockets (session_sender), how a plugin is asked (plugin_client), who of
+several gateways gets a flow (route_gateways).
 
 Nothing is looked up outside one Namespace object, so nothing can leak between two.
 """
@@ -16,12 +16,12 @@ from itertools import pairwise
 from typing import Any
 
 from lib.acl import REFRESH_SECONDS, Acl, Connections
-from lib.answers import Answers, Unresolved
-from lib.drops import Reason
-from lib.gateways import Gateways
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
 from lib.packet import Packet
-from lib.routes import Group, RouteTable
-from lib.stats import Traffic
+from lib.route_gateways import Gateways
+from lib.route_plugin_cache import Answers, Unresolved
+from lib.route_table import Group, RouteTable
 
 ANSWERS_PER_SECOND = 100.0
 ANSWER_BURST = 50.0

@@ -2,7 +2,7 @@
 
 Knows: addresses, MTU, queue length, routes and link state of our own device; the way out that the
 kernel would take to an address. Refuses to know: the device's packets (tun), any other device (it
-is only ever named in an error), what the settings were written as (config, cmdline).
+is only ever named in an error), what the settings were written as (config_read, config_from_urls).
 
 Only the device itself carries what is set here, so nothing needs removing: addresses and routes go
 when the device goes. For the same reason a route is added and never replaces another device's, which
@@ -55,7 +55,7 @@ _lock = RLock()
 def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
     """Set a fresh TUN device up as configured and bring it up; then routes.
 
-    `name` is what the kernel called the device, `capabilities` what it can offload (lib.offload;
+    `name` is what the kernel called the device, `capabilities` what it can offload (lib.packet_offload;
     without any, superpackets need no limit). Takes a few ms.
 
     Raises HostError naming the address or route and the kernel's reason. What was set until then

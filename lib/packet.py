@@ -1,7 +1,7 @@
 """IP packets: header view, flow key, checksums, ICMP answers (RFC 791, 8200, 1071, 792, 4443).
 
 Knows: how to read what forwarding needs from a packet it does not trust.
-Refuses to know: routes, sessions, virtio-net headers (offload).
+Refuses to know: routes, sessions, virtio-net headers (packet_offload).
 
 Positions are absolute in the buffer the packet lies in; nothing is copied but the flow key.
 """
@@ -12,7 +12,7 @@ import struct
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from lib.drops import Reason
+from lib.forward_drop_reasons import Reason
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 _FRAGMENT_HEADER = 44

@@ -7,7 +7,7 @@
                HEADERS  grpc-status 0 …, or all of it in the first HEADERS             END_STREAM
 
 Knows: h2's events, streams at once, one reader and one writer at a time, deadlines.
-Refuses to know: messages (plugin_messages), what is asked (plugins).
+Refuses to know: messages (plugin_protobuf), what is asked (plugin_client).
 Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
 """
 

@@ -1,7 +1,7 @@
 """Plugins over HTTP: one request, one JSON object (WIRE.md, Plugins).
 
 Knows: the request, what counts as an answer, and what as a failure.
-Refuses to know: what is asked (plugins).
+Refuses to know: what is asked (plugin_client).
 """
 
 from __future__ import annotations

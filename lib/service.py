@@ -1,7 +1,8 @@
 """Runs settings: every hub and client of one process, until a signal ends it, through every reload.
 
 Knows: what is shared between services, which signal does what, how the counters are printed.
-Refuses to know: arguments and files (app), what a reload does within a service (hub, client, tables).
+Refuses to know: arguments and files (cli_main), what a reload does within a service (hub, client,
+hub_tables).
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
-from lib import control_socket, ids, logs, privileges
-from lib.changes import differences
+from lib import ctl_server, ids, log_setup, service_privileges
+from lib.capture_service import Tapping
+from lib.capture_taps import Taps
 from lib.client import Client
-from lib.control_ask import default_path
-from lib.control_socket import ControlSocket
-from lib.domains import Domains
-from lib.drops import Reason
-from lib.entries import Entry
+from lib.ctl_client import default_path
+from lib.ctl_handlers import handlers
+from lib.ctl_server import ControlSocket
 from lib.errors import ConfigError, HostError
+from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
-from lib.logs import say
-from lib.scheduling import Turns
-from lib.sd_notify import Notifier
-from lib.service_control import handlers
+from lib.hub_tables import Tables
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.namespace_domains import Domains
+from lib.service_notify import Notifier
+from lib.service_scheduling import Turns
+from lib.service_watchdog import Watchdog
 from lib.settings import ClientSettings, HubSettings, Settings
-from lib.tables import Tables
-from lib.tapping import Tapping
-from lib.taps import Taps
-from lib.watchdog import Watchdog
+from lib.settings_diff import differences
 
 if TYPE_CHECKING:
     from lib.metrics_server import MetricsServer
@@ -66,7 +67,7 @@ class Service:
         ConfigError and HostError. notifier is the service manager, where there is one.
         """
         self.settings = settings
-        self._account = privileges.find(settings.user) if settings.user else None
+        self._account = service_privileges.find(settings.user) if settings.user else None
         self.hubs: dict[str, Hub] = {}
         self.clients: dict[str, Client] = {}
         self.ended = Event()
@@ -101,7 +102,7 @@ class Service:
         self._open_control()  # before the ports: who has read "listening" may ask
         self._drop_privileges()
         self.tapping.record(self.settings.recorder)
-        self.tapping.tell_decisions(logs.is_on(Entry.DECISION))
+        self.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
         if self.settings.trace:
             self.tapping.trace(self.settings.trace)
         self.tables.rules_changed = self._recheck
@@ -113,7 +114,7 @@ class Service:
             hub.start()
         for client in self.clients.values():
             client.start()
-        tending = gevent.spawn(logs.tend)
+        tending = gevent.spawn(log_setup.tend)
         reloading = gevent.spawn(self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self._watchdog.start(self.tables.wait_loaded)
@@ -124,7 +125,7 @@ class Service:
         again = gevent.spawn(self._wait_again)
         gevent.wait([gevent.spawn(gevent.joinall, draining), again], count=1)
         gevent.killall([*draining, again])
-        if logs.is_on(Entry.DECISION):
+        if log_setup.is_on(Entry.DECISION):
             self.print_drops()
         self.stop()
         tending.kill()
@@ -145,12 +146,12 @@ class Service:
         """Become the user that was named; with clients it may still set addresses and routes."""
         if self._account is None:
             return
-        keep = {privileges.NET_ADMIN} if self.clients else set()
+        keep = {service_privileges.NET_ADMIN} if self.clients else set()
         if any(hub.settings.port < 1024 for hub in self.hubs.values()):
-            keep.add(privileges.NET_BIND_SERVICE)  # a reload may move it
-        privileges.load_late()
+            keep.add(service_privileges.NET_BIND_SERVICE)  # a reload may move it
+        service_privileges.load_late()
         gevent.get_hub().threadpool.kill()  # it has looked up names; its threads would keep what we give up
-        privileges.drop(self._account, frozenset(keep))
+        service_privileges.drop(self._account, frozenset(keep))
         name = self._account.pw_name
         say(Entry.USER_CHANGED, "user %s from here on", name, user=name)
 
@@ -159,7 +160,7 @@ class Service:
         path = self.settings.control
         try:
             if path:
-                control_socket.sweep()
+                ctl_server.sweep()
                 answers = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
                 self._control = ControlSocket(path, {**answers, **self.tapping.handlers()})
             if self._control is not None and self._account is not None:
@@ -264,7 +265,7 @@ class Service:
         told = {str(warning) for warning in old.warnings}
         for warning in new.warnings:
             if str(warning) not in told:
-                logs.say_problem(Entry.CONFIG_WARNING, warning)
+                log_setup.say_problem(Entry.CONFIG_WARNING, warning)
         lines = [*self._apply_log(old, new), *self.tapping.record(new.recorder), *self.tables.apply(new)]
         lines += self._apply_metrics(old, new)
         counts: Counter[str] = Counter()
@@ -330,11 +331,11 @@ class Service:
         if wanted == had and new.log_rotation == old.log_rotation:
             return []
         try:
-            logs.setup(*wanted, new.log_rotation)
+            log_setup.setup(*wanted, new.log_rotation)
         except HostError as error:
             say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
             return []
-        self.tapping.tell_decisions(logs.is_on(Entry.DECISION))
+        self.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
         return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
 
     # ------------------------------------------------------------ counters

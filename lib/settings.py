@@ -1,7 +1,7 @@
 """What a configuration means: checked, resolved, typed; nothing left to look up or to parse.
 
 Knows: every setting the roles (hub, client) act on, with its default.
-Refuses to know: YAML, URLs, GOST's spelling of things (config, cmdline, meaning).
+Refuses to know: YAML, URLs, GOST's spelling of things (config_read, config_from_urls, config_resolve).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
 from lib.settings_limits import NO_LIMITS, HubLimits
-from lib.settings_seeing import MetricsSettings, RotationSettings
+from lib.settings_telemetry import MetricsSettings, RotationSettings
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network

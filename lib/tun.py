@@ -2,10 +2,10 @@
 
 Knows: /dev/net/tun and its ioctls, what this kernel can offload, which errno of a read or a write
 means what. Refuses to know: addresses, routes and link state (netlink), what the packets are
-(offload, packet), when to read or write (session).
+(packet_offload, packet), when to read or write (session_sender).
 
 The descriptor is non-blocking, and one read or write is one packet, with a virtio-net header of
-10 bytes (little-endian, lib.offload) before it where the kernel has IFF_VNET_HDR:
+10 bytes (little-endian, lib.packet_offload) before it where the kernel has IFF_VNET_HDR:
 
      0          10
     +----------+-----------------------------------------+
@@ -31,7 +31,7 @@ from collections.abc import Callable
 from gevent.monkey import get_original
 
 from lib.errors import HostError
-from lib.offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
+from lib.packet_offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
 
 HEADER_SIZE = 10
 READ_SIZE = HEADER_SIZE + 65535
@@ -110,7 +110,7 @@ class TunDevice:
     fd            descriptor, non-blocking; os.read and os.write one packet each (see above)
     name          as the kernel knows it
     has_header    whether every packet goes with a virtio-net header, both ways
-    capabilities  bits of lib.offload which set_offload takes here; 0 without has_header
+    capabilities  bits of lib.packet_offload which set_offload takes here; 0 without has_header
     """
 
     __slots__ = ("capabilities", "fd", "has_header", "name")

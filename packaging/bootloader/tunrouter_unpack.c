@@ -129,7 +129,7 @@ clear_stale(const char *place)
 
 /* --- what is unpacked ---------------------------------------------------------------------------- */
 
-/* First words of what is done without gevent and the rest (lib/front.py, AT_ONCE; tests/unit/test_front.py). */
+/* First words of what is done without gevent and the rest (lib/cli_entry.py, AT_ONCE; tests/unit/test_cli_entry.py). */
 static const char *const AT_ONCE[] = {
     "-h", "--help", "-V", "--version", "status", "drops", "routes", "kick", "drain", "top"
 };

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from lib.forward import Output, scan
 from lib.framing import GOST_CLIENT_MAX, SLACK, encode
 from lib.namespace import Namespace, Port
-from lib.routes import RouteTable
+from lib.route_table import RouteTable
 from tests.support.routes import entry
 
 MANY = 100_000

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from lib.relay import Request, Status, decode_response, encode_request
+from lib.wire_relay import Request, Status, decode_response, encode_request
 from tests.bench.measure import Figures
 from tests.bench.peers import (
     BINARY,

@@ -1,4 +1,5 @@
-"""From a run of `make bench` to what the README shows: its table, its picture, and the figures they are made of.
+"""From a run of `make bench` to what the README shows: its table, its picture, and the figures they are made
+of.
 
     .venv/bin/python tests/bench/publish.py build/bench.json
 

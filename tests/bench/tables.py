@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.ids import parse_uuid
 from lib.ingress import Ingress
-from lib.routes import RouteTable
+from lib.route_loader import RouteLoader
+from lib.route_table import RouteTable
 from lib.settings import Hop, RouteEntry
-from lib.table_load import RouteLoader
 from tests.bench.forwarding import Case, Hub, compare
 from tests.support.load import iperf3
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology

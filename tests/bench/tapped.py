@@ -2,10 +2,10 @@
 
     .venv/bin/python tests/bench/tapped.py [--pairs 200] [--parent CHECKOUT] [--json]
 
-As forwarding.py: no socket, one process, all take turns in slices of some milliseconds, so whatever the machine
-does meanwhile it does to all. `control` is the same code once more: its distance from 1 is what cannot be told.
-`parent` is lib/ of another checkout, such as the commit before a change: the bar is 1.00 within the control's
-distance.
+As forwarding.py: no socket, one process, all take turns in slices of some milliseconds, so whatever the
+machine does meanwhile it does to all. `control` is the same code once more: its distance from 1 is what
+cannot be told. `parent` is lib/ of another checkout, such as the commit before a change: the bar is 1.00
+within the control's distance.
 
     small        64-byte UDP packets of 64 flows, all to one host
     alternating  the same, but every other frame goes to another host: a run is one frame
@@ -31,8 +31,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.packet_filter import parse
-from lib.taps import Capture, Choice, Recorder, Taps
+from lib.capture_filter import parse
+from lib.capture_taps import Capture, Choice, Recorder, Taps
 from tests.bench.forwarding import FRAMES, SLICE_SECONDS, SOURCE, frame
 from tests.support import packets as p
 
@@ -67,7 +67,7 @@ class Side:
         with library(checkout):
             forward, namespaces, routes, settings = (
                 importlib.import_module(f"lib.{name}")
-                for name in ("forward", "namespace", "routes", "settings")
+                for name in ("forward", "namespace", "route_table", "settings")
             )
             self.out = forward.Output()
             self.scan = forward.scan
@@ -86,9 +86,9 @@ class Side:
             namespace.join(port, 0.0)
         self.taps = taps
         if taps is not None:
-            from lib import watching
+            from lib import capture_watch
 
-            self.watched = watching.scan
+            self.watched = capture_watch.scan
 
     def forward(self, case: Case) -> None:
         data, view, end, _ = case

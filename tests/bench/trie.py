@@ -23,9 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.routes import Group, group
+from lib.route_table import Group, group
+from lib.route_trie import Trie
 from lib.settings import Hop
-from lib.trie import Trie
 
 PER_MILLE = (
     """8:0.2 12:0.4 13:0.6 14:1.2 15:2 16:13 17:8 18:14 19:25 20:45 21:52 22:115 23:105 24:610 28:2 32:6"""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lib import relay
+from lib import wire_relay
 from lib.ids import NO_NAMESPACE, parse_uuid
-from lib.relay import Request, Status
+from lib.wire_relay import Request, Status
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology, in_namespace
 from tests.support.program import (
     NAMESPACE_1,
@@ -128,9 +128,9 @@ def answer(hub: Namespace, request: Request) -> int:
     with in_namespace(hub.name):
         client = socket.create_connection(("127.0.0.1", 8443), timeout=5)
     with client:
-        client.sendall(relay.encode_request(request))
+        client.sendall(wire_relay.encode_request(request))
         data = b""
-        while (message := relay.decode_response(data)) is None:
+        while (message := wire_relay.decode_response(data)) is None:
             data += client.recv(4096)
         return message[0].status
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from lib import control, framing, offload, relay
-from lib.fold import FLOOD
+from lib import framing, packet_offload, wire_control, wire_relay
+from lib.log_dedup import FLOOD
 from lib.packet import checksum
-from lib.relay import Request
+from lib.wire_relay import Request
 from tests.support.load import udp
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, in_namespace
 from tests.support.program import (
@@ -65,7 +65,7 @@ def virtio(
 
 
 GOOD = ipv4(STRANGER, OVERLAY_2, udp_datagram(bytes(400)))
-KNOCK = relay.encode_request(Request("stranger", STRANGER))
+KNOCK = wire_relay.encode_request(Request("stranger", STRANGER))
 TCP_SEGMENT = struct.pack("!HHIIBBHHH", 9, 9, 1, 1, 0x50, 0x10, 100, 0, 0) + bytes(3000)
 
 
@@ -103,8 +103,8 @@ HANDSHAKES = [
     Stranger("nothing, and gone", b"", "closed at once", leaves=True),
     Stranger("nothing at all", b"", "no handshake within 2 s"),
     Stranger("half, and nothing more", KNOCK[:9], "no handshake within 2 s"),
-    Stranger("another command", relay.encode_request(Request("x", command=1)), "unknown command 1"),
-    Stranger("a name with a line break", relay.encode_request(Request("a\nb")), "control characters"),
+    Stranger("another command", wire_relay.encode_request(Request("x", command=1)), "unknown command 1"),
+    Stranger("a name with a line break", wire_relay.encode_request(Request("a\nb")), "control characters"),
 ]
 """Strangers whom the hub shows the door."""
 
@@ -166,8 +166,10 @@ def hub_config() -> str:
 
 def hello() -> bytes:
     """HELLO of a process that nobody has met: another one of the same would replace the first."""
-    greeting = control.Hello(os.urandom(control.INSTANCE_SIZE), offload.ALL, 1420, "stranger")
-    return framing.encode(control.encode_hello(greeting))
+    greeting = wire_control.Hello(
+        os.urandom(wire_control.INSTANCE_SIZE), packet_offload.ALL, 1420, "stranger"
+    )
+    return framing.encode(wire_control.encode_hello(greeting))
 
 
 def knock(namespace: Namespace, stranger: Stranger) -> socket.socket:
@@ -187,9 +189,9 @@ def knock(namespace: Namespace, stranger: Stranger) -> socket.socket:
 def await_hello(made: socket.socket) -> None:
     """Wait for the hub's answers to a handshake and to HELLO."""
     data = b""
-    while (message := relay.decode_response(data)) is None or not framing.split(data[message[1] :]):
+    while (message := wire_relay.decode_response(data)) is None or not framing.split(data[message[1] :]):
         data += made.recv(4096)
-    assert message[0].status == relay.Status.OK
+    assert message[0].status == wire_relay.Status.OK
 
 
 def shown_the_door(made: socket.socket) -> bool:
@@ -263,7 +265,7 @@ def test_hub_lets_the_silent_go_at_its_deadline_only(topology: Topology, write: 
         assert silent.recv(1) == b""
         hub.wait_line("no handshake within 2 s")
         guest.settimeout(0.5)
-        assert relay.decode_response(guest.recv(4096)) is not None
+        assert wire_relay.decode_response(guest.recv(4096)) is not None
         with pytest.raises(TimeoutError):
             guest.recv(1)
 
@@ -290,7 +292,7 @@ def test_forged_superpacket_does_not_reach_a_device(topology: Topology, write: W
     receiver.bind((OVERLAY_2, 7000))
     receiver.settimeout(5)
     # as host-1, whose route 192.168.100.0/24 makes the source right
-    greeting = relay.encode_request(Request("host-1", OVERLAY_1))
+    greeting = wire_relay.encode_request(Request("host-1", OVERLAY_1))
     forger = Stranger("forger", struct.pack("!H", len(forged)) + forged, greets=greeting)
     with receiver, knock(topology.host_1, forger):
         assert receiver.recv(100) == b"payload"
@@ -304,7 +306,7 @@ def test_a_guest_that_never_reads_holds_up_nobody(topology: Topology, write: Wri
     start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
     reach(topology.host_1, OVERLAY_2)
-    deaf = Stranger("deaf", relay.encode_request(Request("host-9", "192.168.123.9")))
+    deaf = Stranger("deaf", wire_relay.encode_request(Request("host-9", "192.168.123.9")))
 
     def full(counts: dict[tuple[str, str, str], int]) -> bool:
         for _ in range(400):  # less than a TUN device holds

@@ -1,7 +1,8 @@
 """Isolation: many namespaces with the same addresses, in all of a hub's states; never a packet across.
 
-Eight namespaces share one host's address space. Each packet carries the namespace it was sent in; whoever gets it
-looks. Meanwhile tables are reloaded, sessions come and go, answers of a plugin are cached and run out.
+Eight namespaces share one host's address space. Each packet carries the namespace it was sent in; whoever
+gets it looks. Meanwhile tables are reloaded, sessions come and go, answers of a plugin are cached and run
+out.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from hypothesis import strategies as st
 from lib import forward, framing
 from lib import packet as ip
 from lib.acl import Acl
-from lib.answers import Answers
-from lib.domain import Domain
 from lib.namespace import Port
-from lib.routes import Route, RouteTable, group
+from lib.namespace_domain import Domain
+from lib.route_plugin_cache import Answers
+from lib.route_table import Route, RouteTable, group
 from lib.settings import AclRule, Hop
 from tests.support import packets as p
 from tests.support.netns import HUB_TO_HOST_1, Topology, in_namespace

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.entries import COMMON, FOLDED, Entry
+from lib.log_events import COMMON, FOLDED, Entry
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology, in_namespace
 from tests.support.program import OVERLAY_2, example, host, reach, run, start, start_client, start_hub
 

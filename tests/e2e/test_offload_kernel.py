@@ -1,6 +1,6 @@
 """Superpackets beside the kernel's own: what it makes of them, and what it hands to us.
 
-    lib.offload -> expected packets            written to `left`, with a virtio-net header
+    lib.packet_offload -> expected packets            written to `left`, with a virtio-net header
                         |                             |
                         = packet by packet =   [left]-+- forwarding -[right]   offloads off: the kernel
                                                        one namespace           segments and completes
@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from lib import offload
 from lib import packet as ip
-from lib.offload import CSUM, TSO4, TSO6, USO4, USO6
+from lib import packet_offload
 from lib.packet import Packet
+from lib.packet_offload import CSUM, TSO4, TSO6, USO4, USO6
 from lib.tun import READ_SIZE, TunDevice
 from tests.support import packets as p
 from tests.support.devices import device, readable, settings
@@ -66,7 +66,7 @@ def read_packets(tun: TunDevice, count: int) -> list[bytes]:
     packets: list[bytes] = []
     while readable(tun, 0 if len(packets) >= count else 5):
         content = os.read(tun.fd, READ_SIZE)
-        assert content[:10] == offload.NO_OFFLOAD
+        assert content[:10] == packet_offload.NO_OFFLOAD
         if not p.ends_of(content[10:])[1].startswith("ff"):
             packets.append(content[10:])
     return packets
@@ -87,9 +87,9 @@ def forwarded(packet: bytes) -> bytes:
 def rebuilt(content: bytes) -> tuple[int, int, int, bytes]:
     """What rebuild says of a content it must accept, and the content with its new header."""
     buf = bytearray(content)
-    packet = ip.parse(buf, offload.HEADER_SIZE, len(buf))
+    packet = ip.parse(buf, packet_offload.HEADER_SIZE, len(buf))
     assert isinstance(packet, Packet), packet
-    claim = offload.rebuild(buf, 0, packet, len(buf))
+    claim = packet_offload.rebuild(buf, 0, packet, len(buf))
     assert isinstance(claim, tuple), claim
     return *claim, bytes(buf)
 
@@ -181,7 +181,7 @@ def compare(left: TunDevice, right: TunDevice, content: bytes, count: int) -> No
     """One content through the kernel and through us."""
     assert os.write(left.fd, content) == len(content)
     made = read_packets(right, count)
-    expected = offload.packets(rebuilt(content[:10] + forwarded(content[10:]))[3])
+    expected = packet_offload.packets(rebuilt(content[:10] + forwarded(content[10:]))[3])
     assert len(expected) == count
     assert [packet.hex() for packet in made] == [packet.hex() for packet in expected]
 
@@ -210,7 +210,7 @@ def assert_a_true_superpacket(content: bytes, bits: int, gso_size: int) -> None:
     needed, size, segments, again = rebuilt(content)
     assert (needed, size) == (bits, gso_size)
     assert (again[:2], again[4:]) == (content[:2], content[4:])
-    packets = offload.packets(again)
+    packets = packet_offload.packets(again)
     assert len(packets) == segments > 1
     for packet in packets:
         p.assert_right(packet)
@@ -281,4 +281,4 @@ def test_a_tcp_superpacket_of_the_kernel_is_accepted(topology: Topology, to: str
     for content in seen[:-1]:  # the handshake: checksums left partial
         needed, size, segments, again = rebuilt(content)
         assert (needed, size, segments, again) == (CSUM, 0, 1, content)
-        p.assert_right(offload.complete(again))
+        p.assert_right(packet_offload.complete(again))

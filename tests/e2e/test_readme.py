@@ -1,4 +1,5 @@
-"""README.md and the page for those who come from GOST: their commands and files, taken out and run as they stand."""
+"""README.md and the page for those who come from GOST: their commands and files, taken out and run as they
+stand."""
 
 from __future__ import annotations
 
@@ -76,7 +77,7 @@ def test_the_make_targets_it_names_exist() -> None:
 
 def test_the_commands_it_shows_are_commands() -> None:
     """Indented lines that start with `tunrouter` are not run; their commands are in the usage text."""
-    from lib.usage import USAGE
+    from lib.cli_usage import USAGE
 
     pages = (README, *DOCS.glob("*.md"))
     shown = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]

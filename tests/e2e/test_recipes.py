@@ -1,4 +1,5 @@
-"""packaging/docs/recipes.md: every recipe's files and commands, taken out of the page, in a network like its own."""
+"""packaging/docs/recipes.md: every recipe's files and commands, taken out of the page, in a network like its
+own."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def test_a_table_that_takes_a_while_shows_a_bar_on_a_terminal_only(tmp_path: Pat
 
 def test_questions_do_without_gevent() -> None:
     code = (
-        "import sys; from lib import front; front.do_at_once(['status', '--control', '/nonexistent']); "
+        "import sys; from lib import cli_entry; cli_entry.do_at_once(['status', '--control', '/nonexistent']); "
         "sys.exit(any(name in sys.modules for name in ('gevent', 'rich', 'yaml', 'msgspec', 'ssl')))"
     )
     process = Process((sys.executable, "-c", code), Path("/dev/null"))

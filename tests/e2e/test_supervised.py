@@ -95,7 +95,7 @@ def test_no_sign_of_life_from_what_does_not_work(
         from gevent import monkey
         monkey.patch_all()
         import signal, sys, gevent
-        from lib import app, service
+        from lib import cli_main, service
         original = service.Service.run
         def run(service):
             def spoil():
@@ -103,7 +103,7 @@ def test_no_sign_of_life_from_what_does_not_work(
             gevent.signal_handler(signal.SIGUSR2, spoil)
             original(service)
         service.Service.run = run
-        sys.exit(app.main())
+        sys.exit(cli_main.main())
     """))  # fmt: skip
     environ = os.environ | {
         "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT),

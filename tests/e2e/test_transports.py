@@ -137,8 +137,8 @@ def test_without_a_certificate_the_hub_makes_one_keeps_it_and_a_pin_trusts_it(
     kept = tmp_path / "state"
     code = (
         "import sys; from pathlib import Path; from gevent import monkey; monkey.patch_all(); "
-        f"from lib import app, certificates; certificates.state_directory = lambda: Path({str(kept)!r}); "
-        "sys.exit(app.main(sys.argv[1:]))"
+        f"from lib import cli_main, stream_certificates; stream_certificates.state_directory = lambda: Path({str(kept)!r}); "
+        "sys.exit(cli_main.main(sys.argv[1:]))"
     )
     config = write("hub.yml", hub_config("tls"))
 

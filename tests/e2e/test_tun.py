@@ -17,7 +17,7 @@ import pytest
 
 from lib.errors import HostError
 from lib.netlink import GSO_MAX_SIZE
-from lib.offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
+from lib.packet_offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
 from lib.tun import HEADER_SIZE, READ_SIZE, TunDevice, accepted_offloads, is_gone
 from tests.support.devices import device, readable, settings
 from tests.support.netns import Namespace, Topology, in_namespace

@@ -1,6 +1,7 @@
 """Handshakes as fast as they go: python -m tests.faults.flood HOST PORT SECONDS [plain]
 
-Each is a whole one, TLS (unless plain) and relay, and is closed at once. Prints `flooding`, and at the end JSON.
+Each is a whole one, TLS (unless plain) and relay, and is closed at once. Prints `flooding`, and at the end
+JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 
-from lib import relay
+from lib import wire_relay
 
 THREADS = 8
 
@@ -20,7 +21,7 @@ THREADS = 8
 def main(host: str, port: int, seconds: float, plain: bool) -> None:
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    request = relay.encode_request(relay.Request("flood", "10.9.9.9", login=("user", "secret")))
+    request = wire_relay.encode_request(wire_relay.Request("flood", "10.9.9.9", login=("user", "secret")))
     counts = [0] * THREADS
     print("flooding", flush=True)
     until = began = time.monotonic()

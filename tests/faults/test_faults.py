@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import relay
+from lib import wire_relay
 from tests.faults.conftest import Note
 from tests.support.load import transfer
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, in_namespace
@@ -340,8 +340,8 @@ def test_plugin_that_lies(topology: Topology, write: Write, note: Note) -> None:
 def test_disk_full(topology: Topology, write: Write, note: Note, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from gevent import monkey; monkey.patch_all(); "
-        "from lib import app, certificates; certificates.state_directory = lambda: Path('/dev/full/x'); "
-        "sys.exit(app.main(sys.argv[1:]))"
+        "from lib import cli_main, stream_certificates; stream_certificates.state_directory = lambda: Path('/dev/full/x'); "
+        "sys.exit(cli_main.main(sys.argv[1:]))"
     )
     text = example("server.yml").replace("type: tcp", "type: tls") + "log: {output: /dev/full}\n"
     path = write("hub.yml", text)
@@ -365,7 +365,7 @@ def test_clock_set_back(topology: Topology, write: Write, note: Note) -> None:
     code = (
         "import sys, time; from gevent import monkey; monkey.patch_all(); real, began = time.time, time.time();"
         "time.time = lambda: real() - (7200 if real() - began > 3 else 0);"
-        "from lib import app; sys.exit(app.main(sys.argv[1:]))"
+        "from lib import cli_main; sys.exit(cli_main.main(sys.argv[1:]))"
     )
     path = write("hub.yml", example("server.yml"))
     hub = topology.hub.popen(sys.executable, "-c", code, "-C", path)
@@ -480,7 +480,7 @@ def test_garbage_in_a_tls_stream(
     with in_namespace(more_hosts[0].name):
         sock = socket.create_connection(("10.77.3.1", 8443), timeout=5)
     secure = trust.wrap_socket(sock)
-    secure.sendall(relay.encode_request(relay.Request("host-3", "10.0.0.3")))
+    secure.sendall(wire_relay.encode_request(wire_relay.Request("host-3", "10.0.0.3")))
     assert secure.recv(100)[1] == 0
     began = time.monotonic()
     raw = socket.socket(fileno=os.dup(secure.fileno()))

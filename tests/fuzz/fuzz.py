@@ -1,11 +1,12 @@
 """Coverage-guided fuzzing (atheris) of every decoder in targets.py.
 
-    .venv/bin/python tests/fuzz/fuzz.py --seconds 60          what `make fuzz SECONDS=60` runs: shared by all targets
+    .venv/bin/python tests/fuzz/fuzz.py --seconds 60          what `make fuzz SECONDS=60` runs: shared by
+all targets
     .venv/bin/python tests/fuzz/fuzz.py --only frames,urls
 
 What is new to a corpus is kept in build/fuzz; `--keep` copies the smallest inputs of each target to
-tests/fuzz/corpus. An input that crashes, hangs for 10 s or takes 1 GB is put into tests/fuzz/crashers, where the
-unit tests find it from then on.
+tests/fuzz/corpus. An input that crashes, hangs for 10 s or takes 1 GB is put into tests/fuzz/crashers,
+where the unit tests find it from then on.
 
 Exit status: 0 nothing found, 1 something was.
 """

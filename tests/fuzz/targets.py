@@ -11,23 +11,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import cmdline, config, control, downlink, forward, framing, meaning, offload, relay, rule_lines
+from lib import (
+    client_downlink,
+    config_from_urls,
+    config_read,
+    config_resolve,
+    forward,
+    framing,
+    packet_offload,
+    rule_parse,
+    wire_control,
+    wire_relay,
+)
 from lib import packet as ip
-from lib.domain import Domain
-from lib.downlink import Downlink
-from lib.drops import Reason
+from lib.client_downlink import Downlink
+from lib.counters import Traffic
 from lib.errors import ConfigError, PluginError, ProtocolError
+from lib.forward_drop_reasons import Reason
 from lib.namespace import Port
+from lib.namespace_domain import Domain
+from lib.plugin_client import read_route
 from lib.plugin_http import read_object
-from lib.plugin_messages import decode as decode_message
-from lib.plugins import read_route
-from lib.queueing import SendQueue
-from lib.routes import RouteTable
+from lib.plugin_protobuf import decode as decode_message
+from lib.route_loader import RouteLoader
+from lib.route_table import RouteTable
+from lib.session_queue import SendQueue
 from lib.settings import TlsSettings
-from lib.stats import Traffic
-from lib.table_load import RouteLoader
-from lib.tls import TlsCodec, context
-from lib.websocket import WebSocketCodec
+from lib.stream_tls import TlsCodec, context
+from lib.stream_websocket import WebSocketCodec
 from tests.support.routes import entry
 
 Target = Callable[[bytes], None]
@@ -42,12 +53,12 @@ _KEY = bytes(16)
 def relay_request(data: bytes) -> None:
     """A client's handshake, and that a prefix never means anything else."""
     try:
-        found = relay.decode_request(data)
+        found = wire_relay.decode_request(data)
         if found is not None:
             size = found[1]
             assert size <= len(data)
-            assert relay.decode_request(data[:size]) == found
-            assert relay.decode_request(data[: size - 1]) is None
+            assert wire_relay.decode_request(data[:size]) == found
+            assert wire_relay.decode_request(data[: size - 1]) is None
     except ProtocolError:
         pass
 
@@ -55,7 +66,7 @@ def relay_request(data: bytes) -> None:
 def relay_response(data: bytes) -> None:
     """A hub's answer."""
     try:
-        found = relay.decode_response(data)
+        found = wire_relay.decode_response(data)
         assert found is None or found[1] <= len(data)
     except ProtocolError:
         pass
@@ -64,7 +75,7 @@ def relay_response(data: bytes) -> None:
 def control_frame(data: bytes) -> None:
     """A control frame's content."""
     try:
-        control.decode(b"\xf0" + data)
+        wire_control.decode(b"\xf0" + data)
     except ProtocolError:
         pass
 
@@ -79,7 +90,7 @@ def frames(data: bytes) -> None:
     for port in ports.values():
         port.mtu = 1500
         port.told = bool(data[0] & 2)
-        port.offloads = offload.ALL if data[0] & 4 else 0
+        port.offloads = packet_offload.ALL if data[0] & 4 else 0
         domain.enter(port, 0.0)
     body = data[1:]
     buf = bytearray(body + bytes(framing.SLACK))
@@ -112,7 +123,7 @@ def from_the_hub(data: bytes) -> None:
         written.append(bytes(view))
 
     down = Downlink(write, refused, Traffic(), headed, 1500)
-    stop = downlink.deliver(down, buf, memoryview(buf), 16, 16 + len(body))
+    stop = client_downlink.deliver(down, buf, memoryview(buf), 16, 16 + len(body))
     assert 16 <= stop <= 16 + len(body)
 
 
@@ -133,15 +144,15 @@ def packets(data: bytes) -> None:
 def superpackets(data: bytes) -> None:
     """A virtio-net header and a packet: rebuilt, cut up, counted alike."""
     content = bytearray(data)
-    if len(content) <= offload.HEADER_SIZE:
+    if len(content) <= packet_offload.HEADER_SIZE:
         return
-    packet = ip.parse(content, offload.HEADER_SIZE, len(content))
+    packet = ip.parse(content, packet_offload.HEADER_SIZE, len(content))
     if isinstance(packet, Reason):
         return
-    claim = offload.rebuild(content, 0, packet, len(content))
+    claim = packet_offload.rebuild(content, 0, packet, len(content))
     if isinstance(claim, Reason):
         return
-    assert len(offload.packets(content)) == claim[2]
+    assert len(packet_offload.packets(content)) == claim[2]
 
 
 def websocket_server(data: bytes) -> None:
@@ -218,17 +229,17 @@ def route_source(data: bytes) -> None:
 
 def rule_source(data: bytes) -> None:
     """The same with ingress rules and logins."""
-    for reader in (rule_lines.ingress_row, rule_lines.auther_row):
-        for _ in rule_lines.rows(data, "fuzz", reader):
+    for reader in (rule_parse.ingress_row, rule_parse.auther_row):
+        for _ in rule_parse.rows(data, "fuzz", reader):
             pass
 
 
 def configuration(data: bytes) -> None:
     """A configuration file."""
     try:
-        read = config.read([("fuzz", data.decode("utf-8", "surrogateescape"))])
-        meaning.resolve(read)
-        config.render(read, "json")
+        read = config_read.read([("fuzz", data.decode("utf-8", "surrogateescape"))])
+        config_resolve.resolve(read)
+        config_read.render(read, "json")
     except ConfigError:
         pass
 
@@ -237,7 +248,7 @@ def urls(data: bytes) -> None:
     """-L and -F."""
     listen, _, forward_ = data.decode("utf-8", "surrogateescape").partition("\n")
     try:
-        meaning.resolve(cmdline.read([listen], [forward_] if forward_ else []))
+        config_resolve.resolve(config_from_urls.read([listen], [forward_] if forward_ else []))
     except ConfigError:
         pass
 
@@ -259,19 +270,21 @@ def seeds() -> dict[str, list[bytes]]:
     tcp, udp = p.tcp("10.0.0.1", "10.0.0.2"), p.udp("10.0.0.1", "10.0.0.2")
     whole = [tcp, udp, p.icmp("10.0.0.1", "10.0.0.2", 3, udp[:28]), p.udp("fd00::1", "fd00::2")]
     supers = [p.superpacket(p.tcp("10.0.0.1", "10.0.0.2", bytes(500), partial=True), 100), p.headed(udp)]
-    stream = b"".join(map(p.frame, [*whole, *supers, control.encode_ping(bytes(8))]))
+    stream = b"".join(map(p.frame, [*whole, *supers, wire_control.encode_ping(bytes(8))]))
     upgrade = (
         b"\x20GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n"
     )
-    request = relay.encode_request(relay.Request("host-1", "10.0.0.1", bytes(range(16)), ("u", "p")))
+    request = wire_relay.encode_request(
+        wire_relay.Request("host-1", "10.0.0.1", bytes(range(16)), ("u", "p"))
+    )
     examples = [
         path.read_bytes() for path in sorted((HERE.parents[1] / "packaging" / "examples").glob("*.yml"))
     ]
     return {
         "relay_request": [request],
-        "relay_response": [relay.encode_response(relay.Response(0, bytes(20)))],
-        "control_frame": [control.encode_hello(control.Hello(bytes(16)))[1:], b"\x02\x01\x00\x08" + bytes(8)],
+        "relay_response": [wire_relay.encode_response(wire_relay.Response(0, bytes(20)))],
+        "control_frame": [wire_control.encode_hello(wire_control.Hello(bytes(16)))[1:], b"\x02\x01\x00\x08" + bytes(8)],
         "frames": [bytes([flags]) + stream for flags in range(8)],
         "from_the_hub": [b"\0" + stream, b"\1" + stream],
         "packets": whole,

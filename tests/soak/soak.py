@@ -2,16 +2,17 @@
 
     .venv/bin/python tests/soak/soak.py --minutes 60        what `make soak MINUTES=60` runs
 
-In the topology of the end-to-end tests with four hosts in two namespaces of one hub (tcp, wss, and a GOST where
-there is one), until the time is up:
+In the topology of the end-to-end tests with four hosts in two namespaces of one hub (tcp, wss, and a GOST
+where there is one), until the time is up:
 
     always      two checksummed TCP transfers end to end, one each way; UDP numbered packets; pings
-    now and then  the hub reloads (a route comes and goes), a client is killed -9 or stopped and started again,
+    now and then  the hub reloads (a route comes and goes), a client is killed -9 or stopped and started
+again,
                 a connection that says nonsense, a receiver that stops reading for a while
 
-At the end, and it fails otherwise: no byte of any transfer was wrong; memory and descriptors of the hub are flat
-(slope by least squares over the second half); every UDP packet that did not arrive has a drop counter, or a
-client that was down, to explain it; nobody left a traceback.
+At the end, and it fails otherwise: no byte of any transfer was wrong; memory and descriptors of the hub are
+flat (slope by least squares over the second half); every UDP packet that did not arrive has a drop counter,
+or a client that was down, to explain it; nobody left a traceback.
 
 Exit status: 0 all of it holds, 1 something does not (each said), 2 it cannot run here.
 """

@@ -2,7 +2,8 @@
 
     .venv/bin/python -m tests.support.keys_table     writes it into the page
 
-Knows: how lib/schema.py and lib/known.py say what becomes of a key. Refuses to know: the keys.
+Knows: how lib/config_schema.py and lib/config_gost_keys.py say what becomes of a key. Refuses to know: the
+keys.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import get_args
 
 import msgspec
 
-from lib import known, schema
-from lib.section import Section, section_fields
+from lib import config_gost_keys, config_schema
+from lib.config_section import Section, section_fields
 from tests.support.page import DOCS
 
 PAGE = DOCS / "coming-from-gost.md"
@@ -39,10 +40,10 @@ def _types() -> Iterator[str]:
     yield "| type of | works | an error that says so |"
     yield "|---|---|---|"
     rows = (
-        ("handler", {"router", "tun"}, known.HANDLERS),
-        ("listener", known.TRANSPORTS | {"tun"}, known.LISTENERS),
-        ("connector", {"router", *known.PROXIES}, known.CONNECTORS),
-        ("dialer", known.TRANSPORTS, known.DIALERS),
+        ("handler", {"router", "tun"}, config_gost_keys.HANDLERS),
+        ("listener", config_gost_keys.TRANSPORTS | {"tun"}, config_gost_keys.LISTENERS),
+        ("connector", {"router", *config_gost_keys.PROXIES}, config_gost_keys.CONNECTORS),
+        ("dialer", config_gost_keys.TRANSPORTS, config_gost_keys.DIALERS),
     )
     for what, works, every in rows:
         yield f"| {what} | {_words(works)} | {_words(every - set(works))} |"
@@ -62,9 +63,9 @@ def _metadata() -> Iterator[str]:
     yield "| metadata of | works | one warning, no effect | an error: not supported yet |"
     yield "|---|---|---|---|"
     owners = (
-        ("a hub: service, handler `router`, its listener", known.HUB_KEYS),
-        ("a client: service, handler and listener `tun`", known.CLIENT_KEYS),
-        ("the way to a hub: hop, node, connector, dialer", known.CHAIN_KEYS),
+        ("a hub: service, handler `router`, its listener", config_gost_keys.HUB_KEYS),
+        ("a client: service, handler and listener `tun`", config_gost_keys.CLIENT_KEYS),
+        ("the way to a hub: hop, node, connector, dialer", config_gost_keys.CHAIN_KEYS),
     )
     for owner, keys in owners:
         works = {key.name for key in keys.values() if not key.odd and not key.not_yet}
@@ -76,7 +77,7 @@ def _metadata() -> Iterator[str]:
 def _walk() -> Iterator[tuple[str, type[Section]]]:
     """Every section a file may hold, by a path to it, each once."""
     seen: set[type] = set()
-    waiting: list[tuple[str, type[Section]]] = [("(top)", schema.Config)]
+    waiting: list[tuple[str, type[Section]]] = [("(top)", config_schema.Config)]
     for path, cls in waiting:
         if cls in seen:
             continue

@@ -9,8 +9,8 @@ a page are played in order. Refuses to know: what a page is about.
                                  listens or is connected
 
 A place is a network namespace with a directory of its own, in which its commands run, and with /run/tunrouter
-and /var/lib/tunrouter of its own, as a machine has. `tunrouter` on the path is a script that starts the program
-under test.
+and /var/lib/tunrouter of its own, as a machine has. `tunrouter` on the path is a script that starts the
+program under test.
 """
 
 from __future__ import annotations

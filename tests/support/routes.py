@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from lib.acl import Acl
-from lib.routes import Group, Route, RouteTable, group
+from lib.route_table import Group, Route, RouteTable, group
 from lib.settings import Hop, RouteEntry
 
 

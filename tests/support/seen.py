@@ -5,13 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from lib.domain import Domain
-from lib.drops import Reason, Refusal
+from lib.forward_drop_reasons import Reason, Refusal
 from lib.hub import DURATIONS
-from lib.ledger import Histogram, Ledger
 from lib.metrics import Seen
+from lib.metrics_ledger import Histogram, Ledger
 from lib.namespace import Port
-from lib.queueing import Budget
+from lib.namespace_domain import Domain
+from lib.session_queue import Budget
 
 
 def port_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Port:

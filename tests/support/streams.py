@@ -1,4 +1,4 @@
-"""Two ends of a TCP connection over loopback: ours a lib.transport.Stream, the far one a gevent socket."""
+"""Two ends of a TCP connection over loopback: ours a lib.stream_tcp.Stream, the far one a gevent socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from gevent import socket as gsocket
 
-from lib.transport import Stream
+from lib.stream_tcp import Stream
 
 SECONDS = 5.0
 """How long a test waits for what must come."""

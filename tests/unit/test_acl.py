@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import acl, config, framing, meaning
+from lib import acl, config_read, config_resolve, framing
 from lib import packet as ip
 from lib.acl import Acl, Connections, reverse
-from lib.decide import decide
-from lib.domain import Domain
-from lib.drops import Reason
 from lib.errors import ConfigError
 from lib.forward import Output, scan
+from lib.forward_decide import decide
+from lib.forward_drop_reasons import Reason
 from lib.namespace import Port
+from lib.namespace_domain import Domain
 from lib.packet import Packet
-from lib.routes import RouteTable
+from lib.route_table import RouteTable
 from lib.settings import AclRule
 from tests.support import packets as p
 from tests.support.routes import entry
@@ -30,7 +30,7 @@ ROUTES = (
 
 def rules(text: str) -> tuple[AclRule, ...]:
     whole = f"{HUB}routers: [{{name: r, {ROUTES}, acl: [{text}]}}]"
-    found = meaning.resolve(config.load([("f", whole)])).tables[0].acl
+    found = config_resolve.resolve(config_read.load([("f", whole)])).tables[0].acl
     assert found is not None
     return found
 

@@ -45,7 +45,7 @@ def test_every_metric_of_a_query_is_exposed() -> None:
 
 
 def test_every_metric_of_ours_by_host_is_shown() -> None:
-    from lib.metric_names import BY_HOST
+    from lib.metrics_names import BY_HOST
 
     used = {name.removesuffix("_total") for query in queries() for name in NAME.findall(query)}
     assert {family.name for family in BY_HOST.values()} <= used

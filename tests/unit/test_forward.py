@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import control, forward, framing, namespace, offload, watching
-from lib.answers import MAX_WAITING, RETRY_SECONDS, Answers
-from lib.domain import Domain
-from lib.drops import Reason
+from lib import capture_watch, forward, framing, namespace, packet_offload, wire_control
+from lib.capture_taps import Capture, Choice, Taps
+from lib.forward_drop_reasons import Reason
 from lib.namespace import Port
-from lib.routes import Route, RouteTable
-from lib.taps import Capture, Choice, Taps
+from lib.namespace_domain import Domain
+from lib.route_plugin_cache import MAX_WAITING, RETRY_SECONDS, Answers
+from lib.route_table import Route, RouteTable
 from tests.support import packets as p
 from tests.support.routes import Nobody, entry, to
 
@@ -69,7 +69,7 @@ class Net:
         buffer, view, start, end = p.received(self._tails.pop(port, b"") + data)
         out = forward.Output()
         if self.taps is not None:
-            stop = watching.scan(port, buffer, view, start, end, self.now, out, self.taps)
+            stop = capture_watch.scan(port, buffer, view, start, end, self.now, out, self.taps)
         else:
             stop = forward.scan(port, buffer, view, start, end, self.now, out)
         assert start <= stop <= end
@@ -207,7 +207,7 @@ MIXED = [
     b"\x55" * 7,
     p.udp(S1, S2),
     p.udp(H1, H2, b"one"),
-    control.encode_hello(control.Hello()),
+    wire_control.encode_hello(wire_control.Hello()),
     p.partial(p.udp(H1, H2, b"partial", partial=True)),
     p.superpacket(p.tcp(H1, H2, bytes(3000), partial=True), 1000),
     p.udp(H1, H2, b"last"),
@@ -218,7 +218,7 @@ MIXED = [
 def test_splits_do_not_matter(net: Net, step: int) -> None:
     data = p.stream(MIXED)
     whole = Net()
-    mine, theirs = ((n.join("host-1", offloads=offload.ALL), n.join("host-2")) for n in (net, whole))
+    mine, theirs = ((n.join("host-1", offloads=packet_offload.ALL), n.join("host-2")) for n in (net, whole))
     whole.feed(theirs[0], data)
     for at in range(0, len(data), step):
         net.feed(mine[0], data[at : at + step])
@@ -255,8 +255,8 @@ any_frames = st.lists(
 @given(st.one_of(any_frames, st.binary(max_size=300)), st.booleans(), st.booleans())
 def test_any_bytes_stay_in_their_namespace_and_come_out_whole(data: bytes, told: bool, checked: bool) -> None:
     net = Net(Domain({ONE: table(), TWO: table()}, source_check=checked))
-    one = net.join("host-1", offloads=offload.ALL if told else None)
-    inside = [one, net.join("host-2"), net.join("host-3", offloads=offload.ALL)]
+    one = net.join("host-1", offloads=packet_offload.ALL if told else None)
+    inside = [one, net.join("host-2"), net.join("host-3", offloads=packet_offload.ALL)]
     outside = [net.join(host, TWO) for host in ("host-1", "host-2", "host-3")]
     net.feed(one, data)
     assert set(net.sent).isdisjoint(outside)
@@ -273,7 +273,7 @@ def test_any_bytes_stay_in_their_namespace_and_come_out_whole(data: bytes, told:
 def test_two_namespaces_with_the_same_addresses_never_meet(moves: list[tuple[int, int, int, int]]) -> None:
     net = Net()
     hosts, keys = ("host-1", "host-2", "host-3"), (ONE, TWO)
-    ports = {(k, h): net.join(hosts[h], keys[k], offload.ALL) for k in (0, 1) for h in range(3)}
+    ports = {(k, h): net.join(hosts[h], keys[k], packet_offload.ALL) for k in (0, 1) for h in range(3)}
     addresses = (H1, H2, H3)
     wanted: dict[Port, list[bytes]] = {port: [] for port in ports.values()}
     for number, (key, source, destination, kind) in enumerate(moves):
@@ -324,8 +324,8 @@ def test_runs_of_two_targets_are_slices_in_order(net: Net) -> None:
 
 @pytest.mark.parametrize("own_kind", [False, True])
 def test_order_is_kept_when_some_frames_take_the_slow_path(net: Net, own_kind: bool) -> None:
-    one = net.join("host-1", offloads=offload.ALL)
-    two = net.join("host-2", offloads=offload.ALL if own_kind else None)
+    one = net.join("host-1", offloads=packet_offload.ALL)
+    two = net.join("host-2", offloads=packet_offload.ALL if own_kind else None)
     net.send(one, p.udp(H1, H2, b"the flow is known now"))
     net.got(two)
     net.send(
@@ -350,13 +350,13 @@ def test_order_is_kept_when_some_frames_take_the_slow_path(net: Net, own_kind: b
 # --- superpackets ----------------------------------------------------------------------------------
 
 SUPER = {
-    "TSO4": (p.superpacket(p.tcp(H1, H2, bytes(range(250)) * 200, partial=True), 1380), offload.TSO4),
-    "TSO6": (p.superpacket(p.tcp(S1, S2, bytes(range(250)) * 200, partial=True), 1360), offload.TSO6),
-    "USO4": (p.superpacket(p.udp(H1, H2, bytes(range(250)) * 200, partial=True), 1300), offload.USO4),
-    "USO6": (p.superpacket(p.udp(S1, S2, bytes(range(250)) * 200, partial=True), 1300), offload.USO6),
-    "partial TCP": (p.partial(p.tcp(H1, H2, bytes(range(250)), partial=True)), offload.CSUM),
-    "partial UDP": (p.partial(p.udp(H1, H2, bytes(range(250)), partial=True)), offload.CSUM),
-    "partial UDP over IPv6": (p.partial(p.udp(S1, S2, bytes(range(250)), partial=True)), offload.CSUM),
+    "TSO4": (p.superpacket(p.tcp(H1, H2, bytes(range(250)) * 200, partial=True), 1380), packet_offload.TSO4),
+    "TSO6": (p.superpacket(p.tcp(S1, S2, bytes(range(250)) * 200, partial=True), 1360), packet_offload.TSO6),
+    "USO4": (p.superpacket(p.udp(H1, H2, bytes(range(250)) * 200, partial=True), 1300), packet_offload.USO4),
+    "USO6": (p.superpacket(p.udp(S1, S2, bytes(range(250)) * 200, partial=True), 1300), packet_offload.USO6),
+    "partial TCP": (p.partial(p.tcp(H1, H2, bytes(range(250)), partial=True)), packet_offload.CSUM),
+    "partial UDP": (p.partial(p.udp(H1, H2, bytes(range(250)), partial=True)), packet_offload.CSUM),
+    "partial UDP over IPv6": (p.partial(p.udp(S1, S2, bytes(range(250)), partial=True)), packet_offload.CSUM),
 }
 each_super = pytest.mark.parametrize(("content", "bit"), SUPER.values(), ids=SUPER)
 
@@ -370,14 +370,17 @@ def assert_segments(packets: list[bytes], content: bytes) -> None:
 
 @each_super
 def test_who_takes_superpackets_gets_the_same_bytes(net: Net, content: bytes, bit: int) -> None:
-    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2", offloads=offload.CSUM | bit)
+    one, two = (
+        net.join("host-1", offloads=packet_offload.ALL),
+        net.join("host-2", offloads=packet_offload.CSUM | bit),
+    )
     net.send(one, content, content)
     assert net.got(two) == [content, content]
 
 
 @each_super
 def test_gost_gets_segments(net: Net, content: bytes, bit: int) -> None:
-    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2")
+    one, two = net.join("host-1", offloads=packet_offload.ALL), net.join("host-2")
     for _ in range(2):  # of an unknown flow, of a known one
         net.send(one, content)
         assert_segments(net.got(two), content)
@@ -385,7 +388,10 @@ def test_gost_gets_segments(net: Net, content: bytes, bit: int) -> None:
 
 @pytest.mark.parametrize(("content", "bit"), list(SUPER.values())[:4], ids=list(SUPER)[:4])
 def test_who_lacks_the_bit_gets_segments(net: Net, content: bytes, bit: int) -> None:
-    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2", offloads=offload.ALL & ~bit)
+    one, two = (
+        net.join("host-1", offloads=packet_offload.ALL),
+        net.join("host-2", offloads=packet_offload.ALL & ~bit),
+    )
     net.send(one, content)
     packets = net.got(two)
     assert len(packets) > 30
@@ -394,7 +400,7 @@ def test_who_lacks_the_bit_gets_segments(net: Net, content: bytes, bit: int) -> 
 
 def test_a_header_with_nothing_in_it_is_taken_off_for_gost(net: Net) -> None:
     one, two, three = (
-        net.join("host-1", offloads=offload.ALL),
+        net.join("host-1", offloads=packet_offload.ALL),
         net.join("host-2"),
         net.join("host-3", offloads=1),
     )
@@ -416,7 +422,10 @@ KNOWN = {
 @pytest.mark.parametrize("content", KNOWN.values(), ids=KNOWN)
 def test_one_byte_of_a_known_flows_frame_is_anything(net: Net, content: bytes) -> None:
     """Whatever it is, the frame goes somewhere or is counted as dropped."""
-    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2", offloads=offload.ALL)
+    one, two = (
+        net.join("host-1", offloads=packet_offload.ALL),
+        net.join("host-2", offloads=packet_offload.ALL),
+    )
     for at in range(60):
         for value in range(256):
             net.send(one, p.tcp(H1, H2, bytes(40)), p.udp(H1, H2, bytes(40)))
@@ -457,8 +466,8 @@ TRUE = p.superpacket(TCP_SUPER, 1000)
 def test_forged_headers_are_rebuilt_or_dropped(
     net: Net, forged: bytes, true: bytes | None, known: bool
 ) -> None:
-    one = net.join("host-1", offloads=offload.ALL)
-    two = net.join("host-2", offloads=offload.ALL, mtu=9000)
+    one = net.join("host-1", offloads=packet_offload.ALL)
+    two = net.join("host-2", offloads=packet_offload.ALL, mtu=9000)
     if known:
         net.send(one, p.tcp(H1, H2))
         net.got(two)
@@ -497,7 +506,7 @@ def test_a_known_flow_is_treated_as_an_unknown_one(claim: bytes, packet: bytes, 
     seen = []
     for known in (False, True):
         net = Net()
-        one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2", offloads=offloads)
+        one, two = net.join("host-1", offloads=packet_offload.ALL), net.join("host-2", offloads=offloads)
         if known:
             net.send(one, p.tcp(H1, H2))
             net.got(two)
@@ -530,7 +539,10 @@ def oversized(kind: str, size: int, fragment: int = p.DONT_FRAGMENT) -> bytes:
     ],
 )
 def test_too_big_is_answered_and_counted(net: Net, kind: str, known: bool) -> None:
-    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2", offloads=offload.ALL)
+    one, two = (
+        net.join("host-1", offloads=packet_offload.ALL),
+        net.join("host-2", offloads=packet_offload.ALL),
+    )
     if known:
         net.send(one, p.udp(H1, H2), p.tcp(H1, H2), p.udp(S1, S2))
         net.got(two)
@@ -548,15 +560,18 @@ def test_too_big_is_answered_and_counted(net: Net, kind: str, known: bool) -> No
 
 @pytest.mark.parametrize("kind", ["plain", "headed", "superpacket", "IPv6"])
 def test_exactly_the_mtu_passes(net: Net, kind: str) -> None:
-    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2", offloads=offload.ALL)
+    one, two = (
+        net.join("host-1", offloads=packet_offload.ALL),
+        net.join("host-2", offloads=packet_offload.ALL),
+    )
     content = oversized(kind, MTU)
     net.send(one, content, content)
     assert net.got(two) == [content, content]
 
 
 def test_too_big_without_dont_fragment_is_only_counted(net: Net) -> None:
-    one = net.join("host-1", offloads=offload.ALL)
-    net.join("host-2", offloads=offload.ALL)
+    one = net.join("host-1", offloads=packet_offload.ALL)
+    net.join("host-2", offloads=packet_offload.ALL)
     net.send(one, oversized("plain", MTU + 1, 0))
     assert not net.sent
     assert drops(one) == {Reason.TOO_BIG: 1}
@@ -567,7 +582,7 @@ def test_too_big_without_dont_fragment_is_only_counted(net: Net) -> None:
     ("size", "passes"), [(framing.GOST_CLIENT_MAX, True), (framing.GOST_CLIENT_MAX + 1, False)]
 )
 def test_a_gost_client_gets_nothing_it_would_end_on(net: Net, size: int, passes: bool, known: bool) -> None:
-    one, two = net.join("host-1", offloads=offload.ALL), net.join("host-2")
+    one, two = net.join("host-1", offloads=packet_offload.ALL), net.join("host-2")
     if known:
         net.send(one, p.udp(H1, H2))
         net.got(two)
@@ -913,7 +928,7 @@ def test_a_packet_that_waited_is_received_once(asking: Net) -> None:
 
 def test_control_frames_are_for_the_session(net: Net) -> None:
     one, two = net.join("host-1"), net.join("host-2")
-    hello = control.encode_hello(control.Hello(b"i" * 16))
+    hello = wire_control.encode_hello(wire_control.Hello(b"i" * 16))
     net.send(one, p.udp(H1, H2, b"1"), hello, p.udp(H1, H2, b"2"))
     assert net.controls == [hello]
     assert len(net.got(two)) == 2
@@ -949,8 +964,8 @@ def test_an_unfinished_frame_is_not_counted_yet(net: Net) -> None:
 
 @pytest.mark.parametrize("own_kind", [False, True])
 def test_superpackets_count_as_their_segments(net: Net, own_kind: bool) -> None:
-    one = net.join("host-1", offloads=offload.ALL)
-    two = net.join("host-2", offloads=offload.ALL if own_kind else None)
+    one = net.join("host-1", offloads=packet_offload.ALL)
+    two = net.join("host-2", offloads=packet_offload.ALL if own_kind else None)
     net.send(one, TRUE)
     net.send(one, TRUE, TRUE)
     assert one.traffic.received_packets == 18
@@ -958,8 +973,8 @@ def test_superpackets_count_as_their_segments(net: Net, own_kind: bool) -> None:
 
 
 def test_a_superpacket_whose_session_died_counts_once(net: Net) -> None:
-    one = net.join("host-1", offloads=offload.ALL)
-    two, three = (net.join("host-2", offloads=offload.ALL) for _ in range(2))
+    one = net.join("host-1", offloads=packet_offload.ALL)
+    two, three = (net.join("host-2", offloads=packet_offload.ALL) for _ in range(2))
     net.send(one, TRUE)
     (mine,) = (port for port in (two, three) if net.got(port))
     net.domain.leave(mine)
@@ -969,6 +984,6 @@ def test_a_superpacket_whose_session_died_counts_once(net: Net) -> None:
 
 
 def test_a_dropped_superpacket_counts_as_its_segments(net: Net) -> None:
-    one = net.join("host-1", offloads=offload.ALL)
+    one = net.join("host-1", offloads=packet_offload.ALL)
     net.send(one, TRUE)
     assert drops(one) == {Reason.NO_SESSION: 6}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import config, meaning
-from lib.drops import Refusal
+from lib import config_read, config_resolve
 from lib.errors import ConfigError
+from lib.forward_drop_reasons import Refusal
 from lib.limits import Bucket, Gate, Meter
 from lib.settings import Settings
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
@@ -20,7 +20,7 @@ TABLE = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
 
 
 def resolve(text: str, service: str = "", handler: str = "") -> Settings:
-    return meaning.resolve(config.load([("f", HUB % (service, handler) + TABLE + text)]))
+    return config_resolve.resolve(config_read.load([("f", HUB % (service, handler) + TABLE + text)]))
 
 
 def limits(kind: str, *lines: str) -> HubLimits:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lib.log_file import DAY, LogFile, aside, tidy
-from lib.settings_seeing import RotationSettings
+from lib.settings_telemetry import RotationSettings
 
 NAME = re.compile(r"hub-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}\.log")
 

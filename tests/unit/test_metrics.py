@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lib import metric_names, metrics
-from lib.metric_names import BY_CLIENT, BY_HOST, DURATION, GOST, MEMORY, REFUSED, TABLE, WAIT
+from lib import metrics, metrics_names
+from lib.metrics_names import BY_CLIENT, BY_HOST, DURATION, GOST, MEMORY, REFUSED, TABLE, WAIT
 from tests.support.netns import ROOT
 from tests.support.seen import hub_of, port_of, seen_of
 
@@ -184,4 +184,4 @@ def test_the_table_in_the_page_is_that_of_the_code() -> None:
     names = {family.name + ("_total" if family.kind == "counter" else "") for family in families}
     missing = {name for name in names if f"`{name}`" not in page}
     assert not missing
-    assert str(metric_names.MAX_KEYS) in page.replace(",", "")
+    assert str(metrics_names.MAX_KEYS) in page.replace(",", "")

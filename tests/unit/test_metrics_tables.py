@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lib import config, meaning, metrics
+from lib import config_read, config_resolve, metrics
+from lib.hub_tables import Tables
 from lib.metrics import Seen
-from lib.tables import Tables
 
 
 def exposed(tables: Tables) -> dict[str, float]:
@@ -27,7 +27,7 @@ def test_rows_and_sources(tmp_path: Path) -> None:
     - {{name: s, file: {{path: {missing}}}}}
     authers: [{{name: x, auths: [{{username: u, password: p}}, {{username: v, password: p}}]}}]
     """
-    tables = Tables(meaning.resolve(config.read([("f", text)])))
+    tables = Tables(config_resolve.resolve(config_read.read([("f", text)])))
     try:
         tables.start()
         assert tables.wait_loaded(5.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lib import namespace
-from lib.answers import Answers, Unresolved
-from lib.drops import Reason
+from lib.forward_drop_reasons import Reason
 from lib.namespace import ANSWER_BURST, ANSWERS_PER_SECOND, Namespace, Port
-from lib.routes import Route, RouteTable
+from lib.route_plugin_cache import Answers, Unresolved
+from lib.route_table import Route, RouteTable
 from tests.support.routes import entry, gateways, table, to
 
 IN_BOTH, IN_DEFAULT, IN_NONE = b"\x0a\0\0\1", b"\x0b\0\0\1", b"\x0c\0\0\1"

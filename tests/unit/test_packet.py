@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import packet as ip
-from lib.drops import Reason
+from lib.forward_drop_reasons import Reason
 from lib.packet import Packet
 from tests.support import packets as p
 

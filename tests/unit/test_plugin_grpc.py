@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib.plugin_grpc import _reply
-from lib.plugin_messages import decode, encode
+from lib.plugin_protobuf import decode, encode
 
 PROJECT = Path(__file__).parents[2]
 NS1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
@@ -27,11 +27,11 @@ TIMEOUT = 5.0
 ASK = """
 from gevent import monkey; monkey.patch_all()
 import json, sys, gevent, time
-from lib.admission import Login
+from lib.auth_admission import Login
 from lib.errors import PluginError
 from lib.ids import parse_uuid
 from lib.packet import ip_address
-from lib.plugins import AutherPlugin, IngressPlugin, RouterPlugin
+from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.settings import PluginSettings
 
 settings = PluginSettings(**json.loads(sys.argv[1]))

@@ -1,0 +1,78 @@
+"""Stored passwords: as they are, or hashed (scrypt, RFC 7914).
+
+Knows: how a hash is written and checked, without telling by the time it takes what was right.
+Refuses to know: whose password it is (auth_logins), and that a hash takes a while (rule_live).
+
+    $scrypt$ln=14,r=8,p=1$SALT$HASH        base64, no padding
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from hmac import compare_digest
+
+LOG_N, BLOCKS, PARALLEL = 14, 8, 1
+"""16 MB and some 40 ms a check."""
+SALT_SIZE = 16
+_PREFIX = "$scrypt$"
+_FORM = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
+_MAX_MEMORY = 64 << 20
+
+
+def is_hashed(stored: str) -> bool:
+    """Whether a stored password is a hash, or means to be one."""
+    return stored.startswith(_PREFIX)
+
+
+def hashed(password: str, salt: bytes) -> str:
+    """The hash to store; salt is SALT_SIZE random bytes."""
+    digest = _scrypt(password, salt, LOG_N, BLOCKS, PARALLEL, 32)
+    return f"{_PREFIX}ln={LOG_N},r={BLOCKS},p={PARALLEL}${_text(salt)}${_text(digest)}"
+
+
+def check_form(stored: str) -> None:
+    """Raises ValueError for a hash that does not parse, or would take too much memory."""
+    _parse(stored)
+
+
+def matches(stored: str, password: str) -> bool:
+    """Whether a password is the stored one. An empty one and a broken hash match nothing."""
+    if not is_hashed(stored):
+        return compare_digest(_bytes(stored), _bytes(password)) and stored != ""
+    try:
+        log_n, r, p, salt, digest = _parse(stored)
+    except ValueError:
+        return False
+    return compare_digest(_scrypt(password, salt, log_n, r, p, len(digest)), digest)
+
+
+def _parse(stored: str) -> tuple[int, int, int, bytes, bytes]:
+    form = _FORM.fullmatch(stored)
+    if form is None:
+        raise ValueError("not a hash as `tunrouter hash` prints it")
+    log_n, r, p = int(form[1]), int(form[2]), int(form[3])
+    if not (1 <= log_n <= 20 and r >= 1 and p >= 1 and 128 * r * (1 << log_n) <= _MAX_MEMORY and p <= 4):
+        raise ValueError("a hash that takes more than 64 MB to check")
+    try:
+        salt, digest = (base64.b64decode(text + "=" * (-len(text) % 4)) for text in (form[4], form[5]))
+    except binascii.Error:
+        raise ValueError("not a hash as `tunrouter hash` prints it") from None
+    if len(digest) < 16:
+        raise ValueError("a hash of less than 16 bytes")
+    return log_n, r, p, salt, digest
+
+
+def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int, size: int) -> bytes:
+    memory = 128 * r * ((1 << log_n) + p) + (1 << 20)
+    return hashlib.scrypt(_bytes(password), salt=salt, n=1 << log_n, r=r, p=p, maxmem=memory, dklen=size)
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,153 @@
+"""Watching: the same forwarding, uplink and downlink, with taps told what became of every frame.
+
+Knows: how to find out a frame's fate afterwards, from what forward, uplink and downlink leave behind.
+Refuses to know: who looks (capture_taps), sockets, and the decisions themselves.
+
+A session comes here only while somebody looks; forward.scan itself is the same, watched or not:
+
+    forward.scan -> out.runs    slices of the receive buffer, by receiver     forwarded as they lay
+                    out.told    frame -> reason, or receiver it was cut up for    everything else
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, cast
+
+from lib import client_downlink, forward, framing, wire_control
+from lib.capture_fate import ANSWERED, DROPPED, FORWARDED, Fate
+from lib.capture_taps import Taps
+from lib.client_downlink import Downlink
+from lib.forward import Dealt, Output
+from lib.forward_drop_reasons import Reason
+from lib.namespace import Port
+from lib.packet import Buffer
+
+_MARK = bytes([wire_control.MARK])
+
+
+class _Slices:
+    """A receive buffer's view that remembers where each slice lies that was taken from it."""
+
+    __slots__ = ("begins", "view")
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
+        self.begins: dict[int, int] = {}
+        """id of a slice -> where it begins. Right for slices that still exist: others never come back."""
+
+    def __getitem__(self, part: slice) -> memoryview:
+        piece = self.view[part]
+        self.begins[id(piece)] = part.start
+        return piece
+
+
+def scan(
+    port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output, taps: Taps
+) -> int:
+    """forward.scan, watched."""
+    slices = _Slices(view)
+    out.told, out.decided = {}, []
+    try:
+        stop = forward.scan(port, buf, cast(memoryview, slices), pos, end, now, out)
+        found = [(start - 2, _dealt(port, dealt)) for start, dealt in out.told.items()]
+        runs = [
+            (slices.begins[id(run)], len(run), target)
+            for target, pieces in out.runs.items()
+            for run in pieces
+            if isinstance(run, memoryview)  # what was made anew, an answer or a segment, lies elsewhere
+        ]
+        for packet, verdict in out.decided:
+            taps.decided(port, packet, verdict)
+    finally:
+        out.told = out.decided = None
+    spans = [(begin, begin + size, _forwarded(port, target)) for begin, size, target in runs]
+    spans += [(at, at + 2 + (buf[at] << 8 | buf[at + 1]), fate) for at, fate in found]
+    spans.sort(key=_first)
+    for begin, after, fate in spans:
+        taps.saw(fate, view, begin, after)
+    return stop
+
+
+def _first(span: tuple[int, int, Fate]) -> int:
+    return span[0]
+
+
+def _forwarded(port: Port, target: Port) -> Fate:
+    return _between(port.namespace.id, port.host, target.host, target.peer)
+
+
+@lru_cache(maxsize=1024)
+def _between(namespace: bytes, host: str, to: str, peer: str) -> Fate:
+    return Fate(FORWARDED, namespace.hex(), host, to, f"session {peer}")
+
+
+def _dealt(port: Port, dealt: Dealt) -> Fate:
+    what, target, answered = dealt
+    namespace = port.namespace.id.hex()
+    if isinstance(what, Port):
+        return _forwarded(port, what)
+    to, way = (target.host, f"session {target.peer}") if target is not None else ("", "")
+    return Fate(ANSWERED if answered else DROPPED, namespace, port.host, to, way, what.value)
+
+
+def dropped(taps: Taps, port: Port, reason: Reason, frames: Buffer) -> None:
+    """Frames that came from a session and go nowhere, for a reason that forward does not know."""
+    sent(taps, _dealt(port, (reason, None, False)), frames)
+
+
+def lost(taps: Taps, namespace: bytes, to: str, way: str, reason: Reason, frames: Buffer) -> None:
+    """Whole frames, forwarded once, that will not get there; who sent them is not known any more."""
+    sent(taps, Fate(DROPPED, namespace.hex(), "", to, way, reason.value), frames)
+
+
+def leaving(
+    namespace: bytes, host: str, peer: str, reason: Reason | None = None, answered: bool = False
+) -> Fate:
+    """Of what a client's device sends: to the hub, or nowhere for a reason."""
+    way = f"session {peer}" if peer else ""
+    if reason is None:
+        return Fate(FORWARDED, namespace.hex(), host, "", way)
+    return Fate(ANSWERED if answered else DROPPED, namespace.hex(), host, "", way, reason.value)
+
+
+def arriving(namespace: bytes, host: str, device: str) -> Fate:
+    """Of what a hub sends a client."""
+    return Fate(FORWARDED, namespace.hex(), "", host, f"device {device}")
+
+
+def sent(taps: Taps, fate: Fate, frames: Buffer) -> None:
+    """A run of frames with one fate; messages between tunrouters among them are no packets."""
+    begin = at = 0
+    for after in framing.split(frames):
+        if frames[at + 2 : at + 3] == _MARK:
+            if at > begin:
+                taps.saw(fate, frames, begin, at)
+            begin = after
+        at = after
+    if at > begin:
+        taps.saw(fate, frames, begin, at)
+
+
+def deliver(
+    down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int, taps: Taps, fate: Fate
+) -> int:
+    """downlink.deliver, watched: frame by frame, for it writes over what it is done with."""
+    while pos + 2 <= end:
+        after = pos + 2 + (buf[pos] << 8 | buf[pos + 1])
+        if after > end:
+            break
+        frame = bytes(view[pos:after])
+        down.dropped = None
+        stop = client_downlink.deliver(down, buf, view, pos, after)
+        if not _is_ours(frame):
+            reason: Any = down.dropped
+            seen = fate if reason is None else fate._replace(what=DROPPED, reason=reason.value)
+            taps.saw(seen, frame, 0, len(frame))
+        pos = stop
+    return pos
+
+
+def _is_ours(frame: bytes) -> bool:
+    """Whether a frame is a message between peers rather than a packet."""
+    return frame[2:3] == _MARK or framing.is_gost_keepalive(frame, 2, len(frame))

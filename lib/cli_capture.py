@@ -1,0 +1,245 @@
+"""`tunrouter capture` and `trace`: packets of a running process into a file or a pipe as pcapng, or as lines.
+
+Knows: what the process is asked, how its records become pcapng, that any end leaves a well-formed file.
+Refuses to know: which packets fit and what became of them (the process says so), pcapng's bytes
+(capture_pcapng).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib import __version__, capture_filter, capture_pcapng, capture_records, ctl_client, ids, packet_offload
+from lib import capture_fate as fates
+from lib.capture_records import Record
+from lib.errors import ConfigError, HostError, Position, Problem, ProtocolError
+
+RECEIVE = 1 << 18
+PATIENCE = 2.0
+"""Seconds that the process has for its last records, once we have said that we have enough."""
+
+
+def run(arguments: Mapping[str, Any]) -> int:
+    """Ask, and write what comes until somebody has had enough; returns the exit status. Raises HostError."""
+    text = checked(" ".join(arguments["FILTER"]), "FILTER")
+    count = _count(arguments["--count"])
+    request = {"filter": text, "host": arguments["--host"] or "", "ns": _namespace(arguments["--ns"])}
+    path = arguments["--control"] or ctl_client.running()
+    if arguments["trace"]:
+        sock = ctl_client.ask_on(path, {"do": "trace", **request})
+        with sock:
+            _announce("tracing", text)
+            _print_lines(sock, count)
+        return 0
+    asked = {"do": "capture", "recorder": arguments["--recorder"], **request}
+    sock = ctl_client.ask_on(path, asked)
+    with sock:
+        if not arguments["--recorder"]:
+            _announce("capturing", text)
+        _write(sock, arguments["-w"], text, count)
+    return 0
+
+
+def _announce(what: str, text: str) -> None:
+    print(f"{what} {text or 'everything'}; Ctrl-C ends it", file=sys.stderr, flush=True)
+
+
+def checked(text: str, where: str) -> str:
+    """A filter that can be read. Raises ConfigError."""
+    try:
+        capture_filter.parse(text)
+    except capture_filter.FilterError as wrong:
+        raise ConfigError([Problem(Position(where), wrong.message, wrong.hint)]) from None
+    return text
+
+
+def _count(text: str | None) -> int:
+    """--count; 0 for no end."""
+    if text is None:
+        return 0
+    if not text.isdecimal() or not int(text):
+        raise ConfigError([Problem(Position("--count"), f"not a number above zero: {text[:32]!r}")])
+    return int(text)
+
+
+def _namespace(text: str | None) -> str:
+    try:
+        return ids.format_uuid(ids.parse_uuid(text)) if text else ""
+    except ValueError as wrong:
+        raise ConfigError([Problem(Position("--ns"), str(wrong))]) from None
+
+
+# --- how it ends ---------------------------------------------------------------------------------
+
+
+class _Ending:
+    """Ctrl-C and SIGTERM: the first says that we have enough, a second one does not wait any more."""
+
+    def __init__(self, sock: Any) -> None:
+        self.wanted = False
+        self._sock = sock
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, frame: object) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.end()
+
+    def end(self) -> None:
+        """Say to the process that we have enough: it sends the rest and closes."""
+        self.wanted = True
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            self._sock.settimeout(PATIENCE)
+        except OSError:
+            pass  # it has gone already
+
+
+def _receive(sock: Any) -> bytes:
+    """What comes; b"" once the process has closed, has gone, or takes too long to do so."""
+    try:
+        data: bytes = sock.recv(RECEIVE)
+    except OSError:
+        return b""
+    return data
+
+
+# --- trace ---------------------------------------------------------------------------------------
+
+
+def _print_lines(sock: Any, count: int) -> None:
+    ending, rest, printed = _Ending(sock), b"", 0
+    while data := _receive(sock):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if count and printed == count:
+                return
+            print(line.decode("utf-8", "replace"), flush=True)
+            printed += not line.startswith("…".encode())
+        if ending.wanted or (count and printed == count):
+            return
+
+
+# --- capture -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _File:
+    """Where the packets go."""
+
+    descriptor: int
+    name: str
+
+    def write(self, data: bytes) -> None:
+        """Write all of it. Raises HostError, BrokenPipeError."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.descriptor, view) :]
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise HostError(f"{self.name}: {error.strerror}") from None
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether it is a pipe that nobody reads any more."""
+        poll = select.poll()
+        poll.register(self.descriptor, 0)
+        return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+
+
+def _open(name: str) -> _File:
+    """The file, for its owner alone: there is payload in it. Raises HostError."""
+    if name == "-":
+        if os.isatty(1):
+            raise HostError("standard output is a terminal: write to a file, or into `| tshark -r -`")
+        return _File(1, "standard output")
+    try:
+        return _File(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), name)
+    except OSError as error:
+        raise HostError(f"{name}: {error.strerror}") from None
+
+
+def _write(sock: Any, name: str, text: str, count: int) -> None:
+    ending, file = _Ending(sock), _open(name)
+    file.write(
+        capture_pcapng.section(f"tunrouter {__version__}") + capture_pcapng.interface("tunrouter", text)
+    )
+    reader, written, fitted, lost = capture_records.Reader(), 0, 0, 0
+    try:
+        while (data := _receive(sock)) and not (count and written == count):
+            blocks: list[bytes] = []
+            for record in reader.feed(data):
+                if record.kind == capture_records.COUNTS:
+                    fitted, lost = capture_records.read_counts(record)
+                    if file.has_gone:
+                        raise BrokenPipeError(errno.EPIPE, "nobody reads")
+                else:
+                    blocks += packets(record, count - written - len(blocks) if count else -1)
+            file.write(b"".join(blocks))
+            written += len(blocks)
+    except ProtocolError as error:
+        raise HostError(f"the process sends something else than packets: {error}") from None
+    finally:
+        _close(file, max(fitted, written + lost), lost)
+        if not ending.wanted:
+            ending.end()
+    lost_text = f", {lost:,} more were lost: they came faster than they were taken" if lost else ""
+    print(f"{written:,} packets{lost_text}", file=sys.stderr)
+
+
+def _close(file: _File, fitted: int, lost: int) -> None:
+    try:
+        file.write(capture_pcapng.statistics(time.time_ns(), fitted, lost))
+    except (OSError, HostError):
+        pass  # it is full, or nobody reads: said already
+    if file.descriptor != 1:
+        os.close(file.descriptor)
+
+
+def packets(record: Record, most: int = -1) -> list[bytes]:
+    """The packets of a record as blocks of pcapng, at most so many unless that is below zero."""
+    try:
+        fate = fates.decode(record.label)
+    except ValueError as wrong:
+        raise ProtocolError(str(wrong)) from None
+    sentence = fate.sentence()
+    blocks: list[bytes] = []
+    for size, content in capture_records.contents(record):
+        if len(blocks) == most:
+            break
+        data, original, notes = _packet(content, size)
+        comment = "; ".join((sentence, *notes))
+        blocks.append(capture_pcapng.packet(record.when, data, original, comment))
+    return blocks
+
+
+def _packet(content: bytes, size: int) -> tuple[bytes, int, list[str]]:
+    """The packet in a frame's content, its whole length, and what there is to say about its header.
+
+    A checksum that was left partial is completed; where not all of the packet is there, it cannot be.
+    """
+    if size <= packet_offload.HEADER_SIZE or content[0] >> 4:
+        return content, size, []
+    notes: list[str] = []
+    count, gso_size = fates.segments(content, 0, size)
+    if count > 1:
+        notes.append(f"superpacket: {count} packets of {gso_size} bytes of payload")
+    whole, original = content[packet_offload.HEADER_SIZE :], size - packet_offload.HEADER_SIZE
+    if content[0] & packet_offload.NEEDS_CSUM:
+        field = int.from_bytes(content[6:8], "little") + int.from_bytes(content[8:10], "little")
+        if len(content) == size and field + 2 <= original:
+            return packet_offload.complete(content), original, notes
+        notes.append("its checksum is still to be made")
+    return whole, original, notes

@@ -1,0 +1,187 @@
+"""The columns of everything that is shown: sessions, clients, tables, routes, drops.
+
+Knows: which field of the control socket's answers stands where, and what may go first on a narrow terminal.
+Refuses to know: widths and terminals (cli_table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lib.cli_table import GREEN, RED, YELLOW, Column, Row
+from lib.humanize import ago, milliseconds, number, packets, rate, size, span
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""The namespace of those who name none."""
+
+
+def _plain(name: str) -> Callable[[Row], str]:
+    return lambda row: str(row[name] or "-")
+
+
+def _namespace(row: Row) -> str:
+    return "-" if row["namespace"] in (NOBODY, None) else str(row["namespace"])
+
+
+def _dropped(row: Row) -> int:
+    return sum(row["drops"].values())
+
+
+def _why(row: Row) -> str:
+    by_count = sorted(row["drops"].items(), key=lambda item: -item[1])
+    return ", ".join(f"{number(count)} {reason}" for reason, count in by_count) or "-"
+
+
+def _version(row: Row) -> str:
+    text: str = row["software"]
+    return text.removeprefix("tunrouter ") if text else "GOST" if row.get("hub", True) else "-"
+
+
+_COUNTERS = (
+    Column(
+        "for", lambda row: span(row["since_s"]) if row["since_s"] is not None else "-", 4,
+        lambda row: row["since_s"] or 0, right=True,
+    ),
+    Column("rtt", lambda row: milliseconds(row["rtt_s"]), 3, lambda row: row["rtt_s"], right=True),
+    Column(
+        "in", lambda row: rate(row["received_bytes_per_s"]), 1, lambda row: row["received_bytes_per_s"],
+        right=True,
+    ),
+    Column(
+        "out", lambda row: rate(row["sent_bytes_per_s"]), 1, lambda row: row["sent_bytes_per_s"], right=True
+    ),
+    Column(
+        "packets in", lambda row: packets(row["received_packets_per_s"]), 11,
+        lambda row: row["received_packets_per_s"], right=True,
+    ),
+    Column(
+        "packets out", lambda row: packets(row["sent_packets_per_s"]), 12,
+        lambda row: row["sent_packets_per_s"], right=True,
+    ),
+    Column(
+        "queue", lambda row: size(row["queue_bytes"]) if row["queue_bytes"] else "-", 6,
+        lambda row: row["queue_bytes"], right=True,
+    ),
+    Column("waits", lambda row: milliseconds(row["queue_s"]), 13, lambda row: row["queue_s"], right=True),
+    Column(
+        "dropped", lambda row: number(_dropped(row)) if row["drops"] else "-", 2, _dropped, right=True,
+        style=lambda row: YELLOW if row["drops"] else "",
+    ),
+    Column("by reason", _why, 14, _dropped),
+)  # fmt: skip
+
+_WHERE = (
+    Column("namespace", _namespace, 7, short=lambda row: _namespace(row)[:8]),
+    Column("over", _plain("transport"), 9),
+    Column("version", _version, 10),
+)
+
+SESSIONS = (
+    Column("host", _plain("host")),
+    _WHERE[0],
+    Column("peer", _plain("peer"), 5),
+    Column("address", _plain("address"), 8),
+    *_WHERE[1:],
+    *_COUNTERS,
+    Column("prefixes", lambda row: ", ".join(row["prefixes"]) or "-", 15),
+)
+CLIENTS = (
+    Column("host", _plain("host")),
+    _WHERE[0],
+    Column("device", _plain("device"), 5),
+    Column(
+        "hub", lambda row: row["hub"] or "not connected", 0,
+        style=lambda row: "" if row["hub"] else RED,
+    ),
+    Column("address", lambda row: ", ".join(row["addresses"]) or "-", 8),
+    *_WHERE[1:],
+    *_COUNTERS,
+)  # fmt: skip
+
+
+def every_peer(answer: Row) -> list[dict[str, Any]]:
+    """Sessions and clients as rows of one table, SESSIONS."""
+    clients = [
+        {**row, "peer": row["hub"] or "not connected", "address": ", ".join(row["addresses"]), "prefixes": []}
+        for row in answer["clients"]
+    ]
+    return [*answer["sessions"], *clients]
+
+
+def _source_state(row: Row) -> str:
+    if not row["error"]:
+        return "good" if row["read_s"] is not None else "-"
+    since = f" for {span(row['failing_s'])}" if row["failing_s"] is not None else ""
+    return f"failing{since}: {row['error']}"
+
+
+TABLES = (
+    Column("table", lambda row: f"{row['kind']} {row['name']}"),
+    Column("rows", lambda row: number(row["rows"]), right=True),
+    Column("source", _plain("source"), 1),
+    Column("read", lambda row: ago(row["read_s"]) if row["read_s"] is not None else "-", 2, right=True),
+    Column("state", _source_state, style=lambda row: RED if row["error"] else ""),
+)
+
+
+def sources_of(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each source, and for each plugin, of each table."""
+    found = []
+    for table in tables:
+        shared = {"kind": table["kind"], "name": table["name"], "rows": table["rows"]}
+        for source in table["sources"]:
+            named = f"{source['kind']} {source['name']}"
+            found.append({**source, **shared, "source": named})
+        plugin = table["plugin"]
+        if plugin:
+            last = {"read_s": plugin["answered_s"], "error": plugin["error"], "failing_s": None}
+            found.append({**last, **shared, "source": f"plugin {plugin['url']}"})
+        if not plugin and not table["sources"]:
+            found.append({"read_s": None, "error": "", "failing_s": None, **shared, "source": "inline"})
+    return found
+
+
+def _gateway(gateway: Row) -> str:
+    words = [gateway["host"]]
+    words += [f"metric={gateway['metric']}"] if gateway["metric"] is not None else []
+    words += ["fallThrough"] if gateway["fall_through"] else []
+    words += [] if gateway["live"] else ["(away)"]
+    return " ".join(words)
+
+
+def _carrying(row: Row) -> str:
+    return ", ".join(dict.fromkeys(one["host"] for one in row["gateways"] if one["carries"])) or "nobody"
+
+
+ROUTES = (
+    Column("prefix", _plain("prefix")),
+    Column("now by", _carrying, style=lambda row: RED if _carrying(row) == "nobody" else GREEN),
+    Column("gateways", lambda row: ", ".join(map(_gateway, row["gateways"])), 1),
+    Column("table", _plain("table"), 2),
+    Column("namespace", _namespace, 3, short=lambda row: _namespace(row)[:8]),
+    Column("from", lambda row: ", ".join(dict.fromkeys(one["source"] for one in row["gateways"])), 4),
+)
+DROPS = (
+    Column("dropped", lambda row: number(row["count"]), right=True),
+    Column("reason", _plain("reason"), style=lambda row: YELLOW),
+    Column("host", _plain("host")),
+    Column("namespace", _namespace, 3, short=lambda row: _namespace(row)[:8]),
+    Column("peer", _plain("peer"), 4),
+    Column("last", lambda row: ago(row["last"]["ago_s"]) if row["last"] else "-", 1, right=True),
+    Column("last packet", lambda row: row["last"]["packet"] if row["last"] else "-", 2),
+)
+DESTINATIONS = (
+    Column("to", _plain("destination")),
+    Column("namespace", _namespace, 2, short=lambda row: _namespace(row)[:8]),
+    Column("last", lambda row: ago(row["last_s"]), 1, right=True),
+    Column("dropped", lambda row: ", ".join(f"{number(n)} {why}" for why, n in row["reasons"].items())),
+)
+REFUSALS = (
+    Column("refused", lambda row: number(row["count"]), right=True),
+    Column("reason", _plain("reason"), style=lambda row: YELLOW),
+    Column("service", _plain("service"), 2),
+    Column("last", lambda row: ago(row["last"]["ago_s"]), 1, right=True),
+    Column("from", lambda row: row["last"]["peer"], 3),
+    Column("because", lambda row: row["last"]["why"], 4),
+)

@@ -1,0 +1,102 @@
+"""`tunrouter explain`: the question to a running hub, or to what a file says.
+
+Knows: which process is meant, how an explanation is printed, its exit status.
+Refuses to know: how a decision is explained (forward_explain, ctl_handlers).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lib import ctl_client
+from lib.ctl_handlers import decided, question, service_of
+from lib.errors import ConfigError, Position, Problem
+from lib.hub_tables import Tables
+from lib.namespace import Namespace, Port
+from lib.namespace_domains import Domains
+from lib.settings import HubSettings, Settings
+
+LOAD_SECONDS = 60.0
+DROPPED = 3
+"""Exit status where the packet would be dropped."""
+
+
+def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
+    """Answer one question; returns the exit status. Raises ConfigError, HostError."""
+    request = {
+        "do": "explain",
+        "to": arguments["ADDRESS"],
+        "from": arguments["--from"] or "",
+        "ns": arguments["--ns"] or "",
+        "service": arguments["--service"] or "",
+        "source": arguments["--source"] or "",
+        "port": arguments["--port"] or "",
+    }
+    if not request["from"]:
+        raise ConfigError([Problem(Position("--from"), "which host sends the packet?", "--from HOST")])
+    if arguments["-C"]:
+        answer = _of_file(settings(), request)
+    else:
+        answer = ctl_client.ask(arguments["--control"] or ctl_client.running("hubs"), request)
+    if arguments["--json"]:
+        print(json.dumps(answer, indent=2))
+    else:
+        for what, text in [("service", answer["service"]), *answer["lines"]]:
+            print(f"{what + ':':18} {text}")
+    return 0 if answer["delivered"] else DROPPED
+
+
+def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The same answer, from tables as a hub would have them and hosts that are all there."""
+    hub = _hub(settings.hubs, request["service"])
+    tables = Tables(settings)
+    try:
+        tables.start()
+        if not tables.wait_loaded(LOAD_SECONDS):
+            print(f"note: not every source was read within {LOAD_SECONDS:g} s", file=sys.stderr)
+        domain = Domains(tables).of(hub, settings.tables)
+        try:
+            port, source, destination = question(domain, request)
+            service = service_of(request)
+        except ValueError as wrong:
+            raise ConfigError([Problem(Position("explain"), str(wrong))]) from None
+        port.namespace.gateways.here = _Everybody(port.namespace)
+        explanation = decided(port, source, destination, False, service)
+    finally:
+        tables.stop()
+    return {"service": hub.name, "delivered": explanation.delivered, "lines": explanation.lines}
+
+
+def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:
+    chosen = [hub for hub in hubs if name in ("", hub.name)]
+    if len(chosen) == 1:
+        return chosen[0]
+    names = ", ".join(hub.name for hub in hubs)
+    what = f"which service? there are {names}" if chosen else f"there is no hub {name!r}"
+    raise ConfigError([Problem(Position("--service"), what)])
+
+
+class _Everybody(dict[str, Any]):
+    """Gateways by name, each of them there: a file does not say who is connected."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__()
+        self._namespace = namespace
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Any:
+        from lib.route_gateways import Gateway
+
+        port = Port(self._namespace, name, "(not known)", since=time.monotonic())
+        gateway = self[name] = Gateway(name, ports=[port])
+        return gateway
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The gateway of that name."""
+        return self[name]

@@ -1,0 +1,273 @@
+"""The program: arguments in, an exit status out.
+
+Knows: which command is meant, where configurations are looked for.
+Refuses to know: what a configuration means (config_resolve), how it is served (service), what errors cost
+(cli_entry).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lib import (
+    auth_passwords,
+    cli_entry,
+    config_check,
+    config_from_urls,
+    config_lint,
+    config_read,
+    config_resolve,
+    config_secrets,
+    ctl_client,
+    log_setup,
+    settings_summary,
+)
+from lib.config_schema import Config
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.go_values import SECONDS, parse_duration
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.settings import Settings
+
+DEMO_SECONDS = "5"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    return cli_entry.run(
+        sys.argv[1:] if argv is None else argv, lambda arguments: _command(arguments)(arguments)
+    )
+
+
+def _command(arguments: Mapping[str, Any]) -> Any:
+    table = (
+        ("demo", _demo),
+        ("check", _check),
+        ("lint", _lint),
+        ("hash", _hash),
+        *cli_entry.AT_ONCE,
+        *((command, _capture) for command in ("capture", "trace")),
+        ("explain", _explain),
+        *((command, _shell) for command in ("completion", "man")),
+        ("licences", _licences),
+        ("-O", _print),
+    )
+    return next((run for name, run in table if arguments[name]), _serve)
+
+
+def _demo(arguments: Mapping[str, Any]) -> int:
+    try:
+        seconds = float(arguments["--seconds"] or DEMO_SECONDS)
+    except ValueError:
+        raise ConfigError([Problem(Position("--seconds"), "not a number")]) from None
+    from lib import demo  # 29 ms that nobody else shall pay
+
+    return demo.run(keep=arguments["--keep"], seconds=seconds)
+
+
+def _print(arguments: Mapping[str, Any]) -> int:
+    style = arguments["-O"]
+    if style not in ("yaml", "json"):
+        raise ConfigError([Problem(Position("-O"), f"unknown format {style!r}", "yaml or json")])
+    whole = _read(arguments)
+    if whole.problems:
+        raise ConfigError(whole.problems)
+    print(config_read.render(whole, style))
+    return 0
+
+
+def _check(arguments: Mapping[str, Any]) -> int:
+    try:
+        settings = _settings(arguments)
+    except ConfigError as error:
+        if not arguments["--json"]:
+            raise
+        print(settings_summary.as_json(None, error.problems))
+        return 2
+    settings = replace(settings, warnings=(*settings.warnings, *config_check.warnings(settings)))
+    if arguments["--json"]:
+        print(settings_summary.as_json(settings))
+        return 0
+    for warning in settings.warnings:
+        print(f"warning: {warning}")
+    for notice in settings.notices:
+        print(f"note: {notice}")
+    for line in settings_summary.words(settings):
+        print(line)
+    return 0
+
+
+def _lint(arguments: Mapping[str, Any]) -> int:
+    findings = config_lint.findings([_source(source) for source in arguments["FILE"]])
+    if arguments["--json"]:
+        print(settings_summary.as_json(None, findings))
+    else:
+        for finding in findings:
+            print(finding)
+        print(f"{len(findings)} findings" if findings else "nothing that GOST would get silently wrong")
+    return 1 if findings else 0
+
+
+def _hash(arguments: Mapping[str, Any]) -> int:
+    """Print what to store instead of a password: asked for on a terminal, else the first line there is."""
+    if sys.stdin.isatty():
+        password = getpass.getpass("password: ")
+        if password != getpass.getpass("once more: "):
+            raise HostError("these were two passwords")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise HostError("an empty password admits nobody")
+    print(auth_passwords.hashed(password, os.urandom(auth_passwords.SALT_SIZE)))
+    return 0
+
+
+def _explain(arguments: Mapping[str, Any]) -> int:
+    from lib import cli_explain  # the data plane, which what only prints need not load
+
+    status: int = cli_explain.run(arguments, lambda: _settings(arguments))
+    return status
+
+
+def _capture(arguments: Mapping[str, Any]) -> int:
+    from lib import cli_capture
+
+    return cli_capture.run(arguments)
+
+
+def _shell(arguments: Mapping[str, Any]) -> int:
+    from lib import cli_shell_texts
+
+    return cli_shell_texts.run(arguments)
+
+
+def _licences(arguments: Mapping[str, Any]) -> int:
+    from lib import cli_licences
+
+    return cli_licences.run(arguments)
+
+
+def _serve(arguments: Mapping[str, Any]) -> int:
+    if not arguments["--single"]:
+        return _run(arguments)
+    from lib import service_pidfile
+
+    held = service_pidfile.take(arguments["--single"])
+    if held is None:  # before anything is read: cron asks every minute, and nothing is to be said
+        log_setup.setup("debug" if arguments["-D"] else "info", "text")
+        path = arguments["--single"]
+        say(Entry.HELD, "%s is held by another one: nothing to do", path, file=path)
+        return 0
+    try:
+        return _run(arguments)
+    finally:
+        held.release()
+
+
+def _run(arguments: Mapping[str, Any]) -> int:
+    settings = _settings(arguments)
+    _every(arguments["-R"])
+    log_setup.setup(settings.log_level, settings.log_format, settings.log_output, settings.log_rotation)
+    for warning in settings.warnings:
+        log_setup.say_problem(Entry.CONFIG_WARNING, warning)
+    for notice in settings.notices:
+        log_setup.say_problem(Entry.CONFIG_NOTICE, notice)
+    from lib import service_notify  # what only prints need not load the data plane
+    from lib.hub_accept import raise_descriptor_limit
+    from lib.service import Service
+
+    raise_descriptor_limit()
+    notifier = service_notify.take(os.environ)
+    try:
+        Service(settings, lambda: _settings(arguments), _every(arguments["-R"]), notifier).run()
+    finally:
+        log_setup.finish()
+    return 0
+
+
+def _every(text: str | None) -> float:
+    """Seconds of -R."""
+    try:
+        seconds = parse_duration(text, SECONDS) / SECONDS if text else 0.0
+    except ValueError as wrong:
+        raise ConfigError([Problem(Position("-R"), str(wrong))]) from None
+    if seconds < 0:
+        raise ConfigError([Problem(Position("-R"), "a duration below zero")])
+    return seconds
+
+
+def _settings(arguments: Mapping[str, Any]) -> Settings:
+    """What the arguments and the files they name mean."""
+    names = [name for name in arguments["-C"] if name != "-" and not config_read.is_inline(name)]
+    control = arguments["--control"] or ctl_client.default_path()
+    settings = config_resolve.resolve(_read(arguments), config_secrets.read)
+    return replace(
+        settings,
+        user=arguments["--user"] or settings.user,
+        files=tuple(map(os.path.abspath, names)),
+        control="" if control == "none" else control,
+        trace=_trace(arguments["--trace"]),
+    )
+
+
+def _trace(text: str | None) -> str:
+    """The filter of --trace, which has been read once: a wrong one ends the program before it begins."""
+    if text:
+        from lib import cli_capture
+
+        cli_capture.checked(text, "--trace")
+    return text or ""
+
+
+def _read(arguments: Mapping[str, Any]) -> Config:
+    """The configuration from -C, -L and -F, or from where it is looked for without them."""
+    sources = list(arguments["-C"])
+    if not sources and not arguments["-L"] and not arguments["--api"]:
+        sources = _found_files()
+    files = config_read.read([_source(source) for source in sources])
+    environ = os.environ.get
+    level = "debug" if arguments["-D"] else environ("GOST_LOGGER_LEVEL", "")
+    api = arguments["--api"] or environ("GOST_API", "")
+    metrics = arguments["--metrics"] or environ("GOST_METRICS", "")
+    flags = config_from_urls.read(
+        arguments["-L"], arguments["-F"], api=api, metrics=metrics, level=level, taken=files
+    )
+    if files.log is not None and flags.log is not None:  # as in GOST: where to and in which form stays
+        files.log.level, flags.log = flags.log.level, None
+    return config_read.merge([files, flags])
+
+
+def _found_files() -> list[str]:
+    names = config_read.default_files(os.path.expanduser("~"))
+    found = [name for name in names if os.path.exists(name)]
+    if not found:
+        what = "no -L, no -C, and none of these exists: " + ", ".join(names)
+        raise ConfigError([Problem(Position("tunrouter"), what, "see tunrouter --help")])
+    return found[:1]
+
+
+@cache
+def _standard_input() -> str:
+    """What was written there: a reload cannot read it again."""
+    return sys.stdin.read()
+
+
+def _source(source: str) -> tuple[str, str]:
+    """(name, text) of one -C."""
+    if config_read.is_inline(source):
+        return "-C", source
+    if config_read.is_url(source):
+        raise ConfigError([Problem(Position("-C"), f"{source}: URLs are not supported yet")])
+    try:
+        if source == "-":
+            return "standard input", _standard_input()
+        return source, Path(source).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise ConfigError([Problem(Position(source), error.strerror or str(error))]) from None

@@ -1,0 +1,184 @@
+"""The manual page, tunrouter(8), out of the usage text and what is said only here.
+
+Knows: man(7)'s macros, signals, files, exit statuses, environment. Refuses to know: what day it is.
+"""
+
+from __future__ import annotations
+
+from lib import cli_grammar
+from lib.cli_grammar import Command
+
+_FILES = (
+    (
+        "/etc/tunrouter/tunrouter.yaml",
+        (
+            "the configuration where neither -C nor -L names one; also in ~/.tunrouter and in the "
+            "working directory, also as .yml and .json"
+        ),
+    ),
+    (
+        "/run/tunrouter/PID.sock",
+        (
+            "the control socket of each running process, mode 0600; $XDG_RUNTIME_DIR/tunrouter for "
+            "who is not root"
+        ),
+    ),
+    (
+        "/var/lib/tunrouter/cert.pem, key.pem",
+        "a certificate that was made because none was given; ~/.local/state/tunrouter for who is not root",
+    ),
+    ("/dev/net/tun", "what a client makes its device with"),
+)
+
+_STATUS = (
+    ("0", "done, or ended by SIGTERM or SIGINT; explain: the packet would go; --single: another one runs"),
+    (
+        "1",
+        (
+            "this host does not let us, in one line: a port that is taken, a device that cannot be "
+            "made, nobody to ask; lint: something was found"
+        ),
+    ),
+    ("2", "the command line or a file is wrong, each mistake with file, line and column"),
+    ("3", "explain: the packet would be dropped"),
+)
+
+_SIGNALS = (
+    (
+        "SIGTERM, SIGINT",
+        (
+            "end: clients of a hub are asked to go elsewhere and queues run empty, drainTimeout (5 s) "
+            "at most; a second one ends it at once"
+        ),
+    ),
+    ("SIGHUP", "read the configuration again, and every table's sources; a mistake changes nothing"),
+    ("SIGUSR1", "log what was dropped so far by reason, session and namespace"),
+)
+
+_ENVIRONMENT = (
+    ("GOST_LOGGER_LEVEL", "the log's level: trace, debug, info, warn, error, fatal"),
+    ("GOST_API, GOST_METRICS", "as --api and --metrics"),
+    (
+        "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
+        (
+            "where a service manager is told that all is ready, that it reloads, that it ends, and "
+            "that it still works; see sd_notify(3)"
+        ),
+    ),
+    ("TMPDIR", "where the one-file executable unpacks itself; must allow programs (no noexec)"),
+    (
+        "XDG_RUNTIME_DIR, XDG_STATE_HOME",
+        "where control sockets and made certificates are, for who is not root",
+    ),
+    ("SOURCE_DATE_EPOCH", "the day of this page"),
+)
+
+_EXAMPLES = (
+    ("A hub with its table in a file, and two hosts:", (
+        "tunrouter -C server.yml",
+        'tunrouter -L "tun:///host-1?net=192.168.123.1/24&route=192.168.200.0/24" -F "router://server_ip:8443"',
+        'tunrouter -L "tun:///host-2?net=192.168.123.2/24&route=192.168.100.0/24" -F "router://server_ip:8443"',
+    )),
+    ("What is wrong with a file, and what does it mean?", ("tunrouter check -C hub.yml",)),
+    ("Why does a packet not arrive?", ("tunrouter explain --from host-1 192.168.200.7", "tunrouter drops")),
+    ("From cron, every minute, once only:", (
+        "tunrouter -C /etc/tunrouter/tunrouter.yaml --single /run/tunrouter.pid",
+    )),
+)  # fmt: skip
+
+
+def page(version: str, date: str) -> str:
+    """The page as roff, for man(7)."""
+    lines = [f'.TH TUNROUTER 8 "{date}" "tunrouter {_text(version)}" "System Administration"']
+    lines += [".SH NAME", f"tunrouter \\- {_text(_subject())}"]
+    lines += [".SH SYNOPSIS", ".nh", ".ad l"]
+    lines += [line for command in cli_grammar.commands() for line in _synopsis(command.synopsis)]
+    lines += [
+        line for option in cli_grammar.switches() for line in _synopsis("[" + " | ".join(option.names) + "]")
+    ]
+    lines += [
+        ".ad b",
+        ".hy",
+        ".SH DESCRIPTION",
+        *_paragraph(_DESCRIPTION),
+        ".PP",
+        *_paragraph(cli_grammar.closing()),
+    ]
+    lines += [".SH COMMANDS"]
+    for command in cli_grammar.commands():
+        lines += [
+            ".TP",
+            f".B {_text(command.name)}" if command.name else ".I (none)",
+            *_paragraph(_about(command)),
+        ]
+    lines += [".SH OPTIONS"]
+    for option in cli_grammar.options():
+        names = ", ".join(f"\\fB{_text(name)}\\fR" for name in option.names)
+        lines += [
+            ".TP",
+            names + (f" \\fI{_text(option.value)}\\fR" if option.value else ""),
+            *_paragraph(option.about),
+        ]
+    for title, entries in (
+        ("EXIT STATUS", _STATUS),
+        ("FILES", _FILES),
+        ("SIGNALS", _SIGNALS),
+        ("ENVIRONMENT", _ENVIRONMENT),
+    ):
+        lines += [f".SH {title}"]
+        for what, about in entries:
+            lines += [".TP", f".B {_text(what)}", *_paragraph(about)]
+    lines += [".SH EXAMPLES"]
+    for number, (about, commands) in enumerate(_EXAMPLES):
+        lines += [".PP"] * bool(number) + _paragraph(about)
+        lines += [".PP", ".nf", ".RS", *(_text(command) for command in commands), ".RE", ".fi"]
+    lines += [".SH SEE ALSO", ".BR ip (8),", ".BR systemd.service (5),", ".BR sd_notify (3)"]
+    return "\n".join(lines) + "\n"
+
+
+_DESCRIPTION = (
+    "Each client opens a TUN device, names itself and connects to a hub over TCP, TLS or WebSocket; the hub"
+    " routes IP packets between the clients by a table of prefixes, in namespaces that never see each other."
+    " Configuration files, -L and -F URLs and the bytes on the wire are those of GOST v3's routing tunnel,"
+    " in both roles."
+)
+
+
+def _subject() -> str:
+    """The usage text's first line, without the program's name."""
+    return cli_grammar.title().partition(": ")[2].rstrip(".")
+
+
+def _about(command: Command) -> str:
+    """A command in a sentence, with what it takes."""
+    known = ", ".join(option.names[0] for option in command.options)
+    return f"{command.about}." + (f" Options: {known}." if known and command.name else "")
+
+
+def _synopsis(line: str) -> list[str]:
+    return [".HP", f"\\fBtunrouter\\fR {_text(line)}".rstrip()]
+
+
+def _paragraph(text: str) -> list[str]:
+    """In lines of a length that can be read, none of which is a macro."""
+    lines: list[str] = []
+    for word in _text(text).split():
+        if lines and len(lines[-1]) + len(word) < 79:
+            lines[-1] += " " + word
+        else:
+            lines.append(word)
+    return [f"\\&{line}" if line[0] in ".'" else line for line in lines]
+
+
+def _text(text: str) -> str:
+    """Letter for letter: no escape, no hyphen where a minus is meant, no curly quote."""
+    for plain, roff in (
+        ("\\", "\\e"),
+        ("-", "\\-"),
+        ("'", "\\(aq"),
+        ("`", "\\(ga"),
+        ("~", "\\(ti"),
+        ("^", "\\(ha"),
+    ):
+        text = text.replace(plain, roff)
+    return text

@@ -1,0 +1,209 @@
+"""`tunrouter status`, `drops`, `routes`, `kick` and `drain`: asked of the running process, and shown.
+
+Knows: what stands under what, when it is looked at again. Refuses to know: what is so (ctl_status, ctl_drops,
+ctl_routes), columns (cli_columns), sockets (ctl_client).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib import cli_columns, ctl_client
+from lib.cli_table import Column, lines
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.humanize import number, span
+
+WATCH_SECONDS = 1.0
+MAX_ROUTES = 500
+"""Routes that are printed for people; machines get all."""
+MAX_TABLES = 200
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What is printed on: width None is a pipe, which gets everything, always alike."""
+
+    width: int | None
+    colour: bool
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Answer]) -> list[str]:
+        """A table, and an empty line before it; nothing where there are no rows."""
+        return ["", *lines(columns, rows, self.width, self.colour)] if rows else []
+
+    def wrapped(self, text: str, indent: str) -> list[str]:
+        """A text of some length."""
+        return textwrap.wrap(text, self.width or 1 << 30, initial_indent=indent, subsequent_indent=indent)
+
+
+def paper() -> Paper:
+    """What standard output is."""
+    if not sys.stdout.isatty():
+        return Paper(None, False)
+    return Paper(shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR"))
+
+
+def show(command: str, arguments: Mapping[str, Any]) -> int:
+    """Ask, print; returns the exit status. Raises HostError, ConfigError."""
+    request = _request(command, arguments)
+    path = arguments["--control"] or ctl_client.running()
+    if command in ("kick", "drain"):
+        count = ctl_client.ask(path, request)["sessions"]
+        told = "ended" if command == "kick" else "told to go elsewhere"
+        print(f"{_many(count, 'session')} {told}")
+        return 0
+    if arguments["--watch"]:
+        return _watch(path, request, arguments["--json"], _TEXTS[command])
+    if arguments["--json"]:
+        for piece in ctl_client.stream(path, request):
+            sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
+        return 0
+    print("\n".join(_TEXTS[command](ctl_client.ask(path, request), paper())))
+    return 0
+
+
+def _many(count: int, what: str) -> str:
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+
+
+def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
+    request: dict[str, object] = {"do": command}
+    ns = arguments["--ns"]
+    if ns:
+        _check_namespace(ns)
+    if command in ("kick", "drain"):
+        request |= {"host": arguments["HOST"], "ns": ns or ""}
+    if command == "routes":
+        prefix = arguments["PREFIX"] or ""
+        _check_prefix(prefix)
+        request |= {"service": arguments["--service"] or "", "ns": ns or "", "prefix": prefix}
+        request |= {} if arguments["--json"] else {"most": MAX_ROUTES}
+    return request
+
+
+def _check_namespace(text: str) -> None:
+    from lib.ids import parse_uuid
+
+    try:
+        parse_uuid(text)
+    except ValueError as wrong:
+        raise ConfigError([Problem(Position("--ns"), str(wrong))]) from None
+
+
+def _check_prefix(text: str) -> None:
+    from ipaddress import ip_interface  # 6 ms
+
+    try:
+        ip_interface(text or "::")
+    except ValueError:
+        message = f"{text[:64]!r} is neither an address nor a prefix"
+        raise ConfigError([Problem(Position("PREFIX"), message, "write 10.0.0.9 or 10.0.0.0/8")]) from None
+
+
+# --- again and again
+
+
+def _watch(path: str, request: Answer, as_json: bool, text: Callable[[Answer, Paper], list[str]]) -> int:
+    """Print until interrupted, or until there is nobody to ask any more."""
+    first = True
+    try:
+        while True:
+            try:
+                block = _look(path, request, as_json, text, first)
+            except HostError as error:
+                if first:
+                    raise
+                print(f"the process that was watched has ended ({error})", file=sys.stderr)
+                return 0
+            sys.stdout.write(block)
+            sys.stdout.flush()
+            first = False
+            time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        if sys.stdout.isatty():
+            print()
+        return 0
+
+
+def _look(
+    path: str, request: Answer, as_json: bool, text: Callable[[Answer, Paper], list[str]], first: bool
+) -> str:
+    """One block: on a terminal in the place of the one before, in a pipe after an empty line."""
+    if as_json:
+        return b"".join(ctl_client.stream(path, request)).replace(ctl_client.ROW, b"").decode()
+    on = paper()
+    found = text(ctl_client.ask(path, request), on)
+    if on.width is None:
+        return "\n".join(found if first else ["", *found]) + "\n"
+    height = shutil.get_terminal_size().lines - 1
+    if len(found) > height:
+        found = [*found[: height - 1], f"… and {number(len(found) - height + 1)} lines more"]
+    return "\x1b[H\x1b[J" + "\n".join(found) + "\n"
+
+
+# --- in words
+
+
+def _status(answer: Answer, on: Paper) -> list[str]:
+    found = [f"{answer['software']}, pid {answer['pid']}, up {span(answer['uptime_s'])}"]
+    for hub in answer["hubs"]:
+        many = _many(hub["sessions"], "session")
+        found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
+    sessions = sorted(answer["sessions"], key=lambda row: (row["namespace"], row["host"]))
+    found += on.table(cli_columns.SESSIONS, sessions)
+    found += on.table(cli_columns.CLIENTS, answer["clients"])
+    rows = cli_columns.sources_of(answer["tables"])
+    found += on.table(cli_columns.TABLES, rows[:MAX_TABLES])
+    found += [f"and {number(len(rows) - MAX_TABLES)} tables more"] if len(rows) > MAX_TABLES else []
+    refused = [
+        f"refused by {service}: {number(count)} {why}"
+        for service, counts in answer["refused"].items()
+        for why, count in counts.items()
+    ]
+    return [*found, *([""] if refused else []), *refused]
+
+
+def _drops(answer: Answer, on: Paper) -> list[str]:
+    rows = sorted(answer["drops"], key=lambda row: -row["count"])
+    refusals = sorted(answer["refusals"], key=lambda row: -row["count"])
+    if not rows and not refusals:
+        return ["nothing was dropped, nobody was refused"]
+    found = on.table(cli_columns.DROPS, rows)
+    found += on.table(cli_columns.DESTINATIONS, answer["destinations"])
+    found += on.table(cli_columns.REFUSALS, refusals)
+    found += ["", "what to do"]
+    said: dict[str, Answer] = {row["reason"]: row for row in (*rows, *refusals)}
+    for reason, row in said.items():
+        found += on.wrapped(f"{reason}: {row['about']}", "  ")
+        found += on.wrapped(row["remedy"], "    ")
+    return found[1:]
+
+
+def _routes(answer: Answer, on: Paper) -> list[str]:
+    found = []
+    for table in answer["tables"]:
+        many = _many(table["routes"], "answer" if table["kind"] == "plugin" else "route")
+        what = f"router {table['table']} of {table['service']}: {many}"
+        differs = table["matching"] != table["routes"]
+        found.append(what + (f", {number(table['matching'])} of them fit" if differs else ""))
+    found += on.table(cli_columns.ROUTES, answer["routes"])
+    count = sum(table["matching"] for table in answer["tables"])
+    shown = len(answer["routes"])
+    if shown < count:
+        found.append(f"the first {number(shown)} of {number(count)}: name a PREFIX, or take --json for all")
+    return found or ["this hub has no tables"]
+
+
+_TEXTS: dict[str, Callable[[Answer, Paper], list[str]]] = {
+    "status": _status,
+    "drops": _drops,
+    "routes": _routes,
+}

@@ -1,0 +1,111 @@
+"""Tables for people: on a terminal as many columns as fit it, to a pipe all of them, always the same.
+
+Knows: which column goes first where there is no room, what a line may look like.
+Refuses to know: what is in the cells (cli_columns), who prints them (cli_show, cli_top).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+GAP = "  "
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    title: str
+    text: Callable[[Row], str]
+    rank: int = 0
+    """The highest goes first where there is no room for all; 0 stays."""
+    value: Callable[[Row], Any] | None = None
+    """What to sort by; its text where there is nothing else."""
+    short: Callable[[Row], str] | None = None
+    """A shorter text, used before any column goes."""
+    right: bool = False
+    """Numbers stand to the right."""
+    style: Callable[[Row], str] | None = None
+    """The colour of a cell, "" for none."""
+
+    def key(self, row: Row) -> Any:
+        """What to sort a row by."""
+        return self.value(row) if self.value else self.text(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns that fit, each cell as a text, and how wide each column is."""
+
+    columns: tuple[Column, ...]
+    cells: tuple[tuple[str, ...], ...]
+    widths: tuple[int, ...]
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Table:
+    """The table with the columns for which there is room; width None: with all."""
+    texts = {column.title: _cells(column, rows, False) for column in columns}
+    if width is not None and _size(texts) > width:
+        for column in columns:
+            if column.short is not None:
+                texts[column.title] = _cells(column, rows, True)
+        for column in sorted(columns, key=lambda column: -column.rank):
+            if _size(texts) <= width or not column.rank:
+                break
+            del texts[column.title]
+    kept = tuple(column for column in columns if column.title in texts)
+    cells = tuple(texts[column.title] for column in kept)
+    return Table(kept, tuple(zip(*cells, strict=True)) if cells else (), tuple(map(_width, cells)))
+
+
+def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None, colour: bool) -> list[str]:
+    """The table as text, its titles first."""
+    table = fitting(columns, rows, width)
+    title = _line(table, [column.title for column in table.columns], width)
+    found = [_painted(title, BOLD) if colour else title]
+    for row, cells in zip(rows, table.cells, strict=True):
+        paints = [column.style(row) if colour and column.style else "" for column in table.columns]
+        found.append(_line(table, cells, width, paints))
+    return found
+
+
+def _cells(column: Column, rows: Sequence[Row], shortly: bool) -> tuple[str, ...]:
+    text = column.short if shortly and column.short else column.text
+    return tuple(text(row) for row in rows)
+
+
+def _width_of(title: str, cells: Sequence[str]) -> int:
+    return max(len(title), max(map(len, cells), default=0))
+
+
+def _size(texts: Mapping[str, Sequence[str]]) -> int:
+    widths = [_width_of(title, cells) for title, cells in texts.items()]
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _width(cells: Sequence[str]) -> int:
+    return max(map(len, cells), default=0)
+
+
+def _line(table: Table, cells: Sequence[str], width: int | None, paints: Sequence[str] = ()) -> str:
+    """One line; what still does not fit a terminal is cut, with … for it."""
+    left = width if width is not None else 1 << 30
+    found = []
+    for number, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
+        wide = max(table.widths[number], len(column.title))
+        last = number == len(cells) - 1 and not column.right
+        padded = cell if last else cell.rjust(wide) if column.right else cell.ljust(wide)
+        if len(padded) > left:
+            padded = padded[: max(0, left - 1)] + "…" if left > 0 else ""
+        left -= len(padded) + len(GAP)
+        found.append(_painted(padded, paints[number]) if paints and paints[number] else padded)
+    return GAP.join(found).rstrip()
+
+
+def _painted(text: str, paint: str) -> str:
+    return f"\x1b[{paint}m{text}\x1b[0m"

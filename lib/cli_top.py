@@ -1,0 +1,237 @@
+"""`tunrouter top`: every peer of a running process on one screen, sorted by any column, once a second.
+
+Knows: what the keys do, that a terminal is left as it was found. Refuses to know: what is in a column
+(cli_columns), what fits (cli_table), how a screen is drawn (rich).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from lib import cli_columns, ctl_client
+from lib.cli_table import Column, fitting
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.humanize import number, packets, rate, span
+
+LOOK_SECONDS = 1.0
+KEYS = "q end   < > column   r reverse   up, down, page scroll   space pause"
+_CODES = {
+    b"q": "end", b"Q": "end", b"\x03": "end", b"\x04": "end", b"\x1b": "end",
+    b"<": "left", b">": "right", b"\x1b[D": "left", b"\x1b[C": "right", b"\x1bOD": "left", b"\x1bOC": "right",
+    b"r": "reverse", b" ": "pause",
+    b"k": "up", b"\x1b[A": "up", b"\x1bOA": "up", b"j": "down", b"\x1b[B": "down", b"\x1bOB": "down",
+    b"\x1b[5~": "page up", b"\x1b[6~": "page down",
+}  # fmt: skip
+"""What a key sends, by the longest first."""
+_LONGEST_FIRST = sorted(_CODES, key=len, reverse=True)
+
+
+class _Ended(Exception):
+    """A signal asks to end."""
+
+
+@dataclass(slots=True)
+class Screen:
+    """What is looked at, and how."""
+
+    answer: dict[str, Any]
+    sort: str = "in"
+    reverse: bool = True
+    top: int = 0
+    """The first row shown."""
+    paused: bool = False
+    ended: str = ""
+    """Why there is nothing new any more."""
+    height: int = 24
+    shown: list[str] = field(default_factory=list)
+    """Titles of the columns there is room for."""
+
+    def press(self, key: str) -> None:
+        """Do what a key says."""
+        titles = self.shown or [column.title for column in cli_columns.SESSIONS]
+        if key in ("left", "right"):
+            at = titles.index(self.sort) if self.sort in titles else 0
+            self.sort = titles[(at + (1 if key == "right" else -1)) % len(titles)]
+            self.top = 0
+        elif key == "reverse":
+            self.reverse = not self.reverse
+        elif key == "pause":
+            self.paused = not self.paused
+        else:
+            page = max(1, self.height - 6)
+            step = {"up": -1, "down": 1, "page up": -page, "page down": page}[key]
+            rows = len(self.answer["sessions"]) + len(self.answer["clients"])
+            self.top = max(0, min(self.top + step, rows - 1))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every peer in order."""
+        column = _column(self.sort)
+        return sorted(cli_columns.every_peer(self.answer), key=column.key, reverse=self.reverse)
+
+
+def keys_of(data: bytes) -> Iterator[str]:
+    """What was pressed, from what the terminal sent; unknown keys are passed over."""
+    while data:
+        code = next((code for code in _LONGEST_FIRST if data.startswith(code)), data[:1])
+        if code == b"\x1b" and len(data) > 1:  # a key of several bytes that means nothing here
+            return
+        data = data[len(code) :]
+        if code in _CODES:
+            yield _CODES[code]
+
+
+def run(arguments: Mapping[str, Any]) -> int:
+    """Show until a key, a signal or the end of the process ends it. Raises HostError, ConfigError."""
+    sort = _sort(arguments["--sort"] or "in")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise HostError("top needs a terminal; tunrouter status --watch goes anywhere")
+    path = arguments["--control"] or ctl_client.running()
+    screen = Screen(ctl_client.ask(path, {"do": "status"}), sort, _is_number(sort))
+    try:
+        with _signals() as changed, _raw(sys.stdin.fileno()):
+            _show(path, screen, changed)
+    except (KeyboardInterrupt, _Ended):
+        pass
+    if screen.ended:
+        print(f"the process that was watched has ended ({screen.ended})", file=sys.stderr)
+    return 0
+
+
+def _sort(title: str) -> str:
+    titles = [column.title for column in cli_columns.SESSIONS]
+    if title in titles:
+        return title
+    from lib.did_you_mean import did_you_mean
+
+    hint = did_you_mean(title, titles) or f"there is {', '.join(titles)}"
+    raise ConfigError([Problem(Position("--sort"), f"no column {title[:32]!r}", hint)])
+
+
+def _column(title: str) -> Column:
+    return next(column for column in cli_columns.SESSIONS if column.title == title)
+
+
+def _is_number(title: str) -> bool:
+    return _column(title).right
+
+
+def _show(path: str, screen: Screen, changed: int) -> None:
+    """Draw, wait for a key, a second or another size, and draw again."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    stdin = sys.stdin.fileno()
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        look_at = time.monotonic() + LOOK_SECONDS
+        while not screen.ended:
+            screen.height = console.size.height
+            live.update(_drawn(screen, console.size.width), refresh=True)
+            ready, _, _ = select.select([stdin, changed], [], [], max(0.0, look_at - time.monotonic()))
+            if changed in ready:
+                os.read(changed, 64)
+            if stdin in ready:
+                data = os.read(stdin, 64)
+                for key in keys_of(data) if data else ("end",):
+                    if key == "end":
+                        return
+                    screen.press(key)
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_SECONDS
+                _look(path, screen)
+
+
+def _look(path: str, screen: Screen) -> None:
+    if screen.paused:
+        return
+    try:
+        screen.answer = ctl_client.ask(path, {"do": "status"})
+    except HostError as error:
+        screen.ended = str(error)
+
+
+def _drawn(screen: Screen, width: int) -> Any:
+    """The whole screen, for rich."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    answer, rows = screen.answer, screen.rows()
+    room = max(1, screen.height - 5)
+    visible = rows[screen.top : screen.top + room]
+    table = fitting(cli_columns.SESSIONS, visible, width - 1)  # of what is seen, not of all
+    screen.shown = [column.title for column in table.columns]
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in table.columns:
+        sorted_by = column.title == screen.sort
+        mark = ("▼" if screen.reverse else "▲") if sorted_by else ""
+        style = "bold reverse" if sorted_by else "bold"
+        title = Text(mark + column.title, style)
+        drawn.add_column(title, justify="right" if column.right else "left", no_wrap=True)
+    for row, cells in zip(visible, table.cells, strict=True):
+        drawn.add_row(*map(_cell, table.columns, cells, [row] * len(cells)))
+    head = Text(_head(answer, len(rows)), no_wrap=True)
+    foot = f"{KEYS}{'   PAUSED' if screen.paused else ''}"
+    return Group(head, drawn, Text(foot, "reverse", no_wrap=True, overflow="ellipsis"))
+
+
+def _cell(column: Column, text: str, row: Mapping[str, Any]) -> Any:
+    from rich.text import Text
+
+    colours = {"31": "red", "32": "green", "33": "yellow", "": ""}
+    return Text(text, colours[column.style(row) if column.style else ""])
+
+
+def _head(answer: Mapping[str, Any], count: int) -> str:
+    peers = (*answer["sessions"], *answer["clients"])
+    bits = sum(row["received_bytes_per_s"] for row in peers)
+    many = sum(row["received_packets_per_s"] for row in peers)
+    up = f"{answer['software']}, pid {answer['pid']}, up {span(answer['uptime_s'])}"
+    return f"{up}: {number(count)} peers, {rate(bits)}, {packets(many)} in"
+
+
+# --- the terminal
+
+
+@contextmanager
+def _raw(terminal: int) -> Iterator[None]:
+    """Keys come one by one and are not echoed; afterwards everything is as before."""
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _signals() -> Iterator[int]:
+    """SIGTERM and SIGHUP end like a key does, SIGWINCH wakes; yields what is readable when one came."""
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+
+    def end(number_: int, frame: FrameType | None) -> None:
+        raise _Ended
+
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGWINCH, lambda *_: None)
+    for code in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(code, end)
+    try:
+        yield awake
+    finally:
+        signal.set_wakeup_fd(-1)
+        for fd in (awake, wake):
+            os.close(fd)

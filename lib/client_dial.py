@@ -1,0 +1,59 @@
+"""From a node to a session's stream: dialed around the tunnel itself, and let in by the hub.
+
+Knows: what a client asks a hub for, and that its own routes must not swallow the way there.
+Refuses to know: which node is tried when (client), proxies and layers on the way (stream_open).
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from lib import netlink, session_handshake
+from lib.errors import ProtocolError
+from lib.settings import ClientSettings, NodeSettings
+from lib.stream_layer import AnyStream
+from lib.stream_open import dial
+from lib.wire_relay import Request, Response, Status
+
+
+class Refused(ProtocolError):
+    """The hub answered, with a status that is not OK."""
+
+
+def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
+    """Dial a node and be let in; returns the stream, the hub's answer, and what came after it.
+
+    device is the client's own. Raises OSError, and ProtocolError where the hub speaks nonsense or says no.
+    """
+    stream = dial(node, lambda address: _way_out(settings, device, address), settings.keepalive_timeout)
+    try:
+        response, rest = session_handshake.ask(stream, _request(settings, node), node.connect_timeout)
+        if response.status != Status.OK:
+            raise Refused(_refusal(response.status))
+    except BaseException:
+        stream.close()
+        raise
+    return stream, response, rest
+
+
+def _way_out(settings: ClientSettings, device: str, address: str) -> str | None:
+    """The network device to reach a hub through, where our own routes would lead into the tunnel."""
+    hub = ip_address(address.partition("%")[0])
+    networks = [prefix for prefix, _ in settings.device.routes] + [
+        own.network for own in settings.device.addresses
+    ]
+    if not any(hub in network for network in networks):
+        return None
+    return netlink.way_around(address, device)
+
+
+def _request(settings: ClientSettings, node: NodeSettings) -> Request:
+    addresses = settings.device.addresses
+    source = str(addresses[0].ip) if addresses else ""
+    login = (node.username, node.password) if node.username or node.password else None
+    return Request(settings.host, source, node.namespace, login)
+
+
+def _refusal(status: int) -> str:
+    known = status in Status.__members__.values()
+    return f"refused: {Status(status).name.lower().replace('_', ' ') if known else f'status {status}'}"

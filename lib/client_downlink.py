@@ -1,0 +1,140 @@
+"""Downlink: from the frames a hub sent to writes on the TUN device.
+
+Knows: what a client takes from its hub, and how a frame becomes one write.
+Refuses to know: the device and the socket (write is any function), what the hub decided.
+
+A hub is trusted no more than any peer: packets that lie about their length and virtio-net
+headers that do not fit are dropped and counted; every header is written anew.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lib import framing, packet_offload, wire_control
+from lib import packet as ip
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.packet_text import head
+
+_PLAIN = struct.Struct("!HBxH").unpack_from
+_HEADED = struct.Struct("!10sBxHxxHxB").unpack_from
+_TCP_OFFSET = packet_offload.HEADER_SIZE + 20 + 12
+_HDR_LEN = struct.Struct("<H").unpack_from
+
+
+@dataclass(slots=True)
+class Downlink:
+    """Where frames go: `write` takes one packet (after a virtio-net header if `headed`)."""
+
+    write: Callable[[memoryview], object]
+    refused: Callable[[OSError, bytes], None]
+    """Told when a write fails, with the packet's first bytes; raises what is not the packet's fault."""
+    traffic: Traffic
+    headed: bool
+    """Whether the device wants the header before every packet."""
+    mtu: int
+    controls: list[bytes] = field(default_factory=list)
+    """Contents of control frames, for the session itself."""
+    clock: Callable[[], float] = float
+    """A steady clock, asked when a packet is dropped."""
+    dropped: Reason | None = None
+    """Why the last packet was dropped that was; for who looks (watching)."""
+
+    def take_controls(self) -> list[bytes]:
+        """The control frames since the last call."""
+        taken, self.controls = self.controls, []
+        return taken
+
+
+def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int) -> int:
+    """Write every packet of the whole frames in buf[pos:end]; returns where it stopped.
+
+    buf must be writable from pos - 8 and readable to end + framing.SLACK. Raises what `refused`
+    raises.
+    """
+    write, headed = down.write, down.headed
+    begin, frames = pos, 0
+    while True:
+        size, first, total = _PLAIN(buf, pos)
+        after = pos + 2 + size
+        if after > end:
+            break
+        frames += 1
+        start = pos + 2
+        if first == 0x45 and total == size >= 20:
+            if headed:
+                start = _put_empty_header(buf, start)
+        elif not (first <= 2 and headed and size >= 30 and _is_true(down, buf, start, size)):
+            start = _examine(down, buf, start, after)
+        if start:
+            try:
+                write(view[start:after])
+            except OSError as error:
+                down.refused(error, head(buf, start, after))
+        pos = after
+    down.traffic.received_packets += frames
+    down.traffic.received_bytes += pos - begin
+    return pos
+
+
+def _is_true(down: Downlink, buf: bytearray, start: int, size: int) -> bool:
+    """Whether a virtio-net header is of the usual kind and plainly fits its packet."""
+    header, version, total, fragment, protocol = _HEADED(buf, start)
+    if version != 0x45 or total != size - packet_offload.HEADER_SIZE:
+        return False
+    right = packet_offload.SINGLE.get(header)
+    if right == 0:
+        return True
+    if fragment & 0x3FFF:
+        return False
+    if right == protocol:
+        return size >= packet_offload.LEAST_CONTENT[protocol]
+    like = packet_offload.tcp_super(header) if protocol == ip.TCP else None
+    if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
+        return False
+    payload = size - like.overhead
+    if payload <= like.gso_size or like.segment > down.mtu:
+        return False
+    down.traffic.received_packets += (payload - 1) // like.gso_size
+    return True
+
+
+def _put_empty_header(buf: bytearray, packet_start: int) -> int:
+    """Write the header of a complete packet before it: over the length, and over the end of the
+    frame before, which is done with. Returns where the header starts."""
+    start = packet_start - packet_offload.HEADER_SIZE
+    buf[start:packet_start] = packet_offload.NO_OFFLOAD
+    return start
+
+
+def _examine(down: Downlink, buf: bytearray, start: int, end: int) -> int:
+    """Check a frame content that is not the usual; returns where to write from, 0 for not at all."""
+    if end == start:
+        return _drop(down, Reason.EMPTY_FRAME, b"")
+    if buf[start] == wire_control.MARK:
+        down.controls.append(bytes(buf[start:end]))
+        return 0
+    has_header = buf[start] >> 4 == 0 and down.headed and end > start + packet_offload.HEADER_SIZE
+    packet_start = start + packet_offload.HEADER_SIZE if has_header else start
+    packet = ip.parse(buf, packet_start, end)
+    if isinstance(packet, Reason):
+        return 0 if framing.is_gost_keepalive(buf, start, end) else _drop(down, packet, head(buf, start, end))
+    if not has_header:
+        return _put_empty_header(buf, start) if down.headed else start
+    claim = packet_offload.rebuild(buf, start, packet, end)
+    if isinstance(claim, Reason):
+        return _drop(down, claim, head(buf, packet_start, end))
+    _, gso_size, segments = claim
+    down.traffic.received_packets += segments - 1
+    if gso_size and _HDR_LEN(buf, start + 2)[0] + gso_size > down.mtu:
+        return _drop(down, Reason.TOO_BIG, head(buf, packet_start, end))
+    return start
+
+
+def _drop(down: Downlink, reason: Reason, packet: bytes) -> int:
+    down.traffic.drop(reason, 1, "", packet, down.clock())
+    down.dropped = reason
+    return 0

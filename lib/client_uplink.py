@@ -1,0 +1,209 @@
+"""Uplink: from reads on the TUN device to frames for the hub.
+
+Knows: how to fill one buffer with as many frames as the device has packets for.
+Refuses to know: the socket the frames go to, and where they are routed.
+
+    buf   | LEN | packet or header+packet | LEN | … |      one send takes all of it
+
+The kernel writes each packet straight to its place in the buffer. With superpackets a frame
+keeps the virtio-net header it was read with; without, the header goes to a scratch buffer and
+the frame is the packet alone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lib import framing, packet_offload, packet_udp_gro
+from lib import packet as ip
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.packet_text import head
+
+BATCH_BYTES = 192 << 10
+"""A batch ends once it holds this much: what one send should carry."""
+BATCH_PACKETS = 128
+BUFFER_SIZE = BATCH_BYTES + (1 << 18)
+"""Room for one more superpacket, also when it is cut up into packets of 30 bytes."""
+
+_LENGTH = struct.Struct("!H").pack_into
+_CSUM_START = [0] * 256
+"""By the first byte of a packet: where its transport header starts, if nothing stands between."""
+_CSUM_START[0x45] = 20
+_CSUM_START[0x60:0x70] = [40] * 16
+
+
+@dataclass(slots=True, eq=False)
+class Uplink:
+    """A device to read from, and what the hub at the other end takes."""
+
+    device: io.FileIO
+    has_header: bool
+    traffic: Traffic
+    answer: Callable[[bytes], None]
+    """Gives a packet (an ICMP answer) back to this host."""
+    offloads: int = 0
+    """Bits the hub takes; 0 for complete single packets only."""
+    limit: int = framing.MAX_CONTENT
+    """Largest content the hub takes."""
+    lost: Callable[[Reason, bytes, bool], None] | None = None
+    """Told which frame content was dropped here, and whether its sender was told."""
+    _header: bytearray = field(default_factory=lambda: bytearray(packet_offload.HEADER_SIZE))
+    _head: bytearray = field(default_factory=lambda: bytearray(packet_udp_gro.HEAD))
+
+
+def read_batch(up: Uplink, buf: bytearray, view: memoryview) -> int:
+    """Fill buf with frames until the device has no more or the batch is full; returns the end.
+
+    Raises OSError as the device does, except for "nothing there".
+    """
+    end = _read_headed(up, buf, view) if up.offloads else _read_plain(up, buf, view)
+    up.traffic.sent_bytes += end
+    return end
+
+
+def _read_headed(up: Uplink, buf: bytearray, view: memoryview) -> int:
+    read, start_of, may_run = up.device.readinto, _CSUM_START, up.offloads & packet_offload.USO4
+    end = packets = 0
+    size: int | None = 0  # of a packet that a run has read already
+    while size or (end < BATCH_BYTES and packets < BATCH_PACKETS):
+        start = end + 2
+        size = size or read(view[start:])
+        if size is None:
+            break
+        flags = buf[start]
+        if flags:
+            if flags != packet_offload.NEEDS_CSUM:  # verified by a network device: complete
+                buf[start : start + packet_offload.HEADER_SIZE] = packet_offload.NO_OFFLOAD
+            elif buf[start + 1]:
+                packets += _more_segments(buf, start, size)
+            elif buf[start + 6] != start_of[buf[start + 10]]:
+                _complete(buf, start, size)
+            elif may_run and buf[start + 19] == ip.UDP and end < BATCH_BYTES and packets < BATCH_PACKETS:
+                count, stop, size = _read_run(up, buf, view, start, size)
+                _LENGTH(buf, end, stop - start)
+                packets += count
+                end = stop
+                if size is None:
+                    break
+                continue
+        _LENGTH(buf, end, size)
+        packets += 1
+        end = start + size
+        size = 0
+    up.traffic.sent_packets += packets
+    return end
+
+
+def _read_run(
+    up: Uplink, buf: bytearray, view: memoryview, start: int, size: int
+) -> tuple[int, int, int | None]:
+    """Read on while packets are like the one at start, their payloads behind its own.
+
+    Returns how many there are, where they end, and the size of the next packet, which is of
+    another kind and lies where its frame will be (None: the device has no more; 0: not known).
+    """
+    like = packet_udp_gro.likeness(buf, start)
+    end = start + size
+    if not packet_udp_gro.may_lead(like, size):
+        return 1, end, 0
+    head, readv, fd, payload = up._head, os.readv, up.device.fileno(), size - packet_udp_gro.HEAD
+    count, other = 1, 0
+    try:
+        while count < packet_udp_gro.MAX_SEGMENTS and end - start + payload <= packet_udp_gro.MAX_SIZE:
+            other = readv(fd, (head, view[end:]))
+            if packet_udp_gro.likeness(head, 0) != like:
+                break
+            other = 0
+            count += 1
+            end += payload
+    except BlockingIOError:
+        return _close_run(buf, start, end, count, payload), end, None
+    if other:  # read as if of this run: put it together where it belongs
+        buf[end + 2 : end + 2 + other] = (head + buf[end : end + other - len(head)])[:other]
+    return _close_run(buf, start, end, count, payload), end, other
+
+
+def _close_run(buf: bytearray, start: int, end: int, count: int, payload: int) -> int:
+    if count > 1:
+        packet_udp_gro.close_run(buf, start, end, payload)
+    return count
+
+
+def _more_segments(buf: bytearray, start: int, size: int) -> int:
+    """How many packets more than one a superpacket from our own kernel stands for."""
+    gso_size = int.from_bytes(buf[start + 4 : start + 6], "little") or 1
+    transport = packet_offload.HEADER_SIZE + buf[start + 6]
+    is_udp = buf[start + 1] == packet_offload.GSO_UDP_L4
+    header = 8 if is_udp else (buf[start + transport + 12] >> 4) * 4
+    return max(0, size - transport - header - 1) // gso_size
+
+
+def _complete(buf: bytearray, start: int, size: int) -> None:
+    """Finish a checksum that lies where a receiver would not look for it (a tunnel in the tunnel,
+    IP options), so that what we send is always either complete or the usual thing."""
+    packet = packet_offload.complete(memoryview(buf)[start : start + size])
+    buf[start : start + size] = packet_offload.NO_OFFLOAD + packet
+
+
+def _read_plain(up: Uplink, buf: bytearray, view: memoryview) -> int:
+    fd, readv, limit, header = up.device.fileno(), os.readv, up.limit, up._header
+    skipped = packet_offload.HEADER_SIZE if up.has_header else 0
+    end = 0
+    packets = 0
+    try:
+        for _ in range(BATCH_PACKETS):
+            into = view[end + 2 :]
+            size = (readv(fd, (header, into)) if skipped else readv(fd, (into,))) - skipped
+            if header[0]:
+                end, count = _cut_up(up, buf, end, size)
+                packets += count
+            elif size > limit:
+                _too_big(up, buf, end + 2, end + 2 + size)
+            else:
+                _LENGTH(buf, end, size)
+                end += 2 + size
+                packets += 1
+            if end >= BATCH_BYTES:
+                break
+    except BlockingIOError:
+        pass
+    up.traffic.sent_packets += packets
+    return end
+
+
+def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
+    """Turn a superpacket that was still in the device into frames of complete packets."""
+    content = up._header + buf[end + 2 : end + 2 + size]
+    packet = ip.parse(content, packet_offload.HEADER_SIZE, len(content))
+    claim = packet if isinstance(packet, Reason) else packet_offload.rebuild(content, 0, packet, len(content))
+    if isinstance(claim, Reason):
+        up.traffic.drop(claim, 1, "", head(content, 0, len(content)), time.monotonic())
+        if up.lost is not None:
+            up.lost(claim, bytes(content), False)
+        return end, 0
+    packets = []
+    for whole in packet_offload.packets(content):
+        if len(whole) <= up.limit:
+            packets.append(whole)
+        else:
+            _too_big(up, bytearray(whole), 0, len(whole))
+    frames = b"".join(map(framing.encode, packets))
+    buf[end : end + len(frames)] = frames
+    return end + len(frames), len(packets)
+
+
+def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
+    """The hub would not take it: say so to the sender, as a router does."""
+    up.traffic.drop(Reason.TOO_BIG, 1, "", head(buf, start, end), time.monotonic())
+    packet = ip.parse(buf, start, end)
+    answer = None if isinstance(packet, Reason) else ip.too_big(buf, start, packet, end, up.limit)
+    if answer is not None:
+        up.answer(answer)
+    if up.lost is not None:
+        up.lost(Reason.TOO_BIG, bytes(buf[start:end]), answer is not None)

@@ -1,0 +1,94 @@
+"""Access lists: the `acl` of a router into rules.
+
+Knows: how rules are written. Refuses to know: what they do (acl).
+"""
+
+from __future__ import annotations
+
+from lib.addresses import prefix
+from lib.config_findings import Findings
+from lib.config_schema import AclEntry, Router
+from lib.did_you_mean import did_you_mean
+from lib.errors import Position
+from lib.ids import is_host_name
+from lib.packet import ICMP, ICMPV6, TCP, UDP
+from lib.settings import AclEnd, AclRule
+
+ACTIONS = ("allow", "deny")
+PROTOCOLS = {
+    "tcp": TCP,
+    "udp": UDP,
+    "icmp": ICMP,
+    "icmpv6": ICMPV6,
+    "ipv6-icmp": ICMPV6,
+    "gre": 47,
+    "esp": 50,
+}
+
+
+def acl_rules(router: Router, found: Findings) -> tuple[AclRule, ...] | None:
+    """A router's rules, None where it has no list; one that is wrong is a problem, and denies."""
+    if not router.acl:
+        if "acl" in router.at:
+            found.error(router.where("acl"), "an empty 'acl' would deny everything", "write {action: deny}")
+        return None
+    return tuple(_rule(entry, found) for entry in router.acl)
+
+
+def _rule(entry: AclEntry, found: Findings) -> AclRule:
+    action = entry.action.lower()
+    if action not in ACTIONS:
+        hint = did_you_mean(action, ACTIONS) or "write action: allow or deny"
+        found.error(entry.where("action"), f"'action': {entry.action[:64]!r} is unknown", hint)
+    protocol = _protocol(entry, found)
+    ports = _ports(entry, found)
+    if ports and protocol not in (TCP, UDP):
+        found.error(entry.where("port"), "'port' wants a protocol with ports", "write protocol: tcp or udp")
+    return AclRule(
+        allow=action == "allow",
+        source=_end(entry.source, entry.where("source"), found),
+        destination=_end(entry.to, entry.where("to"), found),
+        protocol=protocol,
+        ports=ports,
+    )
+
+
+def _end(text: str, where: Position, found: Findings) -> AclEnd | None:
+    """A prefix, else the name of a host; None for everybody."""
+    if not text or text.lower() == "any":
+        return None
+    try:
+        network = prefix(text)
+        return network.network_address.packed, network.prefixlen
+    except ValueError as wrong:
+        if "/" in text or not is_host_name(text):
+            found.error(where, f"neither a prefix nor a host: {wrong}")
+        return text
+
+
+def _protocol(entry: AclEntry, found: Findings) -> int | None:
+    word = entry.protocol.lower()
+    if not word or word == "any":
+        return None
+    if word.isdecimal() and int(word) < 256:
+        return int(word)
+    if word not in PROTOCOLS:
+        hint = did_you_mean(word, PROTOCOLS) or "a name as tcp, or a number"
+        found.error(entry.where("protocol"), f"unknown protocol {entry.protocol[:64]!r}", hint)
+    return PROTOCOLS.get(word, 255)
+
+
+def _ports(entry: AclEntry, found: Findings) -> tuple[tuple[int, int], ...]:
+    """`22`, `8000-8080`, several with commas."""
+    ranges = []
+    for part in filter(None, (part.strip() for part in entry.port.split(","))):
+        low, dash, high = part.partition("-")
+        try:
+            first, last = int(low), int(high if dash else low)
+            if not 0 <= first <= last <= 65535:
+                raise ValueError
+        except ValueError:
+            found.error(entry.where("port"), f"'port': {part[:64]!r} is neither a port nor a range of them")
+            continue
+        ranges.append((first, last))
+    return tuple(ranges)

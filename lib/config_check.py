@@ -1,0 +1,73 @@
+"""What `check` says of the files a configuration takes rows from: missing, bad lines, GOST's order.
+
+Knows: how files of routes, rules and logins are read.
+Refuses to know: Redis, HTTP and plugins: a check asks nobody; and what the rows lead to (hub_tables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from lib import rule_parse
+from lib.errors import Position, Problem
+from lib.route_first_match import differences
+from lib.route_parse import BadLine, RouteLines
+from lib.settings import FileSource, RouteEntry, Settings, SourceSettings, TableSettings
+
+MAX_TOLD = 10
+"""Things told of one kind and file."""
+
+
+def warnings(settings: Settings) -> Iterator[Problem]:
+    """Everything odd about the files."""
+    for table in settings.tables:
+        yield from _table(table)
+    rules = [(hub.ingress.more, rule_parse.ingress_row) for hub in settings.hubs if hub.ingress is not None]
+    logins = [(auther.more, rule_parse.auther_row) for hub in settings.hubs for auther in hub.authers]
+    for more, read in dict.fromkeys([*rules, *logins]):
+        for path, text in _texts(more):
+            if isinstance(text, Problem):
+                yield text
+            else:
+                yield from (row for row in rule_parse.rows(text, path, read) if isinstance(row, Problem))
+
+
+def _texts(more: SourceSettings) -> Iterator[tuple[str, bytes | Problem]]:
+    for source in more.sources:
+        if isinstance(source, FileSource):
+            try:
+                with open(source.path, "rb") as file:
+                    yield source.path, file.read()
+            except OSError as error:
+                yield source.path, Problem(Position(source.path), error.strerror or str(error))
+
+
+def _table(table: TableSettings) -> Iterator[Problem]:
+    entries: list[RouteEntry] = list(table.routes)
+    places: dict[int, Position] = {}
+    for path, text in _texts(table.more):
+        if isinstance(text, Problem):
+            yield text
+            continue
+        bad: list[Problem] = []
+        lines = RouteLines()
+        for number, line in enumerate(text.split(b"\n"), 1):
+            try:
+                entry = lines.read(line)
+            except BadLine as wrong:
+                bad.append(Problem(Position(path, number, 1), f"{wrong}; the line is left out"))
+                continue
+            if entry is not None:
+                entries.append(entry)
+                places[id(entry)] = Position(path, number, 1)
+        yield from bad[:MAX_TOLD]
+        if len(bad) > MAX_TOLD:
+            yield Problem(Position(path), f"{len(bad) - MAX_TOLD} more bad lines are left out")
+    if places and not table.first_match:
+        # those between inline rows have been told already
+        surprises = ((first, longest) for first, longest in differences(entries) if id(longest) in places)
+        for first, longest in islice(surprises, MAX_TOLD):
+            where = places[id(longest)]
+            text_of = f"router {table.name}: {longest} goes to {longest.hop.gateway}, the longest prefix"
+            yield Problem(where, f"{text_of}; GOST takes the first match, {first} to {first.hop.gateway}")

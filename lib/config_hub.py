@@ -1,0 +1,215 @@
+"""Services with handler router: sections into HubSettings.
+
+Knows: a hub's address, its metadata, and the objects it names.
+Refuses to know: how those objects are read (config_tables), clients (config_client).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lib import config_metadata
+from lib.addresses import host_port
+from lib.config_findings import Findings
+from lib.config_gost_keys import DUPLICATES, HUB_KEYS
+from lib.config_limits import hub_limits, size_of
+from lib.config_schema import Config, Handler, Listener, Login, Service
+from lib.config_tables import logins, namespace_of
+from lib.config_transport import listener_transport
+from lib.did_you_mean import did_you_mean
+from lib.settings import (
+    DEFAULT_QUEUE_MEMORY,
+    AutherSettings,
+    HubSettings,
+    IngressSettings,
+    TableSettings,
+    TransportSettings,
+)
+
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})
+
+
+def hub(
+    service: Service,
+    tables: tuple[TableSettings, ...],
+    ingresses: Mapping[str, IngressSettings],
+    authers: Mapping[str, AutherSettings],
+    config: Config,
+    found: Findings,
+) -> HubSettings | None:
+    """One hub; None when it cannot listen, every reason a problem."""
+    handler = service.handler or Handler(at=service.at)
+    layers: dict[str, config_metadata.Layer | None] = {
+        "handler": handler,
+        "service": service,
+        "listener": service.listener,
+    }
+    config_metadata.check(layers, HUB_KEYS, "a service with handler router", found)
+    listener = service.listener or Listener(type="tcp", at=service.at)
+    transport = listener_transport(listener, config.tls, found)
+    _check_rest(service, handler, found)
+    table = _default_table(handler, tables, found)
+    ingress = _ingress(handler, ingresses, found)
+    if table is None and all(other.namespace is None for other in tables):
+        found.warn(service.where(), f"service {service.name} has no router: no packet can pass")
+    try:
+        host, port = host_port(service.addr)
+    except ValueError as wrong:
+        found.error(service.where("addr"), f"'addr': {wrong}")
+        return None
+    return HubSettings(
+        name=service.name,
+        host=host,
+        port=port,
+        default_table=table,
+        ingress=ingress,
+        authers=_in_the_clear(
+            _authers(service, handler, authers, found), handler, transport.encrypted, found
+        ),
+        domain=config_metadata.text(handler, "domain", found=found),
+        source_check=config_metadata.switch(handler, "sourceCheck", True, found),
+        superpackets=config_metadata.switch(handler, "superpackets", True, found),
+        handshake_timeout=_handshake_timeout(handler, found),
+        read_timeout=config_metadata.seconds(handler, "readTimeout", 0.0, found),
+        cache_seconds=_cache_seconds(handler, found),
+        transport=transport,
+        cert_hosts=_cert_hosts(handler, transport, found),
+        on_duplicate=_on_duplicate(handler, found),
+        keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
+        queue_memory=config_metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
+        limits=hub_limits(service, handler, config, found),
+        drain_timeout=config_metadata.seconds(handler, "drainTimeout", 5.0, found),
+    )
+
+
+def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings) -> bool:
+    wanted = config_metadata.switch(handler, "certHosts", False, found)
+    if wanted and not (transport.encrypted and transport.tls.ca_file):
+        tree = config_metadata.find(handler, "certHosts")
+        message = "'certHosts' without client certificates: nobody would be let in"
+        found.error(tree.where if tree else handler.where(), message, "give the listener's tls a caFile")
+    return wanted
+
+
+def _on_duplicate(handler: Handler, found: Findings) -> str:
+    word = config_metadata.text(handler, "onDuplicate", found=found).lower() or DUPLICATES[0]
+    if word not in DUPLICATES:
+        tree = config_metadata.find(handler, "onDuplicate")
+        hint = did_you_mean(word, DUPLICATES) or f"there is {', '.join(DUPLICATES)}"
+        found.error(tree.where if tree else handler.where(), f"'onDuplicate': {word[:64]!r} is unknown", hint)
+    return word
+
+
+def _handshake_timeout(handler: Handler, found: Findings) -> float:
+    timeout = config_metadata.seconds(handler, "handshakeTimeout", 10.0, found)
+    if timeout == 0:
+        tree = config_metadata.find(handler, "handshakeTimeout")
+        found.error(tree.where if tree else handler.where(), "'handshakeTimeout': there must be a deadline")
+    return timeout
+
+
+def _cache_seconds(handler: Handler, found: Findings) -> float:
+    """How long a plugin's answer holds; unlike GOST's, the cache is on unless switched off."""
+    expiration = config_metadata.seconds(handler, "router.cache.expiration", 1.0, found)
+    return expiration if config_metadata.switch(handler, "router.cache", True, found) else 0.0
+
+
+def _check_rest(service: Service, handler: Handler, found: Findings) -> None:
+    if service.forwarder and service.forwarder.nodes:
+        found.warn(service.where("forwarder"), "a forwarder means nothing to handler router")
+    if "chain" in handler.at:
+        found.warn(handler.where("chain"), "a chain means nothing to handler router")
+
+
+def _default_table(
+    handler: Handler, tables: tuple[TableSettings, ...], found: Findings
+) -> TableSettings | None:
+    name = config_metadata.text(handler, "router", found=found)
+    if not name:
+        return None
+    for table in tables:
+        if table.name == name or (table.namespace is not None and table.namespace == namespace_of(name)):
+            return table
+    tree = config_metadata.find(handler, "router")
+    where = tree.where if tree else handler.where()
+    hint = did_you_mean(name, [table.name for table in tables])
+    found.error(where, f"there is no router {name[:64]!r}", hint)
+    return None
+
+
+def _ingress(
+    handler: Handler, ingresses: Mapping[str, IngressSettings], found: Findings
+) -> IngressSettings | None:
+    name = config_metadata.text(handler, "ingress", found=found)
+    if not name or name in ingresses:
+        return ingresses.get(name)
+    tree = config_metadata.find(handler, "ingress")
+    where = tree.where if tree else handler.where()
+    found.error(where, f"there is no ingress {name[:64]!r}", did_you_mean(name, ingresses))
+    return None
+
+
+def _authers(
+    service: Service, handler: Handler, authers: Mapping[str, AutherSettings], found: Findings
+) -> tuple[AutherSettings, ...]:
+    """Who may admit a login: the authers named, else the handler's own login."""
+    named = {name: handler.where("authers") for name in handler.authers}
+    if handler.auther:
+        named[handler.auther] = handler.where("auther")
+    for name, where in named.items():
+        if name not in authers:
+            found.error(where, f"there is no auther {name[:64]!r}", did_you_mean(name, authers))
+    auth = handler.auth
+    if auth is not None and auth.file:
+        found.error(auth.where("file"), "'file' is for a client's login; a hub's come from an auther's file")
+    if auth is None:
+        return tuple(authers[name] for name in named if name in authers)
+    if named:
+        found.warn(handler.where("auth"), "'auth' has no effect beside an auther, as in GOST")
+        return tuple(authers[name] for name in named if name in authers)
+    login = Login(username=auth.username, password=auth.password, at=auth.at)
+    return (AutherSettings(inline_auther(service.name), logins([login], found)),)
+
+
+def _in_the_clear(
+    authers: tuple[AutherSettings, ...], handler: Handler, encrypted: bool, found: Findings
+) -> tuple[AutherSettings, ...]:
+    if authers and not encrypted:
+        where = handler.where("authers" if handler.authers else "auther" if handler.auther else "auth")
+        found.warn(
+            where, "logins come over the network in the clear: the listener has no TLS", "write tls or wss"
+        )
+    return authers
+
+
+def inline_auther(service: str) -> str:
+    """The name of the auther that a handler's own `auth` stands for; no file can give it."""
+    return f"auth of service {service}"
+
+
+def check_domains(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:
+    """Services that share namespaces route in them by the same rules."""
+    first: dict[str, HubSettings] = {}
+    for service, settings in hubs:
+        if not settings.domain:
+            continue
+        other = first.setdefault(settings.domain, settings)
+        if _rules(other) != _rules(settings):
+            message = f"services {other.name} and {settings.name} share domain {settings.domain[:64]!r}"
+            hint = "give them the same router, router.cache and sourceCheck"
+            found.error(service.where("handler"), f"{message} but not its rules", hint)
+
+
+def _rules(hub: HubSettings) -> tuple[object, ...]:
+    table = hub.default_table
+    return (table.name if table else "", hub.cache_seconds, hub.source_check)
+
+
+def check_overlaps(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:
+    """Two listeners on one port, of one address or with a wildcard, cannot both be."""
+    for index, (service, settings) in enumerate(hubs):
+        for _, other in hubs[:index]:
+            same = other.host == settings.host or {other.host, settings.host} & _WILDCARDS
+            if settings.port and other.port == settings.port and same:
+                message = f"service {service.name} would listen where service {other.name} does already"
+                found.error(service.where("addr"), f"{message}: {service.addr}")

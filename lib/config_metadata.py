@@ -1,0 +1,147 @@
+"""Metadata: the loose keys of a service or node, checked against what is known and read by type.
+
+Knows: that GOST repeats every parameter in the metadata of all layers, and that only one reads it.
+Refuses to know: which keys there are (config_gost_keys) and what they do (config_resolve).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+from lib.config_findings import Findings
+from lib.config_gost_keys import Key, Keys, key_hint
+from lib.config_section import Metadata
+from lib.config_yaml import Scalar, Sequence, Tree
+from lib.errors import Position
+from lib.go_values import SECONDS, parse_duration, parse_integer, parse_switch
+from lib.settings import DEFAULT_KEEPALIVE
+
+T = TypeVar("T")
+
+
+class Layer(Protocol):
+    """A section with metadata."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """Key -> tree."""
+
+    def where(self, name: str = "") -> Position:
+        """Where a field, or `metadata.key`, stood."""
+
+
+def check(layers: Mapping[str, Layer | None], keys: Keys, what: str, found: Findings) -> None:
+    """Look at every key of all layers of one service or node, each key once.
+
+    Unknown ones and those to come are problems; those without effect are warnings, also those
+    that stand only where nobody reads them.
+    """
+    places: dict[str, tuple[str, Position]] = {}
+    for name, layer in layers.items():
+        for key in layer.metadata if layer else ():
+            owner = keys[key.lower()].layer if key.lower() in keys else ""
+            if key.lower() not in places or name == owner:
+                places[key.lower()] = name, _key_position(layer, key)
+    for text, (name, where) in places.items():
+        known = keys.get(text)
+        if known is None:
+            _unknown(text, where, keys, what, found)
+        else:
+            _judge(known, name, where, found)
+
+
+def _key_position(layer: Layer | None, key: str) -> Position:
+    assert layer is not None  # only layers with keys get here
+    return layer.where(f"metadata.{key.lower()}")
+
+
+def _unknown(key: str, where: Position, keys: Keys, what: str, found: Findings) -> None:
+    found.error(where, f"unknown metadata key {key[:64]!r} for {what}", key_hint(key, keys))
+
+
+def _judge(known: Key, layer: str, where: Position, found: Findings) -> None:
+    key = known.name
+    if known.not_yet:
+        found.error(where, f"metadata key {key!r} is not supported yet")
+    elif known.odd:
+        found.warn(where, f"metadata key {key!r} {known.odd}")
+    elif layer != known.layer:
+        found.warn(
+            where, f"{key!r} has no effect in {layer} metadata", f"it belongs to {known.layer} metadata"
+        )
+
+
+def find(layer: Layer, *names: str) -> Tree | None:
+    """The value of the first of these names that is set."""
+    lower = {key.lower(): value for key, value in layer.metadata.items()}
+    for name in names:
+        value = lower.get(name.lower())
+        if value is not None and not (isinstance(value, Scalar) and (value.is_null or not value.text)):
+            return value
+    return None
+
+
+def scalar(layer: Layer, names: tuple[str, ...], parse: Callable[[str], T], default: T, found: Findings) -> T:
+    """One value read by `parse`; the default when it is not set, or wrong (a problem then)."""
+    tree = find(layer, *names)
+    if tree is None:
+        return default
+    if not isinstance(tree, Scalar):
+        found.error(tree.where, f"{names[-1]!r} wants one value")
+        return default
+    try:
+        return parse(tree.text)
+    except ValueError as wrong:
+        found.error(tree.where, f"{names[-1]!r}: {wrong}")
+        return default
+
+
+def text(layer: Layer, *names: str, found: Findings) -> str:
+    """A text, "" when not set."""
+    return scalar(layer, names, str, "", found)
+
+
+def switch(layer: Layer, name: str, default: bool, found: Findings) -> bool:
+    """On or off."""
+    return scalar(layer, (name,), parse_switch, default, found)
+
+
+def seconds(layer: Layer, name: str, default: float, found: Findings) -> float:
+    """A duration, not negative; a bare integer counts seconds, as GOST has it in metadata."""
+    return scalar(layer, (name,), _seconds, default, found)
+
+
+def keepalive_timeout(layer: Layer, found: Findings) -> float:
+    """Seconds of silence after which a peer is dead; at least 1, for a path may well pause."""
+    timeout = seconds(layer, "keepalive.timeout", DEFAULT_KEEPALIVE, found)
+    tree = find(layer, "keepalive.timeout")
+    if tree and not 1 <= timeout <= 3600:
+        found.error(tree.where, f"'keepalive.timeout': {timeout:g} s is not within 1 s to 1 h")
+    return timeout
+
+
+def _seconds(text: str) -> float:
+    value = parse_duration(text, SECONDS) / SECONDS
+    if value < 0:
+        raise ValueError(f"a duration below zero: {text!r}")
+    return value
+
+
+def integer(layer: Layer, names: tuple[str, ...], default: int, found: Findings) -> int:
+    """A whole number."""
+    return scalar(layer, names, parse_integer, default, found)
+
+
+def listed(layer: Layer, *names: str, found: Findings) -> list[Scalar]:
+    """A comma string or a YAML list, as its items without blanks around."""
+    tree = find(layer, *names)
+    items = tree.items if isinstance(tree, Sequence) else [tree] if tree else []
+    parts: list[Scalar] = []
+    for item in items:
+        if not isinstance(item, Scalar):
+            found.error(item.where, f"{names[-1]!r} wants a list of texts")
+            continue
+        words = (word.strip() for word in item.text.split(","))
+        parts.extend(Scalar(word, item.where) for word in words if word)
+    return parts

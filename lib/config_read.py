@@ -1,0 +1,234 @@
+"""A configuration as text: YAML or JSON into typed sections and back, with every problem at once.
+
+Knows: how a tree (config_yaml) fills sections (config_schema), how configurations add up, how they are
+printed.
+Refuses to know: whether the values make sense together (config_resolve), and where the texts come from
+(cli_main).
+
+    text -> config_yaml.parse -> tree -> read() -> Config -> merge() -> config_resolve.resolve()
+                                                  ^                        |
+    -L/-F -> config_from_urls.read() ----------------------+               settings.Settings
+
+read() always gives a Config, holding what could be read and the problems, so that the next stage
+can look for more; load() raises instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from msgspec.structs import FieldInfo, fields
+
+from lib.config_findings import Findings
+from lib.config_schema import Config
+from lib.config_section import Section, section_fields
+from lib.config_yaml import Mapping, Scalar, Sequence, Tree, generic, parse
+from lib.did_you_mean import did_you_mean
+from lib.errors import ConfigError, Position
+from lib.go_values import Duration, format_duration, parse_duration, parse_integer, parse_switch
+
+S = TypeVar("S", bound=Section)
+
+NAMES = ("tunrouter.yaml", "tunrouter.yml", "tunrouter.json")
+
+
+def default_files(home: str) -> list[str]:
+    """Where a configuration is looked for when neither -C nor -L says: the first that exists counts."""
+    return [f"{folder}/{name}" for folder in ("/etc/tunrouter", f"{home}/.tunrouter", ".") for name in NAMES]
+
+
+def is_inline(source: str) -> bool:
+    """Whether what follows -C is the configuration itself (JSON) rather than a file's name."""
+    return source.lstrip().startswith("{")
+
+
+def is_url(source: str) -> bool:
+    """Whether what follows -C is an address to fetch the configuration from."""
+    return source.lower().startswith(("http://", "https://"))
+
+
+def load(sources: Iterable[tuple[str, str]]) -> Config:
+    """Read (name, text) pairs into one configuration. Raises ConfigError with every problem."""
+    config = read(sources)
+    if config.problems:
+        raise ConfigError(config.problems)
+    return config
+
+
+def read(sources: Iterable[tuple[str, str]]) -> Config:
+    """Like load, but what is wrong is kept in `problems` beside what could be read."""
+    return merge(_read_one(name, text) for name, text in sources)
+
+
+def merge(configs: Iterable[Config]) -> Config:
+    """Add configurations up: lists are appended, of single sections the last wins (as in GOST)."""
+    total = Config()
+    for config in configs:
+        for field in fields(Config):
+            value = getattr(config, field.name)
+            if isinstance(value, list):
+                getattr(total, field.name).extend(value)
+            elif value:
+                setattr(total, field.name, value | total.at if field.name == "at" else value)
+    return total
+
+
+def _read_one(name: str, text: str) -> Config:
+    tree, problems = parse(name, text)
+    found = Findings(problems)
+    if tree is None or (isinstance(tree, Scalar) and tree.is_null):
+        config = Config(at={"": Position(name)})
+    else:
+        config = _section(Config, tree, found)
+    config.problems, config.warnings = found.problems, found.warnings
+    return config
+
+
+# --- a tree into sections -----------------------------------------------------------------------
+
+
+def _section(cls: type[S], tree: Tree, found: Findings) -> S:
+    """Fill a section; a field that cannot be read keeps its default and costs a problem."""
+    section = cls(at={"": tree.where})
+    if not isinstance(tree, Mapping):
+        found.error(tree.where, f"{_title(cls)} wants keys and values, not {_kind(tree)}")
+        return section
+    for key, value in tree.items:
+        field = _keys(cls).get(key.text.lower())
+        if field is None:
+            _foreign_or_unknown(cls, key, found)
+        elif not (isinstance(value, Scalar) and value.is_null):
+            section.at[field.name] = value.where
+            if get_origin(field.type) is dict and isinstance(value, Mapping):
+                section.at |= {f"{field.name}.{name.text.lower()}": name.where for name, _ in value.items}
+            decoded = _value(field, value, found)
+            if decoded is not None:
+                setattr(section, field.name, decoded)
+    return section
+
+
+@cache
+def _keys(cls: type[Section]) -> dict[str, FieldInfo]:
+    """The keys of a section, lower case."""
+    return {field.encode_name.lower(): field for field in section_fields(cls)}
+
+
+def _foreign_or_unknown(cls: type[Section], key: Scalar, found: Findings) -> None:
+    if key.text.lower() in cls.foreign:
+        found.warn(key.where, f"{key.text!r} in {_title(cls)} means nothing to a routing tunnel")
+        return
+    spelled = [field.encode_name for field in section_fields(cls)]
+    hint = did_you_mean(key.text, spelled)
+    found.error(key.where, f"unknown key {key.text[:64]!r} in {_title(cls)}", hint)
+
+
+def _title(cls: type[Section]) -> str:
+    return "the configuration" if cls is Config else f"a {cls.__name__.lower()} section"
+
+
+def _kind(tree: Tree) -> str:
+    return {Scalar: "a text", Sequence: "a list", Mapping: "keys and values"}[type(tree)]
+
+
+def _value(field: FieldInfo, tree: Tree, found: Findings) -> Any:
+    """A value by the type its field wants; None after a problem."""
+    if get_origin(field.type) is list:
+        return _items(field, get_args(field.type)[0], tree, found)
+    if get_origin(field.type) is dict:
+        return _metadata(field, tree, found)
+    wanted = _SCALARS.get(_bare(field.type))
+    if wanted:
+        return _scalar(field, wanted, tree, found)
+    return _section(_bare(field.type), tree, found)
+
+
+def _bare(wanted: Any) -> Any:
+    """The type without `None` beside it."""
+    return get_args(wanted)[0] if type(None) in get_args(wanted) else wanted
+
+
+def _items(field: FieldInfo, wanted: Any, tree: Tree, found: Findings) -> list[Any] | None:
+    if not isinstance(tree, Sequence):
+        found.error(tree.where, f"{field.encode_name!r} wants a list, not {_kind(tree)}")
+        return None
+    if wanted not in _SCALARS:
+        return [_section(wanted, item, found) for item in tree.items]
+    values = [_scalar(field, _SCALARS[wanted], item, found) for item in tree.items]
+    return [value for value in values if value is not None]
+
+
+def _metadata(field: FieldInfo, tree: Tree, found: Findings) -> dict[str, Tree] | None:
+    """Metadata stays a tree: only meaning knows the types. Keys in lower case, as GOST has them."""
+    if isinstance(tree, Mapping):
+        return {key.text.lower(): value for key, value in tree.items}
+    found.error(tree.where, f"{field.encode_name!r} wants keys and values, not {_kind(tree)}")
+    return None
+
+
+def _scalar(field: FieldInfo, read_text: Callable[[str], Any], tree: Tree, found: Findings) -> Any:
+    if not isinstance(tree, Scalar):
+        found.error(tree.where, f"{field.encode_name!r} wants one value, not {_kind(tree)}")
+        return None
+    try:
+        return read_text(tree.text)
+    except ValueError as wrong:
+        found.error(tree.where, f"{field.encode_name!r}: {wrong}")
+        return None
+
+
+_SCALARS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    bool: parse_switch,
+    int: parse_integer,
+    Duration: parse_duration,
+}
+
+
+# --- sections into text -------------------------------------------------------------------------
+
+
+def render(config: Config, style: str) -> str:
+    """Print as GOST's -O does; style is "json" or "yaml". Empty fields are left out.
+
+    Durations are nanoseconds in JSON, Go strings in YAML.
+    """
+    if style == "json":
+        return json.dumps(_plain(config, int), indent=2, ensure_ascii=False) + "\n"
+    plain = _plain(config, format_duration)
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _plain(section: Section, duration: Callable[[int], object]) -> dict[str, object]:
+    """A section as a dict of builtins, without what is empty."""
+    plain: dict[str, object] = {}
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        # an empty section that is there (`tls: {}`) is not nothing, nor is a 0 where None would be
+        there = value is not None and type(None) in get_args(field.type)
+        if value or there or field.name in section.required:
+            plain[field.encode_name] = _plain_value(value, duration)
+    return plain
+
+
+def _plain_value(value: Any, duration: Callable[[int], object]) -> object:
+    if isinstance(value, Section):
+        return _plain(value, duration)
+    if isinstance(value, list):
+        return [_plain_value(item, duration) for item in value]
+    if isinstance(value, dict):
+        return {key: generic(tree) for key, tree in sorted(value.items())}
+    return duration(value) if isinstance(value, Duration) else value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists indented under their key, nothing as an alias."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True

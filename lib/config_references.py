@@ -1,0 +1,77 @@
+"""Values that stand elsewhere: ${file:…} and ${env:…} in any text of a configuration, auth.file of a login.
+
+Knows: where they may stand, and that one that cannot be read is a problem at its place.
+Refuses to know: files and environments (secret_values; the reader comes in).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from lib.config_findings import Findings
+from lib.config_schema import Auth
+from lib.config_section import Section, section_fields
+from lib.config_yaml import Mapping, Scalar, Sequence, Tree
+from lib.errors import Position
+
+Reader = Callable[[str, str], str]
+"""(file or env, its name) -> the value; raises ValueError."""
+
+_REFERENCE = re.compile(r"\$\{(file|env):([^{}]+)\}")
+
+
+def nowhere(kind: str, name: str) -> str:
+    """A reader where there is neither."""
+    raise ValueError(f"${{{kind}:{name}}} cannot be read here")
+
+
+def fill_in(section: Section, read: Reader, found: Findings) -> None:
+    """Replace the references in one section (not in those below it) by what they stand for."""
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        where = section.where(field.name)
+        if isinstance(value, str):
+            setattr(section, field.name, _text(value, where, read, found))
+        elif isinstance(value, list) and value and isinstance(value[0], str):
+            setattr(section, field.name, [_text(text, where, read, found) for text in value])
+        elif field.name == "metadata" and isinstance(value, dict):
+            section.metadata = {key: _tree(tree, read, found) for key, tree in value.items()}  # type: ignore[attr-defined]
+    if isinstance(section, Auth) and section.file:
+        _login_file(section, read, found)
+
+
+def _text(text: str, where: Position, read: Reader, found: Findings) -> str:
+    def value(matched: re.Match[str]) -> str:
+        try:
+            return read(matched[1], matched[2])
+        except ValueError as wrong:
+            found.error(where, str(wrong))
+            return ""
+
+    return _REFERENCE.sub(value, text) if "${" in text else text
+
+
+def _tree(tree: Tree, read: Reader, found: Findings) -> Any:
+    if isinstance(tree, Scalar):
+        return replace(tree, text=_text(tree.text, tree.where, read, found)) if "${" in tree.text else tree
+    if isinstance(tree, Sequence):
+        return replace(tree, items=[_tree(item, read, found) for item in tree.items])
+    assert isinstance(tree, Mapping)
+    return replace(tree, items=[(key, _tree(value, read, found)) for key, value in tree.items])
+
+
+def _login_file(auth: Auth, read: Reader, found: Findings) -> None:
+    """`user password` on a file's first line, as a client's login in GOST."""
+    try:
+        words = read("file", auth.file).partition("\n")[0].split(None, 1)
+    except ValueError as wrong:
+        found.error(auth.where("file"), str(wrong))
+        return
+    if not words:
+        found.error(auth.where("file"), f"{auth.file}: no `user password` on the first line")
+        return
+    auth.username = auth.username or words[0]
+    auth.password = auth.password or (words[1].strip() if len(words) > 1 else "")

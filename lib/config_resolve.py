@@ -1,0 +1,197 @@
+"""What a configuration means: typed sections into settings, everything checked before anything is done.
+
+Knows: the order of the checks, what is not built yet, names given twice, which role a service has.
+Refuses to know: the details of a role (config_hub, config_client) or a table (config_tables), and texts.
+
+Nothing here stops at the first problem: each is collected, and resolve() raises them all at once,
+those found while reading (Config.problems) with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lib.capture_taps import LEAST_RECORDER
+from lib.config_client import client
+from lib.config_findings import Findings
+from lib.config_gost_keys import HANDLERS
+from lib.config_hub import check_domains, check_overlaps, hub
+from lib.config_limits import check_limits, size_of
+from lib.config_references import Reader, fill_in, nowhere
+from lib.config_schema import Config, Handler, Log, Service
+from lib.config_section import Section, section_fields
+from lib.config_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
+from lib.config_telemetry import log_settings, metrics_settings
+from lib.did_you_mean import did_you_mean
+from lib.errors import ConfigError, Position, Problem
+from lib.settings import ClientSettings, HubSettings, Settings
+
+_NAMED = (
+    *("services", "chains", "hops", "ingresses", "authers"),
+    *("limiters", "climiters", "rlimiters"),
+)
+_NONE = ("", "0", "off", "no", "false")
+MOST_RECORDER = 1 << 30
+
+
+def resolve(config: Config, read: Reader = nowhere) -> Settings:
+    """Check a configuration and say what it means; `read` gives what it names and does not hold.
+
+    Raises ConfigError with every problem; warnings and notices are in the result.
+    """
+    found = Findings(warnings=list(config.warnings))
+    for section in _walk(config):
+        _refuse_not_yet(section, found)
+        fill_in(section, read, found)
+    _check_names(config, found)
+    settings = _settings(config, found)
+    problems = _all_problems(config, found.problems)
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
+    """Problems of reading and of meaning in order of appearance, without consequences of the former."""
+    complained = {problem.where for problem in config.problems if problem.where.line}
+    rest = [problem for problem in found if problem.where not in complained]
+    problems = list(dict.fromkeys([*config.problems, *rest]))
+    files = {name: index for index, name in enumerate(dict.fromkeys(p.where.file for p in problems))}
+    return sorted(problems, key=lambda p: (files[p.where.file], p.where.line, p.where.column))
+
+
+def _walk(section: Section) -> Iterator[Section]:
+    """A section and all below it."""
+    yield section
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, Section):
+                yield from _walk(inner)
+
+
+def _refuse_not_yet(section: Section, found: Findings) -> None:
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        if field.name in section.not_yet and (value or isinstance(value, Section)):
+            where = section.where(field.name)
+            if not where.line and isinstance(value, list) and isinstance(value[0], Section):
+                where = value[0].where()  # made by the command line: its argument is the place
+            elif not where.line and isinstance(value, Section):
+                where = value.where()
+            found.error(where, f"{field.encode_name!r} is not supported yet")
+
+
+def _check_names(config: Config, found: Findings) -> None:
+    for kind in _NAMED:
+        sections = getattr(config, kind)
+        _check_distinct(kind, [(section.name, section) for section in sections], found)
+    # a namespace is the same in any spelling
+    routers = [(_table_key(router.name), router) for router in config.routers]
+    _check_distinct("routers", routers, found)
+
+
+def _table_key(name: str) -> str:
+    namespace = namespace_of(name)
+    return namespace.hex() if namespace is not None else name
+
+
+def _check_distinct(kind: str, named: Sequence[tuple[str, Section]], found: Findings) -> None:
+    seen: dict[str, Position] = {}
+    for name, section in named:
+        where = section.where("name")
+        if not name:
+            found.error(where, f"one of the {kind} has no name")
+        elif name in seen:
+            found.error(where, f"two of the {kind} have the name {name[:64]!r}", f"see {seen[name]}")
+        seen.setdefault(name, where)
+
+
+def _settings(config: Config, found: Findings) -> Settings:
+    tables = tuple(table(router, found) for router in config.routers)
+    ingresses = {section.name: ingress_settings(section, found) for section in config.ingresses}
+    authers = {section.name: auther_settings(section, found) for section in config.authers}
+    hubs: list[tuple[Service, HubSettings]] = []
+    clients: list[tuple[Service, ClientSettings]] = []
+    for service in config.services:
+        role = _role(service, found)
+        if role == "router":
+            settings = hub(service, tables, ingresses, authers, config, found)
+            hubs.extend([(service, settings)] if settings else [])
+        elif role == "tun":
+            clients.append((service, client(service, config, found)))
+    _check_together(config, hubs, clients, found)
+    log = log_settings(config.log or Log(), found)
+    metrics, more_authers = metrics_settings(config.metrics, authers, found)
+    return Settings(
+        hubs=tuple(settings for _, settings in hubs),
+        clients=tuple(settings for _, settings in clients),
+        tables=tables,
+        user=config.user,
+        recorder=_recorder(config, found),
+        log_level=log.level,
+        log_format=log.format,
+        log_output=log.output,
+        log_rotation=log.rotation,
+        metrics=metrics,
+        authers=more_authers,
+        warnings=tuple(found.warnings),
+        notices=tuple(found.notices),
+    )
+
+
+def _role(service: Service, found: Findings) -> str:
+    """The handler's type where it is one of the two that do anything here, else a problem."""
+    handler = service.handler or Handler(at=service.at)
+    kind = handler.type.lower()
+    if kind in ("router", "tun"):
+        return kind
+    where = handler.where("type")
+    if not kind:
+        if where.line:  # the command line has complained about its scheme
+            found.error(where, f"service {service.name} has no handler type", "write router or tun")
+    elif kind in HANDLERS:
+        hint = "tunrouter knows router and tun"
+        found.error(where, f"a handler of type {kind} is no part of a routing tunnel", hint)
+    else:
+        found.error(where, f"unknown handler type {kind[:64]!r}", did_you_mean(kind, HANDLERS))
+    return ""
+
+
+def _check_together(
+    config: Config,
+    hubs: list[tuple[Service, HubSettings]],
+    clients: list[tuple[Service, ClientSettings]],
+    found: Findings,
+) -> None:
+    """What only shows beside other services."""
+    check_overlaps(hubs, found)
+    check_limits(config, found)
+    check_domains(hubs, found)
+    for _, settings in hubs:
+        if settings.ingress:
+            warn_shut_out(config, settings.name, settings.ingress, found)
+    devices: set[str] = set()
+    for service, client_settings in clients:
+        name = client_settings.device.name
+        if name and name in devices:
+            place = service.listener.where("metadata.name") if service.listener else service.where()
+            found.error(place, f"two services have a device named {name!r}")
+        devices.add(name)
+    if not config.services and "services" not in config.at and not config.problems:
+        found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")
+
+
+def _recorder(config: Config, found: Findings) -> int:
+    """Bytes of the flight recorder."""
+    text = config.recorder
+    if text.lower() in _NONE:
+        return 0
+    try:
+        size = size_of(text)
+    except ValueError:
+        found.error(config.where("recorder"), f"recorder: {text[:32]!r} is no size", "write it as 16MB")
+        return 0
+    if not LEAST_RECORDER <= size <= MOST_RECORDER:
+        found.error(config.where("recorder"), f"recorder: {text} is not between 64KB and 1GB")
+    return size

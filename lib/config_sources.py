@@ -1,0 +1,80 @@
+"""Sources: where else the rows of a table come from, sections into settings.
+
+Knows: files, Redis keys and URLs, in the order in which they are merged.
+Refuses to know: what the rows are (config_tables), how they are read (source_read).
+"""
+
+from __future__ import annotations
+
+import re
+
+from lib.addresses import host_port
+from lib.config_findings import Findings
+from lib.config_schema import File, Http, Redis, Sourced
+from lib.did_you_mean import did_you_mean
+from lib.go_values import SECONDS
+from lib.settings import FileSource, HttpSource, RedisSource, Source, SourceSettings
+
+REDIS_PORT = 6379
+DEFAULT_KEY = "gost"
+DEFAULT_TIMEOUT = 10.0
+
+_URL = re.compile(r"https?://[^\s/?#]+([/?][^\s#]*)?", re.IGNORECASE)
+
+
+def source_settings(section: Sourced, redis_types: tuple[str, ...], found: Findings) -> SourceSettings:
+    """The sources of a section; redis_types are those that can hold its rows."""
+    sources: list[Source | None] = []
+    if section.file:
+        sources.append(_file(section.file, found))
+    if section.redis:
+        sources.append(_redis(section.redis, redis_types, found))
+    if section.http:
+        sources.append(_http(section.http, found))
+    if section.reload < 0:
+        found.error(section.where("reload"), "'reload': a duration below zero")
+    if section.reload and not sources:
+        found.warn(
+            section.where("reload"), "'reload' without file, redis or http: there is nothing to read again"
+        )
+    return SourceSettings(tuple(filter(None, sources)), max(0.0, section.reload / SECONDS))
+
+
+def _file(section: File, found: Findings) -> FileSource | None:
+    if not section.path:
+        found.error(section.where("path"), "a file source without a path")
+        return None
+    return FileSource(section.path)
+
+
+def _redis(section: Redis, types: tuple[str, ...], found: Findings) -> RedisSource | None:
+    try:
+        host, port = host_port(section.addr if ":" in section.addr else f"{section.addr}:{REDIS_PORT}")
+    except ValueError as wrong:
+        found.error(section.where("addr"), f"'addr': {wrong}")
+        return None
+    kind = section.type.lower() or types[0]
+    if kind not in types:
+        hint = did_you_mean(kind, types) or f"there is {', '.join(types)}"
+        found.error(section.where("type"), f"'type': redis type {section.type[:64]!r} cannot hold this", hint)
+        return None
+    if section.db < 0:
+        found.error(section.where("db"), f"'db': {section.db} is below zero")
+    bracketed = f"[{host}]" if ":" in host else host or "127.0.0.1"
+    return RedisSource(
+        addr=f"{bracketed}:{port}",
+        db=section.db,
+        username=section.username,
+        password=section.password,
+        key=section.key or DEFAULT_KEY,
+        type=kind,
+    )
+
+
+def _http(section: Http, found: Findings) -> HttpSource | None:
+    if not _URL.fullmatch(section.url):
+        found.error(section.where("url"), f"not the address of an HTTP source: {section.url[:100]!r}")
+        return None
+    if section.timeout < 0:
+        found.error(section.where("timeout"), "a timeout below zero")
+    return HttpSource(section.url, section.timeout / SECONDS if section.timeout > 0 else DEFAULT_TIMEOUT)

@@ -1,0 +1,259 @@
+"""Routers, ingresses and authers: sections into the tables of settings, with what is odd about them.
+
+Knows: names read as namespaces, prefixes; gateways nobody can be; first-match surprises; empty passwords.
+Refuses to know: plugins and sources (config_plugins, config_sources), which service uses which
+(config_hub), how a packet is routed (route_table, ingress).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lib import auth_passwords
+from lib import ingress as rules
+from lib.addresses import is_address, prefix
+from lib.config_acl import acl_rules
+from lib.config_findings import Findings
+from lib.config_plugins import plugin_settings
+from lib.config_schema import Auther, Config, Ingress, Login, Route, Router, Sourced
+from lib.config_sources import source_settings
+from lib.did_you_mean import did_you_mean
+from lib.errors import Position
+from lib.go_values import SECONDS
+from lib.ids import format_uuid, is_host_name, parse_uuid
+from lib.route_first_match import differences, never_used
+from lib.route_table import DEFAULT_HOLD_DOWN
+from lib.settings import (
+    AutherSettings,
+    Hop,
+    IngressSettings,
+    LoginRow,
+    PluginSettings,
+    RouteEntry,
+    SourceSettings,
+    TableSettings,
+)
+
+MAX_SURPRISES = 10
+"""First-match differences of one table that are told one by one."""
+
+FIRST_MATCH = "first-match"
+METRICS = range(1 << 32)
+
+
+def namespace_of(name: str) -> bytes | None:
+    """The namespace a table's name means, None where it is no UUID."""
+    try:
+        return parse_uuid(name)
+    except ValueError:
+        return None
+
+
+def table(router: Router, found: Findings) -> TableSettings:
+    """One routing table; routes that are wrong are left out, each a problem."""
+    entries: list[RouteEntry] = []
+    places: dict[int, Position] = {}
+    for route in router.routes:
+        entry = _route(route, found)
+        if entry:
+            entries.append(entry)
+            places[id(entry)] = route.where("gateway")
+    first_match = _compat(router, found)
+    if not first_match:
+        _warn_first_match(router, entries, places, found)
+    _warn_twice(router, entries, places, found)
+    plugin, more = _elsewhere(router, bool(entries), found)
+    return TableSettings(
+        name=router.name,
+        namespace=namespace_of(router.name),
+        routes=tuple(entries),
+        plugin=plugin,
+        more=more,
+        first_match=first_match,
+        hold_down=_hold_down(router, found),
+        acl=acl_rules(router, found),
+    )
+
+
+def _elsewhere(
+    section: Sourced, has_rows: bool, found: Findings, redis_types: tuple[str, ...] = ("hash", "set", "list")
+) -> tuple[PluginSettings | None, SourceSettings]:
+    """The plugin and the sources of a section."""
+    plugin = plugin_settings(section.plugin, found) if section.plugin else None
+    more = source_settings(section, redis_types, found)
+    if section.plugin and (has_rows or more.sources):
+        kind = type(section).__name__.lower()
+        found.warn(
+            section.where("plugin"),
+            f"{kind} {section.name}: only its plugin is asked, its own rows and sources are not, as in GOST",
+        )
+    return plugin, more
+
+
+def _compat(router: Router, found: Findings) -> bool:
+    word = router.compat.lower()
+    if word not in ("", FIRST_MATCH):
+        hint = did_you_mean(word, [FIRST_MATCH]) or f"there is {FIRST_MATCH}, GOST's order"
+        found.error(router.where("compat"), f"'compat': {router.compat[:64]!r} is unknown", hint)
+    return word == FIRST_MATCH
+
+
+def _hold_down(router: Router, found: Findings) -> float:
+    if router.hold_down is None:
+        return DEFAULT_HOLD_DOWN
+    if router.hold_down < 0:
+        found.error(router.where("hold_down"), "'holdDown': a duration below zero")
+    return router.hold_down / SECONDS
+
+
+def _route(route: Route, found: Findings) -> RouteEntry | None:
+    destination = _destination(route, found)
+    if not route.gateway:
+        # an explicit place means that it was there and could not be read
+        found.error(route.where("gateway"), "a route without a gateway", "write gateway: and a host name")
+    elif not is_host_name(route.gateway):
+        found.error(route.where("gateway"), f"no host can go by this name: {route.gateway[:64]!r}")
+    if route.metric is not None and route.metric not in METRICS:
+        found.error(route.where("metric"), f"'metric': {route.metric} is not within 0 to {METRICS.stop - 1}")
+    if destination is None or not route.gateway:
+        return None
+    if is_address(route.gateway):
+        found.warn(
+            route.where("gateway"),
+            f"the gateway {route.gateway} is an IP address: GOST would also set a kernel route, here it is a "
+            "host name and nothing more",
+        )
+    return RouteEntry(*destination, Hop(route.gateway, route.metric, route.fall_through))
+
+
+def _destination(route: Route, found: Findings) -> tuple[bytes, int] | None:
+    field = "dst" if route.dst else "net"
+    written = route.dst or route.net
+    if route.dst and route.net and route.dst != route.net:
+        found.error(route.where("net"), "a route has dst or net (its older spelling), not both")
+    if not written:
+        found.error(route.where("dst"), "a route without a destination", "write dst: and a CIDR")
+        return None
+    try:
+        network = prefix(written)
+    except ValueError as wrong:
+        found.error(route.where(field), f"{field!r}: {wrong}")
+        return None
+    return network.network_address.packed, network.prefixlen
+
+
+def _warn_first_match(
+    router: Router, entries: list[RouteEntry], places: dict[int, Position], found: Findings
+) -> None:
+    surprises = differences(entries)
+    for first, longest in surprises[:MAX_SURPRISES]:
+        found.warn(
+            places.get(id(longest), router.where()),
+            f"router {router.name}: {longest} goes to {longest.hop.gateway}, the longest prefix; GOST "
+            f"takes the first match, {first} to {first.hop.gateway}",
+        )
+    if len(surprises) > MAX_SURPRISES:
+        more = len(surprises) - MAX_SURPRISES
+        found.warn(
+            router.where(), f"router {router.name}: {more} more routes where GOST's first match differs"
+        )
+
+
+def _warn_twice(
+    router: Router, entries: Iterable[RouteEntry], places: dict[int, Position], found: Findings
+) -> None:
+    """Warn of routes written twice; a second gateway for a prefix is not one, but told."""
+    for first, again in never_used(entries):
+        if first.hop.gateway == again.hop.gateway:
+            found.warn(
+                places[id(again)], f"router {router.name}: {again} to {again.hop.gateway} is there already"
+            )
+        elif not router.compat:
+            found.notice(
+                places[id(again)],
+                f"router {router.name}: {again.hop.gateway} stands in for {first.hop.gateway} on {again}; "
+                "GOST would never use it",
+            )
+
+
+# --- ingresses and authers ----------------------------------------------------------------------
+
+
+def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
+    """One ingress. An endpoint that is no UUID is odd: GOST takes it for the zero UUID."""
+    for rule in section.rules:
+        if not rule.hostname:
+            found.error(rule.where("hostname"), "a rule without a hostname")
+        if not rule.endpoint:
+            found.warn(
+                rule.where("endpoint"), f"the rule for {rule.hostname!r} has no endpoint: it is no rule"
+            )
+        elif namespace_of(rule.endpoint) is None:
+            found.warn(
+                rule.where("endpoint"),
+                f"the endpoint {rule.endpoint[:64]!r} is no UUID: {rule.hostname!r} belongs to no namespace",
+            )
+    rows = tuple((rule.hostname, rule.endpoint) for rule in section.rules)
+    plugin, more = _elsewhere(section, bool(rows), found, ("hash", "set"))
+    return IngressSettings(section.name, rows, plugin, more)
+
+
+def auther_settings(section: Auther, found: Findings) -> AutherSettings:
+    """One auther. An empty password is odd: in GOST it stands for any."""
+    plugin, more = _elsewhere(section, bool(section.auths), found, ("hash",))
+    return AutherSettings(section.name, logins(section.auths, found), plugin, more)
+
+
+def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
+    """The row of each."""
+    rows = []
+    for login in section:
+        if not login.username:
+            found.error(login.where("username"), "a login without a username")
+        elif not login.password:
+            found.warn(
+                login.where("password"),
+                f"{login.username!r} has no password and is not let in; in GOST any password would do",
+            )
+        if auth_passwords.is_hashed(login.password):
+            try:
+                auth_passwords.check_form(login.password)
+            except ValueError as wrong:
+                found.error(login.where("password"), f"'password': {wrong}")
+        for host in login.hosts:
+            if not host or not is_host_name(host):
+                found.error(login.where("hosts"), f"no host can go by this name: {host[:64]!r}")
+        namespaces = []
+        for text in login.namespaces:
+            try:
+                namespaces.append(parse_uuid(text))
+            except ValueError as wrong:
+                found.error(login.where("namespaces"), f"'namespaces': {wrong}")
+        rows.append(LoginRow(login.username, login.password, tuple(login.hosts), tuple(namespaces)))
+    return tuple(rows)
+
+
+def warn_shut_out(config: Config, service: str, settings: IngressSettings, found: Findings) -> None:
+    """Warn of each gateway of a namespace's table that the service's ingress never lets in there."""
+    if settings.plugin or settings.more.sources:
+        return  # who else is let in nobody can say here
+    admission = rules.Ingress(settings.rules)
+    for router, namespace in _namespaces(config):
+        told: set[str] = set()
+        for route in router.routes:
+            gateway = route.gateway
+            if not gateway or gateway in told or admission.admits(gateway, namespace):
+                continue
+            told.add(gateway)
+            found.warn(
+                route.where("gateway"),
+                f"service {service}: ingress {settings.name} shuts gateway {gateway} out of namespace "
+                f"{format_uuid(namespace)}: its routes lead nowhere",
+            )
+
+
+def _namespaces(config: Config) -> Iterator[tuple[Router, bytes]]:
+    for router in config.routers:
+        namespace = namespace_of(router.name)
+        if namespace is not None:
+            yield router, namespace

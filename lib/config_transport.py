@@ -1,0 +1,233 @@
+"""Transports: the types, TLS sections and metadata of listeners and dialers into settings.
+
+Knows: which types there are, GOST's names for versions and ciphers, what a certificate may be.
+Refuses to know: what is carried (config_hub, config_client), and how (stream_open).
+"""
+
+from __future__ import annotations
+
+import re
+
+from lib import config_metadata
+from lib.config_findings import Findings
+from lib.config_gost_keys import DIALERS, LISTENERS, MULTIPLEXED, TRANSPORTS
+from lib.config_schema import Dialer, Listener, Tls, TlsOptions
+from lib.config_yaml import Mapping, Scalar
+from lib.did_you_mean import did_you_mean
+from lib.go_values import SECONDS
+from lib.settings import NO_TLS, TlsSettings, TransportSettings
+
+ENCRYPTED = frozenset({"tls", "wss"})
+VERSIONS = {"versiontls12": "1.2", "versiontls13": "1.3"}
+_OLD_VERSIONS = frozenset({"versiontls10", "versiontls11"})
+_CIPHERS = {
+    f"TLS_ECDHE_{key}_WITH_{name}": f"ECDHE-{key}-{openssl}"
+    for key in ("ECDSA", "RSA")
+    for name, openssl in (
+        ("AES_128_GCM_SHA256", "AES128-GCM-SHA256"),
+        ("AES_256_GCM_SHA384", "AES256-GCM-SHA384"),
+        ("CHACHA20_POLY1305_SHA256", "CHACHA20-POLY1305"),
+        ("CHACHA20_POLY1305", "CHACHA20-POLY1305"),
+    )
+}
+"""Go's names of the ciphers of TLS 1.2 that are still good, and OpenSSL's."""
+_PIN = re.compile(r"sha256:((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.IGNORECASE)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|")
+
+
+def listener_transport(listener: Listener, default: Tls | None, found: Findings) -> TransportSettings:
+    """How a hub is reached; default is the file's top-level certificate."""
+    kind = _kind(listener, "listener", LISTENERS, found)
+    tls = NO_TLS
+    if kind in ENCRYPTED:
+        given = listener.tls or Tls(at=listener.at)
+        if default and not (given.cert_file or given.key_file):
+            given = default
+        tls = _tls(given, server=True, found=found)
+    elif listener.tls:
+        found.warn(
+            listener.where("tls"), f"tls means nothing to a listener of type {kind}: nothing is encrypted"
+        )
+    return TransportSettings(
+        kind=kind,
+        tls=tls,
+        path=_path(listener, kind, found),
+        headers=_headers(listener, kind, found),
+        reuse_port=config_metadata.switch(listener, "reuseport", False, found),
+        tcp_keepalive=_tcp_keepalive(listener, kind, found),
+    )
+
+
+def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:
+    """How a hub is dialled."""
+    kind = _kind(dialer, "dialer", DIALERS, found)
+    tls, given = NO_TLS, dialer.tls
+    if kind in ENCRYPTED:
+        given = given or Tls(at=dialer.at)
+        tls = _tls(given, server=False, found=found, pin=_pin(dialer, found))
+        if not (tls.verify or tls.ca_file or tls.pin):
+            found.warn(
+                given.where(),
+                "the hub's certificate is not checked: anybody on the way can be the hub",
+                "write secure=true, or pin=sha256:… as the hub prints it",
+            )
+    elif given and (given.secure or given.ca_file or given.cert_file or given.key_file):
+        # the command line always gives a section, with no more than a server name
+        found.warn(given.where(), f"tls means nothing to a dialer of type {kind}: nothing is encrypted")
+    return TransportSettings(
+        kind=kind,
+        tls=tls,
+        path=_path(dialer, kind, found),
+        headers=_headers(dialer, kind, found),
+        host=config_metadata.text(dialer, "ws.host", "host", found=found) if kind in ("ws", "wss") else "",
+        keepalive=_pings(dialer, kind, found),
+        tcp_keepalive=_tcp_keepalive(dialer, kind, found),
+    )
+
+
+def _kind(section: Listener | Dialer, what: str, known: frozenset[str], found: Findings) -> str:
+    """The transport a type names; tcp where it names none, which is a problem."""
+    kind, where = section.type.lower(), section.where("type")
+    if kind in TRANSPORTS:
+        return kind
+    if kind in MULTIPLEXED:
+        hint = f"{MULTIPLEXED[kind]} is what a routing tunnel wants"
+        found.error(where, f"{kind} is GOST's {MULTIPLEXED[kind]} with multiplexing inside", hint)
+    elif kind == "tun" and what == "listener":
+        found.error(where, "handler router does not work over listener tun", "write tcp")
+    elif kind in known:
+        found.error(where, f"a {what} of type {kind} is no part of a routing tunnel", "write tcp or tls")
+    elif kind:
+        found.error(where, f"unknown {what} type {kind[:64]!r}", did_you_mean(kind, known))
+    elif where.line:
+        found.error(where, f"a {what} without a type", "write type: tcp")
+    return "tcp"
+
+
+# --- TLS ----------------------------------------------------------------------------------------
+
+
+def _tls(section: Tls, server: bool, found: Findings, pin: bytes = b"") -> TlsSettings:
+    options = section.options or TlsOptions(at=section.at)
+    if section.key_file and not section.cert_file:
+        found.error(section.where("key_file"), "a key without its certificate", "write certFile")
+    if section.validity < 0:
+        found.error(section.where("validity"), "'validity': a duration below zero")
+    lowest = _version(options, "min_version", found) or "1.3"
+    highest = _version(options, "max_version", found)
+    if highest and highest < lowest:
+        if options.min_version:
+            found.error(options.where("max_version"), "'maxVersion' is below 'minVersion'")
+        lowest = highest
+    if server and (section.secure or section.server_name):
+        found.warn(section.where(), "'secure' and 'serverName' mean nothing to a listener's tls")
+    return TlsSettings(
+        cert_file=section.cert_file,
+        key_file=section.key_file,
+        ca_file=section.ca_file,
+        min_version=lowest,
+        max_version=highest,
+        ciphers=_ciphers(options, lowest, found),
+        alpn=tuple(options.alpn),
+        verify=section.secure and not server,
+        server_name="" if server else section.server_name,
+        pin=pin,
+        common_name=section.common_name,
+        organization=section.organization,
+        validity=section.validity / SECONDS,
+        server_names=tuple(section.server_names),
+        reject_unknown_sni=section.reject_unknown_sni,
+    )
+
+
+def _version(options: TlsOptions, name: str, found: Findings) -> str:
+    text: str = getattr(options, name)
+    word = text.lower()
+    if word in _OLD_VERSIONS:
+        found.error(options.where(name), f"{text}: TLS before 1.2 is not spoken here", "write VersionTLS12")
+    elif word and word not in VERSIONS:
+        hint = did_you_mean(text, ("VersionTLS12", "VersionTLS13")) or "VersionTLS12 or VersionTLS13"
+        found.error(options.where(name), f"unknown TLS version {text[:64]!r}", hint)
+    return VERSIONS.get(word, "")
+
+
+def _ciphers(options: TlsOptions, lowest: str, found: Findings) -> tuple[str, ...]:
+    chosen: list[str] = []
+    for name in options.cipher_suites:
+        if name.upper() in _CIPHERS:
+            chosen.append(_CIPHERS[name.upper()])
+        else:
+            found.error(
+                options.where("cipher_suites"),
+                f"no cipher that can be chosen: {name[:64]!r}",
+                did_you_mean(name, _CIPHERS) or "those of TLS 1.3 are always there",
+            )
+    if chosen and lowest == "1.3":
+        found.warn(
+            options.where("cipher_suites"),
+            "'cipherSuites' are for TLS 1.2, which is not spoken here without minVersion: VersionTLS12",
+        )
+    return tuple(dict.fromkeys(chosen))
+
+
+def _pin(dialer: Dialer, found: Findings) -> bytes:
+    return config_metadata.scalar(dialer, ("pin",), parse_pin, b"", found)
+
+
+def parse_pin(text: str) -> bytes:
+    """sha256:HEX, with or without colons between. Raises ValueError."""
+    matched = _PIN.fullmatch(text.strip())
+    if matched is None:
+        raise ValueError("not sha256: and 64 hex digits, as the hub prints it")
+    return bytes.fromhex(matched[1].replace(":", ""))
+
+
+# --- WebSocket ----------------------------------------------------------------------------------
+
+
+def _path(section: Listener | Dialer, kind: str, found: Findings) -> str:
+    path = config_metadata.text(section, "ws.path", "path", found=found) if kind in ("ws", "wss") else ""
+    if any(not "!" <= letter <= "~" or letter in "#?" for letter in path):
+        found.error(section.where("metadata.path"), f"'path': {path[:64]!r} is no path of a URL")
+        return "/ws"
+    return path if path.startswith("/") else f"/{path}" if path else "/ws"
+
+
+def _headers(section: Listener | Dialer, kind: str, found: Findings) -> tuple[tuple[str, str], ...]:
+    tree = config_metadata.find(section, "ws.header", "header") if kind in ("ws", "wss") else None
+    if tree is None:
+        return ()
+    if not isinstance(tree, Mapping):
+        found.error(tree.where, "'header' wants names and values: header: {X-Key: value}")
+        return ()
+    headers: list[tuple[str, str]] = []
+    for name, value in tree.items:
+        if not isinstance(value, Scalar):
+            found.error(value.where, f"header {name.text[:64]!r} wants one text")
+        elif not _HEADER_NAME.fullmatch(name.text) or not _HEADER_VALUE.fullmatch(value.text):
+            found.error(name.where, f"no HTTP header: {name.text[:64]!r}")
+        else:
+            headers.append((name.text, value.text))
+    return tuple(headers)
+
+
+def _pings(dialer: Dialer, kind: str, found: Findings) -> float:
+    """Seconds between a WebSocket client's pings: `keepalive` switches them on, `ttl` says how often."""
+    if kind not in ("ws", "wss"):
+        return 0.0
+    ttl = config_metadata.seconds(dialer, "ttl", 15.0, found) or 15.0
+    return ttl if config_metadata.switch(dialer, "keepalive", False, found) else 0.0
+
+
+def _tcp_keepalive(section: Listener | Dialer, kind: str, found: Findings) -> tuple[int, int, int] | None:
+    """Idle, interval, count where any is given; without them a dead path is noticed in 15 s (transport)."""
+    idle = config_metadata.seconds(section, "keepalive.idle", 0.0, found)
+    interval = config_metadata.seconds(section, "keepalive.interval", 0.0, found)
+    count = config_metadata.integer(section, ("keepalive.count",), 0, found)
+    if not (idle or interval or count):
+        return None
+    if not 0 <= count <= 127 or max(idle, interval) > 32767:
+        found.error(section.where("metadata"), "keepalive: at most 127 probes, 32767 s apart")
+        return None
+    return max(1, round(idle or 15)), max(1, round(interval or 15)), count or 9

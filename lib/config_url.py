@@ -1,0 +1,96 @@
+"""One -L or -F URL taken apart, as Go's url.Parse and GOST do it.
+
+Knows: schemes, login, address, path as written, parameters decoded.
+Refuses to know: what the parts are good for (config_from_urls).
+
+    handler+listener :// user:pass @ addr / path ? key=value & key=value
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, unquote_plus
+
+from lib.config_findings import Findings
+from lib.config_schema import Auth
+from lib.errors import Position
+
+_URL = re.compile(r"(?:([^:/?#]*)://)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
+_BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+_UNREADABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(slots=True)
+class Url:
+    """A URL's parts; `params` keep their spelling and order, the values are decoded."""
+
+    where: Position
+    schemes: tuple[str, str]
+    auth: Auth | None
+    addr: str
+    path: str
+    params: dict[str, str]
+
+    def take(self, *names: str) -> str:
+        """The value of the first of these (lower-case) names, "" when there is none."""
+        lower = {key.lower(): value for key, value in self.params.items()}
+        return next((lower[name] for name in names if lower.get(name)), "")
+
+
+def parse_url(text: str, where: Position, found: Findings) -> Url | None:
+    """Take a URL apart; None after a problem."""
+    text = text.strip()
+    matched = _URL.fullmatch(text if "://" in text.partition("?")[0] else f"auto://{text}")
+    wrong = _what_is_wrong(text)
+    if wrong or matched is None:
+        found.error(where, f"{wrong or 'not a URL'}: {text[:100]!r}")
+        return None
+    scheme, authority, path, query, _ = matched.groups()
+    userinfo, _, addr = authority.rpartition("@")
+    url = Url(where, _schemes(scheme), _login(userinfo, where), addr, path.strip("/"), {})
+    for pair in filter(None, (query or "").split("&")):
+        key, _, value = pair.partition("=")
+        if unquote_plus(key) in url.params:
+            found.warn(where, f"{unquote_plus(key)!r} is given twice: the first counts")
+        url.params.setdefault(unquote_plus(key), unquote_plus(value))
+    _auth_parameter(url, found)
+    return url
+
+
+def _what_is_wrong(text: str) -> str:
+    checks = (
+        (not text, "an empty URL"),
+        (_UNREADABLE.search(text), "a control character in a URL"),
+        (_BAD_ESCAPE.search(text.partition("?")[2]), "a % without two hex digits (write %25 for a %)"),
+        ("#" in text, "a # in a URL (write %23)"),
+    )
+    return next((words for wrong, words in checks if wrong), "")
+
+
+def _schemes(scheme: str | None) -> tuple[str, str]:
+    """(handler or connector, listener or dialer) as written; one word stands for both."""
+    lower = (scheme or "").lower()
+    upper, plus, transport = ("http+tls" if lower == "https" else lower).partition("+")
+    return upper, transport if plus else upper
+
+
+def _login(userinfo: str, where: Position) -> Auth | None:
+    if not userinfo:
+        return None
+    username, _, password = userinfo.partition(":")
+    return Auth(username=unquote(username), password=unquote(password), at={"": where})
+
+
+def _auth_parameter(url: Url, found: Findings) -> None:
+    """`auth=` is base64 of user:pass, and counts where the URL itself names no user."""
+    text = url.take("auth")
+    if not text or url.auth:
+        return
+    try:
+        username, _, password = base64.b64decode(text, validate=True).decode().partition(":")
+        url.auth = Auth(username=username, password=password, at={"": url.where})
+    except (binascii.Error, ValueError):
+        found.error(url.where, "'auth' is not the base64 of user:pass")

@@ -1,0 +1,248 @@
+"""YAML text (JSON is a part of it) to a tree whose every node knows where it stood.
+
+Knows: mappings, lists, scalars as TEXT, aliases, merge keys, and bounds on all of them.
+Refuses to know: what a key means and which type it wants (config_read), hence `0123` and `no` stay text.
+
+The tree is built from parser events, without recursion, so depth is bounded before it hurts; an
+alias shares its node, and what aliases would expand to is bounded too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf, isinf
+
+import yaml
+
+from lib.errors import Position, Problem
+from lib.go_values import parse_integer
+
+MAX_DEPTH = 40
+MAX_ALIASED = 100_000
+"""Nodes that all aliases of a text may expand to."""
+
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUE = frozenset({"true", "True", "TRUE"})
+_FALSE = frozenset({"false", "False", "FALSE"})
+_FLOAT = re.compile(r"[+-]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][+-]?[0-9]+)?")
+_STANDARD_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|seq|map|merge|timestamp)")
+# What no YAML text holds, and the lone surrogates that crash libyaml's encoder.
+_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A text; `plain` when it was written without quotes, so that it may stand for a number or null."""
+
+    text: str
+    where: Position
+    plain: bool = False
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it stands for nothing at all."""
+        return self.plain and self.text in _NULLS
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list."""
+
+    items: list[Tree]
+    where: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys and values in the order written, merge keys resolved, keys distinct without regard to case."""
+
+    items: list[tuple[Scalar, Tree]]
+    where: Position
+
+
+Tree = Scalar | Sequence | Mapping
+
+
+def parse(name: str, text: str) -> tuple[Tree | None, list[Problem]]:
+    """Read one document; `name` is what positions call the text.
+
+    Returns the tree (None for an empty text, or when it cannot be read) and every problem found:
+    syntax ends the reading, a duplicate key or a bad alias does not.
+    """
+    unreadable = _UNREADABLE.search(text)
+    if unreadable:
+        where = _position_of(name, text, unreadable.start())
+        return None, [Problem(where, f"a character no YAML text holds: {unreadable[0]!r}")]
+    builder = _Builder(name)
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            if not builder.take(event):
+                break
+    except yaml.YAMLError as error:
+        return None, [*builder.problems, _syntax_problem(name, error)]
+    return builder.root, builder.problems
+
+
+def generic(tree: Tree) -> object:
+    """The tree as plain Python values, scalars resolved as Go's yaml.v3 resolves them."""
+    if isinstance(tree, Scalar):
+        return _resolved(tree)
+    if isinstance(tree, Sequence):
+        return [generic(item) for item in tree.items]
+    return {key.text.lower(): generic(value) for key, value in tree.items}
+
+
+def _resolved(scalar: Scalar) -> object:
+    text = scalar.text
+    if not scalar.plain:
+        return text
+    if scalar.is_null:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    try:
+        return parse_integer(text)
+    except ValueError:
+        number = float(text) if _FLOAT.fullmatch(text) else inf
+        return text if isinf(number) else number
+
+
+def _position_of(name: str, text: str, index: int) -> Position:
+    line_start = text.rfind("\n", 0, index) + 1
+    return Position(name, text.count("\n", 0, index) + 1, index - line_start + 1)
+
+
+def _syntax_problem(name: str, error: yaml.YAMLError) -> Problem:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        context = f" {error.context}" if error.context else ""
+        return Problem(Position(name, mark.line + 1, mark.column + 1), f"not YAML: {error.problem}{context}")
+    return Problem(Position(name, 1, 1), f"not YAML: {' '.join(str(error).split())}")
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping whose end has not come yet."""
+
+    where: Position
+    is_mapping: bool
+    anchor: str | None
+    children: list[Tree] = field(default_factory=list)
+    size: int = 1
+    height: int = 1
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Takes parser events one by one; see parse()."""
+
+    name: str
+    root: Tree | None = None
+    problems: list[Problem] = field(default_factory=list)
+    stack: list[_Open] = field(default_factory=list)
+    anchors: dict[str, tuple[Tree, int, int]] = field(default_factory=dict)
+    aliased: int = 0
+    documents: int = 0
+
+    def take(self, event: yaml.Event) -> bool:
+        """Use one event; False when the rest is not worth reading."""
+        where = self._where(event)
+        if isinstance(event, yaml.ScalarEvent):
+            self._check_tag(event, where)
+            self._add(Scalar(event.value, where, _is_plain(event)), 1, 1, event.anchor)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._check_tag(event, where)
+            self.stack.append(_Open(where, isinstance(event, yaml.MappingStartEvent), event.anchor))
+            return len(self.stack) <= MAX_DEPTH or self._stop(where, f"nested deeper than {MAX_DEPTH}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._close(self.stack.pop())
+        elif isinstance(event, yaml.AliasEvent):
+            return self._alias(event.anchor or "", where)
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self.documents += 1
+            return self.documents == 1 or self._stop(where, "a second document: one is read")
+        return True
+
+    def _stop(self, where: Position, message: str) -> bool:
+        self.problems.append(Problem(where, message))
+        self.root = None
+        return False
+
+    def _where(self, event: yaml.Event) -> Position:
+        mark = event.start_mark
+        return Position(self.name, mark.line + 1, mark.column + 1) if mark else Position(self.name)
+
+    def _check_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, where: Position) -> None:
+        if event.tag and event.tag != "!" and not _STANDARD_TAG.fullmatch(event.tag):
+            self.problems.append(Problem(where, f"the tag {event.tag} means nothing here"))
+
+    def _add(self, tree: Tree, size: int, height: int, anchor: str | None) -> None:
+        """Put a finished node where it belongs."""
+        if anchor:
+            self.anchors[anchor] = (tree, size, height)
+        if self.stack:
+            parent = self.stack[-1]
+            parent.children.append(tree)
+            parent.size += size
+            parent.height = max(parent.height, height + 1)
+        else:
+            self.root = tree
+
+    def _alias(self, anchor: str, where: Position) -> bool:
+        known = self.anchors.get(anchor)
+        if known is None:
+            self.problems.append(Problem(where, f"the alias *{anchor} has no finished anchor &{anchor}"))
+            self._add(Scalar("", where, plain=True), 1, 1, None)
+            return True
+        self.aliased += known[1]
+        if self.aliased > MAX_ALIASED:
+            return self._stop(where, f"the aliases expand to more than {MAX_ALIASED} nodes")
+        if len(self.stack) + known[2] > MAX_DEPTH + 1:
+            return self._stop(where, f"nested deeper than {MAX_DEPTH}")
+        self._add(*known, None)
+        return True
+
+    def _close(self, opened: _Open) -> None:
+        tree: Tree = Sequence(opened.children, opened.where)
+        if opened.is_mapping:
+            pairs = zip(opened.children[::2], opened.children[1::2], strict=True)
+            tree = Mapping(list(self._distinct(pairs)), opened.where)
+        self._add(tree, opened.size, opened.height, opened.anchor)
+
+    def _distinct(self, pairs: Iterator[tuple[Tree, Tree]]) -> Iterator[tuple[Scalar, Tree]]:
+        """The pairs without duplicates, then those of merge keys that are not overridden."""
+        seen: dict[str, Position] = {}
+        merges: list[Tree] = []
+        for key, value in pairs:
+            if not isinstance(key, Scalar):
+                self.problems.append(Problem(key.where, "a key must be a word"))
+            elif key.plain and key.text == "<<":
+                merges.append(value)
+            elif key.text.lower() in seen:
+                first = seen[key.text.lower()]
+                self.problems.append(
+                    Problem(key.where, f"the key {key.text!r} is there already", f"see line {first.line}")
+                )
+            else:
+                seen[key.text.lower()] = key.where
+                yield key, value
+        for key, value in self._merged(merges):
+            if key.text.lower() not in seen:
+                seen[key.text.lower()] = key.where
+                yield key, value
+
+    def _merged(self, merges: list[Tree]) -> Iterator[tuple[Scalar, Tree]]:
+        for tree in merges:
+            for source in tree.items if isinstance(tree, Sequence) else [tree]:
+                if isinstance(source, Mapping):
+                    yield from source.items
+                else:
+                    self.problems.append(Problem(source.where, "<< wants a mapping or a list of mappings"))
+
+
+def _is_plain(event: yaml.ScalarEvent) -> bool:
+    # `implicit` is (no quotes and no tag, no tag): a tagged scalar such as !!str 5 is not plain
+    return bool(event.implicit[0])

@@ -1,0 +1,92 @@
+"""What a running process dropped and whom it refused: how often, the last one, and what to do about it.
+
+Knows: the fields (PROTOCOL.md, the control socket). Refuses to know: why (forward_drop_reasons, forward).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+
+from lib import ids
+from lib.client import Client
+from lib.counters import Traffic
+from lib.hub import Hub
+from lib.namespace import Lost
+from lib.packet import format_address
+from lib.packet_text import summary
+
+MAX_LOST = 20
+"""Destinations of a namespace whose last drops are told."""
+ENDED = "(ended)"
+"""Stands for all sessions that are over."""
+
+Row = dict[str, object]
+
+
+def drops(hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> dict[str, object]:
+    """What was dropped: by namespace, session and reason, and of late by where it was to go."""
+    now = time.monotonic()
+    domains = list({id(hub.domain): hub.domain for hub in hubs.values()}.values())
+    namespaces = [namespace for domain in domains for namespace in domain.namespaces.values()]
+
+    def rows() -> Iterator[Row | None]:
+        for namespace in namespaces:
+            name = ids.format_uuid(namespace.id)
+            for port in namespace.ports():
+                yield None
+                yield from _rows(name, port.host, port.peer, port.traffic, now)
+            yield from _rows(name, ENDED, "", namespace.gone, now)
+        for domain in domains:
+            yield from _rows("(gone)", ENDED, "", domain.gone, now)
+        for client in clients.values():
+            peer = client.session.peer if client.session else ""
+            yield from _rows("-", client.settings.host, peer, client.traffic, now)
+
+    def destinations() -> Iterator[Row]:
+        for namespace in namespaces:
+            name = ids.format_uuid(namespace.id)
+            for where, lost in list(namespace.lost.items())[-MAX_LOST:]:
+                yield _late(name, where, lost, now)
+
+    refusals = [row for name, hub in hubs.items() for row in _refusals(name, hub, now)]
+    return {"drops": rows(), "destinations": destinations(), "refusals": refusals}
+
+
+def _rows(namespace: str, host: str, peer: str, traffic: Traffic, now: float) -> Iterator[Row]:
+    for reason, count in list(traffic.drops.items()):
+        if not count:
+            continue
+        seen = traffic.last.get(reason)
+        yield {
+            "namespace": namespace,
+            "host": host,
+            "peer": peer,
+            "reason": reason.value,
+            "count": count,
+            "about": reason.doc,
+            "remedy": reason.remedy,
+            "last": {"packet": summary(seen.head), "ago_s": round(now - seen.at, 1)} if seen else None,
+        }
+
+
+def _late(namespace: str, destination: bytes, lost: Lost, now: float) -> Row:
+    return {
+        "namespace": namespace,
+        "destination": format_address(destination),
+        "reasons": {reason.value: count for reason, count in lost.reasons.items()},
+        "last_s": round(now - lost.last, 1),
+    }
+
+
+def _refusals(service: str, hub: Hub, now: float) -> Iterator[Row]:
+    for refusal, count in hub.refused.items():
+        at, peer, why = hub.turned_away[refusal]
+        yield {
+            "service": service,
+            "reason": refusal.value,
+            "count": count,
+            "about": refusal.doc,
+            "remedy": refusal.remedy,
+            "last": {"peer": peer, "why": why, "ago_s": round(now - at, 1)},
+        }

@@ -1,0 +1,265 @@
+"""The tables of a running hub, listed: each route with its gateways, who of them lives, who carries it now.
+
+Knows: which tables a question is about, how a million routes are gone through while packets are forwarded.
+Refuses to know: how one is chosen for a packet (route_gateways, forward_decide), how the answer travels
+(ctl_server).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_interface
+from socket import AF_INET, AF_INET6, inet_ntop
+from typing import Any
+
+from lib import ids, source_read
+from lib.hub import Hub
+from lib.hub_tables import Tables
+from lib.namespace import Namespace, Port
+from lib.namespace_domain import Domain, Router
+from lib.route_plugin_cache import Answers
+from lib.route_table import Group, RouteTable
+from lib.settings import HttpSource, Source
+
+STEP = 256
+"""Rows after which packets are looked at."""
+MAX_GROUPS = 4096
+"""Groups of gateways whose words are remembered."""
+FEW = 4096
+"""Tables of no more routes are read for a list of sessions, to say which prefixes each host has."""
+MAX_PREFIXES = 4
+"""Prefixes of a host that are told there."""
+
+Row = dict[str, object]
+Found = tuple[bytes, int, Group]
+
+
+def source_name(source: Source) -> str:
+    """What people call a source, without the secrets a URL may hold."""
+    name = source_read.describe(source)
+    if isinstance(source, HttpSource):
+        name = re.sub(r"//[^/@]*@", "//***@", name.partition("?")[0])
+    return name
+
+
+def text_of(prefix: bytes, length: int) -> str:
+    """10.0.0.0/8; ten times as fast as ipaddress."""
+    return f"{inet_ntop(AF_INET if len(prefix) == 4 else AF_INET6, prefix)}/{length}"
+
+
+# --- which prefixes a host has
+
+
+class PrefixesByHost:
+    """The first few prefixes of every host, of tables small enough to be read for it."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, dict[str, list[str]]] = {}
+
+    def read(self, namespace: Namespace) -> Iterator[None]:
+        """Read the tables of a namespace that are not known yet; each yield ends a step."""
+        for table in namespace.tables:
+            if isinstance(table, RouteTable) and id(table) not in self._known:
+                known = self._known[id(table)] = {}
+                if len(table) <= FEW:
+                    yield from _by_host(table, known)
+
+    def of(self, port: Port) -> list[str]:
+        """What is known of a session's host."""
+        tables = port.namespace.tables
+        return [text for table in tables for text in self._known.get(id(table), {}).get(port.host, ())]
+
+
+def _by_host(table: RouteTable, known: dict[str, list[str]]) -> Iterator[None]:
+    routes = [found for trie in (table.tries.four, table.tries.six) for found in trie.unordered()]
+    for number, (prefix, length, group) in enumerate(routes, 1):
+        for name in group.names:
+            texts = known.setdefault(name, [])
+            if len(texts) < MAX_PREFIXES:
+                texts.append(text_of(prefix, length))
+        if number % STEP == 0:
+            yield
+
+
+# --- the list
+
+
+@dataclass(slots=True, eq=False)
+class _View:
+    """One table, as the namespaces that use it see it."""
+
+    service: str
+    name: str
+    namespace: str | None
+    """The UUID it is named by; None of a default table."""
+    router: Router
+    users: list[Namespace]
+    sources: list[str]
+    """By rank."""
+    matching: int = 0
+    found: Iterable[Found | None] = ()
+    words: dict[Group, list[Row]] = field(default_factory=dict)
+
+
+def routes(hubs: Mapping[str, Hub], tables: Tables, request: Mapping[str, Any]) -> dict[str, object]:
+    """{"service", "ns", "prefix": or an address, "most": rows}, all of them optional. Raises ValueError."""
+    views = _views(hubs, tables, str(request.get("service") or ""), str(request.get("ns") or ""))
+    wanted = str(request.get("prefix") or "")
+    network = ip_interface(wanted).network if "/" in wanted else None
+    address = ip_address(wanted).packed if wanted and network is None else None
+    most = int(request.get("most") or 0) or None
+
+    def summaries() -> Iterator[Row | None]:
+        for view in views:
+            if address is not None:
+                found = _covering(view, address)
+                view.matching, view.found = len(found), iter(found)
+            else:
+                prefix = (network.network_address.packed, network.prefixlen) if network else None
+                yield from _walk(view, prefix, most)
+            yield _summary(view)
+
+    def rows() -> Iterator[Row | None]:
+        now = time.monotonic()
+        for view in views:
+            for found in view.found:
+                yield _row(view, *found, now) if found else None
+
+    return {"tables": summaries(), "routes": _first(rows(), most)}
+
+
+def _first(rows: Iterator[Row | None], most: int | None) -> Iterator[Row | None]:
+    left = most if most is not None else 1 << 62
+    for row in rows:
+        yield row
+        left -= row is not None
+        if not left:
+            return
+
+
+def _views(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> list[_View]:
+    chosen = [hub for hub in hubs.values() if service in ("", hub.settings.name)]
+    if not chosen:
+        raise ValueError(
+            f"there is no hub {service[:64]!r}" if service else "there is no hub here, only clients"
+        )
+    key = ids.parse_uuid(ns) if ns else None
+    names = {id(live.router): (name, live) for name, live in tables.routers()}
+    views: dict[tuple[int, int], _View] = {}
+    for hub in chosen:
+        for uuid, router, users in _tables_of(hub.domain, key):
+            name, live = names.get(id(router), ("", None))
+            if live is not None:  # a hub without a default table has an empty one, which nobody wrote
+                texts = ["inline", *(source_name(source) for source in live.settings.more.sources)]
+                view = _View(
+                    hub.settings.name, name, ids.format_uuid(uuid) if uuid else None, router, users, texts
+                )
+                views.setdefault((id(hub.domain), id(router)), view)
+    return list(views.values())
+
+
+def _tables_of(domain: Domain, key: bytes | None) -> Iterator[tuple[bytes | None, Router, list[Namespace]]]:
+    """(UUID or None, table, the namespaces that use it) of one namespace, or of all."""
+    if key is not None:
+        users = [domain.namespace(key)]
+        if key in domain.tables:
+            yield key, domain.tables[key], users
+        yield None, domain.default, users
+        return
+    for uuid, router in domain.tables.items():
+        yield uuid, router, [domain.namespaces[uuid]] if uuid in domain.namespaces else []
+    yield None, domain.default, list(domain.namespaces.values())
+
+
+def _covering(view: _View, address: bytes) -> list[Found]:
+    """The longest match for an address, and every shorter one."""
+    if isinstance(view.router, RouteTable):
+        return [(route.prefix, route.length, route.group) for route in view.router.matches(address)]
+    return [found for found in _answered(view) if found and found[0] == address]
+
+
+def _walk(view: _View, prefix: tuple[bytes, int] | None, most: int | None) -> Iterator[None]:
+    """Look for the routes within a prefix, or all, in steps; they are in view.found afterwards."""
+    if not isinstance(view.router, RouteTable):
+        found = [one for one in _answered(view) if one and (prefix is None or _within(one, prefix))]
+        view.matching, view.found = len(found), iter(found)
+        return
+    tries = view.router.tries
+    four: Iterator[Found] = iter(())
+    six: Iterator[Found] = iter(())
+    count = 0
+    if prefix is None or len(prefix[0]) == 4:
+        count, four = yield from tries.four.walking(*(prefix or (None, 0)), most=most)
+    if prefix is None or len(prefix[0]) == 16:
+        more, six = yield from tries.six.walking(*(prefix or (None, 0)), most=most)
+        count += more
+    view.matching, view.found = count, _both(four, six)
+
+
+def _both(*found: Iterator[Found]) -> Iterator[Found]:
+    for one in found:
+        yield from one
+
+
+def _answered(view: _View) -> Iterator[Found]:
+    """What a plugin has answered, as far as it is remembered: routes to single addresses."""
+    for namespace in view.users:
+        for table in namespace.tables:
+            if isinstance(table, Answers) and table.asker is view.router:
+                for address, route in table.answers():
+                    yield address, 8 * len(address), route.group
+
+
+def _within(found: Found, prefix: tuple[bytes, int]) -> bool:
+    network, length = prefix
+    shift = 8 * len(network) - length
+    same = len(found[0]) == len(network)
+    return same and int.from_bytes(found[0], "big") >> shift == int.from_bytes(network, "big") >> shift
+
+
+def _summary(view: _View) -> Row:
+    is_table = isinstance(view.router, RouteTable)
+    return {
+        "service": view.service,
+        "table": view.name,
+        "namespace": view.namespace,
+        "kind": "routes" if is_table else "plugin",
+        "routes": len(view.router) if isinstance(view.router, RouteTable) else view.matching,
+        "matching": view.matching,
+    }
+
+
+def _row(view: _View, prefix: bytes, length: int, group: Group, now: float) -> Row:
+    gateways = view.words.get(group)
+    if gateways is None:
+        if len(view.words) >= MAX_GROUPS:
+            view.words.clear()
+        gateways = view.words[group] = _gateways(view, group, now)
+    return {
+        "service": view.service,
+        "table": view.name,
+        "namespace": view.namespace,
+        "prefix": text_of(prefix, length),
+        "gateways": gateways,
+    }
+
+
+def _gateways(view: _View, group: Group, now: float) -> list[Row]:
+    """Every row behind a route: the gateway, whether it lives anywhere, and whether it carries now."""
+    hold_down = view.router.hold_down if isinstance(view.router, RouteTable) else 0.0
+    carries = {name for user in view.users for name in user.gateways.carriers(group, hold_down, now)}
+    live = {name for name in group.names if any(name in user.gateways.here for user in view.users)}
+    return [
+        {
+            "host": hop.gateway,
+            "metric": hop.metric,
+            "source": view.sources[rank] if isinstance(view.router, RouteTable) else "plugin",
+            "fall_through": hop.fall_through,
+            "live": hop.gateway in live,
+            "carries": hop.gateway in carries,
+        }
+        for rank, hop in group.rows
+    ]

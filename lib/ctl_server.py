@@ -1,0 +1,195 @@
+"""The control socket's near end: questions to a running process, one JSON object a line each way.
+
+    {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
+    {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
+
+Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
+packets go before answers, however long those are. Refuses to know: what is asked (ctl_handlers), the far
+end (ctl_client).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.socket as gsocket
+from gevent.pool import Pool
+from gevent.server import StreamServer
+
+from lib.ctl_client import directory, is_ours
+from lib.ctl_encode import pieces
+from lib.log_events import Entry
+from lib.log_setup import say
+
+MAX_LINE = 1 << 16
+MAX_CLIENTS = 16
+MAX_PATH = 107
+"""Bytes of a unix socket's path (sockaddr_un)."""
+SECONDS = 10.0
+"""How long a client may be silent, and how long it may take for a piece of an answer."""
+TURN_SECONDS = 0.001
+"""For so long an answer is made before packets are looked at again."""
+PIECE = 1 << 15
+"""Bytes of an answer that are sent at a time."""
+
+Answer = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer after which something else goes over the connection, for as long as `run` has it."""
+
+    answer: Answer
+    run: Callable[[Any], None]
+    """Called with the socket; what it raises of OSError means that the other end has gone."""
+
+
+Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer | Streamed]]
+
+
+def sweep() -> None:
+    """Remove from the directory what killed processes have left there."""
+    for path in Path(directory()).glob("*.sock"):
+        if path.stem.isdecimal() and not Path(f"/proc/{path.stem}").exists():
+            path.unlink(missing_ok=True)
+
+
+class ControlSocket:
+    """Listens on a path until it is closed."""
+
+    def __init__(self, path: str, handlers: Handlers) -> None:
+        """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
+        self.path, self._handlers = path, handlers
+        take_path(path)
+        sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)  # never open to others, not for a moment
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(mask)
+        sock.listen(MAX_CLIENTS)
+        self._inode = os.stat(path).st_ino
+        self._pool = Pool(MAX_CLIENTS)
+        self._server = StreamServer(sock, self._serve, spawn=self._pool)
+        self._server.start()
+
+    def give_to(self, user: int) -> None:
+        """Let another user ask, who must be let through to it as well: the socket still says who may."""
+        os.chown(self.path, user, -1, follow_symlinks=False)
+        if str(Path(self.path).parent) == directory():
+            os.chmod(directory(), 0o711)
+
+    def close(self) -> None:
+        """Listen no more, and remove the file if it is still ours."""
+        self._server.close()
+        self._pool.kill(timeout=1)
+        try:
+            if os.stat(self.path).st_ino == self._inode:
+                os.unlink(self.path)
+        except OSError:
+            pass  # somebody has removed it already
+
+    def _serve(self, sock: Any, _: Any) -> None:
+        try:
+            with sock:
+                lines = _lines(sock)
+                while True:
+                    with gevent.Timeout(SECONDS):  # a new one each time: one started again goes on counting
+                        line = next(lines, None)
+                    if line is None:
+                        return
+                    with gevent.Timeout(SECONDS):
+                        answer = self._answer(line)
+                    plain = answer.answer if isinstance(answer, Streamed) else answer
+                    for piece in _in_turns(pieces(plain)):
+                        with gevent.Timeout(SECONDS):
+                            sock.sendall(piece)
+                    if isinstance(answer, Streamed):
+                        answer.run(sock)
+                        return
+        except (OSError, gevent.Timeout):
+            pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
+        except RuntimeError as error:  # a table was swapped under a walk: it sees that the answer has no end
+            say(Entry.ANSWER_CUT, "control socket: %s", error, reason=error)
+
+    def _answer(self, line: bytes) -> Answer | Streamed:
+        try:
+            request = json.loads(line)
+            handler = self._handlers.get(request["do"])
+            if handler is None:
+                known = ", ".join(self._handlers)
+                return {"ok": False, "error": f"cannot do {str(request['do'])[:64]!r}; there is {known}"}
+            answer = handler(request)
+            if isinstance(answer, Streamed):
+                return Streamed({"ok": True, **answer.answer}, answer.run)
+            return {"ok": True, **answer}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            return {"ok": False, "error": f"not a proper request: {error}"}
+
+
+def _in_turns(answer: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of an answer, bigger ones, each made between packets."""
+    waiting: list[bytes] = []
+    size, began = 0, time.monotonic()
+    for piece in answer:
+        waiting.append(piece)
+        size += len(piece)
+        if time.monotonic() - began > TURN_SECONDS:
+            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the answer
+            began = time.monotonic()
+        if size > PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
+
+
+def _lines(sock: Any) -> Iterator[bytes]:
+    """Lines as they come; the end of the stream, or too long a line, ends them."""
+    data = b""
+    while len(data) <= MAX_LINE or b"\n" in data:
+        line, newline, rest = data.partition(b"\n")
+        if newline:
+            data = rest
+            yield line
+            continue
+        more = sock.recv(MAX_LINE)
+        if not more:
+            return
+        data += more
+
+
+def take_path(path: str) -> None:
+    """Make the directory and remove what is left there. Raises OSError where the path cannot be had."""
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, f"a socket's path has at most {MAX_PATH} bytes")
+    parent = Path(path).parent
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if str(parent) == directory() and not is_ours(str(parent)):
+        raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
+    _clear(path)
+
+
+def _clear(path: str) -> None:
+    """Remove a socket that nobody listens on. Raises OSError where the path is anything else."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(17, "is there already, and is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise FileExistsError(17, "somebody listens there already")

@@ -1,0 +1,172 @@
+"""What a running process says of itself: every session with its counters (PROTOCOL.md, the control socket).
+
+Knows: the fields and their units. Refuses to know: how they travel (ctl_server) and are shown (cli_show).
+
+Lists are generators, a row at a time, and yield None where they work without a row: whoever runs them lets
+packets go in between.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lib import __version__, ids
+from lib.client import Client
+from lib.counter_rates import Rates
+from lib.counters import Traffic
+from lib.ctl_routes import PrefixesByHost, source_name
+from lib.hub import Hub
+from lib.hub_session import HubSession
+from lib.hub_tables import Tables
+from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
+from lib.settings import FileSource, HttpSource, RedisSource, Source
+from lib.source_feed import SourceState
+
+Row = dict[str, object]
+_KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
+
+
+def status(
+    hubs: Mapping[str, Hub], clients: Mapping[str, Client], tables: Tables, started: float
+) -> dict[str, object]:
+    """Everything at once; started is when the process began, on the steady clock."""
+    now = time.monotonic()
+    return {
+        "software": f"tunrouter {__version__}",
+        "pid": os.getpid(),
+        "uptime_s": round(now - started, 1),
+        "hubs": [_hub(hub) for hub in hubs.values()],
+        "sessions": _sessions(list(hubs.values()), now),
+        "clients": [_client(client, now) for client in clients.values()],
+        "refused": {
+            name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
+        },
+        "tables": _tables(tables, now),
+    }
+
+
+def _hub(hub: Hub) -> Row:
+    settings = hub.settings
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return {
+        "service": settings.name,
+        "listen": f"{host}:{settings.port}",
+        "transport": settings.transport.kind,
+        "sessions": len(hub.sessions),
+    }
+
+
+def _sessions(hubs: list[Hub], now: float) -> Iterator[Row | None]:
+    prefixes = PrefixesByHost()
+    for hub in hubs:
+        for session in list(hub.sessions.values()):
+            yield from prefixes.read(session.port.namespace)
+            if session.port.live:
+                yield _session(session, prefixes.of(session.port), now)
+
+
+def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
+    port = session.port
+    return {
+        "service": session.hub.settings.name,
+        "host": port.host,
+        "namespace": ids.format_uuid(port.namespace.id),
+        "peer": port.peer,
+        "address": session.request.source,
+        "prefixes": prefixes,
+        "transport": session.hub.settings.transport.kind,
+        "software": session.software,
+        "since_s": round(now - port.since, 1),
+        "rtt_s": round(session.liveness.rtt, 6),
+        "queue_bytes": session.link.queued,
+        "queue_s": round(session.link.waits(now), 4),
+        "superpackets": bool(port.offloads),
+        **_traffic(port.traffic, session.rates, now),
+    }
+
+
+def _client(client: Client, now: float) -> Row:
+    session, settings = client.session, client.settings
+    node = session.node if session else settings.nodes[0]
+    return {
+        "service": settings.name,
+        "host": settings.host,
+        "namespace": ids.format_uuid(node.namespace),
+        "device": client.device_name,
+        "addresses": [str(address) for address in settings.device.addresses],
+        "hub": session.peer if session else None,
+        "transport": node.transport.kind,
+        "software": session.software if session else "",
+        "since_s": round(now - session.since, 1) if session else None,
+        "rtt_s": round(session.liveness.rtt, 6) if session else 0.0,
+        "queue_bytes": session.link.queued if session else 0,
+        "queue_s": round(session.link.waits(now), 4) if session else 0.0,
+        **_traffic(client.traffic, client.rates, now),
+    }
+
+
+def _traffic(traffic: Traffic, rates: Rates, now: float) -> Row:
+    rate = rates.rate(traffic, now)
+    return {
+        "received_packets": traffic.received_packets,
+        "received_bytes": traffic.received_bytes,
+        "sent_packets": traffic.sent_packets,
+        "sent_bytes": traffic.sent_bytes,
+        "received_packets_per_s": round(rate.received_packets, 1),
+        "received_bytes_per_s": round(rate.received_bytes),
+        "sent_packets_per_s": round(rate.sent_packets, 1),
+        "sent_bytes_per_s": round(rate.sent_bytes),
+        "drops": {reason.value: count for reason, count in traffic.drops.items() if count},
+    }
+
+
+def _tables(tables: Tables, now: float) -> list[Row]:
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "rows": live.total,
+            "plugin": _plugin(live.plugin, now),
+            "sources": [_source(source, state, now) for source, state in live.feed.states()],
+        }
+        for (kind, name), live in tables.all()
+    ]
+
+
+def _source(source: Source, state: SourceState, now: float) -> Row:
+    return {
+        "kind": _KINDS[type(source)],
+        "name": source_name(source),
+        "read_s": _since(state.read_at, now),
+        "error": state.error,
+        "failing_s": _since(state.failing_since, now),
+    }
+
+
+def _plugin(plugin: RouterPlugin | IngressPlugin | AutherPlugin | None, now: float) -> Row | None:
+    if plugin is None:
+        return None
+    return {"url": plugin.url, "answered_s": _since(plugin.answered_at, now), "error": plugin.error}
+
+
+def _since(at: float, now: float) -> float | None:
+    return round(now - at, 1) if at else None
+
+
+def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[HubSession]:
+    """The sessions of the host that a request names. Raises ValueError where there is none."""
+    host, namespace = str(request["host"]), str(request.get("ns") or "")
+    wanted = ids.parse_uuid(namespace) if namespace else None
+    found = [
+        session
+        for hub in hubs.values()
+        for session in hub.sessions.values()
+        if session.port.host == host and wanted in (None, session.port.namespace.id)
+    ]
+    if not found:
+        where = f" in namespace {namespace[:64]}" if namespace else ""
+        raise ValueError(f"no live session of host {host[:64]!r}{where}")
+    return found

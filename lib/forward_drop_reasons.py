@@ -1,0 +1,200 @@
+"""Why a packet was not delivered, and why a peer was not let in: the one list of reasons.
+
+Knows: a name, an explanation and a remedy for every drop and every refusal anywhere in the program.
+Refuses to know: who counts them (counters) and who decides (forward, packet_offload, session_queue,
+auth_admission).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Self
+
+
+class _Documented(Enum):
+    """Members have a value, the stable name shown to users, a doc that explains it, and a remedy."""
+
+    doc: str
+    remedy: str
+
+    def __new__(cls, name: str, doc: str, remedy: str) -> Self:
+        member = object.__new__(cls)
+        member._value_ = name
+        member.doc = doc
+        member.remedy = remedy
+        return member
+
+
+class Refusal(_Documented):
+    """Why a connection did not become a session."""
+
+    MALFORMED = (
+        "malformed",
+        "not a relay handshake, or one that does not parse",
+        "a scanner or a browser, or a client that comes by another transport than the hub's listener has",
+    )
+    LATE = (
+        "late",
+        "no handshake within the deadline",
+        "a client on a very slow path needs a longer handshakeTimeout; a port scanner needs nothing",
+    )
+    TRANSPORT = (
+        "transport",
+        "the TLS or WebSocket handshake failed",
+        "compare the client's -F scheme, certificates and pin with the hub's -L; the log names the step",
+    )
+    CONNECTIONS = (
+        "connections",
+        "more connections than the climiter allows",
+        "raise the climiter, or find out why one address has so many",
+    )
+    RATE = (
+        "rate",
+        "more handshakes a second than the rlimiter allows",
+        "raise the rlimiter; clients that are told no in a circle show up in the log",
+    )
+    CUT_OFF = (
+        "cut-off",
+        "closed before the handshake was complete",
+        "the client gave up or a middlebox cut it: see the client's log",
+    )
+    BAD_REQUEST = (
+        "bad-request",
+        "a command that a router does not know, or no proper host name",
+        "give the client a proper host name; only routing tunnels are served here",
+    )
+    INGRESS = (
+        "ingress",
+        "the ingress does not let this host into this namespace",
+        "add a rule to the ingress, or correct the client's host name or router.id",
+    )
+    UNAUTHORIZED = (
+        "unauthorized",
+        "the login is not known here, or was not given",
+        "correct user and password in the client's -F, or add the login to the auther",
+    )
+    NAME = (
+        "name",
+        "the login or certificate is not for this host name or namespace, or the name is taken",
+        "use the host name that the login or certificate is for, or end the session that has the name (kick)",
+    )
+    UNAVAILABLE = (
+        "unavailable",
+        "who decides (ingress or auther) cannot be asked at the moment",
+        "look after the plugin or source behind the ingress or auther: status shows its last error",
+    )
+
+
+class Reason(_Documented):
+    """Why a packet was dropped."""
+
+    # what a peer sent
+    EMPTY_FRAME = (
+        "empty-frame",
+        "a frame of length 0 (it would end a GOST peer)",
+        "a peer that is no tunnel client, or a broken one: update it",
+    )
+    NOT_IP = (
+        "not-ip",
+        "the frame holds neither an IP packet nor anything of ours",
+        "a peer that is no tunnel client, or a broken one: update it",
+    )
+    TRUNCATED = (
+        "truncated",
+        "the packet is shorter than its own header",
+        "a peer that writes broken packets: update it",
+    )
+    LENGTH_LIES = (
+        "length-lies",
+        "the packet's total length differs from the frame's",
+        "a peer that writes broken packets: update it",
+    )
+    BAD_OFFLOAD = (
+        "bad-offload",
+        "a virtio-net header that does not fit its packet",
+        "a broken or hostile peer: update it; superpackets: off on the hub works around it",
+    )
+    BAD_CONTROL = (
+        "bad-control",
+        "a control frame that does not parse",
+        "a broken or hostile peer: update it",
+    )
+    CUT_OFF = (
+        "cut-off",
+        "the peer closed in the middle of a frame",
+        "nothing, if the client was ended; else the path cuts connections: see its log",
+    )
+
+    # where it should go
+    WRONG_SOURCE = (
+        "wrong-source",
+        "the source address does not route back to the sending host",
+        "add a route for the source with this host as gateway, or switch it off with sourceCheck: off",
+    )
+    NO_ROUTE = (
+        "no-route",
+        "no table has a route for the destination",
+        "add a route for the destination; tunrouter explain shows which tables were asked",
+    )
+    NO_SESSION = (
+        "no-session",
+        "the gateway of the route has no live session",
+        "connect the gateway's client, or add a second gateway; tunrouter routes shows who is live",
+    )
+    DENIED = (
+        "denied",
+        "the router's access list does not allow it",
+        "add a rule to the router's acl, if this shall pass; tunrouter explain names the one that said no",
+    )
+    MULTICAST = (
+        "multicast",
+        "multicast or broadcast: a routing tunnel carries unicast only",
+        "nothing: hosts try this by themselves (mDNS, neighbour discovery)",
+    )
+    LINK_LOCAL = (
+        "link-local",
+        "link-local, loopback or unspecified address: never routed",
+        "nothing: hosts try this by themselves; give applications an address that is routed",
+    )
+    TOO_BIG = (
+        "too-big",
+        "larger than the far side takes",
+        "let ICMP through to the sender, or lower its device's mtu to the far side's",
+    )
+    ROUTER_FAILED = (
+        "router-failed",
+        "the router plugin gave no answer",
+        "look after the router plugin: status shows it, the log its error",
+    )
+    RESOLVE_QUEUE = (
+        "resolve-queue",
+        "too many packets wait for the router plugin",
+        "the router plugin is too slow: quicken it, or raise router.cache.expiration",
+    )
+
+    # where it was held
+    QUEUE_FULL = (
+        "queue-full",
+        "the receiver does not keep up: its queue is full",
+        "the receiver's path is slower than what is sent to it: a faster path, or a limiter on who sends",
+    )
+    QUEUE_MEMORY = (
+        "queue-memory",
+        "all queues together hold as much as they may",
+        "many receivers are slow at once: raise queueMemory, or limit who sends",
+    )
+    QUEUE_TIME = (
+        "queue-time",
+        "the packet waited too long in the receiver's queue",
+        "the receiver stalls: look at its path and its load",
+    )
+    SESSION_GONE = (
+        "session-gone",
+        "the session ended with the packet in its queue",
+        "nothing: it was on the way when the session ended; the log says why it did",
+    )
+    DEVICE_REFUSED = (
+        "device-refused",
+        "the TUN device did not take the packet",
+        "the TUN device is down or its queue full: see ip -s link, and set it up again",
+    )

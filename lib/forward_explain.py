@@ -1,0 +1,249 @@
+"""Why a packet goes where it goes, in words: every question that decide asks, with its answer.
+
+Knows: what there is to say about tables, gateways, sessions and drops.
+Refuses to know: the decision itself, which is asked of decide, so that the two cannot differ; where the
+question came from (ctl_handlers, cli_explain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from lib.forward_decide import decide, unroutable
+from lib.forward_drop_reasons import Reason
+from lib.ids import format_uuid
+from lib.namespace import Namespace, Port, Table
+from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
+from lib.route_plugin_cache import Answers, Unresolved
+from lib.route_table import Group, Route, RouteTable
+
+MAX_SHOWN = 5
+"""Prefixes, or sessions, that are named one by one."""
+MAX_SEARCHED = 200_000
+"""Prefixes looked through for those that lead to a host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Lines for people as (what it is about, what is so), and what they come to."""
+
+    lines: tuple[tuple[str, str], ...]
+    verdict: Port | Reason | bytes
+    """As decide's: the session, the reason for a drop, or the address a plugin is being asked about."""
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the packet would go."""
+        return isinstance(self.verdict, Port)
+
+
+def source_for(namespace: Namespace, host: str, size: int) -> bytes | None:
+    """An address (of `size` bytes) that a host may send from; None where no route leads to it."""
+    found = (route.prefix for route in _routes_to(namespace, host) if len(route.prefix) == size)
+    return next(found, None)
+
+
+def explain(
+    port: Port,
+    source: bytes | None,
+    destination: bytes,
+    now: float,
+    sessions: bool = True,
+    service: tuple[int, int] | None = None,
+) -> Explanation:
+    """Explain a packet from port's host.
+
+    source None: nothing is known that the host may send from. Without `sessions` nobody knows who is
+    connected: everybody is taken to be. service is protocol and destination port; a ping without.
+    """
+    namespace = port.namespace
+    lines = list(_namespace(namespace))
+    lines += _source(namespace, port.host, source, now)
+    lines.append(("destination", format_address(destination)))
+    reason = unroutable(destination)
+    if reason is not None:
+        return Explanation((*lines, ("verdict", f"dropped: {reason.value}, {reason.doc}")), reason)
+    lines += _tables(namespace, destination, now)
+    verdict: Port | Reason | bytes = Reason.WRONG_SOURCE
+    if source is not None or not namespace.source_check:
+        packet = _packet(source or bytes(len(destination)), destination, service)
+        counts = [(table.acl, list(table.acl.hits)) for table in namespace.tables if table.acl]
+        known = dict(namespace.connections.known)
+        verdict = decide(port, packet, now)
+        for acl, hits in counts:  # a question is no packet
+            acl.hits[:] = hits
+        namespace.connections.known = known
+        lines += _acl(port, packet, now)
+    lines += _gateways(namespace, destination, now, sessions)
+    lines.append(("verdict", _verdict(verdict, port, source, destination, sessions)))
+    lines += _lost(namespace, destination, now)
+    return Explanation(tuple(lines), verdict)
+
+
+Lines = Iterator[tuple[str, str]]
+
+
+def _packet(source: bytes, destination: bytes, service: tuple[int, int] | None) -> Packet:
+    version = 4 if len(destination) == 4 else 6
+    protocol, port = service or ((ICMP, 0) if version == 4 else (ICMPV6, 0))
+    has_port = protocol in (TCP, UDP)
+    tail = b"\0\0" + port.to_bytes(2, "big") if has_port else bytes([protocol])
+    kind = {ICMP: 8, ICMPV6: 128}.get(protocol, 0)
+    return Packet(version, source, destination, protocol, 0, False, source + destination + tail, kind)
+
+
+def _acl(port: Port, packet: Packet, now: float) -> Lines:
+    """Which rule decides, of those that count on the packet's way."""
+    namespace = port.namespace
+    route = namespace.route_to(packet.destination, now)
+    if route is None or isinstance(route, Unresolved) or route[1].acl is None:
+        return
+    acl = route[1].acl
+    target = namespace.choose(*route, packet.destination, packet.flow, now)
+    number = acl.match(port.host, packet, target.host if target is not None else "")
+    what = {TCP: "TCP", UDP: "UDP", ICMP: "a ping", ICMPV6: "a ping"}.get(packet.protocol, "it")
+    yield "access list", f"{what}: {acl.describe(number)}; it has decided {acl.hits[number]} times"
+    yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections.known)} connections let through"
+
+
+def _namespace(namespace: Namespace) -> Lines:
+    yield "namespace", format_uuid(namespace.id)
+    for what, table in zip(("own table", "default table"), namespace.tables, strict=True):
+        yield what, _about(table)
+
+
+def _about(table: Table) -> str:
+    if isinstance(table, Answers):
+        return f"a plugin, its answers count for {table.seconds:g} s"
+    if not len(table):
+        return "none, or without routes"
+    order = "GOST's order, first match" if table.first_match else "longest prefix"
+    return f"{len(table)} routes, {order}"
+
+
+def _source(namespace: Namespace, host: str, source: bytes | None, now: float) -> Lines:
+    if not namespace.source_check:
+        yield "source check", "off: the host may send from any address"
+        return
+    routes = [str(route) for route in islice(_routes_to(namespace, host), MAX_SHOWN + 1)]
+    more = ", and more" if len(routes) > MAX_SHOWN else ""
+    if routes:
+        yield "source check", f"{host} may send from {', '.join(routes[:MAX_SHOWN])}{more}"
+    else:
+        yield "source check", f"no route leads back to {host}"
+    if source is None:
+        yield "source", f"none that {host} may send from is known"
+        return
+    found = namespace.route_to(source, now)
+    if isinstance(found, Unresolved):
+        yield "source", f"{format_address(source)}: {found.value}"
+    elif found is None:
+        yield "source", f"{format_address(source)}: no route leads back to it"
+    else:
+        right = namespace.leads_to(source, host, *found)
+        leads = f"leads back to {_names(found[0])}"
+        yield "source", f"{format_address(source)}: {leads}{'' if right else f', not to {host}'}"
+
+
+def _routes_to(namespace: Namespace, host: str) -> Iterator[Route]:
+    """Routes that name a host as a gateway, as far as it is worth looking."""
+    for table in namespace.tables:
+        if isinstance(table, RouteTable):
+            for trie in (table.tries.four, table.tries.six):
+                for prefix, length, group in islice(trie.unordered(), MAX_SEARCHED):
+                    if host in group.names:
+                        yield Route(prefix, length, group)
+
+
+def _tables(namespace: Namespace, destination: bytes, now: float) -> Lines:
+    for what, table in zip(("own table", "default table"), namespace.tables, strict=True):
+        if isinstance(table, Answers):
+            answer = table.lookup(destination, now)
+            said = answer.value if isinstance(answer, Unresolved) else "knows no route"
+            yield (
+                what,
+                f"{answer} to {_names(answer.group)}" if isinstance(answer, Route) else f"plugin: {said}",
+            )
+            if answer is not None:
+                return
+            continue
+        routes = table.matches(destination)
+        for number, route in enumerate(routes):
+            falls = ", falls through" if route.group.fall_through else ""
+            text = f"{route} to {_names(route.group)}{falls}"
+            yield what, text if number == 0 else f"(a shorter prefix: {text})"
+        if routes:
+            return
+        if len(table):
+            yield what, "no prefix holds it"
+
+
+def _names(group: Group) -> str:
+    """Gateways by preference: a, then b or c."""
+    return ", then ".join(" or ".join(tier) for tier in group.tiers)
+
+
+def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bool) -> Lines:
+    found = namespace.route_to(destination, now)
+    if found is None or isinstance(found, Unresolved):
+        return
+    if not sessions:
+        yield "gateways", "who is connected a file does not say: all are taken to be"
+        return
+    group, table = found
+    for name in (name for tier in group.tiers for name in tier):
+        gateway = namespace.gateways.get(name)
+        if gateway is None:
+            yield f"gateway {name}", "no live session"
+            continue
+        held = gateway.back_at + table.hold_down - now
+        if held > 0:
+            yield f"gateway {name}", f"came back, held down for another {held:.1f} s"
+        for port in gateway.ports[:MAX_SHOWN]:
+            yield f"gateway {name}", _about_port(port, now)
+        if len(gateway.ports) > MAX_SHOWN:
+            yield (
+                f"gateway {name}",
+                f"{len(gateway.ports) - MAX_SHOWN} more sessions; flows are spread over all",
+            )
+
+
+def _about_port(port: Port, now: float) -> str:
+    queued = port.link.queued if port.link is not None else 0
+    kind = "takes superpackets" if port.offloads else "takes single packets"
+    session = f"session {port.peer} for {now - port.since:.0f} s"
+    return f"{session}, {kind} up to {port.mtu} bytes, queue {queued} bytes"
+
+
+def _verdict(
+    verdict: Port | Reason | bytes, port: Port, source: bytes | None, destination: bytes, sessions: bool
+) -> str:
+    if isinstance(verdict, Port):
+        return (
+            f"goes to {verdict.host} at {verdict.peer}"
+            if sessions
+            else f"goes to {verdict.host}, if it is there"
+        )
+    if isinstance(verdict, bytes):
+        return f"waits for what the plugin says of {format_address(verdict)}"
+    text = f"dropped: {verdict.value}, {verdict.doc}"
+    if verdict is Reason.WRONG_SOURCE:
+        wanted = format_address(source) if source is not None else "ADDRESS"
+        text += f"; a route `dst: {wanted}, gateway: {port.host}` would help"
+    if verdict is Reason.NO_ROUTE:
+        text += f"; a route `dst: {format_address(destination)}, gateway: HOST` would help"
+    return text
+
+
+def _lost(namespace: Namespace, destination: bytes, now: float) -> Lines:
+    lost = namespace.lost.get(destination)
+    if lost is None:
+        yield "drops", "none remembered for this destination"
+        return
+    for reason, count in lost.reasons.most_common():
+        yield (
+            "drops",
+            f"{count} {reason.value} for this destination, the last drop {now - lost.last:.0f} s ago",
+        )

@@ -1,0 +1,127 @@
+"""The live tables of a process: its routers, ingresses and authers by name.
+
+Knows: which there are, which a reload adds, changes and removes.
+Refuses to know: what is in them (route_live, rule_live), who asks (hub).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lib.plugin_client import RouterPlugin
+from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
+from lib.route_table import RouteTable
+from lib.rule_live import LiveIngress, LiveLogins
+from lib.settings import AutherSettings, IngressSettings, Settings, TableSettings
+from lib.source_watch import Watch
+
+Key = tuple[str, str]
+"""What it is, and its name."""
+Wanted = TableSettings | IngressSettings | AutherSettings
+Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins
+
+_KINDS = {TableSettings: "router", IngressSettings: "ingress", AutherSettings: "auther"}
+
+
+class Tables:
+    """All of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Inline rows count at once; sources are read from start() on."""
+        self.rules_changed: Callable[[], None] = lambda: None
+        """Called when an ingress or an auther lets in others than before."""
+        self._watch = Watch()
+        self._live = {key: self._make(wanted) for key, wanted in _wanted(settings).items()}
+
+    def start(self) -> None:
+        """Begin to read sources."""
+        for live in self._live.values():
+            live.feed.start()
+
+    def wait_loaded(self, seconds: float) -> bool:
+        """Wait until every source has been read or has failed; False where that takes longer."""
+        until = time.monotonic() + seconds
+        return all(live.feed.wait(max(0.0, until - time.monotonic())) for live in self._live.values())
+
+    def refresh(self) -> None:
+        """Read every source again."""
+        for live in self._live.values():
+            live.feed.refresh()
+
+    def stop(self) -> None:
+        """Read no more, ask no more."""
+        for live in self._live.values():
+            live.stop()
+        self._watch.stop()
+
+    def all(self) -> list[tuple[Key, Live]]:
+        """Every table, for people."""
+        return list(self._live.items())
+
+    def routers(self) -> list[tuple[str, LiveRoutes | AskedRoutes]]:
+        """Every router by its name."""
+        return [
+            (name, live)
+            for (_, name), live in self._live.items()
+            if isinstance(live, LiveRoutes | AskedRoutes)
+        ]
+
+    def routes(self, name: str) -> RouteTable | RouterPlugin:
+        """A router by its name; after apply() it may be another object, where a plugin came or went."""
+        live = self._live["router", name]
+        assert isinstance(live, LiveRoutes | AskedRoutes)
+        return live.router
+
+    def ingress(self, name: str) -> LiveIngress:
+        """An ingress by its name."""
+        live = self._live["ingress", name]
+        assert isinstance(live, LiveIngress)
+        return live
+
+    def logins(self, name: str) -> LiveLogins:
+        """An auther by its name."""
+        live = self._live["auther", name]
+        assert isinstance(live, LiveLogins)
+        return live
+
+    def apply(self, settings: Settings) -> list[str]:
+        """Take other settings; returns a line for everything added, changed or removed."""
+        lines: list[str] = []
+        wanted = _wanted(settings)
+        for key, live in list(self._live.items()):
+            if key not in wanted or not self._fits(live, wanted[key]):
+                self._live.pop(key).stop()
+                lines += [f"{live.label}: removed"] if key not in wanted else []
+        for key, settings_of in wanted.items():
+            if key in self._live:
+                lines += self._live[key].apply(settings_of)  # type: ignore[arg-type]  # _fits
+                continue
+            live = self._live[key] = self._make(settings_of)
+            live.feed.start()
+            live.feed.wait(APPLY_SECONDS)
+            lines.append(f"{live.label}: added")
+        return lines
+
+    def _make(self, wanted: Wanted) -> Live:
+        if isinstance(wanted, TableSettings):
+            return AskedRoutes(wanted, self._watch) if wanted.plugin else LiveRoutes(wanted, self._watch)
+        kind = LiveIngress if isinstance(wanted, IngressSettings) else LiveLogins
+        return kind(wanted, self._watch, lambda: self.rules_changed())  # type: ignore[arg-type]
+
+    @staticmethod
+    def _fits(live: Live, wanted: Wanted) -> bool:
+        """Whether a live table can take these settings: routes do not become a plugin."""
+        if isinstance(wanted, TableSettings):
+            return isinstance(live, AskedRoutes) == (wanted.plugin is not None)
+        return True
+
+
+def _wanted(settings: Settings) -> dict[Key, Wanted]:
+    """Everything that may be asked."""
+    every: list[Wanted] = list(settings.tables)
+    for hub in settings.hubs:
+        every += [hub.ingress] if hub.ingress is not None else []
+        every += hub.authers
+    every += settings.authers
+    return {(_KINDS[type(wanted)], wanted.name): wanted for wanted in every}

@@ -1,0 +1,214 @@
+"""Logging: one line an event, for people or as JSON; repeats folded, secrets hidden, never two lines of one.
+
+Knows: formats, levels, where lines go.
+Refuses to know: which events there are (log_events), what is worth a line (whoever says it), how a file is
+put aside (log_file).
+
+    {"time": …, "level": …, "event": …, "msg": …, and the event's fields}     time, level and msg as GOST's
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import gevent
+
+from lib import log_redact
+from lib.errors import HostError, Problem
+from lib.log_dedup import FLOOD, Fold, Habit, Told
+from lib.log_events import FOLDED, Entry
+from lib.log_file import LogFile, tidy
+from lib.settings_telemetry import RotationSettings
+
+LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+}
+SWEEP_SECONDS = 1.0
+TIDY_SECONDS = 3600.0
+"""How often old files are looked at though none has come: they grow too old."""
+
+log = logging.getLogger("tunrouter")
+
+
+class _Line(NamedTuple):
+    """An event on its way to the log."""
+
+    event: Entry
+    text: str
+    arguments: tuple[object, ...]
+    fields: Mapping[str, object]
+
+
+_fold: Fold[_Line] = Fold()
+
+
+def say(
+    event: Entry,
+    text: str,
+    *arguments: object,
+    fold: str | None = None,
+    habit: Habit = FLOOD,
+    **fields: object,
+) -> None:
+    """Log an event: prose for people, with % arguments; the event's fields for machines.
+
+    What is alike in `fold` is said a few times, then counted (see settle).
+    """
+    if not is_on(event):
+        return
+    line = _Line(event, text, arguments, fields)
+    if fold is None:
+        _write(line)
+        return
+    now = time.monotonic()
+    _write_told(_fold.sweep(now))
+    if _fold.count(f"{event.value} {fold}", line, now, habit):
+        _write(line)
+
+
+def say_problem(event: Entry, problem: Problem) -> None:
+    """Log something about a configuration, with its place."""
+    where = problem.where
+    say(event, "%s", problem, file=where.file, line=where.line, column=where.column, hint=problem.hint)
+
+
+def settle(event: Entry, fold: str) -> None:
+    """What was folded is over: its number is said, and the next one is said in full again."""
+    _write_told(_fold.settle(f"{event.value} {fold}", time.monotonic()))
+
+
+def is_on(event: Entry) -> bool:
+    """Whether an event would be logged: for those that cost something to put together."""
+    return log.isEnabledFor(LEVELS[event.level])
+
+
+def finish() -> None:
+    """Say what is still counted: the process ends, or the log goes elsewhere."""
+    _write_told(_fold.finish(time.monotonic()))
+
+
+def _write_told(told: Sequence[Told[_Line]]) -> None:
+    for line, more, seconds in told:
+        text = f"{line.text} ({'once more' if more == 1 else f'{more} more times'} in %.0f s)"
+        fields = {**line.fields, FOLDED[0]: more, FOLDED[1]: round(seconds, 1)}
+        _write(_Line(line.event, text, (*line.arguments, seconds), fields))
+
+
+def _write(line: _Line) -> None:
+    extra = {"event": line.event.value, "fields": line.fields}
+    log.log(LEVELS[line.event.level], line.text, *line.arguments, extra=extra)
+
+
+def setup(level: str, style: str, output: str = "stderr", rotation: RotationSettings | None = None) -> None:
+    """Log from `level` on, style "text" or "json", to stderr, stdout, none, or a file.
+
+    Raises HostError where the file cannot be written; then everything is as before.
+    """
+    handler = _handler(output, rotation)
+    handler.handleError = _Trouble()  # type: ignore[method-assign]
+    handler.setFormatter(_Json() if style == "json" else _Text())
+    for old in log.handlers:
+        if isinstance(old, LogFile):
+            old.close()
+    log.handlers[:] = [handler]
+    log.setLevel(LEVELS[level])
+    log.propagate = False
+
+
+def _handler(output: str, rotation: RotationSettings | None) -> logging.Handler:
+    if output == "none":
+        return logging.NullHandler()
+    if output in ("stdout", "stderr"):
+        return logging.StreamHandler(sys.stdout if output == "stdout" else sys.stderr)
+    try:
+        handler = LogFile(output, rotation)
+    except OSError as error:
+        raise HostError(f"log file {output}: {error.strerror}") from None
+    handler.complain = lambda error: _file_failed(handler.path, error)
+    return handler
+
+
+def _file_failed(path: str, error: OSError) -> None:
+    text = "log file %s cannot be put aside or opened anew: %s; lines go on into the one that is open"
+    reason = error.strerror or str(error)
+    say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
+
+
+def tend() -> None:
+    """For a greenlet of the process: say what was folded, keep old files in order, for ever."""
+    looked = float("-inf")
+    while True:
+        gevent.sleep(SWEEP_SECONDS)
+        now = time.monotonic()
+        _write_told(_fold.sweep(now))
+        for handler in list(log.handlers):
+            if not isinstance(handler, LogFile) or handler.rotation is None:
+                continue
+            if handler.untidy or now - looked >= TIDY_SECONDS:
+                looked, handler.untidy = now, False
+                _tidy(handler.path, handler.rotation)
+
+
+def _tidy(path: str, rotation: RotationSettings) -> None:
+    """Pack and remove old files in a thread, for packets have no time for that."""
+    try:
+        gevent.get_hub().threadpool.apply(tidy, (path, rotation, time.time()))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        text = "old files of log %s are not kept in order: %s"
+        say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
+
+
+class _Trouble:
+    """A log that cannot be written (a full disk) costs its lines and nothing else; said once on stderr."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        if not self.said:
+            self.said = True
+            try:
+                sys.stderr.write(
+                    f"the log cannot be written: {sys.exc_info()[1]}; lines are lost until it can\n"
+                )
+            except OSError:
+                pass  # then nobody can be told
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        message = log_redact.one_line(log_redact.secrets(record.getMessage()))
+        return f"{when} {record.levelname.lower():<7} {message}"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).astimezone()
+        line = {
+            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", ""),
+            "msg": _plain(record.getMessage()),
+        }
+        for name, value in getattr(record, "fields", {}).items():
+            line[name] = value if isinstance(value, bool | int | float | None) else _plain(str(value))
+        return json.dumps(line)
+
+
+def _plain(text: str) -> str:
+    """A text of JSON: what stands for undecodable bytes becomes readable, the rest is for json to escape."""
+    return log_redact.secrets(text).encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,49 @@
+"""The domains of a process: which services share their namespaces, and by which tables they route.
+
+Knows: services with the same `domain` share one, all others have one each.
+Refuses to know: how tables are filled (hub_tables), who may enter (auth_admission).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lib.hub_tables import Tables
+from lib.namespace_domain import Domain, Router
+from lib.route_table import RouteTable
+from lib.settings import HubSettings, TableSettings
+
+
+class Domains:
+    """Domains by the services that have them."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.all: dict[tuple[str, str], Domain] = {}
+        self._tables = tables
+
+    def of(self, hub: HubSettings, tables: Iterable[TableSettings]) -> Domain:
+        """The domain of a service, made where it is not there yet, and routing as settings say now."""
+        named: dict[bytes, Router] = {
+            table.namespace: self._tables.routes(table.name)
+            for table in tables
+            if table.namespace is not None
+        }
+        default: Router = RouteTable(())
+        if hub.default_table is not None:
+            default = self._tables.routes(hub.default_table.name)
+        rules = (named, default, hub.cache_seconds, hub.source_check)
+        domain = self.all.get(_key(hub))
+        if domain is None:
+            domain = self.all[_key(hub)] = Domain(*rules)
+        else:
+            domain.replace_tables(*rules)
+        return domain
+
+    def keep_only(self, hubs: Iterable[HubSettings]) -> None:
+        """Forget the domains that none of these services has."""
+        keys = {_key(hub) for hub in hubs}
+        self.all = {key: domain for key, domain in self.all.items() if key in keys}
+
+
+def _key(hub: HubSettings) -> tuple[str, str]:
+    return ("domain", hub.domain) if hub.domain else ("service", hub.name)

@@ -1,0 +1,73 @@
+"""A packet in a few words, from its first bytes alone.
+
+Knows: what of a packet is worth keeping for later, and how to put it, whatever the bytes are.
+Refuses to know: whether the packet is right (packet), why anybody wants to know.
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import ip_address
+
+from lib.packet_offload import HEADER_SIZE
+
+HEAD = 80
+"""Bytes that are kept: a virtio-net header, IPv6, and the ports."""
+
+PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmp6", 132: "sctp"}
+"""What tcpdump calls them, and filters."""
+_PORTED = (6, 17, 132)
+ICMP = {
+    (1, 0): "echo reply",
+    (1, 3): "unreachable",
+    (1, 8): "echo",
+    (1, 11): "time exceeded",
+    (58, 1): "unreachable",
+    (58, 2): "too big",
+    (58, 3): "time exceeded",
+    (58, 128): "echo",
+    (58, 129): "echo reply",
+}
+"""(protocol, type) -> what an ICMP message says."""
+_FRAGMENT_HEADER = 44
+
+Buffer = bytes | bytearray | memoryview
+
+
+def head(buf: Buffer, start: int, end: int) -> bytes:
+    """The first bytes of what lies in buf[start:end], as a copy."""
+    return bytes(buf[start : min(end, start + HEAD)])
+
+
+def head_of_frame(frames: Buffer) -> bytes:
+    """The same of the first of some frames."""
+    return head(frames, 2, 2 + int.from_bytes(frames[:2], "big"))
+
+
+def summary(data: bytes) -> str:
+    """`tcp 192.168.1.5:1234 > 10.0.0.9:22`; bytes that are no packet as they are."""
+    packet = data[HEADER_SIZE:] if data[:1] < b"\x10" and len(data) > HEADER_SIZE else data
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        fragment = bool(struct.unpack_from("!H", packet, 6)[0] & 0x1FFF)
+        size = (packet[0] & 15) * 4
+        return _words(packet[9], packet[12:16], packet[16:20], b"" if fragment else packet[size:], fragment)
+    if version == 6 and len(packet) >= 40:
+        fragment = packet[6] == _FRAGMENT_HEADER and len(packet) > 40
+        protocol = packet[40] if fragment else packet[6]
+        return _words(protocol, packet[8:24], packet[24:40], b"" if fragment else packet[40:], fragment)
+    return f"no packet: {data[:16].hex(' ')}" if data else "nothing"
+
+
+def _words(protocol: int, source: bytes, destination: bytes, rest: bytes, fragment: bool) -> str:
+    what = PROTOCOLS.get(protocol, f"protocol {protocol}") + (" fragment" if fragment else "")
+    if protocol in _PORTED and len(rest) >= 4:
+        from_port, to_port = struct.unpack_from("!HH", rest)
+        return f"{what} {_end(source, from_port)} > {_end(destination, to_port)}"
+    if rest and (protocol, rest[0]) in ICMP:
+        what += f" {ICMP[protocol, rest[0]]}"
+    return f"{what} {ip_address(source)} > {ip_address(destination)}"
+
+
+def _end(address: bytes, port: int) -> str:
+    return f"{ip_address(address)}:{port}" if len(address) == 4 else f"[{ip_address(address)}]:{port}"

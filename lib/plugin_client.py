@@ -1,0 +1,133 @@
+"""Plugins: asking somebody else's program for a route, an ingress rule, or whether a login is right.
+
+Knows: what is asked and what each answer means, over HTTP and over gRPC alike (WIRE.md, Plugins).
+Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets
+(route_plugin_cache).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+
+from lib import ids
+from lib import plugin_protobuf as messages
+from lib.acl import Acl
+from lib.auth_admission import Login
+from lib.errors import PluginError
+from lib.plugin_grpc import GrpcPlugin
+from lib.plugin_http import HttpPlugin
+from lib.route_table import Route, group
+from lib.settings import Hop, PluginSettings
+
+
+class _Plugin:
+    """What the three have in common: one way to ask, chosen by the address."""
+
+    def __init__(self, settings: PluginSettings) -> None:
+        """Nothing is sent yet."""
+        self._http = HttpPlugin(settings) if settings.url.startswith("http") else None
+        self._grpc = GrpcPlugin(settings) if self._http is None else None
+        self.url = settings.url
+        self.answered_at = 0.0
+        """When it answered last, by the steady clock; 0 for never."""
+        self.error = ""
+        """Why the last question got no answer; empty where it did."""
+
+    def _ask(self, method: str, what: Mapping[str, object], post: bool = False) -> Mapping[str, object]:
+        """The answer's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
+        try:
+            answer = self._exchange(method, what, post)
+        except PluginError as error:
+            self.error = str(error)
+            raise
+        self.answered_at, self.error = time.monotonic(), ""
+        return answer
+
+    def _exchange(self, method: str, what: Mapping[str, object], post: bool) -> Mapping[str, object]:
+        if self._http is not None:
+            return self._http.post(what) if post else self._http.get(what)
+        assert self._grpc is not None
+        name = method.partition("/")[2]
+        try:
+            reply = self._grpc.call(f"/proto.{method}", messages.encode(f"{name}Request", what))
+            return messages.decode(f"{name}Reply", reply)
+        except ValueError as error:  # also of a text that is no UTF-8
+            raise PluginError(str(error)) from error
+
+    def close(self) -> None:
+        """Give up every connection."""
+        for way in (self._http, self._grpc):
+            if way is not None:
+                way.close()
+
+
+class RouterPlugin(_Plugin):
+    """Asked for routes."""
+
+    acl: Acl | None = None
+    """What may be sent along them."""
+
+    def route(self, address: bytes, namespace: bytes) -> Route | None:
+        """The route to an address (packed) in a namespace (16 bytes); None when the plugin knows none.
+
+        Its prefix is not compared with what was asked, as in GOST. Raises PluginError.
+        """
+        what = {"dst": str(ip_address(address)), "id": ids.format_uuid(namespace)}
+        return read_route(self._ask("Router/GetRoute", what))
+
+
+class IngressPlugin(_Plugin):
+    """Asked for ingress rules."""
+
+    def endpoint(self, host: str, service: str) -> str:
+        """The endpoint of a host's rule, "" when there is none. Raises PluginError."""
+        return _text(self._ask("Ingress/GetRule", {"host": host, "service": service}), "endpoint")
+
+
+class AutherPlugin(_Plugin):
+    """Asked about logins."""
+
+    def authenticate(self, login: Login) -> bool:
+        """Whether a login is right. Raises PluginError."""
+        what: dict[str, object] = {
+            "service": login.service,
+            "username": login.username,
+            "password": login.password,
+            "client": login.client,
+        }
+        certificate = login.certificate
+        if certificate.fingerprint:  # over HTTP the same in camel case, as GOST has it
+            over_http = self._http is not None
+            what["clientCn" if over_http else "client_cn"] = certificate.common_name
+            what["clientSan" if over_http else "client_san"] = list(certificate.names)
+            what["clientCertFingerprint" if over_http else "client_cert_fingerprint"] = (
+                certificate.fingerprint
+            )
+        ok = self._ask("Authenticator/Authenticate", what, post=True).get("ok", False)
+        if not isinstance(ok, bool):
+            raise PluginError(f"no proper answer: 'ok' is {str(ok)[:80]!r}")
+        return ok
+
+
+def read_route(answer: Mapping[str, object]) -> Route | None:
+    """The route in an answer; None without `dst` and its older spelling `net`, or without a gateway."""
+    destination = _text(answer, "dst") or _text(answer, "net")
+    gateway = _text(answer, "gateway")
+    if not destination or not gateway:
+        return None
+    if not ids.is_host_name(gateway):
+        raise PluginError(f"no host can go by this name: {gateway[:64]!r}")
+    try:
+        prefix = ip_network(destination, strict=False)
+    except ValueError as error:
+        raise PluginError(f"no proper answer: {error}") from error
+    return Route(prefix.network_address.packed, prefix.prefixlen, group([Hop(gateway)]))
+
+
+def _text(answer: Mapping[str, object], key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str | None):
+        raise PluginError(f"no proper answer: {key!r} is {str(value)[:80]!r}")
+    return value or ""

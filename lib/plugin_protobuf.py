@@ -1,0 +1,63 @@
+"""The protobuf messages of GOST's plugins, made at run time (WIRE.md, Plugins (gRPC)).
+
+Knows: the fields of each message in the order of their numbers, from 1; texts unless said otherwise.
+Refuses to know: how a message travels (plugin_grpc), what it means (plugin_client).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+_MESSAGES = {
+    "GetRouteRequest": "dst id",
+    "GetRouteReply": "dst gateway",
+    "GetRuleRequest": "host service",
+    "GetRuleReply": "endpoint",
+    "AuthenticateRequest": "username password client service client_cn client_san* client_cert_fingerprint",
+    "AuthenticateReply": "ok? id",
+}
+"""name? is a bool, name* a repeated text."""
+
+
+def encode(name: str, fields: Mapping[str, object]) -> bytes:
+    """The bytes of a message; fields not given are empty."""
+    message = _classes()[name](**fields)
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+def decode(name: str, data: bytes) -> dict[str, object]:
+    """The fields of a message, defaults for those not sent. Raises ValueError."""
+    from google.protobuf.message import DecodeError
+
+    message = _classes()[name]()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise ValueError(f"not a {name}: {error}") from error
+    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+
+
+@cache
+def _classes() -> dict[str, Any]:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    kind = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="plugin.proto", package="proto", syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, field in enumerate(fields.split(), 1):
+            message.field.add(
+                name=field.rstrip("?*"),
+                number=number,
+                type=kind.TYPE_BOOL if field.endswith("?") else kind.TYPE_STRING,
+                label=kind.LABEL_REPEATED if field.endswith("*") else kind.LABEL_OPTIONAL,
+            )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"proto.{name}"))
+        for name in _MESSAGES
+    }

@@ -1,0 +1,214 @@
+"""A live router: a table with whatever fills it, or a plugin.
+
+Knows: how a reload changes it, what is logged of a load.
+Refuses to know: how sources are read and when (source_read, source_feed), how routes are found (route_table).
+
+The RouteTable that a hub has got stays the same object whatever a reload does; other routes come to be in it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gevent.lock import BoundedSemaphore
+
+from lib.acl import Acl
+from lib.cli_progress import Bar
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.plugin_client import RouterPlugin
+from lib.route_loader import STEP, LoadReport, RouteLoader, Steps
+from lib.route_table import RouteTable
+from lib.service_scheduling import breathe
+from lib.settings import NO_SOURCES, SourceSettings, TableSettings
+from lib.source_feed import Feed
+from lib.source_watch import Watch
+
+BIG = 1 << 20
+"""Bytes of text from which on a load is done without the cyclic garbage collector."""
+APPLY_SECONDS = 10.0
+"""How long a reload waits for sources that it has to read."""
+
+
+class AskedRoutes:
+    """A router that is a plugin."""
+
+    def __init__(self, settings: TableSettings, watch: Watch) -> None:
+        assert settings.plugin is not None
+        self.settings = settings
+        self.label = f"router {settings.name}"
+        self.router = RouterPlugin(settings.plugin)
+        self.router.acl = _acl(settings)
+        self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, text, name: None)
+
+    def apply(self, settings: TableSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        changed = settings.plugin != self.settings.plugin or settings.acl != self.settings.acl
+        self.settings = settings
+        if not changed or settings.plugin is None:
+            return []
+        self.router.close()
+        _retire(self.router.acl)
+        self.router = RouterPlugin(settings.plugin)
+        self.router.acl = _acl(settings)
+        return [f"{self.label}: another plugin is asked, or other rules count"]
+
+    @property
+    def plugin(self) -> RouterPlugin:
+        """What is asked."""
+        return self.router
+
+    @property
+    def total(self) -> int:
+        """Rows held here: a plugin has its own."""
+        return 0
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self.router.close()
+
+
+class LiveRoutes:
+    """A router with routes, whatever they come from."""
+
+    def __init__(self, settings: TableSettings, watch: Watch) -> None:
+        self.settings = settings
+        self.table = RouteTable(hold_down=settings.hold_down)
+        self.table.acl = _acl(settings)
+        self._loader = RouteLoader(self.table)
+        self._loading = BoundedSemaphore(1)
+        self._watch = watch
+        self._read: list[LoadReport] = []
+        """What the sources have brought since a reload began to wait for them."""
+        self._load(self._loader.inline(settings.routes, settings.first_match))
+        self.feed = self._feed(settings.more)
+
+    @property
+    def router(self) -> RouteTable:
+        """What packets are routed by."""
+        return self.table
+
+    @property
+    def plugin(self) -> None:
+        """Nobody is asked."""
+
+    @property
+    def total(self) -> int:
+        """Routes held now."""
+        return len(self.table)
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return f"router {self.settings.name}"
+
+    def apply(self, settings: TableSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        old, self.settings = self.settings, settings
+        self.table.hold_down = settings.hold_down
+        if settings.acl != old.acl:
+            _retire(self.table.acl)
+            self.table.acl = _acl(settings)
+            self.table.changes += 1
+        reports = [self._load(self._loader.inline(settings.routes, settings.first_match))]
+        if settings.more != old.more:
+            self.feed.stop()
+            for rank, source in enumerate(old.more.sources, 1):
+                if settings.more.sources[rank - 1 : rank] != (source,):  # another one's rows
+                    reports.append(self._load(self._loader.source(rank, b"", "")))
+            self._read = []
+            self.feed = self._feed(settings.more)
+            self.feed.start()
+            self.feed.wait(APPLY_SECONDS)
+            reports += self._read
+        added, changed, removed = (
+            sum(getattr(report, what) for report in reports) for what in ("added", "changed", "removed")
+        )
+        different = settings.hold_down != old.hold_down or settings.first_match != old.first_match
+        different = different or settings.acl != old.acl
+        if not (added or changed or removed or different):
+            return []
+        return [f"{self.label}: {_counts(added, changed, removed)} routes"]
+
+    def stop(self) -> None:
+        """Read no more, route nothing."""
+        self.feed.stop()
+        self.table.swap(RouteTable().tries)
+
+    def _feed(self, more: SourceSettings) -> Feed:
+        return Feed(self.label, more, self._watch, self._put)
+
+    def _put(self, rank: int, text: bytes, name: str) -> None:
+        began = time.monotonic()
+        steps = self._loader.source(rank, text, name)
+        with Bar(self.label, text.count(b"\n") if len(text) >= BIG else 0) as bar:
+            report = self._load(steps, len(text), bar)
+        self._read = [*self._read[-9:], report]
+        for warning in report.warnings:
+            prose = "%s: %s"
+            say(Entry.BAD_ROW, prose, self.label, warning, fold=self.label, table=self.label, reason=warning)
+        if report.added or report.changed or report.removed:
+            seconds = time.monotonic() - began
+            say(
+                Entry.TABLE_LOADED,
+                "%s: %d routes (%s) with %s, in %.2f s",
+                *(self.label, report.total, _counts(report.added, report.changed, report.removed)),
+                *(name, seconds),
+                table=self.label,
+                source=name,
+                rows=report.total,
+                added=report.added,
+                changed=report.changed,
+                removed=report.removed,
+                seconds=round(seconds, 3),
+            )
+
+    def _load(self, steps: Steps, size: int = 0, bar: Bar | None = None) -> LoadReport:
+        with self._loading, _without_collector(size >= BIG):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    report: LoadReport = end.value
+                    return report
+                if bar is not None:
+                    bar.advance(STEP)
+                breathe()
+
+
+def _acl(settings: TableSettings) -> Acl | None:
+    return Acl(settings.acl) if settings.acl is not None else None
+
+
+def _retire(acl: Acl | None) -> None:
+    """What these rules let through does not count any more."""
+    if acl is not None:
+        acl.live = False
+
+
+def _counts(added: int, changed: int, removed: int) -> str:
+    return f"+{added} ~{changed} -{removed}"
+
+
+_loads = 0
+
+
+@contextmanager
+def _without_collector(big: bool) -> Iterator[None]:
+    """Keep the cyclic garbage collector from walking a table while it grows, and ever after."""
+    global _loads
+    if not big:
+        yield
+        return
+    _loads += 1
+    gc.disable()
+    try:
+        yield
+    finally:
+        _loads -= 1
+        if not _loads:
+            gc.enable()
+            gc.freeze()

@@ -1,0 +1,94 @@
+"""Route sources as text: a line each, as in GOST's files.
+
+    dst gateway [metric=N] [fallThrough]        blanks or tabs between, # starts a comment
+
+Knows: how a line is read, a million of them in seconds; what is wrong with one that cannot be.
+Refuses to know: where the text comes from (source_read), which table it is for (route_loader).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from socket import AF_INET, AF_INET6, inet_pton
+
+from lib.ids import is_host_name
+from lib.settings import Hop, RouteEntry
+
+PIECE = 1 << 14
+"""Bytes of text to be split at once."""
+
+_LENGTHS = {str(length): length for length in range(129)}
+
+
+class BadLine(ValueError):
+    """A line that is no route; says why."""
+
+
+def pieces(text: bytes, size: int = PIECE) -> Iterator[list[bytes]]:
+    """The lines of a text, so many bytes of it at a time: to split 30 MB at once takes too long."""
+    start = 0
+    while start < len(text):
+        end = text.find(b"\n", start + size)
+        end = len(text) if end < 0 else end
+        yield text[start:end].split(b"\n")
+        start = end + 1
+
+
+class RouteLines:
+    """Reads lines. Remembers the hops it has read, for a million routes have few of them."""
+
+    def __init__(self) -> None:
+        self._hops: dict[bytes, Hop] = {}
+
+    def read(self, line: bytes) -> RouteEntry | None:
+        """The route in a line, None where there is nothing. Raises BadLine."""
+        words = line.split(None, 1)
+        if not words or words[0][0] == 35:  # "#"
+            return None
+        if len(words) == 1 or b"#" in words[0]:
+            raise BadLine("a route without a gateway")
+        prefix, length = _prefix(words[0])
+        hop = self._hops.get(words[1])
+        if hop is None:
+            hop = self._hops[words[1]] = _hop(words[1])
+        return RouteEntry(prefix, length, hop)
+
+
+def _prefix(word: bytes) -> tuple[bytes, int]:
+    """(packed, length) of an address or CIDR; bits beyond the length are cleared, as GOST does."""
+    text = word.decode("latin-1")
+    address, slash, bits = text.partition("/")
+    try:
+        packed = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except (OSError, ValueError):  # ValueError: a NUL in it
+        raise BadLine(f"not an address or CIDR: {text[:64]!r}") from None
+    if not slash:
+        return packed, 8 * len(packed)
+    length = _LENGTHS.get(bits, 129)
+    rest = 8 * len(packed) - length
+    if rest < 0:
+        raise BadLine(f"not a prefix length: {text[:64]!r}")
+    number = int.from_bytes(packed, "big")
+    if number & (1 << rest) - 1:
+        packed = (number >> rest << rest).to_bytes(len(packed), "big")
+    return packed, length
+
+
+def _hop(rest: bytes) -> Hop:
+    """What follows the destination: a gateway, perhaps more, perhaps a comment."""
+    words = rest.partition(b"#")[0].decode("utf-8", "surrogateescape").split()
+    if not words:
+        raise BadLine("a route without a gateway")
+    gateway, *more = words
+    if not is_host_name(gateway):
+        raise BadLine(f"no host can go by this name: {gateway[:64]!r}")
+    metric, falls = None, False
+    for word in more:
+        key, _, value = word.lower().partition("=")
+        if key == "metric" and value.isascii() and value.isdigit() and len(value) < 10:
+            metric = int(value)
+        elif word.lower() == "fallthrough":
+            falls = True
+        else:
+            raise BadLine(f"after the gateway: {word[:64]!r} (there may be metric=N and fallThrough)")
+    return Hop(gateway, metric, falls)

@@ -1,0 +1,114 @@
+"""Answers of a router plugin, kept for one namespace, and the packets that wait for them.
+
+Knows: what is known, what is being asked, what may wait, and how long an answer counts.
+Refuses to know: how a plugin is asked (plugin_client), and other namespaces: each has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from lib.acl import Acl
+from lib.route_table import Route
+
+Sender = TypeVar("Sender")
+
+MAX_ANSWERS = 65536
+MAX_ASKING = 1024
+MAX_WAITING = 32
+"""Frames that wait for one address; a flow's first packets, not its load."""
+RETRY_SECONDS = 1.0
+"""How long a plugin that failed for an address is not asked about it again."""
+
+
+class Unresolved(Enum):
+    """Why there is no answer yet."""
+
+    ASKING = "a request is under way"
+    FAILED = "the plugin failed"
+
+
+class Asker(Protocol):
+    """What can be asked for a route (plugins.RouterPlugin)."""
+
+    acl: Acl | None
+    """What may be sent along its routes."""
+
+    def route(self, address: bytes, namespace: bytes) -> Route | None:
+        """The route to a packed address, None where there is none. Raises OSError where it cannot say."""
+
+
+@dataclass(slots=True)
+class _Known:
+    route: Route | None
+    expires: float
+    failed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Answers(Generic[Sender]):
+    """The cache of one namespace. `seconds` is how long an answer counts, `asker` who gives it."""
+
+    hold_down: ClassVar[float] = 0.0
+    """As in routes.RouteTable; an answer names one gateway, so there is nobody to prefer."""
+
+    seconds: float
+    asker: Asker | None = None
+    acl: Acl | None = None
+    """What may be sent along its routes; None for everything."""
+    wanted: list[bytes] = field(default_factory=list)
+    """Addresses to ask about now; whoever asks takes them with `take_wanted`."""
+    changes: int = 0
+    """How often an answer differed from the one before it."""
+    _known: dict[bytes, _Known] = field(default_factory=dict)
+    _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
+    """Frames by address; a key means that a request is under way."""
+
+    def lookup(self, address: bytes, now: float) -> Route | Unresolved | None:
+        """What is known of an address. A stale answer serves while a fresh one is fetched."""
+        known = self._known.get(address)
+        if known is not None and now < known.expires:
+            return Unresolved.FAILED if known.failed else known.route
+        if address not in self._waiting and len(self._waiting) < MAX_ASKING:
+            self._waiting[address] = []
+            self.wanted.append(address)
+        if known is not None and not known.failed:
+            return known.route
+        return Unresolved.ASKING if address in self._waiting else Unresolved.FAILED
+
+    def answers(self) -> list[tuple[bytes, Route]]:
+        """Every address for which a route is known, be it stale."""
+        return [(address, known.route) for address, known in self._known.items() if known.route is not None]
+
+    def park(self, address: bytes, sender: Sender, frame: bytes) -> bool:
+        """Let a frame wait for the answer under way; False where too many wait."""
+        waiting = self._waiting.get(address)
+        if waiting is None or len(waiting) >= MAX_WAITING:
+            return False
+        waiting.append((sender, frame))
+        return True
+
+    def take_wanted(self) -> Iterator[bytes]:
+        """The addresses to ask about; each is yielded once."""
+        while self.wanted:
+            yield self.wanted.pop()
+
+    def store(self, address: bytes, route: Route | None, now: float) -> list[tuple[Sender, bytes]]:
+        """An answer came (None: the plugin knows no route); returns the frames that waited."""
+        return self._settle(address, _Known(route, now + self.seconds))
+
+    def fail(self, address: bytes, now: float) -> list[tuple[Sender, bytes]]:
+        """The plugin failed; returns the frames that waited (they will now find FAILED)."""
+        return self._settle(address, _Known(None, now + RETRY_SECONDS, failed=True))
+
+    def _settle(self, address: bytes, known: _Known) -> list[tuple[Sender, bytes]]:
+        before = self._known.pop(address, None)
+        if before is not None and (before.route, before.failed) != (known.route, known.failed):
+            self.changes += 1
+        if len(self._known) >= MAX_ANSWERS:
+            del self._known[next(iter(self._known))]
+        self._known[address] = known
+        return self._waiting.pop(address, [])

@@ -1,0 +1,209 @@
+"""Live ingresses and authers: who is let in, with whatever says so.
+
+Knows: rows of sources, plugins, that nobody is let in while nobody can say.
+Refuses to know: how sources are read and when (source_read, source_feed), what a rule means (ingress,
+auth_logins).
+
+New rows are put together aside and put in place by one assignment, so nobody sees half of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lib import auth_password_pool, rule_parse
+from lib.auth_admission import Login
+from lib.auth_logins import EVERYTHING, Grant, Logins
+from lib.errors import PluginError, Problem
+from lib.ids import NO_NAMESPACE, parse_uuid
+from lib.ingress import Ingress
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.plugin_client import AutherPlugin, IngressPlugin
+from lib.route_live import APPLY_SECONDS
+from lib.service_scheduling import breathe
+from lib.settings import AutherSettings, IngressSettings, LoginRow
+from lib.source_feed import Feed
+from lib.source_watch import Watch
+
+Rows = tuple[tuple[str, str], ...]
+
+
+class Unavailable(OSError):
+    """Nobody can say who is let in: a source has not been read yet, or a plugin fails."""
+
+
+class LiveRules:
+    """What an ingress and an auther have in common: rows, by which somebody is let in or not."""
+
+    kind = ""
+    reader: rule_parse.Reader
+
+    def __init__(
+        self, settings: IngressSettings | AutherSettings, watch: Watch, changed: Callable[[], None]
+    ) -> None:
+        self.settings = settings
+        self._watch, self._changed = watch, changed
+        self._texts: dict[int, Rows] = {}
+        self.total = 0
+        """Rows that count."""
+        self.feed = self._feed()
+        self._replace()
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return f"{self.kind} {self.settings.name}"
+
+    @property
+    def plugin(self) -> IngressPlugin | AutherPlugin | None:
+        """Asked instead, where there is one."""
+        raise NotImplementedError
+
+    def _inline(self) -> tuple[tuple[Any, ...], ...]:
+        raise NotImplementedError
+
+    def _build(self, rows: Iterator[Any]) -> int:
+        """Put these rows in place; returns how many count."""
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        """Raises Unavailable while the sources have not been read once."""
+        if self.settings.more.sources and not self._texts and not self.feed.loaded:
+            raise Unavailable(f"{self.label}: its sources have not been read yet")
+
+    def _feed(self) -> Feed:
+        return Feed(self.label, self.settings.more, self._watch, self._put)
+
+    def _put(self, rank: int, text: bytes, name: str) -> None:
+        rows: list[tuple[str, str]] = []
+        for number, row in enumerate(rule_parse.rows(text, name, type(self).reader)):
+            if isinstance(row, Problem):
+                say(Entry.BAD_ROW, "%s: %s", self.label, row, fold=self.label, table=self.label, reason=row)
+            else:
+                rows.append(row)
+            if number % 1000 == 0:
+                breathe()
+        before = self._texts.get(rank)
+        self._texts[rank] = tuple(rows)
+        if before != self._texts[rank]:
+            total = self._replace()
+            prose = "%s: %d rows with %s"
+            say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
+            self._changed()
+
+    def _replace(self) -> int:
+        texts = [self._inline(), *(self._texts[rank] for rank in sorted(self._texts))]
+        self.total = self._build(row for rows in texts for row in rows)
+        return self.total
+
+    def _apply(self, settings: IngressSettings | AutherSettings) -> list[str]:
+        if settings == self.settings:
+            return []
+        old, self.settings = self.settings, settings
+        if settings.more != old.more:
+            self.feed.stop()
+            self._texts = {
+                rank: rows
+                for rank, rows in self._texts.items()
+                if old.more.sources[rank - 1 : rank] == settings.more.sources[rank - 1 : rank]
+            }
+            self.feed = self._feed()
+            self.feed.start()
+            self.feed.wait(APPLY_SECONDS)
+        return [f"{self.label}: {self._replace()} rows now"]
+
+    def stop(self) -> None:
+        """Read no more."""
+        self.feed.stop()
+
+
+class LiveIngress(LiveRules):
+    """Which host may use which namespace."""
+
+    kind = "ingress"
+    reader = staticmethod(rule_parse.ingress_row)
+
+    def __init__(self, settings: IngressSettings, watch: Watch, changed: Callable[[], None]) -> None:
+        self._plugin = IngressPlugin(settings.plugin) if settings.plugin else None
+        super().__init__(settings, watch, changed)
+
+    @property
+    def plugin(self) -> IngressPlugin | None:
+        """Asked instead, where there is one."""
+        return self._plugin
+
+    def admits(self, host: str, namespace: bytes, service: str) -> bool:
+        """Whether a host may join a namespace (16 bytes). Raises Unavailable, and nobody is let in."""
+        if self._plugin is None:
+            self._check()
+            return self._rules.admits(host, namespace)
+        if not host:
+            return False
+        try:
+            endpoint = self._plugin.endpoint(host, service)
+        except PluginError as error:
+            raise Unavailable(f"{self.label}: {error}") from error
+        return namespace == (_namespace(endpoint) if endpoint else NO_NAMESPACE)
+
+    def apply(self, settings: IngressSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        if settings.plugin != self.settings.plugin:
+            self._plugin = IngressPlugin(settings.plugin) if settings.plugin else None
+        return self._apply(settings)
+
+    def _inline(self) -> Rows:
+        assert isinstance(self.settings, IngressSettings)
+        return self.settings.rules
+
+    def _build(self, rows: Iterator[Any]) -> int:
+        self._rules = Ingress(rows)
+        return len(self._rules)
+
+
+class LiveLogins(LiveRules):
+    """Who may log in."""
+
+    kind = "auther"
+    reader = staticmethod(rule_parse.auther_row)
+
+    def __init__(self, settings: AutherSettings, watch: Watch, changed: Callable[[], None]) -> None:
+        self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
+        super().__init__(settings, watch, changed)
+
+    @property
+    def plugin(self) -> AutherPlugin | None:
+        """Asked instead, where there is one."""
+        return self._plugin
+
+    def grant(self, login: Login) -> Grant | None:
+        """What a login is good for, None where it is not right. Raises Unavailable, and nobody is let in."""
+        if self._plugin is None:
+            self._check()
+            return self._logins.grant(login.username, login.password, auth_password_pool.matches)
+        try:
+            return EVERYTHING if self._plugin.authenticate(login) else None
+        except PluginError as error:
+            raise Unavailable(f"{self.label}: {error}") from error
+
+    def apply(self, settings: AutherSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        if settings.plugin != self.settings.plugin:
+            self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
+        return self._apply(settings)
+
+    def _inline(self) -> tuple[tuple[Any, ...], ...]:
+        assert isinstance(self.settings, AutherSettings)
+        return self.settings.logins
+
+    def _build(self, rows: Iterator[Any]) -> int:
+        self._logins = Logins(LoginRow(*row) for row in rows)
+        return len(self._logins)
+
+
+def _namespace(endpoint: str) -> bytes:
+    try:
+        return parse_uuid(endpoint)
+    except ValueError:
+        return NO_NAMESPACE

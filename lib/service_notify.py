@@ -1,0 +1,84 @@
+"""What a service manager is told of us: systemd's notification protocol, sd_notify(3).
+
+    READY=1\nSTATUS=…          one datagram to the socket that $NOTIFY_SOCKET names
+
+Knows: where the socket is (a path, or abstract with @), whether a watchdog waits for us and how long.
+Refuses to know: what is worth telling (service_watchdog, service).
+
+The one-file executable runs us as a child of its loader, and the loader is what systemd started. It stays
+the service's main process: systemd could not see the exit status of one that it has not started. So MAINPID
+is never sent, units say NotifyAccess=all, and a watchdog that waits for the loader waits for us.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import MutableMapping
+
+import gevent
+import gevent.socket as gsocket
+
+from lib.log_events import Entry
+from lib.log_setup import say
+
+SECONDS = 1.0
+"""How long a message may wait for a manager that does not read."""
+
+
+class Notifier:
+    """Tells a service manager, where there is one."""
+
+    def __init__(self, address: str = "", watchdog: float = 0.0) -> None:
+        """address as $NOTIFY_SOCKET holds it, empty for nobody; watchdog in seconds, 0 for none."""
+        self.watchdog = watchdog
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._failed = False
+        if address and address[0] not in "@/":
+            self._failed_because(f"{address} is neither a path nor abstract")
+            self._address = ""
+
+    def __bool__(self) -> bool:
+        return bool(self._address)
+
+    def tell(self, *assignments: str) -> None:
+        """Send one message; one that cannot be sent is said once in the log and costs nothing else."""
+        if not self._address:
+            return
+        data = "\n".join(assignments).encode("utf-8", "surrogateescape")
+        try:
+            with (
+                gsocket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+                gevent.Timeout(SECONDS, OSError("no answer")),
+            ):
+                sock.connect(self._address)
+                sock.send(data)
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                self._failed_because(error.strerror or str(error))
+
+    def _failed_because(self, reason: str) -> None:
+        say(Entry.MANAGER_FAILED, "NOTIFY_SOCKET: %s: the service manager is not told", reason, reason=reason)
+
+    def reloading(self) -> None:
+        """A reload begins; READY=1 ends it. The time is what Type=notify-reload compares."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+
+def take(environ: MutableMapping[str, str]) -> Notifier:
+    """Whoever the environment names; taken out of it, for it is meant for no program that we start."""
+    address = environ.pop("NOTIFY_SOCKET", "")
+    usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
+    ours = not pid or pid in _us()
+    watchdog = int(usec) / 1e6 if ours and usec.isascii() and usec.isdecimal() else 0.0
+    return Notifier(address, watchdog)
+
+
+def _us() -> tuple[str, ...]:
+    """Under which pids a manager may know us: our own, and that of the one-file executable's loader."""
+    loader = (os.getppid(),) if hasattr(sys, "_MEIPASS") else ()
+    return tuple(map(str, (os.getpid(), *loader)))

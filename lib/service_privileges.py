@@ -1,0 +1,108 @@
+"""Giving up what is not needed any more: another user, and of root's powers only those that are used.
+
+Knows: capabilities(7), in which order they are given up. Refuses to know: why some are kept (service).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import pwd
+import struct
+import time
+
+from lib.errors import HostError
+
+NET_BIND_SERVICE, NET_ADMIN = 10, 12
+"""capabilities(7): ports below 1024; devices, addresses and routes."""
+
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
+_PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 23, 24, 38
+_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 63
+
+
+LATE = (
+    *(
+        "lib.stream_websocket",
+        "lib.netlink",
+        "lib.metrics_server",
+        "gzip",
+        "shutil",
+        "python_socks.sync",
+        "urllib3",
+        "redis",
+        "redis.exceptions",
+        "pyroute2",
+    ),
+    *("h2.connection", "h2.events", "h2.config", "google.protobuf.descriptor_pb2"),
+    *("google.protobuf.descriptor_pool", "google.protobuf.message_factory", "encodings.idna", "stringprep"),
+    *("cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ec", "gevent.resolver.thread"),
+)
+"""What is imported where it is first used: another user may not be able to read it any more."""
+
+
+def load_late() -> None:
+    """Import it while it can be read."""
+    for module in LATE:
+        importlib.import_module(module)
+
+
+def find(user: str) -> pwd.struct_passwd:
+    """The account of that name. Raises HostError where there is none, or we may not become it."""
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise HostError(f"user: there is no user {user[:64]!r} here") from None
+    if os.geteuid() not in (0, account.pw_uid):
+        raise HostError(f"user: only root can become {user}")
+    return account
+
+
+def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
+    """Become that user with these capabilities and no others, for good. Raises HostError.
+
+    To be called before there is any other thread: capabilities are each thread's own.
+    """
+    _wait_alone()
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent, with_parent = os.getppid(), ctypes.c_int()
+    libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(with_parent), 0, 0, 0)
+    for capability in range(_LAST_CAPABILITY + 1):
+        if capability not in keep and libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
+            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    try:
+        if os.geteuid() == 0:
+            _call(libc.prctl, _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+            os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+        mask = sum(1 << capability for capability in keep)
+        low, high = mask & 0xFFFFFFFF, mask >> 32
+        header = struct.pack("=Ii", _VERSION_3, 0)
+        data = struct.pack("=6I", low, low, 0, high, high, 0)
+        _call(libc.capset, header, data)
+        _call(libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        # Who becomes another user loses this, and the executable's bootloader counts on it.
+        _call(libc.prctl, _PR_SET_PDEATHSIG, with_parent.value, 0, 0, 0)
+    except OSError as error:
+        raise HostError(f"cannot become user {account.pw_name}: {error.strerror or error}") from error
+    if with_parent.value and os.getppid() != parent:  # it ended meanwhile
+        os.kill(os.getpid(), with_parent.value)
+
+
+def _wait_alone(tries: int = 200) -> None:
+    """Until threads that are about to end have ended. Raises HostError."""
+    for _ in range(tries):
+        if len(os.listdir("/proc/self/task")) == 1:
+            return
+        time.sleep(0.005)
+    raise HostError("cannot give up privileges: there are other threads")
+
+
+def _call(function: object, *arguments: object) -> None:
+    assert callable(function)
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

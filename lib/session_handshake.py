@@ -1,0 +1,56 @@
+"""The handshake over a stream, in both roles, with its deadline.
+
+Knows: how long a peer may take and how much it may say before it has said who it is.
+Refuses to know: the bytes (wire_relay) and who is admitted (auth_admission).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import gevent
+
+from lib import wire_relay
+from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Refusal
+from lib.stream_layer import AnyStream
+from lib.wire_relay import Request, Response
+
+Message = TypeVar("Message")
+_CHUNK = 4096
+
+
+def receive_request(stream: AnyStream, seconds: float) -> tuple[Request, bytes]:
+    """Wait for a client's request; returns it with the bytes that came after it.
+
+    Raises ProtocolError for what is none, comes too late, or ends early.
+    """
+    return _receive(stream, wire_relay.decode_request, seconds)
+
+
+def ask(stream: AnyStream, request: Request, seconds: float) -> tuple[Response, bytes]:
+    """Send a request and wait for the hub's response; returns it with the bytes after it."""
+    return _receive(stream, wire_relay.decode_response, seconds, wire_relay.encode_request(request))
+
+
+def _receive(
+    stream: AnyStream,
+    decode: Callable[[bytes], tuple[Message, int] | None],
+    seconds: float,
+    first: bytes = b"",
+) -> tuple[Message, bytes]:
+    """Say `first`, then read one message, all within a deadline."""
+    data = bytearray()
+    chunk = memoryview(bytearray(_CHUNK))
+    with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
+        stream.send_all(first)
+        while True:
+            size = stream.receive_into(chunk)
+            if not size:
+                early = "closed in the middle of the handshake" if data else "closed at once"
+                raise ProtocolError(early, Refusal.CUT_OFF)
+            data += chunk[:size]
+            message = decode(bytes(data))
+            if message is not None:
+                return message[0], bytes(data[message[1] :])

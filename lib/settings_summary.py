@@ -1,0 +1,253 @@
+"""What a configuration means, in plain words and for machines: who listens, who is let in, who reaches whom.
+
+Knows: how settings are told. Refuses to know: how they were read (config_read) and checked (config_resolve).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lib import log_redact
+from lib.errors import Problem
+from lib.ids import NO_NAMESPACE, format_uuid
+from lib.ingress import Ingress
+from lib.route_table import RouteTable
+from lib.settings import (
+    ClientSettings,
+    FileSource,
+    HubSettings,
+    RedisSource,
+    Settings,
+    Source,
+    TableSettings,
+)
+from lib.settings_limits import HubLimits
+
+MAX_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A namespace of a service: what leads where, and which hosts reach each other."""
+
+    service: str
+    namespace: str
+    routes: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    """(prefix, gateways in tiers); the longest prefix decides."""
+    hosts: tuple[str, ...]
+    shut_out: tuple[str, ...]
+    """Gateways that the ingress does not let in."""
+    elsewhere: tuple[str, ...]
+    """Where further routes come from."""
+    acl: tuple[str, ...] = ()
+    """What may be sent, by rule."""
+
+
+def words(settings: Settings) -> Iterator[str]:
+    """Lines for people."""
+    for hub in settings.hubs:
+        yield from _hub(hub)
+        for reach in _reaches(hub, settings.tables):
+            yield from _reach(reach)
+    for client in settings.clients:
+        yield _client(client)
+    if settings.recorder:
+        yield f"ok: the last packets' headers are kept in {settings.recorder:,} bytes of memory"
+    yield from _seeing(settings)
+
+
+def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
+    """The same as one JSON object; without settings only what is wrong."""
+    whole: dict[str, object] = {"ok": not problems, "problems": list(map(_problem, problems))}
+    if settings is not None:
+        whole |= {
+            "warnings": list(map(_problem, settings.warnings)),
+            "notices": list(map(_problem, settings.notices)),
+            "services": [_hub_data(hub) for hub in settings.hubs]
+            + [_client_data(client) for client in settings.clients],
+            "log": {
+                "level": settings.log_level,
+                "format": settings.log_format,
+                "output": settings.log_output,
+            },
+            "metrics": f"{settings.metrics.address}{settings.metrics.path}" if settings.metrics else None,
+            "namespaces": [
+                _reach_data(reach) for hub in settings.hubs for reach in _reaches(hub, settings.tables)
+            ],
+        }
+    return json.dumps(whole, indent=2, ensure_ascii=False)
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    where = problem.where
+    return {
+        "file": where.file,
+        "line": where.line,
+        "column": where.column,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+
+
+# --- hubs ----------------------------------------------------------------------------------------
+
+
+def _hub(hub: HubSettings) -> Iterator[str]:
+    yield f"ok: service {hub.name} is a hub on {hub.host}:{hub.port} over {_transport(hub)}"
+    authers = ", ".join(auther.name for auther in hub.authers)
+    yield f"    logins: {authers or 'none asked for, anybody may connect'}"
+    rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
+    yield f"    which host may use which namespace: {rules}"
+    bound = sum(bool(row.hosts or row.namespaces) for auther in hub.authers for row in auther.logins)
+    if bound:
+        yield f"    {bound} logins are bound to host names or namespaces"
+    if hub.cert_hosts:
+        yield "    a client may only go by a name that its certificate has"
+    for what, keys in _limits(hub.limits):
+        if keys:
+            yield f"    limits on {what}: {', '.join(keys)}"
+    yield f"    source check: {'on' if hub.source_check else 'off, hosts may send from any address'}"
+
+
+def _limits(limits: HubLimits) -> Iterator[tuple[str, list[str]]]:
+    """What is limited, and for whom."""
+    yield "traffic", [row.key.removeprefix("host ") for row in (*limits.services, *limits.hosts)]
+    yield "connections", [row.key for row in limits.connections]
+    yield "handshakes a second", [row.key for row in limits.handshakes]
+
+
+def _transport(hub: HubSettings) -> str:
+    transport = hub.transport
+    if not transport.encrypted:
+        return f"{transport.kind}, in the clear"
+    tls = transport.tls
+    certificate = f"certificate {tls.cert_file}" if tls.cert_file else "a certificate it makes and keeps"
+    clients = f", clients need one of {tls.ca_file}" if tls.ca_file else ""
+    return f"{transport.kind}, {certificate}{clients}"
+
+
+def _reaches(hub: HubSettings, tables: Iterable[TableSettings]) -> Iterator[Reach]:
+    """What can be said of each namespace of a hub."""
+    default = hub.default_table
+    for table in tables:
+        if table.namespace is not None:
+            yield _reach_of(
+                hub, table.namespace, [table, default] if default not in (None, table) else [table]
+            )
+    if default is not None and default.namespace != NO_NAMESPACE:
+        yield _reach_of(hub, NO_NAMESPACE, [default])
+
+
+def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings | None]) -> Reach:
+    routes: list[tuple[str, tuple[tuple[str, ...], ...]]] = []
+    elsewhere: list[str] = []
+    for table in filter(None, tables):
+        routes += [(str(route), route.group.tiers) for route in RouteTable(table.routes)]
+        elsewhere += (
+            [f"plugin {log_redact.secrets(table.plugin.url)}"]
+            if table.plugin
+            else map(_source, table.more.sources)
+        )
+    hosts = dict.fromkeys(name for _, tiers in routes for tier in tiers for name in tier)
+    ingress = hub.ingress
+    known = ingress is not None and not ingress.plugin and not ingress.more.sources
+    rules = Ingress(ingress.rules) if ingress is not None and known else None
+    shut = tuple(host for host in hosts if rules is not None and not rules.admits(host, namespace))
+    name = format_uuid(namespace)
+    rules_of = tuple(str(rule) for table in filter(None, tables) for rule in table.acl or ())
+    allowed = tuple(h for h in hosts if h not in shut)
+    return Reach(hub.name, name, tuple(routes), allowed, shut, tuple(elsewhere), rules_of)
+
+
+def _source(source: Source) -> str:
+    if isinstance(source, FileSource):
+        return f"file {source.path}"
+    return (
+        f"redis {source.addr} {source.key}"
+        if isinstance(source, RedisSource)
+        else log_redact.secrets(source.url)
+    )
+
+
+def _reach(reach: Reach) -> Iterator[str]:
+    what = (
+        "clients that name no namespace" if reach.namespace == format_uuid(NO_NAMESPACE) else reach.namespace
+    )
+    yield f"    namespace {reach.namespace}:" if what == reach.namespace else f"    {what}:"
+    for prefix, tiers in reach.routes[:MAX_SHOWN]:
+        yield f"        {prefix} goes to {', then '.join(' or '.join(tier) for tier in tiers)}"
+    if len(reach.routes) > MAX_SHOWN:
+        yield f"        and {len(reach.routes) - MAX_SHOWN} more routes"
+    for rule in reach.acl[:MAX_SHOWN]:
+        yield f"        {rule}"
+    if reach.acl:
+        yield "        everything else is denied; answers to what is allowed are allowed"
+    for source in reach.elsewhere:
+        yield f"        further routes: {source}"
+    if len(reach.hosts) > 1:
+        shown = ", ".join(reach.hosts[:MAX_SHOWN])
+        more = f" and {len(reach.hosts) - MAX_SHOWN} more" if len(reach.hosts) > MAX_SHOWN else ""
+        yield f"        {shown}{more} reach each other"
+    if reach.shut_out:
+        yield f"        shut out by the ingress: {', '.join(reach.shut_out[:MAX_SHOWN])}"
+
+
+def _client(client: ClientSettings) -> str:
+    return f"ok: service {client.name} is host {client.host} behind {', '.join(_nodes(client))}"
+
+
+def _nodes(client: ClientSettings) -> list[str]:
+    return [
+        f"{node.host}:{node.port} over {node.transport.kind}"
+        + "".join(f" through {proxy.kind}://{proxy.host}:{proxy.port}" for proxy in node.proxies)
+        for node in client.nodes
+    ]
+
+
+def _seeing(settings: Settings) -> Iterator[str]:
+    """The log and the metrics, where they are not as they are without a word."""
+    rotation, metrics = settings.log_rotation, settings.metrics
+    if (settings.log_level, settings.log_format, settings.log_output) != ("info", "text", "stderr"):
+        yield f"log: {settings.log_level} and above, as {settings.log_format}, to {settings.log_output}"
+    if rotation is not None:
+        words = [f"    put aside at {rotation.max_bytes >> 20} MB"]
+        words += [f"{rotation.max_backups} old ones kept"] if rotation.max_backups else ["all old ones kept"]
+        words += [f"for {rotation.max_age} days"] if rotation.max_age else []
+        words += ["packed"] if rotation.compress else []
+        yield ", ".join(words)
+    if metrics is not None:
+        readers = f"who auther {metrics.auther!r} lets in" if metrics.auther else "everybody who reaches it"
+        yield f"metrics: on {metrics.address}{metrics.path} for {readers}"
+
+
+# --- for machines --------------------------------------------------------------------------------
+
+
+def _hub_data(hub: HubSettings) -> dict[str, object]:
+    return {
+        "name": hub.name,
+        "role": "hub",
+        "listens": f"{hub.host}:{hub.port}",
+        "transport": hub.transport.kind,
+        "authers": [auther.name for auther in hub.authers],
+        "ingress": hub.ingress.name if hub.ingress else None,
+        "sourceCheck": hub.source_check,
+    }
+
+
+def _client_data(client: ClientSettings) -> dict[str, object]:
+    return {"name": client.name, "role": "client", "host": client.host, "hubs": _nodes(client)}
+
+
+def _reach_data(reach: Reach) -> dict[str, object]:
+    return {
+        "service": reach.service,
+        "namespace": reach.namespace,
+        "routes": [{"dst": prefix, "gateways": tiers} for prefix, tiers in reach.routes],
+        "hosts": reach.hosts,
+        "shutOut": reach.shut_out,
+        "elsewhere": reach.elsewhere,
+        "acl": reach.acl,
+    }

@@ -1,0 +1,193 @@
+"""A hub's certificate: the files it is in, made and kept where there are none, read again when they change.
+
+Knows: where a made certificate is kept, its fingerprint. Refuses to know: handshakes (stream_tls).
+"""
+
+from __future__ import annotations
+
+import _ssl
+import datetime
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gevent import ssl
+
+from lib import stream_tls
+from lib.errors import HostError
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.settings import TlsSettings
+
+TEN_YEARS = 10 * 365 * 86400.0
+HERE = ("cert.pem", "key.pem")
+"""GOST's default certificate, in the working directory."""
+
+
+def state_directory() -> Path:
+    """Where what is made once is kept."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/tunrouter")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tunrouter"
+
+
+class Identity:
+    """A hub's certificate as contexts for its handshakes."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        """Raises HostError where the files named cannot be used."""
+        self._settings = settings
+        self._files = self._find()
+        self._seen = self._look()
+        self._context = self._load()
+
+    def context(self) -> Any:
+        """For the next handshake: of the files as they are, or as they were when last usable."""
+        seen = self._look()
+        if seen != self._seen and None not in seen[:2]:  # another user may not be able to see them any more
+            self._seen = seen
+            try:
+                self._context = self._load()
+                file, mark = self._files[0], f"sha256:{self.fingerprint()}"
+                text = "certificate %s read again: %s"
+                say(Entry.CERTIFICATE_RELOADED, text, file, mark, file=file, fingerprint=mark)
+            except HostError as error:
+                text = "certificate not read again: %s; the one before stays"
+                say(Entry.CERTIFICATE_FAILED, text, error, file=self._files[0], reason=error)
+        return self._context
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate, hex: what a client's pin names."""
+        text = Path(self._files[0]).read_text(encoding="ascii", errors="replace")
+        try:
+            first = text[text.index("-----BEGIN CERT") : text.index("-----END CERT") + 25]
+            return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+        except ValueError:
+            raise HostError(f"{self._files[0]}: holds no certificate") from None
+
+    def _find(self) -> tuple[str, str]:
+        settings = self._settings
+        if settings.cert_file:
+            return settings.cert_file, settings.key_file or settings.cert_file
+        if all(map(os.path.exists, HERE)):
+            return HERE
+        return _kept(settings)
+
+    def _look(self) -> tuple[object, ...]:
+        return tuple(map(_stamp, (*self._files, self._settings.ca_file)))
+
+    def _load(self) -> Any:
+        made = stream_tls.context(self._settings, server=True)
+        stream_tls.load_certificate(made, *self._files)
+        if self._settings.reject_unknown_sni:
+            only = _only(self._settings.server_names or _names(self._files[0]))
+            base: Any = _ssl._SSLContext  # gevent's own setter wants sockets, not BIOs
+            base.sni_callback.__set__(made, only)
+        return made
+
+
+def _stamp(path: str) -> object:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _only(names: tuple[str, ...]) -> Any:
+    """A callback that ends handshakes for other names."""
+    known = {name.lower() for name in names}
+
+    def check(connection: Any, name: str | None, context: Any) -> int | None:
+        wanted = (name or "").lower()
+        wild = "*." + wanted.partition(".")[2]
+        return None if wanted in known or wild in known else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
+    return check
+
+
+def _names(path: str) -> tuple[str, ...]:
+    """The DNS names of a certificate."""
+    from cryptography import x509  # 8 MB that only this needs
+
+    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return tuple(names.get_values_for_type(x509.DNSName))
+    except x509.ExtensionNotFound:
+        return ()
+
+
+def _kept(settings: TlsSettings) -> tuple[str, str]:
+    """The certificate made once and kept; one that cannot be kept is made for this run, with a warning."""
+    directory = state_directory()
+    files = str(directory / HERE[0]), str(directory / HERE[1])
+    if all(map(os.path.exists, files)):
+        return files
+    certificate, key = make(settings)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(files[1], key)
+        _write(files[0], certificate)
+        say(Entry.CERTIFICATE_MADE, "certificate made and kept in %s", files[0], file=files[0])
+        return files
+    except OSError as error:
+        reason = error.strerror or str(error)
+        say(
+            Entry.CERTIFICATE_NOT_KEPT,
+            "certificate cannot be kept in %s: %s; the next start makes another, pins of this one fail",
+            *(directory, reason),
+            directory=directory,
+            reason=reason,
+        )
+    where = tempfile.mkdtemp(prefix="tunrouter-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    fallback = os.path.join(where, HERE[0]), os.path.join(where, HERE[1])
+    _write(fallback[1], key)
+    _write(fallback[0], certificate)
+    return fallback
+
+
+def _write(path: str, data: bytes) -> None:
+    """Whole or not at all, for nobody else to read."""
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def make(settings: TlsSettings) -> tuple[bytes, bytes]:
+    """(certificate, key) as PEM: P-256, signed by itself."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    common_name = settings.common_name or "tunrouter"
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if settings.organization:
+        parts.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, settings.organization))
+    name = x509.Name(parts)
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName(text) for text in settings.server_names or (common_name,)]
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
+        .not_valid_after(now + datetime.timedelta(seconds=settings.validity or TEN_YEARS))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), private

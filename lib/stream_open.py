@@ -1,0 +1,137 @@
+"""From a TCP connection to a stream of a session's bytes, at either end.
+
+Knows: the order of the layers (proxies, TLS, WebSocket). Refuses to know: what a layer does, and deadlines.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from lib.errors import HostError
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.service_scheduling import Share
+from lib.settings import NodeSettings, ProxySettings, TransportSettings
+from lib.stream_certificates import Identity
+from lib.stream_layer import AnyStream, Layered
+from lib.stream_tcp import DEAD_AFTER, Stream, connect
+from lib.stream_tls import TlsCodec, context
+
+_share = Share()
+"""Of the time of this process, for handshakes."""
+
+DeviceFor = Callable[[str], str | None]
+
+
+class Acceptor:
+    """A hub's end of a transport."""
+
+    def __init__(self, settings: TransportSettings, name: str) -> None:
+        """Raises HostError where certificates cannot be used."""
+        self.settings = settings
+        self._identity = Identity(settings.tls) if settings.encrypted else None
+        if self._identity is not None:
+            mark = f"sha256:{self._identity.fingerprint()}"
+            say(Entry.CERTIFICATE, "service %s: certificate %s", name, mark, service=name, fingerprint=mark)
+
+    def accept(self, stream: Stream) -> AnyStream:
+        """Do the handshakes of the layers over an accepted connection. Raises ProtocolError, OSError."""
+        top: AnyStream = stream
+        if self._identity is not None:
+            top = _opened(top, TlsCodec(self._identity.context(), server=True))
+        if self.settings.kind in ("ws", "wss"):
+            from lib.stream_websocket import WebSocketCodec
+
+            top = _opened(top, WebSocketCodec(self.settings.path, self.settings.headers))
+        return top
+
+
+def dial(node: NodeSettings, device_for: DeviceFor, dead_after: float = DEAD_AFTER) -> AnyStream:
+    """Connect to a hub through its proxies and layers, within the node's time.
+
+    Names are resolved anew, a hub's by the last proxy. device_for says for an IP address which network
+    device to send out of (transport.connect). Raises OSError, ProtocolError.
+    """
+    late = OSError(110, f"no connection within {node.connect_timeout:g} s")
+    with gevent.Timeout(node.connect_timeout, late):
+        stream = Stream(*_connected(node, device_for), node.transport.tcp_keepalive, dead_after)
+        try:
+            return _over(stream, node)
+        except BaseException:
+            stream.close()
+            raise
+
+
+def _over(stream: Stream, node: NodeSettings) -> AnyStream:
+    transport, top = node.transport, stream
+    layered: AnyStream = top
+    if transport.encrypted:
+        settings = transport.tls
+        try:
+            made = context(settings, server=False)
+        except HostError as error:  # a file that was there when we began
+            raise OSError(22, str(error)) from None
+        name = settings.server_name or node.host
+        layered = _opened(layered, TlsCodec(made, False, name, settings.pin))
+    if transport.kind in ("ws", "wss"):
+        from lib.stream_websocket import WebSocketCodec
+
+        host = transport.host or (f"[{node.host}]" if ":" in node.host else node.host) + f":{node.port}"
+        layered = _opened(layered, WebSocketCodec(transport.path, transport.headers, host))
+    return layered
+
+
+def _opened(below: AnyStream, codec: Any) -> Layered:
+    layered = Layered(below, codec)
+    layered.open(_share)
+    return layered
+
+
+def _connected(node: NodeSettings, device_for: DeviceFor) -> tuple[Any, str]:
+    if not node.proxies:
+        return connect(node.host, node.port, device_for)
+    return _through(node.proxies, node.host, node.port, device_for), f"{node.host}:{node.port}"
+
+
+class _Direct:
+    """The first connection of a chain of proxies, made our way."""
+
+    def __init__(self, device_for: DeviceFor) -> None:
+        self._device_for = device_for
+
+    def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
+        sock, _ = connect(dest_host, dest_port, self._device_for)
+        sock.settimeout(timeout)
+        return sock
+
+
+def _through(
+    proxies: tuple[ProxySettings, ...], host: str, port: int, device_for: DeviceFor
+) -> socket.socket:
+    """A connection to host:port through proxies, by python-socks."""
+    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
+    from python_socks.sync import Proxy
+
+    kinds = {"socks5": ProxyType.SOCKS5, "socks4": ProxyType.SOCKS4, "http": ProxyType.HTTP}
+    way: Any = _Direct(device_for)
+    for proxy in proxies:
+        way = Proxy(
+            kinds[proxy.kind],
+            proxy.host,
+            proxy.port,
+            proxy.username or None,
+            proxy.password if proxy.username else None,
+            rdns=True,
+            forward=way,
+        )
+    try:
+        sock: socket.socket = way.connect(host, port)
+        sock.settimeout(None)
+        return sock
+    except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+        names = " and ".join(f"{proxy.host}:{proxy.port}" for proxy in proxies)
+        raise OSError(111, f"proxy {names}: {error}") from None

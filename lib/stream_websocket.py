@@ -1,0 +1,161 @@
+"""WebSocket (RFC 6455) as a layer over a stream, through wsproto: the frames of a session as binary messages.
+
+Knows: the upgrade at either end, with path and headers; pings; that message borders mean nothing here.
+Refuses to know: sockets (stream_layer), and what the bytes are.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Sequence
+
+import h11
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    RejectConnection,
+    RejectData,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from lib.auth_admission import NO_CERTIFICATE, Certificate
+from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Refusal
+from lib.stream_tcp import Buffer
+
+Headers = tuple[tuple[str, str], ...]
+MAX_REQUEST = 1 << 16
+"""An upgrade that is longer is none."""
+
+
+class WebSocketCodec:
+    """One WebSocket's bytes. At the server's end `host` is empty, and headers go into its answer."""
+
+    name = "WebSocket"
+    landing = memoryview(bytearray(1 << 17))
+
+    def __init__(self, path: str, headers: Headers = (), host: str = "") -> None:
+        self._path, self._headers = path, [(name.encode(), text.encode()) for name, text in headers]
+        self._client = bool(host)
+        self._connection = WSConnection(ConnectionType.CLIENT if self._client else ConnectionType.SERVER)
+        self._out: list[bytes] = []
+        self._in: deque[memoryview] = deque()
+        self._fed = 0
+        self._open = self._closed = False
+        self.pongs = 0
+        """How many signs of life the far end has given when asked."""
+        if self._client:
+            self._send(Request(host=host, target=path, extra_headers=self._headers))
+
+    def handshake(self) -> bool:
+        """Go on with the upgrade; whether it is done."""
+        try:
+            for event in self._connection.events():
+                self._upgrade(event)
+        except (RemoteProtocolError, LocalProtocolError) as error:
+            raise self._no(str(error)) from None
+        return self._open
+
+    def _upgrade(self, event: Event) -> None:
+        if isinstance(event, Request):
+            if event.target.partition("?")[0] != self._path:
+                self._send(RejectConnection(status_code=404))
+                raise self._no(f"path {event.target[:64]!r} is not {self._path}")
+            self._send(AcceptConnection(extra_headers=self._headers))
+            self._open = True
+        elif isinstance(event, AcceptConnection):
+            self._open = True
+        elif isinstance(event, RejectConnection):
+            raise self._no(f"refused with HTTP status {event.status_code}")
+        else:
+            self._take(event)
+
+    def _no(self, why: str) -> ProtocolError:
+        return ProtocolError(f"WebSocket: {why}", Refusal.TRANSPORT)
+
+    def feed(self, data: memoryview) -> None:
+        """Take bytes from below."""
+        if not self._open:
+            self._fed += len(data)
+            if self._fed > MAX_REQUEST:
+                raise self._no("an endless upgrade")
+        try:
+            self._connection.receive_data(bytes(data))
+        except RemoteProtocolError as error:
+            if not self._client and isinstance(error.event_hint, RejectConnection):
+                self._send(error.event_hint)
+            raise self._no(str(error)) from None
+        except (LocalProtocolError, h11.ProtocolError, UnicodeError) as error:
+            if self._open:
+                raise OSError(errno.EPROTO, f"WebSocket: {error}") from None
+            raise self._no(str(error)) from None
+
+    def certificate(self) -> Certificate:
+        """WebSocket has none."""
+        return NO_CERTIFICATE
+
+    def read_into(self, view: memoryview) -> int | None:
+        """Decode into view."""
+        if not self._in and not self._closed:
+            for event in self._connection.events():
+                self._take(event)
+        size, room = 0, len(view)
+        while self._in and size < room:
+            piece = self._in[0]
+            part = piece[: room - size]
+            view[size : size + len(part)] = part
+            size += len(part)
+            if len(part) == len(piece):
+                self._in.popleft()
+            else:
+                self._in[0] = piece[len(part) :]
+        return size or (0 if self._closed else None)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, BytesMessage):
+            if event.data:
+                self._in.append(memoryview(event.data))
+        elif isinstance(event, Ping):
+            self._send(event.response())
+        elif isinstance(event, Pong):
+            self.pongs += 1
+        elif isinstance(event, CloseConnection):
+            self._closed = True
+            if event.code not in (1000, 1001, 1005) and not self._in:
+                raise OSError(errno.EPROTO, f"WebSocket: {event.reason or f'closed with {int(event.code)}'}")
+        elif isinstance(event, TextMessage):
+            raise OSError(errno.EPROTO, "WebSocket: a text message")
+        elif not isinstance(event, RejectData):
+            raise OSError(errno.EPROTO, f"WebSocket: {type(event).__name__} out of place")
+
+    def encode(self, buffers: Sequence[Buffer]) -> int:
+        """All of it as one message."""
+        data = b"".join(buffers)
+        if self._closed:
+            raise BrokenPipeError(errno.EPIPE, "WebSocket: closed by the far end")
+        self._send(BytesMessage(data=data))
+        return len(data)
+
+    def _send(self, event: Event) -> None:
+        self._out.append(self._connection.send(event))
+
+    def output(self) -> bytes:
+        """What must go out below."""
+        if not self._out:
+            return b""
+        out, self._out = b"".join(self._out), []
+        return out
+
+    def ping(self) -> bool:
+        """Ask for a pong."""
+        if not self._closed:
+            self._send(Ping(payload=b"tunrouter"))
+        return True

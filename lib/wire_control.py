@@ -1,0 +1,166 @@
+"""Control frames: how two tunrouters talk beside the packets (PROTOCOL.md).
+
+Knows: the layout of a control frame and of each message.
+Refuses to know: when to send one, and what a capability changes (session_sender, forward).
+
+     0      1      2      3
+    +------+------+-------------------------------------+
+    | 0xF0 | type | fields: TYPE (1) | LEN (2) | DATA … |
+    +------+------+-------------------------------------+
+
+The first nibble 15 is neither IP version nor virtio-net header, so a control frame needs no
+mode switch. Unknown types and unknown fields are skipped: that is the room to grow.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from lib import wire_fields
+from lib.errors import ProtocolError
+
+MARK = 0xF0
+INSTANCE_SIZE = 16
+TOKEN_SIZE = 8
+
+
+class Type(IntEnum):
+    """Control messages."""
+
+    HELLO = 1
+    PING = 2
+    PONG = 3
+    DRAIN = 4
+
+
+class Field(IntEnum):
+    """Fields of HELLO."""
+
+    INSTANCE = 1
+    OFFLOADS = 2
+    MTU = 3
+    SOFTWARE = 4
+    FEATURES = 5
+
+
+TOKEN = 1
+"""The field of PING and PONG."""
+
+
+class Feature(IntFlag):
+    """What a peer understands beside HELLO."""
+
+    KEEPALIVE = 1
+    """Answers PING with PONG."""
+    DRAIN = 2
+    """Knows DRAIN: a hub's notice that it is about to end, a client's answer that it needs it no more."""
+
+
+ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a PONG with the same token."""
+
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to a PING."""
+
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The sender is about to leave, or wants no more of the receiver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What one tunrouter tells the other once, right after the handshake."""
+
+    instance: bytes = bytes(INSTANCE_SIZE)
+    """16 random bytes a service draws at start: a new session of the same instance and host
+    replaces its old one."""
+    offloads: int = 0
+    """What the sender can receive: TUN_F bits (lib.packet_offload); 0 means plain packets only."""
+    mtu: int = 0
+    """Largest single packet the sender's device takes, bytes; 0 when it has no device."""
+    software: str = ""
+    features: int = 0
+    """Bits of Feature."""
+
+
+Message = Hello | Ping | Pong | Drain
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """A HELLO as the content of a frame."""
+    body = (
+        (Field.INSTANCE, hello.instance),
+        (Field.OFFLOADS, struct.pack("!I", hello.offloads)),
+        (Field.MTU, struct.pack("!I", hello.mtu)),
+        (Field.SOFTWARE, hello.software.encode()[:255]),
+        (Field.FEATURES, struct.pack("!I", hello.features)),
+    )
+    return bytes([MARK, Type.HELLO]) + wire_fields.encode(body)
+
+
+def encode_ping(token: bytes) -> bytes:
+    """A PING as the content of a frame; a token is 8 bytes of the sender's choice."""
+    return bytes([MARK, Type.PING]) + wire_fields.encode([(TOKEN, token)])
+
+
+def encode_pong(token: bytes) -> bytes:
+    """A PONG as the content of a frame."""
+    return bytes([MARK, Type.PONG]) + wire_fields.encode([(TOKEN, token)])
+
+
+def encode_drain() -> bytes:
+    """A DRAIN as the content of a frame."""
+    return bytes([MARK, Type.DRAIN])
+
+
+def decode(content: bytes) -> Message | None:
+    """Read the content of a control frame; None for a type this version does not know.
+
+    Raises ProtocolError for a frame that does not parse.
+    """
+    if len(content) < 2 or content[0] != MARK:
+        raise ProtocolError("control frame without a type")
+    read = _DECODERS.get(content[1])
+    return read(dict(wire_fields.decode(content[2:], "control field"))) if read else None
+
+
+def _decode_token(found: dict[int, bytes]) -> bytes:
+    token = found.get(TOKEN, b"")
+    if len(token) != TOKEN_SIZE:
+        raise ProtocolError("PING or PONG without a token")
+    return token
+
+
+def _decode_hello(found: dict[int, bytes]) -> Hello:
+    instance = found.get(Field.INSTANCE, b"")
+    if len(instance) != INSTANCE_SIZE:
+        raise ProtocolError("HELLO without an instance id")
+    return Hello(
+        instance,
+        int.from_bytes(found.get(Field.OFFLOADS, b"")[:4], "big"),
+        int.from_bytes(found.get(Field.MTU, b"")[:4], "big"),
+        found.get(Field.SOFTWARE, b"").decode("utf-8", "replace"),
+        int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
+    )
+
+
+_DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
+    Type.HELLO: _decode_hello,
+    Type.PING: lambda found: Ping(_decode_token(found)),
+    Type.PONG: lambda found: Pong(_decode_token(found)),
+    Type.DRAIN: lambda found: Drain(),
+}

@@ -1,0 +1,150 @@
+"""Stored passwords and hashes, what a login is bound to, values that stand elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import auth_password_pool, auth_passwords, config_read, config_resolve, config_secrets
+from lib.auth_logins import Grant, Logins
+from lib.errors import ConfigError
+from lib.settings import LoginRow, Settings
+
+HASH = auth_passwords.hashed("secret", bytes(16))
+KNOWN = "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA$"
+
+HUB = (
+    "services: [{name: s, addr: ':1', handler: {type: router, auther: a, metadata: {router: r}},"
+    " listener: {type: tls}}]\nrouters: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
+)
+
+
+def resolve(text: str) -> Settings:
+    return config_resolve.resolve(config_read.load([("f", HUB + text)]), config_secrets.read)
+
+
+@pytest.mark.parametrize(
+    ("stored", "given_", "right"),
+    [
+        ("secret", "secret", True),
+        ("secret", "Secret", False),
+        ("secret", "", False),
+        ("", "", False),
+        ("", "anything", False),
+        (HASH, "secret", True),
+        (HASH, "other", False),
+        (HASH, HASH, False),
+        ("$scrypt$broken", "$scrypt$broken", False),
+        (HASH[:-1] + ("B" if HASH[-1] != "B" else "C"), "secret", False),
+    ],
+)
+def test_a_password(stored: str, given_: str, right: bool) -> None:
+    assert auth_passwords.matches(stored, given_) is right
+    for _ in range(2):  # the second time from memory
+        assert auth_password_pool.matches(stored, given_) is right
+
+
+def test_the_hash_is_scrypt_s() -> None:
+    """RFC 7914's own vector, in our form."""
+    import base64
+
+    digest = bytes.fromhex(
+        "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+        "d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"
+    )
+    salt = base64.b64encode(b"SodiumChloride").decode().rstrip("=")
+    text = f"$scrypt$ln=14,r=8,p=1${salt}${base64.b64encode(digest).decode().rstrip('=')}"
+    assert auth_passwords.matches(text, "pleaseletmein")
+
+
+@pytest.mark.parametrize("parameters", ["ln=30,r=8,p=1", "ln=14,r=999,p=1", "ln=14,r=8,p=99", "ln=0,r=8,p=1"])
+def test_a_hash_that_would_take_too_much_is_refused(parameters: str) -> None:
+    with pytest.raises(ValueError, match="64 MB"):
+        auth_passwords.check_form(HASH.replace("ln=14,r=8,p=1", parameters))
+
+
+@given(st.text(max_size=60))
+def test_no_text_is_a_hash_by_accident(text: str) -> None:
+    assert not auth_passwords.matches("$scrypt$" + text, text)
+
+
+def test_logins() -> None:
+    logins = Logins(
+        [LoginRow("u", "old"), LoginRow("u", "new", ("host-1",)), LoginRow("h", HASH), LoginRow("e", "")]
+    )
+    assert len(logins) == 3
+    assert logins.grant("u", "new") == Grant(("host-1",))
+    assert logins.grant("h", "secret") == Grant()
+    for wrong in (("u", "old"), ("h", HASH), ("e", ""), ("nobody", "new"), ("", "")):
+        assert logins.grant(*wrong) is None
+
+
+def test_an_unknown_name_takes_a_hash_too() -> None:
+    """Else the time would tell which names there are."""
+    checked: list[str] = []
+
+    def matches(stored: str, password: str) -> bool:
+        checked.append(stored)
+        return True
+
+    assert Logins([LoginRow("h", HASH)]).grant("nobody", "x", matches) is None
+    assert checked == [HASH]
+
+
+# --- in a configuration ---------------------------------------------------------------------------
+
+
+def test_bound_logins() -> None:
+    settings = resolve(
+        "authers: [{name: a, auths: [{username: u, password: p, hosts: [host-1, '*.x'],"
+        " namespaces: [E87F56DDFD5749219AB8A0847662DAAE]}]}]"
+    )
+    namespace = bytes.fromhex("e87f56ddfd5749219ab8a0847662daae")
+    assert settings.hubs[0].authers[0].logins == (LoginRow("u", "p", ("host-1", "*.x"), (namespace,)),)
+
+
+def test_values_that_stand_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("from a file\n")
+    monkeypatch.setenv("TUNROUTER_TEST", "from outside")
+    settings = resolve(
+        f"authers: [{{name: a, auths: [{{username: u, password: '${{file:{tmp_path}/secret}}'}},"
+        " {username: v, password: '${env:TUNROUTER_TEST}!'}]}]"
+    )
+    rows = settings.hubs[0].authers[0].logins
+    assert [row.password for row in rows] == ["from a file", "from outside!"]
+
+
+@pytest.mark.parametrize(
+    ("login", "expected"),
+    [
+        (
+            "{username: u, password: '${env:TUNROUTER_NOT_SET}'}",
+            "f:3:53: environment variable TUNROUTER_NOT_SET is not set",
+        ),
+        ("{username: u, password: '${file:/nowhere}'}", "f:3:53: /nowhere: No such file or directory"),
+        ("{username: u, password: '$scrypt$x'}", "not a hash as `tunrouter hash` prints it"),
+        ('{username: u, password: p, hosts: ["a\\nb"]}', "no host can go by this name"),
+        ("{username: u, password: p, namespaces: [x]}", "'namespaces': not a UUID: 'x'"),
+        ("{username: u, password: p, host: x}", "did you mean 'hosts'?"),
+    ],
+)
+def test_a_login_that_is_wrong(login: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(f"authers: [{{name: a, auths: [{login}]}}]")
+    assert expected in str(caught.value)
+
+
+def test_a_client_s_login_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "login").write_text("user pass word\nignored\n")
+    text = (
+        "services: [{name: s, handler: {type: tun}, listener: {type: tun}, forwarder: {nodes: [{addr: h}]}}]\n"
+        "chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: 'hub:1', dialer: {type: tcp},"
+        f" connector: {{type: router, auth: {{file: '{tmp_path}/login'}}}}}}]}}]}}]"
+    )
+    settings = config_resolve.resolve(config_read.load([("f", text)]), config_secrets.read)
+    (node,) = settings.clients[0].nodes
+    assert (node.username, node.password) == ("user", "pass word")
+    assert "pass word" not in repr(settings)

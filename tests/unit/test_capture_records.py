@@ -1,0 +1,63 @@
+"""Records: what goes in comes out, in whatever pieces, and nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import capture_fate as fates
+from lib import capture_records
+from lib.errors import ProtocolError
+from tests.support import packets as p
+
+contents = st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5)
+
+
+@given(contents, st.integers(1, 400), st.binary(max_size=50), st.integers(0, (1 << 64) - 1))
+def test_frames_come_back_cut(frames: list[bytes], snap: int, label: bytes, when: int) -> None:
+    stream = p.stream(frames)
+    record = capture_records.decode(
+        capture_records.packets(when, label, capture_records.cut(stream, 0, len(stream), snap), snap)
+    )
+    assert (record.kind, record.when, record.label) == (capture_records.PACKETS, when, label)
+    assert list(capture_records.contents(record)) == [(len(frame), frame[:snap]) for frame in frames]
+
+
+@given(st.lists(contents, max_size=5), st.integers(1, 99))
+def test_a_reader_takes_any_pieces(runs: list[list[bytes]], step: int) -> None:
+    data = b"".join(capture_records.packets(1, b"x", p.stream(run)) for run in runs) + capture_records.counts(
+        2, 5, 3
+    )
+    reader = capture_records.Reader()
+    found = [record for at in range(0, len(data), step) for record in reader.feed(data[at : at + step])]
+    assert [[content for _, content in capture_records.contents(record)] for record in found[:-1]] == runs
+    assert capture_records.read_counts(found[-1]) == (5, 3)
+
+
+@given(st.binary(max_size=200))
+def test_anything_else_is_an_error(data: bytes) -> None:
+    try:
+        for record in capture_records.Reader().feed(data):
+            list(capture_records.contents(record))
+    except ProtocolError:
+        pass
+
+
+@pytest.mark.parametrize("size", [0, 16, capture_records.MAX_SIZE + 1, 0xFFFFFFFF])
+def test_a_size_that_cannot_be(size: int) -> None:
+    with pytest.raises(ProtocolError, match="a record of"):
+        list(capture_records.Reader().feed(size.to_bytes(4, "big") + bytes(13)))
+
+
+@given(
+    st.tuples(*[st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)] * 6)
+)
+def test_a_label_comes_back(fields: tuple[str, str, str, str, str, str]) -> None:
+    fate = fates.Fate(*fields)
+    assert fates.decode(fate.encode()) == fate
+
+
+def test_what_is_no_label() -> None:
+    with pytest.raises(ValueError, match="not a label"):
+        fates.decode(b"a\0b")

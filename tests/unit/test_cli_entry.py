@@ -1,0 +1,63 @@
+"""The way in: what is done at once, by the checkout and by the executable."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lib import cli_entry
+
+UNPACK = Path(__file__).parents[2] / "packaging" / "bootloader" / "tunrouter_unpack.c"
+
+
+@pytest.mark.parametrize(
+    ("argv", "at_once"),
+    [
+        ("status", True),
+        ("--control /x status --json", True),
+        ("-control=/x drops", True),
+        ("top --sort host", True),
+        ("kick status", True),
+        ("", False),
+        ("-C status", False),
+        ("-L tun:///a -F router://status:1", False),
+        ("check -C top", False),
+        ("explain --from a 10.0.0.1", False),
+        ("--version", True),
+        ("-version", True),
+        ("-h", True),
+        ("-D --version", False),
+        ("-C -h", False),
+        ("-C=-h", False),
+        ("-C=status", False),
+    ],
+)
+def test_what_is_done_at_once(argv: str, at_once: bool) -> None:
+    assert cli_entry.is_at_once(argv.split()) is at_once
+
+
+def test_what_the_bootloader_unpacks_little_for_is_done_at_once() -> None:
+    table = re.search(r"AT_ONCE\[\] = \{(.*?)\}", UNPACK.read_text(), re.DOTALL)
+    assert table
+    words = re.findall(r'"(\S+)"', table[1])
+    assert set(words) == {name for name, _ in cli_entry.AT_ONCE} | {"-h", "-V"}
+    assert all(cli_entry.is_at_once([word, "more"]) for word in words)
+
+
+def test_what_is_no_command_line_costs_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_entry.do_at_once(["kick"]) == 2
+    assert capsys.readouterr().err.startswith("error: kick needs HOST\nusage: tunrouter kick ")
+
+
+def test_nobody_to_ask_costs_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_entry.do_at_once(["status", "--control", "/nonexistent"]) == 1
+    assert capsys.readouterr().err == "error: control socket /nonexistent: No such file or directory\n"
+
+
+@pytest.mark.parametrize(("option", "value"), [("--ns", "nonsense"), ("PREFIX", "10.0.0.1/x")])
+def test_what_is_no_value_costs_2(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [option, value] if option.startswith("--") else [value]
+    assert cli_entry.do_at_once(["routes", *words]) == 2
+    assert option in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""The selector: which node is next, and when one counts as failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.client_selector import Selector
+
+
+def choices(selector: Selector, count: int, now: float = 0, dice: float = 0) -> list[int]:
+    return [selector.choose(now, dice) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "chosen"),
+    [("round", [0, 1, 2, 0, 1, 2]), ("fifo", [0] * 6), ("hash", [0] * 6), ("rand", [0] * 6)],
+)
+def test_strategies(strategy: str, chosen: list[int]) -> None:
+    assert choices(Selector(3, strategy), 6) == chosen
+
+
+@pytest.mark.parametrize(("dice", "node"), [(0.0, 0), (0.34, 1), (0.5, 1), (0.67, 2), (0.999999, 2)])
+def test_dice_decide_for_rand(dice: float, node: int) -> None:
+    assert Selector(3, "rand").choose(0, dice) == node
+
+
+@pytest.mark.parametrize(("strategy", "chosen"), [("round", {0, 2}), ("fifo", {0}), ("rand", {0, 2})])
+def test_a_failed_node_is_passed_over_for_its_time(strategy: str, chosen: set[int]) -> None:
+    selector = Selector(3, strategy, 1, 10.0)
+    selector.failed(1, 100)
+    assert {selector.choose(109.9, dice) for dice in (0, 0.4, 0.6, 0.9)} == chosen
+    if strategy != "fifo":
+        assert 1 in choices(selector, 3, 110, 0.4)
+
+
+def test_fifo_returns_to_the_first_node_once_its_time_is_over() -> None:
+    selector = Selector(2, "fifo", 1, 10.0)
+    selector.failed(0, 0)
+    assert [selector.choose(now, 0) for now in (0, 9.9, 10)] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("max_fails", "needed"), [(0, 1), (1, 1), (3, 3)])
+def test_so_many_failures_in_a_row_are_a_failure(max_fails: int, needed: int) -> None:
+    selector = Selector(2, "fifo", max_fails, 10.0)
+    for _ in range(needed - 1):
+        selector.failed(0, 0)
+    assert selector.choose(0, 0) == 0
+    selector.failed(0, 0)
+    assert selector.choose(0, 0) == 1
+
+
+def test_a_success_forgets_the_failures() -> None:
+    selector = Selector(2, "fifo", 2, 10.0)
+    selector.failed(0, 0)
+    selector.succeeded(0)
+    selector.succeeded(1)
+    selector.failed(0, 0)
+    assert selector.choose(0, 0) == 0
+
+
+@pytest.mark.parametrize("strategy", ["round", "fifo", "rand"])
+def test_where_all_have_failed_all_count(strategy: str) -> None:
+    selector = Selector(2, strategy)
+    for node in (0, 1):
+        selector.failed(node, 0)
+    assert selector.choose(1, 0) == 0
+    assert {selector.choose(1, dice) for dice in (0, 0.9)} == ({0} if strategy == "fifo" else {0, 1})
+
+
+def test_one_node_is_always_chosen() -> None:
+    selector = Selector(1)
+    selector.failed(0, 0)
+    assert choices(selector, 3) == [0, 0, 0]

@@ -1,0 +1,151 @@
+"""What listeners and dialers mean: types, TLS sections, WebSocket metadata, proxies."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import config_from_urls, config_read, config_resolve
+from lib.errors import ConfigError
+from lib.settings import ProxySettings, Settings, TlsSettings
+
+PIN = "ab" * 32
+HUB = "services: [{name: s, addr: ':1', handler: {type: router, metadata: {router: r}}, listener: {%s}}]\n"
+TABLE = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
+CLIENT = (
+    "services: [{name: s, handler: {type: tun}, listener: {type: tun}, forwarder: {nodes: [{addr: h}]}}]\n"
+)
+CHAIN = "chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: 'hub:8443', connector: {type: router}, dialer: {%s}}]}]}]\n"
+
+
+def resolve(*texts: str) -> Settings:
+    return config_resolve.resolve(config_read.load([("f", "".join(texts))]))
+
+
+def hub(listener: str, *more: str) -> Settings:
+    return resolve(HUB % listener, TABLE, *more)
+
+
+def dialled(dialer: str) -> Settings:
+    return resolve(CLIENT, CHAIN % dialer)
+
+
+def problems(*texts: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        resolve(*texts)
+    return str(caught.value)
+
+
+def line(*forwards: str) -> Settings:
+    return config_resolve.resolve(config_from_urls.read(["tun:///host-1?net=10.0.0.1/24"], list(forwards)))
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls", "ws", "wss"])
+def test_types(kind: str) -> None:
+    assert hub(f"type: {kind}").hubs[0].transport.kind == kind
+    assert dialled(f"type: {kind}").clients[0].nodes[0].transport.kind == kind
+
+
+def test_a_hub_with_all_of_tls() -> None:
+    text = (
+        "type: tls, tls: {certFile: c, keyFile: k, caFile: a, validity: 24h, commonName: n, organization: o,"
+        " rejectUnknownSNI: true, serverNames: [x, y], options: {minVersion: VersionTLS12,"
+        " maxVersion: VersionTLS13, alpn: [http/1.1], cipherSuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}}"
+    )
+    assert hub(text).hubs[0].transport.tls == TlsSettings(
+        cert_file="c", key_file="k", ca_file="a", min_version="1.2", max_version="1.3",
+        ciphers=("ECDHE-RSA-AES128-GCM-SHA256",), alpn=("http/1.1",), common_name="n", organization="o",
+        validity=86400.0, server_names=("x", "y"), reject_unknown_sni=True,
+    )  # fmt: skip
+
+
+def test_the_file_s_own_certificate_is_the_default() -> None:
+    own = "tls: {certFile: top.pem, keyFile: top.key}\n"
+    assert hub("type: tls", own).hubs[0].transport.tls.cert_file == "top.pem"
+    assert hub("type: wss, tls: {certFile: c, keyFile: k}", own).hubs[0].transport.tls.cert_file == "c"
+
+
+def test_a_client_s_tls() -> None:
+    (client,) = line(f"router+tls://u:p@h:1?secure=true&serverName=n&ca=a.pem&pin=sha256:{PIN}").clients
+    (node,) = client.nodes
+    assert (node.transport.tls.verify, node.transport.tls.server_name) == (True, "n")
+    assert (node.transport.tls.ca_file, node.transport.tls.pin.hex()) == ("a.pem", PIN)
+
+
+def test_what_is_told_of_trust_and_of_logins() -> None:
+    unchecked = "-F 1: the hub's certificate is not checked"
+    assert [str(w).partition(":")[0] for w in line("router+tls://h:1").warnings] == ["-F 1"]
+    assert str(line("router+tls://h:1").warnings[0]).startswith(unchecked)
+    for query in ("secure=true", "ca=x", f"pin=sha256:{PIN}"):
+        assert line(f"router+wss://u:p@h:1?{query}").warnings == ()
+    assert "in the clear: the dialer is ws" in str(line("router+ws://u:p@h:1").warnings[0])
+    told = resolve(
+        "services: [{name: s, addr: ':1', handler: {type: router, auth: {username: u, password: p},"
+        " metadata: {router: r}}, listener: {type: ws}}]\n",
+        TABLE,
+    )
+    assert "logins come over the network in the clear" in str(told.warnings[0])
+
+
+def test_websockets() -> None:
+    transport = dialled(
+        "type: ws, metadata: {path: tunnel, host: front.test, keepalive: true, ttl: 5s, header: {X-A: b c}}"
+    ).clients[0].nodes[0].transport  # fmt: skip
+    assert (transport.path, transport.host, transport.keepalive) == ("/tunnel", "front.test", 5.0)
+    assert transport.headers == (("X-A", "b c"),)
+    assert dialled("type: ws").clients[0].nodes[0].transport.path == "/ws"
+    assert hub("type: wss, metadata: {ws.path: /x}").hubs[0].transport.path == "/x"
+
+
+def test_tcp_options() -> None:
+    transport = hub("type: tls, metadata: {keepalive.idle: 30s, keepalive.count: 3, reuseport: true}")
+    assert transport.hubs[0].transport.tcp_keepalive == (30, 15, 3)
+    assert transport.hubs[0].transport.reuse_port
+
+
+def test_ways_through_proxies() -> None:
+    (client,) = line("socks5://u:p@a:1,b:2", "http://c:3", "router+wss://h:4,i:5?secure=true").clients
+    last = ProxySettings("http", "c", 3)
+    first = (ProxySettings("socks5", "a", 1, "u", "p"), ProxySettings("socks5", "b", 2, "u", "p"))
+    assert [(node.host, node.proxies) for node in client.nodes] == [
+        (host, (proxy, last)) for host in ("h", "i") for proxy in first
+    ]
+    assert "u" in repr(first[0])
+    assert "p='" not in repr(first[0]).replace("http='", "")
+
+
+@pytest.mark.parametrize(
+    ("listener", "expected"),
+    [
+        ("type: tls, tls: {keyFile: k}", "a key without its certificate"),
+        ("type: tls, tls: {options: {minVersion: VersionTLS11}}", "TLS before 1.2 is not spoken here"),
+        ("type: tls, tls: {options: {minVersion: TLS13}}", "unknown TLS version 'TLS13'; VersionTLS12 or"),
+        ("type: tls, tls: {options: {minVersion: VersionTLS13, maxVersion: VersionTLS12}}", "'maxVersion' is below"),
+        ("type: tls, tls: {options: {cipherSuites: [TLS_RSA_WITH_RC4_128_SHA]}}", "no cipher that can be chosen"),
+        ("type: tls, tls: {validity: -1h}", "'validity': a duration below zero"),
+        ("type: ws, metadata: {path: 'a b'}", "is no path of a URL"),
+        ("type: ws, metadata: {header: x}", "'header' wants names and values"),
+        ("type: ws, metadata: {header: {'a b': x}}", "no HTTP header: 'a b'"),
+        ("type: ws, metadata: {header: {a: [x]}}", "header 'a' wants one text"),
+        ("type: tcp, metadata: {keepalive.count: 200}", "at most 127 probes"),
+        ("type: mtls", "mtls is GOST's tls with multiplexing inside"),
+    ],
+)  # fmt: skip
+def test_a_listener_that_is_wrong(listener: str, expected: str) -> None:
+    assert expected in problems(HUB % listener, TABLE)
+
+
+@pytest.mark.parametrize(
+    ("forwards", "expected"),
+    [
+        ((f"router+tls://h:1?pin={PIN}",), "'pin': not sha256: and 64 hex digits"),
+        (("router+tls://h:1?pin=sha256:abc",), "'pin': not sha256: and 64 hex digits"),
+        (("ss://p:1", "router://h:1"), "a node of type 'ss' before the hub's; there can be socks5"),
+        (("router://p:1", "router://h:1"), "a node of type 'router' before the hub's"),
+        (("socks5+tls://p:1", "router://h:1"), "a proxy is reached over tcp, not 'tls'"),
+        (("socks5://p", "router://h:1"), "'addr'"),
+    ],
+)
+def test_a_way_that_is_wrong(forwards: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        line(*forwards)
+    assert expected in str(caught.value)

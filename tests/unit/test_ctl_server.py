@@ -1,0 +1,218 @@
+"""The control socket: who may ask, what is answered, and that garbage costs nobody anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import gevent
+import pytest
+
+from lib import ctl_server
+from lib.ctl_server import MAX_LINE, ControlSocket, Streamed
+
+
+def double(request: object) -> dict[str, object]:
+    assert isinstance(request, dict)
+    if "what" not in request:
+        raise ValueError("what?")
+    return {"twice": request["what"] * 2}
+
+
+def count(request: object) -> Streamed:
+    """Counts to three, then waits for the other end."""
+
+    def run(sock: Any) -> None:
+        sock.sendall(b"1\n2\n3\n")
+        while sock.recv(10):
+            pass
+        sock.sendall(b"end\n")
+
+    return Streamed({"from": 1}, run)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[ControlSocket]:
+    made = ControlSocket(str(tmp_path / "run" / "a.sock"), {"double": double, "count": count})
+    yield made
+    made.close()
+
+
+def exchange(path: str, *data: bytes) -> list[bytes]:
+    """Send something and wait for everything that comes until the end; in a thread, the server is in this one."""
+    got = bytearray()
+
+    def talk() -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(path)
+            try:
+                for piece in data:
+                    sock.sendall(piece)
+                sock.shutdown(socket.SHUT_WR)
+                while more := sock.recv(4096):
+                    got.extend(more)
+            except OSError:
+                pass  # cut off
+
+    thread = Thread(target=talk)
+    thread.start()
+    while thread.is_alive():
+        gevent.sleep(0.01)
+    return bytes(got).splitlines()
+
+
+def test_nobody_else_may_ask(served: ControlSocket) -> None:
+    assert stat.S_IMODE(os.stat(served.path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(os.path.dirname(served.path)).st_mode) == 0o700
+
+
+def test_questions_and_answers(served: ControlSocket) -> None:
+    lines = exchange(served.path, b'{"do":"double","what":4}\n{"do":"dou', b'ble","what":"x"}\n')
+    assert [json.loads(line) for line in lines] == [{"ok": True, "twice": 8}, {"ok": True, "twice": "xx"}]
+
+
+def test_a_stream_follows_its_answer_and_ends_the_questions(served: ControlSocket) -> None:
+    asked = b'{"do":"double","what":1}\n{"do":"count"}\n{"do":"double","what":2}\n'
+    first, second, *rest = exchange(served.path, asked)
+    assert [json.loads(first), json.loads(second)] == [{"ok": True, "twice": 2}, {"ok": True, "from": 1}]
+    assert rest == [b"1", b"2", b"3", b"end"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (b"nonsense\n", "not a proper request"),
+        (b"[]\n", "not a proper request"),
+        (b"{}\n", "not a proper request: 'do'"),
+        (b'{"do":"triple"}\n', "cannot do 'triple'; there is double, count"),
+        (b'{"do":["double"]}\n', "not a proper request"),
+        (b'{"do":"double"}\n', "not a proper request: what?"),
+        (b"[" * 60000 + b"\n", "not a proper request"),
+        (b"\xff\xfe\n", "not a proper request"),
+    ],
+)
+def test_what_is_no_question(served: ControlSocket, request_: bytes, error: str) -> None:
+    (line,) = exchange(served.path, request_)
+    answer = json.loads(line)
+    assert answer["ok"] is False
+    assert answer["error"].startswith(error)
+    assert exchange(served.path, b'{"do":"double","what":1}\n') == [b'{"ok": true, "twice": 2}']
+
+
+def test_a_line_without_end_is_cut_off(served: ControlSocket) -> None:
+    assert exchange(served.path, b"x" * (2 * MAX_LINE)) == []
+    assert exchange(served.path, b'{"do":"double","what":1}\n') == [b'{"ok": true, "twice": 2}']
+
+
+def test_who_says_nothing_is_cut_off(served: ControlSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl_server, "SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(served.path)
+        sock.setblocking(False)
+        for _ in range(200):
+            gevent.sleep(0.01)
+            try:
+                assert sock.recv(1) == b""
+                return
+            except BlockingIOError:
+                continue
+        raise AssertionError("still connected")
+
+
+def test_what_killed_processes_left_is_swept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl_server, "directory", lambda: str(tmp_path))
+    for name in (f"{os.getpid()}.sock", "999999999.sock", "mine.sock"):
+        (tmp_path / name).touch()
+    ctl_server.sweep()
+    assert {path.name for path in tmp_path.iterdir()} == {f"{os.getpid()}.sock", "mine.sock"}
+
+
+def test_a_path_in_use_is_not_stolen_and_one_left_behind_is_replaced(
+    served: ControlSocket, tmp_path: Path
+) -> None:
+    with pytest.raises(FileExistsError, match="somebody listens"):
+        ControlSocket(served.path, {})
+    left = str(tmp_path / "left.sock")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(left)
+    made = ControlSocket(left, {"double": double})
+    assert exchange(left, b'{"do":"double","what":1}\n')
+    made.close()
+    assert not os.path.exists(left)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="no socket"):
+        ControlSocket(str(tmp_path / "file"), {})
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="at most 107 bytes"):
+        ControlSocket(str(tmp_path / ("x" * 120)), {})
+
+
+def test_a_directory_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl_server, "directory", lambda: str(tmp_path))
+    monkeypatch.setattr(ctl_server, "is_ours", lambda path: False)
+    with pytest.raises(PermissionError, match="belongs to somebody else"):
+        ControlSocket(str(tmp_path / "1.sock"), {})
+
+
+def rows(request: object) -> dict[str, object]:
+    """More than any socket's buffer holds."""
+    return {"rows": ({"n": number, "x": "x" * 100} for number in range(100_000))}
+
+
+def test_a_long_answer_comes_whole_while_others_run(tmp_path: Path) -> None:
+    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows})
+    turns, ended = 0, False
+
+    def others() -> None:
+        nonlocal turns
+        while not ended:
+            gevent.sleep(0.001)
+            turns += 1
+
+    running = gevent.spawn(others)
+    answer = exchange(made.path, b'{"do":"rows"}\n')
+    ended = True
+    running.join()
+    made.close()
+    assert len(json.loads(b"".join(answer))["rows"]) == 100_000
+    assert turns > 50  # how long each of them waits, tests/bench/seeing.py measures
+
+
+def test_who_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl_server, "SECONDS", 0.1)
+    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows, "double": double})
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(made.path)
+        sock.sendall(b'{"do":"rows"}\n')
+        assert exchange(made.path, b'{"do":"double","what":1}\n') == [b'{"ok": true, "twice": 2}']
+        gevent.sleep(0.3)
+        sock.setblocking(False)
+        size = 0
+        while more := sock.recv(1 << 20):
+            size += len(more)
+    made.close()
+    assert 0 < size < 5_000_000
+
+
+def test_a_long_answer_may_take_longer_than_a_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctl_server, "SECONDS", 0.2)
+    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows})
+    began = time.monotonic()
+    answer = exchange(made.path, *[b'{"do":"rows"}\n'] * 2)
+    made.close()
+    assert time.monotonic() - began > 0.4
+    assert [line[:12] for line in answer].count(b'{"ok": true,') == 2
+    assert answer[-1] == b"]}"

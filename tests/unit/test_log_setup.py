@@ -1,0 +1,178 @@
+"""Logs: fields that stay, repeats folded, one line a line, and a log that cannot be written costs its lines."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib import log_setup
+from lib.errors import HostError
+from lib.log_dedup import FLOOD, OUTAGE
+from lib.log_events import COMMON, FOLDED, Entry
+from lib.log_file import LogFile
+
+ROOT = Path(__file__).resolve().parents[2]
+BESIDE = {"fold", "habit"}
+"""Keywords of say() that are no fields."""
+
+
+@pytest.fixture
+def log_of(tmp_path: Path) -> Iterator[Path]:
+    """A file that is logged to, as JSON."""
+    before = list(log_setup.log.handlers), log_setup.log.level, log_setup.log.propagate
+    path = tmp_path / "some.log"
+    log_setup.setup("debug", "json", str(path))
+    yield path
+    log_setup.finish()
+    for handler in log_setup.log.handlers:
+        handler.close()
+    log_setup.log.handlers[:], log_setup.log.level, log_setup.log.propagate = before
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    """Every call of say() in lib/."""
+    for file in sorted((ROOT / "lib").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
+                yield f"{file.name}:{node.lineno}", node
+
+
+def said() -> dict[str, list[tuple[str, set[str]]]]:
+    """Entry -> where it is said, and with which fields."""
+    found: dict[str, list[tuple[str, set[str]]]] = {}
+    for where, call in calls():
+        entry = call.args[0]
+        if where.startswith("log_setup.py") and isinstance(entry, ast.Name):
+            continue  # say_problem: its fields are those of the CONFIG entries
+        assert isinstance(entry, ast.Attribute), f"{where}: say() without a literal Entry"
+        keywords = {keyword.arg for keyword in call.keywords}
+        assert None not in keywords, f"{where}: fields that cannot be read here"
+        found.setdefault(entry.attr, []).append((where, {str(name) for name in keywords} - BESIDE))
+    return found
+
+
+def test_every_entry_is_said_with_exactly_its_fields() -> None:
+    found = said()
+    configuration = {"CONFIG_WARNING", "CONFIG_NOTICE"}
+    assert set(found) | configuration == set(Entry.__members__)
+    wrong = {
+        where: fields ^ Entry[name].fields
+        for name, places in found.items()
+        for where, fields in places
+        if fields != Entry[name].fields
+    }
+    assert not wrong
+
+
+def test_nobody_logs_by_another_way() -> None:
+    past = re.compile(r"\blog(?:ging)?\.(?:debug|info|warning|error|exception|critical|log)\(")
+    files = [file for file in (ROOT / "lib").glob("*.py") if file.stem != "log_setup"]
+    assert not [file.name for file in files if past.search(file.read_text())]
+
+
+def test_no_field_has_a_name_that_every_line_has() -> None:
+    assert not [entry for entry in Entry if entry.fields & {*COMMON, *FOLDED, "name", "args"}]
+    assert {entry.level for entry in Entry} <= set(log_setup.LEVELS)
+
+
+def test_the_table_of_events_is_that_of_the_code() -> None:
+    table = (ROOT / "PROTOCOL.md").read_text()
+    rows = {
+        found[1]: (found[2], frozenset(found[3].replace("`", "").split()), found[4])
+        for found in re.finditer(r"^\| `([a-z-]+)` \| (\w+) \| ([a-z_` ]*) \| (.*) \|$", table, re.MULTILINE)
+    }
+    assert rows == {entry.value: (entry.level, entry.fields, entry.doc) for entry in Entry}
+
+
+def test_a_line_has_the_common_keys_then_its_fields(log_of: Path) -> None:
+    log_setup.say(Entry.LISTENING, "service %s: listening on %s", "a", ":1", service="a", address=":1")
+    (line,) = lines(log_of)
+    assert tuple(line)[:4] == COMMON
+    assert (line["level"], line["event"], line["msg"]) == ("info", "listening", "service a: listening on :1")
+    assert set(line) - set(COMMON) == Entry.LISTENING.fields
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d)", str(line["time"]))
+
+
+def refuse(number: int) -> None:
+    log_setup.say(
+        Entry.REFUSED, "peer %d", number, fold="late", service="s", peer=number, reason="late", detail="x"
+    )
+
+
+def test_repeats_are_counted_and_said_at_the_end(log_of: Path) -> None:
+    for number in range(40):
+        refuse(number)
+    assert len(lines(log_of)) == FLOOD.in_full
+    log_setup.finish()
+    last = lines(log_of)[-1]
+    assert re.fullmatch(rf"peer 39 \({40 - FLOOD.in_full} more times in \d+ s\)", str(last["msg"]))
+    assert (last["repeated"], last["peer"]) == (40 - FLOOD.in_full, 39)
+    assert set(last) == {*COMMON, *FOLDED, *Entry.REFUSED.fields}
+
+
+def test_an_outage_is_said_once_until_it_is_over(log_of: Path) -> None:
+    def fail() -> None:
+        log_setup.say(
+            Entry.SOURCE_FAILED, "no", fold="a", habit=OUTAGE, table="t", source="s", reason="r"
+        )  # fmt: skip
+
+    for _ in range(9):
+        fail()
+    log_setup.settle(Entry.SOURCE_FAILED, "a")
+    fail()
+    assert [line.get("repeated") for line in lines(log_of)] == [None, 8, None]
+
+
+def test_what_a_peer_says_does_not_break_a_line(log_of: Path) -> None:
+    evil = 'x\n{"level": "error"}\r\x1b[2J\u2028\udc80'
+    for style in ("json", "text"):
+        log_setup.setup("info", style, str(log_of))
+        log_setup.say(
+            Entry.SESSION_OPENED, "%s", evil, service="s", host=evil, namespace="", peer="", transport="tcp"
+        )
+    as_json, as_text = log_of.read_bytes().decode().splitlines()
+    assert json.loads(as_json)["host"] == evil.replace("\udc80", "\\udc80")
+    assert as_text.endswith('x\\x0a{"level": "error"}\\x0d\\x1b[2J\\u2028\\udc80')
+
+
+def test_a_secret_in_a_text_or_a_field_is_hidden(log_of: Path) -> None:
+    url = "http://one:s3cret@h/?token=s3cret"
+    log_setup.say(Entry.SOURCE_FAILED, "%s", url, table="t", source=url, reason=OSError(url))
+    assert "s3cret" not in log_of.read_text()
+    assert lines(log_of)[0]["source"] == "http://***@h/?token=***"
+
+
+def test_what_is_below_the_level_costs_nothing_and_says_nothing(log_of: Path) -> None:
+    log_setup.setup("warn", "json", str(log_of))
+    assert not log_setup.is_on(Entry.LISTENING)
+    log_setup.say(Entry.LISTENING, "%d", "no number: never formatted", service="", address="")
+    assert log_of.read_text() == ""
+
+
+def test_another_log_is_opened_before_the_old_one_is_closed(log_of: Path, tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="Is a directory"):
+        log_setup.setup("info", "text", str(tmp_path))
+    log_setup.say(Entry.LISTENING, "still here", service="", address="")
+    assert "still here" in log_of.read_text()
+    assert isinstance(log_setup.log.handlers[0], LogFile)
+
+
+def test_a_full_disk_is_said_once(log_of: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log_setup.setup("info", "text", "/dev/full")
+    for _ in range(3):
+        log_setup.say(Entry.LISTENING, "something", service="", address="")
+    said_of_it = capsys.readouterr().err
+    assert said_of_it.count("the log cannot be written") == 1
+    assert "No space left on device" in said_of_it
+    assert "Traceback" not in said_of_it
+    assert logging.lastResort is not None

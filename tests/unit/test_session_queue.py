@@ -1,0 +1,208 @@
+"""A session's queue: flows in turn, new ones first; bounded in bytes and time; what is lost is counted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import session_queue, wire_control
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.packet_text import summary
+from lib.session_queue import QUANTUM, Budget, SendQueue, chunks
+from tests.support import packets as p
+
+A, B = "10.0.0.1", "10.0.0.2"
+ONE = p.frame(p.udp(A, B))
+SUPER = p.frame(p.superpacket(p.tcp(A, B, bytes(3000), partial=True), 1000))
+
+
+def flow(number: int, size: int = 1000) -> bytes:
+    """A frame of a flow of its own."""
+    return p.frame(p.udp(A, B, bytes(size), ports=(number, 9)))
+
+
+def drain(queue: SendQueue, now: float, traffic: Traffic | None = None) -> list[bytes]:
+    found = []
+    while run := queue.pop(now, traffic or Traffic()):
+        found.append(run)
+    return found
+
+
+def test_within_a_flow_first_in_first_out() -> None:
+    queue, traffic = SendQueue(10**6, 1.0), Traffic()
+    frames = [p.frame(p.udp(A, B, bytes([n]) * 100)) for n in range(5)]
+    for frame in frames:
+        queue.push(frame, 0, traffic)
+    assert queue.size == sum(map(len, frames))
+    assert drain(queue, 0) == frames
+    assert queue.size == 0
+    assert not traffic.drops
+
+
+def test_a_run_is_cut_up_by_flow() -> None:
+    run = flow(1) + flow(1) + flow(2) + flow(1)
+    assert [chunk for _, chunk in chunks(run)] == [flow(1) * 2, flow(2), flow(1)]
+    assert len({bucket for bucket, _ in chunks(run)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (p.tcp(A, B), p.headed(p.tcp(A, B)), True),
+        (p.udp(A, B), p.udp(A, B, b"something else"), True),
+        (p.icmp(A, B, payload=b"1"), p.icmp(A, B, payload=b"2"), True),
+        (p.icmp(A, B), p.udp(A, B), False),
+        (p.udp(A, B), p.udp(A, B, ports=(1, 2)), False),
+        (p.udp("fd00::1", "fd00::2"), p.udp("fd00::1", "fd00::2", b"x"), True),
+        (p.udp("fd00::1", "fd00::2"), p.udp("fd00::1", "fd00::2", ports=(1, 2)), False),
+        (p.icmp("fd00::1", "fd00::2", payload=b"1"), p.icmp("fd00::1", "fd00::2", payload=b"2"), True),
+    ],
+)
+def test_what_is_a_flow(one: bytes, other: bytes, same: bool) -> None:
+    ((first, _),), ((second, _),) = chunks(p.frame(one)), chunks(p.frame(other))
+    assert (first == second) is same
+
+
+def test_a_new_flow_goes_before_a_full_one() -> None:
+    queue, traffic = SendQueue(10**7, 9.0), Traffic()
+    for _ in range(1000):
+        queue.push(flow(1, 1400), 0, traffic)
+    queue.pop(0, traffic, 50_000)
+    queue.push(flow(2), 0, traffic)
+    assert queue.pop(0, traffic) == flow(2)
+
+
+def test_full_flows_share_by_bytes() -> None:
+    queue, traffic = SendQueue(10**7, 9.0), Traffic()
+    for _ in range(2000):
+        queue.push(flow(1, 1400), 0, traffic)
+        queue.push(flow(2, 100) * 2, 0, traffic)
+    sent = {1: 0, 2: 0}
+    while queue.size and min(sent.values()) < 200_000:
+        for _, chunk in chunks(queue.pop(0, traffic)):
+            sent[1 if len(chunk) > 1000 else 2] += len(chunk)
+    assert abs(sent[1] - sent[2]) <= 2 * QUANTUM
+
+
+def test_control_frames_go_before_everything() -> None:
+    queue, traffic = SendQueue(10**7, 9.0), Traffic()
+    ping = p.frame(wire_control.encode_ping(bytes(8)))
+    for _ in range(100):
+        queue.push(flow(1), 0, traffic)
+    queue.pop(0, traffic, 20_000)
+    queue.push(flow(2), 0, traffic)
+    queue.push(ping, 0, traffic)
+    assert queue.pop(0, traffic) == ping
+
+
+def test_the_fattest_flow_pays_when_there_is_no_room() -> None:
+    queue, traffic = SendQueue(100_000, 9.0), Traffic()
+    for _ in range(200):
+        queue.push(flow(1), 0, traffic)
+    for _ in range(5):
+        queue.push(flow(2), 0, traffic)
+    assert queue.size <= 100_000
+    out = b"".join(drain(queue, 0))
+    assert out.count(flow(2)) == 5
+    assert traffic.drops == {Reason.QUEUE_FULL: 205 - len(out) // len(flow(1))}
+
+
+def test_all_queues_together_are_bounded() -> None:
+    budget, traffic = Budget(50_000), Traffic()
+    queues = [SendQueue(10**6, 9.0, budget) for _ in range(3)]
+    for _ in range(40):
+        for queue in queues:
+            queue.push(flow(1), 0, traffic)
+            assert budget.used == sum(one.size for one in queues) <= 50_000
+    assert set(traffic.drops) == {Reason.QUEUE_MEMORY}
+    for queue in queues:
+        queue.clear()
+    assert budget.used == 0
+
+
+def test_a_superpacket_that_has_no_room_is_counted_as_its_segments() -> None:
+    queue, traffic = SendQueue(len(ONE), 1.0), Traffic()
+    queue.push(SUPER + ONE, 0, traffic)
+    assert traffic.drops == {Reason.QUEUE_FULL: 3}
+    assert drain(queue, 0) == [ONE]
+
+
+def test_what_waited_too_long_is_dropped_and_counted() -> None:
+    queue, traffic = SendQueue(10**6, 0.5), Traffic()
+    queue.push(ONE * 3, 10, traffic)
+    queue.push(SUPER, 10.2, traffic)
+    queue.push(ONE, 10.6, traffic)
+    assert queue.pop(10.8, traffic, 9999) == ONE
+    assert traffic.drops == {Reason.QUEUE_TIME: 6}
+    assert (queue.size, queue.pop(10.8, traffic)) == (0, b"")
+
+
+def test_without_a_limit_nothing_is_late() -> None:
+    queue = SendQueue(10**6, float("inf"))
+    queue.push(ONE, 0, Traffic())
+    assert drain(queue, 1e9) == [ONE]
+
+
+def test_clear_counts_packets() -> None:
+    queue = SendQueue(10**6, 1.0)
+    queue.push(ONE * 2, 0, Traffic())
+    queue.push(SUPER, 0, Traffic())
+    assert queue.clear() == 5
+    assert (queue.size, queue.clear(), drain(queue, 0)) == (0, 0, [])
+
+
+MOVES = st.lists(
+    st.one_of(st.tuples(st.integers(1, 9), st.integers(0, 5)), st.integers(1, 5000), st.floats(0, 2)),
+    max_size=80,
+)
+
+
+@given(MOVES)
+@pytest.mark.parametrize("room", [0, 3000, 10**6])
+def test_every_packet_is_sent_or_counted(room: int, moves: list[tuple[int, int] | int | float]) -> None:
+    queue, traffic = SendQueue(room, 1.0), Traffic()
+    pushed = popped = 0
+    now = 0.0
+    for move in moves:
+        if isinstance(move, tuple):
+            count, number = move
+            pushed += count
+            queue.push(flow(number, 100) * count, now, traffic)
+        elif isinstance(move, int):
+            popped += len(queue.pop(now, traffic, move)) // len(flow(0, 100))
+        else:
+            now += move
+        assert 0 <= queue.size <= queue.max_bytes
+        assert queue.size == queue.budget.used
+    lost = traffic.drops[Reason.QUEUE_TIME] + traffic.drops[Reason.QUEUE_FULL]
+    assert pushed == popped + lost + queue.clear()
+    assert len(queue._flows) <= session_queue.BUCKETS + 1
+
+
+def test_waits_are_counted_of_what_is_sent_and_of_nothing_else() -> None:
+    budget = Budget(10**6)
+    queue, traffic = SendQueue(10**6, 1.0, budget), Traffic()
+    queue.push(flow(1), 0.0, traffic)
+    queue.push(flow(2), 0.9, traffic)
+    queue.push(flow(3), 0.997, traffic)
+    drain(queue, 1.5, traffic)  # the first one has waited too long
+    assert (traffic.queued, round(traffic.waited, 3)) == (2, 1.103)
+    assert budget.waits.sum == traffic.waited
+    assert sum(budget.waits.counts) == 2
+
+
+def test_the_last_packet_lost_is_kept_for_each_reason_and_who_waits_longest_is_known() -> None:
+    queue, traffic = SendQueue(2 * len(flow(1)), 1.0), Traffic()
+    assert queue.oldest() is None
+    for number, now in ((1, 5.0), (1, 6.0), (1, 7.0)):
+        queue.push(flow(number), now, traffic)
+    assert queue.oldest() == 6.0
+    assert traffic.last[Reason.QUEUE_FULL].at == 7.0
+    assert summary(traffic.last[Reason.QUEUE_FULL].head) == f"udp {A}:1 > {B}:9"
+    assert drain(queue, 7.5, traffic) == [flow(1)]
+    queue.push(flow(2), 8.0, traffic)
+    assert drain(queue, 20.0, traffic) == []
+    assert summary(traffic.last[Reason.QUEUE_TIME].head) == f"udp {A}:2 > {B}:9"
+    assert queue.oldest() is None

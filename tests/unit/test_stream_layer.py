@@ -1,0 +1,214 @@
+"""Streams over streams: TLS, WebSocket and both, byte by byte, under load, and broken."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import stream_tls
+from lib.errors import ProtocolError
+from lib.service_scheduling import Share
+from lib.settings import TlsSettings
+from lib.stream_layer import AnyStream, Layered
+from lib.stream_tcp import Stream
+from lib.stream_tls import TlsCodec
+from lib.stream_websocket import MAX_REQUEST, WebSocketCodec
+from tests.support.streams import SECONDS, stream_pair
+from tests.support.tls import Authority
+
+KINDS = ["tls", "ws", "wss"]
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """(client's, server's)."""
+    directory: Path = tmp_path_factory.mktemp("tls")
+    authority = Authority(directory)
+    own = authority.issue("hub.test")
+    server = stream_tls.context(TlsSettings(), server=True)
+    stream_tls.load_certificate(server, own.cert, own.key)
+    return stream_tls.context(TlsSettings(ca_file=authority.ca.cert), server=False), server
+
+
+def codecs(kind: str, client: bool, contexts: tuple[Any, Any]) -> list[Any]:
+    layers: list[Any] = []
+    if kind in ("tls", "wss"):
+        layers.append(TlsCodec(contexts[not client], not client, "hub.test" if client else ""))
+    if kind in ("ws", "wss"):
+        layers.append(WebSocketCodec("/ws", (), "hub.test" if client else ""))
+    return layers
+
+
+def over(stream: AnyStream, layers: list[Any]) -> AnyStream:
+    for codec in layers:
+        stream = Layered(stream, codec)
+        stream.open(Share())
+    return stream
+
+
+@contextmanager
+def ends(kind: str, contexts: tuple[Any, Any], buffer: int = 0) -> Iterator[tuple[AnyStream, AnyStream]]:
+    with stream_pair(buffer) as (ours, far):
+        below = Stream(far, "near")
+        server = gevent.spawn(over, below, codecs(kind, False, contexts))
+        client = over(ours, codecs(kind, True, contexts))
+        yield client, server.get(timeout=SECONDS)
+        below.close()
+
+
+def read(stream: AnyStream, size: int, chunk: int = 1 << 18) -> bytes:
+    view, data = memoryview(bytearray(chunk)), b""
+    with gevent.Timeout(SECONDS):
+        while len(data) < size and (got := stream.receive_into(view)):
+            data += view[:got]
+    return data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("chunk", [1, 100, 1 << 18])
+def test_both_ways(kind: str, chunk: int, contexts: tuple[Any, Any]) -> None:
+    with ends(kind, contexts) as (client, server):
+        for sender, receiver in ((client, server), (server, client)):
+            data = random.Random(chunk).randbytes(5000)
+            assert sender.try_send([data[:10], memoryview(data)[10:4000], data[4000:]]) == 5000
+            assert read(receiver, 5000, chunk) == data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_than_the_kernel_takes_is_pending_and_goes_out_later(
+    kind: str, contexts: tuple[Any, Any]
+) -> None:
+    data = random.Random(1).randbytes(1 << 20)
+    with ends(kind, contexts, buffer=4096) as (client, server):
+        assert client.try_send([data]) == len(data)
+        assert client.pending > 1 << 19
+        assert client.try_send([b"more"]) == 0
+
+        def finish() -> None:
+            while client.pending:
+                client.wait_writable()
+                client.try_send(())
+
+        finishing = gevent.spawn(finish)
+        assert read(server, len(data)) == data
+        finishing.get(timeout=SECONDS)
+        assert client.try_send([b"more"]) == 4
+        assert read(server, 4) == b"more"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_far_end_closes(kind: str, contexts: tuple[Any, Any]) -> None:
+    with ends(kind, contexts) as (client, server):
+        server.shutdown()
+        assert read(client, 1) == b""
+
+
+def test_bytes_changed_on_the_way_end_a_tls_session(contexts: tuple[Any, Any]) -> None:
+    with stream_pair() as (ours, far):
+        server = gevent.spawn(over, Stream(far, "near"), codecs("tls", False, contexts))
+        client = over(ours, codecs("tls", True, contexts))
+        top = server.get(timeout=SECONDS)
+        ours.try_send([b"\x17\x03\x03\x00\x20" + bytes(32)])
+        with pytest.raises(OSError, match="TLS: "):
+            read(top, 1)
+        assert client.pending == 0
+        top.close()
+
+
+def take(codec: WebSocketCodec, *pieces: bytes) -> None:
+    for piece in pieces:
+        codec.feed(memoryview(piece))
+        assert not codec.handshake()
+
+
+# --- WebSocket -----------------------------------------------------------------------------------
+
+
+def shake() -> tuple[WebSocketCodec, WebSocketCodec]:
+    client, server = WebSocketCodec("/ws", (("X-A", "b"),), "hub.test"), WebSocketCodec("/ws")
+    server.feed(memoryview(client.output()))
+    assert server.handshake()
+    client.feed(memoryview(server.output()))
+    assert client.handshake()
+    return client, server
+
+
+def test_pings_are_answered_and_pongs_counted() -> None:
+    client, server = shake()
+    assert client.ping()
+    server.feed(memoryview(client.output()))
+    assert server.read_into(memoryview(bytearray(10))) is None
+    client.feed(memoryview(server.output()))
+    assert client.read_into(memoryview(bytearray(10))) is None
+    assert client.pongs == 1
+
+
+@given(st.binary(max_size=300), st.integers(1, 40), st.integers(1, 40))
+def test_websocket_byte_by_byte(data: bytes, step: int, room: int) -> None:
+    client, server = shake()
+    client.encode([data[:7], data[7:]])
+    wire, view, got = client.output(), memoryview(bytearray(room)), b""
+    for at in range(0, len(wire), step):
+        server.feed(memoryview(wire)[at : at + step])
+        while size := server.read_into(view):
+            got += view[:size]
+    assert got == data
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "why", "answer"),
+    [
+        ((b"GET /other HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n"),
+         "path '/other' is not /ws", b"404"),
+        (b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n", "Upgrade", b"400"),
+        (b"POST /ws HTTP/1.1\r\nHost: h\r\n\r\n", "must be GET", b"400"),
+        (b"\x01\x03\x00\x00 no http\r\n\r\n", "Bad HTTP", b"400"),
+        (b"GET /ws HTTP/1.1\r\nHost: \xff\xfe\r\nConnection: Upgrade\r\n\r\n", "WebSocket", b""),
+    ],
+)  # fmt: skip
+def test_no_proper_upgrade(request_bytes: bytes, why: str, answer: bytes) -> None:
+    server = WebSocketCodec("/ws")
+    with pytest.raises(ProtocolError, match=why):
+        take(server, request_bytes)
+    assert answer in server.output()
+
+
+def test_an_endless_upgrade_is_cut_off() -> None:
+    server = WebSocketCodec("/ws")
+    with pytest.raises(ProtocolError):
+        take(server, *[b"GET /ws HTTP/1.1\r\nX: " + b"a" * 100] * (MAX_REQUEST // 100 + 2))
+
+
+@given(st.binary(max_size=200))
+def test_junk_after_the_upgrade_ends_the_session_and_nothing_else(junk: bytes) -> None:
+    _, server = shake()
+    view = memoryview(bytearray(500))
+    try:
+        server.feed(memoryview(junk))
+        while server.read_into(view):
+            pass
+    except (OSError, ProtocolError):
+        pass
+
+
+@given(st.binary(max_size=200))
+def test_junk_instead_of_an_upgrade(junk: bytes) -> None:
+    makers: list[Callable[[], WebSocketCodec]] = [
+        lambda: WebSocketCodec("/ws"),
+        lambda: WebSocketCodec("/ws", (), "hub.test"),
+    ]
+    for make in makers:
+        codec = make()
+        try:
+            take(codec, junk)
+        except ProtocolError:
+            pass

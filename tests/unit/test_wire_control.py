@@ -1,0 +1,149 @@
+"""Control frames: HELLO there and back, room to grow, and what does not parse."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import packet_offload, wire_control
+from lib.errors import ProtocolError
+from lib.wire_control import Hello
+
+INSTANCE = bytes(range(16))
+HELLO = Hello(INSTANCE, packet_offload.ALL, 1420, "tunrouter 0.1", 3)
+
+
+def frame(*fields: bytes, mark: int = 0xF0, kind: int = 1) -> bytes:
+    return bytes([mark, kind]) + b"".join(fields)
+
+
+def field(kind: int, body: bytes) -> bytes:
+    return struct.pack("!BH", kind, len(body)) + body
+
+
+ID = field(1, INSTANCE)
+
+
+def test_hello_on_the_wire() -> None:
+    expected = (
+        bytes.fromhex("f0 01  01 0010") + INSTANCE
+        + bytes.fromhex("02 0004 0000006f  03 0004 0000058c  04 000d") + b"tunrouter 0.1" + bytes.fromhex("05 0004 00000003")
+    )  # fmt: skip
+    assert wire_control.encode_hello(HELLO) == expected
+    assert wire_control.decode(expected) == HELLO
+
+
+@pytest.mark.parametrize(
+    ("content", "wire", "message"),
+    [
+        (
+            wire_control.encode_ping(b"12345678"),
+            "f0 02 01 0008 3132333435363738",
+            wire_control.Ping(b"12345678"),
+        ),
+        (
+            wire_control.encode_pong(b"12345678"),
+            "f0 03 01 0008 3132333435363738",
+            wire_control.Pong(b"12345678"),
+        ),
+        (wire_control.encode_drain(), "f0 04", wire_control.Drain()),
+    ],
+)
+def test_the_others_on_the_wire(content: bytes, wire: str, message: object) -> None:
+    assert content == bytes.fromhex(wire)
+    assert wire_control.decode(content) == message
+
+
+@pytest.mark.parametrize("kind", [2, 3])
+@pytest.mark.parametrize("token", [b"", b"1234567", b"123456789"])
+def test_a_token_has_eight_bytes(kind: int, token: bytes) -> None:
+    with pytest.raises(ProtocolError, match="without a token"):
+        wire_control.decode(frame(field(1, token), kind=kind))
+
+
+def test_the_first_nibble_is_no_other_frames() -> None:
+    assert wire_control.encode_hello(HELLO)[0] >> 4 not in (0, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("content", "hello"),
+    [
+        pytest.param(frame(ID), Hello(INSTANCE), id="an instance id is enough"),
+        pytest.param(frame(ID, field(99, b"news")), Hello(INSTANCE), id="unknown fields are skipped"),
+        pytest.param(frame(field(99, b""), ID), Hello(INSTANCE), id="also empty, also before"),
+        pytest.param(frame(field(1, bytes(16)), ID), Hello(INSTANCE), id="of a repeated field the last"),
+        pytest.param(frame(ID, field(2, b"")), Hello(INSTANCE), id="an empty number is 0"),
+        pytest.param(frame(ID, field(2, b"\0\0\0\x07more")), Hello(INSTANCE, 7), id="a longer field"),
+        pytest.param(frame(ID, field(4, b"\xff")), Hello(INSTANCE, software="\ufffd"), id="not UTF-8"),
+        pytest.param(frame(ID, kind=77), None, id="unknown type"),
+        pytest.param(frame(b"\x01", kind=255), None, id="unknown type with fields of its own kind"),
+    ],
+)
+def test_room_to_grow(content: bytes, hello: Hello | None) -> None:
+    assert wire_control.decode(content) == hello
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        pytest.param(b"", "without a type", id="empty"),
+        pytest.param(b"\xf0", "without a type", id="the mark alone"),
+        pytest.param(frame(ID, mark=0xF1), "without a type", id="another mark"),
+        pytest.param(frame(), "without an instance id", id="no fields"),
+        pytest.param(frame(field(1, INSTANCE[1:])), "without an instance id", id="15 bytes"),
+        pytest.param(frame(field(1, INSTANCE + b"\0")), "without an instance id", id="17 bytes"),
+        pytest.param(frame(ID, b"\x02"), "cut off", id="one byte of a field"),
+        pytest.param(frame(ID, b"\x02\0"), "cut off", id="two bytes of a field"),
+        pytest.param(frame(ID, b"\x02\0\x01"), "past the end", id="no body"),
+        pytest.param(frame(ID, b"\x02\xff\xff\0"), "past the end", id="a length that lies"),
+    ],
+)
+def test_refused_with_the_reason(content: bytes, why: str) -> None:
+    with pytest.raises(ProtocolError, match=why):
+        wire_control.decode(content)
+
+
+def test_every_cut_is_refused_or_lacks_fields() -> None:
+    content = wire_control.encode_hello(HELLO)
+    boundaries = {
+        21: Hello(INSTANCE),
+        28: Hello(INSTANCE, packet_offload.ALL),
+        35: Hello(INSTANCE, packet_offload.ALL, 1420),
+        51: Hello(INSTANCE, packet_offload.ALL, 1420, "tunrouter 0.1"),
+    }
+    for size in range(len(content)):
+        if size in boundaries:
+            assert wire_control.decode(content[:size]) == boundaries[size]
+        else:
+            with pytest.raises(ProtocolError):
+                wire_control.decode(content[:size])
+
+
+def test_a_long_software_name_is_cut() -> None:
+    hello = wire_control.decode(wire_control.encode_hello(Hello(INSTANCE, software="v" * 300)))
+    assert hello == Hello(INSTANCE, software="v" * 255)
+
+
+numbers = st.integers(0, 0xFFFFFFFF)
+texts = st.text(st.characters(codec="utf-8"), max_size=60)
+
+
+@given(st.builds(Hello, st.binary(min_size=16, max_size=16), numbers, numbers, texts))
+def test_any_hello_comes_back(hello: Hello) -> None:
+    assert wire_control.decode(wire_control.encode_hello(hello)) == hello
+
+
+fields = st.lists(st.builds(field, st.integers(0, 6), st.binary(max_size=20))).map(lambda fs: frame(*fs))
+
+
+@given(st.binary() | st.binary().map(lambda rest: b"\xf0\x01" + rest) | fields)
+def test_any_bytes_are_a_hello_or_nothing_or_the_peers_fault(content: bytes) -> None:
+    try:
+        hello = wire_control.decode(content)
+    except ProtocolError:
+        return
+    assert content[0] == wire_control.MARK
+    assert (hello is None) == (content[1] != wire_control.Type.HELLO)
