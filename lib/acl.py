@@ -85,7 +85,7 @@ def has_ports(packet: Packet) -> bool:
 
 
 @dataclass(slots=True)
-class Connections:
+class ConnectionTable:
     """What rules have let through in one namespace."""
 
     known: dict[bytes, tuple[float, Acl]] = field(default_factory=dict)

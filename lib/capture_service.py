@@ -15,13 +15,13 @@ import gevent
 from gevent.event import Event
 
 from lib import capture_fate as fates
-from lib import capture_filter, capture_records, forward_decided, ids
+from lib import capture_filter, capture_records, forward_explain, ids
 from lib.capture_taps import Capture, Choice, Recorder, Taps, Trace
 from lib.ctl_server import Handlers, Streamed
 from lib.log_events import Entry
 from lib.log_pace import Pace
 from lib.log_setup import is_on, say
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.packet import Packet
 from lib.service_scheduling import breathe
 
@@ -63,9 +63,9 @@ class Tapping:
             )
         pace = self._decisions
 
-        def tell(port: Port, packet: Packet, verdict: object) -> None:
+        def tell(attachment: Attachment, packet: Packet, verdict: object) -> None:
             now = time.monotonic()
-            pace.say(lambda: forward_decided.words(port, packet, verdict, now), now)
+            pace.say(lambda: forward_explain.in_one_line(attachment, packet, verdict, now), now)
 
         self.taps.tell_decisions(tell)
 

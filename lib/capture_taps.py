@@ -23,7 +23,7 @@ from lib import capture_fate as fates
 from lib import capture_records
 from lib.capture_fate import Fate
 from lib.log_pace import Pace
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.packet import Buffer, Packet
 
 Test = Callable[[Fate, Packet | None], bool]
@@ -77,7 +77,7 @@ class Taps:
         """clock tells nanoseconds since 1970."""
         self._clock = clock
         self._taps: tuple[Tap, ...] = ()
-        self._decisions: Callable[[Port, Packet, object], None] | None = None
+        self._decisions: Callable[[Attachment, Packet, object], None] | None = None
         self.on = False
         """Whether anybody looks at anything. While not, no packet passes through here."""
 
@@ -91,7 +91,7 @@ class Taps:
         self._taps = tuple(other for other in self._taps if other is not tap)
         self._turn()
 
-    def tell_decisions(self, tell: Callable[[Port, Packet, object], None] | None) -> None:
+    def tell_decisions(self, tell: Callable[[Attachment, Packet, object], None] | None) -> None:
         """Have every decision told as (who sent it, the packet, decide's verdict); None: no more."""
         self._decisions = tell
         self._turn()
@@ -109,10 +109,10 @@ class Taps:
         for tap in self._taps:
             tap.take(when, fate, view, begin, end)
 
-    def decided(self, port: Port, packet: Packet, verdict: object) -> None:
+    def decided(self, attachment: Attachment, packet: Packet, verdict: object) -> None:
         """The first packet of a flow, or one that is decided on by itself."""
         if self._decisions is not None:
-            self._decisions(port, packet, verdict)
+            self._decisions(attachment, packet, verdict)
 
 
 def frames(view: Buffer, begin: int, end: int) -> Iterator[tuple[int, int]]:

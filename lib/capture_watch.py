@@ -20,7 +20,7 @@ from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.forward import Dealt, Output
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.packet import Buffer
 
 _MARK = bytes([wire_control.MARK])
@@ -43,25 +43,32 @@ class _Slices:
 
 
 def scan(
-    port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output, taps: Taps
+    attachment: Attachment,
+    buf: bytearray,
+    view: memoryview,
+    pos: int,
+    end: int,
+    now: float,
+    out: Output,
+    taps: Taps,
 ) -> int:
     """forward.scan, watched."""
     slices = _Slices(view)
-    out.told, out.decided = {}, []
+    out.fates, out.verdicts = {}, []
     try:
-        stop = forward.scan(port, buf, cast(memoryview, slices), pos, end, now, out)
-        found = [(start - 2, _dealt(port, dealt)) for start, dealt in out.told.items()]
+        stop = forward.scan(attachment, buf, cast(memoryview, slices), pos, end, now, out)
+        found = [(start - 2, _dealt(attachment, dealt)) for start, dealt in out.fates.items()]
         runs = [
             (slices.begins[id(run)], len(run), target)
             for target, pieces in out.runs.items()
             for run in pieces
             if isinstance(run, memoryview)  # what was made anew, an answer or a segment, lies elsewhere
         ]
-        for packet, verdict in out.decided:
-            taps.decided(port, packet, verdict)
+        for packet, verdict in out.verdicts:
+            taps.decided(attachment, packet, verdict)
     finally:
-        out.told = out.decided = None
-    spans = [(begin, begin + size, _forwarded(port, target)) for begin, size, target in runs]
+        out.fates = out.verdicts = None
+    spans = [(begin, begin + size, _forwarded(attachment, target)) for begin, size, target in runs]
     spans += [(at, at + 2 + (buf[at] << 8 | buf[at + 1]), fate) for at, fate in found]
     spans.sort(key=_first)
     for begin, after, fate in spans:
@@ -73,8 +80,8 @@ def _first(span: tuple[int, int, Fate]) -> int:
     return span[0]
 
 
-def _forwarded(port: Port, target: Port) -> Fate:
-    return _between(port.namespace.id, port.host, target.host, target.peer)
+def _forwarded(attachment: Attachment, target: Attachment) -> Fate:
+    return _between(attachment.namespace.id, attachment.host, target.host, target.peer)
 
 
 @lru_cache(maxsize=1024)
@@ -82,18 +89,18 @@ def _between(namespace: bytes, host: str, to: str, peer: str) -> Fate:
     return Fate(FORWARDED, namespace.hex(), host, to, f"session {peer}")
 
 
-def _dealt(port: Port, dealt: Dealt) -> Fate:
+def _dealt(attachment: Attachment, dealt: Dealt) -> Fate:
     what, target, answered = dealt
-    namespace = port.namespace.id.hex()
-    if isinstance(what, Port):
-        return _forwarded(port, what)
+    namespace = attachment.namespace.id.hex()
+    if isinstance(what, Attachment):
+        return _forwarded(attachment, what)
     to, way = (target.host, f"session {target.peer}") if target is not None else ("", "")
-    return Fate(ANSWERED if answered else DROPPED, namespace, port.host, to, way, what.value)
+    return Fate(ANSWERED if answered else DROPPED, namespace, attachment.host, to, way, what.value)
 
 
-def dropped(taps: Taps, port: Port, reason: Reason, frames: Buffer) -> None:
+def dropped(taps: Taps, attachment: Attachment, reason: Reason, frames: Buffer) -> None:
     """Frames that came from a session and go nowhere, for a reason that forward does not know."""
-    sent(taps, _dealt(port, (reason, None, False)), frames)
+    sent(taps, _dealt(attachment, (reason, None, False)), frames)
 
 
 def lost(taps: Taps, namespace: bytes, to: str, way: str, reason: Reason, frames: Buffer) -> None:

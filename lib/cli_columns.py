@@ -1,6 +1,6 @@
 """The columns of everything that is shown: sessions, clients, tables, routes, drops.
 
-Knows: which field of the control socket's answers stands where, and what may go first on a narrow terminal.
+Knows: which field of the control socket's replies stands where, and what may go first on a narrow terminal.
 Refuses to know: widths and terminals (cli_table).
 """
 
@@ -100,13 +100,13 @@ CLIENTS = (
 )  # fmt: skip
 
 
-def every_peer(answer: Row) -> list[dict[str, Any]]:
+def every_peer(reply: Row) -> list[dict[str, Any]]:
     """Sessions and clients as rows of one table, SESSIONS."""
     clients = [
         {**row, "peer": row["hub"] or "not connected", "address": ", ".join(row["addresses"]), "prefixes": []}
-        for row in answer["clients"]
+        for row in reply["clients"]
     ]
-    return [*answer["sessions"], *clients]
+    return [*reply["sessions"], *clients]
 
 
 def _source_state(row: Row) -> str:

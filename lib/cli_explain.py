@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lib import ctl_client
-from lib.ctl_handlers import decided, question, service_of
+from lib.ctl_handlers import decided, protocol_and_port_of, question
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
-from lib.namespace import Namespace, Port
+from lib.namespace import Attachment, Namespace
 from lib.namespace_domains import Domains
 from lib.settings import HubSettings, Settings
 
@@ -26,7 +26,7 @@ DROPPED = 3
 
 
 def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
-    """Answer one question; returns the exit status. Raises ConfigError, HostError."""
+    """Reply one question; returns the exit status. Raises ConfigError, HostError."""
     request = {
         "do": "explain",
         "to": arguments["ADDRESS"],
@@ -39,19 +39,19 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
     if not request["from"]:
         raise ConfigError([Problem(Position("--from"), "which host sends the packet?", "--from HOST")])
     if arguments["-C"]:
-        answer = _of_file(settings(), request)
+        reply = _of_file(settings(), request)
     else:
-        answer = ctl_client.ask(arguments["--control"] or ctl_client.running("hubs"), request)
+        reply = ctl_client.ask(arguments["--control"] or ctl_client.running("hubs"), request)
     if arguments["--json"]:
-        print(json.dumps(answer, indent=2))
+        print(json.dumps(reply, indent=2))
     else:
-        for what, text in [("service", answer["service"]), *answer["lines"]]:
+        for what, text in [("service", reply["service"]), *reply["lines"]]:
             print(f"{what + ':':18} {text}")
-    return 0 if answer["delivered"] else DROPPED
+    return 0 if reply["delivered"] else DROPPED
 
 
 def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The same answer, from tables as a hub would have them and hosts that are all there."""
+    """The same reply, from tables as a hub would have them and hosts that are all there."""
     hub = _hub(settings.hubs, request["service"])
     tables = Tables(settings)
     try:
@@ -60,12 +60,12 @@ def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
             print(f"note: not every source was read within {LOAD_SECONDS:g} s", file=sys.stderr)
         domain = Domains(tables).of(hub, settings.tables)
         try:
-            port, source, destination = question(domain, request)
-            service = service_of(request)
+            attachment, source, destination = question(domain, request)
+            protocol_and_port = protocol_and_port_of(request)
         except ValueError as wrong:
             raise ConfigError([Problem(Position("explain"), str(wrong))]) from None
-        port.namespace.gateways.here = _Everybody(port.namespace)
-        explanation = decided(port, source, destination, False, service)
+        attachment.namespace.gateways.here = _Everybody(attachment.namespace)
+        explanation = decided(attachment, source, destination, False, protocol_and_port)
     finally:
         tables.stop()
     return {"service": hub.name, "delivered": explanation.delivered, "lines": explanation.lines}
@@ -93,8 +93,8 @@ class _Everybody(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         from lib.route_gateways import Gateway
 
-        port = Port(self._namespace, name, "(not known)", since=time.monotonic())
-        gateway = self[name] = Gateway(name, ports=[port])
+        attachment = Attachment(self._namespace, name, "(not known)", since=time.monotonic())
+        gateway = self[name] = Gateway(name, attachments=[attachment])
         return gateway
 
     def get(self, name: str, default: Any = None) -> Any:

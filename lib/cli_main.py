@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import (
+    __version__,
     auth_passwords,
     cli_entry,
     config_check,
@@ -143,9 +145,21 @@ def _capture(arguments: Mapping[str, Any]) -> int:
 
 
 def _shell(arguments: Mapping[str, Any]) -> int:
-    from lib import cli_shell_texts
+    from lib import cli_completion, cli_manpage
 
-    return cli_shell_texts.run(arguments)
+    if arguments["man"]:
+        print(cli_manpage.page(__version__, _day_of_manual()), end="")
+    else:
+        shell = next(name for name in ("bash", "zsh", "fish") if arguments[name])
+        print(cli_completion.script(shell), end="")
+    return 0
+
+
+def _day_of_manual() -> str:
+    """Today; whoever builds packages says which day, so that the same source gives the same page."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = int(epoch) if epoch.isascii() and epoch.isdecimal() else None
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def _licences(arguments: Mapping[str, Any]) -> int:

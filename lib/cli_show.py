@@ -25,7 +25,7 @@ MAX_ROUTES = 500
 """Routes that are printed for people; machines get all."""
 MAX_TABLES = 200
 
-Answer = Mapping[str, Any]
+Reply = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Paper:
     width: int | None
     colour: bool
 
-    def table(self, columns: Sequence[Column], rows: Sequence[Answer]) -> list[str]:
+    def table(self, columns: Sequence[Column], rows: Sequence[Reply]) -> list[str]:
         """A table, and an empty line before it; nothing where there are no rows."""
         return ["", *lines(columns, rows, self.width, self.colour)] if rows else []
 
@@ -111,7 +111,7 @@ def _check_prefix(text: str) -> None:
 # --- again and again
 
 
-def _watch(path: str, request: Answer, as_json: bool, text: Callable[[Answer, Paper], list[str]]) -> int:
+def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]]) -> int:
     """Print until interrupted, or until there is nobody to ask any more."""
     first = True
     try:
@@ -134,7 +134,7 @@ def _watch(path: str, request: Answer, as_json: bool, text: Callable[[Answer, Pa
 
 
 def _look(
-    path: str, request: Answer, as_json: bool, text: Callable[[Answer, Paper], list[str]], first: bool
+    path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]], first: bool
 ) -> str:
     """One block: on a terminal in the place of the one before, in a pipe after an empty line."""
     if as_json:
@@ -152,57 +152,57 @@ def _look(
 # --- in words
 
 
-def _status(answer: Answer, on: Paper) -> list[str]:
-    found = [f"{answer['software']}, pid {answer['pid']}, up {span(answer['uptime_s'])}"]
-    for hub in answer["hubs"]:
+def _status(reply: Reply, on: Paper) -> list[str]:
+    found = [f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}"]
+    for hub in reply["hubs"]:
         many = _many(hub["sessions"], "session")
         found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
-    sessions = sorted(answer["sessions"], key=lambda row: (row["namespace"], row["host"]))
+    sessions = sorted(reply["sessions"], key=lambda row: (row["namespace"], row["host"]))
     found += on.table(cli_columns.SESSIONS, sessions)
-    found += on.table(cli_columns.CLIENTS, answer["clients"])
-    rows = cli_columns.sources_of(answer["tables"])
+    found += on.table(cli_columns.CLIENTS, reply["clients"])
+    rows = cli_columns.sources_of(reply["tables"])
     found += on.table(cli_columns.TABLES, rows[:MAX_TABLES])
     found += [f"and {number(len(rows) - MAX_TABLES)} tables more"] if len(rows) > MAX_TABLES else []
     refused = [
         f"refused by {service}: {number(count)} {why}"
-        for service, counts in answer["refused"].items()
+        for service, counts in reply["refused"].items()
         for why, count in counts.items()
     ]
     return [*found, *([""] if refused else []), *refused]
 
 
-def _drops(answer: Answer, on: Paper) -> list[str]:
-    rows = sorted(answer["drops"], key=lambda row: -row["count"])
-    refusals = sorted(answer["refusals"], key=lambda row: -row["count"])
+def _drops(reply: Reply, on: Paper) -> list[str]:
+    rows = sorted(reply["drops"], key=lambda row: -row["count"])
+    refusals = sorted(reply["refusals"], key=lambda row: -row["count"])
     if not rows and not refusals:
         return ["nothing was dropped, nobody was refused"]
     found = on.table(cli_columns.DROPS, rows)
-    found += on.table(cli_columns.DESTINATIONS, answer["destinations"])
+    found += on.table(cli_columns.DESTINATIONS, reply["destinations"])
     found += on.table(cli_columns.REFUSALS, refusals)
     found += ["", "what to do"]
-    said: dict[str, Answer] = {row["reason"]: row for row in (*rows, *refusals)}
+    said: dict[str, Reply] = {row["reason"]: row for row in (*rows, *refusals)}
     for reason, row in said.items():
         found += on.wrapped(f"{reason}: {row['about']}", "  ")
         found += on.wrapped(row["remedy"], "    ")
     return found[1:]
 
 
-def _routes(answer: Answer, on: Paper) -> list[str]:
+def _routes(reply: Reply, on: Paper) -> list[str]:
     found = []
-    for table in answer["tables"]:
-        many = _many(table["routes"], "answer" if table["kind"] == "plugin" else "route")
+    for table in reply["tables"]:
+        many = _many(table["routes"], "reply" if table["kind"] == "plugin" else "route")
         what = f"router {table['table']} of {table['service']}: {many}"
         differs = table["matching"] != table["routes"]
         found.append(what + (f", {number(table['matching'])} of them fit" if differs else ""))
-    found += on.table(cli_columns.ROUTES, answer["routes"])
-    count = sum(table["matching"] for table in answer["tables"])
-    shown = len(answer["routes"])
+    found += on.table(cli_columns.ROUTES, reply["routes"])
+    count = sum(table["matching"] for table in reply["tables"])
+    shown = len(reply["routes"])
     if shown < count:
         found.append(f"the first {number(shown)} of {number(count)}: name a PREFIX, or take --json for all")
     return found or ["this hub has no tables"]
 
 
-_TEXTS: dict[str, Callable[[Answer, Paper], list[str]]] = {
+_TEXTS: dict[str, Callable[[Reply, Paper], list[str]]] = {
     "status": _status,
     "drops": _drops,
     "routes": _routes,

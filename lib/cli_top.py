@@ -45,7 +45,7 @@ class _Ended(Exception):
 class Screen:
     """What is looked at, and how."""
 
-    answer: dict[str, Any]
+    reply: dict[str, Any]
     sort: str = "in"
     reverse: bool = True
     top: int = 0
@@ -71,13 +71,13 @@ class Screen:
         else:
             page = max(1, self.height - 6)
             step = {"up": -1, "down": 1, "page up": -page, "page down": page}[key]
-            rows = len(self.answer["sessions"]) + len(self.answer["clients"])
+            rows = len(self.reply["sessions"]) + len(self.reply["clients"])
             self.top = max(0, min(self.top + step, rows - 1))
 
     def rows(self) -> list[dict[str, Any]]:
         """Every peer in order."""
         column = _column(self.sort)
-        return sorted(cli_columns.every_peer(self.answer), key=column.key, reverse=self.reverse)
+        return sorted(cli_columns.every_peer(self.reply), key=column.key, reverse=self.reverse)
 
 
 def keys_of(data: bytes) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _look(path: str, screen: Screen) -> None:
     if screen.paused:
         return
     try:
-        screen.answer = ctl_client.ask(path, {"do": "status"})
+        screen.reply = ctl_client.ask(path, {"do": "status"})
     except HostError as error:
         screen.ended = str(error)
 
@@ -168,7 +168,7 @@ def _drawn(screen: Screen, width: int) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    answer, rows = screen.answer, screen.rows()
+    reply, rows = screen.reply, screen.rows()
     room = max(1, screen.height - 5)
     visible = rows[screen.top : screen.top + room]
     table = fitting(cli_columns.SESSIONS, visible, width - 1)  # of what is seen, not of all
@@ -182,7 +182,7 @@ def _drawn(screen: Screen, width: int) -> Any:
         drawn.add_column(title, justify="right" if column.right else "left", no_wrap=True)
     for row, cells in zip(visible, table.cells, strict=True):
         drawn.add_row(*map(_cell, table.columns, cells, [row] * len(cells)))
-    head = Text(_head(answer, len(rows)), no_wrap=True)
+    head = Text(_head(reply, len(rows)), no_wrap=True)
     foot = f"{KEYS}{'   PAUSED' if screen.paused else ''}"
     return Group(head, drawn, Text(foot, "reverse", no_wrap=True, overflow="ellipsis"))
 
@@ -194,11 +194,11 @@ def _cell(column: Column, text: str, row: Mapping[str, Any]) -> Any:
     return Text(text, colours[column.style(row) if column.style else ""])
 
 
-def _head(answer: Mapping[str, Any], count: int) -> str:
-    peers = (*answer["sessions"], *answer["clients"])
+def _head(reply: Mapping[str, Any], count: int) -> str:
+    peers = (*reply["sessions"], *reply["clients"])
     bits = sum(row["received_bytes_per_s"] for row in peers)
     many = sum(row["received_packets_per_s"] for row in peers)
-    up = f"{answer['software']}, pid {answer['pid']}, up {span(answer['uptime_s'])}"
+    up = f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}"
     return f"{up}: {number(count)} peers, {rate(bits)}, {packets(many)} in"
 
 

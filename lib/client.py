@@ -39,7 +39,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.packet_text import head, head_of_frame
-from lib.session_sender import Link
+from lib.session_sender import SessionSender
 from lib.settings import ClientSettings
 
 RETRY = (0.25, 15.0)
@@ -71,7 +71,7 @@ class Client:
         self.failures: Counter[str] = Counter()
         """Node -> how often there was no session with it, or one that soon ended."""
         self.rates = Rates(time.monotonic())
-        self.link: Link | None = None
+        self.sender: SessionSender | None = None
         self.session: ClientSession | None = None
         self._selector = _selector(settings)
         self._chosen = 0
@@ -149,8 +149,8 @@ class Client:
         node = old.nodes[self._chosen]
         if new.host != old.host or node not in new.nodes or source_moved:
             lines.append("connects anew")
-            if self.link is not None:
-                self.link.close("the configuration has changed")
+            if self.sender is not None:
+                self.sender.close("the configuration has changed")
         return lines
 
     # ------------------------------------------------------------ device -> hub
@@ -171,16 +171,16 @@ class Client:
                 continue
             if self.traffic.news:
                 self.tell_news()
-            link = self.link
+            sender = self.sender
             if self.taps.on and end:
-                self._tell_sent(view[:end], None if link is not None else Reason.NO_SESSION)
-            if link is None:
+                self._tell_sent(view[:end], None if sender is not None else Reason.NO_SESSION)
+            if sender is None:
                 packets = packet_offload.count_packets(view[:end])
                 first = head_of_frame(view) if end else b""
                 self.traffic.drop(Reason.NO_SESSION, packets, "", first, time.monotonic())
             elif end:
-                link.send([view[:end]])
-                link.wait_drained()
+                sender.send([view[:end]])
+                sender.wait_drained()
 
     def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:
         """Tell who looks what came from the device and where it went, or why nowhere."""
@@ -294,7 +294,7 @@ class Client:
                 if reader is self._reader:
                     return why
         finally:
-            self.session = self.link = None
+            self.session = self.sender = None
             gevent.killall([self._reader, *self._beside])
 
     def _take(self, session: ClientSession) -> None:
@@ -305,7 +305,7 @@ class Client:
         self.session = session
         self.sessions_made += 1
         session.begin()
-        self.link = session.link
+        self.sender = session.sender
         self._reader = gevent.spawn(session.run)
         gevent.killall(self._beside, block=False)
         self._beside = [gevent.spawn(self._beat, session), gevent.spawn(self._go_home, session)]

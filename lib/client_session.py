@@ -21,8 +21,8 @@ from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.session_keepalive import Liveness, Verdict
-from lib.session_sender import Link
+from lib.session_keepalive import Health, Liveness
+from lib.session_sender import SessionSender
 from lib.settings import ClientSettings, NodeSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Response
@@ -69,8 +69,8 @@ class ClientSession:
         self._kin = bool(ids.hub_version(response.tunnel_id))
         self.node = node
         self.peer = stream.peer
-        self.link = Link(stream, client.traffic, QUEUE_BYTES, float("inf"))
-        self.link.tell_losses(self._lost)
+        self.sender = SessionSender(stream, client.traffic, QUEUE_BYTES, float("inf"))
+        self.sender.tell_losses(self._lost)
         self.liveness = Liveness(client.settings.keepalive_timeout, time.monotonic())
         self.since = time.monotonic()
         self.features = 0
@@ -93,7 +93,7 @@ class ClientSession:
                 f"tunrouter {__version__}",
                 wire_control.ALL_FEATURES,
             )
-            self.link.send([framing.encode(wire_control.encode_hello(hello))])
+            self.sender.send([framing.encode(wire_control.encode_hello(hello))])
 
     def run(self) -> str:
         """Read the hub until the session ends; returns why it did."""
@@ -105,33 +105,33 @@ class ClientSession:
         except ProtocolError as error:
             why = str(error)
         finally:
-            self.link.ended()
+            self.sender.ended()
             self._stream.close()
-        return self.link.closed_because or why
+        return self.sender.closed_because or why
 
     def close(self) -> None:
         """Give up a session that has not begun."""
-        self.link.ended()
+        self.sender.ended()
         self._stream.close()
 
     def give_up(self, why: str) -> None:
         """Another session has taken its place: what is on the way is still read, then it ends."""
         self.decline()
-        gevent.spawn_later(LINGER, self.link.close, why)
+        gevent.spawn_later(LINGER, self.sender.close, why)
 
     def decline(self) -> None:
         """Tell a hub that is about to end not to wait for us."""
         if self.features & wire_control.Feature.DRAIN:
-            self.link.send([framing.encode(wire_control.encode_drain())])
+            self.sender.send([framing.encode(wire_control.encode_drain())])
 
     def beat(self, now: float) -> None:
         """Look whether the hub still lives."""
         if self.features & wire_control.Feature.KEEPALIVE:
-            verdict = self.liveness.look(self._client.traffic.received_packets, now)
-            if verdict is Verdict.ASK:
-                self.link.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
-            elif verdict is Verdict.DEAD:
-                self.link.close(f"nothing heard for {self.liveness.timeout:g} s")
+            health = self.liveness.look(self._client.traffic.received_packets, now)
+            if health is Health.ASK:
+                self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
+            elif health is Health.DEAD:
+                self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
         if self._pings and now - self._pinged_at >= self._pings:
             self._ping(now)
 
@@ -140,7 +140,7 @@ class ClientSession:
         if self._stream.pongs != self._pongs:
             self._pongs, self._ponged_at = self._stream.pongs, now
         if now - self._ponged_at > 2 * self._pings + self.liveness.tick:
-            self.link.close(f"no pong within {2 * self._pings:g} s")
+            self.sender.close(f"no pong within {2 * self._pings:g} s")
             return
         self._pinged_at = now
         self._stream.ping()
@@ -194,8 +194,8 @@ class ClientSession:
                 offloads=message.offloads,
             )
         elif isinstance(message, wire_control.Ping):
-            self.link.send([framing.encode(wire_control.encode_pong(message.token))])
+            self.sender.send([framing.encode(wire_control.encode_pong(message.token))])
         elif isinstance(message, wire_control.Pong):
-            self.liveness.answered(message.token, time.monotonic())
+            self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):
             client.leave(self)

@@ -45,8 +45,8 @@ class Uplink:
     device: io.FileIO
     has_header: bool
     traffic: Traffic
-    answer: Callable[[bytes], None]
-    """Gives a packet (an ICMP answer) back to this host."""
+    icmp_error: Callable[[bytes], None]
+    """Gives a packet (an ICMP error) back to this host."""
     offloads: int = 0
     """Bits the hub takes; 0 for complete single packets only."""
     limit: int = framing.MAX_CONTENT
@@ -202,8 +202,8 @@ def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
     """The hub would not take it: say so to the sender, as a router does."""
     up.traffic.drop(Reason.TOO_BIG, 1, "", head(buf, start, end), time.monotonic())
     packet = ip.parse(buf, start, end)
-    answer = None if isinstance(packet, Reason) else ip.too_big(buf, start, packet, end, up.limit)
-    if answer is not None:
-        up.answer(answer)
+    icmp_error = None if isinstance(packet, Reason) else ip.too_big(buf, start, packet, end, up.limit)
+    if icmp_error is not None:
+        up.icmp_error(icmp_error)
     if up.lost is not None:
-        up.lost(Reason.TOO_BIG, bytes(buf[start:end]), answer is not None)
+        up.lost(Reason.TOO_BIG, bytes(buf[start:end]), icmp_error is not None)

@@ -19,7 +19,7 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notices: list[Problem] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    warned: set[str] = field(default_factory=set)
     """Messages of the warnings given here."""
 
     def error(self, where: Position, message: str, hint: str = "") -> None:
@@ -28,8 +28,8 @@ class Findings:
 
     def warn(self, where: Position, message: str, hint: str = "") -> None:
         """Add a warning, once for the same words."""
-        if message not in self.told:
-            self.told.add(message)
+        if message not in self.warned:
+            self.warned.add(message)
             self.warnings.append(Problem(where, message, hint))
 
     def notice(self, where: Position, message: str) -> None:

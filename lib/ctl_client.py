@@ -1,6 +1,6 @@
-"""Asking a running process over its control socket: where that is, one question, an answer of any size.
+"""Asking a running process over its control socket: where that is, one question, a reply of any size.
 
-Knows: the directory sockets are looked for in, whose it must be, how an answer is read while it comes.
+Knows: the directory sockets are looked for in, whose it must be, how a reply is read while it comes.
 Refuses to know: gevent (a question shall not cost its start), what is asked (cli_show), who answers
 (ctl_server).
 """
@@ -18,10 +18,10 @@ from lib.errors import ConfigError, HostError, Position, Problem
 SECONDS = 20.0
 """How long a process may be silent."""
 ROW = b"\r"
-"""Stands in an answer where a row begins or ends: space to JSON, but a place to cut (PROTOCOL.md)."""
+"""Stands in a reply where a row begins or ends: space to JSON, but a place to cut (PROTOCOL.md)."""
 
 _OK = b'{"ok": true, '
-CUT_OFF = "the answer ends in the middle: the process has ended, or a table has changed; ask again"
+CUT_OFF = "the reply ends in the middle: the process has ended, or a table has changed; ask again"
 _PIECE = 1 << 18
 
 
@@ -46,7 +46,7 @@ def is_ours(path: str) -> bool:
 
 
 def stream(path: str, request: Mapping[str, object]) -> Iterator[bytes]:
-    """The answer to one question in pieces as they come. Raises HostError where there is none, or a no."""
+    """The reply to one question in pieces as they come. Raises HostError where there is none, or a no."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(SECONDS)
@@ -72,19 +72,19 @@ def _refusal(head: bytes, sock: socket.socket) -> str:
     while head and not head.endswith(b"\n") and (more := sock.recv(_PIECE)):
         head += more
     try:
-        return str(json.loads(head)["error"]) if head else "no answer"
+        return str(json.loads(head)["error"]) if head else "no reply"
     except (ValueError, KeyError, TypeError):
         return "no tunrouter answers there"
 
 
 def ask(path: str, request: Mapping[str, object]) -> dict[str, Any]:
     """Ask one thing. Raises HostError where a process cannot be asked, or says no."""
-    answer: dict[str, Any] = json.loads(b"".join(stream(path, request)))
-    return answer
+    reply: dict[str, Any] = json.loads(b"".join(stream(path, request)))
+    return reply
 
 
 def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
-    """The socket on which the rest comes, after the answer to what is streamed. Raises HostError."""
+    """The socket on which the rest comes, after the reply to what is streamed. Raises HostError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(SECONDS)
@@ -116,11 +116,11 @@ def running(what: str = "") -> str:
     names = sorted(os.listdir(where)) if is_ours(where) else ()
     for path in (f"{where}/{name}" for name in names if name.endswith(".sock")):
         try:
-            answer = ask(path, {"do": "hello"})
+            reply = ask(path, {"do": "hello"})
         except (HostError, ValueError):
             continue  # left behind by a process that was killed, or not ours to ask
-        if not what or answer[what]:
-            found[path] = answer
+        if not what or reply[what]:
+            found[path] = reply
     who = what[:-1] or "tunrouter"
     if len(found) == 1:
         return next(iter(found))

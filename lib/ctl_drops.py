@@ -33,9 +33,9 @@ def drops(hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> dict[str, o
     def rows() -> Iterator[Row | None]:
         for namespace in namespaces:
             name = ids.format_uuid(namespace.id)
-            for port in namespace.ports():
+            for attachment in namespace.attachments():
                 yield None
-                yield from _rows(name, port.host, port.peer, port.traffic, now)
+                yield from _rows(name, attachment.host, attachment.peer, attachment.traffic, now)
             yield from _rows(name, ENDED, "", namespace.gone, now)
         for domain in domains:
             yield from _rows("(gone)", ENDED, "", domain.gone, now)

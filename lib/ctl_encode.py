@@ -1,6 +1,6 @@
-"""An answer of the control socket as JSON, in pieces: a million rows without a pause.
+"""A reply of the control socket as JSON, in pieces: a million rows without a pause.
 
-Knows: how an answer whose rows are made while it is written becomes one line.
+Knows: how a reply whose rows are made while it is written becomes one line.
 Refuses to know: sockets, whoever has to run between two pieces (ctl_server), what is answered.
 """
 
@@ -15,20 +15,20 @@ ROWS = 16
 _encode = json.JSONEncoder(separators=(", ", ": ")).encode
 
 
-def pieces(answer: Mapping[str, object]) -> Iterator[bytes]:
+def pieces(reply: Mapping[str, object]) -> Iterator[bytes]:
     """One line; a value that is an iterator becomes an array, a row after each \\r (PROTOCOL.md).
 
     An iterator yields None where it has worked for a while and has no row yet: that ends a piece.
     """
     before = "{"
-    for name, value in answer.items():
+    for name, value in reply.items():
         head = f"{before}{_encode(name)}: "
         if isinstance(value, Iterator):
             yield from _rows(head, value)
         else:
             yield (head + _encode(value)).encode()
         before = ", "
-    yield b"}\n" if answer else b"{}\n"
+    yield b"}\n" if reply else b"{}\n"
 
 
 def _rows(head: str, rows: Iterator[object]) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
-"""What a running process answers on its control socket.
+"""Replies of a running process to what its control socket is asked.
 
-Knows: which questions there are, and which parts of the process know the answers.
+Knows: which questions there are, and which parts of the process know the replies.
 Refuses to know: how a question travels (ctl_server), how a decision is put in words (forward_explain).
 """
 
@@ -18,10 +18,10 @@ from lib.ctl_server import Handlers
 from lib.forward_explain import Explanation, explain, source_for
 from lib.hub import Hub
 from lib.hub_tables import Tables
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.packet import TCP, UDP
-from lib.route_plugin_cache import Answers
+from lib.route_plugin_cache import PluginCache
 
 MAX_ASKED = 4
 """Plugin requests for one explanation: source and destination, in two tables."""
@@ -56,7 +56,7 @@ def _kick(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, obje
     """{"host": name, and perhaps "ns": UUID}: end its sessions; it may come back."""
     sessions = ctl_status.sessions_of(hubs, request)
     for session in sessions:
-        session.link.close("kicked by the operator")
+        session.sender.close("kicked by the operator")
     return {"sessions": len(sessions)}
 
 
@@ -72,8 +72,8 @@ def _explain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, o
     """{"from": host, "to": address, and perhaps "ns": UUID, "service": name, "source": address,
     "port": "tcp/22"}"""
     hub = _hub(hubs, str(request.get("service") or ""))
-    port, source, destination = question(hub.domain, request)
-    explanation = decided(port, source, destination, service=service_of(request))
+    attachment, source, destination = question(hub.domain, request)
+    explanation = decided(attachment, source, destination, protocol_and_port=protocol_and_port_of(request))
     return {"service": hub.settings.name, "delivered": explanation.delivered, "lines": explanation.lines}
 
 
@@ -86,13 +86,15 @@ def _hub(hubs: Mapping[str, Hub], name: str) -> Hub:
     return chosen[0]
 
 
-def question(domain: Domain, request: Mapping[str, Any]) -> tuple[Port, bytes | None, bytes]:
+def question(domain: Domain, request: Mapping[str, Any]) -> tuple[Attachment, bytes | None, bytes]:
     """The host that asks, an address it sends from, and where to. Raises ValueError."""
     destination = ip_address(str(request["to"])).packed
     namespace = domain.namespace(ids.parse_uuid(str(request.get("ns") or ids.format_uuid(ids.NO_NAMESPACE))))
     host = str(request["from"])
     gateway = namespace.gateways.get(host)
-    port = gateway.ports[0] if gateway is not None else Port(namespace, host, "(not connected)")
+    attachment = (
+        gateway.attachments[0] if gateway is not None else Attachment(namespace, host, "(not connected)")
+    )
     given = str(request.get("source") or "")
     if given:
         source: bytes | None = ip_address(given).packed
@@ -100,10 +102,10 @@ def question(domain: Domain, request: Mapping[str, Any]) -> tuple[Port, bytes | 
             raise ValueError(f"{given} and {request['to']}: two versions of IP")
     else:
         source = source_for(namespace, host, len(destination))
-    return port, source, destination
+    return attachment, source, destination
 
 
-def service_of(request: Mapping[str, Any]) -> tuple[int, int] | None:
+def protocol_and_port_of(request: Mapping[str, Any]) -> tuple[int, int] | None:
     """Protocol and port of a question as `tcp/22`; None where it names none. Raises ValueError."""
     text = str(request.get("port") or "")
     if not text:
@@ -111,31 +113,31 @@ def service_of(request: Mapping[str, Any]) -> tuple[int, int] | None:
     name, _, number = text.lower().partition("/")
     protocols = {"tcp": TCP, "udp": UDP}
     if name not in protocols or not number.isdecimal() or int(number) > 65535:
-        raise ValueError(f"{text[:32]!r} is no service: write tcp/22")
+        raise ValueError(f"{text[:32]!r} is no protocol and port: write tcp/22")
     return protocols[name], int(number)
 
 
 def decided(
-    port: Port,
+    attachment: Attachment,
     source: bytes | None,
     destination: bytes,
     sessions: bool = True,
-    service: tuple[int, int] | None = None,
+    protocol_and_port: tuple[int, int] | None = None,
 ) -> Explanation:
     """Explain; plugins that have to be asked for it are."""
     for _ in range(MAX_ASKED):
-        explanation = explain(port, source, destination, time.monotonic(), sessions, service)
+        explanation = explain(attachment, source, destination, time.monotonic(), sessions, protocol_and_port)
         if not isinstance(explanation.verdict, bytes):
             break
-        _ask_plugins(port, explanation.verdict)
+        _ask_plugins(attachment, explanation.verdict)
     return explanation
 
 
-def _ask_plugins(port: Port, address: bytes) -> None:
-    for table in port.namespace.tables:
-        if isinstance(table, Answers) and table.asker is not None:
+def _ask_plugins(attachment: Attachment, address: bytes) -> None:
+    for table in attachment.namespace.tables:
+        if isinstance(table, PluginCache) and table.asker is not None:
             list(table.take_wanted())
             try:
-                table.store(address, table.asker.route(address, port.namespace.id), time.monotonic())
+                table.store(address, table.asker.route(address, attachment.namespace.id), time.monotonic())
             except OSError:
                 table.fail(address, time.monotonic())

@@ -1,7 +1,7 @@
 """The tables of a running hub, listed: each route with its gateways, who of them lives, who carries it now.
 
 Knows: which tables a question is about, how a million routes are gone through while packets are forwarded.
-Refuses to know: how one is chosen for a packet (route_gateways, forward_decide), how the answer travels
+Refuses to know: how one is chosen for a packet (route_gateways, forward_decide), how the reply travels
 (ctl_server).
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 from lib import ids, source_read
 from lib.hub import Hub
 from lib.hub_tables import Tables
-from lib.namespace import Namespace, Port
+from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain, Router
-from lib.route_plugin_cache import Answers
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import Group, RouteTable
 from lib.settings import HttpSource, Source
 
@@ -67,10 +67,10 @@ class PrefixesByHost:
                 if len(table) <= FEW:
                     yield from _by_host(table, known)
 
-    def of(self, port: Port) -> list[str]:
+    def of(self, attachment: Attachment) -> list[str]:
         """What is known of a session's host."""
-        tables = port.namespace.tables
-        return [text for table in tables for text in self._known.get(id(table), {}).get(port.host, ())]
+        tables = attachment.namespace.tables
+        return [text for table in tables for text in self._known.get(id(table), {}).get(attachment.host, ())]
 
 
 def _by_host(table: RouteTable, known: dict[str, list[str]]) -> Iterator[None]:
@@ -208,8 +208,8 @@ def _answered(view: _View) -> Iterator[Found]:
     """What a plugin has answered, as far as it is remembered: routes to single addresses."""
     for namespace in view.users:
         for table in namespace.tables:
-            if isinstance(table, Answers) and table.asker is view.router:
-                for address, route in table.answers():
+            if isinstance(table, PluginCache) and table.asker is view.router:
+                for address, route in table.replies():
                     yield address, 8 * len(address), route.group
 
 

@@ -4,7 +4,7 @@
     {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
 
 Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
-packets go before answers, however long those are. Refuses to know: what is asked (ctl_handlers), the far
+packets go before replies, however long those are. Refuses to know: what is asked (ctl_handlers), the far
 end (ctl_client).
 """
 
@@ -36,25 +36,25 @@ MAX_CLIENTS = 16
 MAX_PATH = 107
 """Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
-"""How long a client may be silent, and how long it may take for a piece of an answer."""
+"""How long a client may be silent, and how long it may take for a piece of a reply."""
 TURN_SECONDS = 0.001
-"""For so long an answer is made before packets are looked at again."""
+"""For so long a reply is made before packets are looked at again."""
 PIECE = 1 << 15
-"""Bytes of an answer that are sent at a time."""
+"""Bytes of a reply that are sent at a time."""
 
-Answer = Mapping[str, object]
+Reply = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer after which something else goes over the connection, for as long as `run` has it."""
+    """A reply after which something else goes over the connection, for as long as `run` has it."""
 
-    answer: Answer
+    reply: Reply
     run: Callable[[Any], None]
     """Called with the socket; what it raises of OSError means that the other end has gone."""
 
 
-Handlers = Mapping[str, Callable[[Mapping[str, Any]], Answer | Streamed]]
+Handlers = Mapping[str, Callable[[Mapping[str, Any]], Reply | Streamed]]
 
 
 def sweep() -> None:
@@ -109,43 +109,43 @@ class ControlSocket:
                     if line is None:
                         return
                     with gevent.Timeout(SECONDS):
-                        answer = self._answer(line)
-                    plain = answer.answer if isinstance(answer, Streamed) else answer
+                        reply = self._reply(line)
+                    plain = reply.reply if isinstance(reply, Streamed) else reply
                     for piece in _in_turns(pieces(plain)):
                         with gevent.Timeout(SECONDS):
                             sock.sendall(piece)
-                    if isinstance(answer, Streamed):
-                        answer.run(sock)
+                    if isinstance(reply, Streamed):
+                        reply.run(sock)
                         return
         except (OSError, gevent.Timeout):
             pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
-        except RuntimeError as error:  # a table was swapped under a walk: it sees that the answer has no end
+        except RuntimeError as error:  # a table was swapped under a walk: it sees that the reply has no end
             say(Entry.ANSWER_CUT, "control socket: %s", error, reason=error)
 
-    def _answer(self, line: bytes) -> Answer | Streamed:
+    def _reply(self, line: bytes) -> Reply | Streamed:
         try:
             request = json.loads(line)
             handler = self._handlers.get(request["do"])
             if handler is None:
                 known = ", ".join(self._handlers)
                 return {"ok": False, "error": f"cannot do {str(request['do'])[:64]!r}; there is {known}"}
-            answer = handler(request)
-            if isinstance(answer, Streamed):
-                return Streamed({"ok": True, **answer.answer}, answer.run)
-            return {"ok": True, **answer}
+            reply = handler(request)
+            if isinstance(reply, Streamed):
+                return Streamed({"ok": True, **reply.reply}, reply.run)
+            return {"ok": True, **reply}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return {"ok": False, "error": f"not a proper request: {error}"}
 
 
-def _in_turns(answer: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of an answer, bigger ones, each made between packets."""
+def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a reply, bigger ones, each made between packets."""
     waiting: list[bytes] = []
     size, began = 0, time.monotonic()
-    for piece in answer:
+    for piece in reply:
         waiting.append(piece)
         size += len(piece)
         if time.monotonic() - began > TURN_SECONDS:
-            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the answer
+            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the reply
             began = time.monotonic()
         if size > PIECE:
             yield b"".join(waiting)

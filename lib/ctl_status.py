@@ -63,28 +63,28 @@ def _sessions(hubs: list[Hub], now: float) -> Iterator[Row | None]:
     prefixes = PrefixesByHost()
     for hub in hubs:
         for session in list(hub.sessions.values()):
-            yield from prefixes.read(session.port.namespace)
-            if session.port.live:
-                yield _session(session, prefixes.of(session.port), now)
+            yield from prefixes.read(session.attachment.namespace)
+            if session.attachment.live:
+                yield _session(session, prefixes.of(session.attachment), now)
 
 
 def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
-    port = session.port
+    attachment = session.attachment
     return {
         "service": session.hub.settings.name,
-        "host": port.host,
-        "namespace": ids.format_uuid(port.namespace.id),
-        "peer": port.peer,
+        "host": attachment.host,
+        "namespace": ids.format_uuid(attachment.namespace.id),
+        "peer": attachment.peer,
         "address": session.request.source,
         "prefixes": prefixes,
         "transport": session.hub.settings.transport.kind,
         "software": session.software,
-        "since_s": round(now - port.since, 1),
+        "since_s": round(now - attachment.since, 1),
         "rtt_s": round(session.liveness.rtt, 6),
-        "queue_bytes": session.link.queued,
-        "queue_s": round(session.link.waits(now), 4),
-        "superpackets": bool(port.offloads),
-        **_traffic(port.traffic, session.rates, now),
+        "queue_bytes": session.sender.queued,
+        "queue_s": round(session.sender.waits(now), 4),
+        "superpackets": bool(attachment.offloads),
+        **_traffic(attachment.traffic, session.rates, now),
     }
 
 
@@ -102,8 +102,8 @@ def _client(client: Client, now: float) -> Row:
         "software": session.software if session else "",
         "since_s": round(now - session.since, 1) if session else None,
         "rtt_s": round(session.liveness.rtt, 6) if session else 0.0,
-        "queue_bytes": session.link.queued if session else 0,
-        "queue_s": round(session.link.waits(now), 4) if session else 0.0,
+        "queue_bytes": session.sender.queued if session else 0,
+        "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),
     }
 
@@ -149,7 +149,7 @@ def _source(source: Source, state: SourceState, now: float) -> Row:
 def _plugin(plugin: RouterPlugin | IngressPlugin | AutherPlugin | None, now: float) -> Row | None:
     if plugin is None:
         return None
-    return {"url": plugin.url, "answered_s": _since(plugin.answered_at, now), "error": plugin.error}
+    return {"url": plugin.url, "answered_s": _since(plugin.icmp_error_at, now), "error": plugin.error}
 
 
 def _since(at: float, now: float) -> float | None:
@@ -164,7 +164,7 @@ def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[Hub
         session
         for hub in hubs.values()
         for session in hub.sessions.values()
-        if session.port.host == host and wanted in (None, session.port.namespace.id)
+        if session.attachment.host == host and wanted in (None, session.attachment.namespace.id)
     ]
     if not found:
         where = f" in namespace {namespace[:64]}" if namespace else ""

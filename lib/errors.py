@@ -63,7 +63,7 @@ class ProtocolError(TunrouterError):
 
 
 class PluginError(TunrouterError, OSError):
-    """A plugin did not answer, or not with an answer: what it was asked for cannot be said."""
+    """A plugin gave no reply, or not a proper one: what it was asked for cannot be said."""
 
 
 class HostError(TunrouterError):

@@ -4,10 +4,10 @@ Knows: the way of a packet through the hub, and every reason for which it ends t
 Refuses to know: sockets, time (it comes in), what becomes of the frames afterwards.
 
     1  scan        one look at a frame's first 36 bytes: whole? plain TCP or UDP of a known flow?
-    2  known flow  the port it goes to, from the memory of this session's flows
+    2  known flow  the attachment it goes to, from the memory of this session's flows
     3  _judge      anything else: parse, virtio-net header rebuilt, source check, route, gateway
-    4  _deliver    does the far side take it as it is? else cut it up, or answer "too big"
-    5  runs        consecutive frames for one port are one slice of the receive buffer
+    4  _deliver    does the far side take it as it is? else cut it up, or send "too big" back
+    5  runs        consecutive frames for one attachment are one slice of the receive buffer
 
 Who owns the bytes: scan reads the receive buffer between pos and end and hands out views of
 it. They are good until the caller receives again; a queue must copy what it keeps.
@@ -24,12 +24,12 @@ from lib import packet as ip
 from lib.acl import has_ports
 from lib.forward_decide import Verdict, decide
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.packet import Buffer, Packet
 from lib.packet_text import head
 
 MAX_FLOWS = 4096
-"""Flows a port remembers; past that it starts afresh (each is asked again, none is lost)."""
+"""Flows an attachment remembers; past that it starts afresh (each is asked again, none is lost)."""
 
 _PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
 """LEN, version and header length, total length, fragment bits, protocol, addresses and ports."""
@@ -43,7 +43,7 @@ _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
 _TCP_OFFSET = 2 + packet_offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
 
-Dealt = tuple[Reason | Port, Port | None, bool]
+Dealt = tuple[Reason | Attachment, Attachment | None, bool]
 """(why it was dropped, whom it would have gone to, whether its sender was told); a Port as the first: it was
 cut up for it."""
 
@@ -52,26 +52,28 @@ cut up for it."""
 class Output:
     """What came of a scan."""
 
-    runs: dict[Port, list[Buffer]] = field(default_factory=dict)
-    """Frames by the port they go to, in order."""
+    runs: dict[Attachment, list[Buffer]] = field(default_factory=dict)
+    """Frames by the attachment they go to, in order."""
     controls: list[bytes] = field(default_factory=list)
     """Contents of control frames, for the session itself."""
-    told: dict[int, Dealt] | None = None
+    fates: dict[int, Dealt] | None = None
     """While somebody looks (watching): what became of frames that are not in runs as they lay, by where their
     content starts."""
-    decided: list[tuple[Packet, Verdict]] | None = None
+    verdicts: list[tuple[Packet, Verdict]] | None = None
     """Likewise: the packets that were decided on, flow by flow."""
 
 
-def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output) -> int:
-    """Forward every whole frame in buf[pos:end] that came from port; returns where it stopped.
+def scan(
+    attachment: Attachment, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output
+) -> int:
+    """Forward every whole frame in buf[pos:end] that came from attachment; returns where it stopped.
 
     buf must be readable for framing.SLACK bytes past end; virtio-net headers in it are rewritten
     in place. now is in seconds of any steady clock.
     """
-    _forget_outdated(port, now)
-    known, known_udp = port.flows.get, port.udp_flows.get
-    target: Port | None = None
+    _forget_outdated(attachment, now)
+    known, known_udp = attachment.flows.get, attachment.udp_flows.get
+    target: Attachment | None = None
     first_pos = begin = pos
     frames = begin_frames = 0
     while True:
@@ -85,25 +87,25 @@ def scan(port: Port, buf: bytearray, view: memoryview, pos: int, end: int, now: 
                 hop = known(flow) if protocol == 6 else known_udp(flow)
                 if hop is not None and size > hop.mtu:
                     hop = None
-        elif first <= 2 and size >= 38 and port.told:
-            hop = _known_headed(port, buf, pos, size)
+        elif first <= 2 and size >= 38 and attachment.is_tunrouter:
+            hop = _known_headed(attachment, buf, pos, size)
         unusual = hop is None or not hop.live
         if unusual or hop is not target:
             _hand_over(out, target, view[begin:pos], frames - begin_frames)
             begin, begin_frames = pos, frames
-            target = _judge(port, buf, pos + 2, after, now, out) if unusual else hop
+            target = _judge(attachment, buf, pos + 2, after, now, out) if unusual else hop
         frames += 1
         pos = after
     _hand_over(out, target, view[begin:pos], frames - begin_frames)
-    port.traffic.received_packets += frames
-    port.traffic.received_bytes += pos - first_pos
+    attachment.traffic.received_packets += frames
+    attachment.traffic.received_bytes += pos - first_pos
     return pos
 
 
-def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | None:
+def _known_headed(attachment: Attachment, buf: bytearray, pos: int, size: int) -> Attachment | None:
     """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
     _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
-    hop = (port.udp_flows if protocol == 17 else port.flows).get(flow)
+    hop = (attachment.udp_flows if protocol == 17 else attachment.flows).get(flow)
     least = packet_offload.LEAST_CONTENT.get(
         protocol
     )  # None: neither TCP nor UDP, whatever its first bytes are
@@ -120,30 +122,30 @@ def _known_headed(port: Port, buf: bytearray, pos: int, size: int) -> Port | Non
     payload = size - like.overhead
     if payload <= like.gso_size or like.segment > hop.mtu or like.offloads & ~hop.offloads:
         return None
-    _count_segments(port, hop, (payload - 1) // like.gso_size)
+    _count_segments(attachment, hop, (payload - 1) // like.gso_size)
     return hop
 
 
-def _count_segments(port: Port, target: Port, more: int) -> None:
-    port.traffic.received_packets += more
+def _count_segments(attachment: Attachment, target: Attachment, more: int) -> None:
+    attachment.traffic.received_packets += more
     target.traffic.sent_packets += more
 
 
-def _forget_outdated(port: Port, now: float) -> None:
-    """Drop the memory of flows that an older table or an outdated answer allowed."""
-    generation = port.namespace.generation(now)
-    if port.generation != generation or now >= port.fresh_until:
-        port.forget()
-        port.generation = generation
-        port.fresh_until = float("inf")
+def _forget_outdated(attachment: Attachment, now: float) -> None:
+    """Drop the memory of flows that an older table or an outdated plugin reply allowed."""
+    generation = attachment.namespace.generation(now)
+    if attachment.generation != generation or now >= attachment.fresh_until:
+        attachment.forget()
+        attachment.generation = generation
+        attachment.fresh_until = float("inf")
 
 
-def _hand_over(out: Output, target: Port | None, run: memoryview, frames: int) -> None:
+def _hand_over(out: Output, target: Attachment | None, run: memoryview, frames: int) -> None:
     if target is not None and frames:
         _send(out, target, run, frames)
 
 
-def _send(out: Output, target: Port, data: Buffer, packets: int) -> None:
+def _send(out: Output, target: Attachment, data: Buffer, packets: int) -> None:
     target.traffic.sent_packets += packets
     target.traffic.sent_bytes += len(data)
     runs = out.runs.get(target)
@@ -167,38 +169,42 @@ class _Frame(NamedTuple):
     segments: int
 
 
-def _judge(port: Port, buf: bytearray, start: int, end: int, now: float, out: Output) -> Port | None:
+def _judge(
+    attachment: Attachment, buf: bytearray, start: int, end: int, now: float, out: Output
+) -> Attachment | None:
     """Decide on one frame content that is not of a known flow, or not plain.
 
-    Returns the port that takes it as it lies in the buffer, None where it is dealt with.
+    Returns the attachment that takes it as it lies in the buffer, None where it is dealt with.
     """
-    frame = _read(port, buf, start, end, now, out)
+    frame = _read(attachment, buf, start, end, now, out)
     if frame is None:
         return None
     packet = frame.packet
-    memory = port.udp_flows if packet.protocol == ip.UDP and has_ports(packet) else port.flows
+    memory = attachment.udp_flows if packet.protocol == ip.UDP and has_ports(packet) else attachment.flows
     target = memory.get(packet.flow)
     if target is None or not target.live:
         quoted = ip.quoted(buf, packet, end) if packet.kind else None
-        verdict = decide(port, packet, now, quoted)
-        if out.decided is not None:
-            out.decided.append((packet, verdict))
-        if not isinstance(verdict, Port):
-            _refuse(port, frame, verdict, now, out)
+        verdict = decide(attachment, packet, now, quoted)
+        if out.verdicts is not None:
+            out.verdicts.append((packet, verdict))
+        if not isinstance(verdict, Attachment):
+            _refuse(attachment, frame, verdict, now, out)
             return None
         target = verdict
-        if has_ports(packet) or not port.namespace.has_acl:  # rules look at more than the flow's key
-            _remember(port, memory, packet.flow, target, now)
-    return _deliver(port, target, frame, now, out)
+        if has_ports(packet) or not attachment.namespace.has_acl:  # rules look at more than the flow's key
+            _remember(attachment, memory, packet.flow, target, now)
+    return _deliver(attachment, target, frame, now, out)
 
 
-def _read(port: Port, buf: bytearray, start: int, end: int, now: float, out: Output) -> _Frame | None:
+def _read(
+    attachment: Attachment, buf: bytearray, start: int, end: int, now: float, out: Output
+) -> _Frame | None:
     """Parse a frame content and make its virtio-net header true; None where it is no packet."""
     first = buf[start] if end > start else 0
-    headed = first >> 4 == 0 and port.told and end > start + packet_offload.HEADER_SIZE
+    headed = first >> 4 == 0 and attachment.is_tunrouter and end > start + packet_offload.HEADER_SIZE
     packet_start = start + packet_offload.HEADER_SIZE if headed else start
     if end == start:
-        port.drop(Reason.EMPTY_FRAME)
+        attachment.drop(Reason.EMPTY_FRAME)
         _tell(out, start, Reason.EMPTY_FRAME)
         return None
     if first == wire_control.MARK:
@@ -207,65 +213,73 @@ def _read(port: Port, buf: bytearray, start: int, end: int, now: float, out: Out
     packet = ip.parse(buf, packet_start, end)
     if isinstance(packet, Reason):
         if not framing.is_gost_keepalive(buf, start, end):
-            port.drop(packet, 1, "", head(buf, start, end), now)
+            attachment.drop(packet, 1, "", head(buf, start, end), now)
             _tell(out, start, packet)
         return None
     if not headed:
         return _Frame(buf, start, start, end, packet, 0, 0, 1)
     claim = packet_offload.rebuild(buf, start, packet, end)
     if isinstance(claim, Reason):
-        port.drop(claim, 1, "", head(buf, packet_start, end), now)
+        attachment.drop(claim, 1, "", head(buf, packet_start, end), now)
         _tell(out, start, claim)
         return None
     offloads, gso_size, segments = claim
     return _Frame(buf, start, packet_start, end, packet, offloads, gso_size, segments)
 
 
-def _remember(port: Port, memory: dict[bytes, Port], flow: bytes, target: Port, now: float) -> None:
+def _remember(
+    attachment: Attachment, memory: dict[bytes, Attachment], flow: bytes, target: Attachment, now: float
+) -> None:
     if len(memory) >= MAX_FLOWS:
         memory.clear()
     memory[flow] = target
-    port.fresh_until = min(port.fresh_until, port.namespace.fresh_until(now))
+    attachment.fresh_until = min(attachment.fresh_until, attachment.namespace.fresh_until(now))
 
 
-def _refuse(port: Port, frame: _Frame, verdict: Reason | bytes, now: float, out: Output) -> None:
+def _refuse(attachment: Attachment, frame: _Frame, verdict: Reason | bytes, now: float, out: Output) -> None:
     """Let a packet wait for its route, or drop it and say so to its sender."""
     if isinstance(verdict, bytes):
         whole = bytes(frame.buf[frame.start - 2 : frame.end])
-        if port.namespace.park(verdict, port, whole):
-            port.traffic.received_packets -= 1  # it comes by once more
-            port.traffic.received_bytes -= len(whole)
+        if attachment.namespace.park(verdict, attachment, whole):
+            attachment.traffic.received_packets -= 1  # it comes by once more
+            attachment.traffic.received_bytes -= len(whole)
             return
         verdict = Reason.RESOLVE_QUEUE
-    _drop(port, verdict, frame, now)
-    answer = ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
-    _tell(out, frame.start, verdict, None, _answer(port, answer, now, out))
+    _drop(attachment, verdict, frame, now)
+    icmp_error = ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
+    _tell(out, frame.start, verdict, None, _send_icmp_error(attachment, icmp_error, now, out))
 
 
-def _drop(port: Port, reason: Reason, frame: _Frame, now: float) -> None:
+def _drop(attachment: Attachment, reason: Reason, frame: _Frame, now: float) -> None:
     """Count a dropped packet, a superpacket as its segments, here and by where it was to go."""
-    port.traffic.received_packets += frame.segments - 1
-    port.namespace.note_lost(frame.packet.destination, reason, frame.segments, now)
-    detail = "" if reason in port.traffic.drops else ip.describe(frame.packet)
-    port.drop(reason, frame.segments, detail, head(frame.buf, frame.packet_start, frame.end), now)
+    attachment.traffic.received_packets += frame.segments - 1
+    attachment.namespace.note_lost(frame.packet.destination, reason, frame.segments, now)
+    detail = "" if reason in attachment.traffic.drops else ip.describe(frame.packet)
+    attachment.drop(reason, frame.segments, detail, head(frame.buf, frame.packet_start, frame.end), now)
 
 
-def _answer(port: Port, answer: bytes | None, now: float, out: Output) -> bool:
-    """Send an ICMP message back where the packet came from, not too many of them; whether one was sent."""
-    if answer is None or not port.may_answer(now):
+def _send_icmp_error(attachment: Attachment, icmp_error: bytes | None, now: float, out: Output) -> bool:
+    """Send an ICMP error back where the packet came from, not too many of them; whether one was sent."""
+    if icmp_error is None or not attachment.may_send_icmp_error(now):
         return False
-    _send(out, port, framing.encode(answer), 1)
+    _send(out, attachment, framing.encode(icmp_error), 1)
     return True
 
 
 def _tell(
-    out: Output, start: int, what: Reason | Port, target: Port | None = None, answered: bool = False
+    out: Output,
+    start: int,
+    what: Reason | Attachment,
+    target: Attachment | None = None,
+    answered: bool = False,
 ) -> None:
-    if out.told is not None:
-        out.told[start] = what, target, answered
+    if out.fates is not None:
+        out.fates[start] = what, target, answered
 
 
-def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -> Port | None:
+def _deliver(
+    attachment: Attachment, target: Attachment, frame: _Frame, now: float, out: Output
+) -> Attachment | None:
     """Give target the frame in a form it takes; returns target where that is the frame itself."""
     headed = frame.packet_start != frame.start
     length = frame.end - frame.packet_start
@@ -273,14 +287,14 @@ def _deliver(port: Port, target: Port, frame: _Frame, now: float, out: Output) -
         (headers,) = _HDR_LEN(frame.buf, frame.start + 2)
         length = headers + frame.gso_size
     if length > target.mtu:
-        _drop(port, Reason.TOO_BIG, frame, now)
-        answer = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
-        _tell(out, frame.start, Reason.TOO_BIG, target, _answer(port, answer, now, out))
+        _drop(attachment, Reason.TOO_BIG, frame, now)
+        icmp_error = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
+        _tell(out, frame.start, Reason.TOO_BIG, target, _send_icmp_error(attachment, icmp_error, now, out))
         return None
     if not headed or (target.offloads and not frame.offloads & ~target.offloads):
-        _count_segments(port, target, frame.segments - 1)
+        _count_segments(attachment, target, frame.segments - 1)
         return target
-    port.traffic.received_packets += frame.segments - 1
+    attachment.traffic.received_packets += frame.segments - 1
     packets = packet_offload.packets(memoryview(frame.buf)[frame.start : frame.end])
     _send(out, target, b"".join(map(framing.encode, packets)), len(packets))
     _tell(out, frame.start, target)

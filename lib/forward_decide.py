@@ -7,17 +7,17 @@ Refuses to know: bytes on the wire (packet has read them), counters, answers to 
 from __future__ import annotations
 
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.packet import Packet
 from lib.route_plugin_cache import Unresolved
 
-Verdict = Port | Reason | bytes
+Verdict = Attachment | Reason | bytes
 """The session that takes it, why nobody does, or the address whose route is being asked for."""
 
 
-def decide(port: Port, packet: Packet, now: float, quoted: Packet | None = None) -> Verdict:
+def decide(attachment: Attachment, packet: Packet, now: float, quoted: Packet | None = None) -> Verdict:
     """Decide on a packet that came from port; quoted is the one an ICMP error is about."""
-    namespace = port.namespace
+    namespace = attachment.namespace
     reason = unroutable(packet.destination)
     if reason is not None:
         return reason
@@ -25,7 +25,7 @@ def decide(port: Port, packet: Packet, now: float, quoted: Packet | None = None)
         back = namespace.route_to(packet.source, now)
         if isinstance(back, Unresolved):
             return _unresolved(back, packet.source)
-        if back is None or not namespace.leads_to(packet.source, port.host, *back):
+        if back is None or not namespace.leads_to(packet.source, attachment.host, *back):
             return Reason.WRONG_SOURCE
     route = namespace.route_to(packet.destination, now)
     if isinstance(route, Unresolved):
@@ -36,7 +36,7 @@ def decide(port: Port, packet: Packet, now: float, quoted: Packet | None = None)
     if target is None:
         return Reason.NO_SESSION
     acl = route[1].acl
-    if acl is not None and not namespace.permits(acl, port.host, packet, target.host, quoted, now):
+    if acl is not None and not namespace.permits(acl, attachment.host, packet, target.host, quoted, now):
         return Reason.DENIED
     return target
 

@@ -163,7 +163,7 @@ class Reason(_Documented):
     )
     ROUTER_FAILED = (
         "router-failed",
-        "the router plugin gave no answer",
+        "the router plugin gave no reply",
         "look after the router plugin: status shows it, the log its error",
     )
     RESOLVE_QUEUE = (

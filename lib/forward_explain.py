@@ -1,4 +1,4 @@
-"""Why a packet goes where it goes, in words: every question that decide asks, with its answer.
+"""Why a packet goes where it goes, in words: every question that decide asks, with what comes of it.
 
 Knows: what there is to say about tables, gateways, sessions and drops.
 Refuses to know: the decision itself, which is asked of decide, so that the two cannot differ; where the
@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from lib.capture_fate import headline
 from lib.forward_decide import decide, unroutable
 from lib.forward_drop_reasons import Reason
-from lib.ids import format_uuid
-from lib.namespace import Namespace, Port, Table
+from lib.ids import NO_NAMESPACE, format_uuid
+from lib.namespace import Attachment, Namespace, Table
 from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
-from lib.route_plugin_cache import Answers, Unresolved
+from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, Route, RouteTable
 
 MAX_SHOWN = 5
@@ -30,13 +31,13 @@ class Explanation:
     """Lines for people as (what it is about, what is so), and what they come to."""
 
     lines: tuple[tuple[str, str], ...]
-    verdict: Port | Reason | bytes
+    verdict: Attachment | Reason | bytes
     """As decide's: the session, the reason for a drop, or the address a plugin is being asked about."""
 
     @property
     def delivered(self) -> bool:
         """Whether the packet would go."""
-        return isinstance(self.verdict, Port)
+        return isinstance(self.verdict, Attachment)
 
 
 def source_for(namespace: Namespace, host: str, size: int) -> bytes | None:
@@ -46,38 +47,38 @@ def source_for(namespace: Namespace, host: str, size: int) -> bytes | None:
 
 
 def explain(
-    port: Port,
+    attachment: Attachment,
     source: bytes | None,
     destination: bytes,
     now: float,
     sessions: bool = True,
-    service: tuple[int, int] | None = None,
+    protocol_and_port: tuple[int, int] | None = None,
 ) -> Explanation:
-    """Explain a packet from port's host.
+    """Explain a packet from an attachment's host.
 
     source None: nothing is known that the host may send from. Without `sessions` nobody knows who is
-    connected: everybody is taken to be. service is protocol and destination port; a ping without.
+    connected: everybody is taken to be. protocol_and_port is protocol and destination port; a ping without.
     """
-    namespace = port.namespace
+    namespace = attachment.namespace
     lines = list(_namespace(namespace))
-    lines += _source(namespace, port.host, source, now)
+    lines += _source(namespace, attachment.host, source, now)
     lines.append(("destination", format_address(destination)))
     reason = unroutable(destination)
     if reason is not None:
         return Explanation((*lines, ("verdict", f"dropped: {reason.value}, {reason.doc}")), reason)
     lines += _tables(namespace, destination, now)
-    verdict: Port | Reason | bytes = Reason.WRONG_SOURCE
+    verdict: Attachment | Reason | bytes = Reason.WRONG_SOURCE
     if source is not None or not namespace.source_check:
-        packet = _packet(source or bytes(len(destination)), destination, service)
+        packet = _packet(source or bytes(len(destination)), destination, protocol_and_port)
         counts = [(table.acl, list(table.acl.hits)) for table in namespace.tables if table.acl]
         known = dict(namespace.connections.known)
-        verdict = decide(port, packet, now)
+        verdict = decide(attachment, packet, now)
         for acl, hits in counts:  # a question is no packet
             acl.hits[:] = hits
         namespace.connections.known = known
-        lines += _acl(port, packet, now)
+        lines += _acl(attachment, packet, now)
     lines += _gateways(namespace, destination, now, sessions)
-    lines.append(("verdict", _verdict(verdict, port, source, destination, sessions)))
+    lines.append(("verdict", _verdict(verdict, attachment, source, destination, sessions)))
     lines += _lost(namespace, destination, now)
     return Explanation(tuple(lines), verdict)
 
@@ -85,24 +86,24 @@ def explain(
 Lines = Iterator[tuple[str, str]]
 
 
-def _packet(source: bytes, destination: bytes, service: tuple[int, int] | None) -> Packet:
+def _packet(source: bytes, destination: bytes, protocol_and_port: tuple[int, int] | None) -> Packet:
     version = 4 if len(destination) == 4 else 6
-    protocol, port = service or ((ICMP, 0) if version == 4 else (ICMPV6, 0))
+    protocol, port = protocol_and_port or ((ICMP, 0) if version == 4 else (ICMPV6, 0))
     has_port = protocol in (TCP, UDP)
     tail = b"\0\0" + port.to_bytes(2, "big") if has_port else bytes([protocol])
     kind = {ICMP: 8, ICMPV6: 128}.get(protocol, 0)
     return Packet(version, source, destination, protocol, 0, False, source + destination + tail, kind)
 
 
-def _acl(port: Port, packet: Packet, now: float) -> Lines:
+def _acl(attachment: Attachment, packet: Packet, now: float) -> Lines:
     """Which rule decides, of those that count on the packet's way."""
-    namespace = port.namespace
+    namespace = attachment.namespace
     route = namespace.route_to(packet.destination, now)
     if route is None or isinstance(route, Unresolved) or route[1].acl is None:
         return
     acl = route[1].acl
     target = namespace.choose(*route, packet.destination, packet.flow, now)
-    number = acl.match(port.host, packet, target.host if target is not None else "")
+    number = acl.match(attachment.host, packet, target.host if target is not None else "")
     what = {TCP: "TCP", UDP: "UDP", ICMP: "a ping", ICMPV6: "a ping"}.get(packet.protocol, "it")
     yield "access list", f"{what}: {acl.describe(number)}; it has decided {acl.hits[number]} times"
     yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections.known)} connections let through"
@@ -115,8 +116,8 @@ def _namespace(namespace: Namespace) -> Lines:
 
 
 def _about(table: Table) -> str:
-    if isinstance(table, Answers):
-        return f"a plugin, its answers count for {table.seconds:g} s"
+    if isinstance(table, PluginCache):
+        return f"a plugin, its replies count for {table.seconds:g} s"
     if not len(table):
         return "none, or without routes"
     order = "GOST's order, first match" if table.first_match else "longest prefix"
@@ -159,14 +160,14 @@ def _routes_to(namespace: Namespace, host: str) -> Iterator[Route]:
 
 def _tables(namespace: Namespace, destination: bytes, now: float) -> Lines:
     for what, table in zip(("own table", "default table"), namespace.tables, strict=True):
-        if isinstance(table, Answers):
-            answer = table.lookup(destination, now)
-            said = answer.value if isinstance(answer, Unresolved) else "knows no route"
+        if isinstance(table, PluginCache):
+            reply = table.lookup(destination, now)
+            said = reply.value if isinstance(reply, Unresolved) else "knows no route"
             yield (
                 what,
-                f"{answer} to {_names(answer.group)}" if isinstance(answer, Route) else f"plugin: {said}",
+                f"{reply} to {_names(reply.group)}" if isinstance(reply, Route) else f"plugin: {said}",
             )
-            if answer is not None:
+            if reply is not None:
                 return
             continue
         routes = table.matches(destination)
@@ -201,26 +202,30 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
         held = gateway.back_at + table.hold_down - now
         if held > 0:
             yield f"gateway {name}", f"came back, held down for another {held:.1f} s"
-        for port in gateway.ports[:MAX_SHOWN]:
-            yield f"gateway {name}", _about_port(port, now)
-        if len(gateway.ports) > MAX_SHOWN:
+        for attachment in gateway.attachments[:MAX_SHOWN]:
+            yield f"gateway {name}", _about_port(attachment, now)
+        if len(gateway.attachments) > MAX_SHOWN:
             yield (
                 f"gateway {name}",
-                f"{len(gateway.ports) - MAX_SHOWN} more sessions; flows are spread over all",
+                f"{len(gateway.attachments) - MAX_SHOWN} more sessions; flows are spread over all",
             )
 
 
-def _about_port(port: Port, now: float) -> str:
-    queued = port.link.queued if port.link is not None else 0
-    kind = "takes superpackets" if port.offloads else "takes single packets"
-    session = f"session {port.peer} for {now - port.since:.0f} s"
-    return f"{session}, {kind} up to {port.mtu} bytes, queue {queued} bytes"
+def _about_port(attachment: Attachment, now: float) -> str:
+    queued = attachment.sender.queued if attachment.sender is not None else 0
+    kind = "takes superpackets" if attachment.offloads else "takes single packets"
+    session = f"session {attachment.peer} for {now - attachment.since:.0f} s"
+    return f"{session}, {kind} up to {attachment.mtu} bytes, queue {queued} bytes"
 
 
 def _verdict(
-    verdict: Port | Reason | bytes, port: Port, source: bytes | None, destination: bytes, sessions: bool
+    verdict: Attachment | Reason | bytes,
+    attachment: Attachment,
+    source: bytes | None,
+    destination: bytes,
+    sessions: bool,
 ) -> str:
-    if isinstance(verdict, Port):
+    if isinstance(verdict, Attachment):
         return (
             f"goes to {verdict.host} at {verdict.peer}"
             if sessions
@@ -231,7 +236,7 @@ def _verdict(
     text = f"dropped: {verdict.value}, {verdict.doc}"
     if verdict is Reason.WRONG_SOURCE:
         wanted = format_address(source) if source is not None else "ADDRESS"
-        text += f"; a route `dst: {wanted}, gateway: {port.host}` would help"
+        text += f"; a route `dst: {wanted}, gateway: {attachment.host}` would help"
     if verdict is Reason.NO_ROUTE:
         text += f"; a route `dst: {format_address(destination)}, gateway: HOST` would help"
     return text
@@ -247,3 +252,52 @@ def _lost(namespace: Namespace, destination: bytes, now: float) -> Lines:
             "drops",
             f"{count} {reason.value} for this destination, the last drop {now - lost.last:.0f} s ago",
         )
+
+
+def in_one_line(attachment: Attachment, packet: Packet, verdict: object, now: float) -> str:
+    """A verdict in one line: `host-1 tcp 192.168.1.5:1234 > 10.0.0.9:22: to host-2 by 10.0.0.0/8`."""
+    namespace = (
+        "" if attachment.namespace.id == NO_NAMESPACE else f" in {format_uuid(attachment.namespace.id)}"
+    )
+    if isinstance(verdict, Attachment):
+        what = f"to {verdict.host}{_by(attachment, packet, verdict.host, now)}, session {verdict.peer}"
+    elif isinstance(verdict, Reason):
+        what = f"dropped: {verdict.value}{_because(attachment, packet, verdict, now)}"
+    else:
+        what = f"waits for what the plugin says of {format_address(bytes(verdict))}"  # type: ignore[call-overload]
+    return f"{attachment.host}{namespace} {headline(packet)}: {what}"
+
+
+def _by(attachment: Attachment, packet: Packet, host: str, now: float) -> str:
+    """The route a packet takes: ` by 10.0.0.0/8 (inline)`."""
+    found = attachment.namespace.route_to(packet.destination, now)
+    if found is None or isinstance(found, Unresolved):
+        return ""
+    _, table = found
+    if isinstance(table, PluginCache):
+        return " by the plugin's reply"
+    for route in table.matches(packet.destination):
+        for rank, hop in route.group.rows:
+            if hop.gateway == host:
+                return f" by {route} ({f'source {rank}' if rank else 'inline'})"
+    return ""
+
+
+def _because(attachment: Attachment, packet: Packet, reason: Reason, now: float) -> str:
+    namespace = attachment.namespace
+    if reason is Reason.WRONG_SOURCE:
+        back = namespace.route_to(packet.source, now)
+        if back is None or isinstance(back, Unresolved):
+            return ", no route leads back to the source"
+        return f", the source leads back to {', '.join(sorted(back[0].names)[:5])}"
+    found = namespace.route_to(packet.destination, now)
+    if found is None or isinstance(found, Unresolved):
+        return ""
+    group, table = found
+    if reason is Reason.NO_SESSION:
+        return f", none lives of {', '.join(sorted(group.names)[:5])}"
+    if reason is Reason.DENIED and table.acl is not None:
+        target = namespace.choose(group, table, packet.destination, packet.flow, now)
+        number = table.acl.match(attachment.host, packet, target.host if target is not None else "")
+        return f", {table.acl.describe(number)}"
+    return ""

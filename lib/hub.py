@@ -38,7 +38,7 @@ from lib.limits import Gate
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns
@@ -92,7 +92,7 @@ class Hub:
         self.durations = Histogram(DURATIONS)
         self.turned_away: dict[Refusal, tuple[float, str, str]] = {}
         """Who was refused last for each reason: when, from where, and the words the log has for it."""
-        self.sessions: dict[Port, HubSession] = {}
+        self.sessions: dict[Attachment, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
         self._ending = False
@@ -144,7 +144,7 @@ class Hub:
                 self.moved.wait()
                 self.moved.clear()
             for session in sessions:
-                session.link.wait_drained()
+                session.sender.wait_drained()
 
     def stop(self) -> None:
         """Stop accepting and end every session."""
@@ -202,13 +202,15 @@ class Hub:
         for session in list(self.sessions.values()):
             status, why = self._admit(session.request, session.stream, asked=False)
             if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):  # who cannot be asked has not said no
-                session.link.close(f"no longer let in: {why}")
-                lines.append(f"host {session.port.host} ({session.port.peer}) is no longer let in: {why}")
+                session.sender.close(f"no longer let in: {why}")
+                lines.append(
+                    f"host {session.attachment.host} ({session.attachment.peer}) is no longer let in: {why}"
+                )
         return lines
 
     def _end_all(self, why: str) -> str:
         for session in list(self.sessions.values()):
-            session.link.close(why)
+            session.sender.close(why)
         return f"{len(self.sessions)} sessions ended: {why}"
 
     def _admit(self, request: Request, stream: AnyStream, asked: bool = True) -> tuple[Status, str]:
@@ -312,8 +314,8 @@ class Hub:
         if self.settings.on_duplicate != "refuse":
             return False
         namespace = self.domain.namespace(request.namespace)
-        for port in namespace.sessions_of(request.host):
-            if port.link.alive(PROBE_SECONDS):
+        for attachment in namespace.sessions_of(request.host):
+            if attachment.sender.is_alive(PROBE_SECONDS):
                 return True
-            port.link.close("silent, and a new session wants its host name")
+            attachment.sender.close("silent, and a new session wants its host name")
         return False

@@ -25,15 +25,15 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.metrics_ledger import Book, Ledger
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.packet import format_address
 from lib.packet_text import head_of_frame
-from lib.route_plugin_cache import Answers, Asker
+from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
-from lib.session_keepalive import Liveness, Verdict
+from lib.session_keepalive import Health, Liveness
 from lib.session_queue import Budget
-from lib.session_sender import Link
+from lib.session_sender import SessionSender
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
@@ -51,7 +51,7 @@ class Owner(Protocol):
     turns: Turns
     pauses: Pauses
     output: forward.Output
-    sessions: dict[Port, HubSession]
+    sessions: dict[Attachment, HubSession]
     by_host: Ledger[tuple[bytes, str]]
     by_address: Ledger[str]
     failed_plugins: set[Asker]
@@ -79,13 +79,15 @@ class HubSession:
         self.domain = hub.domain
         self.request = request
         self.stream = stream
-        self.port = Port(self.domain.namespace(request.namespace), request.host, stream.peer)
-        self.port.mtu = framing.GOST_CLIENT_MAX
-        self.link = Link(stream, self.port.traffic, settings.queue_bytes, settings.queue_seconds, hub.budget)
-        self.link.tell_losses(self._lost)
+        self.attachment = Attachment(self.domain.namespace(request.namespace), request.host, stream.peer)
+        self.attachment.mtu = framing.GOST_CLIENT_MAX
+        self.sender = SessionSender(
+            stream, self.attachment.traffic, settings.queue_bytes, settings.queue_seconds, hub.budget
+        )
+        self.sender.tell_losses(self._lost)
         self.limit()
-        self.port.link = self.link
-        self.link.alive = self.answers
+        self.attachment.sender = self.sender
+        self.sender.is_alive = self.is_alive
         self._counted = 0
         self.software = ""
         """What the client says it is; empty for GOST's."""
@@ -99,24 +101,24 @@ class HubSession:
 
     def run(self, rest: bytes) -> None:
         """Live until the client or somebody else ends it; rest is what came with the request."""
-        port, name = self.port, self.hub.settings.name
-        self.domain.enter(port, time.monotonic())
-        self.hub.sessions[port] = self
+        attachment, name = self.attachment, self.hub.settings.name
+        self.domain.enter(attachment, time.monotonic())
+        self.hub.sessions[attachment] = self
         books = self._books()
         for book in books:
-            book.enter(port)
+            book.enter(attachment)
         if self.hub.settings.on_duplicate == "replace":
-            for other in port.namespace.others(port):
-                other.link.close("replaced by a new session of its host name")
-        namespace = ids.format_uuid(port.namespace.id)
+            for other in attachment.namespace.others(attachment):
+                other.sender.close("replaced by a new session of its host name")
+        namespace = ids.format_uuid(attachment.namespace.id)
         say(
             Entry.SESSION_OPENED,
             "service %s: %s is host %s in namespace %s",
-            *(name, port.peer, port.host, namespace),
+            *(name, attachment.peer, attachment.host, namespace),
             service=name,
-            host=port.host,
+            host=attachment.host,
             namespace=namespace,
-            peer=port.peer,
+            peer=attachment.peer,
             transport=self.hub.settings.transport.kind,
         )
         why = "closed by the client"
@@ -127,40 +129,40 @@ class HubSession:
         except gevent.GreenletExit:
             why = "the hub ends"
         finally:
-            del self.hub.sessions[port]
+            del self.hub.sessions[attachment]
             self.hub.moved.set()
-            self.link.ended()
-            self.domain.leave(port)
+            self.sender.ended()
+            self.domain.leave(attachment)
             for book in books:
-                book.leave(port)
-            if port.told:
+                book.leave(attachment)
+            if attachment.is_tunrouter:
                 self.hub.turns.release()
             self._tell_news()
-            why = self.link.closed_because or why
+            why = self.sender.closed_because or why
             say(
                 Entry.SESSION_CLOSED,
                 "service %s: %s (%s) left: %s",
-                *(name, port.peer, port.host, why),
+                *(name, attachment.peer, attachment.host, why),
                 service=name,
-                host=port.host,
+                host=attachment.host,
                 namespace=namespace,
-                peer=port.peer,
+                peer=attachment.peer,
                 reason=why,
-                seconds=round(time.monotonic() - port.since, 1),
-                received_bytes=port.traffic.received_bytes,
-                sent_bytes=port.traffic.sent_bytes,
+                seconds=round(time.monotonic() - attachment.since, 1),
+                received_bytes=attachment.traffic.received_bytes,
+                sent_bytes=attachment.traffic.sent_bytes,
             )
 
     def _books(self) -> tuple[Book, Book]:
         """Where its packets are counted when it is over."""
-        port = self.port
-        by_host = self.hub.by_host.book((port.namespace.id, port.host))
+        attachment = self.attachment
+        by_host = self.hub.by_host.book((attachment.namespace.id, attachment.host))
         by_host.opened += 1
         return by_host, self.hub.by_address.book(self._address)
 
     @property
     def _address(self) -> str:
-        return self.port.peer.rpartition(":")[0].strip("[]")
+        return self.attachment.peer.rpartition(":")[0].strip("[]")
 
     def _forward(self, tail: bytes) -> None:
         """Read and forward until the client closes."""
@@ -175,12 +177,12 @@ class HubSession:
                     self._hold_back(self._meter, stop - end + size)
         finally:
             if tail:
-                self.port.drop(Reason.CUT_OFF)
+                self.attachment.drop(Reason.CUT_OFF)
                 self._tell_news()
 
     def _hold_back(self, meter: Meter, size: int) -> None:
         """Read a client that sends too fast later; what it sends meanwhile waits on its side."""
-        received = self.port.traffic.received_packets
+        received = self.attachment.traffic.received_packets
         now = time.monotonic()
         meter.take(size, received - self._counted, now)
         self._counted = received
@@ -204,33 +206,38 @@ class HubSession:
 
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Forward the whole frames in data[start:end]; returns where it stopped."""
-        port, out = self.port, self.hub.output
+        attachment, out = self.attachment, self.hub.output
         now = time.monotonic()
         if self.hub.taps.on:
-            stop = capture_watch.scan(port, data, view, start, end, now, out, self.hub.taps)
+            stop = capture_watch.scan(attachment, data, view, start, end, now, out, self.hub.taps)
         else:
-            stop = forward.scan(port, data, view, start, end, now, out)
+            stop = forward.scan(attachment, data, view, start, end, now, out)
         for target, run in out.runs.items():
-            target.link.send(run)
+            target.sender.send(run)
         out.runs.clear()
-        if not port.told:
+        if not attachment.is_tunrouter:
             self.hub.pauses.received(end - start, now)
         if out.controls:
             self._controls(out)
-        if port.traffic.news:
+        if attachment.traffic.news:
             self._tell_news()
-        for answers in port.namespace.tables:
-            if isinstance(answers, Answers):
-                for address in answers.take_wanted():
-                    gevent.spawn(self._resolve, answers, address)
+        for cache in attachment.namespace.tables:
+            if isinstance(cache, PluginCache):
+                for address in cache.take_wanted():
+                    gevent.spawn(self._resolve, cache, address)
         return stop
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
         """What was on its way to the client will not get there."""
         if self.hub.taps.on:
-            port = self.port
+            attachment = self.attachment
             capture_watch.lost(
-                self.hub.taps, port.namespace.id, port.host, f"session {port.peer}", reason, frames
+                self.hub.taps,
+                attachment.namespace.id,
+                attachment.host,
+                f"session {attachment.peer}",
+                reason,
+                frames,
             )
 
     def _controls(self, out: forward.Output) -> None:
@@ -240,18 +247,18 @@ class HubSession:
 
     def _tell_news(self) -> None:
         """Log each reason for drops once a session."""
-        port = self.port
-        for reason, detail in port.traffic.take_news():
+        attachment = self.attachment
+        for reason, detail in attachment.traffic.take_news():
             what = f" {detail}" if detail else ""
             name = self.hub.settings.name
             say(
                 Entry.DROPS,
                 "host %s (%s): packets are dropped: %s%s: %s",
-                *(port.host, port.peer, reason.value, what, reason.doc),
+                *(attachment.host, attachment.peer, reason.value, what, reason.doc),
                 fold=reason.value,
                 service=name,
-                host=port.host,
-                peer=port.peer,
+                host=attachment.host,
+                peer=attachment.peer,
                 reason=reason.value,
                 detail=detail,
             )
@@ -260,82 +267,88 @@ class HubSession:
                 say(
                     Entry.ADVICE,
                     "a route `dst: %s, gateway: %s` would allow it, `sourceCheck: off` would allow all",
-                    *(source, port.host),
+                    *(source, attachment.host),
                     fold=reason.value,
                     service=name,
-                    host=port.host,
-                    advice=f"dst: {source}, gateway: {port.host}",
+                    host=attachment.host,
+                    advice=f"dst: {source}, gateway: {attachment.host}",
                 )
 
     def _control(self, content: bytes) -> None:
         try:
             message = wire_control.decode(content)
         except ProtocolError:
-            self.port.drop(Reason.BAD_CONTROL)
+            self.attachment.drop(Reason.BAD_CONTROL)
             return
         if isinstance(message, wire_control.Hello):
             self._meet(message)
         elif isinstance(message, wire_control.Ping):
-            self.link.send([framing.encode(wire_control.encode_pong(message.token))])
+            self.sender.send([framing.encode(wire_control.encode_pong(message.token))])
         elif isinstance(message, wire_control.Pong):
-            self.liveness.answered(message.token, time.monotonic())
+            self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):
             self.awaited = False  # it is elsewhere, or has nowhere to go
             self.hub.moved.set()
 
     def _meet(self, hello: wire_control.Hello) -> None:
-        """The client is one of our own kind: answer in kind, and use what it can do."""
-        port = self.port
+        """The client is one of our own kind: reply in kind, and use what it can do."""
+        attachment = self.attachment
         self.features, self.software = hello.features, hello.software
-        port.instance = hello.instance
+        attachment.instance = hello.instance
         if self.hub.offloads:
-            if not port.told:
+            if not attachment.is_tunrouter:
                 self.hub.turns.hold_long()
-            port.told = True
-            port.offloads = hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
-            port.mtu = min(hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE)
-        self.link.send([self.hub.hello])
-        for rival in port.namespace.rivals(port):
-            rival.link.close("replaced by a new session of the same client")
+            attachment.is_tunrouter = True
+            attachment.offloads = (
+                hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
+            )
+            attachment.mtu = min(
+                hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
+            )
+        self.sender.send([self.hub.hello])
+        for rival in attachment.namespace.rivals(attachment):
+            rival.sender.close("replaced by a new session of the same client")
         say(
             Entry.HELLO,
             "%s (%s) is %s, offloads %#x",
-            *(port.peer, port.host, hello.software, port.offloads),
+            *(attachment.peer, attachment.host, hello.software, attachment.offloads),
             service=self.hub.settings.name,
-            host=port.host,
-            peer=port.peer,
+            host=attachment.host,
+            peer=attachment.peer,
             software=hello.software,
-            offloads=port.offloads,
+            offloads=attachment.offloads,
         )
 
     def beat(self, now: float) -> None:
         """Look whether the client still lives; ask it if it knows how to answer."""
-        self.rates.sample(self.port.traffic, now)
+        self.rates.sample(self.attachment.traffic, now)
         if not self.features & wire_control.Feature.KEEPALIVE:
             return  # TCP's own keepalive looks after GOST's clients (transport)
-        verdict = self.liveness.look(self.port.traffic.received_packets, now)
-        if verdict is Verdict.ASK:
-            self.link.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
-        elif verdict is Verdict.DEAD:
-            self.link.close(f"nothing heard for {self.liveness.timeout:g} s")
+        health = self.liveness.look(self.attachment.traffic.received_packets, now)
+        if health is Health.ASK:
+            self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
+        elif health is Health.DEAD:
+            self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
 
     def limit(self) -> None:
         """Take the limits that count for this session, as the settings have them now."""
-        into, out = self.hub.gate.meters(self._address, self.port.host, self.port.namespace.id, self)
+        into, out = self.hub.gate.meters(
+            self._address, self.attachment.host, self.attachment.namespace.id, self
+        )
         self._meter = into or None
         self._slice = into.slice if into else 1 << 30
         if self._slice < SLOW:
             self.stream.hold_unread(4 * self._slice)
-        self.link.meter = out or None
+        self.sender.meter = out or None
 
-    def answers(self, seconds: float) -> bool:
+    def is_alive(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
         if not self.features & wire_control.Feature.KEEPALIVE:
             return True
-        before, until = self.port.traffic.received_packets, time.monotonic() + seconds
-        self.link.send([framing.encode(wire_control.encode_ping(self.liveness.token(time.monotonic())))])
-        while time.monotonic() < until and self.port.live:
-            if self.port.traffic.received_packets != before:
+        before, until = self.attachment.traffic.received_packets, time.monotonic() + seconds
+        self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(time.monotonic())))])
+        while time.monotonic() < until and self.attachment.live:
+            if self.attachment.traffic.received_packets != before:
                 return True
             gevent.sleep(0.02)
         return False
@@ -344,15 +357,15 @@ class HubSession:
         """The hub is about to end: tell a client that can go elsewhere."""
         if self.features & wire_control.Feature.DRAIN:
             self.awaited = True
-            self.link.send([framing.encode(wire_control.encode_drain())])
+            self.sender.send([framing.encode(wire_control.encode_drain())])
 
-    def _resolve(self, answers: Answers[Port], address: bytes) -> None:
+    def _resolve(self, cache: PluginCache[Attachment], address: bytes) -> None:
         """Ask the plugin for a route, off the packet path; then let go the frames that waited."""
-        plugin, failed, name = answers.asker, self.hub.failed_plugins, self.hub.settings.name
+        plugin, failed, name = cache.asker, self.hub.failed_plugins, self.hub.settings.name
         assert plugin is not None
         try:
-            route = plugin.route(address, self.port.namespace.id)
-            waited = answers.store(address, route, time.monotonic())
+            route = plugin.route(address, self.attachment.namespace.id)
+            waited = cache.store(address, route, time.monotonic())
             if plugin in failed:
                 settle(Entry.PLUGIN_FAILED, name)
                 say(Entry.PLUGIN_RECOVERED, "router plugin: answers again", service=name)
@@ -365,17 +378,17 @@ class HubSession:
                 fold=name,
                 habit=OUTAGE,
                 service=name,
-                namespace=ids.format_uuid(self.port.namespace.id),
+                namespace=ids.format_uuid(self.attachment.namespace.id),
                 address=format_address(address),
                 reason=error,
             )
             failed.add(plugin)
-            waited = answers.fail(address, time.monotonic())
-        for port, frame in waited:
-            session = self.hub.sessions.get(port)
+            waited = cache.fail(address, time.monotonic())
+        for attachment, frame in waited:
+            session = self.hub.sessions.get(attachment)
             if session is not None:
                 session.scan_copy(frame)
             else:
-                port.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
+                attachment.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
                 if self.hub.taps.on:  # it came from there, and nobody is left who asked
-                    capture_watch.dropped(self.hub.taps, port, Reason.SESSION_GONE, frame)
+                    capture_watch.dropped(self.hub.taps, attachment, Reason.SESSION_GONE, frame)

@@ -79,7 +79,7 @@ class Entry(Enum):
     BAD_ROW = "bad-row", "warning", "table reason", "a row that is left out"
     SOURCE_FAILED = "source-failed", "warning", "table source reason", "its last good rows stay"
     SOURCE_RECOVERED = "source-recovered", "info", "table source", "a source that failed is read again"
-    PLUGIN_FAILED = "plugin-failed", "warning", "service namespace address reason", "no answer to a packet"
+    PLUGIN_FAILED = "plugin-failed", "warning", "service namespace address reason", "no reply about a packet"
     PLUGIN_RECOVERED = "plugin-recovered", "info", "service", "a plugin that failed answers again"
     FILES_NOT_WATCHED = "files-not-watched", "warning", "reason", "changes are seen on SIGHUP and by `reload`"
 

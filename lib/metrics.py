@@ -42,7 +42,7 @@ from lib.metrics_names import (
     WAIT,
     Family,
 )
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.route_live import LiveRoutes
 from lib.rule_live import LiveRules
 from lib.service_scheduling import breathe
@@ -168,12 +168,14 @@ class _Snapshot(NamedTuple):
 
 
 def _snapshot(hub: Hub, labels: str, book: Book) -> _Snapshot:
-    ports = [port for port in book.live if isinstance(port, Port)]
-    sessions = [session for port in ports if (session := hub.sessions.get(port)) is not None]
+    attachments = [attachment for attachment in book.live if isinstance(attachment, Attachment)]
+    sessions = [
+        session for attachment in attachments if (session := hub.sessions.get(attachment)) is not None
+    ]
     return _Snapshot(
         labels,
-        *(book.total(), book.opened, book.failed, book.in_flight, len(ports)),
-        sum(session.link.queued for session in sessions),
+        *(book.total(), book.opened, book.failed, book.in_flight, len(attachments)),
+        sum(session.sender.queued for session in sessions),
         max((session.liveness.rtt for session in sessions), default=0.0),
     )
 
@@ -231,7 +233,7 @@ def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable
     yield BY_CLIENT["made"], [(labels, float(client.sessions_made)) for labels, client in rows]
     rtts = [(labels, session.liveness.rtt) for labels, session in lives if session.liveness.rtt]
     yield BY_CLIENT["rtt"], rtts
-    yield BY_CLIENT["queue"], [(labels, float(session.link.queued)) for labels, session in lives]
+    yield BY_CLIENT["queue"], [(labels, float(session.sender.queued)) for labels, session in lives]
     yield from _traffic(BY_CLIENT, [(labels, client.traffic) for labels, client in rows])
 
 

@@ -42,22 +42,22 @@ class Book:
         """Whether nothing of it is going on."""
         return not self.live and not self.in_flight
 
-    def enter(self, port: Counted) -> None:
+    def enter(self, attachment: Counted) -> None:
         """A session begins."""
-        self.live[port] = None
+        self.live[attachment] = None
 
-    def leave(self, port: Counted) -> None:
+    def leave(self, attachment: Counted) -> None:
         """A session has ended."""
-        if port in self.live:
-            del self.live[port]
-            self.over.add(port.traffic)
+        if attachment in self.live:
+            del self.live[attachment]
+            self.over.add(attachment.traffic)
 
     def total(self) -> Traffic:
         """Everything so far; to be called without giving way between two of one key."""
         whole = Traffic()
         whole.add(self.over)
-        for port in self.live:
-            whole.add(port.traffic)
+        for attachment in self.live:
+            whole.add(attachment.traffic)
         return whole
 
 

@@ -1,6 +1,6 @@
 """Namespaces: which hosts live there, and which of them a packet may go to.
 
-Knows: sessions (ports), the order in which tables are asked, what makes a decision outdated.
+Knows: sessions (attachments), the order in which tables are asked, what makes a decision outdated.
 Refuses to know: frames (forward), sockets (session_sender), how a plugin is asked (plugin_client), who of
 several gateways gets a flow (route_gateways).
 
@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from lib.acl import REFRESH_SECONDS, Acl, Connections
+from lib.acl import REFRESH_SECONDS, Acl, ConnectionTable
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet import Packet
 from lib.route_gateways import Gateways
-from lib.route_plugin_cache import Answers, Unresolved
+from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, RouteTable
 
-ANSWERS_PER_SECOND = 100.0
-ANSWER_BURST = 50.0
+ICMP_ERRORS_PER_SECOND = 100.0
+ICMP_ERROR_BURST = 50.0
 """ICMP messages to one session, as Linux limits its own (icmp_msgs_per_sec is 1,000 a host)."""
 MAX_LOST = 1024
 """Destinations of a namespace whose last drops are remembered."""
@@ -33,8 +33,8 @@ FOREVER = float("inf")
 
 
 @dataclass(slots=True, eq=False)
-class Port:
-    """One session as forwarding sees it: where its packets come in and go out."""
+class Attachment:
+    """A host's place in a namespace: one session as forwarding sees it, with its counters and flows."""
 
     namespace: Namespace
     host: str
@@ -42,7 +42,7 @@ class Port:
     """Its far address, for people."""
     offloads: int = 0
     """What the peer receives: offload bits, 0 for single complete packets only (GOST)."""
-    told: bool = False
+    is_tunrouter: bool = False
     """Whether the peer has said HELLO, and so may send virtio-net headers."""
     mtu: int = 0
     """Largest single packet the peer takes, bytes."""
@@ -50,19 +50,19 @@ class Port:
     instance: bytes = b""
     since: float = 0.0
     """When it went live."""
-    flows: dict[bytes, Port] = field(default_factory=dict)
-    """flow -> where it goes: forwarding's memory of what this port's packets were allowed, but for UDP's."""
-    udp_flows: dict[bytes, Port] = field(default_factory=dict)
+    flows: dict[bytes, Attachment] = field(default_factory=dict)
+    """flow -> where it goes: what forwarding remembers of this attachment's packets, except UDP's."""
+    udp_flows: dict[bytes, Attachment] = field(default_factory=dict)
     """The same of UDP, whose ports are not TCP's."""
     generation: int = -1
     """The generation of the namespace that `flows` belongs to."""
     fresh_until: float = FOREVER
-    """When the first plugin answer behind `flows` runs out."""
+    """When the first plugin reply behind `flows` runs out."""
     traffic: Traffic = field(default_factory=Traffic)
-    link: Any = None
+    sender: Any = None
     """The session's way out, hung here by the IO layer."""
-    answer_tokens: float = ANSWER_BURST
-    answered_at: float = 0.0
+    icmp_error_tokens: float = ICMP_ERROR_BURST
+    icmp_error_at: float = 0.0
 
     def forget(self) -> None:
         """Forget what its packets were allowed: each flow is asked for anew."""
@@ -75,18 +75,18 @@ class Port:
         """Count packets lost on the way in from, or out to, this session."""
         self.traffic.drop(reason, count, detail, head, now)
 
-    def may_answer(self, now: float) -> bool:
-        """Whether one more ICMP message may go back to this session (token bucket)."""
-        refill = max(0.0, now - self.answered_at) * ANSWERS_PER_SECOND
-        self.answer_tokens = min(ANSWER_BURST, self.answer_tokens + refill)
-        self.answered_at = now
-        if self.answer_tokens < 1:
+    def may_send_icmp_error(self, now: float) -> bool:
+        """Whether one more ICMP error may go back to this session (token bucket)."""
+        refill = max(0.0, now - self.icmp_error_at) * ICMP_ERRORS_PER_SECOND
+        self.icmp_error_tokens = min(ICMP_ERROR_BURST, self.icmp_error_tokens + refill)
+        self.icmp_error_at = now
+        if self.icmp_error_tokens < 1:
             return False
-        self.answer_tokens -= 1
+        self.icmp_error_tokens -= 1
         return True
 
 
-Table = RouteTable | Answers[Port]
+Table = RouteTable | PluginCache[Attachment]
 """What can be asked for a route."""
 
 
@@ -108,12 +108,12 @@ class Namespace:
     default: Table
     """Asked where `table` has no route: the handler's `router:`."""
     source_check: bool = True
-    gateways: Gateways[Port] = field(default_factory=Gateways)
+    gateways: Gateways[Attachment] = field(default_factory=Gateways)
     lost: dict[bytes, Lost] = field(default_factory=dict)
     """Destination -> its last drops; the longest ago first."""
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
-    connections: Connections = field(default_factory=Connections)
+    connections: ConnectionTable = field(default_factory=ConnectionTable)
     """What access lists have let through."""
     _turns: int = 0
     """How often something other than a table's routes made decisions outdated."""
@@ -144,10 +144,10 @@ class Namespace:
             if isinstance(table, RouteTable):
                 group = table.lookup(address)
             else:
-                answer = table.lookup(address, now)
-                if isinstance(answer, Unresolved):
-                    return answer
-                group = answer.group if answer is not None else None
+                found = table.lookup(address, now)
+                if isinstance(found, Unresolved):
+                    return found
+                group = found.group if found is not None else None
             if group is not None:
                 return group, table
         return None
@@ -158,62 +158,70 @@ class Namespace:
             return True
         return group.fall_through and any(host in other.names for other in falls_to(table, address))
 
-    def choose(self, group: Group, table: Table, address: bytes, flow: bytes, now: float) -> Port | None:
+    def choose(
+        self, group: Group, table: Table, address: bytes, flow: bytes, now: float
+    ) -> Attachment | None:
         """The session that takes a flow; None where no gateway that may carry it lives."""
         hold_down = table.hold_down
-        port = self.gateways.choose(group, flow, hold_down, now)
-        if port is None and group.fall_through:
+        attachment = self.gateways.choose(group, flow, hold_down, now)
+        if attachment is None and group.fall_through:
             for other in falls_to(table, address):
-                port = self.gateways.choose(other, flow, hold_down, now)
-                if port is not None:
-                    return port
-        return port
+                attachment = self.gateways.choose(other, flow, hold_down, now)
+                if attachment is not None:
+                    return attachment
+        return attachment
 
     def fresh_until(self, now: float) -> float:
         """Until when what is decided now may be remembered."""
-        seconds = [table.seconds for table in self.tables if isinstance(table, Answers)]
+        seconds = [table.seconds for table in self.tables if isinstance(table, PluginCache)]
         seconds += [REFRESH_SECONDS for table in self.tables if table.acl is not None]
         return now + min(seconds) if seconds else FOREVER
 
-    def park(self, address: bytes, port: Port, frame: bytes) -> bool:
+    def park(self, address: bytes, attachment: Attachment, frame: bytes) -> bool:
         """Let a frame wait for the route to an address; False where it cannot."""
-        return any(isinstance(table, Answers) and table.park(address, port, frame) for table in self.tables)
+        return any(
+            isinstance(table, PluginCache) and table.park(address, attachment, frame) for table in self.tables
+        )
 
-    def join(self, port: Port, now: float) -> None:
+    def join(self, attachment: Attachment, now: float) -> None:
         """A session goes live under its host name."""
-        port.since = now
-        if self.gateways.join(port, now) and len(self.gateways) > 1 and self._may_be_preferred():
+        attachment.since = now
+        if self.gateways.join(attachment, now) and len(self.gateways) > 1 and self._may_be_preferred():
             self._turns += 1  # what goes to its stand-in now may come back to it
-            gateway = self.gateways.here[port.host]
+            gateway = self.gateways.here[attachment.host]
             if gateway.back_at == now:
                 self._settling += [now + table.hold_down for table in self.tables]
 
     def _may_be_preferred(self) -> bool:
         return any(isinstance(table, RouteTable) and table.has_alternatives for table in self.tables)
 
-    def leave(self, port: Port) -> None:
+    def leave(self, attachment: Attachment) -> None:
         """A session ends: its flows are free to go elsewhere, its counts stay."""
-        port.live = False
-        port.forget()
-        self.gateways.leave(port)
-        self.gone.add(port.traffic)
+        attachment.live = False
+        attachment.forget()
+        self.gateways.leave(attachment)
+        self.gone.add(attachment.traffic)
 
-    def ports(self) -> list[Port]:
+    def attachments(self) -> list[Attachment]:
         """Every live session."""
-        return list(self.gateways.ports())
+        return list(self.gateways.attachments())
 
-    def rivals(self, port: Port) -> list[Port]:
+    def rivals(self, attachment: Attachment) -> list[Attachment]:
         """Older sessions of the same host and the same instance, which a new one replaces."""
-        return [other for other in self.others(port) if other.instance and other.instance == port.instance]
+        return [
+            other
+            for other in self.others(attachment)
+            if other.instance and other.instance == attachment.instance
+        ]
 
-    def sessions_of(self, host: str) -> list[Port]:
+    def sessions_of(self, host: str) -> list[Attachment]:
         """The live sessions under a host name."""
         gateway = self.gateways.get(host)
-        return list(gateway.ports) if gateway else []
+        return list(gateway.attachments) if gateway else []
 
-    def others(self, port: Port) -> list[Port]:
+    def others(self, attachment: Attachment) -> list[Attachment]:
         """The other live sessions under a session's host name."""
-        return [other for other in self.sessions_of(port.host) if other is not port]
+        return [other for other in self.sessions_of(attachment.host) if other is not attachment]
 
     @property
     def has_acl(self) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lib.counters import Traffic
-from lib.namespace import Namespace, Port, Table
-from lib.route_plugin_cache import Answers, Asker
+from lib.namespace import Attachment, Namespace, Table
+from lib.route_plugin_cache import Asker, PluginCache
 from lib.route_table import RouteTable
 
 Router = RouteTable | Asker
@@ -28,22 +28,22 @@ class Domain:
     """Tables named by a namespace's UUID."""
     default: Router = _NO_ROUTES
     """The handler's `router:`, asked where a namespace's own table has no route."""
-    answers_seconds: float = 1.0
-    """How long a plugin's answer counts."""
+    plugin_cache_seconds: float = 1.0
+    """How long a plugin's reply counts."""
     source_check: bool = True
     namespaces: dict[bytes, Namespace] = field(default_factory=dict)
     gone: Traffic = field(default_factory=Traffic)
     """The counts of namespaces that have gone."""
 
-    def enter(self, port: Port, now: float) -> None:
+    def enter(self, attachment: Attachment, now: float) -> None:
         """A session goes live."""
-        port.namespace = self.namespaces.setdefault(port.namespace.id, port.namespace)
-        port.namespace.join(port, now)
+        attachment.namespace = self.namespaces.setdefault(attachment.namespace.id, attachment.namespace)
+        attachment.namespace.join(attachment, now)
 
-    def leave(self, port: Port) -> None:
+    def leave(self, attachment: Attachment) -> None:
         """A session ends; a namespace that only its clients named goes with its last one."""
-        namespace = port.namespace
-        namespace.leave(port)
+        namespace = attachment.namespace
+        namespace.leave(attachment)
         self._let_go(namespace)
 
     def namespace(self, key: bytes) -> Namespace:
@@ -55,12 +55,12 @@ class Domain:
         return namespace
 
     def replace_tables(
-        self, tables: Mapping[bytes, Router], default: Router, answers_seconds: float, source_check: bool
+        self, tables: Mapping[bytes, Router], default: Router, plugin_cache_seconds: float, source_check: bool
     ) -> None:
         """Route by other tables from now on; what a plugin that stays has answered is kept."""
-        kept = answers_seconds == self.answers_seconds
+        kept = plugin_cache_seconds == self.plugin_cache_seconds
         self.tables, self.default = tables, default
-        self.answers_seconds, self.source_check = answers_seconds, source_check
+        self.plugin_cache_seconds, self.source_check = plugin_cache_seconds, source_check
         for namespace in list(self.namespaces.values()):
             old = namespace.tables if kept else ()
             namespace.replace_tables(*self._tables_of(namespace.id, old), source_check)
@@ -72,13 +72,13 @@ class Domain:
             self.gone.add(namespace.gone)
 
     def _tables_of(self, key: bytes, old: tuple[Table, ...] = ()) -> tuple[Table, Table]:
-        """A namespace's own table and its default one; each plugin with answers for it alone."""
+        """A namespace's own table and its default one; each plugin with replies for it alone."""
         return self._table(self.tables.get(key, _NO_ROUTES), old), self._table(self.default, old)
 
     def _table(self, router: Router, old: tuple[Table, ...]) -> Table:
         if isinstance(router, RouteTable):
             return router
         for table in old:
-            if isinstance(table, Answers) and table.asker is router:
+            if isinstance(table, PluginCache) and table.asker is router:
                 return table
-        return Answers(self.answers_seconds, router, router.acl)
+        return PluginCache(self.plugin_cache_seconds, router, router.acl)

@@ -1,4 +1,4 @@
-"""IP packets: header view, flow key, checksums, ICMP answers (RFC 791, 8200, 1071, 792, 4443).
+"""IP packets: header view, flow key, checksums, ICMP errors (RFC 791, 8200, 1071, 792, 4443).
 
 Knows: how to read what forwarding needs from a packet it does not trust.
 Refuses to know: routes, sessions, virtio-net headers (packet_offload).
@@ -160,9 +160,9 @@ _V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3, Reason.DENIED: 1}
 
 
 def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reason) -> bytes | None:
-    """The ICMP answer "destination unreachable" to a packet, as a packet to its sender.
+    """The ICMP error "destination unreachable" to a packet, as a packet to its sender.
 
-    None where none may be sent (RFC 1122 3.2.2, RFC 4443 2.4) or the reason has no answer. It
+    None where none may be sent (RFC 1122 3.2.2, RFC 4443 2.4) or no ICMP error fits the reason. It
     comes from the address that was not reached, as a hub need not have one of its own.
     """
     if packet.version == 4:
@@ -175,7 +175,7 @@ def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reaso
 
 
 def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
-    """The ICMP answer "fragmentation needed" (IPv6: "packet too big") naming the MTU, or None."""
+    """The ICMP error "fragmentation needed" (IPv6: "packet too big") naming the MTU, or None."""
     if packet.version == 4:
         dont_fragment = buf[start + 6] & 0x40
         if not dont_fragment or not _may_answer_ipv4(buf, start, packet, end):

@@ -1,6 +1,6 @@
 """Plugins: asking somebody else's program for a route, an ingress rule, or whether a login is right.
 
-Knows: what is asked and what each answer means, over HTTP and over gRPC alike (WIRE.md, Plugins).
+Knows: what is asked and what each reply means, over HTTP and over gRPC alike (WIRE.md, Plugins).
 Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets
 (route_plugin_cache).
 """
@@ -30,20 +30,20 @@ class _Plugin:
         self._http = HttpPlugin(settings) if settings.url.startswith("http") else None
         self._grpc = GrpcPlugin(settings) if self._http is None else None
         self.url = settings.url
-        self.answered_at = 0.0
+        self.icmp_error_at = 0.0
         """When it answered last, by the steady clock; 0 for never."""
         self.error = ""
-        """Why the last question got no answer; empty where it did."""
+        """Why the last question got no reply; empty where it did."""
 
     def _ask(self, method: str, what: Mapping[str, object], post: bool = False) -> Mapping[str, object]:
-        """The answer's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
+        """The reply's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
         try:
-            answer = self._exchange(method, what, post)
+            reply = self._exchange(method, what, post)
         except PluginError as error:
             self.error = str(error)
             raise
-        self.answered_at, self.error = time.monotonic(), ""
-        return answer
+        self.icmp_error_at, self.error = time.monotonic(), ""
+        return reply
 
     def _exchange(self, method: str, what: Mapping[str, object], post: bool) -> Mapping[str, object]:
         if self._http is not None:
@@ -107,14 +107,14 @@ class AutherPlugin(_Plugin):
             )
         ok = self._ask("Authenticator/Authenticate", what, post=True).get("ok", False)
         if not isinstance(ok, bool):
-            raise PluginError(f"no proper answer: 'ok' is {str(ok)[:80]!r}")
+            raise PluginError(f"no proper reply: 'ok' is {str(ok)[:80]!r}")
         return ok
 
 
-def read_route(answer: Mapping[str, object]) -> Route | None:
-    """The route in an answer; None without `dst` and its older spelling `net`, or without a gateway."""
-    destination = _text(answer, "dst") or _text(answer, "net")
-    gateway = _text(answer, "gateway")
+def read_route(reply: Mapping[str, object]) -> Route | None:
+    """The route in a reply; None without `dst` and its older spelling `net`, or without a gateway."""
+    destination = _text(reply, "dst") or _text(reply, "net")
+    gateway = _text(reply, "gateway")
     if not destination or not gateway:
         return None
     if not ids.is_host_name(gateway):
@@ -122,12 +122,12 @@ def read_route(answer: Mapping[str, object]) -> Route | None:
     try:
         prefix = ip_network(destination, strict=False)
     except ValueError as error:
-        raise PluginError(f"no proper answer: {error}") from error
+        raise PluginError(f"no proper reply: {error}") from error
     return Route(prefix.network_address.packed, prefix.prefixlen, group([Hop(gateway)]))
 
 
-def _text(answer: Mapping[str, object], key: str) -> str:
-    value = answer.get(key)
+def _text(reply: Mapping[str, object], key: str) -> str:
+    value = reply.get(key)
     if not isinstance(value, str | None):
-        raise PluginError(f"no proper answer: {key!r} is {str(value)[:80]!r}")
+        raise PluginError(f"no proper reply: {key!r} is {str(value)[:80]!r}")
     return value or ""

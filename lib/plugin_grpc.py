@@ -28,7 +28,7 @@ from gevent.lock import BoundedSemaphore
 from lib.errors import PluginError
 from lib.settings import PluginSettings
 
-MAX_ANSWER = 1 << 16
+MAX_REPLY = 1 << 16
 _RECEIVE = 1 << 16
 _PREFIX = struct.Struct("!BI")
 
@@ -45,7 +45,7 @@ class GrpcPlugin:
     def call(self, path: str, message: bytes) -> bytes:
         """One call: the bytes of a message for those of its reply. Raises PluginError."""
         url, timeout = self._settings.url, self._settings.timeout
-        with gevent.Timeout(timeout, PluginError(f"{url}: no answer within {timeout:g} s")):
+        with gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")):
             return self._connected().call(path, message, self._settings)
 
     def close(self) -> None:
@@ -217,10 +217,8 @@ class _Connection:
             call.headers |= dict(event.headers)
         elif isinstance(event, events.DataReceived):
             call.data += event.data
-            if len(call.data) > MAX_ANSWER + _PREFIX.size:
-                call.result.set_exception(
-                    PluginError(f"{self._url}: an answer of more than {MAX_ANSWER} bytes")
-                )
+            if len(call.data) > MAX_REPLY + _PREFIX.size:
+                call.result.set_exception(PluginError(f"{self._url}: a reply of more than {MAX_REPLY} bytes"))
         elif isinstance(event, events.StreamReset):
             call.ended = True
             call.result.set_exception(PluginError(f"{self._url}: the call was reset ({event.error_code})"))
@@ -251,14 +249,14 @@ def _headers(path: str, settings: PluginSettings) -> list[tuple[str, str]]:
 
 
 def _reply(headers: dict[str, str], data: bytes) -> bytes:
-    """The message in an answer. Raises ValueError for what is none, and for a status that is not OK."""
+    """The message in a reply. Raises ValueError for what is none, and for a status that is not OK."""
     if headers.get(":status") != "200":
         raise ValueError(f"HTTP status {headers.get(':status', '(none)')[:20]}")
     status = headers.get("grpc-status", "(none)")
     if status != "0":
         raise ValueError(f"gRPC status {status[:20]}: {unquote(headers.get('grpc-message', ''))[:200]}")
     if len(data) < _PREFIX.size:
-        raise ValueError("an answer without a message")
+        raise ValueError("a reply without a message")
     compressed, length = _PREFIX.unpack_from(data)
     if compressed or length != len(data) - _PREFIX.size:
         raise ValueError("a message that is compressed, or not of the length it says")

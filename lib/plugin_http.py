@@ -1,6 +1,6 @@
 """Plugins over HTTP: one request, one JSON object (WIRE.md, Plugins).
 
-Knows: the request, what counts as an answer, and what as a failure.
+Knows: the request, what counts as a reply, and what as a failure.
 Refuses to know: what is asked (plugin_client).
 """
 
@@ -19,7 +19,7 @@ from lib.settings import PluginSettings
 
 MAX_AT_ONCE = 16
 """Connections to one plugin; further requests wait for one of them."""
-MAX_ANSWER = 1 << 16
+MAX_REPLY = 1 << 16
 
 
 class HttpPlugin:
@@ -42,12 +42,12 @@ class HttpPlugin:
         self._gate = threading.BoundedSemaphore(MAX_AT_ONCE)
 
     def get(self, query: Mapping[str, object]) -> dict[str, object]:
-        """GET with these parameters; the answer's keys in lower case. Raises PluginError."""
+        """GET with these parameters; the reply's keys in lower case. Raises PluginError."""
         url = self._settings.url
         return self._ask("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", None)
 
     def post(self, content: Mapping[str, object]) -> dict[str, object]:
-        """POST this as JSON; the answer's keys in lower case. Raises PluginError."""
+        """POST this as JSON; the reply's keys in lower case. Raises PluginError."""
         body = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         return self._ask("POST", self._settings.url, body.encode("utf-8", "surrogateescape"))
 
@@ -61,13 +61,13 @@ class HttpPlugin:
         if self._settings.token:
             headers["Authorization"] = f"Bearer {self._settings.token}"
         # urllib3's own timeout starts anew with every byte that comes
-        with self._gate, gevent.Timeout(timeout, PluginError(f"{url}: no answer within {timeout:g} s")):
+        with self._gate, gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")):
             try:
                 response = self._pool.request(
                     method, target, body=body, headers=headers, preload_content=False
                 )
                 with response:
-                    content = response.read(MAX_ANSWER)
+                    content = response.read(MAX_REPLY)
             except self._urllib3.exceptions.HTTPError as error:
                 raise PluginError(f"{url}: {error}") from error
         if response.status != 200:
@@ -79,4 +79,4 @@ def read_object(content: bytes) -> dict[str, object]:
     try:
         return {key.lower(): value for key, value in json.loads(content).items()}  # Go reads keys in any case
     except (ValueError, AttributeError, RecursionError) as error:
-        raise PluginError(f"no proper answer: {content[:80]!r}") from error
+        raise PluginError(f"no proper reply: {content[:80]!r}") from error

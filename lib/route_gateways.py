@@ -47,21 +47,21 @@ class Gateway(Generic[S]):
     name: str
     back_at: float = float("-inf")
     """When it came back after it had been away."""
-    ports: list[S] = field(default_factory=list)
+    attachments: list[S] = field(default_factory=list)
     flows: dict[bytes, S] = field(default_factory=dict)
     turn: int = 0
 
     def port_for(self, flow: bytes) -> S | None:
         """The session a flow goes to: the one it had while that lives, else the next in turn."""
-        port = self.flows.get(flow)
-        if port is not None and port.live:
-            return port
-        if not self.ports:
+        attachment = self.flows.get(flow)
+        if attachment is not None and attachment.live:
+            return attachment
+        if not self.attachments:
             return None
-        self.turn = (self.turn + 1) % len(self.ports)
-        port = self.ports[self.turn]
-        _remember(self.flows, flow, port, MAX_FLOWS)
-        return port
+        self.turn = (self.turn + 1) % len(self.attachments)
+        attachment = self.attachments[self.turn]
+        _remember(self.flows, flow, attachment, MAX_FLOWS)
+        return attachment
 
 
 @dataclass(slots=True, eq=False)
@@ -74,26 +74,26 @@ class Gateways(Generic[S]):
     _shares: dict[tuple[str, ...], dict[bytes, str]] = field(default_factory=dict)
     """tier -> flow -> the gateway it has."""
 
-    def join(self, port: S, now: float) -> bool:
+    def join(self, attachment: S, now: float) -> bool:
         """A session goes live; returns whether its host was not here before it."""
-        gateway = self.here.get(port.host)
+        gateway = self.here.get(attachment.host)
         new = gateway is None
         if gateway is None:
-            came_back = port.host in self._away
-            gateway = Gateway(port.host, now if came_back else float("-inf"))
-            self.here[port.host] = gateway
-            self._away.pop(port.host, None)
-        gateway.ports.append(port)
+            came_back = attachment.host in self._away
+            gateway = Gateway(attachment.host, now if came_back else float("-inf"))
+            self.here[attachment.host] = gateway
+            self._away.pop(attachment.host, None)
+        gateway.attachments.append(attachment)
         return new
 
-    def leave(self, port: S) -> None:
+    def leave(self, attachment: S) -> None:
         """A session ends: its flows are free to go elsewhere."""
-        gateway = self.here[port.host]
-        gateway.ports.remove(port)
-        gateway.flows = {flow: other for flow, other in gateway.flows.items() if other is not port}
-        if not gateway.ports:
-            del self.here[port.host]
-            _remember(self._away, port.host, None, MAX_AWAY)
+        gateway = self.here[attachment.host]
+        gateway.attachments.remove(attachment)
+        gateway.flows = {flow: other for flow, other in gateway.flows.items() if other is not attachment}
+        if not gateway.attachments:
+            del self.here[attachment.host]
+            _remember(self._away, attachment.host, None, MAX_AWAY)
 
     def choose(self, group: Group, flow: bytes, hold_down: float, now: float) -> S | None:
         """The session a flow goes to; None where none of the group's gateways lives."""
@@ -144,10 +144,10 @@ class Gateways(Generic[S]):
         """The gateway of that name, if it is here."""
         return self.here.get(name)
 
-    def ports(self) -> Iterator[S]:
+    def attachments(self) -> Iterator[S]:
         """Every live session."""
         for gateway in self.here.values():
-            yield from gateway.ports
+            yield from gateway.attachments
 
     def __len__(self) -> int:
         return len(self.here)

@@ -1,6 +1,6 @@
 """Answers of a router plugin, kept for one namespace, and the packets that wait for them.
 
-Knows: what is known, what is being asked, what may wait, and how long an answer counts.
+Knows: what is known, what is being asked, what may wait, and how long a reply counts.
 Refuses to know: how a plugin is asked (plugin_client), and other namespaces: each has its own.
 """
 
@@ -16,7 +16,7 @@ from lib.route_table import Route
 
 Sender = TypeVar("Sender")
 
-MAX_ANSWERS = 65536
+MAX_REPLYS = 65536
 MAX_ASKING = 1024
 MAX_WAITING = 32
 """Frames that wait for one address; a flow's first packets, not its load."""
@@ -25,7 +25,7 @@ RETRY_SECONDS = 1.0
 
 
 class Unresolved(Enum):
-    """Why there is no answer yet."""
+    """Why there is no reply yet."""
 
     ASKING = "a request is under way"
     FAILED = "the plugin failed"
@@ -49,11 +49,11 @@ class _Known:
 
 
 @dataclass(slots=True, eq=False)
-class Answers(Generic[Sender]):
-    """The cache of one namespace. `seconds` is how long an answer counts, `asker` who gives it."""
+class PluginCache(Generic[Sender]):
+    """The cache of one namespace. `seconds` is how long a reply counts, `asker` who gives it."""
 
     hold_down: ClassVar[float] = 0.0
-    """As in routes.RouteTable; an answer names one gateway, so there is nobody to prefer."""
+    """As in routes.RouteTable; a reply names one gateway, so there is nobody to prefer."""
 
     seconds: float
     asker: Asker | None = None
@@ -62,13 +62,13 @@ class Answers(Generic[Sender]):
     wanted: list[bytes] = field(default_factory=list)
     """Addresses to ask about now; whoever asks takes them with `take_wanted`."""
     changes: int = 0
-    """How often an answer differed from the one before it."""
+    """How often a reply differed from the one before it."""
     _known: dict[bytes, _Known] = field(default_factory=dict)
     _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
     """Frames by address; a key means that a request is under way."""
 
     def lookup(self, address: bytes, now: float) -> Route | Unresolved | None:
-        """What is known of an address. A stale answer serves while a fresh one is fetched."""
+        """What is known of an address. A stale reply serves while a fresh one is fetched."""
         known = self._known.get(address)
         if known is not None and now < known.expires:
             return Unresolved.FAILED if known.failed else known.route
@@ -79,12 +79,12 @@ class Answers(Generic[Sender]):
             return known.route
         return Unresolved.ASKING if address in self._waiting else Unresolved.FAILED
 
-    def answers(self) -> list[tuple[bytes, Route]]:
+    def replies(self) -> list[tuple[bytes, Route]]:
         """Every address for which a route is known, be it stale."""
         return [(address, known.route) for address, known in self._known.items() if known.route is not None]
 
     def park(self, address: bytes, sender: Sender, frame: bytes) -> bool:
-        """Let a frame wait for the answer under way; False where too many wait."""
+        """Let a frame wait for the reply under way; False where too many wait."""
         waiting = self._waiting.get(address)
         if waiting is None or len(waiting) >= MAX_WAITING:
             return False
@@ -97,7 +97,7 @@ class Answers(Generic[Sender]):
             yield self.wanted.pop()
 
     def store(self, address: bytes, route: Route | None, now: float) -> list[tuple[Sender, bytes]]:
-        """An answer came (None: the plugin knows no route); returns the frames that waited."""
+        """A reply came (None: the plugin knows no route); returns the frames that waited."""
         return self._settle(address, _Known(route, now + self.seconds))
 
     def fail(self, address: bytes, now: float) -> list[tuple[Sender, bytes]]:
@@ -108,7 +108,7 @@ class Answers(Generic[Sender]):
         before = self._known.pop(address, None)
         if before is not None and (before.route, before.failed) != (known.route, known.failed):
             self.changes += 1
-        if len(self._known) >= MAX_ANSWERS:
+        if len(self._known) >= MAX_REPLYS:
             del self._known[next(iter(self._known))]
         self._known[address] = known
         return self._waiting.pop(address, [])

@@ -156,13 +156,13 @@ class Service:
         say(Entry.USER_CHANGED, "user %s from here on", name, user=name)
 
     def _open_control(self) -> None:
-        """Answer questions on the control socket, where that is possible."""
+        """Reply questions on the control socket, where that is possible."""
         path = self.settings.control
         try:
             if path:
                 ctl_server.sweep()
-                answers = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
-                self._control = ControlSocket(path, {**answers, **self.tapping.handlers()})
+                questions = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
+                self._control = ControlSocket(path, {**questions, **self.tapping.handlers()})
             if self._control is not None and self._account is not None:
                 self._control.give_to(self._account.pw_uid)  # who may end this process may ask it
         except OSError as error:
@@ -373,8 +373,8 @@ class Service:
         for domain in self.domains.all.values():
             for namespace in domain.namespaces.values():
                 name = ids.format_uuid(namespace.id)
-                for port in namespace.ports():
-                    yield name, f"{port.host}@{port.peer}", port.traffic.drops
+                for attachment in namespace.attachments():
+                    yield name, f"{attachment.host}@{attachment.peer}", attachment.traffic.drops
                 yield name, "(ended)", namespace.gone.drops
             yield "(gone)", "(ended)", domain.gone.drops
         for client in self.clients.values():

@@ -5,7 +5,7 @@ Refuses to know: clocks (now comes in, seconds of a steady one), how a question 
 session_sender).
 
 Anything that is received is a sign of life, counted by whoever counts packets anyway; so the packet path
-does nothing for this. Questions go out all the same, for each answer measures the path.
+does nothing for this. Questions go out all the same, for each reply measures the path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SMOOTHING = 8
 _TOKEN = struct.Struct("!Q")
 
 
-class Verdict(Enum):
+class Health(Enum):
     """What a look at a session says."""
 
     QUIET = auto()
@@ -52,26 +52,26 @@ class Liveness:
         """Seconds between looks."""
         return min(1.0, self.timeout / 15)
 
-    def look(self, count: int, now: float) -> Verdict:
+    def look(self, count: int, now: float) -> Health:
         """Look at a session that has received so many packets by now."""
         if count != self._count:
             self._count, self.heard_at, self._unanswered = count, now, 0.0
         # a pause of our own is no silence of theirs: it must have been asked for most of the time
         asked_long = self._unanswered and now - self._unanswered >= self.timeout * 0.6 - self.tick
         if asked_long and now - self.heard_at >= self.timeout - self.tick:
-            return Verdict.DEAD
+            return Health.DEAD
         if now - self._asked_at >= self.timeout / ASKS_WITHIN:
             self._asked_at = now
             self._unanswered = self._unanswered or now
-            return Verdict.ASK
-        return Verdict.QUIET
+            return Health.ASK
+        return Health.QUIET
 
     def token(self, now: float) -> bytes:
         """What to send with a question."""
         return _TOKEN.pack(int(now * 1e9))
 
-    def answered(self, token: bytes, now: float) -> None:
-        """An answer has come; one to no question of the last while is not believed."""
+    def pong(self, token: bytes, now: float) -> None:
+        """A reply has come; one to no question of the last while is not believed."""
         took = now - _TOKEN.unpack(token)[0] / 1e9
         if 0 <= took <= 2 * self.timeout:
             self.rtt += (took - self.rtt) / (SMOOTHING if self.rtt else 1)

@@ -32,12 +32,12 @@ MOMENT_SECONDS = 0.002
 MEASURE_SECONDS = 0.02
 
 
-class Link:
+class SessionSender:
     """The sending half of a session."""
 
     __slots__ = (
         *("_drained", "_most", "_queue", "_run", "_sent", "_since", "_written", "_writer"),
-        *("alive", "closed_because", "meter", "stream", "traffic"),
+        *("is_alive", "closed_because", "meter", "stream", "traffic"),
     )
 
     def __init__(
@@ -51,7 +51,7 @@ class Link:
         self.stream = stream
         self.traffic = traffic
         self.closed_because = ""
-        self.alive: Callable[[float], bool] = lambda seconds: True
+        self.is_alive: Callable[[float], bool] = lambda seconds: True
         """Whether the peer gives a sign of life within so many seconds; set by who can ask it."""
         self.meter: Meter | None = None
         """How fast it may send; None for as fast as the peer reads."""

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.forward import Output, scan
 from lib.framing import GOST_CLIENT_MAX, SLACK, encode
-from lib.namespace import Namespace, Port
+from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
 from tests.support.routes import entry
 
@@ -72,8 +72,8 @@ class Hub:
         table = RouteTable(entry(prefix, gateway) for prefix, gateway in routes)
         namespace = Namespace(bytes(16), table, RouteTable(()))
         self.out = Output()
-        self.source = Port(namespace, "host-a", "-")
-        for port in (self.source, Port(namespace, "host-b", "-")):
+        self.source = Attachment(namespace, "host-a", "-")
+        for port in (self.source, Attachment(namespace, "host-b", "-")):
             port.mtu = GOST_CLIENT_MAX
             namespace.join(port, 0.0)
 

@@ -80,10 +80,13 @@ class Side:
             )
         ]
         namespace = namespaces.Namespace(bytes(16), routes.RouteTable(entries), routes.RouteTable(()))
-        self.source = namespaces.Port(namespace, "host-a", "-")
-        for port in (self.source, *(namespaces.Port(namespace, name, "-") for name in ("host-b", "host-c"))):
-            port.mtu, port.told, port.offloads = 65000, True, 0x6F
-            namespace.join(port, 0.0)
+        self.source = namespaces.Attachment(namespace, "host-a", "-")
+        for attachment in (
+            self.source,
+            *(namespaces.Attachment(namespace, name, "-") for name in ("host-b", "host-c")),
+        ):
+            attachment.mtu, attachment.is_tunrouter, attachment.offloads = 65000, True, 0x6F
+            namespace.join(attachment, 0.0)
         self.taps = taps
         if taps is not None:
             from lib import capture_watch

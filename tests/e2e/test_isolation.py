@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from lib import forward, framing
 from lib import packet as ip
 from lib.acl import Acl
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
-from lib.route_plugin_cache import Answers
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import Route, RouteTable, group
 from lib.settings import AclRule, Hop
 from tests.support import packets as p
@@ -68,16 +68,18 @@ def test_no_packet_ever_crosses(  # noqa: C901 - one branch a move
     """Forwarding itself, in any order of events: a packet comes out in the namespace it came from."""
     table = [entry(f"10.0.0.{n}/32", f"host-{n}") for n in range(HOSTS)]
     domain = Domain({KEYS[0]: RouteTable(table)}, Plugin() if plugin else RouteTable(table))
-    ports: dict[tuple[bytes, int], Port] = {}
+    attachments: dict[tuple[bytes, int], Attachment] = {}
     now, out = 0.0, forward.Output()
 
-    def join(key: bytes, number: int) -> Port:
-        port = ports.get((key, number))
-        if port is None or not port.live:
-            port = ports[key, number] = Port(domain.namespace(key), f"host-{number}", "test")
-            port.mtu = 1500
-            domain.enter(port, now)
-        return port
+    def join(key: bytes, number: int) -> Attachment:
+        attachment = attachments.get((key, number))
+        if attachment is None or not attachment.live:
+            attachment = attachments[key, number] = Attachment(
+                domain.namespace(key), f"host-{number}", "test"
+            )
+            attachment.mtu = 1500
+            domain.enter(attachment, now)
+        return attachment
 
     for move in moves:
         if move[0] == "send":
@@ -90,13 +92,13 @@ def test_no_packet_ever_crosses(  # noqa: C901 - one branch a move
             buf = bytearray(framing.encode(data) + bytes(framing.SLACK))
             forward.scan(sender, buf, memoryview(buf), 0, len(data) + 2, now, out)
             resolve(sender, now, out)
-            for port, runs in out.runs.items():
+            for attachment, runs in out.runs.items():
                 for content in p.contents(b"".join(runs)):
                     packet = ip.parse(content, 0, len(content))
                     assert isinstance(packet, ip.Packet)
                     if packet.protocol == ip.UDP:
-                        assert p.payload_of(content) == port.namespace.id == key
-                        assert port.host == f"host-{packet.destination[3]}"
+                        assert p.payload_of(content) == attachment.namespace.id == key
+                        assert attachment.host == f"host-{packet.destination[3]}"
             out.runs.clear()
         elif move[0] == "reload":
             tables = {KEYS[0]: RouteTable(table)}
@@ -106,19 +108,19 @@ def test_no_packet_ever_crosses(  # noqa: C901 - one branch a move
             default = Plugin() if move[2] else RouteTable(table)
             domain.replace_tables(tables, default, 1.0, True)
         elif move[0] == "leave":
-            port = ports.pop((move[1], move[2]), None)  # type: ignore[arg-type]
-            if port is not None and port.live:
-                domain.leave(port)
+            attachment = attachments.pop((move[1], move[2]), None)  # type: ignore[arg-type]
+            if attachment is not None and attachment.live:
+                domain.leave(attachment)
         else:
             now += float(str(move[1]))
 
 
-def resolve(port: Port, now: float, out: forward.Output) -> None:
+def resolve(attachment: Attachment, now: float, out: forward.Output) -> None:
     """What the hub does beside the packets: ask, and let go what waited."""
-    for table in port.namespace.tables:
-        if isinstance(table, Answers) and table.asker is not None:
+    for table in attachment.namespace.tables:
+        if isinstance(table, PluginCache) and table.asker is not None:
             for address in table.take_wanted():
-                route = table.asker.route(address, port.namespace.id)
+                route = table.asker.route(address, attachment.namespace.id)
                 for sender, frame in table.store(address, route, now):
                     buf = bytearray(frame + bytes(framing.SLACK))
                     forward.scan(sender, buf, memoryview(buf), 0, len(frame), now, out)

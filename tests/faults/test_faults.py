@@ -293,7 +293,7 @@ def test_plugin_down_and_slow(topology: Topology, write: Write, note: Note) -> N
         topology.host_1.run(
             "ping", "-c3", "-i0.2", "-W1", "192.168.123.9", check=False
         )  # the plugin is slow here
-        hub.wait_line("router plugin: 192.168.123.9: .*no answer within 1 s")
+        hub.wait_line("router plugin: 192.168.123.9: .*no reply within 1 s")
         slow = seconds(began)
         hub.wait_line("router plugin: answers again")  # about host-2: the outage is over
     assert result[1] == 0
@@ -324,7 +324,7 @@ def test_plugin_that_lies(topology: Topology, write: Write, note: Note) -> None:
     start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
     began = time.monotonic()
     topology.host_1.run("ping", "-c2", "-i0.2", "-W1", OVERLAY_2, check=False)
-    hub.wait_line("router plugin: .*no proper answer")
+    hub.wait_line("router plugin: .*no proper reply")
     note(
         "router plugin lies",
         "the table, said once",

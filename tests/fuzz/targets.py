@@ -28,7 +28,7 @@ from lib.client_downlink import Downlink
 from lib.counters import Traffic
 from lib.errors import ConfigError, PluginError, ProtocolError
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.plugin_client import read_route
 from lib.plugin_http import read_object
@@ -86,23 +86,23 @@ def frames(data: bytes) -> None:
         return
     table = RouteTable([entry("10.0.0.1/32", "one"), entry("10.0.0.0/8", "two"), entry("fd00::/8", "two")])
     domain = Domain({_KEY: table}, source_check=bool(data[0] & 1))
-    ports = {name: Port(domain.namespace(_KEY), name, "fuzz") for name in ("one", "two")}
-    for port in ports.values():
-        port.mtu = 1500
-        port.told = bool(data[0] & 2)
-        port.offloads = packet_offload.ALL if data[0] & 4 else 0
-        domain.enter(port, 0.0)
+    attachments = {name: Attachment(domain.namespace(_KEY), name, "fuzz") for name in ("one", "two")}
+    for attachment in attachments.values():
+        attachment.mtu = 1500
+        attachment.is_tunrouter = bool(data[0] & 2)
+        attachment.offloads = packet_offload.ALL if data[0] & 4 else 0
+        domain.enter(attachment, 0.0)
     body = data[1:]
     buf = bytearray(body + bytes(framing.SLACK))
     out = forward.Output()
-    stop = forward.scan(ports["one"], buf, memoryview(buf), 0, len(body), 0.0, out)
+    stop = forward.scan(attachments["one"], buf, memoryview(buf), 0, len(body), 0.0, out)
     assert 0 <= stop <= len(body)
     queue, traffic = SendQueue(10_000, 1.0), Traffic()
-    for port, runs in out.runs.items():
+    for attachment, runs in out.runs.items():
         run = b"".join(runs)
         assert framing.split(run)[-1] == len(run)
         queue.push(run, 0.0, traffic)
-        assert port.traffic.sent_packets >= 1
+        assert attachment.traffic.sent_packets >= 1
     while queue.pop(0.0, traffic, 5000):
         pass
     assert queue.size == 0

@@ -9,19 +9,19 @@ from lib.forward_drop_reasons import Reason, Refusal
 from lib.hub import DURATIONS
 from lib.metrics import Seen
 from lib.metrics_ledger import Histogram, Ledger
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.session_queue import Budget
 
 
-def port_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Port:
+def port_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Attachment:
     """A session that has sent, received and lost something."""
-    port = Port(domain.namespace(namespace), host, "10.0.0.1:1")
-    port.traffic.received_bytes, port.traffic.sent_bytes = 1000, 2000
-    port.traffic.received_packets, port.traffic.sent_packets = 10, 20
-    port.traffic.drop(Reason.NO_ROUTE, 3)
-    port.traffic.queued, port.traffic.waited = 4, 0.5
-    return port
+    attachment = Attachment(domain.namespace(namespace), host, "10.0.0.1:1")
+    attachment.traffic.received_bytes, attachment.traffic.sent_bytes = 1000, 2000
+    attachment.traffic.received_packets, attachment.traffic.sent_packets = 10, 20
+    attachment.traffic.drop(Reason.NO_ROUTE, 3)
+    attachment.traffic.queued, attachment.traffic.waited = 4, 0.5
+    return attachment
 
 
 def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
@@ -37,16 +37,16 @@ def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
         refused={Refusal.LATE: 2},
     )
     for number in range(hosts):
-        port = port_of(domain, f"host-{number}")
-        hub.sessions[port] = SimpleNamespace(
-            liveness=SimpleNamespace(rtt=0.01), link=SimpleNamespace(queued=7), port=port
+        attachment = port_of(domain, f"host-{number}")
+        hub.sessions[attachment] = SimpleNamespace(
+            liveness=SimpleNamespace(rtt=0.01), sender=SimpleNamespace(queued=7), attachment=attachment
         )
         for book in (
-            hub.by_host.book((port.namespace.id, port.host)),
+            hub.by_host.book((attachment.namespace.id, attachment.host)),
             hub.by_address.book(f"10.0.{number % addresses // 250}.{number % addresses % 250}"),
         ):
             book.opened += 1
-            book.enter(port)
+            book.enter(attachment)
     return hub
 
 

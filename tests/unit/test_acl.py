@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from lib import acl, config_read, config_resolve, framing
 from lib import packet as ip
-from lib.acl import Acl, Connections, reverse
+from lib.acl import Acl, ConnectionTable, reverse
 from lib.errors import ConfigError
 from lib.forward import Output, scan
 from lib.forward_decide import decide
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.packet import Packet
 from lib.route_table import RouteTable
@@ -122,20 +122,22 @@ class There:
         table = RouteTable([entry(f"{ONE}/32", "one"), entry(f"{TWO}/32", "two"), entry("fd00::/64", "two")])
         self.acl = table.acl = Acl(rules(text))
         self.domain = Domain({KEY: table})
-        self.ports = {name: Port(self.domain.namespace(KEY), name, "test") for name in ("one", "two")}
-        for port in self.ports.values():
-            port.mtu = 1500
-            self.domain.enter(port, 0.0)
+        self.attachments = {
+            name: Attachment(self.domain.namespace(KEY), name, "test") for name in ("one", "two")
+        }
+        for attachment in self.attachments.values():
+            attachment.mtu = 1500
+            self.domain.enter(attachment, 0.0)
 
     def goes(self, data: bytes, now: float = 0.0) -> bool:
         """Whether a packet passes, through forwarding as it is."""
         host = "one" if packet(data).source == p.packed(ONE) else "two"
         frames = bytearray(framing.encode(data) + bytes(framing.SLACK))
         out = Output()
-        scan(self.ports[host], frames, memoryview(frames), 0, len(data) + 2, now, out)
-        other = self.ports["two" if host == "one" else "one"]
+        scan(self.attachments[host], frames, memoryview(frames), 0, len(data) + 2, now, out)
+        other = self.attachments["two" if host == "one" else "one"]
         if other not in out.runs:
-            assert self.ports[host].traffic.drops[Reason.DENIED]
+            assert self.attachments[host].traffic.drops[Reason.DENIED]
         return other in out.runs
 
 
@@ -191,7 +193,7 @@ def test_rules_that_are_replaced_let_nothing_through_any_more() -> None:
     assert there.goes(SSH)
     assert there.goes(back)
     there.acl.live = False
-    table = there.ports["one"].namespace.table
+    table = there.attachments["one"].namespace.table
     there.acl = table.acl = Acl(rules("{action: allow, from: one, protocol: udp}"))
     table.changes += 1
     assert not there.goes(SSH)
@@ -200,7 +202,7 @@ def test_rules_that_are_replaced_let_nothing_through_any_more() -> None:
 
 def test_connections_are_bounded_and_the_idle_ones_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acl, "MAX_CONNECTIONS", 3)
-    known, made = Connections(), Acl(())
+    known, made = ConnectionTable(), Acl(())
     flows = [packet(p.udp(ONE, TWO, ports=(n, 9))) for n in range(4)]
     for flow in flows[:3]:
         known.note(flow, made, 0.0)
@@ -214,11 +216,11 @@ def test_decide_asks_the_list_of_the_table_that_has_the_route() -> None:
     default = RouteTable([entry(f"{ONE}/32", "one")])
     default.acl = Acl(rules("{action: deny}"))
     domain = Domain({KEY: own}, default, source_check=False)
-    ports = {name: Port(domain.namespace(KEY), name, "test") for name in ("one", "two")}
-    for port in ports.values():
-        domain.enter(port, 0.0)
-    assert decide(ports["one"], packet(SSH), 0.0) is ports["two"]
-    assert decide(ports["two"], packet(p.tcp(TWO, ONE, ports=(7, 7))), 0.0) is Reason.DENIED
+    attachments = {name: Attachment(domain.namespace(KEY), name, "test") for name in ("one", "two")}
+    for attachment in attachments.values():
+        domain.enter(attachment, 0.0)
+    assert decide(attachments["one"], packet(SSH), 0.0) is attachments["two"]
+    assert decide(attachments["two"], packet(p.tcp(TWO, ONE, ports=(7, 7))), 0.0) is Reason.DENIED
 
 
 @given(st.binary(max_size=120), st.integers(0, 120))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import capture_fate as fates
-from lib import capture_records, capture_watch, forward_decided, ids
+from lib import capture_records, capture_watch, forward_explain, ids
 from lib.capture_fate import Fate
 from lib.capture_filter import parse
 from lib.capture_taps import OVERHEAD, SNAP, Capture, Choice, Recorder, Taps, Trace
@@ -102,7 +102,9 @@ def test_decisions_are_told_once_a_flow(net: Watched) -> None:
     one, _ = net.join("host-1"), net.join("host-2")
     told: list[str] = []
     net.watching.tell_decisions(
-        lambda port, packet, verdict: told.append(forward_decided.words(port, packet, verdict, 0))
+        lambda attachment, packet, verdict: told.append(
+            forward_explain.in_one_line(attachment, packet, verdict, 0)
+        )
     )
     net.send(one, p.tcp(H1, H2), p.tcp(H1, H2), p.tcp(H3, H2), p.tcp(H1, H3), p.tcp(H1, "224.0.0.9"))
     inside = f" in {ids.format_uuid(ONE)}"
@@ -277,12 +279,16 @@ def test_watched_or_not_forwarding_is_the_same(contents: list[bytes], told: bool
         others = [net.join("host-2", offloads=0x6F), net.join("host-3")]
         net.send(one, *contents)
         net.send(one, *contents)
-        net.ports = [one, *others]  # type: ignore[attr-defined]
-    (plain, watched), ports = nets, [net.ports for net in nets]  # type: ignore[attr-defined]
-    assert [port.traffic for port in ports[0]] == [port.traffic for port in ports[1]]
-    assert [plain.got(port) for port in ports[0]] == [watched.got(port) for port in ports[1]]
+        net.attachments = [one, *others]  # type: ignore[attr-defined]
+    (plain, watched), attachments = nets, [net.attachments for net in nets]  # type: ignore[attr-defined]
+    assert [attachment.traffic for attachment in attachments[0]] == [
+        attachment.traffic for attachment in attachments[1]
+    ]
+    assert [plain.got(attachment) for attachment in attachments[0]] == [
+        watched.got(attachment) for attachment in attachments[1]
+    ]
     assert plain.controls == watched.controls
-    traffic = ports[1][0].traffic
+    traffic = attachments[1][0].traffic
     fates = watched.saw()
     kinds = {
         words.split("dropped")[1].split(": ")[1].split(",")[0] for words, _ in fates if "dropped" in words

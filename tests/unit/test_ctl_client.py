@@ -1,4 +1,4 @@
-"""Asking over a control socket: whose directory it is, what comes back, what is no answer."""
+"""Asking over a control socket: whose directory it is, what comes back, what is no reply."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_answer_comes_without_its_ok(path: str) -> None:
         ((b'{"ok": false, "error": "no', b' such"}\n'), "no such$"),
         ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), "no tunrouter answers there"),
         ((b'{"ok": true, "a": [\r{"b": 1}',), "ends in the middle"),
-        ((), "no answer"),
+        ((), "no reply"),
     ],
 )
 def test_what_is_no_answer(path: str, pieces: tuple[bytes, ...], error: str) -> None:

@@ -14,10 +14,10 @@ import pytest
 from lib.ctl_encode import pieces
 from lib.ctl_routes import PrefixesByHost, routes, source_name
 from lib.ids import format_uuid
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.plugin_client import RouterPlugin
-from lib.route_plugin_cache import Answers
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import Route, RouteTable, group
 from lib.settings import FileSource, Hop, HttpSource, PluginSettings, RouteEntry, SourceSettings
 
@@ -42,10 +42,10 @@ class Process:
         live = {name: SimpleNamespace(router=router, settings=more) for name, router in named.items()}
         self.tables: Any = SimpleNamespace(routers=live.items)
 
-    def connect(self, host: str, namespace: bytes = NOBODY) -> Port:
-        port = Port(self.domain.namespace(namespace), host, "10.0.0.1:1")
-        self.domain.enter(port, 0.0)
-        return port
+    def connect(self, host: str, namespace: bytes = NOBODY) -> Attachment:
+        attachment = Attachment(self.domain.namespace(namespace), host, "10.0.0.1:1")
+        self.domain.enter(attachment, 0.0)
+        return attachment
 
     def ask(self, **request: object) -> dict[str, Any]:
         text = b"".join(pieces(routes(self.hubs, self.tables, request)))
@@ -148,9 +148,9 @@ def test_what_is_no_question(process: Process, request_: dict[str, str], error: 
 def test_what_a_plugin_has_answered() -> None:
     plugin = RouterPlugin(PluginSettings("http://127.0.0.1:1"))
     process = Process(default=plugin)
-    port = process.connect("a")
-    answers = port.namespace.default
-    assert isinstance(answers, Answers)
+    attachment = process.connect("a")
+    answers = attachment.namespace.default
+    assert isinstance(answers, PluginCache)
     address = bytes([10, 0, 0, 9])
     answers.store(address, Route(address, 32, group([Hop("a")])), 0.0)
     answers.store(bytes([10, 0, 0, 8]), None, 0.0)
@@ -162,10 +162,10 @@ def test_what_a_plugin_has_answered() -> None:
 
 
 def test_prefixes_by_host(process: Process) -> None:
-    port = process.connect("a", NS)
+    attachment = process.connect("a", NS)
     prefixes = PrefixesByHost()
-    assert list(prefixes.read(port.namespace)) == []
-    assert sorted(prefixes.of(port)) == ["10.0.0.0/8", "10.1.0.0/16", "fd00::/8"]
+    assert list(prefixes.read(attachment.namespace)) == []
+    assert sorted(prefixes.of(attachment)) == ["10.0.0.0/8", "10.1.0.0/16", "fd00::/8"]
 
 
 def test_secrets_of_a_url_stay_there() -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from lib import capture_watch, forward, framing, namespace, packet_offload, wire_control
 from lib.capture_taps import Capture, Choice, Taps
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
-from lib.route_plugin_cache import MAX_WAITING, RETRY_SECONDS, Answers
+from lib.route_plugin_cache import MAX_WAITING, RETRY_SECONDS, PluginCache
 from lib.route_table import Route, RouteTable
 from tests.support import packets as p
 from tests.support.routes import Nobody, entry, to
@@ -49,45 +49,45 @@ class Net:
         self.taps = taps
         self.domain = domain or Domain({ONE: table(), TWO: table()})
         self.now = 1000.0
-        self.sent: dict[Port, bytes] = {}
+        self.sent: dict[Attachment, bytes] = {}
         self.controls: list[bytes] = []
         self.slices: list[int] = []
         """Lengths of the slices of the last scan, by target and order."""
-        self._tails: dict[Port, bytes] = {}
+        self._tails: dict[Attachment, bytes] = {}
 
-    def join(self, host: str, key: bytes = ONE, offloads: int | None = None, mtu: int = MTU) -> Port:
+    def join(self, host: str, key: bytes = ONE, offloads: int | None = None, mtu: int = MTU) -> Attachment:
         """A GOST peer, or with `offloads` one of our own kind that has said HELLO."""
-        port = Port(self.domain.namespace(key), host, "test")
-        port.mtu = framing.GOST_CLIENT_MAX
+        attachment = Attachment(self.domain.namespace(key), host, "test")
+        attachment.mtu = framing.GOST_CLIENT_MAX
         if offloads is not None:
-            port.told, port.offloads, port.mtu = True, offloads, mtu
-        self.domain.enter(port, 0.0)
-        return port
+            attachment.is_tunrouter, attachment.offloads, attachment.mtu = True, offloads, mtu
+        self.domain.enter(attachment, 0.0)
+        return attachment
 
-    def feed(self, port: Port, data: bytes) -> None:
+    def feed(self, attachment: Attachment, data: bytes) -> None:
         """What a session does with bytes it received."""
-        buffer, view, start, end = p.received(self._tails.pop(port, b"") + data)
+        buffer, view, start, end = p.received(self._tails.pop(attachment, b"") + data)
         out = forward.Output()
         if self.taps is not None:
-            stop = capture_watch.scan(port, buffer, view, start, end, self.now, out, self.taps)
+            stop = capture_watch.scan(attachment, buffer, view, start, end, self.now, out, self.taps)
         else:
-            stop = forward.scan(port, buffer, view, start, end, self.now, out)
+            stop = forward.scan(attachment, buffer, view, start, end, self.now, out)
         assert start <= stop <= end
-        self._tails[port] = bytes(view[stop:end])
+        self._tails[attachment] = bytes(view[stop:end])
         self.slices = [len(piece) for run in out.runs.values() for piece in run]
         for target, run in out.runs.items():
             self.sent[target] = self.sent.get(target, b"") + b"".join(map(bytes, run))
         self.controls += out.controls
 
-    def send(self, port: Port, *contents: bytes) -> None:
-        self.feed(port, p.stream(contents))
+    def send(self, attachment: Attachment, *contents: bytes) -> None:
+        self.feed(attachment, p.stream(contents))
 
-    def tail(self, port: Port) -> bytes:
-        return self._tails.get(port, b"")
+    def tail(self, attachment: Attachment) -> bytes:
+        return self._tails.get(attachment, b"")
 
-    def got(self, port: Port) -> list[bytes]:
+    def got(self, attachment: Attachment) -> list[bytes]:
         """The frame contents a port was sent since the last call."""
-        return p.contents(self.sent.pop(port, b""))
+        return p.contents(self.sent.pop(attachment, b""))
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "watched"])
@@ -98,8 +98,8 @@ def net(request: pytest.FixtureRequest) -> Net:
     return Net(taps=taps if request.param else None)
 
 
-def drops(port: Port) -> dict[Reason, int]:
-    return dict(port.traffic.drops)
+def drops(attachment: Attachment) -> dict[Reason, int]:
+    return dict(attachment.traffic.drops)
 
 
 # --- as GOST forwards, by name ---------------------------------------------------------------------
@@ -126,11 +126,11 @@ def recorded(names: Collection[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", [pytest.param(case, id=case["name"]) for case in cases])
 
 
-def play(net: Net, case: Mapping[str, Any]) -> tuple[Port, str, str, str]:
+def play(net: Net, case: Mapping[str, Any]) -> tuple[Attachment, str, str, str]:
     """Host-1's port, and what host-2, host-2 of the other namespace and host-1 received, in hex."""
     one, two, other = net.join("host-1"), net.join("host-2"), net.join("host-2", TWO)
     net.feed(one, bytes.fromhex(case["sent_by_host_1"]))
-    return one, *(net.sent.get(port, b"").hex() for port in (two, other, one))  # type: ignore[return-value]
+    return one, *(net.sent.get(attachment, b"").hex() for attachment in (two, other, one))  # type: ignore[return-value]
 
 
 def recorded_answer(case: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -222,7 +222,7 @@ def test_splits_do_not_matter(net: Net, step: int) -> None:
     whole.feed(theirs[0], data)
     for at in range(0, len(data), step):
         net.feed(mine[0], data[at : at + step])
-    assert [net.sent[port] for port in mine] == [whole.sent[port] for port in theirs]
+    assert [net.sent[attachment] for attachment in mine] == [whole.sent[attachment] for attachment in theirs]
     assert (net.controls, mine[0].traffic) == (whole.controls, theirs[0].traffic)
     assert net.tail(mine[0]) == b""
     assert len(net.got(mine[1])) == 10
@@ -262,10 +262,10 @@ def test_any_bytes_stay_in_their_namespace_and_come_out_whole(data: bytes, told:
     assert set(net.sent).isdisjoint(outside)
     tail = net.tail(one)
     assert len(tail) < 2 or len(tail) < 2 + int.from_bytes(tail[:2])
-    for port in inside:
-        for content in net.got(port):
-            assert 0 < len(content) <= port.mtu or port.offloads
-            assert content[0] >> 4 in ((0, 4, 6) if port.offloads else (4, 6))
+    for attachment in inside:
+        for content in net.got(attachment):
+            assert 0 < len(content) <= attachment.mtu or attachment.offloads
+            assert content[0] >> 4 in ((0, 4, 6) if attachment.offloads else (4, 6))
 
 
 @settings(max_examples=60, deadline=None)
@@ -273,9 +273,9 @@ def test_any_bytes_stay_in_their_namespace_and_come_out_whole(data: bytes, told:
 def test_two_namespaces_with_the_same_addresses_never_meet(moves: list[tuple[int, int, int, int]]) -> None:
     net = Net()
     hosts, keys = ("host-1", "host-2", "host-3"), (ONE, TWO)
-    ports = {(k, h): net.join(hosts[h], keys[k], packet_offload.ALL) for k in (0, 1) for h in range(3)}
+    attachments = {(k, h): net.join(hosts[h], keys[k], packet_offload.ALL) for k in (0, 1) for h in range(3)}
     addresses = (H1, H2, H3)
-    wanted: dict[Port, list[bytes]] = {port: [] for port in ports.values()}
+    wanted: dict[Attachment, list[bytes]] = {attachment: [] for attachment in attachments.values()}
     for number, (key, source, destination, kind) in enumerate(moves):
         ends, tag = (addresses[source], addresses[destination]), b"%d %d" % (key, number)
         content = (
@@ -286,9 +286,9 @@ def test_two_namespaces_with_the_same_addresses_never_meet(moves: list[tuple[int
             p.partial(p.udp(*ends, tag, partial=True)),
             p.superpacket(p.tcp(*ends, tag * 100, partial=True), 100),
         )[kind]
-        net.send(ports[key, source], content)
-        wanted[ports[key, destination]].append(content)
-    assert {port: net.got(port) for port in wanted} == wanted
+        net.send(attachments[key, source], content)
+        wanted[attachments[key, destination]].append(content)
+    assert {attachment: net.got(attachment) for attachment in wanted} == wanted
 
 
 # --- runs and order --------------------------------------------------------------------------------
@@ -636,8 +636,8 @@ def test_no_session_is_answered(net: Net) -> None:
 def test_answers_are_limited_in_rate(net: Net) -> None:
     one = net.join("host-1")
     net.send(one, *[p.udp(H1, NOWHERE)] * 200)
-    assert len(net.got(one)) == namespace.ANSWER_BURST
-    net.now += 10 / namespace.ANSWERS_PER_SECOND
+    assert len(net.got(one)) == namespace.ICMP_ERROR_BURST
+    net.now += 10 / namespace.ICMP_ERRORS_PER_SECOND
     net.send(one, *[p.udp(H1, NOWHERE)] * 200)
     assert len(net.got(one)) == 10
     assert drops(one) == {Reason.NO_ROUTE: 400}
@@ -657,12 +657,12 @@ def flow(number: int) -> bytes:
     return p.udp(H1, H2, ports=(1000 + number, 2000))
 
 
-def where(net: Net, one: Port, ports: list[Port], count: int = 40) -> list[Port]:
+def where(net: Net, one: Attachment, attachments: list[Attachment], count: int = 40) -> list[Attachment]:
     """Which of the ports gets each of so many flows."""
     found = []
     for number in range(count):
         net.send(one, flow(number))
-        found += [port for port in ports if net.got(port)]
+        found += [attachment for attachment in attachments if net.got(attachment)]
     assert len(found) == count
     return found
 
@@ -671,12 +671,12 @@ def test_new_flows_spread_and_stay_while_others_join(net: Net) -> None:
     one = net.join("host-1")
     twos = [net.join("host-2") for _ in range(2)]
     first = where(net, one, twos)
-    assert {first.count(port) for port in twos} == {20}
+    assert {first.count(attachment) for attachment in twos} == {20}
     twos += [net.join("host-2") for _ in range(2)]
     assert where(net, one, twos) == first
     later = where(net, one, twos, 80)
     assert later[:40] == first
-    assert {later[40:].count(port) for port in twos} == {10}
+    assert {later[40:].count(attachment) for attachment in twos} == {10}
 
 
 def test_flows_move_only_when_their_session_dies(net: Net) -> None:
@@ -687,7 +687,7 @@ def test_flows_move_only_when_their_session_dies(net: Net) -> None:
     after = where(net, one, twos)
     assert twos[1] not in after
     assert all(a is b for a, b in zip(before, after, strict=True) if a is not twos[1])
-    assert {after.count(port) > before.count(port) for port in (twos[0], twos[2])} == {True}
+    assert {after.count(attachment) > before.count(attachment) for attachment in (twos[0], twos[2])} == {True}
     net.domain.leave(twos[0])
     net.domain.leave(twos[2])
     net.send(one, flow(0))
@@ -707,9 +707,9 @@ def test_fragments_of_one_pair_stay_together(net: Net) -> None:
     rest = p.ip(H1, H2, p.UDP, b"r" * 16, fragment=2)
     looks_like_a_flow = p.ip(H1, H2, p.UDP, p.udp(H1, H2)[20:], fragment=2)
     net.send(one, p.udp(H1, H2))
-    (of_the_flow,) = (port for port in twos if net.got(port))
+    (of_the_flow,) = (attachment for attachment in twos if net.got(attachment))
     net.send(one, first, rest, first, rest, looks_like_a_flow)
-    assert sorted(len(net.got(port)) for port in twos) == [0, 0, 5]
+    assert sorted(len(net.got(attachment)) for attachment in twos) == [0, 0, 5]
     net.send(one, rest)
     assert net.got(of_the_flow) == [], "fragments have no ports, whatever their bytes say"
 
@@ -738,11 +738,11 @@ def test_too_many_flows_are_forgotten_not_refused(net: Net) -> None:
     one = net.join("host-1")
     twos = [net.join("host-2") for _ in range(2)]
     net.send(one, flow(0))
-    (mine,) = (port for port in twos if net.got(port))
+    (mine,) = (attachment for attachment in twos if net.got(attachment))
     for number in range(1, forward.MAX_FLOWS + 10):
         net.send(one, flow(number))
         assert len(one.flows) <= forward.MAX_FLOWS
-    assert sum(len(net.got(port)) for port in twos) == forward.MAX_FLOWS + 9
+    assert sum(len(net.got(attachment)) for attachment in twos) == forward.MAX_FLOWS + 9
     net.send(one, flow(0))
     assert net.got(mine), "the gateway remembers the flow still"
 
@@ -792,20 +792,20 @@ def asking() -> Net:
     return Net(Domain({}, Nobody()))
 
 
-def answers_of(port: Port) -> Answers[Port]:
-    assert isinstance(port.namespace.default, Answers)
-    return port.namespace.default
+def answers_of(attachment: Attachment) -> PluginCache[Attachment]:
+    assert isinstance(attachment.namespace.default, PluginCache)
+    return attachment.namespace.default
 
 
-def answer(net: Net, port: Port, address: str, gateway: str | None) -> None:
+def answer(net: Net, attachment: Attachment, address: str, gateway: str | None) -> None:
     """The plugin answers; what waited is fed in again as a hub does."""
     route = Route(p.packed(address), 32, to(gateway)) if gateway else None
-    for sender, parked in answers_of(port).store(p.packed(address), route, net.now):
+    for sender, parked in answers_of(attachment).store(p.packed(address), route, net.now):
         net.feed(sender, parked)
 
 
-def wanted(port: Port) -> list[bytes]:
-    return sorted(answers_of(port).take_wanted())
+def wanted(attachment: Attachment) -> list[bytes]:
+    return sorted(answers_of(attachment).take_wanted())
 
 
 def test_packets_wait_for_the_plugin_and_go_in_order(asking: Net) -> None:
@@ -976,7 +976,7 @@ def test_a_superpacket_whose_session_died_counts_once(net: Net) -> None:
     one = net.join("host-1", offloads=packet_offload.ALL)
     two, three = (net.join("host-2", offloads=packet_offload.ALL) for _ in range(2))
     net.send(one, TRUE)
-    (mine,) = (port for port in (two, three) if net.got(port))
+    (mine,) = (attachment for attachment in (two, three) if net.got(attachment))
     net.domain.leave(mine)
     net.send(one, TRUE)
     assert one.traffic.received_packets == 12

@@ -7,7 +7,7 @@ import pytest
 from lib import packet as ip
 from lib.forward_decide import Verdict, decide
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Port
+from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_table import Route, RouteTable
 from tests.support import packets as p
@@ -30,17 +30,17 @@ def domain(source_check: bool = True) -> Domain:
     return Domain({KEY: table}, source_check=source_check)
 
 
-def join(there: Domain, host: str, key: bytes = KEY) -> Port:
-    port = Port(there.namespace(key), host, "test")
-    there.enter(port, 0.0)
-    return port
+def join(there: Domain, host: str, key: bytes = KEY) -> Attachment:
+    attachment = Attachment(there.namespace(key), host, "test")
+    there.enter(attachment, 0.0)
+    return attachment
 
 
-def verdict(port: Port, source: str, destination: str, now: float = 0) -> Verdict:
+def verdict(attachment: Attachment, source: str, destination: str, now: float = 0) -> Verdict:
     data = p.udp(source, destination)
     packet = ip.parse(data, 0, len(data))
     assert isinstance(packet, ip.Packet)
-    return decide(port, packet, now)
+    return decide(attachment, packet, now)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def verdict(port: Port, source: str, destination: str, now: float = 0) -> Verdic
 )
 def test_the_order_of_the_questions(source: str, destination: str, wanted: str | Reason) -> None:
     there = domain()
-    ports = {host: join(there, host) for host in ("one", "two", "exit")}
-    assert verdict(ports["one"], source, destination) == (
-        ports[wanted] if isinstance(wanted, str) else wanted
+    attachments = {host: join(there, host) for host in ("one", "two", "exit")}
+    assert verdict(attachments["one"], source, destination) == (
+        attachments[wanted] if isinstance(wanted, str) else wanted
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lib.forward_decide import decide
 from lib.forward_drop_reasons import Reason
 from lib.forward_explain import Explanation, explain, source_for
-from lib.namespace import Namespace, Port
+from lib.namespace import Attachment, Namespace
 from lib.packet import Packet
 from lib.route_table import RouteTable
 from tests.support.routes import entry, packed
@@ -23,7 +23,7 @@ def space(
 ) -> Namespace:
     made = Namespace(bytes(16), RouteTable(entry(*row) for row in rows), RouteTable(), source_check)
     for host in here:
-        made.join(Port(made, host, f"{host}:1"), 0.0)
+        made.join(Attachment(made, host, f"{host}:1"), 0.0)
     return made
 
 
@@ -31,9 +31,9 @@ def about(explanation: Explanation, what: str) -> list[str]:
     return [text for name, text in explanation.lines if name == what]
 
 
-def sender(namespace: Namespace, host: str = "a") -> Port:
+def sender(namespace: Namespace, host: str = "a") -> Attachment:
     gateway = namespace.gateways.get(host)
-    return gateway.ports[0] if gateway else Port(namespace, host, "-")
+    return gateway.attachments[0] if gateway else Attachment(namespace, host, "-")
 
 
 rows = st.lists(
@@ -59,13 +59,13 @@ def test_it_says_what_decide_does(
     checked: bool,
 ) -> None:
     namespace = space(*rows, here="".join(sorted(here)), source_check=checked)
-    port = sender(namespace)
+    attachment = sender(namespace)
     flow = packed(source) + packed(destination) + b"\0\0\0\x35"  # gateways that share choose by it
     packet = Packet(4, packed(source), packed(destination), 17, 0, False, flow)
-    explanation = explain(port, packed(source), packed(destination), 0.0, service=(17, 53))
-    verdict = decide(port, packet, 0.0)
+    explanation = explain(attachment, packed(source), packed(destination), 0.0, protocol_and_port=(17, 53))
+    verdict = decide(attachment, packet, 0.0)
     assert explanation.verdict == verdict
-    assert explanation.delivered == isinstance(verdict, Port)
+    assert explanation.delivered == isinstance(verdict, Attachment)
     assert any(name == "verdict" for name, _ in explanation.lines)
 
 
@@ -101,7 +101,7 @@ def test_what_would_help() -> None:
 def test_who_is_held_down_and_what_was_lost() -> None:
     namespace = space(("10.1.0.0/16", "a"), ("10.2.0.0/16", "b"), ("10.2.0.0/16", "c"))
     namespace.leave(sender(namespace, "b"))
-    namespace.join(Port(namespace, "b", "b:2"), 100.0)
+    namespace.join(Attachment(namespace, "b", "b:2"), 100.0)
     namespace.note_lost(packed("10.2.0.1"), Reason.NO_SESSION, 3, 99.0)
     told = explain(sender(namespace), packed("10.1.0.1"), packed("10.2.0.1"), 102.0)
     assert about(told, "gateway b")[0] == "came back, held down for another 3.0 s"

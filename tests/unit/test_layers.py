@@ -67,7 +67,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "settings_telemetry",
         ),
         *("cli_table", "cli_columns", "counter_rates"),
-        *("capture_fate", "forward_decided", "log_pace", "capture_taps", "capture_watch"),
+        *("capture_fate", "log_pace", "capture_taps", "capture_watch"),
     ),
     (
         *(
@@ -176,7 +176,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cli_top",
         "cli_capture",
         "capture_service",
-        "cli_shell_texts",
         "cli_licences",
         "cli_explain",
         "cli_main",

@@ -104,8 +104,8 @@ def test_counters_stay_when_sessions_end() -> None:
     hub = hub_of(3)
     before = of(text_of(hub), "tunrouter_sent_bytes_total")
     for session in hub.sessions.values():
-        for key in ((session.port.namespace.id, session.port.host),):
-            hub.by_host.book(key).leave(session.port)
+        for key in ((session.attachment.namespace.id, session.attachment.host),):
+            hub.by_host.book(key).leave(session.attachment)
     hub.sessions.clear()
     text = text_of(hub)
     assert of(text, "tunrouter_sent_bytes_total") == before == 6000
@@ -115,8 +115,8 @@ def test_counters_stay_when_sessions_end() -> None:
 @pytest.mark.parametrize("host", ['a"b', "a\\b", "two\nlines", "ümlaut", "\udc80", 'x"} 1\n# EOF'])
 def test_a_host_s_name_breaks_nothing(host: str) -> None:
     hub = hub_of(0)
-    port = port_of(hub.domain, host)
-    hub.by_host.book((port.namespace.id, host)).enter(port)
+    attachment = port_of(hub.domain, host)
+    hub.by_host.book((attachment.namespace.id, host)).enter(attachment)
     text = text_of(hub)
     names = {dict(pairs)["host"] for (name, pairs) in samples(text) if name == "tunrouter_sessions"}
     assert len(names) == 1

@@ -13,7 +13,7 @@ from lib.metrics_ledger import Book, Histogram, Ledger
 
 
 @dataclass(eq=False)
-class Port:
+class Attachment:
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -23,17 +23,17 @@ STEPS = st.lists(st.tuples(st.sampled_from("oxt"), st.integers(0, 9), st.integer
 @given(STEPS, st.integers(1, 4))
 def test_no_sum_goes_backwards_and_nothing_is_lost(steps: list[tuple[str, int, int]], most: int) -> None:
     ledger: Ledger[int] = Ledger(most)
-    live: list[tuple[Book, Port]] = []
+    live: list[tuple[Book, Attachment]] = []
     sent, before = 0, Counter[int | None]()
     for what, number, size in steps:
         if what == "o":
-            book, port = ledger.book(number), Port()
+            book, attachment = ledger.book(number), Attachment()
             book.opened += 1
-            book.enter(port)
-            live.append((book, port))
+            book.enter(attachment)
+            live.append((book, attachment))
         elif live and what == "x":
-            book, port = live.pop(number % len(live))
-            book.leave(port)
+            book, attachment = live.pop(number % len(live))
+            book.leave(attachment)
         elif live:
             live[number % len(live)][1].traffic.sent_bytes += size
             sent += size
@@ -46,10 +46,10 @@ def test_no_sum_goes_backwards_and_nothing_is_lost(steps: list[tuple[str, int, i
 
 def test_who_is_there_keeps_its_row_and_who_left_longest_ago_goes() -> None:
     ledger: Ledger[str] = Ledger(2)
-    port = Port(Traffic(sent_bytes=5))
-    ledger.book("there").enter(port)
+    attachment = Attachment(Traffic(sent_bytes=5))
+    ledger.book("there").enter(attachment)
     ledger.book("left").opened += 1
-    ledger.book("new").enter(Port())
+    ledger.book("new").enter(Attachment())
     assert set(ledger.books) == {"there", "new"}
     assert ledger.other.opened == 1
     assert ledger.book("one too many") is ledger.other
@@ -57,10 +57,10 @@ def test_who_is_there_keeps_its_row_and_who_left_longest_ago_goes() -> None:
 
 
 def test_a_session_that_ends_twice_counts_once() -> None:
-    book, port = Book(), Port(Traffic(sent_bytes=5))
-    book.enter(port)
-    book.leave(port)
-    book.leave(port)
+    book, attachment = Book(), Attachment(Traffic(sent_bytes=5))
+    book.enter(attachment)
+    book.leave(attachment)
+    book.leave(attachment)
     assert (book.total().sent_bytes, book.idle) == (5, True)
 
 

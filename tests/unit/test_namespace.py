@@ -6,8 +6,8 @@ import pytest
 
 from lib import namespace
 from lib.forward_drop_reasons import Reason
-from lib.namespace import ANSWER_BURST, ANSWERS_PER_SECOND, Namespace, Port
-from lib.route_plugin_cache import Answers, Unresolved
+from lib.namespace import ICMP_ERROR_BURST, ICMP_ERRORS_PER_SECOND, Attachment, Namespace
+from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Route, RouteTable
 from tests.support.routes import entry, gateways, table, to
 
@@ -18,14 +18,14 @@ NAMED = table(("10.0.0.0/8", "named"))
 DEFAULT = table(("10.0.0.0/24", "default"), ("11.0.0.0/8", "default"))
 
 
-def make(named: RouteTable = NAMED, default: RouteTable | Answers[Port] = DEFAULT) -> Namespace:
+def make(named: RouteTable = NAMED, default: RouteTable | PluginCache[Attachment] = DEFAULT) -> Namespace:
     return Namespace(b"n" * 16, named, default)
 
 
-def join(space: Namespace, host: str, instance: bytes = b"", now: float = 0.0) -> Port:
-    port = Port(space, host, "test", instance=instance)
-    space.join(port, now)
-    return port
+def join(space: Namespace, host: str, instance: bytes = b"", now: float = 0.0) -> Attachment:
+    attachment = Attachment(space, host, "test", instance=instance)
+    space.join(attachment, now)
+    return attachment
 
 
 def asked(space: Namespace, address: bytes, now: float = 0) -> tuple[str, ...] | Unresolved | None:
@@ -51,16 +51,16 @@ def test_the_named_table_is_asked_before_the_default(
     space = make()
     assert asked(space, address) == gateways
     assert space.fresh_until(0) == float("inf")
-    assert not space.park(address, Port(space, "h", "test"), b"")
+    assert not space.park(address, Attachment(space, "h", "test"), b"")
 
 
 def test_a_plugin_is_asked_where_the_named_table_has_no_route() -> None:
-    cache: Answers[Port] = Answers(2.0)
+    cache: PluginCache[Attachment] = PluginCache(2.0)
     space = make(default=cache)
     assert asked(space, IN_BOTH) == ("named",)
     assert asked(space, IN_DEFAULT) is Unresolved.ASKING
     assert list(cache.take_wanted()) == [IN_DEFAULT]
-    assert space.park(IN_DEFAULT, Port(space, "h", "test"), b"frame")
+    assert space.park(IN_DEFAULT, Attachment(space, "h", "test"), b"frame")
     cache.store(IN_DEFAULT, Route(IN_DEFAULT, 32, to("asked")), 0)
     assert asked(space, IN_DEFAULT) == ("asked",)
     cache.store(IN_NONE, None, 0)
@@ -74,20 +74,20 @@ def test_a_plugin_is_asked_where_the_named_table_has_no_route() -> None:
 def test_a_gateway_lives_as_long_as_its_sessions() -> None:
     space = make()
     first, second = join(space, "h"), join(space, "h")
-    assert space.ports() == [first, second]
+    assert space.attachments() == [first, second]
     space.leave(first)
-    assert (first.live, second.live, space.ports()) == (False, True, [second])
+    assert (first.live, second.live, space.attachments()) == (False, True, [second])
     space.leave(second)
-    assert (space.ports(), len(space.gateways)) == ([], 0)
+    assert (space.attachments(), len(space.gateways)) == ([], 0)
 
 
 def test_what_a_session_counted_stays() -> None:
     space = make()
-    port = join(space, "h")
-    port.traffic.received_packets = 3
-    port.drop(Reason.NO_ROUTE)
-    port.drop(Reason.NO_ROUTE, 2)
-    space.leave(port)
+    attachment = join(space, "h")
+    attachment.traffic.received_packets = 3
+    attachment.drop(Reason.NO_ROUTE)
+    attachment.drop(Reason.NO_ROUTE, 2)
+    space.leave(attachment)
     assert space.gone.received_packets == 3
     assert space.gone.drops == {Reason.NO_ROUTE: 3}
 
@@ -100,7 +100,7 @@ def test_a_new_session_of_the_same_instance_replaces_the_old() -> None:
     assert space.rivals(new) == [old]
     assert space.rivals(gost) == [], "GOST's clients show no instance"
     assert space.rivals(other) == []
-    assert space.rivals(Port(space, "nobody", "test", instance=b"i")) == []
+    assert space.rivals(Attachment(space, "nobody", "test", instance=b"i")) == []
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_a_new_session_of_the_same_instance_replaces_the_old() -> None:
         pytest.param(
             NAMED, table(("10.0.0.0/8", "a"), ("10.0.0.0/8", "b")), True, id="two in the default table"
         ),
-        pytest.param(NAMED, Answers(1.0), False, id="a plugin"),
+        pytest.param(NAMED, PluginCache(1.0), False, id="a plugin"),
     ],
 )
 def test_a_host_that_comes_back_is_looked_for_again(
-    named: RouteTable, default: RouteTable | Answers[Port], moves: bool
+    named: RouteTable, default: RouteTable | PluginCache[Attachment], moves: bool
 ) -> None:
     space = make(named, default)
     join(space, "b")
@@ -134,8 +134,8 @@ TWO = RouteTable([entry("10.0.0.0/8", "a"), entry("10.0.0.0/8", "b")], hold_down
 def carrier(space: Namespace, address: bytes, now: float) -> str | None:
     found = space.route_to(address, now)
     assert isinstance(found, tuple)
-    port = space.choose(*found, address, b"flow", now)
-    return port.host if port else None
+    attachment = space.choose(*found, address, b"flow", now)
+    return attachment.host if attachment else None
 
 
 def test_decisions_are_made_again_when_a_host_comes_back_and_when_its_hold_down_is_over() -> None:
@@ -210,12 +210,12 @@ def test_drops_are_remembered_by_destination(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_answers_come_from_a_bucket_of_tokens() -> None:
-    port = Port(make(), "h", "test")
+    attachment = Attachment(make(), "h", "test")
     now = 1000.0
-    assert sum(port.may_answer(now) for _ in range(200)) == ANSWER_BURST
-    assert not port.may_answer(now + 0.5 / ANSWERS_PER_SECOND)
-    assert port.may_answer(now + 1.5 / ANSWERS_PER_SECOND)
-    assert sum(port.may_answer(now + 3600) for _ in range(200)) == ANSWER_BURST, (
+    assert sum(attachment.may_send_icmp_error(now) for _ in range(200)) == ICMP_ERROR_BURST
+    assert not attachment.may_send_icmp_error(now + 0.5 / ICMP_ERRORS_PER_SECOND)
+    assert attachment.may_send_icmp_error(now + 1.5 / ICMP_ERRORS_PER_SECOND)
+    assert sum(attachment.may_send_icmp_error(now + 3600) for _ in range(200)) == ICMP_ERROR_BURST, (
         "no more than a burst is saved"
     )
-    assert not port.may_answer(now), "a clock that steps back gives nothing and breaks nothing"
+    assert not attachment.may_send_icmp_error(now), "a clock that steps back gives nothing and breaks nothing"

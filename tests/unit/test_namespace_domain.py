@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lib.namespace import Namespace, Port
+from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
-from lib.route_plugin_cache import Answers
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import RouteTable
 from tests.support.routes import Nobody, entry
 
@@ -19,10 +19,10 @@ def routes(namespace: Namespace) -> RouteTable:
     return namespace.table
 
 
-def enter(domain: Domain, key: bytes, host: str = "h") -> Port:
-    port = Port(domain.namespace(key), host, "test")
-    domain.enter(port, 0.0)
-    return port
+def enter(domain: Domain, key: bytes, host: str = "h") -> Attachment:
+    attachment = Attachment(domain.namespace(key), host, "test")
+    domain.enter(attachment, 0.0)
+    return attachment
 
 
 def test_a_namespace_has_its_table_and_the_default_one() -> None:
@@ -33,10 +33,10 @@ def test_a_namespace_has_its_table_and_the_default_one() -> None:
 
 
 def test_with_a_plugin_each_namespace_has_answers_of_its_own() -> None:
-    domain = Domain({}, Nobody(), answers_seconds=3.0)
+    domain = Domain({}, Nobody(), plugin_cache_seconds=3.0)
     one, two = domain.namespace(NAMED).default, domain.namespace(OTHER).default
-    assert isinstance(one, Answers)
-    assert isinstance(two, Answers)
+    assert isinstance(one, PluginCache)
+    assert isinstance(two, PluginCache)
     assert one is not two
     assert one.seconds == 3.0
 
@@ -56,12 +56,12 @@ def test_sessions_of_one_namespace_share_it() -> None:
 
 def test_two_that_looked_before_either_entered_share_it_too() -> None:
     domain = Domain({})
-    ports = [Port(domain.namespace(OTHER), host, "test") for host in ("h", "i")]
-    for port in ports:
-        domain.enter(port, 0.0)
-    assert ports[0].namespace is ports[1].namespace is domain.namespaces[OTHER]
-    for port in ports:
-        domain.leave(port)
+    attachments = [Attachment(domain.namespace(OTHER), host, "test") for host in ("h", "i")]
+    for attachment in attachments:
+        domain.enter(attachment, 0.0)
+    assert attachments[0].namespace is attachments[1].namespace is domain.namespaces[OTHER]
+    for attachment in attachments:
+        domain.leave(attachment)
     assert domain.namespaces == {}
 
 
@@ -78,9 +78,9 @@ def test_a_namespace_of_its_clients_goes_with_the_last_one() -> None:
 
 def test_a_namespace_with_a_table_stays_with_its_counts() -> None:
     domain = Domain({NAMED: TABLE})
-    port = enter(domain, NAMED)
-    port.traffic.sent_packets = 1
-    domain.leave(port)
+    attachment = enter(domain, NAMED)
+    attachment.traffic.sent_packets = 1
+    domain.leave(attachment)
     kept: Namespace = domain.namespaces[NAMED]
     assert kept.gone.sent_packets == 1
     assert domain.gone.sent_packets == 0

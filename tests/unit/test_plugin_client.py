@@ -22,7 +22,7 @@ from lib.auth_admission import Login
 from lib.errors import PluginError
 from lib.ids import parse_uuid
 from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
-from lib.plugin_http import MAX_ANSWER, read_object
+from lib.plugin_http import MAX_REPLY, read_object
 from lib.route_table import Route
 from lib.settings import PluginSettings
 from tests.support.routes import gateways
@@ -236,7 +236,7 @@ def test_only_status_200_is_an_answer(plugin: Plugin, status: int) -> None:
 
 
 def test_an_answer_without_end_is_a_failure(plugin: Plugin) -> None:
-    plugin.reply = 200, b'{"gateway":"h","dst":"10.0.0.0/8","x":"' + b"x" * MAX_ANSWER + b'"}', {}
+    plugin.reply = 200, b'{"gateway":"h","dst":"10.0.0.0/8","x":"' + b"x" * MAX_REPLY + b'"}', {}
     with pytest.raises(PluginError):
         plugin.route()
 
@@ -292,7 +292,7 @@ def test_a_plugin_that_drips_is_a_failure_after_the_same_time() -> None:
     done = subprocess.run(
         [sys.executable, "-c", DRIP], cwd=PROJECT, capture_output=True, text=True, timeout=10
     )
-    assert "no answer within 0.3 s" in done.stdout, done.stderr
+    assert "no reply within 0.3 s" in done.stdout, done.stderr
 
 
 # --- ingress rules and logins ----------------------------------------------------------------------

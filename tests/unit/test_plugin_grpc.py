@@ -129,7 +129,7 @@ print(json.dumps([sum(g.value is not None and not isinstance(g.value, str) for g
             url=url,
             timeout=3.0,
         )
-    assert answers == [499, f"failed: {url}: no answer within 3 s"]
+    assert answers == [499, f"failed: {url}: no reply within 3 s"]
 
 
 def test_a_status_that_is_not_ok_is_a_failure_and_the_connection_goes_on() -> None:
@@ -266,7 +266,7 @@ def test_a_server_that_says_nothing_is_a_failure_after_the_timeout() -> None:
             url=url,
             timeout=0.5,
         )
-    assert said[0] == f"failed: {url}: no answer within 0.5 s"
+    assert said[0] == f"failed: {url}: no reply within 0.5 s"
     assert 0.4 < said[1] < 3
 
 

@@ -41,8 +41,8 @@ class Hosts:
         self.gateways.leave(self.sessions.pop(host))
 
     def carries(self, routes: Group, flow: bytes = b"flow", now: float = 0.0) -> str | None:
-        port = self.gateways.choose(routes, flow, HOLD, now)
-        return port.host if port else None
+        attachment = self.gateways.choose(routes, flow, HOLD, now)
+        return attachment.host if attachment else None
 
 
 def in_order(*names: str) -> Group:
@@ -143,10 +143,10 @@ def test_somebody_carries_exactly_while_one_of_the_gateways_lives(names: list[st
 
 def test_new_flows_spread_over_a_hosts_sessions_and_stay() -> None:
     one, two = Session("a"), Session("a")
-    gateway: Gateway[Session] = Gateway("a", ports=[one, two])
+    gateway: Gateway[Session] = Gateway("a", attachments=[one, two])
     first = {flow: gateway.port_for(flow) for flow in (b"1", b"2", b"3", b"4")}
     assert Counter(map(id, first.values())) == {id(one): 2, id(two): 2}
-    gateway.ports.append(Session("a"))
+    gateway.attachments.append(Session("a"))
     assert {flow: gateway.port_for(flow) for flow in first} == first
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib import route_plugin_cache
-from lib.route_plugin_cache import MAX_ASKING, MAX_WAITING, RETRY_SECONDS, Answers, Unresolved
+from lib.route_plugin_cache import MAX_ASKING, MAX_WAITING, RETRY_SECONDS, PluginCache, Unresolved
 from lib.route_table import Route
 from tests.support.routes import to
 
@@ -14,15 +14,15 @@ TO_ONE, TO_TWO = Route(A, 32, to("one")), Route(A, 32, to("two"))
 
 
 @pytest.fixture
-def cache() -> Answers[str]:
-    return Answers(1.0)
+def cache() -> PluginCache[str]:
+    return PluginCache(1.0)
 
 
-def asked(cache: Answers[str]) -> list[bytes]:
+def asked(cache: PluginCache[str]) -> list[bytes]:
     return sorted(cache.take_wanted())
 
 
-def test_an_unknown_address_is_asked_about_once(cache: Answers[str]) -> None:
+def test_an_unknown_address_is_asked_about_once(cache: PluginCache[str]) -> None:
     assert cache.lookup(A, 0) is Unresolved.ASKING
     assert cache.lookup(A, 0) is Unresolved.ASKING
     assert cache.lookup(B, 0) is Unresolved.ASKING
@@ -33,7 +33,7 @@ def test_an_unknown_address_is_asked_about_once(cache: Answers[str]) -> None:
 
 
 @pytest.mark.parametrize("route", [TO_ONE, None], ids=["a route", "no route"])
-def test_an_answer_counts_for_its_time(cache: Answers[str], route: Route | None) -> None:
+def test_an_answer_counts_for_its_time(cache: PluginCache[str], route: Route | None) -> None:
     cache.lookup(A, 0)
     cache.store(A, route, 10)
     asked(cache)
@@ -47,7 +47,7 @@ def test_an_answer_counts_for_its_time(cache: Answers[str], route: Route | None)
     assert cache.lookup(A, 99.9) == TO_TWO
 
 
-def test_a_failure_counts_for_its_time(cache: Answers[str]) -> None:
+def test_a_failure_counts_for_its_time(cache: PluginCache[str]) -> None:
     cache.lookup(A, 0)
     cache.fail(A, 10)
     asked(cache)
@@ -57,7 +57,7 @@ def test_a_failure_counts_for_its_time(cache: Answers[str]) -> None:
     assert asked(cache) == [A]
 
 
-def test_with_no_time_to_keep_every_packet_asks(cache: Answers[str]) -> None:
+def test_with_no_time_to_keep_every_packet_asks(cache: PluginCache[str]) -> None:
     cache.seconds = 0
     cache.lookup(A, 0)
     asked(cache)
@@ -66,7 +66,7 @@ def test_with_no_time_to_keep_every_packet_asks(cache: Answers[str]) -> None:
     assert asked(cache) == [A]
 
 
-def test_what_waits_is_given_back_in_order(cache: Answers[str]) -> None:
+def test_what_waits_is_given_back_in_order(cache: PluginCache[str]) -> None:
     cache.lookup(A, 0)
     cache.lookup(B, 0)
     for number in range(3):
@@ -77,14 +77,14 @@ def test_what_waits_is_given_back_in_order(cache: Answers[str]) -> None:
     assert cache.fail(B, 1) == [("t", b"b")]
 
 
-def test_nothing_waits_without_a_request(cache: Answers[str]) -> None:
+def test_nothing_waits_without_a_request(cache: PluginCache[str]) -> None:
     assert not cache.park(A, "s", b"")
     cache.lookup(A, 0)
     cache.store(A, TO_ONE, 0)
     assert not cache.park(A, "s", b"")
 
 
-def test_a_bounded_number_waits_for_one_address(cache: Answers[str]) -> None:
+def test_a_bounded_number_waits_for_one_address(cache: PluginCache[str]) -> None:
     cache.lookup(A, 0)
     assert [cache.park(A, "s", b"") for _ in range(MAX_WAITING + 2)] == [True] * MAX_WAITING + [False] * 2
 
@@ -93,7 +93,7 @@ def address(number: int) -> bytes:
     return number.to_bytes(4)
 
 
-def test_a_bounded_number_of_requests_is_under_way(cache: Answers[str]) -> None:
+def test_a_bounded_number_of_requests_is_under_way(cache: PluginCache[str]) -> None:
     cache.lookup(A, 0)
     cache.store(A, TO_ONE, 0)
     for number in range(MAX_ASKING):
@@ -106,8 +106,10 @@ def test_a_bounded_number_of_requests_is_under_way(cache: Answers[str]) -> None:
     assert cache.lookup(address(MAX_ASKING), 50) is Unresolved.ASKING
 
 
-def test_a_bounded_number_of_answers_is_kept(cache: Answers[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(route_plugin_cache, "MAX_ANSWERS", 3)
+def test_a_bounded_number_of_answers_is_kept(
+    cache: PluginCache[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_plugin_cache, "MAX_REPLYS", 3)
     for number in range(4):
         cache.store(address(number), TO_ONE, 0)
     cache.store(address(1), TO_TWO, 0)  # the oldest now, but renewed

@@ -13,7 +13,7 @@ import pytest
 
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.session_sender import Link
+from lib.session_sender import SessionSender
 from lib.stream_tcp import Buffer
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
@@ -29,13 +29,13 @@ class Session:
     def __init__(self, limits: tuple[int, float], stream: Any, far: Any) -> None:
         self.traffic = Traffic()
         self.stream, self.far = stream, far
-        self.link = Link(stream, self.traffic, *limits)
-        self.told: Counter[Reason] = Counter()
-        self.link.tell_losses(self._lost)
+        self.sender = SessionSender(stream, self.traffic, *limits)
+        self.is_tunrouter: Counter[Reason] = Counter()
+        self.sender.tell_losses(self._lost)
         self._number = 0
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
-        self.told[reason] += len(p.contents(frames))
+        self.is_tunrouter[reason] += len(p.contents(frames))
 
     def frames(self, count: int, size: int = 1000) -> bytes:
         """Frames that carry a number of their own."""
@@ -44,8 +44,8 @@ class Session:
 
     def fill(self, size: int = 1000) -> None:
         """Send until the kernel takes no more, so that something is left for the writer."""
-        while self.link._writer is None:
-            self.link.send([self.frames(1, size)])
+        while self.sender._writer is None:
+            self.sender.send([self.frames(1, size)])
         gevent.sleep(0)  # the writer begins to wait
 
     def arrived(self) -> list[int]:
@@ -56,8 +56,8 @@ class Session:
         """Let the far end read everything, then end; returns what came."""
         reader = gevent.spawn(self.arrived)
         with gevent.Timeout(SECONDS):
-            self.link.wait_drained()
-        self.link.close("test")
+            self.sender.wait_drained()
+        self.sender.close("test")
         return list(reader.get(timeout=SECONDS))
 
     @property
@@ -71,8 +71,8 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     with stream_pair(BUFFER) as ends:
         made = Session(limits, *ends)
         yield made
-        made.link.ended()
-        assert made.told == made.traffic.drops, "who looks is told of each frame that is counted"
+        made.sender.ended()
+        assert made.is_tunrouter == made.traffic.drops, "who looks is told of each frame that is counted"
 
 
 def limits(max_bytes: int, max_seconds: float) -> pytest.MarkDecorator:
@@ -84,9 +84,9 @@ def limits(max_bytes: int, max_seconds: float) -> pytest.MarkDecorator:
 
 def test_a_peer_that_reads_is_sent_to_directly(session: Session) -> None:
     data = session.frames(2)
-    session.link.send([data])
-    assert session.link._writer is None
-    assert session.link.queued == 0
+    session.sender.send([data])
+    assert session.sender._writer is None
+    assert session.sender.queued == 0
     assert read_until(session.far, len(data)) == data
 
 
@@ -96,24 +96,24 @@ def test_several_buffers_go_in_order(session: Session) -> None:
         bytearray(session.frames(1, 10)),
         memoryview(session.frames(1, 10)),
     ]
-    session.link.send(data)
+    session.sender.send(data)
     assert read_until(session.far, 3 * 40) == b"".join(data)
 
 
 def test_more_buffers_than_one_system_call_takes(session: Session) -> None:
     data = [session.frames(1, 4) for _ in range(1500)]
-    session.link.send(data)
+    session.sender.send(data)
     assert session.finish() == list(range(1500))
 
 
 def test_what_is_sent_may_be_overwritten_at_once(session: Session) -> None:
     data = bytearray(session.frames(64))
     wanted = bytes(data)
-    session.link.send([memoryview(data)[:1032], memoryview(data)[1032:]])
-    assert session.link._writer is not None, "more than the kernel takes"
+    session.sender.send([memoryview(data)[:1032], memoryview(data)[1032:]])
+    assert session.sender._writer is not None, "more than the kernel takes"
     queued = bytearray(session.frames(1))
     wanted += bytes(queued)
-    session.link.send([queued])
+    session.sender.send([queued])
     data[:] = bytes(len(data))
     queued[:] = bytes(len(queued))
     assert read_until(session.far, len(wanted)) == wanted
@@ -125,23 +125,23 @@ def test_what_is_sent_may_be_overwritten_at_once(session: Session) -> None:
 def test_a_peer_that_does_not_read_costs_the_sender_no_time(session: Session) -> None:
     session.fill()
     with gevent.Timeout(SECONDS):
-        session.link.send([session.frames(10)])
-    assert session.link.queued == 10 * 1030
+        session.sender.send([session.frames(10)])
+    assert session.sender.queued == 10 * 1030
     assert session.finish() == list(range(session.sent))
-    assert session.link.queued == 0
+    assert session.sender.queued == 0
     assert not session.traffic.drops
 
 
 def test_after_the_queue_is_drained_sends_are_direct_again(session: Session) -> None:
     session.fill()
-    session.link.send([session.frames(3)])
+    session.sender.send([session.frames(3)])
     reader = gevent.spawn(read_until, session.far, session.sent * 1030)
-    session.link.wait_drained()
+    session.sender.wait_drained()
     reader.join(SECONDS)
-    assert session.link._writer is None
+    assert session.sender._writer is None
     data = session.frames(1)
-    session.link.send([data])
-    assert session.link._writer is None
+    session.sender.send([data])
+    assert session.sender._writer is None
     assert read_until(session.far, len(data)) == data
 
 
@@ -150,8 +150,8 @@ def test_the_queue_is_bounded_in_bytes(session: Session) -> None:
     session.fill()
     before = session.sent
     for _ in range(8):
-        session.link.send([session.frames(1)])
-    assert session.link.queued == 5 * 1030
+        session.sender.send([session.frames(1)])
+    assert session.sender.queued == 5 * 1030
     assert session.traffic.drops == {Reason.QUEUE_FULL: 3}
     assert session.finish() == [*range(before), *range(before + 3, before + 8)]  # what waited longest is lost
 
@@ -161,7 +161,7 @@ def test_the_queue_is_bounded_in_time(session: Session) -> None:
     """No time at all is allowed here, so whatever waits is late; what was partly out is not."""
     session.fill()
     before = session.sent
-    session.link.send([session.frames(3)])
+    session.sender.send([session.frames(3)])
     assert session.finish() == list(range(before)), "what had begun to go out went out"
     assert session.traffic.drops == {Reason.QUEUE_TIME: 3}
 
@@ -182,13 +182,13 @@ def test_frames_are_never_torn(session: Session, seed: int) -> None:
 
     reader = gevent.spawn(read_slowly)
     for _ in range(150):
-        session.link.send(
+        session.sender.send(
             [session.frames(dice.randint(1, 4), dice.choice((4, 100, 1392, 3000))) for _ in range(2)]
         )
         gevent.sleep(dice.choice((0, 0, 0.001)))
     with gevent.Timeout(SECONDS):
-        session.link.wait_drained()
-    session.link.close("test")
+        session.sender.wait_drained()
+    session.sender.close("test")
     arrived = reader.get(timeout=SECONDS)
     assert arrived == sorted(set(arrived)), "in order, each once"
     assert len(arrived) + sum(session.traffic.drops.values()) == session.sent
@@ -200,8 +200,8 @@ def test_frames_are_never_torn(session: Session, seed: int) -> None:
 
 def test_waiting_ends_when_nothing_is_queued(session: Session) -> None:
     session.fill()
-    session.link.send([session.frames(5)])
-    waiter = gevent.spawn(session.link.wait_drained)
+    session.sender.send([session.frames(5)])
+    waiter = gevent.spawn(session.sender.wait_drained)
     gevent.sleep(0)
     assert not waiter.ready()
     reader = gevent.spawn(read_until, session.far, session.sent * 1030)
@@ -211,10 +211,10 @@ def test_waiting_ends_when_nothing_is_queued(session: Session) -> None:
 
 def test_with_nothing_queued_nobody_waits(session: Session) -> None:
     with gevent.Timeout(SECONDS):
-        session.link.wait_drained()
-    session.link.send([session.frames(1)])
+        session.sender.wait_drained()
+    session.sender.send([session.frames(1)])
     with gevent.Timeout(SECONDS):
-        session.link.wait_drained()
+        session.sender.wait_drained()
 
 
 # --- the end ---------------------------------------------------------------------------------------
@@ -222,65 +222,65 @@ def test_with_nothing_queued_nobody_waits(session: Session) -> None:
 
 def test_what_waits_at_the_end_is_counted(session: Session) -> None:
     session.fill()
-    session.link.send([session.frames(7)])
-    session.link.ended()
-    assert session.link.queued == 0
+    session.sender.send([session.frames(7)])
+    session.sender.ended()
+    assert session.sender.queued == 0
     assert session.traffic.drops[Reason.SESSION_GONE] >= 7
 
 
 def test_what_the_writer_held_at_the_end_is_counted_too(session: Session) -> None:
-    session.link.send([session.frames(64)])
-    session.link.send([session.frames(1)])
+    session.sender.send([session.frames(64)])
+    session.sender.send([session.frames(1)])
     gevent.sleep(0)
-    session.link.ended()
-    session.link.close("test")
+    session.sender.ended()
+    session.sender.close("test")
     came = len(read_until(session.far, 1 << 30)) // 1030
     assert session.traffic.drops[Reason.SESSION_GONE] == 65 - came > 1
 
 
 def test_the_end_wakes_who_waits(session: Session) -> None:
     session.fill()
-    waiter = gevent.spawn(session.link.wait_drained)
+    waiter = gevent.spawn(session.sender.wait_drained)
     gevent.sleep(0)
-    session.link.ended()
+    session.sender.ended()
     waiter.get(timeout=SECONDS)
 
 
 def test_an_end_before_the_writer_has_begun_leaves_nobody_waiting(session: Session) -> None:
-    session.link.send([session.frames(64)])
-    session.link.ended()
+    session.sender.send([session.frames(64)])
+    session.sender.ended()
     with gevent.Timeout(0.2):
-        session.link.wait_drained()
+        session.sender.wait_drained()
 
 
 @pytest.mark.parametrize("queued", [False, True], ids=["direct", "queued"])
 def test_a_peer_that_goes_ends_the_session(session: Session, queued: bool) -> None:
     if queued:
         session.fill()
-        session.link.send([session.frames(5)])
+        session.sender.send([session.frames(5)])
     session.far.close()
     landing = memoryview(bytearray(100))
     with gevent.Timeout(SECONDS):
         with suppress(ConnectionResetError):
             assert session.stream.receive_into(landing) == 0
         for _ in range(3):  # the first send may still be taken by the kernel
-            session.link.send([session.frames(1)])
+            session.sender.send([session.frames(1)])
             gevent.sleep(0)
-        session.link.wait_drained()
-        session.link.ended()
-    assert session.link.queued == 0
+        session.sender.wait_drained()
+        session.sender.ended()
+    assert session.sender.queued == 0
 
 
 def test_closing_says_why_and_the_reader_sees_the_end(session: Session) -> None:
-    session.link.close("replaced")
-    assert session.link.closed_because == "replaced"
+    session.sender.close("replaced")
+    assert session.sender.closed_because == "replaced"
     with gevent.Timeout(SECONDS):
         assert session.stream.receive_into(memoryview(bytearray(10))) == 0
         assert session.far.recv(10) == b""
 
 
 def test_what_is_sent_after_the_end_is_counted(session: Session) -> None:
-    session.link.close("test")
-    session.link.send([session.frames(3)])
-    session.link.ended()
+    session.sender.close("test")
+    session.sender.send([session.frames(3)])
+    session.sender.ended()
     assert session.traffic.drops == {Reason.SESSION_GONE: 3}
