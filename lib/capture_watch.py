@@ -51,12 +51,13 @@ def scan(
     now: float,
     out: Output,
     taps: Taps,
+    most: int = 1 << 30,
 ) -> int:
     """forward.scan, watched."""
     slices = _Slices(view)
     out.fates, out.verdicts = {}, []
     try:
-        stop = forward.scan(attachment, buf, cast(memoryview, slices), pos, end, now, out)
+        stop = forward.scan(attachment, buf, cast(memoryview, slices), pos, end, now, out, most)
         found = [(start - 2, _dealt(attachment, dealt)) for start, dealt in out.fates.items()]
         runs = [
             (slices.begins[id(run)], len(run), target)

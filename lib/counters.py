@@ -31,6 +31,8 @@ class Traffic:
     sent_packets: int = 0
     sent_bytes: int = 0
     drops: Counter[Reason] = field(default_factory=Counter)
+    dropped: int = 0
+    """All of them together."""
     news: list[tuple[Reason, str]] = field(default_factory=list)
     """Reasons that occurred for the first time, with a detail, until somebody has told them."""
     queued: int = 0
@@ -48,6 +50,7 @@ class Traffic:
         if reason not in self.drops:
             self.news.append((reason, detail))
         self.drops[reason] += count
+        self.dropped += count
         if head:
             self.last[reason] = Seen(now, head)
 
@@ -63,6 +66,7 @@ class Traffic:
         self.sent_packets += other.sent_packets
         self.sent_bytes += other.sent_bytes
         self.drops.update(other.drops)
+        self.dropped += other.dropped
         self.queued += other.queued
         self.waited += other.waited
         for reason, seen in other.last.items():

@@ -61,15 +61,25 @@ class Output:
     content starts."""
     verdicts: list[tuple[Packet, Verdict]] | None = None
     """Likewise: the packets that were decided on, flow by flow."""
+    has_icmp_error: bool = False
+    """Whether an ICMP error has been sent already: one a turn is enough to say what is wrong."""
 
 
 def scan(
-    attachment: Attachment, buf: bytearray, view: memoryview, pos: int, end: int, now: float, out: Output
+    attachment: Attachment,
+    buf: bytearray,
+    view: memoryview,
+    pos: int,
+    end: int,
+    now: float,
+    out: Output,
+    most: int = 1 << 30,
 ) -> int:
     """Forward every whole frame in buf[pos:end] that came from attachment; returns where it stopped.
 
     buf must be readable for framing.SLACK bytes past end; virtio-net headers in it are rewritten
-    in place. now is in seconds of any steady clock.
+    in place. now is in seconds of any steady clock. It stops after `most` frames that are not of known
+    flows: those may each cost as much as a hundred others.
     """
     _forget_outdated(attachment, now)
     known, known_udp = attachment.flows.get, attachment.udp_flows.get
@@ -90,6 +100,10 @@ def scan(
         elif first <= 2 and size >= 38 and attachment.is_tunrouter:
             hop = _known_headed(attachment, buf, pos, size)
         unusual = hop is None or not hop.live
+        if unusual:
+            if not most:
+                break
+            most -= 1
         if unusual or hop is not target:
             _hand_over(out, target, view[begin:pos], frames - begin_frames)
             begin, begin_frames = pos, frames
@@ -213,14 +227,14 @@ def _read(
     packet = ip.parse(buf, packet_start, end)
     if isinstance(packet, Reason):
         if not framing.is_gost_keepalive(buf, start, end):
-            attachment.drop(packet, 1, "", head(buf, start, end), now)
+            attachment.drop(packet, 1, "", _head(attachment, packet, buf, start, end, now), now)
             _tell(out, start, packet)
         return None
     if not headed:
         return _Frame(buf, start, start, end, packet, 0, 0, 1)
     claim = packet_offload.rebuild(buf, start, packet, end)
     if isinstance(claim, Reason):
-        attachment.drop(claim, 1, "", head(buf, packet_start, end), now)
+        attachment.drop(claim, 1, "", _head(attachment, claim, buf, packet_start, end, now), now)
         _tell(out, start, claim)
         return None
     offloads, gso_size, segments = claim
@@ -246,8 +260,11 @@ def _refuse(attachment: Attachment, frame: _Frame, verdict: Reason | bytes, now:
             return
         verdict = Reason.RESOLVE_QUEUE
     _drop(attachment, verdict, frame, now)
-    icmp_error = ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
-    _tell(out, frame.start, verdict, None, _send_icmp_error(attachment, icmp_error, now, out))
+    sent = False
+    if _may_send_icmp_error(attachment, now, out):
+        icmp_error = ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
+        sent = _send_icmp_error(attachment, icmp_error, out)
+    _tell(out, frame.start, verdict, None, sent)
 
 
 def _drop(attachment: Attachment, reason: Reason, frame: _Frame, now: float) -> None:
@@ -255,13 +272,27 @@ def _drop(attachment: Attachment, reason: Reason, frame: _Frame, now: float) -> 
     attachment.traffic.received_packets += frame.segments - 1
     attachment.namespace.note_lost(frame.packet.destination, reason, frame.segments, now)
     detail = "" if reason in attachment.traffic.drops else ip.describe(frame.packet)
-    attachment.drop(reason, frame.segments, detail, head(frame.buf, frame.packet_start, frame.end), now)
+    first = _head(attachment, reason, frame.buf, frame.packet_start, frame.end, now)
+    attachment.drop(reason, frame.segments, detail, first, now)
 
 
-def _send_icmp_error(attachment: Attachment, icmp_error: bytes | None, now: float, out: Output) -> bool:
-    """Send an ICMP error back where the packet came from, not too many of them; whether one was sent."""
-    if icmp_error is None or not attachment.may_send_icmp_error(now):
+def _head(attachment: Attachment, reason: Reason, buf: bytearray, start: int, end: int, now: float) -> bytes:
+    """The beginning of a dropped packet, to be shown; nothing where one of this moment is kept."""
+    last = attachment.traffic.last.get(reason)
+    return head(buf, start, end) if last is None or last.at != now else b""
+
+
+def _may_send_icmp_error(attachment: Attachment, now: float, out: Output) -> bool:
+    """Whether an ICMP error is worth making: one a turn, and not too many a second."""
+    return not out.has_icmp_error and attachment.may_send_icmp_error(now)
+
+
+def _send_icmp_error(attachment: Attachment, icmp_error: bytes | None, out: Output) -> bool:
+    """Send an ICMP error back where the packet came from; False where there is none to send."""
+    if icmp_error is None:
         return False
+    attachment.icmp_error_tokens -= 1
+    out.has_icmp_error = True
     _send(out, attachment, framing.encode(icmp_error), 1)
     return True
 
@@ -288,8 +319,10 @@ def _deliver(
         length = headers + frame.gso_size
     if length > target.mtu:
         _drop(attachment, Reason.TOO_BIG, frame, now)
-        icmp_error = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
-        _tell(out, frame.start, Reason.TOO_BIG, target, _send_icmp_error(attachment, icmp_error, now, out))
+        icmp_error = None
+        if _may_send_icmp_error(attachment, now, out):
+            icmp_error = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
+        _tell(out, frame.start, Reason.TOO_BIG, target, _send_icmp_error(attachment, icmp_error, out))
         return None
     if not headed or (target.offloads and not frame.offloads & ~target.offloads):
         _count_segments(attachment, target, frame.segments - 1)

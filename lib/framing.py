@@ -71,6 +71,11 @@ def is_gost_keepalive(buf: bytes | bytearray, start: int, end: int) -> bool:
     return end - start == 20 and bytes(buf[start : start + 4]) == b"GOST"
 
 
+def is_whole(data: bytes | memoryview) -> bool:
+    """Whether data begins with a whole frame."""
+    return len(data) >= 2 and len(data) - 2 >= _LENGTH.unpack_from(data)[0]
+
+
 def split(data: bytes | bytearray | memoryview) -> list[int]:
     """The end of each whole frame in data, in order (a truncated last one is left out)."""
     ends, at = [], 0

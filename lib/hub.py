@@ -42,6 +42,7 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns
+from lib.session_cost import Cost
 from lib.session_queue import Budget
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
@@ -254,13 +255,18 @@ class Hub:
         except OSError as error:  # gone again already
             self._lost(peer, error)
             return
+        cost = Cost()
+        stream.count(cost, host_of(peer))
         try:
             seconds = settings.handshake_timeout
             with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
                 top = self._acceptor.accept(stream)
                 request, rest = session_handshake.receive_request(top, seconds)
+                stream.end_turn()
                 admitted = self._answer(top, request)
             if admitted:
+                cost.admit(settings.transport.kind)
+                stream.count(cost, stream)
                 HubSession(self, top, request).run(rest)
         except ProtocolError as error:
             self._refuse(error.refusal, peer, str(error))

@@ -31,12 +31,16 @@ from lib.packet import format_address
 from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
+from lib.session_cost import TURN_SECONDS
 from lib.session_keepalive import Health, Liveness
 from lib.session_queue import Budget
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
+
+PIECE, JUDGED = 1 << 17, 64
+"""Bytes, and frames that are not of known flows, between two looks at the clock."""
 
 SLOW = 1 << 18
 """Who may send less than this in a quarter of a second has little on the way to us."""
@@ -167,14 +171,20 @@ class HubSession:
     def _forward(self, tail: bytes) -> None:
         """Read and forward until the client closes."""
         buffer = self.hub.buffer
-        tail = tail[self.scan_copy(tail) :]
         try:
-            while size := self._receive(buffer.landing):
+            while True:
+                while framing.is_whole(tail):  # more has come than a turn has time for
+                    if not self.stream.give_way():
+                        return
+                    tail = tail[self.scan_copy(tail) :]
+                size = self._receive(buffer.landing)
+                if not size:
+                    return
                 end = framing.HEADROOM + size
                 stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
                 tail = bytes(buffer.view[stop:end])
                 if self._meter is not None:
-                    self._hold_back(self._meter, stop - end + size)
+                    self._hold_back(self._meter, size - len(tail))
         finally:
             if tail:
                 self.attachment.drop(Reason.CUT_OFF)
@@ -188,6 +198,7 @@ class HubSession:
         self._counted = received
         delay = meter.wait(now)
         if delay > 0:
+            self.stream.end_turn()
             gevent.sleep(delay)
 
     def _receive(self, landing: memoryview) -> int:
@@ -205,26 +216,44 @@ class HubSession:
         return self._scan(data, memoryview(data), 0, len(frames))
 
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
-        """Forward the whole frames in data[start:end]; returns where it stopped."""
-        attachment, out = self.attachment, self.hub.output
-        now = time.monotonic()
-        if self.hub.taps.on:
-            stop = capture_watch.scan(attachment, data, view, start, end, now, out, self.hub.taps)
-        else:
-            stop = forward.scan(attachment, data, view, start, end, now, out)
+        """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
+        out, traffic = self.hub.output, self.attachment.traffic
+        before = traffic.received_packets - traffic.dropped
+        stop = self._scan_pieces(data, view, start, end)
         for target, run in out.runs.items():
             target.sender.send(run)
         out.runs.clear()
-        if not attachment.is_tunrouter:
-            self.hub.pauses.received(end - start, now)
+        out.has_icmp_error = False
         if out.controls:
+            before += len(out.controls)
             self._controls(out)
-        if attachment.traffic.news:
+        if self.stream.cost is not None:
+            self.stream.cost.forwarded += traffic.received_packets - traffic.dropped - before
+        if traffic.news:
             self._tell_news()
-        for cache in attachment.namespace.tables:
+        for cache in self.attachment.namespace.tables:
             if isinstance(cache, PluginCache):
                 for address in cache.take_wanted():
                     gevent.spawn(self._resolve, cache, address)
+        return stop
+
+    def _scan_pieces(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
+        attachment, out, taps = self.attachment, self.hub.output, self.hub.taps
+        began = now = time.monotonic()
+        stop = start
+        while True:
+            piece = min(end, stop + PIECE)
+            if taps.on:
+                stop = capture_watch.scan(attachment, data, view, stop, piece, now, out, taps, JUDGED)
+            else:
+                stop = forward.scan(attachment, data, view, stop, piece, now, out, JUDGED)
+            if not framing.is_whole(view[stop:end]):
+                break
+            now = time.monotonic()
+            if now - began > TURN_SECONDS:
+                break
+        if not attachment.is_tunrouter:
+            self.hub.pauses.received(stop - start, now)
         return stop
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
@@ -241,8 +270,9 @@ class HubSession:
             )
 
     def _controls(self, out: forward.Output) -> None:
+        """Act on the last frame of each type: who asks ten times in a turn gets one reply."""
         contents, out.controls = out.controls, []
-        for content in contents:
+        for content in {content[1:2]: content for content in contents}.values():
             self._control(content)
 
     def _tell_news(self) -> None:

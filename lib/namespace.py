@@ -80,10 +80,7 @@ class Attachment:
         refill = max(0.0, now - self.icmp_error_at) * ICMP_ERRORS_PER_SECOND
         self.icmp_error_tokens = min(ICMP_ERROR_BURST, self.icmp_error_tokens + refill)
         self.icmp_error_at = now
-        if self.icmp_error_tokens < 1:
-            return False
-        self.icmp_error_tokens -= 1
-        return True
+        return self.icmp_error_tokens >= 1
 
 
 Table = RouteTable | PluginCache[Attachment]

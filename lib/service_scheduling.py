@@ -22,12 +22,18 @@ import os
 import platform
 import struct
 import time
+from collections import OrderedDict, deque
+from collections.abc import Hashable
 from typing import Any
 
 import gevent
+from gevent.hub import Waiter
 from gevent.monkey import get_original
 
 SLICE_SECONDS = 0.010
+
+UNKNOWN_SECONDS = 0.004
+"""How long a turn of the share lasts whose end nobody has told."""
 
 PAUSE_SECONDS = 0.0002
 CLOSE_SECONDS = 0.001
@@ -65,21 +71,76 @@ class Turns:
 
 
 class Share:
-    """Work that may take half of the time, so that packets are not held up however much of it there is."""
+    """Turns of work that take half of the time at most, so that packets are not held up by it.
 
-    __slots__ = ("_free_at",)
+    Whoever wants a turn enters under a key and leaves with the time it took; as long a pause follows.
+    Keys have their turns in rotation (equal shares), whoever waits under one key first come, first served.
+    """
+
+    __slots__ = ("_free_at", "_keys", "_timer")
 
     def __init__(self) -> None:
         self._free_at = 0.0
+        self._keys: OrderedDict[Hashable, deque[Any]] = OrderedDict()
+        self._timer: Any = None
 
-    def wait(self) -> None:
-        """Wait for a turn; the work follows, without giving way, and then used()."""
-        while (early := self._free_at - time.monotonic()) > 0:
-            gevent.sleep(early)
+    def enter(self, key: Hashable) -> None:
+        """Wait for a turn; the work follows at once, and then leave()."""
+        now = time.monotonic()
+        if self._keys or now < self._free_at:
+            self._wait(key, now)
+            now = time.monotonic()
+        self._free_at = now + UNKNOWN_SECONDS  # should it never be told how long it took
 
-    def used(self, seconds: float) -> None:
-        """So long has been worked: as long a pause follows."""
+    def leave(self, seconds: float) -> None:
+        """The turn has taken so long."""
         self._free_at = time.monotonic() + seconds
+        if self._keys:
+            self._call(seconds)
+
+    def _wait(self, key: Hashable, now: float) -> None:
+        waiter = Waiter()
+        waiting = self._keys.setdefault(key, deque())
+        waiting.append(waiter)
+        if self._timer is None or not self._timer.active:
+            self._call(max(0.0, self._free_at - now))
+        try:
+            waiter.get()
+        except BaseException:  # killed, or too late: nobody holds a turn that nobody takes
+            if waiter in waiting:
+                waiting.remove(waiter)
+            else:
+                self._free_at = 0.0
+            if not waiting and self._keys.get(key) is waiting:
+                del self._keys[key]
+            raise
+
+    def _call(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = gevent.get_hub().loop.timer(seconds)
+        self._timer.start(self._next)
+
+    def _next(self) -> None:
+        """Let the next key have a turn; called by the event loop."""
+        if not self._keys:
+            return
+        early = self._free_at - time.monotonic()
+        if early > 0:
+            self._call(early)
+            return
+        key, waiting = self._keys.popitem(last=False)
+        waiter = waiting.popleft()
+        if waiting:
+            self._keys[key] = waiting
+        self._free_at = time.monotonic() + UNKNOWN_SECONDS
+        if self._keys:
+            self._call(UNKNOWN_SECONDS)
+        waiter.switch(None)
+
+
+SHARE = Share()
+"""Of the time of this process: for handshakes, and for sessions that cost much and forward little."""
 
 
 def breathe() -> None:

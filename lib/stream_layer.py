@@ -16,15 +16,21 @@ What a codec has encoded cannot be taken back: it counts as sent, and `pending` 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Protocol
+
+import gevent
 
 from lib.auth_admission import Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
-from lib.service_scheduling import Share
+from lib.session_cost import Cost
 from lib.stream_tcp import Buffer, Stream
+
+MAX_PENDING = 1 << 16
+"""Bytes that may wait for a peer to read them before nothing more is read from it."""
+UNREAD_SECONDS = 0.02
+"""How often it is looked whether it reads now."""
 
 
 class Codec(Protocol):
@@ -40,10 +46,13 @@ class Codec(Protocol):
     def feed(self, data: memoryview) -> None:
         """Take bytes from below."""
 
+    more: bool
+    """Whether read_into stopped before it had looked at all that was fed: there was much of it."""
+
     def read_into(self, view: memoryview) -> int | None:
         """Decode into view; how many bytes, None while there are none, 0 once the far end has closed.
 
-        Raises OSError where the far end breaks the layer's rules.
+        It stops after a turn's time at the latest. Raises OSError where the far end breaks the layer's rules.
         """
 
     def encode(self, buffers: Sequence[Buffer]) -> int:
@@ -69,20 +78,17 @@ class Layered:
         self._out = memoryview(b"")
         self.peer: str = below.peer
 
-    def open(self, share: Share) -> None:
-        """Do the layer's handshake within a share of the time; the deadline is the caller's.
-
-        Raises ProtocolError, OSError.
-        """
+    def open(self) -> None:
+        """Do the layer's handshake; the deadline is the caller's. Raises ProtocolError, OSError."""
         try:
-            self._handshake(share)
+            self._handshake()
         except ProtocolError:
             self._flush()  # the alert or refusal that says so
             raise
 
-    def _handshake(self, share: Share) -> None:
+    def _handshake(self) -> None:
         landing = self.codec.landing
-        while not self._step(share):
+        while not self.codec.handshake():
             self._drain()
             size = self._below.receive_into(landing)
             if not size:
@@ -91,14 +97,6 @@ class Layered:
                 )
             self.codec.feed(landing[:size])
         self._drain()
-
-    def _step(self, share: Share) -> bool:
-        share.wait()
-        began = time.monotonic()
-        try:
-            return self.codec.handshake()
-        finally:
-            share.used(time.monotonic() - began)
 
     @property
     def pending(self) -> int:
@@ -114,13 +112,38 @@ class Layered:
     def receive_into(self, view: memoryview) -> int:
         """Wait for bytes and put them into view; returns how many, 0 when the peer has closed."""
         codec = self.codec
+        if codec.more and not self._below.give_way():
+            return 0
         while (size := codec.read_into(view)) is None:
-            self._flush()
+            self._let_read()
+            if codec.more:
+                if not self._below.give_way():
+                    return 0
+                continue
             got = self._below.receive_into(codec.landing)
             if not got:
                 return 0
             codec.feed(codec.landing[:got])
         return size
+
+    def _let_read(self) -> None:
+        """Send what the codec says by itself; nothing more is read from a peer that does not read it."""
+        while not self._flush() and self.pending > MAX_PENDING:
+            self._below.end_turn()
+            gevent.sleep(UNREAD_SECONDS)
+
+    def give_way(self) -> bool:
+        """Let everybody else run between two parts of what was received; False where it has ended."""
+        return self._below.give_way()
+
+    def end_turn(self) -> None:
+        """What was received has been dealt with, or its reader waits for somebody else."""
+        self._below.end_turn()
+
+    @property
+    def cost(self) -> Cost | None:
+        """What it costs, with all that is below; None where nobody counts."""
+        return self._below.cost
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:
         """Take bytes, all of them or none; what the kernel does not take now is pending."""

@@ -14,15 +14,11 @@ import gevent
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_scheduling import Share
 from lib.settings import NodeSettings, ProxySettings, TransportSettings
 from lib.stream_certificates import Identity
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import DEAD_AFTER, Stream, connect
 from lib.stream_tls import TlsCodec, context
-
-_share = Share()
-"""Of the time of this process, for handshakes."""
 
 DeviceFor = Callable[[str], str | None]
 
@@ -87,7 +83,7 @@ def _over(stream: Stream, node: NodeSettings) -> AnyStream:
 
 def _opened(below: AnyStream, codec: Any) -> Layered:
     layered = Layered(below, codec)
-    layered.open(_share)
+    layered.open()
     return layered
 
 

@@ -6,13 +6,17 @@ Refuses to know: what the bytes mean.
 A Stream keeps one watcher a direction. Reading always waits for the event loop first: one
 receive for one readiness is the fairness between sessions, for gevent's own recv does not give
 way while data is there. Writing never waits; who wants to wait asks for it.
+
+A hub's streams have an account besides (session_cost): what is received next is chosen by what the last
+bytes cost, all layers together, and a stream that is expensive waits for its turn in the share of those.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import gevent
@@ -21,6 +25,8 @@ from gevent import socket as gsocket
 
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
+from lib.service_scheduling import SHARE, breathe
+from lib.session_cost import Cost
 
 Buffer = bytes | bytearray | memoryview
 
@@ -32,7 +38,11 @@ Keepalive = tuple[int, int, int]
 """TCP's own: seconds of silence before the first probe, seconds between probes, probes without answer."""
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 
+LITTLE_UNREAD = 1 << 14
+"""Window of a peer that is expensive, bytes: what it has sent and we have not read stays little."""
+
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
+_CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
 _BACKLOG = 1024
 _OriginalSocket = monkey.get_original("socket", "socket")
 
@@ -40,7 +50,21 @@ _OriginalSocket = monkey.get_original("socket", "socket")
 class Stream:
     """A connected, non-blocking byte stream."""
 
-    __slots__ = ("_hub", "_readable", "_receive", "_sock", "_writable", "peer")
+    __slots__ = (
+        *(
+            "_clock",
+            "_ended",
+            "_holds",
+            "_hub",
+            "_key",
+            "_readable",
+            "_receive",
+            "_sock",
+            "_turn_began",
+            "_writable",
+        ),
+        *("cost", "peer"),
+    )
 
     def __init__(
         self, sock: Any, peer: str, keepalive: Keepalive | None = None, dead_after: float = DEAD_AFTER
@@ -58,16 +82,82 @@ class Stream:
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
         self._writable = self._hub.loop.io(self._sock.fileno(), 2)
+        self.cost: Cost | None = None
+        """What it costs; None where nobody counts (a client's own)."""
+        self._key: Hashable = None
+        self._holds = False  # a turn in the share of the expensive ones
+        self._clock = time.monotonic
+        self._turn_began = -1.0  # by that clock; negative between turns
+        self._ended = False
+
+    def count(self, cost: Cost, key: Hashable) -> None:
+        """Keep an account from now on; key says with whom it shares its turns while it is expensive."""
+        self.cost, self._key = cost, key
 
     def receive_into(self, view: memoryview) -> int:
-        """Wait for bytes and put them into view; returns how many, 0 when the peer has closed."""
-        while True:
+        """Wait for bytes and put them into view; returns how many, 0 when the peer has closed.
+
+        After shutdown() 0 as well, whatever the kernel still holds. What is received begins a turn.
+        """
+        self.end_turn()
+        while not self._ended:
             self._hub.wait(self._readable)
+            if self._ended or not self._may_begin():
+                break
             try:
-                size: int = self._receive(view)
-                return size
+                size: int = self._receive(view if self.cost is None else view[: self.cost.size])
             except (BlockingIOError, InterruptedError):
+                self.end_turn()
                 continue
+            if self.cost is not None:
+                self.cost.begin(size)
+            return size
+        return 0
+
+    def give_way(self) -> bool:
+        """Let everybody else run between two parts of what was received; False where it has ended."""
+        self.end_turn()
+        if self.cost is None or not self.cost.expensive:
+            breathe()
+        if self._ended or not self._may_begin():
+            return False
+        if self.cost is not None:
+            self.cost.begin(0)
+        return True
+
+    def _may_begin(self) -> bool:
+        """Begin a turn, an expensive one when it may; False where its peer has closed meanwhile.
+
+        What an expensive peer sent before it closed is not worth judging: it may be much, and it is junk.
+        """
+        cost = self.cost
+        if cost is None:
+            return True
+        if cost.expensive:
+            SHARE.enter(self._key)
+            self._holds = True
+            if cost.admitted and (self._ended or self._has_closed()):
+                return False
+        self._clock = time.thread_time if cost.exact else time.monotonic
+        self._turn_began = self._clock()
+        return True
+
+    def end_turn(self) -> None:
+        """What was received has been dealt with, or its reader waits for somebody else."""
+        if self._turn_began >= 0:
+            assert self.cost is not None
+            seconds, self._turn_began = self._clock() - self._turn_began, -1.0
+            self.cost.end(seconds, time.monotonic())
+            if self.cost.admitted and self.cost.expensive:
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, LITTLE_UNREAD)
+        else:
+            seconds = 0.0
+        if self._holds:
+            self._holds = False
+            SHARE.leave(seconds)
+
+    def _has_closed(self) -> bool:
+        return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED
 
     @property
     def pending(self) -> int:
@@ -113,6 +203,7 @@ class Stream:
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes more."""
+        self.end_turn()
         self._hub.wait(self._writable)
 
     def send_all(self, data: bytes) -> None:
@@ -126,6 +217,7 @@ class Stream:
 
     def shutdown(self) -> None:
         """End both directions: whoever reads sees the end and cleans up."""
+        self._ended = True
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -133,6 +225,8 @@ class Stream:
 
     def close(self) -> None:
         """Give up the socket; only for the greenlet that reads."""
+        self.end_turn()
+        self._ended = True
         self._readable.close()
         self._writable.close()
         self._sock.close()

@@ -22,6 +22,8 @@ from lib.stream_tcp import Buffer
 
 VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _RECEIVE = 1 << 17
+MAX_RECORDS = 256
+"""Records decrypted at a time: a peer may put a byte in each."""
 
 
 def context(settings: TlsSettings, server: bool) -> Any:
@@ -84,6 +86,7 @@ class TlsCodec:
             self._incoming, self._outgoing, server_side=server, server_hostname=name
         )
         self._pin = pin
+        self.more = False
         self.output = self._outgoing.read
         self.feed = self._incoming.write
 
@@ -117,17 +120,20 @@ class TlsCodec:
         return Certificate(subject.get("commonName", ""), names, self.fingerprint().hex())
 
     def read_into(self, view: memoryview) -> int | None:
-        """Decrypt every record that is there, as far as view has room."""
+        """Decrypt the records that are there, as far as view has room, and so many at most."""
         read, size, room = self.connection.read, 0, len(view)
+        self.more = True
         try:
-            while size < room:
+            for _ in range(MAX_RECORDS):
                 got = read(room - size, view[size:])
-                if not got:
-                    break
                 size += got
+                if size == room:
+                    break
         except ssl.SSLWantReadError:
+            self.more = False
             return size or None
         except ssl.SSLZeroReturnError:
+            self.more = bool(size)
             return size
         except ssl.SSLError as error:
             if size:

@@ -7,6 +7,7 @@ Refuses to know: sockets (stream_layer), and what the bytes are.
 from __future__ import annotations
 
 import errno
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.session_cost import TURN_SECONDS
 from lib.stream_tcp import Buffer
 
 Headers = tuple[tuple[str, str], ...]
@@ -50,6 +52,7 @@ class WebSocketCodec:
         self._in: deque[memoryview] = deque()
         self._fed = 0
         self._open = self._closed = False
+        self.more = False
         self.pongs = 0
         """How many signs of life the far end has given when asked."""
         if self._client:
@@ -105,8 +108,7 @@ class WebSocketCodec:
     def read_into(self, view: memoryview) -> int | None:
         """Decode into view."""
         if not self._in and not self._closed:
-            for event in self._connection.events():
-                self._take(event)
+            self._decode()
         size, room = 0, len(view)
         while self._in and size < room:
             piece = self._in[0]
@@ -117,7 +119,18 @@ class WebSocketCodec:
                 self._in.popleft()
             else:
                 self._in[0] = piece[len(part) :]
+        self.more = self.more or bool(self._in)
         return size or (0 if self._closed else None)
+
+    def _decode(self) -> None:
+        """Take events for a turn's time; wsproto parses no frame before it is asked for its event."""
+        until = time.monotonic() + TURN_SECONDS
+        self.more = True
+        for event in self._connection.events():
+            self._take(event)
+            if time.monotonic() > until:
+                return
+        self.more = False
 
     def _take(self, event: Event) -> None:
         if isinstance(event, BytesMessage):

@@ -633,14 +633,46 @@ def test_no_session_is_answered(net: Net) -> None:
     assert drops(one) == {Reason.NO_SESSION: 2}
 
 
-def test_answers_are_limited_in_rate(net: Net) -> None:
+def test_icmp_errors_are_limited_in_rate(net: Net) -> None:
     one = net.join("host-1")
-    net.send(one, *[p.udp(H1, NOWHERE)] * 200)
+    for _ in range(200):
+        net.send(one, p.udp(H1, NOWHERE))
     assert len(net.got(one)) == namespace.ICMP_ERROR_BURST
     net.now += 10 / namespace.ICMP_ERRORS_PER_SECOND
-    net.send(one, *[p.udp(H1, NOWHERE)] * 200)
+    for _ in range(200):
+        net.send(one, p.udp(H1, NOWHERE))
     assert len(net.got(one)) == 10
     assert drops(one) == {Reason.NO_ROUTE: 400}
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        pytest.param([p.udp(H1, NOWHERE)] * 20, id="no route"),
+        pytest.param([p.udp(H1, NOWHERE), p.udp(H1, H2, bytes(9001))] * 10, id="whatever the reasons"),
+    ],
+)
+def test_a_turn_brings_one_icmp_error(net: Net, packets: list[bytes]) -> None:
+    one = net.join("host-1")
+    net.join("host-2", mtu=1400, offloads=0)
+    net.send(one, *packets)
+    assert len(net.got(one)) == 1
+    assert sum(drops(one).values()) == 20
+
+
+def test_a_scan_stops_after_so_many_frames_that_are_judged(net: Net) -> None:
+    """A session looks at the clock between scans; known flows do not count."""
+    one, two = net.join("host-1"), net.join("host-2")
+    net.send(one, p.udp(H1, H2))
+    known = p.stream([p.udp(H1, H2)] * 5)
+    junk = p.stream([b"\xee"] * 10)
+    buffer, view, start, end = p.received(known + junk + known)
+    out = forward.Output()
+    stop = forward.scan(one, buffer, view, start, end, net.now, out, 4)
+    assert stop - start == len(known) + 4 * 3
+    stop = forward.scan(one, buffer, view, stop, end, net.now, out, 6)
+    assert stop == end
+    assert sum(map(len, out.runs[two])) == 2 * len(known)
 
 
 def test_no_answer_to_an_icmp_error(net: Net) -> None:

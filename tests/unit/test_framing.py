@@ -114,3 +114,12 @@ def test_the_buffer_has_its_parts_where_they_are_said_to_be() -> None:
 def test_gost_keepalive(content: bytes, is_keepalive: bool, kind: type) -> None:
     data = kind(b"..." + content + b"...")
     assert framing.is_gost_keepalive(data, 3, 3 + len(content)) is is_keepalive
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [(b"", False), (b"\0", False), (b"\0\0", True), (b"\0\1", False), (b"\0\1x", True), (b"\0\1xy", True)],
+)
+def test_whether_data_begins_with_a_whole_frame(data: bytes, whole: bool) -> None:
+    assert framing.is_whole(data) is whole
+    assert framing.is_whole(memoryview(data)) is whole

@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "acl",
             "auth_logins",
             "auth_passwords",
+            "session_cost",
             "session_keepalive",
             "route_plugin_cache",
             "route_gateways",

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from lib import stream_tls
 from lib.errors import ProtocolError
-from lib.service_scheduling import Share
 from lib.settings import TlsSettings
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import Stream
@@ -50,7 +49,7 @@ def codecs(kind: str, client: bool, contexts: tuple[Any, Any]) -> list[Any]:
 def over(stream: AnyStream, layers: list[Any]) -> AnyStream:
     for codec in layers:
         stream = Layered(stream, codec)
-        stream.open(Share())
+        stream.open()
     return stream
 
 

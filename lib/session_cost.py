@@ -1,0 +1,88 @@
+"""The processor time that one connection costs: how much of it is read next, and whether it is expensive.
+
+Knows: how long a turn may be, and which time is fair for what is forwarded.
+Refuses to know: clocks (times come in), sockets (stream_tcp), and when an expensive one has its turn
+(service_scheduling).
+
+A turn begins when bytes have been received and ends when their reader waits again. All of it counts,
+whichever layer needed it: decrypting, unmasking, parsing, judging, sending on.
+
+    begin(size)  ...  forwarded += segments  ...  end(seconds)     -> `size` for the next turn, `debt`
+
+Time beyond what the forwarded segments are worth is a debt, and a debt fades slowly. So a stream of
+packets never becomes expensive, however fast it is; junk, questions and denied packets do.
+
+A steady clock is read cheaply, but it goes on while another process has our core; the processor's own clock
+is exact, and ten times as dear to read. So a turn is timed by the first, and those after a long one by the
+second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TURN_SECONDS = 0.001
+"""How long a turn should take: what is read next is chosen by it."""
+LEAST, FIRST, MOST = 256, 8192, 1 << 18
+"""Bytes of a turn: the least, those of a connection that is new, and the most."""
+SEGMENT_SECONDS = {"tcp": 25e-6, "tls": 50e-6, "ws": 150e-6, "wss": 200e-6}
+"""Processor time that one forwarded segment is worth, by transport: some ten times what the costliest kind of
+honest traffic needs (single packets, each in a record and a message of its own)."""
+BURST_SECONDS = 0.005
+"""A debt that is nobody's business: the first packets of a flow, a reconnect."""
+FORGIVEN = 0.01
+"""Seconds of debt that fade in a second."""
+EXACT_TURNS = 64
+"""Turns timed exactly after one that took long."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """One connection's account. It begins as one that nobody has let in yet."""
+
+    segment_seconds: float = 0.0
+    admitted: bool = False
+    """Before that, each turn is one of the expensive ones: nothing is forwarded yet."""
+    size: int = FIRST
+    """Bytes to read in the next turn, at most."""
+    debt: float = 0.0
+    forwarded: int = 0
+    """Segments that this turn has passed on."""
+    exact: int = 0
+    """Turns that are still to be timed by the processor's own clock."""
+    _read: int = 0
+    _seen_at: float = 0.0
+
+    @property
+    def expensive(self) -> bool:
+        """Whether its turns are taken from the share that all expensive connections have together."""
+        return not self.admitted or self.debt > BURST_SECONDS
+
+    def admit(self, transport: str) -> None:
+        """It is a session from now on, over this transport ("tcp", "tls", "ws" or "wss")."""
+        self.admitted, self.segment_seconds = True, SEGMENT_SECONDS[transport]
+
+    def begin(self, size: int) -> None:
+        """A turn begins, with so many bytes just received."""
+        self._read, self.forwarded = size, 0
+
+    def end(self, seconds: float, now: float) -> None:
+        """A turn has ended that took so long, in seconds; now is of any steady clock."""
+        if seconds > TURN_SECONDS:
+            known, self.exact = self.exact > 0, EXACT_TURNS
+            self._shrink(seconds)
+            if not known:
+                return  # it may be that another process had the core
+        elif self.exact:
+            self.exact -= 1
+        faded = (now - self._seen_at) * FORGIVEN
+        self._seen_at = now
+        unpaid = seconds - self.segment_seconds * self.forwarded
+        if self.forwarded:
+            unpaid -= self.segment_seconds  # a turn has a price of its own, however little was in it
+        self.debt = max(0.0, self.debt - faded) + max(0.0, unpaid)
+        if seconds <= TURN_SECONDS and self._read >= self.size:
+            self.size = min(MOST, 2 * self.size)
+
+    def _shrink(self, seconds: float) -> None:
+        self.size = max(LEAST, int(min(self.size, self._read or LEAST) * TURN_SECONDS / seconds))

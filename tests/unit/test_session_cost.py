@@ -1,0 +1,104 @@
+"""What a connection costs: how much of it is read next, what makes it expensive, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.session_cost import BURST_SECONDS, EXACT_TURNS, FIRST, FORGIVEN, LEAST, MOST, TURN_SECONDS, Cost
+
+
+def session(transport: str = "tcp") -> Cost:
+    cost = Cost()
+    cost.admit(transport)
+    return cost
+
+
+def turns(
+    cost: Cost, seconds: float, count: int, forwarded: int = 0, size: int = 0, now: float = 0.0
+) -> None:
+    for _ in range(count):
+        cost.begin(min(cost.size, size) if size else cost.size)
+        cost.forwarded += forwarded
+        cost.end(seconds, now)
+
+
+def test_before_a_login_every_turn_is_an_expensive_one() -> None:
+    cost = Cost()
+    assert cost.expensive
+    cost.admit("tls")
+    assert not cost.expensive
+
+
+@pytest.mark.parametrize(
+    ("transport", "seconds", "forwarded"),
+    [
+        pytest.param("tcp", 50e-6, 1, id="one packet a turn"),
+        pytest.param("tcp", 200e-6, 45, id="a superpacket"),
+        pytest.param("tcp", 900e-6, 1000, id="small packets, many at a time"),
+        pytest.param("wss", 380e-6, 1, id="one packet a turn, through every layer"),
+        pytest.param("ws", 900e-6, 10, id="a GOST client over ws, a message a packet"),
+    ],
+)
+def test_who_forwards_is_never_expensive(transport: str, seconds: float, forwarded: int) -> None:
+    cost = session(transport)
+    turns(cost, seconds, 100_000, forwarded)
+    assert cost.debt == 0
+    assert not cost.expensive
+
+
+def test_who_forwards_nothing_is_expensive_soon_and_not_for_ever() -> None:
+    cost = session()
+    turns(cost, TURN_SECONDS, int(BURST_SECONDS / TURN_SECONDS) + 1)
+    assert cost.expensive
+    turns(cost, 0.0, 1, now=2 * TURN_SECONDS / FORGIVEN)
+    assert not cost.expensive
+
+
+def test_little_work_for_nothing_is_nobodys_business() -> None:
+    """Ten lone control frames a second."""
+    cost = session()
+    for second in range(1000):
+        turns(cost, 60e-6, 10, size=100, now=float(second))
+    assert not cost.expensive
+
+
+def test_more_is_read_while_it_is_cheap_and_all_of_it_was_used() -> None:
+    cost = session()
+    turns(cost, TURN_SECONDS / 10, 1, size=100)
+    assert cost.size == FIRST, "a lone packet says nothing about how much may be read"
+    turns(cost, TURN_SECONDS / 10, 30)
+    assert cost.size == MOST
+
+
+def test_less_is_read_once_it_takes_long() -> None:
+    cost = session()
+    turns(cost, TURN_SECONDS / 10, 30)
+    turns(cost, 10 * TURN_SECONDS, 1)
+    assert cost.size == MOST // 10
+    turns(cost, 1000 * TURN_SECONDS, 3)
+    assert cost.size == LEAST
+
+
+def test_a_long_turn_is_believed_when_it_was_timed_exactly() -> None:
+    """By a steady clock it may be that another process had the core meanwhile."""
+    cost = session()
+    turns(cost, 100 * TURN_SECONDS, 1)
+    assert (cost.debt, cost.exact) == (0, EXACT_TURNS)
+    turns(cost, 100 * TURN_SECONDS, 1)
+    assert cost.expensive
+    turns(cost, 0.0, EXACT_TURNS)
+    assert cost.exact == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, MOST), st.floats(0, 10), st.integers(0, 5000), st.floats(0, 100))))
+def test_it_stays_within_its_bounds(history: list[tuple[int, float, int, float]]) -> None:
+    cost, now = session(), 0.0
+    for size, seconds, forwarded, passed in history:
+        now += passed
+        cost.begin(size)
+        cost.forwarded += forwarded
+        cost.end(seconds, now)
+        assert LEAST <= cost.size <= MOST
+        assert cost.debt >= 0
