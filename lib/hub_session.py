@@ -270,10 +270,18 @@ class HubSession:
             )
 
     def _controls(self, out: forward.Output) -> None:
-        """Act on the last frame of each type: who asks ten times in a turn gets one reply."""
+        """Act on the last message of each kind: who asks ten times in a turn gets one reply."""
         contents, out.controls = out.controls, []
-        for content in {content[1:2]: content for content in contents}.values():
-            self._control(content)
+        messages: dict[type, wire_control.Message | None] = {}
+        for content in contents:
+            try:
+                message = wire_control.decode(content)
+            except ProtocolError:
+                self.attachment.drop(Reason.BAD_CONTROL)
+            else:
+                messages[type(message)] = message
+        for message in messages.values():
+            self._control(message)
 
     def _tell_news(self) -> None:
         """Log each reason for drops once a session."""
@@ -304,12 +312,7 @@ class HubSession:
                     advice=f"dst: {source}, gateway: {attachment.host}",
                 )
 
-    def _control(self, content: bytes) -> None:
-        try:
-            message = wire_control.decode(content)
-        except ProtocolError:
-            self.attachment.drop(Reason.BAD_CONTROL)
-            return
+    def _control(self, message: wire_control.Message | None) -> None:
         if isinstance(message, wire_control.Hello):
             self._meet(message)
         elif isinstance(message, wire_control.Ping):

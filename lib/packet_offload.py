@@ -48,6 +48,12 @@ MAX_UDP_SEGMENTS = 128
 """UDP_MAX_SEGMENTS of the kernel: more, and it refuses the packet."""
 MIN_TCP_SEGMENT = 28
 """tcp_min_snd_mss (48) less what TCP options can take of it in practice."""
+MAX_SEGMENTS = 512
+"""Segments of a TCP superpacket: 64 KB of the smallest that anybody has a use for (128 bytes)."""
+MAX_GROWTH = 3
+MAX_HEADERS = 8192
+"""The headers of all segments, as a multiple of the frame, and bytes that are always allowed (128 UDP packets
+of a byte are no attack): what a frame may become for a peer that takes no superpackets."""
 _CHECKSUM_AT = {TCP: 16, UDP: 6}
 
 _HEADER = struct.Struct("<BBHHHH")
@@ -121,7 +127,9 @@ def rebuild(buf: bytearray, start: int, packet: Packet, end: int) -> tuple[int, 
     if kind is None or gso_size < kind[1]:
         return Reason.BAD_OFFLOAD
     segments = -(-payload // gso_size)
-    if packet.protocol == UDP and segments > MAX_UDP_SEGMENTS:
+    if segments > (MAX_UDP_SEGMENTS if packet.protocol == UDP else MAX_SEGMENTS):
+        return Reason.BAD_OFFLOAD
+    if segments * (csum_start + headers) > MAX_GROWTH * (end - begin) + MAX_HEADERS:
         return Reason.BAD_OFFLOAD
     bits = kind[0]
     if claimed_type & GSO_ECN and packet.protocol == TCP:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import hmac
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +18,12 @@ from gevent import ssl
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.session_cost import TURN_SECONDS
 from lib.settings import TlsSettings
 from lib.stream_tcp import Buffer
 
 VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _RECEIVE = 1 << 17
-MAX_RECORDS = 256
-"""Records decrypted at a time: a peer may put a byte in each."""
 
 
 def context(settings: TlsSettings, server: bool) -> Any:
@@ -120,14 +120,14 @@ class TlsCodec:
         return Certificate(subject.get("commonName", ""), names, self.fingerprint().hex())
 
     def read_into(self, view: memoryview) -> int | None:
-        """Decrypt the records that are there, as far as view has room, and so many at most."""
+        """Decrypt the records that are there, as far as view has room, for a turn's time."""
         read, size, room = self.connection.read, 0, len(view)
+        until = time.monotonic() + TURN_SECONDS  # a peer may put a byte in each record
         self.more = True
         try:
-            for _ in range(MAX_RECORDS):
-                got = read(room - size, view[size:])
+            while got := read(room - size, view[size:]):
                 size += got
-                if size == room:
+                if size == room or time.monotonic() > until:
                     break
         except ssl.SSLWantReadError:
             self.more = False
