@@ -34,7 +34,8 @@ from typing import Self
 from tests.bench.quiet import LOCK, resident_mb
 from tests.hostile import streams
 from tests.hostile.attacks import LISTED, LOGIN, LOGINS, Attack
-from tests.hostile.peer import PORTS
+from tests.hostile.newcomer import EVERY
+from tests.hostile.peer import PORTS, SLOW
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, connect
 from tests.support.program import OVERLAY_1, OVERLAY_2, TUNROUTER, program_pid, reach
 
@@ -55,6 +56,7 @@ PATIENCE = 15.0
 """Seconds after the attackers have gone for which is waited until it is normal again."""
 PING_EVERY = 0.05
 
+_JOINED = re.compile(r"joined ([0-9.]+) (\S+)")
 _PING = re.compile(r"\[([0-9.]+)\] .*icmp_seq=(\d+) .*time=([0-9.]+)")
 
 
@@ -322,10 +324,10 @@ class Arena:
             gone = time.time()
             run = Run()
             run.normal_after = self._await_normal(pings, gone)
-            run.longest_ms = pings.longest(began, gone)
             answered, sent = pings.stop()
-            expected = sent if run.normal_after == math.inf else max(answered)
-            run.lost = expected - len(answered)
+            waiting = _unanswered(answered, sent, time.time())
+            run.longest_ms = max(took for at, took in [*answered.values(), *waiting] if began <= at <= gone)
+            run.lost = len(waiting) if run.normal_after == math.inf else max(answered) - len(answered)
         run.memory_mb = memory.most
         run.join_seconds = self._longest_join(began, gone + NORMAL_SECONDS)
         said = crowd.text()
@@ -348,9 +350,20 @@ class Arena:
         return math.inf
 
     def _longest_join(self, begin: float, end: float) -> float:
-        """Seconds that a newcomer waited at most; the ones that still wait count as well."""
-        found = re.findall(r"joined ([0-9.]+) (\S+)", self.newcomer.text())
-        return max((float(took) for at, took in found if begin <= float(at) <= end), default=math.inf)
+        """Seconds that a newcomer waited at most; the one that still waits counts as well."""
+        found = [(float(at), float(took)) for at, took in _JOINED.findall(self.newcomer.text())]
+        own = [took for at, took in found if begin <= at <= end]
+        last = max((at + min(took, SLOW) for at, took in found), default=begin)
+        waits = time.time() - max(last, begin) - 2 * EVERY  # the present one has not been printed yet
+        return max([*own, waits])
+
+
+def _unanswered(answered: dict[int, tuple[float, float]], sent: int, now: float) -> list[tuple[float, float]]:
+    """(about when it was sent, ms that it has waited so far) of each ping without an answer."""
+    first = min(answered)
+    began = answered[first][0] - first * PING_EVERY
+    times = [began + number * PING_EVERY for number in range(1, sent + 1) if number not in answered]
+    return [(at, (now - at) * 1e3) for at in times]
 
 
 def judged(process: Process) -> str:
