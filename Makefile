@@ -16,7 +16,7 @@ export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
 export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup check test bench fuzz faults soak demo binary binary-here binary-check deb package-check install
+.PHONY: help setup check test bench fuzz faults hostile soak demo binary binary-here binary-check deb package-check install
 .PHONY: uninstall clean tools-test tools-bench tools-binary tools-binary-here tools-package
 
 help: ## print this
@@ -41,6 +41,13 @@ fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, SECONDS=60 in all
 
 faults: $(VENV)/.dev tools-test ## what breaks and what is lost, into RELIABILITY.md (as root)
 	FAULTS_TABLE=1 $(PY) -m pytest tests/faults $(ARGS)
+
+hostile: $(VENV)/.dev tools-test ## what attackers cost others, into RELIABILITY.md; with SECONDS=… looks for worse (as root)
+ifeq ($(origin SECONDS),command line)
+	$(PY) tests/hostile/hunt.py --seconds $(SECONDS) $(ARGS)
+else
+	HOSTILE_TABLE=1 $(PY) -m pytest tests/hostile $(ARGS)
+endif
 
 soak: $(VENV)/.dev tools-test ## mixed traffic, reloads and kills for MINUTES=60 (as root)
 	$(PY) tests/soak/soak.py --minutes $(MINUTES) $(ARGS)

@@ -1,6 +1,7 @@
 """The soak: hours of mixed traffic, reloads, reconnects and kills, after which everything must add up.
 
     .venv/bin/python tests/soak/soak.py --minutes 60        what `make soak MINUTES=60` runs
+    .venv/bin/python tests/soak/soak.py --hungry            what wants memory, a minute each (tests/soak/hungry.py)
 
 In the topology of the end-to-end tests with four hosts in two namespaces of one hub (tcp, wss, and a GOST
 where there is one), until the time is up:
@@ -38,6 +39,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.soak import hungry
 from tests.support.load import transfer
 from tests.support.netns import Namespace, Process, Topology, connect, in_namespace
 from tests.support.program import GOST, start_client, start_gost, start_hub
@@ -279,10 +281,15 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--report", metavar="FILE", help="write what was counted as JSON")
+    parser.add_argument("--hungry", action="store_true", help="instead: what wants the hub's memory")
+    parser.add_argument("--seconds", type=float, default=60.0, help="with --hungry: for each")
+    parser.add_argument("--bound-mb", type=float, help="with --hungry: where `tunrouter check` says no bound")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         print("the soak needs root, for network namespaces", file=sys.stderr)
         return 2
+    if arguments.hungry:
+        return hungry.run(arguments.seconds, arguments.bound_mb)
     with tempfile.TemporaryDirectory(prefix="tunrouter-soak-") as work, ExitStack() as stack:
         soak = Soak(Path(work), stack)
         threads = [

@@ -1,0 +1,159 @@
+"""Memory that each connection of a hub costs, by how far it has got: `.venv/bin/python tests/bench/connections.py`
+
+    --count N     connections of each kind (500)
+    --json FILE   the figures as JSON as well
+
+Prints the table of SECURITY.md. Each kind has a hub of its own in a network namespace, into which N connections
+come and then say nothing; KB (1,000 bytes) are what the hub's resident memory has grown by, divided by N. The
+kernel's memory for the sockets is not in it.
+
+Knows: how to stop at each step of a connection. Refuses to know: packets, none are sent (memory.py has those).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.memory import allow_descriptors
+from tests.bench.quiet import resident_mb
+from tests.hostile import peer, streams
+from tests.support.netns import ROOT, Namespace, in_namespace
+from tests.support.program import TUNROUTER, program_pid
+
+HERE = "127.0.0.1"
+WARM = 20
+"""Connections that come and go before: what the first ones load for good is nobody's share."""
+
+
+def connected(kind: str, number: int) -> peer.Socket:
+    """The handshake has not begun."""
+    return peer.connect(kind, HERE)
+
+
+def half_greeted(kind: str, number: int) -> peer.Socket:
+    """TLS: a ClientHello, answered, and nothing more."""
+    sock = peer.connect(kind, HERE)
+    sock.sendall(peer.client_hello())
+    sock.recv(1 << 16)
+    return sock
+
+
+def half_upgraded(kind: str, number: int) -> peer.Socket:
+    """The layers below, and an upgrade that stops in its headers."""
+    sock: peer.Socket = peer.connect(kind, HERE)
+    if peer.is_encrypted(kind):
+        sock = peer.trust().wrap_socket(sock)
+    sock.sendall(streams.HEADERS[:4096])
+    return sock
+
+
+def opened(kind: str, number: int) -> peer.Socket:
+    """All layers are there, the login has not begun."""
+    return peer.opened(kind, HERE)
+
+
+def admitted(kind: str, number: int) -> peer.Socket:
+    """A session, idle, as a GOST client's."""
+    return peer.session(kind, HERE, f"host-{number}")
+
+
+def greeted(kind: str, number: int) -> peer.Socket:
+    """A session that has said HELLO."""
+    return peer.session(kind, HERE, f"host-{number}", greets=number % 256)
+
+
+STEPS: dict[str, tuple[Callable[[str, int], peer.Socket], tuple[str, ...]]] = {
+    "connected, says nothing": (connected, ("tcp", "tls", "ws", "wss")),
+    "in the middle of the TLS handshake": (half_greeted, ("tls", "wss")),
+    "in the middle of the upgrade": (half_upgraded, ("ws", "wss")),
+    "before the login": (opened, ("tls", "ws", "wss")),
+    "session, idle": (admitted, ("tcp", "tls", "ws", "wss")),
+    "session of a tunrouter, idle": (greeted, ("tcp", "tls", "ws", "wss")),
+}
+KINDS = tuple(peer.PORTS)
+
+
+def config() -> str:
+    """A hub that lets everybody come and stay."""
+    services = [
+        {"name": kind, "addr": f"{HERE}:{port}", "listener": {"type": kind},
+         "handler": {"type": "router", "metadata": {"router": "r", "domain": "all", "handshakeTimeout": "10m"}}}
+        for kind, port in peer.PORTS.items()
+    ]  # fmt: skip
+    return json.dumps({"services": services, "routers": [{"name": "r", "routes": []}]})
+
+
+def measure(work: Path, count: int) -> dict[str, dict[str, float]]:
+    """{step: {transport: KB of one connection}}."""
+    allow_descriptors(count + 200)
+    path = work / "hub.yml"
+    path.write_text(config())
+    figures: dict[str, dict[str, float]] = {}
+    for step, (come, kinds) in STEPS.items():
+        for kind in kinds:
+            with Namespace("connections", work) as namespace:
+                hub = namespace.popen(*TUNROUTER, "-C", str(path))
+                hub.wait_line(f"service {KINDS[-1]}: listening on")
+                pid = program_pid(hub)
+                with in_namespace(namespace.name):
+                    for number in range(WARM):
+                        come(kind, number).close()
+                    before = settled(pid)
+                    with ExitStack() as stack:
+                        for number in range(count):
+                            stack.enter_context(come(kind, number))
+                        figures.setdefault(step, {})[kind] = (settled(pid) - before) * 1e3 / count
+    return figures
+
+
+def settled(pid: int) -> float:
+    """Resident MB once it has stopped changing."""
+    last, now = -1.0, resident_mb(pid)
+    while last != now:
+        time.sleep(0.3)
+        last, now = now, resident_mb(pid)
+    return now
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """Markdown, a line for each step."""
+    lines = [f"| KB of a connection | {' | '.join(KINDS)} |", "|---|" + "---|" * len(KINDS)]
+    for step, by_kind in figures.items():
+        cells = [f"{by_kind[kind]:.0f}" if kind in by_kind else "" for kind in KINDS]
+        lines.append(f"| {step} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--json", metavar="FILE")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        print("this needs root, for network namespaces", file=sys.stderr)
+        return 2
+    os.chdir(ROOT)
+    socket.setdefaulttimeout(30)
+    with tempfile.TemporaryDirectory(prefix="tunrouter-connections-") as work:
+        figures = measure(Path(work), arguments.count)
+    print(table(figures))
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

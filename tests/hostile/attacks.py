@@ -1,0 +1,366 @@
+"""The table of attacks: what one attacker does, again and again, until its time is up.
+
+Knows: which bytes over which transports, and what the hub and its accomplices must be for it.
+Refuses to know: how many attack at once (attacker), what it does to others (arena).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from lib import wire_relay
+from tests.hostile import peer, streams
+from tests.support import packets as p
+
+ALL = ("tcp", "tls", "ws", "wss")
+ENCRYPTED = ("tls", "wss")
+WEBSOCKET = ("ws", "wss")
+OPEN, LISTED, LOGINS = "open", "listed", "logins"
+"""Hubs: anybody may do anything; an access list of 100 rules; an auther with scrypt passwords."""
+LOGIN = "newcomer", "right"
+"""User name and password of the hub with logins."""
+THREADS = 4
+"""Connections that one attacker makes at once where each is short."""
+GUESSES = 40
+"""Likewise where each waits for a password to be checked."""
+HELD = 400
+"""Connections that one attacker keeps open."""
+MANY = 64
+"""Sessions of one attacker from one address."""
+PAUSE = 0.02
+"""Seconds before another try, when the hub has closed."""
+
+
+@dataclass
+class Attacker:
+    """One of them, and how long it has."""
+
+    number: int
+    kind: str
+    hub: str
+    source: str
+    """The address that it connects from."""
+    until: float = 0.0
+    """On time.monotonic's clock."""
+    blob: bytes = b""
+    context: ssl.SSLContext = field(default_factory=peer.trust)
+    sent: int = 0
+    connections: int = 0
+
+    @property
+    def host(self) -> str:
+        return f"attacker-{self.number}"
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.until
+
+    def open(self) -> peer.Socket:
+        """A connection with its layers, no login."""
+        self.connections += 1
+        return peer.opened(self.kind, self.hub, self.source, self.context)
+
+    def session(self, greets: bool = False, host: str = "") -> peer.Socket:
+        """A session, which says HELLO first if it `greets`."""
+        self.connections += 1
+        return peer.session(
+            self.kind, self.hub, host or self.host, self.source, "", self.number if greets else -1
+        )
+
+    def again(self, once: Callable[[], None]) -> None:
+        """Do it until the time is up, whatever the hub says."""
+        while not self.over:
+            try:
+                once()
+            except OSError:
+                time.sleep(PAUSE)
+
+    def at_once(self, count: int, once: Callable[[], None]) -> None:
+        """The same in so many threads."""
+        threads = [threading.Thread(target=self.again, args=(once,)) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One row of the table."""
+
+    name: str
+    blob: Callable[[int], bytes] = lambda number: b""
+    """The stream that is sent again and again, by the attacker's number."""
+    run: Callable[[Attacker], None] | None = None
+    """What is done instead of sending the stream in a session."""
+    kinds: tuple[str, ...] = ALL
+    greets: bool = False
+    """Whether HELLO is said first."""
+    reads: bool = True
+    hub: str = OPEN
+    sink: bool = False
+    """Whether an accomplice reads at streams.SINK."""
+    framed: bool = True
+    """Whether the stream becomes WebSocket messages where the transport is one."""
+    one_address: bool = False
+    """Whether all attackers share one address; otherwise each has its own."""
+
+    def prepared(self, number: int, kind: str) -> bytes:
+        """The stream as it goes over this transport."""
+        blob = self.blob(number)
+        return streams.ws_messages(blob) if self.framed and peer.is_websocket(kind) else blob
+
+    def go(self, me: Attacker) -> None:
+        """Attack until the time is up."""
+        if self.run is not None:
+            self.run(me)
+        else:
+            me.again(lambda: self._flood(me))
+
+    def _flood(self, me: Attacker) -> None:
+        with me.session(self.greets) as sock:
+            me.sent += peer.pump([sock], me.blob, me.until, self.reads)
+
+
+# --- before a login -------------------------------------------------------------------------------
+
+
+def without_login(reads: bool) -> Callable[[Attacker], None]:
+    """Send the stream as soon as the layers are open."""
+
+    def run(me: Attacker) -> None:
+        def once() -> None:
+            with me.open() as sock:
+                me.sent += peer.pump([sock], me.blob, me.until, reads)
+
+        me.again(once)
+
+    return run
+
+
+def restart_handshakes(me: Attacker) -> None:
+    """Let the hub do its part of a TLS handshake, and begin another."""
+    said = peer.client_hello()
+
+    def once() -> None:
+        sock = peer.connect(me.kind, me.hub, me.source)
+        try:
+            sock.sendall(said)
+            sock.recv(1)
+            me.connections += 1
+            me.sent += len(said)
+        finally:
+            peer.abort(sock)
+
+    me.at_once(THREADS, once)
+
+
+def endless_headers(me: Attacker) -> None:
+    """An upgrade that goes on until the hub has had enough."""
+
+    def once() -> None:
+        sock = peer.connect(me.kind, me.hub, me.source)
+        try:
+            if peer.is_encrypted(me.kind):
+                sock = me.context.wrap_socket(sock)
+            me.connections += 1
+            sock.sendall(streams.HEADERS)
+            me.sent += len(streams.HEADERS)
+            sock.recv(1)
+        finally:
+            peer.abort(sock)
+
+    me.at_once(THREADS, once)
+
+
+def headers_in_pieces(me: Attacker) -> None:
+    """The same, a few bytes at a time, in a thread for each connection."""
+
+    def once() -> None:
+        sock = peer.connect(me.kind, me.hub, me.source)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if peer.is_encrypted(me.kind):
+                sock = me.context.wrap_socket(sock)
+            me.connections += 1
+            for at in range(0, len(streams.HEADERS), 4):
+                if me.over:
+                    return
+                me.sent += sock.send(streams.HEADERS[at : at + 4])
+        finally:
+            peer.abort(sock)
+
+    me.at_once(THREADS, once)
+
+
+def hold_handshakes(me: Attacker) -> None:
+    """Many connections that say a byte and then wait; whoever is shown the door comes again."""
+    first = peer.client_hello()[:20] if peer.is_encrypted(me.kind) else streams.UPGRADE[:20]
+    first = first if me.kind != "tcp" else b"\1\3"
+    with ExitStack() as stack:
+        held: list[socket.socket] = []
+        while not me.over:
+            try:
+                while len(held) < HELD and not me.over:
+                    sock = stack.enter_context(peer.connect(me.kind, me.hub, me.source))
+                    sock.setblocking(False)
+                    sock.send(first)
+                    held.append(sock)
+                    me.connections += 1
+                held = [sock for sock in held if not _is_closed(sock)]
+            except OSError:
+                pass
+            time.sleep(PAUSE)
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    try:
+        closed = not sock.recv(4096)
+    except BlockingIOError:
+        return False
+    except OSError:
+        closed = True
+    if closed:
+        sock.close()
+    return closed
+
+
+def join_and_leave(me: Attacker) -> None:
+    """Whole logins, as many as there can be."""
+
+    def once() -> None:
+        sock = me.session(host="joiner")
+        peer.abort(sock)
+
+    me.at_once(THREADS, once)
+
+
+def guess(me: Attacker) -> None:
+    """A wrong password after the other, on many connections at once."""
+
+    def once() -> None:
+        sock = me.open()
+        try:
+            peer.log_in(sock, me.kind, wire_relay.Request("guest", login=(LOGIN[0], str(time.monotonic()))))
+        finally:
+            peer.abort(sock)
+
+    me.at_once(GUESSES, once)
+
+
+# --- in a session ---------------------------------------------------------------------------------
+
+
+def one_byte_records(me: Attacker) -> None:
+    """The junk of `junk frames`, each byte in a TLS record of its own."""
+    junk = p.stream([b"\xee"] * 1000)
+    request = wire_relay.encode_request(wire_relay.Request(me.host))
+
+    def once() -> None:
+        with peer.connect(me.kind, me.hub, me.source) as sock:
+            records = peer.Records(sock)
+            me.connections += 1
+            data = junk
+            if peer.is_websocket(me.kind):
+                records.ask(streams.UPGRADE, b"\r\n\r\n")
+                data = streams.ws_frame(junk)
+            records.ask(streams.ws_frame(request) if peer.is_websocket(me.kind) else request)
+            while not me.over:
+                records.send(data, 1)
+                me.sent += len(data)
+
+    me.again(once)
+
+
+def single_bytes(me: Attacker) -> None:
+    """Frames a byte a send: the hub wakes up for each."""
+    whole = streams.ws_frame(b"\0\1\xee") if peer.is_websocket(me.kind) else b"\0\1\xee"
+
+    def once() -> None:
+        with me.session() as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not me.over:
+                for at in range(len(whole)):
+                    me.sent += sock.send(whole[at : at + 1])
+
+    me.again(once)
+
+
+def feed_the_deaf(me: Attacker) -> None:
+    """One session that never reads, and another that sends to it."""
+
+    def once() -> None:
+        with me.session(host=f"deaf-{me.number}"), me.session() as sock:
+            me.sent += peer.pump([sock], me.blob, me.until)
+
+    me.again(once)
+
+
+def many_sessions(me: Attacker) -> None:
+    """Many sessions, all of which send a little in turn."""
+
+    def once() -> None:
+        with ExitStack() as stack:
+            held = [stack.enter_context(me.session(host=f"{me.host}-{n}")) for n in range(MANY)]
+            me.sent += peer.pump(held, me.blob, me.until, piece=4096)
+
+    me.again(once)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def one_byte_messages(number: int) -> bytes:
+    """The same junk, each byte in a WebSocket message of its own."""
+    return streams.ws_messages(streams.repeated(b"\xee", size=streams.BLOB // 8), 1)
+
+
+ATTACKS = (
+    Attack("frames of one byte of junk", streams.junk),
+    Attack("empty frames", streams.empty),
+    Attack("PING control frames", streams.pings),
+    Attack("PING control frames, answers not read", streams.pings, reads=False),
+    Attack("HELLO again and again", streams.hellos, greets=True),
+    Attack("bad control frames", streams.bad_control, greets=True),
+    Attack("new flows that 100 rules deny", streams.denied_flows, hub=LISTED),
+    Attack("new flows to nowhere", streams.nowhere),
+    Attack("packets too big", streams.too_big),
+    Attack("packets of a wrong source", streams.wrong_source),
+    Attack("fragments", streams.fragments, sink=True),
+    Attack("fragments under 100 rules", streams.fragments, hub=LISTED, sink=True),
+    Attack("superpackets of 128 × 1 byte", streams.small_segments, greets=True, sink=True),
+    Attack("superpackets of 28 MB", streams.long_headers, greets=True, sink=True),
+    Attack("one byte a send", run=single_bytes),
+    Attack("a reader that never reads", streams.large_to_the_deaf, feed_the_deaf),
+    Attack("tiny packets for a reader that never reads", streams.tiny_to_the_deaf, feed_the_deaf),
+    Attack("64 sessions from one address", streams.junk, many_sessions, one_address=True),
+    Attack("logins, and gone", run=join_and_leave),
+    Attack("guesses of a password", run=guess, hub=LOGINS),
+    Attack("slow handshakes", run=hold_handshakes),
+    Attack("TLS handshakes begun anew", run=restart_handshakes, kinds=ENCRYPTED),
+    Attack("TLS records of one byte", run=one_byte_records, kinds=ENCRYPTED),
+    Attack("WebSocket messages of one byte", one_byte_messages, kinds=WEBSOCKET, framed=False),
+    Attack("empty messages before a login", lambda number: streams.ws_empty(), without_login(True),
+           kinds=WEBSOCKET, framed=False),
+    Attack("WebSocket pings before a login, not read", lambda number: streams.ws_pings(), without_login(False),
+           kinds=WEBSOCKET, framed=False),
+    Attack("WebSocket pings in a session, not read", lambda number: streams.ws_pings(), reads=False,
+           kinds=WEBSOCKET, framed=False),
+    Attack("headers without end", run=endless_headers, kinds=WEBSOCKET),
+    Attack("headers four bytes at a time", run=headers_in_pieces, kinds=WEBSOCKET),
+)  # fmt: skip
+
+BY_NAME = {attack.name: attack for attack in ATTACKS}
+SHORT = {
+    "tcp": "frames of one byte of junk",
+    "tls": "TLS records of one byte",
+    "ws": "empty messages before a login",
+    "wss": "TLS handshakes begun anew",
+}
+"""What .ci/run tries: one attack for each transport."""

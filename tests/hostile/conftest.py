@@ -1,0 +1,77 @@
+"""The table of hostile peers: filled by the tests, written into RELIABILITY.md by `make hostile`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.arena import MOST, PATIENCE, Case
+from tests.hostile.attacks import ALL, ATTACKS
+from tests.support.netns import ROOT
+
+RELIABILITY = ROOT / "RELIABILITY.md"
+BEGIN, END = "<!-- hostile -->", "<!-- /hostile -->"
+HEAD = (
+    "| what they send | tcp | tls | ws | wss | normal again after, s | newcomer, s | hub, MB |\n"
+    "|---|---|---|---|---|---|---|---|\n"
+)
+_CASES: list[Case] = []
+
+Note = Callable[[Case], None]
+
+
+@pytest.fixture
+def note() -> Note:
+    """Add a case to the table; and say so, for all of them take long."""
+
+    def add(case: Case) -> None:
+        _CASES.append(case)
+        print(f"\n{case}", flush=True)
+
+    return add
+
+
+@pytest.fixture(scope="session", autouse=True)
+def table() -> Iterator[None]:
+    """Write what has been noted, and print it."""
+    yield
+    if _CASES:
+        print("\n" + HEAD + rows(_CASES))
+        if os.environ.get("HOSTILE_TABLE"):
+            write_table(RELIABILITY, rows(_CASES))
+
+
+def rows(cases: list[Case]) -> str:
+    """A line for each attack; by transport the longest ping with one attacker and with 16, in ms."""
+    made = []
+    for attack in ATTACKS:
+        own = [case for case in cases if case.attack == attack.name]
+        if not own:
+            continue
+        cells = [_longest(own, kind) for kind in ALL]
+        cells.append(_most([case.normal_after for case in own], ".1f", f"over {PATIENCE:g}"))
+        cells.append(_most([case.join_seconds for case in own], ".2f", "not admitted"))
+        cells.append(f"{max(case.memory_mb for case in own):.0f}")
+        made.append(f"| {attack.name} | {' | '.join(cells)} |\n")
+    return "".join(made)
+
+
+def _most(figures: list[float], form: str, beyond: str) -> str:
+    most = max(figures)
+    return beyond if most == math.inf else format(most, form)
+
+
+def _longest(cases: list[Case], kind: str) -> str:
+    found = {case.count: f"{case.longest_ms:.0f}" for case in cases if case.kind == kind}
+    return " · ".join(found.get(count, "?") for count in (1, MOST)) if found else ""
+
+
+def write_table(path: Path, body: str) -> None:
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{HEAD}{body}{END}{after}")

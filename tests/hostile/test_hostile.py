@@ -1,0 +1,82 @@
+"""What hostile peers cost others: each attack over each transport, by one and by sixteen at once.
+
+    make hostile                                   all of them, about an hour and a half; writes the table
+    make hostile ARGS="-k junk-and-tcp"            some of them
+    HOSTILE_SHORT=1 pytest tests/hostile           one for each transport, as .ci/run does
+    HOSTILE_RUNS=1, HOSTILE_SECONDS=2              fewer runs than three of each, shorter ones than 3 s
+    HOSTILE_BOUND_MB=400                           where `tunrouter check` prints no bound
+
+Not part of `make test`: it judges speed, and takes long.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.arena import (
+    ENOUGH_MS,
+    JOIN_SECONDS,
+    MOST,
+    NORMAL_SECONDS,
+    Arena,
+    Case,
+    judged,
+    memory_bound_mb,
+    one_at_a_time,
+)
+from tests.hostile.attacks import ATTACKS, BY_NAME, SHORT, Attack
+from tests.hostile.conftest import Note
+
+pytestmark = [
+    pytest.mark.needs_root,
+    pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs a core for the hub and one for the others"),
+]
+
+RUNS = int(os.environ.get("HOSTILE_RUNS", "3"))
+ATTACK_SECONDS = float(os.environ.get("HOSTILE_SECONDS", "3"))
+BOUND_MB = float(os.environ.get("HOSTILE_BOUND_MB", "0")) or None
+
+
+def cases() -> list[object]:
+    if os.environ.get("HOSTILE_SHORT"):
+        found = [(BY_NAME[name], kind, MOST) for kind, name in SHORT.items()]
+    else:
+        found = [(attack, kind, count) for attack in ATTACKS for kind in attack.kinds for count in (1, MOST)]
+    return [
+        pytest.param(attack, kind, count, id=f"{attack.name.replace(' ', '-')}-{kind}-{count}")
+        for attack, kind, count in found
+    ]
+
+
+@pytest.mark.parametrize(("attack", "kind", "count"), cases())
+def test_others_hardly_notice(attack: Attack, kind: str, count: int, tmp_path: Path, note: Note) -> None:
+    runs = []
+    with Arena(tmp_path, kind, attack.hub) as arena:
+        bound = memory_bound_mb(arena.config, BOUND_MB)
+        for _ in range(RUNS):
+            with one_at_a_time():
+                arena.undisturbed()
+                runs.append(arena.attacked(attack, count, ATTACK_SECONDS))
+            if runs[-1].normal_after == math.inf:
+                break  # that is no noise, and the hub may take minutes
+        assert not judged(arena.hub), judged(arena.hub)
+        assert arena.hub.returncode is None
+    case = Case(attack.name, kind, count, tuple(runs))
+    note(case)
+    assert not wrong(case, bound), f"{'; '.join(wrong(case, bound))}\n{runs}"
+
+
+def wrong(case: Case, bound: float | None) -> list[str]:
+    """Each bar that a case misses, in words."""
+    bars = (
+        ("the longest ping, ms", case.longest_ms, ENOUGH_MS[case.count]),
+        ("pings lost", case.lost, 0),
+        ("seconds until it was normal again", case.normal_after, NORMAL_SECONDS),
+        ("seconds that a newcomer waited", case.join_seconds, JOIN_SECONDS),
+        ("MB of the hub", case.memory_mb, math.inf if bound is None else bound),
+    )
+    return [f"{what}: {value:.4g}, {most:g} at most" for what, value, most in bars if value > most]
