@@ -194,7 +194,7 @@ class ClientSession:
                 offloads=message.offloads,
             )
         elif isinstance(message, wire_control.Ping):
-            self.sender.send([framing.encode(wire_control.encode_pong(message.token))])
+            self.sender.reply(framing.encode(wire_control.encode_pong(message.token)))
         elif isinstance(message, wire_control.Pong):
             self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):

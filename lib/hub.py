@@ -42,8 +42,8 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns, breathe
+from lib.session_budget import Budget
 from lib.session_cost import Cost
-from lib.session_queue import Budget
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
 from lib.stream_open import Acceptor
@@ -167,6 +167,8 @@ class Hub:
             gevent.sleep(min(1.0, self.settings.keepalive_timeout / 15))
             for number, session in enumerate(list(self.sessions.values()), 1):
                 session.beat(time.monotonic())
+                while session.sender.expire(time.monotonic()):
+                    breathe()
                 if not number % BEATEN:
                     breathe()
 
@@ -259,7 +261,7 @@ class Hub:
             self._lost(peer, error)
             return
         cost = Cost()
-        stream.count(cost, host_of(peer))
+        stream.count(cost, host_of(peer), self.budget)
         try:
             seconds = settings.handshake_timeout
             with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
@@ -269,7 +271,7 @@ class Hub:
                 admitted = self._answer(top, request)
             if admitted:
                 cost.admit(settings.transport.kind)
-                stream.count(cost, stream)
+                stream.count(cost, stream, self.budget)
                 HubSession(self, top, request).run(rest)
         except ProtocolError as error:
             self._refuse(error.refusal, peer, str(error))

@@ -31,9 +31,9 @@ from lib.packet import format_address
 from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
+from lib.session_budget import Budget
 from lib.session_cost import TURN_SECONDS
 from lib.session_keepalive import Health, Liveness
-from lib.session_queue import Budget
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
@@ -90,7 +90,7 @@ class HubSession:
         )
         self.sender.tell_losses(self._lost)
         self.limit()
-        self.attachment.sender = self.sender
+        self.attachment.sender, self.attachment.budget = self.sender, hub.budget
         self.sender.is_alive = self.is_alive
         self._counted = 0
         self.software = ""
@@ -316,7 +316,7 @@ class HubSession:
         if isinstance(message, wire_control.Hello):
             self._meet(message)
         elif isinstance(message, wire_control.Ping):
-            self.sender.send([framing.encode(wire_control.encode_pong(message.token))])
+            self.sender.reply(framing.encode(wire_control.encode_pong(message.token)))
         elif isinstance(message, wire_control.Pong):
             self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):
@@ -338,7 +338,7 @@ class HubSession:
             attachment.mtu = min(
                 hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
             )
-        self.sender.send([self.hub.hello])
+        self.sender.reply(self.hub.hello)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
         say(
@@ -418,6 +418,7 @@ class HubSession:
             failed.add(plugin)
             waited = cache.fail(address, time.monotonic())
         for attachment, frame in waited:
+            attachment.unpark(frame)
             session = self.hub.sessions.get(attachment)
             if session is not None:
                 session.scan_copy(frame)

@@ -110,7 +110,10 @@ REFUSED = _family(
     "Connections that became no session, and why.",
 )
 MEMORY = _family(
-    "tunrouter_queue_memory_bytes", "gauge", "service", "What all queues of a hub hold together."
+    "tunrouter_queue_memory_bytes",
+    "gauge",
+    "service",
+    "Memory of all that waits for the peers of a hub.",
 )
 TABLE = {
     "routes": _family("tunrouter_routes", "gauge", "router", "Routes of a table."),

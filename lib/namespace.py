@@ -22,6 +22,7 @@ from lib.packet import Packet
 from lib.route_gateways import Gateways
 from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, RouteTable
+from lib.session_budget import Budget
 
 ICMP_ERRORS_PER_SECOND = 100.0
 ICMP_ERROR_BURST = 50.0
@@ -61,6 +62,8 @@ class Attachment:
     traffic: Traffic = field(default_factory=Traffic)
     sender: Any = None
     """The session's way out, hung here by the IO layer."""
+    budget: Budget | None = None
+    """What its frames count in while they wait for a plugin."""
     icmp_error_tokens: float = ICMP_ERROR_BURST
     icmp_error_at: float = 0.0
 
@@ -68,6 +71,11 @@ class Attachment:
         """Forget what its packets were allowed: each flow is asked for anew."""
         self.flows.clear()
         self.udp_flows.clear()
+
+    def unpark(self, frame: bytes) -> None:
+        """A frame of it waits for a plugin no longer."""
+        if self.budget is not None:
+            self.budget.unpark(frame)
 
     def drop(
         self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
@@ -176,9 +184,14 @@ class Namespace:
 
     def park(self, address: bytes, attachment: Attachment, frame: bytes) -> bool:
         """Let a frame wait for the route to an address; False where it cannot."""
-        return any(
-            isinstance(table, PluginCache) and table.park(address, attachment, frame) for table in self.tables
-        )
+        budget = attachment.budget
+        if budget is not None and not budget.park(frame):
+            return False
+        for table in self.tables:
+            if isinstance(table, PluginCache) and table.park(address, attachment, frame):
+                return True
+        attachment.unpark(frame)
+        return False
 
     def join(self, attachment: Attachment, now: float) -> None:
         """A session goes live under its host name."""

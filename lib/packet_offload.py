@@ -50,6 +50,8 @@ MIN_TCP_SEGMENT = 28
 """tcp_min_snd_mss (48) less what TCP options can take of it in practice."""
 MAX_SEGMENTS = 512
 """Segments of a TCP superpacket: 64 KB of the smallest that anybody has a use for (128 bytes)."""
+FEW_SEGMENTS = 128
+"""A gso_size from which on no frame has more segments than that, whatever its length."""
 MAX_GROWTH = 3
 MAX_HEADERS = 8192
 """The headers of all segments, as a multiple of the frame, and bytes that are always allowed (128 UDP packets
@@ -95,7 +97,7 @@ def tcp_super(header: bytes) -> TcpSuper | None:
     """
     flags, gso_type, headers, gso_size, csum_start, csum_offset = _HEADER.unpack(header)
     usual = flags == NEEDS_CSUM and gso_type & ~GSO_ECN == GSO_TCPV4 and (csum_start, csum_offset) == (20, 16)
-    if not usual or headers not in range(40, 81, 4) or gso_size < MIN_TCP_SEGMENT:
+    if not usual or headers not in range(40, 81, 4) or gso_size < FEW_SEGMENTS:
         return None
     ecn = TSO_ECN if gso_type & GSO_ECN else 0
     offset = (headers - 20) // 4

@@ -1,6 +1,6 @@
 """A session's queue: what waits while the peer does not read, served flow by flow, bounded in bytes and time.
 
-Knows: what may wait, whose turn it is, what is given up.
+Knows: what may wait, whose turn it is, what is given up, what all of it costs in memory.
 Refuses to know: sockets and clocks (session_sender), and what the frames hold beyond whose flow they are.
 
 Flows are served in turn by deficit round robin (Shreedhar and Varghese 1995), and a flow that was not
@@ -8,10 +8,12 @@ waiting goes before those that are (as fq_codel has it, RFC 8290): a ping does n
 Control frames go before everything. What has been popped is no longer in here, so it cannot be dropped: the
 far side would lose its place in the stream.
 
-    push    a run of frames -> chunks, each of one flow -> the flow's own queue
+    push    a run of frames -> chunks, each of one flow -> the flow's own queue; small ones become one chunk
     pop     flows new to the queue, then the others, QUANTUM bytes a turn
 
-Where there is no room, what has waited longest in the fattest flow goes: early, and from who fills the queue.
+Where there is no room, what has waited longest in one of the fattest flows goes: early, and from who fills
+the queue. What has waited too long goes when something is pushed or popped, and when somebody looks after the
+queue.
 """
 
 from __future__ import annotations
@@ -19,43 +21,52 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from struct import Struct
 
 from lib import packet_offload, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.framing import split
-from lib.metrics_ledger import Histogram
 from lib.packet_text import head_of_frame
+from lib.session_budget import Budget, BySize
 
 QUANTUM = 16 << 10
 """Bytes of a turn; a superpacket of 64 KB is paid for with the turns that follow."""
 BUCKETS = 512
 """Flows told apart; two that share a bucket share its turn."""
 MAX_CHUNK = 64 << 10
-WAITS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Seconds: bounds of the histogram of waits."""
+MERGED = 2048
+"""Bytes up to which chunks of one flow become one: of 30 bytes each they would cost four times their size."""
+MERGE_SECONDS = 0.01
+"""How much later than its chunk a frame may have come; it counts as having come with the first one."""
+CHUNK_BYTES = 152
+FLOW_BYTES = 1312
+"""Memory of a chunk beside its bytes (bytes object, tuple, time, slot of a deque, rounding), and of a flow
+with any: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
+MAX_TAKEN = 256
+"""Chunks looked at in one go: some tenths of a millisecond."""
+MAX_CONTROL = 4096
+"""Bytes of control frames that wait: a few of each kind."""
+_LOOKS = 16
 
 _CONTROL = -1
+_UNUSUAL = 0xFF
 _PORTED = (6, 17)
-
-
-@dataclass(slots=True, eq=False)
-class Budget:
-    """What all queues of a process may hold together, bytes."""
-
-    limit: int
-    used: int = 0
-    waits: Histogram = field(default_factory=lambda: Histogram(WAITS))
-    """Seconds for which what has been sent had waited."""
+_FLOW_UNIT = 10  # bits: flows that hold less than 1 KB are all alike
 
 
 @dataclass(slots=True, eq=False)
 class _Flow:
-    """Chunks of one flow, each with the time it came."""
+    """Chunks of one flow, each with the time it came and how many packets it stands for."""
 
-    chunks: deque[tuple[float, bytes]] = field(default_factory=deque)
-    size: int = 0
+    key: int
+    turns: deque[_Flow]
+    """The queue in which it waits for its turn."""
+    chunks: deque[tuple[float, bytes, int]] = field(default_factory=deque)
+    held: int = 0
+    """Bytes of its chunks."""
     credit: int = QUANTUM
+    rank: int = -1
+    high: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -67,122 +78,259 @@ class SendQueue:
     budget: Budget = field(default_factory=lambda: Budget(1 << 62))
     size: int = 0
     """Bytes waiting."""
+    held: int = 0
+    """Bytes of memory that they cost."""
+    rank: int = -1
+    high: int = 0
     lost: Callable[[Reason, bytes], None] | None = None
     """Told what is given up, where somebody wants to know."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Where it is counted: that of the last push or pop."""
     _flows: dict[int, _Flow] = field(default_factory=dict)
     """Those with anything waiting, and those whose turn has not come round since."""
-    _new: deque[int] = field(default_factory=deque)
-    _old: deque[int] = field(default_factory=deque)
+    _new: deque[_Flow] = field(default_factory=deque)
+    _old: deque[_Flow] = field(default_factory=deque)
+    _by_size: BySize[_Flow] = field(default_factory=lambda: BySize(_FLOW_UNIT))
+    _looks: list[_Flow] = field(default_factory=list)
+    """Flows that are still to be looked at for what has waited too long."""
+    _look_at: float = 0.0
+    _merge_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._merge_seconds = min(MERGE_SECONDS, self.max_seconds / 8)
+
+    @property
+    def control_waits(self) -> bool:
+        """Whether a control frame has not gone out yet."""
+        flow = self._flows.get(_CONTROL)
+        return flow is not None and bool(flow.chunks)
 
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
         """Let a run of whole frames wait; what there is no room for is counted and gone."""
-        for key, chunk in chunks(run):
-            flow = self._flows.get(key)
-            if flow is None:
-                flow = self._flows[key] = _Flow()
-                if key == _CONTROL:
-                    self._new.appendleft(key)
-                else:
-                    self._new.append(key)
-            flow.chunks.append((now, chunk))
-            flow.size += len(chunk)
-            self._add(len(chunk))
+        self.traffic = traffic
+        late, soon = now - self.max_seconds, now - self._merge_seconds
+        added = pieces = key = 0
+        for key, chunk, packets in chunks(run):
+            flow = self._flows.get(key) or self._begin(key)
+            size, waiting = len(chunk), flow.chunks
+            if waiting and waiting[0][0] < late:
+                self._expire(flow, late, now, 2, ends=False)
+            if not waiting or size >= MERGED or not _merge(waiting, chunk, packets, soon):
+                waiting.append((now, chunk, packets))
+                pieces += 1
+            flow.held += size
+            added += size
+            if flow.held >= flow.high:
+                self._by_size.grown(flow)
+        self.size += added
+        added += pieces * CHUNK_BYTES
+        budget = self.budget
+        budget.used += added  # Budget.hold, without the call
+        self.held += added
+        if self.held >= self.high:
+            budget.hold(self, 0)
+        if key == _CONTROL and flow.held > MAX_CONTROL:
+            self._drop(flow, Reason.QUEUE_FULL, now)
+        if now >= self._look_at:
+            self._look_at = now + self.max_seconds / 64
+            self.expire(now, _LOOKS)
         while self.size > self.max_bytes:
-            self._drop_one(Reason.QUEUE_FULL, now, traffic)
-        while self.budget.used > self.budget.limit and self.size:
-            self._drop_one(Reason.QUEUE_MEMORY, now, traffic)
+            self.drop_one(Reason.QUEUE_FULL, now)
+        if budget.used > budget.limit:
+            budget.relieve(now)
 
     def pop(self, now: float, traffic: Traffic, most: int = 1) -> bytes:
-        """The next frames to send, at least `most` bytes where there are as many, b"" when nothing waits.
+        """The next frames to send: at least `most` bytes, where MAX_TAKEN chunks are as many.
 
-        What waited too long is counted and gone.
+        What waited too long is counted and gone. b"" where nothing waits; also where all that was looked at
+        had waited too long, and then `size` is not 0.
         """
+        self.traffic = traffic
         taken: list[bytes] = []
-        size = 0
-        while size < most and (self._new or self._old):
-            turns = self._new or self._old
-            key = turns[0]
-            flow = self._flows[key]
-            if not flow.chunks:
-                turns.popleft()
-                if turns is self._new and self._old:
-                    self._old.append(key)  # one turn as an old flow, lest it come as a new one each time
-                else:
-                    del self._flows[key]
+        size = gone = 0
+        late, left = now - self.max_seconds, MAX_TAKEN
+        while size < most and left and (turns := self._new or self._old):
+            flow = turns[0]
+            waiting = flow.chunks
+            if not waiting:
+                self._rest(flow)
                 continue
             if flow.credit <= 0:
                 flow.credit += QUANTUM
-                turns.popleft()
-                self._old.append(key)
+                self._turn(flow)
                 continue
-            since, chunk = flow.chunks.popleft()
-            flow.size -= len(chunk)
-            self._add(-len(chunk))
+            left -= 1
+            since, chunk, packets = waiting.popleft()
+            got = len(chunk)
+            flow.held -= got
+            if since < late:
+                gone += got
+                self._lose(Reason.QUEUE_TIME, chunk, packets, now)
+                continue
             waited = now - since
-            if waited > self.max_seconds:
-                self._lose(Reason.QUEUE_TIME, chunk, now, traffic)
-                continue
             traffic.queued += 1
             traffic.waited += waited
             self.budget.waits.observe(waited)
-            if key != _CONTROL:
-                flow.credit -= len(chunk)
-            size += len(chunk)
+            if flow.key != _CONTROL:
+                flow.credit -= got
+            size += got
             taken.append(chunk)
+        gone += size
+        self.size -= gone
+        self.budget.hold(self, -gone - CHUNK_BYTES * (MAX_TAKEN - left))
         return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def expire(self, now: float, most: int = MAX_TAKEN) -> bool:
+        """Give up what waited too long, looking at so many chunks; False once all have been looked at."""
+        late = now - self.max_seconds
+        if not self._looks:
+            self._looks = list(self._flows.values())
+        while most > 0 and self._looks:
+            flow = self._looks[-1]
+            most -= 1 + self._expire(flow, late, now, most)
+            if not flow.chunks or flow.chunks[0][0] >= late:
+                self._looks.pop()
+        return bool(self._looks)
+
+    def drop_one(self, reason: Reason, now: float) -> None:
+        """Give up what has waited longest in one of the fattest flows."""
+        flow = self._by_size.largest()
+        if flow is not None:
+            self._drop(flow, reason, now)
 
     def clear(self) -> int:
         """Give everything up; returns the number of packets lost."""
-        chunks = [chunk for flow in self._flows.values() for _, chunk in flow.chunks]
-        lost = sum(map(packet_offload.count_packets, chunks))
-        if self.lost is not None:
-            for chunk in chunks:
-                self.lost(Reason.SESSION_GONE, chunk)
-        self._flows.clear()
+        lost = 0
+        for flow in self._flows.values():
+            lost += sum([packets for _, _, packets in flow.chunks])
+            if self.lost is not None:
+                for _, chunk, _ in flow.chunks:
+                    self.lost(Reason.SESSION_GONE, chunk)
+        self._flows, self._by_size = {}, BySize(_FLOW_UNIT)
         self._new.clear()
         self._old.clear()
-        self._add(-self.size)
+        self._looks = []
+        self.size = 0
+        self.budget.hold(self, -self.held)
         return lost
 
     def oldest(self) -> float | None:
         """When what has waited longest came; None where nothing waits."""
         return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
 
-    def _add(self, size: int) -> None:
-        self.size += size
-        self.budget.used += size
+    # --- flows ---------------------------------------------------------------------------------------
 
-    def _drop_one(self, reason: Reason, now: float, traffic: Traffic) -> None:
-        flow = max(self._flows.values(), key=_fatness)
-        _, chunk = flow.chunks.popleft()
-        flow.size -= len(chunk)
-        self._add(-len(chunk))
-        self._lose(reason, chunk, now, traffic)
+    def _begin(self, key: int) -> _Flow:
+        flow = self._flows[key] = _Flow(key, self._new)
+        if key == _CONTROL:
+            self._new.appendleft(flow)
+        else:
+            self._new.append(flow)
+        self.budget.hold(self, FLOW_BYTES)
+        return flow
 
-    def _lose(self, reason: Reason, chunk: bytes, now: float, traffic: Traffic) -> None:
-        traffic.drop(reason, packet_offload.count_packets(chunk), "", head_of_frame(chunk), now)
+    def _rest(self, flow: _Flow) -> None:
+        """A flow whose turn it is has nothing."""
+        if flow.turns is self._new and self._old:
+            self._turn(flow)  # one turn as an old flow, lest it come as a new one each time
+        else:
+            self._end(flow)
+
+    def _turn(self, flow: _Flow) -> None:
+        """Its turn is over; from now on it is an old flow."""
+        flow.turns.popleft()
+        self._old.append(flow)
+        flow.turns = self._old
+
+    def _end(self, flow: _Flow) -> None:
+        if flow.turns[0] is flow:
+            flow.turns.popleft()
+        else:
+            flow.turns.remove(flow)
+        del self._flows[flow.key]
+        self._by_size.remove(flow)
+        self.budget.hold(self, -FLOW_BYTES)
+
+    # --- losses --------------------------------------------------------------------------------------
+
+    def _expire(self, flow: _Flow, late: float, now: float, most: int, ends: bool = True) -> int:
+        """Give up to `most` chunks of a flow up that came before `late`; returns how many that were."""
+        done = 0
+        while done < most and flow.chunks and flow.chunks[0][0] < late:
+            self._drop(flow, Reason.QUEUE_TIME, now, ends)
+            done += 1
+        return done
+
+    def _drop(self, flow: _Flow, reason: Reason, now: float, ends: bool = True) -> None:
+        """Give the first chunk of a flow up, and the flow where it `ends` with that."""
+        _, chunk, packets = flow.chunks.popleft()
+        flow.held -= len(chunk)
+        self.size -= len(chunk)
+        self.budget.hold(self, -len(chunk) - CHUNK_BYTES)
+        if ends and not flow.chunks:
+            self._end(flow)
+        self._lose(reason, chunk, packets, now)
+
+    def _lose(self, reason: Reason, chunk: bytes, packets: int, now: float) -> None:
+        self.traffic.drop(reason, packets, "", head_of_frame(chunk), now)
         if self.lost is not None:
             self.lost(reason, chunk)
 
 
-def _fatness(flow: _Flow) -> int:
-    return flow.size
+def _merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, soon: float) -> bool:
+    """Make a chunk part of the last one; False where that is too old or would be too large."""
+    since, before, count = waiting[-1]
+    if since < soon or len(before) + len(chunk) > MERGED:
+        return False
+    waiting[-1] = since, before + chunk, count + packets
+    return True
 
 
-def chunks(run: bytes) -> list[tuple[int, bytes]]:
-    """A run as (flow's bucket, frames that follow each other in it)."""
-    found: list[tuple[int, bytes]] = []
-    begin = at = 0
-    last: int | None = None
-    for end in split(run):
-        key = _bucket(run, at + 2)
-        if key != last or end - begin > MAX_CHUNK:
-            if at > begin and last is not None:
-                found.append((last, run[begin:at]))
-            begin, last = at, key
-        at = end
-    if at > begin and last is not None:
-        found.append((last, run[begin:at]))
+# --- cutting ---------------------------------------------------------------------------------------------
+
+_PLAIN, _PLAIN_SIZE = Struct("!HB8xB2x12s").unpack_from, 26
+"""A frame with an IPv4 packet without options: length, first byte, protocol, addresses and ports."""
+_HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s").unpack_from, 36
+"""The same behind a virtio-net header, whose hdr_len and gso_size come first."""
+
+
+def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
+    """A run as (flow's bucket, frames that follow each other in it, packets that they stand for)."""
+    found: list[tuple[int, bytes, int]] = []
+    begin = at = packets = 0
+    last, same, protocol_before = _CONTROL - 1, b"", 0
+    whole = len(run)
+    while at + 2 <= whole:
+        if at + _PLAIN_SIZE <= whole:
+            size, first, protocol, flow = _PLAIN(run, at)
+        else:
+            size, first = int.from_bytes(run[at : at + 2], "big"), _UNUSUAL
+        after = at + 2 + size
+        if after > whole:
+            break
+        stands_for = 1
+        if first <= 2:
+            if size >= _HEADED_SIZE:
+                headers, gso_size, first, protocol, flow = _HEADED(run, at)
+                if gso_size:
+                    payload = size - packet_offload.HEADER_SIZE - headers
+                    stands_for = -(-payload // gso_size) if payload > 0 else 1
+            else:
+                first = _UNUSUAL
+        if first == 0x45 and protocol in _PORTED and size >= 24:
+            if flow != same or protocol != protocol_before:
+                key = (hash(flow) + protocol) % BUCKETS
+                same, protocol_before = flow, protocol
+        else:
+            key, same = _bucket(run, at + 2), b""
+        if key != last or after - begin > MAX_CHUNK:
+            if at > begin:
+                found.append((last, run[begin:at], packets))
+            begin, last, packets = at, key, 0
+        packets += stands_for
+        at = after
+    if at > begin:
+        found.append((last, run[begin:at], packets))
     return found
 
 

@@ -21,7 +21,9 @@ from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
 from lib.packet_text import head_of_frame
-from lib.session_queue import Budget, SendQueue
+from lib.service_scheduling import breathe
+from lib.session_budget import Budget
+from lib.session_queue import SendQueue
 from lib.stream_layer import AnyStream
 from lib.stream_tcp import NOTSENT_LOWAT, Buffer
 
@@ -37,7 +39,7 @@ class SessionSender:
 
     __slots__ = (
         *("_drained", "_most", "_queue", "_run", "_sent", "_since", "_written", "_writer"),
-        *("is_alive", "closed_because", "meter", "stream", "traffic"),
+        *("budget", "is_alive", "closed_because", "meter", "stream", "traffic"),
     )
 
     def __init__(
@@ -55,7 +57,9 @@ class SessionSender:
         """Whether the peer gives a sign of life within so many seconds; set by who can ask it."""
         self.meter: Meter | None = None
         """How fast it may send; None for as fast as the peer reads."""
-        self._queue = SendQueue(max_bytes, max_seconds, budget or Budget(max_bytes))
+        self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
+        """What all that waits for peers counts in."""
+        self._queue = SendQueue(max_bytes, max_seconds, self.budget)
         self._most = RUN_BYTES
         """Bytes the writer takes from the queue at a time: what the peer reads in a moment."""
         self._since = self._written = 0.0
@@ -96,8 +100,24 @@ class SessionSender:
         if self.meter is not None:
             self._count(b"".join(buffers))
         if sent < sum(map(len, buffers)) or self.stream.pending:
-            self._run, self._sent = b"".join(buffers), sent
+            self._hold(b"".join(buffers), sent)
             self._begin_to_write()
+
+    def reply(self, frame: bytes) -> None:
+        """Send a control frame that answers one, unless another still waits for the peer to read."""
+        if not self._queue.control_waits:
+            self.send([frame])
+
+    def expire(self, now: float) -> bool:
+        """Give up some of what has waited too long; False when that was all there can be."""
+        return bool(self._queue.size) and self._queue.expire(now)
+
+    def _hold(self, run: bytes, sent: int = 0) -> None:
+        """The writer is at this run from now on, of which so much has gone out."""
+        self.budget.used += len(run) - len(self._run)
+        self._run, self._sent = run, sent
+        if self.budget.used > self.budget.limit:
+            self.budget.relieve(time.monotonic())
 
     def wait_drained(self) -> None:
         """Wait until nothing is queued: for a reader that would rather wait than see drops."""
@@ -111,6 +131,11 @@ class SessionSender:
         self.closed_because = because
         self.stream.shutdown()
 
+    def evict(self) -> None:
+        """End the session, and give all up that waits in it now."""
+        self.close("what waits for all peers fills the queueMemory, and this one has not read for longest")
+        self._give_all_up()
+
     def ended(self) -> None:
         """The session is over: stop the writer and count what was still to go."""
         if self._writer is not None:
@@ -119,6 +144,7 @@ class SessionSender:
 
     def _begin_to_write(self) -> None:
         self._since, self._written = time.monotonic(), 0.0
+        self.budget.stuck[self] = None
         self._writer = gevent.spawn(self._write)
 
     def _write(self) -> None:
@@ -131,13 +157,15 @@ class SessionSender:
                     stream.wait_writable()
                     self._sent += stream.try_send([view[self._sent :]] if self._sent < len(view) else ())
                 self._adapt(len(view))
+                self.budget.moves_on(self)
                 if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
                     gevent.sleep(delay)
-                self._sent = 0
                 most = self._most if self.meter is None else min(self._most, self.meter.slice)
-                self._run = self._queue.pop(time.monotonic(), self.traffic, most)
+                self._hold(self._queue.pop(time.monotonic(), self.traffic, most))
                 if not self._run:
-                    break
+                    if not self._queue.size:
+                        break
+                    breathe()  # much had waited too long
                 if self.meter is not None:
                     self._count(self._run)
         except OSError:
@@ -166,12 +194,16 @@ class SessionSender:
         self.meter.take(len(run), packets, time.monotonic())
 
     def _give_up(self) -> None:
-        unsent = self._run[self._first_unsent() :]
-        self._run, self._sent = b"", 0
-        self._lose(Reason.SESSION_GONE, unsent, self._queue.clear())
+        self._give_all_up()
         self._finish()
 
+    def _give_all_up(self) -> None:
+        unsent = self._run[self._first_unsent() :]
+        self._hold(b"")
+        self._lose(Reason.SESSION_GONE, unsent, self._queue.clear())
+
     def _finish(self) -> None:
+        self.budget.stuck.pop(self, None)
         self._writer = None
         if self._drained is not None:
             self._drained.set()

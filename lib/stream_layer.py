@@ -27,8 +27,9 @@ from lib.forward_drop_reasons import Refusal
 from lib.session_cost import Cost
 from lib.stream_tcp import Buffer, Stream
 
-MAX_PENDING = 1 << 16
-"""Bytes that may wait for a peer to read them before nothing more is read from it."""
+MAX_PENDING = 1 << 20
+"""Bytes that may wait for a peer to read them before nothing more is read from it. A session never has as
+many: it sends nothing more while any wait, and what a peer asks for is answered once nothing waits."""
 UNREAD_SECONDS = 0.02
 """How often it is looked whether it reads now."""
 
@@ -61,6 +62,9 @@ class Codec(Protocol):
     def output(self) -> bytes:
         """What must go out below."""
 
+    def reply(self) -> None:
+        """Encode what the far end has asked for, if it has; called only while nothing waits to be sent."""
+
     def certificate(self) -> Certificate:
         """Who the far end's certificate says it is; NO_CERTIFICATE in a layer without such a thing."""
 
@@ -71,10 +75,11 @@ class Codec(Protocol):
 class Layered:
     """A Stream whose bytes pass through a codec."""
 
-    __slots__ = ("_below", "_out", "codec", "peer")
+    __slots__ = ("_below", "_held", "_out", "codec", "peer")
 
     def __init__(self, below: AnyStream, codec: Codec) -> None:
         self._below, self.codec = below, codec
+        self._held = 0  # bytes that have been counted as waiting
         self._out = memoryview(b"")
         self.peer: str = below.peer
 
@@ -172,12 +177,18 @@ class Layered:
         self._drain()
 
     def shutdown(self) -> None:
-        """End both directions."""
+        """End both directions; what was still to go will not."""
         self._below.shutdown()
+        self._out = memoryview(b"")
+        self._count()
 
     def close(self) -> None:
         """Give up the socket."""
         self._below.close()
+
+    def wait_more(self, size: int) -> None:
+        """So many bytes more (or less) wait for the peer in a layer above."""
+        self._below.wait_more(size)
 
     @property
     def pongs(self) -> int:
@@ -193,13 +204,22 @@ class Layered:
     def _flush(self) -> bool:
         """Send what the kernel takes now; whether that was all."""
         more = self.codec.output()
+        if not (more or self._out or self._below.pending):
+            self.codec.reply()
+            more = self.codec.output()
         if more:
             self._out = memoryview(bytes(self._out) + more) if self._out else memoryview(more)
         if self._out:
             self._out = self._out[self._below.try_send([self._out]) :]
         elif self._below.pending:
             self._below.try_send(())
+        if len(self._out) != self._held:
+            self._count()
         return not self.pending
+
+    def _count(self) -> None:
+        held, self._held = self._held, len(self._out)
+        self._below.wait_more(self._held - held)
 
     def _drain(self) -> None:
         while not self._flush():

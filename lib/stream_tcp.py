@@ -26,6 +26,7 @@ from gevent import socket as gsocket
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
 from lib.service_scheduling import SHARE, breathe
+from lib.session_budget import Budget
 from lib.session_cost import Cost
 
 Buffer = bytes | bytearray | memoryview
@@ -52,6 +53,7 @@ class Stream:
 
     __slots__ = (
         *(
+            "_budget",
             "_clock",
             "_ended",
             "_holds",
@@ -61,6 +63,7 @@ class Stream:
             "_receive",
             "_sock",
             "_turn_began",
+            "_waiting",
             "_writable",
         ),
         *("cost", "peer"),
@@ -89,10 +92,21 @@ class Stream:
         self._clock = time.monotonic
         self._turn_began = -1.0  # by that clock; negative between turns
         self._ended = False
+        self._budget: Budget | None = None
+        self._waiting = 0
 
-    def count(self, cost: Cost, key: Hashable) -> None:
-        """Keep an account from now on; key says with whom it shares its turns while it is expensive."""
-        self.cost, self._key = cost, key
+    def count(self, cost: Cost, key: Hashable, budget: Budget | None = None) -> None:
+        """Keep an account from now on; key says with whom it shares its turns while it is expensive.
+
+        What waits for the peer in the layers above counts in the budget.
+        """
+        self.cost, self._key, self._budget = cost, key, budget
+
+    def wait_more(self, size: int) -> None:
+        """So many bytes more (or less) wait for the peer in a layer above."""
+        if self._budget is not None:
+            self._waiting += size
+            self._budget.used += size
 
     def receive_into(self, view: memoryview) -> int:
         """Wait for bytes and put them into view; returns how many, 0 when the peer has closed.
@@ -227,6 +241,8 @@ class Stream:
         """Give up the socket; only for the greenlet that reads."""
         self.end_turn()
         self._ended = True
+        self.wait_more(-self._waiting)
+        self._budget = None
         self._readable.close()
         self._writable.close()
         self._sock.close()

@@ -146,6 +146,9 @@ class TlsCodec:
         data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
         return self.connection.write(data) if data else 0
 
+    def reply(self) -> None:
+        """OpenSSL encodes its own with the rest."""
+
     def ping(self) -> bool:
         """TLS has none."""
         return False

@@ -51,6 +51,8 @@ class WebSocketCodec:
         self._out: list[bytes] = []
         self._in: deque[memoryview] = deque()
         self._fed = 0
+        self._asked: Ping | None = None
+        """The last ping that has not been answered; those before it need no answer (RFC 6455, 5.5.3)."""
         self._open = self._closed = False
         self.more = False
         self.pongs = 0
@@ -137,7 +139,7 @@ class WebSocketCodec:
             if event.data:
                 self._in.append(memoryview(event.data))
         elif isinstance(event, Ping):
-            self._send(event.response())
+            self._asked = event
         elif isinstance(event, Pong):
             self.pongs += 1
         elif isinstance(event, CloseConnection):
@@ -166,6 +168,12 @@ class WebSocketCodec:
             return b""
         out, self._out = b"".join(self._out), []
         return out
+
+    def reply(self) -> None:
+        """Answer the last ping."""
+        asked, self._asked = self._asked, None
+        if asked is not None and not self._closed:
+            self._send(asked.response())
 
     def ping(self) -> bool:
         """Ask for a pong."""

@@ -11,7 +11,7 @@ from lib.metrics import Seen
 from lib.metrics_ledger import Histogram, Ledger
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
-from lib.session_queue import Budget
+from lib.session_budget import Budget
 
 
 def port_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Attachment:

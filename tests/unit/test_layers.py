@@ -51,6 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "forward_decide",
             "forward",
             "auth_admission",
+            "session_budget",
             "session_queue",
             "limits",
             "client_backoff",

@@ -10,7 +10,8 @@ from lib import session_queue, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import summary
-from lib.session_queue import QUANTUM, Budget, SendQueue, chunks
+from lib.session_budget import PARKED_BYTES, Budget
+from lib.session_queue import CHUNK_BYTES, FLOW_BYTES, MERGED, QUANTUM, SendQueue, chunks
 from tests.support import packets as p
 
 A, B = "10.0.0.1", "10.0.0.2"
@@ -36,15 +37,19 @@ def test_within_a_flow_first_in_first_out() -> None:
     for frame in frames:
         queue.push(frame, 0, traffic)
     assert queue.size == sum(map(len, frames))
-    assert drain(queue, 0) == frames
-    assert queue.size == 0
+    assert b"".join(drain(queue, 0)) == b"".join(frames)
+    assert (queue.size, queue.held, queue.budget.used) == (0, 0, 0)
     assert not traffic.drops
 
 
 def test_a_run_is_cut_up_by_flow() -> None:
     run = flow(1) + flow(1) + flow(2) + flow(1)
-    assert [chunk for _, chunk in chunks(run)] == [flow(1) * 2, flow(2), flow(1)]
-    assert len({bucket for bucket, _ in chunks(run)}) == 2
+    assert [(chunk, packets) for _, chunk, packets in chunks(run)] == [
+        (flow(1) * 2, 2),
+        (flow(2), 1),
+        (flow(1), 1),
+    ]
+    assert len({bucket for bucket, _, _ in chunks(run)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_a_run_is_cut_up_by_flow() -> None:
     ],
 )
 def test_what_is_a_flow(one: bytes, other: bytes, same: bool) -> None:
-    ((first, _),), ((second, _),) = chunks(p.frame(one)), chunks(p.frame(other))
+    ((first, *_),), ((second, *_),) = chunks(p.frame(one)), chunks(p.frame(other))
     assert (first == second) is same
 
 
@@ -79,10 +84,10 @@ def test_full_flows_share_by_bytes() -> None:
     for _ in range(2000):
         queue.push(flow(1, 1400), 0, traffic)
         queue.push(flow(2, 100) * 2, 0, traffic)
-    sent = {1: 0, 2: 0}
+    sent, first = {1: 0, 2: 0}, chunks(flow(1))[0][0]
     while queue.size and min(sent.values()) < 200_000:
-        for _, chunk in chunks(queue.pop(0, traffic)):
-            sent[1 if len(chunk) > 1000 else 2] += len(chunk)
+        for key, chunk, _ in chunks(queue.pop(0, traffic)):
+            sent[1 if key == first else 2] += len(chunk)
     assert abs(sent[1] - sent[2]) <= 2 * QUANTUM
 
 
@@ -115,7 +120,7 @@ def test_all_queues_together_are_bounded() -> None:
     for _ in range(40):
         for queue in queues:
             queue.push(flow(1), 0, traffic)
-            assert budget.used == sum(one.size for one in queues) <= 50_000
+            assert budget.used == sum(one.held for one in queues) <= 50_000
     assert set(traffic.drops) == {Reason.QUEUE_MEMORY}
     for queue in queues:
         queue.clear()
@@ -126,6 +131,7 @@ def test_a_superpacket_that_has_no_room_is_counted_as_its_segments() -> None:
     queue, traffic = SendQueue(len(ONE), 1.0), Traffic()
     queue.push(SUPER + ONE, 0, traffic)
     assert traffic.drops == {Reason.QUEUE_FULL: 3}
+    assert queue.held == len(ONE) + CHUNK_BYTES + FLOW_BYTES
     assert drain(queue, 0) == [ONE]
 
 
@@ -153,6 +159,13 @@ def test_clear_counts_packets() -> None:
     assert (queue.size, queue.clear(), drain(queue, 0)) == (0, 0, [])
 
 
+def held(queue: SendQueue) -> int:
+    """What a queue holds, counted anew."""
+    waiting = [chunk for one in queue._flows.values() for _, chunk, _ in one.chunks]
+    assert queue.size == sum(map(len, waiting))
+    return queue.size + CHUNK_BYTES * len(waiting) + FLOW_BYTES * len(queue._flows)
+
+
 MOVES = st.lists(
     st.one_of(st.tuples(st.integers(1, 9), st.integers(0, 5)), st.integers(1, 5000), st.floats(0, 2)),
     max_size=80,
@@ -175,10 +188,156 @@ def test_every_packet_is_sent_or_counted(room: int, moves: list[tuple[int, int] 
         else:
             now += move
         assert 0 <= queue.size <= queue.max_bytes
-        assert queue.size == queue.budget.used
+        assert queue.held == queue.budget.used == held(queue)
     lost = traffic.drops[Reason.QUEUE_TIME] + traffic.drops[Reason.QUEUE_FULL]
     assert pushed == popped + lost + queue.clear()
     assert len(queue._flows) <= session_queue.BUCKETS + 1
+    assert queue.budget.used == 0
+
+
+TINY = [p.frame(p.udp(A, B, bytes([n]), ports=(n, 9))) for n in range(1, 65)]
+
+
+def test_tiny_packets_of_a_flow_become_few_chunks() -> None:
+    queue, traffic = SendQueue(1 << 24, 9.0), Traffic()
+    for number in range(100):
+        queue.push(b"".join(TINY), number * 1e-4, traffic)
+    assert queue.size == 100 * sum(map(len, TINY))
+    assert queue.held < 1.6 * queue.size, "512 flows of 2 KB cost more than half as much again"
+    assert all(len(chunk) <= MERGED for one in queue._flows.values() for _, chunk, _ in one.chunks)
+    apart, _ = SendQueue(1 << 24, 9.0), Traffic()
+    for number in range(10):
+        apart.push(TINY[0], number * 0.02, traffic)
+    assert len(drain(apart, 0.2)) == 10, "what came later is not sent as if it had come with the first"
+    assert apart.clear() == 0
+
+
+def test_what_is_merged_is_dropped_and_counted_by_packets() -> None:
+    queue, traffic = SendQueue(10 * len(TINY[0]), 9.0), Traffic()
+    for _ in range(25):
+        queue.push(TINY[0], 0, traffic)
+    assert traffic.drops[Reason.QUEUE_FULL] + queue.clear() == 25
+
+
+def test_stale_chunks_leave_without_being_popped() -> None:
+    budget, traffic = Budget(1 << 30), Traffic()
+    queue = SendQueue(1 << 24, 0.5, budget)
+    for number in range(400):
+        queue.push(flow(number), 0.0, traffic)
+    for _ in range(8):  # by pushes of other flows, some at a time
+        queue.push(flow(1000), 1.0 + _ / 10, traffic)
+    some = traffic.drops[Reason.QUEUE_TIME]
+    assert 8 <= some < 400
+    looks = 0
+    while queue.expire(3.0):
+        looks += 1
+    assert 1 <= looks <= 2, "a bounded number in one go"
+    while queue.expire(3.0):
+        pass
+    assert traffic.drops[Reason.QUEUE_TIME] == 408
+    assert (queue.size, queue.held, budget.used) == (0, 0, 0)
+
+
+def test_a_flow_that_is_pushed_to_gives_up_its_own_stale_chunks() -> None:
+    queue, traffic = SendQueue(1 << 30, 0.5), Traffic()
+    for number in range(3000):
+        queue.push(flow(7), number * 0.002, traffic)
+    assert queue.size <= 252 * len(flow(7)), "half a second of them"
+
+
+def test_pop_ends_after_so_many_chunks() -> None:
+    queue, traffic = SendQueue(1 << 24, 1e9), Traffic()
+    for number in range(3 * session_queue.MAX_TAKEN):
+        queue.push(TINY[0], float(number), traffic)
+    assert len(queue.pop(0.0, traffic, 1 << 20)) == session_queue.MAX_TAKEN * len(TINY[0])
+    stale = SendQueue(1 << 24, 0.5)
+    for number in range(2 * session_queue.MAX_TAKEN):
+        stale.push(flow(number), 0.0, traffic)
+    assert stale.pop(9.0, traffic, 1 << 20) == b""
+    assert stale.size, "the caller sees that it is not over"
+
+
+def test_few_control_frames_wait() -> None:
+    queue, traffic = SendQueue(1 << 20, 9.0), Traffic()
+    ping = p.frame(wire_control.encode_ping(bytes(8)))
+    for number in range(1000):
+        queue.push(ping, float(number), traffic)
+    assert queue.control_waits
+    assert queue.size <= session_queue.MAX_CONTROL
+
+
+def test_whether_a_control_frame_waits() -> None:
+    queue, traffic, seen = SendQueue(1 << 20, 9.0), Traffic(), []
+    for run in (ONE, p.frame(wire_control.encode_ping(bytes(8)))):
+        queue.push(run, 0.0, traffic)
+        seen.append(queue.control_waits)
+    drain(queue, 0.0)
+    assert [*seen, queue.control_waits] == [False, True, False]
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 3000)), min_size=1, max_size=60))
+def test_an_overflow_takes_from_a_flow_that_has_half_of_the_most_at_least(
+    moves: list[tuple[int, int]],
+) -> None:
+    queue, traffic = SendQueue(1 << 30, 9.0), Traffic()
+    for number, size in moves:
+        queue.push(flow(number, size), 0, traffic)
+    while queue.size:
+        before = {key: one.held for key, one in queue._flows.items()}
+        most = max(before.values())
+        queue.drop_one(Reason.QUEUE_FULL, 0)
+        (paid,) = [k for k in before if k not in queue._flows or queue._flows[k].held < before[k]]
+        assert before[paid] * 2 > most or most < 1024
+    assert (queue.held, queue._flows) == (0, {})
+
+
+def test_who_fills_the_budget_pays_and_not_who_comes_last() -> None:
+    budget = Budget(200_000)
+    deaf, polite = SendQueue(10**6, 9.0, budget), SendQueue(10**6, 9.0, budget)
+    deafs, polites = Traffic(), Traffic()
+    for _ in range(300):
+        deaf.push(flow(1), 0, deafs)
+    for _ in range(20):
+        polite.push(flow(2), 0, polites)
+    assert budget.used <= budget.limit
+    assert not polites.drops
+    assert deafs.drops[Reason.QUEUE_MEMORY] >= 120
+
+
+class Stuck:
+    """A sender that holds what cannot be dropped."""
+
+    def __init__(self, budget: Budget, size: int) -> None:
+        self.budget, self.size = budget, size
+        budget.used += size
+        budget.stuck[self] = None
+
+    def evict(self) -> None:
+        self.budget.used -= self.size
+        self.size = 0
+
+
+def test_where_nothing_can_be_dropped_who_has_not_moved_on_for_longest_ends() -> None:
+    budget = Budget(1000)
+    senders = [Stuck(budget, 300) for _ in range(3)]
+    budget.moves_on(senders[0])
+    Stuck(budget, 400)
+    budget.relieve(0)
+    assert [sender.size for sender in senders] == [300, 0, 300]
+    assert budget.used == 1000
+
+
+def test_frames_that_wait_for_a_plugin_have_a_share_of_the_budget() -> None:
+    budget, frame = Budget(80_000), bytes(1000)
+    taken = 0
+    while budget.park(frame):
+        taken += 1
+    assert taken == 80_000 // 8 // (1000 + PARKED_BYTES)
+    for _ in range(taken):
+        budget.unpark(frame)
+    assert (budget.used, budget.parked) == (0, 0)
+    budget.used = 79_000
+    assert not budget.park(frame)
 
 
 def test_waits_are_counted_of_what_is_sent_and_of_nothing_else() -> None:
@@ -196,12 +355,12 @@ def test_waits_are_counted_of_what_is_sent_and_of_nothing_else() -> None:
 def test_the_last_packet_lost_is_kept_for_each_reason_and_who_waits_longest_is_known() -> None:
     queue, traffic = SendQueue(2 * len(flow(1)), 1.0), Traffic()
     assert queue.oldest() is None
-    for number, now in ((1, 5.0), (1, 6.0), (1, 7.0)):
+    for number, now in ((1, 5.0), (1, 5.6), (1, 5.9)):
         queue.push(flow(number), now, traffic)
-    assert queue.oldest() == 6.0
-    assert traffic.last[Reason.QUEUE_FULL].at == 7.0
+    assert queue.oldest() == 5.6
+    assert traffic.last[Reason.QUEUE_FULL].at == 5.9
     assert summary(traffic.last[Reason.QUEUE_FULL].head) == f"udp {A}:1 > {B}:9"
-    assert drain(queue, 7.5, traffic) == [flow(1)]
+    assert drain(queue, 6.7, traffic) == [flow(1)]
     queue.push(flow(2), 8.0, traffic)
     assert drain(queue, 20.0, traffic) == []
     assert summary(traffic.last[Reason.QUEUE_TIME].head) == f"udp {A}:2 > {B}:9"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from lib import stream_tls
 from lib.errors import ProtocolError
+from lib.session_budget import Budget
+from lib.session_cost import Cost
 from lib.settings import TlsSettings
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import Stream
@@ -145,9 +148,50 @@ def test_pings_are_answered_and_pongs_counted() -> None:
     assert client.ping()
     server.feed(memoryview(client.output()))
     assert server.read_into(memoryview(bytearray(10))) is None
+    assert server.output() == b"", "a pong goes out once nothing else waits"
+    server.reply()
     client.feed(memoryview(server.output()))
     assert client.read_into(memoryview(bytearray(10))) is None
     assert client.pongs == 1
+
+
+def test_of_many_pings_the_last_one_is_answered() -> None:
+    client, server = shake()
+    for _ in range(1000):
+        assert client.ping()
+    server.feed(memoryview(client.output()))
+    while server.read_into(memoryview(bytearray(10))) is None and server.more:
+        pass
+    server.reply()
+    assert len(server.output()) == 2 + len(b"tunrouter")
+    server.reply()
+    assert server.output() == b""
+
+
+@pytest.mark.parametrize("kind", ["ws", "wss"])
+def test_pings_of_a_peer_that_does_not_read_hold_nothing(kind: str, contexts: tuple[Any, Any]) -> None:
+    """What the far end asks for waits as one pong; what waits is counted, and not after the end."""
+    budget = Budget(1 << 30)
+    with ends(kind, contexts, buffer=4096) as (client, server):
+        bottom: Any = server
+        while isinstance(bottom, Layered):
+            bottom = bottom._below
+        bottom.count(Cost(), "peer", budget)
+        bottom._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        server.try_send([bytes(400_000)])
+        waits = server.pending
+        assert budget.used == waits > 100_000
+        reader = gevent.spawn(server.receive_into, memoryview(bytearray(100)))
+        for _ in range(2000):
+            client.ping()
+        with gevent.Timeout(SECONDS):
+            client.send_all(b"x")
+            assert reader.get() == 1, "what it sends is still read"
+        assert server.pending <= waits + 1000
+        assert budget.used == server.pending
+        server.shutdown()
+        server.close()
+        assert budget.used == 0
 
 
 @given(st.binary(max_size=300), st.integers(1, 40), st.integers(1, 40))
