@@ -26,6 +26,7 @@ from typing import Any
 from gevent.lock import RLock
 
 from lib.errors import HostError
+from lib.packet_offload import MAX_SEGMENTS
 from lib.settings import DeviceSettings, Interface, Network
 
 QUEUE_LENGTH = 2000
@@ -171,7 +172,9 @@ def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> No
     if capabilities:
         # Sets the IPv4 limit as well (one of its own since Linux 6.3). What gets past a limit, as a
         # forwarded packet merged by another device, the kernel segments before it hands it to us.
-        _ask(f"{name}: cannot set gso_max_size", ip.link, "set", index=index, gso_max_size=GSO_MAX_SIZE)
+        what = f"{name}: cannot limit superpackets"
+        size, segments = GSO_MAX_SIZE, MAX_SEGMENTS  # a hub drops those with more
+        _ask(what, ip.link, "set", index=index, gso_max_size=size, gso_max_segs=segments)
 
 
 def _with_peers(settings: DeviceSettings) -> Iterator[tuple[Interface, str]]:

@@ -9,6 +9,7 @@ import pytest
 
 from lib.errors import HostError
 from lib.netlink import GSO_MAX_SIZE, QUEUE_LENGTH, outgoing_device
+from lib.packet_offload import MAX_SEGMENTS
 from lib.settings import DeviceSettings
 from tests.support.devices import device, readable, settings
 from tests.support.netns import HOST_1, HOST_2, HUB_TO_HOST_1, Namespace, Topology, in_namespace
@@ -41,6 +42,7 @@ def test_everything_configured_can_be_seen(namespace: Namespace) -> None:
         "fd79::/64": ("fd77::9", "global"),
     }
     assert (link["mtu"], link["txqlen"], link["gso_max_size"]) == (1380, QUEUE_LENGTH, GSO_MAX_SIZE)
+    assert link["gso_max_segs"] == MAX_SEGMENTS, "a hub drops superpackets of more"
     assert {"UP", "LOWER_UP"} <= set(link["flags"])
     assert bare["inet6_addr_gen_mode"] == "none"
     assert [a["local"] for a in link["addr_info"] if a.get("nodad")] == ["fd77::1"]
@@ -171,6 +173,7 @@ def test_socket_bound_to_it_stays_out_of_our_default_route(topology: Topology) -
 AT_ONCE = """
 from gevent import monkey; monkey.patch_all()
 import gevent
+from lib.packet_offload import MAX_SEGMENTS
 from lib.netlink import outgoing_device
 jobs = [gevent.spawn(outgoing_device, address) for address in ["10.77.1.2", "10.77.2.2", "127.0.0.1"] * 7]
 gevent.joinall(jobs, timeout=20, raise_error=True)

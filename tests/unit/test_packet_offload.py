@@ -127,6 +127,87 @@ SUPERPACKETS = [
     pytest.param(forged(tcp6(), kind=4 | ECN), CSUM | TSO6 | TSO_ECN, 3, id="TCP over IPv6 with ECN"),
 ]
 
+# --- what a frame may become ---
+
+
+def growth(content: bytes) -> tuple[int, int] | Reason:
+    """(bytes in, bytes out for a peer that takes no superpackets)."""
+    claim = rebuilt(content)
+    if isinstance(claim, Reason):
+        return claim
+    return len(content), sum(map(len, packet_offload.packets(claim.content)))
+
+
+def options6(content: bytes, size: int) -> bytes:
+    """The superpacket with `size` bytes of IPv6 options."""
+    sizes = [2048] * (size // 2048) + ([size % 2048] if size % 2048 else [])
+    return moved(content[:10] + with_options6(content[10:], *sizes), size)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(tcp4(65400, 1380), id="mtu 1420"),
+        pytest.param(tcp4(65400, 536, options=TIMESTAMPS), id="mtu 576"),
+        pytest.param(tcp6(65400, 1220, options=TIMESTAMPS), id="IPv6's least mtu"),
+        pytest.param(options6(tcp6(65000, 1096), 64), id="segment routing, mtu 1280"),
+        pytest.param(options6(tcp6(64000, 964), 256), id="long options, mtu 1280"),
+        pytest.param(
+            tcp4(512 * 28, 28, options=b"\x01" * 40), id="the smallest segments, as many as a device makes"
+        ),
+        pytest.param(tcp6(512 * 88, 88, options=TIMESTAMPS), id="mss 88, as many as a device makes"),
+        pytest.param(udp4(128 * 500, 500), id="QUIC"),
+        pytest.param(udp4(128, 1), id="128 UDP segments of a byte"),
+    ],
+)
+def test_superpackets_that_somebody_has_a_use_for(content: bytes) -> None:
+    grown = growth(content)
+    assert not isinstance(grown, Reason), grown
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(options6(tcp6(62000, 28), 2048), id="2 KB of options before segments of 28 bytes"),
+        pytest.param(options6(tcp6(48000, 28), 16288), id="28 MB"),
+        pytest.param(options6(tcp6(48000, 128), 16288), id="as long, with larger segments"),
+        pytest.param(options6(udp6(128, 1), 2048), id="2 KB of options before segments of a byte"),
+        pytest.param(tcp4(65400, 28), id="more segments than a device makes"),
+        pytest.param(tcp4(28 * 513, 28), id="one segment more than a device makes"),
+    ],
+)
+def test_superpackets_that_would_become_too_much_are_dropped(content: bytes) -> None:
+    assert rebuilt(content) is Reason.BAD_OFFLOAD
+
+
+@given(
+    st.sampled_from([tcp4, tcp6, udp4, udp6]),
+    st.integers(1, 60000),
+    st.integers(1, 2000),
+    st.integers(0, 900),
+)
+def test_no_frame_becomes_more_than_four_times_its_size_and_some_kilobytes(
+    make: Any, size: int, gso: int, options: int
+) -> None:
+    content = make(size, gso)
+    if make in (tcp6, udp6):
+        content = options6(content, 8 * options if options != 1 else 16) if options else content
+    if len(content) > 65535:
+        return
+    grown = growth(content)
+    if not isinstance(grown, Reason):
+        before, after = grown
+        bound = (1 + packet_offload.MAX_GROWTH) * before + packet_offload.MAX_HEADERS
+        assert after <= bound
+
+
+def test_the_quick_look_leaves_small_segments_to_rebuild() -> None:
+    """It does not count segments, so it must not accept what may have too many."""
+    content = tcp4(65400, 28)
+    assert packet_offload.tcp_super(content[:10]) is None
+    assert packet_offload.tcp_super(forged(content, gso_size=128)[:10]) is not None
+
+
 # --- rebuild -----------------------------------------------------------------------------------------
 
 
