@@ -24,7 +24,14 @@ from lib.config_schema import Config, Handler, Limiter, Service
 from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.ids import is_host_name, parse_uuid
-from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
+from lib.settings_limits import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_HANDSHAKES,
+    CountLimit,
+    HubLimits,
+    Rate,
+    RateLimit,
+)
 
 LEAST_RATE = 20 << 10
 """Bytes a second below which signs of life wait too long for their turn."""
@@ -43,10 +50,14 @@ def hub_limits(service: Service, handler: Handler, config: Config, found: Findin
         hosts=_named(handler.limiter, handler.where("limiter"), config.limiters, "limiter", _host_row, found),
         connections=_named(
             service.climiter, service.where("climiter"), config.climiters, "climiter", _count_row, found
-        ),
+        )
+        if service.climiter
+        else DEFAULT_CONNECTIONS,
         handshakes=_named(
             service.rlimiter, service.where("rlimiter"), config.rlimiters, "rlimiter", _count_row, found
-        ),
+        )
+        if service.rlimiter
+        else DEFAULT_HANDSHAKES,
     )
 
 

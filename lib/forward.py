@@ -28,9 +28,6 @@ from lib.namespace import Attachment
 from lib.packet import Buffer, Packet
 from lib.packet_text import head
 
-MAX_FLOWS = 4096
-"""Flows an attachment remembers; past that it starts afresh (each is asked again, none is lost)."""
-
 _PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
 """LEN, version and header length, total length, fragment bits, protocol, addresses and ports."""
 _HEADED = struct.Struct("!H10sBxHxxHxB2x12s").unpack_from
@@ -244,7 +241,7 @@ def _read(
 def _remember(
     attachment: Attachment, memory: dict[bytes, Attachment], flow: bytes, target: Attachment, now: float
 ) -> None:
-    if len(memory) >= MAX_FLOWS:
+    if len(memory) >= attachment.max_flows:
         memory.clear()
     memory[flow] = target
     attachment.fresh_until = min(attachment.fresh_until, attachment.namespace.fresh_until(now))

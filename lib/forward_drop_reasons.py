@@ -46,12 +46,12 @@ class Refusal(_Documented):
     CONNECTIONS = (
         "connections",
         "more connections than the climiter allows",
-        "raise the climiter, or find out why one address has so many",
+        "name a climiter that allows more, or find out why one address has so many",
     )
     RATE = (
         "rate",
         "more handshakes a second than the rlimiter allows",
-        "raise the rlimiter; clients that are told no in a circle show up in the log",
+        "name an rlimiter that allows more; clients that are told no in a circle show up in the log",
     )
     CUT_OFF = (
         "cut-off",

@@ -38,25 +38,30 @@ from lib.limits import Gate
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
-from lib.namespace import Attachment
+from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns, breathe
 from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.settings import HubSettings
+from lib.settings_memory import ALL_FLOWS, LEAST_FLOWS, MAX_CLIENTS
 from lib.stream_layer import AnyStream
 from lib.stream_open import Acceptor
 from lib.stream_tcp import Stream, format_peer, listen
 from lib.wire_relay import Request, Response, Status
 
-MAX_CLIENTS = 65536
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
 """Seconds: bounds of GOST's histogram of how long a connection lasted."""
 BEATEN = 64
 """Sessions looked after before packets have their turn again."""
 PROBE_SECONDS = 1.0
 """How long a live session may take to show that it lives, before another one may have its name."""
+
+
+def flows_of(sessions: int) -> int:
+    """How many flows each of so many sessions may remember."""
+    return max(LEAST_FLOWS, min(MAX_FLOWS, ALL_FLOWS // max(1, sessions)))
 
 
 def host_of(peer: str) -> str:
@@ -165,8 +170,11 @@ class Hub:
         """Look after every session now and then."""
         while True:
             gevent.sleep(min(1.0, self.settings.keepalive_timeout / 15))
+            most = flows_of(len(self.sessions))
             for number, session in enumerate(list(self.sessions.values()), 1):
                 session.beat(time.monotonic())
+                if session.attachment.max_flows != most:
+                    session.attachment.share_flows(most)
                 while session.sender.expire(time.monotonic()):
                     breathe()
                 if not number % BEATEN:

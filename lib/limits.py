@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
@@ -152,12 +153,27 @@ def _counted(rows: tuple[CountLimit, ...], address: str) -> list[tuple[float, st
     for row in rows:
         if row.key == "$":
             found.append((row.most, "$"))
+        elif row.key == "site":
+            if site := _site(address):
+                found.append((row.most, site))
         elif row.key == "$$":
             if not any(other.key not in ("$", "$$") and _holds(other.key, address) for other in rows):
                 found.append((row.most, address))
         elif _holds(row.key, address):
             found.append((row.most, row.key))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _site(address: str) -> str:
+    """An IPv4 address, or the 64 bits of an IPv6 one; empty for this machine itself."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if parsed.is_loopback:
+        return ""
+    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
 
 
 def _by_address(

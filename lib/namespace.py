@@ -30,6 +30,10 @@ ICMP_ERROR_BURST = 50.0
 MAX_LOST = 1024
 """Destinations of a namespace whose last drops are remembered."""
 
+MAX_FLOWS = 4096
+"""Flows that an attachment remembers, of UDP and of all else, fewer where there are many sessions; past that
+it starts afresh (each is asked again, none is lost)."""
+
 FOREVER = float("inf")
 
 
@@ -60,6 +64,8 @@ class Attachment:
     fresh_until: float = FOREVER
     """When the first plugin reply behind `flows` runs out."""
     traffic: Traffic = field(default_factory=Traffic)
+    max_flows: int = MAX_FLOWS
+    """Flows that `flows` and `udp_flows` may hold each; and how many flows to its host are remembered."""
     sender: Any = None
     """The session's way out, hung here by the IO layer."""
     budget: Budget | None = None
@@ -71,6 +77,15 @@ class Attachment:
         """Forget what its packets were allowed: each flow is asked for anew."""
         self.flows.clear()
         self.udp_flows.clear()
+
+    def share_flows(self, most: int) -> None:
+        """Remember so many flows at most from now on: all sessions together have a bound."""
+        self.max_flows = most
+        if len(self.flows) > most or len(self.udp_flows) > most:
+            self.forget()
+        gateway = self.namespace.gateways.get(self.host)
+        if gateway is not None:
+            gateway.bound_flows(4 * most)
 
     def unpark(self, frame: bytes) -> None:
         """A frame of it waits for a plugin no longer."""

@@ -50,6 +50,13 @@ class Gateway(Generic[S]):
     attachments: list[S] = field(default_factory=list)
     flows: dict[bytes, S] = field(default_factory=dict)
     turn: int = 0
+    max_flows: int = MAX_FLOWS
+
+    def bound_flows(self, most: int) -> None:
+        """Remember so many flows at most from now on."""
+        self.max_flows = most
+        if len(self.flows) > most:
+            self.flows = dict(list(self.flows.items())[-most:])
 
     def port_for(self, flow: bytes) -> S | None:
         """The session a flow goes to: the one it had while that lives, else the next in turn."""
@@ -60,7 +67,7 @@ class Gateway(Generic[S]):
             return None
         self.turn = (self.turn + 1) % len(self.attachments)
         attachment = self.attachments[self.turn]
-        _remember(self.flows, flow, attachment, MAX_FLOWS)
+        _remember(self.flows, flow, attachment, min(MAX_FLOWS, self.max_flows))
         return attachment
 
 

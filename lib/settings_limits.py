@@ -29,7 +29,11 @@ class RateLimit(NamedTuple):
 
 
 class CountLimit(NamedTuple):
-    """A limit on connections, or handshakes a second: $ in all, $$ of each address, else of a network."""
+    """A limit on connections, or handshakes a second: $ in all, $$ of each address, else of a network.
+
+    `site` is each IPv4 address or IPv6 network of 64 bits, which is what one customer has; not this machine
+    itself, where a proxy may stand before the hub.
+    """
 
     key: str
     most: int
@@ -47,3 +51,7 @@ class HubLimits:
 
 
 NO_LIMITS = HubLimits()
+
+DEFAULT_CONNECTIONS = (CountLimit("$", 4096), CountLimit("site", 256))
+DEFAULT_HANDSHAKES = (CountLimit("site", 64),)
+"""Where no climiter or rlimiter is named. An office behind one address has room, a flood has not."""

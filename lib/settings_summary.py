@@ -6,10 +6,11 @@ Knows: how settings are told. Refuses to know: how they were read (config_read) 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lib import log_redact
+from lib import log_redact, settings_memory
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
@@ -23,7 +24,7 @@ from lib.settings import (
     Source,
     TableSettings,
 )
-from lib.settings_limits import HubLimits
+from lib.settings_limits import CountLimit, HubLimits
 
 MAX_SHOWN = 20
 
@@ -56,6 +57,7 @@ def words(settings: Settings) -> Iterator[str]:
     if settings.recorder:
         yield f"ok: the last packets' headers are kept in {settings.recorder:,} bytes of memory"
     yield from _seeing(settings)
+    yield from _memory(settings)
 
 
 def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
@@ -73,6 +75,8 @@ def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
                 "output": settings.log_output,
             },
             "metrics": f"{settings.metrics.address}{settings.metrics.path}" if settings.metrics else None,
+            "memoryBoundMb": memory_bound_mb(settings),
+            "memory": {what: round(size / 1e6, 1) for what, size in settings_memory.parts(settings)},
             "namespaces": [
                 _reach_data(reach) for hub in settings.hubs for reach in _reaches(hub, settings.tables)
             ],
@@ -114,8 +118,13 @@ def _hub(hub: HubSettings) -> Iterator[str]:
 def _limits(limits: HubLimits) -> Iterator[tuple[str, list[str]]]:
     """What is limited, and for whom."""
     yield "traffic", [row.key.removeprefix("host ") for row in (*limits.services, *limits.hosts)]
-    yield "connections", [row.key for row in limits.connections]
-    yield "handshakes a second", [row.key for row in limits.handshakes]
+    yield "connections", list(map(_count, limits.connections))
+    yield "handshakes a second", list(map(_count, limits.handshakes))
+
+
+def _count(row: CountLimit) -> str:
+    whom = {"$": "in all", "$$": "of each address", "site": "of each address (IPv6: of each /64)"}
+    return f"{row.most:,} {whom.get(row.key, row.key)}"
 
 
 def _transport(hub: HubSettings) -> str:
@@ -220,6 +229,19 @@ def _seeing(settings: Settings) -> Iterator[str]:
     if metrics is not None:
         readers = f"who auther {metrics.auther!r} lets in" if metrics.auther else "everybody who reaches it"
         yield f"metrics: on {metrics.address}{metrics.path} for {readers}"
+
+
+def memory_bound_mb(settings: Settings) -> int:
+    """Resident MB that a process of these settings stays under."""
+    return math.ceil(settings_memory.bound(settings) / 1e6)
+
+
+def _memory(settings: Settings) -> Iterator[str]:
+    yield f"memory: at most {memory_bound_mb(settings):,} MB, whatever peers do"
+    for part in settings_memory.parts(settings):
+        yield f"    {part.size / 1e6:,.0f} MB {part.what}"
+    if any(table.more.sources for table in settings.tables):
+        yield f"    and {settings_memory.ROUTE} bytes for each route that is read from elsewhere"
 
 
 # --- for machines --------------------------------------------------------------------------------

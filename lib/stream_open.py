@@ -37,6 +37,8 @@ class Acceptor:
     def accept(self, stream: Stream) -> AnyStream:
         """Do the handshakes of the layers over an accepted connection. Raises ProtocolError, OSError."""
         top: AnyStream = stream
+        if self.settings.kind != "tcp":
+            stream.wait_readable()  # who says nothing costs no more than a socket and a greenlet
         if self._identity is not None:
             top = _opened(top, TlsCodec(self._identity.context(), server=True))
         if self.settings.kind in ("ws", "wss"):

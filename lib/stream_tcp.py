@@ -128,6 +128,10 @@ class Stream:
             return size
         return 0
 
+    def wait_readable(self) -> None:
+        """Wait until something has come, or the peer has closed: nothing need be there for it before."""
+        self._hub.wait(self._readable)
+
     def give_way(self) -> bool:
         """Let everybody else run between two parts of what was received; False where it has ended."""
         self.end_turn()

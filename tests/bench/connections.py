@@ -2,6 +2,7 @@
 
     --count N     connections of each kind (500)
     --json FILE   the figures as JSON as well
+    --write       the table into SECURITY.md, between its markers
 
 Prints the table of SECURITY.md. Each kind has a hub of its own in a network namespace, into which N connections
 come and then say nothing; KB (1,000 bytes) are what the hub's resident memory has grown by, divided by N. The
@@ -82,6 +83,8 @@ STEPS: dict[str, tuple[Callable[[str, int], peer.Socket], tuple[str, ...]]] = {
     "session of a tunrouter, idle": (greeted, ("tcp", "tls", "ws", "wss")),
 }
 KINDS = tuple(peer.PORTS)
+PAGE = ROOT / "SECURITY.md"
+BEGIN, END = "<!-- connections: written by tests/bench/connections.py -->", "<!-- /connections -->"
 
 
 def config() -> str:
@@ -135,12 +138,20 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def write(made: str) -> None:
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         print("this needs root, for network namespaces", file=sys.stderr)
@@ -150,6 +161,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tunrouter-connections-") as work:
         figures = measure(Path(work), arguments.count)
     print(table(figures))
+    if arguments.write:
+        write(table(figures))
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n")
     return 0

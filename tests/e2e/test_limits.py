@@ -166,6 +166,20 @@ def test_connections_in_all_and_of_each_address(topology: Topology, write: Write
     hub.wait_line("refused 3 connections")
 
 
+def test_connections_of_each_address_where_nothing_is_said(topology: Topology, write: Write) -> None:
+    """One address cannot keep others out, and there is no need to say so."""
+    hub = start_hub(topology.hub, "-C", write("hub.yml", config()))
+    first = []
+    for _ in range(5):
+        first += connections(topology.host_1, 60)
+        time.sleep(1.1)  # 64 handshakes a second
+    assert closed(first, 44) == 44, "256 stay"
+    hub.wait_line("more connections than the climiter allows")
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+    for sock in first:
+        sock.close()
+
+
 def test_handshakes_a_second(topology: Topology, write: Write) -> None:
     text = config(service="rlimiter: r", more="rlimiters: [{name: r, limits: ['$$ 5']}]\n")
     hub = start_hub(topology.hub, "-C", write("hub.yml", text))

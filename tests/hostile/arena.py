@@ -78,13 +78,21 @@ def cores() -> tuple[int, int]:
     return found[0], found[-1]
 
 
-def config(variant: str) -> str:
-    """A hub with all four transports in one domain, and routes for everybody."""
-    handler = {"type": "router", "metadata": {"router": "r", "domain": "all"}}
+TIGHT = {"queueMemory": "32MB"}, ["$ 600"]
+"""Handler metadata and connections of a hub whose memory is to be tried: its bound is near what it needs."""
+
+
+def config(variant: str, only: str = "") -> str:
+    """A hub with all four transports in one domain, and routes for everybody.
+
+    With `only` a transport it has that alone, and TIGHT limits.
+    """
+    tight, connections = TIGHT if only else ({}, [])
+    handler = {"type": "router", "metadata": {"router": "r", "domain": "all", **tight}}
     services = [
         {"name": kind, "addr": f":{port}", "handler": handler | ({"auther": "a"} if variant == LOGINS else {}),
-         "listener": {"type": kind}}
-        for kind, port in PORTS.items()
+         "listener": {"type": kind}, **({"climiter": "c"} if only else {})}
+        for kind, port in PORTS.items() if only in ("", kind)
     ]  # fmt: skip
     routes = [(OVERLAY_1, "host-1"), (OVERLAY_2, "host-2"), (streams.SINK, "sink"), (streams.SINK_6, "sink")]
     for number in range(MOST):
@@ -105,6 +113,8 @@ def config(variant: str) -> str:
             {"action": "allow", "from": "host-1", "protocol": "icmp"},
         ]
     whole: dict[str, object] = {"services": services, "routers": [router]}
+    if only:
+        whole["climiters"] = [{"name": "c", "limits": connections}]
     if variant == LOGINS:
         hashed = subprocess.run(
             (*TUNROUTER, "hash"), input=LOGIN[1] + "\n", capture_output=True, text=True, check=True
@@ -231,6 +241,8 @@ class Arena:
         self._program = hub or TUNROUTER
         self._stack = ExitStack()
         self.config = work / "hub.yml"
+        self.tight = False
+        """Whether the hub has only this transport, and limits of memory that are near what it needs."""
 
     def __enter__(self) -> Self:
         own, others = cores()
@@ -243,11 +255,11 @@ class Arena:
             for number in range(1, MOST):
                 self.crowd.ip("addr", "add", f"{NET}.{number + 2}/24", "dev", "uplink")
             self.street = self._another(building, 4, "newcomer")
-            self.config.write_text(config(self.variant))
+            self.config.write_text(config(self.variant, self.kind if self.tight else ""))
             self.hub = self.topology.hub.popen(
                 "taskset", "-c", str(own), *self._program, "-C", str(self.config)
             )
-            self.hub.wait_line("service wss: listening on")  # the last one
+            self.hub.wait_line(f"service {self.kind if self.tight else 'wss'}: listening on")  # the last one
             login = ":".join(LOGIN) if self.variant == LOGINS else ""
             for number, namespace, address in (
                 (1, self.topology.host_1, HUB_TO_HOST_1), (2, self.topology.host_2, HUB_TO_HOST_2)

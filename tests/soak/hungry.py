@@ -67,13 +67,19 @@ def meals(seconds: float, fallback: float | None) -> Iterator[Meal]:
     """One after the other, each with a hub of its own."""
     for name, kind in ATTACKS:
         attack = BY_NAME[name]
-        with _place() as work, Arena(work, kind, attack.hub) as arena:
-            run = arena.attacked(attack, MOST, seconds)
-            bound = memory_bound_mb(arena.config, fallback)
-            yield Meal(f"{name}, {kind}", run.memory_mb, bound, _wrong(arena.hub))
+        with _place() as work:
+            yield _attacked(Arena(work, kind, attack.hub), name, kind, seconds, fallback)
     for mode in LIES:
         with _place() as work:
             yield _redis(work, mode, seconds, fallback)
+
+
+def _attacked(arena: Arena, name: str, kind: str, seconds: float, fallback: float | None) -> Meal:
+    arena.tight = True
+    with arena:
+        run = arena.attacked(BY_NAME[name], MOST, seconds)
+        bound = memory_bound_mb(arena.config, fallback)
+        return Meal(f"{name}, {kind}", run.memory_mb, bound, _wrong(arena.hub))
 
 
 @contextmanager

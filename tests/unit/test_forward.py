@@ -771,10 +771,10 @@ def test_too_many_flows_are_forgotten_not_refused(net: Net) -> None:
     twos = [net.join("host-2") for _ in range(2)]
     net.send(one, flow(0))
     (mine,) = (attachment for attachment in twos if net.got(attachment))
-    for number in range(1, forward.MAX_FLOWS + 10):
+    for number in range(1, namespace.MAX_FLOWS + 10):
         net.send(one, flow(number))
-        assert len(one.flows) <= forward.MAX_FLOWS
-    assert sum(len(net.got(attachment)) for attachment in twos) == forward.MAX_FLOWS + 9
+        assert len(one.flows) <= namespace.MAX_FLOWS
+    assert sum(len(net.got(attachment)) for attachment in twos) == namespace.MAX_FLOWS + 9
     net.send(one, flow(0))
     assert net.got(mine), "the gateway remembers the flow still"
 

@@ -66,6 +66,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "log_dedup",
             "metrics_ledger",
             "settings_limits",
+            "settings_memory",
             "settings_telemetry",
         ),
         *("cli_table", "cli_columns", "counter_rates"),

@@ -11,7 +11,14 @@ from lib.errors import ConfigError
 from lib.forward_drop_reasons import Refusal
 from lib.limits import Bucket, Gate, Meter
 from lib.settings import Settings
-from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
+from lib.settings_limits import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_HANDSHAKES,
+    CountLimit,
+    HubLimits,
+    Rate,
+    RateLimit,
+)
 
 NAMESPACE = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 KEY = bytes.fromhex(NAMESPACE.replace("-", ""))
@@ -183,3 +190,44 @@ def test_an_address_with_a_scope_or_none_at_all() -> None:
     assert gate.enter("fe80::1%eth0", 0) is None
     assert gate.enter("fe80::2%eth0", 0) is Refusal.CONNECTIONS
     assert gate.enter("", 0) is None
+
+
+# --- where nothing is said ------------------------------------------------------------------------
+
+
+def test_connections_and_handshakes_are_limited_unless_a_limiter_is_named() -> None:
+    assert resolve("").hubs[0].limits.connections == DEFAULT_CONNECTIONS
+    assert resolve("").hubs[0].limits.handshakes == DEFAULT_HANDSHAKES
+    named = "climiters: [{name: c, limits: ['$ 9']}]\nrlimiters: [{name: r, limits: ['10.0.0.0/8 5']}]"
+    own = resolve(named, "climiter: c, rlimiter: r,").hubs[0].limits
+    assert own.connections == (CountLimit("$", 9),)
+    assert own.handshakes == (CountLimit("10.0.0.0/8", 5),)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:1:2::3", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::3", "2001:db8:1:3::3", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("127.0.0.1", "127.0.0.1", False),
+        ("::1", "::1", False),
+        ("/run/socket", "/run/socket", False),
+    ],
+)
+def test_what_is_one_site(first: str, second: str, together: bool) -> None:
+    gate = Gate(HubLimits(connections=(CountLimit("site", 1),)))
+    assert gate.enter(first, 0.0) is None
+    assert gate.enter(second, 0.0) is (Refusal.CONNECTIONS if together else None)
+    gate.leave(first)
+    assert gate.enter(first, 0.0) is None
+
+
+def test_an_office_behind_one_address_comes_back_at_once() -> None:
+    gate = Gate(HubLimits(connections=DEFAULT_CONNECTIONS, handshakes=DEFAULT_HANDSHAKES))
+    assert [gate.enter("192.0.2.1", 0.0) for _ in range(64)] == [None] * 64
+    assert gate.enter("192.0.2.1", 0.0) is Refusal.RATE
+    assert gate.enter("192.0.2.2", 0.0) is None, "others are not concerned"
+    assert [gate.enter("192.0.2.1", 1.0) for _ in range(64)] == [None] * 64

@@ -9,6 +9,7 @@ from lib.forward_drop_reasons import Reason
 from lib.namespace import ICMP_ERROR_BURST, ICMP_ERRORS_PER_SECOND, Attachment, Namespace
 from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Route, RouteTable
+from lib.session_budget import Budget
 from tests.support.routes import entry, gateways, table, to
 
 IN_BOTH, IN_DEFAULT, IN_NONE = b"\x0a\0\0\1", b"\x0b\0\0\1", b"\x0c\0\0\1"
@@ -66,6 +67,36 @@ def test_a_plugin_is_asked_where_the_named_table_has_no_route() -> None:
     cache.store(IN_NONE, None, 0)
     assert asked(space, IN_NONE) is None
     assert space.fresh_until(5) == 7
+
+
+def test_frames_that_wait_for_a_plugin_count_in_their_sender_s_budget() -> None:
+    cache: PluginCache[Attachment] = PluginCache(2.0)
+    space, budget = make(default=cache), Budget(40_000)
+    sender = Attachment(space, "h", "test", budget=budget)
+    frame = bytes(1000)
+    assert not space.park(IN_DEFAULT, sender, frame), "nobody has been asked"
+    assert budget.used == 0
+    assert asked(space, IN_DEFAULT) is Unresolved.ASKING
+    assert [space.park(IN_DEFAULT, sender, frame) for _ in range(6)] == [True] * 4 + [False] * 2
+    assert budget.used == budget.parked > 4000
+    for attachment, parked in cache.fail(IN_DEFAULT, 0.0):
+        attachment.unpark(parked)
+    assert (budget.used, budget.parked) == (0, 0)
+
+
+def test_where_there_are_many_sessions_each_remembers_fewer_flows() -> None:
+    space = make()
+    one = join(space, "default")
+    one.flows = {bytes([n]): one for n in range(100)}
+    gateway = space.gateways.get("default")
+    assert gateway is not None
+    gateway.flows = {bytes([n]): one for n in range(100)}
+    one.share_flows(20)
+    assert (one.max_flows, one.flows) == (20, {})
+    assert list(gateway.flows) == [bytes([n]) for n in range(20, 100)], "the newest stay"
+    for number in range(200):
+        gateway.port_for(b"new%d" % number)
+    assert len(gateway.flows) == 80
 
 
 # --- sessions --------------------------------------------------------------------------------------

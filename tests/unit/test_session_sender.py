@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 import gevent
 import pytest
 
+from lib import wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.session_sender import SessionSender
@@ -215,6 +217,57 @@ def test_with_nothing_queued_nobody_waits(session: Session) -> None:
     session.sender.send([session.frames(1)])
     with gevent.Timeout(SECONDS):
         session.sender.wait_drained()
+
+
+# --- memory ---
+
+
+def test_what_the_writer_holds_is_in_the_budget(session: Session) -> None:
+    budget = session.sender.budget
+    assert budget.used == 0
+    session.sender.send([session.frames(64)])
+    assert budget.used >= len(session.sender._run) > 60_000
+    session.finish()
+    assert budget.used == 0
+    assert not budget.stuck
+
+
+def test_who_does_not_read_is_ended_once_nothing_else_gives_room(session: Session) -> None:
+    session.sender.send([session.frames(64)])
+    session.sender.send([session.frames(10)])
+    budget = session.sender.budget
+    budget.limit = budget.used + 1000
+    session.sender.send([session.frames(5)])
+    assert session.traffic.drops[Reason.QUEUE_MEMORY], "first what can be dropped"
+    assert not session.sender.closed_because
+    budget.limit = 1000
+    budget.relieve(0.0)
+    assert "has not read" in session.sender.closed_because
+    assert budget.used == 0
+    gevent.sleep(0)
+    with gevent.Timeout(SECONDS):
+        session.sender.wait_drained()
+    came = len(read_until(session.far, 1 << 30)) // 1030
+    assert came + sum(session.traffic.drops.values()) == session.sent
+
+
+def test_a_reply_waits_for_no_other(session: Session) -> None:
+    pong = p.frame(wire_control.encode_pong(bytes(8)))
+    session.fill()
+    for _ in range(100):
+        session.sender.reply(pong)
+    assert session.sender.queued == len(pong)
+
+
+@limits(1 << 20, 0.01)
+def test_what_is_stale_leaves_though_nobody_sends_or_reads(session: Session) -> None:
+    session.fill()
+    session.sender.send([session.frames(20)])
+    later = time.monotonic() + 1
+    while session.sender.expire(later):
+        pass
+    assert session.sender.queued == 0
+    assert session.traffic.drops[Reason.QUEUE_TIME] == 20
 
 
 # --- the end ---------------------------------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""The most memory that a process of some settings holds, in parts, as `check` prints it.
+
+Knows: what each part of a hub may hold at most, and what that costs.
+Refuses to know: who holds it (session_budget, limits, capture_taps), and what it holds now (metrics).
+
+The figures are resident memory, measured: tests/bench/connections.py (idle connections), tests/bench/held.py
+(what waits), tests/soak/hungry.py (that the sum is not passed under attack). A source that is read from
+elsewhere (file, Redis, HTTP) has rows that no configuration knows: they come on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lib.settings import HubSettings, Settings
+
+MAX_CLIENTS = 65536
+"""Connections of a hub where its climiter names no number for all."""
+ALL_FLOWS, LEAST_FLOWS = 1 << 17, 32
+"""Flows that all sessions of a hub remember together, and the least that each may."""
+
+MB = 1e6
+BASE = 110 * MB
+"""The program with everything imported, its receive buffers, and what the allocator keeps for next time."""
+HUB = 8 * MB
+"""A service beside its connections: refusals, last drops, books of the metrics."""
+CLIENT = 24 * MB
+"""A client service: its batch, and a queue whose reader waits."""
+CONNECTION = {"tcp": 340e3, "tls": 860e3, "ws": 500e3, "wss": 1000e3}
+"""One connection at its worst, by transport: greenlet and session, 256 KB that came and were not judged yet,
+an unfinished frame, and OpenSSL's buffers, which stay as large as they once were (120 KB in, 265 KB out, and
+as much again while they grow). Most connections need a tenth of that."""
+FLOW = 6 * 130
+"""A flow where it is remembered: of UDP, of all else, and four of the host it goes to."""
+SLACK = 1.25
+"""What waits is freed in other sizes than it was asked for."""
+ROUTE = 420
+"""A route with its row (tests/bench/trie.py)."""
+PLUGIN = 65536 * 400
+"""The replies of a router's plugin."""
+CONNECTIONS_TABLE = 65536 * 300
+"""What one namespace's access list has let through."""
+CAPTURES = 8 * 9 * MB
+"""Listeners of a capture, each with what it has not read yet."""
+
+
+class Part(NamedTuple):
+    """Some of it, in words, and bytes."""
+
+    what: str
+    size: float
+
+
+def parts(settings: Settings) -> list[Part]:
+    """Everything that is held at most."""
+    found = [Part("the program", BASE)]
+    routes = sum(len(table.routes) for table in settings.tables)
+    tables = routes * ROUTE
+    for table in settings.tables:
+        tables += PLUGIN if table.plugin else 0
+        tables += CONNECTIONS_TABLE if table.acl is not None else 0
+    if tables:
+        found.append(Part(f"tables with {routes:,} routes", tables))
+    for hub in settings.hubs:
+        found += _hub(hub)
+    if settings.clients:
+        found.append(Part(f"{len(settings.clients)} clients", len(settings.clients) * CLIENT))
+    if settings.control:
+        found.append(Part("captures", CAPTURES))
+    if settings.recorder:
+        found.append(Part("the recorder", settings.recorder * SLACK))
+    return found
+
+
+def bound(settings: Settings) -> float:
+    """Bytes of resident memory that such a process stays under."""
+    return sum(part.size for part in parts(settings))
+
+
+def connections(hub: HubSettings) -> int:
+    """How many connections a hub has at once, at most."""
+    return min([MAX_CLIENTS, *(row.most for row in hub.limits.connections if row.key == "$")])
+
+
+def _hub(hub: HubSettings) -> Iterator[Part]:
+    count, kind = connections(hub), hub.transport.kind
+    yield Part(f"service {hub.name}: what waits for its clients (queueMemory)", hub.queue_memory * SLACK)
+    yield Part(f"service {hub.name}: {count:,} connections over {kind} (climiter)", count * CONNECTION[kind])
+    yield Part(f"service {hub.name}: flows and counts", max(ALL_FLOWS, count * LEAST_FLOWS) * FLOW + HUB)

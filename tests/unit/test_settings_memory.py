@@ -1,0 +1,75 @@
+"""The bound of memory that follows from settings: what raises it, by how much, and that it is printed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lib import settings_memory, settings_summary
+from lib.acl import MAX_CONNECTIONS
+from lib.hub import flows_of
+from lib.namespace import MAX_FLOWS
+from lib.settings import HubSettings, PluginSettings, Settings, TableSettings, TransportSettings
+from lib.settings_limits import CountLimit, HubLimits
+from lib.settings_memory import ALL_FLOWS, CONNECTION, LEAST_FLOWS, SLACK, bound, connections, parts
+
+HUB = HubSettings("hub", "", 8443, limits=HubLimits(connections=(CountLimit("$", 1000),)))
+ALONE = Settings(hubs=(HUB,))
+
+
+def with_hub(**changes: object) -> Settings:
+    return Settings(hubs=(replace(HUB, **changes),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        pytest.param(with_hub(queue_memory=HUB.queue_memory + 100), 100 * SLACK, id="queueMemory"),
+        pytest.param(
+            with_hub(limits=HubLimits(connections=(CountLimit("$", 1100),))),
+            100 * CONNECTION["tcp"],
+            id="climiter",
+        ),
+        pytest.param(
+            with_hub(transport=TransportSettings("wss")),
+            1000 * (CONNECTION["wss"] - CONNECTION["tcp"]),
+            id="wss",
+        ),
+        pytest.param(replace(ALONE, recorder=1 << 24), (1 << 24) * SLACK, id="recorder"),
+        pytest.param(replace(ALONE, control="/x"), settings_memory.CAPTURES, id="captures"),
+        pytest.param(
+            replace(ALONE, tables=(TableSettings("r", plugin=PluginSettings("http://p")),)),
+            settings_memory.PLUGIN,
+            id="plugin",
+        ),
+        pytest.param(
+            replace(ALONE, tables=(TableSettings("r", acl=()),)), settings_memory.CONNECTIONS_TABLE, id="acl"
+        ),
+    ],
+)
+def test_each_setting_counts(settings: Settings, more: float) -> None:
+    assert bound(settings) == pytest.approx(bound(ALONE) + more)
+
+
+def test_the_lowest_limit_for_all_counts_and_the_pool_where_there_is_none() -> None:
+    rows = (CountLimit("$$", 5), CountLimit("$", 70), CountLimit("$", 50))
+    assert connections(replace(HUB, limits=HubLimits(connections=rows))) == 50
+    assert connections(replace(HUB, limits=HubLimits())) == settings_memory.MAX_CLIENTS
+
+
+def test_it_is_printed_with_its_parts() -> None:
+    whole = json.loads(settings_summary.as_json(ALONE))
+    assert whole["memoryBoundMb"] == pytest.approx(sum(whole["memory"].values()), abs=1)
+    words = list(settings_summary.words(ALONE))
+    assert f"memory: at most {whole['memoryBoundMb']:,} MB, whatever peers do" in words
+    assert sum(line.endswith(part.what) for part in parts(ALONE) for line in words) == len(parts(ALONE))
+
+
+@pytest.mark.parametrize("sessions", [0, 1, 10, 100, 1000, 4096, 65536])
+def test_all_flows_have_the_bound_that_is_counted(sessions: int) -> None:
+    each = flows_of(sessions)
+    assert LEAST_FLOWS <= each <= MAX_FLOWS
+    assert each * sessions <= max(ALL_FLOWS, sessions * LEAST_FLOWS)
+    assert MAX_CONNECTIONS * 300 == settings_memory.CONNECTIONS_TABLE
