@@ -90,6 +90,8 @@ class Gate:
     """Those of sessions that are there; who shares one has the same key."""
     _connections: Counter[str] = field(default_factory=Counter)
     _handshakes: dict[str, Bucket] = field(default_factory=dict)
+    _entered: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
+    """By address, what each connection was counted under: settings may be others when it leaves."""
 
     def enter(self, address: str, now: float) -> Refusal | None:
         """Let a connection in from an address, or say why not; who is let in must leave."""
@@ -106,13 +108,18 @@ class Gate:
             if bucket.tokens < 1:
                 return Refusal.RATE
             bucket.take(1, now)
-        for _, key in _counted(self.settings.connections, address):
-            self._connections[key] += 1
+        keys = tuple(key for _, key in _counted(self.settings.connections, address))
+        self._connections.update(keys)
+        self._entered.setdefault(address, []).append(keys)
         return None
 
     def leave(self, address: str) -> None:
         """A connection that was let in has ended."""
-        for _, key in _counted(self.settings.connections, address):
+        entered = self._entered[address]
+        keys = entered.pop()
+        if not entered:
+            del self._entered[address]
+        for key in keys:
             self._connections[key] -= 1
             if self._connections[key] <= 0:
                 del self._connections[key]

@@ -231,3 +231,19 @@ def test_an_office_behind_one_address_comes_back_at_once() -> None:
     assert gate.enter("192.0.2.1", 0.0) is Refusal.RATE
     assert gate.enter("192.0.2.2", 0.0) is None, "others are not concerned"
     assert [gate.enter("192.0.2.1", 1.0) for _ in range(64)] == [None] * 64
+
+
+def test_who_entered_under_other_settings_leaves_nothing_behind() -> None:
+    default, other = (
+        HubLimits(connections=(CountLimit("site", 1),)),
+        HubLimits(connections=(CountLimit("$", 9),)),
+    )
+    gate = Gate(default)
+    assert gate.enter("192.0.2.1", 0.0) is None
+    gate.settings = other
+    assert gate.enter("192.0.2.1", 0.0) is None
+    gate.leave("192.0.2.1")
+    gate.leave("192.0.2.1")
+    gate.settings = default
+    assert gate.enter("192.0.2.1", 0.0) is None
+    assert gate.enter("192.0.2.1", 0.0) is Refusal.CONNECTIONS
