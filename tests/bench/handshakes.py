@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology, connect
-from tests.support.program import OVERLAY_2, example, host, reach, start_client, start_hub
+from tests.support.program import OVERLAY_2, example, host, reach, start_client, start_hub, unlimited
 
 PROCESSES = 3
 LOGINS = "authers: [{name: a, auths: [{username: user, password: secret}]}]\n"
@@ -27,6 +27,7 @@ def measure(seconds: float) -> dict[str, float]:
             connect(topology.hub, "to-host-3", "10.77.3.1/24", flooding, "uplink", "10.77.3.2/24")
             config = Path(work) / "hub.yml"
             text = example("server.yml").replace("type: tcp", "type: tls") + LOGINS
+            text = unlimited(text)
             config.write_text(text.replace("      type: router\n", "      type: router\n      auther: a\n"))
             start_hub(topology.hub, "-C", str(config))
             for number, namespace, hub in (

@@ -35,6 +35,7 @@ from tests.support.program import (
     start_client,
     start_hub,
     total,
+    unlimited,
 )
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
@@ -161,7 +162,7 @@ def hub_config() -> str:
     old = "router: router-0\n"
     text = example("server.yml")
     assert text.count(old) == 1
-    return text.replace(old, f"{old}        handshakeTimeout: 2s\n")
+    return unlimited(text.replace(old, f"{old}        handshakeTimeout: 2s\n"))
 
 
 def hello() -> bytes:

@@ -33,6 +33,7 @@ from tests.support.program import (
     start_client,
     start_hub,
     start_plugin,
+    unlimited,
 )
 from tests.support.redis_server import Redis, needs_redis
 
@@ -448,7 +449,7 @@ def syn(number: int) -> bytes:
 
 def test_handshake_flood(topology: Topology, write: Write, note: Note, more_hosts: list[Namespace]) -> None:
     """TLS handshakes as fast as one address can make them; others' pings stay under 50 ms."""
-    text = example("server.yml").replace("type: tcp", "type: tls")
+    text = unlimited(example("server.yml").replace("type: tcp", "type: tls"))
     hub = start_hub(topology.hub, "-C", write("hub.yml", text))
     for number, namespace, address in (
         (1, topology.host_1, HUB_TO_HOST_1),
@@ -494,7 +495,7 @@ def test_garbage_in_a_tls_stream(
 def test_a_thousand_reconnects_a_second(
     topology: Topology, write: Write, note: Note, more_hosts: list[Namespace]
 ) -> None:
-    hub, _, _ = network(topology, write)
+    hub, _, _ = network(topology, write, unlimited(example("server.yml")))
     memory = resident(hub)
     storm = more_hosts[0].popen(sys.executable, "-m", "tests.faults.flood", "10.77.3.1", "8443", "4", "plain")
     storm.wait_line("flooding")

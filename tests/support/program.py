@@ -46,6 +46,14 @@ def example(name: str, hub: str = "") -> str:
     return (EXAMPLES / name).read_text().replace("server_ip", hub)
 
 
+def unlimited(text: str) -> str:
+    """A hub's example without its default limits: for tests in which one address is a crowd."""
+    assert text.count("    handler:\n      type: router\n") == 1
+    many = "name: many, limits: [$ 60000]"
+    named = text.replace("    handler:\n", "    climiter: many\n    rlimiter: many\n    handler:\n", 1)
+    return f"{named}climiters: [{{{many}}}]\nrlimiters: [{{{many}}}]\n"
+
+
 def client_example(name: str, number: int, hub: str) -> str:
     """client.yml (or namespaces-client.yml) for host-1 or, as its README says, for host-2."""
     text = example(name, hub)
