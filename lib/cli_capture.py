@@ -22,6 +22,7 @@ from lib import __version__, capture_filter, capture_pcapng, capture_records, ct
 from lib import capture_fate as fates
 from lib.capture_records import Record
 from lib.errors import ConfigError, HostError, Position, Problem, ProtocolError
+from lib.printable import printable
 
 RECEIVE = 1 << 18
 PATIENCE = 2.0
@@ -50,7 +51,7 @@ def run(arguments: Mapping[str, Any]) -> int:
 
 
 def _announce(what: str, text: str) -> None:
-    print(f"{what} {text or 'everything'}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    print(printable(f"{what} {text or 'everything'}; Ctrl-C ends it"), file=sys.stderr, flush=True)
 
 
 def checked(text: str, where: str) -> str:
@@ -124,7 +125,7 @@ def _print_lines(sock: Any, count: int) -> None:
         for line in lines:
             if count and printed == count:
                 return
-            print(line.decode("utf-8", "replace"), flush=True)
+            print(printable(line.decode("utf-8", "replace")), flush=True)
             printed += not line.startswith("…".encode())
         if ending.wanted or (count and printed == count):
             return

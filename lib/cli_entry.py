@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lib import __version__, log_redact
+from lib import __version__, log_redact, printable
 from lib.cli_flags import first_word, normalise
 from lib.cli_usage import USAGE
 from lib.errors import ConfigError, HostError
@@ -44,7 +44,7 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
     except docopt.DocoptExit:
         from lib import cli_mistakes
 
-        print(cli_mistakes.explanation(words), file=sys.stderr)
+        print(printable.lines(cli_mistakes.explanation(words)), file=sys.stderr)
         return 2
     try:
         status = command(arguments)
@@ -52,10 +52,10 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
         return status
     except ConfigError as error:
         for problem in error.problems:
-            print(f"error: {log_redact.secrets(str(problem))}", file=sys.stderr)
+            print(printable.printable(f"error: {log_redact.secrets(str(problem))}"), file=sys.stderr)
         return 2
     except HostError as error:
-        print(f"error: {log_redact.secrets(str(error))}", file=sys.stderr)
+        print(printable.lines(f"error: {log_redact.secrets(str(error))}"), file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -18,6 +18,7 @@ from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domains import Domains
+from lib.printable import printable
 from lib.settings import HubSettings, Settings
 
 LOAD_SECONDS = 60.0
@@ -46,7 +47,7 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
         print(json.dumps(reply, indent=2))
     else:
         for what, text in [("service", reply["service"]), *reply["lines"]]:
-            print(f"{what + ':':18} {text}")
+            print(printable(f"{what + ':':18} {text}"))
     return 0 if reply["delivered"] else DROPPED
 
 

@@ -36,6 +36,7 @@ from lib.errors import ConfigError, HostError, Position, Problem
 from lib.go_values import SECONDS, parse_duration
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.printable import printable
 from lib.settings import Settings
 
 DEMO_SECONDS = "5"
@@ -98,11 +99,11 @@ def _check(arguments: Mapping[str, Any]) -> int:
         print(settings_summary.as_json(settings))
         return 0
     for warning in settings.warnings:
-        print(f"warning: {warning}")
+        print(printable(f"warning: {warning}"))
     for notice in settings.notices:
-        print(f"note: {notice}")
+        print(printable(f"note: {notice}"))
     for line in settings_summary.words(settings):
-        print(line)
+        print(printable(line))
     return 0
 
 
@@ -112,7 +113,7 @@ def _lint(arguments: Mapping[str, Any]) -> int:
         print(settings_summary.as_json(None, findings))
     else:
         for finding in findings:
-            print(finding)
+            print(printable(str(finding)))
         print(f"{len(findings)} findings" if findings else "nothing that GOST would get silently wrong")
     return 1 if findings else 0
 

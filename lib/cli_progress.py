@@ -13,6 +13,7 @@ import time
 
 from lib.humanize import number, span
 from lib.log_setup import log
+from lib.printable import printable
 
 PATIENCE = 0.3
 """Seconds that something may take without a bar."""
@@ -64,7 +65,7 @@ class Bar(logging.Filter):
         more = f", {span(left)} left" if part < 1 else ""
         bar = "#" * filled + "-" * (WIDTH - filled)
         counts = f"{number(done)} of {number(self._total)} rows"
-        text = f"{self._label} [{bar}] {part:4.0%}  {counts}{more}"
+        text = f"{printable(self._label)} [{bar}] {part:4.0%}  {counts}{more}"
         return f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}"  # a line that wraps stays
 
     def _erase(self) -> None:

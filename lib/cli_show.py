@@ -19,6 +19,7 @@ from lib import cli_columns, ctl_client
 from lib.cli_table import Column, lines
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import number, span
+from lib.printable import every, printable
 
 WATCH_SECONDS = 1.0
 MAX_ROUTES = 500
@@ -66,7 +67,7 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
         for piece in ctl_client.stream(path, request):
             sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
         return 0
-    print("\n".join(_TEXTS[command](ctl_client.ask(path, request), paper())))
+    print("\n".join(_TEXTS[command](every(ctl_client.ask(path, request)), paper())))
     return 0
 
 
@@ -121,7 +122,7 @@ def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Pape
             except HostError as error:
                 if first:
                     raise
-                print(f"the process that was watched has ended ({error})", file=sys.stderr)
+                print(printable(f"the process that was watched has ended ({error})"), file=sys.stderr)
                 return 0
             sys.stdout.write(block)
             sys.stdout.flush()
@@ -140,7 +141,7 @@ def _look(
     if as_json:
         return b"".join(ctl_client.stream(path, request)).replace(ctl_client.ROW, b"").decode()
     on = paper()
-    found = text(ctl_client.ask(path, request), on)
+    found = text(every(ctl_client.ask(path, request)), on)
     if on.width is None:
         return "\n".join(found if first else ["", *found]) + "\n"
     height = shutil.get_terminal_size().lines - 1

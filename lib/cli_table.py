@@ -1,6 +1,6 @@
 """Tables for people: on a terminal as many columns as fit it, to a pipe all of them, always the same.
 
-Knows: which column goes first where there is no room, what a line may look like.
+Knows: which column goes first where there is no room, what a line may look like (printable).
 Refuses to know: what is in the cells (cli_columns), who prints them (cli_show, cli_top).
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lib.printable import printable
 
 Row = Mapping[str, Any]
 
@@ -76,7 +78,7 @@ def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None, col
 
 def _cells(column: Column, rows: Sequence[Row], shortly: bool) -> tuple[str, ...]:
     text = column.short if shortly and column.short else column.text
-    return tuple(text(row) for row in rows)
+    return tuple(printable(text(row)) for row in rows)
 
 
 def _width_of(title: str, cells: Sequence[str]) -> int:

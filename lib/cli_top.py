@@ -23,6 +23,7 @@ from lib import cli_columns, ctl_client
 from lib.cli_table import Column, fitting
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import number, packets, rate, span
+from lib.printable import every, printable
 
 LOOK_SECONDS = 1.0
 KEYS = "q end   < > column   r reverse   up, down, page scroll   space pause"
@@ -97,14 +98,14 @@ def run(arguments: Mapping[str, Any]) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise HostError("top needs a terminal; tunrouter status --watch goes anywhere")
     path = arguments["--control"] or ctl_client.running()
-    screen = Screen(ctl_client.ask(path, {"do": "status"}), sort, _is_number(sort))
+    screen = Screen(_ask(path), sort, _is_number(sort))
     try:
         with _signals() as changed, _raw(sys.stdin.fileno()):
             _show(path, screen, changed)
     except (KeyboardInterrupt, _Ended):
         pass
     if screen.ended:
-        print(f"the process that was watched has ended ({screen.ended})", file=sys.stderr)
+        print(printable(f"the process that was watched has ended ({screen.ended})"), file=sys.stderr)
     return 0
 
 
@@ -152,11 +153,16 @@ def _show(path: str, screen: Screen, changed: int) -> None:
                 _look(path, screen)
 
 
+def _ask(path: str) -> dict[str, Any]:
+    """What the screen shows: rich leaves escape sequences in a text as they are."""
+    return every(ctl_client.ask(path, {"do": "status"}))
+
+
 def _look(path: str, screen: Screen) -> None:
     if screen.paused:
         return
     try:
-        screen.reply = ctl_client.ask(path, {"do": "status"})
+        screen.reply = _ask(path)
     except HostError as error:
         screen.ended = str(error)
 

@@ -204,7 +204,7 @@ class Client:
                 Entry.DROPS,
                 "service %s: packets are dropped: %s%s: %s",
                 *(self.settings.name, reason.value, what, reason.doc),
-                fold=reason.value,
+                fold=f"{self.settings.name} {reason.value}",
                 service=self.settings.name,
                 host=self.settings.host,
                 peer=self.session.peer if self.session else "",
@@ -233,7 +233,7 @@ class Client:
         """Dial, live, and dial again, for ever."""
         settings = self.settings
         lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
-        tried: set[str] = set()
+        tried: set[tuple[str, str]] = set()
         """What the log has been told of since there was a session."""
         while True:
             if settings.nodes != self.settings.nodes or _choice(settings) != _choice(self.settings):
@@ -242,15 +242,15 @@ class Client:
             settings = self.settings
             self._chosen = chosen = self._selector.choose(time.monotonic(), random.random())
             started = time.monotonic()
-            backoff, why = lost, ""
+            backoff, why, kind = lost, "", "ended"
             try:
                 why = self._follow(self._open(chosen))
             except Refused as error:
-                backoff, why = refused, str(error)
+                backoff, why, kind = refused, str(error), str(error)
             except ProtocolError as error:
-                why = str(error)
+                why, kind = str(error), error.refusal.value
             except OSError as error:
-                why = error.strerror or str(error)
+                why, kind = error.strerror or str(error), f"{type(error).__name__} {error.errno}"
             ended, chosen = time.monotonic(), self._chosen  # not where it was, after a move
             if ended - started > STEADY_SECONDS:
                 lost.reset()
@@ -262,21 +262,30 @@ class Client:
             node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
             if ended - started <= STEADY_SECONDS:
                 self.failures[node.name] += 1
-            tried.add(self._say_again(settings.name, f"{node.host}:{node.port}", why))
+            tried.add(self._say_again(settings.name, f"{node.host}:{node.port}", why, kind))
             gevent.sleep(backoff.next(random.random()))
 
     @staticmethod
-    def _say_again(name: str, hub: str, why: str) -> str:
-        """Log that there is no session; returns what it was folded by."""
-        fold, text = f"{name} {hub} {why}", "service %s: hub %s: %s; trying again"
-        told = (name, hub, why)
-        say(Entry.RECONNECTING, text, *told, fold=fold, habit=OUTAGE, service=name, hub=hub, reason=why)
-        return fold
+    def _say_again(name: str, hub: str, why: str, kind: str) -> tuple[str, str]:
+        """Log that there is no session; returns what it was folded by: not `why`, which a hub may choose."""
+        fold = f"{name} {kind}"
+        say(
+            Entry.RECONNECTING,
+            "service %s: hub %s: %s; trying again",
+            *(name, hub, why),
+            fold=fold,
+            by=hub,
+            habit=OUTAGE,
+            service=name,
+            hub=hub,
+            reason=why,
+        )
+        return fold, hub
 
-    def _settle(self, tried: set[str]) -> None:
+    def _settle(self, tried: set[tuple[str, str]]) -> None:
         """The next failure is news again."""
-        for fold in tried:
-            settle(Entry.RECONNECTING, fold)
+        for fold, hub in tried:
+            settle(Entry.RECONNECTING, fold, hub)
         tried.clear()
 
     def _open(self, chosen: int) -> ClientSession:
@@ -336,7 +345,7 @@ class Client:
         try:
             name = self.settings.name
             text = "service %s: %s is about to end"
-            say(Entry.HUB_DRAINS, text, name, session.peer, service=name, hub=session.peer)
+            say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
             if not self._move(session, self._selector.others(self._chosen, time.monotonic())):
                 session.decline()
         finally:
@@ -350,7 +359,8 @@ class Client:
             except (OSError, ProtocolError) as error:
                 self._selector.failed(chosen, time.monotonic())
                 name = self.settings.name
-                say(Entry.NOT_MOVED, "service %s: not moved: %s", name, error, service=name, reason=error)
+                text = "service %s: not moved: %s"
+                say(Entry.NOT_MOVED, text, name, error, fold=name, service=name, reason=error)
                 continue
             if session is not self.session:  # it has ended meanwhile, and another one is being made
                 new.close()

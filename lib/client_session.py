@@ -187,6 +187,7 @@ class ClientSession:
                 Entry.HELLO,
                 "service %s: hub is %s, offloads %#x",
                 *(client.settings.name, message.software, message.offloads),
+                fold=client.settings.name,
                 service=client.settings.name,
                 host=client.settings.host,
                 peer=self.peer,

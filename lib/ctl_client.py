@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lib.errors import ConfigError, HostError, Position, Problem
+from lib.printable import printable
 
 SECONDS = 20.0
 """How long a process may be silent."""
@@ -72,7 +73,7 @@ def _refusal(head: bytes, sock: socket.socket) -> str:
     while head and not head.endswith(b"\n") and (more := sock.recv(_PIECE)):
         head += more
     try:
-        return str(json.loads(head)["error"]) if head else "no reply"
+        return printable(str(json.loads(head)["error"])) if head else "no reply"
     except (ValueError, KeyError, TypeError):
         return "no tunrouter answers there"
 

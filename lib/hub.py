@@ -20,6 +20,7 @@ from lib import (
     __version__,
     forward,
     framing,
+    hub_log,
     ids,
     packet_offload,
     session_handshake,
@@ -34,7 +35,7 @@ from lib.framing import ReceiveBuffer
 from lib.hub_accept import Server
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
-from lib.limits import Gate
+from lib.limits import Gate, stranger
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
@@ -256,10 +257,10 @@ class Hub:
         try:
             stream = Stream(sock, peer, settings.transport.tcp_keepalive, settings.keepalive_timeout)
         except OSError as error:  # gone again already
-            self._lost(peer, error)
+            hub_log.lost(settings.name, peer, error)
             return
         cost = Cost()
-        stream.count(cost, host_of(peer))
+        stream.count(cost, stranger(peer))
         try:
             seconds = settings.handshake_timeout
             with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
@@ -274,33 +275,16 @@ class Hub:
         except ProtocolError as error:
             self._refuse(error.refusal, peer, str(error))
         except OSError as error:
-            self._lost(peer, error)
+            hub_log.lost(settings.name, peer, error)
         finally:
             stream.close()
-
-    def _lost(self, peer: str, error: OSError) -> None:
-        name, reason = self.settings.name, error.strerror or str(error)
-        text = "service %s: %s: %s"
-        fold = f"{name} {reason}"
-        say(
-            Entry.CONNECTION_LOST, text, name, peer, reason, fold=fold, service=name, peer=peer, reason=reason
-        )
 
     def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
         """Count a connection that becomes no session, and say so, but not a thousand times."""
         now = time.monotonic()
         self.refused[refusal] += 1
         self.by_address.book(host_of(peer)).failed += 1
-        say(
-            Entry.REFUSED,
-            "service %s: %s: %s",
-            *(self.settings.name, peer, why),
-            fold=f"{self.settings.name} {refusal.value} {why}",
-            service=self.settings.name,
-            peer=peer,
-            reason=refusal.value,
-            detail=why,
-        )
+        hub_log.refused(self.settings.name, peer, refusal, why)
         self.turned_away[refusal] = now, peer, why
 
     def _answer(self, stream: AnyStream, request: Request) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from lib import capture_watch, forward, framing, ids, packet_offload, wire_control
+from lib import capture_watch, forward, framing, hub_log, ids, packet_offload, wire_control
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
 from lib.errors import ProtocolError
@@ -114,17 +114,7 @@ class HubSession:
         if self.hub.settings.on_duplicate == "replace":
             for other in attachment.namespace.others(attachment):
                 other.sender.close("replaced by a new session of its host name")
-        namespace = ids.format_uuid(attachment.namespace.id)
-        say(
-            Entry.SESSION_OPENED,
-            "service %s: %s is host %s in namespace %s",
-            *(name, attachment.peer, attachment.host, namespace),
-            service=name,
-            host=attachment.host,
-            namespace=namespace,
-            peer=attachment.peer,
-            transport=self.hub.settings.transport.kind,
-        )
+        hub_log.opened(name, attachment, self.hub.settings.transport.kind)
         why = "closed by the client"
         try:
             self._forward(rest)
@@ -142,20 +132,7 @@ class HubSession:
             if attachment.is_tunrouter:
                 self.hub.turns.release()
             self._tell_news()
-            why = self.sender.closed_because or why
-            say(
-                Entry.SESSION_CLOSED,
-                "service %s: %s (%s) left: %s",
-                *(name, attachment.peer, attachment.host, why),
-                service=name,
-                host=attachment.host,
-                namespace=namespace,
-                peer=attachment.peer,
-                reason=why,
-                seconds=round(time.monotonic() - attachment.since, 1),
-                received_bytes=attachment.traffic.received_bytes,
-                sent_bytes=attachment.traffic.sent_bytes,
-            )
+            hub_log.closed(name, attachment, self.sender.closed_because or why)
 
     def _books(self) -> tuple[Book, Book]:
         """Where its packets are counted when it is over."""
@@ -285,32 +262,8 @@ class HubSession:
 
     def _tell_news(self) -> None:
         """Log each reason for drops once a session."""
-        attachment = self.attachment
-        for reason, detail in attachment.traffic.take_news():
-            what = f" {detail}" if detail else ""
-            name = self.hub.settings.name
-            say(
-                Entry.DROPS,
-                "host %s (%s): packets are dropped: %s%s: %s",
-                *(attachment.host, attachment.peer, reason.value, what, reason.doc),
-                fold=reason.value,
-                service=name,
-                host=attachment.host,
-                peer=attachment.peer,
-                reason=reason.value,
-                detail=detail,
-            )
-            if reason is Reason.WRONG_SOURCE:
-                source = detail.partition(" ")[0]
-                say(
-                    Entry.ADVICE,
-                    "a route `dst: %s, gateway: %s` would allow it, `sourceCheck: off` would allow all",
-                    *(source, attachment.host),
-                    fold=reason.value,
-                    service=name,
-                    host=attachment.host,
-                    advice=f"dst: {source}, gateway: {attachment.host}",
-                )
+        for reason, detail in self.attachment.traffic.take_news():
+            hub_log.drops(self.hub.settings.name, self.attachment, reason, detail)
 
     def _control(self, message: wire_control.Message | None) -> None:
         if isinstance(message, wire_control.Hello):
@@ -341,16 +294,7 @@ class HubSession:
         self.sender.send([self.hub.hello])
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
-        say(
-            Entry.HELLO,
-            "%s (%s) is %s, offloads %#x",
-            *(attachment.peer, attachment.host, hello.software, attachment.offloads),
-            service=self.hub.settings.name,
-            host=attachment.host,
-            peer=attachment.peer,
-            software=hello.software,
-            offloads=attachment.offloads,
-        )
+        hub_log.hello(self.hub.settings.name, attachment, hello.software)
 
     def beat(self, now: float) -> None:
         """Look whether the client still lives; ask it if it knows how to answer."""

@@ -80,6 +80,21 @@ class Meter:
         return max((bucket.wait(now) for bucket in (*self._bytes, *self._packets)), default=0.0)
 
 
+def stranger(peer: str) -> str:
+    """Who counts as one, of a peer as `address:port`: an IPv4 address, or the /64 of an IPv6 one.
+
+    Whoever has a /64 has as many addresses as they like, and would get a share for each.
+    """
+    address = peer.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((int(found) >> 64 << 64, 64)))
+
+
 @dataclass(slots=True, eq=False)
 class Gate:
     """One service's limits at work."""

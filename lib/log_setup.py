@@ -21,9 +21,10 @@ import gevent
 
 from lib import log_redact
 from lib.errors import HostError, Problem
-from lib.log_dedup import FLOOD, Fold, Habit, Told
+from lib.log_dedup import FLOOD, Fold, Habit, Key, Told
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
+from lib.printable import printable
 from lib.settings_telemetry import RotationSettings
 
 LEVELS = {
@@ -59,12 +60,15 @@ def say(
     text: str,
     *arguments: object,
     fold: str | None = None,
+    by: str = "",
     habit: Habit = FLOOD,
     **fields: object,
 ) -> None:
     """Log an event: prose for people, with % arguments; the event's fields for machines.
 
-    What is alike in `fold` is said a few times, then counted (see settle).
+    What has the same event, `fold` and `by` is said a few times, then counted (see settle). `fold` is made
+    of words of ours (a service, a reason), and `by` is the address of whoever caused it (limits.stranger).
+    Nothing that a stranger chose is in them, or they would choose what is said of others.
     """
     if not is_on(event):
         return
@@ -74,7 +78,7 @@ def say(
         return
     now = time.monotonic()
     _write_told(_fold.sweep(now))
-    if _fold.count(f"{event.value} {fold}", line, now, habit):
+    if _fold.count(Key(event.value, fold, by), line, now, habit):
         _write(line)
 
 
@@ -84,9 +88,9 @@ def say_problem(event: Entry, problem: Problem) -> None:
     say(event, "%s", problem, file=where.file, line=where.line, column=where.column, hint=problem.hint)
 
 
-def settle(event: Entry, fold: str) -> None:
+def settle(event: Entry, fold: str, by: str = "") -> None:
     """What was folded is over: its number is said, and the next one is said in full again."""
-    _write_told(_fold.settle(f"{event.value} {fold}", time.monotonic()))
+    _write_told(_fold.settle(Key(event.value, fold, by), time.monotonic()))
 
 
 def is_on(event: Entry) -> bool:
@@ -191,7 +195,7 @@ class _Trouble:
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        message = log_redact.one_line(log_redact.secrets(record.getMessage()))
+        message = printable(log_redact.secrets(record.getMessage()))
         return f"{when} {record.levelname.lower():<7} {message}"
 
 

@@ -43,6 +43,7 @@ from lib.metrics_names import (
     Family,
 )
 from lib.namespace import Attachment
+from lib.printable import exact
 from lib.route_live import LiveRoutes
 from lib.rule_live import LiveRules
 from lib.service_scheduling import breathe
@@ -114,12 +115,12 @@ def _text(metric: Metric) -> bytes:
 
 
 def _labels(family: Family, *values: str) -> str:
-    """Labels as text; what is in names is escaped, and nothing in them ends a line."""
+    """Labels as text: nothing in them ends a line, and two names are never one series."""
     return ",".join(map(_label, family.labels, values))
 
 
 def _label(name: str, value: str) -> str:
-    value = log_redact.one_line(value).replace("\\", "\\\\").replace('"', '\\"')
+    value = exact(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{value}"'
 
 

@@ -30,6 +30,7 @@ from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
+from lib.log_dedup import BUSY
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.namespace_domains import Domains
@@ -229,7 +230,8 @@ class Service:
         for hub in self.hubs.values():
             for line in hub.recheck():
                 name = hub.settings.name
-                say(Entry.SESSION_REVOKED, "service %s: %s", name, line, service=name, change=line)
+                text = "service %s: %s"
+                say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)
 
     # ------------------------------------------------------------ reload
 

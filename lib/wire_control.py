@@ -25,6 +25,8 @@ from lib.errors import ProtocolError
 MARK = 0xF0
 INSTANCE_SIZE = 16
 TOKEN_SIZE = 8
+MAX_SOFTWARE = 64
+"""Bytes of the software field, each a printable character of ASCII; what is beyond is cut off on receipt."""
 
 
 class Type(IntEnum):
@@ -106,7 +108,7 @@ def encode_hello(hello: Hello) -> bytes:
         (Field.INSTANCE, hello.instance),
         (Field.OFFLOADS, struct.pack("!I", hello.offloads)),
         (Field.MTU, struct.pack("!I", hello.mtu)),
-        (Field.SOFTWARE, hello.software.encode()[:255]),
+        (Field.SOFTWARE, _software(hello.software.encode()).encode()),
         (Field.FEATURES, struct.pack("!I", hello.features)),
     )
     return bytes([MARK, Type.HELLO]) + wire_fields.encode(body)
@@ -153,9 +155,14 @@ def _decode_hello(found: dict[int, bytes]) -> Hello:
         instance,
         int.from_bytes(found.get(Field.OFFLOADS, b"")[:4], "big"),
         int.from_bytes(found.get(Field.MTU, b"")[:4], "big"),
-        found.get(Field.SOFTWARE, b"").decode("utf-8", "replace"),
+        _software(found.get(Field.SOFTWARE, b"")),
         int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
     )
+
+
+def _software(data: bytes) -> str:
+    """What a peer says it is, as it may be shown: a byte that is no printable ASCII becomes `?`."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in data[:MAX_SOFTWARE])
 
 
 _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {

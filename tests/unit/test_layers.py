@@ -17,7 +17,7 @@ import pytest
 LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "ids", "forward_drop_reasons", "log_events", "log_redact", "metrics_names"),
+    ("errors", "ids", "forward_drop_reasons", "log_events", "log_redact", "metrics_names", "printable"),
     (
         "wire_fields",
         "wire_relay",
@@ -159,6 +159,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "hub_tables",
         "namespace_domains",
         "hub",
+        "hub_log",
         "hub_session",
         "client",
         "client_session",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lib import config_read, config_resolve
 from lib.errors import ConfigError
 from lib.forward_drop_reasons import Refusal
-from lib.limits import Bucket, Gate, Meter
+from lib.limits import Bucket, Gate, Meter, stranger
 from lib.settings import Settings
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
@@ -183,3 +183,19 @@ def test_an_address_with_a_scope_or_none_at_all() -> None:
     assert gate.enter("fe80::1%eth0", 0) is None
     assert gate.enter("fe80::2%eth0", 0) is Refusal.CONNECTIONS
     assert gate.enter("", 0) is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "who"),
+    [
+        ("192.0.2.1:5", "192.0.2.1"),
+        ("[::ffff:192.0.2.1]:5", "192.0.2.1"),
+        ("[2001:db8::1]:5", "2001:db8::/64"),
+        ("[2001:db8:0:0:ffff::2]:77", "2001:db8::/64"),
+        ("[2001:db8:0:1::2]:77", "2001:db8:0:1::/64"),
+        ("[fe80::1%eth0]:5", "fe80::/64"),
+        (":", ""),
+    ],
+)
+def test_who_counts_as_one(peer: str, who: str) -> None:
+    assert stranger(peer) == who
