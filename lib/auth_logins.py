@@ -7,8 +7,9 @@ refusal looks like on the wire (auth_admission).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from lib import auth_passwords
 from lib.settings import LoginRow
@@ -39,27 +40,33 @@ def _fits(pattern: str, host: str) -> bool:
 EVERYTHING = Grant()
 
 
+class Matches(Protocol):
+    """auth_passwords.matches, or what does the same beside the packets."""
+
+    def __call__(self, stored: str | None, password: str, dearest: str = "") -> bool:
+        """Whether a password is the stored one; as long as the dearest hash takes."""
+
+
 class Logins:
     """User names with one row each; of two for one name the later counts."""
 
-    __slots__ = ("_any_hashed", "_rows")
+    __slots__ = ("_dearest", "_rows")
 
     def __init__(self, rows: Iterable[LoginRow] = ()) -> None:
         """`rows` in the order of their sources."""
         self._rows = {row.username: row for row in rows}
-        hashes = (row.password for row in self._rows.values() if auth_passwords.is_hashed(row.password))
-        self._any_hashed = next(hashes, "")
+        passwords = (row.password for row in self._rows.values())
+        self._dearest = max(filter(auth_passwords.is_hashed, passwords), key=auth_passwords.work, default="")
 
-    def grant(
-        self, username: str, password: str, matches: Callable[[str, str], bool] = auth_passwords.matches
-    ) -> Grant | None:
+    def grant(self, username: str, password: str, matches: Matches = auth_passwords.matches) -> Grant | None:
         """What a login is good for, None where it is not right.
 
-        A stored empty password admits nobody (in GOST everybody). An unknown name takes as long as a wrong
-        password, so that names cannot be tried out.
+        A stored empty password admits nobody (in GOST everybody). Where any password is hashed, every wrong
+        login takes as long as the dearest hash, so that names cannot be tried out: also one that nobody has,
+        one with a plain password, one with a cheaper hash.
         """
         row = self._rows.get(username)
-        right = matches(row.password if row else self._any_hashed, password)
+        right = matches(row.password if row else None, password, self._dearest)
         return Grant(row.hosts, row.namespaces) if row and right else None
 
     def __len__(self) -> int:

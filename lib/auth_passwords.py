@@ -38,10 +38,38 @@ def check_form(stored: str) -> None:
     _parse(stored)
 
 
-def matches(stored: str, password: str) -> bool:
-    """Whether a password is the stored one. An empty one and a broken hash match nothing."""
-    if not is_hashed(stored):
-        return compare_digest(_bytes(stored), _bytes(password)) and stored != ""
+def matches(stored: str | None, password: str, dearest: str = "") -> bool:
+    """Whether a password is the stored one; None is that of a name that nobody has.
+
+    An empty one and a broken hash match nothing. dearest is the hash that takes longest of those the name was
+    looked for among, empty where there is none: so long every answer takes, be it of a plain password.
+    """
+    kept_hash = stored if stored is not None and is_hashed(stored) else ""
+    right = bool(kept_hash) and _is_hash_of(kept_hash, password)
+    own, most = work(kept_hash), work(dearest)
+    padding, times = (kept_hash, -(-most // own) - 1) if own else (dearest, 1 if most else 0)
+    for _ in range(times):
+        _is_hash_of(padding, password)
+    if kept_hash:
+        return right
+    return compare_digest(_bytes(stored or ""), _bytes(password)) and bool(stored)
+
+
+def takes_a_while(stored: str | None, dearest: str = "") -> bool:
+    """Whether matches() has anything to compute."""
+    return bool(dearest) or (stored is not None and is_hashed(stored))
+
+
+def work(stored: str) -> int:
+    """How long a hash takes to check, as RFC 7914 has it: N times r times p; 0 for none and a broken one."""
+    try:
+        log_n, r, p, _, _ = _parse(stored)
+    except ValueError:
+        return 0
+    return (1 << log_n) * r * p
+
+
+def _is_hash_of(stored: str, password: str) -> bool:
     try:
         log_n, r, p, salt, digest = _parse(stored)
     except ValueError:

@@ -10,14 +10,17 @@ New rows are put together aside and put in place by one assignment, so nobody se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from lib import auth_password_pool, rule_parse
 from lib.auth_admission import Login
+from lib.auth_lanes import Lanes
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.ingress import Ingress
+from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
@@ -27,6 +30,8 @@ from lib.settings import AutherSettings, IngressSettings, LoginRow
 from lib.source_feed import Feed
 from lib.source_watch import Watch
 
+ASKED_AT_ONCE = 16
+"""Questions to an auther's plugin at a time: as many as it has connections (plugin_http)."""
 Rows = tuple[tuple[str, str], ...]
 
 
@@ -170,6 +175,7 @@ class LiveLogins(LiveRules):
 
     def __init__(self, settings: AutherSettings, watch: Watch, changed: Callable[[], None]) -> None:
         self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
+        self._lanes = Lanes(ASKED_AT_ONCE)
         super().__init__(settings, watch, changed)
 
     @property
@@ -179,11 +185,16 @@ class LiveLogins(LiveRules):
 
     def grant(self, login: Login) -> Grant | None:
         """What a login is good for, None where it is not right. Raises Unavailable, and nobody is let in."""
-        if self._plugin is None:
+        whose, plugin = (login.username, stranger(login.client)), self._plugin
+        if plugin is None:
             self._check()
-            return self._logins.grant(login.username, login.password, auth_password_pool.matches)
+            matches = partial(auth_password_pool.CHECKS.matches, login=whose)
+            return self._logins.grant(login.username, login.password, matches)
         try:
-            return EVERYTHING if self._plugin.authenticate(login) else None
+            with self._lanes.turn(whose):
+                right = plugin.authenticate(login)
+            self._lanes.judged(whose, right)
+            return EVERYTHING if right else None
         except PluginError as error:
             raise Unavailable(f"{self.label}: {error}") from error
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -44,13 +47,11 @@ def resolve(text: str) -> Settings:
 def test_a_password(stored: str, given_: str, right: bool) -> None:
     assert auth_passwords.matches(stored, given_) is right
     for _ in range(2):  # the second time from memory
-        assert auth_password_pool.matches(stored, given_) is right
+        assert auth_password_pool.CHECKS.matches(stored, given_) is right
 
 
 def test_the_hash_is_scrypt_s() -> None:
     """RFC 7914's own vector, in our form."""
-    import base64
-
     digest = bytes.fromhex(
         "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
         "d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"
@@ -82,16 +83,73 @@ def test_logins() -> None:
         assert logins.grant(*wrong) is None
 
 
-def test_an_unknown_name_takes_a_hash_too() -> None:
-    """Else the time would tell which names there are."""
-    checked: list[str] = []
+def cheaper() -> str:
+    """A hash of the same password that takes a quarter of the time."""
+    digest = hashlib.scrypt(b"secret", salt=bytes(16), n=1 << 12, r=8, p=1, dklen=32)
+    return f"$scrypt$ln=12,r=8,p=1${'A' * 22}${base64.b64encode(digest).decode().rstrip('=')}"
 
-    def matches(stored: str, password: str) -> bool:
-        checked.append(stored)
-        return True
 
-    assert Logins([LoginRow("h", HASH)]).grant("nobody", "x", matches) is None
-    assert checked == [HASH]
+CHEAP = cheaper()
+BROKEN = "$scrypt$ln=13,r=8,p=1$AAAA$short"
+KINDS = {"dear": HASH, "cheap": CHEAP, "plain": "secret", "empty": "", "broken": BROKEN}
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each call of scrypt takes (N r p)."""
+    done: list[int] = []
+    scrypt = auth_passwords.hashlib.scrypt  # type: ignore[attr-defined]
+
+    def counted(password: bytes, *, n: int, r: int, p: int, **more: Any) -> bytes:
+        done.append(n * r * p)
+        return cast(bytes, scrypt(password, n=n, r=r, p=p, **more))
+
+    monkeypatch.setattr("lib.auth_passwords.hashlib.scrypt", counted)
+    return done
+
+
+@pytest.mark.parametrize("name", [*KINDS, "nobody", "dear "])
+@pytest.mark.parametrize("password", ["wrong", "", "secret "])
+@pytest.mark.parametrize("beside", [False, True], ids=["here", "in a thread"])
+def test_every_wrong_login_takes_the_same(name: str, password: str, beside: bool, work: list[int]) -> None:
+    """Else the time would tell which names there are, and what is stored for them: the work is counted here."""
+    logins = Logins(LoginRow(kind, stored) for kind, stored in KINDS.items())
+    checks = auth_password_pool.Checks()
+    assert logins.grant("dear", "secret", checks.matches) is not None  # whose password somebody knows
+    for _ in range(2):  # the second time nothing is remembered either
+        work.clear()
+        assert logins.grant(name, password, checks.matches if beside else auth_passwords.matches) is None
+        assert sum(work) == auth_passwords.work(HASH)
+
+
+@pytest.mark.parametrize("name", ["nobody", "cheap", "empty", "broken"])
+def test_a_password_that_is_right_for_another_name_is_no_shortcut(name: str, work: list[int]) -> None:
+    logins = Logins(LoginRow(kind, stored) for kind, stored in KINDS.items() if kind != "plain")
+    checks = auth_password_pool.Checks()
+    other = auth_passwords.hashed("other", bytes(16))
+    assert Logins([LoginRow("x", other)]).grant("x", "other", checks.matches) is not None
+    assert logins.grant("dear", "secret", checks.matches) is not None
+    work.clear()
+    assert logins.grant(name, "other", checks.matches) is None
+    assert sum(work) == auth_passwords.work(HASH)
+
+
+def test_what_was_right_is_remembered_and_takes_no_turn(work: list[int]) -> None:
+    logins = Logins(LoginRow(kind, stored) for kind, stored in KINDS.items())
+    checks = auth_password_pool.Checks()
+    for name in ("dear", "plain", "cheap"):
+        assert logins.grant(name, "secret", checks.matches) is not None
+    work.clear()
+    for name in ("dear", "plain", "cheap"):
+        assert logins.grant(name, "secret", checks.matches) is not None
+    assert work == []
+
+
+def test_where_nothing_is_hashed_nothing_takes_long(work: list[int]) -> None:
+    logins = Logins([LoginRow("u", "secret")])
+    for name in ("u", "nobody"):
+        assert logins.grant(name, "wrong", auth_password_pool.Checks().matches) is None
+    assert work == []
 
 
 # --- in a configuration ---------------------------------------------------------------------------

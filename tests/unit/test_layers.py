@@ -133,6 +133,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "session_handshake",
             "session_sender",
             "client_uplink",
+            "auth_lanes",
             "auth_password_pool",
             "config_secrets",
             "service_privileges",
