@@ -77,7 +77,7 @@ def admit(
     """The status for a request that came to `service` from `client` (address:port), and why it is not OK.
 
     Any of the authers may admit a login; with none everybody passes. With cert_hosts a client may only go by
-    a name that its certificate has.
+    a name that its certificate has; a wildcard among those is no name.
     """
     try:
         username, password = request.login or ("", "")  # a plugin may let such a client in
@@ -91,7 +91,7 @@ def admit(
         if not any(grant.allows(request.host, request.namespace) for grant in grants):
             namespace = ids.format_uuid(request.namespace)
             return Status.FORBIDDEN, f"the login {username[:64]!r} is not for it in namespace {namespace}"
-        names = tuple(filter(None, (certificate.common_name, *certificate.names)))
+        names = _host_names(certificate)
         if cert_hosts and request.host not in names:
             return Status.FORBIDDEN, f"its certificate is for {', '.join(names) or 'nobody'}"
         if ingress is not None and not ingress.admits(request.host, request.namespace, service):
@@ -100,6 +100,11 @@ def admit(
     except OSError as error:
         return Status.SERVICE_UNAVAILABLE, str(error)
     return Status.OK, ""
+
+
+def _host_names(certificate: Certificate) -> tuple[str, ...]:
+    """The hosts that a certificate is for; `*.corp` is for none, nor for a host that calls itself so."""
+    return tuple(name for name in (certificate.common_name, *certificate.names) if name and "*" not in name)
 
 
 def _grants(authers: tuple[Auther, ...], login: Login) -> list[Grant]:

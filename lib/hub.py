@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from contextlib import ExitStack
 from typing import Any
 
 import gevent
@@ -100,6 +101,8 @@ class Hub:
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
         self._ending = False
+        self._rules = 0
+        """How often it was looked again who may be here."""
         self._instance = os.urandom(16)
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
@@ -204,6 +207,7 @@ class Hub:
     def recheck(self) -> list[str]:
         """End the sessions that would not be let in now; returns a line for each."""
         lines = []
+        self._rules += 1
         for session in list(self.sessions.values()):
             status, why = self._admit(session.request, session.stream, asked=False)
             if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):  # who cannot be asked has not said no
@@ -263,15 +267,19 @@ class Hub:
         stream.count(cost, stranger(peer))
         try:
             seconds = settings.handshake_timeout
-            with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
-                top = self._acceptor.accept(stream)
-                request, rest = session_handshake.receive_request(top, seconds)
-                stream.end_turn()
-                admitted = self._answer(top, request)
-            if admitted:
+            with ExitStack() as name:
+                late = ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)
+                with gevent.Timeout(seconds, late):
+                    top = self._acceptor.accept(stream)
+                    request, rest = session_handshake.receive_request(top, seconds)
+                    stream.end_turn()
+                    if not self._answer(top, request, name):
+                        return
                 cost.admit(settings.transport.kind)
                 stream.count(cost, stream)
-                HubSession(self, top, request).run(rest)
+                session = HubSession(self, top, request)
+                session.enter()  # from here on others see that the name is taken
+            session.run(rest)
         except ProtocolError as error:
             self._refuse(error.refusal, peer, str(error))
         except OSError as error:
@@ -287,25 +295,40 @@ class Hub:
         hub_log.refused(self.settings.name, peer, refusal, why)
         self.turned_away[refusal] = now, peer, why
 
-    def _answer(self, stream: AnyStream, request: Request) -> bool:
-        """Admit or refuse a client."""
+    def _answer(self, stream: AnyStream, request: Request, name: ExitStack) -> bool:
+        """Admit or refuse a client; its host name is its own until `name` is left. Raises ProtocolError."""
+        rules = self._rules
         status, why = self._admit(request, stream)
+        if status == Status.OK and self.settings.on_duplicate == "refuse":
+            status, why = self._take_name(request, name)
         if self._ending:
             status, why = Status.SERVICE_UNAVAILABLE, "the hub is about to end"
-        if status == Status.OK and self._is_taken(request):
-            status, why = Status.FORBIDDEN, "another live session has this host name (onDuplicate: refuse)"
         tunnel_id = b""
         if status == Status.OK:
             tunnel_id = ids.hub_tunnel_id(os.urandom(16))
         else:
             self._refuse(REFUSALS[status], stream.peer, f"host {request.host!r} refused: {why}")
         stream.send_all(wire_relay.encode_response(Response(status, tunnel_id)))
+        while status == Status.OK and rules != self._rules:  # they have changed while this one was waiting
+            rules = self._rules
+            again, why = self._admit(request, stream, asked=False)
+            if again not in (Status.OK, Status.SERVICE_UNAVAILABLE):
+                raise ProtocolError(f"host {request.host!r}: no longer let in: {why}", REFUSALS[again])
         return status == Status.OK
+
+    def _take_name(self, request: Request, name: ExitStack) -> tuple[Status, str]:
+        """Have a host name that no live session has, nor anybody else who is just being let in."""
+        if not name.enter_context(self.domain.reserve(request.namespace, request.host)):
+            return (
+                Status.FORBIDDEN,
+                "another one is just being let in by this host name (onDuplicate: refuse)",
+            )
+        if self._is_taken(request):
+            return Status.FORBIDDEN, "another live session has this host name (onDuplicate: refuse)"
+        return Status.OK, ""
 
     def _is_taken(self, request: Request) -> bool:
         """Whether a session that shows that it lives has the host name; one that does not is ended."""
-        if self.settings.on_duplicate != "refuse":
-            return False
         namespace = self.domain.namespace(request.namespace)
         for attachment in namespace.sessions_of(request.host):
             if attachment.sender.is_alive(PROBE_SECONDS):

@@ -103,11 +103,14 @@ class HubSession:
         self.liveness = Liveness(settings.keepalive_timeout, now)
         self.rates = Rates(now)
 
+    def enter(self) -> None:
+        """Go live under the host's name; run() follows at once."""
+        self.domain.enter(self.attachment, time.monotonic())
+        self.hub.sessions[self.attachment] = self
+
     def run(self, rest: bytes) -> None:
         """Live until the client or somebody else ends it; rest is what came with the request."""
         attachment, name = self.attachment, self.hub.settings.name
-        self.domain.enter(attachment, time.monotonic())
-        self.hub.sessions[attachment] = self
         books = self._books()
         for book in books:
             book.enter(attachment)

@@ -6,7 +6,8 @@ Refuses to know: who may enter (auth_admission) and what happens inside (namespa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lib.counters import Traffic
@@ -34,6 +35,24 @@ class Domain:
     namespaces: dict[bytes, Namespace] = field(default_factory=dict)
     gone: Traffic = field(default_factory=Traffic)
     """The counts of namespaces that have gone."""
+    _coming: set[tuple[bytes, str]] = field(default_factory=set)
+    """Names whose next session is being let in."""
+
+    @contextmanager
+    def reserve(self, namespace: bytes, host: str) -> Iterator[bool]:
+        """Have a name for oneself until one's session is live; False where somebody else is at it.
+
+        To look whether it is free takes a while, and whoever came meanwhile would find it free as well.
+        """
+        name = namespace, host
+        if name in self._coming:
+            yield False
+            return
+        self._coming.add(name)
+        try:
+            yield True
+        finally:
+            self._coming.discard(name)
 
     def enter(self, attachment: Attachment, now: float) -> None:
         """A session goes live."""
