@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lib.ctl_path import weak_spot
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.printable import printable
 
@@ -114,7 +115,7 @@ def running(what: str = "") -> str:
     """
     found: dict[str, dict[str, Any]] = {}
     where = directory()
-    names = sorted(os.listdir(where)) if is_ours(where) else ()
+    names = sorted(os.listdir(where)) if is_ours(where) and not weak_spot(where) else ()
     for path in (f"{where}/{name}" for name in names if name.endswith(".sock")):
         try:
             reply = ask(path, {"do": "hello"})

@@ -28,15 +28,24 @@ from gevent.server import StreamServer
 
 from lib.ctl_client import directory, is_ours
 from lib.ctl_encode import pieces
+from lib.ctl_path import weak_spot
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_places import Places
 
 MAX_LINE = 1 << 16
 MAX_CLIENTS = 16
+"""At a time; one more makes the one go that has been idle longest."""
+FULL = {
+    "ok": False,
+    "error": f"{MAX_CLIENTS} others are being answered, captures among them: end one of those",
+}
 MAX_PATH = 107
 """Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
 """How long a client may be silent, and how long it may take for a piece of a reply."""
+FULL_SECONDS = 1.0
+"""How long somebody for whom there is no place may take to be told so."""
 TURN_SECONDS = 0.001
 """For so long a reply is made before packets are looked at again."""
 PIECE = 1 << 15
@@ -58,7 +67,9 @@ Handlers = Mapping[str, Callable[[Mapping[str, Any]], Reply | Streamed]]
 
 
 def sweep() -> None:
-    """Remove from the directory what killed processes have left there."""
+    """Remove from the directory what killed processes have left there. Raises OSError."""
+    if weak_spot(directory()):
+        return  # somebody else's: what is there is their business
     for path in Path(directory()).glob("*.sock"):
         if path.stem.isdecimal() and not Path(f"/proc/{path.stem}").exists():
             path.unlink(missing_ok=True)
@@ -70,7 +81,7 @@ class ControlSocket:
     def __init__(self, path: str, handlers: Handlers) -> None:
         """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
         self.path, self._handlers = path, handlers
-        take_path(path)
+        take_path(path, private=True)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)  # never open to others, not for a moment
         try:
@@ -79,7 +90,7 @@ class ControlSocket:
             os.umask(mask)
         sock.listen(MAX_CLIENTS)
         self._inode = os.stat(path).st_ino
-        self._pool = Pool(MAX_CLIENTS)
+        self._pool, self._places = Pool(), Places(MAX_CLIENTS)
         self._server = StreamServer(sock, self._serve, spawn=self._pool)
         self._server.start()
 
@@ -101,21 +112,27 @@ class ControlSocket:
 
     def _serve(self, sock: Any, _: Any) -> None:
         try:
-            with sock:
+            with sock, self._places.hold() as held:
                 lines = _lines(sock)
+                if not held:
+                    with gevent.Timeout(FULL_SECONDS):
+                        next(lines, None)  # a socket that is closed with something unread loses the reply
+                        sock.sendall(json.dumps(FULL).encode() + b"\n")
+                    return
                 while True:
                     with gevent.Timeout(SECONDS):  # a new one each time: one started again goes on counting
                         line = next(lines, None)
                     if line is None:
                         return
-                    with gevent.Timeout(SECONDS):
+                    with gevent.Timeout(SECONDS), self._places.busy():
                         reply = self._reply(line)
                     plain = reply.reply if isinstance(reply, Streamed) else reply
                     for piece in _in_turns(pieces(plain)):
                         with gevent.Timeout(SECONDS):
                             sock.sendall(piece)
                     if isinstance(reply, Streamed):
-                        reply.run(sock)
+                        with self._places.busy():
+                            reply.run(sock)
                         return
         except (OSError, gevent.Timeout):
             pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
@@ -168,15 +185,28 @@ def _lines(sock: Any) -> Iterator[bytes]:
         data += more
 
 
-def take_path(path: str) -> None:
-    """Make the directory and remove what is left there. Raises OSError where the path cannot be had."""
+def take_path(path: str, private: bool = False) -> None:
+    """Make the directory and remove what is left there. Raises OSError where the path cannot be had.
+
+    A private one is refused where somebody else could put another socket in its place.
+    """
     if len(os.fsencode(path)) > MAX_PATH:
         raise OSError(errno.ENAMETOOLONG, f"a socket's path has at most {MAX_PATH} bytes")
     parent = Path(path).parent
+    if private:
+        _refuse_weak(parent)  # before anything is made there
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if private:
+        _refuse_weak(parent)
     if str(parent) == directory() and not is_ours(str(parent)):
         raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
     _clear(path)
+
+
+def _refuse_weak(directory_: Path) -> None:
+    weak = weak_spot(str(directory_))
+    if weak:
+        raise PermissionError(errno.EACCES, weak)
 
 
 def _clear(path: str) -> None:

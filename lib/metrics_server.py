@@ -1,4 +1,4 @@
-"""Serves metrics over HTTP: to whom may read them, never to many at once, and not for long to who is slow.
+"""Serves metrics over HTTP: to whom may read them, not for long, and whoever is slow holds up nobody.
 
 Knows: the address, the path, basic auth. Refuses to know: which metrics there are (metrics).
 """
@@ -21,14 +21,17 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from lib.auth_admission import Login
 from lib.ctl_server import take_path
 from lib.errors import HostError
+from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics import Seen, exposition
 from lib.rule_live import LiveLogins
+from lib.service_places import Places
 from lib.settings_telemetry import MetricsSettings
-from lib.stream_tcp import listen
+from lib.stream_tcp import format_peer, listen
 
-MAX_AT_ONCE = 8
+MAX_AT_ONCE = 16
+"""Connections; one more makes another go that says nothing or does not read (service_places)."""
 SECONDS = 10.0
 """A whole connection may take so long."""
 
@@ -39,8 +42,13 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     """One connection, with a deadline."""
 
     def handle(self) -> None:
-        with gevent.Timeout(SECONDS, False):
-            super().handle()
+        address = self.client_address
+        who = stranger(format_peer(address)) if isinstance(address, tuple) else ""
+        with gevent.Timeout(SECONDS, False), self.server.places.hold(who) as held:
+            if held:
+                super().handle()
+            else:
+                self.socket.close()
 
 
 class _Quiet:
@@ -63,10 +71,11 @@ class MetricsServer:
         self._seen, self._logins = seen, logins
         sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
         self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
-        self._pool = Pool(MAX_AT_ONCE)
+        self._pool, self._places = Pool(), Places(MAX_AT_ONCE)
         self._server = WSGIServer(
             sock, self._answer, log=None, error_log=_Quiet(), handler_class=_Handler, spawn=self._pool
         )
+        self._server.places = self._places
 
     def start(self) -> None:
         """Begin to serve."""
@@ -90,7 +99,8 @@ class MetricsServer:
         if status:
             start(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
             return [f"{status}\n".encode()]
-        body = b"".join(exposition(self._seen))
+        with self._places.busy():
+            body = b"".join(exposition(self._seen))
         start("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4), ("Content-Length", str(len(body)))])
         return [body if environ["REQUEST_METHOD"] == "GET" else b""]
 

@@ -119,6 +119,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "log_setup",
             "log_file",
+            "service_places",
             "service_scheduling",
             "tun",
             "netlink",
@@ -146,6 +147,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "source_read",
             "source_watch",
             "source_feed",
+            "ctl_path",
             "ctl_server",
             "ctl_client",
             "cli_progress",

@@ -123,6 +123,16 @@ def test_a_host_s_name_breaks_nothing(host: str) -> None:
     assert of(text, "tunrouter_sent_bytes_total") == 2000
 
 
+def test_names_that_differ_in_an_escape_are_two_series() -> None:
+    hub = hub_of(0)
+    hosts = ["a\u202eb", "a\\u202eb", "a\\x5cu202eb", "a\\\\u202eb", "a\u200b", "a"]
+    for host in hosts:
+        attachment = port_of(hub.domain, host)
+        hub.by_host.book((attachment.namespace.id, host)).enter(attachment)
+    rows = [pairs for (name, pairs) in samples(text_of(hub)) if name == "tunrouter_sessions"]
+    assert len(set(rows)) == len(hosts)
+
+
 def test_the_library_reads_and_writes_the_same_rows() -> None:
     """Rows are put into text here: as the library would."""
     from prometheus_client import generate_latest
