@@ -103,10 +103,11 @@ def _read_headed(up: Uplink, buf: bytearray, view: memoryview) -> int:
 def _read_run(
     up: Uplink, buf: bytearray, view: memoryview, start: int, size: int
 ) -> tuple[int, int, int | None]:
-    """Read on while packets are like the one at start, their payloads behind its own.
+    """Read a run: small UDP packets of one flow, each payload directly behind the one before.
 
-    Returns how many there are, where they end, and the size of the next packet, which is of
-    another kind and lies where its frame will be (None: the device has no more; 0: not known).
+    The first packet lies at `start` and has `size` bytes. Returns (packets in the run, end of the run, size
+    of the next packet). The next packet is the one that ended the run; it has been read already and lies
+    where its frame will be. Its size is None where the device has no more packets, and 0 where none was read.
     """
     like = packet_udp_gro.likeness(buf, start)
     end = start + size
@@ -115,6 +116,9 @@ def _read_run(
     head, readv, fd, payload = up._head, os.readv, up.device.fileno(), size - packet_udp_gro.HEAD
     count, other = 1, 0
     try:
+        # A superpacket has one header and then all payloads. So the next packet is read as if it belonged to
+        # the run: its headers into a scratch buffer, its payload to its final place. Nothing has to be
+        # copied where that guess is right, and a flood of small packets makes it right most of the time.
         while count < packet_udp_gro.MAX_SEGMENTS and end - start + payload <= packet_udp_gro.MAX_SIZE:
             other = readv(fd, (head, view[end:]))
             if packet_udp_gro.likeness(head, 0) != like:
@@ -124,13 +128,15 @@ def _read_run(
             end += payload
     except BlockingIOError:
         return _close_run(buf, start, end, count, payload), end, None
-    if other:  # read as if of this run: put it together where it belongs
+    if other:
+        # The guess was wrong, and a packet can be read only once: put its headers and the rest together
+        # where read_batch expects a packet, behind the two bytes of the next frame's length.
         buf[end + 2 : end + 2 + other] = (head + buf[end : end + other - len(head)])[:other]
     return _close_run(buf, start, end, count, payload), end, other
 
 
 def _close_run(buf: bytearray, start: int, end: int, count: int, payload: int) -> int:
-    if count > 1:
+    if count > 1:  # the first header was that of one packet: make it the superpacket's
         packet_udp_gro.close_run(buf, start, end, payload)
     return count
 

@@ -101,14 +101,21 @@ class Gateways(Generic[S]):
         return gateway.port_for(flow) if gateway is not None else None
 
     def chosen(self, group: Group, flow: bytes, hold_down: float, now: float) -> Gateway[S] | None:
-        """The gateway a flow goes to: of the best tier, and of those in it the one it had."""
+        """The gateway a flow goes to: of the best tier that can carry, the one it had where that still can.
+
+        `hold_down` is the seconds for which a gateway that came back is not yet preferred.
+        """
         held: tuple[str, ...] = ()
         for tier in group.tiers:
             live = [self.here[name] for name in tier if name in self.here]
+            # A gateway that has just come back may leave again at once. Its flows have found another way
+            # meanwhile, so it is passed over until it has been here for hold_down seconds.
             steady = [gateway for gateway in live if now >= gateway.back_at + hold_down]
             if steady:
                 return steady[0] if len(tier) == 1 else self._shared(tier, steady, flow)
+            # Everybody alive in this tier is held down: go on with the next tier, but remember the first.
             held = held or (tier if live else ())
+        # No tier has a steady gateway. One that may leave again is better than dropping the packet.
         return self._shared(held, [self.here[name] for name in held if name in self.here], flow)
 
     def carriers(self, group: Group, hold_down: float, now: float) -> tuple[str, ...]:
@@ -123,9 +130,11 @@ class Gateways(Generic[S]):
         return held
 
     def _shared(self, tier: tuple[str, ...], able: list[Gateway[S]], flow: bytes) -> Gateway[S] | None:
-        """One of those able to carry: whom the flow had, else by its hash."""
+        """The gateway of `able` (those of a tier that can carry now) that a flow goes to."""
         if len(able) < 2 and len(tier) < 2:
             return able[0] if able else None
+        # With one gateway left of several the choice is remembered too: the flow stays there when the others
+        # come back, because a gateway that keeps state (NAT, a firewall) would break it by a move.
         flows = self._shares.get(tier)
         if flows is None:
             flows = {}

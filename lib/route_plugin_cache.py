@@ -68,15 +68,23 @@ class PluginCache(Generic[Sender]):
     """Frames by address; a key means that a request is under way."""
 
     def lookup(self, address: bytes, now: float) -> Route | Unresolved | None:
-        """What is known of an address. A stale reply serves while a fresh one is fetched."""
+        """The route to an address as the plugin last replied (None: no route), or why there is no reply.
+
+        A reply that has expired is used while a new one is being fetched.
+        """
         known = self._known.get(address)
         if known is not None and now < known.expires:
+            # A failure is kept too, for RETRY_SECONDS: otherwise every packet would ask a broken plugin.
             return Unresolved.FAILED if known.failed else known.route
         if address not in self._waiting and len(self._waiting) < MAX_ASKING:
+            # The empty list says that a request is under way: further packets to this address wait in it
+            # (park) and ask nothing. MAX_ASKING bounds what somebody who scans addresses can make us ask.
             self._waiting[address] = []
             self.wanted.append(address)
         if known is not None and not known.failed:
+            # Expired, but there: a slow plugin must not stop a flow that runs.
             return known.route
+        # FAILED where MAX_ASKING requests are under way: nobody asks for this address, so it must not wait.
         return Unresolved.ASKING if address in self._waiting else Unresolved.FAILED
 
     def replies(self) -> list[tuple[bytes, Route]]:
@@ -105,10 +113,14 @@ class PluginCache(Generic[Sender]):
         return self._settle(address, _Known(None, now + RETRY_SECONDS, failed=True))
 
     def _settle(self, address: bytes, known: _Known) -> list[tuple[Sender, bytes]]:
+        # Taken out and put in again, so that the dict is in the order of replies and its first entry is the
+        # oldest one, which goes when the cache is full.
         before = self._known.pop(address, None)
         if before is not None and (before.route, before.failed) != (known.route, known.failed):
+            # Flows remembered by sessions go by the reply before: whoever sees the count move empties them.
             self.changes += 1
         if len(self._known) >= MAX_REPLYS:
             del self._known[next(iter(self._known))]
         self._known[address] = known
+        # No request is under way any more. The caller forwards the frames that waited, by the new reply.
         return self._waiting.pop(address, [])

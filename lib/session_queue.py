@@ -93,24 +93,30 @@ class SendQueue:
             self._drop_one(Reason.QUEUE_MEMORY, now, traffic)
 
     def pop(self, now: float, traffic: Traffic, most: int = 1) -> bytes:
-        """The next frames to send, at least `most` bytes where there are as many, b"" when nothing waits.
+        """The next frames to send: at least `most` bytes where so many wait, b"" when nothing waits.
 
-        What waited too long is counted and gone.
+        Frames that have waited longer than max_seconds are dropped and counted.
         """
         taken: list[bytes] = []
         size = 0
         while size < most and (self._new or self._old):
+            # New flows come first: a flow with little to send (a ping, a handshake) is empty again before
+            # its credit is used up, so it never waits behind the bulk flows in _old.
             turns = self._new or self._old
             key = turns[0]
             flow = self._flows[key]
             if not flow.chunks:
+                # The flow is empty and leaves. A new flow first stays for one round of _old: a sender that
+                # paces its packets could otherwise be a new flow for each of them, and starve the old flows.
                 turns.popleft()
                 if turns is self._new and self._old:
-                    self._old.append(key)  # one turn as an old flow, lest it come as a new one each time
+                    self._old.append(key)
                 else:
                     del self._flows[key]
                 continue
             if flow.credit <= 0:
+                # Its turn is over. It gets the credit of its next turn now and goes to the end. After a
+                # superpacket of 64 KB the credit is still below zero, so the next turns only pay the debt.
                 flow.credit += QUANTUM
                 turns.popleft()
                 self._old.append(key)
@@ -120,12 +126,13 @@ class SendQueue:
             self._add(-len(chunk))
             waited = now - since
             if waited > self.max_seconds:
+                # Too old to be of use. It costs the flow no credit: the credit is for what is sent.
                 self._lose(Reason.QUEUE_TIME, chunk, now, traffic)
                 continue
             traffic.queued += 1
             traffic.waited += waited
             self.budget.waits.observe(waited)
-            if key != _CONTROL:
+            if key != _CONTROL:  # control frames are few and small, and must not wait for a turn
                 flow.credit -= len(chunk)
             size += len(chunk)
             taken.append(chunk)
