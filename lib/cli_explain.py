@@ -1,6 +1,6 @@
-"""`tunrouter explain`: the question to a running hub, or to what a file says.
+"""`tunrouter explain`: why a packet would be delivered or dropped, by a running hub or by a configuration.
 
-Knows: which process is meant, how an explanation is printed, its exit status.
+Knows: which process is asked, how an explanation is printed, its exit status.
 Refuses to know: how a decision is explained (forward_explain, ctl_handlers).
 """
 
@@ -21,12 +21,16 @@ from lib.namespace_domains import Domains
 from lib.settings import HubSettings, Settings
 
 LOAD_SECONDS = 60.0
+"""How long the sources of a configuration's tables may take to be read."""
 DROPPED = 3
 """Exit status where the packet would be dropped."""
 
 
 def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
-    """Reply one question; returns the exit status. Raises ConfigError, HostError."""
+    """Explain one packet; returns the exit status. Raises ConfigError, HostError.
+
+    `settings` is called only with -C, where the configuration's tables are asked and no process.
+    """
     request = {
         "do": "explain",
         "to": arguments["ADDRESS"],
@@ -51,7 +55,7 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
 
 
 def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The same reply, from tables as a hub would have them and hosts that are all there."""
+    """The reply of a hub with this configuration, as if every host were connected."""
     hub = _hub(settings.hubs, request["service"])
     tables = Tables(settings)
     try:
@@ -81,7 +85,7 @@ def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:
 
 
 class _Everybody(dict[str, Any]):
-    """Gateways by name, each of them there: a file does not say who is connected."""
+    """Gateways by name, all of them connected: a configuration does not say who is."""
 
     def __init__(self, namespace: Namespace) -> None:
         super().__init__()
