@@ -1,7 +1,7 @@
-"""What `check` says of the files a configuration takes rows from: missing, bad lines, GOST's order.
+"""Warnings of `tunrouter check` about source files: missing, bad lines, routes that GOST orders otherwise.
 
-Knows: how files of routes, rules and logins are read.
-Refuses to know: Redis, HTTP and plugins: a check asks nobody; and what the rows lead to (hub_tables).
+Knows: how files of routes, rules and logins are read. Refuses to know: Redis, HTTP and plugins, because a
+check connects to nothing; and how the rows are used (hub_tables).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from lib.route_parse import BadLine, RouteLines
 from lib.settings import FileSource, RouteEntry, Settings, SourceSettings, TableSettings
 
 MAX_TOLD = 10
-"""Things told of one kind and file."""
+"""Warnings of one kind about one file."""
 
 
 def warnings(settings: Settings) -> Iterator[Problem]:
-    """Everything odd about the files."""
+    """A warning for everything that is odd about the files that `settings` names."""
     for table in settings.tables:
         yield from _table(table)
     rules = [(hub.ingress.more, rule_parse.ingress_row) for hub in settings.hubs if hub.ingress is not None]

@@ -1,7 +1,7 @@
-"""Values that stand elsewhere: ${file:…} and ${env:…} in any text of a configuration, auth.file of a login.
+"""References in a configuration (`${file:…}`, `${env:…}`, a login's `auth.file`) replaced by their values.
 
-Knows: where they may stand, and that one that cannot be read is a problem at its place.
-Refuses to know: files and environments (secret_values; the reader comes in).
+Knows: where references may stand, and that one that cannot be read is a problem at its place.
+Refuses to know: how files and the environment are read (config_secrets; the reader comes in).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
 
 Reader = Callable[[str, str], str]
-"""(file or env, its name) -> the value; raises ValueError."""
+"""("file" or "env", path or variable name) -> the value; raises ValueError."""
 
 _REFERENCE = re.compile(r"\$\{(file|env):([^{}]+)\}")
 
 
 def nowhere(kind: str, name: str) -> str:
-    """A reader where there is neither."""
+    """A Reader that always raises ValueError, for where neither files nor the environment may be read."""
     raise ValueError(f"${{{kind}:{name}}} cannot be read here")
 
 
 def fill_in(section: Section, read: Reader, found: Findings) -> None:
-    """Replace the references in one section (not in those below it) by what they stand for."""
+    """Replace the references in one section, not in those below it, by their values, in place."""
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
         where = section.where(field.name)
@@ -64,7 +64,7 @@ def _tree(tree: Tree, read: Reader, found: Findings) -> Any:
 
 
 def _login_file(auth: Auth, read: Reader, found: Findings) -> None:
-    """`user password` on a file's first line, as a client's login in GOST."""
+    """Read a client's login from `auth.file`, as in GOST: `user password` on the first line."""
     try:
         words = read("file", auth.file).partition("\n")[0].split(None, 1)
     except ValueError as wrong:
