@@ -1,7 +1,7 @@
-"""Replies of a running process to what its control socket is asked.
+"""Handlers of the control socket's requests: hello, explain, status, drops, routes, kick, drain.
 
-Knows: which questions there are, and which parts of the process know the replies.
-Refuses to know: how a question travels (ctl_server), how a decision is put in words (forward_explain).
+Knows: which requests there are, and which part of the process has the reply to each.
+Refuses to know: how a request is transported (ctl_server), how a decision is explained (forward_explain).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lib.packet import TCP, UDP
 from lib.route_plugin_cache import PluginCache
 
 MAX_ASKED = 4
-"""Plugin requests for one explanation: source and destination, in two tables."""
+"""Most plugin requests for one explanation: for source and destination, in two tables."""
 
 
 def handlers(
@@ -33,7 +33,7 @@ def handlers(
     tables: Tables,
     files: Callable[[], tuple[str, ...]],
 ) -> Handlers:
-    """The questions a process with these services answers."""
+    """The handlers of a process with these services, by the name of the request; `files` are its -C files."""
     started = time.monotonic()
     return {
         "hello": lambda request: {
@@ -53,7 +53,7 @@ def handlers(
 
 
 def _kick(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
-    """{"host": name, and perhaps "ns": UUID}: end its sessions; it may come back."""
+    """End the sessions of a host: {"host": name}, optional "ns": UUID. Its client may connect again."""
     sessions = ctl_status.sessions_of(hubs, request)
     for session in sessions:
         session.sender.close("kicked by the operator")
@@ -61,7 +61,7 @@ def _kick(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, obje
 
 
 def _drain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
-    """The same, but gently: ask it to have another session before it gives up this one."""
+    """Ask a host to get another session before it gives up this one: {"host": name}, optional "ns": UUID."""
     sessions = ctl_status.sessions_of(hubs, request)
     for session in sessions:
         session.tell_drain()
@@ -69,8 +69,7 @@ def _drain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, obj
 
 
 def _explain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
-    """{"from": host, "to": address, and perhaps "ns": UUID, "service": name, "source": address,
-    "port": "tcp/22"}"""
+    """Explain a packet: {"from": host, "to": address}, optional "ns", "service", "source", "port"."""
     hub = _hub(hubs, str(request.get("service") or ""))
     attachment, source, destination = question(hub.domain, request)
     explanation = decided(attachment, source, destination, protocol_and_port=protocol_and_port_of(request))
@@ -87,7 +86,10 @@ def _hub(hubs: Mapping[str, Hub], name: str) -> Hub:
 
 
 def question(domain: Domain, request: Mapping[str, Any]) -> tuple[Attachment, bytes | None, bytes]:
-    """The host that asks, an address it sends from, and where to. Raises ValueError."""
+    """(attachment of the sending host, source address or None, destination) of `explain`; addresses packed.
+
+    Without "source" in the request, one that the host may send from. Raises ValueError.
+    """
     destination = ip_address(str(request["to"])).packed
     namespace = domain.namespace(ids.parse_uuid(str(request.get("ns") or ids.format_uuid(ids.NO_NAMESPACE))))
     host = str(request["from"])
@@ -106,7 +108,7 @@ def question(domain: Domain, request: Mapping[str, Any]) -> tuple[Attachment, by
 
 
 def protocol_and_port_of(request: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Protocol and port of a question as `tcp/22`; None where it names none. Raises ValueError."""
+    """(protocol, port) of "port" in a request, such as `tcp/22`; None without it. Raises ValueError."""
     text = str(request.get("port") or "")
     if not text:
         return None
@@ -124,7 +126,7 @@ def decided(
     sessions: bool = True,
     protocol_and_port: tuple[int, int] | None = None,
 ) -> Explanation:
-    """Explain; plugins that have to be asked for it are."""
+    """Explain a packet, and ask the plugins that have to be asked for it."""
     for _ in range(MAX_ASKED):
         explanation = explain(attachment, source, destination, time.monotonic(), sessions, protocol_and_port)
         if not isinstance(explanation.verdict, bytes):

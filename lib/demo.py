@@ -1,6 +1,6 @@
-"""The demo: a hub and two hosts in namespaces of their own, from the example files, shown at work.
+"""`tunrouter demo`: a hub and two hosts in network namespaces, started from the example files and measured.
 
-Knows: the story that is told, which program runs where, that nothing is left behind.
+Knows: the order of what is shown, which program runs where, that nothing is left behind.
 Refuses to know: how the network is made (demo_net) and measured (demo_probe).
 
 The programs are this very program, started again with packaging/examples/server.yml and client.yml.

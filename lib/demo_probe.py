@@ -1,4 +1,4 @@
-"""What the demo measures: echo times, a TCP load, a device's counters.
+"""Measurements of the demo: round-trip times, a TCP load, a device's counters.
 
 Knows: ICMP echo, how to keep one TCP connection full, /proc/PID/net/dev.
 Refuses to know: how any of it is shown (demo).
@@ -32,7 +32,7 @@ _ECHO_REPLY = 0
 _PAYLOAD = bytes(range(56))
 _CHUNK = 256 << 10
 _CHUNKS_A_TURN = 8
-"""A socket that always has data never yields; the ping and the table want their turn too."""
+"""Chunks after which other greenlets get their turn: a socket that always has data never yields by itself."""
 
 
 def ping(source: Namespace, address: str, count: int, interval: float) -> list[float]:

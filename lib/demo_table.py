@@ -1,4 +1,4 @@
-"""The demo's live table: one line a session, with its rates.
+"""Live table of the demo: one line a session, with its rates.
 
 Knows: how the table looks, on a terminal (refreshed in place) and elsewhere (line by line).
 Refuses to know: where the numbers come from (demo_probe), when they are asked for (demo).
