@@ -69,7 +69,7 @@ def _demo(arguments: Mapping[str, Any]) -> int:
         seconds = float(arguments["--seconds"] or DEMO_SECONDS)
     except ValueError:
         raise ConfigError([Problem(Position("--seconds"), "not a number")]) from None
-    from lib import demo  # 29 ms that nobody else shall pay
+    from lib import demo  # takes 29 ms, which other commands do not need
 
     return demo.run(keep=arguments["--keep"], seconds=seconds)
 

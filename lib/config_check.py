@@ -65,7 +65,7 @@ def _table(table: TableSettings) -> Iterator[Problem]:
         if len(bad) > MAX_TOLD:
             yield Problem(Position(path), f"{len(bad) - MAX_TOLD} more bad lines are left out")
     if places and not table.first_match:
-        # those between inline rows have been told already
+        # between two inline rows config_tables has warned already
         surprises = ((first, longest) for first, longest in differences(entries) if id(longest) in places)
         for first, longest in islice(surprises, MAX_TOLD):
             where = places[id(longest)]

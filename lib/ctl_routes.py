@@ -155,7 +155,7 @@ def _views(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> li
     for hub in chosen:
         for uuid, router, users in _tables_of(hub.domain, key):
             name, live = names.get(id(router), ("", None))
-            if live is not None:  # a hub without a default table has an empty one, which nobody wrote
+            if live is not None:  # a hub without a default table has an empty one that is not listed
                 texts = ["inline", *(source_name(source) for source in live.settings.more.sources)]
                 view = _View(
                     hub.settings.name, name, ids.format_uuid(uuid) if uuid else None, router, users, texts

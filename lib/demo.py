@@ -3,11 +3,11 @@
 Knows: the order of what is shown, which program runs where, that nothing is left behind.
 Refuses to know: how the network is made (demo_net) and measured (demo_probe).
 
-The programs are this very program, started again with packaging/examples/server.yml and client.yml.
-Their files and logs are in a temporary directory. All of it is removed at the end, after Ctrl-C, SIGTERM
-and failures too; kill -9 leaves the directory alone, for each program ends with the demo.
+The hub and the hosts run this same program, with packaging/examples/server.yml and client.yml.
+Their files and logs are in a temporary directory. All of it is removed at the end, also after Ctrl-C, SIGTERM
+and failures. After kill -9 only the directory stays, because each program ends when the demo does.
 
-With `keep` a process in the background holds it all, and removes it when it is asked to end.
+With `keep` a process in the background keeps everything running, and removes it when it is asked to end.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Program:
 def run(keep: bool, seconds: float) -> int:
     """Show the demo, with its live table for `seconds`; returns the exit status.
 
-    With `keep` it stays afterwards, in the background. Raises HostError where this host does not let
-    us, or where nothing passes through the tunnel; ConfigError for seconds that are none.
+    With `keep` everything goes on running in the background. Raises HostError where this host does not allow
+    it or no packet passes through the tunnel; ConfigError for `seconds` that are not above zero.
     """
     if not seconds > 0:
         raise ConfigError([Problem(Position("--seconds"), "must be more than 0")])

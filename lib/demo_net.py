@@ -223,7 +223,7 @@ def _sysctl(path: str) -> str:
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """A function of libc that answers 0. Raises OSError."""
+    """Call a function of libc that returns 0 on success. Raises OSError."""
     if getattr(_libc, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

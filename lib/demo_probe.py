@@ -70,7 +70,7 @@ def _echo(sock: socket.socket, number: int) -> float | None:
                 pass
             return time.monotonic() - started
     except OSError:
-        pass  # an ICMP error, or no route: no answer either way
+        pass  # an ICMP error, or no route: no echo reply either way
     return None
 
 

@@ -193,7 +193,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
     if found is None or isinstance(found, Unresolved):
         return
     if not sessions:
-        yield "gateways", "who is connected a file does not say: all are taken to be"
+        yield "gateways", "a configuration does not say who is connected: every host is taken to be"
         return
     group, table = found
     for name in (name for tier in group.tiers for name in tier):

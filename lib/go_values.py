@@ -32,7 +32,7 @@ _OFF = frozenset({"false", "no", "off", "n", "f", "0"})
 
 
 class Duration(int):
-    """A duration in nanoseconds; a type of its own, to be told from a plain number when read and printed."""
+    """A duration in nanoseconds; a type of its own, because it is read and printed unlike a number."""
 
     __slots__ = ()
 

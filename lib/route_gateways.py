@@ -3,7 +3,7 @@
 Knows: sessions by host name, the order of preference, how flows are shared and stay where they are.
 Refuses to know: prefixes and tables (route_table, namespace), packets (forward).
 
-A route's gateways come in tiers (routes.Group). The first tier with somebody alive carries its packets:
+A route's gateways come in tiers (route_table.Group). The first tier with somebody alive carries its packets:
 
     tiers   (a) (b c) (d)          a alive: a.  a away: b and c share.  all three away: d.
 

@@ -32,7 +32,7 @@ class Unresolved(Enum):
 
 
 class Asker(Protocol):
-    """What can be asked for a route (plugins.RouterPlugin)."""
+    """What can be asked for a route (plugin_client.RouterPlugin)."""
 
     acl: Acl | None
     """What may be sent along its routes."""
@@ -53,7 +53,7 @@ class PluginCache(Generic[Sender]):
     """The cache of one namespace. `seconds` is how long a reply counts, `asker` who gives it."""
 
     hold_down: ClassVar[float] = 0.0
-    """As in routes.RouteTable; a reply names one gateway, so there is nobody to prefer."""
+    """As in route_table.RouteTable; a reply names one gateway, so there is nobody to prefer."""
 
     seconds: float
     asker: Asker | None = None
