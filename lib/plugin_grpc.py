@@ -6,7 +6,7 @@
                DATA     the same
                HEADERS  grpc-status 0 …, or all of it in the first HEADERS             END_STREAM
 
-Knows: h2's events, several calls at once, one reader and one writer at a time, deadlines.
+Knows: h2's events, streams at once, one reader and one writer at a time, deadlines.
 Refuses to know: messages (plugin_protobuf), what is asked (plugin_client).
 Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
 """
@@ -65,7 +65,7 @@ class GrpcPlugin:
 
 
 def _dial(settings: PluginSettings) -> Any:
-    """A connected socket for HTTP/2: plain, or TLS with h2 agreed upon by ALPN. Raises PluginError."""
+    """A socket on which both sides mean to speak HTTP/2."""
     parts = urlsplit(settings.url)
     try:
         sock = gsocket.create_connection((parts.hostname, parts.port))

@@ -1,6 +1,6 @@
-"""The running process: starts the hubs and clients of its settings, reloads them, ends them on a signal.
+"""Runs settings: every hub and client of one process, until a signal ends it, through every reload.
 
-Knows: what the services share, which signal does what, how the counters are logged.
+Knows: what is shared between services, which signal does what, how the counters are printed.
 Refuses to know: arguments and files (cli_main), what a reload does within a service (hub, client,
 hub_tables).
 """
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
     from lib.metrics_server import MetricsServer
 
 LOAD_SECONDS = 2.0
-"""How long hubs wait for their tables' sources before they accept clients."""
+"""How long hubs wait for their tables' sources before they begin to accept."""
 
 SAME_SIGNAL = 0.2
-"""Seconds within which a second signal to end counts as the first one again."""
+"""Seconds within which a second signal to end is the first one again."""
 
 Reread = Callable[[], Settings]
 
 
 class Service:
-    """The running hubs and clients of one process, with the tables and sockets that they share."""
+    """The hubs and clients of one process."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Service:
         every: float = 0.0,
         notifier: Notifier | None = None,
     ) -> None:
-        """Open every port and device. Raises HostError where one fails, with nothing left open.
+        """Open every port and device; raises HostError where one fails, with nothing left open.
 
-        `reread` reads the settings anew, on SIGHUP and every `every` seconds (0: on SIGHUP only); it may
-        raise ConfigError and HostError. `notifier` reports to the service manager, if there is one.
+        reread gives the settings anew on SIGHUP, and every so many seconds if that is not 0; it may raise
+        ConfigError and HostError. notifier is the service manager, where there is one.
         """
         self.settings = settings
         self._account = service_privileges.find(settings.user) if settings.user else None
@@ -94,12 +94,12 @@ class Service:
             raise
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Raises HostError where a device is removed meanwhile."""
+        """Serve until a signal asks to end. Raises HostError where a device goes away meanwhile."""
         for code in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(code, self.ended.set)
         gevent.signal_handler(signal.SIGUSR1, self.print_drops)
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
-        self._open_control()  # before the ports: a script that has seen "listening" may ask at once
+        self._open_control()  # before the ports: who has read "listening" may ask
         self._drop_privileges()
         self.tapping.record(self.settings.recorder)
         self.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
@@ -133,17 +133,17 @@ class Service:
             raise HostError(self._failure)
 
     def _wait_again(self) -> None:
-        """Wait for a second signal to end, which ends the process without waiting for sessions to drain.
+        """For one more signal, after which nothing is waited for.
 
-        The first signal may arrive twice, so what comes within SAME_SIGNAL does not count: a supervisor
-        signals every process of its service, and the executable's bootloader passes on the signal it got.
+        Not for the same one twice: a supervisor tells every process of its service, and the executable's
+        bootloader passes on what it is told.
         """
         gevent.sleep(SAME_SIGNAL)
         self.ended.clear()
         self.ended.wait()
 
     def _drop_privileges(self) -> None:
-        """Become the configured user. Of root's capabilities, keep those that reloads need."""
+        """Become the user that was named; with clients it may still set addresses and routes."""
         if self._account is None:
             return
         keep = {service_privileges.NET_ADMIN} if self.clients else set()
@@ -156,7 +156,7 @@ class Service:
         say(Entry.USER_CHANGED, "user %s from here on", name, user=name)
 
     def _open_control(self) -> None:
-        """Open the control socket. One that was configured must open; the default one may fail."""
+        """Reply questions on the control socket, where that is possible."""
         path = self.settings.control
         try:
             if path:
@@ -164,7 +164,7 @@ class Service:
                 questions = handlers(self.hubs, self.clients, self.tables, lambda: self.settings.files)
                 self._control = ControlSocket(path, {**questions, **self.tapping.handlers()})
             if self._control is not None and self._account is not None:
-                self._control.give_to(self._account.pw_uid)  # that user may end this process, so ask it too
+                self._control.give_to(self._account.pw_uid)  # who may end this process may ask it
         except OSError as error:
             reason = error.strerror or str(error)
             if path != default_path():  # somebody wanted it there

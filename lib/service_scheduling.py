@@ -68,7 +68,7 @@ class Turns:
 
 
 class Share:
-    """Long work that may take half of the CPU time at most, so that packets are not delayed by it."""
+    """Work that may take half of the time, so that packets are not held up however much of it there is."""
 
     __slots__ = ("_free_at",)
 
@@ -76,12 +76,12 @@ class Share:
         self._free_at = 0.0
 
     def wait(self) -> None:
-        """Wait until work may go on. Then work without letting other greenlets run, and call used()."""
+        """Wait for a turn; the work follows, without giving way, and then used()."""
         while (early := self._free_at - time.monotonic()) > 0:
             gevent.sleep(early)
 
     def used(self, seconds: float) -> None:
-        """Note that the work took so long: a pause of the same length follows."""
+        """So long has been worked: as long a pause follows."""
         self._free_at = time.monotonic() + seconds
 
 

@@ -3,8 +3,8 @@
 Knows: what must run in a process that works, how often the watchdog has to be fed.
 Refuses to know: how notifications are sent (service_notify).
 
-A greenlet feeds the watchdog, so a process whose event loop hangs does not feed it. The greenlet also
-stops when something that must always run has ended. Then the manager restarts the process, which is all that helps.
+A greenlet feeds the watchdog, so a process whose event loop hangs does not feed it. The greenlet also stops
+when something that must always run has ended. Then the manager restarts the process, which is all that helps.
 """
 
 from __future__ import annotations
