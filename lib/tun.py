@@ -139,8 +139,8 @@ class TunDevice:
     def close(self) -> None:
         """Close the descriptor, so that the kernel removes the device with its addresses and routes.
 
-        They are gone when this returns, after some 15 ms. Watchers of the descriptor must be closed before. May
-        be called twice.
+        They are gone when this returns, after some 15 ms. Watchers of the descriptor must be closed before.
+        May be called twice.
         """
         fd, self.fd = self.fd, -1
         if fd >= 0:
