@@ -111,8 +111,8 @@ class ConnectionTable:
         # The protocol is part of the key, since the flow keys of TCP and UDP with the same ports are equal.
         key = bytes([protocol]) + flow
         until, acl = self.known.get(key, (0.0, None))
-        # After a reload of the rules a connection counts only if the new rules allow it too. So entries of the
-        # old rules (not live) are not looked for one by one; they are just not used any more.
+        # After a reload a connection counts only if the new rules allow it too. The entries of the old rules
+        # (not live) are not searched for and removed; they are just not used any more.
         if acl is None or not acl.live or now >= until:
             return False
         self._put(key, protocol, acl, now)

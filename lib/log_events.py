@@ -109,4 +109,4 @@ class Entry(Enum):
         *("no-sign-of-life", "error", "reason"),
         "something is broken: the service manager's watchdog is no longer fed",
     )
-    LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be put aside or opened anew"
+    LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be rotated or opened anew"

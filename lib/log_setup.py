@@ -145,7 +145,7 @@ def _handler(output: str, rotation: RotationSettings | None) -> logging.Handler:
 
 
 def _file_failed(path: str, error: OSError) -> None:
-    text = "log file %s cannot be put aside or opened anew: %s; lines go on into the one that is open"
+    text = "log file %s cannot be rotated or opened anew: %s; lines still go to the file that is open"
     reason = error.strerror or str(error)
     say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
 
@@ -171,7 +171,7 @@ def _tidy(path: str, rotation: RotationSettings) -> None:
         gevent.get_hub().threadpool.apply(tidy, (path, rotation, time.time()))
     except OSError as error:
         reason = error.strerror or str(error)
-        text = "old files of log %s are not kept in order: %s"
+        text = "old files of log %s cannot be compressed or removed: %s"
         say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
 
 
@@ -189,7 +189,7 @@ class _Trouble:
                     f"the log cannot be written: {sys.exc_info()[1]}; lines are lost until it can\n"
                 )
             except OSError:
-                pass  # then nobody can be told
+                pass  # stderr cannot be written either, so there is no place left to say it
 
 
 class _Text(logging.Formatter):

@@ -71,7 +71,7 @@ def _open(path: str) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not _CONTENT.fullmatch(os.pread(descriptor, 64, 0)):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is there already, and is no pid file")
+        raise OSError(errno.EINVAL, "exists already and is not a pid file")
     return descriptor
 
 

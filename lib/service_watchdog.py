@@ -70,7 +70,7 @@ class Watchdog:
             gevent.sleep(min(due, STATUS_SECONDS))
             fault = self.fault()
             if fault and not silent:
-                text = "%s: the service manager gets no sign of life from here on"
+                text = "%s: the service manager's watchdog is no longer fed"
                 say(Entry.NO_SIGN_OF_LIFE, text, fault, reason=fault)
             silent = bool(fault)
             status = f"broken: {fault}" if fault else self.status()

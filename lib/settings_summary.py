@@ -214,13 +214,15 @@ def _seeing(settings: Settings) -> Iterator[str]:
     if (settings.log_level, settings.log_format, settings.log_output) != ("info", "text", "stderr"):
         yield f"log: {settings.log_level} and above, as {settings.log_format}, to {settings.log_output}"
     if rotation is not None:
-        words = [f"    put aside at {rotation.max_bytes >> 20} MB"]
-        words += [f"{rotation.max_backups} old ones kept"] if rotation.max_backups else ["all old ones kept"]
+        words = [f"    rotated at {rotation.max_bytes >> 20} MB"]
+        words += (
+            [f"{rotation.max_backups} old files kept"] if rotation.max_backups else ["all old files kept"]
+        )
         words += [f"for {rotation.max_age} days"] if rotation.max_age else []
-        words += ["packed"] if rotation.compress else []
+        words += ["compressed"] if rotation.compress else []
         yield ", ".join(words)
     if metrics is not None:
-        readers = f"who auther {metrics.auther!r} lets in" if metrics.auther else "everybody who reaches it"
+        readers = f"logins of auther {metrics.auther!r}" if metrics.auther else "everybody who reaches it"
         yield f"metrics: on {metrics.address}{metrics.path} for {readers}"
 
 
