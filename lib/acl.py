@@ -118,14 +118,19 @@ class ConnectionTable:
         self._put(bytes([packet.protocol]) + packet.flow, packet.protocol, acl, now)
 
     def _is_known(self, protocol: int, flow: bytes, now: float) -> bool:
+        # The protocol is part of the key, since the flow keys of TCP and UDP with the same ports are equal.
         key = bytes([protocol]) + flow
         until, acl = self.known.get(key, (0.0, None))
+        # After a reload a connection counts only if the new rules allow it too. The entries of the old rules
+        # (not live) are not searched for and removed; they are just not used any more.
         if acl is None or not acl.live or now >= until:
             return False
         self._put(key, protocol, acl, now)
         return True
 
     def _put(self, key: bytes, protocol: int, acl: Acl, now: float) -> None:
+        # Taken out and put in again, so that the dict is in the order of last use and its first entry is the
+        # one to forget.
         self.known.pop(key, None)
         if len(self.known) >= MAX_CONNECTIONS:
             del self.known[next(iter(self.known))]

@@ -1,4 +1,4 @@
-"""Memory of a hub: alone, and with a thousand clients that say nothing.
+"""Benchmark of a hub's memory: alone, and with a thousand idle clients.
 
 Knows: how to be a thousand silent GOST clients at once (a handshake on a bare socket each).
 Refuses to know: packets: none are sent.

@@ -1,4 +1,4 @@
-"""The programs that are compared, and how each is started in the topology.
+"""The programs that the benchmarks compare (peers), and how each is started in the topology.
 
 Knows: ours in its variants, as checkout and as executable, GOST, WireGuard, the floor, kernel forwarding;
 why one cannot run here.

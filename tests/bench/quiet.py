@@ -1,6 +1,6 @@
-"""Timed runs that can be compared: one at a time, on cores that never sleep, with a note on who disturbed.
+"""Timed runs on a quiet machine: one at a time, on cores that never sleep, with the CPU time of others noted.
 
-Knows: the lock all benchmarks of this machine share, spinners, whose CPU time was whose.
+Knows: the lock that all benchmarks of this machine share, spinners, how much CPU time which process used.
 Refuses to know: what is measured.
 
 A virtual core that halts wakes late, as the hypervisor pleases. So during a timed run each core has a

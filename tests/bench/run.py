@@ -1,4 +1,4 @@
-"""The benchmarks: tunrouter beside GOST, WireGuard, the floor and the kernel, in one interleaved run.
+"""`make bench`: tunrouter beside GOST, WireGuard, a floor in C and the kernel, in one interleaved run.
 
     .venv/bin/python tests/bench/run.py                     everything, 3 rounds, about 15 minutes
     .venv/bin/python tests/bench/run.py --quick             does the harness work? under a minute

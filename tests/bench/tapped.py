@@ -1,4 +1,4 @@
-"""What taps cost: CPU per frame of the hub's scan while nobody looks, and with each kind of tap.
+"""Benchmark of captures and traces: CPU per frame of the hub's scan without any, and with each kind.
 
     .venv/bin/python tests/bench/tapped.py [--pairs 200] [--parent CHECKOUT] [--json]
 

@@ -1,4 +1,4 @@
-"""The program under test and a real GOST, started in namespaces as a user starts them.
+"""Starts the program under test, and a real GOST, in network namespaces, as a user would.
 
 Knows: command lines, the example files, the lines that tell that a program is ready.
 Refuses to know: what a test wants to see.
@@ -116,7 +116,7 @@ def run(*arguments: str, namespace: Namespace | None = None, before: tuple[str, 
 
 
 def reach(namespace: Namespace, address: str, seconds: float = 20.0) -> None:
-    """Ping until there is an answer: a tunnel that is coming up has come up."""
+    """Ping until a reply comes, by which a tunnel is known to be up."""
     until = time.monotonic() + seconds
     while True:
         started = time.monotonic()
