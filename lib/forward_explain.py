@@ -2,7 +2,7 @@
 
 Knows: what there is to say about tables, gateways, sessions and drops.
 Refuses to know: the decision itself, which is asked of decide, so that the two cannot differ; where the
-question came from (ctl_handlers, cli_explain).
+question came from (ctl_explain).
 """
 
 from __future__ import annotations
