@@ -65,9 +65,6 @@ class Choice:
         return self.test is None or self.test(fate, fates.packet_of(view, start, end)[1])
 
 
-EVERYTHING = Choice()
-
-
 class Taps:
     """All who look, of one process."""
 

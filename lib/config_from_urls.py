@@ -43,7 +43,7 @@ from lib.config_url import Url, parse_url
 from lib.config_yaml import Scalar
 from lib.config_yaml import Sequence as TextList
 from lib.did_you_mean import did_you_mean
-from lib.errors import ConfigError, Position
+from lib.errors import Position
 from lib.go_values import SECONDS, parse_duration, parse_integer, parse_switch
 
 _PORT = re.compile(r"(.*):([0-9]*)", re.DOTALL)
@@ -68,16 +68,6 @@ _LIMITS = (
 _TLS_NAMES = tuple(name for names in _TLS_KEYS for name in names)
 
 
-def parse(
-    listens: Sequence[str], forwards: Sequence[str] = (), api: str = "", metrics: str = "", level: str = ""
-) -> Config:
-    """Read -L, -F, -api and -metrics arguments; `level` is the log level. Raises ConfigError."""
-    config = read(listens, forwards, api, metrics, level)
-    if config.problems:
-        raise ConfigError(config.problems)
-    return config
-
-
 def read(
     listens: Sequence[str],
     forwards: Sequence[str] = (),
@@ -86,7 +76,10 @@ def read(
     level: str = "",
     taken: Config | None = None,
 ) -> Config:
-    """Like parse, but problems are kept in the result; generated names avoid those `taken` by files."""
+    """Read -L, -F, -api and -metrics arguments; `level` is the log level.
+
+    What is wrong is kept in the result's `problems`. Generated names avoid those `taken` by files.
+    """
     found = Findings()
     config = Config(at={"": Position("command line")}, problems=found.problems, warnings=found.warnings)
     taken = taken or Config()

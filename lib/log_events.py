@@ -9,8 +9,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import Self
 
-COMMON = ("time", "level", "event", "msg")
-"""What every JSON line has."""
 FOLDED = ("repeated", "seconds_counted")
 """What a line has besides that stands for so many more of its kind."""
 

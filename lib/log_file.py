@@ -20,7 +20,6 @@ from pathlib import Path
 
 from lib.settings_telemetry import RotationSettings
 
-MEGABYTE = 1 << 20
 DAY = 86400.0
 RETRY_SECONDS = 60.0
 """After a failure to put the file aside, or to open it anew."""

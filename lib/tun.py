@@ -12,7 +12,7 @@ The descriptor is non-blocking, and one read or write is one packet, with a virt
     | virtio   | IPv4 or IPv6 packet, 1 to 65,535 bytes  |     has_header
     +----------+-----------------------------------------+
 
-So READ_SIZE bytes hold whatever a read can give; a shorter buffer loses the rest of a packet. The
+So HEADER_SIZE + 65,535 bytes hold whatever a read can give; a shorter buffer loses the rest of a packet. The
 buffers belong to the caller: the kernel copies and keeps no reference.
 
 The device is not persistent and made anew (never attached to): when its last descriptor goes, by
@@ -34,7 +34,6 @@ from lib.errors import HostError
 from lib.packet_offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
 
 HEADER_SIZE = 10
-READ_SIZE = HEADER_SIZE + 65535
 NAME_MAX = 15
 """Bytes of a device name (IFNAMSIZ without its closing zero)."""
 
