@@ -25,10 +25,12 @@ help: ## print this
 
 setup: $(VENV)/.dev ## make .venv with everything pinned
 
-check: $(VENV)/.dev ## formatting, lint, types
+check: $(VENV)/.dev ## formatting, lint, types, names that nothing uses
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m vulture
+	$(PY) -m vulture lib tunrouter.py packaging # without the tests: what only they use is dead too
 
 test: $(VENV)/.dev tools-test ## all tests, JOBS=3 at once; as root, those in network namespaces too
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)

@@ -68,9 +68,6 @@ class Choice:
         return self.test is None or self.test(fate, fates.packet_of(view, start, end)[1])
 
 
-EVERYTHING = Choice()
-
-
 class Taps:
     """The taps of one process."""
 

@@ -1,7 +1,7 @@
 """`tunrouter explain`: why a packet would be delivered or dropped, by a running hub or by a configuration.
 
 Knows: which process is asked, how an explanation is printed, its exit status.
-Refuses to know: how a decision is explained (forward_explain, ctl_handlers).
+Refuses to know: how a decision is explained (forward_explain, ctl_explain).
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import ctl_client
-from lib.ctl_handlers import decided, protocol_and_port_of, question
+from lib import ctl_client, ctl_explain
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
@@ -64,15 +63,14 @@ def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
             print(f"note: not every source was read within {LOAD_SECONDS:g} s", file=sys.stderr)
         domain = Domains(tables).of(hub, settings.tables)
         try:
-            attachment, source, destination = question(domain, request)
-            protocol_and_port = protocol_and_port_of(request)
+            question = ctl_explain.read_question(domain, request)
         except ValueError as wrong:
             raise ConfigError([Problem(Position("explain"), str(wrong))]) from None
-        attachment.namespace.gateways.here = _Everybody(attachment.namespace)
-        explanation = decided(attachment, source, destination, False, protocol_and_port)
+        namespace = question.attachment.namespace
+        namespace.gateways.here = _Everybody(namespace)
+        return ctl_explain.reply(hub.name, question, sessions=False)
     finally:
         tables.stop()
-    return {"service": hub.name, "delivered": explanation.delivered, "lines": explanation.lines}
 
 
 def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:

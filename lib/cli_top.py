@@ -228,7 +228,7 @@ def _signals() -> Iterator[int]:
     awake, wake = os.pipe()
     os.set_blocking(wake, False)
 
-    def end(number_: int, frame: FrameType | None) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
         raise _Ended
 
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

@@ -43,7 +43,7 @@ from lib.config_url import Url, parse_url
 from lib.config_yaml import Scalar
 from lib.config_yaml import Sequence as TextList
 from lib.did_you_mean import did_you_mean
-from lib.errors import ConfigError, Position
+from lib.errors import Position
 from lib.go_values import SECONDS, parse_duration, parse_integer, parse_switch
 
 _PORT = re.compile(r"(.*):([0-9]*)", re.DOTALL)
@@ -68,19 +68,6 @@ _LIMITS = (
 _TLS_NAMES = tuple(name for names in _TLS_KEYS for name in names)
 
 
-def parse(
-    listens: Sequence[str], forwards: Sequence[str] = (), api: str = "", metrics: str = "", level: str = ""
-) -> Config:
-    """The configuration of -L, -F, --api and --metrics arguments; `level` is the log level.
-
-    Raises ConfigError with every problem.
-    """
-    config = read(listens, forwards, api, metrics, level)
-    if config.problems:
-        raise ConfigError(config.problems)
-    return config
-
-
 def read(
     listens: Sequence[str],
     forwards: Sequence[str] = (),
@@ -89,7 +76,10 @@ def read(
     level: str = "",
     taken: Config | None = None,
 ) -> Config:
-    """Like parse, but problems stay in the result's `problems`; generated names avoid those in `taken`."""
+    """The configuration of -L, -F, -api and -metrics arguments; `level` is the log level.
+
+    Problems stay in the result's `problems`. Generated names avoid those in `taken`, which files use.
+    """
     found = Findings()
     config = Config(at={"": Position("command line")}, problems=found.problems, warnings=found.warnings)
     taken = taken or Config()

@@ -28,7 +28,7 @@ from lib.config_schema import Config
 from lib.config_section import Section, section_fields
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree, generic, parse
 from lib.did_you_mean import did_you_mean
-from lib.errors import ConfigError, Position
+from lib.errors import Position
 from lib.go_values import Duration, format_duration, parse_duration, parse_integer, parse_switch
 
 S = TypeVar("S", bound=Section)
@@ -51,16 +51,11 @@ def is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-def load(sources: Iterable[tuple[str, str]]) -> Config:
-    """Read texts, given as (name, text), into one configuration. Raises ConfigError with every problem."""
-    config = read(sources)
-    if config.problems:
-        raise ConfigError(config.problems)
-    return config
-
-
 def read(sources: Iterable[tuple[str, str]]) -> Config:
-    """Like load, but problems stay in the result's `problems`, beside what could be read."""
+    """Read texts, given as (name, text), into one configuration.
+
+    Problems stay in the result's `problems`, beside what could be read.
+    """
     return merge(_read_one(name, text) for name, text in sources)
 
 

@@ -2,7 +2,7 @@
 
 Knows: what there is to say about tables, gateways, sessions and drops.
 Refuses to know: the decision itself, for which forward_decide is called, so that the two cannot differ; where
-the request came from (ctl_handlers, cli_explain).
+the request came from (ctl_explain).
 """
 
 from __future__ import annotations

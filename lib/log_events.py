@@ -9,8 +9,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import Self
 
-COMMON = ("time", "level", "event", "msg")
-"""Fields of every JSON line."""
 FOLDED = ("repeated", "seconds_counted")
 """Further fields of a line that sums up repeated ones (log_dedup): how many, and in how many seconds."""
 

@@ -21,7 +21,6 @@ from pathlib import Path
 
 from lib.settings_telemetry import RotationSettings
 
-MEGABYTE = 1 << 20
 DAY = 86400.0
 RETRY_SECONDS = 60.0
 """How long to wait with the next try after the file could not be renamed or opened anew."""

@@ -21,13 +21,12 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import shuffle
 from statistics import median
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -39,7 +38,6 @@ from tests.support import packets as p
 HERE = Path(__file__).resolve().parents[2]
 SUPERS = 4
 """As many as a full receive buffer holds."""
-Scan = Callable[[Any, bytearray, memoryview, int], None]
 Case = tuple[bytearray, memoryview, int, int]
 
 

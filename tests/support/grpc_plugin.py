@@ -24,7 +24,6 @@ from typing import Any
 
 import grpc
 
-Fields = list[str]
 released = threading.Event()
 TLS = Path(__file__).parents[1] / "data" / "tls"
 """A key and a certificate for plugin.test and 127.0.0.1, signed by itself."""

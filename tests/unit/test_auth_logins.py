@@ -23,7 +23,7 @@ HUB = (
 
 
 def resolve(text: str) -> Settings:
-    return config_resolve.resolve(config_read.load([("f", HUB + text)]), config_secrets.read)
+    return config_resolve.resolve(config_read.read([("f", HUB + text)]), config_secrets.read)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_client_s_login_from_a_file(tmp_path: Path) -> None:
         "chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: 'hub:1', dialer: {type: tcp},"
         f" connector: {{type: router, auth: {{file: '{tmp_path}/login'}}}}}}]}}]}}]"
     )
-    settings = config_resolve.resolve(config_read.load([("f", text)]), config_secrets.read)
+    settings = config_resolve.resolve(config_read.read([("f", text)]), config_secrets.read)
     (node,) = settings.clients[0].nodes
     assert (node.username, node.password) == ("user", "pass word")
     assert "pass word" not in repr(settings)

@@ -14,10 +14,11 @@ from lib.config_schema import Config
 from lib.config_yaml import generic
 from lib.errors import ConfigError
 from lib.go_values import SECONDS
+from tests.support.configs import checked
 
 
 def load(text: str) -> Config:
-    return config_read.load([("f", text)])
+    return checked(config_read.read([("f", text)]))
 
 
 def problems(text: str) -> list[str]:
@@ -174,11 +175,13 @@ def test_foreign_gost_keys_cost_one_warning_each() -> None:
 
 
 def test_lists_are_appended_and_of_single_sections_the_last_wins() -> None:
-    loaded = config_read.load(
-        [
-            ("a", "services: [{name: x}]\nlog: {level: debug, format: json}"),
-            ("b", "services: [{name: y}]\nlog: {level: warn}"),
-        ]
+    loaded = checked(
+        config_read.read(
+            [
+                ("a", "services: [{name: x}]\nlog: {level: debug, format: json}"),
+                ("b", "services: [{name: y}]\nlog: {level: warn}"),
+            ]
+        )
     )
     assert [service.name for service in loaded.services] == ["x", "y"]
     assert loaded.log is not None
@@ -187,7 +190,7 @@ def test_lists_are_appended_and_of_single_sections_the_last_wins() -> None:
 
 def test_problems_name_their_source() -> None:
     with pytest.raises(ConfigError) as caught:
-        config_read.load([("a.yml", "x: 1"), ("b.yml", "\ny: 1")])
+        checked(config_read.read([("a.yml", "x: 1"), ("b.yml", "\ny: 1")]))
     assert [str(p.where) for p in caught.value.problems] == ["a.yml:1:1", "b.yml:2:1"]
 
 

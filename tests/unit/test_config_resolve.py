@@ -44,7 +44,7 @@ services: [{name: s, handler: {type: tun}, listener: {type: tun, metadata: %s}, 
 
 
 def resolve(*texts: str) -> Settings:
-    return config_resolve.resolve(config_read.load([("f", "".join(texts))]))
+    return config_resolve.resolve(config_read.read([("f", "".join(texts))]))
 
 
 def problems(*texts: str) -> list[str]:
@@ -74,7 +74,7 @@ def client(metadata: str) -> ClientSettings:
 
 def example(name: str) -> Settings:
     text = (ROOT / "packaging" / "examples" / name).read_text().replace("server_ip", "192.0.2.1")
-    return config_resolve.resolve(config_read.load([(name, text)]))
+    return config_resolve.resolve(config_read.read([(name, text)]))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_ingress_server_yml_warns_of_each_gateway_shut_out() -> None:
 )
 def test_the_example_command_lines(forward: str, namespace: bytes) -> None:
     settings = config_resolve.resolve(
-        config_from_urls.parse(["tun:///host-1?net=192.168.123.1/24"], [forward])
+        config_from_urls.read(["tun:///host-1?net=192.168.123.1/24"], [forward])
     )
     (host,) = settings.clients
     assert (host.host, host.nodes[0].host, host.nodes[0].namespace) == ("host-1", "server_ip", namespace)
@@ -306,7 +306,7 @@ def test_device_metadata() -> None:
 
 def test_nodes_selector_and_login() -> None:
     forward = "router://u:p@h1:8443,h2:8443?strategy=fifo&maxFails=3&failTimeout=7&connectTimeout=2"
-    settings = config_resolve.resolve(config_from_urls.parse(["tun:///h?superpackets=off"], [forward]))
+    settings = config_resolve.resolve(config_from_urls.read(["tun:///h?superpackets=off"], [forward]))
     (got,) = settings.clients
     assert [(n.host, n.username, n.password, n.connect_timeout) for n in got.nodes] == [
         ("h1", "u", "p", 2.0),
@@ -579,7 +579,7 @@ def test_what_could_not_be_read_is_not_complained_of_twice() -> None:
     ],
 )
 def test_overlapping_listeners(first: str, second: str, clash: bool) -> None:
-    read = config_from_urls.parse([f"router://{first}", f"router://{second}"])
+    read = config_from_urls.read([f"router://{first}", f"router://{second}"])
     if clash:
         assert "would listen where" in refusals(read)[0]
     else:
@@ -588,12 +588,12 @@ def test_overlapping_listeners(first: str, second: str, clash: bool) -> None:
 
 def test_services_of_one_domain_have_the_same_rules() -> None:
     same = ["router://:1?domain=d&sourceCheck=off", "router://:2?domain=d&sourceCheck=off"]
-    assert len(config_resolve.resolve(config_from_urls.parse(same)).hubs) == 2
-    assert "share domain 'd'" in refusals(config_from_urls.parse([same[0], "router://:2?domain=d"]))[0]
+    assert len(config_resolve.resolve(config_from_urls.read(same)).hubs) == 2
+    assert "share domain 'd'" in refusals(config_from_urls.read([same[0], "router://:2?domain=d"]))[0]
 
 
 def test_one_device_name_for_two_services() -> None:
-    read = config_from_urls.parse(["tun:///a?name=tun9", "tun:///b?name=tun9"], ["router://h:1"])
+    read = config_from_urls.read(["tun:///a?name=tun9", "tun:///b?name=tun9"], ["router://h:1"])
     assert refusals(read) == ["-L 2: two services have a device named 'tun9'"]
 
 
@@ -626,7 +626,7 @@ def test_gosts_recorders_are_something_else() -> None:
 
 
 def test_nothing_to_do() -> None:
-    assert refusals(config_from_urls.parse([], ["router://h:1"])) == [
+    assert refusals(config_from_urls.read([], ["router://h:1"])) == [
         "command line: no services: nothing to do; write -L URL, or services: in a file"
     ]
 
@@ -636,7 +636,7 @@ def test_nothing_to_do() -> None:
 
 @pytest.mark.parametrize("key", ["keepalive", "tun.keepalive", "ttl", "token", "p2p", "passphrase"])
 def test_what_is_for_udp_peers_costs_one_warning(key: str) -> None:
-    settings = config_resolve.resolve(config_from_urls.parse([f"tun:///h?{key}=1"], ["router://h:1"]))
+    settings = config_resolve.resolve(config_from_urls.read([f"tun:///h?{key}=1"], ["router://h:1"]))
     assert warnings(settings) == [
         f"-L 1: metadata key '{key}' is for GOST's UDP peers and without effect on a router"
     ]

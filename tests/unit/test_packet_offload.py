@@ -19,7 +19,7 @@ from tests.support import packets as p
 A, B = "10.1.0.2", "10.2.0.3"
 A6, B6 = "fd00::a", "fd00::b"
 ECN = 0x80
-CWR, ECE, URG, ACK, PSH, RST, SYN, FIN = 0x80, 0x40, 0x20, 0x10, 0x08, 0x04, 0x02, 0x01
+CWR, ECE, URG, ACK, PSH, SYN, FIN = 0x80, 0x40, 0x20, 0x10, 0x08, 0x02, 0x01
 TIMESTAMPS = bytes.fromhex("0101080a 00000001 00000002")
 BEFORE = 5
 """Where a content starts in the buffer of `rebuilt`."""

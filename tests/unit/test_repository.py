@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,6 +69,29 @@ def test_requirements_are_pinned(name: str) -> None:
 def test_what_runs_is_what_is_pinned(name: str) -> None:
     pins = _pins(name)
     assert {package: version(package) for package in pins} == pins
+
+
+def test_nothing_is_described_for_installing() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "project" not in told
+    assert "setuptools" not in told["tool"]
+    assert not (ROOT / "setup.py").exists()
+    assert not (ROOT / "setup.cfg").exists()
+
+
+@pytest.mark.parametrize("how", ["install", "wheel"])
+def test_pip_installs_nothing_and_says_what_to_do_instead(how: str, tmp_path: Path) -> None:
+    tree, target = tmp_path / "tree", tmp_path / "site"
+    (tree / "packaging").mkdir(parents=True)
+    for name in ("pyproject.toml", "tunrouter.py", "packaging/not_by_pip.py"):
+        shutil.copy(ROOT / name, tree / name)
+    shutil.copytree(ROOT / "lib", tree / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    where = "--target" if how == "install" else "--wheel-dir"
+    pip = [sys.executable, "-m", "pip", how, "--no-index", "--disable-pip-version-check", where, str(target)]
+    done = subprocess.run([*pip, str(tree)], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "pip does not install tunrouter. Take the executable" in done.stdout + done.stderr
+    assert not target.exists() or not list(target.iterdir())
 
 
 def test_the_changelog_knows_this_version() -> None:
