@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from lib import auth_password_pool, auth_passwords, config_read, config_resolve, config_secrets
 from lib.auth_logins import Grant, Logins
 from lib.errors import ConfigError
 from lib.settings import LoginRow, Settings
+from tests.support import texts
 
 HASH = auth_passwords.hashed("secret", bytes(16))
 KNOWN = "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA$"
@@ -66,7 +66,7 @@ def test_a_hash_that_would_take_too_much_is_refused(parameters: str) -> None:
         auth_passwords.check_form(HASH.replace("ln=14,r=8,p=1", parameters))
 
 
-@given(st.text(max_size=60))
+@given(texts.from_bytes(60))
 def test_no_text_is_a_hash_by_accident(text: str) -> None:
     assert not auth_passwords.matches("$scrypt$" + text, text)
 

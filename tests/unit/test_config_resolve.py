@@ -26,6 +26,7 @@ from lib.settings import (
     Settings,
     SourceSettings,
 )
+from tests.support import texts
 from tests.support.routes import entry
 
 ROOT = Path(__file__).parent.parent.parent
@@ -675,7 +676,7 @@ def test_log_settings() -> None:
 # --- anything at all
 
 _VALUES = st.one_of(
-    st.text(), st.sampled_from(["1", "off", "10s", "10.0.0.1/24", "fd00::/64 fd00::1", ":", NS1])
+    texts.from_json(), st.sampled_from(["1", "off", "10s", "10.0.0.1/24", "fd00::/64 fd00::1", ":", NS1])
 )
 _KEYS = st.sampled_from(sorted({**HUB_KEYS, **CLIENT_KEYS, **CHAIN_KEYS}))
 _METADATA = st.dictionaries(_KEYS, st.one_of(_VALUES, st.lists(_VALUES), st.none()), max_size=6)

@@ -1,8 +1,9 @@
-"""How tests are run (tests/conftest.py): what is said at the end."""
+"""How tests are run (tests/conftest.py): inputs drawn alike in every run, and what is said at the end."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+DRAWING = """
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+@settings(max_examples=20)
+@given(st.integers())
+def test_drawn(number):
+    print("drew", number)
+"""
 
 BESIDE_GOST = """
 import pytest
@@ -40,6 +51,23 @@ def run(path: Path, text: str, *arguments: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def drawn(path: Path, *arguments: str) -> list[str]:
+    numbers = re.findall(r"drew (-?\d+)\n", run(path, DRAWING, "-s", *arguments))
+    assert len(numbers) >= 20
+    return numbers
+
+
+def test_inputs_are_the_same_in_every_run(tmp_path: Path) -> None:
+    assert drawn(tmp_path) == drawn(tmp_path)
+
+
+def test_inputs_are_others_where_that_is_asked_for_and_come_back_by_their_seed(tmp_path: Path) -> None:
+    random = "--hypothesis-profile=random"
+    one, other = (drawn(tmp_path, random, f"--hypothesis-seed={seed}") for seed in (1, 2))
+    assert one != other
+    assert drawn(tmp_path, random, "--hypothesis-seed=1") == one
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "xdist"])
