@@ -1,6 +1,6 @@
 """Who is let in: the hub's answer to a handshake.
 
-Knows: the order of the checks and the status each failure gets (WIRE.md).
+Knows: the order of the checks and the status each failure gets (PROTOCOL.md, the handshake).
 Refuses to know: where rules and logins come from (hub_tables), and what an admitted client may send
 (forward_decide).
 """

@@ -43,7 +43,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host of the demo, by the addresses that shared/examples give it."""
+    """A host of the demo, by the addresses that packaging/examples give it."""
 
     name: str
     overlay: str

@@ -1,6 +1,6 @@
 """Plugins: asking somebody else's program for a route, an ingress rule, or whether a login is right.
 
-Knows: what is asked and what each reply means, over HTTP and over gRPC alike (WIRE.md, Plugins).
+Knows: what is asked and what each reply means, over HTTP and over gRPC alike (PROTOCOL.md, plugins).
 Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets
 (route_plugin_cache).
 """

@@ -1,4 +1,4 @@
-"""Plugins over gRPC: unary calls on one HTTP/2 connection (WIRE.md, Plugins (gRPC)).
+"""Plugins over gRPC: unary calls on one HTTP/2 connection (PROTOCOL.md, plugins over gRPC).
 
     request    HEADERS  :method POST, :path /package.Service/Method, te trailers, token …
                DATA     | compressed? (1) = 0 | length (4) | message |                 END_STREAM

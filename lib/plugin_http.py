@@ -1,4 +1,4 @@
-"""Plugins over HTTP: one request, one JSON object (WIRE.md, Plugins).
+"""Plugins over HTTP: one request, one JSON object (PROTOCOL.md, plugins over HTTP).
 
 Knows: the request, what counts as a reply, and what as a failure.
 Refuses to know: what is asked (plugin_client).

@@ -1,4 +1,4 @@
-"""The protobuf messages of GOST's plugins, made at run time (WIRE.md, Plugins (gRPC)).
+"""The protobuf messages of GOST's plugins, made at run time (PROTOCOL.md, plugins over gRPC).
 
 Knows: the fields of each message in the order of their numbers, from 1; texts unless said otherwise.
 Refuses to know: how a message travels (plugin_grpc), what it means (plugin_client).

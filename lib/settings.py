@@ -49,7 +49,7 @@ class RouteEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PluginSettings:
-    """A plugin (WIRE.md, Plugins): somebody else's program that is asked; `timeout` in seconds."""
+    """A plugin (PROTOCOL.md, plugins): somebody else's program that is asked; `timeout` in seconds."""
 
     url: str
     """http://… or https://… for HTTP; for gRPC grpc://host:port, or grpcs://host:port over TLS."""

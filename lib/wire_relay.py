@@ -1,4 +1,4 @@
-"""GOST's relay handshake, byte for byte (WIRE.md; go-gost/relay).
+"""GOST's relay handshake, byte for byte (PROTOCOL.md; go-gost/relay).
 
 Knows: how a request and its response are written and read, in both roles.
 Refuses to know: who is admitted, and where the bytes come from.
