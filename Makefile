@@ -38,7 +38,7 @@ test: $(VENV)/.dev tools-test ## all tests, JOBS=3 at once; as root, those in ne
 bench: $(VENV)/.bench ## measure beside GOST, WireGuard, floor and kernel, and draw it (as root)
 	$(PY) tests/bench/run.py --json build/bench.json --plot build/bench $(ARGS)
 
-fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, SECONDS=60 in all
+fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, hypothesis at random, SECONDS=60 in all
 	$(PY) tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
 
 faults: $(VENV)/.dev tools-test ## what breaks and what is lost, into RELIABILITY.md (as root)

@@ -1,7 +1,7 @@
 """Admission of a client: whether the hub accepts a handshake, with which status and why.
 
-Knows: the order of the checks (login, command, host name, certificate, ingress) and the status of GOST's
-relay protocol that each failure gets. Refuses to know: where rules and logins come from (hub_tables), and
+Knows: the order of the checks (login, command, host name, certificate, ingress) and the status that each
+failure gets (PROTOCOL.md, the handshake). Refuses to know: where rules and logins come from (hub_tables), and
 what an admitted client may send (forward_decide).
 """
 

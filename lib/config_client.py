@@ -56,6 +56,7 @@ MIN_IPV6_MTU = 1280
 
 T = TypeVar("T")
 
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
 _DEVICE_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}")
 
 
@@ -298,6 +299,8 @@ def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
         address = _address(node, found)
         if address and kind:
             auth = _checked_login(connector, found)
+            if _NOT_UTF_8.search(auth.username + auth.password):
+                found.error(auth.where(), "a proxy's login that is not UTF-8")
             proxies.append(ProxySettings(kind, *address, auth.username, auth.password))
     return proxies
 
@@ -376,6 +379,6 @@ def _address(node: Node, found: Findings) -> tuple[str, int] | None:
 
 def _checked_login(connector: Connector, found: Findings) -> Auth:
     auth = connector.auth or Auth()
-    if max(len(auth.username.encode()), len(auth.password.encode())) > 255:
+    if max(len(text.encode("utf-8", "surrogateescape")) for text in (auth.username, auth.password)) > 255:
         found.error(auth.where(), "a user name or password of more than 255 bytes")
     return auth

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from lib.config_findings import Findings
-from lib.config_schema import Auth
+from lib.config_schema import Auth, Login
 from lib.config_section import Section, section_fields
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
@@ -20,6 +20,7 @@ from lib.errors import Position
 Reader = Callable[[str, str], str]
 """("file" or "env", path or variable name) -> the value; raises ValueError."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REFERENCE = re.compile(r"\$\{(file|env):([^{}]+)\}")
 
 
@@ -30,6 +31,8 @@ def nowhere(kind: str, name: str) -> str:
 
 def fill_in(section: Section, read: Reader, found: Findings) -> None:
     """Replace the references in one section, not in those below it, by their values, in place."""
+    if not isinstance(section, Auth | Login):  # a login is bytes on the wire, everything else is text
+        read = _text_only(read)
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
         where = section.where(field.name)
@@ -41,6 +44,18 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
             section.metadata = {key: _tree(tree, read, found) for key, tree in value.items()}  # type: ignore[attr-defined]
     if isinstance(section, Auth) and section.file:
         _login_file(section, read, found)
+
+
+def _text_only(read: Reader) -> Reader:
+    """The same reader, which refuses bytes that are not UTF-8."""
+
+    def value(kind: str, name: str) -> str:
+        text = read(kind, name)
+        if not text.isascii() and _SURROGATE.search(text):
+            raise ValueError(f"{name}: not UTF-8")
+        return text
+
+    return value
 
 
 def _text(text: str, where: Position, read: Reader, found: Findings) -> str:

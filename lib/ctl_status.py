@@ -150,7 +150,7 @@ def _source(source: Source, state: SourceState, now: float) -> Row:
 def _plugin(plugin: RouterPlugin | IngressPlugin | AutherPlugin | None, now: float) -> Row | None:
     if plugin is None:
         return None
-    return {"url": plugin.url, "answered_s": _since(plugin.icmp_error_at, now), "error": plugin.error}
+    return {"url": plugin.url, "answered_s": _since(plugin.replied_at, now), "error": plugin.error}
 
 
 def _since(at: float, now: float) -> float | None:

@@ -205,7 +205,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
         if held > 0:
             yield f"gateway {name}", f"came back, held down for another {held:.1f} s"
         for attachment in gateway.attachments[:MAX_SHOWN]:
-            yield f"gateway {name}", _about_port(attachment, now)
+            yield f"gateway {name}", _about_session(attachment, now)
         if len(gateway.attachments) > MAX_SHOWN:
             yield (
                 f"gateway {name}",
@@ -213,7 +213,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
             )
 
 
-def _about_port(attachment: Attachment, now: float) -> str:
+def _about_session(attachment: Attachment, now: float) -> str:
     queued = attachment.sender.queued if attachment.sender is not None else 0
     kind = "takes superpackets" if attachment.offloads else "takes single packets"
     session = f"session {attachment.peer} for {now - attachment.since:.0f} s"

@@ -1,7 +1,6 @@
 """Plugins of routers, ingresses and authers: requests to an external program, and what its replies mean.
 
-Knows: the fields of each request and reply, over HTTP and gRPC alike (GOST's plugin protocol,
-go-gost/plugin).
+Knows: the fields of each request and reply, over HTTP and gRPC alike (PROTOCOL.md, plugins).
 Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets
 (route_plugin_cache).
 """
@@ -31,7 +30,7 @@ class _Plugin:
         self._http = HttpPlugin(settings) if settings.url.startswith("http") else None
         self._grpc = GrpcPlugin(settings) if self._http is None else None
         self.url = settings.url
-        self.icmp_error_at = 0.0
+        self.replied_at = 0.0
         """When the last reply came, in seconds of a steady clock; 0 for never."""
         self.error = ""
         """Why the last request got no reply; empty where it got one."""
@@ -46,7 +45,7 @@ class _Plugin:
         except PluginError as error:
             self.error = str(error)
             raise
-        self.icmp_error_at, self.error = time.monotonic(), ""
+        self.replied_at, self.error = time.monotonic(), ""
         return reply
 
     def _exchange(self, method: str, what: Mapping[str, object], post: bool) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""A gRPC client for plugins: unary calls over one HTTP/2 connection.
+"""A gRPC client for plugins: unary calls over one HTTP/2 connection (PROTOCOL.md, plugins over gRPC).
 
     request    HEADERS  :method POST, :path /package.Service/Method, te trailers, token …
                DATA     | compressed? (1) = 0 | length (4) | message |                 END_STREAM

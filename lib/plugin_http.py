@@ -1,4 +1,4 @@
-"""An HTTP client for plugins: each request is a GET or POST, each reply a JSON object.
+"""An HTTP client for plugins: GET or POST, replies in JSON (PROTOCOL.md, plugins over HTTP).
 
 Knows: the request's URL and headers, which responses are a reply and which a failure.
 Refuses to know: what is asked (plugin_client).

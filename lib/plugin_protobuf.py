@@ -1,4 +1,4 @@
-"""The protobuf messages of GOST's plugins (go-gost/plugin, *.proto), with classes made at run time.
+"""The protobuf messages of GOST's plugins, with classes made at run time (PROTOCOL.md, plugins over gRPC).
 
 Knows: the names of each message's fields, in the order of their numbers from 1.
 Refuses to know: how a message is sent (plugin_grpc), what it means (plugin_client).

@@ -54,7 +54,7 @@ class Gateway(Generic[S]):
     turn: int = 0
     """Index of the attachment that got the last new flow."""
 
-    def port_for(self, flow: bytes) -> S | None:
+    def attachment_for(self, flow: bytes) -> S | None:
         """The attachment that a flow goes to: the one it had, while that is live, else the next in turn."""
         attachment = self.flows.get(flow)
         if attachment is not None and attachment.live:
@@ -105,7 +105,7 @@ class Gateways(Generic[S]):
         `hold_down` in seconds, `now` in seconds of a steady clock.
         """
         gateway = self.chosen(group, flow, hold_down, now)
-        return gateway.port_for(flow) if gateway is not None else None
+        return gateway.attachment_for(flow) if gateway is not None else None
 
     def chosen(self, group: Group, flow: bytes, hold_down: float, now: float) -> Gateway[S] | None:
         """The gateway that a flow goes to: one of the best tier, and within it the one it had before."""

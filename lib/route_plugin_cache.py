@@ -16,7 +16,7 @@ from lib.route_table import Route
 
 Sender = TypeVar("Sender")
 
-MAX_REPLYS = 65536
+MAX_REPLIES = 65536
 MAX_ASKING = 1024
 """Requests under way at a time; addresses beyond that count as failed."""
 MAX_WAITING = 32
@@ -122,7 +122,7 @@ class PluginCache(Generic[Sender]):
         if before is not None and (before.route, before.failed) != (known.route, known.failed):
             # Flows remembered by sessions go by the reply before: whoever sees the count move empties them.
             self.changes += 1
-        if len(self._known) >= MAX_REPLYS:
+        if len(self._known) >= MAX_REPLIES:
             del self._known[next(iter(self._known))]
         self._known[address] = known
         # No request is under way any more. The caller forwards the frames that waited, by the new reply.

@@ -49,7 +49,7 @@ class RouteEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PluginSettings:
-    """A plugin: an external program that is asked (GOST's plugin protocol); `timeout` in seconds."""
+    """A plugin: an external program that is asked (PROTOCOL.md, plugins); `timeout` in seconds."""
 
     url: str
     """http://… or https://… for HTTP; for gRPC grpc://host:port, or grpcs://host:port over TLS."""

@@ -12,8 +12,8 @@ The descriptor is non-blocking, and one read or write is one packet, with a virt
     | virtio   | IPv4 or IPv6 packet, 1 to 65,535 bytes  |     has_header
     +----------+-----------------------------------------+
 
-A buffer of HEADER_SIZE + 65,535 bytes holds whatever a read can give; a shorter one may lose the end of a packet.
-The buffers belong to the caller: the kernel copies them and keeps no reference.
+A buffer of HEADER_SIZE + 65,535 bytes holds whatever a read can give; a shorter one may lose the end of a
+packet. The buffers belong to the caller: the kernel copies them and keeps no reference.
 
 The device is not persistent, and always a new one (an existing device is never taken over). When its last
 descriptor is closed, by close(), a crash or kill -9, the kernel removes the device, its addresses and routes.

@@ -1,4 +1,4 @@
-"""GOST's relay handshake: requests and responses, encoded and decoded (go-gost/relay).
+"""GOST's relay handshake: requests and responses, encoded and decoded (PROTOCOL.md; go-gost/relay).
 
 Knows: how a request and its response are written and read, in both roles.
 Refuses to know: who is admitted, and where the bytes come from.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOCK = Path(os.environ.get("BENCH_LOCK", Path(tempfile.gettempdir()) / "bench.lock"))
-"""The lock that ../shared/peers/measure.py takes too."""
+"""Taken by every benchmark of this machine, whoever made it: two at once would measure each other."""
 BUSY = 0.15
 """Share of all cores in use above which the machine is not quiet."""
 

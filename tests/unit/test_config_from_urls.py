@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lib import cli_flags, config_from_urls, config_read
 from lib.errors import ConfigError
+from tests.support import texts
 from tests.support.configs import checked
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "command_lines.json").read_text())
@@ -218,7 +219,7 @@ _PARTS = st.sampled_from(
     ["router", "tun", "+", "tls", "://", ":", "@", "/", "?", "&", "=", "%", "#", ",", "[", "]", "h", "8443", "auth",
      "secure", "failTimeout", "so_mark", "limiter.in", "handler.", "node."]
 )  # fmt: skip
-_URLS = st.lists(st.text() | st.lists(_PARTS).map("".join), max_size=3)
+_URLS = st.lists(texts.from_bytes() | st.lists(_PARTS).map("".join), max_size=3)
 
 
 @given(_URLS, _URLS)
@@ -229,6 +230,6 @@ def test_any_urls_are_a_config_or_a_config_error(listens: list[str], forwards: l
         assert error.problems
 
 
-@given(st.lists(st.text()))
+@given(st.lists(texts.from_bytes()))
 def test_any_flags_are_normalised(argv: list[str]) -> None:
     assert all(isinstance(word, str) for word in cli_flags.normalise(argv))

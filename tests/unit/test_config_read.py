@@ -14,6 +14,7 @@ from lib.config_schema import Config
 from lib.config_yaml import generic
 from lib.errors import ConfigError
 from lib.go_values import SECONDS
+from tests.support import texts
 from tests.support.configs import checked
 
 
@@ -264,7 +265,7 @@ _WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.one_of(st.text(), st.lists(_WORDS).map(" ".join), st.lists(_WORDS).map("".join)))
+@given(st.one_of(texts.from_bytes(), st.lists(_WORDS).map(" ".join), st.lists(_WORDS).map("".join)))
 def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
     try:
         config_read.render(load(text), "json")
@@ -272,7 +273,7 @@ def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
         assert error.problems
 
 
-@given(st.recursive(st.text(max_size=5) | st.none(), lambda x: st.lists(x) | st.dictionaries(_WORDS, x)))
+@given(st.recursive(texts.from_json(5) | st.none(), lambda x: st.lists(x) | st.dictionaries(_WORDS, x)))
 def test_any_json_is_a_config_or_a_config_error(value: object) -> None:
     try:
         config_read.render(load(json.dumps(value)), "yaml")

@@ -1,4 +1,4 @@
-"""The layers of DESIGN.md, enforced: which module may import which, and what each layer may use.
+"""The layers of ARCHITECTURE.md, enforced: which module may import which, and what each layer may use.
 
 A module imports from layers above its own line (lower numbers) or from its own layer without a cycle.
 Imports inside functions count: they are knowledge too, only later.

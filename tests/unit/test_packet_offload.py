@@ -6,7 +6,7 @@ import struct
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib import packet as ip
@@ -534,7 +534,12 @@ def test_any_superpacket_is_refused_or_becomes_right_packets(content: bytes) -> 
         assert not claim.gso_size or len(packet) <= fields(claim.content)["hdr_len"] + claim.gso_size
 
 
-@given(st.binary(min_size=10, max_size=10), st.binary(max_size=80))
+@given(
+    st.binary(min_size=10, max_size=10) | st.sampled_from(sorted(packet_offload.SINGLE)),
+    st.binary(max_size=80)
+    | st.builds(bytes.__add__, st.sampled_from(sorted(PLAIN.values())), st.binary(max_size=9)),
+)
+@example(bytes(10), PLAIN["udp"])
 def test_any_bytes_are_refused_or_cut_up(header: bytes, rest: bytes) -> None:
     claim = rebuilt(header + rest)
     if isinstance(claim, Claim):
