@@ -1,7 +1,7 @@
-"""Checking hashed passwords beside the packets: in a thread, and each right one only once.
+"""Thread pool that checks hashed passwords off the packet path, and a cache of those that were right.
 
-Knows: that a check takes some 40 ms and 16 MB, and must not hold up anybody.
-Refuses to know: the hash (auth_passwords), whose it is (auth_logins).
+Knows: that one check takes some 40 ms and 16 MB, and must not hold up packets.
+Refuses to know: the hash function (auth_passwords), whose password it is (auth_logins).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from gevent.threadpool import ThreadPool
 from lib import auth_passwords
 
 AT_ONCE = 2
-"""Checks at a time: more would only take memory from each other."""
+"""Checks at the same time: more would need more memory and not be faster."""
 MAX_KNOWN = 65536
-"""Right answers remembered, so that a thousand clients that come back do not take a minute."""
+"""Right passwords remembered: a thousand clients that reconnect would otherwise need some 40 s of checks."""
 
 _key = os.urandom(32)
 _known: dict[bytes, None] = {}
@@ -24,10 +24,10 @@ _pool: list[ThreadPool] = []
 
 
 def matches(stored: str, password: str) -> bool:
-    """As passwords.matches, for greenlets."""
+    """Whether a password is the stored one, as auth_passwords.matches; only the calling greenlet waits."""
     if not auth_passwords.is_hashed(stored):
         return auth_passwords.matches(stored, password)
-    # of what is remembered nobody can tell the password: it is keyed, and the key is gone with us
+    # a keyed digest is remembered, never the password; the key is random and is gone when the process ends
     mark = hashlib.blake2b(f"{stored}\0{password}".encode("utf-8", "surrogateescape"), key=_key).digest()
     if mark in _known:
         return True

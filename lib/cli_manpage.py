@@ -1,4 +1,4 @@
-"""The manual page, tunrouter(8), out of the usage text and what is said only here.
+"""The manual page tunrouter(8), made from the usage text and from tables in this module.
 
 Knows: man(7)'s macros, signals, files, exit statuses, environment. Refuses to know: what day it is.
 """
@@ -88,7 +88,7 @@ _EXAMPLES = (
 
 
 def page(version: str, date: str) -> str:
-    """The page as roff, for man(7)."""
+    """The page in roff with man(7)'s macros; `date` is YYYY-MM-DD."""
     lines = [f'.TH TUNROUTER 8 "{date}" "tunrouter {_text(version)}" "System Administration"']
     lines += [".SH NAME", f"tunrouter \\- {_text(_subject())}"]
     lines += [".SH SYNOPSIS", ".nh", ".ad l"]
@@ -150,7 +150,7 @@ def _subject() -> str:
 
 
 def _about(command: Command) -> str:
-    """A command in a sentence, with what it takes."""
+    """The explanation of a command, and the options that it takes."""
     known = ", ".join(option.names[0] for option in command.options)
     return f"{command.about}." + (f" Options: {known}." if known and command.name else "")
 
@@ -160,7 +160,7 @@ def _synopsis(line: str) -> list[str]:
 
 
 def _paragraph(text: str) -> list[str]:
-    """In lines of a length that can be read, none of which is a macro."""
+    """The text in lines of at most 79 letters, none of which roff takes for a macro."""
     lines: list[str] = []
     for word in _text(text).split():
         if lines and len(lines[-1]) + len(word) < 79:
@@ -171,7 +171,7 @@ def _paragraph(text: str) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """Letter for letter: no escape, no hyphen where a minus is meant, no curly quote."""
+    """The text escaped for roff, so that backslashes, minus signs and quotes print as they are."""
     for plain, roff in (
         ("\\", "\\e"),
         ("-", "\\-"),

@@ -1,4 +1,4 @@
-"""The command line's text: what docopt reads, --help prints, completions and the man page are made from.
+"""The usage text: docopt parses it, --help prints it, completions and the manual page are made from it.
 
 Knows: every command and option, in words. Refuses to know: what they do (cli_main).
 """
@@ -34,9 +34,9 @@ Commands:
   (none)            run: hubs, clients or both, until SIGTERM
   check             read everything, touch nothing, say what it means and what is wrong
   lint              say what a file gets silently wrong under GOST
-  explain           say what becomes of a packet to ADDRESS and why, by a file or by what runs here
-  status            print the sessions of what runs here
-  drops             print what was dropped, of whom, why, and what to do about it
+  explain           say what becomes of a packet to ADDRESS and why, by a running hub or by a file (-C)
+  status            print the sessions of the running process
+  drops             print how many packets were dropped, whose, why, and what to do about it
   top               show sessions live, on the whole screen
   routes            print routes with the gateway that carries each now
   kick              end the sessions of HOST; it may come back
@@ -45,7 +45,7 @@ Commands:
   trace             print packets, with what became of each
   hash              read a password, print what to store instead of it
   demo              show two hosts behind a hub, in network namespaces, and remove them again
-  completion        print what completes these words in a shell
+  completion        print the completion script for a shell
   man               print the manual page
   licences          print the licences of everything inside
 
@@ -58,22 +58,22 @@ Options:
   -R TIME           read the configuration again this often (10s, 1m30s)
   --api ADDR        serve the web API
   --metrics ADDR    serve metrics: [USER:PASS@]HOST:PORT[?path=/metrics]
-  --control PATH    the control socket, none for no such thing;
+  --control PATH    the control socket; the word none is for no control socket;
                     without it /run/tunrouter/PID.sock, or in $XDG_RUNTIME_DIR
   --user NAME       become this user once devices and ports are open
-  --single PIDFILE  end at once, with status 0, where another one holds this file
+  --single PIDFILE  run only once: end at once, with status 0, if a running tunrouter holds this file
   --trace FILTER    log packets that fit, with what became of them, a few a second
-  --json            print for machines
+  --json            print JSON, for programs
   --watch           print again and again, until interrupted
   --sort COLUMN     what the live screen is sorted by
-  --service NAME    of which hub, where there are several
-  --ns UUID         in which namespace; none given means that of those who name none
-  --from HOST       which host sends
-  --source IP       from which address; none given means one that HOST may send from
-  --port SERVICE    to which service, as tcp/22; none given means a ping
+  --service NAME    the service of the hub that is meant, where there are several hubs
+  --ns UUID         only this namespace; explain without it takes the default one, of clients without an id
+  --from HOST       the host that sends the packet
+  --source IP       the packet's source address; without it, one that HOST may send from
+  --port SERVICE    the packet's protocol and port, as tcp/22; without it, a ping
   --host HOST       only what this host sends or receives
   --count N         end after so many packets
-  --recorder        what the flight recorder kept, instead of what comes
+  --recorder        write what the flight recorder has kept, and no new packets
   -w FILE           where the packets go, as pcapng; - for standard output
   --keep            leave the demo's network running and print commands to play with
   --seconds N       how long the demo shows its live table; 5 where not given

@@ -1,7 +1,7 @@
-"""A client's session with a hub, from its admission to its end.
+"""A client's side of a session with its hub, from the end of the handshake to the end of the session.
 
-Knows: what becomes of what the hub sends, control frames, and how a session ends.
-Refuses to know: which hub, and what comes after (client), packets (client_downlink), how bytes get out
+Knows: how received frames are handled, control frames, keepalive, and how a session ends.
+Refuses to know: which hub is dialled and when again (client), packets (client_downlink), how bytes are sent
 (session_sender).
 """
 
@@ -28,8 +28,9 @@ from lib.stream_layer import AnyStream
 from lib.wire_relay import Response
 
 QUEUE_BYTES = 1 << 20
+"""Bytes that may wait for a hub that does not read."""
 LINGER = 1.0
-"""Seconds for which a session that has been given up is still read: some of it is on the way."""
+"""Seconds for which a session that has been given up is still read, because packets are on the way."""
 
 
 class Owner(Protocol):
@@ -42,29 +43,29 @@ class Owner(Protocol):
     taps: Taps
     instance: bytes
     offloads: int
-    """What the device takes."""
+    """The offload bits that the device can do (packet_offload)."""
 
     @property
     def device_name(self) -> str:
-        """As the kernel has it."""
+        """The device's name in the kernel."""
 
     def tell_news(self) -> None:
-        """Log drops that are new."""
+        """Log the reasons for drops that occurred for the first time."""
 
     def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
-        """Let the kernel hand over what this session's hub takes."""
+        """Set the device's offloads to what this session's hub takes."""
 
     def leave(self, session: ClientSession) -> None:
-        """The hub is about to end."""
+        """Move to another hub, because this session's hub is about to end."""
 
 
 class ClientSession:
-    """An admitted session."""
+    """A session that the hub has admitted."""
 
     def __init__(
         self, client: Owner, node: NodeSettings, stream: AnyStream, response: Response, tail: bytes
     ) -> None:
-        """tail is what came with the hub's response."""
+        """`tail` is the bytes that came after the hub's response."""
         self._client, self._stream, self._tail = client, stream, tail
         self._kin = bool(ids.hub_version(response.tunnel_id))
         self.node = node
@@ -75,13 +76,13 @@ class ClientSession:
         self.since = time.monotonic()
         self.features = 0
         self.software = ""
-        """What the hub says it is; empty for GOST's."""
+        """Name and version of the hub's program, from its HELLO; empty for a GOST hub."""
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
 
     def begin(self) -> None:
-        """Show ourselves to a hub of our own kind; until it has answered it is treated as GOST's."""
+        """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
         client.use_offloads(self, 0, framing.GOST_HUB_MAX)
         if self._kin:
@@ -96,7 +97,7 @@ class ClientSession:
             self.sender.send([framing.encode(wire_control.encode_hello(hello))])
 
     def run(self) -> str:
-        """Read the hub until the session ends; returns why it did."""
+        """Receive and deliver until the session ends; returns why it did."""
         why = "closed by the hub"
         try:
             self._receive()
@@ -110,22 +111,22 @@ class ClientSession:
         return self.sender.closed_because or why
 
     def close(self) -> None:
-        """Give up a session that has not begun."""
+        """Close a session that has not begun."""
         self.sender.ended()
         self._stream.close()
 
     def give_up(self, why: str) -> None:
-        """Another session has taken its place: what is on the way is still read, then it ends."""
+        """Close the session after LINGER seconds, because another one has taken its place."""
         self.decline()
         gevent.spawn_later(LINGER, self.sender.close, why)
 
     def decline(self) -> None:
-        """Tell a hub that is about to end not to wait for us."""
+        """Reply to DRAIN: tell a hub that is about to end that it need not wait for us."""
         if self.features & wire_control.Feature.DRAIN:
             self.sender.send([framing.encode(wire_control.encode_drain())])
 
     def beat(self, now: float) -> None:
-        """Look whether the hub still lives."""
+        """Check the keepalive: ask the hub for a sign of life, or end a session that is dead."""
         if self.features & wire_control.Feature.KEEPALIVE:
             health = self.liveness.look(self._client.traffic.received_packets, now)
             if health is Health.ASK:
@@ -136,7 +137,7 @@ class ClientSession:
             self._ping(now)
 
     def _ping(self, now: float) -> None:
-        """WebSocket's own pings, as GOST does them: without a pong within twice their interval it is over."""
+        """Send WebSocket pings as GOST does; ends the session without a pong within twice their interval."""
         if self._stream.pongs != self._pongs:
             self._pongs, self._ponged_at = self._stream.pongs, now
         if now - self._ponged_at > 2 * self._pings + self.liveness.tick:
@@ -167,7 +168,7 @@ class ClientSession:
                 return
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
-        """What was on its way to the hub will not get there."""
+        """Show the taps frames that were dropped on their way to the hub."""
         client = self._client
         if client.taps.on:
             fate = capture_watch.leaving(self.node.namespace, client.settings.host, self.peer, reason)

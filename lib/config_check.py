@@ -1,7 +1,7 @@
-"""What `check` says of the files a configuration takes rows from: missing, bad lines, GOST's order.
+"""Warnings of `tunrouter check` about source files: missing, bad lines, routes that GOST orders otherwise.
 
-Knows: how files of routes, rules and logins are read.
-Refuses to know: Redis, HTTP and plugins: a check asks nobody; and what the rows lead to (hub_tables).
+Knows: how files of routes, rules and logins are read. Refuses to know: Redis, HTTP and plugins, because a
+check connects to nothing; and how the rows are used (hub_tables).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from lib.route_parse import BadLine, RouteLines
 from lib.settings import FileSource, RouteEntry, Settings, SourceSettings, TableSettings
 
 MAX_TOLD = 10
-"""Things told of one kind and file."""
+"""Warnings of one kind about one file."""
 
 
 def warnings(settings: Settings) -> Iterator[Problem]:
-    """Everything odd about the files."""
+    """A warning for everything that is odd about the files that `settings` names."""
     for table in settings.tables:
         yield from _table(table)
     rules = [(hub.ingress.more, rule_parse.ingress_row) for hub in settings.hubs if hub.ingress is not None]
@@ -65,7 +65,7 @@ def _table(table: TableSettings) -> Iterator[Problem]:
         if len(bad) > MAX_TOLD:
             yield Problem(Position(path), f"{len(bad) - MAX_TOLD} more bad lines are left out")
     if places and not table.first_match:
-        # those between inline rows have been told already
+        # between two inline rows config_tables has warned already
         surprises = ((first, longest) for first, longest in differences(entries) if id(longest) in places)
         for first, longest in islice(surprises, MAX_TOLD):
             where = places[id(longest)]

@@ -1,7 +1,7 @@
-"""What a file for GOST gets silently wrong under GOST.
+"""`tunrouter lint`: mistakes in a GOST configuration that GOST itself accepts without a word.
 
-Knows: where GOST runs open, shuts everybody out, or ignores what was written, without a word.
-Refuses to know: what the file means here (config_resolve); it may hold what tunrouter does not do.
+Knows: where GOST lets everybody in, shuts everybody out, or ignores what was written.
+Refuses to know: what the file means to tunrouter (config_resolve), which may not support all of it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from lib.settings import RouteEntry
 Check = Callable[[Config], Iterator[Problem]]
 
 TINY = 1_000_000
-"""Nanoseconds below which a duration was meant to be something else."""
+"""Nanoseconds; a shorter duration was surely meant to be in seconds."""
 _LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?([KMGT]i?)?B", re.IGNORECASE)
 
 
 def findings(sources: Iterable[tuple[str, str]]) -> list[Problem]:
-    """Everything found in (name, text) pairs, in order of appearance."""
+    """All findings in configurations given as (name, text), in order of file and line."""
     config = read(sources)
     found = [*_unknown(config), *(problem for check in CHECKS for problem in check(config))]
     return sorted(dict.fromkeys(found), key=lambda problem: (problem.where.file, problem.where.line))
 
 
 def _unknown(config: Config) -> Iterator[Problem]:
-    """What could not be read here GOST leaves out, or takes for something else."""
+    """Keys and values that cannot be read: GOST leaves them out, or takes them for something else."""
     for problem in config.problems:
         ignored = "; GOST ignores it" if problem.message.startswith("unknown key") else ""
         yield Problem(problem.where, problem.message + ignored, problem.hint)
@@ -56,7 +56,7 @@ def _named(handler: Handler, key: str) -> tuple[str, Position]:
 
 
 def _dangling(config: Config) -> Iterator[Problem]:
-    """GOST looks names up at each use, and makes do without what is not there."""
+    """Names that no section has: GOST looks names up at each use, and goes on without what is missing."""
     authers = {section.name for section in config.authers}
     for _, handler in _routers(config):
         named = [(name, "authers") for name in handler.authers] + [(handler.auther, "auther")]
@@ -122,7 +122,7 @@ def _tables(config: Config) -> Iterator[Problem]:
 
 
 def _places(routes: Iterable[Section], rows: Iterable[RouteEntry]) -> Callable[[RouteEntry], Position]:
-    """Where each row stood; as good as can be where some routes could not be read."""
+    """A function from a row to its place in the file; approximate where some routes could not be read."""
     places = {id(row): route.where("gateway") for row, route in zip(rows, routes, strict=False)}
     return lambda row: places.get(id(row), Position("configuration"))
 

@@ -1,10 +1,10 @@
-"""What a configuration means: typed sections into settings, everything checked before anything is done.
+"""Typed sections turned into the settings of a process, everything checked before anything is started.
 
-Knows: the order of the checks, what is not built yet, names given twice, which role a service has.
-Refuses to know: the details of a role (config_hub, config_client) or a table (config_tables), and texts.
+Knows: the order of the checks, keys that are not supported yet, duplicate names, which role a service has.
+Refuses to know: the details of a role (config_hub, config_client) or a table (config_tables), YAML and URLs.
 
-Nothing here stops at the first problem: each is collected, and resolve() raises them all at once,
-those found while reading (Config.problems) with them.
+Nothing here stops at the first problem. All are collected, and resolve() raises them at once, together with
+those found while reading (Config.problems).
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ _NAMED = (
 )
 _NONE = ("", "0", "off", "no", "false")
 MOST_RECORDER = 1 << 30
+"""The biggest flight recorder that a configuration may ask for, bytes."""
 
 
 def resolve(config: Config, read: Reader = nowhere) -> Settings:
-    """Check a configuration and say what it means; `read` gives what it names and does not hold.
+    """The settings that a configuration stands for; `read` gives the values of its references.
 
-    Raises ConfigError with every problem; warnings and notices are in the result.
+    Raises ConfigError with every problem. Warnings and notices are in the result.
     """
     found = Findings(warnings=list(config.warnings))
     for section in _walk(config):
@@ -52,7 +53,10 @@ def resolve(config: Config, read: Reader = nowhere) -> Settings:
 
 
 def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
-    """Problems of reading and of meaning in order of appearance, without consequences of the former."""
+    """All problems in order of file and line.
+
+    A place where reading has failed gets no second problem, because that would only be a consequence.
+    """
     complained = {problem.where for problem in config.problems if problem.where.line}
     rest = [problem for problem in found if problem.where not in complained]
     problems = list(dict.fromkeys([*config.problems, *rest]))
@@ -61,7 +65,7 @@ def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
 
 
 def _walk(section: Section) -> Iterator[Section]:
-    """A section and all below it."""
+    """A section and all sections below it."""
     yield section
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
@@ -141,7 +145,7 @@ def _settings(config: Config, found: Findings) -> Settings:
 
 
 def _role(service: Service, found: Findings) -> str:
-    """The handler's type where it is one of the two that do anything here, else a problem."""
+    """The role of a service, "router" or "tun", by its handler's type; another type is a problem, and ""."""
     handler = service.handler or Handler(at=service.at)
     kind = handler.type.lower()
     if kind in ("router", "tun"):
@@ -164,7 +168,7 @@ def _check_together(
     clients: list[tuple[Service, ClientSettings]],
     found: Findings,
 ) -> None:
-    """What only shows beside other services."""
+    """Checks that look at several services at once."""
     check_overlaps(hubs, found)
     check_limits(config, found)
     check_domains(hubs, found)
@@ -183,7 +187,7 @@ def _check_together(
 
 
 def _recorder(config: Config, found: Findings) -> int:
-    """Bytes of the flight recorder."""
+    """The size of the flight recorder in bytes, 0 for none."""
     text = config.recorder
     if text.lower() in _NONE:
         return 0

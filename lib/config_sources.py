@@ -1,6 +1,6 @@
-"""Sources: where else the rows of a table come from, sections into settings.
+"""The `file`, `redis` and `http` sections of a table, checked and turned into SourceSettings.
 
-Knows: files, Redis keys and URLs, in the order in which they are merged.
+Knows: the three kinds of sources, and the order in which their rows are merged.
 Refuses to know: what the rows are (config_tables), how they are read (source_read).
 """
 
@@ -23,7 +23,7 @@ _URL = re.compile(r"https?://[^\s/?#]+([/?][^\s#]*)?", re.IGNORECASE)
 
 
 def source_settings(section: Sourced, redis_types: tuple[str, ...], found: Findings) -> SourceSettings:
-    """The sources of a section; redis_types are those that can hold its rows."""
+    """The sources of a table. `redis_types` are the Redis types that can hold its rows, the default first."""
     sources: list[Source | None] = []
     if section.file:
         sources.append(_file(section.file, found))

@@ -1,11 +1,11 @@
-"""The control socket's near end: questions to a running process, one JSON object a line each way.
+"""Server of the control socket: requests to a running process, one JSON object a line each way.
 
     {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
     {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
 
-Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
-packets go before replies, however long those are. Refuses to know: what is asked (ctl_handlers), the far
-end (ctl_client).
+Knows: who may connect (the file's owner: mode 0600), limits of time and size, when the file is removed, and
+that packets go before replies, however long those are. Refuses to know: what is asked (ctl_handlers), the
+other end (ctl_client).
 """
 
 from __future__ import annotations
@@ -32,43 +32,46 @@ from lib.log_events import Entry
 from lib.log_setup import say
 
 MAX_LINE = 1 << 16
+"""Bytes of a request."""
 MAX_CLIENTS = 16
+"""Connections at the same time."""
 MAX_PATH = 107
 """Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
-"""How long a client may be silent, and how long it may take for a piece of a reply."""
+"""How long a client may be silent, and how long it may take to read a piece of a reply."""
 TURN_SECONDS = 0.001
-"""For so long a reply is made before packets are looked at again."""
+"""Seconds of work on a reply before packets get their turn."""
 PIECE = 1 << 15
-"""Bytes of a reply that are sent at a time."""
+"""Bytes of a reply that are sent at once."""
 
 Reply = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A reply after which something else goes over the connection, for as long as `run` has it."""
+    """A reply that a stream of bytes follows on the same connection, until `run` returns."""
 
     reply: Reply
     run: Callable[[Any], None]
-    """Called with the socket; what it raises of OSError means that the other end has gone."""
+    """Called with the socket; an OSError of it means that the other end has gone."""
 
 
 Handlers = Mapping[str, Callable[[Mapping[str, Any]], Reply | Streamed]]
+"""Name of a request ("do") -> the function that makes its reply; its ValueError becomes an error reply."""
 
 
 def sweep() -> None:
-    """Remove from the directory what killed processes have left there."""
+    """Remove the sockets that killed processes have left in the directory."""
     for path in Path(directory()).glob("*.sock"):
         if path.stem.isdecimal() and not Path(f"/proc/{path.stem}").exists():
             path.unlink(missing_ok=True)
 
 
 class ControlSocket:
-    """Listens on a path until it is closed."""
+    """A control socket that listens on a path until it is closed."""
 
     def __init__(self, path: str, handlers: Handlers) -> None:
-        """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
+        """Listen on the path. A socket file that nobody listens on is replaced. Raises OSError."""
         self.path, self._handlers = path, handlers
         take_path(path)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -84,13 +87,16 @@ class ControlSocket:
         self._server.start()
 
     def give_to(self, user: int) -> None:
-        """Let another user ask, who must be let through to it as well: the socket still says who may."""
+        """Make a user the owner of the socket, and let everybody pass through its directory to it.
+
+        The mode of the socket still decides who may connect.
+        """
         os.chown(self.path, user, -1, follow_symlinks=False)
         if str(Path(self.path).parent) == directory():
             os.chmod(directory(), 0o711)
 
     def close(self) -> None:
-        """Listen no more, and remove the file if it is still ours."""
+        """Stop listening, and remove the file unless another process has replaced it."""
         self._server.close()
         self._pool.kill(timeout=1)
         try:
@@ -104,7 +110,7 @@ class ControlSocket:
             with sock:
                 lines = _lines(sock)
                 while True:
-                    with gevent.Timeout(SECONDS):  # a new one each time: one started again goes on counting
+                    with gevent.Timeout(SECONDS):  # a new object each time: a reused one goes on counting
                         line = next(lines, None)
                     if line is None:
                         return
@@ -118,8 +124,8 @@ class ControlSocket:
                         reply.run(sock)
                         return
         except (OSError, gevent.Timeout):
-            pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
-        except RuntimeError as error:  # a table was swapped under a walk: it sees that the reply has no end
+            pass  # the client has gone, is silent, or does not read: nothing depends on it
+        except RuntimeError as error:  # a table was swapped while it was read: the reply stays without end
             say(Entry.ANSWER_CUT, "control socket: %s", error, reason=error)
 
     def _reply(self, line: bytes) -> Reply | Streamed:
@@ -138,7 +144,7 @@ class ControlSocket:
 
 
 def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a reply, bigger ones, each made between packets."""
+    """The pieces of a reply put together to PIECE bytes, with pauses in which packets get their turn."""
     waiting: list[bytes] = []
     size, began = 0, time.monotonic()
     for piece in reply:
@@ -154,7 +160,7 @@ def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(sock: Any) -> Iterator[bytes]:
-    """Lines as they come; the end of the stream, or too long a line, ends them."""
+    """The lines that a client sends, until it closes or a line is longer than MAX_LINE."""
     data = b""
     while len(data) <= MAX_LINE or b"\n" in data:
         line, newline, rest = data.partition(b"\n")
@@ -169,7 +175,7 @@ def _lines(sock: Any) -> Iterator[bytes]:
 
 
 def take_path(path: str) -> None:
-    """Make the directory and remove what is left there. Raises OSError where the path cannot be had."""
+    """Make a socket's directory and remove a dead socket. Raises OSError where the path cannot be used."""
     if len(os.fsencode(path)) > MAX_PATH:
         raise OSError(errno.ENAMETOOLONG, f"a socket's path has at most {MAX_PATH} bytes")
     parent = Path(path).parent

@@ -1,9 +1,10 @@
-"""What a running process says of itself: every session with its counters (PROTOCOL.md, the control socket).
+"""Reply to the control socket's `status`: hubs, sessions, clients, tables and their sources, with counters.
 
-Knows: the fields and their units. Refuses to know: how they travel (ctl_server) and are shown (cli_show).
+Knows: the fields and their units (PROTOCOL.md, the control socket). Refuses to know: how they are sent
+(ctl_server) and shown (cli_show).
 
-Lists are generators, a row at a time, and yield None where they work without a row: whoever runs them lets
-packets go in between.
+Long lists are generators of rows; they yield None where they have worked for a while without a row, so that
+packets get their turn.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 def status(
     hubs: Mapping[str, Hub], clients: Mapping[str, Client], tables: Tables, started: float
 ) -> dict[str, object]:
-    """Everything at once; started is when the process began, on the steady clock."""
+    """The reply; `started` is when the process began, in seconds of the monotonic clock."""
     now = time.monotonic()
     return {
         "software": f"tunrouter {__version__}",
@@ -149,7 +150,7 @@ def _source(source: Source, state: SourceState, now: float) -> Row:
 def _plugin(plugin: RouterPlugin | IngressPlugin | AutherPlugin | None, now: float) -> Row | None:
     if plugin is None:
         return None
-    return {"url": plugin.url, "answered_s": _since(plugin.icmp_error_at, now), "error": plugin.error}
+    return {"url": plugin.url, "answered_s": _since(plugin.replied_at, now), "error": plugin.error}
 
 
 def _since(at: float, now: float) -> float | None:
@@ -157,7 +158,7 @@ def _since(at: float, now: float) -> float | None:
 
 
 def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[HubSession]:
-    """The sessions of the host that a request names. Raises ValueError where there is none."""
+    """The sessions of a request's "host", in its "ns" or in all namespaces. Raises ValueError for none."""
     host, namespace = str(request["host"]), str(request.get("ns") or "")
     wanted = ids.parse_uuid(namespace) if namespace else None
     found = [

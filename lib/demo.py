@@ -1,13 +1,14 @@
-"""The demo: a hub and two hosts in namespaces of their own, from the example files, shown at work.
+"""`tunrouter demo`: a hub and two hosts in network namespaces, started from the example files and measured.
 
-Knows: the story that is told, which program runs where, that nothing is left behind.
+Knows: the order of what is shown, which program runs where, that nothing is left behind.
 Refuses to know: how the network is made (demo_net) and measured (demo_probe).
 
-The programs are this very program, started again with packaging/examples/server.yml and client.yml.
-Their files and logs are in a temporary directory. All of it is removed at the end, after Ctrl-C, SIGTERM
-and failures too; kill -9 leaves the directory alone, for each program ends with the demo.
+The hub and the hosts run this same program, with packaging/examples/server.yml and client.yml, and are asked
+for their status on control sockets. Their files, sockets and logs are in a temporary directory. All of it is
+removed at the end, also after Ctrl-C, SIGTERM and failures. After kill -9 only the directory stays, because
+each program ends when the demo does.
 
-With `keep` a process in the background holds it all, and removes it when it is asked to end.
+With `keep` a process in the background keeps everything running, and removes it when it is asked to end.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ import gevent
 from gevent import subprocess
 from gevent.monkey import get_original
 
-from lib import demo_net, demo_probe, demo_table
+from lib import ctl_client, demo_net, demo_probe, demo_table
 from lib.demo_net import HOSTS, Host, Namespace
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.tun import open_tun
@@ -54,6 +56,10 @@ _close = get_original("os", "close")
 _waitpid = get_original("os", "waitpid")
 
 
+Status = Mapping[str, Any]
+"""What `tunrouter status --json` prints."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A tunrouter that runs in a namespace, leader of its own process group."""
@@ -61,17 +67,26 @@ class Program:
     name: str
     process: Any
     log: Path
+    control: str
+    """Its control socket, in our working directory: a whole path may be too long for a socket."""
 
-    def said(self) -> list[str]:
-        """The lines it has logged so far."""
-        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    def status(self) -> Status:
+        """What `tunrouter status` prints of it. Raises HostError while it cannot be asked."""
+        return ctl_client.ask(self.control, {"do": "status"})
+
+    def failure(self, what: str) -> HostError:
+        """That it has ended, or else what is wrong with it, and the last lines that it logged."""
+        status = self.process.poll()
+        why = what if status is None else f"ended with status {status}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return HostError("\n    ".join([f"the program of {self.name} {why}; it said:", *lines[-10:]]))
 
 
 def run(keep: bool, seconds: float) -> int:
     """Show the demo, with its live table for `seconds`; returns the exit status.
 
-    With `keep` it stays afterwards, in the background. Raises HostError where this host does not let
-    us, or where nothing passes through the tunnel; ConfigError for seconds that are none.
+    With `keep` everything goes on running in the background. Raises HostError where this host does not allow
+    it or no packet passes through the tunnel; ConfigError for `seconds` that are not above zero.
     """
     if not seconds > 0:
         raise ConfigError([Problem(Position("--seconds"), "must be more than 0")])
@@ -107,6 +122,7 @@ def _perform(seconds: float, tell: int | None) -> int:
     in_user_namespace = demo_net.gain_rights()
     try:
         with tempfile.TemporaryDirectory(prefix="tunrouter-demo-") as directory, ExitStack() as stack:
+            os.chdir(directory)
             try:
                 _tell_story(stack, Path(directory), seconds, tell, in_user_namespace)
             finally:
@@ -186,7 +202,7 @@ def _start(stack: ExitStack, directory: Path, namespaces: Mapping[str, Namespace
     shutil.copy(examples / "server.yml", directory)
     client = (examples / "client.yml").read_text(encoding="utf-8")
     hub = _program(stack, namespaces["hub"], directory / "server.yml")
-    line = _wait_for(hub, "listening on ")
+    line = _wait_for(hub, _listening)
     _step("hub", f"tunrouter -C server.yml: {line}")
     programs = {"hub": hub}
     for host in HOSTS:
@@ -194,8 +210,8 @@ def _start(stack: ExitStack, directory: Path, namespaces: Mapping[str, Namespace
         config.write_text(_client_config(client, host), encoding="utf-8")
         programs[host.name] = _program(stack, namespaces[host.name], config)
     for host in HOSTS:
-        line = _wait_for(programs[host.name], "connected to ")
-        _wait_for(hub, f"is host {host.name} ")
+        line = _wait_for(programs[host.name], _connected)
+        _wait_for(hub, partial(_session_of, host.name))
         _step(host.name, f"tunrouter -C {host.name}.yml: {line}")
     return programs
 
@@ -215,7 +231,7 @@ def _lan(host: Host) -> str:
 
 
 def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
-    log = config.with_name(f"{namespace.name}.log")
+    log, control = config.with_name(f"{namespace.name}.log"), f"{namespace.name}.sock"
     program = (
         [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, str(ROOT / "tunrouter.py")]
     )
@@ -223,29 +239,43 @@ def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
     environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # a one-file program unpacks anew, and outlives us
     with log.open("wb") as output, _no_signals():  # never between its start and the note to end it
         process = subprocess.Popen(
-            [*program, "-C", str(config)], cwd=config.parent, env=environ, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output, start_new_session=True, preexec_fn=demo_net.entrance(namespace),
+            [*program, "-C", str(config), "--control", control], cwd=config.parent, env=environ,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, preexec_fn=demo_net.entrance(namespace),
         )  # fmt: skip
         stack.callback(_end, process)
-    return Program(namespace.name, process, log)
+    return Program(namespace.name, process, log, control)
 
 
-def _wait_for(program: Program, words: str) -> str:
-    """Wait until a program logs a line with these words; returns the line from there on.
+def _wait_for(program: Program, look: Callable[[Status], str]) -> str:
+    """Wait until a look at a program's status finds something; returns that.
 
-    Raises HostError with what it said instead.
+    Raises HostError with what the program said instead.
     """
     deadline = time.monotonic() + READY_SECONDS
     while True:
-        ended = program.process.poll() is not None
-        lines = program.said()
-        for line in lines:
-            if words in line:
-                return line[line.index(words) :]
-        if ended or time.monotonic() > deadline:
-            why = f"ended with status {program.process.returncode}" if ended else "does not get ready"
-            raise HostError("\n    ".join([f"the program of {program.name} {why}; it said:", *lines[-10:]]))
+        try:
+            found = look(program.status())
+        except HostError:  # it has no control socket yet, or no more
+            found = ""
+        if found:
+            return found
+        if program.process.poll() is not None or time.monotonic() > deadline:
+            raise program.failure("does not get ready")
         gevent.sleep(0.02)
+
+
+def _listening(status: Status) -> str:
+    """A process replies once its ports are open."""
+    return "".join(f"listening on {hub['listen']}" for hub in status["hubs"])
+
+
+def _connected(status: Status) -> str:
+    return "".join(f"connected to {row['hub']} as {row['host']}" for row in status["clients"] if row["hub"])
+
+
+def _session_of(host: str, status: Status) -> str:
+    return next((row["peer"] for row in status["sessions"] if row["host"] == host), "")
 
 
 def _end(process: Any) -> None:
@@ -301,21 +331,28 @@ def _show_table(programs: Mapping[str, Program], seconds: float) -> None:
     in_place = sys.stdout.isatty()
     table = demo_table.Table(in_place)
     refresh = REFRESH if in_place else 1.0
-    before, then = _counters(programs), time.monotonic()
+    before, then = _clients(programs), time.monotonic()
     until = then + seconds
     while then < until:
         gevent.sleep(min(refresh, until - then))
-        after, now = _counters(programs), time.monotonic()
-        rows = [
-            demo_table.row(host, programs[host.name].said(), before[host.name], after[host.name], now - then)
-            for host in HOSTS
-        ]
-        table.show(rows)
+        after, now = _clients(programs), time.monotonic()
+        table.show(
+            [table.row(host, before[host.name], after[host.name], now - then, time.time()) for host in HOSTS]
+        )
         before, then = after, now
 
 
-def _counters(programs: Mapping[str, Program]) -> dict[str, demo_probe.Counters]:
-    return {host.name: demo_probe.counters(programs[host.name].process.pid) for host in HOSTS}
+def _clients(programs: Mapping[str, Program]) -> dict[str, Status]:
+    """By host, the client's row of its status. Raises HostError where a program has ended."""
+    return {host.name: _client(programs[host.name]) for host in HOSTS}
+
+
+def _client(program: Program) -> Status:
+    try:
+        client: Status = program.status()["clients"][0]
+        return client
+    except HostError:
+        raise program.failure("does not reply") from None
 
 
 # ------------------------------------------------------------ keeping it
@@ -336,6 +373,7 @@ def _keep(programs: Mapping[str, Program], names: Mapping[str, str], tell: int) 
         f"{enter(first.name)} ping {second.overlay}",
         f"{enter(second.name)} ping {first.lan}",
         f"{enter('hub')} ss -tn",
+        f"tunrouter status --control {hub.log.parent}/{hub.control}",
         f"tail -f {hub.log.parent}/*.log",
         f"kill -USR1 {hub.process.pid}    # the hub logs what it dropped",
         f"kill {os.getpid()}    # ends it all and removes everything",

@@ -1,4 +1,4 @@
-"""The demo's network: three namespaces joined by veth pairs, made by system calls alone.
+"""Network of the demo: three network namespaces joined by veth pairs, made by system calls alone.
 
 Knows: how a process gets the right to make namespaces, what the demo's network looks like.
 Refuses to know: what runs in it (demo), what is measured there (demo_probe).
@@ -43,13 +43,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host of the demo, by the addresses that shared/examples give it."""
+    """A host of the demo, with the addresses of packaging/examples."""
 
     name: str
     overlay: str
+    """The address of its TUN device."""
     lan: str
     """Its own address on its LAN, a /24."""
     uplink: str
+    """Its own address on the way to the hub."""
     hub: str
     """The hub's address on the host's side."""
 
@@ -221,7 +223,7 @@ def _sysctl(path: str) -> str:
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """A function of libc that answers 0. Raises OSError."""
+    """Call a function of libc that returns 0 on success. Raises OSError."""
     if getattr(_libc, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -1,6 +1,6 @@
-"""What the demo measures: echo times, a TCP load, a device's counters.
+"""Measurements of the demo: round-trip times and a TCP load.
 
-Knows: ICMP echo, how to keep one TCP connection full, /proc/PID/net/dev.
+Knows: ICMP echo, how to keep one TCP connection full.
 Refuses to know: how any of it is shown (demo).
 
 Needs neither ping nor iperf3. Sockets are made inside a namespace and used from outside.
@@ -13,8 +13,6 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 import gevent
 from gevent import socket
@@ -32,7 +30,7 @@ _ECHO_REPLY = 0
 _PAYLOAD = bytes(range(56))
 _CHUNK = 256 << 10
 _CHUNKS_A_TURN = 8
-"""A socket that always has data never yields; the ping and the table want their turn too."""
+"""Chunks after which other greenlets get their turn: a socket that always has data never yields by itself."""
 
 
 def ping(source: Namespace, address: str, count: int, interval: float) -> list[float]:
@@ -70,7 +68,7 @@ def _echo(sock: socket.socket, number: int) -> float | None:
                 pass
             return time.monotonic() - started
     except OSError:
-        pass  # an ICMP error, or no route: no answer either way
+        pass  # an ICMP error, or no route: no echo reply either way
     return None
 
 
@@ -133,27 +131,3 @@ def _repeat(step: Callable[[], int]) -> None:
             gevent.sleep(0)
     except OSError:
         pass
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What a TUN device has carried so far: `sent` went out of the host into the tunnel."""
-
-    sent_bytes: int = 0
-    sent_packets: int = 0
-    received_bytes: int = 0
-    received_packets: int = 0
-
-
-def counters(pid: int) -> Counters:
-    """The counters of the first TUN device in a process's namespace; zeros when there is none."""
-    try:
-        lines = Path(f"/proc/{pid}/net/dev").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return Counters()
-    for line in lines:
-        device, _, rest = line.strip().partition(":")
-        if device.startswith("tun"):
-            numbers = list(map(int, rest.split()))
-            return Counters(numbers[8], numbers[9], numbers[0], numbers[1])
-    return Counters()

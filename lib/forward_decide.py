@@ -1,7 +1,7 @@
-"""The policy of the hub: may this packet go, and which session takes it.
+"""The hub's decision on a packet: which session gets it, or why it is dropped.
 
-Knows: the order of the questions (unicast? source? route? gateway? session? access list?).
-Refuses to know: bytes on the wire (packet has read them), counters, answers to the sender.
+Knows: the order of the checks: unicast, source check, route, gateway and session, access list.
+Refuses to know: bytes on the wire (packet has parsed them), counters, ICMP errors to the sender.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from lib.packet import Packet
 from lib.route_plugin_cache import Unresolved
 
 Verdict = Attachment | Reason | bytes
-"""The session that takes it, why nobody does, or the address whose route is being asked for."""
+"""The receiving session, the reason for a drop, or the packed address that a plugin is being asked about."""
 
 
 def decide(attachment: Attachment, packet: Packet, now: float, quoted: Packet | None = None) -> Verdict:
-    """Decide on a packet that came from port; quoted is the one an ICMP error is about."""
+    """Decide on a packet from `attachment`; `quoted` is the packet inside an ICMP error, else None."""
     namespace = attachment.namespace
     reason = unroutable(packet.destination)
     if reason is not None:
@@ -42,7 +42,7 @@ def decide(attachment: Attachment, packet: Packet, now: float, quoted: Packet | 
 
 
 def unroutable(address: bytes) -> Reason | None:
-    """Why no packet is ever routed to an address (4 or 16 bytes), None where one may be."""
+    """The reason why no packet is ever routed to an address (4 or 16 bytes); None for a unicast address."""
     return _UNROUTABLE[len(address)](address)
 
 

@@ -1,8 +1,8 @@
-"""A client's session at a hub, from its admission to its last counter.
+"""A hub's side of a session with a client, from its admission to the end of the session.
 
-Knows: what becomes of what the client sends, control frames, and how a session ends.
-Refuses to know: who is admitted (hub), how a packet is judged (forward, forward_decide), how bytes get out
-(session_sender).
+Knows: how received frames are handled, control frames, keepalive, limits, and how a session ends.
+Refuses to know: who is admitted (hub), how a packet is forwarded (forward, forward_decide), how bytes are
+sent (session_sender).
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ PIECE, JUDGED = 1 << 17, 64
 """Bytes, and frames that are not of known flows, between two looks at the clock."""
 
 SLOW = 1 << 18
-"""Who may send less than this in a quarter of a second has little on the way to us."""
+"""Bytes in 0.25 s. A client that may send less gets a receive buffer for one second (Stream.hold_unread).
+
+With a bigger buffer its TCP window would stay shut for too long after it has once been full.
+"""
 
 
 class Owner(Protocol):
@@ -63,19 +66,19 @@ class Owner(Protocol):
     budget: Budget
     gate: Gate
     moved: Event
-    """Set whenever a session ends, or needs this hub no more."""
+    """Set whenever a session ends, or its client has replied to DRAIN."""
 
     @property
     def offloads(self) -> int:
-        """The superpackets taken here."""
+        """Offload bits (packet_offload) that the hub takes."""
 
     @property
     def hello(self) -> bytes:
-        """How the hub shows itself."""
+        """The hub's HELLO frame."""
 
 
 class HubSession:
-    """An admitted client."""
+    """The session of an admitted client."""
 
     def __init__(self, hub: Owner, stream: AnyStream, request: Request) -> None:
         settings = hub.settings
@@ -94,17 +97,17 @@ class HubSession:
         self.sender.is_alive = self.is_alive
         self._counted = 0
         self.software = ""
-        """What the client says it is; empty for GOST's."""
+        """Name and version of the client's program, from its HELLO; empty for a GOST client."""
         self.features = 0
-        """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
+        """Further control frames that the client understands (wire_control.Feature); 0 until its HELLO."""
         self.awaited = False
-        """Whether it has been told that the hub is about to end, and has not gone elsewhere yet."""
+        """Whether the client was sent DRAIN and has neither replied nor left yet."""
         now = time.monotonic()
         self.liveness = Liveness(settings.keepalive_timeout, now)
         self.rates = Rates(now)
 
     def run(self, rest: bytes) -> None:
-        """Live until the client or somebody else ends it; rest is what came with the request."""
+        """Run the session until it ends; `rest` is the bytes that came after the client's request."""
         attachment, name = self.attachment, self.hub.settings.name
         self.domain.enter(attachment, time.monotonic())
         self.hub.sessions[attachment] = self
@@ -158,7 +161,7 @@ class HubSession:
             )
 
     def _books(self) -> tuple[Book, Book]:
-        """Where its packets are counted when it is over."""
+        """The ledger entries that its counters go to: that of its host, and that of its address."""
         attachment = self.attachment
         by_host = self.hub.by_host.book((attachment.namespace.id, attachment.host))
         by_host.opened += 1
@@ -169,7 +172,7 @@ class HubSession:
         return self.attachment.peer.rpartition(":")[0].strip("[]")
 
     def _forward(self, tail: bytes) -> None:
-        """Read and forward until the client closes."""
+        """Receive and forward until the client closes."""
         buffer = self.hub.buffer
         try:
             while True:
@@ -191,7 +194,7 @@ class HubSession:
                 self._tell_news()
 
     def _hold_back(self, meter: Meter, size: int) -> None:
-        """Read a client that sends too fast later; what it sends meanwhile waits on its side."""
+        """Delay the next receive from a client over its limit: TCP then makes the client wait."""
         received = self.attachment.traffic.received_packets
         now = time.monotonic()
         meter.take(size, received - self._counted, now)
@@ -211,7 +214,7 @@ class HubSession:
             return self.stream.receive_into(landing)
 
     def scan_copy(self, frames: bytes) -> int:
-        """Forward frames that are not in the receive buffer; returns how many bytes that took."""
+        """Forward frames that are not in the receive buffer; returns how many bytes were whole frames."""
         data = bytearray(frames + bytes(framing.SLACK))
         return self._scan(data, memoryview(data), 0, len(frames))
 
@@ -257,7 +260,7 @@ class HubSession:
         return stop
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
-        """What was on its way to the client will not get there."""
+        """Show the taps frames that were dropped on their way to the client."""
         if self.hub.taps.on:
             attachment = self.attachment
             capture_watch.lost(
@@ -284,7 +287,7 @@ class HubSession:
             self._control(message)
 
     def _tell_news(self) -> None:
-        """Log each reason for drops once a session."""
+        """Log the reasons for drops that occurred for the first time in this session."""
         attachment = self.attachment
         for reason, detail in attachment.traffic.take_news():
             what = f" {detail}" if detail else ""
@@ -320,11 +323,11 @@ class HubSession:
         elif isinstance(message, wire_control.Pong):
             self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):
-            self.awaited = False  # it is elsewhere, or has nowhere to go
+            self.awaited = False  # it has another session now, or no other hub to go to
             self.hub.moved.set()
 
     def _meet(self, hello: wire_control.Hello) -> None:
-        """The client is one of our own kind: reply in kind, and use what it can do."""
+        """Handle HELLO: the client is a tunrouter; send our own HELLO, and use what the client can do."""
         attachment = self.attachment
         self.features, self.software = hello.features, hello.software
         attachment.instance = hello.instance
@@ -353,10 +356,10 @@ class HubSession:
         )
 
     def beat(self, now: float) -> None:
-        """Look whether the client still lives; ask it if it knows how to answer."""
+        """Check the keepalive: ask the client for a sign of life, or end a session that is dead."""
         self.rates.sample(self.attachment.traffic, now)
         if not self.features & wire_control.Feature.KEEPALIVE:
-            return  # TCP's own keepalive looks after GOST's clients (transport)
+            return  # a GOST client cannot reply; for it there is TCP keepalive (stream_tcp)
         health = self.liveness.look(self.attachment.traffic.received_packets, now)
         if health is Health.ASK:
             self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
@@ -364,7 +367,7 @@ class HubSession:
             self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
 
     def limit(self) -> None:
-        """Take the limits that count for this session, as the settings have them now."""
+        """Apply the limits of the present settings to this session."""
         into, out = self.hub.gate.meters(
             self._address, self.attachment.host, self.attachment.namespace.id, self
         )
@@ -375,7 +378,7 @@ class HubSession:
         self.sender.meter = out or None
 
     def is_alive(self, seconds: float) -> bool:
-        """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
+        """Whether the client gives a sign of life within `seconds`; True for one that cannot be asked."""
         if not self.features & wire_control.Feature.KEEPALIVE:
             return True
         before, until = self.attachment.traffic.received_packets, time.monotonic() + seconds
@@ -387,13 +390,13 @@ class HubSession:
         return False
 
     def tell_drain(self) -> None:
-        """The hub is about to end: tell a client that can go elsewhere."""
+        """Send DRAIN to a client that understands it: the hub is about to end."""
         if self.features & wire_control.Feature.DRAIN:
             self.awaited = True
             self.sender.send([framing.encode(wire_control.encode_drain())])
 
     def _resolve(self, cache: PluginCache[Attachment], address: bytes) -> None:
-        """Ask the plugin for a route, off the packet path; then let go the frames that waited."""
+        """Ask the plugin for a route (in a greenlet of its own), then forward the frames that waited."""
         plugin, failed, name = cache.asker, self.hub.failed_plugins, self.hub.settings.name
         assert plugin is not None
         try:
@@ -423,5 +426,5 @@ class HubSession:
                 session.scan_copy(frame)
             else:
                 attachment.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
-                if self.hub.taps.on:  # it came from there, and nobody is left who asked
+                if self.hub.taps.on:  # the sender's session has ended meanwhile
                     capture_watch.dropped(self.hub.taps, attachment, Reason.SESSION_GONE, frame)

@@ -1,7 +1,8 @@
-"""Repeats: the same kind of thing is said a few times, then counted, and its number said.
+"""Repeated log lines: the first few of a kind are logged in full, the others counted and summed up in one.
 
-Knows: how often of what in which window. Refuses to know: what a line is, clocks (now comes in, seconds of a
-steady one), and who writes (log_setup).
+Knows: how many lines of each kind there were in the kind's time window.
+Refuses to know: what a line is, clocks (`now` comes in, in seconds of a steady clock), who writes lines
+(log_setup).
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from typing import Generic, NamedTuple, TypeVar
 Line = TypeVar("Line")
 
 MAX_KINDS = 128
-"""Told apart; whoever thinks up new ones is a flood too."""
+"""Kinds that have a window of their own. A peer could make up new kinds without end, so the rest is one."""
 OTHERS = "others"
+"""The kind of all lines for which there is no window of their own."""
 
 
 class Habit(NamedTuple):
-    """How a kind of thing is folded: said in full so often within so many seconds."""
+    """How lines of a kind are folded: the first `in_full` within `seconds` are logged, the others counted."""
 
     in_full: int
     seconds: float
 
 
 FLOOD = Habit(5, 10.0)
-"""What peers can cause."""
+"""For lines that a peer can cause as often as it likes."""
 OUTAGE = Habit(1, 300.0)
-"""What is tried again and again until it works."""
+"""For failures of something that is tried again until it works."""
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ class _Window(Generic[Line]):
 
 
 class Told(NamedTuple, Generic[Line]):
-    """The last of its kind, and how many more of them there were in how many seconds."""
+    """The last line of a kind, how many lines of that kind were not logged, and in how many seconds."""
 
     line: Line
     more: int
@@ -46,13 +48,13 @@ class Told(NamedTuple, Generic[Line]):
 
 
 class Fold(Generic[Line]):
-    """Windows by kind."""
+    """Time windows by kind of line; a window begins with the first line of its kind."""
 
     def __init__(self) -> None:
         self._windows: dict[str, _Window[Line]] = {}
 
     def count(self, kind: str, line: Line, now: float, habit: Habit = FLOOD) -> bool:
-        """Whether to say it now; if not it is counted for later. Call sweep() before."""
+        """Count a line; returns whether to log it now. Call sweep() before, which ends windows."""
         if kind not in self._windows and len(self._windows) >= MAX_KINDS:
             kind, habit = OTHERS, FLOOD
         window = self._windows.get(kind)
@@ -63,16 +65,16 @@ class Fold(Generic[Line]):
         return window.count <= window.habit.in_full
 
     def sweep(self, now: float) -> list[Told[Line]]:
-        """What has been counted for long enough."""
+        """End the windows whose time is over; returns one sum for each in which lines were left out."""
         due = [kind for kind, window in self._windows.items() if now - window.began >= window.habit.seconds]
         return self._end(due, now)
 
     def settle(self, kind: str, now: float) -> list[Told[Line]]:
-        """It is over: what was counted, and the next time is a first one."""
+        """End the window of a kind at once, as what it was about works again; returns its sum, if any."""
         return self._end([kind] if kind in self._windows else [], now)
 
     def finish(self, now: float) -> list[Told[Line]]:
-        """Everything that has been counted."""
+        """End all windows; returns their sums."""
         return self._end(list(self._windows), now)
 
     def _end(self, kinds: list[str], now: float) -> list[Told[Line]]:

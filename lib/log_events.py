@@ -1,7 +1,7 @@
-"""What is logged: every event by its name, its level and its fields.
+"""The log's events: the name, level and fields of each (PROTOCOL.md, The log).
 
-Knows: the names that scripts may rely on: none of them changes its meaning, fields are only added.
-Refuses to know: how a line looks (log_setup), and what people read in it (whoever says it).
+Knows: the names that scripts may rely on. None of them changes its meaning, and fields are only added.
+Refuses to know: how a line looks (log_setup), and the event's prose (whoever logs it).
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Self
 
-COMMON = ("time", "level", "event", "msg")
-"""What every JSON line has."""
 FOLDED = ("repeated", "seconds_counted")
-"""What a line has besides that stands for so many more of its kind."""
+"""Further fields of a line that sums up repeated ones (log_dedup): how many, and in how many seconds."""
 
 
 class Entry(Enum):
-    """Members have a value, the name in the log; a level; fields; and a doc that explains it."""
+    """An event. Its value is the name in the log; `doc` explains it to users (the table in PROTOCOL.md)."""
 
     level: str
     fields: frozenset[str]
@@ -109,4 +107,4 @@ class Entry(Enum):
         *("no-sign-of-life", "error", "reason"),
         "something is broken: the service manager's watchdog is no longer fed",
     )
-    LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be put aside or opened anew"
+    LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be rotated or opened anew"

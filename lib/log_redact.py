@@ -1,7 +1,7 @@
-"""What must not be read in a line: secrets in URLs and headers, and characters that make two lines of one.
+"""Redaction of log lines: secrets in URLs and headers are hidden, control characters are escaped.
 
-Knows: where secrets stand in texts that others make (errors of libraries quote URLs).
-Refuses to know: which secrets there are: what is known to be one is not put into a line in the first place.
+Knows: where secrets stand in texts that other programs make (errors of libraries quote whole URLs).
+Refuses to know: the configuration's secrets. Those are never put into a line in the first place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECRETS = (
 )
 
 _BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C)
-"""What turns the direction of writing: a line would not read as it is."""
+"""Characters that change the direction of writing: a line would be shown in another order than it has."""
 _ESCAPES = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_BIDI, *range(0xD800, 0xE000))
@@ -32,12 +32,12 @@ _ESCAPES = {
 
 
 def secrets(text: str) -> str:
-    """A text without logins in URLs, secrets in their queries, and Authorization headers."""
+    """A text with `***` for logins in URLs, for secrets in their queries, and for Authorization headers."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def one_line(text: str) -> str:
-    """A text in which nothing ends the line, rings a bell, or moves what follows."""
+    """A text with control characters escaped: none ends the line, moves the cursor or rings the bell."""
     return text if text.isascii() and text.isprintable() else text.translate(_ESCAPES)

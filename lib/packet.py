@@ -1,9 +1,10 @@
-"""IP packets: header view, flow key, checksums, ICMP errors (RFC 791, 8200, 1071, 792, 4443).
+"""IP packets: parsing of headers, flow keys, checksums, ICMP errors (RFC 791, 8200, 1071, 792, 4443).
 
-Knows: how to read what forwarding needs from a packet it does not trust.
+Knows: how to read what forwarding needs from a packet that may be malformed.
 Refuses to know: routes, sessions, virtio-net headers (packet_offload).
 
-Positions are absolute in the buffer the packet lies in; nothing is copied but the flow key.
+Positions are offsets in the buffer that holds the packet, not in the packet. Only addresses and the flow key
+are copied.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination op
 _MAX_EXTENSIONS = 8
 _ICMPS = (ICMP, ICMPV6)
 _ERRORS = {ICMP: (3, 11, 12), ICMPV6: (1, 2, 3, 4)}
-"""ICMP types that quote the packet they are about."""
+"""ICMP protocol -> the types of its errors, which quote the packet that they are about."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -29,26 +30,28 @@ _IPV6 = struct.Struct("!4xHBx16s16s")
 
 
 class Packet(NamedTuple):
-    """What a header says, checked against the bytes that are there."""
+    """The fields of a parsed IP packet, checked against its length."""
 
     version: int
     source: bytes
-    """4 or 16 bytes, as is the destination."""
+    """The source address, packed: 4 or 16 bytes."""
     destination: bytes
+    """The destination address, packed."""
     protocol: int
+    """The transport protocol's number, after any IPv6 extension headers."""
     transport: int
-    """Where the transport header starts; the end of the packet when there is none."""
+    """Offset of the transport header in the buffer; the end of the packet when there is none."""
     fragment: bool
-    """Any fragment, the first one too."""
+    """Whether it is a fragment, the first one included."""
     flow: bytes
-    """Addresses and ports (12 or 36 bytes); of fragments and other protocols the addresses and
-    the protocol (9 or 33 bytes)."""
+    """The flow key: of TCP and UDP both addresses and ports (12 or 36 bytes); of fragments and other
+    protocols both addresses and the protocol (9 or 33 bytes)."""
     kind: int = 0
-    """The type of an ICMP message; 0 for everything else, and for an echo reply."""
+    """The type of an ICMP message; 0 for everything else (and for ICMPv4's echo reply, whose type is 0)."""
 
 
 def parse(buf: Buffer, start: int, end: int) -> Packet | Reason:
-    """Read the packet in buf[start:end], or say why it is none."""
+    """Parse the packet in buf[start:end]; returns the reason to drop it where it is not a whole IP packet."""
     version = buf[start] >> 4 if end > start else 0
     if version == 4:
         return _parse_ipv4(buf, start, end)
@@ -105,7 +108,10 @@ def _packet(
 
 
 def quoted(buf: Buffer, packet: Packet, end: int) -> Packet | None:
-    """The packet that an ICMP error is about, as far as it is quoted; None for everything else."""
+    """The packet that an ICMP error quotes, which may be cut short; None for every other packet.
+
+    `packet` is the ICMP error, parsed from buf, which ends at `end`.
+    """
     if packet.kind not in _ERRORS.get(packet.protocol, ()):
         return None
     start = packet.transport + 8
@@ -122,20 +128,20 @@ def quoted(buf: Buffer, packet: Packet, end: int) -> Packet | None:
 
 
 def format_address(address: bytes) -> str:
-    """4 or 16 packed bytes as people write the address."""
+    """A packed address (4 or 16 bytes) as text, as in `192.0.2.1`."""
     return str(ip_address(address))
 
 
 def describe(packet: Packet) -> str:
-    """A packet in a few words, for a log line."""
+    """A packet's addresses for a log line: `192.0.2.1 to 192.0.2.9`."""
     return f"{format_address(packet.source)} to {format_address(packet.destination)}"
 
 
 def sum16(data: Buffer, initial: int = 0) -> int:
-    """The 16-bit ones' complement sum (RFC 1071) of data, odd lengths padded with a zero.
+    """The 16-bit ones' complement sum (RFC 1071) of data, an odd length padded with a zero byte.
 
-    65,536 is 1 modulo 65,535, so the sum of the words is the number itself modulo 65,535; one
-    big division beats any loop over words (7 µs for 1,368 bytes).
+    65,536 is 1 modulo 65,535. So the sum of all 16-bit words is the whole data, read as one number, modulo
+    65,535. One big division is faster than any loop over the words (7 µs for 1,368 bytes).
     """
     value = int.from_bytes(data, "big")
     if len(data) & 1:
@@ -144,12 +150,15 @@ def sum16(data: Buffer, initial: int = 0) -> int:
 
 
 def checksum(data: Buffer, initial: int = 0) -> int:
-    """The Internet checksum over data that is not all zeros, as it stands in a header (0 to 65,534)."""
+    """The Internet checksum (RFC 1071) of data that is not all zeros, as a header holds it: 0 to 65,534."""
     return -sum16(data, initial) % 65535
 
 
 def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) -> int:
-    """The pseudo-header's share of a TCP, UDP or ICMPv6 checksum (not folded, not inverted)."""
+    """The sum over the pseudo-header, for a TCP, UDP or ICMPv6 checksum; not folded, not inverted.
+
+    `length` is that of transport header and payload, in bytes.
+    """
     return sum16(source + destination) + protocol + (length >> 16) + (length & 0xFFFF)
 
 
@@ -160,10 +169,10 @@ _V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3, Reason.DENIED: 1}
 
 
 def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reason) -> bytes | None:
-    """The ICMP error "destination unreachable" to a packet, as a packet to its sender.
+    """The ICMP error "destination unreachable" about a packet, as an IP packet to its sender.
 
-    None where none may be sent (RFC 1122 3.2.2, RFC 4443 2.4) or no ICMP error fits the reason. It
-    comes from the address that was not reached, as a hub need not have one of its own.
+    None where no error may be sent (RFC 1122 3.2.2, RFC 4443 2.4), or where none fits the reason. Its source
+    is the address that could not be reached, as a hub need not have an address of its own.
     """
     if packet.version == 4:
         if reason not in _V4_CODES or not _may_answer_ipv4(buf, start, packet, end):
@@ -175,7 +184,10 @@ def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reaso
 
 
 def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
-    """The ICMP error "fragmentation needed" (IPv6: "packet too big") naming the MTU, or None."""
+    """The ICMP error "fragmentation needed" (IPv6: "packet too big") with the MTU, as an IP packet.
+
+    None where no error may be sent, as about an IPv4 packet that allows fragmentation.
+    """
     if packet.version == 4:
         dont_fragment = buf[start + 6] & 0x40
         if not dont_fragment or not _may_answer_ipv4(buf, start, packet, end):
@@ -187,7 +199,7 @@ def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> byte
 
 
 def is_unicast(address: bytes) -> bool:
-    """Whether an address may stand as the source of a packet that is answered."""
+    """Whether a packed address is unicast, so that an ICMP error may be sent to it (RFC 1122 3.2.2)."""
     if len(address) == 4:
         return 0 < address[0] < 224 and address[0] != 127
     return address[0] != 0xFF and any(address[:15])

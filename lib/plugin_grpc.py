@@ -1,4 +1,4 @@
-"""Plugins over gRPC: unary calls on one HTTP/2 connection (WIRE.md, Plugins (gRPC)).
+"""A gRPC client for plugins: unary calls over one HTTP/2 connection (PROTOCOL.md, plugins over gRPC).
 
     request    HEADERS  :method POST, :path /package.Service/Method, te trailers, token …
                DATA     | compressed? (1) = 0 | length (4) | message |                 END_STREAM
@@ -29,27 +29,31 @@ from lib.errors import PluginError
 from lib.settings import PluginSettings
 
 MAX_REPLY = 1 << 16
+"""Most bytes of a reply's message."""
 _RECEIVE = 1 << 16
 _PREFIX = struct.Struct("!BI")
 
 
 class GrpcPlugin:
-    """A plugin that is asked over gRPC."""
+    """A plugin that is called over gRPC."""
 
     def __init__(self, settings: PluginSettings) -> None:
-        """Nothing is dialled yet."""
+        """Prepare calls; the connection is made with the first one, and anew after it has failed."""
         self._settings = settings
         self._connection: _Connection | None = None
         self._dialling = BoundedSemaphore(1)
 
     def call(self, path: str, message: bytes) -> bytes:
-        """One call: the bytes of a message for those of its reply. Raises PluginError."""
+        """Call the method at `path` (/proto.Service/Method) with a message; returns the reply's message.
+
+        Both are encoded protobuf. Raises PluginError, also where the plugin's timeout has passed.
+        """
         url, timeout = self._settings.url, self._settings.timeout
         with gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")):
             return self._connected().call(path, message, self._settings)
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection; calls under way fail."""
         if self._connection is not None:
             self._connection.end("closed")
 
@@ -91,17 +95,17 @@ def _secured(sock: Any, settings: PluginSettings, host: str) -> Any:
 
 @dataclass(slots=True)
 class _Call:
-    """A call under way."""
+    """A call that waits for its reply."""
 
     result: AsyncResult = field(default_factory=AsyncResult)
     headers: dict[str, str] = field(default_factory=dict)
     data: bytearray = field(default_factory=bytearray)
     ended: bool = False
-    """Whether the other side is through with it."""
+    """Whether the plugin has ended the call's stream."""
 
 
 class _Connection:
-    """One HTTP/2 connection: a reader greenlet, and whoever calls writes."""
+    """One HTTP/2 connection. A greenlet reads; each caller writes its own request."""
 
     def __init__(self, sock: Any, url: str) -> None:
         import h2.config  # 40 ms; only those who have such a plugin pay for it
@@ -118,13 +122,13 @@ class _Connection:
         self._calls: dict[int, _Call] = {}
         self._writing = BoundedSemaphore(1)
         self._room = Event()
-        """Set when there may be room: for another stream, or for more bytes."""
+        """Set when another stream may be opened, or more bytes may be sent (flow control)."""
         self._h2.initiate_connection()
         self._flush()
         self._reader = gevent.spawn(self._read)
 
     def call(self, path: str, message: bytes, settings: PluginSettings) -> bytes:
-        """One call; the caller has a deadline."""
+        """Send a request and wait for its reply; the deadline is the caller's. Raises PluginError."""
         number = 0
         try:
             self._wait_room(
@@ -145,7 +149,7 @@ class _Connection:
             self._give_up(number)
 
     def end(self, why: str) -> None:
-        """The connection is over: every call under way fails."""
+        """Close the connection; every call under way fails with `why`."""
         if not self.over:
             self.over = True
             self._sock.close()
@@ -177,12 +181,12 @@ class _Connection:
             data = self._h2.data_to_send()
             try:
                 self._sock.sendall(data or b"")
-            except BaseException:  # a deadline too: who knows how much of a frame is out
+            except BaseException:  # a deadline too: part of a frame may be out, so the connection is useless
                 self.end("not everything could be sent")
                 raise
 
     def _give_up(self, number: int) -> None:
-        """Nobody waits for a call any more: tell the other side, if it is not through with it."""
+        """Forget a call, and reset its stream if the plugin has not ended it."""
         call = self._calls.pop(number, None)
         if call is None or call.ended or self.over:
             return
@@ -249,7 +253,7 @@ def _headers(path: str, settings: PluginSettings) -> list[tuple[str, str]]:
 
 
 def _reply(headers: dict[str, str], data: bytes) -> bytes:
-    """The message in a reply. Raises ValueError for what is none, and for a status that is not OK."""
+    """The message in a reply. Raises ValueError for a malformed reply, and for a status other than OK."""
     if headers.get(":status") != "200":
         raise ValueError(f"HTTP status {headers.get(':status', '(none)')[:20]}")
     status = headers.get("grpc-status", "(none)")

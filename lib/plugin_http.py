@@ -1,6 +1,6 @@
-"""Plugins over HTTP: one request, one JSON object (WIRE.md, Plugins).
+"""An HTTP client for plugins: GET or POST, replies in JSON (PROTOCOL.md, plugins over HTTP).
 
-Knows: the request, what counts as a reply, and what as a failure.
+Knows: the request's URL and headers, which responses are a reply and which a failure.
 Refuses to know: what is asked (plugin_client).
 """
 
@@ -18,12 +18,13 @@ from lib.errors import PluginError
 from lib.settings import PluginSettings
 
 MAX_AT_ONCE = 16
-"""Connections to one plugin; further requests wait for one of them."""
+"""Connections to one plugin; further requests wait until one is free."""
 MAX_REPLY = 1 << 16
+"""Most bytes of a reply that are read."""
 
 
 class HttpPlugin:
-    """A plugin that is asked over HTTP."""
+    """A plugin that is called over HTTP."""
 
     def __init__(self, settings: PluginSettings) -> None:
         """Make the connection pool; nothing is sent yet."""
@@ -42,17 +43,20 @@ class HttpPlugin:
         self._gate = threading.BoundedSemaphore(MAX_AT_ONCE)
 
     def get(self, query: Mapping[str, object]) -> dict[str, object]:
-        """GET with these parameters; the reply's keys in lower case. Raises PluginError."""
+        """GET with these query parameters; returns the reply's object, keys in lower case.
+
+        Raises PluginError, also where the plugin's timeout has passed.
+        """
         url = self._settings.url
         return self._ask("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", None)
 
     def post(self, content: Mapping[str, object]) -> dict[str, object]:
-        """POST this as JSON; the reply's keys in lower case. Raises PluginError."""
+        """POST this as JSON; returns and raises what `get` does."""
         body = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         return self._ask("POST", self._settings.url, body.encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close all connections."""
         self._pool.clear()
 
     def _ask(self, method: str, target: str, body: bytes | None) -> dict[str, object]:
@@ -76,6 +80,7 @@ class HttpPlugin:
 
 
 def read_object(content: bytes) -> dict[str, object]:
+    """A JSON object as a dict with its keys in lower case. Raises PluginError for anything else."""
     try:
         return {key.lower(): value for key, value in json.loads(content).items()}  # Go reads keys in any case
     except (ValueError, AttributeError, RecursionError) as error:

@@ -1,10 +1,11 @@
-"""Live ingresses and authers: who is let in, with whatever says so.
+"""Configured ingresses and authers at run time: their rows with the sources that fill them, or their plugin.
 
-Knows: rows of sources, plugins, that nobody is let in while nobody can say.
-Refuses to know: how sources are read and when (source_read, source_feed), what a rule means (ingress,
+Knows: rows of sources, plugins, that nobody is let in while the rules are not known.
+Refuses to know: how and when sources are read (source_read, source_feed), what a rule means (ingress,
 auth_logins).
 
-New rows are put together aside and put in place by one assignment, so nobody sees half of them.
+New rows are built into a new object, and one assignment puts it in place. So a client is checked by the old
+rules or the new ones, never by a mixture.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ Rows = tuple[tuple[str, str], ...]
 
 
 class Unavailable(OSError):
-    """Nobody can say who is let in: a source has not been read yet, or a plugin fails."""
+    """The rules are not known at present: a source has not been read yet, or a plugin fails."""
 
 
 class LiveRules:
-    """What an ingress and an auther have in common: rows, by which somebody is let in or not."""
+    """What an ingress and an auther have in common: rows of the configuration and of sources, or a plugin."""
 
     kind = ""
     reader: rule_parse.Reader
@@ -47,13 +48,13 @@ class LiveRules:
         self._watch, self._changed = watch, changed
         self._texts: dict[int, Rows] = {}
         self.total = 0
-        """Rows that count."""
+        """Number of rows in use."""
         self.feed = self._feed()
         self._replace()
 
     @property
     def label(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return f"{self.kind} {self.settings.name}"
 
     @property
@@ -65,11 +66,11 @@ class LiveRules:
         raise NotImplementedError
 
     def _build(self, rows: Iterator[Any]) -> int:
-        """Put these rows in place; returns how many count."""
+        """Use these rows from now on; returns how many there are, of rows with the same key only one."""
         raise NotImplementedError
 
     def _check(self) -> None:
-        """Raises Unavailable while the sources have not been read once."""
+        """Raise Unavailable until the sources have been read once."""
         if self.settings.more.sources and not self._texts and not self.feed.loaded:
             raise Unavailable(f"{self.label}: its sources have not been read yet")
 
@@ -115,12 +116,12 @@ class LiveRules:
         return [f"{self.label}: {self._replace()} rows now"]
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading sources."""
         self.feed.stop()
 
 
 class LiveIngress(LiveRules):
-    """Which host may use which namespace."""
+    """An ingress: which host may join which namespace."""
 
     kind = "ingress"
     reader = staticmethod(rule_parse.ingress_row)
@@ -135,7 +136,10 @@ class LiveIngress(LiveRules):
         return self._plugin
 
     def admits(self, host: str, namespace: bytes, service: str) -> bool:
-        """Whether a host may join a namespace (16 bytes). Raises Unavailable, and nobody is let in."""
+        """Whether a host may join a namespace (16 bytes), at a hub service of that name.
+
+        Raises Unavailable where that is not known; the client must be refused then.
+        """
         if self._plugin is None:
             self._check()
             return self._rules.admits(host, namespace)
@@ -163,7 +167,7 @@ class LiveIngress(LiveRules):
 
 
 class LiveLogins(LiveRules):
-    """Who may log in."""
+    """An auther: who may log in."""
 
     kind = "auther"
     reader = staticmethod(rule_parse.auther_row)
@@ -178,7 +182,10 @@ class LiveLogins(LiveRules):
         return self._plugin
 
     def grant(self, login: Login) -> Grant | None:
-        """What a login is good for, None where it is not right. Raises Unavailable, and nobody is let in."""
+        """The hosts and namespaces that a login may use; None where the login is wrong.
+
+        Raises Unavailable where that is not known; the client must be refused then.
+        """
         if self._plugin is None:
             self._check()
             return self._logins.grant(login.username, login.password, auth_password_pool.matches)

@@ -1,8 +1,8 @@
-"""Ingress and auther sources as text: a line each, as in GOST's files.
+"""Parser for the lines of an ingress or auther source (file, Redis, URL), in the format of GOST's files.
 
     hostname endpoint        ingresses: blanks or tabs between, # starts a comment
-    name password            authers: # is a comment only where a line begins with it, the password is the
-                             rest of the line with whatever it holds, and may be empty
+    name password            authers: a line that begins with # is a comment; the password is all the rest of
+                             the line, and may be empty
 
 Knows: how a line is read. Refuses to know: where the text comes from (source_read), what the rows mean.
 """
@@ -15,12 +15,15 @@ from lib.errors import Position, Problem
 from lib.ids import parse_uuid
 
 Row = tuple[str, str]
+"""Of an ingress (host name, endpoint), of an auther (user name, password)."""
 Reader = Callable[[str], "Row | None"]
+"""Reads a line: ingress_row or auther_row."""
 MAX_TOLD = 10
+"""Bad lines of one text that are reported one by one; further ones are only counted."""
 
 
 def ingress_row(line: str) -> Row | None:
-    """(hostname, endpoint) of a line, None where there is nothing. Raises ValueError."""
+    """(host name, endpoint) of a line; None for an empty line or a comment. Raises ValueError."""
     words = line.partition("#")[0].split()
     if not words:
         return None
@@ -34,7 +37,7 @@ def ingress_row(line: str) -> Row | None:
 
 
 def auther_row(line: str) -> Row | None:
-    """(user name, password) of a line, None where there is nothing."""
+    """(user name, password) of a line; None for an empty line or a comment."""
     line = line.strip()
     if not line or line.startswith("#"):
         return None
@@ -43,7 +46,10 @@ def auther_row(line: str) -> Row | None:
 
 
 def rows(text: bytes, name: str, read: Reader) -> Iterator[Row | Problem]:
-    """Every row of a text; a bad line is left out and told, the first ones each with its place."""
+    """Every row of a text, and a Problem for each of the first bad lines, which are left out.
+
+    A last Problem says how many more bad lines there are. `name` is the source's name in problems.
+    """
     bad = 0
     for number, line in enumerate(text.split(b"\n"), 1):
         try:

@@ -1,4 +1,4 @@
-"""Reading a source: a file, a Redis key or a URL into one text of lines.
+"""Reads the rows of a source from a file, a Redis key or a URL, as one text of lines.
 
 Knows: how each is fetched, how long that may take, how much it may be.
 Refuses to know: what the lines mean (route_parse, rule_parse), when to read again (source_feed).
@@ -25,11 +25,11 @@ HTTP_TOTAL = 300.0
 
 
 class SourceError(OSError):
-    """A source could not be read; says which and why."""
+    """A source could not be read. Its text says which source, and why."""
 
 
 def describe(source: Source) -> str:
-    """What messages call a source."""
+    """A source's name in messages, without its secrets."""
     if isinstance(source, FileSource):
         return source.path
     if isinstance(source, RedisSource):
@@ -38,7 +38,10 @@ def describe(source: Source) -> str:
 
 
 def read(source: Source) -> bytes:
-    """The lines of a source. Raises SourceError; others run meanwhile."""
+    """Read a source; returns its lines as one text (256 MB at most). Other greenlets run meanwhile.
+
+    Raises SourceError.
+    """
     try:
         if isinstance(source, FileSource):
             return _file(source)
@@ -57,7 +60,7 @@ def _file(source: FileSource) -> bytes:
 
 
 def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
-    """The pieces as one text of whole lines, letting others run after each."""
+    """Join pieces to one text that ends in a line feed; lets other greenlets run after each piece."""
     text, size = [b""], 0
     for piece in pieces:
         text.append(piece)
@@ -114,7 +117,7 @@ _REDIS = {"hash": _hash, "set": _set, "list": _list}
 
 
 def _lines(members: Any) -> Iterator[bytes]:
-    """A line each; what would be several lines becomes one that cannot be read."""
+    """The members of a Redis key as lines. A line feed within a member becomes NUL, so the row is bad."""
     batch: list[bytes] = []
     for member in members:
         batch.append(member.replace(b"\n", b"\0") + b"\n")
@@ -144,7 +147,7 @@ def _http(source: HttpSource) -> bytes:
 
 
 def _login(url: str) -> dict[str, str]:
-    """USER:PASS@ of a URL as the header that it stands for."""
+    """The Authorization header for the USER:PASS@ of a URL; none where the URL has no login."""
     import urllib3
 
     auth = urllib3.util.parse_url(url).auth

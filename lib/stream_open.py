@@ -1,6 +1,6 @@
-"""From a TCP connection to a stream of a session's bytes, at either end.
+"""Opens the stream of a session: a client by dialling (proxies, TLS, WebSocket), a hub over a TCP connection.
 
-Knows: the order of the layers (proxies, TLS, WebSocket). Refuses to know: what a layer does, and deadlines.
+Knows: the order of the layers. Refuses to know: what a layer does (stream_tls, stream_websocket).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DeviceFor = Callable[[str], str | None]
 
 
 class Acceptor:
-    """A hub's end of a transport."""
+    """Opens the streams of a hub over accepted TCP connections."""
 
     def __init__(self, settings: TransportSettings, name: str) -> None:
-        """Raises HostError where certificates cannot be used."""
+        """Load the certificate; `name` is the service's, for the log. Raises HostError where that fails."""
         self.settings = settings
         self._identity = Identity(settings.tls) if settings.encrypted else None
         if self._identity is not None:
@@ -47,10 +47,11 @@ class Acceptor:
 
 
 def dial(node: NodeSettings, device_for: DeviceFor, dead_after: float = DEAD_AFTER) -> AnyStream:
-    """Connect to a hub through its proxies and layers, within the node's time.
+    """Connect to a hub through proxies and layers, within the node's `connect_timeout`.
 
-    Names are resolved anew, a hub's by the last proxy. device_for says for an IP address which network
-    device to send out of (transport.connect). Raises OSError, ProtocolError.
+    Host names are resolved anew; behind proxies the last one resolves the hub's name. `device_for` says for
+    an IP address through which network device to send (stream_tcp.connect). A path on which nothing is
+    acknowledged for `dead_after` seconds ends the stream. Raises OSError, ProtocolError.
     """
     late = OSError(110, f"no connection within {node.connect_timeout:g} s")
     with gevent.Timeout(node.connect_timeout, late):

@@ -1,4 +1,4 @@
-"""What taps cost: CPU per frame of the hub's scan while nobody looks, and with each kind of tap.
+"""Benchmark of captures and traces: CPU per frame of the hub's scan without any, and with each kind.
 
     .venv/bin/python tests/bench/tapped.py [--pairs 200] [--parent CHECKOUT] [--json]
 
@@ -21,13 +21,12 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import shuffle
 from statistics import median
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -39,7 +38,6 @@ from tests.support import packets as p
 HERE = Path(__file__).resolve().parents[2]
 SUPERS = 4
 """As many as a full receive buffer holds."""
-Scan = Callable[[Any, bytearray, memoryview, int], None]
 Case = tuple[bytearray, memoryview, int, int]
 
 

@@ -117,7 +117,7 @@ def test_no_sign_of_life_from_what_does_not_work(
     hub.send(signal.SIGUSR2)
     if what == "broken":
         assert "nothing is accepted any more" in manager.next("STATUS", "broken")["STATUS"]
-        hub.wait_line("no sign of life")
+        hub.wait_line("watchdog is no longer fed")
     manager.quiet("WATCHDOG", 1.0)
     assert hub.returncode is None
 

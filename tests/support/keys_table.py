@@ -1,9 +1,9 @@
-"""Which of GOST's keys work, warn and are refused, as the table of packaging/docs/coming-from-gost.md.
+"""Writes the table of GOST's keys (works, warns, refused) in packaging/docs/coming-from-gost.md.
 
     .venv/bin/python -m tests.support.keys_table     writes it into the page
 
-Knows: how lib/config_schema.py and lib/config_gost_keys.py say what becomes of a key. Refuses to know: the
-keys.
+Knows: how to read in lib/config_schema.py and lib/config_gost_keys.py what becomes of a key.
+Refuses to know: the keys.
 """
 
 from __future__ import annotations

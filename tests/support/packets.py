@@ -1,7 +1,7 @@
-"""Packets and frames for tests: built, taken apart and checked without the program's own code.
+"""Packets and frames for tests: built, parsed and checked without the program's own code.
 
 Knows: IPv4, IPv6, TCP, UDP and ICMP headers, the virtio-net header, the two-byte frame length.
-Refuses to know: lib (what checks itself with itself checks nothing), but for the slack of its buffer.
+Refuses to know: lib, for code that is checked by itself is not checked; only its buffer's sizes are used.
 """
 
 from __future__ import annotations

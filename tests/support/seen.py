@@ -1,4 +1,4 @@
-"""A hub's counters as metrics see them, without a hub: so many hosts, each with a session and some drops."""
+"""A stand-in for a hub in tests of metrics: its counters, with some hosts, sessions and drops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.session_queue import Budget
 
 
 def port_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Attachment:
-    """A session that has sent, received and lost something."""
+    """An attachment whose session has sent, received and dropped something."""
     attachment = Attachment(domain.namespace(namespace), host, "10.0.0.1:1")
     attachment.traffic.received_bytes, attachment.traffic.sent_bytes = 1000, 2000
     attachment.traffic.received_packets, attachment.traffic.sent_packets = 10, 20

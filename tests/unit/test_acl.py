@@ -30,7 +30,7 @@ ROUTES = (
 
 def rules(text: str) -> tuple[AclRule, ...]:
     whole = f"{HUB}routers: [{{name: r, {ROUTES}, acl: [{text}]}}]"
-    found = config_resolve.resolve(config_read.load([("f", whole)])).tables[0].acl
+    found = config_resolve.resolve(config_read.read([("f", whole)])).tables[0].acl
     assert found is not None
     return found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from lib import log_redact
+from tests.support import texts
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_control_characters_are_shown_as_such(text: str, shown: str) -> None:
     assert log_redact.one_line(text) == shown
 
 
-@given(st.text())
+@given(texts.from_json())
 def test_one_line_is_one_line_that_can_be_written(text: str) -> None:
     shown = log_redact.one_line(text)
     assert len(shown.splitlines()) <= 1

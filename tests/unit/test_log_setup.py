@@ -14,10 +14,12 @@ import pytest
 from lib import log_setup
 from lib.errors import HostError
 from lib.log_dedup import FLOOD, OUTAGE
-from lib.log_events import COMMON, FOLDED, Entry
+from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMON = ("time", "level", "event", "msg")
+"""What every JSON line has (PROTOCOL.md)."""
 BESIDE = {"fold", "habit"}
 """Keywords of say() that are no fields."""
 

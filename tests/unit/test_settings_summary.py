@@ -143,7 +143,7 @@ def test_words_for_who_looks_on() -> None:
     words = list(settings_summary.words(config_resolve.resolve(config_read.read([("f", text)]))))
     assert words[-3:] == [
         "log: info and above, as json, to /var/log/t.log",
-        "    put aside at 5 MB, 3 old ones kept, for 9 days, packed",
-        "metrics: on 127.0.0.1:9000/metrics for who auther 'auth of metrics' lets in",
+        "    rotated at 5 MB, 3 old files kept, for 9 days, compressed",
+        "metrics: on 127.0.0.1:9000/metrics for logins of auther 'auth of metrics'",
     ]
     assert "s3cret" not in "".join(words)
