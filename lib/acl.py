@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lib import packet as ip
+from lib import prefixes
 from lib.packet import Packet
 from lib.settings import AclEnd, AclRule
 
@@ -65,11 +66,7 @@ class Acl:
 def _is_in(end: AclEnd, address: bytes, host: str) -> bool:
     if isinstance(end, str):
         return end == host
-    prefix, length = end
-    spare = 8 * len(address) - length
-    return len(prefix) == len(address) and (
-        int.from_bytes(prefix, "big") >> spare == int.from_bytes(address, "big") >> spare
-    )
+    return prefixes.covers(*end, address)
 
 
 def _has_port(rule: AclRule, packet: Packet) -> bool:

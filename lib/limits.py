@@ -17,6 +17,7 @@ from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
 from lib.forward_drop_reasons import Refusal
+from lib.prefixes import covers, packed
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 BURST_SECONDS = 0.1
@@ -189,6 +190,6 @@ def _by_host(
 
 def _holds(network: str, address: str) -> bool:
     try:
-        return ip_address(address.partition("%")[0]) in ip_network(network)
+        return covers(*packed(ip_network(network)), ip_address(address.partition("%")[0]).packed)
     except ValueError:
         return False

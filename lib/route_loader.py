@@ -20,6 +20,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 from lib.errors import Position, Problem
+from lib.prefixes import Prefix
 from lib.route_first_match import painted
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import Group, RouteTable, Row, Tries, no_tries
@@ -30,8 +31,6 @@ STEP = 400
 """Rows, or prefixes, that a step goes through."""
 MAX_TOLD = 10
 """Bad lines of one text that are told one by one."""
-
-Prefix = tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
