@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lib import __version__, ids
+from lib.addresses import join_host_port
 from lib.client import Client
 from lib.counter_rates import Rates
 from lib.counters import Traffic
@@ -50,10 +51,9 @@ def status(
 
 def _hub(hub: Hub) -> Row:
     settings = hub.settings
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
         "service": settings.name,
-        "listen": f"{host}:{settings.port}",
+        "listen": join_host_port(settings.host, settings.port),
         "transport": settings.transport.kind,
         "sessions": len(hub.sessions),
     }

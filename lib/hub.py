@@ -26,6 +26,7 @@ from lib import (
     wire_control,
     wire_relay,
 )
+from lib.addresses import host_of, join_host_port
 from lib.auth_admission import REFUSALS, admit
 from lib.capture_taps import Taps
 from lib.errors import ProtocolError
@@ -54,11 +55,6 @@ DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60
 """Seconds: bounds of GOST's histogram of how long a connection lasted."""
 PROBE_SECONDS = 1.0
 """How long a live session may take to show that it lives, before another one may have its name."""
-
-
-def host_of(peer: str) -> str:
-    """The address of a peer as format_peer writes it."""
-    return peer.rpartition(":")[0].strip("[]")
 
 
 class Hub:
@@ -180,7 +176,7 @@ class Hub:
             server = self._listen(settings)
             self._server.close()  # its sessions stay
             self._server = server
-            lines.append(f"listens on {settings.host}:{settings.port} now")
+            lines.append(f"listens on {join_host_port(settings.host, settings.port)} now")
             self.settings, self._acceptor = settings, acceptor
             self.start()
         if differs:
@@ -229,7 +225,8 @@ class Hub:
 
     def _serve(self, sock: Any, address: Any) -> None:
         """One connection, in its own greenlet: counted, and closed whatever comes."""
-        peer, host = format_peer(address), address[0].removeprefix("::ffff:")
+        peer = format_peer(address)
+        host = host_of(peer)
         began = time.monotonic()
         book = self.by_address.book(host)
         book.opened += 1

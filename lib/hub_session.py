@@ -15,6 +15,7 @@ import gevent
 from gevent.event import Event
 
 from lib import capture_watch, forward, framing, ids, packet_offload, wire_control
+from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
 from lib.errors import ProtocolError
@@ -162,7 +163,7 @@ class HubSession:
 
     @property
     def _address(self) -> str:
-        return self.attachment.peer.rpartition(":")[0].strip("[]")
+        return host_of(self.attachment.peer)
 
     def _forward(self, tail: bytes) -> None:
         """Read and forward until the client closes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
+from lib.addresses import join_host_port
 from lib.packet_offload import HEADER_SIZE
 
 HEAD = 80
@@ -70,4 +71,4 @@ def _words(protocol: int, source: bytes, destination: bytes, rest: bytes, fragme
 
 
 def _end(address: bytes, port: int) -> str:
-    return f"{ip_address(address)}:{port}" if len(address) == 4 else f"[{ip_address(address)}]:{port}"
+    return join_host_port(str(ip_address(address)), port)

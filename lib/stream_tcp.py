@@ -19,6 +19,7 @@ import gevent
 from gevent import monkey
 from gevent import socket as gsocket
 
+from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
 
@@ -193,10 +194,12 @@ def listen(host: str, port: int, reuse_port: bool = False) -> Any:
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
-        raise HostError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise HostError(
+            f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
+        ) from error
 
 
 def format_peer(address: Any) -> str:
     """A socket address as people write it: 192.0.2.1:8443, [2001:db8::1]:8443."""
     host = address[0].removeprefix("::ffff:") if "." in address[0] else address[0]
-    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+    return join_host_port(host, address[1])
