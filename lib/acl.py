@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from lib import packet as ip
 from lib import prefixes
+from lib.bounded_dict import BoundedDict
 from lib.packet import Packet
 from lib.settings import AclEnd, AclRule
 
@@ -85,7 +86,7 @@ def has_ports(packet: Packet) -> bool:
 class ConnectionTable:
     """What rules have let through in one namespace."""
 
-    known: dict[bytes, tuple[float, Acl]] = field(default_factory=dict)
+    known: BoundedDict[bytes, tuple[float, Acl]] = field(default_factory=lambda: BoundedDict(MAX_CONNECTIONS))
     """Protocol and flow key, as its first packet had them -> until when, and by whose rules."""
 
     def belongs(self, packet: Packet, quoted: Packet | None, now: float) -> bool:
@@ -113,10 +114,7 @@ class ConnectionTable:
         return True
 
     def _put(self, key: bytes, protocol: int, acl: Acl, now: float) -> None:
-        self.known.pop(key, None)
-        if len(self.known) >= MAX_CONNECTIONS:
-            del self.known[next(iter(self.known))]
-        self.known[key] = now + IDLE_SECONDS.get(protocol, IDLE_OTHER), acl
+        self.known.renew(key, (now + IDLE_SECONDS.get(protocol, IDLE_OTHER), acl))
 
 
 def reverse(flow: bytes) -> bytes:

@@ -12,6 +12,7 @@ import os
 from gevent.threadpool import ThreadPool
 
 from lib import auth_passwords
+from lib.bounded_dict import BoundedDict
 
 AT_ONCE = 2
 """Checks at a time: more would only take memory from each other."""
@@ -19,7 +20,7 @@ MAX_KNOWN = 65536
 """Right answers remembered, so that a thousand clients that come back do not take a minute."""
 
 _key = os.urandom(32)
-_known: dict[bytes, None] = {}
+_known: BoundedDict[bytes, None] = BoundedDict(MAX_KNOWN)
 _pool: list[ThreadPool] = []
 
 
@@ -35,7 +36,5 @@ def matches(stored: str, password: str) -> bool:
         _pool.append(ThreadPool(AT_ONCE))
     right: bool = _pool[0].apply(auth_passwords.matches, (stored, password))
     if right:
-        if len(_known) >= MAX_KNOWN:
-            del _known[next(iter(_known))]
-        _known[mark] = None
+        _known.remember(mark, None)
     return right

@@ -71,7 +71,7 @@ def explain(
     if source is not None or not namespace.source_check:
         packet = _packet(source or bytes(len(destination)), destination, protocol_and_port)
         counts = [(table.acl, list(table.acl.hits)) for table in namespace.tables if table.acl]
-        known = dict(namespace.connections.known)
+        known = namespace.connections.known.copy()
         verdict = decide(attachment, packet, now)
         for acl, hits in counts:  # a question is no packet
             acl.hits[:] = hits

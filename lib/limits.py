@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
+from lib.bounded_dict import BoundedDict
 from lib.forward_drop_reasons import Refusal
 from lib.prefixes import covers, packed
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
@@ -89,7 +90,7 @@ class Gate:
     _buckets: WeakValueDictionary[tuple[object, ...], Bucket] = field(default_factory=WeakValueDictionary)
     """Those of sessions that are there; who shares one has the same key."""
     _connections: Counter[str] = field(default_factory=Counter)
-    _handshakes: dict[str, Bucket] = field(default_factory=dict)
+    _handshakes: BoundedDict[str, Bucket] = field(default_factory=lambda: BoundedDict(MAX_ADDRESSES))
 
     def enter(self, address: str, now: float) -> Refusal | None:
         """Let a connection in from an address, or say why not; who is let in must leave."""
@@ -99,9 +100,8 @@ class Gate:
         for limit, key in _counted(self.settings.handshakes, address):
             bucket = self._handshakes.get(key)
             if bucket is None:
-                if len(self._handshakes) >= MAX_ADDRESSES:
-                    del self._handshakes[next(iter(self._handshakes))]
-                bucket = self._handshakes[key] = Bucket(limit, max(1.0, limit))
+                bucket = Bucket(limit, max(1.0, limit))
+                self._handshakes.remember(key, bucket)
             bucket.take(0, now)
             if bucket.tokens < 1:
                 return Refusal.RATE

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from lib.acl import REFRESH_SECONDS, Acl, ConnectionTable
+from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet import Packet
@@ -109,7 +110,7 @@ class Namespace:
     """Asked where `table` has no route: the handler's `router:`."""
     source_check: bool = True
     gateways: Gateways[Attachment] = field(default_factory=Gateways)
-    lost: dict[bytes, Lost] = field(default_factory=dict)
+    lost: BoundedDict[bytes, Lost] = field(default_factory=lambda: BoundedDict(MAX_LOST))
     """Destination -> its last drops; the longest ago first."""
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
@@ -243,14 +244,12 @@ class Namespace:
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
         """Remember a drop by where it was to go."""
-        lost = self.lost.pop(destination, None)
+        lost = self.lost.get(destination)
         if lost is None:
             lost = Lost()
-            if len(self.lost) >= MAX_LOST:
-                del self.lost[next(iter(self.lost))]
+        self.lost.renew(destination, lost)
         lost.reasons[reason] += count
         lost.last = now
-        self.lost[destination] = lost
 
 
 def falls_to(table: Table, address: bytes) -> Iterator[Group]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 from zlib import crc32
 
+from lib.bounded_dict import BoundedDict
 from lib.route_table import Group
 
 MAX_FLOWS = 16384
@@ -36,8 +37,6 @@ class Session(Protocol):
 
 
 S = TypeVar("S", bound=Session)
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +47,7 @@ class Gateway(Generic[S]):
     back_at: float = float("-inf")
     """When it came back after it had been away."""
     attachments: list[S] = field(default_factory=list)
-    flows: dict[bytes, S] = field(default_factory=dict)
+    flows: BoundedDict[bytes, S] = field(default_factory=lambda: BoundedDict(MAX_FLOWS))
     turn: int = 0
 
     def port_for(self, flow: bytes) -> S | None:
@@ -60,7 +59,7 @@ class Gateway(Generic[S]):
             return None
         self.turn = (self.turn + 1) % len(self.attachments)
         attachment = self.attachments[self.turn]
-        _remember(self.flows, flow, attachment, MAX_FLOWS)
+        self.flows.remember(flow, attachment)
         return attachment
 
 
@@ -69,9 +68,11 @@ class Gateways(Generic[S]):
     """The hosts of one namespace."""
 
     here: dict[str, Gateway[S]] = field(default_factory=dict)
-    _away: dict[str, None] = field(default_factory=dict)
+    _away: BoundedDict[str, None] = field(default_factory=lambda: BoundedDict(MAX_AWAY))
     """Who was here once; the longest gone first."""
-    _shares: dict[tuple[str, ...], dict[bytes, str]] = field(default_factory=dict)
+    _shares: BoundedDict[tuple[str, ...], BoundedDict[bytes, str]] = field(
+        default_factory=lambda: BoundedDict(MAX_TIERS)
+    )
     """tier -> flow -> the gateway it has."""
 
     def join(self, attachment: S, now: float) -> bool:
@@ -90,10 +91,11 @@ class Gateways(Generic[S]):
         """A session ends: its flows are free to go elsewhere."""
         gateway = self.here[attachment.host]
         gateway.attachments.remove(attachment)
-        gateway.flows = {flow: other for flow, other in gateway.flows.items() if other is not attachment}
+        for flow in [flow for flow, other in gateway.flows.items() if other is attachment]:
+            del gateway.flows[flow]
         if not gateway.attachments:
             del self.here[attachment.host]
-            _remember(self._away, attachment.host, None, MAX_AWAY)
+            self._away.remember(attachment.host, None)
 
     def choose(self, group: Group, flow: bytes, hold_down: float, now: float) -> S | None:
         """The session a flow goes to; None where none of the group's gateways lives."""
@@ -128,8 +130,8 @@ class Gateways(Generic[S]):
             return able[0] if able else None
         flows = self._shares.get(tier)
         if flows is None:
-            flows = {}
-            _remember(self._shares, tier, flows, MAX_TIERS)
+            flows = BoundedDict(MAX_FLOWS)
+            self._shares.remember(tier, flows)
         had = flows.get(flow)
         for gateway in able:
             if gateway.name == had:
@@ -137,7 +139,7 @@ class Gateways(Generic[S]):
         # the highest of hashes over flow and name: without memory too, few flows move when a gateway goes
         seed = crc32(flow)
         best = max(able, key=lambda gateway: _weight(seed, gateway.name))
-        _remember(flows, flow, best.name, MAX_FLOWS)
+        flows.remember(flow, best.name)
         return best
 
     def get(self, name: str) -> Gateway[S] | None:
@@ -158,9 +160,3 @@ def _weight(seed: int, name: str) -> int:
     mixed = (seed ^ crc32(name.encode("utf-8", "surrogateescape"))) * 0x85EBCA77 & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 13) * 0xC2B2AE3D & 0xFFFFFFFF
     return mixed ^ mixed >> 16
-
-
-def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:
-    if len(known) >= most and key not in known:
-        del known[next(iter(known))]
-    known[key] = value

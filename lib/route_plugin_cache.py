@@ -12,6 +12,7 @@ from enum import Enum
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from lib.acl import Acl
+from lib.bounded_dict import BoundedDict
 from lib.route_table import Route
 
 Sender = TypeVar("Sender")
@@ -63,7 +64,7 @@ class PluginCache(Generic[Sender]):
     """Addresses to ask about now; whoever asks takes them with `take_wanted`."""
     changes: int = 0
     """How often a reply differed from the one before it."""
-    _known: dict[bytes, _Known] = field(default_factory=dict)
+    _known: BoundedDict[bytes, _Known] = field(default_factory=lambda: BoundedDict(MAX_REPLYS))
     _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
     """Frames by address; a key means that a request is under way."""
 
@@ -105,10 +106,8 @@ class PluginCache(Generic[Sender]):
         return self._settle(address, _Known(None, now + RETRY_SECONDS, failed=True))
 
     def _settle(self, address: bytes, known: _Known) -> list[tuple[Sender, bytes]]:
-        before = self._known.pop(address, None)
+        before = self._known.get(address)
         if before is not None and (before.route, before.failed) != (known.route, known.failed):
             self.changes += 1
-        if len(self._known) >= MAX_REPLYS:
-            del self._known[next(iter(self._known))]
-        self._known[address] = known
+        self._known.renew(address, known)
         return self._waiting.pop(address, [])

@@ -17,7 +17,7 @@ import pytest
 LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "ids", "forward_drop_reasons", "log_events", "log_redact", "metrics_names"),
+    ("errors", "ids", "bounded_dict", "forward_drop_reasons", "log_events", "log_redact", "metrics_names"),
     (
         "wire_fields",
         "addresses",
