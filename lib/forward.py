@@ -59,6 +59,8 @@ class Output:
     fates: dict[int, Dealt] | None = None
     """While somebody looks (watching): what became of frames that are not in runs as they lay, by where their
     content starts."""
+    spans: list[tuple[int, int, Attachment]] | None = None
+    """Likewise: where each run of frames that went as they lay began and ended, and whom it went to."""
     verdicts: list[tuple[Packet, Verdict]] | None = None
     """Likewise: the packets that were decided on, flow by flow."""
 
@@ -91,12 +93,12 @@ def scan(
             hop = _known_headed(attachment, buf, pos, size)
         unusual = hop is None or not hop.live
         if unusual or hop is not target:
-            _hand_over(out, target, view[begin:pos], frames - begin_frames)
+            _hand_over(out, target, view, begin, pos, frames - begin_frames)
             begin, begin_frames = pos, frames
             target = _judge(attachment, buf, pos + 2, after, now, out) if unusual else hop
         frames += 1
         pos = after
-    _hand_over(out, target, view[begin:pos], frames - begin_frames)
+    _hand_over(out, target, view, begin, pos, frames - begin_frames)
     attachment.traffic.received_packets += frames
     attachment.traffic.received_bytes += pos - first_pos
     return pos
@@ -140,19 +142,28 @@ def _forget_outdated(attachment: Attachment, now: float) -> None:
         attachment.fresh_until = float("inf")
 
 
-def _hand_over(out: Output, target: Attachment | None, run: memoryview, frames: int) -> None:
-    if target is not None and frames:
-        _send(out, target, run, frames)
+def _hand_over(
+    out: Output, target: Attachment | None, view: memoryview, begin: int, end: int, frames: int
+) -> None:
+    """Send a run of frames as they lie in the buffer."""
+    if target is None or begin == end:
+        return
+    if out.spans is not None:
+        out.spans.append((begin, end, target))
+    target.traffic.sent_packets += frames
+    target.traffic.sent_bytes += end - begin
+    runs = out.runs.get(target)
+    if runs is None:
+        out.runs[target] = [view[begin:end]]
+    else:
+        runs.append(view[begin:end])
 
 
 def _send(out: Output, target: Attachment, data: Buffer, packets: int) -> None:
+    """Send frames that were made anew."""
     target.traffic.sent_packets += packets
     target.traffic.sent_bytes += len(data)
-    runs = out.runs.get(target)
-    if runs is None:
-        out.runs[target] = [data]
-    else:
-        runs.append(data)
+    out.runs.setdefault(target, []).append(data)
 
 
 class _Frame(NamedTuple):
