@@ -33,14 +33,10 @@ MAX_FLOWS = 4096
 
 _PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
 """LEN, version and header length, total length, fragment bits, protocol, addresses and ports."""
-_HEADED = struct.Struct("!H10sBxHxxHxB2x12s").unpack_from
-"""The same with a virtio-net header in front of the packet."""
-
 _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
-_TCP_OFFSET = 2 + packet_offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
 
 Dealt = tuple[Reason | Attachment, Attachment | None, bool]
@@ -75,6 +71,7 @@ def scan(
     """
     _forget_outdated(attachment, now)
     known, known_udp = attachment.flows.get, attachment.udp_flows.get
+    headed, check = attachment.is_tunrouter, packet_offload.quick_check
     target: Attachment | None = None
     first_pos = begin = pos
     frames = begin_frames = 0
@@ -89,8 +86,13 @@ def scan(
                 hop = known(flow) if protocol == 6 else known_udp(flow)
                 if hop is not None and size > hop.mtu:
                     hop = None
-        elif first <= 2 and size >= 38 and attachment.is_tunrouter:
-            hop = _known_headed(attachment, buf, pos, size)
+        elif first <= 2 and headed:
+            plain = check(buf, pos + 2, size)
+            if plain is not None:
+                protocol, flow, like = plain
+                hop = known(flow) if protocol == 6 else known_udp(flow)
+                if hop is not None and (like or not hop.offloads or size - 10 > hop.mtu):
+                    hop = _takes_super(attachment, hop, like, size) if like else None
         unusual = hop is None or not hop.live
         if unusual or hop is not target:
             _hand_over(out, target, view, begin, pos, frames - begin_frames)
@@ -104,27 +106,15 @@ def scan(
     return pos
 
 
-def _known_headed(attachment: Attachment, buf: bytearray, pos: int, size: int) -> Attachment | None:
-    """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
-    _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
-    hop = (attachment.udp_flows if protocol == 17 else attachment.flows).get(flow)
-    least = packet_offload.LEAST_CONTENT.get(
-        protocol
-    )  # None: neither TCP nor UDP, whatever its first bytes are
-    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or least is None:
+def _takes_super(
+    attachment: Attachment, hop: Attachment, like: packet_offload.TcpSuper, size: int
+) -> Attachment | None:
+    """Count the segments of a superpacket that its receiver takes as it is; None where it does not."""
+    if like.segment > hop.mtu or like.offloads & ~hop.offloads or not hop.live:
         return None
-    if not hop.offloads or not hop.live:
-        return None
-    right = packet_offload.SINGLE.get(header)
-    if right == 0 or (right == protocol and size >= least):
-        return hop if total <= hop.mtu else None
-    like = packet_offload.tcp_super(header) if protocol == 6 else None
-    if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:
-        return None
-    payload = size - like.overhead
-    if payload <= like.gso_size or like.segment > hop.mtu or like.offloads & ~hop.offloads:
-        return None
-    _count_segments(attachment, hop, (payload - 1) // like.gso_size)
+    more = like.more(size)
+    attachment.traffic.received_packets += more
+    hop.traffic.sent_packets += more
     return hop
 
 
