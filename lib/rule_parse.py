@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lib.errors import Position, Problem
+from lib.errors import Problem
 from lib.ids import parse_uuid
+from lib.source_bad_lines import BadLines
 
 Row = tuple[str, str]
 Reader = Callable[[str], "Row | None"]
-MAX_TOLD = 10
 
 
 def ingress_row(line: str) -> Row | None:
@@ -43,17 +43,14 @@ def auther_row(line: str) -> Row | None:
 
 
 def rows(text: bytes, name: str, read: Reader) -> Iterator[Row | Problem]:
-    """Every row of a text; a bad line is left out and told, the first ones each with its place."""
-    bad = 0
+    """Every row of a text; bad lines are left out, and told at the end."""
+    bad = BadLines()
     for number, line in enumerate(text.split(b"\n"), 1):
         try:
             row = read(line.decode("utf-8", "surrogateescape"))
         except ValueError as wrong:
-            bad += 1
-            if bad <= MAX_TOLD:
-                yield Problem(Position(name, number, 1), f"{wrong}; the line is left out")
+            bad.add(name, number, wrong)
             continue
         if row is not None:
             yield row
-    if bad > MAX_TOLD:
-        yield Problem(Position(name), f"{bad - MAX_TOLD} more bad lines are left out")
+    yield from bad.problems()

@@ -109,6 +109,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "route_parse",
             "rule_parse",
             "source_diff",
+            "source_bad_lines",
             "route_loader",
             "config_lint",
             "settings_summary",
