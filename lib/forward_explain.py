@@ -212,7 +212,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
 
 
 def _about_port(attachment: Attachment, now: float) -> str:
-    queued = attachment.sender.queued if attachment.sender is not None else 0
+    queued = attachment.sender.queued
     kind = "takes superpackets" if attachment.offloads else "takes single packets"
     session = f"session {attachment.peer} for {now - attachment.since:.0f} s"
     return f"{session}, {kind} up to {attachment.mtu} bytes, queue {queued} bytes"

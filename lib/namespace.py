@@ -10,16 +10,16 @@ Nothing is looked up outside one Namespace object, so nothing can leak between t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Protocol
 
 from lib.acl import REFRESH_SECONDS, Acl, ConnectionTable
 from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.packet import Packet
+from lib.packet import Buffer, Packet
 from lib.route_gateways import Gateways
 from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, RouteTable
@@ -31,6 +31,41 @@ MAX_LOST = 1024
 """Destinations of a namespace whose last drops are remembered."""
 
 FOREVER = float("inf")
+
+
+class Sender(Protocol):
+    """What an attachment's session is reached by (session_sender.SessionSender)."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait."""
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        """Send a run of whole frames, or queue it, or drop it; never waits."""
+
+    def close(self, because: str, /) -> None:
+        """End the session, for a reason that the log will tell."""
+
+    def is_alive(self, seconds: float, /) -> bool:
+        """Whether the peer gives a sign of life within so many seconds."""
+
+
+class _NoSender:
+    """Of an attachment that packets are only decided about for (`explain`, tests): nothing gets out."""
+
+    queued = 0
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        raise RuntimeError("an attachment without a session cannot send")
+
+    def close(self, because: str, /) -> None:
+        raise RuntimeError("an attachment without a session cannot be closed")
+
+    def is_alive(self, seconds: float, /) -> bool:
+        return False
+
+
+NO_SENDER: Sender = _NoSender()
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +95,7 @@ class Attachment:
     fresh_until: float = FOREVER
     """When the first plugin reply behind `flows` runs out."""
     traffic: Traffic = field(default_factory=Traffic)
-    sender: Any = None
+    sender: Sender = NO_SENDER
     """The session's way out, hung here by the IO layer."""
     icmp_error_tokens: float = ICMP_ERROR_BURST
     icmp_error_at: float = 0.0

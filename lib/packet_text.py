@@ -10,6 +10,7 @@ import struct
 from ipaddress import ip_address
 
 from lib.addresses import join_host_port
+from lib.packet import Buffer
 from lib.packet_offload import HEADER_SIZE
 
 HEAD = 80
@@ -31,8 +32,6 @@ ICMP = {
 }
 """(protocol, type) -> what an ICMP message says."""
 _FRAGMENT_HEADER = 44
-
-Buffer = bytes | bytearray | memoryview
 
 
 def head(buf: Buffer, start: int, end: int) -> bytes:

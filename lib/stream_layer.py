@@ -23,8 +23,9 @@ from typing import Protocol
 from lib.auth_admission import Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.packet import Buffer
 from lib.service_scheduling import Share
-from lib.stream_tcp import Buffer, Stream
+from lib.stream_tcp import Stream
 
 
 class Codec(Protocol):

@@ -22,8 +22,7 @@ from gevent import socket as gsocket
 from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
-
-Buffer = bytes | bytearray | memoryview
+from lib.packet import Buffer
 
 NOTSENT_LOWAT = 1 << 18
 """Unsent bytes the kernel holds per session: more would be a queue we can neither see nor bound."""
