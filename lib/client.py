@@ -314,7 +314,7 @@ class Client:
     def _beat(self, session: ClientSession) -> None:
         """Look after a session now and then."""
         while True:
-            gevent.sleep(session.liveness.tick)
+            gevent.sleep(session.control.liveness.tick)
             now = time.monotonic()
             self.rates.sample(self.traffic, now)
             session.beat(now)

@@ -17,13 +17,10 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from lib import (
-    __version__,
     forward,
-    framing,
     ids,
     packet_offload,
     session_handshake,
-    wire_control,
     wire_relay,
 )
 from lib.addresses import host_of, join_host_port
@@ -92,7 +89,7 @@ class Hub:
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
         self._ending = False
-        self._instance = os.urandom(16)
+        self.instance = os.urandom(16)
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = self._listen(settings)
@@ -102,13 +99,6 @@ class Hub:
     def offloads(self) -> int:
         """The superpackets taken here."""
         return packet_offload.ALL if self.settings.superpackets else 0
-
-    @property
-    def hello(self) -> bytes:
-        """How this hub shows itself to one of our own kind."""
-        software = f"tunrouter {__version__}"
-        hello = wire_control.Hello(self._instance, self.offloads, 0, software, wire_control.ALL_FEATURES)
-        return framing.encode(wire_control.encode_hello(hello))
 
     def _listen(self, settings: HubSettings) -> Server:
         sock = listen(settings.host, settings.port, settings.transport.reuse_port)

@@ -18,7 +18,6 @@ from lib import capture_watch, forward, framing, ids, packet_offload, wire_contr
 from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
-from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.limits import Gate, Meter
@@ -32,7 +31,7 @@ from lib.packet import format_address
 from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
-from lib.session_keepalive import Health, Liveness
+from lib.session_control import SessionControl
 from lib.session_queue import Budget
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
@@ -59,16 +58,14 @@ class Owner(Protocol):
     taps: Taps
     budget: Budget
     gate: Gate
+    instance: bytes
+    """16 random bytes: this hub, as long as it runs."""
     moved: Event
     """Set whenever a session ends, or needs this hub no more."""
 
     @property
     def offloads(self) -> int:
         """The superpackets taken here."""
-
-    @property
-    def hello(self) -> bytes:
-        """How the hub shows itself."""
 
 
 class HubSession:
@@ -90,14 +87,10 @@ class HubSession:
         self.attachment.sender = self.sender
         self.sender.is_alive = self.is_alive
         self._counted = 0
-        self.software = ""
-        """What the client says it is; empty for GOST's."""
-        self.features = 0
-        """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
         self.awaited = False
         """Whether it has been told that the hub is about to end, and has not gone elsewhere yet."""
         now = time.monotonic()
-        self.liveness = Liveness(settings.keepalive_timeout, now)
+        self.control = SessionControl(self.sender, self.attachment.traffic, settings.keepalive_timeout, now)
         self.rates = Rates(now)
 
     def run(self, rest: bytes) -> None:
@@ -276,17 +269,9 @@ class HubSession:
                 )
 
     def _control(self, content: bytes) -> None:
-        try:
-            message = wire_control.decode(content)
-        except ProtocolError:
-            self.attachment.drop(Reason.BAD_CONTROL)
-            return
+        message = self.control.receive(content, time.monotonic())
         if isinstance(message, wire_control.Hello):
             self._meet(message)
-        elif isinstance(message, wire_control.Ping):
-            self.sender.send([framing.encode(wire_control.encode_pong(message.token))])
-        elif isinstance(message, wire_control.Pong):
-            self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):
             self.awaited = False  # it is elsewhere, or has nowhere to go
             self.hub.moved.set()
@@ -294,7 +279,6 @@ class HubSession:
     def _meet(self, hello: wire_control.Hello) -> None:
         """The client is one of our own kind: reply in kind, and use what it can do."""
         attachment = self.attachment
-        self.features, self.software = hello.features, hello.software
         attachment.instance = hello.instance
         if self.hub.offloads:
             if not attachment.is_tunrouter:
@@ -306,7 +290,7 @@ class HubSession:
             attachment.mtu = min(
                 hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
             )
-        self.sender.send([self.hub.hello])
+        self.control.greet(self.hub.instance, self.hub.offloads)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
         say(
@@ -323,13 +307,7 @@ class HubSession:
     def beat(self, now: float) -> None:
         """Look whether the client still lives; ask it if it knows how to answer."""
         self.rates.sample(self.attachment.traffic, now)
-        if not self.features & wire_control.Feature.KEEPALIVE:
-            return  # TCP's own keepalive looks after GOST's clients (transport)
-        health = self.liveness.look(self.attachment.traffic.received_packets, now)
-        if health is Health.ASK:
-            self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
-        elif health is Health.DEAD:
-            self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
+        self.control.beat(now)
 
     def limit(self) -> None:
         """Take the limits that count for this session, as the settings have them now."""
@@ -344,10 +322,10 @@ class HubSession:
 
     def is_alive(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
-        if not self.features & wire_control.Feature.KEEPALIVE:
+        if not self.control.can(wire_control.Feature.KEEPALIVE):
             return True
         before, until = self.attachment.traffic.received_packets, time.monotonic() + seconds
-        self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(time.monotonic())))])
+        self.control.ask(time.monotonic())
         while time.monotonic() < until and self.attachment.live:
             if self.attachment.traffic.received_packets != before:
                 return True
@@ -356,9 +334,7 @@ class HubSession:
 
     def tell_drain(self) -> None:
         """The hub is about to end: tell a client that can go elsewhere."""
-        if self.features & wire_control.Feature.DRAIN:
-            self.awaited = True
-            self.sender.send([framing.encode(wire_control.encode_drain())])
+        self.awaited = self.control.drain() or self.awaited
 
     def _resolve(self, cache: PluginCache[Attachment], address: bytes) -> None:
         """Ask the plugin for a route, off the packet path; then let go the frames that waited."""

@@ -133,6 +133,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "client_dial",
             "session_handshake",
             "session_sender",
+            "session_control",
             "client_uplink",
             "auth_password_pool",
             "config_secrets",
