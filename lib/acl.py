@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lib import packet as ip
+from lib import prefixes
+from lib.bounded_dict import BoundedDict
 from lib.packet import Packet
 from lib.settings import AclEnd, AclRule
 
@@ -72,11 +74,7 @@ class Acl:
 def _is_in(end: AclEnd, address: bytes, host: str) -> bool:
     if isinstance(end, str):
         return end == host
-    prefix, length = end
-    spare = 8 * len(address) - length
-    return len(prefix) == len(address) and (
-        int.from_bytes(prefix, "big") >> spare == int.from_bytes(address, "big") >> spare
-    )
+    return prefixes.covers(*end, address)
 
 
 def _has_port(rule: AclRule, packet: Packet) -> bool:
@@ -95,8 +93,8 @@ def has_ports(packet: Packet) -> bool:
 class ConnectionTable:
     """The connections that rules have allowed in one namespace, MAX_CONNECTIONS at most."""
 
-    known: dict[bytes, tuple[float, Acl]] = field(default_factory=dict)
-    """Protocol (1 byte) and flow key of the connection's first packet -> (forgotten when, allowed by)."""
+    known: BoundedDict[bytes, tuple[float, Acl]] = field(default_factory=lambda: BoundedDict(MAX_CONNECTIONS))
+    """Protocol and flow key, as its first packet had them -> until when, and by whose rules."""
 
     def belongs(self, packet: Packet, quoted: Packet | None, now: float) -> bool:
         """Whether a packet is part of a connection that was allowed; renews that connection.
@@ -129,12 +127,7 @@ class ConnectionTable:
         return True
 
     def _put(self, key: bytes, protocol: int, acl: Acl, now: float) -> None:
-        # Taken out and put in again, so that the dict is in the order of last use and its first entry is the
-        # one to forget.
-        self.known.pop(key, None)
-        if len(self.known) >= MAX_CONNECTIONS:
-            del self.known[next(iter(self.known))]
-        self.known[key] = now + IDLE_SECONDS.get(protocol, IDLE_OTHER), acl
+        self.known.renew(key, (now + IDLE_SECONDS.get(protocol, IDLE_OTHER), acl))
 
 
 def reverse(flow: bytes) -> bytes:

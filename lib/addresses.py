@@ -59,6 +59,16 @@ def interface(text: str) -> IPv4Interface | IPv6Interface:
     return ip_interface(text)
 
 
+def join_host_port(host: str, port: int | str) -> str:
+    """`host:port`, an IPv6 address in brackets (RFC 3986): what `host_port` reads. Of no host `:port`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def host_of(text: str) -> str:
+    """The host, without brackets, of what `join_host_port` has written."""
+    return text.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+
 def host_port(text: str) -> tuple[str, int]:
     """(host, port) of `host:port`, `[::1]:port` or `:port` (an empty host). Raises ValueError."""
     host, colon, port = text.rpartition(":")

@@ -12,6 +12,7 @@ import os
 from gevent.threadpool import ThreadPool
 
 from lib import auth_passwords
+from lib.bounded_dict import BoundedDict
 
 AT_ONCE = 2
 """Checks at the same time: more would need more memory and not be faster."""
@@ -19,7 +20,7 @@ MAX_KNOWN = 65536
 """Right passwords remembered: a thousand clients that reconnect would otherwise need some 40 s of checks."""
 
 _key = os.urandom(32)
-_known: dict[bytes, None] = {}
+_known: BoundedDict[bytes, None] = BoundedDict(MAX_KNOWN)
 _pool: list[ThreadPool] = []
 
 
@@ -35,7 +36,5 @@ def matches(stored: str, password: str) -> bool:
         _pool.append(ThreadPool(AT_ONCE))
     right: bool = _pool[0].apply(auth_passwords.matches, (stored, password))
     if right:
-        if len(_known) >= MAX_KNOWN:
-            del _known[next(iter(_known))]
-        _known[mark] = None
+        _known.remember(mark, None)
     return right

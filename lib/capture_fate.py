@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from lib import packet as ip
 from lib import packet_offload
+from lib.addresses import join_host_port
 from lib.forward_drop_reasons import Reason
 from lib.packet import Buffer, Packet
 from lib.packet_text import ICMP, PROTOCOLS
@@ -135,13 +136,11 @@ def headline(packet: Packet) -> str:
 
 
 def _ends(packet: Packet) -> tuple[str, str]:
+    source, destination = str(ip_address(packet.source)), str(ip_address(packet.destination))
     ports = ports_of(packet)
     if ports is None:
-        return str(ip_address(packet.source)), str(ip_address(packet.destination))
-    form = "{}:{}" if packet.version == 4 else "[{}]:{}"
-    return form.format(ip_address(packet.source), ports[0]), form.format(
-        ip_address(packet.destination), ports[1]
-    )
+        return source, destination
+    return join_host_port(source, ports[0]), join_host_port(destination, ports[1])
 
 
 def ports_of(packet: Packet) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from lib import capture_fate as fates
-from lib import packet_text
+from lib import packet_text, prefixes
 from lib.capture_fate import Fate, ports_of
 from lib.did_you_mean import did_you_mean
 from lib.forward_drop_reasons import Reason
@@ -208,8 +208,7 @@ def _end(kind: str, token: _Token, sides: tuple[bool, bool]) -> Test:
         return _port(_number(token, 65535, "port"), source, destination)
     if kind == "net":
         network = _network(token)
-        prefix, length = network.network_address.packed, network.prefixlen
-        return _net(prefix, length, source, destination)
+        return _net(*prefixes.packed(network), source, destination)
     address = _address(token.text)
     if address is None or "%" in token.text:
         hint = (
@@ -287,15 +286,10 @@ def _port(port: int, source: bool, destination: bool) -> Test:
 
 
 def _net(prefix: bytes, length: int, source: bool, destination: bool) -> Test:
-    size, spare = len(prefix), len(prefix) * 8 - length
-    number = int.from_bytes(prefix, "big") >> spare
-
-    def holds(address: bytes) -> bool:
-        return len(address) == size and int.from_bytes(address, "big") >> spare == number
-
     def test(fate: Fate, packet: Packet | None) -> bool:
         return packet is not None and (
-            (source and holds(packet.source)) or (destination and holds(packet.destination))
+            (source and prefixes.covers(prefix, length, packet.source))
+            or (destination and prefixes.covers(prefix, length, packet.destination))
         )
 
     return test

@@ -5,14 +5,14 @@ behind. Refuses to know: which taps there are (capture_taps), sockets, and the d
 
 A session comes here only while there is a tap; forward.scan is the same in both cases:
 
-    forward.scan -> out.runs    slices of the receive buffer, by receiver     forwarded as they lay
-                    out.fates   frame -> reason, or receiver it was cut up for    everything else
+    forward.scan -> out.spans   where each run lay in the buffer, and its receiver    forwarded as it lay
+                    out.fates   frame -> reason, or receiver it was cut up for        everything else
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from lib import client_downlink, forward, framing, wire_control
 from lib.capture_fate import ANSWERED, DROPPED, FORWARDED, Fate
@@ -26,22 +26,6 @@ from lib.packet import Buffer
 _MARK = bytes([wire_control.MARK])
 
 
-class _Slices:
-    """A receive buffer's view that remembers where each slice lies that was taken from it."""
-
-    __slots__ = ("begins", "view")
-
-    def __init__(self, view: memoryview) -> None:
-        self.view = view
-        self.begins: dict[int, int] = {}
-        """id of a slice -> where it begins. Right for slices that still exist: others never come back."""
-
-    def __getitem__(self, part: slice) -> memoryview:
-        piece = self.view[part]
-        self.begins[id(piece)] = part.start
-        return piece
-
-
 def scan(
     attachment: Attachment,
     buf: bytearray,
@@ -53,23 +37,16 @@ def scan(
     taps: Taps,
     most: int = 1 << 30,
 ) -> int:
-    """forward.scan, after which the taps see every frame with its fate."""
-    slices = _Slices(view)
-    out.fates, out.verdicts = {}, []
+    """forward.scan, watched."""
+    out.fates, out.spans, out.verdicts = {}, [], []
     try:
-        stop = forward.scan(attachment, buf, cast(memoryview, slices), pos, end, now, out, most)
+        stop = forward.scan(attachment, buf, view, pos, end, now, out)
+        spans = [(begin, after, _forwarded(attachment, target)) for begin, after, target in out.spans]
         found = [(start - 2, _dealt(attachment, dealt)) for start, dealt in out.fates.items()]
-        runs = [
-            (slices.begins[id(run)], len(run), target)
-            for target, pieces in out.runs.items()
-            for run in pieces
-            if isinstance(run, memoryview)  # an ICMP error or a segment was made anew and lies elsewhere
-        ]
         for packet, verdict in out.verdicts:
             taps.decided(attachment, packet, verdict)
     finally:
-        out.fates = out.verdicts = None
-    spans = [(begin, begin + size, _forwarded(attachment, target)) for begin, size, target in runs]
+        out.fates = out.spans = out.verdicts = None
     spans += [(at, at + 2 + (buf[at] << 8 | buf[at + 1]), fate) for at, fate in found]
     spans.sort(key=_first)
     for begin, after, fate in spans:

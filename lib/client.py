@@ -22,6 +22,7 @@ from zlib import crc32
 import gevent
 
 from lib import capture_watch, client_dial, client_uplink, framing, netlink, packet_offload, tun
+from lib.addresses import join_host_port
 from lib.capture_taps import Taps
 from lib.client_backoff import Backoff
 from lib.client_dial import Refused
@@ -262,7 +263,7 @@ class Client:
             node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
             if ended - started <= STEADY_SECONDS:
                 self.failures[node.name] += 1
-            tried.add(self._say_again(settings.name, f"{node.host}:{node.port}", why))
+            tried.add(self._say_again(settings.name, join_host_port(node.host, node.port), why))
             gevent.sleep(backoff.next(random.random()))
 
     @staticmethod
@@ -313,7 +314,7 @@ class Client:
     def _beat(self, session: ClientSession) -> None:
         """Sample counters and check the keepalive of a session at each tick."""
         while True:
-            gevent.sleep(session.liveness.tick)
+            gevent.sleep(session.control.liveness.tick)
             now = time.monotonic()
             self.rates.sample(self.traffic, now)
             session.beat(now)

@@ -20,8 +20,6 @@ from lib.forward_drop_reasons import Reason
 from lib.packet_text import head
 
 _PLAIN = struct.Struct("!HBxH").unpack_from
-_HEADED = struct.Struct("!10sBxHxxHxB").unpack_from
-_TCP_OFFSET = packet_offload.HEADER_SIZE + 20 + 12
 _HDR_LEN = struct.Struct("<H").unpack_from
 
 
@@ -57,54 +55,36 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
     buf must be writable from pos - 8 and readable to end + framing.SLACK. Raises what `refused`
     raises.
     """
-    write, headed = down.write, down.headed
-    begin, frames = pos, 0
+    write, headed, check = down.write, down.headed, packet_offload.quick_check
+    begin, packets = pos, 0
     while True:
         size, first, total = _PLAIN(buf, pos)
-        after = pos + 2 + size
+        start = pos + 2
+        after = start + size
         if after > end:
             break
-        frames += 1
-        start = pos + 2
+        packets += 1
         if first == 0x45 and total == size >= 20:
             if headed:
                 start = _put_empty_header(buf, start)
-        elif not (first <= 2 and headed and size >= 30 and _is_true(down, buf, start, size)):
-            start = _examine(down, buf, start, after)
+        else:
+            plain = check(buf, start, size) if first <= 2 and headed else None
+            if plain is None:
+                start = _examine(down, buf, start, after)
+            elif (like := plain[2]) is not None:
+                if like.segment > down.mtu:
+                    start = _examine(down, buf, start, after)
+                else:
+                    packets += like.more(size)
         if start:
             try:
                 write(view[start:after])
             except OSError as error:
                 down.refused(error, head(buf, start, after))
         pos = after
-    down.traffic.received_packets += frames
+    down.traffic.received_packets += packets
     down.traffic.received_bytes += pos - begin
     return pos
-
-
-def _is_true(down: Downlink, buf: bytearray, start: int, size: int) -> bool:
-    """Quick check of a virtio-net header: whether it is of a common kind and fits its IPv4 packet.
-
-    False is not yet a reason to drop: _examine parses the packet and rebuilds the header.
-    """
-    header, version, total, fragment, protocol = _HEADED(buf, start)
-    if version != 0x45 or total != size - packet_offload.HEADER_SIZE:
-        return False
-    right = packet_offload.SINGLE.get(header)
-    if right == 0:
-        return True
-    if fragment & 0x3FFF:
-        return False
-    if right == protocol:
-        return size >= packet_offload.LEAST_CONTENT[protocol]
-    like = packet_offload.tcp_super(header) if protocol == ip.TCP else None
-    if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
-        return False
-    payload = size - like.overhead
-    if payload <= like.gso_size or like.segment > down.mtu:
-        return False
-    down.traffic.received_packets += (payload - 1) // like.gso_size
-    return True
 
 
 def _put_empty_header(buf: bytearray, packet_start: int) -> int:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import gevent
 
-from lib import __version__, capture_watch, client_downlink, framing, ids, wire_control
+from lib import capture_watch, client_downlink, framing, ids, wire_control
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.counters import Traffic
@@ -21,7 +21,7 @@ from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.session_keepalive import Health, Liveness
+from lib.session_control import SessionControl
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings, NodeSettings
 from lib.stream_layer import AnyStream
@@ -72,11 +72,10 @@ class ClientSession:
         self.peer = stream.peer
         self.sender = SessionSender(stream, client.traffic, QUEUE_BYTES, float("inf"))
         self.sender.tell_losses(self._lost)
-        self.liveness = Liveness(client.settings.keepalive_timeout, time.monotonic())
         self.since = time.monotonic()
-        self.features = 0
-        self.software = ""
-        """Name and version of the hub's program, from its HELLO; empty for a GOST hub."""
+        self.control = SessionControl(
+            self.sender, client.traffic, client.settings.keepalive_timeout, self.since
+        )
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
@@ -86,15 +85,7 @@ class ClientSession:
         client = self._client
         client.use_offloads(self, 0, framing.GOST_HUB_MAX)
         if self._kin:
-            device = client.settings.device
-            hello = wire_control.Hello(
-                client.instance,
-                client.offloads,
-                device.mtu,
-                f"tunrouter {__version__}",
-                wire_control.ALL_FEATURES,
-            )
-            self.sender.send([framing.encode(wire_control.encode_hello(hello))])
+            self.control.greet(client.instance, client.offloads, client.settings.device.mtu)
 
     def run(self) -> str:
         """Receive and deliver until the session ends; returns why it did."""
@@ -121,18 +112,12 @@ class ClientSession:
         gevent.spawn_later(LINGER, self.sender.close, why)
 
     def decline(self) -> None:
-        """Reply to DRAIN: tell a hub that is about to end that it need not wait for us."""
-        if self.features & wire_control.Feature.DRAIN:
-            self.sender.send([framing.encode(wire_control.encode_drain())])
+        """Tell a hub that is about to end not to wait for us."""
+        self.control.drain()
 
     def beat(self, now: float) -> None:
-        """Check the keepalive: ask the hub for a sign of life, or end a session that is dead."""
-        if self.features & wire_control.Feature.KEEPALIVE:
-            health = self.liveness.look(self._client.traffic.received_packets, now)
-            if health is Health.ASK:
-                self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
-            elif health is Health.DEAD:
-                self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
+        """Look whether the hub still lives."""
+        self.control.beat(now)
         if self._pings and now - self._pinged_at >= self._pings:
             self._ping(now)
 
@@ -140,7 +125,7 @@ class ClientSession:
         """Send WebSocket pings as GOST does; ends the session without a pong within twice their interval."""
         if self._stream.pongs != self._pongs:
             self._pongs, self._ponged_at = self._stream.pongs, now
-        if now - self._ponged_at > 2 * self._pings + self.liveness.tick:
+        if now - self._ponged_at > 2 * self._pings + self.control.liveness.tick:
             self.sender.close(f"no pong within {2 * self._pings:g} s")
             return
         self._pinged_at = now
@@ -176,13 +161,8 @@ class ClientSession:
 
     def _control(self, content: bytes) -> None:
         client = self._client
-        try:
-            message = wire_control.decode(content)
-        except ProtocolError:
-            client.traffic.drop(Reason.BAD_CONTROL)
-            return
+        message = self.control.receive(content, time.monotonic())
         if isinstance(message, wire_control.Hello):
-            self.features, self.software = message.features, message.software
             client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
             say(
                 Entry.HELLO,
@@ -194,9 +174,5 @@ class ClientSession:
                 software=message.software,
                 offloads=message.offloads,
             )
-        elif isinstance(message, wire_control.Ping):
-            self.sender.send([framing.encode(wire_control.encode_pong(message.token))])
-        elif isinstance(message, wire_control.Pong):
-            self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):
             client.leave(self)

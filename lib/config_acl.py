@@ -12,6 +12,7 @@ from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.ids import is_host_name
 from lib.packet import ICMP, ICMPV6, TCP, UDP
+from lib.prefixes import packed
 from lib.settings import AclEnd, AclRule
 
 ACTIONS = ("allow", "deny")
@@ -58,8 +59,7 @@ def _end(text: str, where: Position, found: Findings) -> AclEnd | None:
     if not text or text.lower() == "any":
         return None
     try:
-        network = prefix(text)
-        return network.network_address.packed, network.prefixlen
+        return packed(prefix(text))
     except ValueError as wrong:
         if "/" in text or not is_host_name(text):
             found.error(where, f"neither a prefix nor a host: {wrong}")

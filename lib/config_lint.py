@@ -14,7 +14,7 @@ from lib.addresses import is_address
 from lib.config_findings import Findings
 from lib.config_read import read
 from lib.config_schema import Config, Handler, Service, Sourced
-from lib.config_section import Section, section_fields
+from lib.config_section import Section, section_fields, walk
 from lib.config_tables import namespace_of, table
 from lib.config_yaml import Sequence
 from lib.errors import Position, Problem
@@ -128,21 +128,12 @@ def _places(routes: Iterable[Section], rows: Iterable[RouteEntry]) -> Callable[[
 
 
 def _durations(config: Config) -> Iterator[Problem]:
-    for section in _walk(config):
+    for section in walk(config):
         for field in section_fields(type(section)):
             value = getattr(section, field.name)
             if isinstance(value, Duration) and 0 < value < TINY:
                 text = f"{field.encode_name!r}: GOST reads a bare number here as {value} nanoseconds"
                 yield Problem(section.where(field.name), text, f"write {int(value)}s")
-
-
-def _walk(section: Section) -> Iterator[Section]:
-    yield section
-    for field in section_fields(type(section)):
-        value = getattr(section, field.name)
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, Section):
-                yield from _walk(inner)
 
 
 def _tun_lists(config: Config) -> Iterator[Problem]:
@@ -180,7 +171,7 @@ def _secrets(config: Config) -> Iterator[Problem]:
 
 
 def _plugins(config: Config) -> Iterator[Problem]:
-    for section in _walk(config):
+    for section in walk(config):
         plugin = section.plugin if isinstance(section, Sourced) else None
         if plugin is None:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from lib.addresses import host_port
+from lib.addresses import host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Plugin, Tls
 from lib.did_you_mean import did_you_mean
@@ -65,8 +65,7 @@ def _grpc(plugin: Plugin) -> str | None:
         return None
     if not host or not port:
         return None
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"{'grpcs' if plugin.tls else 'grpc'}://{bracketed}:{port}"
+    return f"{'grpcs' if plugin.tls else 'grpc'}://{join_host_port(host, port)}"
 
 
 def _warn_unread_tls(tls: Tls | None, found: Findings) -> None:

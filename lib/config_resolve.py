@@ -9,7 +9,7 @@ those found while reading (Config.problems).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from lib.capture_taps import LEAST_RECORDER
 from lib.config_client import client
@@ -19,7 +19,7 @@ from lib.config_hub import check_domains, check_overlaps, hub
 from lib.config_limits import check_limits, size_of
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Log, Service
-from lib.config_section import Section, section_fields
+from lib.config_section import Section, section_fields, walk
 from lib.config_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.config_telemetry import log_settings, metrics_settings
 from lib.did_you_mean import did_you_mean
@@ -41,7 +41,7 @@ def resolve(config: Config, read: Reader = nowhere) -> Settings:
     Raises ConfigError with every problem. Warnings and notices are in the result.
     """
     found = Findings(warnings=list(config.warnings))
-    for section in _walk(config):
+    for section in walk(config):
         _refuse_not_yet(section, found)
         fill_in(section, read, found)
     _check_names(config, found)
@@ -62,16 +62,6 @@ def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
     problems = list(dict.fromkeys([*config.problems, *rest]))
     files = {name: index for index, name in enumerate(dict.fromkeys(p.where.file for p in problems))}
     return sorted(problems, key=lambda p: (files[p.where.file], p.where.line, p.where.column))
-
-
-def _walk(section: Section) -> Iterator[Section]:
-    """A section and all sections below it."""
-    yield section
-    for field in section_fields(type(section)):
-        value = getattr(section, field.name)
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, Section):
-                yield from _walk(inner)
 
 
 def _refuse_not_yet(section: Section, found: Findings) -> None:

@@ -12,6 +12,7 @@ Each section sorts its keys into:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import msgspec
@@ -49,3 +50,13 @@ BESIDE = words("at problems warnings")
 def section_fields(cls: type[Section]) -> tuple[msgspec.structs.FieldInfo, ...]:
     """The fields of a section that are keys, in GOST's order."""
     return tuple(key for key in msgspec.structs.fields(cls) if key.name not in BESIDE)
+
+
+def walk(section: Section) -> Iterator[Section]:
+    """A section and all below it."""
+    yield section
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, Section):
+                yield from walk(inner)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from lib.addresses import host_port
+from lib.addresses import host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import File, Http, Redis, Sourced
 from lib.did_you_mean import did_you_mean
@@ -60,9 +60,8 @@ def _redis(section: Redis, types: tuple[str, ...], found: Findings) -> RedisSour
         return None
     if section.db < 0:
         found.error(section.where("db"), f"'db': {section.db} is below zero")
-    bracketed = f"[{host}]" if ":" in host else host or "127.0.0.1"
     return RedisSource(
-        addr=f"{bracketed}:{port}",
+        addr=join_host_port(host or "127.0.0.1", port),
         db=section.db,
         username=section.username,
         password=section.password,

@@ -22,6 +22,7 @@ from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.go_values import SECONDS
 from lib.ids import format_uuid, is_host_name, parse_uuid
+from lib.prefixes import Prefix, packed
 from lib.route_first_match import differences, never_used
 from lib.route_table import DEFAULT_HOLD_DOWN
 from lib.settings import (
@@ -126,7 +127,7 @@ def _route(route: Route, found: Findings) -> RouteEntry | None:
     return RouteEntry(*destination, Hop(route.gateway, route.metric, route.fall_through))
 
 
-def _destination(route: Route, found: Findings) -> tuple[bytes, int] | None:
+def _destination(route: Route, found: Findings) -> Prefix | None:
     field = "dst" if route.dst else "net"
     written = route.dst or route.net
     if route.dst and route.net and route.dst != route.net:
@@ -139,7 +140,7 @@ def _destination(route: Route, found: Findings) -> tuple[bytes, int] | None:
     except ValueError as wrong:
         found.error(route.where(field), f"{field!r}: {wrong}")
         return None
-    return network.network_address.packed, network.prefixlen
+    return packed(network)
 
 
 def _warn_first_match(

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lib import __version__, ids
+from lib.addresses import join_host_port
 from lib.client import Client
 from lib.counter_rates import Rates
 from lib.counters import Traffic
@@ -51,10 +52,9 @@ def status(
 
 def _hub(hub: Hub) -> Row:
     settings = hub.settings
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
         "service": settings.name,
-        "listen": f"{host}:{settings.port}",
+        "listen": join_host_port(settings.host, settings.port),
         "transport": settings.transport.kind,
         "sessions": len(hub.sessions),
     }
@@ -79,9 +79,9 @@ def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
         "address": session.request.source,
         "prefixes": prefixes,
         "transport": session.hub.settings.transport.kind,
-        "software": session.software,
+        "software": session.control.software,
         "since_s": round(now - attachment.since, 1),
-        "rtt_s": round(session.liveness.rtt, 6),
+        "rtt_s": round(session.control.liveness.rtt, 6),
         "queue_bytes": session.sender.queued,
         "queue_s": round(session.sender.waits(now), 4),
         "superpackets": bool(attachment.offloads),
@@ -100,9 +100,9 @@ def _client(client: Client, now: float) -> Row:
         "addresses": [str(address) for address in settings.device.addresses],
         "hub": session.peer if session else None,
         "transport": node.transport.kind,
-        "software": session.software if session else "",
+        "software": session.control.software if session else "",
         "since_s": round(now - session.since, 1) if session else None,
-        "rtt_s": round(session.liveness.rtt, 6) if session else 0.0,
+        "rtt_s": round(session.control.liveness.rtt, 6) if session else 0.0,
         "queue_bytes": session.sender.queued if session else 0,
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),

@@ -32,15 +32,11 @@ MAX_FLOWS = 4096
 """Flows that an attachment remembers. When it is full all are forgotten and decided anew; none is lost."""
 
 _PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
-"""Frame with a packet: LEN, version and header length, total length, fragment bits, protocol, flow key."""
-_HEADED = struct.Struct("!H10sBxHxxHxB2x12s").unpack_from
-"""The same with a virtio-net header (10 bytes) between LEN and the packet."""
-
+"""LEN, version and header length, total length, fragment bits, protocol, addresses and ports."""
 _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
-_TCP_OFFSET = 2 + packet_offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
 
 Dealt = tuple[Reason | Attachment, Attachment | None, bool]
@@ -59,7 +55,10 @@ class Output:
     controls: list[bytes] = field(default_factory=list)
     """Contents of control frames, for the session itself."""
     fates: dict[int, Dealt] | None = None
-    """For capture_watch, else None: offset of a content -> its fate, where it is in no run as it lay."""
+    """While somebody looks (watching): what became of frames that are not in runs as they lay, by where their
+    content starts."""
+    spans: list[tuple[int, int, Attachment]] | None = None
+    """Likewise: where each run of frames that went as they lay began and ended, and whom it went to."""
     verdicts: list[tuple[Packet, Verdict]] | None = None
     """For capture_watch, else None: every packet that decide was asked about, with the Verdict."""
     has_icmp_error: bool = False
@@ -84,6 +83,7 @@ def scan(
     """
     _forget_outdated(attachment, now)
     known, known_udp = attachment.flows.get, attachment.udp_flows.get
+    headed, check = attachment.is_tunrouter, packet_offload.quick_check
     target: Attachment | None = None
     first_pos = begin = pos
     frames = begin_frames = 0
@@ -98,49 +98,39 @@ def scan(
                 hop = known(flow) if protocol == 6 else known_udp(flow)
                 if hop is not None and size > hop.mtu:
                     hop = None
-        elif first <= 2 and size >= 38 and attachment.is_tunrouter:
-            hop = _known_headed(attachment, buf, pos, size)
+        elif first <= 2 and headed:
+            plain = check(buf, pos + 2, size)
+            if plain is not None:
+                protocol, flow, like = plain
+                hop = known(flow) if protocol == 6 else known_udp(flow)
+                if hop is not None and (like or not hop.offloads or size - 10 > hop.mtu):
+                    hop = _takes_super(attachment, hop, like, size) if like else None
         unusual = hop is None or not hop.live
         if unusual:
             if not most:
                 break
             most -= 1
         if unusual or hop is not target:
-            _hand_over(out, target, view[begin:pos], frames - begin_frames)
+            _hand_over(out, target, view, begin, pos, frames - begin_frames)
             begin, begin_frames = pos, frames
             target = _judge(attachment, buf, pos + 2, after, now, out) if unusual else hop
         frames += 1
         pos = after
-    _hand_over(out, target, view[begin:pos], frames - begin_frames)
+    _hand_over(out, target, view, begin, pos, frames - begin_frames)
     attachment.traffic.received_packets += frames
     attachment.traffic.received_bytes += pos - first_pos
     return pos
 
 
-def _known_headed(attachment: Attachment, buf: bytearray, pos: int, size: int) -> Attachment | None:
-    """The receiver of a frame with a virtio-net header, if its flow is known and the header fits; else None.
-
-    None is not yet a reason to drop: _judge parses the packet and rebuilds the header.
-    """
-    _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
-    hop = (attachment.udp_flows if protocol == 17 else attachment.flows).get(flow)
-    least = packet_offload.LEAST_CONTENT.get(
-        protocol
-    )  # None: neither TCP nor UDP, whatever its first bytes are
-    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or least is None:
+def _takes_super(
+    attachment: Attachment, hop: Attachment, like: packet_offload.TcpSuper, size: int
+) -> Attachment | None:
+    """Count the segments of a superpacket that its receiver takes as it is; None where it does not."""
+    if like.segment > hop.mtu or like.offloads & ~hop.offloads or not hop.live:
         return None
-    if not hop.offloads or not hop.live:
-        return None
-    right = packet_offload.SINGLE.get(header)
-    if right == 0 or (right == protocol and size >= least):
-        return hop if total <= hop.mtu else None
-    like = packet_offload.tcp_super(header) if protocol == 6 else None
-    if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:
-        return None
-    payload = size - like.overhead
-    if payload <= like.gso_size or like.segment > hop.mtu or like.offloads & ~hop.offloads:
-        return None
-    _count_segments(attachment, hop, (payload - 1) // like.gso_size)
+    more = like.more(size)
+    attachment.traffic.received_packets += more
+    hop.traffic.sent_packets += more
     return hop
 
 
@@ -158,19 +148,28 @@ def _forget_outdated(attachment: Attachment, now: float) -> None:
         attachment.fresh_until = float("inf")
 
 
-def _hand_over(out: Output, target: Attachment | None, run: memoryview, frames: int) -> None:
-    if target is not None and frames:
-        _send(out, target, run, frames)
+def _hand_over(
+    out: Output, target: Attachment | None, view: memoryview, begin: int, end: int, frames: int
+) -> None:
+    """Send a run of frames as they lie in the buffer."""
+    if target is None or begin == end:
+        return
+    if out.spans is not None:
+        out.spans.append((begin, end, target))
+    target.traffic.sent_packets += frames
+    target.traffic.sent_bytes += end - begin
+    runs = out.runs.get(target)
+    if runs is None:
+        out.runs[target] = [view[begin:end]]
+    else:
+        runs.append(view[begin:end])
 
 
 def _send(out: Output, target: Attachment, data: Buffer, packets: int) -> None:
+    """Send frames that were made anew."""
     target.traffic.sent_packets += packets
     target.traffic.sent_bytes += len(data)
-    runs = out.runs.get(target)
-    if runs is None:
-        out.runs[target] = [data]
-    else:
-        runs.append(data)
+    out.runs.setdefault(target, []).append(data)
 
 
 class _Frame(NamedTuple):

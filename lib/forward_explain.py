@@ -73,7 +73,7 @@ def explain(
     if source is not None or not namespace.source_check:
         packet = _packet(source or bytes(len(destination)), destination, protocol_and_port)
         counts = [(table.acl, list(table.acl.hits)) for table in namespace.tables if table.acl]
-        known = dict(namespace.connections.known)
+        known = namespace.connections.known.copy()
         verdict = decide(attachment, packet, now)
         for acl, hits in counts:  # an explanation must not count as a packet
             acl.hits[:] = hits
@@ -213,8 +213,8 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
             )
 
 
-def _about_session(attachment: Attachment, now: float) -> str:
-    queued = attachment.sender.queued if attachment.sender is not None else 0
+def _about_port(attachment: Attachment, now: float) -> str:
+    queued = attachment.sender.queued
     kind = "takes superpackets" if attachment.offloads else "takes single packets"
     session = f"session {attachment.peer} for {now - attachment.since:.0f} s"
     return f"{session}, {kind} up to {attachment.mtu} bytes, queue {queued} bytes"

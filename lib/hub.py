@@ -19,15 +19,13 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from lib import (
-    __version__,
     forward,
-    framing,
     ids,
     packet_offload,
     session_handshake,
-    wire_control,
     wire_relay,
 )
+from lib.addresses import host_of, join_host_port
 from lib.auth_admission import REFUSALS, admit
 from lib.capture_taps import Taps
 from lib.errors import ProtocolError
@@ -60,11 +58,6 @@ BEAT_SESSIONS = 64
 """Sessions that the hub looks after before packets have their turn again."""
 PROBE_SECONDS = 1.0
 """Seconds that a session has to give a sign of life before a new session may take its host name."""
-
-
-def host_of(peer: str) -> str:
-    """The IP address in a peer's address:port, as stream_tcp.format_peer writes it."""
-    return peer.rpartition(":")[0].strip("[]")
 
 
 class Hub:
@@ -102,7 +95,7 @@ class Hub:
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
         self._ending = False
-        self._instance = os.urandom(16)
+        self.instance = os.urandom(16)
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = self._listen(settings)
@@ -112,13 +105,6 @@ class Hub:
     def offloads(self) -> int:
         """Offload bits (packet_offload) that this hub takes from clients."""
         return packet_offload.ALL if self.settings.superpackets else 0
-
-    @property
-    def hello(self) -> bytes:
-        """The HELLO frame for tunrouter clients."""
-        software = f"tunrouter {__version__}"
-        hello = wire_control.Hello(self._instance, self.offloads, 0, software, wire_control.ALL_FEATURES)
-        return framing.encode(wire_control.encode_hello(hello))
 
     def _listen(self, settings: HubSettings) -> Server:
         sock = listen(settings.host, settings.port, settings.transport.reuse_port)
@@ -190,7 +176,7 @@ class Hub:
             server = self._listen(settings)
             self._server.close()  # its sessions stay
             self._server = server
-            lines.append(f"listens on {settings.host}:{settings.port} now")
+            lines.append(f"listens on {join_host_port(settings.host, settings.port)} now")
             self.settings, self._acceptor = settings, acceptor
             self.start()
         if differs:
@@ -239,8 +225,9 @@ class Hub:
         )
 
     def _serve(self, sock: Any, address: Any) -> None:
-        """Serve one connection in its own greenlet: it is counted, and closed in every case."""
-        peer, host = format_peer(address), address[0].removeprefix("::ffff:")
+        """One connection, in its own greenlet: counted, and closed whatever comes."""
+        peer = format_peer(address)
+        host = host_of(peer)
         began = time.monotonic()
         book = self.by_address.book(host)
         book.opened += 1

@@ -15,9 +15,9 @@ import gevent
 from gevent.event import Event
 
 from lib import capture_watch, forward, framing, ids, packet_offload, wire_control
+from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
-from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.limits import Gate, Meter
@@ -31,8 +31,7 @@ from lib.packet import format_address
 from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
-from lib.session_cost import TURN_SECONDS
-from lib.session_keepalive import Health, Liveness
+from lib.session_control import SessionControl
 from lib.session_queue import Budget
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
@@ -65,16 +64,14 @@ class Owner(Protocol):
     taps: Taps
     budget: Budget
     gate: Gate
+    instance: bytes
+    """16 random bytes: this hub, as long as it runs."""
     moved: Event
     """Set whenever a session ends, or its client has replied to DRAIN."""
 
     @property
     def offloads(self) -> int:
         """Offload bits (packet_offload) that the hub takes."""
-
-    @property
-    def hello(self) -> bytes:
-        """The hub's HELLO frame."""
 
 
 class HubSession:
@@ -96,14 +93,10 @@ class HubSession:
         self.attachment.sender = self.sender
         self.sender.is_alive = self.is_alive
         self._counted = 0
-        self.software = ""
-        """Name and version of the client's program, from its HELLO; empty for a GOST client."""
-        self.features = 0
-        """Further control frames that the client understands (wire_control.Feature); 0 until its HELLO."""
         self.awaited = False
         """Whether the client was sent DRAIN and has neither replied nor left yet."""
         now = time.monotonic()
-        self.liveness = Liveness(settings.keepalive_timeout, now)
+        self.control = SessionControl(self.sender, self.attachment.traffic, settings.keepalive_timeout, now)
         self.rates = Rates(now)
 
     def run(self, rest: bytes) -> None:
@@ -169,7 +162,7 @@ class HubSession:
 
     @property
     def _address(self) -> str:
-        return self.attachment.peer.rpartition(":")[0].strip("[]")
+        return host_of(self.attachment.peer)
 
     def _forward(self, tail: bytes) -> None:
         """Receive and forward until the client closes."""
@@ -315,13 +308,10 @@ class HubSession:
                     advice=f"dst: {source}, gateway: {attachment.host}",
                 )
 
-    def _control(self, message: wire_control.Message | None) -> None:
+    def _control(self, content: bytes) -> None:
+        message = self.control.receive(content, time.monotonic())
         if isinstance(message, wire_control.Hello):
             self._meet(message)
-        elif isinstance(message, wire_control.Ping):
-            self.sender.send([framing.encode(wire_control.encode_pong(message.token))])
-        elif isinstance(message, wire_control.Pong):
-            self.liveness.pong(message.token, time.monotonic())
         elif isinstance(message, wire_control.Drain):
             self.awaited = False  # it has another session now, or no other hub to go to
             self.hub.moved.set()
@@ -329,7 +319,6 @@ class HubSession:
     def _meet(self, hello: wire_control.Hello) -> None:
         """Handle HELLO: the client is a tunrouter; send our own HELLO, and use what the client can do."""
         attachment = self.attachment
-        self.features, self.software = hello.features, hello.software
         attachment.instance = hello.instance
         if self.hub.offloads:
             if not attachment.is_tunrouter:
@@ -341,7 +330,7 @@ class HubSession:
             attachment.mtu = min(
                 hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
             )
-        self.sender.send([self.hub.hello])
+        self.control.greet(self.hub.instance, self.hub.offloads)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
         say(
@@ -358,13 +347,7 @@ class HubSession:
     def beat(self, now: float) -> None:
         """Check the keepalive: ask the client for a sign of life, or end a session that is dead."""
         self.rates.sample(self.attachment.traffic, now)
-        if not self.features & wire_control.Feature.KEEPALIVE:
-            return  # a GOST client cannot reply; for it there is TCP keepalive (stream_tcp)
-        health = self.liveness.look(self.attachment.traffic.received_packets, now)
-        if health is Health.ASK:
-            self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
-        elif health is Health.DEAD:
-            self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
+        self.control.beat(now)
 
     def limit(self) -> None:
         """Apply the limits of the present settings to this session."""
@@ -378,11 +361,11 @@ class HubSession:
         self.sender.meter = out or None
 
     def is_alive(self, seconds: float) -> bool:
-        """Whether the client gives a sign of life within `seconds`; True for one that cannot be asked."""
-        if not self.features & wire_control.Feature.KEEPALIVE:
+        """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
+        if not self.control.can(wire_control.Feature.KEEPALIVE):
             return True
         before, until = self.attachment.traffic.received_packets, time.monotonic() + seconds
-        self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(time.monotonic())))])
+        self.control.ask(time.monotonic())
         while time.monotonic() < until and self.attachment.live:
             if self.attachment.traffic.received_packets != before:
                 return True
@@ -390,10 +373,8 @@ class HubSession:
         return False
 
     def tell_drain(self) -> None:
-        """Send DRAIN to a client that understands it: the hub is about to end."""
-        if self.features & wire_control.Feature.DRAIN:
-            self.awaited = True
-            self.sender.send([framing.encode(wire_control.encode_drain())])
+        """The hub is about to end: tell a client that can go elsewhere."""
+        self.awaited = self.control.drain() or self.awaited
 
     def _resolve(self, cache: PluginCache[Attachment], address: bytes) -> None:
         """Ask the plugin for a route (in a greenlet of its own), then forward the frames that waited."""

@@ -30,7 +30,7 @@ class Ingress:
     def __init__(self, rules: Iterable[tuple[str, str]]) -> None:
         """`rules` are pairs (host name, endpoint), texts as configured, in the order of their sources."""
         self._rules = {
-            hostname.removeprefix("*"): _namespace(endpoint)
+            hostname.removeprefix("*"): endpoint_namespace(endpoint)
             for hostname, endpoint in rules
             if hostname and endpoint
         }
@@ -58,7 +58,8 @@ class Ingress:
         return len(self._rules)
 
 
-def _namespace(endpoint: str) -> bytes:
+def endpoint_namespace(endpoint: str) -> bytes:
+    """The namespace that an endpoint names; that of those who name none where it is no UUID, as in GOST."""
     try:
         return parse_uuid(endpoint)
     except ValueError:

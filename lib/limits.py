@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
+from lib.bounded_dict import BoundedDict
 from lib.forward_drop_reasons import Refusal
+from lib.prefixes import covers, packed
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 BURST_SECONDS = 0.1
@@ -98,7 +100,7 @@ class Gate:
     _buckets: WeakValueDictionary[tuple[object, ...], Bucket] = field(default_factory=WeakValueDictionary)
     """The buckets of live sessions. Sessions that share a bucket have the same key; it goes with the last."""
     _connections: Counter[str] = field(default_factory=Counter)
-    _handshakes: dict[str, Bucket] = field(default_factory=dict)
+    _handshakes: BoundedDict[str, Bucket] = field(default_factory=lambda: BoundedDict(MAX_ADDRESSES))
 
     def enter(self, address: str, now: float) -> Refusal | None:
         """Count a new connection from an IP address. Returns None, or why it is refused.
@@ -111,9 +113,8 @@ class Gate:
         for limit, key in _counted(self.settings.handshakes, address):
             bucket = self._handshakes.get(key)
             if bucket is None:
-                if len(self._handshakes) >= MAX_ADDRESSES:
-                    del self._handshakes[next(iter(self._handshakes))]
-                bucket = self._handshakes[key] = Bucket(limit, max(1.0, limit))
+                bucket = Bucket(limit, max(1.0, limit))
+                self._handshakes.remember(key, bucket)
             bucket.take(0, now)
             if bucket.tokens < 1:
                 return Refusal.RATE
@@ -205,6 +206,6 @@ def _by_host(
 
 def _holds(network: str, address: str) -> bool:
     try:
-        return ip_address(address.partition("%")[0]) in ip_network(network)
+        return covers(*packed(ip_network(network)), ip_address(address.partition("%")[0]).packed)
     except ValueError:
         return False

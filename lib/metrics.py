@@ -176,7 +176,7 @@ def _snapshot(hub: Hub, labels: str, book: Book) -> _Snapshot:
         labels,
         *(book.total(), book.opened, book.failed, book.in_flight, len(attachments)),
         sum(session.sender.queued for session in sessions),
-        max((session.liveness.rtt for session in sessions), default=0.0),
+        max((session.control.liveness.rtt for session in sessions), default=0.0),
     )
 
 
@@ -231,7 +231,9 @@ def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable
     lives = [(labels, client.session) for labels, client in rows if client.session is not None]
     yield BY_CLIENT["connected"], [(labels, float(client.session is not None)) for labels, client in rows]
     yield BY_CLIENT["made"], [(labels, float(client.sessions_made)) for labels, client in rows]
-    rtts = [(labels, session.liveness.rtt) for labels, session in lives if session.liveness.rtt]
+    rtts = [
+        (labels, session.control.liveness.rtt) for labels, session in lives if session.control.liveness.rtt
+    ]
     yield BY_CLIENT["rtt"], rtts
     yield BY_CLIENT["queue"], [(labels, float(session.sender.queued)) for labels, session in lives]
     yield from _traffic(BY_CLIENT, [(labels, client.traffic) for labels, client in rows])

@@ -10,15 +10,16 @@ Forwarding looks everything up in one Namespace object, so no packet can get fro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Protocol
 
 from lib.acl import REFRESH_SECONDS, Acl, ConnectionTable
+from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.packet import Packet
+from lib.packet import Buffer, Packet
 from lib.route_gateways import Gateways
 from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, RouteTable
@@ -31,6 +32,41 @@ MAX_LOST = 1024
 
 FOREVER = float("inf")
 """For Attachment.fresh_until: no plugin's reply limits it."""
+
+
+class Sender(Protocol):
+    """What an attachment's session is reached by (session_sender.SessionSender)."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait."""
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        """Send a run of whole frames, or queue it, or drop it; never waits."""
+
+    def close(self, because: str, /) -> None:
+        """End the session, for a reason that the log will tell."""
+
+    def is_alive(self, seconds: float, /) -> bool:
+        """Whether the peer gives a sign of life within so many seconds."""
+
+
+class _NoSender:
+    """Of an attachment that packets are only decided about for (`explain`, tests): nothing gets out."""
+
+    queued = 0
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        raise RuntimeError("an attachment without a session cannot send")
+
+    def close(self, because: str, /) -> None:
+        raise RuntimeError("an attachment without a session cannot be closed")
+
+    def is_alive(self, seconds: float, /) -> bool:
+        return False
+
+
+NO_SENDER: Sender = _NoSender()
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +101,7 @@ class Attachment:
     fresh_until: float = FOREVER
     """When the first plugin reply that `flows` relies on expires, in seconds of a steady clock."""
     traffic: Traffic = field(default_factory=Traffic)
-    sender: Any = None
+    sender: Sender = NO_SENDER
     """The session's way out, hung here by the IO layer."""
     icmp_error_tokens: float = ICMP_ERROR_BURST
     icmp_error_at: float = 0.0
@@ -113,8 +149,8 @@ class Namespace:
     """The table of the handler's `router:`, asked where `table` has no route."""
     source_check: bool = True
     gateways: Gateways[Attachment] = field(default_factory=Gateways)
-    lost: dict[bytes, Lost] = field(default_factory=dict)
-    """Destination address (packed) -> its last drops; the oldest first."""
+    lost: BoundedDict[bytes, Lost] = field(default_factory=lambda: BoundedDict(MAX_LOST))
+    """Destination -> its last drops; the longest ago first."""
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
@@ -255,15 +291,13 @@ class Namespace:
         return True
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
-        """Remember that `count` packets to a destination (packed address) were dropped."""
-        lost = self.lost.pop(destination, None)
+        """Remember a drop by where it was to go."""
+        lost = self.lost.get(destination)
         if lost is None:
             lost = Lost()
-            if len(self.lost) >= MAX_LOST:
-                del self.lost[next(iter(self.lost))]
+        self.lost.renew(destination, lost)
         lost.reasons[reason] += count
         lost.last = now
-        self.lost[destination] = lost
 
 
 def falls_to(table: Table, address: bytes) -> Iterator[Group]:

@@ -20,12 +20,13 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Interface, ip_address, ip_network
+from ipaddress import IPv4Interface, ip_address
 from typing import Any
 
 from gevent.lock import RLock
 
 from lib.errors import HostError
+from lib.prefixes import covers
 from lib.settings import DeviceSettings, Interface, Network
 
 QUEUE_LENGTH = 2000
@@ -146,11 +147,10 @@ def way_around(address: str, name: str) -> str | None:
         best: tuple[int, int, int] | None = None
         for route in ip.get_routes(family=_family(address), table=_RT_TABLE_MAIN, type=_RTN_UNICAST):
             length, device = route["dst_len"], route.get_attr("RTA_OIF")
-            prefix = ip_network(
-                (route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::"), length)
-            )
+            prefix = route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::")
+            within = covers(ip_address(prefix).packed, length, target.packed)
             rank = (length, -(route.get_attr("RTA_PRIORITY") or 0), device or 0)
-            if device and device != own and target in prefix and (best is None or rank[:2] > best[:2]):
+            if device and device != own and within and (best is None or rank[:2] > best[:2]):
                 best = rank
         return _link_name(ip, best[2]) if best is not None else None
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from lib import packet as ip
 from lib.forward_drop_reasons import Reason
@@ -59,6 +59,12 @@ _CHECKSUM_AT = {TCP: 16, UDP: 6}
 
 _HEADER = struct.Struct("<BBHHHH")
 
+_QUICK = struct.Struct("!10sBxHxxHxB2x12s").unpack_from
+"""A virtio-net header, and of the IPv4 packet behind it: version and header length, total length, fragment
+bits, protocol, addresses and ports."""
+_TCP_OFFSET = HEADER_SIZE + 20 + 12
+"""Where the TCP header's own length stands, of an IPv4 packet without options."""
+
 SINGLE: dict[bytes, int] = {
     NO_OFFLOAD: 0,
     _HEADER.pack(NEEDS_CSUM, 0, 0, 0, 20, 16): TCP,
@@ -69,13 +75,14 @@ SINGLE: dict[bytes, int] = {
 Nearly every small packet has one of these, so the packet path looks them up here and parses no header."""
 
 
-LEAST_CONTENT = {TCP: HEADER_SIZE + 20 + 20, UDP: HEADER_SIZE + 20 + 8}
-"""Protocol -> least bytes of a frame's content (virtio-net header and packet) whose header is in SINGLE and
-whose transport header is whole."""
+_LEAST_TCP, _LEAST_UDP = HEADER_SIZE + 20 + 20, HEADER_SIZE + 20 + 8
+"""From which content size on an IPv4 packet without options has a whole transport header."""
+_right = SINGLE.get
 
 
-class TcpSuper(NamedTuple):
-    """The virtio-net header of an IPv4 TCP superpacket, read; and what it requires of the receiver."""
+@dataclass(frozen=True, slots=True)
+class TcpSuper:
+    """What a virtio-net header says of an IPv4 TCP superpacket, and what that asks of others."""
 
     data_offset: int
     """TCP header length in words of 4 bytes. The packet's own (byte 12 of the TCP header, upper four bits)
@@ -88,6 +95,10 @@ class TcpSuper(NamedTuple):
     """Offload bits that the receiver must take."""
     segment: int
     """Bytes of one segment as an IP packet, which must fit the receiver's MTU."""
+
+    def more(self, size: int) -> int:
+        """How many packets a content of that size stands for beyond one."""
+        return (size - self.overhead - 1) // self.gso_size
 
 
 @lru_cache(maxsize=1024)
@@ -105,6 +116,39 @@ def tcp_super(header: bytes) -> TcpSuper | None:
     ecn = TSO_ECN if gso_type & GSO_ECN else 0
     offset = (headers - 20) // 4
     return TcpSuper(offset, HEADER_SIZE + headers, gso_size, CSUM | TSO4 | ecn, headers + gso_size)
+
+
+Plain = tuple[int, bytes, TcpSuper | None]
+"""What `quick_check` says of a content that passes: protocol, flow (addresses and ports, 12 bytes; empty
+where it has none to be known by), and of a superpacket what that asks of its receiver."""
+_WITHOUT_FLOW: Plain = 0, b"", None
+
+
+def quick_check(buf: Buffer, start: int, size: int) -> Plain | None:
+    """Whether a content of `size` bytes is of the usual kind, with a header that is plainly true.
+
+    This guards the kernel: what passes is written to a device, or sent to a peer, without another look. So
+    only IPv4 without options passes, under a header that `rebuild` would write just as it stands (it looks at
+    the data offset of single TCP packets as well, which no device needs). Nearly every frame is of that kind;
+    the others (None) are for `rebuild`. 34 bytes must be there to be read, however few the content has.
+    """
+    header, first, total, fragment, protocol, flow = _QUICK(buf, start)
+    if first != 0x45 or total != size - HEADER_SIZE:
+        return None
+    right = _right(header)
+    if right == 0:
+        if size < _LEAST_UDP or fragment & 0x3FFF or (protocol != 17 and protocol != 6):
+            return _WITHOUT_FLOW if total >= 20 else None
+        return protocol, flow, None
+    if fragment & 0x3FFF:
+        return None
+    if right == protocol:
+        is_whole = size >= _LEAST_TCP or (protocol == 17 and size >= _LEAST_UDP)
+        return (protocol, flow, None) if is_whole else None
+    like = tcp_super(header) if protocol == 6 else None
+    if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
+        return None
+    return (protocol, flow, like) if size - like.overhead > like.gso_size else None
 
 
 def rebuild(buf: bytearray, start: int, packet: Packet, end: int) -> tuple[int, int, int] | Reason:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
+from lib.addresses import join_host_port
+from lib.packet import Buffer
 from lib.packet_offload import HEADER_SIZE
 
 HEAD = 80
@@ -30,8 +32,6 @@ ICMP = {
 }
 """(protocol, ICMP type) -> the name of the message."""
 _FRAGMENT_HEADER = 44
-
-Buffer = bytes | bytearray | memoryview
 
 
 def head(buf: Buffer, start: int, end: int) -> bytes:
@@ -70,4 +70,4 @@ def _words(protocol: int, source: bytes, destination: bytes, rest: bytes, fragme
 
 
 def _end(address: bytes, port: int) -> str:
-    return f"{ip_address(address)}:{port}" if len(address) == 4 else f"[{ip_address(address)}]:{port}"
+    return join_host_port(str(ip_address(address)), port)

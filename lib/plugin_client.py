@@ -18,6 +18,7 @@ from lib.auth_admission import Login
 from lib.errors import PluginError
 from lib.plugin_grpc import GrpcPlugin
 from lib.plugin_http import HttpPlugin
+from lib.prefixes import packed
 from lib.route_table import Route, group
 from lib.settings import Hop, PluginSettings
 
@@ -126,10 +127,10 @@ def read_route(reply: Mapping[str, object]) -> Route | None:
     if not ids.is_host_name(gateway):
         raise PluginError(f"no host can go by this name: {gateway[:64]!r}")
     try:
-        prefix = ip_network(destination, strict=False)
+        prefix = packed(ip_network(destination, strict=False))
     except ValueError as error:
         raise PluginError(f"no proper reply: {error}") from error
-    return Route(prefix.network_address.packed, prefix.prefixlen, group([Hop(gateway)]))
+    return Route(*prefix, group([Hop(gateway)]))
 
 
 def _text(reply: Mapping[str, object], key: str) -> str:

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
+from lib.prefixes import Prefix, network
 from lib.route_table import Tries, no_tries
 from lib.route_trie import Trie
 from lib.settings import RouteEntry
 
 STEP = 500
 """Prefixes that a step goes through."""
-
-Prefix = tuple[bytes, int]
-"""(packed address, length)."""
 
 
 def painted(tries: Tries, first: dict[Prefix, int]) -> Generator[None, None, Tries]:
@@ -40,7 +38,7 @@ def painted(tries: Tries, first: dict[Prefix, int]) -> Generator[None, None, Tri
         # Of the prefixes that cover this one, only the longest is looked at: its winner is already the first
         # row of all that cover it.
         for cover, its_group in trie.matches(address)[:1]:
-            its_order = winners[_cut(address, cover), cover]
+            its_order = winners[network(address, cover), cover]
             if its_order < order:
                 order, group = its_order, its_group
         winners[prefix] = order
@@ -48,11 +46,6 @@ def painted(tries: Tries, first: dict[Prefix, int]) -> Generator[None, None, Tri
         if number % STEP == 0:
             yield
     return result
-
-
-def _cut(address: bytes, length: int) -> bytes:
-    host_bits = 8 * len(address) - length
-    return (int.from_bytes(address, "big") >> host_bits << host_bits).to_bytes(len(address), "big")
 
 
 def differences(entries: Iterable[RouteEntry]) -> list[tuple[RouteEntry, RouteEntry]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 from zlib import crc32
 
+from lib.bounded_dict import BoundedDict
 from lib.route_table import Group
 
 MAX_FLOWS = 16384
@@ -37,8 +38,6 @@ class Session(Protocol):
 
 
 S = TypeVar("S", bound=Session)
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(slots=True, eq=False)
@@ -49,8 +48,7 @@ class Gateway(Generic[S]):
     back_at: float = float("-inf")
     """When it came back after it had been away, in seconds of a steady clock; -inf if it never was away."""
     attachments: list[S] = field(default_factory=list)
-    flows: dict[bytes, S] = field(default_factory=dict)
-    """Flow key -> the attachment that the flow stays on."""
+    flows: BoundedDict[bytes, S] = field(default_factory=lambda: BoundedDict(MAX_FLOWS))
     turn: int = 0
     """Index of the attachment that got the last new flow."""
 
@@ -63,7 +61,7 @@ class Gateway(Generic[S]):
             return None
         self.turn = (self.turn + 1) % len(self.attachments)
         attachment = self.attachments[self.turn]
-        _remember(self.flows, flow, attachment, MAX_FLOWS)
+        self.flows.remember(flow, attachment)
         return attachment
 
 
@@ -72,11 +70,12 @@ class Gateways(Generic[S]):
     """The connected hosts of one namespace, by name."""
 
     here: dict[str, Gateway[S]] = field(default_factory=dict)
-    """Host name -> gateway, for hosts with a live session."""
-    _away: dict[str, None] = field(default_factory=dict)
-    """Names of hosts that have left, the longest gone first."""
-    _shares: dict[tuple[str, ...], dict[bytes, str]] = field(default_factory=dict)
-    """Tier -> flow key -> name of the gateway that the flow stays on."""
+    _away: BoundedDict[str, None] = field(default_factory=lambda: BoundedDict(MAX_AWAY))
+    """Who was here once; the longest gone first."""
+    _shares: BoundedDict[tuple[str, ...], BoundedDict[bytes, str]] = field(
+        default_factory=lambda: BoundedDict(MAX_TIERS)
+    )
+    """tier -> flow -> the gateway it has."""
 
     def join(self, attachment: S, now: float) -> bool:
         """Add an attachment at the beginning of its session; returns whether it is its host's first one."""
@@ -94,10 +93,11 @@ class Gateways(Generic[S]):
         """Remove an attachment at the end of its session; its flows are chosen for anew."""
         gateway = self.here[attachment.host]
         gateway.attachments.remove(attachment)
-        gateway.flows = {flow: other for flow, other in gateway.flows.items() if other is not attachment}
+        for flow in [flow for flow, other in gateway.flows.items() if other is attachment]:
+            del gateway.flows[flow]
         if not gateway.attachments:
             del self.here[attachment.host]
-            _remember(self._away, attachment.host, None, MAX_AWAY)
+            self._away.remember(attachment.host, None)
 
     def choose(self, group: Group, flow: bytes, hold_down: float, now: float) -> S | None:
         """The attachment that a flow goes to; None where no gateway of the group is connected.
@@ -141,8 +141,8 @@ class Gateways(Generic[S]):
         # come back, because a gateway that keeps state (NAT, a firewall) would break it by a move.
         flows = self._shares.get(tier)
         if flows is None:
-            flows = {}
-            _remember(self._shares, tier, flows, MAX_TIERS)
+            flows = BoundedDict(MAX_FLOWS)
+            self._shares.remember(tier, flows)
         had = flows.get(flow)
         for gateway in able:
             if gateway.name == had:
@@ -150,7 +150,7 @@ class Gateways(Generic[S]):
         # Rendezvous hashing: when a gateway goes, only its own flows move, even if all flows are forgotten.
         seed = crc32(flow)
         best = max(able, key=lambda gateway: _weight(seed, gateway.name))
-        _remember(flows, flow, best.name, MAX_FLOWS)
+        flows.remember(flow, best.name)
         return best
 
     def get(self, name: str) -> Gateway[S] | None:
@@ -174,9 +174,3 @@ def _weight(seed: int, name: str) -> int:
     mixed = (seed ^ crc32(name.encode("utf-8", "surrogateescape"))) * 0x85EBCA77 & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 13) * 0xC2B2AE3D & 0xFFFFFFFF
     return mixed ^ mixed >> 16
-
-
-def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:
-    if len(known) >= most and key not in known:
-        del known[next(iter(known))]
-    known[key] = value

@@ -20,20 +20,17 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
-from lib.errors import Position, Problem
+from lib.errors import Problem
+from lib.prefixes import Prefix
 from lib.route_first_match import painted
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import Group, RouteTable, Row, Tries, no_tries
 from lib.settings import Hop, RouteEntry
+from lib.source_bad_lines import MAX_TOLD, BadLines
 from lib.source_diff import difference
 
 STEP = 400
 """Rows, or prefixes, that a step goes through."""
-MAX_TOLD = 10
-"""Bad lines of one text that get a warning each; further ones are only counted."""
-
-Prefix = tuple[bytes, int]
-"""(packed address, length)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +88,9 @@ class RouteLoader:
     ) -> Steps:
         """Read all rows, inline and of all sources, into empty tries, and swap them in."""
         table, tries = self._table, no_tries()
-        warnings = _Warnings()
+        bad = BadLines()
         first: dict[Prefix, int] = {}
-        for number, (rank, entry) in enumerate(_all_rows(entries, texts, warnings), 1):
+        for number, (rank, entry) in enumerate(_all_rows(entries, texts, bad), 1):
             if entry is not None:
                 table.add_row(tries, entry, rank)
                 if first_match:
@@ -105,7 +102,7 @@ class RouteLoader:
         counts = yield from _compared(table.tries, tries)
         table.first_match = first_match
         yield from _freed(table.swap(tries))
-        return LoadReport(*counts, len(table), warnings.all())
+        return LoadReport(*counts, len(table), bad.problems())
 
     # --- the difference
 
@@ -118,9 +115,8 @@ class RouteLoader:
         if found is None:
             return None
         gone, come = found
-        warnings = _Warnings()
-        changes = yield from self._changes(rank, new, gone, come, name, warnings)
-        # On a copy, since packets are routed by the tries in use while this goes on.
+        bad = BadLines()
+        changes = yield from self._changes(rank, new, gone, come, name, bad)
         tries = yield from _copied(self._table.tries)
         added = changed = removed = 0
         for number, (prefix, hops) in enumerate(changes.items()):
@@ -131,10 +127,10 @@ class RouteLoader:
             if number % STEP == 0:
                 yield
         yield from _freed(self._table.swap(tries))
-        return LoadReport(added, changed, removed, len(self._table), warnings.all())
+        return LoadReport(added, changed, removed, len(self._table), bad.problems())
 
     def _changes(
-        self, rank: int, new: bytes, gone: list[bytes], come: list[bytes], name: str, warnings: _Warnings
+        self, rank: int, new: bytes, gone: list[bytes], come: list[bytes], name: str, bad: BadLines
     ) -> Generator[None, None, dict[Prefix, list[Hop]]]:
         """Every prefix named by a line that went or came -> all hops that this source has for it now.
 
@@ -152,22 +148,21 @@ class RouteLoader:
                 changes[prefix] = []
             if number % STEP == 0:
                 yield
-        # Lines that came. Their line numbers are not known here, so bad ones are kept by their text.
-        bad: dict[bytes, str] = {}
+        wrong: dict[bytes, str] = {}
         for number, line in enumerate(come):
             entry = _read(lines, line)
             if isinstance(entry, RouteEntry):
                 changes.setdefault((entry.prefix, entry.length), []).append(entry.hop)
             elif entry:
-                bad[line] = entry
+                wrong[line] = entry
             if number % STEP == 0:
                 yield
         # A prefix with rows that stay is unclear: a row that came may stand before or after those, and the
         # order decides which gateway is preferred. For these, and for the line numbers of bad lines, the
         # whole text has to be read after all. Usually there are none: most prefixes have one row.
         unclear = {prefix for prefix in changes if self._has(rank, prefix) != losses.get(prefix, 0)}
-        if unclear or bad:
-            yield from _ordered(lines, new, unclear, changes, bad, Position(name), warnings)
+        if unclear or wrong:
+            yield from _ordered(lines, new, unclear, changes, wrong, name, bad)
         return changes
 
     def _has(self, rank: int, prefix: Prefix) -> int:
@@ -197,28 +192,6 @@ class RouteLoader:
         return before, after
 
 
-class _Warnings:
-    """Warnings about bad lines: the first ones each with its place, the others as one number."""
-
-    def __init__(self) -> None:
-        self._told: list[Problem] = []
-        self._more = 0
-        self._where = Position("")
-
-    def add(self, where: Position, why: str) -> None:
-        """One more bad line."""
-        if len(self._told) < MAX_TOLD:
-            self._told.append(Problem(where, f"{why}; the line is left out"))
-        else:
-            self._more += 1
-            self._where = Position(where.file)
-
-    def all(self) -> tuple[Problem, ...]:
-        """All warnings."""
-        more = [Problem(self._where, f"{self._more} more bad lines are left out")] if self._more else []
-        return (*self._told, *more)
-
-
 def _read(lines: RouteLines, line: bytes) -> RouteEntry | str | None:
     """The route in a line, what is wrong with it, or None where there is nothing."""
     try:
@@ -228,7 +201,7 @@ def _read(lines: RouteLines, line: bytes) -> RouteEntry | str | None:
 
 
 def _all_rows(
-    entries: Iterable[RouteEntry], texts: dict[int, tuple[str, bytes]], warnings: _Warnings
+    entries: Iterable[RouteEntry], texts: dict[int, tuple[str, bytes]], bad: BadLines
 ) -> Iterator[tuple[int, RouteEntry | None]]:
     """(rank, row) of all inline rows and sources in their order; row None for a line that holds no route."""
     for entry in entries:
@@ -242,7 +215,7 @@ def _all_rows(
                 try:
                     yield rank, lines.read(line)
                 except BadLine as wrong:
-                    warnings.add(Position(name, number, 1), str(wrong))
+                    bad.add(name, number, wrong)
                     yield rank, None
 
 
@@ -251,9 +224,9 @@ def _ordered(
     text: bytes,
     unclear: set[Prefix],
     changes: dict[Prefix, list[Hop]],
-    bad: dict[bytes, str],
-    where: Position,
-    warnings: _Warnings,
+    wrong: dict[bytes, str],
+    name: str,
+    bad: BadLines,
 ) -> Generator[None, None, None]:
     """Read a whole text: put the hops of unclear prefixes into `changes` in their order, warn of bad lines.
 
@@ -265,8 +238,8 @@ def _ordered(
     for piece in pieces(text):
         for line in piece:
             number += 1
-            if line in bad:
-                warnings.add(Position(where.file, number, 1), bad[line])
+            if line in wrong:
+                bad.add(name, number, wrong[line])
             elif unclear:
                 entry = _read(lines, line)
                 if isinstance(entry, RouteEntry) and (entry.prefix, entry.length) in unclear:

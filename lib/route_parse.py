@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, inet_pton
 
 from lib.ids import is_host_name
+from lib.prefixes import Prefix, network
 from lib.settings import Hop, RouteEntry
 
 PIECE = 1 << 14
@@ -54,8 +55,8 @@ class RouteLines:
         return RouteEntry(prefix, length, hop)
 
 
-def _prefix(word: bytes) -> tuple[bytes, int]:
-    """(packed address, length) of an address or CIDR; bits beyond the length are cleared, as GOST does."""
+def _prefix(word: bytes) -> Prefix:
+    """(packed, length) of an address or CIDR; bits beyond the length are cleared, as GOST does."""
     text = word.decode("latin-1")
     address, slash, bits = text.partition("/")
     try:
@@ -68,10 +69,7 @@ def _prefix(word: bytes) -> tuple[bytes, int]:
     rest = 8 * len(packed) - length
     if rest < 0:
         raise BadLine(f"not a prefix length: {text[:64]!r}")
-    number = int.from_bytes(packed, "big")
-    if number & (1 << rest) - 1:
-        packed = (number >> rest << rest).to_bytes(len(packed), "big")
-    return packed, length
+    return (network(packed, length) if rest else packed), length
 
 
 def _hop(rest: bytes) -> Hop:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from lib.acl import Acl
+from lib.bounded_dict import BoundedDict
 from lib.route_table import Route
 
 Sender = TypeVar("Sender")
@@ -65,8 +66,8 @@ class PluginCache(Generic[Sender]):
     wanted: list[bytes] = field(default_factory=list)
     """Addresses to ask the plugin about; taken with `take_wanted`."""
     changes: int = 0
-    """How often a reply differed from the one before it about the same address."""
-    _known: dict[bytes, _Known] = field(default_factory=dict)
+    """How often a reply differed from the one before it."""
+    _known: BoundedDict[bytes, _Known] = field(default_factory=lambda: BoundedDict(MAX_REPLYS))
     _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
     """Address -> (sender, frame) of each frame that waits; a key means that a request is under way."""
 
@@ -116,14 +117,9 @@ class PluginCache(Generic[Sender]):
         return self._settle(address, _Known(None, now + RETRY_SECONDS, failed=True))
 
     def _settle(self, address: bytes, known: _Known) -> list[tuple[Sender, bytes]]:
-        # Taken out and put in again, so that the dict is in the order of replies and its first entry is the
-        # oldest one, which goes when the cache is full.
-        before = self._known.pop(address, None)
+        before = self._known.get(address)
         if before is not None and (before.route, before.failed) != (known.route, known.failed):
             # Flows remembered by sessions go by the reply before: whoever sees the count move empties them.
             self.changes += 1
-        if len(self._known) >= MAX_REPLIES:
-            del self._known[next(iter(self._known))]
-        self._known[address] = known
-        # No request is under way any more. The caller forwards the frames that waited, by the new reply.
+        self._known.renew(address, known)
         return self._waiting.pop(address, [])

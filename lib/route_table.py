@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from weakref import WeakValueDictionary
 
+from lib import prefixes
 from lib.acl import Acl
 from lib.route_trie import Trie
 from lib.settings import Hop, RouteEntry
@@ -65,7 +65,7 @@ class Route:
     group: Group
 
     def __str__(self) -> str:
-        return f"{ip_address(self.prefix)}/{self.length}"
+        return prefixes.text(self.prefix, self.length)
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class RouteTable:
     def matches(self, address: bytes) -> list[Route]:
         """Every route that holds `address` (4 or 16 bytes), the longest prefix first."""
         found = self.tries.of(address).matches(address)
-        return [Route(_network(address, length), length, group) for length, group in found]
+        return [Route(prefixes.network(address, length), length, group) for length, group in found]
 
     def __iter__(self) -> Iterator[Route]:
         """Every route in the order of addresses, IPv4 first."""
@@ -164,9 +164,3 @@ class RouteTable:
             index = sum(row[0] <= rank for row in before.rows)
             rows = before.rows[:index] + rows + before.rows[index:]
         trie.insert(prefix, length, self.group_of(rows))
-
-
-def _network(address: bytes, length: int) -> bytes:
-    """The address with everything beyond `length` bits cleared."""
-    host_bits = 8 * len(address) - length
-    return (int.from_bytes(address, "big") >> host_bits << host_bits).to_bytes(len(address), "big")

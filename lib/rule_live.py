@@ -17,8 +17,8 @@ from lib import auth_password_pool, rule_parse
 from lib.auth_admission import Login
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
-from lib.ids import NO_NAMESPACE, parse_uuid
-from lib.ingress import Ingress
+from lib.ids import NO_NAMESPACE
+from lib.ingress import Ingress, endpoint_namespace
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
@@ -149,7 +149,7 @@ class LiveIngress(LiveRules):
             endpoint = self._plugin.endpoint(host, service)
         except PluginError as error:
             raise Unavailable(f"{self.label}: {error}") from error
-        return namespace == (_namespace(endpoint) if endpoint else NO_NAMESPACE)
+        return namespace == (endpoint_namespace(endpoint) if endpoint else NO_NAMESPACE)
 
     def apply(self, settings: IngressSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -207,10 +207,3 @@ class LiveLogins(LiveRules):
     def _build(self, rows: Iterator[Any]) -> int:
         self._logins = Logins(LoginRow(*row) for row in rows)
         return len(self._logins)
-
-
-def _namespace(endpoint: str) -> bytes:
-    try:
-        return parse_uuid(endpoint)
-    except ValueError:
-        return NO_NAMESPACE

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lib.errors import Position, Problem
+from lib.errors import Problem
 from lib.ids import parse_uuid
+from lib.source_bad_lines import BadLines
 
 Row = tuple[str, str]
 """Of an ingress (host name, endpoint), of an auther (user name, password)."""
 Reader = Callable[[str], "Row | None"]
-"""Reads a line: ingress_row or auther_row."""
-MAX_TOLD = 10
-"""Bad lines of one text that are reported one by one; further ones are only counted."""
 
 
 def ingress_row(line: str) -> Row | None:
@@ -46,20 +44,14 @@ def auther_row(line: str) -> Row | None:
 
 
 def rows(text: bytes, name: str, read: Reader) -> Iterator[Row | Problem]:
-    """Every row of a text, and a Problem for each of the first bad lines, which are left out.
-
-    A last Problem says how many more bad lines there are. `name` is the source's name in problems.
-    """
-    bad = 0
+    """Every row of a text; bad lines are left out, and told at the end."""
+    bad = BadLines()
     for number, line in enumerate(text.split(b"\n"), 1):
         try:
             row = read(line.decode("utf-8", "surrogateescape"))
         except ValueError as wrong:
-            bad += 1
-            if bad <= MAX_TOLD:
-                yield Problem(Position(name, number, 1), f"{wrong}; the line is left out")
+            bad.add(name, number, wrong)
             continue
         if row is not None:
             yield row
-    if bad > MAX_TOLD:
-        yield Problem(Position(name), f"{bad - MAX_TOLD} more bad lines are left out")
+    yield from bad.problems()

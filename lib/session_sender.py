@@ -20,10 +20,11 @@ from lib import framing, packet_offload
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
+from lib.packet import Buffer
 from lib.packet_text import head_of_frame
 from lib.session_queue import Budget, SendQueue
 from lib.stream_layer import AnyStream
-from lib.stream_tcp import NOTSENT_LOWAT, Buffer
+from lib.stream_tcp import NOTSENT_LOWAT
 
 RUN_BYTES = 192 << 10
 """Most bytes that the writer takes from the queue at a time, from a peer that reads fast."""

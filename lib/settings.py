@@ -7,9 +7,10 @@ Refuses to know: YAML, URLs, GOST's spelling of things (config_read, config_from
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import NamedTuple
 
+from lib import prefixes
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
 from lib.settings_limits import NO_LIMITS, HubLimits
@@ -44,7 +45,7 @@ class RouteEntry(NamedTuple):
     hop: Hop
 
     def __str__(self) -> str:
-        return f"{ip_address(self.prefix)}/{self.length}"
+        return prefixes.text(self.prefix, self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,8 @@ class AclRule(NamedTuple):
 
 
 def end_text(end: AclEnd) -> str:
-    """An end as in a configuration: `10.0.0.0/8`, or `host NAME`."""
-    return end if isinstance(end, str) else f"{ip_address(end[0])}/{end[1]}"
+    """An end as people write it."""
+    return end if isinstance(end, str) else prefixes.text(*end)
 
 
 @dataclass(frozen=True, slots=True)

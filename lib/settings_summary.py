@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lib import log_redact
+from lib.addresses import join_host_port
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
@@ -97,7 +98,8 @@ def _problem(problem: Problem) -> dict[str, object]:
 
 
 def _hub(hub: HubSettings) -> Iterator[str]:
-    yield f"ok: service {hub.name} is a hub on {hub.host}:{hub.port} over {_transport(hub)}"
+    address = join_host_port(hub.host, hub.port)
+    yield f"ok: service {hub.name} is a hub on {address} over {_transport(hub)}"
     authers = ", ".join(auther.name for auther in hub.authers)
     yield f"    logins: {authers or 'none asked for, anybody may connect'}"
     rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
@@ -202,8 +204,10 @@ def _client(client: ClientSettings) -> str:
 
 def _nodes(client: ClientSettings) -> list[str]:
     return [
-        f"{node.host}:{node.port} over {node.transport.kind}"
-        + "".join(f" through {proxy.kind}://{proxy.host}:{proxy.port}" for proxy in node.proxies)
+        f"{join_host_port(node.host, node.port)} over {node.transport.kind}"
+        + "".join(
+            f" through {proxy.kind}://{join_host_port(proxy.host, proxy.port)}" for proxy in node.proxies
+        )
         for node in client.nodes
     ]
 
@@ -233,7 +237,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
     return {
         "name": hub.name,
         "role": "hub",
-        "listens": f"{hub.host}:{hub.port}",
+        "listens": join_host_port(hub.host, hub.port),
         "transport": hub.transport.kind,
         "authers": [auther.name for auther in hub.authers],
         "ingress": hub.ingress.name if hub.ingress else None,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib.addresses import join_host_port
+
 DEFAULT_MEGABYTES = 100
 
 
@@ -44,4 +46,4 @@ class MetricsSettings:
         """The address as text: `unix://PATH`, `HOST:PORT` or `[HOST]:PORT`."""
         if self.socket:
             return f"unix://{self.socket}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import gevent
 
 from lib import log_redact
+from lib.addresses import host_port
 from lib.service_scheduling import breathe
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 
@@ -79,10 +80,10 @@ def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
 def _redis(source: RedisSource) -> bytes:
     import redis  # 104 ms, 7 MB: only those who have a Redis pay for it
 
-    host, _, port = source.addr.rpartition(":")
+    host, port = host_port(source.addr)
     client = redis.Redis(
-        host=host.strip("[]"),
-        port=int(port),
+        host=host,
+        port=port,
         db=source.db,
         username=source.username or None,
         password=source.password or None,

@@ -25,8 +25,9 @@ import gevent
 from lib.auth_admission import Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
-from lib.session_cost import Cost
-from lib.stream_tcp import Buffer, Stream
+from lib.packet import Buffer
+from lib.service_scheduling import Share
+from lib.stream_tcp import Stream
 
 MAX_PENDING = 1 << 16
 """Bytes that may wait for a peer to read them before nothing more is read from it."""

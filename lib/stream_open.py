@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 
+from lib.addresses import join_host_port
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -77,7 +78,7 @@ def _over(stream: Stream, node: NodeSettings) -> AnyStream:
     if transport.kind in ("ws", "wss"):
         from lib.stream_websocket import WebSocketCodec
 
-        host = transport.host or (f"[{node.host}]" if ":" in node.host else node.host) + f":{node.port}"
+        host = transport.host or join_host_port(node.host, node.port)
         layered = _opened(layered, WebSocketCodec(transport.path, transport.headers, host))
     return layered
 
@@ -91,7 +92,8 @@ def _opened(below: AnyStream, codec: Any) -> Layered:
 def _connected(node: NodeSettings, device_for: DeviceFor) -> tuple[Any, str]:
     if not node.proxies:
         return connect(node.host, node.port, device_for)
-    return _through(node.proxies, node.host, node.port, device_for), f"{node.host}:{node.port}"
+    sock = _through(node.proxies, node.host, node.port, device_for)
+    return sock, join_host_port(node.host, node.port)
 
 
 class _Direct:
@@ -130,5 +132,5 @@ def _through(
         sock.settimeout(None)
         return sock
     except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
-        names = " and ".join(f"{proxy.host}:{proxy.port}" for proxy in proxies)
+        names = " and ".join(join_host_port(proxy.host, proxy.port) for proxy in proxies)
         raise OSError(111, f"proxy {names}: {error}") from None

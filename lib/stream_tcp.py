@@ -23,12 +23,10 @@ import gevent
 from gevent import monkey
 from gevent import socket as gsocket
 
+from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
-from lib.service_scheduling import SHARE, breathe
-from lib.session_cost import Cost
-
-Buffer = bytes | bytearray | memoryview
+from lib.packet import Buffer
 
 NOTSENT_LOWAT = 1 << 18
 """Most unsent bytes that the kernel holds for a session (TCP_NOTSENT_LOWAT). More would be a second queue,
@@ -288,10 +286,12 @@ def listen(host: str, port: int, reuse_port: bool = False) -> Any:
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
-        raise HostError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise HostError(
+            f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
+        ) from error
 
 
 def format_peer(address: Any) -> str:
     """A socket address as text: 192.0.2.1:8443, [2001:db8::1]:8443."""
     host = address[0].removeprefix("::ffff:") if "." in address[0] else address[0]
-    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+    return join_host_port(host, address[1])

@@ -18,9 +18,8 @@ from gevent import ssl
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
-from lib.session_cost import TURN_SECONDS
+from lib.packet import Buffer
 from lib.settings import TlsSettings
-from lib.stream_tcp import Buffer
 
 VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _RECEIVE = 1 << 17

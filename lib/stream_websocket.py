@@ -30,8 +30,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
-from lib.session_cost import TURN_SECONDS
-from lib.stream_tcp import Buffer
+from lib.packet import Buffer
 
 Headers = tuple[tuple[str, str], ...]
 MAX_REQUEST = 1 << 16

@@ -9,6 +9,7 @@ within the control's distance.
 
     small        64-byte UDP packets of 64 flows, all to one host
     alternating  the same, but every other frame goes to another host: a run is one frame
+    headed       single packets under a virtio-net header, as a tunrouter's device gives them: UDP and TCP
     super        TCP superpackets of 64 KB
 """
 
@@ -113,6 +114,13 @@ def case(frames: list[bytes]) -> Case:
     return data, memoryview(data), len(joined), len(frames)
 
 
+def single(number: int) -> bytes:
+    to = f"10.96.0.{number % 64}"
+    whole = p.headed(p.udp(str(SOURCE), to, bytes(64)))
+    content = p.partial(p.tcp(str(SOURCE), to, bytes(64), partial=True)) if number % 2 else whole
+    return struct.pack("!H", len(content)) + content
+
+
 def superpacket(number: int) -> bytes:
     packet = p.tcp(str(SOURCE), f"10.96.0.{number}", bytes(64000), partial=True)
     content = p.superpacket(packet, 1380)
@@ -123,6 +131,7 @@ def cases() -> dict[str, Case]:
     return {
         "small": case([frame(n % 64, 1024 + n % 64) for n in range(FRAMES)]),
         "alternating": case([frame((3 << 16) * (n % 2) + n % 64, 1024 + n % 64) for n in range(FRAMES)]),
+        "headed": case([single(n) for n in range(FRAMES)]),
         "super": case([superpacket(n + 1) for n in range(SUPERS)]),
     }
 

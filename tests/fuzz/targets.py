@@ -155,6 +155,37 @@ def superpackets(data: bytes) -> None:
     assert len(packet_offload.packets(content)) == claim[2]
 
 
+def quick_check(data: bytes) -> None:
+    """The same, looked at quickly: what passes is what `rebuild` accepts, and leaves as it is."""
+    content = bytearray(data)
+    if len(content) > framing.MAX_CONTENT:
+        return
+    padded = content + bytes(framing.SLACK)
+    plain = packet_offload.quick_check(padded, 0, len(content))
+    assert padded[: len(content)] == content, "it only looks"
+    if plain is None:
+        return
+    protocol, flow, like = plain
+    packet = ip.parse(content, packet_offload.HEADER_SIZE, len(content))
+    assert isinstance(packet, ip.Packet)
+    assert packet.version == 4
+    assert not flow or (protocol, flow) == (packet.protocol, packet.flow)
+    claim = packet_offload.rebuild(content, 0, packet, len(content))
+    if isinstance(claim, Reason):  # of a single TCP packet the data offset is nobody's business
+        assert (packet.protocol, like) == (ip.TCP, None)
+        doff = packet.transport + 12
+        assert not 20 <= (content[doff] >> 4) * 4 <= len(content) - packet.transport
+        return
+    assert content == data, "the header stays"
+    bits, _, segments = claim
+    if like is None:
+        assert bits in (0, packet_offload.CSUM)
+        assert segments == 1
+    else:
+        assert (like.offloads, like.more(len(content))) == (bits, segments - 1)
+        assert max(map(len, packet_offload.packets(content))) == like.segment
+
+
 def websocket_server(data: bytes) -> None:
     """A WebSocket client's upgrade and frames, in pieces as the first byte says."""
     _codec(WebSocketCodec("/ws"), data)
@@ -257,6 +288,7 @@ TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
         *(relay_request, relay_response, control_frame, frames, from_the_hub, packets, superpackets),
+        quick_check,
         *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
         *(route_source, rule_source, configuration, urls),
     )
@@ -289,6 +321,7 @@ def seeds() -> dict[str, list[bytes]]:
         "from_the_hub": [b"\0" + stream, b"\1" + stream],
         "packets": whole,
         "superpackets": supers,
+        "quick_check": supers,
         "websocket_server": [upgrade + b"\x82\x85\1\2\3\4hello"],
         "websocket_client": [b"\x20HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"],
         "websocket_frames": [b"\xff\x82\x05hello", b"\1\x82\x85\1\2\3\4hello", b"\xff\x89\x00\x88\x02\x03\xe8"],

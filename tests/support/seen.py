@@ -39,7 +39,9 @@ def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
     for number in range(hosts):
         attachment = port_of(domain, f"host-{number}")
         hub.sessions[attachment] = SimpleNamespace(
-            liveness=SimpleNamespace(rtt=0.01), sender=SimpleNamespace(queued=7), attachment=attachment
+            control=SimpleNamespace(liveness=SimpleNamespace(rtt=0.01)),
+            sender=SimpleNamespace(queued=7),
+            attachment=attachment,
         )
         for book in (
             hub.by_host.book((attachment.namespace.id, attachment.host)),

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.route_loader import MAX_TOLD, LoadReport, RouteLoader
+from lib.route_loader import LoadReport, RouteLoader
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import RouteTable
 from lib.settings import Hop, RouteEntry
+from lib.source_bad_lines import MAX_TOLD
 from tests.support.routes import drain, entry, gateways, packed
 
 Table = list[tuple[str, tuple[tuple[str, ...], ...], bool]]

@@ -106,10 +106,9 @@ def test_a_bounded_number_of_requests_is_under_way(cache: PluginCache[str]) -> N
     assert cache.lookup(address(MAX_ASKING), 50) is Unresolved.ASKING
 
 
-def test_a_bounded_number_of_answers_is_kept(
-    cache: PluginCache[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(route_plugin_cache, "MAX_REPLIES", 3)
+def test_a_bounded_number_of_answers_is_kept(cache: PluginCache[str]) -> None:
+    assert cache._known.most == route_plugin_cache.MAX_REPLYS
+    cache._known.most = 3
     for number in range(4):
         cache.store(address(number), TO_ONE, 0)
     cache.store(address(1), TO_TWO, 0)  # the oldest now, but renewed
