@@ -160,19 +160,23 @@ class ClientSession:
             capture_watch.sent(client.taps, fate, frames)
 
     def _control(self, content: bytes) -> None:
+        for message in self.control.receive([content], time.monotonic()):
+            if isinstance(message, wire_control.Hello):
+                self._meet(message)
+            else:
+                self._client.leave(self)
+
+    def _meet(self, message: wire_control.Hello) -> None:
+        """Handle the hub's HELLO: from now on superpackets that it takes are sent to it."""
         client = self._client
-        message = self.control.receive(content, time.monotonic())
-        if isinstance(message, wire_control.Hello):
-            client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
-            say(
-                Entry.HELLO,
-                "service %s: hub is %s, offloads %#x",
-                *(client.settings.name, message.software, message.offloads),
-                service=client.settings.name,
-                host=client.settings.host,
-                peer=self.peer,
-                software=message.software,
-                offloads=message.offloads,
-            )
-        elif isinstance(message, wire_control.Drain):
-            client.leave(self)
+        client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
+        say(
+            Entry.HELLO,
+            "service %s: hub is %s, offloads %#x",
+            *(client.settings.name, message.software, message.offloads),
+            service=client.settings.name,
+            host=client.settings.host,
+            peer=self.peer,
+            software=message.software,
+            offloads=message.offloads,
+        )

@@ -213,7 +213,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
             )
 
 
-def _about_port(attachment: Attachment, now: float) -> str:
+def _about_session(attachment: Attachment, now: float) -> str:
     queued = attachment.sender.queued
     kind = "takes superpackets" if attachment.offloads else "takes single packets"
     session = f"session {attachment.peer} for {now - attachment.since:.0f} s"

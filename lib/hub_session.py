@@ -32,6 +32,7 @@ from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
 from lib.session_control import SessionControl
+from lib.session_cost import TURN_SECONDS
 from lib.session_queue import Budget
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
@@ -266,18 +267,14 @@ class HubSession:
             )
 
     def _controls(self, out: forward.Output) -> None:
-        """Act on the last message of each kind: who asks ten times in a turn gets one reply."""
+        """Act on the control frames of a turn."""
         contents, out.controls = out.controls, []
-        messages: dict[type, wire_control.Message | None] = {}
-        for content in contents:
-            try:
-                message = wire_control.decode(content)
-            except ProtocolError:
-                self.attachment.drop(Reason.BAD_CONTROL)
+        for message in self.control.receive(contents, time.monotonic()):
+            if isinstance(message, wire_control.Hello):
+                self._meet(message)
             else:
-                messages[type(message)] = message
-        for message in messages.values():
-            self._control(message)
+                self.awaited = False  # it has another session now, or no other hub to go to
+                self.hub.moved.set()
 
     def _tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time in this session."""
@@ -307,14 +304,6 @@ class HubSession:
                     host=attachment.host,
                     advice=f"dst: {source}, gateway: {attachment.host}",
                 )
-
-    def _control(self, content: bytes) -> None:
-        message = self.control.receive(content, time.monotonic())
-        if isinstance(message, wire_control.Hello):
-            self._meet(message)
-        elif isinstance(message, wire_control.Drain):
-            self.awaited = False  # it has another session now, or no other hub to go to
-            self.hub.moved.set()
 
     def _meet(self, hello: wire_control.Hello) -> None:
         """Handle HELLO: the client is a tunrouter; send our own HELLO, and use what the client can do."""

@@ -67,7 +67,7 @@ class PluginCache(Generic[Sender]):
     """Addresses to ask the plugin about; taken with `take_wanted`."""
     changes: int = 0
     """How often a reply differed from the one before it."""
-    _known: BoundedDict[bytes, _Known] = field(default_factory=lambda: BoundedDict(MAX_REPLYS))
+    _known: BoundedDict[bytes, _Known] = field(default_factory=lambda: BoundedDict(MAX_REPLIES))
     _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
     """Address -> (sender, frame) of each frame that waits; a key means that a request is under way."""
 

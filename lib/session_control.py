@@ -7,13 +7,16 @@ of messages (wire_control), when silence has lasted too long (session_keepalive)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeGuard
+
 from lib import __version__, framing, wire_control
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.session_keepalive import Health, Liveness
 from lib.session_sender import SessionSender
-from lib.wire_control import Drain, Feature, Hello, Ping, Pong
+from lib.wire_control import Drain, Feature, Hello, Message, Ping, Pong
 
 
 class SessionControl:
@@ -30,24 +33,32 @@ class SessionControl:
         self.features = 0
         """What it understands beside HELLO (bits of Feature); 0 likewise."""
 
-    def receive(self, content: bytes, now: float) -> Hello | Drain | None:
-        """Take a control frame's content; returns what it is for the role to act on, if anything.
+    def receive(self, contents: Iterable[bytes], now: float) -> list[Hello | Drain]:
+        """Take the contents of the control frames of one turn; returns the messages for the role to act on.
 
-        A content that does not parse is counted as a drop, a type that is not known is passed over.
+        Only the last message of each type counts: who asks a thousand times in a turn gets one reply.
+        A content that does not parse is counted as a drop, a type that is not known is ignored.
         """
-        try:
-            message = wire_control.decode(content)
-        except ProtocolError:
-            self._traffic.drop(Reason.BAD_CONTROL)
-            return None
+        last: dict[type, Message] = {}
+        for content in contents:
+            try:
+                message = wire_control.decode(content)
+            except ProtocolError:
+                self._traffic.drop(Reason.BAD_CONTROL)
+            else:
+                if message is not None:
+                    last[type(message)] = message
+        return [message for message in last.values() if self._receive(message, now)]
+
+    def _receive(self, message: Message, now: float) -> TypeGuard[Hello | Drain]:
+        """Do what both roles do with a message; returns whether the role has to act on it too."""
         if isinstance(message, Ping):
             self._send(wire_control.encode_pong(message.token))
         elif isinstance(message, Pong):
             self.liveness.pong(message.token, now)
         elif isinstance(message, Hello):
             self.features, self.software = message.features, message.software
-            return message
-        return message if isinstance(message, Drain) else None
+        return isinstance(message, Hello | Drain)
 
     def can(self, feature: Feature) -> bool:
         """Whether the peer has said that it understands something."""

@@ -26,7 +26,7 @@ from lib.auth_admission import Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
-from lib.service_scheduling import Share
+from lib.session_cost import Cost
 from lib.stream_tcp import Stream
 
 MAX_PENDING = 1 << 16

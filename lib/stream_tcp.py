@@ -27,6 +27,8 @@ from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
 from lib.packet import Buffer
+from lib.service_scheduling import SHARE, breathe
+from lib.session_cost import Cost
 
 NOTSENT_LOWAT = 1 << 18
 """Most unsent bytes that the kernel holds for a session (TCP_NOTSENT_LOWAT). More would be a second queue,

@@ -19,6 +19,7 @@ from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
+from lib.session_cost import TURN_SECONDS
 from lib.settings import TlsSettings
 
 VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}

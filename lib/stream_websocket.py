@@ -31,6 +31,7 @@ from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
+from lib.session_cost import TURN_SECONDS
 
 Headers = tuple[tuple[str, str], ...]
 MAX_REQUEST = 1 << 16

@@ -107,7 +107,7 @@ def test_a_bounded_number_of_requests_is_under_way(cache: PluginCache[str]) -> N
 
 
 def test_a_bounded_number_of_answers_is_kept(cache: PluginCache[str]) -> None:
-    assert cache._known.most == route_plugin_cache.MAX_REPLYS
+    assert cache._known.most == route_plugin_cache.MAX_REPLIES
     cache._known.most = 3
     for number in range(4):
         cache.store(address(number), TO_ONE, 0)

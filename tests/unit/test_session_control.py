@@ -35,12 +35,12 @@ class Talk:
         self.wire, self.traffic = Wire(), Traffic()
         self.control = SessionControl(self.wire, self.traffic, 15.0, 0.0)  # type: ignore[arg-type]
         if greeted:
-            assert self.control.receive(wire_control.encode_hello(HELLO), 0.0) == HELLO
+            assert self.control.receive([wire_control.encode_hello(HELLO)], 0.0) == [HELLO]
 
 
 def test_a_ping_is_answered_with_its_token() -> None:
     talk = Talk()
-    assert talk.control.receive(wire_control.encode_ping(TOKEN), 1.0) is None
+    assert talk.control.receive([wire_control.encode_ping(TOKEN)], 1.0) == []
     assert talk.wire.sent == [Pong(TOKEN)]
 
 
@@ -49,33 +49,33 @@ def test_a_pong_measures_the_path() -> None:
     talk.control.ask(10.0)
     (asked,) = talk.wire.sent
     assert isinstance(asked, Ping)
-    assert talk.control.receive(wire_control.encode_pong(asked.token), 10.25) is None
+    assert talk.control.receive([wire_control.encode_pong(asked.token)], 10.25) == []
     assert talk.control.liveness.rtt == pytest.approx(0.25)
 
 
 def test_a_hello_says_what_the_peer_can() -> None:
     talk = Talk(greeted=False)
     assert not any(map(talk.control.can, Feature))
-    talk.control.receive(wire_control.encode_hello(HELLO), 0.0)
+    talk.control.receive([wire_control.encode_hello(HELLO)], 0.0)
     assert all(map(talk.control.can, Feature))
     assert talk.control.software == "tunrouter 9"
 
 
 def test_a_drain_is_for_the_role() -> None:
-    assert Talk().control.receive(wire_control.encode_drain(), 0.0) == Drain()
+    assert Talk().control.receive([wire_control.encode_drain()], 0.0) == [Drain()]
 
 
 @pytest.mark.parametrize("content", [b"\xf0", b"\xf0\x02", b"\xf0\x01\x01\x00\x03abc"])
 def test_what_does_not_parse_is_counted(content: bytes) -> None:
     talk = Talk()
-    assert talk.control.receive(content, 0.0) is None
+    assert talk.control.receive([content], 0.0) == []
     assert talk.traffic.drops == {Reason.BAD_CONTROL: 1}
     assert talk.wire.sent == []
 
 
 def test_an_unknown_type_is_passed_over() -> None:
     talk = Talk()
-    assert talk.control.receive(b"\xf0\x63", 0.0) is None
+    assert talk.control.receive([b"\xf0\x63"], 0.0) == []
     assert not talk.traffic.drops
 
 
@@ -111,3 +111,11 @@ def test_who_sends_packets_lives_and_a_stranger_is_not_asked() -> None:
     assert not talk.wire.closed
     assert not stranger.wire.closed
     assert stranger.wire.sent == []
+
+
+def test_a_turn_gets_one_reply_however_often_it_is_asked() -> None:
+    talk = Talk()
+    asked = [wire_control.encode_ping(bytes([n]) * 8) for n in range(100)]
+    assert talk.control.receive([*asked, b"\xf0\x02", wire_control.encode_hello(HELLO)] * 2, 0.0) == [HELLO]
+    assert talk.wire.sent == [Pong(bytes([99]) * 8)]
+    assert talk.traffic.drops[Reason.BAD_CONTROL] == 2
