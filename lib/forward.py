@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib import framing, packet_offload, wire_control
+from lib import framing, packet_headers, packet_offload, wire_control
 from lib import packet as ip
 from lib.acl import has_ports
 from lib.forward_decide import Verdict, decide
@@ -39,6 +39,9 @@ _HEADED = struct.Struct("!H10sBxHxxHxB2x12s").unpack_from
 _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
+_LEAST = [65536] * 256
+"""By protocol, from which length on a packet of this version has a whole transport header; others never."""
+_LEAST[ip.TCP], _LEAST[ip.UDP] = 40, 28
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
 _TCP_OFFSET = 2 + packet_offload.HEADER_SIZE + 20 + 12  # of the TCP header's length, in a headed frame
 
@@ -72,7 +75,7 @@ def scan(
     in place. now is in seconds of any steady clock.
     """
     _forget_outdated(attachment, now)
-    known, known_udp = attachment.flows.get, attachment.udp_flows.get
+    known, known_udp, least = attachment.flows.get, attachment.udp_flows.get, _LEAST
     target: Attachment | None = None
     first_pos = begin = pos
     frames = begin_frames = 0
@@ -83,7 +86,7 @@ def scan(
             break
         hop = None
         if first == _IPV4:
-            if 28 <= total == size and (protocol == 17 or protocol == 6) and not fragment & _FRAGMENT:
+            if least[protocol] <= total == size and not fragment & _FRAGMENT:
                 hop = known(flow) if protocol == 6 else known_udp(flow)
                 if hop is not None and size > hop.mtu:
                     hop = None
@@ -106,15 +109,18 @@ def _known_headed(attachment: Attachment, buf: bytearray, pos: int, size: int) -
     """Where a frame with a virtio-net header goes, if its flow is known and the header plainly true."""
     _, header, first, total, fragment, protocol, flow = _HEADED(buf, pos)
     hop = (attachment.udp_flows if protocol == 17 else attachment.flows).get(flow)
-    least = packet_offload.LEAST_CONTENT.get(
-        protocol
-    )  # None: neither TCP nor UDP, whatever its first bytes are
-    if first != _IPV4 or total != size - 10 or fragment & _FRAGMENT or hop is None or least is None:
+    if (
+        first != _IPV4
+        or total != size - 10
+        or fragment & _FRAGMENT
+        or hop is None
+        or total < _LEAST[protocol]
+    ):
         return None
     if not hop.offloads or not hop.live:
         return None
     right = packet_offload.SINGLE.get(header)
-    if right == 0 or (right == protocol and size >= least):
+    if right == 0 or right == protocol:
         return hop if total <= hop.mtu else None
     like = packet_offload.tcp_super(header) if protocol == 6 else None
     if like is None or buf[pos + _TCP_OFFSET] >> 4 != like.data_offset:
@@ -183,10 +189,10 @@ def _judge(
     memory = attachment.udp_flows if packet.protocol == ip.UDP and has_ports(packet) else attachment.flows
     target = memory.get(packet.flow)
     if target is None or not target.live:
-        quoted = ip.quoted(buf, packet, end) if packet.kind else None
-        verdict = decide(attachment, packet, now, quoted)
+        verdict = decide(attachment, packet, now, buf, frame.packet_start, end)
         if out.verdicts is not None:
-            out.verdicts.append((packet, verdict))
+            read = packet_headers.read(buf, frame.packet_start, packet, end)
+            out.verdicts.append((packet if isinstance(read, Reason) else read.packet, verdict))
         if not isinstance(verdict, Attachment):
             _refuse(attachment, frame, verdict, now, out)
             return None

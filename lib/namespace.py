@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from lib.acl import REFRESH_SECONDS, Acl, ConnectionTable
+from lib.acl import Acl
+from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.packet import Packet
+from lib.packet_headers import Headers
 from lib.route_gateways import Gateways
 from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, RouteTable
@@ -115,6 +116,8 @@ class Namespace:
     """The counts of sessions that have ended."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
     """What access lists have let through."""
+    fragments: FragmentTable = field(default_factory=FragmentTable)
+    """The datagrams of which fragments may follow."""
     _turns: int = 0
     """How often something other than a table's routes made decisions outdated."""
     _settling: list[float] = field(default_factory=list)
@@ -228,17 +231,15 @@ class Namespace:
         """Whether any of its tables has an access list."""
         return any(table.acl is not None for table in self.tables)
 
-    def permits(
-        self, acl: Acl, host: str, packet: Packet, target: str, quoted: Packet | None, now: float
-    ) -> bool:
+    def permits(self, acl: Acl, host: str, headers: Headers, target: str, now: float) -> bool:
         """Whether an access list, or a connection it has let through, allows a packet between two hosts."""
-        if self.connections.belongs(packet, quoted, now):
+        if self.connections.belongs(headers, now):
             return True
-        number = acl.match(host, packet, target)
+        number = acl.match(host, headers.packet, target, headers.extensions)
         acl.hits[number] += 1
         if not acl.allows(number):
             return False
-        self.connections.note(packet, acl, now)
+        self.connections.note(headers, acl, host, now)
         return True
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
