@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib import framing, packet_offload, wire_control
+from lib import framing, packet_headers, packet_offload, wire_control
 from lib import packet as ip
 from lib.acl import has_ports
 from lib.forward_decide import Verdict, decide
@@ -36,6 +36,9 @@ _PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
 _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
+_LEAST = [65536] * 256
+"""By protocol, from which length on a packet of this version has a whole transport header; others never."""
+_LEAST[ip.TCP], _LEAST[ip.UDP] = 40, 28
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
 
 
@@ -82,7 +85,7 @@ def scan(
     `most` frames that are not of known flows, because each of those may cost as much as a hundred others.
     """
     _forget_outdated(attachment, now)
-    known, known_udp = attachment.flows.get, attachment.udp_flows.get
+    known, known_udp, least = attachment.flows.get, attachment.udp_flows.get, _LEAST
     headed, check = attachment.is_tunrouter, packet_offload.quick_check
     target: Attachment | None = None
     first_pos = begin = pos
@@ -94,7 +97,7 @@ def scan(
             break
         hop = None
         if first == _IPV4:
-            if 28 <= total == size and (protocol == 17 or protocol == 6) and not fragment & _FRAGMENT:
+            if least[protocol] <= total == size and not fragment & _FRAGMENT:
                 hop = known(flow) if protocol == 6 else known_udp(flow)
                 if hop is not None and size > hop.mtu:
                     hop = None
@@ -204,10 +207,10 @@ def _judge(
     memory = attachment.udp_flows if packet.protocol == ip.UDP and has_ports(packet) else attachment.flows
     target = memory.get(packet.flow)
     if target is None or not target.live:
-        quoted = ip.quoted(buf, packet, end) if packet.kind else None
-        verdict = decide(attachment, packet, now, quoted)
+        verdict = decide(attachment, packet, now, buf, frame.packet_start, end)
         if out.verdicts is not None:
-            out.verdicts.append((packet, verdict))
+            read = packet_headers.read(buf, frame.packet_start, packet, end)
+            out.verdicts.append((packet if isinstance(read, Reason) else read.packet, verdict))
         if not isinstance(verdict, Attachment):
             _refuse(attachment, frame, verdict, now, out)
             return None

@@ -148,6 +148,21 @@ class Reason(_Documented):
         "the router's access list does not allow it",
         "add a rule to the router's acl, if this shall pass; tunrouter explain names the one that said no",
     )
+    UNREADABLE = (
+        "unreadable",
+        "an access list could not read the packet to its transport header",
+        "a broken or hostile peer: it cuts headers off, adds too many, or makes fragments too small for them",
+    )
+    STRAY_FRAGMENT = (
+        "stray-fragment",
+        "a fragment that no first fragment came before which the access list let through",
+        "nothing, if the first one was denied or lost; else the sender's fragments come out of order",
+    )
+    STRAY_ERROR = (
+        "stray-error",
+        "an ICMP error about nothing that was let through between these two, or too long for one",
+        "nothing, if it is late; else a host that makes up ICMP errors",
+    )
     MULTICAST = (
         "multicast",
         "multicast or broadcast: a routing tunnel carries unicast only",

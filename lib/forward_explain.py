@@ -72,12 +72,7 @@ def explain(
     verdict: Attachment | Reason | bytes = Reason.WRONG_SOURCE
     if source is not None or not namespace.source_check:
         packet = _packet(source or bytes(len(destination)), destination, protocol_and_port)
-        counts = [(table.acl, list(table.acl.hits)) for table in namespace.tables if table.acl]
-        known = namespace.connections.known.copy()
         verdict = decide(attachment, packet, now)
-        for acl, hits in counts:  # an explanation must not count as a packet
-            acl.hits[:] = hits
-        namespace.connections.known = known
         lines += _acl(attachment, packet, now)
     lines += _gateways(namespace, destination, now, sessions)
     lines.append(("verdict", _verdict(verdict, attachment, source, destination, sessions)))
@@ -93,8 +88,7 @@ def _packet(source: bytes, destination: bytes, protocol_and_port: tuple[int, int
     protocol, port = protocol_and_port or ((ICMP, 0) if version == 4 else (ICMPV6, 0))
     has_port = protocol in (TCP, UDP)
     tail = b"\0\0" + port.to_bytes(2, "big") if has_port else bytes([protocol])
-    kind = {ICMP: 8, ICMPV6: 128}.get(protocol, 0)
-    return Packet(version, source, destination, protocol, 0, False, source + destination + tail, kind)
+    return Packet(version, source, destination, protocol, 0, False, source + destination + tail)
 
 
 def _acl(attachment: Attachment, packet: Packet, now: float) -> Lines:
@@ -108,7 +102,7 @@ def _acl(attachment: Attachment, packet: Packet, now: float) -> Lines:
     number = acl.match(attachment.host, packet, target.host if target is not None else "")
     what = {TCP: "TCP", UDP: "UDP", ICMP: "a ping", ICMPV6: "a ping"}.get(packet.protocol, "it")
     yield "access list", f"{what}: {acl.describe(number)}; it has decided {acl.hits[number]} times"
-    yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections.known)} connections let through"
+    yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections)} connections let through"
 
 
 def _namespace(namespace: Namespace) -> Lines:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
-from lib.acl import REFRESH_SECONDS, Acl, ConnectionTable
+from lib.acl import Acl
+from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
 from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.packet import Buffer, Packet
+from lib.packet import Buffer
+from lib.packet_headers import Headers
 from lib.route_gateways import Gateways
 from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, RouteTable
@@ -154,7 +156,9 @@ class Namespace:
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
-    """The connections that access lists have let through."""
+    """The connections that access lists have allowed."""
+    fragments: FragmentTable = field(default_factory=FragmentTable)
+    """The datagrams whose later fragments may follow the first one."""
     _turns: int = 0
     """How often something other than a change of a table's routes made remembered verdicts outdated."""
     _settling: list[float] = field(default_factory=list)
@@ -274,20 +278,15 @@ class Namespace:
         """Whether any of its tables has an access list."""
         return any(table.acl is not None for table in self.tables)
 
-    def permits(
-        self, acl: Acl, host: str, packet: Packet, target: str, quoted: Packet | None, now: float
-    ) -> bool:
-        """Whether an access list allows a packet between two hosts, by a rule or as part of a connection.
-
-        `quoted` is the packet that an ICMP error is about, None for other packets.
-        """
-        if self.connections.belongs(packet, quoted, now):
+    def permits(self, acl: Acl, host: str, headers: Headers, target: str, now: float) -> bool:
+        """Whether an access list allows a packet between two hosts, by a rule or as part of a connection."""
+        if self.connections.belongs(headers, now):
             return True
-        number = acl.match(host, packet, target)
+        number = acl.match(host, headers.packet, target, headers.extensions)
         acl.hits[number] += 1
         if not acl.allows(number):
             return False
-        self.connections.note(packet, acl, now)
+        self.connections.note(headers, acl, host, now)
         return True
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from lib.forward_drop_reasons import Reason
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
-_FRAGMENT_HEADER = 44
-_EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination options, mobility
-_MAX_EXTENSIONS = 8
-_ICMPS = (ICMP, ICMPV6)
-_ERRORS = {ICMP: (3, 11, 12), ICMPV6: (1, 2, 3, 4)}
-"""ICMP protocol -> the types of its errors, which quote the packet that they are about."""
+FRAGMENT = 44
+"""The number of IPv6's fragment header."""
+EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination options, mobility
+MAX_EXTENSIONS = 8
+MAX_EXTENSION_BYTES = 2048
+"""How many extension headers are read, and how many bytes of them: a real packet has few and short ones."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -44,10 +44,8 @@ class Packet(NamedTuple):
     fragment: bool
     """Whether it is a fragment, the first one included."""
     flow: bytes
-    """The flow key: of TCP and UDP both addresses and ports (12 or 36 bytes); of fragments and other
-    protocols both addresses and the protocol (9 or 33 bytes)."""
-    kind: int = 0
-    """The type of an ICMP message; 0 for everything else (and for ICMPv4's echo reply, whose type is 0)."""
+    """The flow key: addresses and ports (12 or 36 bytes); of fragments, of other protocols and where the
+    header of TCP or UDP is cut off, the addresses and the protocol (9 or 33 bytes)."""
 
 
 def parse(buf: Buffer, start: int, end: int) -> Packet | Reason:
@@ -76,15 +74,18 @@ def _parse_ipv6(buf: Buffer, start: int, end: int) -> Packet | Reason:
     if payload != end - start - 40:
         return Reason.TRUNCATED if payload > end - start - 40 else Reason.LENGTH_LIES
     at, fragment = start + 40, False
-    for _ in range(_MAX_EXTENSIONS):
-        if protocol == _FRAGMENT_HEADER and at + 8 <= end:
+    for _ in range(MAX_EXTENSIONS):
+        if protocol == FRAGMENT and at + 8 <= end:
             # No further: only the first fragment holds what follows, and all must read the same.
             fragment, protocol, at = True, buf[at], at + 8
             break
-        if protocol not in _EXTENSIONS or at + 8 > end:
+        if protocol not in EXTENSIONS or at + 8 > end:
             break
-        protocol, at = buf[at], at + 8 + buf[at + 1] * 8
-    return _packet(buf, 6, source, destination, protocol, min(at, end), end, fragment)
+        following = at + 8 + buf[at + 1] * 8
+        if following > end or following - start > 40 + MAX_EXTENSION_BYTES:
+            break
+        protocol, at = buf[at], following
+    return _packet(buf, 6, source, destination, protocol, at, end, fragment)
 
 
 def _packet(
@@ -97,34 +98,13 @@ def _packet(
     end: int,
     fragment: bool,
 ) -> Packet:
-    if not fragment and (protocol == TCP or protocol == UDP) and transport + 8 <= end:
+    if not fragment and (
+        (protocol == TCP and transport + 20 <= end) or (protocol == UDP and transport + 8 <= end)
+    ):
         tail = bytes(buf[transport : transport + 4])
     else:
         tail = bytes([protocol])
-    kind = buf[transport] if protocol in _ICMPS and not fragment and transport < end else 0
-    return Packet(
-        version, source, destination, protocol, transport, fragment, source + destination + tail, kind
-    )
-
-
-def quoted(buf: Buffer, packet: Packet, end: int) -> Packet | None:
-    """The packet that an ICMP error quotes, which may be cut short; None for every other packet.
-
-    `packet` is the ICMP error, parsed from buf, which ends at `end`.
-    """
-    if packet.kind not in _ERRORS.get(packet.protocol, ()):
-        return None
-    start = packet.transport + 8
-    if start + 20 > end:
-        return None
-    if buf[start] >> 4 == 4:
-        header = (buf[start] & 15) * 4
-        _, _, fragment, protocol, source, destination = _IPV4.unpack_from(buf, start)
-        return _packet(buf, 4, source, destination, protocol, start + header, end, bool(fragment & 0x3FFF))
-    if buf[start] >> 4 != 6 or start + 40 > end:
-        return None
-    _, protocol, source, destination = _IPV6.unpack_from(buf, start)
-    return _packet(buf, 6, source, destination, protocol, start + 40, end, protocol == _FRAGMENT_HEADER)
+    return Packet(version, source, destination, protocol, transport, fragment, source + destination + tail)
 
 
 def format_address(address: bytes) -> str:

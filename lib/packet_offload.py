@@ -75,8 +75,9 @@ SINGLE: dict[bytes, int] = {
 Nearly every small packet has one of these, so the packet path looks them up here and parses no header."""
 
 
-_LEAST_TCP, _LEAST_UDP = HEADER_SIZE + 20 + 20, HEADER_SIZE + 20 + 8
-"""From which content size on an IPv4 packet without options has a whole transport header."""
+_LEAST = [1 << 17] * 256
+_LEAST[TCP], _LEAST[UDP] = HEADER_SIZE + 20 + 20, HEADER_SIZE + 20 + 8
+"""Protocol -> least content size of an IPv4 packet without options that has a whole transport header."""
 _right = SINGLE.get
 
 
@@ -137,14 +138,13 @@ def quick_check(buf: Buffer, start: int, size: int) -> Plain | None:
         return None
     right = _right(header)
     if right == 0:
-        if size < _LEAST_UDP or fragment & 0x3FFF or (protocol != 17 and protocol != 6):
+        if size < _LEAST[protocol] or fragment & 0x3FFF:
             return _WITHOUT_FLOW if total >= 20 else None
         return protocol, flow, None
     if fragment & 0x3FFF:
         return None
     if right == protocol:
-        is_whole = size >= _LEAST_TCP or (protocol == 17 and size >= _LEAST_UDP)
-        return (protocol, flow, None) if is_whole else None
+        return (protocol, flow, None) if size >= _LEAST[protocol] else None
     like = tcp_super(header) if protocol == 6 else None
     if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
         return None

@@ -49,7 +49,7 @@ MAIN = frozenset(
 """Groups whose main module has the group's name."""
 ALONE = frozenset(
     {"acl", "addresses", "counter_rates", "counters", "did_you_mean", "errors", "framing", "go_values"}
-    | {"humanize", "ids", "ingress", "limits", "netlink", "prefixes", "tun"}
+    | {"humanize", "ids", "ingress", "limits", "netlink", "bounded_dict", "prefixes", "tun"}
 )
 """Modules that belong to no group."""
 

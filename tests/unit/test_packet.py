@@ -72,6 +72,10 @@ TCP6 = p.tcp(A6, B6)[40:]
         pytest.param(p.ip(A, B, 47, b"gre"), 47, 20, False, b"\x2f", id="GRE"),
         pytest.param(p.ip(A, B, 17, b""), 17, 20, False, b"\x11", id="nothing behind the header"),
         pytest.param(p.ip(A, B, 6, PORTS), 6, 20, False, b"\x06", id="half a transport header"),
+        pytest.param(p.ip(A, B, 6, PORTS + bytes(15)), 6, 20, False, b"\x06", id="a TCP header a byte short"),
+        pytest.param(
+            p.ip(A, B, 17, PORTS + bytes(3)), 17, 20, False, b"\x11", id="a UDP header a byte short"
+        ),
         pytest.param(
             p.ip(A, B, 17, PORTS + bytes(4), options=b"\x01" * 4), 17, 24, False, PORTS, id="an option"
         ),
@@ -86,8 +90,7 @@ TCP6 = p.tcp(A6, B6)[40:]
     ],
 )
 def test_ipv4(data: bytes, protocol: int, transport: int, fragment: bool, tail: bytes) -> None:
-    kind = data[transport] if protocol == 1 else 0
-    assert parse(data) == Packet(4, ENDS[:4], ENDS[4:], protocol, transport, fragment, ENDS + tail, kind)
+    assert parse(data) == Packet(4, ENDS[:4], ENDS[4:], protocol, transport, fragment, ENDS + tail)
 
 
 @pytest.mark.parametrize(
@@ -116,19 +119,26 @@ def test_ipv4(data: bytes, protocol: int, transport: int, fragment: bool, tail: 
         pytest.param(ipv6(DESTINATION), 60, 40, False, b"\x3c", id="options that are not there"),
         pytest.param(ipv6(DESTINATION, b"\x11\0" + bytes(5)), 60, 40, False, b"\x3c", id="a byte short"),
         pytest.param(
-            ipv6(DESTINATION, b"\x11\xff" + bytes(6)), 17, 48, False, b"\x11", id="options past the end"
+            ipv6(DESTINATION, b"\x11\xff" + bytes(6)), 60, 40, False, b"\x3c", id="options past the end"
         ),
         pytest.param(ipv6(FRAGMENT, bytes(7)), 44, 40, False, b"\x2c", id="a fragment header cut off"),
     ],
 )
 def test_ipv6(data: bytes, protocol: int, transport: int, fragment: bool, tail: bytes) -> None:
-    kind = data[transport] if protocol == 58 else 0
-    assert parse(data) == Packet(6, ENDS6[:16], ENDS6[16:], protocol, transport, fragment, ENDS6 + tail, kind)
+    assert parse(data) == Packet(6, ENDS6[:16], ENDS6[16:], protocol, transport, fragment, ENDS6 + tail)
 
 
 def test_the_walk_over_extension_headers_is_bounded() -> None:
     packet = good(ipv6(DESTINATION, *[extension(DESTINATION)] * 2000))
     assert (packet.protocol, packet.transport) == (DESTINATION, 40 + 8 * 8)
+
+
+def test_the_bytes_of_extension_headers_are_bounded() -> None:
+    long = extension(6, 1024)
+    most = good(ipv6(DESTINATION, extension(DESTINATION, 1024), long, TCP6))
+    more = good(ipv6(DESTINATION, extension(DESTINATION, 1032), long, TCP6))
+    assert (most.protocol, most.transport, most.flow[-4:]) == (6, 40 + 2048, PORTS)
+    assert (more.protocol, more.transport, more.flow[-1:]) == (DESTINATION, 40 + 1032, bytes([DESTINATION]))
 
 
 def test_all_fragments_of_an_ipv6_packet_are_one_flow() -> None:
