@@ -30,6 +30,7 @@ GROUPS = {
     "source": "files, Redis keys and URLs from which tables take their rows",
     "namespace": "the hosts of a namespace, and which services share it",
     "forward": "the hub's decision on every packet",
+    "acl": "access rules, and the connections and fragments that they have allowed",
     "auth": "who is let in",
     "stream": "bytes to and from a peer: TCP, TLS, WebSocket",
     "session": "one peer's session: handshake, queue, sender, keepalive",
@@ -44,12 +45,21 @@ GROUPS = {
 }
 """What a module's name may begin with, and what the group is about."""
 MAIN = frozenset(
-    {"client", "demo", "forward", "hub", "metrics", "namespace", "packet", "service", "settings"}
+    {"acl", "client", "demo", "forward", "hub", "metrics", "namespace", "packet", "service", "settings"}
 )
 """Groups whose main module has the group's name."""
 ALONE = frozenset(
-    {"acl", "addresses", "counter_rates", "counters", "did_you_mean", "errors", "framing", "go_values"}
-    | {"humanize", "ids", "ingress", "limits", "netlink", "bounded_dict", "prefixes", "tun"}
+    {
+        "addresses",
+        "bounded_dict",
+        "counter_rates",
+        "counters",
+        "did_you_mean",
+        "errors",
+        "framing",
+        "go_values",
+    }
+    | {"humanize", "ids", "ingress", "limits", "netlink", "prefixes", "tun"}
 )
 """Modules that belong to no group."""
 

@@ -10,29 +10,32 @@ import pytest
 
 from lib.service_scheduling import Share
 
-SECONDS = 0.3
+TURNS = 20
 
 
-def work(share: Share, key: str, log: list[str], until: float, seconds: float = 0.002) -> None:
-    while time.monotonic() < until:
+def work(share: Share, key: str, log: list[tuple[str, float]]) -> None:
+    for _ in range(TURNS):
         share.enter(key)
-        log.append(key)
         began = time.monotonic()
-        while time.monotonic() - began < seconds:
+        while time.monotonic() - began < 0.001:
             pass
-        share.leave(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        log.append((key, seconds))
+        share.leave(seconds)
 
 
-def test_half_of_the_time_at_most_and_equal_shares() -> None:
-    share, log = Share(), list[str]()
-    until = time.monotonic() + SECONDS
-    workers = [gevent.spawn(work, share, key, log, until) for key in "aaab"]
-    gevent.joinall(workers, timeout=10, raise_error=True)
-    assert len(log) * 0.002 <= SECONDS * 0.55 + 0.01
-    assert len(log) >= 10
-    middle = log[2:-6]  # all four wait here
-    assert all(key != after for key, after in pairwise(middle)), (
-        "keys take turns, however many wait under one"
+def test_half_of_the_time_at_most_and_turns_in_rotation() -> None:
+    share, log = Share(), list[tuple[str, float]]()
+    began = time.monotonic()
+    workers = [gevent.spawn(work, share, key, log) for key in "aaab"]
+    gevent.joinall(workers, timeout=20, raise_error=True)
+    passed, worked = time.monotonic() - began, sum(seconds for _, seconds in log)
+    assert len(log) == 4 * TURNS
+    assert worked <= 0.55 * passed
+    order = [key for key, _ in log]
+    while_all_wait = order[2 : order.index("b", 2) + 2 * (TURNS - 1)]
+    assert all(key != after for key, after in pairwise(while_all_wait)), (
+        "keys take turns, whoever waits there"
     )
 
 
