@@ -19,7 +19,7 @@ def test_a_module_s_name_begins_with_its_group(module: str) -> None:
     [
         ("cli_top", "cli"),
         ("hub", "hub"),
-        ("acl", ""),
+        ("acl", "acl"),
         ("counter_rates", ""),
         ("cli", None),  # a group without a main module
         ("watching", None),
