@@ -24,7 +24,7 @@ from lib import packet as ip
 from lib.acl import has_ports
 from lib.forward_decide import Verdict, decide
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Attachment
+from lib.namespace import DENIED_SECONDS, Attachment
 from lib.packet import Buffer, Packet
 from lib.packet_text import head
 
@@ -36,6 +36,7 @@ _PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
 _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
+_IPV6_HEADER = 40
 _LEAST = [65536] * 256
 """By protocol, from which length on a packet of this version has a whole transport header; others never."""
 _LEAST[ip.TCP], _LEAST[ip.UDP] = 40, 28
@@ -207,7 +208,7 @@ def _judge(
     memory = attachment.udp_flows if packet.protocol == ip.UDP and has_ports(packet) else attachment.flows
     target = memory.get(packet.flow)
     if target is None or not target.live:
-        verdict = decide(attachment, packet, now, buf, frame.packet_start, end)
+        verdict = _verdict(attachment, frame, now)
         if out.verdicts is not None:
             read = packet_headers.read(buf, frame.packet_start, packet, end)
             out.verdicts.append((packet if isinstance(read, Reason) else read.packet, verdict))
@@ -219,6 +220,20 @@ def _judge(
         if has_ports(packet) or not attachment.namespace.has_acl:
             _remember(attachment, memory, packet.flow, target, now)
     return _deliver(attachment, target, frame, now, out)
+
+
+def _verdict(attachment: Attachment, frame: _Frame, now: float) -> Verdict:
+    """What decide says of a packet; a denial is remembered, since it costs as much as all rules together."""
+    packet, denied = frame.packet, attachment.denied
+    key = bytes((packet.protocol,)) + packet.flow
+    if denied and denied.get(key, 0.0) > now:
+        return Reason.DENIED
+    verdict = decide(attachment, packet, now, frame.buf, frame.packet_start, frame.end)
+    # With extension headers it may be one of those that was denied, and not the flow.
+    plain = packet.version == 4 or packet.transport - frame.packet_start == _IPV6_HEADER
+    if verdict is Reason.DENIED and plain and has_ports(packet):
+        denied.renew(key, now + DENIED_SECONDS)
+    return verdict
 
 
 def _read(

@@ -20,7 +20,7 @@ from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
 from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.packet import Buffer
+from lib.packet import Buffer, Packet, reversed_flow
 from lib.packet_headers import Headers
 from lib.route_gateways import Gateways
 from lib.route_plugin_cache import PluginCache, Unresolved
@@ -29,6 +29,10 @@ from lib.route_table import Group, RouteTable
 ICMP_ERRORS_PER_SECOND = 100.0
 ICMP_ERROR_BURST = 50.0
 """Limits on ICMP errors to one session, a second and at once (RFC 1812 4.3.2.8; Linux: 1,000 a host)."""
+MAX_DENIED = 4096
+"""Denied flows that an attachment remembers."""
+DENIED_SECONDS = 1.0
+"""How long: a flow that the rules would allow now (its gateway has changed) waits no longer."""
 MAX_LOST = 1024
 """Destinations of a namespace whose last drops are remembered; past that the oldest is forgotten."""
 
@@ -98,6 +102,8 @@ class Attachment:
     """The flow cache: flow key -> attachment its packets go to. For packets from here, except UDP."""
     udp_flows: dict[bytes, Attachment] = field(default_factory=dict)
     """The flow cache of UDP: a flow key does not hold the protocol, and UDP's ports are not TCP's."""
+    denied: BoundedDict[bytes, float] = field(default_factory=lambda: BoundedDict(MAX_DENIED))
+    """Protocol and flow key of packets that an access list has denied -> until when that is remembered."""
     generation: int = -1
     """The namespace's generation when the first entry was put into `flows`."""
     fresh_until: float = FOREVER
@@ -112,6 +118,7 @@ class Attachment:
         """Empty the flow cache, so that each flow is decided on anew."""
         self.flows.clear()
         self.udp_flows.clear()
+        self.denied.clear()
 
     def drop(
         self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
@@ -287,7 +294,16 @@ class Namespace:
         if not acl.allows(number):
             return False
         self.connections.note(headers, acl, host, now)
+        self._admit_replies(target, headers.packet)
         return True
+
+    def _admit_replies(self, host: str, packet: Packet) -> None:
+        """A host may reply to a packet from now on, though the same flow may just have been denied to it."""
+        gateway = self.gateways.get(host)
+        if gateway is not None:
+            for attachment in gateway.attachments:
+                if attachment.denied:
+                    attachment.denied.pop(bytes((packet.protocol,)) + reversed_flow(packet.flow), None)
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
         """Remember a drop by where it was to go."""

@@ -129,6 +129,13 @@ def sum16(data: Buffer, initial: int = 0) -> int:
     return (value + initial) % 65535
 
 
+def reversed_flow(flow: bytes) -> bytes:
+    """The flow key of packets the other way: addresses exchanged, and ports where it has any."""
+    size = 4 if len(flow) < 16 else 16
+    tail = flow[2 * size :]
+    return flow[size : 2 * size] + flow[:size] + (tail[2:] + tail[:2] if len(tail) == 4 else tail)
+
+
 def checksum(data: Buffer, initial: int = 0) -> int:
     """The Internet checksum (RFC 1071) of data that is not all zeros, as a header holds it: 0 to 65,534."""
     return -sum16(data, initial) % 65535

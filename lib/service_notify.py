@@ -16,7 +16,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 
 import gevent
 import gevent.socket as gsocket
@@ -85,3 +85,16 @@ def _us() -> tuple[str, ...]:
     """The pids under which a manager may know us: our own, and the one-file executable's loader's."""
     loader = (os.getppid(),) if hasattr(sys, "_MEIPASS") else ()
     return tuple(map(str, (os.getpid(), *loader)))
+
+
+def status_line(sessions: Sequence[int], clients: Iterable[tuple[str, str]]) -> str:
+    """What `systemctl status` shows: `2 hubs with 31 sessions; host-1 connected to 192.0.2.1:8443`.
+
+    `sessions` is how many each hub has; `clients` are pairs of host name and the hub's address, "" for none.
+    """
+    parts = []
+    if sessions:
+        hubs = "hub" if len(sessions) == 1 else f"{len(sessions)} hubs"
+        parts.append(f"{hubs} with {sum(sessions)} session{'' if sum(sessions) == 1 else 's'}")
+    parts += [f"{host} {f'connected to {hub}' if hub else 'not connected'}" for host, hub in clients]
+    return "; ".join(parts)

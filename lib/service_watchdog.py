@@ -17,7 +17,7 @@ from lib.client import Client
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_notify import Notifier
+from lib.service_notify import Notifier, status_line
 
 READY_SECONDS = 30.0
 """How long tables may load at the start; after that READY=1 is sent all the same."""
@@ -49,17 +49,13 @@ class Watchdog:
         return "; ".join(f"service {name}: {fault}" for name, fault in faults.items() if fault)
 
     def status(self) -> str:
-        """The status line: `2 hubs with 31 sessions; host-1 connected to 192.0.2.1:8443`."""
-        parts = []
-        if self._hubs:
-            sessions = sum(len(hub.sessions) for hub in self._hubs.values())
-            hubs = "hub" if len(self._hubs) == 1 else f"{len(self._hubs)} hubs"
-            parts.append(f"{hubs} with {sessions} session{'' if sessions == 1 else 's'}")
-        for client in self._clients.values():
-            session = client.session
-            where = f"connected to {session.peer}" if session else "not connected"
-            parts.append(f"{client.settings.host} {where}")
-        return "; ".join(parts)
+        """The service manager's status line (service_notify.status_line)."""
+        sessions = [len(hub.sessions) for hub in self._hubs.values()]
+        clients = self._clients.values()
+        return status_line(
+            sessions,
+            [(client.settings.host, client.session.peer if client.session else "") for client in clients],
+        )
 
     def _watch(self, wait_loaded: Callable[[float], object]) -> None:
         wait_loaded(READY_SECONDS)

@@ -11,6 +11,7 @@ from lib.acl_connections import DATAGRAM_SECONDS, ConnectionTable
 from lib.forward import Output, scan
 from lib.forward_decide import decide
 from lib.forward_drop_reasons import Reason
+from lib.namespace import MAX_DENIED
 from lib.packet_headers import Headers
 from lib.route_table import RouteTable
 from lib.settings import AclRule
@@ -423,3 +424,32 @@ def test_an_answer_counts_for_who_has_asked(monkeypatch: pytest.MonkeyPatch) -> 
     for n in range(5):
         known.note(headers(p.udp(TWO, THREE, ports=(n, 53))), made, "two", 0.0)
     assert known.belongs(question, 0.0)
+
+
+# --- denials ------------------------------------------------------------------------------------------
+
+
+def test_a_denial_is_remembered_for_a_moment() -> None:
+    """The rules are asked once, however many packets of the flow come."""
+    there = Listed(NO_SSH)
+    for when in (0.0, 0.1, 0.9):
+        assert there.fate(SSH, when) is Reason.DENIED
+    assert there.acl.hits[0] == 1
+    assert there.fate(p.udp(ONE, TWO, ports=(40000, 22)), 0.9) == "two", "of this protocol alone"
+    assert there.fate(p.tcp(ONE, TWO, ports=(40000, 23)), 0.9) == "two", "and of these ports"
+    assert there.fate(SSH, 1.1) is Reason.DENIED
+    assert there.acl.hits[0] == 2
+
+
+def test_what_an_extension_header_denies_is_not_remembered_of_the_flow() -> None:
+    there = Listed([AclRule(False, protocol=60), ALLOW])
+    plain = p.tcp(ONE6, TWO6, ports=(1, 2))
+    assert there.fate(p.extended(plain, (p.DESTINATION, 8))) is Reason.DENIED
+    assert there.fate(plain) == "two"
+
+
+def test_the_memory_of_denials_is_bounded() -> None:
+    there = Listed(NO_SSH)
+    for port in range(MAX_DENIED + 100):
+        assert there.fate(p.tcp(ONE, TWO, ports=(port, 22))) is Reason.DENIED
+    assert len(there.attachments["one"].denied) == MAX_DENIED
