@@ -1,7 +1,7 @@
-"""Request `explain` of the control socket: one packet, and the reply for it from the tables of a hub.
+"""Request `explain` of the control socket: what a hub would do with one packet, by its tables.
 
-Knows: the fields of the request (PROTOCOL.md, the control socket), and that plugins are asked where the reply
-depends on them.
+Knows: the fields of the request (PROTOCOL.md, the control socket), and that plugins are asked where the
+decision depends on them.
 Refuses to know: hubs and sessions (ctl_handlers, cli_explain), the words of an explanation (forward_explain).
 """
 
@@ -21,7 +21,7 @@ from lib.packet import TCP, UDP
 from lib.route_plugin_cache import PluginCache
 
 MAX_ASKED = 4
-"""Plugin requests for one explanation: source and destination, in two tables."""
+"""The most plugin requests for one explanation: for source and destination, in two tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class Question:
     attachment: Attachment
     """Place of the sending host in its namespace."""
     source: bytes | None
-    """Packed; None where no address is known that the host may send from."""
+    """Packed address; None where no address is known that the host may send from."""
     destination: bytes
     protocol_and_port: tuple[int, int] | None
     """None for a ping."""
 
 
 def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
-    """The question that a request asks:
+    """The question in a request of this form, of which only "from" and "to" are required:
 
-        {"from": host, "to": address, and perhaps "ns": UUID, "source": address, "port": "tcp/22"}
+        {"from": host, "to": address, "ns": UUID, "source": address, "port": "tcp/22"}
 
-    Raises ValueError, and KeyError where a field is missing.
+    Raises ValueError where a field is wrong, and KeyError where a required one is missing.
     """
     destination = ip_address(str(request["to"])).packed
     namespace = domain.namespace(ids.parse_uuid(str(request.get("ns") or ids.format_uuid(ids.NO_NAMESPACE))))
@@ -62,7 +62,7 @@ def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
 
 
 def _protocol_and_port(text: str) -> tuple[int, int] | None:
-    """Protocol and port of `tcp/22`; None of an empty text. Raises ValueError."""
+    """(protocol number, port) of a text like `tcp/22`; None for an empty text. Raises ValueError."""
     if not text:
         return None
     name, _, number = text.lower().partition("/")
@@ -73,7 +73,7 @@ def _protocol_and_port(text: str) -> tuple[int, int] | None:
 
 
 def reply(service: str, question: Question, sessions: bool) -> dict[str, Any]:
-    """The fields of the reply. Without `sessions`, every host counts as connected."""
+    """The fields of the reply. Where `sessions` is false, every host counts as connected."""
     explanation = _explanation(question, sessions)
     return {"service": service, "delivered": explanation.delivered, "lines": explanation.lines}
 

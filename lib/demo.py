@@ -1,14 +1,16 @@
 """`tunrouter demo`: a hub and two hosts in network namespaces, started from the example files and measured.
 
-Knows: the order of what is shown, which program runs where, that nothing is left behind.
+Knows: the order of the steps, which program runs in which namespace, and that everything is removed at the
+end.
 Refuses to know: how the network is made (demo_net) and measured (demo_probe).
 
-The hub and the hosts run this same program, with packaging/examples/server.yml and client.yml, and are asked
-for their status on control sockets. Their files, sockets and logs are in a temporary directory. All of it is
-removed at the end, also after Ctrl-C, SIGTERM and failures. After kill -9 only the directory stays, because
-each program ends when the demo does.
+The hub and the hosts run this same program, with packaging/examples/server.yml and client.yml. The demo
+asks them for their status on their control sockets. Their files, sockets and logs are in a temporary
+directory. All of it is removed at the end, also after Ctrl-C, SIGTERM and failures. After kill -9 only the
+directory stays, because each program ends when the demo ends.
 
-With `keep` a process in the background keeps everything running, and removes it when it is asked to end.
+With `keep` a process in the background keeps everything running. It removes everything when it is told to
+end.
 """
 
 from __future__ import annotations
@@ -62,20 +64,20 @@ Status = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A tunrouter that runs in a namespace, leader of its own process group."""
+    """A tunrouter that runs in a namespace. Its process is the leader of a process group of its own."""
 
     name: str
     process: Any
     log: Path
     control: str
-    """Its control socket, in our working directory: a whole path may be too long for a socket."""
+    """The path of its control socket, a relative one: an absolute path may be too long for a socket."""
 
     def status(self) -> Status:
-        """What `tunrouter status` prints of it. Raises HostError while it cannot be asked."""
+        """Its status, as `tunrouter status --json` prints it. Raises HostError while it does not reply."""
         return ctl_client.ask(self.control, {"do": "status"})
 
     def failure(self, what: str) -> HostError:
-        """That it has ended, or else what is wrong with it, and the last lines that it logged."""
+        """An error that says how it ended, or `what` is wrong with it, and the last lines of its log."""
         status = self.process.poll()
         why = what if status is None else f"ended with status {status}"
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -83,10 +85,10 @@ class Program:
 
 
 def run(keep: bool, seconds: float) -> int:
-    """Show the demo, with its live table for `seconds`; returns the exit status.
+    """Run the demo, with its live table for `seconds`; returns the exit status.
 
     With `keep` everything goes on running in the background. Raises HostError where this host does not allow
-    it or no packet passes through the tunnel; ConfigError for `seconds` that are not above zero.
+    the demo or no packet passes through the tunnel, and ConfigError where `seconds` is not above zero.
     """
     if not seconds > 0:
         raise ConfigError([Problem(Position("--seconds"), "must be more than 0")])
@@ -94,7 +96,7 @@ def run(keep: bool, seconds: float) -> int:
 
 
 def _in_background(seconds: float) -> int:
-    """Perform in a process of its own, which goes on when this one ends."""
+    """Run the demo in a new process, which goes on running when this one ends; returns the exit status."""
     ready, tell = os.pipe()
     pid = os.fork()
     if not pid:
@@ -116,7 +118,7 @@ def _status(pid: int) -> int:
 
 
 def _perform(seconds: float, tell: int | None) -> int:
-    """The whole demo; `tell` is where to say that it is kept, None to end it."""
+    """Run the whole demo. `tell` is the pipe on which to say that it is kept; with None it ends at once."""
     _end_on_signals()
     print(PICTURE, flush=True)
     in_user_namespace = demo_net.gain_rights()
@@ -133,7 +135,7 @@ def _perform(seconds: float, tell: int | None) -> int:
 
 
 def _end_on_signals() -> None:
-    """Let the first signal raise KeyboardInterrupt here, whichever greenlet it finds at work."""
+    """Let the first signal raise KeyboardInterrupt in this greenlet, whichever one runs when it comes."""
     here, loop = gevent.getcurrent(), gevent.get_hub().loop
 
     def end(*_: object) -> None:
@@ -153,7 +155,7 @@ def _ignore_signals() -> None:
 
 @contextmanager
 def _no_signals() -> Iterator[None]:
-    """Let signals wait until the block ends."""
+    """Hold signals back until the block ends."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -176,7 +178,7 @@ def _tell_story(
 
 
 def _try_tun(namespace: Namespace, in_user_namespace: bool) -> None:
-    """Now rather than in the programs, for a clear line where it is not allowed."""
+    """Open a TUN device once, before any program does, for a clear message where that is not allowed."""
     try:
         with demo_net.inside(namespace):
             open_tun().close()
@@ -197,7 +199,7 @@ def _step(what: str, result: str) -> None:
 
 
 def _start(stack: ExitStack, directory: Path, namespaces: Mapping[str, Namespace]) -> dict[str, Program]:
-    """Start the hub and then each host, and wait until they know each other."""
+    """Start the hub, then each host; returns once each host has a session with the hub."""
     examples = Path(getattr(sys, "_MEIPASS", ROOT)) / "packaging" / "examples"
     shutil.copy(examples / "server.yml", directory)
     client = (examples / "client.yml").read_text(encoding="utf-8")
@@ -217,7 +219,7 @@ def _start(stack: ExitStack, directory: Path, namespaces: Mapping[str, Namespace
 
 
 def _client_config(example: str, host: Host) -> str:
-    """client.yml for a host: the hub's address, and for host-2 its own name, address and route."""
+    """client.yml for one host: with the hub's address, and for host-2 its own name, address and route."""
     first, second = HOSTS
     text = example.replace("server_ip", host.hub)
     if host == second:
@@ -248,9 +250,9 @@ def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
 
 
 def _wait_for(program: Program, look: Callable[[Status], str]) -> str:
-    """Wait until a look at a program's status finds something; returns that.
+    """Ask a program for its status until `look` finds a text in it; returns that text.
 
-    Raises HostError with what the program said instead.
+    Raises HostError, with the last lines of the program's log, where that does not happen in time.
     """
     deadline = time.monotonic() + READY_SECONDS
     while True:
@@ -266,7 +268,7 @@ def _wait_for(program: Program, look: Callable[[Status], str]) -> str:
 
 
 def _listening(status: Status) -> str:
-    """A process replies once its ports are open."""
+    """Where the hub listens. A process replies only once its ports are open: nothing else is checked."""
     return "".join(f"listening on {hub['listen']}" for hub in status["hubs"])
 
 
@@ -279,7 +281,7 @@ def _session_of(host: str, status: Status) -> str:
 
 
 def _end(process: Any) -> None:
-    """End a program and whatever it started: kindly, then not."""
+    """End a program and every process that it started: by SIGTERM, and by SIGKILL where that does not do."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -292,7 +294,7 @@ def _end(process: Any) -> None:
 
 
 def _ping(namespaces: Mapping[str, Namespace]) -> None:
-    """Ping hosts and their LANs. Raises HostError where nothing comes back."""
+    """Ping the hosts and their LANs, and print the results. Raises HostError where no reply comes back."""
     first, second = HOSTS
     for source, address, what in (
         (first, second.overlay, second.name),
@@ -310,7 +312,7 @@ def _median(times: list[float]) -> str:
 
 
 def _load(namespaces: Mapping[str, Namespace], programs: Mapping[str, Program], seconds: float) -> None:
-    """A TCP load from host-1 into host-2's LAN, beside it the table and a ping."""
+    """Run a TCP load from host-1 into host-2's LAN; meanwhile ping, and show the live table."""
     first, second = HOSTS
     with ExitStack() as stack:
         load = demo_probe.Load(namespaces[first.name], namespaces[second.name], second.lan, stack)
@@ -343,7 +345,7 @@ def _show_table(programs: Mapping[str, Program], seconds: float) -> None:
 
 
 def _clients(programs: Mapping[str, Program]) -> dict[str, Status]:
-    """By host, the client's row of its status. Raises HostError where a program has ended."""
+    """Host name -> the client's row in its program's status. Raises HostError where a program has ended."""
     return {host.name: _client(programs[host.name]) for host in HOSTS}
 
 
@@ -359,7 +361,7 @@ def _client(program: Program) -> Status:
 
 
 def _keep(programs: Mapping[str, Program], names: Mapping[str, str], tell: int) -> None:
-    """Say how to play with it, let the caller go, and wait to be asked to end."""
+    """Print commands to try, tell the waiting process that the demo is kept, and wait for a signal."""
     first, second = HOSTS
 
     def enter(name: str) -> str:

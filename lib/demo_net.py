@@ -1,6 +1,6 @@
 """Network of the demo: three network namespaces joined by veth pairs, made by system calls alone.
 
-Knows: how a process gets the right to make namespaces, what the demo's network looks like.
+Knows: how a process gets the right to make namespaces, and what the demo's network looks like.
 Refuses to know: what runs in it (demo), what is measured there (demo_probe).
 
     host-1                               hub                                 host-2
@@ -8,9 +8,10 @@ Refuses to know: what runs in it (demo), what is measured there (demo_probe).
     uplink  10.77.1.2 ------- to-host-1 10.77.1.1
                               to-host-2 10.77.2.1 ------- 10.77.2.2      uplink
 
-The address on lo stands for a host's LAN. A namespace has no name and lives as long as a descriptor
-of it or a process in it, so nothing can be left behind; only `publish` gives it a name, for `ip netns`.
-No `ip` is needed. A namespace belongs to a thread: no greenlet that opens sockets may run meanwhile.
+The address on lo stands for a host's LAN. A namespace has no name. It lives as long as a descriptor of it is
+open or a process is in it, so nothing can be left behind. Only `publish` gives it a name, for `ip netns`. The
+command `ip` is not needed. The current namespace belongs to a thread, not to a greenlet: while a thread is in
+another namespace, no greenlet that opens sockets may run.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class Namespace:
 def gain_rights() -> bool:
     """Let this process make network namespaces; returns whether it took a user namespace for that.
 
-    In that case the whole process has moved there, as its root, and cannot come back. Raises
-    HostError with what to do where the kernel allows neither.
+    In that case the whole process has moved into the user namespace, as its root, and cannot come back.
+    Raises HostError, which says what to do, where the kernel allows neither.
     """
     try:
         _make().close()
@@ -94,9 +95,9 @@ def gain_rights() -> bool:
 
 
 def build(stack: ExitStack) -> dict[str, Namespace]:
-    """Make the namespaces "hub", "host-1" and "host-2" and join them; they go when the stack ends.
+    """Make the namespaces "hub", "host-1" and "host-2" and join them; they are removed when the stack ends.
 
-    Raises HostError where the kernel lacks what is needed.
+    Raises HostError where the kernel has no veth devices.
     """
     made = {}
     for name in ("hub", *(host.name for host in HOSTS)):
@@ -109,7 +110,7 @@ def build(stack: ExitStack) -> dict[str, Namespace]:
 
 @contextmanager
 def inside(namespace: Namespace) -> Iterator[None]:
-    """Run the block in a namespace: what it opens belongs there for good."""
+    """Run the block in a namespace: every socket and device that it opens belongs there from then on."""
     with _here() as home:
         _call("setns", namespace.fd, _CLONE_NEWNET)
         try:
@@ -119,7 +120,7 @@ def inside(namespace: Namespace) -> Iterator[None]:
 
 
 def entrance(namespace: Namespace) -> Callable[[], None]:
-    """What a forked child calls to run in a namespace, and to end when its parent does."""
+    """A function for a forked child: it enters the namespace, and lets the child end when its parent ends."""
     return partial(_enter, namespace.fd, os.getpid())
 
 
@@ -203,7 +204,7 @@ _SWITCHES = (
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
     ("user/max_user_namespaces", "0", "user.max_user_namespaces=10000"),
 )
-"""Where a kernel forbids user namespaces: its file, the value that does, the setting that allows."""
+"""Settings that forbid user namespaces: (file in /proc/sys, value that forbids, setting that allows)."""
 
 
 def _advice(refused: OSError) -> str:

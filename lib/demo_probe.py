@@ -1,9 +1,9 @@
 """Measurements of the demo: round-trip times and a TCP load.
 
-Knows: ICMP echo, how to keep one TCP connection full.
-Refuses to know: how any of it is shown (demo).
+Knows: ICMP echo, and how to keep one TCP connection full.
+Refuses to know: how the results are shown (demo).
 
-Needs neither ping nor iperf3. Sockets are made inside a namespace and used from outside.
+It needs neither ping nor iperf3. Sockets are made inside a namespace and used from outside.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHUNKS_A_TURN = 8
 
 
 def ping(source: Namespace, address: str, count: int, interval: float) -> list[float]:
-    """Send echo requests; returns the round trip times, in seconds, of those that came back."""
+    """Send echo requests; returns the round-trip times, in seconds, of those that got a reply."""
     with inside(source):
         sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     with sock:
@@ -50,7 +50,7 @@ def ping(source: Namespace, address: str, count: int, interval: float) -> list[f
 
 
 def keep_pinging(source: Namespace, address: str, interval: float, times: list[float]) -> None:
-    """Ping until killed; adds each round trip time, in seconds, to `times`."""
+    """Ping until this greenlet is killed; adds each round-trip time, in seconds, to `times`."""
     while True:
         times += ping(source, address, 1, 0.0)
         gevent.sleep(interval)
@@ -85,7 +85,7 @@ class Load:
     """
 
     def __init__(self, source: Namespace, sink: Namespace, address: str, stack: ExitStack) -> None:
-        """Connect and begin; ends with the stack. Raises HostError where there is no connection."""
+        """Connect and begin to send; ends with the stack. Raises HostError where there is no connection."""
         with inside(sink):
             server = stack.enter_context(socket.socket())
         with inside(source):
@@ -105,7 +105,7 @@ class Load:
         stack.callback(gevent.killall, pumps)
 
     def rate(self) -> float:
-        """Bits a second that arrived since the beginning."""
+        """The average rate of what has arrived since the beginning, in bits a second."""
         return self.received * 8 / (time.monotonic() - self._started)
 
     def _send(self, client: socket.socket) -> None:
@@ -122,7 +122,7 @@ class Load:
 
 
 def _repeat(step: Callable[[], int]) -> None:
-    """Do a step until it moves no more bytes, or fails: then what has arrived stays what it is."""
+    """Repeat a step until it moves no more bytes, or raises OSError: the connection has ended then."""
     try:
         while True:
             for _ in range(_CHUNKS_A_TURN):

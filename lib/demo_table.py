@@ -1,7 +1,7 @@
 """Live table of the demo: one line a session, with its rates.
 
-Knows: how the table looks, on a terminal (refreshed in place) and elsewhere (line by line).
-Refuses to know: how and when the numbers are asked for (demo).
+Knows: how the table looks on a terminal (refreshed in place) and elsewhere (line by line).
+Refuses to know: where the numbers come from, and when they are asked for (demo).
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ HEAD = (
 )
 NOTE = "  (packets as a wire would carry them: a superpacket of up to 64 KB counts as its segments)"
 SAME_SESSION = 1.0
-"""Seconds by which the beginning of one session may seem to move: a status tells its age in tenths."""
+"""Seconds by which the computed beginning of one session may move: a status gives its age in tenths."""
 
 _UP = "\x1b[{}A"
 _CLEAR_LINE = "\x1b[K"
 
 
 class Table:
-    """What has been printed of the table so far."""
+    """The table, and how much of it has been printed."""
 
     def __init__(self, in_place: bool) -> None:
-        """With `in_place` each show overwrites the one before, by ANSI sequences."""
+        """With `in_place` each call of `show` overwrites the rows of the last one, by ANSI sequences."""
         self._in_place = in_place
         self._lines = 0
         self._began: dict[str, float] = {}
         """When the session of each host began."""
 
     def show(self, rows: Sequence[str]) -> None:
-        """Print the rows, below the head or in place of the last ones."""
+        """Print the rows below the head or, in place, over the last rows."""
         if not self._lines:
             print(NOTE, HEAD, sep="\n")
         elif self._in_place:
@@ -50,7 +50,7 @@ class Table:
     ) -> str:
         """A host's line, from two rows of its client's status (PROTOCOL.md) that are `seconds` apart.
 
-        now is the time of day, in seconds since 1970.
+        `now` is the time of day, in seconds since 1970.
         """
 
         def per_second(counter: str) -> float:
@@ -66,7 +66,7 @@ class Table:
         )
 
     def _session(self, host: Host, client: Mapping[str, Any], now: float) -> tuple[str, str]:
-        """(hub, time of day of its beginning) of a client's session; ("away", "-") without one."""
+        """(hub, time of day at which it began) of a client's session; ("away", "-") where there is none."""
         if client["hub"] is None:
             return "away", "-"
         began = now - client["since_s"]

@@ -162,12 +162,12 @@ def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reaso
     is the address that could not be reached, as a hub need not have an address of its own.
     """
     if packet.version == 4:
-        if reason not in _V4_CODES or not _may_answer_ipv4(buf, start, packet, end):
+        if reason not in _V4_CODES or not _icmp_error_allowed_ipv4(buf, start, packet, end):
             return None
-        return _answer_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_CODES[reason], 0)
-    if reason not in _V6_CODES or not _may_answer_ipv6(buf, packet, end):
+        return _icmp_error_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_CODES[reason], 0)
+    if reason not in _V6_CODES or not _icmp_error_allowed_ipv6(buf, packet, end):
         return None
-    return _answer_ipv6(buf, start, packet, end, _V6_UNREACHABLE, _V6_CODES[reason], 0)
+    return _icmp_error_ipv6(buf, start, packet, end, _V6_UNREACHABLE, _V6_CODES[reason], 0)
 
 
 def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
@@ -177,12 +177,12 @@ def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> byte
     """
     if packet.version == 4:
         dont_fragment = buf[start + 6] & 0x40
-        if not dont_fragment or not _may_answer_ipv4(buf, start, packet, end):
+        if not dont_fragment or not _icmp_error_allowed_ipv4(buf, start, packet, end):
             return None
-        return _answer_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF))
-    if not _may_answer_ipv6(buf, packet, end):
+        return _icmp_error_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF))
+    if not _icmp_error_allowed_ipv6(buf, packet, end):
         return None
-    return _answer_ipv6(buf, start, packet, end, _V6_TOO_BIG, 0, mtu)
+    return _icmp_error_ipv6(buf, start, packet, end, _V6_TOO_BIG, 0, mtu)
 
 
 def is_unicast(address: bytes) -> bool:
@@ -192,19 +192,21 @@ def is_unicast(address: bytes) -> bool:
     return address[0] != 0xFF and any(address[:15])
 
 
-def _may_answer_ipv4(buf: Buffer, start: int, packet: Packet, end: int) -> bool:
+def _icmp_error_allowed_ipv4(buf: Buffer, start: int, packet: Packet, end: int) -> bool:
     first = not buf[start + 6] & 0x1F and not buf[start + 7]
     error = packet.protocol == ICMP and (packet.transport >= end or buf[packet.transport] not in (0, 8))
     return first and not error and is_unicast(packet.source) and is_unicast(packet.destination)
 
 
-def _may_answer_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
+def _icmp_error_allowed_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
     kind = buf[packet.transport] if packet.transport < end else 0
     error = packet.protocol == ICMPV6 and (kind < 128 or kind == _V6_REDIRECT)
     return not error and is_unicast(packet.source) and is_unicast(packet.destination)
 
 
-def _answer_ipv4(buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int) -> bytes:
+def _icmp_error_ipv4(
+    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+) -> bytes:
     quoted = bytes(buf[start : min(end, start + 548)])  # 576 with the two headers: RFC 1812 4.3.2.3
     message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
     struct.pack_into("!H", message, 2, checksum(message))
@@ -214,7 +216,9 @@ def _answer_ipv4(buf: Buffer, start: int, packet: Packet, end: int, kind: int, c
     return bytes(header + message)
 
 
-def _answer_ipv6(buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int) -> bytes:
+def _icmp_error_ipv6(
+    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+) -> bytes:
     quoted = bytes(buf[start : min(end, start + 1232)])  # at most 1,280 in all: RFC 4443 2.4 (c)
     message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
     pseudo = pseudo_sum(packet.destination, packet.source, ICMPV6, len(message))

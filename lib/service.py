@@ -1,6 +1,6 @@
 """A process: its start, the signals that it obeys, and its end.
 
-Knows: which signal does what, what is opened before rights are given up, how the end is waited for.
+Knows: what each signal does, what is opened before privileges are dropped, and how the end is waited for.
 Refuses to know: arguments and files (cli_main), what is served (service_parts), what a reload does
 (service_reload).
 """
@@ -31,17 +31,17 @@ LOAD_SECONDS = 2.0
 """How long hubs wait for their tables' sources before they begin to accept."""
 
 SAME_SIGNAL = 0.2
-"""Seconds within which a second signal to end is the first one again."""
+"""Seconds within which a second signal to end counts as a copy of the first one."""
 
 
 class Service:
-    """The hubs and clients of one process."""
+    """The hubs and clients of one process, from their start to their end."""
 
     def __init__(self, settings: Settings, reread: Reread, every: float, notifier: Notifier) -> None:
-        """Open every port and device; raises HostError where one fails, with nothing left open.
+        """Open every port and device. Raises HostError where one cannot be opened; nothing is left open then.
 
-        reread gives the settings anew on SIGHUP, and every so many seconds if that is not 0. notifier tells
-        the service manager, where there is one.
+        `reread` reads the settings again: it is called on SIGHUP, and once in `every` seconds where that is
+        not 0. `notifier` sends notifications to the service manager, where there is one.
         """
         self._account = service_privileges.find(settings.user) if settings.user else None
         self._ended = Event()
@@ -54,7 +54,7 @@ class Service:
         self._watchdog = Watchdog(self._notifier, self._parts.hubs, self._parts.clients)
 
     def run(self) -> None:
-        """Serve until a signal asks to end. Raises HostError where a device goes away meanwhile."""
+        """Serve until a signal asks to end. Raises HostError where somebody removes a client's device."""
         parts = self._parts
         for code in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(code, self._ended.set)
@@ -88,17 +88,17 @@ class Service:
             raise HostError(self._failure)
 
     def _wait_again(self) -> None:
-        """For one more signal, after which nothing is waited for.
+        """Wait for a second signal to end, after which clients are waited for no longer.
 
-        Not for the same one twice: a supervisor tells every process of its service, and the executable's
-        bootloader passes on what it is told.
+        A copy of the first signal does not count: a supervisor signals every process of its service, and the
+        executable's bootloader passes on each signal that it gets.
         """
         gevent.sleep(SAME_SIGNAL)
         self._ended.clear()
         self._ended.wait()
 
     def _drop_privileges(self) -> None:
-        """Become the user that was named; with clients it may still set addresses and routes."""
+        """Become the user of the settings. With clients, the right to set addresses and routes is kept."""
         if self._account is None:
             return
         keep = {service_privileges.NET_ADMIN} if self._parts.clients else set()
@@ -111,7 +111,7 @@ class Service:
         say(Entry.USER_CHANGED, "user %s from here on", name, user=name)
 
     def _open_control(self) -> None:
-        """Reply questions on the control socket, where that is possible."""
+        """Open the control socket. Raises HostError where a path that the user chose cannot be opened."""
         parts = self._parts
         path = parts.settings.control
         try:
@@ -129,7 +129,7 @@ class Service:
             say(Entry.CONTROL_FAILED, "control socket %s: %s", path, reason, path=path, reason=reason)
 
     def _stop(self) -> None:
-        """Listen on the control socket no more, close every port and remove every device."""
+        """Close the control socket and every port, and remove every device."""
         if self._control is not None:
             self._control.close()
         self._parts.stop()
@@ -139,7 +139,7 @@ class Service:
         self._ended.set()
 
     def _reload_when_wanted(self) -> None:
-        """One reload after the other; a signal that comes during one asks for one more."""
+        """Run reloads, one after the other. A signal that comes during a reload asks for one more."""
         while True:
             signalled = self._reload_wanted.wait(self._every or None)
             self._reload_wanted.clear()

@@ -1,7 +1,7 @@
-"""The log's account of what was dropped and who was refused, so far.
+"""A summary in the log of all packets dropped and connections refused so far (SIGUSR1, and -D at the end).
 
-Knows: that it goes by namespace, session and reason. Refuses to know: when it is wanted (service), what the
-control socket says of the same (ctl_drops).
+Knows: how drops are grouped: by namespace, session and reason.
+Refuses to know: when the summary is wanted (service), how the control socket reports drops (ctl_drops).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lib.service_parts import Parts
 
 
 def say_drops(parts: Parts) -> None:
-    """Log what was dropped so far by namespace, session and reason, and who was refused why."""
+    """Log how many packets were dropped, by namespace, session and reason, and the refusals."""
     total = 0
     for namespace, session, drops in _drops(parts):
         for reason, count in drops.most_common():

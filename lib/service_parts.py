@@ -1,7 +1,8 @@
-"""The parts of one process by its settings: hubs, clients, tables, captures and metrics.
+"""The parts of one process, made from its settings: hubs, clients, tables, captures and metrics.
 
-Knows: what services share (tables, namespaces, the receive buffer, turns), how all are opened and closed.
-Refuses to know: signals and when what is started (service), how settings change (service_reload).
+Knows: what services share (tables, namespaces, the receive buffer, turns), and how all parts are opened and
+closed.
+Refuses to know: signals and when each part is started (service), how settings change (service_reload).
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 class Parts:
     """Everything that one process serves.
 
-    settings   what it serves by; a reload puts others here
+    settings   the settings in use; a reload replaces them
     """
 
     def __init__(self, settings: Settings, device_gone: Callable[[str], None]) -> None:
-        """Open every port and device; raises HostError where one fails, with nothing left open.
+        """Open every port and device. Raises HostError where one cannot be opened; nothing is left open then.
 
-        device_gone is called with the name of a client's device that somebody has removed.
+        `device_gone` is called with the name of a client's device that somebody has removed.
         """
         self.settings = settings
         self.hubs: dict[str, Hub] = {}
@@ -58,12 +59,12 @@ class Parts:
             raise
 
     def start_tables(self) -> None:
-        """Begin to read the tables' sources, and look at the sessions again when a rule changes."""
+        """Begin to read the tables' sources. From now on sessions are checked again when a rule changes."""
         self.tables.rules_changed = self._recheck
         self.tables.start()
 
     def start_services(self) -> None:
-        """Begin to serve metrics, hubs and clients."""
+        """Start the metrics server, the hubs and the clients."""
         if self.metrics is not None:
             self.metrics.start()
         for hub in self.hubs.values():
@@ -83,16 +84,16 @@ class Parts:
         self.tables.stop()
 
     def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
-        """A hub that listens, not started yet. Raises HostError."""
+        """A hub whose port is open, not started yet. Raises HostError where the port cannot be opened."""
         domain = self.domains.of(hub, settings.tables)
         return Hub(hub, domain, self.tables, self._buffer, self._turns, self.taps)
 
     def make_client(self, client: ClientSettings) -> Client:
-        """A client that has its device, not started yet. Raises HostError."""
+        """A client whose device is open, not started yet. Raises HostError where it cannot be opened."""
         return Client(client, self._buffer, self._device_gone, self.taps)
 
     def make_metrics(self, settings: Settings) -> MetricsServer | None:
-        """The server of metrics, not started yet; None where none is wanted. Raises HostError."""
+        """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""
         if settings.metrics is None:
             return None
         from lib.metrics import Seen  # 50 ms, and pywsgi: only those who want metrics pay for it

@@ -1,7 +1,7 @@
-"""A reload: the settings are read anew, and a process goes over to them by the difference.
+"""A reload: the settings are read again, and only what differs is changed in the running process.
 
-Knows: what is added, changed and removed, in which order, and what the log says of it.
-Refuses to know: when a reload is due (service), what changes within a service (hub, client, hub_tables).
+Knows: what is added, changed and removed, in which order, and what the log says about it.
+Refuses to know: when a reload is due (service), what changes inside a service (hub, client, hub_tables).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_diff import differences
 
 Reread = Callable[[], Settings]
-"""Gives the settings anew; raises ConfigError and HostError where they cannot be had."""
+"""Reads the settings again and returns them; raises ConfigError and HostError where that fails."""
 
 
 def reload(parts: Parts, reread: Reread) -> None:
-    """Read the settings anew and go over to them by the difference.
+    """Read the settings again and change in the running process what differs.
 
-    What does not check leaves everything as it is, and is logged.
+    Where the settings cannot be read, or have a mistake, nothing is changed and the problems are logged.
     """
     try:
         new = reread()
@@ -54,7 +54,7 @@ def reload(parts: Parts, reread: Reread) -> None:
 
 
 def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[str]:
-    """Remove, change and add services; returns how many of each, by "-", "~" and "+", and adds lines."""
+    """Remove, change and add services; returns how many of each, by "-", "~" and "+". Adds to `lines`."""
     counts: Counter[str] = Counter()
     for name in [name for name in parts.hubs if name not in {hub.name for hub in new.hubs}]:
         parts.hubs.pop(name).stop()
@@ -75,7 +75,7 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[st
 def _guarded(
     name: str, lines: list[str], counts: Counter[str], apply: Callable[[], tuple[str, list[str]]]
 ) -> None:
-    """Apply one service's settings; one that this host does not let us have stays as it is."""
+    """Apply one service's settings. Where this host does not allow them the service stays as it is."""
     try:
         kind, done = apply()
     except HostError as error:
@@ -126,7 +126,7 @@ def _apply_log(parts: Parts, old: Settings, new: Settings) -> list[str]:
 
 
 def _apply_metrics(parts: Parts, old: Settings, new: Settings) -> list[str]:
-    """Serve metrics elsewhere, to others, or no more."""
+    """Apply the settings of metrics: another address, another path or login, or no metrics server at all."""
     had, wanted = old.metrics, new.metrics
     if had == wanted:
         return []

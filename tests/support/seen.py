@@ -14,7 +14,7 @@ from lib.namespace_domain import Domain
 from lib.session_queue import Budget
 
 
-def port_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Attachment:
+def attachment_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Attachment:
     """An attachment whose session has sent, received and dropped something."""
     attachment = Attachment(domain.namespace(namespace), host, "10.0.0.1:1")
     attachment.traffic.received_bytes, attachment.traffic.sent_bytes = 1000, 2000
@@ -37,7 +37,7 @@ def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
         refused={Refusal.LATE: 2},
     )
     for number in range(hosts):
-        attachment = port_of(domain, f"host-{number}")
+        attachment = attachment_of(domain, f"host-{number}")
         hub.sessions[attachment] = SimpleNamespace(
             control=SimpleNamespace(liveness=SimpleNamespace(rtt=0.01)),
             sender=SimpleNamespace(queued=7),
