@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lib import framing, packet_offload, packet_udp_gro
+from lib import framing, packet_icmp, packet_offload, packet_udp_gro
 from lib import packet as ip
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
@@ -213,7 +213,9 @@ def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
     """Drop a packet that is too big for the hub and send its sender an ICMP error, as a router does."""
     up.traffic.drop(Reason.TOO_BIG, 1, "", head(buf, start, end), time.monotonic())
     packet = ip.parse(buf, start, end)
-    icmp_error = None if isinstance(packet, Reason) else ip.too_big(buf, start, packet, end, up.limit)
+    icmp_error = (
+        None if isinstance(packet, Reason) else packet_icmp.too_big(buf, start, packet, end, up.limit)
+    )
     if icmp_error is not None:
         up.icmp_error(icmp_error)
     if up.lost is not None:

@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib import framing, packet_headers, packet_offload, wire_control
+from lib import framing, packet_headers, packet_icmp, packet_offload, wire_control
 from lib import packet as ip
 from lib.acl import has_ports
 from lib.forward_decide import Verdict, decide
@@ -288,7 +288,7 @@ def _refuse(attachment: Attachment, frame: _Frame, verdict: Reason | bytes, now:
     _drop(attachment, verdict, frame, now)
     sent = False
     if _may_send_icmp_error(attachment, now, out):
-        icmp_error = ip.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
+        icmp_error = packet_icmp.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
         sent = _send_icmp_error(attachment, icmp_error, out)
     _tell(out, frame.start, verdict, None, sent)
 
@@ -347,7 +347,9 @@ def _deliver(
         _drop(attachment, Reason.TOO_BIG, frame, now)
         icmp_error = None
         if _may_send_icmp_error(attachment, now, out):
-            icmp_error = ip.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
+            icmp_error = packet_icmp.too_big(
+                frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu
+            )
         _tell(out, frame.start, Reason.TOO_BIG, target, _send_icmp_error(attachment, icmp_error, out))
         return None
     if not headed or (target.offloads and not frame.offloads & ~target.offloads):

@@ -19,6 +19,7 @@ from lib import (
     forward,
     framing,
     packet_headers,
+    packet_icmp,
     packet_offload,
     rule_parse,
     wire_control,
@@ -136,10 +137,10 @@ def packets(data: bytes) -> None:
     if isinstance(packet, Reason):
         return
     for reason in (Reason.NO_ROUTE, Reason.DENIED):
-        answer = ip.unreachable(data, 0, packet, len(data), reason)
+        answer = packet_icmp.unreachable(data, 0, packet, len(data), reason)
         if answer is not None:
             assert isinstance(ip.parse(answer, 0, len(answer)), ip.Packet)
-    ip.too_big(data, 0, packet, len(data), 1280)
+    packet_icmp.too_big(data, 0, packet, len(data), 1280)
     ip.describe(packet)
 
 

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "packet",
         "packet_offload",
         "packet_headers",
+        "packet_icmp",
         "wire_control",
         "packet_udp_gro",
         "packet_text",
