@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.support import modules_table
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("module", modules_table.modules())
@@ -47,3 +52,11 @@ def test_the_table_of_modules_is_that_of_the_code() -> None:
     assert modules_table.in_page() == modules_table.table(), (
         "run: .venv/bin/python -m tests.support.modules_table"
     )
+
+
+def test_the_changes_that_newcomers_looked_for_lead_to_modules_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("| change | module |")[2].partition("\n\n")[0]
+    found = re.findall(r"\| `(\w+)` \|", table)
+    assert len(found) == 30
+    assert set(found) <= set(modules_table.modules())
