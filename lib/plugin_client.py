@@ -20,6 +20,7 @@ from lib.plugin_grpc import GrpcPlugin
 from lib.plugin_http import HttpPlugin
 from lib.route_table import Route, group
 from lib.settings import Hop, PluginSettings
+from lib.stream_bounded import failing_as
 
 
 class _Plugin:
@@ -38,7 +39,8 @@ class _Plugin:
     def _ask(self, method: str, what: Mapping[str, object], post: bool = False) -> Mapping[str, object]:
         """The reply's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
         try:
-            reply = self._exchange(method, what, post)
+            with failing_as(lambda why: PluginError(f"{self.url}: {why}"), PluginError):
+                reply = self._exchange(method, what, post)
         except PluginError as error:
             self.error = str(error)
             raise

@@ -6,7 +6,8 @@
                DATA     the same
                HEADERS  grpc-status 0 …, or all of it in the first HEADERS             END_STREAM
 
-Knows: h2's events, streams at once, one reader and one writer at a time, deadlines.
+Knows: h2's events, streams at once, one reader and one writer at a time, deadlines. The reader lives as long
+as the connection: its bound is in bytes, so many for each call and some for what comes between calls.
 Refuses to know: messages (plugin_protobuf), what is asked (plugin_client).
 Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
 """
@@ -20,15 +21,18 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import gevent
-import gevent.socket as gsocket
-from gevent import ssl
 from gevent.event import AsyncResult, Event
 from gevent.lock import BoundedSemaphore
 
 from lib.errors import PluginError
 from lib.settings import PluginSettings
+from lib.stream_bounded import Bounds, dial, failing_as, tls_context
 
 MAX_REPLY = 1 << 16
+MAX_BETWEEN = 1 << 16
+"""Bytes that may come without a call: settings, pings, window updates. Then another connection is made."""
+MAX_FRAMES = 1 << 14
+"""Bytes of frames and headers around a reply."""
 _RECEIVE = 1 << 16
 _PREFIX = struct.Struct("!BI")
 
@@ -56,37 +60,34 @@ class GrpcPlugin:
     def _connected(self) -> _Connection:
         with self._dialling:
             if self._connection is None or self._connection.over:
-                self._connection = _Connection(_dial(self._settings), self._settings.url)
+                bounds = Bounds(self._settings.timeout, MAX_BETWEEN)
+                self._connection = _Connection(_dial(self._settings, bounds), self._settings.url, bounds)
             return self._connection
 
 
-def _dial(settings: PluginSettings) -> Any:
+def _dial(settings: PluginSettings, bounds: Bounds) -> Any:
     """A socket on which both sides mean to speak HTTP/2."""
     parts = urlsplit(settings.url)
+    host = parts.hostname or ""
     try:
-        sock = gsocket.create_connection((parts.hostname, parts.port))
+        sock = dial(host, parts.port or 0, bounds)
+        sock.send_seconds = min(sock.send_seconds, settings.timeout)
         if parts.scheme == "grpc":
             return sock
         try:
-            return _secured(sock, settings, parts.hostname or "")
+            context = tls_context(settings.verify)
+            context.set_alpn_protocols(["h2"])
+            secured = context.wrap_socket(sock, server_hostname=settings.server_name or host)
+            if secured.selected_alpn_protocol() != "h2":
+                raise PluginError(f"{settings.url}: speaks TLS but not HTTP/2")
+            return secured
         except BaseException:
             sock.close()
             raise
     except OSError as error:  # ssl.SSLError is one
+        if isinstance(error, PluginError):
+            raise
         raise PluginError(f"{settings.url}: {error.strerror or error}") from error
-
-
-def _secured(sock: Any, settings: PluginSettings, host: str) -> Any:
-    context = ssl.create_default_context()
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    secured = context.wrap_socket(sock, server_hostname=settings.server_name or host)
-    if secured.selected_alpn_protocol() != "h2":
-        secured.close()
-        raise PluginError(f"{settings.url}: speaks TLS but not HTTP/2")
-    return secured
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class _Call:
 class _Connection:
     """One HTTP/2 connection: a reader greenlet, and whoever calls writes."""
 
-    def __init__(self, sock: Any, url: str) -> None:
+    def __init__(self, sock: Any, url: str, bounds: Bounds) -> None:
         import h2.config  # 40 ms; only those who have such a plugin pay for it
         import h2.connection
         import h2.errors
@@ -111,7 +112,8 @@ class _Connection:
         import h2.exceptions
 
         self.over = False
-        self._url, self._sock = url, sock
+        self._url, self._sock, self._bounds = url, sock, bounds
+        bounds.renew(float("inf"), MAX_BETWEEN)
         self._events, self._failures = h2.events, (h2.exceptions.ProtocolError, OSError)
         self._cancel = h2.errors.ErrorCodes.CANCEL
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
@@ -132,6 +134,7 @@ class _Connection:
             )
             number = self._h2.get_next_available_stream_id()
             call = self._calls[number] = _Call()
+            self._bounds.grant(self._bounds.left + MAX_REPLY + MAX_FRAMES)
             self._h2.send_headers(number, _headers(path, settings))
             self._send(number, _PREFIX.pack(0, len(message)) + message)
             reply: bytes = call.result.get()
@@ -184,22 +187,26 @@ class _Connection:
     def _give_up(self, number: int) -> None:
         """Nobody waits for a call any more: tell the other side, if it is not through with it."""
         call = self._calls.pop(number, None)
+        most = MAX_BETWEEN + len(self._calls) * (MAX_REPLY + MAX_FRAMES)
+        self._bounds.grant(min(self._bounds.left, most))
         if call is None or call.ended or self.over:
             return
         try:
             self._h2.reset_stream(number, self._cancel)
-            self._flush()
+            if not self._writing.locked():  # who waits behind a plugin that does not read is late
+                self._flush()
         except self._failures as error:
             self.end(str(error))
 
     def _read(self) -> None:
         why = "the plugin closed the connection"
         try:
-            while data := self._sock.recv(_RECEIVE):
-                for event in self._h2.receive_data(data):
-                    self._take(event)
-                self._flush()
-                self._room.set()
+            with failing_as(PluginError, *self._failures):
+                while data := self._sock.recv(_RECEIVE):
+                    for event in self._h2.receive_data(data):
+                        self._take(event)
+                    self._flush()
+                    self._room.set()
         except self._failures as error:
             why = str(error) or type(error).__name__
         self.end(why)

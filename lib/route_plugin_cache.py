@@ -20,6 +20,8 @@ MAX_REPLYS = 65536
 MAX_ASKING = 1024
 MAX_WAITING = 32
 """Frames that wait for one address; a flow's first packets, not its load."""
+PATIENCE_SECONDS = 120.0
+"""A request without a reply for so long is lost, whatever became of who asked: it is made again."""
 RETRY_SECONDS = 1.0
 """How long a plugin that failed for an address is not asked about it again."""
 
@@ -66,18 +68,27 @@ class PluginCache(Generic[Sender]):
     _known: dict[bytes, _Known] = field(default_factory=dict)
     _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
     """Frames by address; a key means that a request is under way."""
+    _asked_at: dict[bytes, float] = field(default_factory=dict)
+    """When each of them was made."""
 
     def lookup(self, address: bytes, now: float) -> Route | Unresolved | None:
         """What is known of an address. A stale reply serves while a fresh one is fetched."""
         known = self._known.get(address)
         if known is not None and now < known.expires:
             return Unresolved.FAILED if known.failed else known.route
-        if address not in self._waiting and len(self._waiting) < MAX_ASKING:
+        if address in self._waiting:
+            if now - self._asked_at[address] > PATIENCE_SECONDS:
+                self._ask(address, now)
+        elif len(self._waiting) < MAX_ASKING:
             self._waiting[address] = []
-            self.wanted.append(address)
+            self._ask(address, now)
         if known is not None and not known.failed:
             return known.route
         return Unresolved.ASKING if address in self._waiting else Unresolved.FAILED
+
+    def _ask(self, address: bytes, now: float) -> None:
+        self._asked_at[address] = now
+        self.wanted.append(address)
 
     def replies(self) -> list[tuple[bytes, Route]]:
         """Every address for which a route is known, be it stale."""
@@ -111,4 +122,5 @@ class PluginCache(Generic[Sender]):
         if len(self._known) >= MAX_REPLYS:
             del self._known[next(iter(self._known))]
         self._known[address] = known
+        self._asked_at.pop(address, None)
         return self._waiting.pop(address, [])

@@ -26,6 +26,11 @@ from lib.forward_drop_reasons import Refusal
 from lib.service_scheduling import Share
 from lib.stream_tcp import Buffer, Stream
 
+MAX_HANDSHAKE = 1 << 18
+"""Bytes of the far end's handshake: certificates, headers."""
+HANDSHAKE_PIECE = 1 << 13
+"""Bytes of it that are looked at in one turn."""
+
 
 class Codec(Protocol):
     """One side of a layer."""
@@ -81,7 +86,7 @@ class Layered:
             raise
 
     def _handshake(self, share: Share) -> None:
-        landing = self.codec.landing
+        landing, left = self.codec.landing[:HANDSHAKE_PIECE], MAX_HANDSHAKE
         while not self._step(share):
             self._drain()
             size = self._below.receive_into(landing)
@@ -89,6 +94,9 @@ class Layered:
                 raise ProtocolError(
                     f"closed in the middle of the {self.codec.name} handshake", Refusal.CUT_OFF
                 )
+            left -= size
+            if left < 0:
+                raise ProtocolError(f"an endless {self.codec.name} handshake", Refusal.MALFORMED)
             self.codec.feed(landing[:size])
         self._drain()
 
