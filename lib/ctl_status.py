@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib import __version__, ids
+from lib import __version__, ids, service_supervisor
 from lib.client import Client
 from lib.counter_rates import Rates
 from lib.counters import Traffic
@@ -45,6 +45,7 @@ def status(
             name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
         },
         "tables": _tables(tables, now),
+        "tasks": [_task(task, now) for task in service_supervisor.tasks()],
     }
 
 
@@ -134,6 +135,16 @@ def _tables(tables: Tables, now: float) -> list[Row]:
         }
         for (kind, name), live in tables.all()
     ]
+
+
+def _task(task: service_supervisor.Task, now: float) -> Row:
+    failing = task.failing_for(now)
+    return {
+        "task": task.name,
+        "failures": task.failures,
+        "error": task.error,
+        "failing_s": round(failing, 1) if failing is not None else None,
+    }
 
 
 def _source(source: Source, state: SourceState, now: float) -> Row:

@@ -42,6 +42,7 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns
+from lib.service_supervisor import Task
 from lib.session_queue import Budget
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
@@ -100,7 +101,7 @@ class Hub:
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = self._listen(settings)
-        self._beating = gevent.Greenlet(self._beat)
+        self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
 
     @property
     def offloads(self) -> int:
@@ -126,8 +127,7 @@ class Hub:
     def start(self) -> None:
         """Begin to accept."""
         self._server.start()
-        if not self._beating:
-            self._beating.start()
+        self._beating.start()
         address = format_peer(self._server.socket.getsockname())
         name = self.settings.name
         say(Entry.LISTENING, "service %s: listening on %s", name, address, service=name, address=address)
@@ -164,7 +164,8 @@ class Hub:
             gevent.sleep(min(1.0, self.settings.keepalive_timeout / 15))
             now = time.monotonic()
             for session in list(self.sessions.values()):
-                session.beat(now)
+                if not self._beating.attempt(session.beat, now):
+                    session.sender.close("it cannot be looked after")
 
     def apply(self, settings: HubSettings, domain: Domain) -> list[str]:
         """Go on by other settings; sessions that they still allow are not touched.

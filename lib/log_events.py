@@ -109,4 +109,8 @@ class Entry(Enum):
         *("no-sign-of-life", "error", "reason"),
         "something is broken: the service manager's watchdog is no longer fed",
     )
+    TASK_FAILED = (
+        *("task-failed", "error", "task reason"),
+        "something that must run for ever met an error that nobody expected; it is started again",
+    )
     LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be put aside or opened anew"

@@ -35,6 +35,7 @@ from lib.log_setup import say
 from lib.namespace_domains import Domains
 from lib.service_notify import Notifier
 from lib.service_scheduling import Turns
+from lib.service_supervisor import keep
 from lib.service_watchdog import Watchdog
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_diff import differences
@@ -114,8 +115,8 @@ class Service:
             hub.start()
         for client in self.clients.values():
             client.start()
-        tending = gevent.spawn(log_setup.tend)
-        reloading = gevent.spawn(self._reload_when_wanted)
+        tending = keep("the log is kept in order", log_setup.tend)
+        reloading = keep("settings are read again", self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self._watchdog.start(self.tables.wait_loaded)
         self.ended.wait()
@@ -174,6 +175,7 @@ class Service:
 
     def stop(self) -> None:
         """Close every port and remove every device."""
+        self._watchdog.stop()
         if self._control is not None:
             self._control.close()
         self.tapping.stop()
@@ -240,10 +242,13 @@ class Service:
             self._reload_wanted.clear()
             if signalled:
                 self._notifier.reloading()
-                self.tables.refresh()
-            self.reload()
-            if signalled:
-                self._watchdog.ready()
+            try:
+                if signalled:
+                    self.tables.refresh()
+                self.reload()
+            finally:
+                if signalled:  # a manager that waits for it takes no other reload meanwhile
+                    self._watchdog.ready()
 
     def reload(self) -> None:
         """Read the settings anew and go over to them by the difference.

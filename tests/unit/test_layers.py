@@ -152,6 +152,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "cli_progress",
             "config_check",
             "service_notify",
+            "service_supervisor",
             "service_pidfile",
         ),
     ),
