@@ -25,9 +25,9 @@ DECODED = 1 << 16
 """Bytes of an HTTP body that are decoded at a time, however few they were on the wire."""
 REDIS_TIMEOUT = 10.0
 """Seconds Redis may be silent."""
-REDIS_BATCH = 1000
-MAX_REPLY = 8 << 20
-"""Bytes of one reply of Redis: a batch of rows that are 8 KB long each."""
+REDIS_BATCH = 500
+MAX_REPLY = 1 << 20
+"""Bytes of one reply of Redis: a batch of rows that are 2 KB long each."""
 MAX_PAGE = 1 << 14
 """Values of one reply. Redis gives what it keeps in one piece whole: 512 rows, unless set up otherwise."""
 MAX_ROWS = 2_000_000

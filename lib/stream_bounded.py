@@ -34,8 +34,9 @@ from lib.service_scheduling import Share
 
 TURN_SECONDS = 0.001
 """Work on what helpers say, before packets have their turn."""
-PIECES = 256, 4096, 16384
+Pieces = tuple[int, int, int]
 """Bytes of one receive: at least, at first, at most."""
+PIECES: Pieces = 128, 2048, 16384
 SEND_SECONDS = 10.0
 """How long a helper may leave unread what we say, unless told otherwise."""
 
@@ -101,14 +102,14 @@ _turns = _Turns()
 class BoundedSocket(gsocket.socket):  # type: ignore[misc]  # gevent has no types
     """A TCP socket within bounds. What it receives comes in pieces, between which others run."""
 
-    def __init__(self, family: int, kind: int, proto: int, bounds: Bounds, piece: int = PIECES[1]) -> None:
+    def __init__(self, family: int, kind: int, proto: int, bounds: Bounds, pieces: Pieces = PIECES) -> None:
         super().__init__(family, kind, proto)
         self.bounds = bounds
         self.send_seconds = SEND_SECONDS
         self._patience: float | None = None
-        self._piece = piece
+        self._least, self._piece, self._most = pieces
         self._sending = BoundedSemaphore(1)
-        self._since, self._iteration = 0.0, -1
+        self._since, self._iteration, self._worked = 0.0, -1, 0.0
 
     def settimeout(self, howlong: float | None) -> None:
         """For a single receive, within the deadline; libraries set it."""
@@ -131,22 +132,28 @@ class BoundedSocket(gsocket.socket):  # type: ignore[misc]  # gevent has no type
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send everything, one caller after the other."""
+        self._account()
         with self._sending:
             super().settimeout(min(self.send_seconds, self.bounds.remaining()))
             super().sendall(data, flags)
-        self._iteration = -1
+        self._since, self._iteration = time.monotonic(), self.hub.loop.iteration
 
-    def _begin(self, size: int) -> int:
-        """Let others run where it is their turn; how many bytes to take at most."""
+    def _account(self) -> None:
+        """Count what was done with the last piece, and let others run where it is time."""
         loop = self.hub.loop
         # whoever has given way since the last piece need not again, and the time of others is not its work
         worked = time.monotonic() - self._since if loop.iteration == self._iteration else 0.0
-        smallest, _, largest = PIECES
-        if worked > TURN_SECONDS:
-            self._piece = max(smallest, int(self._piece * TURN_SECONDS / worked))
-        elif worked < TURN_SECONDS / 4:
-            self._piece = min(largest, 2 * self._piece)
+        self._worked += worked
         _turns.pass_on(worked)
+
+    def _begin(self, size: int) -> int:
+        """How many bytes to take at most: by how long the last piece took."""
+        self._account()
+        worked, self._worked = self._worked, 0.0
+        if worked > TURN_SECONDS:
+            self._piece = max(self._least, int(self._piece * TURN_SECONDS / worked))
+        elif worked < TURN_SECONDS / 4:
+            self._piece = min(self._most, 2 * self._piece)
         seconds = self.bounds.remaining()
         super().settimeout(None if seconds == float("inf") else seconds)
         if self._patience is not None:
@@ -163,7 +170,7 @@ def dial(
     port: int,
     bounds: Bounds,
     device_for: Callable[[str], str | None] = lambda address: None,
-    piece: int = PIECES[1],
+    pieces: Pieces = PIECES,
 ) -> BoundedSocket:
     """A connection within bounds; the name is looked up anew. Raises OSError.
 
@@ -172,7 +179,7 @@ def dial(
     """
     error: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
     for family, kind, proto, _, address in stream_resolve.look_up(host, port, bounds.remaining()):
-        sock = BoundedSocket(family, kind, proto, bounds, piece)
+        sock = BoundedSocket(family, kind, proto, bounds, pieces)
         try:
             device = device_for(address[0])
             if device:

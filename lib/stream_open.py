@@ -16,7 +16,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_scheduling import Share
 from lib.settings import NodeSettings, ProxySettings, TransportSettings
-from lib.stream_bounded import PIECES, Bounds
+from lib.stream_bounded import Bounds
 from lib.stream_bounded import dial as dial_within
 from lib.stream_certificates import Identity
 from lib.stream_layer import AnyStream, Layered
@@ -25,6 +25,9 @@ from lib.stream_tls import TlsCodec, context
 
 _share = Share()
 """Of the time of this process, for handshakes."""
+
+PROXY_PIECES = 1 << 14, 1 << 14, 1 << 14
+"""python-socks wants all of a proxy's headers in one receive."""
 
 DeviceFor = Callable[[str], str | None]
 MAX_PROXY = 1 << 16
@@ -113,8 +116,7 @@ class _Direct:
         self._device_for, self._bounds = device_for, bounds
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
-        # python-socks wants all of a proxy's headers in one receive
-        return dial_within(dest_host, dest_port, self._bounds, self._device_for, PIECES[2])
+        return dial_within(dest_host, dest_port, self._bounds, self._device_for, PROXY_PIECES)
 
 
 def _through(proxies: tuple[ProxySettings, ...], host: str, port: int, direct: _Direct) -> socket.socket:
