@@ -191,8 +191,8 @@ TRUTHS: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-def good_grpc(sock: socket.socket) -> None:
-    """Answer calls of Router/GetRoute until the other end leaves."""
+def good_grpc(sock: socket.socket, data: bytes, is_good: Callable[[], bool]) -> None:
+    """Answer calls of Router/GetRoute until the other end leaves, or one comes that is to be lied to."""
     import h2.config
     import h2.connection
     import h2.events
@@ -201,7 +201,7 @@ def good_grpc(sock: socket.socket) -> None:
     connection.initiate_connection()
     sock.sendall(connection.data_to_send())
     asked: dict[int, bytes] = {}
-    while data := sock.recv(BULK):
+    while data and is_good():
         for event in connection.receive_data(data):
             if isinstance(event, h2.events.DataReceived):
                 asked[event.stream_id] = asked.get(event.stream_id, b"") + event.data
@@ -222,6 +222,7 @@ def good_grpc(sock: socket.socket) -> None:
                 connection.send_data(number, struct.pack("!BI", 0, len(reply)) + reply)
                 connection.send_headers(number, [("grpc-status", "0")], end_stream=True)
         sock.sendall(connection.data_to_send())
+        data = sock.recv(BULK)
 
 
 # --- serving
@@ -237,7 +238,9 @@ class Liar:
 
     @property
     def mood(self) -> str:
-        return self._file.read_text().strip()
+        while not (mood := self._file.read_text().strip()):
+            pass  # it is being written this moment
+        return mood
 
     def serve(self) -> None:
         """For ever, each connection in a thread."""
@@ -248,14 +251,12 @@ class Liar:
     def _connection(self, sock: socket.socket) -> None:
         with sock:
             try:
-                mood = self.mood
-                if mood == "good" and self.protocol == "grpc":
-                    good_grpc(sock)
-                    return
                 while asked := sock.recv(BULK):
-                    if (mood := self.mood) == "good":
+                    if self.mood == "good" and self.protocol == "grpc":
+                        good_grpc(sock, asked, lambda: self.mood == "good")
+                    elif self.mood == "good":
                         sock.sendall(TRUTHS[self.protocol](asked))
-                    else:
+                    if (mood := self.mood) != "good":
                         self._lie(sock, mood)
             except OSError:
                 pass  # it had enough

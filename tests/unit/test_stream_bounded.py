@@ -25,7 +25,8 @@ def server() -> Iterator[socket.socket]:
 
 
 def connected(server: socket.socket, bounds: Bounds) -> tuple[stream_bounded.BoundedSocket, socket.socket]:
-    sock = dial(*server.getsockname(), bounds)
+    host, port = server.getsockname()
+    sock = dial(host, port, bounds)
     return sock, server.accept()[0]
 
 
