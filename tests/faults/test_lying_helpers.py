@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -26,8 +27,9 @@ pytestmark = [pytest.mark.usefixtures("no_traceback"), pytest.mark.alone]
 
 LONGEST_MS = 30.0
 ATTEMPTS = 3
-SECONDS = 1.5
-"""How long a source lies each time: some readings of it."""
+SECONDS = 6.0
+"""How long a source lies each time, at most."""
+FAILED = "router r: .*its last good rows stay"
 MEMORY_MB = 400
 """A table's text may be 256 MB, and a source that lies may make us hold as much before we know."""
 SHORT = {
@@ -87,13 +89,17 @@ def judge(on: Stage, protocol: str, short: bool, tell: Tell, note: Note) -> None
     """Let every lie be told while two hosts ping each other; on a busy machine up to three times."""
     lies = SHORT[protocol] if short else tuple(LIES[protocol])
     for _ in range(ATTEMPTS):
-        with pinging(on.host_1, OVERLAY_2) as result:
-            back = max(map(tell, lies))
-        sent, lost, longest = result
-        assert lost == 0
+        back, sent, longest, worst = 0.0, 0.0, 0.0, ""
+        for lie in lies:
+            with pinging(on.host_1, OVERLAY_2) as result:
+                back = max(back, tell(lie))
+            assert result[1] == 0
+            sent += result[0]
+            if result[2] > longest:
+                longest, worst = result[2], lie
         if longest <= LONGEST_MS:
             break
-    assert longest <= LONGEST_MS, f"a ping took {longest} ms"
+    assert longest <= LONGEST_MS, f"a ping took {longest} ms: {worst}"
     memory = on.memory()
     assert memory < MEMORY_MB
     note(
@@ -111,13 +117,16 @@ def test_a_source_that_lies(topology: Topology, write: Write, note: Note, short:
     def tell(lie: str) -> float:
         after = on.hub.line_count()
         on.mood.write_text(lie)
-        time.sleep(SECONDS)
+        try:
+            on.hub.wait_line(FAILED, after=after, timeout=SECONDS)
+        except AssertionError:
+            pass  # a lie that has not ended: the source has minutes for it, if bytes come
         began = time.monotonic()
         on.mood.write_text("good")
-        on.hub.wait_line("router r: .*its last good rows stay", after=after, timeout=20)
+        on.hub.wait_line(FAILED, after=after, timeout=20)
         on.hub.wait_line("is read again", after=after, timeout=20)
-        said = [line for line in on.hub.text().splitlines()[after:] if "last good rows stay" in line]
-        assert len([line for line in said if " more" not in line]) == 1, lie  # and a sum of the others
+        said = [line for line in on.hub.text().splitlines()[after:] if re.search(FAILED, line)]
+        assert len([line for line in said if not re.search(r"(once more|more times) in", line)]) == 1, lie
         return time.monotonic() - began
 
     judge(on, protocol, short, tell, note)
