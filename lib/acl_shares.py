@@ -34,10 +34,6 @@ class ShareTable(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def held_by(self, owner: str) -> int:
-        """How many entries an owner has."""
-        return len(self._held.get(owner, ()))
-
     def get(self, key: Key) -> Value | None:
         """The value of a key."""
         found = self._entries.get(key)

@@ -24,6 +24,7 @@ from lib.log_setup import is_on, say
 from lib.namespace import Attachment
 from lib.packet import Packet
 from lib.service_scheduling import breathe
+from lib.service_supervisor import Task, keep
 
 MAX_LISTENERS = 8
 """Captures and traces at the same time, so that the control socket has connections left for others."""
@@ -41,7 +42,7 @@ class Tapping:
     def __init__(self, taps: Taps) -> None:
         self.taps = taps
         self._recorder: Recorder | None = None
-        self._sweeping: gevent.Greenlet | None = None
+        self._sweeping: Task | None = None
         self._paces: list[Pace] = []
         self._decisions: Pace | None = None
 
@@ -86,7 +87,7 @@ class Tapping:
     def _pace(self, write: Callable[[str], None], what: str) -> Pace:
         self._paces.append(pace := Pace(write, what))
         if self._sweeping is None:
-            self._sweeping = gevent.spawn(self._sweep)
+            self._sweeping = keep("traces and decisions are counted", self._sweep)
         return pace
 
     def _sweep(self) -> None:

@@ -170,7 +170,13 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for service, counts in reply["refused"].items()
         for why, count in counts.items()
     ]
-    return [*found, *([""] if refused else []), *refused]
+    tasks = [row for row in reply.get("tasks", ()) if row["failures"]]
+    failed = [
+        f"{row['task']}: {'fails' if row['failing_s'] is not None else 'failed'}, "
+        f"{number(row['failures'])} times so far: {row['error']}"
+        for row in tasks
+    ]
+    return [*found, *([""] if refused or failed else []), *failed, *refused]
 
 
 def _drops(reply: Reply, on: Paper) -> list[str]:

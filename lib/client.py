@@ -40,6 +40,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.packet_text import head, head_of_frame
+from lib.service_supervisor import Task, keep
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings
 
@@ -79,7 +80,7 @@ class Client:
         """The index of the node that there is a session with, or that is being dialled."""
         self._reader = gevent.Greenlet()
         """Reads from the hub: ClientSession.run of the present session."""
-        self._beside: list[gevent.Greenlet] = []
+        self._beside: list[Task] = []
         self._moving: list[ClientSession] = []
         self.buffer = buffer
         self._device = device = tun.open_tun(settings.device.name)
@@ -97,7 +98,7 @@ class Client:
             clock=time.monotonic,
         )  # fmt: skip
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
-        self._greenlets: list[gevent.Greenlet] = []
+        self._tasks: list[Task] = []
         self._device_gone = device_gone
 
     @property
@@ -118,18 +119,23 @@ class Client:
             device=device,
             addresses=addresses,
         )
-        self._greenlets = [gevent.spawn(self._read_device), gevent.spawn(self._keep_connected)]
+        self._tasks = [
+            keep(f"service {name}: the device is read", self._read_device),
+            keep(f"service {name}: a hub is dialled", self._keep_connected),
+        ]
 
     def stop(self) -> None:
         """End the session and remove the device."""
-        gevent.killall([*self._greenlets, self._reader, *self._beside])
+        for task in (*self._tasks, *self._beside):
+            task.kill()
+        self._reader.kill()
         self._readable.close()
         self._device.close()
 
     def fault(self) -> str:
         """Which greenlet has ended that must not end, in words; empty if all is well."""
         what = ("the device is not read any more", "nobody dials any more")
-        ended = (text for text, greenlet in zip(what, self._greenlets, strict=False) if greenlet.dead)
+        ended = (text for text, greenlet in zip(what, self._tasks, strict=False) if greenlet.dead)
         return next(ended, "")
 
     def apply(self, settings: ClientSettings) -> list[str] | None:
@@ -296,7 +302,8 @@ class Client:
                     return why
         finally:
             self.session = self.sender = None
-            gevent.killall([self._reader, *self._beside])
+            self._reader.kill()
+            self._leave_alone()
 
     def _take(self, session: ClientSession) -> None:
         """Send on a session from now on; the one before is still read until it ends."""
@@ -308,8 +315,18 @@ class Client:
         session.begin()
         self.sender = session.sender
         self._reader = gevent.spawn(session.run)
-        gevent.killall(self._beside, block=False)
-        self._beside = [gevent.spawn(self._beat, session), gevent.spawn(self._go_home, session)]
+        self._leave_alone()
+        name = f"service {self.settings.name}"
+        self._beside = [keep(f"{name}: the session is looked after", self._beat, session)]
+        if self._selector.has_home:
+            task = Task(f"{name}: a better hub is tried", self._go_home, session, may_end=True)
+            self._beside.append(task.start())
+
+    def _leave_alone(self) -> None:
+        """Look no more after the session there was; perhaps it is one of these tasks that says so."""
+        for task in self._beside:
+            task.kill(block=False)
+        self._beside = []
 
     def _beat(self, session: ClientSession) -> None:
         """Sample counters and check the keepalive of a session at each tick."""

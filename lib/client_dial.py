@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from lib import netlink, session_handshake
 from lib.errors import ProtocolError
 from lib.settings import ClientSettings, NodeSettings
+from lib.stream_bounded import failing_as
 from lib.stream_layer import AnyStream
 from lib.stream_open import dial
 from lib.wire_relay import Request, Response, Status
@@ -26,6 +27,11 @@ def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[A
     `device` is the name of the client's TUN device. Raises OSError; ProtocolError where the hub breaks the
     protocol; Refused where it does not admit us.
     """
+    with failing_as(OSError, OSError, ProtocolError):
+        return _let_in(settings, node, device)
+
+
+def _let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
     stream = dial(node, lambda address: _way_out(settings, device, address), settings.keepalive_timeout)
     try:
         response, rest = session_handshake.ask(stream, _request(settings, node), node.connect_timeout)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib import __version__, ids
+from lib import __version__, ids, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.counter_rates import Rates
@@ -47,6 +47,7 @@ def status(
             name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
         },
         "tables": _tables(tables, now),
+        "tasks": [_task(task, now) for task in service_supervisor.tasks()],
     }
 
 
@@ -135,6 +136,16 @@ def _tables(tables: Tables, now: float) -> list[Row]:
         }
         for (kind, name), live in tables.all()
     ]
+
+
+def _task(task: service_supervisor.Task, now: float) -> Row:
+    failing = task.failing_for(now)
+    return {
+        "task": task.name,
+        "failures": task.failures,
+        "error": task.error,
+        "failing_s": round(failing, 1) if failing is not None else None,
+    }
 
 
 def _source(source: Source, state: SourceState, now: float) -> Row:

@@ -42,6 +42,7 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns, breathe
+from lib.service_supervisor import Task
 from lib.session_cost import Cost
 from lib.session_queue import Budget
 from lib.settings import HubSettings
@@ -99,7 +100,7 @@ class Hub:
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = self._listen(settings)
-        self._beating = gevent.Greenlet(self._beat)
+        self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
 
     @property
     def offloads(self) -> int:
@@ -118,8 +119,7 @@ class Hub:
     def start(self) -> None:
         """Begin to accept connections."""
         self._server.start()
-        if not self._beating:
-            self._beating.start()
+        self._beating.start()
         address = format_peer(self._server.socket.getsockname())
         name = self.settings.name
         say(Entry.LISTENING, "service %s: listening on %s", name, address, service=name, address=address)
@@ -158,7 +158,8 @@ class Hub:
         while True:
             gevent.sleep(min(1.0, self.settings.keepalive_timeout / 15))
             for number, session in enumerate(list(self.sessions.values()), 1):
-                session.beat(time.monotonic())
+                if not self._beating.attempt(session.beat, time.monotonic()):
+                    session.sender.close("it cannot be looked after")
                 if not number % BEAT_SESSIONS:
                     breathe()
 

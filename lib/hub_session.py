@@ -36,6 +36,7 @@ from lib.session_cost import TURN_SECONDS
 from lib.session_queue import Budget
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
+from lib.stream_bounded import failing_as
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
 
@@ -370,7 +371,8 @@ class HubSession:
         plugin, failed, name = cache.asker, self.hub.failed_plugins, self.hub.settings.name
         assert plugin is not None
         try:
-            route = plugin.route(address, self.attachment.namespace.id)
+            with failing_as(OSError, OSError):
+                route = plugin.route(address, self.attachment.namespace.id)
             waited = cache.store(address, route, time.monotonic())
             if plugin in failed:
                 settle(Entry.PLUGIN_FAILED, name)

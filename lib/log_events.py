@@ -152,4 +152,8 @@ class Entry(Enum):
         *("no-sign-of-life", "error", "reason"),
         "something is broken: the service manager's watchdog is no longer fed",
     )
+    TASK_FAILED = (
+        *("task-failed", "error", "task reason"),
+        "a task that must run for ever has met an unexpected error; it is started again",
+    )
     LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be rotated or opened anew"

@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFami
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from lib import __version__, ids, log_redact
+from lib import __version__, ids, log_redact, service_supervisor
 from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -39,6 +39,7 @@ from lib.metrics_names import (
     OTHER,
     REFUSED,
     TABLE,
+    TASK,
     WAIT,
     Family,
 )
@@ -144,6 +145,7 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield REFUSED, [(_labels(REFUSED, name, why), float(count)) for name, why, count in list(refused)]
     yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
     yield from _tables(seen.tables)
+    yield from _tasks()
 
 
 def _summed(rows: Iterable[Row]) -> Iterable[Row]:
@@ -266,6 +268,13 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
     yield TABLE["up"], [(labels, float(not state.error)) for labels, state in rows]
     yield TABLE["age"], [(labels, now - state.read_at) for labels, state in rows if state.read_at]
     yield TABLE["failures"], [(labels, float(state.failures)) for labels, state in rows]
+
+
+def _tasks() -> Iterator[tuple[Family, Iterable[Row]]]:
+    now = time.monotonic()
+    rows = [(_labels(TASK["up"], task.name), task) for task in service_supervisor.tasks()]
+    yield TASK["up"], [(labels, float(task.failing_for(now) is None)) for labels, task in rows]
+    yield TASK["failures"], [(labels, float(task.failures)) for labels, task in rows]
 
 
 def _histograms(seen: Seen) -> Iterator[Metric]:

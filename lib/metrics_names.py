@@ -126,3 +126,10 @@ TABLE = {
         "tunrouter_source_failures", "counter", "table source", "How often a source could not be read."
     ),
 }
+TASK = {
+    "up": _family("tunrouter_task_up", "gauge", "task", "Whether what must run for ever does so."),
+    "failures": _family(
+        *("tunrouter_task_failures", "counter", "task"),
+        "How often it met an error that nobody expected, and was started again.",
+    ),
+}

@@ -21,6 +21,7 @@ from lib.plugin_http import HttpPlugin
 from lib.prefixes import packed
 from lib.route_table import Route, group
 from lib.settings import Hop, PluginSettings
+from lib.stream_bounded import failing_as
 
 
 class _Plugin:
@@ -42,7 +43,8 @@ class _Plugin:
         `method` is Service/Method in gRPC, where its messages are MethodRequest and MethodReply.
         """
         try:
-            reply = self._exchange(method, what, post)
+            with failing_as(lambda why: PluginError(f"{self.url}: {why}"), PluginError):
+                reply = self._exchange(method, what, post)
         except PluginError as error:
             self.error = str(error)
             raise

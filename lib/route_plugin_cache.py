@@ -22,6 +22,8 @@ MAX_ASKING = 1024
 """Requests under way at a time; addresses beyond that count as failed."""
 MAX_WAITING = 32
 """Frames that may wait for the reply about one address: the first packets of its flows."""
+PATIENCE_SECONDS = 120.0
+"""A request that has had no reply for so long is lost, whatever became of its greenlet. It is made again."""
 RETRY_SECONDS = 1.0
 """How long a plugin is not asked again about an address for which it failed."""
 
@@ -70,6 +72,8 @@ class PluginCache(Generic[Sender]):
     _known: BoundedDict[bytes, _Known] = field(default_factory=lambda: BoundedDict(MAX_REPLIES))
     _waiting: dict[bytes, list[tuple[Sender, bytes]]] = field(default_factory=dict)
     """Address -> (sender, frame) of each frame that waits; a key means that a request is under way."""
+    _asked_at: dict[bytes, float] = field(default_factory=dict)
+    """Address -> when its request was made, in seconds of a steady clock."""
 
     def lookup(self, address: bytes, now: float) -> Route | Unresolved | None:
         """The route to an address; None where the plugin has none, Unresolved while there is no reply.
@@ -80,16 +84,23 @@ class PluginCache(Generic[Sender]):
         if known is not None and now < known.expires:
             # A failure is kept too, for RETRY_SECONDS: otherwise every packet would ask a broken plugin.
             return Unresolved.FAILED if known.failed else known.route
-        if address not in self._waiting and len(self._waiting) < MAX_ASKING:
+        if address in self._waiting:
+            if now - self._asked_at[address] > PATIENCE_SECONDS:
+                self._ask(address, now)
+        elif len(self._waiting) < MAX_ASKING:
             # The empty list says that a request is under way: further packets to this address wait in it
             # (park) and ask nothing. MAX_ASKING bounds what somebody who scans addresses can make us ask.
             self._waiting[address] = []
-            self.wanted.append(address)
+            self._ask(address, now)
         if known is not None and not known.failed:
             # Expired, but there: a slow plugin must not stop a flow that runs.
             return known.route
         # FAILED where MAX_ASKING requests are under way: nobody asks for this address, so it must not wait.
         return Unresolved.ASKING if address in self._waiting else Unresolved.FAILED
+
+    def _ask(self, address: bytes, now: float) -> None:
+        self._asked_at[address] = now
+        self.wanted.append(address)
 
     def replies(self) -> list[tuple[bytes, Route]]:
         """(address, route) of every reply that has a route, expired ones too."""
@@ -122,4 +133,5 @@ class PluginCache(Generic[Sender]):
             # Flows remembered by sessions go by the reply before: whoever sees the count move empties them.
             self.changes += 1
         self._known.renew(address, known)
+        self._asked_at.pop(address, None)
         return self._waiting.pop(address, [])

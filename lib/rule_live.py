@@ -86,10 +86,14 @@ class LiveRules:
                 rows.append(row)
             if number % 1000 == 0:
                 breathe()
-        before = self._texts.get(rank)
-        self._texts[rank] = tuple(rows)
-        if before != self._texts[rank]:
-            total = self._replace()
+        before = self._texts
+        self._texts = {**before, rank: tuple(rows)}
+        if before.get(rank) != self._texts[rank]:
+            try:
+                total = self._replace()
+            except BaseException:
+                self._texts = before  # so that the next reading is news again
+                raise
             prose = "%s: %d rows with %s"
             say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
             self._changed()

@@ -24,6 +24,7 @@ from lib.service_drops import say_drops
 from lib.service_notify import Notifier
 from lib.service_parts import Parts
 from lib.service_reload import Reread, reload
+from lib.service_supervisor import keep
 from lib.service_watchdog import Watchdog
 from lib.settings import Settings
 
@@ -69,8 +70,8 @@ class Service:
         parts.start_tables()
         parts.tables.wait_loaded(LOAD_SECONDS)
         parts.start_services()
-        tending = gevent.spawn(log_setup.tend)
-        reloading = gevent.spawn(self._reload_when_wanted)
+        tending = keep("the log is kept in order", log_setup.tend)
+        reloading = keep("settings are read again", self._reload_when_wanted)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self._watchdog.start(parts.tables.wait_loaded)
         self._ended.wait()
@@ -130,6 +131,7 @@ class Service:
 
     def _stop(self) -> None:
         """Close the control socket and every port, and remove every device."""
+        self._watchdog.stop()
         if self._control is not None:
             self._control.close()
         self._parts.stop()
@@ -145,7 +147,10 @@ class Service:
             self._reload_wanted.clear()
             if signalled:
                 self._notifier.reloading()
-                self._parts.tables.refresh()
-            reload(self._parts, self._reread)
-            if signalled:
-                self._watchdog.ready()
+            try:
+                if signalled:
+                    self._parts.tables.refresh()
+                reload(self._parts, self._reread)
+            finally:
+                if signalled:  # a manager that waits for it takes no other reload meanwhile
+                    self._watchdog.ready()

@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping
 
 import gevent
 
+from lib import service_supervisor
 from lib.client import Client
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_notify import Notifier, status_line
+from lib.service_supervisor import Task, keep
 
 READY_SECONDS = 30.0
 """How long tables may load at the start; after that READY=1 is sent all the same."""
@@ -31,11 +33,17 @@ class Watchdog:
     def __init__(self, notifier: Notifier, hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> None:
         self._notifier, self._hubs, self._clients = notifier, hubs, clients
         self._told = ""
+        self._watching: Task | None = None
 
     def start(self, wait_loaded: Callable[[float], object]) -> None:
         """Begin, in a greenlet: send READY=1 once tables are loaded, then look periodically."""
         if self._notifier:
-            gevent.spawn(self._watch, wait_loaded)
+            self._watching = keep("the service manager is told", self._watch, wait_loaded)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._watching is not None:
+            self._watching.kill(block=False)
 
     def ready(self) -> None:
         """Send READY=1, at the start and again after a reload."""
@@ -46,7 +54,8 @@ class Watchdog:
         """What must run and does not, as text; empty if all is well."""
         faults = {name: hub.fault() for name, hub in self._hubs.items()}
         faults |= {name: client.fault() for name, client in self._clients.items()}
-        return "; ".join(f"service {name}: {fault}" for name, fault in faults.items() if fault)
+        services = [f"service {name}: {fault}" for name, fault in faults.items() if fault]
+        return "; ".join(filter(None, (*services, service_supervisor.fault())))
 
     def status(self) -> str:
         """The service manager's status line (service_notify.status_line)."""

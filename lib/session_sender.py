@@ -158,6 +158,10 @@ class SessionSender:
         except OSError:
             stream.shutdown()
             self._give_up()
+        except Exception:  # nobody would write any more: the session has to end
+            stream.shutdown()
+            self._give_up()
+            raise
         else:
             self._finish()
 

@@ -20,9 +20,11 @@ from lib import source_read
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
+from lib.service_supervisor import Task
 from lib.settings import FileSource, Source, SourceSettings
 from lib.source_read import SourceError
 from lib.source_watch import Watch
+from lib.stream_bounded import failing_as
 
 DEBOUNCE = 0.05
 """Seconds after a change of a file within which further changes cause no second read."""
@@ -61,7 +63,7 @@ class Feed:
         """Rank of a source that failed -> seconds until it is tried again."""
         self._wake, self._done = Event(), Event()
         self._tellers: dict[int, Callable[[], None]] = {}
-        self._greenlet: gevent.Greenlet | None = None
+        self._task = Task(f"{label}: its sources are read", self._run)
 
     @property
     def loaded(self) -> bool:
@@ -82,7 +84,7 @@ class Feed:
         for rank, source in self._ranked.items():
             if isinstance(source, FileSource):
                 self._tellers[rank] = lambda rank=rank: self.refresh(rank)  # type: ignore[misc]
-        self._greenlet = gevent.spawn(self._run)
+        self._task.start()
 
     def refresh(self, *ranks: int) -> None:
         """Read the sources of these ranks again, or all of them where none is given."""
@@ -100,10 +102,10 @@ class Feed:
         """Stop reading and watching."""
         for told in self._tellers.values():
             self._watch.remove(told)
-        if self._greenlet is not None:
-            self._greenlet.kill()
+        self._task.kill()
 
     def _run(self) -> None:
+        self._due.update(self._ranked)  # all of them, at the start and where this has failed
         while True:
             while self._due:
                 rank = min(self._due)
@@ -131,11 +133,12 @@ class Feed:
         if rank in self._tellers:
             self._watch.add(source_read.describe(source), self._tellers[rank])
         state = self._states[rank]
+        name = source_read.describe(source)
         try:
-            text = source_read.read(source)
+            with failing_as(lambda why: SourceError(f"{name}: {why}"), SourceError):
+                self._put(rank, source_read.read(source), name)
         except SourceError as error:
             state.failures += 1
-            name = source_read.describe(source)
             say(
                 Entry.SOURCE_FAILED,
                 "%s: %s; its last good rows stay",
@@ -150,9 +153,7 @@ class Feed:
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
             return
         if self._failed.pop(rank, None):
-            name = source_read.describe(source)
             settle(Entry.SOURCE_FAILED, f"{self._label} {name}")
             prose = "%s: %s is read again"
             say(Entry.SOURCE_RECOVERED, prose, self._label, name, table=self._label, source=name)
-        self._put(rank, text, source_read.describe(source))
         state.read_at, state.error, state.failing_since = time.monotonic(), "", 0.0

@@ -14,11 +14,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 from gevent.socket import wait_read
 
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_supervisor import Task, keep
 
 Told = Callable[[], None]
 
@@ -30,7 +30,7 @@ class Watch:
         self._inotify: Any = None
         self._directories: dict[int, dict[str, list[Told]]] = {}
         """Watch descriptor of a directory -> file name in it -> functions to call."""
-        self._reader: gevent.Greenlet | None = None
+        self._reader: Task | None = None
         self._failed = False
 
     def add(self, path: str, told: Told) -> None:
@@ -73,7 +73,7 @@ class Watch:
 
         if self._inotify is None:
             self._inotify = INotify(nonblocking=True)
-            self._reader = gevent.spawn(self._read)
+            self._reader = keep("files are watched", self._read)
         directory, name = os.path.split(place)
         mask = flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE
         descriptor = self._inotify.add_watch(directory, mask)

@@ -34,6 +34,11 @@ MAX_PENDING = 1 << 16
 UNREAD_SECONDS = 0.02
 """How often it is looked whether it reads now."""
 
+MAX_HANDSHAKE = 1 << 18
+"""Bytes of the far end's handshake: certificates, headers."""
+HANDSHAKE_PIECE = 1 << 13
+"""Bytes of it that are looked at in one turn."""
+
 
 class Codec(Protocol):
     """What a layer needs of TLS or WebSocket: bytes in, bytes out, no waiting."""
@@ -90,7 +95,7 @@ class Layered:
             raise
 
     def _handshake(self) -> None:
-        landing = self.codec.landing
+        landing, left = self.codec.landing[:HANDSHAKE_PIECE], MAX_HANDSHAKE
         while not self.codec.handshake():
             self._drain()
             size = self._below.receive_into(landing)
@@ -98,6 +103,9 @@ class Layered:
                 raise ProtocolError(
                     f"closed in the middle of the {self.codec.name} handshake", Refusal.CUT_OFF
                 )
+            left -= size
+            if left < 0:
+                raise ProtocolError(f"an endless {self.codec.name} handshake", Refusal.MALFORMED)
             self.codec.feed(landing[:size])
         self._drain()
 

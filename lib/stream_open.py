@@ -16,12 +16,19 @@ from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.settings import NodeSettings, ProxySettings, TransportSettings
+from lib.stream_bounded import Bounds
+from lib.stream_bounded import dial as dial_within
 from lib.stream_certificates import Identity
 from lib.stream_layer import AnyStream, Layered
-from lib.stream_tcp import DEAD_AFTER, Stream, connect
+from lib.stream_tcp import DEAD_AFTER, Stream, format_peer
 from lib.stream_tls import TlsCodec, context
 
+PROXY_PIECES = 1 << 14, 1 << 14, 1 << 14
+"""python-socks wants all of a proxy's headers in one receive."""
+
 DeviceFor = Callable[[str], str | None]
+MAX_PROXY = 1 << 16
+"""Bytes that proxies may say until there is a connection."""
 
 
 class Acceptor:
@@ -90,33 +97,32 @@ def _opened(below: AnyStream, codec: Any) -> Layered:
 
 
 def _connected(node: NodeSettings, device_for: DeviceFor) -> tuple[Any, str]:
+    """A connection to the hub, and the far address as people write it."""
+    bounds = Bounds(node.connect_timeout, MAX_PROXY)
     if not node.proxies:
-        return connect(node.host, node.port, device_for)
-    sock = _through(node.proxies, node.host, node.port, device_for)
-    return sock, join_host_port(node.host, node.port)
+        sock = dial_within(node.host, node.port, bounds, device_for)
+        return sock, format_peer(sock.getpeername())
+    proxied = _through(node.proxies, node.host, node.port, _Direct(device_for, bounds))
+    return proxied, join_host_port(node.host, node.port)
 
 
 class _Direct:
     """The first connection of a chain of proxies, made our way."""
 
-    def __init__(self, device_for: DeviceFor) -> None:
-        self._device_for = device_for
+    def __init__(self, device_for: DeviceFor, bounds: Bounds) -> None:
+        self._device_for, self._bounds = device_for, bounds
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
-        sock, _ = connect(dest_host, dest_port, self._device_for)
-        sock.settimeout(timeout)
-        return sock
+        return dial_within(dest_host, dest_port, self._bounds, self._device_for, PROXY_PIECES)
 
 
-def _through(
-    proxies: tuple[ProxySettings, ...], host: str, port: int, device_for: DeviceFor
-) -> socket.socket:
+def _through(proxies: tuple[ProxySettings, ...], host: str, port: int, direct: _Direct) -> socket.socket:
     """A connection to host:port through proxies, by python-socks."""
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
     from python_socks.sync import Proxy
 
     kinds = {"socks5": ProxyType.SOCKS5, "socks4": ProxyType.SOCKS4, "http": ProxyType.HTTP}
-    way: Any = _Direct(device_for)
+    way: Any = direct
     for proxy in proxies:
         way = Proxy(
             kinds[proxy.kind],
@@ -129,7 +135,6 @@ def _through(
         )
     try:
         sock: socket.socket = way.connect(host, port)
-        sock.settimeout(None)
         return sock
     except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
         names = " and ".join(join_host_port(proxy.host, proxy.port) for proxy in proxies)

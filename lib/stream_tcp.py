@@ -13,10 +13,9 @@ took, in all layers together. An expensive stream waits for its turn in the shar
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import gevent
@@ -244,31 +243,6 @@ def _tune(sock: Any, keepalive: Keepalive | None, dead_after: float) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in zip(_KEEPALIVE_OPTIONS, keepalive or (third, third, 2), strict=True):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def connect(host: str, port: int, device_for: Callable[[str], str | None]) -> tuple[Any, str]:
-    """A connected socket and its far address as people write it; the name is resolved anew. Raises OSError.
-
-    device_for says for an IP address which network device to send out of whatever the routes
-    say (None: as they say), so that a default route into the tunnel does not swallow the
-    tunnel's own packets. The socket is bound to it: nothing to clean up, however we end.
-    """
-    error: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
-    for family, kind, proto, _, address in gsocket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
-        sock = gsocket.socket(family, kind, proto)
-        try:
-            device = device_for(address[0])
-            if device:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
-            sock.connect(address)
-            return sock, format_peer(address)
-        except OSError as refused:
-            sock.close()
-            error = refused
-        except BaseException:
-            sock.close()
-            raise
-    raise error
 
 
 def listen(host: str, port: int, reuse_port: bool = False) -> Any:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lib import route_plugin_cache
-from lib.route_plugin_cache import MAX_ASKING, MAX_WAITING, RETRY_SECONDS, PluginCache, Unresolved
+from lib.route_plugin_cache import (
+    MAX_ASKING,
+    MAX_WAITING,
+    PATIENCE_SECONDS,
+    RETRY_SECONDS,
+    PluginCache,
+    Unresolved,
+)
 from lib.route_table import Route
 from tests.support.routes import to
 
@@ -28,8 +35,21 @@ def test_an_unknown_address_is_asked_about_once(cache: PluginCache[str]) -> None
     assert cache.lookup(B, 0) is Unresolved.ASKING
     assert asked(cache) == [A, B]
     assert asked(cache) == []
-    assert cache.lookup(A, 100) is Unresolved.ASKING, "the request may take as long as it takes"
+    assert cache.lookup(A, PATIENCE_SECONDS) is Unresolved.ASKING, "the request may take its time"
     assert asked(cache) == []
+
+
+def test_a_request_that_nobody_settles_is_made_again(cache: PluginCache[str]) -> None:
+    cache.lookup(A, 0)
+    assert asked(cache) == [A]
+    assert cache.park(A, "sender", b"frame")
+    late = PATIENCE_SECONDS + 1
+    assert cache.lookup(A, late) is Unresolved.ASKING
+    assert asked(cache) == [A]
+    assert cache.lookup(A, late) is Unresolved.ASKING
+    assert asked(cache) == [], "once"
+    assert cache.store(A, TO_ONE, late) == [("sender", b"frame")]
+    assert cache.lookup(A, late) == TO_ONE
 
 
 @pytest.mark.parametrize("route", [TO_ONE, None], ids=["a route", "no route"])
