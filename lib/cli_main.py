@@ -113,7 +113,7 @@ def _lint(arguments: Mapping[str, Any]) -> int:
     else:
         for finding in findings:
             print(finding)
-        print(f"{len(findings)} findings" if findings else "nothing that GOST would get silently wrong")
+        print(f"{len(findings)} findings" if findings else "no mistake that GOST accepts without a word")
     return 1 if findings else 0
 
 

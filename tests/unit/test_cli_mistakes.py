@@ -27,7 +27,7 @@ from tests.support import texts
         ("check --control x", "check takes no --control"),
         ("-C", "-C needs a value; -C FILE"),
         ("-C a -O yaml -O json", "-O is given twice"),
-        ("capture tcp", "capture needs -w FILE; where the packets go, as pcapng; - for standard output"),
+        ("capture tcp", "capture needs -w FILE; the pcapng file to write; - for standard output"),
         ("kick", "kick needs HOST"),
         ("kick a b", "one word too many: 'b'"),
         ("status --control x extra", "one word too many: 'extra'"),
