@@ -26,6 +26,7 @@ from tests.support.program import OVERLAY_2, program_pid, run
 pytestmark = [pytest.mark.usefixtures("no_traceback"), pytest.mark.alone]
 
 LONGEST_MS = 30.0
+UNDISTURBED_MS = 10.0
 ATTEMPTS = 3
 SECONDS = 6.0
 """How long a source lies each time, at most."""
@@ -46,6 +47,8 @@ PLUGINS = {
     "http-plugin": "plugin: {type: http, addr: 'http://127.0.0.1:8099', timeout: 1s}",
     "grpc": "plugin: {type: grpc, addr: '127.0.0.1:8099', timeout: 1s}",
 }
+WHOLE = {("http-source", "trailers for ever")}
+"""Cut off there, it is a whole answer without rows (RFC 9112, 8), and a source is believed what it says."""
 CACHED = "metadata: {router: r, router.cache.expiration: 1h}"
 
 
@@ -86,20 +89,28 @@ Tell = Callable[[str], float]
 
 
 def judge(on: Stage, protocol: str, short: bool, tell: Tell, note: Note) -> None:
-    """Let every lie be told while two hosts ping each other; on a busy machine up to three times."""
-    lies = SHORT[protocol] if short else tuple(LIES[protocol])
-    for _ in range(ATTEMPTS):
-        back, sent, longest, worst = 0.0, 0.0, 0.0, ""
-        for lie in lies:
+    """Let every lie be told while two hosts ping each other; where pings are slow, again: is it the lie?"""
+    lies = SHORT[protocol] if short else tuple(lie for lie in LIES[protocol] if (protocol, lie) not in WHOLE)
+    back, sent, longest = 0.0, 0.0, 0.0
+    unjudged: list[str] = []
+    for lie in lies:
+        slow: list[float] = []
+        for _ in range(ATTEMPTS):
             with pinging(on.host_1, OVERLAY_2) as result:
                 back = max(back, tell(lie))
-            assert result[1] == 0
+            assert result[1] == 0, lie
             sent += result[0]
-            if result[2] > longest:
-                longest, worst = result[2], lie
-        if longest <= LONGEST_MS:
-            break
-    assert longest <= LONGEST_MS, f"a ping took {longest} ms: {worst}"
+            if result[2] <= LONGEST_MS:
+                longest = max(longest, result[2])
+                break
+            with pinging(on.host_1, OVERLAY_2) as quiet:
+                time.sleep(3)
+            slow += [result[2]] if quiet[2] <= UNDISTURBED_MS else []
+        else:
+            assert len(slow) < ATTEMPTS, f"{lie}: pings took {slow} ms, and none without it"
+            unjudged.append(lie)
+    if unjudged:
+        pytest.skip(f"others keep this machine busy: pings wait without any lie, too; not judged: {unjudged}")
     memory = on.memory()
     assert memory < MEMORY_MB
     note(
