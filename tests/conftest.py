@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+import gevent
 import pytest
 from hypothesis import settings
 
@@ -83,6 +84,12 @@ def beside_others(
         with _locked(common / "turnstile.lock", fcntl.LOCK_EX):
             locks.enter_context(_locked(common / "running.lock", how))
         yield
+
+
+@pytest.fixture(autouse=True)
+def right_time() -> None:
+    """Set the event loop's clock, which stands still between tests: a time-out that begins by it is over at once."""
+    gevent.get_hub().loop.update_now()
 
 
 def _locked(path: Path, how: int) -> IO[str]:
