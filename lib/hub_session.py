@@ -258,14 +258,8 @@ class HubSession:
         """Show the taps frames that were dropped on their way to the client."""
         if self.hub.taps.on:
             attachment = self.attachment
-            capture_watch.lost(
-                self.hub.taps,
-                attachment.namespace.id,
-                attachment.host,
-                f"session {attachment.peer}",
-                reason,
-                frames,
-            )
+            to = attachment.namespace.id, attachment.host, f"session {attachment.peer}"
+            capture_watch.lost(self.hub.taps, *to, reason, frames)
 
     def _controls(self, out: forward.Output) -> None:
         """Act on the control frames of a turn."""
