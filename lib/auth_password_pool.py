@@ -1,7 +1,8 @@
-"""Checking hashed passwords beside the packets: in threads, in fair turns, and each right one only once.
+"""Thread pool that checks hashed passwords off the packet path, in fair turns, and a cache of right ones.
 
-Knows: that a check takes some 40 ms and 16 MB, and must not hold up anybody.
-Refuses to know: the hash (auth_passwords), whose it is (auth_logins), whose turn it is (auth_lanes).
+Knows: that one check takes some 40 ms and 16 MB, and must not hold up packets.
+Refuses to know: the hash function (auth_passwords), whose password it is (auth_logins), whose turn it is
+(auth_lanes).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from gevent.threadpool import ThreadPool
 
 from lib import auth_passwords
 from lib.auth_lanes import Lanes, Login
+from lib.bounded_dict import BoundedDict
 
 AT_ONCE = 2
-"""Checks at a time: more would only take memory from each other."""
+"""Checks at the same time: more would need more memory and not be faster."""
 MAX_KNOWN = 65536
-"""Right answers remembered, so that a thousand clients that come back do not take a minute."""
+"""Right passwords remembered: a thousand clients that reconnect would otherwise need some 40 s of checks."""
 
 
 class Checks:
@@ -28,7 +30,7 @@ class Checks:
         self._pool: ThreadPool | None = None
         # of what is remembered nobody can tell the password: it is keyed, and the key is gone with us
         self._key = os.urandom(32)
-        self._known: dict[bytes, None] = {}
+        self._known: BoundedDict[bytes, None] = BoundedDict(MAX_KNOWN)
 
     def matches(self, stored: str | None, password: str, dearest: str = "", login: Login = ("", "")) -> bool:
         """As auth_passwords.matches, for greenlets; login says whose turn it takes. Raises Busy.
@@ -45,9 +47,7 @@ class Checks:
         right = self._in_a_thread(stored, password, dearest, login)
         self.lanes.judged(login, right)
         if right:
-            if len(self._known) >= MAX_KNOWN:
-                del self._known[next(iter(self._known))]
-            self._known[mark] = None
+            self._known.remember(mark, None)
         return right
 
     def _in_a_thread(self, stored: str | None, password: str, dearest: str, login: Login) -> bool:

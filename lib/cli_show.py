@@ -1,7 +1,7 @@
-"""`tunrouter status`, `drops`, `routes`, `kick` and `drain`: asked of the running process, and shown.
+"""`tunrouter status`, `drops`, `routes`, `kick` and `drain`: ask the running process, print its reply.
 
-Knows: what stands under what, when it is looked at again. Refuses to know: what is so (ctl_status, ctl_drops,
-ctl_routes), columns (cli_columns), sockets (ctl_client).
+Knows: the order of the tables on the page, when --watch asks again. Refuses to know: what the replies say
+(ctl_status, ctl_drops, ctl_routes), columns (cli_columns), sockets (ctl_client).
 """
 
 from __future__ import annotations
@@ -22,38 +22,40 @@ from lib.humanize import number, span
 from lib.printable import every, printable
 
 WATCH_SECONDS = 1.0
+"""Seconds between two requests of --watch."""
 MAX_ROUTES = 500
-"""Routes that are printed for people; machines get all."""
+"""Routes that are printed for people; --json prints all."""
 MAX_TABLES = 200
+"""Rows of the list of tables and their sources that are printed for people."""
 
 Reply = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """What is printed on: width None is a pipe, which gets everything, always alike."""
+    """The terminal or pipe that is printed on."""
 
     width: int | None
     colour: bool
 
     def table(self, columns: Sequence[Column], rows: Sequence[Reply]) -> list[str]:
-        """A table, and an empty line before it; nothing where there are no rows."""
+        """An empty line and then a table, as lines; no lines where there are no rows."""
         return ["", *lines(columns, rows, self.width, self.colour)] if rows else []
 
     def wrapped(self, text: str, indent: str) -> list[str]:
-        """A text of some length."""
+        """A long text in lines that fit, each after `indent`."""
         return textwrap.wrap(text, self.width or 1 << 30, initial_indent=indent, subsequent_indent=indent)
 
 
 def paper() -> Paper:
-    """What standard output is."""
+    """The Paper of standard output."""
     if not sys.stdout.isatty():
         return Paper(None, False)
     return Paper(shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR"))
 
 
 def show(command: str, arguments: Mapping[str, Any]) -> int:
-    """Ask, print; returns the exit status. Raises HostError, ConfigError."""
+    """Ask the process and print its reply; returns the exit status. Raises HostError, ConfigError."""
     request = _request(command, arguments)
     path = arguments["--control"] or ctl_client.running()
     if command in ("kick", "drain"):
@@ -113,7 +115,7 @@ def _check_prefix(text: str) -> None:
 
 
 def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]]) -> int:
-    """Print until interrupted, or until there is nobody to ask any more."""
+    """Print again and again until interrupted, or until the process has ended."""
     first = True
     try:
         while True:
@@ -137,7 +139,7 @@ def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Pape
 def _look(
     path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]], first: bool
 ) -> str:
-    """One block: on a terminal in the place of the one before, in a pipe after an empty line."""
+    """One output of --watch: on a terminal it overwrites the one before, in a pipe it is added."""
     if as_json:
         return b"".join(ctl_client.stream(path, request)).replace(ctl_client.ROW, b"").decode()
     on = paper()
@@ -169,7 +171,13 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for service, counts in reply["refused"].items()
         for why, count in counts.items()
     ]
-    return [*found, *([""] if refused else []), *refused]
+    tasks = [row for row in reply.get("tasks", ()) if row["failures"]]
+    failed = [
+        f"{row['task']}: {'fails' if row['failing_s'] is not None else 'failed'}, "
+        f"{number(row['failures'])} times so far: {row['error']}"
+        for row in tasks
+    ]
+    return [*found, *([""] if refused or failed else []), *failed, *refused]
 
 
 def _drops(reply: Reply, on: Paper) -> list[str]:

@@ -1,11 +1,11 @@
-"""The control socket's near end: questions to a running process, one JSON object a line each way.
+"""Server of the control socket: requests to a running process, one JSON object a line each way.
 
     {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
     {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
 
-Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
-packets go before replies, however long those are. Refuses to know: what is asked (ctl_handlers), the far
-end (ctl_client).
+Knows: who may connect (the file's owner: mode 0600), limits of time and size, when the file is removed, and
+that packets go before replies, however long those are. Refuses to know: what is asked (ctl_handlers), the
+other end (ctl_client).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from lib.log_setup import say
 from lib.service_places import Places
 
 MAX_LINE = 1 << 16
+"""Bytes of a request."""
 MAX_CLIENTS = 16
 """At a time; one more makes the one go that has been idle longest."""
 FULL = {
@@ -47,23 +48,24 @@ SECONDS = 10.0
 FULL_SECONDS = 1.0
 """How long somebody for whom there is no place may take to be told so."""
 TURN_SECONDS = 0.001
-"""For so long a reply is made before packets are looked at again."""
+"""Seconds of work on a reply before packets get their turn."""
 PIECE = 1 << 15
-"""Bytes of a reply that are sent at a time."""
+"""Bytes of a reply that are sent at once."""
 
 Reply = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A reply after which something else goes over the connection, for as long as `run` has it."""
+    """A reply that a stream of bytes follows on the same connection, until `run` returns."""
 
     reply: Reply
     run: Callable[[Any], None]
-    """Called with the socket; what it raises of OSError means that the other end has gone."""
+    """Called with the socket; an OSError of it means that the other end has gone."""
 
 
 Handlers = Mapping[str, Callable[[Mapping[str, Any]], Reply | Streamed]]
+"""Name of a request ("do") -> the function that makes its reply; its ValueError becomes an error reply."""
 
 
 def sweep() -> None:
@@ -76,10 +78,10 @@ def sweep() -> None:
 
 
 class ControlSocket:
-    """Listens on a path until it is closed."""
+    """A control socket that listens on a path until it is closed."""
 
     def __init__(self, path: str, handlers: Handlers) -> None:
-        """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
+        """Listen on the path. A socket file that nobody listens on is replaced. Raises OSError."""
         self.path, self._handlers = path, handlers
         take_path(path, private=True)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -95,13 +97,16 @@ class ControlSocket:
         self._server.start()
 
     def give_to(self, user: int) -> None:
-        """Let another user ask, who must be let through to it as well: the socket still says who may."""
+        """Make a user the owner of the socket, and let everybody pass through its directory to it.
+
+        The mode of the socket still decides who may connect.
+        """
         os.chown(self.path, user, -1, follow_symlinks=False)
         if str(Path(self.path).parent) == directory():
             os.chmod(directory(), 0o711)
 
     def close(self) -> None:
-        """Listen no more, and remove the file if it is still ours."""
+        """Stop listening, and remove the file unless another process has replaced it."""
         self._server.close()
         self._pool.kill(timeout=1)
         try:
@@ -120,7 +125,7 @@ class ControlSocket:
                         sock.sendall(json.dumps(FULL).encode() + b"\n")
                     return
                 while True:
-                    with gevent.Timeout(SECONDS):  # a new one each time: one started again goes on counting
+                    with gevent.Timeout(SECONDS):  # a new object each time: a reused one goes on counting
                         line = next(lines, None)
                     if line is None:
                         return
@@ -135,8 +140,8 @@ class ControlSocket:
                             reply.run(sock)
                         return
         except (OSError, gevent.Timeout):
-            pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
-        except RuntimeError as error:  # a table was swapped under a walk: it sees that the reply has no end
+            pass  # the client has gone, is silent, or does not read: nothing depends on it
+        except RuntimeError as error:  # a table was swapped while it was read: the reply stays without end
             say(Entry.ANSWER_CUT, "control socket: %s", error, reason=error)
 
     def _reply(self, line: bytes) -> Reply | Streamed:
@@ -155,7 +160,7 @@ class ControlSocket:
 
 
 def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a reply, bigger ones, each made between packets."""
+    """The pieces of a reply put together to PIECE bytes, with pauses in which packets get their turn."""
     waiting: list[bytes] = []
     size, began = 0, time.monotonic()
     for piece in reply:
@@ -171,7 +176,7 @@ def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(sock: Any) -> Iterator[bytes]:
-    """Lines as they come; the end of the stream, or too long a line, ends them."""
+    """The lines that a client sends, until it closes or a line is longer than MAX_LINE."""
     data = b""
     while len(data) <= MAX_LINE or b"\n" in data:
         line, newline, rest = data.partition(b"\n")

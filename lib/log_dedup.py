@@ -1,7 +1,8 @@
-"""Repeats: the same kind of thing is said a few times, then counted, and its number said.
+"""Repeated log lines: the first few of a kind are logged in full, the others counted and summed up in one.
 
-Knows: how often of what in which window. Refuses to know: what a line is, clocks (now comes in, seconds of a
-steady one), and who writes (log_setup).
+Knows: how many lines of each kind there were in the kind's time window.
+Refuses to know: what a line is, clocks (`now` comes in, in seconds of a steady clock), who writes lines
+(log_setup).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ MAX_KINDS = 128
 MAX_ADDRESSES = 64
 """Addresses of one kind that are told apart; the others are counted together."""
 OTHERS = "others"
+"""The kind of all lines for which there is no window of their own."""
 
 
 class Habit(NamedTuple):
-    """How a kind of thing is folded: said in full so often within so many seconds, of each address."""
+    """How lines of a kind are folded: the first `in_full` within `seconds` are logged, the others counted."""
 
     in_full: int
     seconds: float
@@ -28,11 +30,11 @@ class Habit(NamedTuple):
 
 
 FLOOD = Habit(5, 10.0, 5)
-"""What goes wrong because of peers."""
+"""For lines about what goes wrong because of peers."""
 BUSY = Habit(50, 10.0, 200)
-"""What peers cause and is no fault: it is said until it comes faster than people read."""
+"""For lines that peers cause and that are no fault: they are logged until they come too fast to read."""
 OUTAGE = Habit(1, 300.0, 1)
-"""What is tried again and again until it works."""
+"""For failures of something that is tried again until it works."""
 
 
 class Key(NamedTuple):
@@ -55,7 +57,7 @@ class _Window(Generic[Line]):
 
 
 class Told(NamedTuple, Generic[Line]):
-    """The last of its kind, and how many more of them there were in how many seconds."""
+    """The last line of a kind, how many lines of that kind were not logged, and in how many seconds."""
 
     line: Line
     more: int
@@ -63,9 +65,9 @@ class Told(NamedTuple, Generic[Line]):
 
 
 class Fold(Generic[Line]):
-    """Windows by key.
+    """Time windows by key; a window begins with the first line of its key.
 
-    Each event has room of its own, and each of its kinds: whoever fills one of them fills no other.
+    Each event has room of its own, and so has each of its kinds: whoever fills one of them fills no other.
     """
 
     def __init__(self) -> None:
@@ -76,7 +78,7 @@ class Fold(Generic[Line]):
         """When the first window has lasted long enough."""
 
     def count(self, key: Key, line: Line, now: float, habit: Habit = FLOOD) -> bool:
-        """Whether to say it now; if not it is counted for later. Call sweep() before."""
+        """Count a line; returns whether to log it now. Call sweep() before, which ends windows."""
         key, in_full = self._place(key, habit)
         window = self._windows.get(key)
         if window is None:
@@ -100,7 +102,7 @@ class Fold(Generic[Line]):
         return key, habit.in_full
 
     def sweep(self, now: float) -> list[Told[Line]]:
-        """What has been counted for long enough."""
+        """End the windows whose time is over; returns one sum for each in which lines were left out."""
         if now < self._due:
             return []
         due = [key for key, window in self._windows.items() if now - window.began >= window.seconds]
@@ -110,11 +112,11 @@ class Fold(Generic[Line]):
         return told
 
     def settle(self, key: Key, now: float) -> list[Told[Line]]:
-        """It is over: what was counted, and the next time is a first one."""
+        """End the window of a key at once, as what it was about works again; returns its sum, if any."""
         return self._end([key] if key in self._windows else [], now)
 
     def finish(self, now: float) -> list[Told[Line]]:
-        """Everything that has been counted."""
+        """End all windows; returns their sums."""
         return self._end(list(self._windows), now)
 
     def _end(self, keys: list[Key], now: float) -> list[Told[Line]]:

@@ -1,7 +1,7 @@
-"""What must not be read in a line: secrets in URLs and headers.
+"""Redaction of log lines: secrets in URLs and headers are hidden.
 
-Knows: where secrets stand in texts that others make (errors of libraries quote URLs).
-Refuses to know: which secrets there are: what is known to be one is not put into a line in the first place.
+Knows: where secrets stand in texts that other programs make (errors of libraries quote whole URLs).
+Refuses to know: the configuration's secrets. Those are never put into a line in the first place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SECRETS = (
 
 
 def secrets(text: str) -> str:
-    """A text without logins in URLs, secrets in their queries, and Authorization headers."""
+    """A text with `***` for logins in URLs, for secrets in their queries, and for Authorization headers."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text

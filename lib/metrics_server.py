@@ -1,6 +1,6 @@
-"""Serves metrics over HTTP: to whom may read them, not for long, and whoever is slow holds up nobody.
+"""The HTTP server of the metrics, with basic auth; a slow or silent connection holds up no scrape.
 
-Knows: the address, the path, basic auth. Refuses to know: which metrics there are (metrics).
+Knows: the address, the path, basic auth (RFC 7617). Refuses to know: which metrics there are (metrics).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lib.stream_tcp import format_peer, listen
 MAX_AT_ONCE = 16
 """Connections; one more makes another go that says nothing or does not read (service_places)."""
 SECONDS = 10.0
-"""A whole connection may take so long."""
+"""How long a whole connection may take."""
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -52,7 +52,7 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
 
 class _Quiet:
-    """Where pywsgi's words go: what a stranger sends is no news."""
+    """pywsgi's error log, thrown away: anybody can cause its lines by sending nonsense."""
 
     def write(self, text: str) -> None:
         pass
@@ -62,12 +62,15 @@ class _Quiet:
 
 
 class MetricsServer:
-    """One address."""
+    """Serves the metrics of one process on one address."""
 
     def __init__(self, settings: MetricsSettings, seen: Seen, logins: Callable[[str], LiveLogins]) -> None:
-        """Open the address; raises HostError. Nothing is served before start()."""
+        """Open the address; nothing is served before start(). `logins` finds an auther by name.
+
+        Raises HostError.
+        """
         self.settings = settings
-        """A reload may put others here, of the same address."""
+        """A reload may replace these by others with the same address."""
         self._seen, self._logins = seen, logins
         sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
         self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
@@ -78,13 +81,13 @@ class MetricsServer:
         self._server.places = self._places
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve requests."""
         self._server.start()
         address, path = self.settings.address, self.settings.path
         say(Entry.METRICS_LISTENING, "metrics on %s%s", address, path, address=address, path=path)
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving, and remove the unix socket."""
         self._server.close()
         self._pool.kill(timeout=1)
         path = self.settings.socket
@@ -105,7 +108,7 @@ class MetricsServer:
         return [body if environ["REQUEST_METHOD"] == "GET" else b""]
 
     def _verdict(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-        """What is wrong with a request, as a status and headers; ("", []) where nothing is."""
+        """(status, headers) with which a request is refused; ("", []) where it is not."""
         try:
             allowed = self._is_allowed(environ)
         except (OSError, KeyError):  # KeyError: a reload took the auther and could not open the new address
@@ -119,7 +122,7 @@ class MetricsServer:
         return "", []
 
     def _is_allowed(self, environ: dict[str, Any]) -> bool:
-        """Raises OSError where nobody can say."""
+        """Whether the request's login may read metrics. Raises OSError where the auther cannot tell."""
         name = self.settings.auther
         if not name:
             return True
@@ -129,7 +132,7 @@ class MetricsServer:
 
 
 def _basic(header: str) -> tuple[str, str]:
-    """User name and password of an Authorization header; empty where it is none of Basic's."""
+    """(user name, password) of an Authorization header; both empty where it is not of the Basic scheme."""
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "basic":
         return "", ""
@@ -142,7 +145,7 @@ def _basic(header: str) -> tuple[str, str]:
 
 
 def _unix(path: str) -> Any:
-    """A listening unix socket. Raises HostError."""
+    """A listening unix socket at a path. Raises HostError."""
     try:
         take_path(path)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

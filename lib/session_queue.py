@@ -1,17 +1,18 @@
-"""A session's queue: what waits while the peer does not read, served flow by flow, bounded in bytes and time.
+"""The deficit-round-robin queue of one session: frames by flow, bounded in bytes and in waiting time.
 
-Knows: what may wait, whose turn it is, what is given up.
-Refuses to know: sockets and clocks (session_sender), and what the frames hold beyond whose flow they are.
+Knows: which frames may wait, which flow's turn it is, which frames are dropped.
+Refuses to know: sockets and clocks (session_sender), what is in the frames beyond the flow they belong to.
 
-Flows are served in turn by deficit round robin (Shreedhar and Varghese 1995), and a flow that was not
-waiting goes before those that are (as fq_codel has it, RFC 8290): a ping does not wait behind a download.
-Control frames go before everything. What has been popped is no longer in here, so it cannot be dropped: the
-far side would lose its place in the stream.
+Flows are served in turn by deficit round robin (Shreedhar and Varghese 1995). A flow that had nothing waiting
+goes before those that had (as in fq_codel, RFC 8290), so a ping does not wait behind a download. Control
+frames go before everything. Frames that were popped are not in the queue any more, so they cannot be dropped:
+a part of them may have been sent, and the peer would lose its place in the stream.
 
     push    a run of frames -> chunks, each of one flow -> the flow's own queue
     pop     flows new to the queue, then the others, QUANTUM bytes a turn
 
-Where there is no room, what has waited longest in the fattest flow goes: early, and from who fills the queue.
+When the queue is full, the oldest frames of the flow with most bytes are dropped. Then the sender that fills
+the queue loses, and learns it early.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from lib.metrics_ledger import Histogram
 from lib.packet_text import head_of_frame
 
 QUANTUM = 16 << 10
-"""Bytes of a turn; a superpacket of 64 KB is paid for with the turns that follow."""
+"""Bytes that a flow may send in a turn. A superpacket of 64 KB takes the bytes of the turns that follow."""
 BUCKETS = 512
-"""Flows told apart; two that share a bucket share its turn."""
+"""Flows are told apart by a hash of so many values; two flows in one bucket share its turns."""
 MAX_CHUNK = 64 << 10
+"""Bytes of frames of one flow that are kept, sent and dropped as one."""
 WAITS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Seconds: bounds of the histogram of waits."""
+"""Bounds of the histogram of waiting times, in seconds."""
 
 _CONTROL = -1
 _PORTED = (6, 17)
@@ -41,17 +43,17 @@ _PORTED = (6, 17)
 
 @dataclass(slots=True, eq=False)
 class Budget:
-    """What all queues of a process may hold together, bytes."""
+    """The memory that all queues of one hub may use together: bytes in use, and their limit."""
 
     limit: int
     used: int = 0
     waits: Histogram = field(default_factory=lambda: Histogram(WAITS))
-    """Seconds for which what has been sent had waited."""
+    """How long the chunks that were sent had waited, in seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class _Flow:
-    """Chunks of one flow, each with the time it came."""
+    """The chunks of one flow that wait, each as (time it came, frames), and the bytes left of its turn."""
 
     chunks: deque[tuple[float, bytes]] = field(default_factory=deque)
     size: int = 0
@@ -60,22 +62,22 @@ class _Flow:
 
 @dataclass(slots=True, eq=False)
 class SendQueue:
-    """Frames by flow."""
+    """The queue. `now` is always in seconds of a steady clock; `traffic` counts what is sent and dropped."""
 
     max_bytes: int
     max_seconds: float
     budget: Budget = field(default_factory=lambda: Budget(1 << 62))
     size: int = 0
-    """Bytes waiting."""
+    """Bytes that wait."""
     lost: Callable[[Reason, bytes], None] | None = None
-    """Told what is given up, where somebody wants to know."""
+    """Called with the reason and the frames of every chunk that is dropped."""
     _flows: dict[int, _Flow] = field(default_factory=dict)
-    """Those with anything waiting, and those whose turn has not come round since."""
+    """Bucket -> flow: those with chunks, and those without whose next turn has not come yet."""
     _new: deque[int] = field(default_factory=deque)
     _old: deque[int] = field(default_factory=deque)
 
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
-        """Let a run of whole frames wait; what there is no room for is counted and gone."""
+        """Append a run of whole frames; drops and counts what there is no room for."""
         for key, chunk in chunks(run):
             flow = self._flows.get(key)
             if flow is None:
@@ -93,24 +95,30 @@ class SendQueue:
             self._drop_one(Reason.QUEUE_MEMORY, now, traffic)
 
     def pop(self, now: float, traffic: Traffic, most: int = 1) -> bytes:
-        """The next frames to send, at least `most` bytes where there are as many, b"" when nothing waits.
+        """The next frames to send: at least `most` bytes where so many wait, b"" when nothing waits.
 
-        What waited too long is counted and gone.
+        Frames that have waited longer than max_seconds are dropped and counted.
         """
         taken: list[bytes] = []
         size = 0
         while size < most and (self._new or self._old):
+            # New flows come first: a flow with little to send (a ping, a handshake) is empty again before
+            # its credit is used up, so it never waits behind the bulk flows in _old.
             turns = self._new or self._old
             key = turns[0]
             flow = self._flows[key]
             if not flow.chunks:
+                # The flow is empty and leaves. A new flow first stays for one round of _old: a sender that
+                # paces its packets could otherwise be a new flow for each of them, and starve the old flows.
                 turns.popleft()
                 if turns is self._new and self._old:
-                    self._old.append(key)  # one turn as an old flow, lest it come as a new one each time
+                    self._old.append(key)
                 else:
                     del self._flows[key]
                 continue
             if flow.credit <= 0:
+                # Its turn is over. It gets the credit of its next turn now and goes to the end. After a
+                # superpacket of 64 KB the credit is still below zero, so the next turns only pay the debt.
                 flow.credit += QUANTUM
                 turns.popleft()
                 self._old.append(key)
@@ -120,19 +128,20 @@ class SendQueue:
             self._add(-len(chunk))
             waited = now - since
             if waited > self.max_seconds:
+                # Too old to be of use. It costs the flow no credit: the credit is for what is sent.
                 self._lose(Reason.QUEUE_TIME, chunk, now, traffic)
                 continue
             traffic.queued += 1
             traffic.waited += waited
             self.budget.waits.observe(waited)
-            if key != _CONTROL:
+            if key != _CONTROL:  # control frames are few and small, and must not wait for a turn
                 flow.credit -= len(chunk)
             size += len(chunk)
             taken.append(chunk)
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def clear(self) -> int:
-        """Give everything up; returns the number of packets lost."""
+        """Remove everything, as the session has ended; returns how many packets are lost."""
         chunks = [chunk for flow in self._flows.values() for _, chunk in flow.chunks]
         lost = sum(map(packet_offload.count_packets, chunks))
         if self.lost is not None:
@@ -145,7 +154,7 @@ class SendQueue:
         return lost
 
     def oldest(self) -> float | None:
-        """When what has waited longest came; None where nothing waits."""
+        """When the oldest chunk came; None where nothing waits."""
         return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
 
     def _add(self, size: int) -> None:
@@ -170,7 +179,7 @@ def _fatness(flow: _Flow) -> int:
 
 
 def chunks(run: bytes) -> list[tuple[int, bytes]]:
-    """A run as (flow's bucket, frames that follow each other in it)."""
+    """Cut a run of frames into chunks of one flow each; returns (bucket of the flow, frames) of each."""
     found: list[tuple[int, bytes]] = []
     begin = at = 0
     last: int | None = None
@@ -187,7 +196,7 @@ def chunks(run: bytes) -> list[tuple[int, bytes]]:
 
 
 def _bucket(run: bytes, start: int) -> int:
-    """The bucket of a frame content: by addresses, protocol and ports, where it has any."""
+    """The bucket of the frame whose content begins at `start`: a hash of addresses, protocol and ports."""
     first = run[start]
     if first == wire_control.MARK:
         return _CONTROL

@@ -42,7 +42,6 @@ pytestmark = pytest.mark.usefixtures("no_traceback")
 Write = Callable[[str, str], str]
 STRANGER = "192.168.99.9"
 ROUNDS = 25
-FORGED_PORT = 666
 
 
 def ipv4(source: str, destination: str, payload: bytes, protocol: int = 17, total_length: int = 0) -> bytes:

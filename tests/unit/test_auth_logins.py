@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from lib import auth_password_pool, auth_passwords, config_read, config_resolve, config_secrets
 from lib.auth_logins import Grant, Logins
 from lib.errors import ConfigError
 from lib.settings import LoginRow, Settings
+from lib.wire_relay import Request, encode_request
+from tests.support import texts
+from tests.support.configs import checked
 
 HASH = auth_passwords.hashed("secret", bytes(16))
 KNOWN = "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA$"
@@ -26,7 +29,7 @@ HUB = (
 
 
 def resolve(text: str) -> Settings:
-    return config_resolve.resolve(config_read.load([("f", HUB + text)]), config_secrets.read)
+    return config_resolve.resolve(config_read.read([("f", HUB + text)]), config_secrets.read)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_a_hash_that_would_take_too_much_is_refused(parameters: str) -> None:
         auth_passwords.check_form(HASH.replace("ln=14,r=8,p=1", parameters))
 
 
-@given(st.text(max_size=60))
+@given(texts.from_bytes(60))
 def test_no_text_is_a_hash_by_accident(text: str) -> None:
     assert not auth_passwords.matches("$scrypt$" + text, text)
 
@@ -195,6 +198,54 @@ def test_a_login_that_is_wrong(login: str, expected: str) -> None:
     assert expected in str(caught.value)
 
 
+CLIENT = """
+services: [{name: s, handler: {type: tun}, listener: {type: tun}, forwarder: {nodes: [{addr: h}]}}]
+chains:
+- name: c
+  hops:%s
+  - {name: h, nodes: [{name: n, addr: 'hub:1', connector: {type: router%s}, dialer: {type: ws%s}}]}
+"""
+RAW = "${file:%s/raw}"
+
+
+def with_raw_bytes(directory: Path, proxy: str = "", connector: str = "", dialer: str = "") -> Settings:
+    """A client's settings where RAW stands for a file with a byte that no UTF-8 has."""
+    (directory / "raw").write_bytes(b"pass\xff\n")
+    text = CLIENT % tuple(part.replace(RAW, RAW % directory) for part in (proxy, connector, dialer))
+    return config_resolve.resolve(checked(config_read.read([("f", text)])), config_secrets.read)
+
+
+def test_a_login_may_be_bytes_that_are_not_utf_8(tmp_path: Path) -> None:
+    settings = with_raw_bytes(tmp_path, connector=f", auth: {{username: '{RAW}', password: '{RAW}'}}")
+    (node,) = settings.clients[0].nodes
+    request = Request("h", login=(node.username, node.password))
+    assert b"\x05pass\xff\x05pass\xff" in encode_request(request)
+
+
+def test_so_may_a_login_that_a_hub_knows(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"pass\xff\n")
+    settings = resolve(f"authers: [{{name: a, auths: [{{username: u, password: '{RAW % tmp_path}'}}]}}]")
+    assert settings.hubs[0].authers[0].logins == (LoginRow("u", "pass\udcff"),)
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"dialer": f", metadata: {{path: '/{RAW}'}}"}, "/raw: not UTF-8"),
+        ({"dialer": f", tls: {{serverName: '{RAW}'}}"}, "/raw: not UTF-8"),
+        (
+            {"proxy": f"\n  - {{name: p, nodes: [{{name: m, addr: 'a:1', connector: {{type: socks5, auth: {{username: u, password: '{RAW}'}}}}, dialer: {{type: tcp}}}}]}}"},
+            "a proxy's login that is not UTF-8",
+        ),
+    ],
+    ids=["a path", "a name", "a proxy's login"],
+)  # fmt: skip
+def test_elsewhere_they_are_an_error_at_their_place(tmp_path: Path, parts: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_raw_bytes(tmp_path, **parts)
+    assert re.search(rf"^f:\d+:\d+: .*{re.escape(why)}", str(caught.value), re.MULTILINE)
+
+
 def test_a_client_s_login_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "login").write_text("user pass word\nignored\n")
     text = (
@@ -202,7 +253,7 @@ def test_a_client_s_login_from_a_file(tmp_path: Path) -> None:
         "chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: 'hub:1', dialer: {type: tcp},"
         f" connector: {{type: router, auth: {{file: '{tmp_path}/login'}}}}}}]}}]}}]"
     )
-    settings = config_resolve.resolve(config_read.load([("f", text)]), config_secrets.read)
+    settings = config_resolve.resolve(config_read.read([("f", text)]), config_secrets.read)
     (node,) = settings.clients[0].nodes
     assert (node.username, node.password) == ("user", "pass word")
     assert "pass word" not in repr(settings)

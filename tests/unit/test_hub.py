@@ -18,6 +18,7 @@ from lib.hub_tables import Tables
 from lib.namespace_domains import Domains
 from lib.service_scheduling import Turns
 from lib.wire_relay import Request, Status
+from tests.support.configs import checked
 
 CONFIG = """\
 services:
@@ -38,7 +39,7 @@ authers: [{name: a, auths: [{username: u, password: p}]}]
 def hubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Hub]]:
     """Two services of one domain that listen on ports of their own."""
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
-    settings = config_resolve.resolve(config_read.load([("f", CONFIG)]), config_secrets.read)
+    settings = config_resolve.resolve(checked(config_read.read([("f", CONFIG)])), config_secrets.read)
     tables = Tables(settings)
     domains = Domains(tables)
     made = [

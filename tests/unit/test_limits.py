@@ -20,7 +20,7 @@ TABLE = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
 
 
 def resolve(text: str, service: str = "", handler: str = "") -> Settings:
-    return config_resolve.resolve(config_read.load([("f", HUB % (service, handler) + TABLE + text)]))
+    return config_resolve.resolve(config_read.read([("f", HUB % (service, handler) + TABLE + text)]))
 
 
 def limits(kind: str, *lines: str) -> HubLimits:

@@ -15,10 +15,12 @@ from lib import log_setup
 from lib.errors import HostError
 from lib.limits import stranger
 from lib.log_dedup import BUSY, FLOOD, OUTAGE
-from lib.log_events import COMMON, FOLDED, Entry
+from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMON = ("time", "level", "event", "msg")
+"""What every JSON line has (PROTOCOL.md)."""
 BESIDE = {"fold", "by", "habit"}
 """Keywords of say() that are no fields."""
 
@@ -147,7 +149,14 @@ def keywords(call: ast.Call) -> dict[str, str]:
 def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
     """`fold` is put together of names of ours: whatever else is wanted there needs a line here, and a thought."""
     ours = {
-        *("name", "self.settings.name", "self.hub.settings.name", "client.settings.name", "self._label"),
+        *(
+            "name",
+            "self.settings.name",
+            "self.hub.settings.name",
+            "client.settings.name",
+            "self._label",
+            "self.name",
+        ),
         *("self.label", "refusal.value", "reason.value", "source_read.describe(source)"),
     }
     local = {"client.py": {"fold"}, "source_feed.py": {"name"}}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lib import cli_columns, cli_show, ctl_client, printable, wire_control
 from lib.cli_show import Paper
 from lib.cli_table import lines
+from tests.support import texts
 
 SHOWN = [
     ("plain, with ümlauts and 日本", "plain, with ümlauts and 日本"),
@@ -36,7 +37,7 @@ def test_what_would_not_be_seen_is_written(text: str, shown: str) -> None:
     assert printable.every({"a": [text, 1, None]}) == {"a": [shown, 1, None]}
 
 
-@given(st.text(st.characters(), max_size=50))
+@given(texts.from_json(50))
 def test_a_line_of_seen_characters_that_can_be_written(text: str) -> None:
     shown = printable.printable(text)
     assert shown.isprintable()
@@ -55,7 +56,7 @@ def decoded(text: str) -> str:
 ESCAPES = st.text(st.sampled_from(["\\", "x", "u", "1", "b", "5", "c", "\x1b", "\u202e", "U", "0", "2", "e"]))
 
 
-@given(st.one_of(ESCAPES, st.text(st.characters())))
+@given(st.one_of(ESCAPES, texts.from_json()))
 def test_exact_tells_every_two_texts_apart(text: str) -> None:
     assert decoded(printable.exact(text)) == text
 

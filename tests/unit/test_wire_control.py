@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib import packet_offload, wire_control
@@ -128,7 +128,9 @@ def test_a_long_software_name_is_cut() -> None:
 
 
 numbers = st.integers(0, 0xFFFFFFFF)
-texts = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=wire_control.MAX_SOFTWARE)
+texts = st.text(
+    st.characters(codec="ascii", min_codepoint=0x20, max_codepoint=0x7E), max_size=wire_control.MAX_SOFTWARE
+)
 
 
 @given(st.builds(Hello, st.binary(min_size=16, max_size=16), numbers, numbers, texts))
@@ -140,6 +142,8 @@ fields = st.lists(st.builds(field, st.integers(0, 6), st.binary(max_size=20))).m
 
 
 @given(st.binary() | st.binary().map(lambda rest: b"\xf0\x01" + rest) | fields)
+@example(frame(ID))
+@example(b"\xf0\xee")
 def test_any_bytes_are_a_hello_or_nothing_or_the_peers_fault(content: bytes) -> None:
     try:
         hello = wire_control.decode(content)
