@@ -25,10 +25,12 @@ help: ## print this
 
 setup: $(VENV)/.dev ## make .venv with everything pinned
 
-check: $(VENV)/.dev ## formatting, lint, types
+check: $(VENV)/.dev ## formatting, lint, types, names that nothing uses
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m vulture
+	$(PY) -m vulture lib tunrouter.py packaging # without the tests: what only they use is dead too
 
 test: $(VENV)/.dev tools-test ## all tests, JOBS=3 at once; as root, those in network namespaces too
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -36,7 +38,7 @@ test: $(VENV)/.dev tools-test ## all tests, JOBS=3 at once; as root, those in ne
 bench: $(VENV)/.bench ## measure beside GOST, WireGuard, floor and kernel, and draw it (as root)
 	$(PY) tests/bench/run.py --json build/bench.json --plot build/bench $(ARGS)
 
-fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, SECONDS=60 in all
+fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, hypothesis at random, SECONDS=60 in all
 	$(PY) tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
 
 faults: $(VENV)/.dev tools-test ## what breaks and what is lost, into RELIABILITY.md (as root)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The way in: lib.cli_entry does what needs little at once; for the rest, monkey-patch, then lib.cli_main."""
+"""The entry point: quick commands by lib.cli_entry, all others by lib.cli_main under gevent."""
 
 import sys
 

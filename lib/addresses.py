@@ -1,7 +1,7 @@
-"""Addresses as people write them.
+"""Parsers for IP addresses, prefixes and `host:port` as people write them.
 
-Knows: host:port, prefixes and interface addresses, in GOST's spelling.
-Refuses to know: what they are for. Every function raises ValueError saying what is wrong.
+Knows: host:port, prefixes and interface addresses, in GOST's spelling. Every parser raises ValueError with
+a sentence about what is wrong. Refuses to know: what the addresses are for.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _HOST = re.compile(r"[^\s/@?#\x00-\x1f\x7f\[\]\ud800-\udfff]*")
 
 
 def address(text: str) -> IPv4Address | IPv6Address:
-    """A bare address."""
+    """A single address such as `10.0.0.9` or `2001:db8::1`, without prefix length. Raises ValueError."""
     if not _ADDRESS.fullmatch(text):
         raise ValueError(f"not an IP address: {text[:64]!r}")
     return ip_address(text)
 
 
 def is_address(text: str) -> bool:
-    """Whether this is a bare address."""
+    """Whether this is a single address."""
     try:
         address(text)
     except ValueError:
@@ -41,14 +41,17 @@ def is_address(text: str) -> bool:
 
 
 def prefix(text: str) -> IPv4Network | IPv6Network:
-    """A prefix; host bits are cleared as Go's net.ParseCIDR does, a bare address is a prefix of its own."""
+    """A prefix such as `10.0.0.0/8`. Raises ValueError.
+
+    Host bits are cleared, as Go's net.ParseCIDR does. A single address becomes a prefix of its full length.
+    """
     if not (_CIDR.fullmatch(text) or _ADDRESS.fullmatch(text)):
         raise ValueError(f"not an address or CIDR: {text[:64]!r}")
     return ip_network(text, strict=False)
 
 
 def interface(text: str) -> IPv4Interface | IPv6Interface:
-    """An address with the length of its prefix."""
+    """An address of an interface with its prefix length, such as `192.168.1.5/24`. Raises ValueError."""
     if _ADDRESS.fullmatch(text):
         raise ValueError(f"{text} needs the length of its prefix, such as {text}/24")
     if not _CIDR.fullmatch(text):
@@ -56,8 +59,18 @@ def interface(text: str) -> IPv4Interface | IPv6Interface:
     return ip_interface(text)
 
 
+def join_host_port(host: str, port: int | str) -> str:
+    """`host:port`, an IPv6 address in brackets (RFC 3986): what `host_port` reads. Of no host `:port`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def host_of(text: str) -> str:
+    """The host, without brackets, of what `join_host_port` has written."""
+    return text.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+
 def host_port(text: str) -> tuple[str, int]:
-    """`host:port`, `[::1]:port` or `:port` (an empty host)."""
+    """(host, port) of `host:port`, `[::1]:port` or `:port` (an empty host). Raises ValueError."""
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         raise ValueError(f"{text[:64]!r} has no port" if text else "no address (write host:port)")

@@ -1,8 +1,8 @@
-"""Who is let in: the hub's answer to a handshake.
+"""Admission of a client: whether the hub accepts a handshake, with which status and why.
 
-Knows: the order of the checks and the status each failure gets (WIRE.md).
-Refuses to know: where rules and logins come from (hub_tables), and what an admitted client may send
-(forward_decide).
+Knows: the order of the checks (login, command, host name, certificate, ingress) and the status that each
+failure gets (PROTOCOL.md, the handshake). Refuses to know: where rules and logins come from (hub_tables), and
+what an admitted client may send (forward_decide).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ REFUSALS = {
     Status.SERVICE_UNAVAILABLE: Refusal.UNAVAILABLE,
     Status.HOST_UNREACHABLE: Refusal.INGRESS,
 }
-"""What each status but OK is counted as."""
+"""Status other than OK -> the reason that a refused client is counted under."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Who a client's certificate says it is; empty where it showed none that was checked."""
+    """The identity in a client's verified TLS certificate; all fields are empty where there is none."""
 
     common_name: str = ""
     names: tuple[str, ...] = ()
-    """Its DNS names."""
+    """The DNS names of its subjectAltName."""
     fingerprint: str = ""
-    """SHA-256, hex."""
+    """SHA-256 of the certificate, in hex."""
 
 
 NO_CERTIFICATE = Certificate()
@@ -41,28 +41,29 @@ NO_CERTIFICATE = Certificate()
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a client says of itself; empty texts where it says nothing."""
+    """The credentials that a client presents, and where it connected; empty where it gave none."""
 
     username: str
     password: str = field(repr=False)
     client: str
-    """Its address:port."""
+    """The client's address:port."""
     service: str
+    """The name of the hub's service that it connected to."""
     certificate: Certificate = NO_CERTIFICATE
 
 
 class Auther(Protocol):
-    """Who knows the logins."""
+    """Checks logins: a table of users, or a plugin (an `auther` of the configuration)."""
 
     def grant(self, login: Login) -> Grant | None:
-        """What a login is good for, None where it is not right. Raises OSError where nobody can say."""
+        """What a login permits; None for a wrong login. Raises OSError where the auther cannot be asked."""
 
 
 class HostRules(Protocol):
-    """Who knows which host may use which namespace."""
+    """Checks which host may join which namespace: a table of rules, or a plugin (an `ingress`)."""
 
     def admits(self, host: str, namespace: bytes, service: str) -> bool:
-        """Whether a host may join a namespace (16 bytes). Raises OSError where nobody can say."""
+        """Whether a host may join a namespace (16 bytes). Raises OSError where it cannot be asked."""
 
 
 def admit(
@@ -74,10 +75,11 @@ def admit(
     certificate: Certificate = NO_CERTIFICATE,
     cert_hosts: bool = False,
 ) -> tuple[Status, str]:
-    """The status for a request that came to `service` from `client` (address:port), and why it is not OK.
+    """(status, why) for a request that came to `service` from `client` (address:port); why is "" for OK.
 
-    Any of the authers may admit a login; with none everybody passes. With cert_hosts a client may only go by
-    a name that its certificate has.
+    One auther that accepts the login is enough; without authers every client passes. With cert_hosts, a
+    client may only use a host name that stands in its certificate; a wildcard there is no name. Never raises
+    OSError: an auther or ingress that cannot be asked gives SERVICE_UNAVAILABLE.
     """
     try:
         username, password = request.login or ("", "")  # a plugin may let such a client in
@@ -91,7 +93,7 @@ def admit(
         if not any(grant.allows(request.host, request.namespace) for grant in grants):
             namespace = ids.format_uuid(request.namespace)
             return Status.FORBIDDEN, f"the login {username[:64]!r} is not for it in namespace {namespace}"
-        names = tuple(filter(None, (certificate.common_name, *certificate.names)))
+        names = _host_names(certificate)
         if cert_hosts and request.host not in names:
             return Status.FORBIDDEN, f"its certificate is for {', '.join(names) or 'nobody'}"
         if ingress is not None and not ingress.admits(request.host, request.namespace, service):
@@ -102,8 +104,17 @@ def admit(
     return Status.OK, ""
 
 
+def _host_names(certificate: Certificate) -> tuple[str, ...]:
+    """The hosts that a certificate is for; `*.corp` is for none, nor for a host that calls itself so."""
+    return tuple(name for name in (certificate.common_name, *certificate.names) if name and "*" not in name)
+
+
 def _grants(authers: tuple[Auther, ...], login: Login) -> list[Grant]:
-    """What each auther that knows the login says; one that fails counts only where no other one does."""
+    """The grants of all authers that accept the login.
+
+    The error of an auther that fails is raised only where no other auther accepts the login: one broken
+    plugin must not lock out the users of the others.
+    """
     if not authers:
         return [EVERYTHING]
     grants: list[Grant] = []

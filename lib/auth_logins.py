@@ -1,14 +1,15 @@
-"""Who may log in: user names, their passwords, and what each login is good for.
+"""Table of logins: user names, passwords, and the host names and namespaces that each login may use.
 
-Knows: which row counts, and which host names and namespaces it is bound to.
+Knows: which row counts for a user name, and which host names and namespaces it is bound to.
 Refuses to know: where logins come from (hub_tables), how a password is compared (auth_passwords), what a
 refusal looks like on the wire (auth_admission).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from lib import auth_passwords
 from lib.settings import LoginRow
@@ -16,20 +17,22 @@ from lib.settings import LoginRow
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a login is good for; empty means everything."""
+    """The hosts and namespaces that a login may use; an empty tuple means all of them."""
 
     hosts: tuple[str, ...] = ()
+    """Host names; `.x` and `*.x` stand for x and everything below it."""
     namespaces: tuple[bytes, ...] = ()
+    """Namespaces, 16 bytes each."""
 
     def allows(self, host: str, namespace: bytes) -> bool:
-        """Whether it may be this host in this namespace (16 bytes)."""
+        """Whether this login may join as this host in this namespace (16 bytes)."""
         if self.namespaces and namespace not in self.namespaces:
             return False
         return not self.hosts or any(_fits(pattern, host) for pattern in self.hosts)
 
 
 def _fits(pattern: str, host: str) -> bool:
-    """Exact, or by `.x` and `*.x` everything below x and x itself, as an ingress has it."""
+    """Whether a host name is the pattern's; `.x` and `*.x` stand for x and all below it, as in an ingress."""
     if not pattern.startswith((".", "*.")):
         return pattern == host
     parent = pattern.removeprefix("*")
@@ -37,29 +40,36 @@ def _fits(pattern: str, host: str) -> bool:
 
 
 EVERYTHING = Grant()
+"""What a hub without authers grants."""
+
+
+class Matches(Protocol):
+    """auth_passwords.matches, or what does the same beside the packets."""
+
+    def __call__(self, stored: str | None, password: str, dearest: str = "") -> bool:
+        """Whether a password is the stored one; as long as the dearest hash takes."""
 
 
 class Logins:
-    """User names with one row each; of two for one name the later counts."""
+    """Logins by user name; where a name has several rows, the last one counts."""
 
-    __slots__ = ("_any_hashed", "_rows")
+    __slots__ = ("_dearest", "_rows")
 
     def __init__(self, rows: Iterable[LoginRow] = ()) -> None:
-        """`rows` in the order of their sources."""
+        """Rows in the order of the sources that they come from: the later ones count."""
         self._rows = {row.username: row for row in rows}
-        hashes = (row.password for row in self._rows.values() if auth_passwords.is_hashed(row.password))
-        self._any_hashed = next(hashes, "")
+        passwords = (row.password for row in self._rows.values())
+        self._dearest = max(filter(auth_passwords.is_hashed, passwords), key=auth_passwords.work, default="")
 
-    def grant(
-        self, username: str, password: str, matches: Callable[[str, str], bool] = auth_passwords.matches
-    ) -> Grant | None:
-        """What a login is good for, None where it is not right.
+    def grant(self, username: str, password: str, matches: Matches = auth_passwords.matches) -> Grant | None:
+        """What a login permits; None for an unknown name or a wrong password.
 
-        A stored empty password admits nobody (in GOST everybody). An unknown name takes as long as a wrong
-        password, so that names cannot be tried out.
+        A stored empty password admits nobody (in GOST it admits everybody). Where any password is hashed,
+        every wrong login takes as long as the dearest hash, so that the time does not tell which names exist:
+        also a name that nobody has, one with a plain password, and one with a cheaper hash.
         """
         row = self._rows.get(username)
-        right = matches(row.password if row else self._any_hashed, password)
+        right = matches(row.password if row else None, password, self._dearest)
         return Grant(row.hosts, row.namespaces) if row and right else None
 
     def __len__(self) -> int:

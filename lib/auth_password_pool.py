@@ -1,7 +1,8 @@
-"""Checking hashed passwords beside the packets: in a thread, and each right one only once.
+"""Thread pool that checks hashed passwords off the packet path, in fair turns, and a cache of right ones.
 
-Knows: that a check takes some 40 ms and 16 MB, and must not hold up anybody.
-Refuses to know: the hash (auth_passwords), whose it is (auth_logins).
+Knows: that one check takes some 40 ms and 16 MB, and must not hold up packets.
+Refuses to know: the hash function (auth_passwords), whose password it is (auth_logins), whose turn it is
+(auth_lanes).
 """
 
 from __future__ import annotations
@@ -12,30 +13,54 @@ import os
 from gevent.threadpool import ThreadPool
 
 from lib import auth_passwords
+from lib.auth_lanes import Lanes, Login
+from lib.bounded_dict import BoundedDict
 
 AT_ONCE = 2
-"""Checks at a time: more would only take memory from each other."""
+"""Checks at the same time: more would need more memory and not be faster."""
 MAX_KNOWN = 65536
-"""Right answers remembered, so that a thousand clients that come back do not take a minute."""
-
-_key = os.urandom(32)
-_known: dict[bytes, None] = {}
-_pool: list[ThreadPool] = []
+"""Right passwords remembered: a thousand clients that reconnect would otherwise need some 40 s of checks."""
 
 
-def matches(stored: str, password: str) -> bool:
-    """As passwords.matches, for greenlets."""
-    if not auth_passwords.is_hashed(stored):
-        return auth_passwords.matches(stored, password)
-    # of what is remembered nobody can tell the password: it is keyed, and the key is gone with us
-    mark = hashlib.blake2b(f"{stored}\0{password}".encode("utf-8", "surrogateescape"), key=_key).digest()
-    if mark in _known:
-        return True
-    if not _pool:
-        _pool.append(ThreadPool(AT_ONCE))
-    right: bool = _pool[0].apply(auth_passwords.matches, (stored, password))
-    if right:
-        if len(_known) >= MAX_KNOWN:
-            del _known[next(iter(_known))]
-        _known[mark] = None
-    return right
+class Checks:
+    """The checks of a process."""
+
+    def __init__(self) -> None:
+        self.lanes = Lanes(AT_ONCE)
+        self._pool: ThreadPool | None = None
+        # of what is remembered nobody can tell the password: it is keyed, and the key is gone with us
+        self._key = os.urandom(32)
+        self._known: BoundedDict[bytes, None] = BoundedDict(MAX_KNOWN)
+
+    def matches(self, stored: str | None, password: str, dearest: str = "", login: Login = ("", "")) -> bool:
+        """As auth_passwords.matches, for greenlets; login says whose turn it takes. Raises Busy.
+
+        What is remembered as right does not wait. A name that nobody has is never remembered, so it takes as
+        long as a wrong password does.
+        """
+        if not auth_passwords.takes_a_while(stored, dearest):
+            return auth_passwords.matches(stored, password, dearest)
+        text = f"{stored}\0{password}".encode("utf-8", "surrogateescape")
+        mark = hashlib.blake2b(text, key=self._key).digest()
+        if stored is not None and mark in self._known:
+            return True
+        right = self._in_a_thread(stored, password, dearest, login)
+        self.lanes.judged(login, right)
+        if right:
+            self._known.remember(mark, None)
+        return right
+
+    def _in_a_thread(self, stored: str | None, password: str, dearest: str, login: Login) -> bool:
+        self.lanes.enter(login)
+        try:
+            self._pool = self._pool or ThreadPool(AT_ONCE)
+            result = self._pool.spawn(auth_passwords.matches, stored, password, dearest)
+        except BaseException:
+            self.lanes.leave()
+            raise
+        result.rawlink(lambda _: self.lanes.leave())  # whoever waits may be killed: the thread goes on
+        right: bool = result.get()
+        return right
+
+
+CHECKS = Checks()

@@ -1,7 +1,7 @@
-"""Stored passwords: as they are, or hashed (scrypt, RFC 7914).
+"""Stored passwords, in plain text or hashed with scrypt (RFC 7914): made, parsed and compared.
 
-Knows: how a hash is written and checked, without telling by the time it takes what was right.
-Refuses to know: whose password it is (auth_logins), and that a hash takes a while (rule_live).
+Knows: how a hash is written, and a comparison in constant time.
+Refuses to know: whose password it is (auth_logins), that a check takes long (auth_password_pool).
 
     $scrypt$ln=14,r=8,p=1$SALT$HASH        base64, no padding
 """
@@ -15,33 +15,62 @@ import re
 from hmac import compare_digest
 
 LOG_N, BLOCKS, PARALLEL = 14, 8, 1
-"""16 MB and some 40 ms a check."""
+"""scrypt's cost as log2(N), r and p: 16 MB and some 40 ms for a check."""
 SALT_SIZE = 16
+"""Bytes of random salt that `hashed` takes."""
 _PREFIX = "$scrypt$"
 _FORM = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
 _MAX_MEMORY = 64 << 20
 
 
 def is_hashed(stored: str) -> bool:
-    """Whether a stored password is a hash, or means to be one."""
+    """Whether a stored password begins as a hash does; it may still be malformed (check_form)."""
     return stored.startswith(_PREFIX)
 
 
 def hashed(password: str, salt: bytes) -> str:
-    """The hash to store; salt is SALT_SIZE random bytes."""
+    """The hash to store for a password, as `$scrypt$…`; salt is SALT_SIZE random bytes."""
     digest = _scrypt(password, salt, LOG_N, BLOCKS, PARALLEL, 32)
     return f"{_PREFIX}ln={LOG_N},r={BLOCKS},p={PARALLEL}${_text(salt)}${_text(digest)}"
 
 
 def check_form(stored: str) -> None:
-    """Raises ValueError for a hash that does not parse, or would take too much memory."""
+    """Raises ValueError for a hash that does not parse, or whose check would take more than 64 MB."""
     _parse(stored)
 
 
-def matches(stored: str, password: str) -> bool:
-    """Whether a password is the stored one. An empty one and a broken hash match nothing."""
-    if not is_hashed(stored):
-        return compare_digest(_bytes(stored), _bytes(password)) and stored != ""
+def matches(stored: str | None, password: str, dearest: str = "") -> bool:
+    """Whether a password is the stored one; None is that of a name that nobody has.
+
+    An empty one and a broken hash match nothing. dearest is the hash that takes longest of those the name was
+    looked for among, empty where there is none: so long every answer takes, be it of a plain password.
+    """
+    kept_hash = stored if stored is not None and is_hashed(stored) else ""
+    right = bool(kept_hash) and _is_hash_of(kept_hash, password)
+    own, most = work(kept_hash), work(dearest)
+    padding, times = (kept_hash, -(-most // own) - 1) if own else (dearest, 1 if most else 0)
+    for _ in range(times):
+        _is_hash_of(padding, password)
+    if kept_hash:
+        return right
+    return compare_digest(_bytes(stored or ""), _bytes(password)) and bool(stored)
+
+
+def takes_a_while(stored: str | None, dearest: str = "") -> bool:
+    """Whether matches() has anything to compute."""
+    return bool(dearest) or (stored is not None and is_hashed(stored))
+
+
+def work(stored: str) -> int:
+    """How long a hash takes to check, as RFC 7914 has it: N times r times p; 0 for none and a broken one."""
+    try:
+        log_n, r, p, _, _ = _parse(stored)
+    except ValueError:
+        return 0
+    return (1 << log_n) * r * p
+
+
+def _is_hash_of(stored: str, password: str) -> bool:
     try:
         log_n, r, p, salt, digest = _parse(stored)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What became of a packet, and what it was, in words: for captures, traces and the log.
+"""Fate of a packet (forwarded, dropped, dropped with an ICMP error), and one-line summaries of packets.
 
-Knows: the three fates (forwarded, answered with ICMP, dropped), how a packet is told in one line.
-Refuses to know: who decides (forward_decide), who looks (capture_taps), which packets are wanted
+Knows: the three fates, their form as the label of a record, how a packet is described in one line.
+Refuses to know: who decides (forward_decide), who captures (capture_taps), which packets are wanted
 (capture_filter).
 """
 
@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 from lib import packet as ip
 from lib import packet_offload
+from lib.addresses import join_host_port
 from lib.forward_drop_reasons import Reason
 from lib.packet import Buffer, Packet
 from lib.packet_text import ICMP, PROTOCOLS
 
 FORWARDED, ANSWERED, DROPPED = "forwarded", "answered", "dropped"
+"""The three fates; "answered" is dropped, and its sender got an ICMP error (PROTOCOL.md has the words)."""
 
 _NO_NAMESPACE = bytes(16).hex()
 _FLAGS = (
@@ -33,26 +35,27 @@ _FLAGS = (
 
 
 class Fate(NamedTuple):
-    """Where packets came from and what became of them: all that is known beside their bytes."""
+    """The sender of a packet, its receiver, and what became of it."""
 
     what: str
+    """FORWARDED, ANSWERED or DROPPED."""
     namespace: str
     """32 hex digits."""
     host: str = ""
-    """Who sent it; empty where only the receiver is known (by a hub's client, by a queue)."""
+    """The host that sent it; empty where only the receiver is known (a client's downlink, a queue)."""
     to: str = ""
-    """Who gets it, or would have; empty where it never came to that."""
+    """The host that gets it or would have got it; empty where no receiver was chosen."""
     way: str = ""
-    """`session 10.77.2.2:41234`, `device tun0`."""
+    """How it leaves this process: `session 10.77.2.2:41234` or `device tun0`."""
     reason: str = ""
-    """The name of a drops.Reason; empty where it was forwarded."""
+    """The value of a forward_drop_reasons.Reason; empty where the packet was forwarded."""
 
     def encode(self) -> bytes:
-        """As the label of a record."""
+        """The fate as the label of a record: its fields in UTF-8, separated by zero bytes."""
         return _encode(self)
 
     def words(self) -> str:
-        """`to host-2, session 10.77.2.2:41234`, `dropped: no-route, no table has …`."""
+        """The fate in words: `to host-2, session 10.77.2.2:41234` or `dropped: no-route, no table has …`."""
         end = ", ".join(filter(None, (self.to, self.way)))
         if self.what == FORWARDED:
             return f"to {end}"
@@ -61,7 +64,7 @@ class Fate(NamedTuple):
         return f"dropped{place}: {self.reason}{_doc(self.reason)}{answered}"
 
     def sentence(self) -> str:
-        """The same with who sent it, and the namespace where it is not that of those who name none."""
+        """The fate in words with the sending host, and with the namespace unless it is the default one."""
         sender = f"from {self.host}" if self.host else ""
         inside = f"namespace {self.namespace}" if self.namespace != _NO_NAMESPACE else ""
         return ", ".join(filter(None, (sender, self.words(), inside)))
@@ -69,12 +72,12 @@ class Fate(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _encode(fate: Fate) -> bytes:
-    """Remembered: the packets of a session share few fates."""
+    """Cached, because the packets of a session share few fates."""
     return "\0".join(fate).encode("utf-8", "surrogateescape")
 
 
 def decode(label: bytes) -> Fate:
-    """The fate that a label tells. Raises ValueError."""
+    """The fate of an encoded label. Raises ValueError."""
     fields = label.decode("utf-8", "surrogateescape").split("\0")
     if len(fields) != len(Fate._fields):
         raise ValueError("not a label")
@@ -86,7 +89,10 @@ def _doc(reason: str) -> str:
 
 
 def packet_of(content: Buffer, start: int, end: int) -> tuple[int, Packet | None]:
-    """Where the packet in a frame's content begins, and its header; None where it is no packet."""
+    """(offset of the IP packet, its parsed header) of the frame content in content[start:end].
+
+    The header is None where the content is no IP packet.
+    """
     if end - start > packet_offload.HEADER_SIZE and content[start] >> 4 == 0:
         start += packet_offload.HEADER_SIZE
     packet = ip.parse(content, start, end) if end > start else None
@@ -94,7 +100,10 @@ def packet_of(content: Buffer, start: int, end: int) -> tuple[int, Packet | None
 
 
 def segments(content: Buffer, start: int, end: int) -> tuple[int, int]:
-    """How many packets a frame's content stands for, and the payload of each; (1, 0) for a single one."""
+    """(number of packets, payload bytes of each) of a frame content; (1, 0) for a single packet.
+
+    Both come from the virtio-net header, which is not checked here: this is for display.
+    """
     if end - start <= packet_offload.HEADER_SIZE or content[start] >> 4:
         return 1, 0
     headers = int.from_bytes(content[start + 2 : start + 4], "little")
@@ -105,7 +114,10 @@ def segments(content: Buffer, start: int, end: int) -> tuple[int, int]:
 
 
 def summary(content: Buffer, start: int, end: int) -> str:
-    """`tcp 192.168.1.5:1234 > 10.0.0.9:22 [S] 60 B`; a superpacket says how many packets it stands for."""
+    """One line about a frame content: `tcp 192.168.1.5:1234 > 10.0.0.9:22 [S] 60 B`.
+
+    For a superpacket `in 45 packets` follows.
+    """
     begin, packet = packet_of(content, start, end)
     if packet is None:
         return (
@@ -117,24 +129,22 @@ def summary(content: Buffer, start: int, end: int) -> str:
 
 
 def headline(packet: Packet) -> str:
-    """`tcp 192.168.1.5:1234 > 10.0.0.9:22`."""
+    """Protocol and ends of a packet: `tcp 192.168.1.5:1234 > 10.0.0.9:22`."""
     protocol = PROTOCOLS.get(packet.protocol, f"protocol {packet.protocol}")
     source, destination = _ends(packet)
     return f"{protocol}{' fragment' if packet.fragment else ''} {source} > {destination}"
 
 
 def _ends(packet: Packet) -> tuple[str, str]:
+    source, destination = str(ip_address(packet.source)), str(ip_address(packet.destination))
     ports = ports_of(packet)
     if ports is None:
-        return str(ip_address(packet.source)), str(ip_address(packet.destination))
-    form = "{}:{}" if packet.version == 4 else "[{}]:{}"
-    return form.format(ip_address(packet.source), ports[0]), form.format(
-        ip_address(packet.destination), ports[1]
-    )
+        return source, destination
+    return join_host_port(source, ports[0]), join_host_port(destination, ports[1])
 
 
 def ports_of(packet: Packet) -> tuple[int, int] | None:
-    """Source and destination port; None where there are none to be seen."""
+    """(source port, destination port); None for a protocol without ports and for fragments."""
     tail = packet.flow[len(packet.source) * 2 :]
     return (int.from_bytes(tail[:2], "big"), int.from_bytes(tail[2:], "big")) if len(tail) == 4 else None
 

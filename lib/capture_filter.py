@@ -1,15 +1,15 @@
-"""The language in which people say which packets they mean: the familiar part of tcpdump's, and some words.
+"""Filter expressions for packets: a part of tcpdump's language, with words for hosts, fates and drop reasons.
 
     expression = term { ("or" | "||") term }
     term       = factor { [ "and" | "&&" ] factor }          "tcp port 22" is "tcp and port 22"
     factor     = { "not" | "!" } ( "(" expression ")" | word … )
 
     [src|dst] host ADDRESS    [src|dst] net CIDR    [src|dst] port N      src ADDRESS, dst CIDR too
-    ip  ip6  tcp  udp  icmp  icmp6  proto N         what it is
-    forwarded  answered  dropped  reason NAME       what became of it; what is answered (ICMP) is dropped too
-    from HOST  to HOST                              who sent it, who gets it; "a name" with blanks in quotes
+    ip  ip6  tcp  udp  icmp  icmp6  proto N         IP version and protocol
+    forwarded  answered  dropped  reason NAME       the fate; `dropped` matches what was answered (ICMP) too
+    from HOST  to HOST                              sending and receiving host; "a name" with blanks in quotes
 
-Knows: this language, and where a text is not in it. Refuses to know: who asks, where packets come from.
+Knows: this language, and where a text breaks its rules. Refuses to know: who asks, where packets come from.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from lib import capture_fate as fates
-from lib import packet_text
+from lib import packet_text, prefixes
 from lib.capture_fate import Fate, ports_of
 from lib.did_you_mean import did_you_mean
 from lib.forward_drop_reasons import Reason
 from lib.packet import Packet
 
 MAX_LENGTH = 4096
+"""Characters of an expression."""
 MAX_DEPTH = 50
-"""Parentheses and `not` within each other."""
+"""Levels of nested parentheses and `not`."""
 
 Test = Callable[[Fate, Packet | None], bool]
-"""Whether a packet fits; None for one that is no packet."""
+"""A compiled filter: whether a packet with this fate matches. The packet is None for what is no IP packet."""
 
 PROTOCOLS = {name: number for number, name in packet_text.PROTOCOLS.items()}
 _PLAIN = ("tcp", "udp", "icmp", "icmp6")
@@ -52,7 +53,7 @@ _TOKEN = re.compile(r'\s*("[^"]*"|\(|\)|!|&&|\|\||[^\s()!&|]+|[&|])')
 
 
 class FilterError(ValueError):
-    """A text that is no filter: what is wrong, at which letter (from 1), and perhaps a hint."""
+    """A filter expression that cannot be parsed: the message, the position (from 1), and a hint or ""."""
 
     def __init__(self, message: str, at: int, hint: str = "") -> None:
         self.message, self.at, self.hint = f"{message} at {at}", at, hint
@@ -66,12 +67,12 @@ class _Token:
 
     @property
     def word(self) -> str:
-        """In small letters, and spelled out."""
+        """The token in lower case, with `&&`, `||` and `!` as words."""
         return _JOINTS.get(self.text, self.text.lower())
 
 
 def parse(text: str) -> Test | None:
-    """Read a filter; None for an empty one, which every packet fits. Raises FilterError."""
+    """Compile a filter expression; None for an empty one, which matches every packet. Raises FilterError."""
     if len(text) > MAX_LENGTH:
         raise FilterError(f"a filter of more than {MAX_LENGTH} letters", MAX_LENGTH + 1)
     tokens, at = [], 0
@@ -89,13 +90,13 @@ def parse(text: str) -> Test | None:
 
 
 class _Parser:
-    """Reads tokens from left to right."""
+    """Recursive descent over the tokens, one method for each rule of the grammar."""
 
     def __init__(self, tokens: Sequence[_Token], end: int) -> None:
         self._tokens, self._next, self._end = tokens, 0, end
 
     def peek(self) -> _Token | None:
-        """The next token."""
+        """The next token, which stays; None at the end."""
         return self._tokens[self._next] if self._next < len(self._tokens) else None
 
     def _is_next(self, *words: str) -> bool:
@@ -110,7 +111,7 @@ class _Parser:
         return token
 
     def expression(self, depth: int) -> Test:
-        """Terms, of which one has to fit."""
+        """Rule `expression`: terms joined by `or`."""
         tests = [self._term(depth)]
         while self._is_next("or"):
             self._next += 1
@@ -201,14 +202,13 @@ def _network(token: _Token) -> IPv4Network | IPv6Network:
 
 
 def _end(kind: str, token: _Token, sides: tuple[bool, bool]) -> Test:
-    """A test of source, destination, or either of them."""
+    """The test of `host`, `net` or `port` for (source, destination), or for either of them."""
     source, destination = sides
     if kind == "port":
         return _port(_number(token, 65535, "port"), source, destination)
     if kind == "net":
         network = _network(token)
-        prefix, length = network.network_address.packed, network.prefixlen
-        return _net(prefix, length, source, destination)
+        return _net(*prefixes.packed(network), source, destination)
     address = _address(token.text)
     if address is None or "%" in token.text:
         hint = (
@@ -286,15 +286,10 @@ def _port(port: int, source: bool, destination: bool) -> Test:
 
 
 def _net(prefix: bytes, length: int, source: bool, destination: bool) -> Test:
-    size, spare = len(prefix), len(prefix) * 8 - length
-    number = int.from_bytes(prefix, "big") >> spare
-
-    def holds(address: bytes) -> bool:
-        return len(address) == size and int.from_bytes(address, "big") >> spare == number
-
     def test(fate: Fate, packet: Packet | None) -> bool:
         return packet is not None and (
-            (source and holds(packet.source)) or (destination and holds(packet.destination))
+            (source and prefixes.covers(prefix, length, packet.source))
+            or (destination and prefixes.covers(prefix, length, packet.destination))
         )
 
     return test

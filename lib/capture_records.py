@@ -1,14 +1,15 @@
-"""Records of packets, as a running process hands them to who captures, and as its flight recorder keeps them.
+"""Format of captured packets between a running process and `tunrouter capture`, and in the flight recorder.
 
      0          4      5          7               15          17
     +----------+------+----------+---------------+-----------+-------+---------------------------+
     | size (4) | kind | snap (2) | time, ns (8)  | label (2) | label | LEN (2) | content[:snap] …|
     +----------+------+----------+---------------+-----------+-------+---------------------------+
 
-Big-endian; size is that of the whole record. Kind 1 holds frames as the wire has them, of which each
-content beyond `snap` bytes has been cut off (LEN is still the whole one's), all with one label
+Big-endian; size is that of the whole record. Kind 1 holds frames as the wire has them. The content of each
+is cut to `snap` bytes, but LEN is still that of the whole content. All frames of a record have the same label
 (capture_fate): a run of frames is one record, and a superpacket is one frame. Kind 2 has no label, and two
-counts of 8 bytes: packets that fitted, and those of them that were lost because nobody took them in time.
+counts of 8 bytes: packets that matched the filter, and those of them that were lost because the reader was
+too slow.
 
 Knows: this format. Refuses to know: what a label says (capture_fate), who keeps or reads it.
 """
@@ -23,17 +24,18 @@ from lib.errors import ProtocolError
 from lib.packet import Buffer
 
 PACKETS, COUNTS = 1, 2
+"""The two kinds of records."""
 WHOLE = 0xFFFF
-"""As `snap`: nothing is cut off."""
+"""The value of `snap` with which nothing is cut off."""
 MAX_SIZE = 1 << 20
-"""More than any batch of frames with its label."""
+"""Most bytes of a record: more than any batch of frames with its label has."""
 
 _HEAD = struct.Struct("!IBHQH")
 _COUNTS = struct.Struct("!QQ")
 
 
 class Record(NamedTuple):
-    """One of either kind; `body` is its frames, or its counts."""
+    """A decoded record of either kind; `body` holds the frames or the two counts."""
 
     kind: int
     when: int
@@ -44,12 +46,12 @@ class Record(NamedTuple):
 
 
 def packets(when: int, label: bytes, frames: bytes, snap: int = WHOLE) -> bytes:
-    """A record of frames, each already cut to `snap` bytes of content (see cut)."""
+    """Encode a record of frames, each already cut to `snap` bytes of content (see cut)."""
     return _HEAD.pack(_HEAD.size + len(label) + len(frames), PACKETS, snap, when, len(label)) + label + frames
 
 
 def counts(when: int, fitted: int, lost: int) -> bytes:
-    """A record of how many packets there were."""
+    """Encode a record of counts: packets that matched, and those of them that were lost."""
     return _HEAD.pack(_HEAD.size + _COUNTS.size, COUNTS, 0, when, 0) + _COUNTS.pack(fitted, lost)
 
 
@@ -64,7 +66,7 @@ def cut(frames: Buffer, begin: int, end: int, snap: int) -> bytes:
 
 
 def contents(record: Record) -> Iterator[tuple[int, bytes]]:
-    """Each frame of a record of packets, as (size of its content, as much of it as there is)."""
+    """(whole size, kept bytes) of the content of each frame in a record of packets."""
     body, at = record.body, 0
     while at + 2 <= len(body):
         size = body[at] << 8 | body[at + 1]
@@ -74,13 +76,13 @@ def contents(record: Record) -> Iterator[tuple[int, bytes]]:
 
 
 def read_counts(record: Record) -> tuple[int, int]:
-    """(packets that fitted, packets lost) of a record of counts."""
+    """(packets that matched, packets lost) of a record of counts."""
     fitted, lost = _COUNTS.unpack(record.body)
     return fitted, lost
 
 
 def decode(data: bytes) -> Record:
-    """One whole record. Raises ProtocolError."""
+    """Decode one whole record. Raises ProtocolError."""
     if len(data) < _HEAD.size:
         raise ProtocolError("a record that is cut off")
     size, kind, snap, when, label = _HEAD.unpack_from(data)
@@ -93,7 +95,7 @@ def decode(data: bytes) -> Record:
 
 
 class Reader:
-    """Records out of a stream of bytes."""
+    """Decoder of records from a stream of bytes."""
 
     __slots__ = ("_data",)
 
@@ -101,7 +103,7 @@ class Reader:
         self._data = b""
 
     def feed(self, data: bytes) -> Iterator[Record]:
-        """The records that are whole now. Raises ProtocolError."""
+        """Yield the records that `data` completes; keeps the rest for later. Raises ProtocolError."""
         self._data += data
         at = 0
         try:

@@ -1,6 +1,6 @@
-"""Captures, traces and the flight recorder of a running process.
+"""Captures, traces and the flight recorder of a running process, and the requests for them.
 
-Knows: who asks for which on the control socket, what -D and --trace put into the log.
+Knows: what the control socket can ask for here, and what -D and --trace put into the log.
 Refuses to know: what is kept of a packet (capture_taps), what became of it (capture_watch), how the other
 end writes files (cli_capture).
 """
@@ -24,36 +24,37 @@ from lib.log_setup import is_on, say
 from lib.namespace import Attachment
 from lib.packet import Packet
 from lib.service_scheduling import breathe
+from lib.service_supervisor import Task, keep
 
 MAX_LISTENERS = 8
-"""Captures and traces at a time: the control socket has room for others too."""
+"""Captures and traces at the same time, so that the control socket has connections left for others."""
 SLICE = 1 << 18
-"""Bytes of records that are handed over at a time."""
+"""Bytes of records that are sent before packets get their turn."""
 TELL_SECONDS = 1.0
-"""How often a listener is told how many packets there were."""
+"""Seconds between two records of counts (matched, lost) to a capture."""
 TURN_SECONDS = 0.002
-"""For so long what the recorder kept is looked through before packets are looked at again."""
+"""Seconds for which the recorder's records are filtered before packets get their turn."""
 
 
 class Tapping:
-    """What one process has of them."""
+    """The taps of one process, and who has set them: the log, the recorder, the control socket."""
 
     def __init__(self, taps: Taps) -> None:
         self.taps = taps
         self._recorder: Recorder | None = None
-        self._sweeping: gevent.Greenlet | None = None
+        self._sweeping: Task | None = None
         self._paces: list[Pace] = []
         self._decisions: Pace | None = None
 
     def stop(self) -> None:
-        """Say no more in the log."""
+        """End the greenlet that writes summaries of left-out lines into the log."""
         if self._sweeping is not None:
             self._sweeping.kill(block=False)
 
     # ------------------------------------------------------------ the log
 
     def tell_decisions(self, wanted: bool) -> None:
-        """Log the decision on the first packet of each flow (-D), or no more."""
+        """Log the decision on the first packet of each flow (-D), or stop doing so."""
         if not wanted:
             self.taps.tell_decisions(None)
             return
@@ -70,7 +71,7 @@ class Tapping:
         self.taps.tell_decisions(tell)
 
     def trace(self, expression: str) -> None:
-        """Log packets that fit a filter, from now on."""
+        """Log packets that match a filter expression from now on (--trace). Raises FilterError."""
         choice = Choice(test=capture_filter.parse(expression))
         if not is_on(Entry.TRACE):
             text = "--trace: the log level keeps its lines out of the log; they are of level info"
@@ -86,11 +87,11 @@ class Tapping:
     def _pace(self, write: Callable[[str], None], what: str) -> Pace:
         self._paces.append(pace := Pace(write, what))
         if self._sweeping is None:
-            self._sweeping = gevent.spawn(self._sweep)
+            self._sweeping = keep("traces and decisions are counted", self._sweep)
         return pace
 
     def _sweep(self) -> None:
-        """Say in time what was left out of the last second, also when nothing follows."""
+        """Each second, log how many lines were left out, also where no further line follows."""
         while True:
             gevent.sleep(1.0)
             for pace in self._paces:
@@ -99,7 +100,7 @@ class Tapping:
     # ------------------------------------------------------------ the recorder
 
     def record(self, size: int) -> list[str]:
-        """Keep the last packets in so many bytes, 0 for no recorder; returns a line if that is different."""
+        """Run the flight recorder with `size` bytes, 0 for none; returns a line if that is a change."""
         recorder = self._recorder
         if size == (recorder.size if recorder is not None else 0):
             return []
@@ -117,11 +118,11 @@ class Tapping:
     # ------------------------------------------------------------ the control socket
 
     def handlers(self) -> Handlers:
-        """What is asked for here."""
+        """Handlers of the control socket's `capture` and `trace`."""
         return {"capture": self._capture, "trace": self._trace}
 
     def _capture(self, request: Mapping[str, Any]) -> Streamed:
-        """{"do": "capture", and perhaps "filter", "host", "ns", "recorder": true}: records follow."""
+        """{"do": "capture"}, optional "filter", "host", "ns", "recorder": true; records follow the reply."""
         choice = _choice(request)
         if request.get("recorder"):
             recorder = self._recorder
@@ -140,7 +141,7 @@ class Tapping:
             raise ValueError(f"{MAX_LISTENERS} captures and traces run already")
 
     def _follow(self, sock: Any, capture: Capture, ready: Event) -> None:
-        """Hand over what a capture keeps until the other end has had enough."""
+        """Send what a capture keeps until the other end closes its half of the connection."""
 
         def counts() -> bytes:
             return capture_records.counts(time.time_ns(), capture.fitted, capture.lost)
@@ -167,7 +168,7 @@ class Tapping:
             leaving.kill(block=False)
 
     def _trace(self, request: Mapping[str, Any]) -> Streamed:
-        """{"do": "trace", and perhaps "filter", "host", "ns"}: lines follow."""
+        """{"do": "trace"}, optional "filter", "host", "ns"; lines follow the reply."""
         choice = _choice(request)
         self._check_room()
         return Streamed({}, lambda sock: self._tell(sock, choice))
@@ -203,7 +204,7 @@ _FIT = "packets fit"
 
 
 def _choice(request: Mapping[str, Any]) -> Choice:
-    """Which packets somebody asks for. Raises ValueError."""
+    """The packets that a request asks for. Raises ValueError."""
     namespace = str(request.get("ns") or "")
     return Choice(
         str(request.get("host") or ""),
@@ -213,7 +214,7 @@ def _choice(request: Mapping[str, Any]) -> Choice:
 
 
 def _until_closed(sock: Any, ready: Event) -> None:
-    """Wait until the other end closes its half; what it says meanwhile means nothing."""
+    """Wait until the other end closes its half of the connection; what it sends is ignored."""
     try:
         while sock.recv(4096):
             pass
@@ -223,7 +224,7 @@ def _until_closed(sock: Any, ready: Event) -> None:
 
 
 def _hand_over(sock: Any, kept: list[bytes], choice: Choice) -> None:
-    """What the recorder kept and a choice fits, in slices between which others run."""
+    """Send the recorder's records that a choice matches, in slices between which packets get their turn."""
     fitted, parts, began = 0, [], time.monotonic()
     for raw in kept:
         record = capture_records.decode(raw)
@@ -241,7 +242,7 @@ def _hand_over(sock: Any, kept: list[bytes], choice: Choice) -> None:
 
 
 def _chosen(record: capture_records.Record, fate: fates.Fate, choice: Choice) -> list[bytes]:
-    """The frames of a record that fit."""
+    """The frames of a record that a choice matches."""
     if not choice.has(fate):
         return []
     found = []

@@ -1,14 +1,14 @@
-"""Taps on the way of packets: who looks at them, each in its own way, without holding anything up.
+"""Taps on the packet path: captures, traces and the flight recorder, none of which holds up a packet.
 
-    session -> watching -> Taps.saw --+-- Capture    records of those that fit, in a bounded queue
-                                      +-- Trace      a line for each that fits, some a second
-                                      +-- Recorder   the beginning of every packet, the last so many bytes
+    session -> capture_watch -> Taps.saw --+-- Capture    matching packets as records, in a bounded queue
+                                           +-- Trace      a line for each matching packet, some a second
+                                           +-- Recorder   the beginning of every packet, in a ring of bytes
 
-Knows: what each of them keeps of a run of frames, and what it leaves when there is no room.
-Refuses to know: where a packet's fate comes from (capture_watch), filters' words (capture_filter), who
+Knows: what each tap keeps of a run of frames, and what it drops when there is no room.
+Refuses to know: how a packet's fate is found (capture_watch), the filter language (capture_filter), who
 takes away what was kept (capture_service).
 
-A run is view[begin:end], whole frames that share one fate. It is looked at while it lies in the session's
+A run is view[begin:end], whole frames that share one fate. A tap sees it while it lies in the session's
 buffer, so what is kept is copied.
 """
 
@@ -27,72 +27,72 @@ from lib.namespace import Attachment
 from lib.packet import Buffer, Packet
 
 Test = Callable[[Fate, Packet | None], bool]
-"""Whether a packet fits (packet_filter)."""
+"""A compiled filter expression (capture_filter)."""
 
 QUEUE_BYTES = 8 << 20
-"""What a capture holds for a reader that does not keep up; past that it loses packets."""
+"""Bytes that a capture keeps for a reader that is too slow; past that it loses packets."""
 SNAP = 128
-"""Bytes of a frame's content that the recorder keeps: every header there is, and a little of what follows."""
+"""Bytes of a frame's content that the recorder keeps: all headers, and a little of the payload."""
 OVERHEAD = 48
-"""Bytes that Python spends on a record beside what is in it: an object's header, its place in the queue."""
+"""Bytes that a record costs in Python beside its content: an object's header, a place in a deque."""
 LEAST_RECORDER = 64 << 10
+"""The smallest recorder that a configuration may ask for, bytes."""
 
 
 class Tap(Protocol):
-    """One who looks."""
+    """A listener on the packet path."""
 
     def take(self, when: int, fate: Fate, view: Buffer, begin: int, end: int) -> None:
-        """Frames with one fate, seen `when` (nanoseconds since 1970); they are gone afterwards."""
+        """Look at frames with one fate, seen `when` (ns since 1970); the buffer is reused after the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which packets somebody wants; empty and None fit everything."""
+    """The packets that a capture or a trace is about; empty fields and None match everything."""
 
     host: str = ""
-    """Who sends or gets it."""
+    """The host that sends or receives."""
     namespace: str = ""
+    """32 hex digits."""
     test: Test | None = None
+    """A compiled filter expression."""
 
     def has(self, fate: Fate) -> bool:
-        """Whether packets of this fate may fit."""
+        """Whether host and namespace of this fate match: a test before any frame is parsed."""
         if self.host and self.host not in (fate.host, fate.to):
             return False
         return not self.namespace or self.namespace == fate.namespace
 
     def fits(self, fate: Fate, view: Buffer, start: int, end: int) -> bool:
-        """Whether the content of one frame fits, `has` aside."""
+        """Whether the filter expression matches one frame's content; ask `has` first."""
         return self.test is None or self.test(fate, fates.packet_of(view, start, end)[1])
 
 
-EVERYTHING = Choice()
-
-
 class Taps:
-    """All who look, of one process."""
+    """The taps of one process."""
 
     __slots__ = ("_clock", "_decisions", "_taps", "on")
 
     def __init__(self, clock: Callable[[], int] = lambda: 0) -> None:
-        """clock tells nanoseconds since 1970."""
+        """`clock` returns nanoseconds since 1970."""
         self._clock = clock
         self._taps: tuple[Tap, ...] = ()
         self._decisions: Callable[[Attachment, Packet, object], None] | None = None
         self.on = False
-        """Whether anybody looks at anything. While not, no packet passes through here."""
+        """Whether there is any tap. While there is none, no packet passes through here."""
 
     def add(self, tap: Tap) -> None:
-        """Let somebody look."""
+        """Add a tap."""
         self._taps = (*self._taps, tap)
         self._turn()
 
     def remove(self, tap: Tap) -> None:
-        """Let somebody look no more."""
+        """Remove a tap; one that is not there is no error."""
         self._taps = tuple(other for other in self._taps if other is not tap)
         self._turn()
 
     def tell_decisions(self, tell: Callable[[Attachment, Packet, object], None] | None) -> None:
-        """Have every decision told as (who sent it, the packet, decide's verdict); None: no more."""
+        """Call `tell` with (the sender's attachment, the packet, decide's Verdict); None ends that."""
         self._decisions = tell
         self._turn()
 
@@ -100,23 +100,23 @@ class Taps:
         self.on = bool(self._taps) or self._decisions is not None
 
     def count(self, kind: type) -> int:
-        """How many of a kind look."""
+        """The number of taps of a class."""
         return sum(isinstance(tap, kind) for tap in self._taps)
 
     def saw(self, fate: Fate, view: Buffer, begin: int, end: int) -> None:
-        """A run of frames with one fate."""
+        """Show a run of frames with one fate to every tap."""
         when = self._clock()
         for tap in self._taps:
             tap.take(when, fate, view, begin, end)
 
     def decided(self, attachment: Attachment, packet: Packet, verdict: object) -> None:
-        """The first packet of a flow, or one that is decided on by itself."""
+        """Report the Verdict on the first packet of a flow, or on a packet that belongs to none."""
         if self._decisions is not None:
             self._decisions(attachment, packet, verdict)
 
 
 def frames(view: Buffer, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where the content of each frame of a run begins and ends."""
+    """(begin, end) of the content of each frame in a run."""
     while begin < end:
         stop = begin + 2 + (view[begin] << 8 | view[begin + 1])
         yield begin + 2, stop
@@ -125,20 +125,22 @@ def frames(view: Buffer, begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(slots=True, eq=False)
 class Capture:
-    """Keeps packets until they are taken away."""
+    """Queue of matching packets, as records, until a reader takes them."""
 
     choice: Choice
     wake: Callable[[], object]
-    """Told when there is something to take."""
+    """Called when there is something to take."""
     limit: int = QUEUE_BYTES
+    """Bytes that the queue may hold."""
     fitted: int = 0
+    """Packets that matched."""
     lost: int = 0
-    """Of those that fitted: there was no room."""
+    """Packets that matched and for which the queue had no room."""
     _queue: deque[bytes] = field(default_factory=deque)
     _size: int = 0
 
     def take(self, when: int, fate: Fate, view: Buffer, begin: int, end: int) -> None:
-        """Keep those that fit."""
+        """Keep the matching frames as one record; where there is no room, count them as lost."""
         choice = self.choice
         if not choice.has(fate):
             return
@@ -163,7 +165,7 @@ class Capture:
         self.wake()
 
     def pop(self, most: int) -> bytes:
-        """What has been kept the longest, a record at least and about `most` bytes; b"" for nothing."""
+        """The oldest records: at least one, no further one after `most` bytes; b"" for an empty queue."""
         taken, size = [], 0
         while self._queue and size < most:
             record = self._queue.popleft()
@@ -175,17 +177,17 @@ class Capture:
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """Tells of packets, some a second."""
+    """A line for each matching packet, some a second (log_pace)."""
 
     choice: Choice
     pace: Pace
     steady: Callable[[], float]
-    """Seconds of a steady clock."""
+    """Monotonic clock, seconds."""
     stamp: Callable[[int], str] = lambda when: ""
-    """How a line begins."""
+    """The beginning of a line for a time in nanoseconds since 1970."""
 
     def take(self, when: int, fate: Fate, view: Buffer, begin: int, end: int) -> None:
-        """Tell of those that fit, or count them."""
+        """Write a line for each matching frame, or count it where there are too many."""
         if not self.choice.has(fate):
             return
         now = self.steady()
@@ -200,10 +202,10 @@ class Trace:
 
 @dataclass(slots=True, eq=False)
 class Recorder:
-    """Keeps the beginning of every packet, as many of the last ones as there is room for.
+    """Flight recorder: a ring with the beginnings of the latest packets, bounded in bytes.
 
-    `size` bounds what is kept with all that Python spends on it. Records are never changed, so whoever reads
-    them has a list of them, and nothing waits for anybody.
+    `size` includes what Python spends on each record (OVERHEAD). Records are never changed, so a reader works
+    on a list of them while new ones are added.
     """
 
     size: int
@@ -211,7 +213,7 @@ class Recorder:
     _used: int = 0
 
     def take(self, when: int, fate: Fate, view: Buffer, begin: int, end: int) -> None:
-        """Keep the beginnings of a run of frames, and forget as much of what is oldest."""
+        """Keep the beginnings of a run of frames; the oldest records make room."""
         record = capture_records.packets(
             when, fate.encode(), capture_records.cut(view, begin, end, SNAP), SNAP
         )
@@ -221,16 +223,16 @@ class Recorder:
             self._used -= len(self._ring.popleft()) + OVERHEAD
 
     def resize(self, size: int) -> None:
-        """Keep another number of bytes from now on."""
+        """Change the size of the ring, in bytes, from now on."""
         self.size = size
         while self._used > self.size:
             self._used -= len(self._ring.popleft()) + OVERHEAD
 
     @property
     def used(self) -> int:
-        """Bytes of memory that are in use."""
+        """Bytes of memory in use, OVERHEAD included."""
         return self._used
 
     def kept(self) -> list[bytes]:
-        """Every record, the oldest first."""
+        """All records, the oldest first."""
         return list(self._ring)

@@ -1,18 +1,18 @@
-"""Watching: the same forwarding, uplink and downlink, with taps told what became of every frame.
+"""Forwarding and delivery with taps: the same code as without, then each frame's fate is reported.
 
-Knows: how to find out a frame's fate afterwards, from what forward, uplink and downlink leave behind.
-Refuses to know: who looks (capture_taps), sockets, and the decisions themselves.
+Knows: how to find a frame's fate afterwards, from what forward, client_uplink and client_downlink leave
+behind. Refuses to know: which taps there are (capture_taps), sockets, and the decisions themselves.
 
-A session comes here only while somebody looks; forward.scan itself is the same, watched or not:
+A session comes here only while there is a tap; forward.scan is the same in both cases:
 
-    forward.scan -> out.runs    slices of the receive buffer, by receiver     forwarded as they lay
-                    out.told    frame -> reason, or receiver it was cut up for    everything else
+    forward.scan -> out.spans   where each run lay in the buffer, and its receiver    forwarded as it lay
+                    out.fates   frame -> reason, or receiver it was cut up for        everything else
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from lib import client_downlink, forward, framing, wire_control
 from lib.capture_fate import ANSWERED, DROPPED, FORWARDED, Fate
@@ -24,22 +24,6 @@ from lib.namespace import Attachment
 from lib.packet import Buffer
 
 _MARK = bytes([wire_control.MARK])
-
-
-class _Slices:
-    """A receive buffer's view that remembers where each slice lies that was taken from it."""
-
-    __slots__ = ("begins", "view")
-
-    def __init__(self, view: memoryview) -> None:
-        self.view = view
-        self.begins: dict[int, int] = {}
-        """id of a slice -> where it begins. Right for slices that still exist: others never come back."""
-
-    def __getitem__(self, part: slice) -> memoryview:
-        piece = self.view[part]
-        self.begins[id(piece)] = part.start
-        return piece
 
 
 def scan(
@@ -54,22 +38,15 @@ def scan(
     most: int = 1 << 30,
 ) -> int:
     """forward.scan, watched."""
-    slices = _Slices(view)
-    out.fates, out.verdicts = {}, []
+    out.fates, out.spans, out.verdicts = {}, [], []
     try:
-        stop = forward.scan(attachment, buf, cast(memoryview, slices), pos, end, now, out, most)
+        stop = forward.scan(attachment, buf, view, pos, end, now, out)
+        spans = [(begin, after, _forwarded(attachment, target)) for begin, after, target in out.spans]
         found = [(start - 2, _dealt(attachment, dealt)) for start, dealt in out.fates.items()]
-        runs = [
-            (slices.begins[id(run)], len(run), target)
-            for target, pieces in out.runs.items()
-            for run in pieces
-            if isinstance(run, memoryview)  # what was made anew, an answer or a segment, lies elsewhere
-        ]
         for packet, verdict in out.verdicts:
             taps.decided(attachment, packet, verdict)
     finally:
-        out.fates = out.verdicts = None
-    spans = [(begin, begin + size, _forwarded(attachment, target)) for begin, size, target in runs]
+        out.fates = out.spans = out.verdicts = None
     spans += [(at, at + 2 + (buf[at] << 8 | buf[at + 1]), fate) for at, fate in found]
     spans.sort(key=_first)
     for begin, after, fate in spans:
@@ -100,19 +77,19 @@ def _dealt(attachment: Attachment, dealt: Dealt) -> Fate:
 
 
 def dropped(taps: Taps, attachment: Attachment, reason: Reason, frames: Buffer) -> None:
-    """Frames that came from a session and go nowhere, for a reason that forward does not know."""
+    """Report frames of a session that are dropped outside of forward.scan, for `reason`."""
     sent(taps, _dealt(attachment, (reason, None, False)), frames)
 
 
 def lost(taps: Taps, namespace: bytes, to: str, way: str, reason: Reason, frames: Buffer) -> None:
-    """Whole frames, forwarded once, that will not get there; who sent them is not known any more."""
+    """Report whole frames that a queue dropped after they had been forwarded; it does not know the sender."""
     sent(taps, Fate(DROPPED, namespace.hex(), "", to, way, reason.value), frames)
 
 
 def leaving(
     namespace: bytes, host: str, peer: str, reason: Reason | None = None, answered: bool = False
 ) -> Fate:
-    """Of what a client's device sends: to the hub, or nowhere for a reason."""
+    """The fate of what a client's device sends: forwarded to the hub, or dropped for `reason`."""
     way = f"session {peer}" if peer else ""
     if reason is None:
         return Fate(FORWARDED, namespace.hex(), host, "", way)
@@ -120,12 +97,12 @@ def leaving(
 
 
 def arriving(namespace: bytes, host: str, device: str) -> Fate:
-    """Of what a hub sends a client."""
+    """The fate of what a client gets from its hub: forwarded to its device."""
     return Fate(FORWARDED, namespace.hex(), "", host, f"device {device}")
 
 
 def sent(taps: Taps, fate: Fate, frames: Buffer) -> None:
-    """A run of frames with one fate; messages between tunrouters among them are no packets."""
+    """Show a run of frames with one fate to the taps, without the control frames among them."""
     begin = at = 0
     for after in framing.split(frames):
         if frames[at + 2 : at + 3] == _MARK:
@@ -140,7 +117,10 @@ def sent(taps: Taps, fate: Fate, frames: Buffer) -> None:
 def deliver(
     down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int, taps: Taps, fate: Fate
 ) -> int:
-    """downlink.deliver, watched: frame by frame, for it writes over what it is done with."""
+    """client_downlink.deliver for one frame at a time, after which the taps see the frame with its fate.
+
+    One at a time and copied before, because deliver writes virtio-net headers over frames that are done.
+    """
     while pos + 2 <= end:
         after = pos + 2 + (buf[pos] << 8 | buf[pos + 1])
         if after > end:
@@ -157,5 +137,5 @@ def deliver(
 
 
 def _is_ours(frame: bytes) -> bool:
-    """Whether a frame is a message between peers rather than a packet."""
+    """Whether a frame is a message between peers (control frame, GOST's keepalive) and no packet."""
     return frame[2:3] == _MARK or framing.is_gost_keepalive(frame, 2, len(frame))

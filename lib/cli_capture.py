@@ -1,7 +1,7 @@
-"""`tunrouter capture` and `trace`: packets of a running process into a file or a pipe as pcapng, or as lines.
+"""`tunrouter capture` and `tunrouter trace`: packets of a running process as a pcapng file, or as lines.
 
-Knows: what the process is asked, how its records become pcapng, that any end leaves a well-formed file.
-Refuses to know: which packets fit and what became of them (the process says so), pcapng's bytes
+Knows: what the process is asked, how its records become pcapng, that every way to end leaves a valid file.
+Refuses to know: which packets match and what became of them (the process decides), pcapng's bytes
 (capture_pcapng).
 """
 
@@ -22,14 +22,19 @@ from lib import __version__, capture_filter, capture_pcapng, capture_records, ct
 from lib import capture_fate as fates
 from lib.capture_records import Record
 from lib.errors import ConfigError, HostError, Position, Problem, ProtocolError
+from lib.printable import printable
 
 RECEIVE = 1 << 18
+"""Bytes of one receive from the control socket."""
 PATIENCE = 2.0
-"""Seconds that the process has for its last records, once we have said that we have enough."""
+"""Seconds that the process has to send its last records after we have asked it to stop."""
 
 
 def run(arguments: Mapping[str, Any]) -> int:
-    """Ask, and write what comes until somebody has had enough; returns the exit status. Raises HostError."""
+    """Run `capture` or `trace` until a signal, --count or the process ends it; returns the exit status.
+
+    Raises HostError, and ConfigError for a wrong filter, --count or --ns.
+    """
     text = checked(" ".join(arguments["FILTER"]), "FILTER")
     count = _count(arguments["--count"])
     request = {"filter": text, "host": arguments["--host"] or "", "ns": _namespace(arguments["--ns"])}
@@ -50,11 +55,11 @@ def run(arguments: Mapping[str, Any]) -> int:
 
 
 def _announce(what: str, text: str) -> None:
-    print(f"{what} {text or 'everything'}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    print(printable(f"{what} {text or 'everything'}; Ctrl-C ends it"), file=sys.stderr, flush=True)
 
 
 def checked(text: str, where: str) -> str:
-    """A filter that can be read. Raises ConfigError."""
+    """The filter expression `text`, after a check that it parses. Raises ConfigError at `where`."""
     try:
         capture_filter.parse(text)
     except capture_filter.FilterError as wrong:
@@ -63,7 +68,7 @@ def checked(text: str, where: str) -> str:
 
 
 def _count(text: str | None) -> int:
-    """--count; 0 for no end."""
+    """The number of --count, 0 for no limit. Raises ConfigError."""
     if text is None:
         return 0
     if not text.isdecimal() or not int(text):
@@ -82,7 +87,7 @@ def _namespace(text: str | None) -> str:
 
 
 class _Ending:
-    """Ctrl-C and SIGTERM: the first says that we have enough, a second one does not wait any more."""
+    """Ctrl-C and SIGTERM: the first one asks the process to stop, a second one ends at once."""
 
     def __init__(self, sock: Any) -> None:
         self.wanted = False
@@ -96,7 +101,7 @@ class _Ending:
         self.end()
 
     def end(self) -> None:
-        """Say to the process that we have enough: it sends the rest and closes."""
+        """Ask the process to stop: it sends the rest and closes."""
         self.wanted = True
         try:
             self._sock.shutdown(socket.SHUT_WR)
@@ -106,7 +111,7 @@ class _Ending:
 
 
 def _receive(sock: Any) -> bytes:
-    """What comes; b"" once the process has closed, has gone, or takes too long to do so."""
+    """The next bytes; b"" where the process has closed or ended, or takes longer than PATIENCE to close."""
     try:
         data: bytes = sock.recv(RECEIVE)
     except OSError:
@@ -124,7 +129,7 @@ def _print_lines(sock: Any, count: int) -> None:
         for line in lines:
             if count and printed == count:
                 return
-            print(line.decode("utf-8", "replace"), flush=True)
+            print(printable(line.decode("utf-8", "replace")), flush=True)
             printed += not line.startswith("…".encode())
         if ending.wanted or (count and printed == count):
             return
@@ -135,7 +140,7 @@ def _print_lines(sock: Any, count: int) -> None:
 
 @dataclass(slots=True)
 class _File:
-    """Where the packets go."""
+    """The output file or pipe."""
 
     descriptor: int
     name: str
@@ -209,7 +214,7 @@ def _close(file: _File, fitted: int, lost: int) -> None:
 
 
 def packets(record: Record, most: int = -1) -> list[bytes]:
-    """The packets of a record as blocks of pcapng, at most so many unless that is below zero."""
+    """The packets of a record as pcapng blocks, at most `most` of them; -1 for all. Raises ProtocolError."""
     try:
         fate = fates.decode(record.label)
     except ValueError as wrong:
@@ -226,9 +231,9 @@ def packets(record: Record, most: int = -1) -> list[bytes]:
 
 
 def _packet(content: bytes, size: int) -> tuple[bytes, int, list[str]]:
-    """The packet in a frame's content, its whole length, and what there is to say about its header.
+    """(packet, its whole length, notes about its virtio-net header) of a frame content of `size` bytes.
 
-    A checksum that was left partial is completed; where not all of the packet is there, it cannot be.
+    A partial checksum is completed, unless a part of the packet has been cut off.
     """
     if size <= packet_offload.HEADER_SIZE or content[0] >> 4:
         return content, size, []

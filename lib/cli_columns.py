@@ -1,6 +1,6 @@
-"""The columns of everything that is shown: sessions, clients, tables, routes, drops.
+"""Columns of the tables that commands print: sessions, clients, tables, routes, drops, refusals.
 
-Knows: which field of the control socket's replies stands where, and what may go first on a narrow terminal.
+Knows: which field of the control socket's replies stands where, which column a narrow terminal loses first.
 Refuses to know: widths and terminals (cli_table).
 """
 
@@ -13,7 +13,7 @@ from lib.cli_table import GREEN, RED, YELLOW, Column, Row
 from lib.humanize import ago, milliseconds, number, packets, rate, size, span
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
-"""The namespace of those who name none."""
+"""The default namespace: that of clients without a router.id."""
 
 
 def _plain(name: str) -> Callable[[Row], str]:
@@ -101,7 +101,7 @@ CLIENTS = (
 
 
 def every_peer(reply: Row) -> list[dict[str, Any]]:
-    """Sessions and clients as rows of one table, SESSIONS."""
+    """A hub's sessions and this process's clients as rows of one table with the columns SESSIONS."""
     clients = [
         {**row, "peer": row["hub"] or "not connected", "address": ", ".join(row["addresses"]), "prefixes": []}
         for row in reply["clients"]

@@ -1,10 +1,10 @@
-"""What completes tunrouter's command line in bash, zsh and fish: three scripts out of the usage text.
+"""Shell completion for bash, zsh and fish: three scripts made from the usage text.
 
-Knows: what each option's value can be, the three shells' ways to say it.
+Knows: what each option's value can be, and how each of the three shells is told.
 Refuses to know: the commands and options themselves (cli_grammar).
 
-The scripts hold all words, so a key press starts no program, except where the names of hosts, namespaces and
-services are wanted: then what runs here is asked by `tunrouter status --json`, for two seconds at most.
+The scripts hold all words, so a key press starts no program. Only for the names of hosts, namespaces and
+services they run `tunrouter status --json`, for two seconds at most.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lib.cli_grammar import Command, Option
 
 FILES, USERS = ("<files>",), ("<users>",)
 RUNNING = {"<host>": "host", "<namespace>": "namespace", "<service>": "service"}
-"""Kind -> the field of the status that has it."""
+"""Kind of a name -> the field of the status reply that has such names."""
 
 VALUES: dict[str, tuple[str, ...]] = {
     "-C": FILES,
@@ -32,14 +32,14 @@ VALUES: dict[str, tuple[str, ...]] = {
     "FILE": FILES,
     "HOST": ("<host>",),
 }
-"""What an option's value or an operand can be; what is not here completes to nothing."""
+"""Option or operand -> the values that are offered; for one that is not here, none are."""
 
-# A shell expands the words it is given, and a host gives itself its name: plain names only.
+# A shell expands the words it is given, and a host chooses its own name: only harmless letters are offered.
 _PLAIN = r"""tr '{},' '\n' | sed -n "s/^ *\"$field\": \"\([A-Za-z0-9._@-]*\)\"\$/\1/p" | sort -u"""
 
 
 def script(shell: str) -> str:
-    """The script for bash, zsh or fish."""
+    """The completion script for a shell: "bash", "zsh" or "fish"."""
     template, parts = {"bash": (_BASH, _bash), "zsh": (_ZSH, _zsh), "fish": (_FISH, _fish)}[shell]
     commands = [command.name for command in cli_grammar.commands() if command.name]
     common = {
@@ -54,7 +54,7 @@ def script(shell: str) -> str:
 
 
 def _operand(command: Command) -> tuple[str, ...]:
-    """What a command's operand can be."""
+    """The values that a command's operand can have, or a kind of values such as FILES."""
     return command.choices or next((VALUES[name] for name in command.operands if name in VALUES), ())
 
 

@@ -1,9 +1,9 @@
-"""The way in: arguments as docopt reads them, what each error costs, and what is done at once.
+"""Entry point of the program: docopt, exit statuses, and the commands that start without gevent.
 
-Knows: exit statuses; that help, version and a question to a running process need neither gevent nor the rest.
+Knows: exit statuses; that help, version and questions to a running process need neither gevent nor the rest.
 Refuses to know: every other command (cli_main), what is asked (cli_show).
 
-    exit status   0 done   1 this host does not let us   2 the command line or a file is wrong
+    exit status   0 done   1 this host does not allow it   2 the command line or a file is wrong
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lib import __version__, log_redact
+from lib import __version__, log_redact, printable
 from lib.cli_flags import first_word, normalise
 from lib.cli_usage import USAGE
 from lib.errors import ConfigError, HostError
@@ -22,20 +22,20 @@ Arguments = Mapping[str, Any]
 
 
 def is_at_once(argv: Sequence[str]) -> bool:
-    """Whether this is done at once, and nothing else has to be loaded for it.
+    """Whether this command line is one of AT_ONCE, for which gevent and the rest need not be loaded.
 
-    The executable's bootloader unpacks little where the first word says so (tunrouter_unpack.c, AT_ONCE).
+    The executable's bootloader has the same list, to unpack little for these (tunrouter_unpack.c, AT_ONCE).
     """
     return not _WORDS.isdisjoint((first_word(argv), *normalise(argv[:1])[:1]))
 
 
 def do_at_once(argv: Sequence[str]) -> int:
-    """Do it; returns the exit status."""
+    """Run a command of AT_ONCE; returns the exit status."""
     return run(argv, lambda arguments: next(act for name, act in AT_ONCE if arguments[name])(arguments))
 
 
 def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
-    """Run a command with these arguments; returns its exit status."""
+    """Parse `argv`, call `command` with the result, and turn its errors into messages and an exit status."""
     import docopt  # 14 ms
 
     words = normalise(argv)
@@ -44,7 +44,7 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
     except docopt.DocoptExit:
         from lib import cli_mistakes
 
-        print(cli_mistakes.explanation(words), file=sys.stderr)
+        print(printable.lines(cli_mistakes.explanation(words)), file=sys.stderr)
         return 2
     try:
         status = command(arguments)
@@ -52,10 +52,10 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
         return status
     except ConfigError as error:
         for problem in error.problems:
-            print(f"error: {log_redact.secrets(str(problem))}", file=sys.stderr)
+            print(printable.printable(f"error: {log_redact.secrets(str(problem))}"), file=sys.stderr)
         return 2
     except HostError as error:
-        print(f"error: {log_redact.secrets(str(error))}", file=sys.stderr)
+        print(printable.lines(f"error: {log_redact.secrets(str(error))}"), file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -93,5 +93,5 @@ AT_ONCE: tuple[tuple[str, Callable[[Arguments], int]], ...] = (
     *((name, _show) for name in _SHOWN),
     ("top", _top),
 )
-"""What is done at once, as docopt names it, and how."""
+"""Commands and options that need no gevent, by docopt's name, with the function for each."""
 _WORDS = frozenset(("-h", "-V", *dict(AT_ONCE)))

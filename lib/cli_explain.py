@@ -1,7 +1,7 @@
-"""`tunrouter explain`: the question to a running hub, or to what a file says.
+"""`tunrouter explain`: why a packet would be delivered or dropped, by a running hub or by a configuration.
 
-Knows: which process is meant, how an explanation is printed, its exit status.
-Refuses to know: how a decision is explained (forward_explain, ctl_handlers).
+Knows: which process is asked, how an explanation is printed, its exit status.
+Refuses to know: how a decision is explained (forward_explain, ctl_explain).
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import ctl_client
-from lib.ctl_handlers import decided, protocol_and_port_of, question
+from lib import ctl_client, ctl_explain
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domains import Domains
+from lib.printable import printable
 from lib.settings import HubSettings, Settings
 
 LOAD_SECONDS = 60.0
+"""How long the sources of a configuration's tables may take to be read."""
 DROPPED = 3
 """Exit status where the packet would be dropped."""
 
 
 def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
-    """Reply one question; returns the exit status. Raises ConfigError, HostError."""
+    """Explain one packet; returns the exit status. Raises ConfigError, HostError.
+
+    `settings` is called only with -C, where the configuration's tables are asked and no process.
+    """
     request = {
         "do": "explain",
         "to": arguments["ADDRESS"],
@@ -46,12 +50,12 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
         print(json.dumps(reply, indent=2))
     else:
         for what, text in [("service", reply["service"]), *reply["lines"]]:
-            print(f"{what + ':':18} {text}")
+            print(printable(f"{what + ':':18} {text}"))
     return 0 if reply["delivered"] else DROPPED
 
 
 def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The same reply, from tables as a hub would have them and hosts that are all there."""
+    """The reply of a hub with this configuration, as if every host were connected."""
     hub = _hub(settings.hubs, request["service"])
     tables = Tables(settings)
     try:
@@ -60,15 +64,14 @@ def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
             print(f"note: not every source was read within {LOAD_SECONDS:g} s", file=sys.stderr)
         domain = Domains(tables).of(hub, settings.tables)
         try:
-            attachment, source, destination = question(domain, request)
-            protocol_and_port = protocol_and_port_of(request)
+            question = ctl_explain.read_question(domain, request)
         except ValueError as wrong:
             raise ConfigError([Problem(Position("explain"), str(wrong))]) from None
-        attachment.namespace.gateways.here = _Everybody(attachment.namespace)
-        explanation = decided(attachment, source, destination, False, protocol_and_port)
+        namespace = question.attachment.namespace
+        namespace.gateways.here = _Everybody(namespace)
+        return ctl_explain.reply(hub.name, question, sessions=False)
     finally:
         tables.stop()
-    return {"service": hub.name, "delivered": explanation.delivered, "lines": explanation.lines}
 
 
 def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:
@@ -81,7 +84,7 @@ def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:
 
 
 class _Everybody(dict[str, Any]):
-    """Gateways by name, each of them there: a file does not say who is connected."""
+    """Gateways by name, all of them connected: a configuration does not say who is."""
 
     def __init__(self, namespace: Namespace) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Go-style flags as docopt wants them.
+"""Go-style flags (`-api`, `-L=x`, `-D=true`) turned into the form that docopt reads.
 
 Knows: which words are flags and which are their values. Refuses to know: what they mean (config_from_urls,
 cli_main).
@@ -14,7 +14,7 @@ _SWITCHES = frozenset("DV")
 
 
 def normalise(argv: Sequence[str]) -> list[str]:
-    """Go-style flags as docopt wants them: -api to --api; -L=x, --L=x and --L x to -L x; -D=true to -D."""
+    """The words for docopt: -api becomes --api; -L=x, --L=x and --L x become -L x; -D=true becomes -D."""
     plain: list[str] = []
     for index, word in enumerate(argv):
         if word == "--":
@@ -42,7 +42,7 @@ def _normal_flag(word: str) -> list[str]:
 
 
 def first_word(argv: Sequence[str]) -> str:
-    """The first of them that is neither a flag nor its value: the command; "" where there is none."""
+    """The command: the first word that is neither a flag nor a flag's value; "" where there is none."""
     words = normalise(argv)
     for index, word in enumerate(words):
         if not word.startswith("-") and not _is_value(words[:index]):

@@ -1,6 +1,6 @@
-"""The usage text as data: commands with options, operands and choices, each with its explanation.
+"""The usage text parsed into data: commands with their options, operands and choices, and explanations.
 
-Knows: how usage.USAGE is laid out.
+Knows: how cli_usage.USAGE is laid out.
 Refuses to know: shells (cli_completion), roff (cli_manpage), what anything does (cli_main).
 """
 
@@ -22,33 +22,36 @@ _ENTRY = re.compile(r"  (\S.*?)(?:  +(\S.*))?")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: -C FILE, or --json."""
+    """One option, such as -C FILE or --json."""
 
     short: str
+    """`-C`, or ""."""
     long: str
+    """`--json`, or ""."""
     value: str
-    """The name of its value, empty for a switch."""
+    """The name of its value (`FILE`), empty for a switch."""
     about: str
+    """Its explanation in the usage text."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """-h and --help, or the one there is."""
+        """Its short and its long name, as far as it has them."""
         return tuple(name for name in (self.short, self.long) if name)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command, or "" for none, which runs."""
+    """One command; the name is "" for the command line without a command, which runs the services."""
 
     name: str
     about: str
     synopsis: str
-    """Its line of the usage text, without the program's name."""
+    """Its usage line, without the program's name."""
     options: tuple[Option, ...]
     operands: tuple[str, ...]
-    """The names of what else it takes, as HOST."""
+    """The names of its operands, such as HOST."""
     choices: tuple[str, ...]
-    """What its operand can be, where that is known."""
+    """The words that its operand can be, where these are fixed (`bash`, `zsh`, `fish`)."""
     repeats: frozenset[str]
     """Options and operands that may be given more than once."""
 
@@ -65,32 +68,32 @@ def section(title: str) -> list[str]:
 
 
 def closing() -> str:
-    """What the usage text says after everything."""
+    """The last paragraph of the usage text."""
     return " ".join(USAGE.rpartition("\n\n")[2].split())
 
 
 @cache
 def options() -> tuple[Option, ...]:
-    """Every option, in the text's order."""
+    """Every option, in the order of the usage text."""
     abouts = [about for _, about in _entries("Options")]
     return tuple(Option(*flag, about) for flag, about in zip(flags(), abouts, strict=True))
 
 
 @cache
 def commands() -> tuple[Command, ...]:
-    """Every command, "" first, in the text's order."""
+    """Every command, "" first, in the order of the usage text."""
     abouts = {name.replace("(none)", ""): about for name, about in _entries("Commands")}
     made = [command for line in _lines() for command in _commands(line, abouts)]
     return tuple(sorted(made, key=lambda command: list(abouts).index(command.name)))
 
 
 def switches() -> tuple[Option, ...]:
-    """Options that stand alone, as --version."""
+    """Options that are a command by themselves: --version and --help."""
     return tuple(option for option in options() if option.long in ("--version", "--help"))
 
 
 def options_of(command: Command) -> tuple[Option, ...]:
-    """What may be written with it; without a command that is also what stands alone."""
+    """The options that a command takes; without a command also --version and --help."""
     return command.options if command.name else (*command.options, *switches())
 
 
@@ -106,7 +109,7 @@ def _lines() -> list[str]:
 
 
 def _commands(line: str, abouts: dict[str, str]) -> list[Command]:
-    """The commands of one usage line: one, none where it starts with an option, or several alternatives."""
+    """The commands of one usage line: one, several alternatives, or none for --version and --help."""
     head, _, rest = line.partition(" ") if not line.startswith("(") else line.partition(") ")
     names = head.strip("()").replace("|", " ").split()
     if names[0].startswith("-"):

@@ -1,7 +1,7 @@
-"""`tunrouter licences`: of everything that is in the executable, or of what a checkout runs on.
+"""`tunrouter licences`: the licences of all that the executable contains, or that a checkout runs on.
 
-Knows: where packages keep their licences, and what is in the executable without being one.
-Refuses to know: how that was put together (packaging/).
+Knows: where Python packages keep their licences, and which other libraries are in the executable.
+Refuses to know: how the executable was built (packaging/).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ BUNDLED = {  # library in the executable -> its licence, the Debian packages tha
 }
 
 _KINDS = {"pyinstaller": "GPL-2.0-or-later WITH Bootloader-exception"}
-"""Where a package's own words leave out what matters."""
+"""Package -> its licence, where the package's metadata leaves out an exception."""
 
 
 def run(arguments: Mapping[str, Any]) -> int:
-    """Print them."""
+    """Print the licences; returns the exit status. Raises HostError."""
     inside = getattr(sys, "_MEIPASS", "")
     try:
         text = (Path(inside) / "licences.txt").read_text(encoding="utf-8") if inside else collected()
@@ -48,7 +48,10 @@ def run(arguments: Mapping[str, Any]) -> int:
 
 
 def collected(directory: str = "") -> str:
-    """A list, then each text. `directory` holds, as NAME.txt, those of what is no Python package."""
+    """A list of all parts, then each licence text. Raises HostError for a package that is not installed.
+
+    `directory` has a NAME.txt for each part that is no Python package; "" takes those of this machine.
+    """
     parts = [("tunrouter " + __version__, "MIT", _own())]
     parts += sorted(_others(Path(directory)) if directory else _system(), key=_lower)
     parts += sorted(map(_of_package, _packages()), key=_lower)
@@ -67,7 +70,7 @@ def _own() -> str:
 
 
 def _packages() -> list[str]:
-    """What the program needs, and PyInstaller where it is installed: its bootloader starts the executable."""
+    """The packages of requirements.txt, and PyInstaller, whose bootloader starts the executable."""
     try:
         pinned = _PIN.findall((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     except FileNotFoundError:  # installed as a package
@@ -100,14 +103,14 @@ def _texts(name: str) -> Iterator[str]:
 
 
 def _others(directory: Path) -> Iterator[tuple[str, str, str]]:
-    """NAME.txt, whose first line may say in a word what it is: `License: X`."""
+    """(name, licence, text) of each NAME.txt; its first line is `License: X`."""
     for file in sorted(directory.glob("*.txt")):
         kind, _, text = file.read_text(encoding="utf-8", errors="replace").partition("\n")
         yield file.stem, kind.removeprefix("License: "), text
 
 
 def _system() -> Iterator[tuple[str, str, str]]:
-    """This machine's Python and the libraries that come with it, where Debian says what they are."""
+    """(name, licence, text) of this machine's Python and of the libraries whose Debian packages are here."""
     python = Path(sysconfig.get_path("stdlib")) / "LICENSE.txt"
     text = python.read_text(encoding="utf-8") if python.exists() else "https://docs.python.org/3/license.html"
     yield f"Python {platform.python_version()}", "PSF-2.0", text

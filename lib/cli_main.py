@@ -1,6 +1,6 @@
-"""The program: arguments in, an exit status out.
+"""Every command of the program, from parsed arguments to an exit status.
 
-Knows: which command is meant, where configurations are looked for.
+Knows: which function each command has, where configurations are looked for.
 Refuses to know: what a configuration means (config_resolve), how it is served (service), what errors cost
 (cli_entry).
 """
@@ -36,6 +36,7 @@ from lib.errors import ConfigError, HostError, Position, Problem
 from lib.go_values import SECONDS, parse_duration
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.printable import printable
 from lib.settings import Settings
 
 DEMO_SECONDS = "5"
@@ -69,7 +70,7 @@ def _demo(arguments: Mapping[str, Any]) -> int:
         seconds = float(arguments["--seconds"] or DEMO_SECONDS)
     except ValueError:
         raise ConfigError([Problem(Position("--seconds"), "not a number")]) from None
-    from lib import demo  # 29 ms that nobody else shall pay
+    from lib import demo  # takes 29 ms, which other commands do not need
 
     return demo.run(keep=arguments["--keep"], seconds=seconds)
 
@@ -98,11 +99,11 @@ def _check(arguments: Mapping[str, Any]) -> int:
         print(settings_summary.as_json(settings))
         return 0
     for warning in settings.warnings:
-        print(f"warning: {warning}")
+        print(printable(f"warning: {warning}"))
     for notice in settings.notices:
-        print(f"note: {notice}")
+        print(printable(f"note: {notice}"))
     for line in settings_summary.words(settings):
-        print(line)
+        print(printable(line))
     return 0
 
 
@@ -112,13 +113,13 @@ def _lint(arguments: Mapping[str, Any]) -> int:
         print(settings_summary.as_json(None, findings))
     else:
         for finding in findings:
-            print(finding)
-        print(f"{len(findings)} findings" if findings else "nothing that GOST would get silently wrong")
+            print(printable(str(finding)))
+        print(f"{len(findings)} findings" if findings else "no mistake that GOST accepts without a word")
     return 1 if findings else 0
 
 
 def _hash(arguments: Mapping[str, Any]) -> int:
-    """Print what to store instead of a password: asked for on a terminal, else the first line there is."""
+    """Print the hash of a password: asked for twice on a terminal, else the first line of standard input."""
     if sys.stdin.isatty():
         password = getpass.getpass("password: ")
         if password != getpass.getpass("once more: "):
@@ -156,7 +157,7 @@ def _shell(arguments: Mapping[str, Any]) -> int:
 
 
 def _day_of_manual() -> str:
-    """Today; whoever builds packages says which day, so that the same source gives the same page."""
+    """The date on the manual page: today, or SOURCE_DATE_EPOCH, which makes builds reproducible."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     seconds = int(epoch) if epoch.isascii() and epoch.isdecimal() else None
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
@@ -174,7 +175,7 @@ def _serve(arguments: Mapping[str, Any]) -> int:
     from lib import service_pidfile
 
     held = service_pidfile.take(arguments["--single"])
-    if held is None:  # before anything is read: cron asks every minute, and nothing is to be said
+    if held is None:  # before anything is read: cron tries every minute, and that must cost and say nothing
         log_setup.setup("debug" if arguments["-D"] else "info", "text")
         path = arguments["--single"]
         say(Entry.HELD, "%s is held by another one: nothing to do", path, file=path)
@@ -207,7 +208,7 @@ def _run(arguments: Mapping[str, Any]) -> int:
 
 
 def _every(text: str | None) -> float:
-    """Seconds of -R."""
+    """The seconds of -R, 0 without it. Raises ConfigError."""
     try:
         seconds = parse_duration(text, SECONDS) / SECONDS if text else 0.0
     except ValueError as wrong:
@@ -218,7 +219,7 @@ def _every(text: str | None) -> float:
 
 
 def _settings(arguments: Mapping[str, Any]) -> Settings:
-    """What the arguments and the files they name mean."""
+    """The settings of the arguments and of the files they name. Raises ConfigError."""
     names = [name for name in arguments["-C"] if name != "-" and not config_read.is_inline(name)]
     control = arguments["--control"] or ctl_client.default_path()
     settings = config_resolve.resolve(_read(arguments), config_secrets.read)
@@ -232,7 +233,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
 
 
 def _trace(text: str | None) -> str:
-    """The filter of --trace, which has been read once: a wrong one ends the program before it begins."""
+    """The filter of --trace, "" without it; parsed here so that a wrong one ends the program at once."""
     if text:
         from lib import cli_capture
 
@@ -241,7 +242,7 @@ def _trace(text: str | None) -> str:
 
 
 def _read(arguments: Mapping[str, Any]) -> Config:
-    """The configuration from -C, -L and -F, or from where it is looked for without them."""
+    """The configuration of -C, -L and -F; without -C and -L, of the first default file that exists."""
     sources = list(arguments["-C"])
     if not sources and not arguments["-L"] and not arguments["--api"]:
         sources = _found_files()
@@ -269,7 +270,7 @@ def _found_files() -> list[str]:
 
 @cache
 def _standard_input() -> str:
-    """What was written there: a reload cannot read it again."""
+    """The text of standard input, kept because a reload cannot read it again."""
     return sys.stdin.read()
 
 

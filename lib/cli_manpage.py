@@ -1,4 +1,4 @@
-"""The manual page, tunrouter(8), out of the usage text and what is said only here.
+"""The manual page tunrouter(8), made from the usage text and from tables in this module.
 
 Knows: man(7)'s macros, signals, files, exit statuses, environment. Refuses to know: what day it is.
 """
@@ -20,26 +20,26 @@ _FILES = (
         "/run/tunrouter/PID.sock",
         (
             "the control socket of each running process, mode 0600; $XDG_RUNTIME_DIR/tunrouter for "
-            "who is not root"
+            "users other than root"
         ),
     ),
     (
         "/var/lib/tunrouter/cert.pem, key.pem",
-        "a certificate that was made because none was given; ~/.local/state/tunrouter for who is not root",
+        "a certificate that was made because none was given; ~/.local/state/tunrouter for others than root",
     ),
-    ("/dev/net/tun", "what a client makes its device with"),
+    ("/dev/net/tun", "a client makes its device with it"),
 )
 
 _STATUS = (
-    ("0", "done, or ended by SIGTERM or SIGINT; explain: the packet would go; --single: another one runs"),
+    ("0", "done, or ended by SIGTERM or SIGINT; explain: the packet would be forwarded; --single: one runs"),
     (
         "1",
         (
-            "this host does not let us, in one line: a port that is taken, a device that cannot be "
-            "made, nobody to ask; lint: something was found"
+            "this host does not allow it, and one line says why: a port is taken, a device cannot be "
+            "made, no process runs that could be asked; lint: there are findings"
         ),
     ),
-    ("2", "the command line or a file is wrong, each mistake with file, line and column"),
+    ("2", "the command line or a file is wrong; each mistake is printed with file, line and column"),
     ("3", "explain: the packet would be dropped"),
 )
 
@@ -47,8 +47,8 @@ _SIGNALS = (
     (
         "SIGTERM, SIGINT",
         (
-            "end: clients of a hub are asked to go elsewhere and queues run empty, drainTimeout (5 s) "
-            "at most; a second one ends it at once"
+            "end: a hub asks its clients to go elsewhere and empties its queues, for drainTimeout (5 s) "
+            "at most; a second signal ends it at once"
         ),
     ),
     ("SIGHUP", "read the configuration again, and every table's sources; a mistake changes nothing"),
@@ -61,14 +61,14 @@ _ENVIRONMENT = (
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
         (
-            "where a service manager is told that all is ready, that it reloads, that it ends, and "
-            "that it still works; see sd_notify(3)"
+            "set by a service manager, which is told that the process is ready, reloads, ends, and "
+            "still works; see sd_notify(3)"
         ),
     ),
-    ("TMPDIR", "where the one-file executable unpacks itself; must allow programs (no noexec)"),
+    ("TMPDIR", "where the one-file executable unpacks itself; files there must be executable (no noexec)"),
     (
         "XDG_RUNTIME_DIR, XDG_STATE_HOME",
-        "where control sockets and made certificates are, for who is not root",
+        "where control sockets and certificates are, for users other than root",
     ),
     ("SOURCE_DATE_EPOCH", "the day of this page"),
 )
@@ -88,7 +88,7 @@ _EXAMPLES = (
 
 
 def page(version: str, date: str) -> str:
-    """The page as roff, for man(7)."""
+    """The page in roff with man(7)'s macros; `date` is YYYY-MM-DD."""
     lines = [f'.TH TUNROUTER 8 "{date}" "tunrouter {_text(version)}" "System Administration"']
     lines += [".SH NAME", f"tunrouter \\- {_text(_subject())}"]
     lines += [".SH SYNOPSIS", ".nh", ".ad l"]
@@ -150,7 +150,7 @@ def _subject() -> str:
 
 
 def _about(command: Command) -> str:
-    """A command in a sentence, with what it takes."""
+    """The explanation of a command, and the options that it takes."""
     known = ", ".join(option.names[0] for option in command.options)
     return f"{command.about}." + (f" Options: {known}." if known and command.name else "")
 
@@ -160,7 +160,7 @@ def _synopsis(line: str) -> list[str]:
 
 
 def _paragraph(text: str) -> list[str]:
-    """In lines of a length that can be read, none of which is a macro."""
+    """The text in lines of at most 79 letters, none of which roff takes for a macro."""
     lines: list[str] = []
     for word in _text(text).split():
         if lines and len(lines[-1]) + len(word) < 79:
@@ -171,7 +171,7 @@ def _paragraph(text: str) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """Letter for letter: no escape, no hyphen where a minus is meant, no curly quote."""
+    """The text escaped for roff, so that backslashes, minus signs and quotes print as they are."""
     for plain, roff in (
         ("\\", "\\e"),
         ("-", "\\-"),

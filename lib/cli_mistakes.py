@@ -1,4 +1,4 @@
-"""What is wrong with a command line that docopt refuses: the word to blame, and what was probably meant.
+"""Error messages for a command line that docopt refuses: the wrong word, and what was probably meant.
 
 Knows: commands, options and operands as the usage text has them (cli_grammar).
 Refuses to know: what any of them does, and how the right ones are read (docopt).
@@ -17,7 +17,7 @@ _FILES = (".yml", ".yaml", ".json")
 
 
 def explanation(words: Sequence[str]) -> str:
-    """Lines for somebody who wrote these words, as flags.normalise leaves them."""
+    """The error message, in lines, for a refused command line; `words` are those of cli_flags.normalise."""
     by_name = {command.name: command for command in cli_grammar.commands()}
     name = first_word(words)
     command = by_name.get(name)
@@ -44,7 +44,7 @@ def _lines(what: str, hint: str, command: Command | None) -> str:
 
 
 def _unknown(words: Sequence[str], command: Command | None) -> tuple[str, str] | None:
-    """The first option that nobody has, and what it may have been."""
+    """(message, hint) about the first option that does not exist; None where all do."""
     known = {name: option for option in cli_grammar.options() for name in option.names}
     options = cli_grammar.options() if command is None else cli_grammar.options_of(command)
     own = [name for option in options for name in option.names]
@@ -57,7 +57,7 @@ def _unknown(words: Sequence[str], command: Command | None) -> tuple[str, str] |
 
 
 def _in_options(command: Command, words: Sequence[str]) -> tuple[str, str] | None:
-    """What is wrong with options that exist, and a hint."""
+    """(message, hint) about options that exist and do not fit the command; None where all fit."""
     known = {name: option for option in cli_grammar.options() for name in option.names}
     own = {name for option in command.options for name in option.names}
     whom = command.name or "a start"
@@ -86,7 +86,7 @@ def _in_options(command: Command, words: Sequence[str]) -> tuple[str, str] | Non
 
 
 def _in_operands(command: Command, words: Sequence[str]) -> tuple[str, str] | None:
-    """The same of what is no option."""
+    """(message, hint) about operands: too few, too many, or a word that is no choice."""
     valued = {name for option in cli_grammar.options() if option.value for name in option.names}
     found = [
         word

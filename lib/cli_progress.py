@@ -1,6 +1,6 @@
-"""A bar on the terminal while something big is read.
+"""Progress bar on the terminal while a big table is read.
 
-Knows: when there is a terminal to draw on, and to be gone before a line of the log comes.
+Knows: when there is a terminal to draw on, and to erase the bar before a line of the log is printed.
 Refuses to know: what is read (route_live), the log's format (log_setup).
 """
 
@@ -13,15 +13,18 @@ import time
 
 from lib.humanize import number, span
 from lib.log_setup import log
+from lib.printable import printable
 
 PATIENCE = 0.3
-"""Seconds that something may take without a bar."""
+"""Seconds before a bar is shown: what is quicker needs none."""
 REDRAW = 0.1
+"""Seconds between two drawings."""
 WIDTH = 30
+"""Characters of the bar itself."""
 
 
 class Bar(logging.Filter):
-    """Drawn on stderr where that is a terminal; a filter of the log's only to see its lines coming."""
+    """A bar on stderr, where that is a terminal. It is a filter of the log to be erased before each line."""
 
     def __init__(self, label: str, total: int) -> None:
         super().__init__()
@@ -42,12 +45,12 @@ class Bar(logging.Filter):
             self._erase()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """A line of the log comes: it gets the place."""
+        """Erase the bar, because a line of the log comes; lets every line pass."""
         self._erase()
         return True
 
     def advance(self, count: int) -> None:
-        """So many more are done."""
+        """Add `count` rows that are done, and draw the bar where it is time to."""
         self._done += count
         if self._on:
             now = time.monotonic()
@@ -64,7 +67,7 @@ class Bar(logging.Filter):
         more = f", {span(left)} left" if part < 1 else ""
         bar = "#" * filled + "-" * (WIDTH - filled)
         counts = f"{number(done)} of {number(self._total)} rows"
-        text = f"{self._label} [{bar}] {part:4.0%}  {counts}{more}"
+        text = f"{printable(self._label)} [{bar}] {part:4.0%}  {counts}{more}"
         return f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}"  # a line that wraps stays
 
     def _erase(self) -> None:

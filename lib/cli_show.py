@@ -1,7 +1,7 @@
-"""`tunrouter status`, `drops`, `routes`, `kick` and `drain`: asked of the running process, and shown.
+"""`tunrouter status`, `drops`, `routes`, `kick` and `drain`: ask the running process, print its reply.
 
-Knows: what stands under what, when it is looked at again. Refuses to know: what is so (ctl_status, ctl_drops,
-ctl_routes), columns (cli_columns), sockets (ctl_client).
+Knows: the order of the tables on the page, when --watch asks again. Refuses to know: what the replies say
+(ctl_status, ctl_drops, ctl_routes), columns (cli_columns), sockets (ctl_client).
 """
 
 from __future__ import annotations
@@ -19,40 +19,43 @@ from lib import cli_columns, ctl_client
 from lib.cli_table import Column, lines
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import number, span
+from lib.printable import every, printable
 
 WATCH_SECONDS = 1.0
+"""Seconds between two requests of --watch."""
 MAX_ROUTES = 500
-"""Routes that are printed for people; machines get all."""
+"""Routes that are printed for people; --json prints all."""
 MAX_TABLES = 200
+"""Rows of the list of tables and their sources that are printed for people."""
 
 Reply = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """What is printed on: width None is a pipe, which gets everything, always alike."""
+    """The terminal or pipe that is printed on."""
 
     width: int | None
     colour: bool
 
     def table(self, columns: Sequence[Column], rows: Sequence[Reply]) -> list[str]:
-        """A table, and an empty line before it; nothing where there are no rows."""
+        """An empty line and then a table, as lines; no lines where there are no rows."""
         return ["", *lines(columns, rows, self.width, self.colour)] if rows else []
 
     def wrapped(self, text: str, indent: str) -> list[str]:
-        """A text of some length."""
+        """A long text in lines that fit, each after `indent`."""
         return textwrap.wrap(text, self.width or 1 << 30, initial_indent=indent, subsequent_indent=indent)
 
 
 def paper() -> Paper:
-    """What standard output is."""
+    """The Paper of standard output."""
     if not sys.stdout.isatty():
         return Paper(None, False)
     return Paper(shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR"))
 
 
 def show(command: str, arguments: Mapping[str, Any]) -> int:
-    """Ask, print; returns the exit status. Raises HostError, ConfigError."""
+    """Ask the process and print its reply; returns the exit status. Raises HostError, ConfigError."""
     request = _request(command, arguments)
     path = arguments["--control"] or ctl_client.running()
     if command in ("kick", "drain"):
@@ -66,7 +69,7 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
         for piece in ctl_client.stream(path, request):
             sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
         return 0
-    print("\n".join(_TEXTS[command](ctl_client.ask(path, request), paper())))
+    print("\n".join(_TEXTS[command](every(ctl_client.ask(path, request)), paper())))
     return 0
 
 
@@ -112,7 +115,7 @@ def _check_prefix(text: str) -> None:
 
 
 def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]]) -> int:
-    """Print until interrupted, or until there is nobody to ask any more."""
+    """Print again and again until interrupted, or until the process has ended."""
     first = True
     try:
         while True:
@@ -121,7 +124,7 @@ def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Pape
             except HostError as error:
                 if first:
                     raise
-                print(f"the process that was watched has ended ({error})", file=sys.stderr)
+                print(printable(f"the process that was watched has ended ({error})"), file=sys.stderr)
                 return 0
             sys.stdout.write(block)
             sys.stdout.flush()
@@ -136,11 +139,11 @@ def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Pape
 def _look(
     path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]], first: bool
 ) -> str:
-    """One block: on a terminal in the place of the one before, in a pipe after an empty line."""
+    """One output of --watch: on a terminal it overwrites the one before, in a pipe it is added."""
     if as_json:
         return b"".join(ctl_client.stream(path, request)).replace(ctl_client.ROW, b"").decode()
     on = paper()
-    found = text(ctl_client.ask(path, request), on)
+    found = text(every(ctl_client.ask(path, request)), on)
     if on.width is None:
         return "\n".join(found if first else ["", *found]) + "\n"
     height = shutil.get_terminal_size().lines - 1
@@ -168,7 +171,13 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for service, counts in reply["refused"].items()
         for why, count in counts.items()
     ]
-    return [*found, *([""] if refused else []), *refused]
+    tasks = [row for row in reply.get("tasks", ()) if row["failures"]]
+    failed = [
+        f"{row['task']}: {'fails' if row['failing_s'] is not None else 'failed'}, "
+        f"{number(row['failures'])} times so far: {row['error']}"
+        for row in tasks
+    ]
+    return [*found, *([""] if refused or failed else []), *failed, *refused]
 
 
 def _drops(reply: Reply, on: Paper) -> list[str]:

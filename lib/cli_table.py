@@ -1,6 +1,6 @@
-"""Tables for people: on a terminal as many columns as fit it, to a pipe all of them, always the same.
+"""Text tables: on a terminal as many columns as fit its width, into a pipe always all of them.
 
-Knows: which column goes first where there is no room, what a line may look like.
+Knows: which column is left out first where there is no room, and how a line is laid out (printable).
 Refuses to know: what is in the cells (cli_columns), who prints them (cli_show, cli_top).
 """
 
@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lib.printable import printable
+
 Row = Mapping[str, Any]
 
 GAP = "  "
@@ -18,29 +20,30 @@ BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column."""
+    """One column of a table."""
 
     title: str
     text: Callable[[Row], str]
+    """A row's cell."""
     rank: int = 0
-    """The highest goes first where there is no room for all; 0 stays."""
+    """Columns with the highest rank are left out first where there is no room; 0 is never left out."""
     value: Callable[[Row], Any] | None = None
-    """What to sort by; its text where there is nothing else."""
+    """A row's sort key; None sorts by the text."""
     short: Callable[[Row], str] | None = None
-    """A shorter text, used before any column goes."""
+    """A shorter cell, used before any column is left out."""
     right: bool = False
-    """Numbers stand to the right."""
+    """Whether cells are aligned to the right, as numbers are."""
     style: Callable[[Row], str] | None = None
-    """The colour of a cell, "" for none."""
+    """The ANSI colour of a cell, such as RED; "" for none."""
 
     def key(self, row: Row) -> Any:
-        """What to sort a row by."""
+        """The sort key of a row."""
         return self.value(row) if self.value else self.text(row)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns that fit, each cell as a text, and how wide each column is."""
+    """The columns that fit, the text of each cell by row, and the width of each column in characters."""
 
     columns: tuple[Column, ...]
     cells: tuple[tuple[str, ...], ...]
@@ -48,7 +51,7 @@ class Table:
 
 
 def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Table:
-    """The table with the columns for which there is room; width None: with all."""
+    """The table with the columns that fit into `width` characters; None is for all columns."""
     texts = {column.title: _cells(column, rows, False) for column in columns}
     if width is not None and _size(texts) > width:
         for column in columns:
@@ -64,7 +67,7 @@ def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -
 
 
 def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None, colour: bool) -> list[str]:
-    """The table as text, its titles first."""
+    """The table as lines, the titles first; `colour` adds ANSI sequences."""
     table = fitting(columns, rows, width)
     title = _line(table, [column.title for column in table.columns], width)
     found = [_painted(title, BOLD) if colour else title]
@@ -76,7 +79,7 @@ def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None, col
 
 def _cells(column: Column, rows: Sequence[Row], shortly: bool) -> tuple[str, ...]:
     text = column.short if shortly and column.short else column.text
-    return tuple(text(row) for row in rows)
+    return tuple(printable(text(row)) for row in rows)
 
 
 def _width_of(title: str, cells: Sequence[str]) -> int:
@@ -93,7 +96,7 @@ def _width(cells: Sequence[str]) -> int:
 
 
 def _line(table: Table, cells: Sequence[str], width: int | None, paints: Sequence[str] = ()) -> str:
-    """One line; what still does not fit a terminal is cut, with … for it."""
+    """One line; what does not fit into `width` is cut and ends in `…`."""
     left = width if width is not None else 1 << 30
     found = []
     for number, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):

@@ -1,7 +1,7 @@
-"""`tunrouter top`: every peer of a running process on one screen, sorted by any column, once a second.
+"""`tunrouter top`: every peer of a running process, live on the whole screen, sorted by any column.
 
-Knows: what the keys do, that a terminal is left as it was found. Refuses to know: what is in a column
-(cli_columns), what fits (cli_table), how a screen is drawn (rich).
+Knows: what the keys do, that the terminal is restored. Refuses to know: what is in a column (cli_columns),
+which columns fit (cli_table), how a screen is drawn (rich).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lib import cli_columns, ctl_client
 from lib.cli_table import Column, fitting
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import number, packets, rate, span
+from lib.printable import every, printable
 
 LOOK_SECONDS = 1.0
 KEYS = "q end   < > column   r reverse   up, down, page scroll   space pause"
@@ -33,32 +34,35 @@ _CODES = {
     b"k": "up", b"\x1b[A": "up", b"\x1bOA": "up", b"j": "down", b"\x1b[B": "down", b"\x1bOB": "down",
     b"\x1b[5~": "page up", b"\x1b[6~": "page down",
 }  # fmt: skip
-"""What a key sends, by the longest first."""
+"""What a terminal sends for a key -> what the key does."""
 _LONGEST_FIRST = sorted(_CODES, key=len, reverse=True)
 
 
 class _Ended(Exception):
-    """A signal asks to end."""
+    """Raised by the handler of SIGTERM and SIGHUP."""
 
 
 @dataclass(slots=True)
 class Screen:
-    """What is looked at, and how."""
+    """The state of the screen: the last status reply, the order and the position."""
 
     reply: dict[str, Any]
+    """Of the request "status"."""
     sort: str = "in"
+    """The title of the column that rows are sorted by."""
     reverse: bool = True
     top: int = 0
-    """The first row shown."""
+    """The index of the first row shown."""
     paused: bool = False
     ended: str = ""
-    """Why there is nothing new any more."""
+    """Why the process cannot be asked any more; empty while it can."""
     height: int = 24
+    """Lines of the terminal."""
     shown: list[str] = field(default_factory=list)
-    """Titles of the columns there is room for."""
+    """Titles of the columns that fit the terminal."""
 
     def press(self, key: str) -> None:
-        """Do what a key says."""
+        """Do what a key (a value of _CODES) stands for."""
         titles = self.shown or [column.title for column in cli_columns.SESSIONS]
         if key in ("left", "right"):
             at = titles.index(self.sort) if self.sort in titles else 0
@@ -75,13 +79,13 @@ class Screen:
             self.top = max(0, min(self.top + step, rows - 1))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every peer in order."""
+        """Every peer as a row, sorted."""
         column = _column(self.sort)
         return sorted(cli_columns.every_peer(self.reply), key=column.key, reverse=self.reverse)
 
 
 def keys_of(data: bytes) -> Iterator[str]:
-    """What was pressed, from what the terminal sent; unknown keys are passed over."""
+    """The keys in what the terminal sent, as values of _CODES; unknown ones are skipped."""
     while data:
         code = next((code for code in _LONGEST_FIRST if data.startswith(code)), data[:1])
         if code == b"\x1b" and len(data) > 1:  # a key of several bytes that means nothing here
@@ -92,19 +96,22 @@ def keys_of(data: bytes) -> Iterator[str]:
 
 
 def run(arguments: Mapping[str, Any]) -> int:
-    """Show until a key, a signal or the end of the process ends it. Raises HostError, ConfigError."""
+    """Show the screen until a key, a signal or the end of the process ends it; returns the exit status.
+
+    Raises HostError without a terminal or a process, ConfigError for an unknown column.
+    """
     sort = _sort(arguments["--sort"] or "in")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise HostError("top needs a terminal; tunrouter status --watch goes anywhere")
     path = arguments["--control"] or ctl_client.running()
-    screen = Screen(ctl_client.ask(path, {"do": "status"}), sort, _is_number(sort))
+    screen = Screen(_ask(path), sort, _is_number(sort))
     try:
         with _signals() as changed, _raw(sys.stdin.fileno()):
             _show(path, screen, changed)
     except (KeyboardInterrupt, _Ended):
         pass
     if screen.ended:
-        print(f"the process that was watched has ended ({screen.ended})", file=sys.stderr)
+        print(printable(f"the process that was watched has ended ({screen.ended})"), file=sys.stderr)
     return 0
 
 
@@ -127,7 +134,7 @@ def _is_number(title: str) -> bool:
 
 
 def _show(path: str, screen: Screen, changed: int) -> None:
-    """Draw, wait for a key, a second or another size, and draw again."""
+    """Draw, wait for a key, a second or a new size of the terminal, and draw again."""
     from rich.console import Console
     from rich.live import Live
 
@@ -152,17 +159,22 @@ def _show(path: str, screen: Screen, changed: int) -> None:
                 _look(path, screen)
 
 
+def _ask(path: str) -> dict[str, Any]:
+    """What the screen shows: rich leaves escape sequences in a text as they are."""
+    return every(ctl_client.ask(path, {"do": "status"}))
+
+
 def _look(path: str, screen: Screen) -> None:
     if screen.paused:
         return
     try:
-        screen.reply = ctl_client.ask(path, {"do": "status"})
+        screen.reply = _ask(path)
     except HostError as error:
         screen.ended = str(error)
 
 
 def _drawn(screen: Screen, width: int) -> Any:
-    """The whole screen, for rich."""
+    """The whole screen as an object that rich draws."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -207,7 +219,7 @@ def _head(reply: Mapping[str, Any], count: int) -> str:
 
 @contextmanager
 def _raw(terminal: int) -> Iterator[None]:
-    """Keys come one by one and are not echoed; afterwards everything is as before."""
+    """Read single keys without echo within the block; the terminal is restored afterwards."""
     before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal)
     try:
@@ -218,11 +230,11 @@ def _raw(terminal: int) -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[int]:
-    """SIGTERM and SIGHUP end like a key does, SIGWINCH wakes; yields what is readable when one came."""
+    """Handle SIGTERM, SIGHUP (end) and SIGWINCH (draw again); yields a descriptor to wait for signals."""
     awake, wake = os.pipe()
     os.set_blocking(wake, False)
 
-    def end(number_: int, frame: FrameType | None) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
         raise _Ended
 
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

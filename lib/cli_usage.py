@@ -1,4 +1,4 @@
-"""The command line's text: what docopt reads, --help prints, completions and the man page are made from.
+"""The usage text: docopt parses it, --help prints it, completions and the manual page are made from it.
 
 Knows: every command and option, in words. Refuses to know: what they do (cli_main).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 USAGE = """\
-tunrouter: a routing tunnel, drop-in for GOST v3's.
+tunrouter: a routing tunnel, a drop-in replacement for GOST v3's.
 
 Usage:
   tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--api ADDR] [--metrics ADDR]
@@ -16,7 +16,7 @@ Usage:
   tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [--json]
   tunrouter lint [--json] FILE...
   tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
-            [--port SERVICE] [--json] ADDRESS
+            [--port PORT] [--json] ADDRESS
   tunrouter (status | drops) [--control PATH] [--watch] [--json]
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
@@ -31,57 +31,57 @@ Usage:
   tunrouter (-h | --help)
 
 Commands:
-  (none)            run: hubs, clients or both, until SIGTERM
-  check             read everything, touch nothing, say what it means and what is wrong
-  lint              say what a file gets silently wrong under GOST
-  explain           say what becomes of a packet to ADDRESS and why, by a file or by what runs here
-  status            print the sessions of what runs here
-  drops             print what was dropped, of whom, why, and what to do about it
-  top               show sessions live, on the whole screen
-  routes            print routes with the gateway that carries each now
+  (none)            run hubs, clients or both, until SIGTERM
+  check             read a configuration, touch nothing; say what it means and what is wrong
+  lint              report mistakes in a file that GOST accepts without a word
+  explain           say what would happen to a packet to ADDRESS and why, by a running hub or a file (-C)
+  status            print the sessions of the running process
+  drops             print how many packets were dropped, whose they were, why, and what to do about it
+  top               show sessions live on the whole screen
+  routes            print routes, each with the gateway that carries it now
   kick              end the sessions of HOST; it may come back
-  drain             ask HOST to have another session before it gives up this one
-  capture           write packets, with what became of each, to a file
-  trace             print packets, with what became of each
-  hash              read a password, print what to store instead of it
-  demo              show two hosts behind a hub, in network namespaces, and remove them again
-  completion        print what completes these words in a shell
+  drain             ask HOST to open another session before it ends this one
+  capture           write packets to a file, each with what became of it
+  trace             print packets, each with what became of it
+  hash              read a password and print the hash to store in its place
+  demo              run two hosts behind a hub in network namespaces, and remove them again
+  completion        print the completion script for a shell
   man               print the manual page
-  licences          print the licences of everything inside
+  licences          print the licences of all parts of this program
 
 Options:
   -L URL            a service: tun:///HOST?net=CIDR (a client) or router://:PORT?router=NAME (a hub)
   -F URL            the hub a client connects to: router://[USER:PASS@]HUB:PORT[?router.id=UUID]
-  -C FILE           a configuration: a file, - for standard input, or JSON itself
-  -O FORMAT         print the configuration that results, as yaml or json, and end
-  -D                log decisions too, and what was dropped when it ends
-  -R TIME           read the configuration again this often (10s, 1m30s)
+  -C FILE           a configuration: a file, - for standard input, or JSON text
+  -O FORMAT         print the resulting configuration as yaml or json, and end
+  -D                log decisions too, and at the end what was dropped
+  -R TIME           read the configuration again every TIME (10s, 1m30s)
   --api ADDR        serve the web API
   --metrics ADDR    serve metrics: [USER:PASS@]HOST:PORT[?path=/metrics]
-  --control PATH    the control socket, none for no such thing;
-                    without it /run/tunrouter/PID.sock, or in $XDG_RUNTIME_DIR
+  --control PATH    the path of the control socket, or the word none for no control socket;
+                    the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR
   --user NAME       become this user once devices and ports are open
-  --single PIDFILE  end at once, with status 0, where another one holds this file
-  --trace FILTER    log packets that fit, with what became of them, a few a second
-  --json            print for machines
-  --watch           print again and again, until interrupted
-  --sort COLUMN     what the live screen is sorted by
-  --service NAME    of which hub, where there are several
-  --ns UUID         in which namespace; none given means that of those who name none
-  --from HOST       which host sends
-  --source IP       from which address; none given means one that HOST may send from
-  --port SERVICE    to which service, as tcp/22; none given means a ping
-  --host HOST       only what this host sends or receives
-  --count N         end after so many packets
-  --recorder        what the flight recorder kept, instead of what comes
-  -w FILE           where the packets go, as pcapng; - for standard output
-  --keep            leave the demo's network running and print commands to play with
-  --seconds N       how long the demo shows its live table; 5 where not given
+  --single PIDFILE  end at once, with status 0, if a running tunrouter holds this file
+  --trace FILTER    log packets that match, each with what became of it, at most 20 a second
+  --json            print JSON for programs
+  --watch           print again every second, until Ctrl-C
+  --sort COLUMN     the column by which the live screen is sorted
+  --service NAME    the service of the hub, where there are several hubs
+  --ns UUID         only this namespace; without it, explain takes that of clients without router.id
+  --from HOST       the host that sends the packet
+  --source IP       the packet's source address; the default is one that HOST may send from
+  --port PORT       the packet's protocol and port, such as tcp/22; the default is a ping
+  --host HOST       only packets that this host sends or receives
+  --count N         end after N packets
+  --recorder        write the packets that the flight recorder has kept, and no new ones
+  -w FILE           the pcapng file to write; - for standard output
+  --keep            leave the demo running and print commands to try
+  --seconds N       how many seconds the demo shows its live table; the default is 5
   -V, --version     print the version
   -h, --help        print this
 
-Without -L and -C, tunrouter.yaml (or .yml, .json) is looked for in /etc/tunrouter, ~/.tunrouter
-and here. SIGUSR1 logs what was dropped so far, SIGHUP reads the configuration again.
+Without -L and -C, tunrouter reads tunrouter.yaml (or .yml, .json) in /etc/tunrouter, ~/.tunrouter
+or the current directory. SIGUSR1 logs what was dropped so far. SIGHUP reads the configuration again.
 """
 
 _OPTION = re.compile(r"^  (?:(-\w)(?:, )?)?(?:(--\w+))? ?([A-Z]+)?  +\S", re.MULTILINE)

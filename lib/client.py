@@ -1,11 +1,11 @@
-"""The client: a TUN device, and a session with a hub that is made again whenever it ends.
+"""Client of a hub: a TUN device, and a session that is made again whenever it ends.
 
 Knows: the life of a client, from its device to its last reconnect, and moves from one hub to another.
 Refuses to know: how a hub is reached (client_dial), what a session does (client_session), how frames are read
 from and written to the device (client_uplink, client_downlink).
 
-One greenlet reads the device for as long as the process lives (while there is no hub it drops what it reads),
-one keeps a session, and each session has one that reads it.
+One greenlet reads the device for as long as the process lives (without a session it drops what it reads),
+one dials and keeps a session, and each session has one that reads from the hub.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from zlib import crc32
 import gevent
 
 from lib import capture_watch, client_dial, client_uplink, framing, netlink, packet_offload, tun
+from lib.addresses import join_host_port
 from lib.capture_taps import Taps
 from lib.client_backoff import Backoff
 from lib.client_dial import Refused
@@ -39,19 +40,20 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.packet_text import head, head_of_frame
+from lib.service_supervisor import Task, keep
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings
 
 RETRY = (0.25, 15.0)
-"""First and longest delay, seconds, after a hub could not be reached or went away."""
+"""First and longest delay, in seconds, after a hub could not be reached or a session ended."""
 RETRY_REFUSED = (2.0, 300.0)
-"""The same after a hub said no: somebody has to change something."""
+"""The same after a hub refused us: a configuration has to be changed first, so there is no hurry."""
 STEADY_SECONDS = 10.0
 """A session that lived this long was a success: the next delay is the first one again."""
 
 
 class Client:
-    """One host of the tunnel."""
+    """One host of the tunnel: a service with handler tun."""
 
     def __init__(
         self,
@@ -69,16 +71,16 @@ class Client:
         self.traffic = Traffic()
         self.sessions_made = 0
         self.failures: Counter[str] = Counter()
-        """Node -> how often there was no session with it, or one that soon ended."""
+        """Node -> how often a session with it failed, or ended within STEADY_SECONDS."""
         self.rates = Rates(time.monotonic())
         self.sender: SessionSender | None = None
         self.session: ClientSession | None = None
         self._selector = _selector(settings)
         self._chosen = 0
-        """The node there is a session with, or one is being made."""
+        """The index of the node that there is a session with, or that is being dialled."""
         self._reader = gevent.Greenlet()
-        """Reads the session."""
-        self._beside: list[gevent.Greenlet] = []
+        """Reads from the hub: ClientSession.run of the present session."""
+        self._beside: list[Task] = []
         self._moving: list[ClientSession] = []
         self.buffer = buffer
         self._device = device = tun.open_tun(settings.device.name)
@@ -96,12 +98,12 @@ class Client:
             clock=time.monotonic,
         )  # fmt: skip
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
-        self._greenlets: list[gevent.Greenlet] = []
+        self._tasks: list[Task] = []
         self._device_gone = device_gone
 
     @property
     def device_name(self) -> str:
-        """As the kernel has it."""
+        """The device's name in the kernel, also where the configuration has none."""
         return self._device.name
 
     def start(self) -> None:
@@ -117,25 +119,30 @@ class Client:
             device=device,
             addresses=addresses,
         )
-        self._greenlets = [gevent.spawn(self._read_device), gevent.spawn(self._keep_connected)]
+        self._tasks = [
+            keep(f"service {name}: the device is read", self._read_device),
+            keep(f"service {name}: a hub is dialled", self._keep_connected),
+        ]
 
     def stop(self) -> None:
         """End the session and remove the device."""
-        gevent.killall([*self._greenlets, self._reader, *self._beside])
+        for task in (*self._tasks, *self._beside):
+            task.kill()
+        self._reader.kill()
         self._readable.close()
         self._device.close()
 
     def fault(self) -> str:
-        """What must run once started and does not; empty if all is well."""
+        """Which greenlet has ended that must not end, in words; empty if all is well."""
         what = ("the device is not read any more", "nobody dials any more")
-        ended = (text for text, greenlet in zip(what, self._greenlets, strict=False) if greenlet.dead)
+        ended = (text for text, greenlet in zip(what, self._tasks, strict=False) if greenlet.dead)
         return next(ended, "")
 
     def apply(self, settings: ClientSettings) -> list[str] | None:
-        """Go on by other settings; returns a line for each thing that is different.
+        """Take the settings of a reload; returns a line for each change, None where a new client is needed.
 
-        The device stays, with other addresses and routes where they differ; the session stays where the
-        hub would not see a difference. None where a new client has to be made. Raises HostError.
+        The device stays and gets other addresses and routes where they differ. The session stays where its
+        handshake would be the same. Raises HostError.
         """
         old, new = self.settings, settings
         like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
@@ -183,7 +190,7 @@ class Client:
                 sender.wait_drained()
 
     def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:
-        """Tell who looks what came from the device and where it went, or why nowhere."""
+        """Show the taps what came from the device: forwarded to the hub, or dropped for `reason`."""
         session = self.session
         namespace, peer = (
             (session.node.namespace, session.peer) if session is not None else (NO_NAMESPACE, "")
@@ -192,19 +199,19 @@ class Client:
         capture_watch.sent(self.taps, fate, frames)
 
     def _lost(self, reason: Reason, content: bytes, answered: bool) -> None:
-        """What the device gave did not become a frame."""
+        """Show the taps a packet from the device that client_uplink dropped."""
         if self.taps.on:
             self._tell_sent(memoryview(framing.encode(content)), reason, answered)
 
     def tell_news(self) -> None:
-        """Log each reason for drops once."""
+        """Log the reasons for drops that occurred for the first time."""
         for reason, detail in self.traffic.take_news():
             what = f" {detail}" if detail else ""
             say(
                 Entry.DROPS,
                 "service %s: packets are dropped: %s%s: %s",
                 *(self.settings.name, reason.value, what, reason.doc),
-                fold=reason.value,
+                fold=f"{self.settings.name} {reason.value}",
                 service=self.settings.name,
                 host=self.settings.host,
                 peer=self.session.peer if self.session else "",
@@ -230,11 +237,11 @@ class Client:
     # ------------------------------------------------------------ the session
 
     def _keep_connected(self) -> None:
-        """Dial, live, and dial again, for ever."""
+        """Choose a node, have a session with it until that ends, wait, and begin again; never returns."""
         settings = self.settings
         lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
-        tried: set[str] = set()
-        """What the log has been told of since there was a session."""
+        tried: set[tuple[str, str]] = set()
+        """The keys under which failures were logged since the last session (log_dedup)."""
         while True:
             if settings.nodes != self.settings.nodes or _choice(settings) != _choice(self.settings):
                 self._selector = _selector(self.settings)
@@ -242,16 +249,16 @@ class Client:
             settings = self.settings
             self._chosen = chosen = self._selector.choose(time.monotonic(), random.random())
             started = time.monotonic()
-            backoff, why = lost, ""
+            backoff, why, kind = lost, "", "ended"
             try:
                 why = self._follow(self._open(chosen))
             except Refused as error:
-                backoff, why = refused, str(error)
+                backoff, why, kind = refused, str(error), str(error)
             except ProtocolError as error:
-                why = str(error)
+                why, kind = str(error), error.refusal.value
             except OSError as error:
-                why = error.strerror or str(error)
-            ended, chosen = time.monotonic(), self._chosen  # not where it was, after a move
+                why, kind = error.strerror or str(error), f"{type(error).__name__} {error.errno}"
+            ended, chosen = time.monotonic(), self._chosen  # another node, where the session has moved
             if ended - started > STEADY_SECONDS:
                 lost.reset()
                 refused.reset()
@@ -262,30 +269,29 @@ class Client:
             node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
             if ended - started <= STEADY_SECONDS:
                 self.failures[node.name] += 1
-            tried.add(self._say_again(settings.name, f"{node.host}:{node.port}", why))
+            tried.add(self._say_again(settings.name, join_host_port(node.host, node.port), why, kind))
             gevent.sleep(backoff.next(random.random()))
 
     @staticmethod
-    def _say_again(name: str, hub: str, why: str) -> str:
-        """Log that there is no session; returns what it was folded by."""
-        fold, text = f"{name} {hub} {why}", "service %s: hub %s: %s; trying again"
-        told = (name, hub, why)
-        say(Entry.RECONNECTING, text, *told, fold=fold, habit=OUTAGE, service=name, hub=hub, reason=why)
-        return fold
+    def _say_again(name: str, hub: str, why: str, kind: str) -> tuple[str, str]:
+        """Log that there is no session; returns the key that log_dedup counts by, without the hub's words."""
+        fold, text, of = f"{name} {kind}", "service %s: hub %s: %s; trying again", (name, hub, why)
+        say(Entry.RECONNECTING, text, *of, fold=fold, by=hub, habit=OUTAGE, service=name, hub=hub, reason=why)
+        return fold, hub
 
-    def _settle(self, tried: set[str]) -> None:
-        """The next failure is news again."""
-        for fold in tried:
-            settle(Entry.RECONNECTING, fold)
+    def _settle(self, tried: set[tuple[str, str]]) -> None:
+        """Let the next failure be logged in full again (log_dedup)."""
+        for fold, hub in tried:
+            settle(Entry.RECONNECTING, fold, hub)
         tried.clear()
 
     def _open(self, chosen: int) -> ClientSession:
-        """Be let in by a node. Raises OSError, ProtocolError."""
+        """Dial a node and be admitted. Raises OSError, ProtocolError, Refused."""
         node = self.settings.nodes[chosen]
         return ClientSession(self, node, *client_dial.let_in(self.settings, node, self._device.name))
 
     def _follow(self, session: ClientSession) -> str:
-        """Live with a session, and with each that takes its place; returns why the last one ended."""
+        """Use a session, and each that takes its place; returns why the last one ended."""
         self._take(session)
         try:
             while True:
@@ -295,10 +301,11 @@ class Client:
                     return why
         finally:
             self.session = self.sender = None
-            gevent.killall([self._reader, *self._beside])
+            self._reader.kill()
+            self._leave_alone()
 
     def _take(self, session: ClientSession) -> None:
-        """Use a session from now on; one that was there is still read until it ends."""
+        """Send on a session from now on; the one before is still read until it ends."""
         name, host = self.settings.name, self.settings.host
         text = "service %s: connected to %s as %s"
         say(Entry.CONNECTED, text, name, session.peer, host, service=name, host=host, hub=session.peer)
@@ -307,19 +314,29 @@ class Client:
         session.begin()
         self.sender = session.sender
         self._reader = gevent.spawn(session.run)
-        gevent.killall(self._beside, block=False)
-        self._beside = [gevent.spawn(self._beat, session), gevent.spawn(self._go_home, session)]
+        self._leave_alone()
+        name = f"service {self.settings.name}"
+        self._beside = [keep(f"{name}: the session is looked after", self._beat, session)]
+        if self._selector.has_home:
+            task = Task(f"{name}: a better hub is tried", self._go_home, session, may_end=True)
+            self._beside.append(task.start())
+
+    def _leave_alone(self) -> None:
+        """Look no more after the session there was; perhaps it is one of these tasks that says so."""
+        for task in self._beside:
+            task.kill(block=False)
+        self._beside = []
 
     def _beat(self, session: ClientSession) -> None:
-        """Look after a session now and then."""
+        """Sample counters and check the keepalive of a session at each tick."""
         while True:
-            gevent.sleep(session.liveness.tick)
+            gevent.sleep(session.control.liveness.tick)
             now = time.monotonic()
             self.rates.sample(self.traffic, now)
             session.beat(now)
 
     def _go_home(self, session: ClientSession) -> None:
-        """From a node that is second choice back to a better one, once that can be reached again."""
+        """Move back to a preferred node (strategies fifo and hash), once that can be reached again."""
         while self._selector.has_home:
             gevent.sleep(self._selector.fail_timeout * (1 + random.random() / 4))
             better = self._selector.better(self._chosen, time.monotonic())
@@ -327,7 +344,7 @@ class Client:
                 return
 
     def leave(self, session: ClientSession) -> None:
-        """The hub is about to end: be elsewhere before that, if there is anywhere to be."""
+        """The hub is about to end (DRAIN): move to another node first, where there is one."""
         if session is self.session and session not in self._moving:
             self._moving.append(session)
             gevent.spawn(self._leave, session)
@@ -336,21 +353,22 @@ class Client:
         try:
             name = self.settings.name
             text = "service %s: %s is about to end"
-            say(Entry.HUB_DRAINS, text, name, session.peer, service=name, hub=session.peer)
+            say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
             if not self._move(session, self._selector.others(self._chosen, time.monotonic())):
                 session.decline()
         finally:
             self._moving.remove(session)
 
     def _move(self, session: ClientSession, nodes: Sequence[int]) -> bool:
-        """Have a session with one of these nodes before this one is given up; False where none lets us in."""
+        """Get a session with one of these nodes, then give up this one; False where no node admits us."""
         for chosen in nodes:
             try:
                 new = self._open(chosen)
             except (OSError, ProtocolError) as error:
                 self._selector.failed(chosen, time.monotonic())
                 name = self.settings.name
-                say(Entry.NOT_MOVED, "service %s: not moved: %s", name, error, service=name, reason=error)
+                text = "service %s: not moved: %s"
+                say(Entry.NOT_MOVED, text, name, error, fold=name, service=name, reason=error)
                 continue
             if session is not self.session:  # it has ended meanwhile, and another one is being made
                 new.close()
@@ -362,7 +380,7 @@ class Client:
         return False
 
     def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
-        """Let the kernel hand over what the hub takes, and nothing else."""
+        """Set the device's offloads to what the hub takes: `bits`, and contents of up to `limit` bytes."""
         if session is self.session or self.session is None:
             self.up.offloads, self.up.limit = bits, limit
             try:
@@ -372,7 +390,7 @@ class Client:
 
 
 def _choice(settings: ClientSettings) -> tuple[str, int, float]:
-    """How a node is chosen."""
+    """The settings that a Selector is made of."""
     return settings.strategy, settings.max_fails, settings.fail_timeout
 
 

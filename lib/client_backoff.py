@@ -1,6 +1,6 @@
-"""When to try again: jittered exponential backoff.
+"""Jittered exponential backoff: how long to wait before the next try.
 
-Knows: delays. Refuses to know: clocks, dice (random numbers come in) and what is tried.
+Knows: delays. Refuses to know: clocks, random numbers (they come in) and what is tried.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Backoff:
     failures: int = 0
 
     def next(self, dice: float) -> float:
-        """The delay before the next try; dice is a random number in [0, 1)."""
+        """The delay before the next try, in seconds; dice is a random number in [0, 1)."""
         whole = min(self.most, self.first * 2.0 ** min(self.failures, 30))
         self.failures += 1
         return whole * (0.5 + dice / 2)
 
     def reset(self) -> None:
-        """A try succeeded."""
+        """Begin with the first delay again, after a try that succeeded."""
         self.failures = 0

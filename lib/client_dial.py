@@ -1,6 +1,6 @@
-"""From a node to a session's stream: dialed around the tunnel itself, and let in by the hub.
+"""Dialling a hub: a stream to it that does not go through the tunnel itself, and the relay handshake.
 
-Knows: what a client asks a hub for, and that its own routes must not swallow the way there.
+Knows: what a client asks a hub for, and that its own routes must not cover the way to the hub.
 Refuses to know: which node is tried when (client), proxies and layers on the way (stream_open).
 """
 
@@ -11,20 +11,27 @@ from ipaddress import ip_address
 from lib import netlink, session_handshake
 from lib.errors import ProtocolError
 from lib.settings import ClientSettings, NodeSettings
+from lib.stream_bounded import failing_as
 from lib.stream_layer import AnyStream
 from lib.stream_open import dial
 from lib.wire_relay import Request, Response, Status
 
 
 class Refused(ProtocolError):
-    """The hub answered, with a status that is not OK."""
+    """The hub's response has a status other than OK."""
 
 
 def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
-    """Dial a node and be let in; returns the stream, the hub's answer, and what came after it.
+    """Dial a node and do the handshake; returns (stream, response, bytes that came after the response).
 
-    device is the client's own. Raises OSError, and ProtocolError where the hub speaks nonsense or says no.
+    `device` is the name of the client's TUN device. Raises OSError; ProtocolError where the hub breaks the
+    protocol; Refused where it does not admit us.
     """
+    with failing_as(OSError, OSError, ProtocolError):
+        return _let_in(settings, node, device)
+
+
+def _let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
     stream = dial(node, lambda address: _way_out(settings, device, address), settings.keepalive_timeout)
     try:
         response, rest = session_handshake.ask(stream, _request(settings, node), node.connect_timeout)
@@ -37,7 +44,7 @@ def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[A
 
 
 def _way_out(settings: ClientSettings, device: str, address: str) -> str | None:
-    """The network device to reach a hub through, where our own routes would lead into the tunnel."""
+    """The network device to reach a hub through, where our own routes lead into the tunnel; else None."""
     hub = ip_address(address.partition("%")[0])
     networks = [prefix for prefix, _ in settings.device.routes] + [
         own.network for own in settings.device.addresses

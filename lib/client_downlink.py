@@ -1,10 +1,10 @@
-"""Downlink: from the frames a hub sent to writes on the TUN device.
+"""Downlink of a client: frames from the hub are checked and written to the TUN device.
 
-Knows: what a client takes from its hub, and how a frame becomes one write.
+Knows: what a client accepts from its hub, and how a frame becomes one write.
 Refuses to know: the device and the socket (write is any function), what the hub decided.
 
-A hub is trusted no more than any peer: packets that lie about their length and virtio-net
-headers that do not fit are dropped and counted; every header is written anew.
+A hub is trusted no more than any peer: packets with a wrong length and virtio-net headers that do not fit
+their packet are dropped and counted; every header is written anew.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from lib.forward_drop_reasons import Reason
 from lib.packet_text import head
 
 _PLAIN = struct.Struct("!HBxH").unpack_from
-_HEADED = struct.Struct("!10sBxHxxHxB").unpack_from
-_TCP_OFFSET = packet_offload.HEADER_SIZE + 20 + 12
 _HDR_LEN = struct.Struct("<H").unpack_from
 
 
 @dataclass(slots=True)
 class Downlink:
-    """Where frames go: `write` takes one packet (after a virtio-net header if `headed`)."""
+    """A device to write to, and what its client counts and keeps."""
 
     write: Callable[[memoryview], object]
+    """Writes one packet, with a virtio-net header before it if `headed`."""
     refused: Callable[[OSError, bytes], None]
-    """Told when a write fails, with the packet's first bytes; raises what is not the packet's fault."""
+    """Called when a write fails, with the packet's first bytes; raises what is not the packet's fault."""
     traffic: Traffic
     headed: bool
-    """Whether the device wants the header before every packet."""
+    """Whether the device wants a virtio-net header before every packet (IFF_VNET_HDR)."""
     mtu: int
+    """Bytes of the largest packet that the device takes."""
     controls: list[bytes] = field(default_factory=list)
-    """Contents of control frames, for the session itself."""
+    """Contents of control frames, for the session."""
     clock: Callable[[], float] = float
-    """A steady clock, asked when a packet is dropped."""
+    """Monotonic clock, called when a packet is dropped."""
     dropped: Reason | None = None
-    """Why the last packet was dropped that was; for who looks (watching)."""
+    """Why the last dropped packet was dropped, for capture_watch, which resets it."""
 
     def take_controls(self) -> list[bytes]:
-        """The control frames since the last call."""
+        """The contents of control frames since the last call."""
         taken, self.controls = self.controls, []
         return taken
 
@@ -55,63 +55,50 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
     buf must be writable from pos - 8 and readable to end + framing.SLACK. Raises what `refused`
     raises.
     """
-    write, headed = down.write, down.headed
-    begin, frames = pos, 0
+    write, headed, check = down.write, down.headed, packet_offload.quick_check
+    begin, packets = pos, 0
     while True:
         size, first, total = _PLAIN(buf, pos)
-        after = pos + 2 + size
+        start = pos + 2
+        after = start + size
         if after > end:
             break
-        frames += 1
-        start = pos + 2
+        packets += 1
         if first == 0x45 and total == size >= 20:
             if headed:
                 start = _put_empty_header(buf, start)
-        elif not (first <= 2 and headed and size >= 30 and _is_true(down, buf, start, size)):
-            start = _examine(down, buf, start, after)
+        else:
+            plain = check(buf, start, size) if first <= 2 and headed else None
+            if plain is None:
+                start = _examine(down, buf, start, after)
+            elif (like := plain[2]) is not None:
+                if like.segment > down.mtu:
+                    start = _examine(down, buf, start, after)
+                else:
+                    packets += like.more(size)
         if start:
             try:
                 write(view[start:after])
             except OSError as error:
                 down.refused(error, head(buf, start, after))
         pos = after
-    down.traffic.received_packets += frames
+    down.traffic.received_packets += packets
     down.traffic.received_bytes += pos - begin
     return pos
 
 
-def _is_true(down: Downlink, buf: bytearray, start: int, size: int) -> bool:
-    """Whether a virtio-net header is of the usual kind and plainly fits its packet."""
-    header, version, total, fragment, protocol = _HEADED(buf, start)
-    if version != 0x45 or total != size - packet_offload.HEADER_SIZE:
-        return False
-    right = packet_offload.SINGLE.get(header)
-    if right == 0:
-        return True
-    if fragment & 0x3FFF:
-        return False
-    if right == protocol:
-        return size >= packet_offload.LEAST_CONTENT[protocol]
-    like = packet_offload.tcp_super(header) if protocol == ip.TCP else None
-    if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
-        return False
-    payload = size - like.overhead
-    if payload <= like.gso_size or like.segment > down.mtu:
-        return False
-    down.traffic.received_packets += (payload - 1) // like.gso_size
-    return True
-
-
 def _put_empty_header(buf: bytearray, packet_start: int) -> int:
-    """Write the header of a complete packet before it: over the length, and over the end of the
-    frame before, which is done with. Returns where the header starts."""
+    """Write an empty virtio-net header in front of a complete packet; returns where it starts.
+
+    It overwrites the frame's length and the end of the frame before, which is in the kernel already.
+    """
     start = packet_start - packet_offload.HEADER_SIZE
     buf[start:packet_start] = packet_offload.NO_OFFLOAD
     return start
 
 
 def _examine(down: Downlink, buf: bytearray, start: int, end: int) -> int:
-    """Check a frame content that is not the usual; returns where to write from, 0 for not at all."""
+    """Check a frame content of an uncommon kind; returns where to write from, 0 to write nothing."""
     if end == start:
         return _drop(down, Reason.EMPTY_FRAME, b"")
     if buf[start] == wire_control.MARK:

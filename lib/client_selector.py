@@ -1,7 +1,7 @@
-"""Which of several hubs to dial next (GOST's selector: strategy, maxFails, failTimeout).
+"""Selector of a client: which of several hubs to dial next (GOST's strategy, maxFails, failTimeout).
 
-Knows: the strategies and when a node counts as failed.
-Refuses to know: clocks and dice (they come in), and how a node is dialled.
+Knows: the strategies, and when a node counts as failed.
+Refuses to know: clocks and random numbers (they come in), and how a node is dialled.
 """
 
 from __future__ import annotations
@@ -15,35 +15,36 @@ class Selector:
 
     count: int
     strategy: str = "round"
-    """round: each in turn; rand: any; fifo and hash: the first that has not failed, from `first` on."""
+    """round: each in turn; rand: any; fifo and hash: the first from `first` on that has not failed."""
     max_fails: int = 1
     fail_timeout: float = 10.0
     """Seconds for which a node with max_fails failures in a row is passed over."""
     _fails: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Node -> (failures in a row, time of the last one)."""
     first: int = 0
-    """The node preferred by fifo and hash; the others follow in order, round the end."""
+    """The node that fifo and hash prefer; the others follow in order and wrap around."""
     _turn: int = -1
 
     @property
     def has_home(self) -> bool:
-        """Whether some nodes are better than others."""
+        """Whether the strategy prefers some nodes to others (fifo and hash)."""
         return self.strategy in ("fifo", "hash")
 
     def better(self, node: int, now: float) -> list[int]:
-        """Nodes to go home to from this one, the best first; those that have failed lately are left out."""
+        """The nodes that are preferred to this one and have not failed lately, the best first."""
         order = [(self.first + i) % self.count for i in range(self.count)]
         better = order[: order.index(node)] if self.has_home else []
         return [i for i in better if not self._has_failed(i, now)]
 
     def others(self, node: int, now: float) -> list[int]:
-        """Nodes to go to when this one says that it is about to end, itself the last."""
+        """The nodes to move to when this one is about to end (DRAIN); itself comes last."""
         order = [
             (self.first + i) % self.count for i in range(self.count) if (self.first + i) % self.count != node
         ]
         return [*(i for i in order if not self._has_failed(i, now)), node]
 
     def choose(self, now: float, dice: float) -> int:
-        """The node to dial; all of them count again where all have failed."""
+        """The node to dial; where all have failed, any of them. dice is a random number in [0, 1)."""
         healthy = [i for i in range(self.count) if not self._has_failed(i, now)]
         nodes = healthy or list(range(self.count))
         if self.strategy == "round":
@@ -54,11 +55,11 @@ class Selector:
         return min(nodes, key=lambda node: (node - self.first) % self.count)
 
     def failed(self, node: int, now: float) -> None:
-        """A node could not be used."""
+        """Count a failure of a node: not reached, refused, or a session that soon ended."""
         self._fails[node] = (self._fails.get(node, (0, 0.0))[0] + 1, now)
 
     def succeeded(self, node: int) -> None:
-        """A node let us in."""
+        """Forget a node's failures, after a session that lasted."""
         self._fails.pop(node, None)
 
     def _has_failed(self, node: int, now: float) -> bool:

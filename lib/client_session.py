@@ -1,7 +1,7 @@
-"""A client's session with a hub, from its admission to its end.
+"""A client's side of a session with its hub, from the end of the handshake to the end of the session.
 
-Knows: what becomes of what the hub sends, control frames, and how a session ends.
-Refuses to know: which hub, and what comes after (client), packets (client_downlink), how bytes get out
+Knows: how received frames are handled, control frames, keepalive, and how a session ends.
+Refuses to know: which hub is dialled and when again (client), packets (client_downlink), how bytes are sent
 (session_sender).
 """
 
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import gevent
 
-from lib import __version__, capture_watch, client_downlink, framing, ids, wire_control
+from lib import capture_watch, client_downlink, framing, ids, wire_control
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.counters import Traffic
@@ -21,15 +21,16 @@ from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.session_keepalive import Health, Liveness
+from lib.session_control import SessionControl
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings, NodeSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Response
 
 QUEUE_BYTES = 1 << 20
+"""Bytes that may wait for a hub that does not read."""
 LINGER = 1.0
-"""Seconds for which a session that has been given up is still read: some of it is on the way."""
+"""Seconds for which a session that has been given up is still read, because packets are on the way."""
 
 
 class Owner(Protocol):
@@ -42,61 +43,52 @@ class Owner(Protocol):
     taps: Taps
     instance: bytes
     offloads: int
-    """What the device takes."""
+    """The offload bits that the device can do (packet_offload)."""
 
     @property
     def device_name(self) -> str:
-        """As the kernel has it."""
+        """The device's name in the kernel."""
 
     def tell_news(self) -> None:
-        """Log drops that are new."""
+        """Log the reasons for drops that occurred for the first time."""
 
     def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
-        """Let the kernel hand over what this session's hub takes."""
+        """Set the device's offloads to what this session's hub takes."""
 
     def leave(self, session: ClientSession) -> None:
-        """The hub is about to end."""
+        """Move to another hub, because this session's hub is about to end."""
 
 
 class ClientSession:
-    """An admitted session."""
+    """A session that the hub has admitted."""
 
     def __init__(
         self, client: Owner, node: NodeSettings, stream: AnyStream, response: Response, tail: bytes
     ) -> None:
-        """tail is what came with the hub's response."""
+        """`tail` is the bytes that came after the hub's response."""
         self._client, self._stream, self._tail = client, stream, tail
         self._kin = bool(ids.hub_version(response.tunnel_id))
         self.node = node
         self.peer = stream.peer
         self.sender = SessionSender(stream, client.traffic, QUEUE_BYTES, float("inf"))
         self.sender.tell_losses(self._lost)
-        self.liveness = Liveness(client.settings.keepalive_timeout, time.monotonic())
         self.since = time.monotonic()
-        self.features = 0
-        self.software = ""
-        """What the hub says it is; empty for GOST's."""
+        self.control = SessionControl(
+            self.sender, client.traffic, client.settings.keepalive_timeout, self.since
+        )
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
 
     def begin(self) -> None:
-        """Show ourselves to a hub of our own kind; until it has answered it is treated as GOST's."""
+        """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
         client.use_offloads(self, 0, framing.GOST_HUB_MAX)
         if self._kin:
-            device = client.settings.device
-            hello = wire_control.Hello(
-                client.instance,
-                client.offloads,
-                device.mtu,
-                f"tunrouter {__version__}",
-                wire_control.ALL_FEATURES,
-            )
-            self.sender.send([framing.encode(wire_control.encode_hello(hello))])
+            self.control.greet(client.instance, client.offloads, client.settings.device.mtu)
 
     def run(self) -> str:
-        """Read the hub until the session ends; returns why it did."""
+        """Receive and deliver until the session ends; returns why it did."""
         why = "closed by the hub"
         try:
             self._receive()
@@ -110,36 +102,30 @@ class ClientSession:
         return self.sender.closed_because or why
 
     def close(self) -> None:
-        """Give up a session that has not begun."""
+        """Close a session that has not begun."""
         self.sender.ended()
         self._stream.close()
 
     def give_up(self, why: str) -> None:
-        """Another session has taken its place: what is on the way is still read, then it ends."""
+        """Close the session after LINGER seconds, because another one has taken its place."""
         self.decline()
         gevent.spawn_later(LINGER, self.sender.close, why)
 
     def decline(self) -> None:
         """Tell a hub that is about to end not to wait for us."""
-        if self.features & wire_control.Feature.DRAIN:
-            self.sender.send([framing.encode(wire_control.encode_drain())])
+        self.control.drain()
 
     def beat(self, now: float) -> None:
         """Look whether the hub still lives."""
-        if self.features & wire_control.Feature.KEEPALIVE:
-            health = self.liveness.look(self._client.traffic.received_packets, now)
-            if health is Health.ASK:
-                self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
-            elif health is Health.DEAD:
-                self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
+        self.control.beat(now)
         if self._pings and now - self._pinged_at >= self._pings:
             self._ping(now)
 
     def _ping(self, now: float) -> None:
-        """WebSocket's own pings, as GOST does them: without a pong within twice their interval it is over."""
+        """Send WebSocket pings as GOST does; ends the session without a pong within twice their interval."""
         if self._stream.pongs != self._pongs:
             self._pongs, self._ponged_at = self._stream.pongs, now
-        if now - self._ponged_at > 2 * self._pings + self.liveness.tick:
+        if now - self._ponged_at > 2 * self._pings + self.control.liveness.tick:
             self.sender.close(f"no pong within {2 * self._pings:g} s")
             return
         self._pinged_at = now
@@ -167,35 +153,31 @@ class ClientSession:
                 return
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
-        """What was on its way to the hub will not get there."""
+        """Show the taps frames that were dropped on their way to the hub."""
         client = self._client
         if client.taps.on:
             fate = capture_watch.leaving(self.node.namespace, client.settings.host, self.peer, reason)
             capture_watch.sent(client.taps, fate, frames)
 
     def _control(self, content: bytes) -> None:
+        for message in self.control.receive([content], time.monotonic()):
+            if isinstance(message, wire_control.Hello):
+                self._meet(message)
+            else:
+                self._client.leave(self)
+
+    def _meet(self, message: wire_control.Hello) -> None:
+        """Handle the hub's HELLO: from now on superpackets that it takes are sent to it."""
         client = self._client
-        try:
-            message = wire_control.decode(content)
-        except ProtocolError:
-            client.traffic.drop(Reason.BAD_CONTROL)
-            return
-        if isinstance(message, wire_control.Hello):
-            self.features, self.software = message.features, message.software
-            client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
-            say(
-                Entry.HELLO,
-                "service %s: hub is %s, offloads %#x",
-                *(client.settings.name, message.software, message.offloads),
-                service=client.settings.name,
-                host=client.settings.host,
-                peer=self.peer,
-                software=message.software,
-                offloads=message.offloads,
-            )
-        elif isinstance(message, wire_control.Ping):
-            self.sender.reply(framing.encode(wire_control.encode_pong(message.token)))
-        elif isinstance(message, wire_control.Pong):
-            self.liveness.pong(message.token, time.monotonic())
-        elif isinstance(message, wire_control.Drain):
-            client.leave(self)
+        client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
+        say(
+            Entry.HELLO,
+            "service %s: hub is %s, offloads %#x",
+            *(client.settings.name, message.software, message.offloads),
+            fold=client.settings.name,
+            service=client.settings.name,
+            host=client.settings.host,
+            peer=self.peer,
+            software=message.software,
+            offloads=message.offloads,
+        )

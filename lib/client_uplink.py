@@ -1,6 +1,6 @@
-"""Uplink: from reads on the TUN device to frames for the hub.
+"""Uplink of a client: packets are read from the TUN device into one buffer of frames for the hub.
 
-Knows: how to fill one buffer with as many frames as the device has packets for.
+Knows: how to fill a buffer with as many frames as the device has packets for.
 Refuses to know: the socket the frames go to, and where they are routed.
 
     buf   | LEN | packet or header+packet | LEN | … |      one send takes all of it
@@ -19,21 +19,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lib import framing, packet_offload, packet_udp_gro
+from lib import framing, packet_icmp, packet_offload, packet_udp_gro
 from lib import packet as ip
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import head
 
 BATCH_BYTES = 192 << 10
-"""A batch ends once it holds this much: what one send should carry."""
+"""Bytes after which a batch ends: what one send should carry."""
 BATCH_PACKETS = 128
+"""Packets after which a batch ends."""
 BUFFER_SIZE = BATCH_BYTES + (1 << 18)
-"""Room for one more superpacket, also when it is cut up into packets of 30 bytes."""
+"""Bytes of the buffer: a batch and one more superpacket, even one that is cut up into tiny packets."""
 
 _LENGTH = struct.Struct("!H").pack_into
 _CSUM_START = [0] * 256
-"""By the first byte of a packet: where its transport header starts, if nothing stands between."""
+"""First byte of a packet -> offset of its transport header, where no options or extensions precede it."""
 _CSUM_START[0x45] = 20
 _CSUM_START[0x60:0x70] = [40] * 16
 
@@ -46,21 +47,23 @@ class Uplink:
     has_header: bool
     traffic: Traffic
     icmp_error: Callable[[bytes], None]
-    """Gives a packet (an ICMP error) back to this host."""
+    """Writes an ICMP error to the device, for a sender on this host."""
     offloads: int = 0
-    """Bits the hub takes; 0 for complete single packets only."""
+    """Offload bits that the hub takes (packet_offload); 0 for complete single packets only."""
     limit: int = framing.MAX_CONTENT
-    """Largest content the hub takes."""
+    """Bytes of the largest frame content that the hub takes."""
     lost: Callable[[Reason, bytes, bool], None] | None = None
-    """Told which frame content was dropped here, and whether its sender was told."""
+    """Called with (reason, frame content, whether an ICMP error was sent) for what is dropped here."""
     _header: bytearray = field(default_factory=lambda: bytearray(packet_offload.HEADER_SIZE))
+    """Scratch buffer for virtio-net headers that the hub does not take."""
     _head: bytearray = field(default_factory=lambda: bytearray(packet_udp_gro.HEAD))
+    """Scratch buffer for the headers of a packet that may belong to a run."""
 
 
 def read_batch(up: Uplink, buf: bytearray, view: memoryview) -> int:
-    """Fill buf with frames until the device has no more or the batch is full; returns the end.
+    """Fill buf with frames until the device has no more packets or the batch is full; returns the end.
 
-    Raises OSError as the device does, except for "nothing there".
+    Raises OSError as the device does, except for EAGAIN. `view` is a memoryview of `buf`.
     """
     end = _read_headed(up, buf, view) if up.offloads else _read_plain(up, buf, view)
     up.traffic.sent_bytes += end
@@ -103,10 +106,11 @@ def _read_headed(up: Uplink, buf: bytearray, view: memoryview) -> int:
 def _read_run(
     up: Uplink, buf: bytearray, view: memoryview, start: int, size: int
 ) -> tuple[int, int, int | None]:
-    """Read on while packets are like the one at start, their payloads behind its own.
+    """Read a run: small UDP packets of one flow, each payload directly behind the one before.
 
-    Returns how many there are, where they end, and the size of the next packet, which is of
-    another kind and lies where its frame will be (None: the device has no more; 0: not known).
+    The first packet lies at `start` and has `size` bytes. Returns (packets in the run, end of the run, size
+    of the next packet). The next packet is the one that ended the run; it has been read already and lies
+    where its frame will be. Its size is None where the device has no more packets, and 0 where none was read.
     """
     like = packet_udp_gro.likeness(buf, start)
     end = start + size
@@ -115,6 +119,9 @@ def _read_run(
     head, readv, fd, payload = up._head, os.readv, up.device.fileno(), size - packet_udp_gro.HEAD
     count, other = 1, 0
     try:
+        # A superpacket has one header and then all payloads. So the next packet is read as if it belonged to
+        # the run: its headers into a scratch buffer, its payload to its final place. Nothing has to be
+        # copied where that guess is right, and a flood of small packets makes it right most of the time.
         while count < packet_udp_gro.MAX_SEGMENTS and end - start + payload <= packet_udp_gro.MAX_SIZE:
             other = readv(fd, (head, view[end:]))
             if packet_udp_gro.likeness(head, 0) != like:
@@ -124,19 +131,21 @@ def _read_run(
             end += payload
     except BlockingIOError:
         return _close_run(buf, start, end, count, payload), end, None
-    if other:  # read as if of this run: put it together where it belongs
+    if other:
+        # The guess was wrong, and a packet can be read only once: put its headers and the rest together
+        # where read_batch expects a packet, behind the two bytes of the next frame's length.
         buf[end + 2 : end + 2 + other] = (head + buf[end : end + other - len(head)])[:other]
     return _close_run(buf, start, end, count, payload), end, other
 
 
 def _close_run(buf: bytearray, start: int, end: int, count: int, payload: int) -> int:
-    if count > 1:
+    if count > 1:  # the first header was that of one packet: make it the superpacket's
         packet_udp_gro.close_run(buf, start, end, payload)
     return count
 
 
 def _more_segments(buf: bytearray, start: int, size: int) -> int:
-    """How many packets more than one a superpacket from our own kernel stands for."""
+    """The number of segments after the first in a superpacket from our own kernel, as counters want it."""
     gso_size = int.from_bytes(buf[start + 4 : start + 6], "little") or 1
     transport = packet_offload.HEADER_SIZE + buf[start + 6]
     is_udp = buf[start + 1] == packet_offload.GSO_UDP_L4
@@ -145,8 +154,10 @@ def _more_segments(buf: bytearray, start: int, size: int) -> int:
 
 
 def _complete(buf: bytearray, start: int, size: int) -> None:
-    """Finish a checksum that lies where a receiver would not look for it (a tunnel in the tunnel,
-    IP options), so that what we send is always either complete or the usual thing."""
+    """Complete a partial checksum that does not belong to the outer transport header, in place.
+
+    That is so for a tunnel in the tunnel and with IP options; receivers take only the common form.
+    """
     packet = packet_offload.complete(memoryview(buf)[start : start + size])
     buf[start : start + size] = packet_offload.NO_OFFLOAD + packet
 
@@ -199,10 +210,12 @@ def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
 
 
 def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
-    """The hub would not take it: say so to the sender, as a router does."""
+    """Drop a packet that is too big for the hub and send its sender an ICMP error, as a router does."""
     up.traffic.drop(Reason.TOO_BIG, 1, "", head(buf, start, end), time.monotonic())
     packet = ip.parse(buf, start, end)
-    icmp_error = None if isinstance(packet, Reason) else ip.too_big(buf, start, packet, end, up.limit)
+    icmp_error = (
+        None if isinstance(packet, Reason) else packet_icmp.too_big(buf, start, packet, end, up.limit)
+    )
     if icmp_error is not None:
         up.icmp_error(icmp_error)
     if up.lost is not None:

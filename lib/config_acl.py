@@ -1,6 +1,6 @@
-"""Access lists: the `acl` of a router into rules.
+"""The `acl` section of a router, checked and turned into access rules.
 
-Knows: how rules are written. Refuses to know: what they do (acl).
+Knows: how rules are written. Refuses to know: how they are applied (acl).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.ids import is_host_name
 from lib.packet import ICMP, ICMPV6, TCP, UDP
+from lib.prefixes import packed
 from lib.settings import AclEnd, AclRule
 
 ACTIONS = ("allow", "deny")
@@ -27,7 +28,7 @@ PROTOCOLS = {
 
 
 def acl_rules(router: Router, found: Findings) -> tuple[AclRule, ...] | None:
-    """A router's rules, None where it has no list; one that is wrong is a problem, and denies."""
+    """The rules of a router, None where it has no `acl`. A wrong rule is a problem, and denies."""
     if not router.acl:
         if "acl" in router.at:
             found.error(router.where("acl"), "an empty 'acl' would deny everything", "write {action: deny}")
@@ -54,12 +55,11 @@ def _rule(entry: AclEntry, found: Findings) -> AclRule:
 
 
 def _end(text: str, where: Position, found: Findings) -> AclEnd | None:
-    """A prefix, else the name of a host; None for everybody."""
+    """One end of a rule: a prefix as (packed address, length), else a host name; None for any."""
     if not text or text.lower() == "any":
         return None
     try:
-        network = prefix(text)
-        return network.network_address.packed, network.prefixlen
+        return packed(prefix(text))
     except ValueError as wrong:
         if "/" in text or not is_host_name(text):
             found.error(where, f"neither a prefix nor a host: {wrong}")
@@ -79,7 +79,7 @@ def _protocol(entry: AclEntry, found: Findings) -> int | None:
 
 
 def _ports(entry: AclEntry, found: Findings) -> tuple[tuple[int, int], ...]:
-    """`22`, `8000-8080`, several with commas."""
+    """Port ranges (first, last) of `22`, `8000-8080`, or several of them separated by commas."""
     ranges = []
     for part in filter(None, (part.strip() for part in entry.port.split(","))):
         low, dash, high = part.partition("-")

@@ -1,7 +1,7 @@
-"""What `check` says of the files a configuration takes rows from: missing, bad lines, GOST's order.
+"""Warnings of `tunrouter check` about source files: missing, bad lines, routes that GOST orders otherwise.
 
-Knows: how files of routes, rules and logins are read.
-Refuses to know: Redis, HTTP and plugins: a check asks nobody; and what the rows lead to (hub_tables).
+Knows: how files of routes, rules and logins are read. Refuses to know: Redis, HTTP and plugins, because a
+check connects to nothing; and how the rows are used (hub_tables).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from lib.errors import Position, Problem
 from lib.route_first_match import differences
 from lib.route_parse import BadLine, RouteLines
 from lib.settings import FileSource, RouteEntry, Settings, SourceSettings, TableSettings
+from lib.source_bad_lines import BadLines
 
-MAX_TOLD = 10
-"""Things told of one kind and file."""
+MAX_SURPRISES = 10
+"""Routes of a table that are told of because GOST's order differs."""
 
 
 def warnings(settings: Settings) -> Iterator[Problem]:
-    """Everything odd about the files."""
+    """A warning for everything that is odd about the files that `settings` names."""
     for table in settings.tables:
         yield from _table(table)
     rules = [(hub.ingress.more, rule_parse.ingress_row) for hub in settings.hubs if hub.ingress is not None]
@@ -50,24 +51,22 @@ def _table(table: TableSettings) -> Iterator[Problem]:
         if isinstance(text, Problem):
             yield text
             continue
-        bad: list[Problem] = []
+        bad = BadLines()
         lines = RouteLines()
         for number, line in enumerate(text.split(b"\n"), 1):
             try:
                 entry = lines.read(line)
             except BadLine as wrong:
-                bad.append(Problem(Position(path, number, 1), f"{wrong}; the line is left out"))
+                bad.add(path, number, wrong)
                 continue
             if entry is not None:
                 entries.append(entry)
                 places[id(entry)] = Position(path, number, 1)
-        yield from bad[:MAX_TOLD]
-        if len(bad) > MAX_TOLD:
-            yield Problem(Position(path), f"{len(bad) - MAX_TOLD} more bad lines are left out")
+        yield from bad.problems()
     if places and not table.first_match:
-        # those between inline rows have been told already
+        # between two inline rows config_tables has warned already
         surprises = ((first, longest) for first, longest in differences(entries) if id(longest) in places)
-        for first, longest in islice(surprises, MAX_TOLD):
+        for first, longest in islice(surprises, MAX_SURPRISES):
             where = places[id(longest)]
             text_of = f"router {table.name}: {longest} goes to {longest.hop.gateway}, the longest prefix"
             yield Problem(where, f"{text_of}; GOST takes the first match, {first} to {first.hop.gateway}")

@@ -1,4 +1,4 @@
-"""Services with handler tun: sections into ClientSettings.
+"""Client services (handler tun) of a configuration, checked and turned into ClientSettings.
 
 Knows: the device's metadata, the host name, the chain to the hub and its nodes.
 Refuses to know: hubs (config_hub), netlink, and how a node is chosen at run time (client).
@@ -56,11 +56,12 @@ MIN_IPV6_MTU = 1280
 
 T = TypeVar("T")
 
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
 _DEVICE_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}")
 
 
 def client(service: Service, config: Config, found: Findings) -> ClientSettings:
-    """One client; what is wrong with it is a problem each, and has a default in the result."""
+    """The settings of one client. A wrong value is a problem in `found`, and its default in the result."""
     handler = service.handler or Handler(at=service.at)
     listener = service.listener or Listener(at=service.at)
     layers: dict[str, config_metadata.Layer | None] = {
@@ -133,7 +134,7 @@ def _host(service: Service, found: Findings) -> str:
 
 
 def _wrong_host(host: str) -> tuple[str, str] | None:
-    """What is wrong with a host name, and a hint."""
+    """(message, hint) about a wrong host name; None for a right one."""
     if not host:
         return "an empty host name", "a hub finds its hosts by name: write addr: host-1"
     if ":" in host and not is_address(host):
@@ -191,7 +192,7 @@ def _mtu(
 
 
 def _routes(listener: Listener, found: Findings) -> tuple[tuple[Network, str], ...]:
-    """`route` (CIDRs through gw) and `routes` (`CIDR gw`, gw by default), as one list."""
+    """(prefix, gateway or "") from `route` (CIDRs by way of `gw`) and `routes` (`CIDR gateway` each)."""
     default = _address_text(listener, "gw", found)
     routes: dict[Network, str] = {}
     for item in config_metadata.listed(listener, "tun.route", "route", found=found):
@@ -256,7 +257,7 @@ def _chain(service: Service, handler: Handler, config: Config, found: Findings) 
 
 
 def _hops(chain: Chain, config: Config, found: Findings) -> list[Hop]:
-    """The hops of a chain, the hub's last; one without nodes is the name of one of the top-level hops."""
+    """The hops of a chain, the hub's last; one without nodes is looked up by name in the top-level `hops`."""
     if not chain.hops:
         found.error(chain.where("hops"), f"chain {chain.name} has no hops")
     named = {h.name: h for h in config.hops}
@@ -272,7 +273,7 @@ def _hops(chain: Chain, config: Config, found: Findings) -> list[Hop]:
 
 
 def _ways(hops: list[Hop], found: Findings) -> tuple[NodeSettings, ...]:
-    """Every way to a hub: each node of the last hop, behind each choice of a proxy in the hops before."""
+    """Every way to a hub: each node of the last hop, combined with each choice of proxies before it."""
     if not hops:
         return ()
     before = [_proxies(hop, found) for hop in hops[:-1]]
@@ -282,7 +283,7 @@ def _ways(hops: list[Hop], found: Findings) -> tuple[NodeSettings, ...]:
 
 
 def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
-    """The nodes of a hop before the hub's."""
+    """The proxies of a hop that comes before the hub's."""
     if not hop.nodes:
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
     proxies = []
@@ -298,6 +299,8 @@ def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
         address = _address(node, found)
         if address and kind:
             auth = _checked_login(connector, found)
+            if _NOT_UTF_8.search(auth.username + auth.password):
+                found.error(auth.where(), "a proxy's login that is not UTF-8")
             proxies.append(ProxySettings(kind, *address, auth.username, auth.password))
     return proxies
 
@@ -376,6 +379,6 @@ def _address(node: Node, found: Findings) -> tuple[str, int] | None:
 
 def _checked_login(connector: Connector, found: Findings) -> Auth:
     auth = connector.auth or Auth()
-    if max(len(auth.username.encode()), len(auth.password.encode())) > 255:
+    if max(len(text.encode("utf-8", "surrogateescape")) for text in (auth.username, auth.password)) > 255:
         found.error(auth.where(), "a user name or password of more than 255 bytes")
     return auth

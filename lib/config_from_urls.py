@@ -1,7 +1,7 @@
-"""Command lines as GOST reads them: -L and -F URLs into the same sections as a file's.
+"""-L and -F URLs of the command line, turned into configuration sections the way GOST does it.
 
-Knows: how a URL's parts and parameters spread over the layers, generated names, Go-style flags.
-Refuses to know: what a parameter means (config_resolve), and the options themselves (app, by docopt).
+Knows: to which sections the parts and parameters of a URL go, and how generated names are numbered.
+Refuses to know: what a parameter means (config_resolve), and how options are parsed (cli_entry).
 
     -L  handler+listener :// user:pass @ addr / host,host ? key=value & layer.key=value
     -F  connector+dialer :// user:pass @ node,node        ? key=value & layer.key=value
@@ -43,7 +43,7 @@ from lib.config_url import Url, parse_url
 from lib.config_yaml import Scalar
 from lib.config_yaml import Sequence as TextList
 from lib.did_you_mean import did_you_mean
-from lib.errors import ConfigError, Position
+from lib.errors import Position
 from lib.go_values import SECONDS, parse_duration, parse_integer, parse_switch
 
 _PORT = re.compile(r"(.*):([0-9]*)", re.DOTALL)
@@ -68,16 +68,6 @@ _LIMITS = (
 _TLS_NAMES = tuple(name for names in _TLS_KEYS for name in names)
 
 
-def parse(
-    listens: Sequence[str], forwards: Sequence[str] = (), api: str = "", metrics: str = "", level: str = ""
-) -> Config:
-    """Read -L, -F, -api and -metrics arguments; `level` is the log level. Raises ConfigError."""
-    config = read(listens, forwards, api, metrics, level)
-    if config.problems:
-        raise ConfigError(config.problems)
-    return config
-
-
 def read(
     listens: Sequence[str],
     forwards: Sequence[str] = (),
@@ -86,7 +76,10 @@ def read(
     level: str = "",
     taken: Config | None = None,
 ) -> Config:
-    """Like parse, but problems are kept in the result; generated names avoid those `taken` by files."""
+    """The configuration of -L, -F, -api and -metrics arguments; `level` is the log level.
+
+    Problems stay in the result's `problems`. Generated names avoid those in `taken`, which files use.
+    """
     found = Findings()
     config = Config(at={"": Position("command line")}, problems=found.problems, warnings=found.warnings)
     taken = taken or Config()
@@ -106,7 +99,7 @@ def read(
 
 
 def _free(stem: str, used: set[str]) -> str:
-    """The first of stem-0, stem-1, … that is not used; used from now on."""
+    """The first of stem-0, stem-1, … that is not in `used`; adds it there."""
     number = 0
     while f"{stem}-{number}" in used:
         number += 1
@@ -117,10 +110,10 @@ def _free(stem: str, used: set[str]) -> str:
 def _types(
     url: Url, uppers: frozenset[str], lowers: frozenset[str], default: str, found: Findings
 ) -> tuple[str, str]:
-    """The two types a scheme names, GOST's default where it names only the other one.
+    """(handler or connector, listener or dialer) that a scheme names, with GOST's defaults for a missing one.
 
-    A word nobody knows is a problem (and no type): GOST takes it for plain TCP, so that a misspelt
-    tls would go out in the clear.
+    An unknown word is a problem, and gives ("", ""). GOST takes it for plain TCP, so that a misspelt tls
+    would send everything unencrypted.
     """
     upper, lower = url.schemes
     both = uppers | lowers | {"auto"}  # what a URL without a scheme has
@@ -169,7 +162,7 @@ def _is_mark(url: Url) -> bool:
 
 
 def _metadata(url: Url, layer: str, without: Iterable[str]) -> Metadata:
-    """The parameters of one layer: those addressed to it, and those to nobody in particular."""
+    """The metadata of one layer: the parameters `layer.key`, and those without any layer's prefix."""
     metadata: Metadata = {}
     for key, value in url.params.items():
         prefix, dot, rest = key.partition(".")
@@ -217,7 +210,7 @@ def _integer(url: Url, name: str, found: Findings) -> int:
 
 
 def _limiters(url: Url, service: Service, config: Config, taken: Config) -> None:
-    """The limiters and admissions that parameters ask for, named like the service's number."""
+    """Add the limiters and admissions that a URL's parameters ask for, under generated names."""
     bandwidth = [
         f"{scope} {url.take(f'limiter.{conn}in')} {url.take(f'limiter.{conn}out')}"
         for scope, conn in (("$", ""), ("$$", "conn."))
@@ -245,7 +238,7 @@ def _limiters(url: Url, service: Service, config: Config, taken: Config) -> None
 
 
 def _chain(forwards: Sequence[str], taken: Config, found: Findings) -> Chain:
-    """All of -F: one chain, a hop for each URL."""
+    """The chain that all -F URLs form, a hop for each."""
     chain = Chain(name=_free("chain", {c.name for c in taken.chains}), at={"": Position("-F 1")})
     used = {hop.name for hop in taken.hops}
     for number, text in enumerate(forwards, 1):
@@ -284,7 +277,7 @@ def _node(name: str, addr: str, url: Url, types: tuple[str, str], found: Finding
 
 
 def _dialer_tls(url: Url, found: Findings) -> Tls:
-    """GOST gives every dialer a tls section, with the URL's host as the name to expect."""
+    """The tls section of a dialer. As in GOST there is always one, with the URL's host as server name."""
     tls = _tls(url)
     port = _PORT.fullmatch(url.addr)
     host = port[1] if port else url.addr
@@ -297,7 +290,7 @@ def _dialer_tls(url: Url, found: Findings) -> Tls:
 
 
 def _selector(url: Url, found: Findings) -> Selector | None:
-    """How to choose among the nodes; 30s as failTimeout once anything is said about it, as in GOST."""
+    """The selector of a hop, None without parameters for it; its failTimeout is then 30s, as in GOST."""
     if not url.take(*_SELECTOR):
         return None
     selector = Selector(strategy=url.take("strategy") or "round", at={"": url.where})

@@ -1,7 +1,7 @@
-"""Words of GOST: the types of its layers, and the keys of their metadata.
+"""Every type and metadata key of GOST: which work here, which are not supported yet, which have no effect.
 
-Knows: which words work here, which are to come, and which mean nothing to a routing tunnel.
-Refuses to know: where they stand (metadata checks the keys, meaning the types).
+Knows: the words of GOST's handlers, listeners, connectors and dialers.
+Refuses to know: how they are checked (config_metadata for keys, config_client and config_hub for types).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ DIALERS = words(
 )
 
 TRANSPORTS = words("tcp tls ws wss")
-"""What a session can be carried over."""
+"""Types of listeners and dialers that a session can use."""
 PROXIES = {"socks5": "socks5", "socks": "socks5", "socks4": "socks4", "socks4a": "socks4", "http": "http"}
-"""Connector types that are a proxy on the way to the hub, and the protocol each speaks."""
+"""Connector type of a proxy on the way to the hub -> the protocol it speaks."""
 MULTIPLEXED = {"mtls": "tls", "mws": "ws", "mwss": "wss"}
-"""GOST's transports with smux inside, and what is probably meant."""
+"""GOST's transports with multiplexing (smux), which a routing tunnel has not -> the one without."""
 
 STRATEGIES = ("fifo", "round", "rand", "hash")
 DUPLICATES = ("share", "replace", "refuse")
@@ -43,18 +43,20 @@ LOG_FORMATS = ("text", "json")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A metadata key: the layer that reads it, and what is to be said when it is set."""
+    """A metadata key: the layer that reads it, and whether it works."""
 
     name: str
-    """As GOST's documentation spells it."""
+    """The key as GOST's documentation spells it."""
     layer: str
+    """The section whose metadata has it: service, handler, listener, hop, node, connector or dialer."""
     not_yet: bool = False
+    """Whether it is an error, because it belongs to a routing tunnel and is not supported yet."""
     odd: str = ""
-    """Why it is accepted without effect, for a warning; empty when it works."""
+    """Why it has no effect, for a warning; empty when it works."""
 
 
 Keys = dict[str, Key]
-"""Lower-case metadata key -> what is known of it."""
+"""Metadata key in lower case -> Key."""
 
 
 def _works(layer: str, text: str) -> Keys:
@@ -105,7 +107,7 @@ HUB_KEYS: Keys = {
     **_works("handler", "keepalive.timeout drainTimeout queueMemory"),
     **_odd("handler", "means nothing here: packets of any size pass", "router.bufferSize bufferSize"),
 }
-"""Of a service with handler router."""
+"""The keys of a hub: a service with handler router."""
 
 CLIENT_KEYS: Keys = {
     **_SERVICE,
@@ -117,7 +119,7 @@ CLIENT_KEYS: Keys = {
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
 }
-"""Of a service with handler tun."""
+"""The keys of a client: a service with handler tun."""
 
 CHAIN_KEYS: Keys = {
     **_to_come("node", "interface so_mark netns proxyProtocol weight backup maxFails failTimeout"),
@@ -130,7 +132,7 @@ CHAIN_KEYS: Keys = {
     **_works("hop", _prefixed("tls.", "certFile keyFile caFile secure serverName")),
     **_works("connector", "router.id connectTimeout"),
 }
-"""Of a hop, its nodes, their connectors and dialers."""
+"""The keys of a hop, its nodes, and their connectors and dialers."""
 
 _OWNERS = (
     ("a service with handler router", HUB_KEYS),
@@ -140,7 +142,7 @@ _OWNERS = (
 
 
 def key_hint(word: str, keys: Keys) -> str:
-    """What was probably meant by a metadata key that is none of `keys`; "" when there is no idea."""
+    """A hint for a metadata key that is not in `keys`: where it belongs, or how it is spelt; "" for none."""
     for owner, others in _OWNERS:
         known = others.get(word.lower())
         if known and not known.odd:

@@ -1,7 +1,7 @@
-"""Services with handler router: sections into HubSettings.
+"""Hub services (handler router) of a configuration, checked and turned into HubSettings.
 
-Knows: a hub's address, its metadata, and the objects it names.
-Refuses to know: how those objects are read (config_tables), clients (config_client).
+Knows: a hub's address, its metadata, and the routers, ingresses and authers that it names.
+Refuses to know: how those are read (config_tables), clients (config_client).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def hub(
     config: Config,
     found: Findings,
 ) -> HubSettings | None:
-    """One hub; None when it cannot listen, every reason a problem."""
+    """The settings of one hub; None where its address is wrong. Each wrong value is a problem in `found`."""
     handler = service.handler or Handler(at=service.at)
     layers: dict[str, config_metadata.Layer | None] = {
         "handler": handler,
@@ -109,7 +109,7 @@ def _handshake_timeout(handler: Handler, found: Findings) -> float:
 
 
 def _cache_seconds(handler: Handler, found: Findings) -> float:
-    """How long a plugin's answer holds; unlike GOST's, the cache is on unless switched off."""
+    """Seconds that a plugin's reply is kept. Unlike in GOST the cache is on unless router.cache is off."""
     expiration = config_metadata.seconds(handler, "router.cache.expiration", 1.0, found)
     return expiration if config_metadata.switch(handler, "router.cache", True, found) else 0.0
 
@@ -152,7 +152,7 @@ def _ingress(
 def _authers(
     service: Service, handler: Handler, authers: Mapping[str, AutherSettings], found: Findings
 ) -> tuple[AutherSettings, ...]:
-    """Who may admit a login: the authers named, else the handler's own login."""
+    """The authers of a hub: those that its handler names, else one made of the handler's own `auth`."""
     named = {name: handler.where("authers") for name in handler.authers}
     if handler.auther:
         named[handler.auther] = handler.where("auther")
@@ -183,12 +183,12 @@ def _in_the_clear(
 
 
 def inline_auther(service: str) -> str:
-    """The name of the auther that a handler's own `auth` stands for; no file can give it."""
+    """The name of the auther made of a handler's own `auth`; no section can have this name."""
     return f"auth of service {service}"
 
 
 def check_domains(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:
-    """Services that share namespaces route in them by the same rules."""
+    """Check that services with the same `domain` have the same router, cache and source check."""
     first: dict[str, HubSettings] = {}
     for service, settings in hubs:
         if not settings.domain:
@@ -206,7 +206,7 @@ def _rules(hub: HubSettings) -> tuple[object, ...]:
 
 
 def check_overlaps(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:
-    """Two listeners on one port, of one address or with a wildcard, cannot both be."""
+    """Check that no two services listen on the same port of the same address or of a wildcard address."""
     for index, (service, settings) in enumerate(hubs):
         for _, other in hubs[:index]:
             same = other.host == settings.host or {other.host, settings.host} & _WILDCARDS

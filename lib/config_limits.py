@@ -1,4 +1,4 @@
-"""Limiters in GOST's notation into limits.
+"""Limiters in GOST's notation (`limiters`, `climiters`, `rlimiters`), checked and turned into limits.
 
     limiters   "$ 100KB 200KB"      in and out, bytes a second, of the whole service
                "$$ 1MB"             of each connection; both ways where one is given
@@ -8,8 +8,8 @@
                "host-1 1MB 1MB 1000pps"   of one host; a UUID for one namespace; pps: packets a second
     climiters  "$ 1000" "$$ 10"     connections in all, and of each address; rlimiters the same a second
 
-Knows: this notation; what GOST reads as no limit at all is an error.
-Refuses to know: what a limit does (limits).
+Knows: this notation. A value that GOST silently reads as "no limit" is an error here.
+Refuses to know: how a limit is applied (limits).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lib.settings_limits import (
 )
 
 LEAST_RATE = 20 << 10
-"""Bytes a second below which signs of life wait too long for their turn."""
+"""Bytes a second below which keepalive frames wait too long in the queue, so that a session looks dead."""
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(i?)B", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}  # KB and KiB alike, as in GOST
 
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 def hub_limits(service: Service, handler: Handler, config: Config, found: Findings) -> HubLimits:
-    """The limits a service and its handler name."""
+    """The limits that a service and its handler name; each wrong row is a problem in `found`."""
     return HubLimits(
         services=_named(
             service.limiter, service.where("limiter"), config.limiters, "limiter", _service_row, found
@@ -62,7 +62,7 @@ def hub_limits(service: Service, handler: Handler, config: Config, found: Findin
 
 
 def check_limits(config: Config, found: Findings) -> None:
-    """Limiters that nobody names are read all the same: what is wrong with them is told."""
+    """Check the limiters that no service names, so that mistakes in them are reported too."""
     named = {service.limiter for service in config.services}
     hosts = {service.handler.limiter for service in config.services if service.handler}
     for limiter in config.limiters:
@@ -138,7 +138,7 @@ def _address_key(key: str) -> str:
 
 
 def _host_key(key: str) -> str:
-    """$ and $$ as they are, a namespace as hex, a host as `host NAME`."""
+    """The key of a row for hosts: $ and $$ stay, a namespace's UUID becomes hex, a host `host NAME`."""
     if key in ("$", "$$"):
         return key
     try:
@@ -150,7 +150,7 @@ def _host_key(key: str) -> str:
 
 
 def _rates(values: list[str]) -> tuple[Rate, Rate]:
-    """In and out; where only one of a kind is given it counts for both."""
+    """(in, out) of the values of a row; where only one of a kind is given it is for both directions."""
     packets = [_packets(value) for value in values if value.lower().endswith("pps")]
     sizes = [_size(value) for value in values if not value.lower().endswith("pps")]
     if len(packets) > 2 or len(sizes) > 2:
@@ -160,7 +160,7 @@ def _rates(values: list[str]) -> tuple[Rate, Rate]:
 
 
 def size_of(text: str) -> int:
-    """Bytes of a size as 100MB. Raises ValueError."""
+    """The bytes of a size such as 100MB (1 KB is 1,024 bytes, as in GOST). Raises ValueError."""
     return int(_size(text))
 
 

@@ -1,7 +1,7 @@
-"""What a file for GOST gets silently wrong under GOST.
+"""`tunrouter lint`: mistakes in a GOST configuration that GOST itself accepts without a word.
 
-Knows: where GOST runs open, shuts everybody out, or ignores what was written, without a word.
-Refuses to know: what the file means here (config_resolve); it may hold what tunrouter does not do.
+Knows: where GOST lets everybody in, shuts everybody out, or ignores what was written.
+Refuses to know: what the file means to tunrouter (config_resolve), which may not support all of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lib.addresses import is_address
 from lib.config_findings import Findings
 from lib.config_read import read
 from lib.config_schema import Config, Handler, Service, Sourced
-from lib.config_section import Section, section_fields
+from lib.config_section import Section, section_fields, walk
 from lib.config_tables import namespace_of, table
 from lib.config_yaml import Sequence
 from lib.errors import Position, Problem
@@ -25,19 +25,19 @@ from lib.settings import RouteEntry
 Check = Callable[[Config], Iterator[Problem]]
 
 TINY = 1_000_000
-"""Nanoseconds below which a duration was meant to be something else."""
+"""Nanoseconds; a shorter duration was surely meant to be in seconds."""
 _LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?([KMGT]i?)?B", re.IGNORECASE)
 
 
 def findings(sources: Iterable[tuple[str, str]]) -> list[Problem]:
-    """Everything found in (name, text) pairs, in order of appearance."""
+    """All findings in configurations given as (name, text), in order of file and line."""
     config = read(sources)
     found = [*_unknown(config), *(problem for check in CHECKS for problem in check(config))]
     return sorted(dict.fromkeys(found), key=lambda problem: (problem.where.file, problem.where.line))
 
 
 def _unknown(config: Config) -> Iterator[Problem]:
-    """What could not be read here GOST leaves out, or takes for something else."""
+    """Keys and values that cannot be read: GOST leaves them out, or takes them for something else."""
     for problem in config.problems:
         ignored = "; GOST ignores it" if problem.message.startswith("unknown key") else ""
         yield Problem(problem.where, problem.message + ignored, problem.hint)
@@ -56,7 +56,7 @@ def _named(handler: Handler, key: str) -> tuple[str, Position]:
 
 
 def _dangling(config: Config) -> Iterator[Problem]:
-    """GOST looks names up at each use, and makes do without what is not there."""
+    """Names that no section has: GOST looks names up at each use, and goes on without what is missing."""
     authers = {section.name for section in config.authers}
     for _, handler in _routers(config):
         named = [(name, "authers") for name in handler.authers] + [(handler.auther, "auther")]
@@ -122,27 +122,18 @@ def _tables(config: Config) -> Iterator[Problem]:
 
 
 def _places(routes: Iterable[Section], rows: Iterable[RouteEntry]) -> Callable[[RouteEntry], Position]:
-    """Where each row stood; as good as can be where some routes could not be read."""
+    """A function from a row to its place in the file; approximate where some routes could not be read."""
     places = {id(row): route.where("gateway") for row, route in zip(rows, routes, strict=False)}
     return lambda row: places.get(id(row), Position("configuration"))
 
 
 def _durations(config: Config) -> Iterator[Problem]:
-    for section in _walk(config):
+    for section in walk(config):
         for field in section_fields(type(section)):
             value = getattr(section, field.name)
             if isinstance(value, Duration) and 0 < value < TINY:
                 text = f"{field.encode_name!r}: GOST reads a bare number here as {value} nanoseconds"
                 yield Problem(section.where(field.name), text, f"write {int(value)}s")
-
-
-def _walk(section: Section) -> Iterator[Section]:
-    yield section
-    for field in section_fields(type(section)):
-        value = getattr(section, field.name)
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, Section):
-                yield from _walk(inner)
 
 
 def _tun_lists(config: Config) -> Iterator[Problem]:
@@ -180,7 +171,7 @@ def _secrets(config: Config) -> Iterator[Problem]:
 
 
 def _plugins(config: Config) -> Iterator[Problem]:
-    for section in _walk(config):
+    for section in walk(config):
         plugin = section.plugin if isinstance(section, Sourced) else None
         if plugin is None:
             continue

@@ -1,6 +1,6 @@
-"""Metadata: the loose keys of a service or node, checked against what is known and read by type.
+"""Metadata of services and nodes: keys checked against the known ones, values read by type.
 
-Knows: that GOST repeats every parameter in the metadata of all layers, and that only one reads it.
+Knows: that GOST repeats every parameter in the metadata of all layers, and that only one layer reads it.
 Refuses to know: which keys there are (config_gost_keys) and what they do (config_resolve).
 """
 
@@ -25,17 +25,17 @@ class Layer(Protocol):
 
     @property
     def metadata(self) -> Metadata:
-        """Key -> tree."""
+        """Metadata key -> its value as a tree (config_yaml)."""
 
     def where(self, name: str = "") -> Position:
-        """Where a field, or `metadata.key`, stood."""
+        """The place of a field, or of `metadata.key`, in the configuration."""
 
 
 def check(layers: Mapping[str, Layer | None], keys: Keys, what: str, found: Findings) -> None:
-    """Look at every key of all layers of one service or node, each key once.
+    """Check every metadata key of all layers of one service or node, each key once.
 
-    Unknown ones and those to come are problems; those without effect are warnings, also those
-    that stand only where nobody reads them.
+    Unknown keys and those that are not supported yet are problems. Keys without effect are warnings, also
+    those that stand only in layers that do not read them. `what` names the owner in messages.
     """
     places: dict[str, tuple[str, Position]] = {}
     for name, layer in layers.items():
@@ -73,7 +73,7 @@ def _judge(known: Key, layer: str, where: Position, found: Findings) -> None:
 
 
 def find(layer: Layer, *names: str) -> Tree | None:
-    """The value of the first of these names that is set."""
+    """The value of the first of these keys that is set and not empty; None where none is."""
     lower = {key.lower(): value for key, value in layer.metadata.items()}
     for name in names:
         value = lower.get(name.lower())
@@ -83,7 +83,7 @@ def find(layer: Layer, *names: str) -> Tree | None:
 
 
 def scalar(layer: Layer, names: tuple[str, ...], parse: Callable[[str], T], default: T, found: Findings) -> T:
-    """One value read by `parse`; the default when it is not set, or wrong (a problem then)."""
+    """One value read by `parse`; the default where it is not set, or wrong, which is a problem in `found`."""
     tree = find(layer, *names)
     if tree is None:
         return default
@@ -98,22 +98,22 @@ def scalar(layer: Layer, names: tuple[str, ...], parse: Callable[[str], T], defa
 
 
 def text(layer: Layer, *names: str, found: Findings) -> str:
-    """A text, "" when not set."""
+    """A text, "" where it is not set."""
     return scalar(layer, names, str, "", found)
 
 
 def switch(layer: Layer, name: str, default: bool, found: Findings) -> bool:
-    """On or off."""
+    """A boolean: true, false, on, off, yes, no (go_values.parse_switch)."""
     return scalar(layer, (name,), parse_switch, default, found)
 
 
 def seconds(layer: Layer, name: str, default: float, found: Findings) -> float:
-    """A duration, not negative; a bare integer counts seconds, as GOST has it in metadata."""
+    """A duration in seconds, not negative; a number without unit is seconds, as in GOST's metadata."""
     return scalar(layer, (name,), _seconds, default, found)
 
 
 def keepalive_timeout(layer: Layer, found: Findings) -> float:
-    """Seconds of silence after which a peer is dead; at least 1, for a path may well pause."""
+    """keepalive.timeout: seconds of silence after which a peer counts as dead, 1 to 3,600."""
     timeout = seconds(layer, "keepalive.timeout", DEFAULT_KEEPALIVE, found)
     tree = find(layer, "keepalive.timeout")
     if tree and not 1 <= timeout <= 3600:
@@ -129,12 +129,12 @@ def _seconds(text: str) -> float:
 
 
 def integer(layer: Layer, names: tuple[str, ...], default: int, found: Findings) -> int:
-    """A whole number."""
+    """An integer in Go's notation (go_values.parse_integer)."""
     return scalar(layer, names, parse_integer, default, found)
 
 
 def listed(layer: Layer, *names: str, found: Findings) -> list[Scalar]:
-    """A comma string or a YAML list, as its items without blanks around."""
+    """The items of a YAML list or of a text with commas, without blanks around them."""
     tree = find(layer, *names)
     items = tree.items if isinstance(tree, Sequence) else [tree] if tree else []
     parts: list[Scalar] = []

@@ -1,6 +1,6 @@
-"""Plugins: a section into settings, whatever asks them.
+"""The `plugin` section of a router, ingress or auther, checked and turned into PluginSettings.
 
-Knows: the two types, GOST's default of grpc, what of a tls section counts.
+Knows: the two types, GOST's default of grpc, which keys of a plugin's tls section have an effect.
 Refuses to know: what a plugin is asked for (plugin_client).
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from lib.addresses import host_port
+from lib.addresses import host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Plugin, Tls
 from lib.did_you_mean import did_you_mean
@@ -22,7 +22,7 @@ _HTTP_URL = re.compile(r"https?://[^\s/?#]+([/?][^\s#]*)?", re.IGNORECASE)
 
 
 def plugin_settings(plugin: Plugin, found: Findings) -> PluginSettings | None:
-    """One plugin, None where it cannot be asked, each reason a problem."""
+    """The settings of one plugin; None where its type or address is wrong, which is a problem in `found`."""
     kind = plugin.type.lower() or "grpc"
     if kind not in TYPES:
         hint = did_you_mean(kind, TYPES) or "http, or grpc, which no type means"
@@ -65,8 +65,7 @@ def _grpc(plugin: Plugin) -> str | None:
         return None
     if not host or not port:
         return None
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"{'grpcs' if plugin.tls else 'grpc'}://{bracketed}:{port}"
+    return f"{'grpcs' if plugin.tls else 'grpc'}://{join_host_port(host, port)}"
 
 
 def _warn_unread_tls(tls: Tls | None, found: Findings) -> None:

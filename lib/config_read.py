@@ -1,6 +1,6 @@
-"""A configuration as text: YAML or JSON into typed sections and back, with every problem at once.
+"""Reader and printer of configurations: YAML or JSON text into typed sections and back, all problems at once.
 
-Knows: how a tree (config_yaml) fills sections (config_schema), how configurations add up, how they are
+Knows: how a tree (config_yaml) fills sections (config_schema), how configurations are merged, how they are
 printed.
 Refuses to know: whether the values make sense together (config_resolve), and where the texts come from
 (cli_main).
@@ -9,7 +9,7 @@ Refuses to know: whether the values make sense together (config_resolve), and wh
                                                   ^                        |
     -L/-F -> config_from_urls.read() ----------------------+               settings.Settings
 
-read() always gives a Config, holding what could be read and the problems, so that the next stage
+read() always returns a Config with what could be read and with the problems, so that the next stage
 can look for more; load() raises instead.
 """
 
@@ -28,7 +28,7 @@ from lib.config_schema import Config
 from lib.config_section import Section, section_fields
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree, generic, parse
 from lib.did_you_mean import did_you_mean
-from lib.errors import ConfigError, Position
+from lib.errors import Position
 from lib.go_values import Duration, format_duration, parse_duration, parse_integer, parse_switch
 
 S = TypeVar("S", bound=Section)
@@ -37,35 +37,30 @@ NAMES = ("tunrouter.yaml", "tunrouter.yml", "tunrouter.json")
 
 
 def default_files(home: str) -> list[str]:
-    """Where a configuration is looked for when neither -C nor -L says: the first that exists counts."""
+    """The files that are tried when neither -C nor -L is given, in order: the first that exists is read."""
     return [f"{folder}/{name}" for folder in ("/etc/tunrouter", f"{home}/.tunrouter", ".") for name in NAMES]
 
 
 def is_inline(source: str) -> bool:
-    """Whether what follows -C is the configuration itself (JSON) rather than a file's name."""
+    """Whether a value of -C is the configuration itself (JSON) and no file name."""
     return source.lstrip().startswith("{")
 
 
 def is_url(source: str) -> bool:
-    """Whether what follows -C is an address to fetch the configuration from."""
+    """Whether a value of -C is a URL to fetch the configuration from."""
     return source.lower().startswith(("http://", "https://"))
 
 
-def load(sources: Iterable[tuple[str, str]]) -> Config:
-    """Read (name, text) pairs into one configuration. Raises ConfigError with every problem."""
-    config = read(sources)
-    if config.problems:
-        raise ConfigError(config.problems)
-    return config
-
-
 def read(sources: Iterable[tuple[str, str]]) -> Config:
-    """Like load, but what is wrong is kept in `problems` beside what could be read."""
+    """Read texts, given as (name, text), into one configuration.
+
+    Problems stay in the result's `problems`, beside what could be read.
+    """
     return merge(_read_one(name, text) for name, text in sources)
 
 
 def merge(configs: Iterable[Config]) -> Config:
-    """Add configurations up: lists are appended, of single sections the last wins (as in GOST)."""
+    """Merge configurations as GOST does: lists are appended, of single sections the last one counts."""
     total = Config()
     for config in configs:
         for field in fields(Config):
@@ -162,7 +157,7 @@ def _items(field: FieldInfo, wanted: Any, tree: Tree, found: Findings) -> list[A
 
 
 def _metadata(field: FieldInfo, tree: Tree, found: Findings) -> dict[str, Tree] | None:
-    """Metadata stays a tree: only meaning knows the types. Keys in lower case, as GOST has them."""
+    """Metadata as key -> tree: the types are known to config_resolve only. Keys in lower case, as in GOST."""
     if isinstance(tree, Mapping):
         return {key.text.lower(): value for key, value in tree.items}
     found.error(tree.where, f"{field.encode_name!r} wants keys and values, not {_kind(tree)}")
@@ -207,7 +202,7 @@ def _plain(section: Section, duration: Callable[[int], object]) -> dict[str, obj
     plain: dict[str, object] = {}
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
-        # an empty section that is there (`tls: {}`) is not nothing, nor is a 0 where None would be
+        # an empty section that was written (`tls: {}`) differs from none, and 0 differs from None
         there = value is not None and type(None) in get_args(field.type)
         if value or there or field.name in section.required:
             plain[field.encode_name] = _plain_value(value, duration)

@@ -1,7 +1,7 @@
-"""Values that stand elsewhere: ${file:…} and ${env:…} in any text of a configuration, auth.file of a login.
+"""References in a configuration (`${file:…}`, `${env:…}`, a login's `auth.file`) replaced by their values.
 
-Knows: where they may stand, and that one that cannot be read is a problem at its place.
-Refuses to know: files and environments (secret_values; the reader comes in).
+Knows: where references may stand, and that one that cannot be read is a problem at its place.
+Refuses to know: how files and the environment are read (config_secrets; the reader comes in).
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ from dataclasses import replace
 from typing import Any
 
 from lib.config_findings import Findings
-from lib.config_schema import Auth
+from lib.config_schema import Auth, Login
 from lib.config_section import Section, section_fields
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
 
 Reader = Callable[[str, str], str]
-"""(file or env, its name) -> the value; raises ValueError."""
+"""("file" or "env", path or variable name) -> the value; raises ValueError."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REFERENCE = re.compile(r"\$\{(file|env):([^{}]+)\}")
 
 
 def nowhere(kind: str, name: str) -> str:
-    """A reader where there is neither."""
+    """A Reader that always raises ValueError, for where neither files nor the environment may be read."""
     raise ValueError(f"${{{kind}:{name}}} cannot be read here")
 
 
 def fill_in(section: Section, read: Reader, found: Findings) -> None:
-    """Replace the references in one section (not in those below it) by what they stand for."""
+    """Replace the references in one section, not in those below it, by their values, in place."""
+    if not isinstance(section, Auth | Login):  # a login is bytes on the wire, everything else is text
+        read = _text_only(read)
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
         where = section.where(field.name)
@@ -41,6 +44,18 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
             section.metadata = {key: _tree(tree, read, found) for key, tree in value.items()}  # type: ignore[attr-defined]
     if isinstance(section, Auth) and section.file:
         _login_file(section, read, found)
+
+
+def _text_only(read: Reader) -> Reader:
+    """The same reader, which refuses bytes that are not UTF-8."""
+
+    def value(kind: str, name: str) -> str:
+        text = read(kind, name)
+        if not text.isascii() and _SURROGATE.search(text):
+            raise ValueError(f"{name}: not UTF-8")
+        return text
+
+    return value
 
 
 def _text(text: str, where: Position, read: Reader, found: Findings) -> str:
@@ -64,7 +79,7 @@ def _tree(tree: Tree, read: Reader, found: Findings) -> Any:
 
 
 def _login_file(auth: Auth, read: Reader, found: Findings) -> None:
-    """`user password` on a file's first line, as a client's login in GOST."""
+    """Read a client's login from `auth.file`, as in GOST: `user password` on the first line."""
     try:
         words = read("file", auth.file).partition("\n")[0].split(None, 1)
     except ValueError as wrong:

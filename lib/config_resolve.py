@@ -1,15 +1,15 @@
-"""What a configuration means: typed sections into settings, everything checked before anything is done.
+"""Typed sections turned into the settings of a process, everything checked before anything is started.
 
-Knows: the order of the checks, what is not built yet, names given twice, which role a service has.
-Refuses to know: the details of a role (config_hub, config_client) or a table (config_tables), and texts.
+Knows: the order of the checks, keys that are not supported yet, duplicate names, which role a service has.
+Refuses to know: the details of a role (config_hub, config_client) or a table (config_tables), YAML and URLs.
 
-Nothing here stops at the first problem: each is collected, and resolve() raises them all at once,
-those found while reading (Config.problems) with them.
+Nothing here stops at the first problem. All are collected, and resolve() raises them at once, together with
+those found while reading (Config.problems).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from lib.capture_taps import LEAST_RECORDER
 from lib.config_client import client
@@ -19,7 +19,7 @@ from lib.config_hub import check_domains, check_overlaps, hub
 from lib.config_limits import check_limits, size_of
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Log, Service
-from lib.config_section import Section, section_fields
+from lib.config_section import Section, section_fields, walk
 from lib.config_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.config_telemetry import log_settings, metrics_settings
 from lib.did_you_mean import did_you_mean
@@ -32,15 +32,16 @@ _NAMED = (
 )
 _NONE = ("", "0", "off", "no", "false")
 MOST_RECORDER = 1 << 30
+"""The biggest flight recorder that a configuration may ask for, bytes."""
 
 
 def resolve(config: Config, read: Reader = nowhere) -> Settings:
-    """Check a configuration and say what it means; `read` gives what it names and does not hold.
+    """The settings that a configuration stands for; `read` gives the values of its references.
 
-    Raises ConfigError with every problem; warnings and notices are in the result.
+    Raises ConfigError with every problem. Warnings and notices are in the result.
     """
     found = Findings(warnings=list(config.warnings))
-    for section in _walk(config):
+    for section in walk(config):
         _refuse_not_yet(section, found)
         fill_in(section, read, found)
     _check_names(config, found)
@@ -52,22 +53,15 @@ def resolve(config: Config, read: Reader = nowhere) -> Settings:
 
 
 def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
-    """Problems of reading and of meaning in order of appearance, without consequences of the former."""
+    """All problems in order of file and line.
+
+    A place where reading has failed gets no second problem, because that would only be a consequence.
+    """
     complained = {problem.where for problem in config.problems if problem.where.line}
     rest = [problem for problem in found if problem.where not in complained]
     problems = list(dict.fromkeys([*config.problems, *rest]))
     files = {name: index for index, name in enumerate(dict.fromkeys(p.where.file for p in problems))}
     return sorted(problems, key=lambda p: (files[p.where.file], p.where.line, p.where.column))
-
-
-def _walk(section: Section) -> Iterator[Section]:
-    """A section and all below it."""
-    yield section
-    for field in section_fields(type(section)):
-        value = getattr(section, field.name)
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, Section):
-                yield from _walk(inner)
 
 
 def _refuse_not_yet(section: Section, found: Findings) -> None:
@@ -141,7 +135,7 @@ def _settings(config: Config, found: Findings) -> Settings:
 
 
 def _role(service: Service, found: Findings) -> str:
-    """The handler's type where it is one of the two that do anything here, else a problem."""
+    """The role of a service, "router" or "tun", by its handler's type; another type is a problem, and ""."""
     handler = service.handler or Handler(at=service.at)
     kind = handler.type.lower()
     if kind in ("router", "tun"):
@@ -164,7 +158,7 @@ def _check_together(
     clients: list[tuple[Service, ClientSettings]],
     found: Findings,
 ) -> None:
-    """What only shows beside other services."""
+    """Checks that look at several services at once."""
     check_overlaps(hubs, found)
     check_limits(config, found)
     check_domains(hubs, found)
@@ -183,7 +177,7 @@ def _check_together(
 
 
 def _recorder(config: Config, found: Findings) -> int:
-    """Bytes of the flight recorder."""
+    """The size of the flight recorder in bytes, 0 for none."""
     text = config.recorder
     if text.lower() in _NONE:
         return 0

@@ -1,10 +1,9 @@
-"""GOST's configuration as typed sections: which keys there are, and which of them work here.
+"""GOST's configuration file as typed sections: every key with its type, ours included.
 
-Knows: every key of GOST that a file may hold, sorted into fields (some of them for later) and foreign.
+Knows: every key of GOST that a file may have: those that work, those not supported yet, those without use
+here (config_section explains how each is marked).
 Refuses to know: YAML (config_read), URLs (config_from_urls), and what the values mean together
 (config_resolve).
-
-How a section says what its keys are is told in section.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Auth(Section):
 
 
 class TlsOptions(Section):
-    """Details of TLS."""
+    """TLS versions and ciphers."""
 
     min_version: str = ""
     max_version: str = ""
@@ -34,7 +33,7 @@ class TlsOptions(Section):
 
 
 class Tls(Section):
-    """Certificates, and how far to trust the other side's."""
+    """Certificates, and how the other side's certificate is checked."""
 
     cert_file: str = ""
     key_file: str = ""
@@ -50,7 +49,7 @@ class Tls(Section):
 
 
 class Plugin(Section):
-    """Somebody else's program that is asked; type is http or grpc (the default)."""
+    """An external program that is asked for each decision; type is http or grpc (the default)."""
 
     type: str = ""
     addr: str = ""
@@ -60,13 +59,13 @@ class Plugin(Section):
 
 
 class File(Section):
-    """A file as a source."""
+    """A source: a file with a row a line."""
 
     path: str = ""
 
 
 class Redis(Section):
-    """A Redis key as a source."""
+    """A source: a Redis key."""
 
     addr: str = ""
     db: int = 0
@@ -77,14 +76,14 @@ class Redis(Section):
 
 
 class Http(Section):
-    """A URL as a source."""
+    """A source: a URL that gives a row a line."""
 
     url: str = ""
     timeout: Duration = Duration(0)
 
 
 class Sourced(Section):
-    """Base of what has a name and may come from other places than the file itself."""
+    """Base of sections with a name whose rows may also come from sources, or from a plugin."""
 
     name: str = ""
     reload: Duration = Duration(0)
@@ -95,7 +94,7 @@ class Sourced(Section):
 
 
 class Selector(Section):
-    """How one node among several is chosen."""
+    """How one of several nodes is chosen."""
 
     required = words("strategy max_fails fail_timeout")
     strategy: str = ""
@@ -104,7 +103,7 @@ class Selector(Section):
 
 
 class Handler(Section):
-    """What a service does with what comes in."""
+    """What a service does: router (a hub) or tun (a client)."""
 
     not_yet = words("retries observer")
     foreign = words("chaingroup tls")
@@ -120,7 +119,7 @@ class Handler(Section):
 
 
 class Listener(Section):
-    """Where a service takes it from."""
+    """How a service is reached: a transport for a hub, tun for a client."""
 
     not_yet = words("auther authers auth")
     foreign = words("chain chaingroup")
@@ -133,7 +132,7 @@ class Listener(Section):
 
 
 class ForwardNode(Section):
-    """Where a service sends to; on a router, the host name the service goes by."""
+    """A target of a service; for a client its addr is the host name that it joins under."""
 
     foreign = words("network bypass bypasses protocol host path filter matcher http tls auth metadata")
     name: str = ""
@@ -150,7 +149,7 @@ class Forwarder(Section):
 
 
 class Service(Section):
-    """Something that listens, or opens a device."""
+    """A hub that listens, or a client that opens a device."""
 
     not_yet = words("admission admissions observer")
     foreign = words(
@@ -171,7 +170,7 @@ class Service(Section):
 
 
 class Connector(Section):
-    """What is spoken with a node."""
+    """The protocol spoken with a node: router, or that of a proxy."""
 
     foreign = words("tls")
     type: str = ""
@@ -180,7 +179,7 @@ class Connector(Section):
 
 
 class Dialer(Section):
-    """How a node is reached."""
+    """The transport to a node."""
 
     not_yet = words("auth")
     type: str = ""
@@ -190,7 +189,7 @@ class Dialer(Section):
 
 
 class Node(Section):
-    """A hub to dial."""
+    """A hub, or a proxy on the way to it."""
 
     foreign = words(
         "host network protocol path bypass bypasses resolver hosts http tls filter matcher auth sockopts"
@@ -206,7 +205,7 @@ class Node(Section):
 
 
 class Hop(Sourced):
-    """One step of a chain: nodes of which one is used."""
+    """One step of a chain: several nodes, of which one is used."""
 
     not_yet = words("reload file redis http plugin interface")
     foreign = words("sockopts bypass bypasses resolver hosts")
@@ -217,7 +216,7 @@ class Hop(Sourced):
 
 
 class Chain(Section):
-    """The way to a hub."""
+    """The way to a hub: its last hop is the hub's, those before are proxies."""
 
     foreign = words("metadata")
     name: str = ""
@@ -225,7 +224,7 @@ class Chain(Section):
 
 
 class Login(Section):
-    """A user of an auther; hosts and namespaces, which bind it, are ours."""
+    """A user of an auther; hosts and namespaces, which restrict it, are keys of tunrouter's own."""
 
     username: str = ""
     password: str = ""
@@ -234,13 +233,13 @@ class Login(Section):
 
 
 class Auther(Sourced):
-    """Who may log in."""
+    """A list of users that may log in."""
 
     auths: list[Login] = []
 
 
 class Admission(Sourced):
-    """Which addresses may connect."""
+    """A list of addresses that may connect, or may not."""
 
     not_yet = words("matchers whitelist reload file redis http plugin")
     whitelist: bool = False
@@ -248,14 +247,14 @@ class Admission(Sourced):
 
 
 class Rule(Section):
-    """Which namespace a host name belongs to."""
+    """A rule of an ingress: the host name may join the namespace whose UUID is the endpoint."""
 
     hostname: str = ""
     endpoint: str = ""
 
 
 class Ingress(Sourced):
-    """Which host names may use which namespaces."""
+    """A list of rules about which host may join which namespace."""
 
     rules: list[Rule] = []
 
@@ -268,14 +267,14 @@ class Asked(Section):
 
 
 class Limiter(Sourced):
-    """How much may pass."""
+    """Limits on bandwidth, connections or handshakes."""
 
     not_yet = words("reload file redis http plugin")
     limits: list[str] = []
 
 
 class Route(Section):
-    """Packets to dst (older: net) go to the host named gateway; metric and fall_through are ours."""
+    """A route: packets to dst (older: net) go to the host `gateway`; metric and fall_through are our own."""
 
     net: str = ""
     dst: str = ""
@@ -285,7 +284,7 @@ class Route(Section):
 
 
 class AclEntry(Section):
-    """A rule of what may be sent; ours."""
+    """An access rule of a router; a section of tunrouter's own."""
 
     action: str = ""
     source: str = msgspec.field(default="", name="from")
@@ -295,7 +294,7 @@ class AclEntry(Section):
 
 
 class Router(Sourced):
-    """A routing table; a UUID as its name makes it that namespace's. compat, hold_down and acl are ours."""
+    """A routing table; with a UUID as name it is that namespace's. compat, hold_down and acl are our own."""
 
     acl: list[AclEntry] = []
     routes: list[Route] = []
@@ -304,7 +303,7 @@ class Router(Sourced):
 
 
 class Rotation(Section):
-    """When a log file is put aside."""
+    """When a log file is rotated, and how many old ones are kept."""
 
     max_size: int = 0
     max_age: int = 0
@@ -314,7 +313,7 @@ class Rotation(Section):
 
 
 class Log(Section):
-    """What is logged, and where to."""
+    """Level, format and destination of the log."""
 
     output: str = ""
     level: str = ""
@@ -333,7 +332,7 @@ class Api(Section):
 
 
 class Metrics(Section):
-    """Prometheus metrics."""
+    """Where Prometheus metrics are served, and to whom."""
 
     addr: str = ""
     path: str = ""
@@ -342,7 +341,7 @@ class Metrics(Section):
 
 
 class Config(Section):
-    """A whole configuration, with what was found wrong and odd while reading it."""
+    """A whole configuration, with the problems and warnings of reading it."""
 
     not_yet = words("admissions sds observers api")
     foreign = words("bypasses resolvers hosts recorders loggers profiling quotas")
@@ -368,5 +367,5 @@ class Config(Section):
     recorder: str = ""
 
     problems: list[Problem] = []
-    """What makes this configuration unusable; the rest was read all the same."""
+    """Errors; with any of them the configuration is not used, although the rest of it was read."""
     warnings: list[Problem] = []

@@ -1,6 +1,7 @@
-"""Secrets that a configuration names and does not hold: ${file:PATH} and ${env:NAME}, and GOST's auth.file.
+"""Secrets from files and environment variables, for the references of a configuration.
 
-Knows: how each is read. Refuses to know: where in a configuration they may stand (config_references).
+Knows: how a file and a variable are read. Refuses to know: where in a configuration references may stand
+(config_references).
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ MAX_SIZE = 1 << 16
 
 
 def read(kind: str, name: str) -> str:
-    """The value; the line feed at a file's end is not part of it. Raises ValueError with the reason."""
+    """The value of a file (kind "file", name is its path) or a variable (kind "env"). Raises ValueError.
+
+    A newline at the end of a file is not part of the value.
+    """
     if kind == "env":
         value = os.environ.get(name)
         if value is None:

@@ -1,18 +1,18 @@
-"""What every section of a configuration has in common.
+"""Base class of all sections of a configuration: their keys, and the place of each value in the file.
 
-Knows: how a section says which keys there are, and where each of its values stood.
-Refuses to know: the sections (config_schema).
+Knows: how a section lists its keys. Refuses to know: the sections themselves (config_schema).
 
-Each section says of its keys:
+Each section sorts its keys into:
 
-    fields      typed, kept, printed by -O; the name on the outside is the camelCase form
-    not_yet     fields of a routing tunnel that are not built yet: set, they are an error in meaning
-    foreign     keys GOST knows that mean nothing to a routing tunnel: dropped, one warning
-    required    printed by -O even when empty, as GOST does
+    fields      typed, kept, printed by -O; in a file the name is the camelCase form
+    not_yet     fields that belong to a routing tunnel and are not supported yet: setting one is an error
+    foreign     keys that GOST knows and a routing tunnel has no use for: dropped, one warning
+    required    fields that -O prints even when empty, as GOST does
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import msgspec
@@ -25,12 +25,12 @@ Places = dict[str, Position]
 
 
 def words(text: str) -> frozenset[str]:
-    """A set of words written with blanks between."""
+    """The set of the words in a text."""
     return frozenset(text.split())
 
 
 class Section(msgspec.Struct, rename="camel", kw_only=True):
-    """Base of all sections. `at` holds where each field's value stood, "" the section itself."""
+    """Base of all sections. `at` has the place of each field's value; `at[""]` that of the section."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset()
     foreign: ClassVar[frozenset[str]] = frozenset()
@@ -39,14 +39,24 @@ class Section(msgspec.Struct, rename="camel", kw_only=True):
     at: Places = {}
 
     def where(self, name: str = "") -> Position:
-        """Where the field stood, or failing that the section."""
+        """The place of a field, or of the section where the field was not written."""
         return self.at.get(name) or self.at.get("") or Position("configuration")
 
 
 BESIDE = words("at problems warnings")
-"""Fields that are no keys."""
+"""Fields of a section that are no keys of a file."""
 
 
 def section_fields(cls: type[Section]) -> tuple[msgspec.structs.FieldInfo, ...]:
     """The fields of a section that are keys, in GOST's order."""
     return tuple(key for key in msgspec.structs.fields(cls) if key.name not in BESIDE)
+
+
+def walk(section: Section) -> Iterator[Section]:
+    """A section and all below it."""
+    yield section
+    for field in section_fields(type(section)):
+        value = getattr(section, field.name)
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, Section):
+                yield from walk(inner)

@@ -1,6 +1,6 @@
-"""Sources: where else the rows of a table come from, sections into settings.
+"""The `file`, `redis` and `http` sections of a table, checked and turned into SourceSettings.
 
-Knows: files, Redis keys and URLs, in the order in which they are merged.
+Knows: the three kinds of sources, and the order in which their rows are merged.
 Refuses to know: what the rows are (config_tables), how they are read (source_read).
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from lib.addresses import host_port
+from lib.addresses import host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import File, Http, Redis, Sourced
 from lib.did_you_mean import did_you_mean
@@ -23,7 +23,7 @@ _URL = re.compile(r"https?://[^\s/?#]+([/?][^\s#]*)?", re.IGNORECASE)
 
 
 def source_settings(section: Sourced, redis_types: tuple[str, ...], found: Findings) -> SourceSettings:
-    """The sources of a section; redis_types are those that can hold its rows."""
+    """The sources of a table. `redis_types` are the Redis types that can hold its rows, the default first."""
     sources: list[Source | None] = []
     if section.file:
         sources.append(_file(section.file, found))
@@ -60,9 +60,8 @@ def _redis(section: Redis, types: tuple[str, ...], found: Findings) -> RedisSour
         return None
     if section.db < 0:
         found.error(section.where("db"), f"'db': {section.db} is below zero")
-    bracketed = f"[{host}]" if ":" in host else host or "127.0.0.1"
     return RedisSource(
-        addr=f"{bracketed}:{port}",
+        addr=join_host_port(host or "127.0.0.1", port),
         db=section.db,
         username=section.username,
         password=section.password,

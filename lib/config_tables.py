@@ -1,6 +1,7 @@
-"""Routers, ingresses and authers: sections into the tables of settings, with what is odd about them.
+"""The `routers`, `ingresses` and `authers` sections, checked and turned into the settings of tables.
 
-Knows: names read as namespaces, prefixes; gateways nobody can be; first-match surprises; empty passwords.
+Knows: namespaces as names, prefixes, impossible gateways, routes that GOST's first match treats differently,
+empty passwords.
 Refuses to know: plugins and sources (config_plugins, config_sources), which service uses which
 (config_hub), how a packet is routed (route_table, ingress).
 """
@@ -21,6 +22,7 @@ from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.go_values import SECONDS
 from lib.ids import format_uuid, is_host_name, parse_uuid
+from lib.prefixes import Prefix, packed
 from lib.route_first_match import differences, never_used
 from lib.route_table import DEFAULT_HOLD_DOWN
 from lib.settings import (
@@ -35,14 +37,14 @@ from lib.settings import (
 )
 
 MAX_SURPRISES = 10
-"""First-match differences of one table that are told one by one."""
+"""First-match differences of one table that get a warning each."""
 
 FIRST_MATCH = "first-match"
 METRICS = range(1 << 32)
 
 
 def namespace_of(name: str) -> bytes | None:
-    """The namespace a table's name means, None where it is no UUID."""
+    """The namespace (16 bytes) whose UUID is a table's name; None where the name is no UUID."""
     try:
         return parse_uuid(name)
     except ValueError:
@@ -50,7 +52,7 @@ def namespace_of(name: str) -> bytes | None:
 
 
 def table(router: Router, found: Findings) -> TableSettings:
-    """One routing table; routes that are wrong are left out, each a problem."""
+    """The settings of one router. Wrong routes are left out, and each is a problem in `found`."""
     entries: list[RouteEntry] = []
     places: dict[int, Position] = {}
     for route in router.routes:
@@ -109,7 +111,6 @@ def _hold_down(router: Router, found: Findings) -> float:
 def _route(route: Route, found: Findings) -> RouteEntry | None:
     destination = _destination(route, found)
     if not route.gateway:
-        # an explicit place means that it was there and could not be read
         found.error(route.where("gateway"), "a route without a gateway", "write gateway: and a host name")
     elif not is_host_name(route.gateway):
         found.error(route.where("gateway"), f"no host can go by this name: {route.gateway[:64]!r}")
@@ -126,7 +127,7 @@ def _route(route: Route, found: Findings) -> RouteEntry | None:
     return RouteEntry(*destination, Hop(route.gateway, route.metric, route.fall_through))
 
 
-def _destination(route: Route, found: Findings) -> tuple[bytes, int] | None:
+def _destination(route: Route, found: Findings) -> Prefix | None:
     field = "dst" if route.dst else "net"
     written = route.dst or route.net
     if route.dst and route.net and route.dst != route.net:
@@ -139,7 +140,7 @@ def _destination(route: Route, found: Findings) -> tuple[bytes, int] | None:
     except ValueError as wrong:
         found.error(route.where(field), f"{field!r}: {wrong}")
         return None
-    return network.network_address.packed, network.prefixlen
+    return packed(network)
 
 
 def _warn_first_match(
@@ -162,7 +163,7 @@ def _warn_first_match(
 def _warn_twice(
     router: Router, entries: Iterable[RouteEntry], places: dict[int, Position], found: Findings
 ) -> None:
-    """Warn of routes written twice; a second gateway for a prefix is not one, but told."""
+    """Warn of routes written twice; a second gateway for the same prefix is only a notice."""
     for first, again in never_used(entries):
         if first.hop.gateway == again.hop.gateway:
             found.warn(
@@ -180,7 +181,7 @@ def _warn_twice(
 
 
 def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
-    """One ingress. An endpoint that is no UUID is odd: GOST takes it for the zero UUID."""
+    """The settings of one ingress. An endpoint that is no UUID gets a warning: GOST takes it for zeros."""
     for rule in section.rules:
         if not rule.hostname:
             found.error(rule.where("hostname"), "a rule without a hostname")
@@ -199,13 +200,13 @@ def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
 
 
 def auther_settings(section: Auther, found: Findings) -> AutherSettings:
-    """One auther. An empty password is odd: in GOST it stands for any."""
+    """The settings of one auther. An empty password gets a warning: in GOST it lets any password in."""
     plugin, more = _elsewhere(section, bool(section.auths), found, ("hash",))
     return AutherSettings(section.name, logins(section.auths, found), plugin, more)
 
 
 def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
-    """The row of each."""
+    """The rows of an auther's logins; each wrong value is a problem in `found`."""
     rows = []
     for login in section:
         if not login.username:
@@ -234,9 +235,9 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
 
 
 def warn_shut_out(config: Config, service: str, settings: IngressSettings, found: Findings) -> None:
-    """Warn of each gateway of a namespace's table that the service's ingress never lets in there."""
+    """Warn of each gateway in a namespace's table that the service's ingress never admits there."""
     if settings.plugin or settings.more.sources:
-        return  # who else is let in nobody can say here
+        return  # these may admit more hosts than can be known here
     admission = rules.Ingress(settings.rules)
     for router, namespace in _namespaces(config):
         told: set[str] = set()

@@ -1,6 +1,6 @@
-"""What is said of those who look on: the `log` and `metrics` sections into settings.
+"""The `log` and `metrics` sections of a configuration, checked and turned into settings.
 
-Knows: which values fit, what has no effect, who may read metrics.
+Knows: which values are valid, which keys have no effect, who may read metrics.
 Refuses to know: how a log is written (log_setup) and metrics are served (metrics_server).
 """
 
@@ -19,14 +19,14 @@ from lib.settings import AutherSettings
 from lib.settings_telemetry import DEFAULT_MEGABYTES, MetricsSettings, RotationSettings
 
 AUTH_OF_METRICS = "auth of metrics"
-"""The name of the auther that a login in `metrics` stands for; no file can give it."""
+"""The name of the auther made of the `auth` of `metrics`; no section can have this name."""
 _NO_FILES = ("stdout", "stderr", "none")
 _SOCKET = "unix://"
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """A `log` section."""
+    """A `log` section, checked."""
 
     level: str
     format: str
@@ -35,7 +35,7 @@ class LogSettings:
 
 
 def log_settings(log: Log, found: Findings) -> LogSettings:
-    """Defaults where nothing or nonsense is written."""
+    """The settings of a `log` section. A wrong value is a problem in `found`, its default in the result."""
     level = _one_of("level", log, LOG_LEVELS, "info", found)
     style = _one_of("format", log, LOG_FORMATS, "text", found)
     return LogSettings(level, style, log.output or "stderr", _rotation(log, found))
@@ -74,7 +74,7 @@ def _rotation(log: Log, found: Findings) -> RotationSettings | None:
 def metrics_settings(
     metrics: Metrics | None, authers: Mapping[str, AutherSettings], found: Findings
 ) -> tuple[MetricsSettings | None, tuple[AutherSettings, ...]]:
-    """Where metrics are served, None where they are not; and the auther that is asked for them."""
+    """(where metrics are served or None, the auther for them or none) of the `metrics` section."""
     if metrics is None:
         return None, ()
     auther = _auther(metrics, authers, found)

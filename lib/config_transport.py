@@ -1,6 +1,6 @@
-"""Transports: the types, TLS sections and metadata of listeners and dialers into settings.
+"""Type, `tls` section and metadata of a listener or dialer, checked and turned into TransportSettings.
 
-Knows: which types there are, GOST's names for versions and ciphers, what a certificate may be.
+Knows: the types, GOST's names for TLS versions and ciphers, which certificates are valid.
 Refuses to know: what is carried (config_hub, config_client), and how (stream_open).
 """
 
@@ -30,14 +30,14 @@ _CIPHERS = {
         ("CHACHA20_POLY1305", "CHACHA20-POLY1305"),
     )
 }
-"""Go's names of the ciphers of TLS 1.2 that are still good, and OpenSSL's."""
+"""Go's name of a TLS 1.2 cipher that is still secure -> OpenSSL's name."""
 _PIN = re.compile(r"sha256:((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|")
 
 
 def listener_transport(listener: Listener, default: Tls | None, found: Findings) -> TransportSettings:
-    """How a hub is reached; default is the file's top-level certificate."""
+    """The transport of a hub's listener; `default` is the configuration's top-level `tls`."""
     kind = _kind(listener, "listener", LISTENERS, found)
     tls = NO_TLS
     if kind in ENCRYPTED:
@@ -60,7 +60,7 @@ def listener_transport(listener: Listener, default: Tls | None, found: Findings)
 
 
 def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:
-    """How a hub is dialled."""
+    """The transport of a client's dialer."""
     kind = _kind(dialer, "dialer", DIALERS, found)
     tls, given = NO_TLS, dialer.tls
     if kind in ENCRYPTED:
@@ -87,7 +87,7 @@ def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:
 
 
 def _kind(section: Listener | Dialer, what: str, known: frozenset[str], found: Findings) -> str:
-    """The transport a type names; tcp where it names none, which is a problem."""
+    """The transport that a type names; another type is a problem, and "tcp"."""
     kind, where = section.type.lower(), section.where("type")
     if kind in TRANSPORTS:
         return kind
@@ -176,7 +176,7 @@ def _pin(dialer: Dialer, found: Findings) -> bytes:
 
 
 def parse_pin(text: str) -> bytes:
-    """sha256:HEX, with or without colons between. Raises ValueError."""
+    """The 32 bytes of `sha256:HEX`, whose digits may have colons between them. Raises ValueError."""
     matched = _PIN.fullmatch(text.strip())
     if matched is None:
         raise ValueError("not sha256: and 64 hex digits, as the hub prints it")
@@ -221,7 +221,7 @@ def _pings(dialer: Dialer, kind: str, found: Findings) -> float:
 
 
 def _tcp_keepalive(section: Listener | Dialer, kind: str, found: Findings) -> tuple[int, int, int] | None:
-    """Idle, interval, count where any is given; without them a dead path is noticed in 15 s (transport)."""
+    """(idle s, interval s, count) of TCP keepalive; None without any key, for stream_tcp's own values."""
     idle = config_metadata.seconds(section, "keepalive.idle", 0.0, found)
     interval = config_metadata.seconds(section, "keepalive.interval", 0.0, found)
     count = config_metadata.integer(section, ("keepalive.count",), 0, found)

@@ -1,7 +1,7 @@
-"""One -L or -F URL taken apart, as Go's url.Parse and GOST do it.
+"""Parser for one -L or -F URL, as Go's url.Parse and GOST do it.
 
-Knows: schemes, login, address, path as written, parameters decoded.
-Refuses to know: what the parts are good for (config_from_urls).
+Knows: schemes, login, address, path and parameters. Refuses to know: what the parts are used for
+(config_from_urls).
 
     handler+listener :// user:pass @ addr / path ? key=value & key=value
 """
@@ -25,7 +25,7 @@ _UNREADABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Url:
-    """A URL's parts; `params` keep their spelling and order, the values are decoded."""
+    """The parts of a URL; `params` keep their spelling and order, the values are decoded."""
 
     where: Position
     schemes: tuple[str, str]
@@ -35,13 +35,13 @@ class Url:
     params: dict[str, str]
 
     def take(self, *names: str) -> str:
-        """The value of the first of these (lower-case) names, "" when there is none."""
+        """The value of the first of these parameters (in lower case) that is set; "" where none is."""
         lower = {key.lower(): value for key, value in self.params.items()}
         return next((lower[name] for name in names if lower.get(name)), "")
 
 
 def parse_url(text: str, where: Position, found: Findings) -> Url | None:
-    """Take a URL apart; None after a problem."""
+    """The parts of a URL; None where it cannot be parsed, which is a problem in `found`."""
     text = text.strip()
     matched = _URL.fullmatch(text if "://" in text.partition("?")[0] else f"auto://{text}")
     wrong = _what_is_wrong(text)
@@ -71,7 +71,7 @@ def _what_is_wrong(text: str) -> str:
 
 
 def _schemes(scheme: str | None) -> tuple[str, str]:
-    """(handler or connector, listener or dialer) as written; one word stands for both."""
+    """(handler or connector, listener or dialer) of a scheme; a single word is both."""
     lower = (scheme or "").lower()
     upper, plus, transport = ("http+tls" if lower == "https" else lower).partition("+")
     return upper, transport if plus else upper
@@ -85,7 +85,7 @@ def _login(userinfo: str, where: Position) -> Auth | None:
 
 
 def _auth_parameter(url: Url, found: Findings) -> None:
-    """`auth=` is base64 of user:pass, and counts where the URL itself names no user."""
+    """Take the login from `auth=`, base64 of user:pass, where the URL itself has no user."""
     text = url.take("auth")
     if not text or url.auth:
         return

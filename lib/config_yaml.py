@@ -1,10 +1,10 @@
-"""YAML text (JSON is a part of it) to a tree whose every node knows where it stood.
+"""Parser from YAML (and JSON, which is a part of it) to a tree whose nodes have file, line and column.
 
-Knows: mappings, lists, scalars as TEXT, aliases, merge keys, and bounds on all of them.
-Refuses to know: what a key means and which type it wants (config_read), hence `0123` and `no` stay text.
+Knows: mappings, lists, scalars as text, aliases, merge keys, and bounds on all of them.
+Refuses to know: what a key means and which type it has (config_read): `0123` and `no` stay text.
 
-The tree is built from parser events, without recursion, so depth is bounded before it hurts; an
-alias shares its node, and what aliases would expand to is bounded too.
+The tree is built from parser events without recursion, so that nesting is limited before it uses up the
+stack. An alias shares its node, and the number of nodes that aliases expand to is limited too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from lib.errors import Position, Problem
 from lib.go_values import parse_integer
 
 MAX_DEPTH = 40
+"""Levels of nesting."""
 MAX_ALIASED = 100_000
-"""Nodes that all aliases of a text may expand to."""
+"""Nodes that all aliases of a text together may expand to."""
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -35,7 +36,7 @@ _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\u
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A text; `plain` when it was written without quotes, so that it may stand for a number or null."""
+    """A value as text; `plain` where it has no quotes, so that it may be a number, a boolean or null."""
 
     text: str
     where: Position
@@ -43,7 +44,7 @@ class Scalar:
 
     @property
     def is_null(self) -> bool:
-        """Whether it stands for nothing at all."""
+        """Whether it is YAML's null: empty, `~` or `null` without quotes."""
         return self.plain and self.text in _NULLS
 
 
@@ -67,10 +68,10 @@ Tree = Scalar | Sequence | Mapping
 
 
 def parse(name: str, text: str) -> tuple[Tree | None, list[Problem]]:
-    """Read one document; `name` is what positions call the text.
+    """Parse one document; `name` is the file name in positions.
 
-    Returns the tree (None for an empty text, or when it cannot be read) and every problem found:
-    syntax ends the reading, a duplicate key or a bad alias does not.
+    Returns (tree, problems). The tree is None for an empty text and where it cannot be parsed. A syntax error
+    ends the parsing, a duplicate key or a bad alias does not.
     """
     unreadable = _UNREADABLE.search(text)
     if unreadable:
@@ -148,7 +149,7 @@ class _Builder:
     documents: int = 0
 
     def take(self, event: yaml.Event) -> bool:
-        """Use one event; False when the rest is not worth reading."""
+        """Use one event; False where parsing has to stop."""
         where = self._where(event)
         if isinstance(event, yaml.ScalarEvent):
             self._check_tag(event, where)
@@ -180,7 +181,7 @@ class _Builder:
             self.problems.append(Problem(where, f"the tag {event.tag} means nothing here"))
 
     def _add(self, tree: Tree, size: int, height: int, anchor: str | None) -> None:
-        """Put a finished node where it belongs."""
+        """Add a finished node to the list or mapping that is open, or make it the root."""
         if anchor:
             self.anchors[anchor] = (tree, size, height)
         if self.stack:

@@ -1,9 +1,9 @@
-"""How fast counters move: two samples of them, taken at somebody's beat.
+"""Packets and bytes a second of a session, from samples of its counters.
 
-Knows: which span a rate is taken over. Refuses to know: clocks, and who asks.
+Knows: over how many seconds a rate is taken. Refuses to know: clocks (time comes in), and who asks.
 
-    older        newer      now           a rate is taken from `older` to now: over 1 to 2 seconds, so that
-      |------------|---------|            whoever asks gets an answer at once
+    older        newer      now           a rate is taken from `older` to now, over 1 to 2 seconds: a sample
+      |------------|---------|            is always there, so that nobody has to wait for a rate
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import NamedTuple
 from lib.counters import Traffic
 
 SPAN = 1.0
-"""Seconds between samples, at least."""
+"""Least number of seconds between two samples."""
 
 Counts = tuple[int, int, int, int]
+"""The counters of a Traffic in the order of Rate."""
 
 
 class Rate(NamedTuple):
-    """Per second."""
+    """Packets and bytes a second in each direction."""
 
     received_packets: float
     received_bytes: float
@@ -34,7 +35,7 @@ def _counts(traffic: Traffic) -> Counts:
 
 @dataclass(slots=True)
 class Rates:
-    """The samples of one session, the first of them when it began, with nothing counted."""
+    """The two samples of one session; both begin as that of its start, when nothing was counted."""
 
     newer_at: float
     newer: Counts = (0, 0, 0, 0)
@@ -45,12 +46,12 @@ class Rates:
         self.older_at, self.older = self.newer_at, self.newer
 
     def sample(self, traffic: Traffic, now: float) -> None:
-        """Take a sample, unless the last one is young."""
+        """Take a sample, unless the last one is younger than SPAN."""
         if now - self.newer_at >= SPAN:
             self.older_at, self.older = self.newer_at, self.newer
             self.newer_at, self.newer = now, _counts(traffic)
 
     def rate(self, traffic: Traffic, now: float) -> Rate:
-        """How fast it goes now."""
+        """The rates since the older sample."""
         seconds = max(0.05, now - self.older_at)
         return Rate(*((new - old) / seconds for new, old in zip(_counts(traffic), self.older, strict=True)))

@@ -1,9 +1,9 @@
-"""Counters: what passed and what was dropped, by session and namespace.
+"""Packet, byte and drop counters of a session, a namespace or a device.
 
 Knows: how to count and add up.
-Refuses to know: why anything was dropped (forward_drop_reasons) and who asks (cli_main).
+Refuses to know: the reasons for drops (forward_drop_reasons), who reads the counters (ctl_status, metrics).
 
-Packets are counted as the wire counts them: a superpacket counts as its segments.
+A superpacket counts as the packets (segments) it stands for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lib.forward_drop_reasons import Reason
 
 
 class Seen(NamedTuple):
-    """A packet that was dropped: when, and its first bytes (glimpse puts them in words when asked)."""
+    """A dropped packet: when (monotonic clock, s), and its first bytes, which packet_text describes."""
 
     at: float
     head: bytes
@@ -24,7 +24,7 @@ class Seen(NamedTuple):
 
 @dataclass(slots=True)
 class Traffic:
-    """What one session, namespace or device sent and received, and what was lost there."""
+    """The counters of one session, namespace or device: received, sent, dropped."""
 
     received_packets: int = 0
     received_bytes: int = 0
@@ -34,19 +34,19 @@ class Traffic:
     dropped: int = 0
     """All of them together."""
     news: list[tuple[Reason, str]] = field(default_factory=list)
-    """Reasons that occurred for the first time, with a detail, until somebody has told them."""
+    """(reason, detail) of drops that occurred for the first time and are not logged yet."""
     queued: int = 0
-    """Runs of frames that left a queue to be sent."""
+    """Runs of frames that left a send queue to be sent."""
     waited: float = 0.0
-    """Seconds they had waited there, summed."""
+    """Sum of the seconds that these had waited."""
 
     last: dict[Reason, Seen] = field(default_factory=dict)
-    """The last packet of each reason, as far as whoever dropped it had one at hand."""
+    """The last dropped packet for each reason, where its bytes were at hand."""
 
     def drop(
         self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
     ) -> None:
-        """Count lost packets; head is the beginning of the last one, dropped now (of a steady clock)."""
+        """Count dropped packets; head is the beginning of the last one, now is of a monotonic clock."""
         if reason not in self.drops:
             self.news.append((reason, detail))
         self.drops[reason] += count
@@ -55,12 +55,12 @@ class Traffic:
             self.last[reason] = Seen(now, head)
 
     def take_news(self) -> list[tuple[Reason, str]]:
-        """What occurred for the first time since the last call."""
+        """The (reason, detail) of drops that occurred for the first time since the last call."""
         news, self.news = self.news, []
         return news
 
     def add(self, other: Traffic) -> None:
-        """Add another's counts to these (a session that ends leaves them to its namespace)."""
+        """Add another's counters to these, as a namespace does with those of a session that has ended."""
         self.received_packets += other.received_packets
         self.received_bytes += other.received_bytes
         self.sent_packets += other.sent_packets

@@ -1,8 +1,8 @@
-"""Asking a running process over its control socket: where that is, one question, a reply of any size.
+"""Client of the control socket: finds a running process, sends one request, reads a reply of any size.
 
-Knows: the directory sockets are looked for in, whose it must be, how a reply is read while it comes.
-Refuses to know: gevent (a question shall not cost its start), what is asked (cli_show), who answers
-(ctl_server).
+Knows: the directory of the sockets, who must own it, how a reply is read while it comes.
+Refuses to know: gevent (loading it would cost more than the request), what is asked (cli_show), the other
+end (ctl_server).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lib.ctl_path import weak_spot
 from lib.errors import ConfigError, HostError, Position, Problem
+from lib.printable import printable
 
 SECONDS = 20.0
-"""How long a process may be silent."""
+"""How long a process may be silent before it counts as not replying."""
 ROW = b"\r"
-"""Stands in a reply where a row begins or ends: space to JSON, but a place to cut (PROTOCOL.md)."""
+"""Byte in a reply where a row begins or ends: white space to JSON, and a place to cut (PROTOCOL.md)."""
 
 _OK = b'{"ok": true, '
 CUT_OFF = "the reply ends in the middle: the process has ended, or a table has changed; ask again"
@@ -26,19 +28,19 @@ _PIECE = 1 << 18
 
 
 def directory() -> str:
-    """The directory in which sockets are looked for."""
+    """The directory of the control sockets of this user's processes."""
     if os.geteuid() == 0:
         return "/run/tunrouter"
     return f"{os.environ.get('XDG_RUNTIME_DIR') or f'/tmp/tunrouter-{os.getuid()}'}/tunrouter"
 
 
 def default_path() -> str:
-    """Where a process that is not told otherwise has its socket: a name for each, in one directory."""
+    """The path of this process's own control socket, unless --control names another one."""
     return f"{directory()}/{os.getpid()}.sock"
 
 
 def is_ours(path: str) -> bool:
-    """Whether a directory belongs to us: in /tmp anybody may have made it."""
+    """Whether a directory belongs to this user: in /tmp somebody else may have made it first."""
     try:
         return os.stat(path, follow_symlinks=False).st_uid == os.geteuid()
     except OSError:
@@ -46,7 +48,7 @@ def is_ours(path: str) -> bool:
 
 
 def stream(path: str, request: Mapping[str, object]) -> Iterator[bytes]:
-    """The reply to one question in pieces as they come. Raises HostError where there is none, or a no."""
+    """Send a request and yield the reply in pieces. Raises HostError without one, or for an error in it."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(SECONDS)
@@ -72,19 +74,19 @@ def _refusal(head: bytes, sock: socket.socket) -> str:
     while head and not head.endswith(b"\n") and (more := sock.recv(_PIECE)):
         head += more
     try:
-        return str(json.loads(head)["error"]) if head else "no reply"
+        return printable(str(json.loads(head)["error"])) if head else "no reply"
     except (ValueError, KeyError, TypeError):
         return "no tunrouter answers there"
 
 
 def ask(path: str, request: Mapping[str, object]) -> dict[str, Any]:
-    """Ask one thing. Raises HostError where a process cannot be asked, or says no."""
+    """Send a request and return the whole reply. Raises HostError without one, or for an error in it."""
     reply: dict[str, Any] = json.loads(b"".join(stream(path, request)))
     return reply
 
 
 def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
-    """The socket on which the rest comes, after the reply to what is streamed. Raises HostError."""
+    """Send a request for a stream; returns the socket, from which the stream comes next. Raises HostError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(SECONDS)
@@ -107,18 +109,18 @@ def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
 
 
 def running(what: str = "") -> str:
-    """The control socket of the one process that runs here, of those with any `what` ("hubs").
+    """The path of the control socket of the one running process; `what` "hubs" counts only those with hubs.
 
     Raises HostError where there is none, ConfigError where there are several.
     """
     found: dict[str, dict[str, Any]] = {}
     where = directory()
-    names = sorted(os.listdir(where)) if is_ours(where) else ()
+    names = sorted(os.listdir(where)) if is_ours(where) and not weak_spot(where) else ()
     for path in (f"{where}/{name}" for name in names if name.endswith(".sock")):
         try:
             reply = ask(path, {"do": "hello"})
         except (HostError, ValueError):
-            continue  # left behind by a process that was killed, or not ours to ask
+            continue  # left behind by a process that was killed, or one that we may not ask
         if not what or reply[what]:
             found[path] = reply
     who = what[:-1] or "tunrouter"

@@ -1,6 +1,7 @@
-"""What a running process dropped and whom it refused: how often, the last one, and what to do about it.
+"""Reply to the control socket's `drops`: dropped packets and refused clients, by reason, with a remedy.
 
-Knows: the fields (PROTOCOL.md, the control socket). Refuses to know: why (forward_drop_reasons, forward).
+Knows: the fields of the reply (PROTOCOL.md, the control socket). Refuses to know: why packets are dropped
+(forward_drop_reasons, forward).
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from lib.packet import format_address
 from lib.packet_text import summary
 
 MAX_LOST = 20
-"""Destinations of a namespace whose last drops are told."""
+"""Destinations of a namespace that are listed with their drops, the latest ones."""
 ENDED = "(ended)"
-"""Stands for all sessions that are over."""
+"""Host name of the row that sums up all sessions that have ended."""
 
 Row = dict[str, object]
 
 
 def drops(hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> dict[str, object]:
-    """What was dropped: by namespace, session and reason, and of late by where it was to go."""
+    """The reply: drops by namespace, session and reason, the latest by destination, and refusals."""
     now = time.monotonic()
     domains = list({id(hub.domain): hub.domain for hub in hubs.values()}.values())
     namespaces = [namespace for domain in domains for namespace in domain.namespaces.values()]

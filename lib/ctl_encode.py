@@ -1,7 +1,7 @@
-"""A reply of the control socket as JSON, in pieces: a million rows without a pause.
+"""JSON encoder for replies of the control socket, in small pieces: a million rows hold up no packet.
 
 Knows: how a reply whose rows are made while it is written becomes one line.
-Refuses to know: sockets, whoever has to run between two pieces (ctl_server), what is answered.
+Refuses to know: sockets, what runs between two pieces (ctl_server), what the reply says.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import json
 from collections.abc import Iterator, Mapping
 
 ROWS = 16
-"""Rows of a piece; some are a third of a kilobyte and take 30 µs to make."""
+"""Rows in a piece; a row may have a third of a kilobyte and take 30 µs to make."""
 
 _encode = json.JSONEncoder(separators=(", ", ": ")).encode
 
 
 def pieces(reply: Mapping[str, object]) -> Iterator[bytes]:
-    """One line; a value that is an iterator becomes an array, a row after each \\r (PROTOCOL.md).
+    """Yield the reply as one line of JSON; a value that is an iterator becomes an array of its rows.
 
-    An iterator yields None where it has worked for a while and has no row yet: that ends a piece.
+    A \\r stands before each row (PROTOCOL.md). An iterator yields None where it has worked for a while and
+    has no row yet: that ends a piece, so that packets get their turn.
     """
     before = "{"
     for name, value in reply.items():

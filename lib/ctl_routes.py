@@ -1,8 +1,8 @@
-"""The tables of a running hub, listed: each route with its gateways, who of them lives, who carries it now.
+"""Reply to the control socket's `routes`: every route, its gateways, and which of them carries it now.
 
-Knows: which tables a question is about, how a million routes are gone through while packets are forwarded.
-Refuses to know: how one is chosen for a packet (route_gateways, forward_decide), how the reply travels
-(ctl_server).
+Knows: which tables a request is about, how a million routes are listed while packets are forwarded.
+Refuses to know: how a gateway is chosen for a packet (route_gateways, forward_decide), how the reply is
+sent (ctl_server).
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
-from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
-from lib import ids, source_read
+from lib import ids, prefixes, source_read
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
@@ -25,36 +24,31 @@ from lib.route_table import Group, RouteTable
 from lib.settings import HttpSource, Source
 
 STEP = 256
-"""Rows after which packets are looked at."""
+"""Rows after which packets get their turn."""
 MAX_GROUPS = 4096
-"""Groups of gateways whose words are remembered."""
+"""Groups of gateways whose JSON rows are cached for one reply."""
 FEW = 4096
-"""Tables of no more routes are read for a list of sessions, to say which prefixes each host has."""
+"""Routes of the biggest table that is searched for the prefixes of each host in a list of sessions."""
 MAX_PREFIXES = 4
-"""Prefixes of a host that are told there."""
+"""Prefixes of a host that are listed there."""
 
 Row = dict[str, object]
 Found = tuple[bytes, int, Group]
 
 
 def source_name(source: Source) -> str:
-    """What people call a source, without the secrets a URL may hold."""
+    """The name of a source for people, without the login and the parameters of a URL, which may be secret."""
     name = source_read.describe(source)
     if isinstance(source, HttpSource):
         name = re.sub(r"//[^/@]*@", "//***@", name.partition("?")[0])
     return name
 
 
-def text_of(prefix: bytes, length: int) -> str:
-    """10.0.0.0/8; ten times as fast as ipaddress."""
-    return f"{inet_ntop(AF_INET if len(prefix) == 4 else AF_INET6, prefix)}/{length}"
-
-
 # --- which prefixes a host has
 
 
 class PrefixesByHost:
-    """The first few prefixes of every host, of tables small enough to be read for it."""
+    """The first few prefixes of every host, from tables of at most FEW routes."""
 
     def __init__(self) -> None:
         self._known: dict[int, dict[str, list[str]]] = {}
@@ -68,7 +62,7 @@ class PrefixesByHost:
                     yield from _by_host(table, known)
 
     def of(self, attachment: Attachment) -> list[str]:
-        """What is known of a session's host."""
+        """The prefixes of a session's host, as text."""
         tables = attachment.namespace.tables
         return [text for table in tables for text in self._known.get(id(table), {}).get(attachment.host, ())]
 
@@ -79,7 +73,7 @@ def _by_host(table: RouteTable, known: dict[str, list[str]]) -> Iterator[None]:
         for name in group.names:
             texts = known.setdefault(name, [])
             if len(texts) < MAX_PREFIXES:
-                texts.append(text_of(prefix, length))
+                texts.append(prefixes.text(prefix, length))
         if number % STEP == 0:
             yield
 
@@ -89,23 +83,26 @@ def _by_host(table: RouteTable, known: dict[str, list[str]]) -> Iterator[None]:
 
 @dataclass(slots=True, eq=False)
 class _View:
-    """One table, as the namespaces that use it see it."""
+    """One table of a service, with the namespaces that use it."""
 
     service: str
     name: str
     namespace: str | None
-    """The UUID it is named by; None of a default table."""
+    """The UUID that is its name; None for a default table."""
     router: Router
     users: list[Namespace]
     sources: list[str]
-    """By rank."""
+    """The names of its sources, by rank."""
     matching: int = 0
     found: Iterable[Found | None] = ()
     words: dict[Group, list[Row]] = field(default_factory=dict)
 
 
 def routes(hubs: Mapping[str, Hub], tables: Tables, request: Mapping[str, Any]) -> dict[str, object]:
-    """{"service", "ns", "prefix": or an address, "most": rows}, all of them optional. Raises ValueError."""
+    """List routes: {"service", "ns", "prefix": a prefix or an address, "most": rows}, all of them optional.
+
+    Raises ValueError.
+    """
     views = _views(hubs, tables, str(request.get("service") or ""), str(request.get("ns") or ""))
     wanted = str(request.get("prefix") or "")
     network = ip_interface(wanted).network if "/" in wanted else None
@@ -118,7 +115,7 @@ def routes(hubs: Mapping[str, Hub], tables: Tables, request: Mapping[str, Any]) 
                 found = _covering(view, address)
                 view.matching, view.found = len(found), iter(found)
             else:
-                prefix = (network.network_address.packed, network.prefixlen) if network else None
+                prefix = prefixes.packed(network) if network else None
                 yield from _walk(view, prefix, most)
             yield _summary(view)
 
@@ -152,7 +149,7 @@ def _views(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> li
     for hub in chosen:
         for uuid, router, users in _tables_of(hub.domain, key):
             name, live = names.get(id(router), ("", None))
-            if live is not None:  # a hub without a default table has an empty one, which nobody wrote
+            if live is not None:  # a hub without a default table has an empty one that is not listed
                 texts = ["inline", *(source_name(source) for source in live.settings.more.sources)]
                 view = _View(
                     hub.settings.name, name, ids.format_uuid(uuid) if uuid else None, router, users, texts
@@ -175,16 +172,18 @@ def _tables_of(domain: Domain, key: bytes | None) -> Iterator[tuple[bytes | None
 
 
 def _covering(view: _View, address: bytes) -> list[Found]:
-    """The longest match for an address, and every shorter one."""
+    """The routes that contain an address, the longest prefix first."""
     if isinstance(view.router, RouteTable):
         return [(route.prefix, route.length, route.group) for route in view.router.matches(address)]
     return [found for found in _answered(view) if found and found[0] == address]
 
 
-def _walk(view: _View, prefix: tuple[bytes, int] | None, most: int | None) -> Iterator[None]:
+def _walk(view: _View, prefix: prefixes.Prefix | None, most: int | None) -> Iterator[None]:
     """Look for the routes within a prefix, or all, in steps; they are in view.found afterwards."""
     if not isinstance(view.router, RouteTable):
-        found = [one for one in _answered(view) if one and (prefix is None or _within(one, prefix))]
+        found = [
+            one for one in _answered(view) if one and (prefix is None or prefixes.covers(*prefix, one[0]))
+        ]
         view.matching, view.found = len(found), iter(found)
         return
     tries = view.router.tries
@@ -205,19 +204,12 @@ def _both(*found: Iterator[Found]) -> Iterator[Found]:
 
 
 def _answered(view: _View) -> Iterator[Found]:
-    """What a plugin has answered, as far as it is remembered: routes to single addresses."""
+    """The cached replies of a plugin, as routes to single addresses."""
     for namespace in view.users:
         for table in namespace.tables:
             if isinstance(table, PluginCache) and table.asker is view.router:
                 for address, route in table.replies():
                     yield address, 8 * len(address), route.group
-
-
-def _within(found: Found, prefix: tuple[bytes, int]) -> bool:
-    network, length = prefix
-    shift = 8 * len(network) - length
-    same = len(found[0]) == len(network)
-    return same and int.from_bytes(found[0], "big") >> shift == int.from_bytes(network, "big") >> shift
 
 
 def _summary(view: _View) -> Row:
@@ -242,13 +234,13 @@ def _row(view: _View, prefix: bytes, length: int, group: Group, now: float) -> R
         "service": view.service,
         "table": view.name,
         "namespace": view.namespace,
-        "prefix": text_of(prefix, length),
+        "prefix": prefixes.text(prefix, length),
         "gateways": gateways,
     }
 
 
 def _gateways(view: _View, group: Group, now: float) -> list[Row]:
-    """Every row behind a route: the gateway, whether it lives anywhere, and whether it carries now."""
+    """A row for each gateway of a route: whether it is connected, and whether it carries packets now."""
     hold_down = view.router.hold_down if isinstance(view.router, RouteTable) else 0.0
     carries = {name for user in view.users for name in user.gateways.carriers(group, hold_down, now)}
     live = {name for name in group.names if any(name in user.gateways.here for user in view.users)}

@@ -1,11 +1,11 @@
-"""The control socket's near end: questions to a running process, one JSON object a line each way.
+"""Server of the control socket: requests to a running process, one JSON object a line each way.
 
     {"do": "explain", …}\n   ->   {"ok": true, …}\n   or   {"ok": false, "error": "…"}\n
     {"do": "capture", …}\n   ->   {"ok": true, …}\n, then bytes until either end closes
 
-Knows: who may ask (the file's owner: mode 0600), how long and how much, what becomes of the file, and that
-packets go before replies, however long those are. Refuses to know: what is asked (ctl_handlers), the far
-end (ctl_client).
+Knows: who may connect (the file's owner: mode 0600), limits of time and size, when the file is removed, and
+that packets go before replies, however long those are. Refuses to know: what is asked (ctl_handlers), the
+other end (ctl_client).
 """
 
 from __future__ import annotations
@@ -28,49 +28,62 @@ from gevent.server import StreamServer
 
 from lib.ctl_client import directory, is_ours
 from lib.ctl_encode import pieces
+from lib.ctl_path import weak_spot
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_places import Places
 
 MAX_LINE = 1 << 16
+"""Bytes of a request."""
 MAX_CLIENTS = 16
+"""At a time; one more makes the one go that has been idle longest."""
+FULL = {
+    "ok": False,
+    "error": f"{MAX_CLIENTS} others are being answered, captures among them: end one of those",
+}
 MAX_PATH = 107
 """Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
 """How long a client may be silent, and how long it may take for a piece of a reply."""
+FULL_SECONDS = 1.0
+"""How long somebody for whom there is no place may take to be told so."""
 TURN_SECONDS = 0.001
-"""For so long a reply is made before packets are looked at again."""
+"""Seconds of work on a reply before packets get their turn."""
 PIECE = 1 << 15
-"""Bytes of a reply that are sent at a time."""
+"""Bytes of a reply that are sent at once."""
 
 Reply = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A reply after which something else goes over the connection, for as long as `run` has it."""
+    """A reply that a stream of bytes follows on the same connection, until `run` returns."""
 
     reply: Reply
     run: Callable[[Any], None]
-    """Called with the socket; what it raises of OSError means that the other end has gone."""
+    """Called with the socket; an OSError of it means that the other end has gone."""
 
 
 Handlers = Mapping[str, Callable[[Mapping[str, Any]], Reply | Streamed]]
+"""Name of a request ("do") -> the function that makes its reply; its ValueError becomes an error reply."""
 
 
 def sweep() -> None:
-    """Remove from the directory what killed processes have left there."""
+    """Remove from the directory what killed processes have left there. Raises OSError."""
+    if weak_spot(directory()):
+        return  # somebody else's: what is there is their business
     for path in Path(directory()).glob("*.sock"):
         if path.stem.isdecimal() and not Path(f"/proc/{path.stem}").exists():
             path.unlink(missing_ok=True)
 
 
 class ControlSocket:
-    """Listens on a path until it is closed."""
+    """A control socket that listens on a path until it is closed."""
 
     def __init__(self, path: str, handlers: Handlers) -> None:
-        """Take the path; raises OSError. A socket that nobody listens on is replaced, one in use is not."""
+        """Listen on the path. A socket file that nobody listens on is replaced. Raises OSError."""
         self.path, self._handlers = path, handlers
-        take_path(path)
+        take_path(path, private=True)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)  # never open to others, not for a moment
         try:
@@ -79,18 +92,21 @@ class ControlSocket:
             os.umask(mask)
         sock.listen(MAX_CLIENTS)
         self._inode = os.stat(path).st_ino
-        self._pool = Pool(MAX_CLIENTS)
+        self._pool, self._places = Pool(), Places(MAX_CLIENTS)
         self._server = StreamServer(sock, self._serve, spawn=self._pool)
         self._server.start()
 
     def give_to(self, user: int) -> None:
-        """Let another user ask, who must be let through to it as well: the socket still says who may."""
+        """Make a user the owner of the socket, and let everybody pass through its directory to it.
+
+        The mode of the socket still decides who may connect.
+        """
         os.chown(self.path, user, -1, follow_symlinks=False)
         if str(Path(self.path).parent) == directory():
             os.chmod(directory(), 0o711)
 
     def close(self) -> None:
-        """Listen no more, and remove the file if it is still ours."""
+        """Stop listening, and remove the file unless another process has replaced it."""
         self._server.close()
         self._pool.kill(timeout=1)
         try:
@@ -101,25 +117,31 @@ class ControlSocket:
 
     def _serve(self, sock: Any, _: Any) -> None:
         try:
-            with sock:
+            with sock, self._places.hold() as held:
                 lines = _lines(sock)
+                if not held:
+                    with gevent.Timeout(FULL_SECONDS):
+                        next(lines, None)  # a socket that is closed with something unread loses the reply
+                        sock.sendall(json.dumps(FULL).encode() + b"\n")
+                    return
                 while True:
-                    with gevent.Timeout(SECONDS):  # a new one each time: one started again goes on counting
+                    with gevent.Timeout(SECONDS):  # a new object each time: a reused one goes on counting
                         line = next(lines, None)
                     if line is None:
                         return
-                    with gevent.Timeout(SECONDS):
+                    with gevent.Timeout(SECONDS), self._places.busy():
                         reply = self._reply(line)
                     plain = reply.reply if isinstance(reply, Streamed) else reply
                     for piece in _in_turns(pieces(plain)):
                         with gevent.Timeout(SECONDS):
                             sock.sendall(piece)
                     if isinstance(reply, Streamed):
-                        reply.run(sock)
+                        with self._places.busy():
+                            reply.run(sock)
                         return
         except (OSError, gevent.Timeout):
-            pass  # whoever asked has gone, says nothing, or does not read: nothing depends on it
-        except RuntimeError as error:  # a table was swapped under a walk: it sees that the reply has no end
+            pass  # the client has gone, is silent, or does not read: nothing depends on it
+        except RuntimeError as error:  # a table was swapped while it was read: the reply stays without end
             say(Entry.ANSWER_CUT, "control socket: %s", error, reason=error)
 
     def _reply(self, line: bytes) -> Reply | Streamed:
@@ -138,7 +160,7 @@ class ControlSocket:
 
 
 def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a reply, bigger ones, each made between packets."""
+    """The pieces of a reply put together to PIECE bytes, with pauses in which packets get their turn."""
     waiting: list[bytes] = []
     size, began = 0, time.monotonic()
     for piece in reply:
@@ -154,7 +176,7 @@ def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(sock: Any) -> Iterator[bytes]:
-    """Lines as they come; the end of the stream, or too long a line, ends them."""
+    """The lines that a client sends, until it closes or a line is longer than MAX_LINE."""
     data = b""
     while len(data) <= MAX_LINE or b"\n" in data:
         line, newline, rest = data.partition(b"\n")
@@ -168,15 +190,28 @@ def _lines(sock: Any) -> Iterator[bytes]:
         data += more
 
 
-def take_path(path: str) -> None:
-    """Make the directory and remove what is left there. Raises OSError where the path cannot be had."""
+def take_path(path: str, private: bool = False) -> None:
+    """Make the directory and remove what is left there. Raises OSError where the path cannot be had.
+
+    A private one is refused where somebody else could put another socket in its place.
+    """
     if len(os.fsencode(path)) > MAX_PATH:
         raise OSError(errno.ENAMETOOLONG, f"a socket's path has at most {MAX_PATH} bytes")
     parent = Path(path).parent
+    if private:
+        _refuse_weak(parent)  # before anything is made there
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if private:
+        _refuse_weak(parent)
     if str(parent) == directory() and not is_ours(str(parent)):
         raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
     _clear(path)
+
+
+def _refuse_weak(directory_: Path) -> None:
+    weak = weak_spot(str(directory_))
+    if weak:
+        raise PermissionError(errno.EACCES, weak)
 
 
 def _clear(path: str) -> None:

@@ -1,9 +1,10 @@
-"""What a running process says of itself: every session with its counters (PROTOCOL.md, the control socket).
+"""Reply to the control socket's `status`: hubs, sessions, clients, tables and their sources, with counters.
 
-Knows: the fields and their units. Refuses to know: how they travel (ctl_server) and are shown (cli_show).
+Knows: the fields and their units (PROTOCOL.md, the control socket). Refuses to know: how they are sent
+(ctl_server) and shown (cli_show).
 
-Lists are generators, a row at a time, and yield None where they work without a row: whoever runs them lets
-packets go in between.
+Long lists are generators of rows; they yield None where they have worked for a while without a row, so that
+packets get their turn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib import __version__, ids
+from lib import __version__, ids, service_supervisor
+from lib.addresses import join_host_port
 from lib.client import Client
 from lib.counter_rates import Rates
 from lib.counters import Traffic
@@ -32,7 +34,7 @@ _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 def status(
     hubs: Mapping[str, Hub], clients: Mapping[str, Client], tables: Tables, started: float
 ) -> dict[str, object]:
-    """Everything at once; started is when the process began, on the steady clock."""
+    """The reply; `started` is when the process began, in seconds of the monotonic clock."""
     now = time.monotonic()
     return {
         "software": f"tunrouter {__version__}",
@@ -45,15 +47,15 @@ def status(
             name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
         },
         "tables": _tables(tables, now),
+        "tasks": [_task(task, now) for task in service_supervisor.tasks()],
     }
 
 
 def _hub(hub: Hub) -> Row:
     settings = hub.settings
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
         "service": settings.name,
-        "listen": f"{host}:{settings.port}",
+        "listen": join_host_port(settings.host, settings.port),
         "transport": settings.transport.kind,
         "sessions": len(hub.sessions),
     }
@@ -78,9 +80,9 @@ def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
         "address": session.request.source,
         "prefixes": prefixes,
         "transport": session.hub.settings.transport.kind,
-        "software": session.software,
+        "software": session.control.software,
         "since_s": round(now - attachment.since, 1),
-        "rtt_s": round(session.liveness.rtt, 6),
+        "rtt_s": round(session.control.liveness.rtt, 6),
         "queue_bytes": session.sender.queued,
         "queue_s": round(session.sender.waits(now), 4),
         "superpackets": bool(attachment.offloads),
@@ -99,9 +101,9 @@ def _client(client: Client, now: float) -> Row:
         "addresses": [str(address) for address in settings.device.addresses],
         "hub": session.peer if session else None,
         "transport": node.transport.kind,
-        "software": session.software if session else "",
+        "software": session.control.software if session else "",
         "since_s": round(now - session.since, 1) if session else None,
-        "rtt_s": round(session.liveness.rtt, 6) if session else 0.0,
+        "rtt_s": round(session.control.liveness.rtt, 6) if session else 0.0,
         "queue_bytes": session.sender.queued if session else 0,
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),
@@ -136,6 +138,16 @@ def _tables(tables: Tables, now: float) -> list[Row]:
     ]
 
 
+def _task(task: service_supervisor.Task, now: float) -> Row:
+    failing = task.failing_for(now)
+    return {
+        "task": task.name,
+        "failures": task.failures,
+        "error": task.error,
+        "failing_s": round(failing, 1) if failing is not None else None,
+    }
+
+
 def _source(source: Source, state: SourceState, now: float) -> Row:
     return {
         "kind": _KINDS[type(source)],
@@ -149,7 +161,7 @@ def _source(source: Source, state: SourceState, now: float) -> Row:
 def _plugin(plugin: RouterPlugin | IngressPlugin | AutherPlugin | None, now: float) -> Row | None:
     if plugin is None:
         return None
-    return {"url": plugin.url, "answered_s": _since(plugin.icmp_error_at, now), "error": plugin.error}
+    return {"url": plugin.url, "answered_s": _since(plugin.replied_at, now), "error": plugin.error}
 
 
 def _since(at: float, now: float) -> float | None:
@@ -157,7 +169,7 @@ def _since(at: float, now: float) -> float | None:
 
 
 def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[HubSession]:
-    """The sessions of the host that a request names. Raises ValueError where there is none."""
+    """The sessions of a request's "host", in its "ns" or in all namespaces. Raises ValueError for none."""
     host, namespace = str(request["host"]), str(request.get("ns") or "")
     wanted = ids.parse_uuid(namespace) if namespace else None
     found = [

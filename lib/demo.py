@@ -1,13 +1,16 @@
-"""The demo: a hub and two hosts in namespaces of their own, from the example files, shown at work.
+"""`tunrouter demo`: a hub and two hosts in network namespaces, started from the example files and measured.
 
-Knows: the story that is told, which program runs where, that nothing is left behind.
+Knows: the order of the steps, which program runs in which namespace, and that everything is removed at the
+end.
 Refuses to know: how the network is made (demo_net) and measured (demo_probe).
 
-The programs are this very program, started again with packaging/examples/server.yml and client.yml.
-Their files and logs are in a temporary directory. All of it is removed at the end, after Ctrl-C, SIGTERM
-and failures too; kill -9 leaves the directory alone, for each program ends with the demo.
+The hub and the hosts run this same program, with packaging/examples/server.yml and client.yml. The demo
+asks them for their status on their control sockets. Their files, sockets and logs are in a temporary
+directory. All of it is removed at the end, also after Ctrl-C, SIGTERM and failures. After kill -9 only the
+directory stays, because each program ends when the demo ends.
 
-With `keep` a process in the background holds it all, and removes it when it is asked to end.
+With `keep` a process in the background keeps everything running. It removes everything when it is told to
+end.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ import gevent
 from gevent import subprocess
 from gevent.monkey import get_original
 
-from lib import demo_net, demo_probe, demo_table
+from lib import ctl_client, demo_net, demo_probe, demo_table
 from lib.demo_net import HOSTS, Host, Namespace
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.tun import open_tun
@@ -54,24 +58,37 @@ _close = get_original("os", "close")
 _waitpid = get_original("os", "waitpid")
 
 
+Status = Mapping[str, Any]
+"""What `tunrouter status --json` prints."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A tunrouter that runs in a namespace, leader of its own process group."""
+    """A tunrouter that runs in a namespace. Its process is the leader of a process group of its own."""
 
     name: str
     process: Any
     log: Path
+    control: str
+    """The path of its control socket, a relative one: an absolute path may be too long for a socket."""
 
-    def said(self) -> list[str]:
-        """The lines it has logged so far."""
-        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    def status(self) -> Status:
+        """Its status, as `tunrouter status --json` prints it. Raises HostError while it does not reply."""
+        return ctl_client.ask(self.control, {"do": "status"})
+
+    def failure(self, what: str) -> HostError:
+        """An error that says how it ended, or `what` is wrong with it, and the last lines of its log."""
+        status = self.process.poll()
+        why = what if status is None else f"ended with status {status}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return HostError("\n    ".join([f"the program of {self.name} {why}; it said:", *lines[-10:]]))
 
 
 def run(keep: bool, seconds: float) -> int:
-    """Show the demo, with its live table for `seconds`; returns the exit status.
+    """Run the demo, with its live table for `seconds`; returns the exit status.
 
-    With `keep` it stays afterwards, in the background. Raises HostError where this host does not let
-    us, or where nothing passes through the tunnel; ConfigError for seconds that are none.
+    With `keep` everything goes on running in the background. Raises HostError where this host does not allow
+    the demo or no packet passes through the tunnel, and ConfigError where `seconds` is not above zero.
     """
     if not seconds > 0:
         raise ConfigError([Problem(Position("--seconds"), "must be more than 0")])
@@ -79,7 +96,7 @@ def run(keep: bool, seconds: float) -> int:
 
 
 def _in_background(seconds: float) -> int:
-    """Perform in a process of its own, which goes on when this one ends."""
+    """Run the demo in a new process, which goes on running when this one ends; returns the exit status."""
     ready, tell = os.pipe()
     pid = os.fork()
     if not pid:
@@ -101,12 +118,13 @@ def _status(pid: int) -> int:
 
 
 def _perform(seconds: float, tell: int | None) -> int:
-    """The whole demo; `tell` is where to say that it is kept, None to end it."""
+    """Run the whole demo. `tell` is the pipe on which to say that it is kept; with None it ends at once."""
     _end_on_signals()
     print(PICTURE, flush=True)
     in_user_namespace = demo_net.gain_rights()
     try:
         with tempfile.TemporaryDirectory(prefix="tunrouter-demo-") as directory, ExitStack() as stack:
+            os.chdir(directory)
             try:
                 _tell_story(stack, Path(directory), seconds, tell, in_user_namespace)
             finally:
@@ -117,7 +135,7 @@ def _perform(seconds: float, tell: int | None) -> int:
 
 
 def _end_on_signals() -> None:
-    """Let the first signal raise KeyboardInterrupt here, whichever greenlet it finds at work."""
+    """Let the first signal raise KeyboardInterrupt in this greenlet, whichever one runs when it comes."""
     here, loop = gevent.getcurrent(), gevent.get_hub().loop
 
     def end(*_: object) -> None:
@@ -137,7 +155,7 @@ def _ignore_signals() -> None:
 
 @contextmanager
 def _no_signals() -> Iterator[None]:
-    """Let signals wait until the block ends."""
+    """Hold signals back until the block ends."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -160,7 +178,7 @@ def _tell_story(
 
 
 def _try_tun(namespace: Namespace, in_user_namespace: bool) -> None:
-    """Now rather than in the programs, for a clear line where it is not allowed."""
+    """Open a TUN device once, before any program does, for a clear message where that is not allowed."""
     try:
         with demo_net.inside(namespace):
             open_tun().close()
@@ -181,12 +199,12 @@ def _step(what: str, result: str) -> None:
 
 
 def _start(stack: ExitStack, directory: Path, namespaces: Mapping[str, Namespace]) -> dict[str, Program]:
-    """Start the hub and then each host, and wait until they know each other."""
+    """Start the hub, then each host; returns once each host has a session with the hub."""
     examples = Path(getattr(sys, "_MEIPASS", ROOT)) / "packaging" / "examples"
     shutil.copy(examples / "server.yml", directory)
     client = (examples / "client.yml").read_text(encoding="utf-8")
     hub = _program(stack, namespaces["hub"], directory / "server.yml")
-    line = _wait_for(hub, "listening on ")
+    line = _wait_for(hub, _listening)
     _step("hub", f"tunrouter -C server.yml: {line}")
     programs = {"hub": hub}
     for host in HOSTS:
@@ -194,14 +212,14 @@ def _start(stack: ExitStack, directory: Path, namespaces: Mapping[str, Namespace
         config.write_text(_client_config(client, host), encoding="utf-8")
         programs[host.name] = _program(stack, namespaces[host.name], config)
     for host in HOSTS:
-        line = _wait_for(programs[host.name], "connected to ")
-        _wait_for(hub, f"is host {host.name} ")
+        line = _wait_for(programs[host.name], _connected)
+        _wait_for(hub, partial(_session_of, host.name))
         _step(host.name, f"tunrouter -C {host.name}.yml: {line}")
     return programs
 
 
 def _client_config(example: str, host: Host) -> str:
-    """client.yml for a host: the hub's address, and for host-2 its own name, address and route."""
+    """client.yml for one host: with the hub's address, and for host-2 its own name, address and route."""
     first, second = HOSTS
     text = example.replace("server_ip", host.hub)
     if host == second:
@@ -215,7 +233,7 @@ def _lan(host: Host) -> str:
 
 
 def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
-    log = config.with_name(f"{namespace.name}.log")
+    log, control = config.with_name(f"{namespace.name}.log"), f"{namespace.name}.sock"
     program = (
         [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, str(ROOT / "tunrouter.py")]
     )
@@ -223,33 +241,47 @@ def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
     environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # a one-file program unpacks anew, and outlives us
     with log.open("wb") as output, _no_signals():  # never between its start and the note to end it
         process = subprocess.Popen(
-            [*program, "-C", str(config)], cwd=config.parent, env=environ, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output, start_new_session=True, preexec_fn=demo_net.entrance(namespace),
+            [*program, "-C", str(config), "--control", control], cwd=config.parent, env=environ,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, preexec_fn=demo_net.entrance(namespace),
         )  # fmt: skip
         stack.callback(_end, process)
-    return Program(namespace.name, process, log)
+    return Program(namespace.name, process, log, control)
 
 
-def _wait_for(program: Program, words: str) -> str:
-    """Wait until a program logs a line with these words; returns the line from there on.
+def _wait_for(program: Program, look: Callable[[Status], str]) -> str:
+    """Ask a program for its status until `look` finds a text in it; returns that text.
 
-    Raises HostError with what it said instead.
+    Raises HostError, with the last lines of the program's log, where that does not happen in time.
     """
     deadline = time.monotonic() + READY_SECONDS
     while True:
-        ended = program.process.poll() is not None
-        lines = program.said()
-        for line in lines:
-            if words in line:
-                return line[line.index(words) :]
-        if ended or time.monotonic() > deadline:
-            why = f"ended with status {program.process.returncode}" if ended else "does not get ready"
-            raise HostError("\n    ".join([f"the program of {program.name} {why}; it said:", *lines[-10:]]))
+        try:
+            found = look(program.status())
+        except HostError:  # it has no control socket yet, or no more
+            found = ""
+        if found:
+            return found
+        if program.process.poll() is not None or time.monotonic() > deadline:
+            raise program.failure("does not get ready")
         gevent.sleep(0.02)
 
 
+def _listening(status: Status) -> str:
+    """Where the hub listens. A process replies only once its ports are open: nothing else is checked."""
+    return "".join(f"listening on {hub['listen']}" for hub in status["hubs"])
+
+
+def _connected(status: Status) -> str:
+    return "".join(f"connected to {row['hub']} as {row['host']}" for row in status["clients"] if row["hub"])
+
+
+def _session_of(host: str, status: Status) -> str:
+    return next((row["peer"] for row in status["sessions"] if row["host"] == host), "")
+
+
 def _end(process: Any) -> None:
-    """End a program and whatever it started: kindly, then not."""
+    """End a program and every process that it started: by SIGTERM, and by SIGKILL where that does not do."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -262,7 +294,7 @@ def _end(process: Any) -> None:
 
 
 def _ping(namespaces: Mapping[str, Namespace]) -> None:
-    """Ping hosts and their LANs. Raises HostError where nothing comes back."""
+    """Ping the hosts and their LANs, and print the results. Raises HostError where no reply comes back."""
     first, second = HOSTS
     for source, address, what in (
         (first, second.overlay, second.name),
@@ -280,7 +312,7 @@ def _median(times: list[float]) -> str:
 
 
 def _load(namespaces: Mapping[str, Namespace], programs: Mapping[str, Program], seconds: float) -> None:
-    """A TCP load from host-1 into host-2's LAN, beside it the table and a ping."""
+    """Run a TCP load from host-1 into host-2's LAN; meanwhile ping, and show the live table."""
     first, second = HOSTS
     with ExitStack() as stack:
         load = demo_probe.Load(namespaces[first.name], namespaces[second.name], second.lan, stack)
@@ -301,28 +333,35 @@ def _show_table(programs: Mapping[str, Program], seconds: float) -> None:
     in_place = sys.stdout.isatty()
     table = demo_table.Table(in_place)
     refresh = REFRESH if in_place else 1.0
-    before, then = _counters(programs), time.monotonic()
+    before, then = _clients(programs), time.monotonic()
     until = then + seconds
     while then < until:
         gevent.sleep(min(refresh, until - then))
-        after, now = _counters(programs), time.monotonic()
-        rows = [
-            demo_table.row(host, programs[host.name].said(), before[host.name], after[host.name], now - then)
-            for host in HOSTS
-        ]
-        table.show(rows)
+        after, now = _clients(programs), time.monotonic()
+        table.show(
+            [table.row(host, before[host.name], after[host.name], now - then, time.time()) for host in HOSTS]
+        )
         before, then = after, now
 
 
-def _counters(programs: Mapping[str, Program]) -> dict[str, demo_probe.Counters]:
-    return {host.name: demo_probe.counters(programs[host.name].process.pid) for host in HOSTS}
+def _clients(programs: Mapping[str, Program]) -> dict[str, Status]:
+    """Host name -> the client's row in its program's status. Raises HostError where a program has ended."""
+    return {host.name: _client(programs[host.name]) for host in HOSTS}
+
+
+def _client(program: Program) -> Status:
+    try:
+        client: Status = program.status()["clients"][0]
+        return client
+    except HostError:
+        raise program.failure("does not reply") from None
 
 
 # ------------------------------------------------------------ keeping it
 
 
 def _keep(programs: Mapping[str, Program], names: Mapping[str, str], tell: int) -> None:
-    """Say how to play with it, let the caller go, and wait to be asked to end."""
+    """Print commands to try, tell the waiting process that the demo is kept, and wait for a signal."""
     first, second = HOSTS
 
     def enter(name: str) -> str:
@@ -336,6 +375,7 @@ def _keep(programs: Mapping[str, Program], names: Mapping[str, str], tell: int) 
         f"{enter(first.name)} ping {second.overlay}",
         f"{enter(second.name)} ping {first.lan}",
         f"{enter('hub')} ss -tn",
+        f"tunrouter status --control {hub.log.parent}/{hub.control}",
         f"tail -f {hub.log.parent}/*.log",
         f"kill -USR1 {hub.process.pid}    # the hub logs what it dropped",
         f"kill {os.getpid()}    # ends it all and removes everything",

@@ -1,6 +1,6 @@
-"""The demo's network: three namespaces joined by veth pairs, made by system calls alone.
+"""Network of the demo: three network namespaces joined by veth pairs, made by system calls alone.
 
-Knows: how a process gets the right to make namespaces, what the demo's network looks like.
+Knows: how a process gets the right to make namespaces, and what the demo's network looks like.
 Refuses to know: what runs in it (demo), what is measured there (demo_probe).
 
     host-1                               hub                                 host-2
@@ -8,9 +8,10 @@ Refuses to know: what runs in it (demo), what is measured there (demo_probe).
     uplink  10.77.1.2 ------- to-host-1 10.77.1.1
                               to-host-2 10.77.2.1 ------- 10.77.2.2      uplink
 
-The address on lo stands for a host's LAN. A namespace has no name and lives as long as a descriptor
-of it or a process in it, so nothing can be left behind; only `publish` gives it a name, for `ip netns`.
-No `ip` is needed. A namespace belongs to a thread: no greenlet that opens sockets may run meanwhile.
+The address on lo stands for a host's LAN. A namespace has no name. It lives as long as a descriptor of it is
+open or a process is in it, so nothing can be left behind. Only `publish` gives it a name, for `ip netns`. The
+command `ip` is not needed. The current namespace belongs to a thread, not to a greenlet: while a thread is in
+another namespace, no greenlet that opens sockets may run.
 """
 
 from __future__ import annotations
@@ -43,13 +44,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host of the demo, by the addresses that shared/examples give it."""
+    """A host of the demo, with the addresses of packaging/examples."""
 
     name: str
     overlay: str
+    """The address of its TUN device."""
     lan: str
     """Its own address on its LAN, a /24."""
     uplink: str
+    """Its own address on the way to the hub."""
     hub: str
     """The hub's address on the host's side."""
 
@@ -71,8 +74,8 @@ class Namespace:
 def gain_rights() -> bool:
     """Let this process make network namespaces; returns whether it took a user namespace for that.
 
-    In that case the whole process has moved there, as its root, and cannot come back. Raises
-    HostError with what to do where the kernel allows neither.
+    In that case the whole process has moved into the user namespace, as its root, and cannot come back.
+    Raises HostError, which says what to do, where the kernel allows neither.
     """
     try:
         _make().close()
@@ -92,9 +95,9 @@ def gain_rights() -> bool:
 
 
 def build(stack: ExitStack) -> dict[str, Namespace]:
-    """Make the namespaces "hub", "host-1" and "host-2" and join them; they go when the stack ends.
+    """Make the namespaces "hub", "host-1" and "host-2" and join them; they are removed when the stack ends.
 
-    Raises HostError where the kernel lacks what is needed.
+    Raises HostError where the kernel has no veth devices.
     """
     made = {}
     for name in ("hub", *(host.name for host in HOSTS)):
@@ -107,7 +110,7 @@ def build(stack: ExitStack) -> dict[str, Namespace]:
 
 @contextmanager
 def inside(namespace: Namespace) -> Iterator[None]:
-    """Run the block in a namespace: what it opens belongs there for good."""
+    """Run the block in a namespace: every socket and device that it opens belongs there from then on."""
     with _here() as home:
         _call("setns", namespace.fd, _CLONE_NEWNET)
         try:
@@ -117,7 +120,7 @@ def inside(namespace: Namespace) -> Iterator[None]:
 
 
 def entrance(namespace: Namespace) -> Callable[[], None]:
-    """What a forked child calls to run in a namespace, and to end when its parent does."""
+    """A function for a forked child: it enters the namespace, and lets the child end when its parent ends."""
     return partial(_enter, namespace.fd, os.getpid())
 
 
@@ -201,7 +204,7 @@ _SWITCHES = (
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
     ("user/max_user_namespaces", "0", "user.max_user_namespaces=10000"),
 )
-"""Where a kernel forbids user namespaces: its file, the value that does, the setting that allows."""
+"""Settings that forbid user namespaces: (file in /proc/sys, value that forbids, setting that allows)."""
 
 
 def _advice(refused: OSError) -> str:
@@ -221,7 +224,7 @@ def _sysctl(path: str) -> str:
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """A function of libc that answers 0. Raises OSError."""
+    """Call a function of libc that returns 0 on success. Raises OSError."""
     if getattr(_libc, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

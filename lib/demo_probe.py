@@ -1,9 +1,9 @@
-"""What the demo measures: echo times, a TCP load, a device's counters.
+"""Measurements of the demo: round-trip times and a TCP load.
 
-Knows: ICMP echo, how to keep one TCP connection full, /proc/PID/net/dev.
-Refuses to know: how any of it is shown (demo).
+Knows: ICMP echo, and how to keep one TCP connection full.
+Refuses to know: how the results are shown (demo).
 
-Needs neither ping nor iperf3. Sockets are made inside a namespace and used from outside.
+It needs neither ping nor iperf3. Sockets are made inside a namespace and used from outside.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 import gevent
 from gevent import socket
@@ -32,11 +30,11 @@ _ECHO_REPLY = 0
 _PAYLOAD = bytes(range(56))
 _CHUNK = 256 << 10
 _CHUNKS_A_TURN = 8
-"""A socket that always has data never yields; the ping and the table want their turn too."""
+"""Chunks after which other greenlets get their turn: a socket that always has data never yields by itself."""
 
 
 def ping(source: Namespace, address: str, count: int, interval: float) -> list[float]:
-    """Send echo requests; returns the round trip times, in seconds, of those that came back."""
+    """Send echo requests; returns the round-trip times, in seconds, of those that got a reply."""
     with inside(source):
         sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     with sock:
@@ -52,7 +50,7 @@ def ping(source: Namespace, address: str, count: int, interval: float) -> list[f
 
 
 def keep_pinging(source: Namespace, address: str, interval: float, times: list[float]) -> None:
-    """Ping until killed; adds each round trip time, in seconds, to `times`."""
+    """Ping until this greenlet is killed; adds each round-trip time, in seconds, to `times`."""
     while True:
         times += ping(source, address, 1, 0.0)
         gevent.sleep(interval)
@@ -70,7 +68,7 @@ def _echo(sock: socket.socket, number: int) -> float | None:
                 pass
             return time.monotonic() - started
     except OSError:
-        pass  # an ICMP error, or no route: no answer either way
+        pass  # an ICMP error, or no route: no echo reply either way
     return None
 
 
@@ -87,7 +85,7 @@ class Load:
     """
 
     def __init__(self, source: Namespace, sink: Namespace, address: str, stack: ExitStack) -> None:
-        """Connect and begin; ends with the stack. Raises HostError where there is no connection."""
+        """Connect and begin to send; ends with the stack. Raises HostError where there is no connection."""
         with inside(sink):
             server = stack.enter_context(socket.socket())
         with inside(source):
@@ -107,7 +105,7 @@ class Load:
         stack.callback(gevent.killall, pumps)
 
     def rate(self) -> float:
-        """Bits a second that arrived since the beginning."""
+        """The average rate of what has arrived since the beginning, in bits a second."""
         return self.received * 8 / (time.monotonic() - self._started)
 
     def _send(self, client: socket.socket) -> None:
@@ -124,7 +122,7 @@ class Load:
 
 
 def _repeat(step: Callable[[], int]) -> None:
-    """Do a step until it moves no more bytes, or fails: then what has arrived stays what it is."""
+    """Repeat a step until it moves no more bytes, or raises OSError: the connection has ended then."""
     try:
         while True:
             for _ in range(_CHUNKS_A_TURN):
@@ -133,27 +131,3 @@ def _repeat(step: Callable[[], int]) -> None:
             gevent.sleep(0)
     except OSError:
         pass
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What a TUN device has carried so far: `sent` went out of the host into the tunnel."""
-
-    sent_bytes: int = 0
-    sent_packets: int = 0
-    received_bytes: int = 0
-    received_packets: int = 0
-
-
-def counters(pid: int) -> Counters:
-    """The counters of the first TUN device in a process's namespace; zeros when there is none."""
-    try:
-        lines = Path(f"/proc/{pid}/net/dev").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return Counters()
-    for line in lines:
-        device, _, rest = line.strip().partition(":")
-        if device.startswith("tun"):
-            numbers = list(map(int, rest.split()))
-            return Counters(numbers[8], numbers[9], numbers[0], numbers[1])
-    return Counters()

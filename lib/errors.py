@@ -1,13 +1,13 @@
-"""The errors of tunrouter, by who is to blame.
+"""Exceptions of tunrouter, one for each culprit: the user's text, a peer, this host.
 
-Knows: the four ways a thing can go wrong and what each costs.
+Knows: the four ways in which something can go wrong, and what each of them ends.
 Refuses to know: how an error is shown or logged (cli_main, log_setup).
 
     who is wrong      raised               what it costs
     the user's text   ConfigError          exit status 2, every problem at once
     a peer's bytes    ProtocolError        that peer's session, reason logged once
     this host         HostError            exit status 1, one clear line
-    a packet          nothing is raised    the packet, counted (drops.Reason)
+    a packet          nothing is raised    the packet, counted (forward_drop_reasons.Reason)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TunrouterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a text the user wrote; line and column count from 1."""
+    """A place in a text the user wrote; line and column count from 1, line 0 is the whole file."""
 
     file: str
     line: int = 0
@@ -36,7 +36,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong (or odd, as a warning) with what the user wrote."""
+    """One error or warning about what the user wrote: place, message, and a hint or ""."""
 
     where: Position
     message: str
@@ -47,7 +47,7 @@ class Problem:
 
 
 class ConfigError(TunrouterError):
-    """The configuration cannot be used; holds every problem found, in order of appearance."""
+    """A configuration or command line cannot be used; `problems` has every problem found, in order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -55,7 +55,7 @@ class ConfigError(TunrouterError):
 
 
 class ProtocolError(TunrouterError):
-    """A peer broke the protocol: its session ends."""
+    """A peer broke the protocol: its session ends. `refusal` is what a failed handshake counts as."""
 
     def __init__(self, message: str, refusal: Refusal = Refusal.MALFORMED) -> None:
         self.refusal = refusal
@@ -63,8 +63,8 @@ class ProtocolError(TunrouterError):
 
 
 class PluginError(TunrouterError, OSError):
-    """A plugin gave no reply, or not a proper one: what it was asked for cannot be said."""
+    """A plugin gave no reply, or one that cannot be read. This differs from the reply "no such route"."""
 
 
 class HostError(TunrouterError):
-    """This host does not let us do what was asked (permission, port taken, no TUN)."""
+    """This host does not allow what was asked: no permission, a port in use, no TUN."""

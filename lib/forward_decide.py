@@ -1,22 +1,37 @@
-"""The policy of the hub: may this packet go, and which session takes it.
+"""The hub's decision on a packet: which session gets it, or why it is dropped.
 
-Knows: the order of the questions (unicast? source? route? gateway? session? access list?).
-Refuses to know: bytes on the wire (packet has read them), counters, answers to the sender.
+Knows: the order of the checks: unicast, source check, route, gateway and session, access list; and what an
+access list wants to know of fragments and of ICMP errors.
+Refuses to know: bytes on the wire (packet and packet_headers parse them), counters, ICMP errors.
 """
 
 from __future__ import annotations
 
+from lib import packet_headers
+from lib.acl import Acl
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment
-from lib.packet import Packet
+from lib.packet import Buffer, Packet
+from lib.packet_headers import Headers
 from lib.route_plugin_cache import Unresolved
 
 Verdict = Attachment | Reason | bytes
-"""The session that takes it, why nobody does, or the address whose route is being asked for."""
+"""The receiving session, the reason for a drop, or the packed address that a plugin is being asked about."""
 
 
-def decide(attachment: Attachment, packet: Packet, now: float, quoted: Packet | None = None) -> Verdict:
-    """Decide on a packet that came from port; quoted is the one an ICMP error is about."""
+def decide(
+    attachment: Attachment,
+    packet: Packet,
+    now: float,
+    buf: Buffer | None = None,
+    start: int = 0,
+    end: int = 0,
+) -> Verdict:
+    """Decide on a packet from `attachment`.
+
+    The packet is in buf[start:end], where an access list reads on. Without `buf` there is no packet: the
+    question is what would become of one, and nothing is counted or remembered.
+    """
     namespace = attachment.namespace
     reason = unroutable(packet.destination)
     if reason is not None:
@@ -36,13 +51,75 @@ def decide(attachment: Attachment, packet: Packet, now: float, quoted: Packet | 
     if target is None:
         return Reason.NO_SESSION
     acl = route[1].acl
-    if acl is not None and not namespace.permits(acl, attachment.host, packet, target.host, quoted, now):
-        return Reason.DENIED
-    return target
+    if acl is None:
+        return target
+    if buf is None:
+        return target if _would_pass(acl, attachment, packet, target.host, now) else Reason.DENIED
+    headers = packet_headers.read(buf, start, packet, end)
+    if isinstance(headers, Reason):
+        return headers
+    return _objection(acl, attachment, headers, target.host, now) or target
+
+
+def _would_pass(acl: Acl, attachment: Attachment, packet: Packet, target: str, now: float) -> bool:
+    if attachment.namespace.connections.knows(packet_headers.imagined(packet), now):
+        return True
+    return acl.allows(acl.match(attachment.host, packet, target))
+
+
+def _objection(acl: Acl, attachment: Attachment, headers: Headers, target: str, now: float) -> Reason | None:
+    """Why an access list does not let a packet through to a host; None where it does.
+
+    The first fragment of a datagram is judged as a whole packet is, for it holds the ports. The others follow
+    it.
+    """
+    fragment = headers.fragment
+    if fragment is None:
+        return _judged(acl, attachment, headers, target, now)
+    fragments, packet = attachment.namespace.fragments, headers.packet
+    datagram = attachment.host, target, packet.source, packet.destination, fragment.datagram
+    if fragment.begin:
+        return None if fragments.follows(datagram, fragment, now) else Reason.STRAY_FRAGMENT
+    reason = _judged(acl, attachment, headers, target, now)
+    fragments.begin(datagram, fragment, acl if reason is None else None, now)
+    return reason
+
+
+def _judged(acl: Acl, attachment: Attachment, headers: Headers, target: str, now: float) -> Reason | None:
+    """Why the rules, or what is known of a packet's connection, do not let it through."""
+    if headers.is_error:
+        return _error_judged(acl, attachment, headers, target, now)
+    passes = attachment.namespace.permits(acl, attachment.host, headers, target, now)
+    return None if passes else Reason.DENIED
+
+
+def _error_judged(
+    acl: Acl, attachment: Attachment, headers: Headers, target: str, now: float
+) -> Reason | None:
+    """The same of an ICMP error: it comes from where the quoted packet went, and goes to who has sent that.
+
+    Where the quoted packet went to along a table without a list, nobody has noted it: then the rules decide.
+    """
+    namespace, quoted = attachment.namespace, headers.quoted
+    if quoted is None or quoted.packet.source != headers.packet.destination:
+        return Reason.STRAY_ERROR
+    went = quoted.packet.destination
+    found = namespace.route_to(went, now) if unroutable(went) is None else None
+    if found is None or isinstance(found, Unresolved):
+        return Reason.STRAY_ERROR
+    if not namespace.leads_to(went, attachment.host, *found):
+        return Reason.STRAY_ERROR
+    if namespace.connections.knows(quoted, now):
+        return None
+    if found[1].acl is not None:
+        return Reason.STRAY_ERROR
+    number = acl.match(attachment.host, headers.packet, target, headers.extensions)
+    acl.hits[number] += 1
+    return None if acl.allows(number) else Reason.DENIED
 
 
 def unroutable(address: bytes) -> Reason | None:
-    """Why no packet is ever routed to an address (4 or 16 bytes), None where one may be."""
+    """The reason why no packet is ever routed to an address (4 or 16 bytes); None for a unicast address."""
     return _UNROUTABLE[len(address)](address)
 
 

@@ -1,6 +1,6 @@
-"""Why a packet was not delivered, and why a peer was not let in: the one list of reasons.
+"""List of all reasons for dropped packets and for refused clients, each with an explanation and a remedy.
 
-Knows: a name, an explanation and a remedy for every drop and every refusal anywhere in the program.
+Knows: every drop and every refusal anywhere in the program.
 Refuses to know: who counts them (counters) and who decides (forward, packet_offload, session_queue,
 auth_admission).
 """
@@ -12,10 +12,12 @@ from typing import Self
 
 
 class _Documented(Enum):
-    """Members have a value, the stable name shown to users, a doc that explains it, and a remedy."""
+    """Base of both lists: each member's value is its stable name in the log, metrics and JSON."""
 
     doc: str
+    """An explanation."""
     remedy: str
+    """What to do about it."""
 
     def __new__(cls, name: str, doc: str, remedy: str) -> Self:
         member = object.__new__(cls)
@@ -145,6 +147,21 @@ class Reason(_Documented):
         "denied",
         "the router's access list does not allow it",
         "add a rule to the router's acl, if this shall pass; tunrouter explain names the one that said no",
+    )
+    UNREADABLE = (
+        "unreadable",
+        "an access list could not read the packet to its transport header",
+        "a broken or hostile peer: it cuts headers off, adds too many, or makes fragments too small for them",
+    )
+    STRAY_FRAGMENT = (
+        "stray-fragment",
+        "a fragment that no first fragment came before which the access list let through",
+        "nothing, if the first one was denied or lost; else the sender's fragments come out of order",
+    )
+    STRAY_ERROR = (
+        "stray-error",
+        "an ICMP error about nothing that was let through between these two, or too long for one",
+        "nothing, if it is late; else a host that makes up ICMP errors",
     )
     MULTICAST = (
         "multicast",

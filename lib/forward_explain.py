@@ -1,8 +1,8 @@
-"""Why a packet goes where it goes, in words: every question that decide asks, with what comes of it.
+"""Explanation of the hub's decision on a packet, in words: each check of forward_decide and its result.
 
 Knows: what there is to say about tables, gateways, sessions and drops.
-Refuses to know: the decision itself, which is asked of decide, so that the two cannot differ; where the
-question came from (ctl_handlers, cli_explain).
+Refuses to know: the decision itself, for which forward_decide is called, so that the two cannot differ; where
+the request came from (ctl_explain).
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, Route, RouteTable
 
 MAX_SHOWN = 5
-"""Prefixes, or sessions, that are named one by one."""
+"""Prefixes, or sessions of a gateway, that are listed; of more only the number is said."""
 MAX_SEARCHED = 200_000
-"""Prefixes looked through for those that lead to a host."""
+"""Prefixes of a table that are searched for those of a host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Lines for people as (what it is about, what is so), and what they come to."""
+    """The explanation of a Verdict."""
 
     lines: tuple[tuple[str, str], ...]
+    """(subject, text) of each line, for people."""
     verdict: Attachment | Reason | bytes
-    """As decide's: the session, the reason for a drop, or the address a plugin is being asked about."""
+    """forward_decide's Verdict."""
 
     @property
     def delivered(self) -> bool:
-        """Whether the packet would go."""
+        """Whether the packet would be forwarded."""
         return isinstance(self.verdict, Attachment)
 
 
 def source_for(namespace: Namespace, host: str, size: int) -> bytes | None:
-    """An address (of `size` bytes) that a host may send from; None where no route leads to it."""
+    """An address (of 4 or 16 bytes, `size`) that a host may send from; None where no route leads to it."""
     found = (route.prefix for route in _routes_to(namespace, host) if len(route.prefix) == size)
     return next(found, None)
 
@@ -54,10 +55,11 @@ def explain(
     sessions: bool = True,
     protocol_and_port: tuple[int, int] | None = None,
 ) -> Explanation:
-    """Explain a packet from an attachment's host.
+    """Explain what would become of a packet from an attachment's host.
 
-    source None: nothing is known that the host may send from. Without `sessions` nobody knows who is
-    connected: everybody is taken to be. protocol_and_port is protocol and destination port; a ping without.
+    `source` and `destination` are packed; `source` is None where no address is known that the host may send
+    from. With `sessions` False every host is taken to be connected. `protocol_and_port` is the protocol and
+    the destination port; None is a ping. Counters and connections stay as they were.
     """
     namespace = attachment.namespace
     lines = list(_namespace(namespace))
@@ -70,12 +72,7 @@ def explain(
     verdict: Attachment | Reason | bytes = Reason.WRONG_SOURCE
     if source is not None or not namespace.source_check:
         packet = _packet(source or bytes(len(destination)), destination, protocol_and_port)
-        counts = [(table.acl, list(table.acl.hits)) for table in namespace.tables if table.acl]
-        known = dict(namespace.connections.known)
         verdict = decide(attachment, packet, now)
-        for acl, hits in counts:  # a question is no packet
-            acl.hits[:] = hits
-        namespace.connections.known = known
         lines += _acl(attachment, packet, now)
     lines += _gateways(namespace, destination, now, sessions)
     lines.append(("verdict", _verdict(verdict, attachment, source, destination, sessions)))
@@ -91,12 +88,11 @@ def _packet(source: bytes, destination: bytes, protocol_and_port: tuple[int, int
     protocol, port = protocol_and_port or ((ICMP, 0) if version == 4 else (ICMPV6, 0))
     has_port = protocol in (TCP, UDP)
     tail = b"\0\0" + port.to_bytes(2, "big") if has_port else bytes([protocol])
-    kind = {ICMP: 8, ICMPV6: 128}.get(protocol, 0)
-    return Packet(version, source, destination, protocol, 0, False, source + destination + tail, kind)
+    return Packet(version, source, destination, protocol, 0, False, source + destination + tail)
 
 
 def _acl(attachment: Attachment, packet: Packet, now: float) -> Lines:
-    """Which rule decides, of those that count on the packet's way."""
+    """Which access rule decides on the packet."""
     namespace = attachment.namespace
     route = namespace.route_to(packet.destination, now)
     if route is None or isinstance(route, Unresolved) or route[1].acl is None:
@@ -106,7 +102,7 @@ def _acl(attachment: Attachment, packet: Packet, now: float) -> Lines:
     number = acl.match(attachment.host, packet, target.host if target is not None else "")
     what = {TCP: "TCP", UDP: "UDP", ICMP: "a ping", ICMPV6: "a ping"}.get(packet.protocol, "it")
     yield "access list", f"{what}: {acl.describe(number)}; it has decided {acl.hits[number]} times"
-    yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections.known)} connections let through"
+    yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections)} connections let through"
 
 
 def _namespace(namespace: Namespace) -> Lines:
@@ -149,7 +145,7 @@ def _source(namespace: Namespace, host: str, source: bytes | None, now: float) -
 
 
 def _routes_to(namespace: Namespace, host: str) -> Iterator[Route]:
-    """Routes that name a host as a gateway, as far as it is worth looking."""
+    """Routes with a host as a gateway, from the first MAX_SEARCHED prefixes of each table."""
     for table in namespace.tables:
         if isinstance(table, RouteTable):
             for trie in (table.tries.four, table.tries.six):
@@ -182,7 +178,7 @@ def _tables(namespace: Namespace, destination: bytes, now: float) -> Lines:
 
 
 def _names(group: Group) -> str:
-    """Gateways by preference: a, then b or c."""
+    """The gateways of a route by preference: `a, then b or c`."""
     return ", then ".join(" or ".join(tier) for tier in group.tiers)
 
 
@@ -191,7 +187,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
     if found is None or isinstance(found, Unresolved):
         return
     if not sessions:
-        yield "gateways", "who is connected a file does not say: all are taken to be"
+        yield "gateways", "a configuration does not say who is connected: every host is taken to be"
         return
     group, table = found
     for name in (name for tier in group.tiers for name in tier):
@@ -203,7 +199,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
         if held > 0:
             yield f"gateway {name}", f"came back, held down for another {held:.1f} s"
         for attachment in gateway.attachments[:MAX_SHOWN]:
-            yield f"gateway {name}", _about_port(attachment, now)
+            yield f"gateway {name}", _about_session(attachment, now)
         if len(gateway.attachments) > MAX_SHOWN:
             yield (
                 f"gateway {name}",
@@ -211,8 +207,8 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
             )
 
 
-def _about_port(attachment: Attachment, now: float) -> str:
-    queued = attachment.sender.queued if attachment.sender is not None else 0
+def _about_session(attachment: Attachment, now: float) -> str:
+    queued = attachment.sender.queued
     kind = "takes superpackets" if attachment.offloads else "takes single packets"
     session = f"session {attachment.peer} for {now - attachment.since:.0f} s"
     return f"{session}, {kind} up to {attachment.mtu} bytes, queue {queued} bytes"
@@ -255,7 +251,7 @@ def _lost(namespace: Namespace, destination: bytes, now: float) -> Lines:
 
 
 def in_one_line(attachment: Attachment, packet: Packet, verdict: object, now: float) -> str:
-    """A verdict in one line: `host-1 tcp 192.168.1.5:1234 > 10.0.0.9:22: to host-2 by 10.0.0.0/8`."""
+    """A Verdict in one line: `host-1 tcp 192.168.1.5:1234 > 10.0.0.9:22: to host-2 by 10.0.0.0/8`."""
     namespace = (
         "" if attachment.namespace.id == NO_NAMESPACE else f" in {format_uuid(attachment.namespace.id)}"
     )
@@ -269,7 +265,7 @@ def in_one_line(attachment: Attachment, packet: Packet, verdict: object, now: fl
 
 
 def _by(attachment: Attachment, packet: Packet, host: str, now: float) -> str:
-    """The route a packet takes: ` by 10.0.0.0/8 (inline)`."""
+    """The route that a packet takes: ` by 10.0.0.0/8 (inline)`."""
     found = attachment.namespace.route_to(packet.destination, now)
     if found is None or isinstance(found, Unresolved):
         return ""

@@ -1,6 +1,6 @@
-"""Go's spellings of durations, numbers and switches.
+"""Durations, integers and booleans in Go's and YAML's notation.
 
-Knows: time.ParseDuration and Duration.String, YAML's integers, what counts as on and off.
+Knows: time.ParseDuration and Duration.String, YAML's integers, what counts as true and false.
 Refuses to know: which key wants which unit (config_schema, config_metadata).
 """
 
@@ -32,7 +32,7 @@ _OFF = frozenset({"false", "no", "off", "n", "f", "0"})
 
 
 class Duration(int):
-    """A duration in nanoseconds; its own type so that schema and rendering can tell it from a number."""
+    """A duration in nanoseconds; a type of its own, because it is read and printed unlike a number."""
 
     __slots__ = ()
 
@@ -100,7 +100,7 @@ def parse_integer(text: str) -> int:
 
 
 def parse_switch(text: str) -> bool:
-    """Read true/false, yes/no, on/off in any case (and Go's t, f, 1, 0). Raises ValueError."""
+    """Read true/false, yes/no, on/off in any case, and Go's t, f, 1, 0. Raises ValueError."""
     word = text.lower()
     if word not in _ON and word not in _OFF:
         raise ValueError(f"neither on nor off: {text!r} (write true or false)")

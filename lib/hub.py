@@ -1,8 +1,10 @@
-"""The hub: lets clients in and sees them out, one greenlet a client.
+"""Hub: listens, does the handshake with each client, and keeps the list of its sessions.
 
-Knows: the life of a connection until it is a session, whom a reload lets stay, how a hub ends.
-Refuses to know: what a session does (hub_session), who is let in (auth_admission), TLS and WebSocket
+Knows: the life of a connection until it is a session, which sessions stay after a reload, how a hub ends.
+Refuses to know: what a session does (hub_session), who is admitted (auth_admission), TLS and WebSocket
 (stream_open).
+
+Each connection has a greenlet of its own, from the accept to the end of its session.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from contextlib import ExitStack
 from typing import Any
 
 import gevent
@@ -17,15 +20,14 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from lib import (
-    __version__,
     forward,
-    framing,
+    hub_log,
     ids,
     packet_offload,
     session_handshake,
-    wire_control,
     wire_relay,
 )
+from lib.addresses import host_of, join_host_port
 from lib.auth_admission import REFUSALS, admit
 from lib.capture_taps import Taps
 from lib.errors import ProtocolError
@@ -34,7 +36,7 @@ from lib.framing import ReceiveBuffer
 from lib.hub_accept import Server
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
-from lib.limits import Gate
+from lib.limits import Gate, stranger
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
@@ -42,6 +44,7 @@ from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns, breathe
+from lib.service_supervisor import Task
 from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.settings import HubSettings
@@ -52,11 +55,11 @@ from lib.stream_tcp import Stream, format_peer, listen
 from lib.wire_relay import Request, Response, Status
 
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
-"""Seconds: bounds of GOST's histogram of how long a connection lasted."""
-BEATEN = 64
-"""Sessions looked after before packets have their turn again."""
+"""Bounds, in seconds, of the histogram of how long connections lasted; the same as GOST's."""
+BEAT_SESSIONS = 64
+"""Sessions that the hub looks after before packets have their turn again."""
 PROBE_SECONDS = 1.0
-"""How long a live session may take to show that it lives, before another one may have its name."""
+"""Seconds that a session has to give a sign of life before a new session may take its host name."""
 
 
 def flows_of(sessions: int) -> int:
@@ -64,13 +67,8 @@ def flows_of(sessions: int) -> int:
     return max(LEAST_FLOWS, min(MAX_FLOWS, ALL_FLOWS // max(1, sessions)))
 
 
-def host_of(peer: str) -> str:
-    """The address of a peer as format_peer writes it."""
-    return peer.rpartition(":")[0].strip("[]")
-
-
 class Hub:
-    """One service that listens for clients."""
+    """A service with handler router: it listens, and forwards between its clients."""
 
     def __init__(
         self,
@@ -81,7 +79,7 @@ class Hub:
         turns: Turns,
         taps: Taps | None = None,
     ) -> None:
-        """Open the port; raises HostError where that fails. Nothing is served before start()."""
+        """Listen on the configured address; accepts nothing before start(). Raises HostError."""
         self.settings = settings
         self.domain = domain
         self.tables = tables
@@ -94,33 +92,28 @@ class Hub:
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
         self.by_host: Ledger[tuple[bytes, str]] = Ledger()
-        """By namespace and host name."""
+        """Traffic by (namespace, host name)."""
         self.by_address: Ledger[str] = Ledger()
-        """By a client's IP address."""
+        """Traffic by the client's IP address."""
         self.durations = Histogram(DURATIONS)
         self.turned_away: dict[Refusal, tuple[float, str, str]] = {}
-        """Who was refused last for each reason: when, from where, and the words the log has for it."""
+        """The last refused client for each reason: (when, its address:port, why)."""
         self.sessions: dict[Attachment, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.moved = Event()
         self._ending = False
-        self._instance = os.urandom(16)
+        self._rules = 0
+        """How often the hub has looked again at who may be here."""
+        self.instance = os.urandom(16)
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = self._listen(settings)
-        self._beating = gevent.Greenlet(self._beat)
+        self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
 
     @property
     def offloads(self) -> int:
-        """The superpackets taken here."""
+        """Offload bits (packet_offload) that this hub takes from clients."""
         return packet_offload.ALL if self.settings.superpackets else 0
-
-    @property
-    def hello(self) -> bytes:
-        """How this hub shows itself to one of our own kind."""
-        software = f"tunrouter {__version__}"
-        hello = wire_control.Hello(self._instance, self.offloads, 0, software, wire_control.ALL_FEATURES)
-        return framing.encode(wire_control.encode_hello(hello))
 
     def _listen(self, settings: HubSettings) -> Server:
         sock = listen(settings.host, settings.port, settings.transport.reuse_port)
@@ -132,16 +125,18 @@ class Hub:
         say(Entry.NOT_ACCEPTING, text, name, reason, fold=name, service=name, reason=reason)
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Begin to accept connections."""
         self._server.start()
-        if not self._beating:
-            self._beating.start()
+        self._beating.start()
         address = format_peer(self._server.socket.getsockname())
         name = self.settings.name
         say(Entry.LISTENING, "service %s: listening on %s", name, address, service=name, address=address)
 
     def drain(self) -> None:
-        """Stop accepting, let clients go elsewhere and queues run empty, within the drain timeout."""
+        """Stop accepting, tell clients to move to another hub, and send what is queued.
+
+        Returns when all have moved and the queues are empty, or after the drain timeout.
+        """
         self._ending = True
         self._server.close()
         sessions = list(self.sessions.values())
@@ -161,30 +156,31 @@ class Hub:
         self._clients.kill(timeout=1)
 
     def fault(self) -> str:
-        """What must run once started and does not; empty if all is well."""
+        """Which greenlet has ended that must not end, in words; empty if all is well."""
         if not self._ending and (self._server.closed or not self._server.started):
             return "nothing is accepted any more"
         return "nobody looks after the sessions any more" if self._beating.dead else ""
 
     def _beat(self) -> None:
-        """Look after every session now and then."""
+        """Sample the counters and check the keepalive of every session at each tick."""
         while True:
             gevent.sleep(min(1.0, self.settings.keepalive_timeout / 15))
             most = flows_of(len(self.sessions))
             for number, session in enumerate(list(self.sessions.values()), 1):
-                session.beat(time.monotonic())
+                if not self._beating.attempt(session.beat, time.monotonic()):
+                    session.sender.close("it cannot be looked after")
                 if session.attachment.max_flows != most:
                     session.attachment.share_flows(most)
                 while session.sender.expire(time.monotonic()):
                     breathe()
-                if not number % BEATEN:
+                if not number % BEAT_SESSIONS:
                     breathe()
 
     def apply(self, settings: HubSettings, domain: Domain) -> list[str]:
-        """Go on by other settings; sessions that they still allow are not touched.
+        """Take the settings of a reload; sessions that they still allow are not touched.
 
-        Returns a line for each thing that is different to a session. Raises HostError where the new
-        address cannot be listened on; then nothing has changed.
+        Returns a line for each change that concerns sessions. Raises HostError where the new address cannot
+        be listened on; then nothing has changed.
         """
         lines = []
         old = self.settings
@@ -194,7 +190,7 @@ class Hub:
             server = self._listen(settings)
             self._server.close()  # its sessions stay
             self._server = server
-            lines.append(f"listens on {settings.host}:{settings.port} now")
+            lines.append(f"listens on {join_host_port(settings.host, settings.port)} now")
             self.settings, self._acceptor = settings, acceptor
             self.start()
         if differs:
@@ -211,11 +207,13 @@ class Hub:
         return lines + self.recheck()
 
     def recheck(self) -> list[str]:
-        """End the sessions that would not be let in now; returns a line for each."""
+        """End the sessions that would not be admitted any more; returns a line for each."""
         lines = []
+        self._rules += 1
         for session in list(self.sessions.values()):
             status, why = self._admit(session.request, session.stream, asked=False)
-            if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):  # who cannot be asked has not said no
+            # an auther or ingress that cannot be asked at the moment ends no session
+            if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):
                 session.sender.close(f"no longer let in: {why}")
                 lines.append(
                     f"host {session.attachment.host} ({session.attachment.peer}) is no longer let in: {why}"
@@ -228,13 +226,13 @@ class Hub:
         return f"{len(self.sessions)} sessions ended: {why}"
 
     def _admit(self, request: Request, stream: AnyStream, asked: bool = True) -> tuple[Status, str]:
-        """Whether a request may come in; with asked=False only as far as no plugin has to say it."""
+        """(status, why) for a request; with asked=False no plugin is asked, and each counts as a yes."""
         settings, tables = self.settings, self.tables
         authers = tuple(
             tables.logins(auther.name) for auther in settings.authers if asked or not auther.plugin
         )
         if not asked and len(authers) < len(settings.authers):
-            authers = ()  # the plugin may be the one that lets it in
+            authers = ()  # the plugin may be the auther that accepts this login
         ingress = settings.ingress
         rules = tables.ingress(ingress.name) if ingress and (asked or not ingress.plugin) else None
         return admit(
@@ -243,7 +241,8 @@ class Hub:
 
     def _serve(self, sock: Any, address: Any) -> None:
         """One connection, in its own greenlet: counted, and closed whatever comes."""
-        peer, host = format_peer(address), address[0].removeprefix("::ffff:")
+        peer = format_peer(address)
+        host = host_of(peer)
         began = time.monotonic()
         book = self.by_address.book(host)
         book.opened += 1
@@ -261,77 +260,85 @@ class Hub:
             self.durations.observe(time.monotonic() - began)
 
     def _handle(self, sock: Any, peer: str) -> None:
-        """A connection that may try: from its handshakes to the end of its session."""
+        """Serve a connection within the limits: TLS, WebSocket and relay handshake, then its session."""
         settings = self.settings
         try:
             stream = Stream(sock, peer, settings.transport.tcp_keepalive, settings.keepalive_timeout)
         except OSError as error:  # gone again already
-            self._lost(peer, error)
+            hub_log.lost(settings.name, peer, error)
             return
         cost = Cost()
-        stream.count(cost, host_of(peer), self.budget)
+        stream.count(cost, stranger(peer), self.budget)
         try:
             seconds = settings.handshake_timeout
-            with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
-                top = self._acceptor.accept(stream)
-                request, rest = session_handshake.receive_request(top, seconds)
-                stream.end_turn()
-                admitted = self._answer(top, request)
-            if admitted:
+            with ExitStack() as name:
+                late = ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)
+                with gevent.Timeout(seconds, late):
+                    top = self._acceptor.accept(stream)
+                    request, rest = session_handshake.receive_request(top, seconds)
+                    stream.end_turn()
+                    if not self._answer(top, request, name):
+                        return
                 cost.admit(settings.transport.kind)
                 stream.count(cost, stream, self.budget)
-                HubSession(self, top, request).run(rest)
+                session = HubSession(self, top, request)
+                session.enter()  # from here on others see that the name is taken
+            session.run(rest)
         except ProtocolError as error:
             self._refuse(error.refusal, peer, str(error))
         except OSError as error:
-            self._lost(peer, error)
+            hub_log.lost(settings.name, peer, error)
         finally:
             stream.close()
 
-    def _lost(self, peer: str, error: OSError) -> None:
-        name, reason = self.settings.name, error.strerror or str(error)
-        text = "service %s: %s: %s"
-        fold = f"{name} {reason}"
-        say(
-            Entry.CONNECTION_LOST, text, name, peer, reason, fold=fold, service=name, peer=peer, reason=reason
-        )
-
     def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
-        """Count a connection that becomes no session, and say so, but not a thousand times."""
+        """Count and log a connection that becomes no session; log_dedup keeps a flood out of the log."""
         now = time.monotonic()
         self.refused[refusal] += 1
         self.by_address.book(host_of(peer)).failed += 1
-        say(
-            Entry.REFUSED,
-            "service %s: %s: %s",
-            *(self.settings.name, peer, why),
-            fold=f"{self.settings.name} {refusal.value} {why}",
-            service=self.settings.name,
-            peer=peer,
-            reason=refusal.value,
-            detail=why,
-        )
+        hub_log.refused(self.settings.name, peer, refusal, why)
         self.turned_away[refusal] = now, peer, why
 
-    def _answer(self, stream: AnyStream, request: Request) -> bool:
-        """Admit or refuse a client."""
+    def _answer(self, stream: AnyStream, request: Request, name: ExitStack) -> bool:
+        """Send the handshake's response; returns whether the client is admitted. Raises ProtocolError.
+
+        The client has its host name for itself until `name` is left.
+        """
+        rules = self._rules
         status, why = self._admit(request, stream)
+        if status == Status.OK and self.settings.on_duplicate == "refuse":
+            status, why = self._take_name(request, name)
         if self._ending:
             status, why = Status.SERVICE_UNAVAILABLE, "the hub is about to end"
-        if status == Status.OK and self._is_taken(request):
-            status, why = Status.FORBIDDEN, "another live session has this host name (onDuplicate: refuse)"
         tunnel_id = b""
         if status == Status.OK:
             tunnel_id = ids.hub_tunnel_id(os.urandom(16))
         else:
             self._refuse(REFUSALS[status], stream.peer, f"host {request.host!r} refused: {why}")
         stream.send_all(wire_relay.encode_response(Response(status, tunnel_id)))
+        while status == Status.OK and rules != self._rules:  # they have changed while this one was waiting
+            rules = self._rules
+            again, why = self._admit(request, stream, asked=False)
+            if again not in (Status.OK, Status.SERVICE_UNAVAILABLE):
+                raise ProtocolError(f"host {request.host!r}: no longer let in: {why}", REFUSALS[again])
         return status == Status.OK
 
+    def _take_name(self, request: Request, name: ExitStack) -> tuple[Status, str]:
+        """Have a host name that no live session has, nor anybody else who is just being let in."""
+        if not name.enter_context(self.domain.reserve(request.namespace, request.host)):
+            return (
+                Status.FORBIDDEN,
+                "another one is just being let in by this host name (onDuplicate: refuse)",
+            )
+        if self._is_taken(request):
+            return Status.FORBIDDEN, "another live session has this host name (onDuplicate: refuse)"
+        return Status.OK, ""
+
     def _is_taken(self, request: Request) -> bool:
-        """Whether a session that shows that it lives has the host name; one that does not is ended."""
-        if self.settings.on_duplicate != "refuse":
-            return False
+        """Whether a live session has the host name already (onDuplicate: refuse).
+
+        Sessions of that name are asked for a sign of life, and ended without one within PROBE_SECONDS.
+        """
         namespace = self.domain.namespace(request.namespace)
         for attachment in namespace.sessions_of(request.host):
             if attachment.sender.is_alive(PROBE_SECONDS):

@@ -1,4 +1,4 @@
-"""A listening socket's greenlets: one a connection, few at a time, as many as there are descriptors for.
+"""Listening socket of a hub: accepts connections into greenlets, and pauses when descriptors run out.
 
 Knows: gevent's StreamServer. Refuses to know: what a connection is for (hub).
 """
@@ -14,9 +14,9 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 
 MAX_ACCEPT = 8
-"""Connections taken before packets have their turn again."""
+"""Connections accepted in a row before packets get their turn."""
 PAUSE_SECONDS = 0.2
-"""How long nothing is accepted when there is no descriptor, or no memory, for one more."""
+"""Seconds without an accept after descriptors or memory have run out."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -28,12 +28,12 @@ class Server(StreamServer):  # type: ignore[misc]  # gevent has no types
     def __init__(
         self, sock: Any, serve: Callable[[Any, Any], None], pool: Pool, full: Callable[[OSError], None]
     ) -> None:
-        """full is told when a connection cannot be accepted; it waits in the kernel's queue meanwhile."""
+        """`full` is called when a connection cannot be accepted; it stays in the kernel's queue meanwhile."""
         self._told_full = full
         super().__init__(sock, serve, spawn=pool)
 
     def do_read(self) -> Any:
-        """The next connection, None where there is none now."""
+        """Accept the next connection (called by gevent); None where there is none now."""
         try:
             return super().do_read()
         except OSError as error:
@@ -47,7 +47,7 @@ class Server(StreamServer):  # type: ignore[misc]  # gevent has no types
 
 
 def raise_descriptor_limit() -> None:
-    """As many descriptors as root lets us have: the usual 1,024 are a thousand clients."""
+    """Raise the limit of open descriptors to the hard limit: the usual 1,024 are enough for 1,000 clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

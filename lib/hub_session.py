@@ -1,8 +1,8 @@
-"""A client's session at a hub, from its admission to its last counter.
+"""A hub's side of a session with a client, from its admission to the end of the session.
 
-Knows: what becomes of what the client sends, control frames, and how a session ends.
-Refuses to know: who is admitted (hub), how a packet is judged (forward, forward_decide), how bytes get out
-(session_sender).
+Knows: how received frames are handled, control frames, keepalive, limits, and how a session ends.
+Refuses to know: who is admitted (hub), how a packet is forwarded (forward, forward_decide), how bytes are
+sent (session_sender).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from lib import capture_watch, forward, framing, ids, packet_offload, wire_control
+from lib import capture_watch, forward, framing, hub_log, ids, packet_offload, wire_control
+from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
-from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.limits import Gate, Meter
@@ -32,10 +32,11 @@ from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
 from lib.session_budget import Budget
+from lib.session_control import SessionControl
 from lib.session_cost import TURN_SECONDS
-from lib.session_keepalive import Health, Liveness
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
+from lib.stream_bounded import failing_as
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
 
@@ -43,7 +44,10 @@ PIECE, JUDGED = 1 << 17, 64
 """Bytes, and frames that are not of known flows, between two looks at the clock."""
 
 SLOW = 1 << 18
-"""Who may send less than this in a quarter of a second has little on the way to us."""
+"""Bytes in 0.25 s. A client that may send less gets a receive buffer for one second (Stream.hold_unread).
+
+With a bigger buffer its TCP window would stay shut for too long after it has once been full.
+"""
 
 
 class Owner(Protocol):
@@ -62,20 +66,18 @@ class Owner(Protocol):
     taps: Taps
     budget: Budget
     gate: Gate
+    instance: bytes
+    """16 random bytes: this hub, as long as it runs."""
     moved: Event
-    """Set whenever a session ends, or needs this hub no more."""
+    """Set whenever a session ends, or its client has replied to DRAIN."""
 
     @property
     def offloads(self) -> int:
-        """The superpackets taken here."""
-
-    @property
-    def hello(self) -> bytes:
-        """How the hub shows itself."""
+        """Offload bits (packet_offload) that the hub takes."""
 
 
 class HubSession:
-    """An admitted client."""
+    """The session of an admitted client."""
 
     def __init__(self, hub: Owner, stream: AnyStream, request: Request) -> None:
         settings = hub.settings
@@ -93,38 +95,27 @@ class HubSession:
         self.attachment.sender, self.attachment.budget = self.sender, hub.budget
         self.sender.is_alive = self.is_alive
         self._counted = 0
-        self.software = ""
-        """What the client says it is; empty for GOST's."""
-        self.features = 0
-        """What the client understands beside HELLO (control.Feature); 0 until it has said so."""
         self.awaited = False
-        """Whether it has been told that the hub is about to end, and has not gone elsewhere yet."""
+        """Whether the client was sent DRAIN and has neither replied nor left yet."""
         now = time.monotonic()
-        self.liveness = Liveness(settings.keepalive_timeout, now)
+        self.control = SessionControl(self.sender, self.attachment.traffic, settings.keepalive_timeout, now)
         self.rates = Rates(now)
 
+    def enter(self) -> None:
+        """Go live under the host's name; run() follows at once."""
+        self.domain.enter(self.attachment, time.monotonic())
+        self.hub.sessions[self.attachment] = self
+
     def run(self, rest: bytes) -> None:
-        """Live until the client or somebody else ends it; rest is what came with the request."""
+        """Run the session until it ends; `rest` is the bytes that came after the client's request."""
         attachment, name = self.attachment, self.hub.settings.name
-        self.domain.enter(attachment, time.monotonic())
-        self.hub.sessions[attachment] = self
         books = self._books()
         for book in books:
             book.enter(attachment)
         if self.hub.settings.on_duplicate == "replace":
             for other in attachment.namespace.others(attachment):
                 other.sender.close("replaced by a new session of its host name")
-        namespace = ids.format_uuid(attachment.namespace.id)
-        say(
-            Entry.SESSION_OPENED,
-            "service %s: %s is host %s in namespace %s",
-            *(name, attachment.peer, attachment.host, namespace),
-            service=name,
-            host=attachment.host,
-            namespace=namespace,
-            peer=attachment.peer,
-            transport=self.hub.settings.transport.kind,
-        )
+        hub_log.opened(name, attachment, self.hub.settings.transport.kind)
         why = "closed by the client"
         try:
             self._forward(rest)
@@ -142,23 +133,10 @@ class HubSession:
             if attachment.is_tunrouter:
                 self.hub.turns.release()
             self._tell_news()
-            why = self.sender.closed_because or why
-            say(
-                Entry.SESSION_CLOSED,
-                "service %s: %s (%s) left: %s",
-                *(name, attachment.peer, attachment.host, why),
-                service=name,
-                host=attachment.host,
-                namespace=namespace,
-                peer=attachment.peer,
-                reason=why,
-                seconds=round(time.monotonic() - attachment.since, 1),
-                received_bytes=attachment.traffic.received_bytes,
-                sent_bytes=attachment.traffic.sent_bytes,
-            )
+            hub_log.closed(name, attachment, self.sender.closed_because or why)
 
     def _books(self) -> tuple[Book, Book]:
-        """Where its packets are counted when it is over."""
+        """The ledger entries that its counters go to: that of its host, and that of its address."""
         attachment = self.attachment
         by_host = self.hub.by_host.book((attachment.namespace.id, attachment.host))
         by_host.opened += 1
@@ -166,10 +144,10 @@ class HubSession:
 
     @property
     def _address(self) -> str:
-        return self.attachment.peer.rpartition(":")[0].strip("[]")
+        return host_of(self.attachment.peer)
 
     def _forward(self, tail: bytes) -> None:
-        """Read and forward until the client closes."""
+        """Receive and forward until the client closes."""
         buffer = self.hub.buffer
         try:
             while True:
@@ -191,7 +169,7 @@ class HubSession:
                 self._tell_news()
 
     def _hold_back(self, meter: Meter, size: int) -> None:
-        """Read a client that sends too fast later; what it sends meanwhile waits on its side."""
+        """Delay the next receive from a client over its limit: TCP then makes the client wait."""
         received = self.attachment.traffic.received_packets
         now = time.monotonic()
         meter.take(size, received - self._counted, now)
@@ -211,7 +189,7 @@ class HubSession:
             return self.stream.receive_into(landing)
 
     def scan_copy(self, frames: bytes) -> int:
-        """Forward frames that are not in the receive buffer; returns how many bytes that took."""
+        """Forward frames that are not in the receive buffer; returns how many bytes were whole frames."""
         data = bytearray(frames + bytes(framing.SLACK))
         return self._scan(data, memoryview(data), 0, len(frames))
 
@@ -257,76 +235,30 @@ class HubSession:
         return stop
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
-        """What was on its way to the client will not get there."""
+        """Show the taps frames that were dropped on their way to the client."""
         if self.hub.taps.on:
             attachment = self.attachment
-            capture_watch.lost(
-                self.hub.taps,
-                attachment.namespace.id,
-                attachment.host,
-                f"session {attachment.peer}",
-                reason,
-                frames,
-            )
+            to = attachment.namespace.id, attachment.host, f"session {attachment.peer}"
+            capture_watch.lost(self.hub.taps, *to, reason, frames)
 
     def _controls(self, out: forward.Output) -> None:
-        """Act on the last message of each kind: who asks ten times in a turn gets one reply."""
+        """Act on the control frames of a turn."""
         contents, out.controls = out.controls, []
-        messages: dict[type, wire_control.Message | None] = {}
-        for content in contents:
-            try:
-                message = wire_control.decode(content)
-            except ProtocolError:
-                self.attachment.drop(Reason.BAD_CONTROL)
+        for message in self.control.receive(contents, time.monotonic()):
+            if isinstance(message, wire_control.Hello):
+                self._meet(message)
             else:
-                messages[type(message)] = message
-        for message in messages.values():
-            self._control(message)
+                self.awaited = False  # it has another session now, or no other hub to go to
+                self.hub.moved.set()
 
     def _tell_news(self) -> None:
-        """Log each reason for drops once a session."""
-        attachment = self.attachment
-        for reason, detail in attachment.traffic.take_news():
-            what = f" {detail}" if detail else ""
-            name = self.hub.settings.name
-            say(
-                Entry.DROPS,
-                "host %s (%s): packets are dropped: %s%s: %s",
-                *(attachment.host, attachment.peer, reason.value, what, reason.doc),
-                fold=reason.value,
-                service=name,
-                host=attachment.host,
-                peer=attachment.peer,
-                reason=reason.value,
-                detail=detail,
-            )
-            if reason is Reason.WRONG_SOURCE:
-                source = detail.partition(" ")[0]
-                say(
-                    Entry.ADVICE,
-                    "a route `dst: %s, gateway: %s` would allow it, `sourceCheck: off` would allow all",
-                    *(source, attachment.host),
-                    fold=reason.value,
-                    service=name,
-                    host=attachment.host,
-                    advice=f"dst: {source}, gateway: {attachment.host}",
-                )
-
-    def _control(self, message: wire_control.Message | None) -> None:
-        if isinstance(message, wire_control.Hello):
-            self._meet(message)
-        elif isinstance(message, wire_control.Ping):
-            self.sender.reply(framing.encode(wire_control.encode_pong(message.token)))
-        elif isinstance(message, wire_control.Pong):
-            self.liveness.pong(message.token, time.monotonic())
-        elif isinstance(message, wire_control.Drain):
-            self.awaited = False  # it is elsewhere, or has nowhere to go
-            self.hub.moved.set()
+        """Log the reasons for drops that occurred for the first time in this session."""
+        for reason, detail in self.attachment.traffic.take_news():
+            hub_log.drops(self.hub.settings.name, self.attachment, reason, detail)
 
     def _meet(self, hello: wire_control.Hello) -> None:
-        """The client is one of our own kind: reply in kind, and use what it can do."""
+        """Handle HELLO: the client is a tunrouter; send our own HELLO, and use what the client can do."""
         attachment = self.attachment
-        self.features, self.software = hello.features, hello.software
         attachment.instance = hello.instance
         if self.hub.offloads:
             if not attachment.is_tunrouter:
@@ -338,33 +270,18 @@ class HubSession:
             attachment.mtu = min(
                 hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
             )
-        self.sender.reply(self.hub.hello)
+        self.control.greet(self.hub.instance, self.hub.offloads)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
-        say(
-            Entry.HELLO,
-            "%s (%s) is %s, offloads %#x",
-            *(attachment.peer, attachment.host, hello.software, attachment.offloads),
-            service=self.hub.settings.name,
-            host=attachment.host,
-            peer=attachment.peer,
-            software=hello.software,
-            offloads=attachment.offloads,
-        )
+        hub_log.hello(self.hub.settings.name, attachment, hello.software)
 
     def beat(self, now: float) -> None:
-        """Look whether the client still lives; ask it if it knows how to answer."""
+        """Check the keepalive: ask the client for a sign of life, or end a session that is dead."""
         self.rates.sample(self.attachment.traffic, now)
-        if not self.features & wire_control.Feature.KEEPALIVE:
-            return  # TCP's own keepalive looks after GOST's clients (transport)
-        health = self.liveness.look(self.attachment.traffic.received_packets, now)
-        if health is Health.ASK:
-            self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(now)))])
-        elif health is Health.DEAD:
-            self.sender.close(f"nothing heard for {self.liveness.timeout:g} s")
+        self.control.beat(now)
 
     def limit(self) -> None:
-        """Take the limits that count for this session, as the settings have them now."""
+        """Apply the limits of the present settings to this session."""
         into, out = self.hub.gate.meters(
             self._address, self.attachment.host, self.attachment.namespace.id, self
         )
@@ -376,10 +293,10 @@ class HubSession:
 
     def is_alive(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
-        if not self.features & wire_control.Feature.KEEPALIVE:
+        if not self.control.can(wire_control.Feature.KEEPALIVE):
             return True
         before, until = self.attachment.traffic.received_packets, time.monotonic() + seconds
-        self.sender.send([framing.encode(wire_control.encode_ping(self.liveness.token(time.monotonic())))])
+        self.control.ask(time.monotonic())
         while time.monotonic() < until and self.attachment.live:
             if self.attachment.traffic.received_packets != before:
                 return True
@@ -388,16 +305,15 @@ class HubSession:
 
     def tell_drain(self) -> None:
         """The hub is about to end: tell a client that can go elsewhere."""
-        if self.features & wire_control.Feature.DRAIN:
-            self.awaited = True
-            self.sender.send([framing.encode(wire_control.encode_drain())])
+        self.awaited = self.control.drain() or self.awaited
 
     def _resolve(self, cache: PluginCache[Attachment], address: bytes) -> None:
-        """Ask the plugin for a route, off the packet path; then let go the frames that waited."""
+        """Ask the plugin for a route (in a greenlet of its own), then forward the frames that waited."""
         plugin, failed, name = cache.asker, self.hub.failed_plugins, self.hub.settings.name
         assert plugin is not None
         try:
-            route = plugin.route(address, self.attachment.namespace.id)
+            with failing_as(OSError, OSError):
+                route = plugin.route(address, self.attachment.namespace.id)
             waited = cache.store(address, route, time.monotonic())
             if plugin in failed:
                 settle(Entry.PLUGIN_FAILED, name)
@@ -424,5 +340,5 @@ class HubSession:
                 session.scan_copy(frame)
             else:
                 attachment.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
-                if self.hub.taps.on:  # it came from there, and nobody is left who asked
+                if self.hub.taps.on:  # the sender's session has ended meanwhile
                     capture_watch.dropped(self.hub.taps, attachment, Reason.SESSION_GONE, frame)

@@ -1,7 +1,7 @@
-"""The live tables of a process: its routers, ingresses and authers by name.
+"""All routers, ingresses and authers of a process by name, with their sources and plugins.
 
 Knows: which there are, which a reload adds, changes and removes.
-Refuses to know: what is in them (route_live, rule_live), who asks (hub).
+Refuses to know: what is in them (route_live, rule_live), who asks them (hub).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lib.settings import AutherSettings, IngressSettings, Settings, TableSetting
 from lib.source_watch import Watch
 
 Key = tuple[str, str]
-"""What it is, and its name."""
+"""("router", "ingress" or "auther", name)."""
 Wanted = TableSettings | IngressSettings | AutherSettings
 Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins
 
@@ -25,12 +25,12 @@ _KINDS = {TableSettings: "router", IngressSettings: "ingress", AutherSettings: "
 
 
 class Tables:
-    """All of them."""
+    """The routers, ingresses and authers of a process."""
 
     def __init__(self, settings: Settings) -> None:
-        """Inline rows count at once; sources are read from start() on."""
+        """Make the tables with their inline rows; sources are read from start() on."""
         self.rules_changed: Callable[[], None] = lambda: None
-        """Called when an ingress or an auther lets in others than before."""
+        """Called when the rows of an ingress or an auther have changed."""
         self._watch = Watch()
         self._live = {key: self._make(wanted) for key, wanted in _wanted(settings).items()}
 
@@ -40,7 +40,7 @@ class Tables:
             live.feed.start()
 
     def wait_loaded(self, seconds: float) -> bool:
-        """Wait until every source has been read or has failed; False where that takes longer."""
+        """Wait until every source has been read or has failed; False where `seconds` were not enough."""
         until = time.monotonic() + seconds
         return all(live.feed.wait(max(0.0, until - time.monotonic())) for live in self._live.values())
 
@@ -50,17 +50,17 @@ class Tables:
             live.feed.refresh()
 
     def stop(self) -> None:
-        """Read no more, ask no more."""
+        """Stop reading sources and asking plugins."""
         for live in self._live.values():
             live.stop()
         self._watch.stop()
 
     def all(self) -> list[tuple[Key, Live]]:
-        """Every table, for people."""
+        """Every table with its key."""
         return list(self._live.items())
 
     def routers(self) -> list[tuple[str, LiveRoutes | AskedRoutes]]:
-        """Every router by its name."""
+        """(name, router) of every router."""
         return [
             (name, live)
             for (_, name), live in self._live.items()
@@ -68,25 +68,25 @@ class Tables:
         ]
 
     def routes(self, name: str) -> RouteTable | RouterPlugin:
-        """A router by its name; after apply() it may be another object, where a plugin came or went."""
+        """The router of a name. After apply() it is another object where a plugin was added or removed."""
         live = self._live["router", name]
         assert isinstance(live, LiveRoutes | AskedRoutes)
         return live.router
 
     def ingress(self, name: str) -> LiveIngress:
-        """An ingress by its name."""
+        """The ingress of a name."""
         live = self._live["ingress", name]
         assert isinstance(live, LiveIngress)
         return live
 
     def logins(self, name: str) -> LiveLogins:
-        """An auther by its name."""
+        """The auther of a name."""
         live = self._live["auther", name]
         assert isinstance(live, LiveLogins)
         return live
 
     def apply(self, settings: Settings) -> list[str]:
-        """Take other settings; returns a line for everything added, changed or removed."""
+        """Take the settings of a reload; returns a line for each table added, changed or removed."""
         lines: list[str] = []
         wanted = _wanted(settings)
         for key, live in list(self._live.items()):
@@ -111,14 +111,14 @@ class Tables:
 
     @staticmethod
     def _fits(live: Live, wanted: Wanted) -> bool:
-        """Whether a live table can take these settings: routes do not become a plugin."""
+        """Whether a table can take these settings; one of routes cannot become a plugin, nor the reverse."""
         if isinstance(wanted, TableSettings):
             return isinstance(live, AskedRoutes) == (wanted.plugin is not None)
         return True
 
 
 def _wanted(settings: Settings) -> dict[Key, Wanted]:
-    """Everything that may be asked."""
+    """The settings of every router, ingress and auther, by key."""
     every: list[Wanted] = list(settings.tables)
     for hub in settings.hubs:
         every += [hub.ingress] if hub.ingress is not None else []

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: rates, sizes, times.
+"""Rates, sizes, counts and times as short texts for people.
 
 Knows: units, and that three digits are enough. Refuses to know: what is counted.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 _STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _TIMES = ((1.0, 59.5, "s"), (60.0, 59.5, "min"), (3600.0, 47.5, "h"))
-"""Seconds in a unit, and how many of it are put in the next one."""
+"""(seconds in a unit, number of it from which the next unit is used, name)."""
 
 
 def scaled(value: float, unit: str) -> str:
-    """1.23 Gbit/s, 45.6 kB, 7 B: three digits."""
+    """A value with three digits and a decimal prefix: 1.23 Gbit/s, 45.6 kB, 7 B."""
     for step, letter in _STEPS:
         if value >= step * 0.9995:
             return f"{_three(value / step)} {letter}{unit}"
@@ -25,27 +25,27 @@ def _three(number: float) -> str:
 
 
 def rate(bytes_per_second: float) -> str:
-    """7.40 Gbit/s."""
+    """A rate in bits a second: 7.40 Gbit/s."""
     return scaled(bytes_per_second * 8, "bit/s")
 
 
 def packets(per_second: float) -> str:
-    """940 packets/s, 1.20 Mpackets/s."""
+    """A rate of packets: 940 packets/s, 1.20 Mpackets/s."""
     return scaled(per_second, "packets/s")
 
 
 def size(count: float) -> str:
-    """64.0 kB."""
+    """A number of bytes: 64.0 kB (1 kB is 1,000 bytes)."""
     return scaled(count, "B")
 
 
 def number(count: int) -> str:
-    """1,000,000."""
+    """A count with separators: 1,000,000."""
     return f"{count:,}"
 
 
 def span(seconds: float) -> str:
-    """3 s, 5 min, 2 h, 4 days."""
+    """A duration: 3 s, 5 min, 2 h, 4 days."""
     seconds = max(0.0, seconds)
     for unit, most, word in _TIMES:
         if seconds / unit < most:
@@ -54,12 +54,12 @@ def span(seconds: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """3 min ago; just now."""
+    """How long ago something was: 3 min ago, just now."""
     return f"{span(seconds)} ago" if seconds >= 0.5 else "just now"
 
 
 def milliseconds(seconds: float) -> str:
-    """0.42 ms; - where nothing was measured."""
+    """A time in milliseconds: 0.42 ms; `-` for 0, where nothing was measured."""
     if seconds <= 0:
         return "-"
     return f"{_three(seconds * 1e3)} ms" if seconds >= 5e-6 else "<0.01 ms"

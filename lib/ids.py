@@ -1,10 +1,10 @@
-"""Identities on the wire: namespaces, connector ids, host names.
+"""UUIDs of namespaces, allowed host names, and the tunnel id by which a hub shows that it is a tunrouter.
 
-Knows: how a UUID is written and read, and how a hub shows itself to its own kind.
+Knows: how a UUID is written and read, which characters a host name may have, the 20 bytes of a tunnel id.
 Refuses to know: what a namespace routes, or who may use it.
 
-A hub answers a handshake with a tunnel id of 20 bytes. GOST fills the first 16 at random
-and leaves four zeros, which its clients ignore; there a tunrouter hub says who it is:
+A hub's response to a handshake has a tunnel id of 20 bytes. GOST fills the first 16 at random and leaves
+the last four zero. GOST's clients ignore those four, so a tunrouter hub puts its mark there (PROTOCOL.md):
 
      0                               16    17    18    19
     +-------------------------------+-----+-----+-----+---------+
@@ -17,13 +17,14 @@ from __future__ import annotations
 import re
 
 NO_NAMESPACE = bytes(16)
-"""The zero UUID: the namespace of a client that names none."""
+"""The zero UUID, 16 bytes: the namespace of a client that names none."""
 
 MAGIC = b"TUN"
 VERSION = 1
-"""Version of the control frames a hub understands (PROTOCOL.md)."""
+"""Version of the control frames that this program understands (PROTOCOL.md)."""
 
 TUNNEL_ID_SIZE = 20
+"""Bytes of GOST's tunnel id: a UUID and four more (go-gost/relay)."""
 
 # C0, DEL, C1, and the surrogates that bytes outside UTF-8 decode to
 _NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -55,15 +56,18 @@ def format_uuid(value: bytes) -> str:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether a peer may go by this name: no control characters (they would forge log lines), only UTF-8."""
+    """Whether a peer may have this host name: valid UTF-8 without control characters.
+
+    A line feed in a name would forge a line of the log.
+    """
     return _NOT_IN_NAMES.search(text) is None
 
 
 def hub_tunnel_id(connector: bytes) -> bytes:
-    """The 20 bytes a tunrouter hub answers with; connector is 16 random bytes."""
+    """The tunnel id of a tunrouter hub's response, 20 bytes; `connector` is 16 random bytes."""
     return connector + MAGIC + bytes([VERSION])
 
 
 def hub_version(tunnel_id: bytes) -> int:
-    """The control version a hub showed in its answer, 0 for a GOST hub."""
+    """The version of control frames that a hub showed in its response's tunnel id; 0 for a GOST hub."""
     return tunnel_id[19] if len(tunnel_id) >= 20 and tunnel_id[16:19] == MAGIC else 0

@@ -1,17 +1,18 @@
-"""Which host name may join which namespace.
+"""Ingress rules: which host name may join which namespace.
 
-Knows: GOST's rules for that, wildcards included.
-Refuses to know: where the rules come from, what a refusal looks like on the wire (status 6).
+Knows: how GOST matches a host name with rules, wildcards included.
+Refuses to know: where the rules come from (rule_live), how a refusal is sent (hub: status 6).
 
 A rule binds a host name, or everything under a domain, to the UUID of a namespace:
 
-    rule        matches                               the first of these that has a rule decides,
-    a.b         a.b, letter for letter                for the host x.a.b:
+    rule        matches                               for the host x.a.b rules are looked up in
+    a.b         a.b, letter for letter                this order, and the first one found decides:
     .a.b        a.b, x.a.b, y.x.a.b, …                x.a.b  .x.a.b  .a.b  .b
     *.a.b       the same as .a.b
 
-A host without a rule, or whose rule names no UUID, belongs to the namespace of those who name none.
-A rule with an empty endpoint (or host name) is no rule. Of two rules for one key the later one counts.
+A host without a rule belongs to the zero UUID, the namespace of clients that name none. So does a host whose
+rule's endpoint is not a UUID. A rule with an empty host name or endpoint is ignored. Of two rules for one
+host name the later one counts.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from lib.ids import NO_NAMESPACE, parse_uuid
 
 
 class Ingress:
-    """Rules by host name; a look-up costs one dict access a label."""
+    """The rules of one ingress. A look-up takes one dict access for each label of the host name."""
 
     __slots__ = ("_rules",)
 
     def __init__(self, rules: Iterable[tuple[str, str]]) -> None:
-        """`rules` are (hostname, endpoint) in the order of their sources."""
+        """`rules` are pairs (host name, endpoint), texts as configured, in the order of their sources."""
         self._rules = {
-            hostname.removeprefix("*"): _namespace(endpoint)
+            hostname.removeprefix("*"): endpoint_namespace(endpoint)
             for hostname, endpoint in rules
             if hostname and endpoint
         }
 
     def endpoint(self, host: str) -> bytes:
-        """The 16-byte namespace a host belongs to; the zero UUID when no rule says otherwise."""
+        """The namespace (16 bytes) that a host belongs to; the zero UUID where no rule names another."""
         rules = self._rules
         namespace = rules.get(host)
         if namespace is None:
@@ -57,7 +58,8 @@ class Ingress:
         return len(self._rules)
 
 
-def _namespace(endpoint: str) -> bytes:
+def endpoint_namespace(endpoint: str) -> bytes:
+    """The namespace that an endpoint names; that of those who name none where it is no UUID, as in GOST."""
     try:
         return parse_uuid(endpoint)
     except ValueError:

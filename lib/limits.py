@@ -1,11 +1,13 @@
-"""How much may pass, how many may connect: buckets and counts, by address, host and namespace.
+"""Rate and connection limits of a hub: token buckets and counts by address, host and namespace.
 
-Knows: token buckets (RFC 2697's idea, with debt), who shares which bucket, what counts for whom.
-Refuses to know: clocks (now comes in), GOST's notation (config_limits), sockets.
+Knows: token buckets that may go into debt (after RFC 2697), which sessions share a bucket, which limits apply
+to a session.
+Refuses to know: clocks (`now` comes in, in seconds of a steady clock), GOST's notation (config_limits),
+sockets.
 
-Traffic that is too fast is delayed, not dropped: a client is read later, a queue drained later, and what the
-queue cannot hold is dropped there under its own reason. Connections and handshakes that are too many are
-refused.
+Traffic above its rate is delayed, not dropped: the hub reads that client later, or drains its queue later.
+What a full queue cannot hold is dropped there, under the queue's own reason. Connections and handshakes above
+their limit are refused.
 """
 
 from __future__ import annotations
@@ -17,20 +19,27 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
+from lib.bounded_dict import BoundedDict
 from lib.forward_drop_reasons import Refusal
+from lib.prefixes import covers, packed
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 BURST_SECONDS = 0.1
+"""A bucket holds what its rate is in this time, so much may pass at once after a pause."""
 MIN_BURST = {"bytes": 128 << 10, "packets": 64}
-"""A bucket never holds less than a superpacket or two, or it would stutter."""
+"""Least size of a bucket: two superpackets. With less, each superpacket would wait for the bucket."""
 SLICE_SECONDS, MIN_SLICE, LEAST_PACKET = 0.25, 4096, 64
+"""For Meter.slice: seconds of traffic, least bytes, and the bytes that a packet has at least."""
 MAX_ADDRESSES = 65536
-"""Addresses whose handshakes are counted."""
+"""Addresses whose handshakes are counted; past that the oldest one is forgotten."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Bucket:
-    """So much a second, with some of it saved up; it may go into debt, which is waited for."""
+    """A token bucket that may go into debt. `rate` is tokens a second, `burst` the most it saves up.
+
+    The debt, not the next packet, is what is waited for: so a packet larger than the bucket passes too.
+    """
 
     rate: float
     burst: float
@@ -41,17 +50,17 @@ class Bucket:
         self.tokens = self.burst
 
     def take(self, amount: float, now: float) -> None:
-        """Use some."""
+        """Take `amount` tokens (bytes or packets) out, more than there are if need be."""
         self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate) - amount
         self.at = now
 
     def wait(self, now: float) -> float:
-        """Seconds until there is no debt any more."""
+        """Seconds until the debt is paid; 0 while there is none."""
         return max(0.0, -self.tokens / self.rate - (now - self.at))
 
 
 class Meter:
-    """The buckets that count for one session in one direction."""
+    """All buckets that limit one session in one direction. False in a condition where there are none."""
 
     __slots__ = ("_bytes", "_packets", "counts_packets")
 
@@ -61,7 +70,10 @@ class Meter:
 
     @property
     def slice(self) -> int:
-        """Bytes to let pass at a time, so that no pause is so long that the far end looks dead."""
+        """Most bytes to let pass at a time: 0.25 s of the slowest bucket.
+
+        A larger run would be followed by a pause so long that the far end seems dead.
+        """
         rates = [bucket.rate for bucket in self._bytes]
         rates += [bucket.rate * LEAST_PACKET for bucket in self._packets]
         return max(MIN_SLICE, int(min(rates, default=float(1 << 30)) * SLICE_SECONDS))
@@ -70,40 +82,57 @@ class Meter:
         return bool(self._bytes or self._packets)
 
     def take(self, size: int, packets: int, now: float) -> None:
-        """So much has passed."""
+        """Count `size` bytes in `packets` packets that have passed."""
         for bucket in self._bytes:
             bucket.take(size, now)
         for bucket in self._packets:
             bucket.take(packets, now)
 
     def wait(self, now: float) -> float:
-        """Seconds until more may pass."""
+        """Seconds until every bucket's debt is paid and more may pass."""
         return max((bucket.wait(now) for bucket in (*self._bytes, *self._packets)), default=0.0)
+
+
+def stranger(peer: str) -> str:
+    """Who counts as one, of a peer as `address:port`: an IPv4 address, or the /64 of an IPv6 one.
+
+    Whoever has a /64 has as many addresses as they like, and would get a share for each.
+    """
+    address = peer.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((int(found) >> 64 << 64, 64)))
 
 
 @dataclass(slots=True, eq=False)
 class Gate:
-    """One service's limits at work."""
+    """The limits of one hub service, with the counts and buckets that they need."""
 
     settings: HubLimits
     _buckets: WeakValueDictionary[tuple[object, ...], Bucket] = field(default_factory=WeakValueDictionary)
-    """Those of sessions that are there; who shares one has the same key."""
+    """The buckets of live sessions. Sessions that share a bucket have the same key; it goes with the last."""
     _connections: Counter[str] = field(default_factory=Counter)
-    _handshakes: dict[str, Bucket] = field(default_factory=dict)
+    _handshakes: BoundedDict[str, Bucket] = field(default_factory=lambda: BoundedDict(MAX_ADDRESSES))
     _entered: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
-    """By address, what each connection was counted under: settings may be others when it leaves."""
+    """Address -> what each of its connections was counted under: settings may be others when it leaves."""
 
     def enter(self, address: str, now: float) -> Refusal | None:
-        """Let a connection in from an address, or say why not; who is let in must leave."""
+        """Count a new connection from an IP address. Returns None, or why it is refused.
+
+        For a connection that was not refused, `leave` must be called at its end.
+        """
         for limit, key in _counted(self.settings.connections, address):
             if self._connections[key] >= limit:
                 return Refusal.CONNECTIONS
         for limit, key in _counted(self.settings.handshakes, address):
             bucket = self._handshakes.get(key)
             if bucket is None:
-                if len(self._handshakes) >= MAX_ADDRESSES:
-                    del self._handshakes[next(iter(self._handshakes))]
-                bucket = self._handshakes[key] = Bucket(limit, max(1.0, limit))
+                bucket = Bucket(limit, max(1.0, limit))
+                self._handshakes.remember(key, bucket)
             bucket.take(0, now)
             if bucket.tokens < 1:
                 return Refusal.RATE
@@ -114,7 +143,7 @@ class Gate:
         return None
 
     def leave(self, address: str) -> None:
-        """A connection that was let in has ended."""
+        """Uncount a connection that `enter` counted."""
         entered = self._entered[address]
         keys = entered.pop()
         if not entered:
@@ -125,7 +154,10 @@ class Gate:
                 del self._connections[key]
 
     def meters(self, address: str, host: str, namespace: bytes, session: object) -> tuple[Meter, Meter]:
-        """What counts for a session: on the way in from its client, and out to it."""
+        """The meters of a session: (from its client to the hub, from the hub to its client).
+
+        `address` is the client's IP address, `namespace` 16 bytes, `session` any object of its own.
+        """
         rows: list[tuple[tuple[object, ...], RateLimit]] = []
         rows += [(key, row) for row, key in _by_address(self.settings.services, address, id(session))]
         rows += [(key, row) for row, key in _by_host(self.settings.hosts, host, namespace)]
@@ -155,7 +187,7 @@ class Gate:
 
 
 def _counted(rows: tuple[CountLimit, ...], address: str) -> list[tuple[float, str]]:
-    """(limit, what is counted) for an address: all together, the address, networks it is in."""
+    """The limits that apply to an address, each as (limit, key under which it is counted)."""
     found: list[tuple[float, str]] = []
     for row in rows:
         if row.key == "$":
@@ -198,7 +230,7 @@ def _by_address(
 def _by_host(
     rows: tuple[RateLimit, ...], host: str, namespace: bytes
 ) -> list[tuple[RateLimit, tuple[object, ...]]]:
-    """Of a host and a namespace each the row that names it, else the one for all."""
+    """The row of a host and the row of a namespace: each the one that names it, else the one for all."""
     keyed = {row.key: row for row in rows}
     found: list[tuple[RateLimit, tuple[object, ...]]] = []
     of_namespace = keyed.get(namespace.hex()) or keyed.get("$")
@@ -212,6 +244,6 @@ def _by_host(
 
 def _holds(network: str, address: str) -> bool:
     try:
-        return ip_address(address.partition("%")[0]) in ip_network(network)
+        return covers(*packed(ip_network(network)), ip_address(address.partition("%")[0]).packed)
     except ValueError:
         return False

@@ -1,7 +1,7 @@
-"""What is logged: every event by its name, its level and its fields.
+"""The log's events: the name, level and fields of each (PROTOCOL.md, The log).
 
-Knows: the names that scripts may rely on: none of them changes its meaning, fields are only added.
-Refuses to know: how a line looks (log_setup), and what people read in it (whoever says it).
+Knows: the names that scripts may rely on. None of them changes its meaning, and fields are only added.
+Refuses to know: how a line looks (log_setup), and the event's prose (whoever logs it).
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Self
 
-COMMON = ("time", "level", "event", "msg")
-"""What every JSON line has."""
 FOLDED = ("repeated", "seconds_counted")
-"""What a line has besides that stands for so many more of its kind."""
+"""Further fields of a line that sums up repeated ones (log_dedup): how many, and in how many seconds."""
 
 
 class Entry(Enum):
-    """Members have a value, the name in the log; a level; fields; and a doc that explains it."""
+    """An event. Its value is the name in the log; `doc` explains it to users (the table in PROTOCOL.md)."""
 
     level: str
     fields: frozenset[str]
@@ -41,18 +39,30 @@ class Entry(Enum):
     SESSION_REVOKED = "session-revoked", "info", "service change", "sessions end because rules have changed"
     REFUSED = (
         *("refused", "warning", "service peer reason detail"),
-        "a connection became no session; `reason` as in the table of refusals",
+        "a connection did not become a session; `tunrouter drops` explains each `reason`",
     )
-    CONNECTION_LOST = "connection-lost", "info", "service peer reason", "it broke before it was a session"
-    NOT_ACCEPTING = "not-accepting", "warning", "service reason", "no descriptor or memory for one more"
+    CONNECTION_LOST = (
+        *("connection-lost", "info", "service peer reason"),
+        "a connection ended before it was a session",
+    )
+    NOT_ACCEPTING = (
+        *("not-accepting", "warning", "service reason"),
+        "there is no descriptor or memory for one more connection",
+    )
     HELLO = "hello", "debug", "service host peer software offloads", "the far side is a tunrouter"
 
     # a client
     DEVICE_READY = "device-ready", "info", "service host device addresses", "a client has its TUN device"
     CONNECTED = "connected", "info", "service host hub", "a hub has let this client in"
-    RECONNECTING = "reconnecting", "warning", "service hub reason", "no session, and another try follows"
-    HUB_DRAINS = "hub-drains", "info", "service hub", "the hub is about to end, another one is looked for"
-    NOT_MOVED = "not-moved", "debug", "service reason", "a hub that was tried beside the present one said no"
+    RECONNECTING = "reconnecting", "warning", "service hub reason", "a client has no session, and tries again"
+    HUB_DRAINS = (
+        *("hub-drains", "info", "service hub"),
+        "the hub is about to end, and the client looks for another one",
+    )
+    NOT_MOVED = (
+        *("not-moved", "debug", "service reason"),
+        "a client tried another hub beside the present one, and got no session",
+    )
 
     # packets
     DROPS = (
@@ -67,40 +77,73 @@ class Entry(Enum):
     REFUSAL_COUNT = "refusal-count", "info", "service reason count", "connections refused so far"
 
     DECISION = "decision", "debug", "decision", "what is done with a flow, and why (-D)"
-    TRACE = "trace", "info", "packet", "a packet that fits --trace, and what became of it"
-    TRACE_UNHEARD = "trace-unheard", "warning", "", "--trace, but the log level keeps its lines out"
+    TRACE = "trace", "info", "packet", "a packet that matches --trace, and what became of it"
+    TRACE_UNHEARD = (
+        *("trace-unheard", "warning", ""),
+        "--trace was given, but the log level leaves its lines out",
+    )
 
     # tables
     TABLE_LOADED = (
         *("table-loaded", "info", "table source rows added changed removed seconds"),
-        "a source of a router was read and routes differ",
+        "a source of a router was read, and its routes have changed",
     )
-    RULES_LOADED = "rules-loaded", "info", "table source rows", "the same of an ingress or an auther"
-    BAD_ROW = "bad-row", "warning", "table reason", "a row that is left out"
-    SOURCE_FAILED = "source-failed", "warning", "table source reason", "its last good rows stay"
-    SOURCE_RECOVERED = "source-recovered", "info", "table source", "a source that failed is read again"
-    PLUGIN_FAILED = "plugin-failed", "warning", "service namespace address reason", "no reply about a packet"
-    PLUGIN_RECOVERED = "plugin-recovered", "info", "service", "a plugin that failed answers again"
-    FILES_NOT_WATCHED = "files-not-watched", "warning", "reason", "changes are seen on SIGHUP and by `reload`"
+    RULES_LOADED = (
+        *("rules-loaded", "info", "table source rows"),
+        "a source of an ingress or an auther was read, and its rows have changed",
+    )
+    BAD_ROW = "bad-row", "warning", "table reason", "a row of a source is wrong and is left out"
+    SOURCE_FAILED = (
+        *("source-failed", "warning", "table source reason"),
+        "a source could not be read; its last good rows stay",
+    )
+    SOURCE_RECOVERED = (
+        *("source-recovered", "info", "table source"),
+        "a source that had failed could be read again",
+    )
+    PLUGIN_FAILED = (
+        *("plugin-failed", "warning", "service namespace address reason"),
+        "a router plugin gave no reply about a packet",
+    )
+    PLUGIN_RECOVERED = "plugin-recovered", "info", "service", "a plugin that had failed replies again"
+    FILES_NOT_WATCHED = (
+        *("files-not-watched", "warning", "reason"),
+        "changes of files are only seen on SIGHUP and by `reload`",
+    )
 
     # certificates
-    CERTIFICATE = "certificate", "info", "service fingerprint", "a hub shows this one: what a pin names"
-    CERTIFICATE_RELOADED = "certificate-reloaded", "info", "file fingerprint", "its files had changed"
-    CERTIFICATE_FAILED = "certificate-failed", "error", "file reason", "changed files are of no use"
-    CERTIFICATE_MADE = "certificate-made", "info", "file", "there was none"
+    CERTIFICATE = (
+        *("certificate", "info", "service fingerprint"),
+        "a hub shows this certificate; a client's `pin` is its fingerprint",
+    )
+    CERTIFICATE_RELOADED = (
+        *("certificate-reloaded", "info", "file fingerprint"),
+        "a certificate was read again, because its files had changed",
+    )
+    CERTIFICATE_FAILED = (
+        *("certificate-failed", "error", "file reason"),
+        "certificate files have changed, but cannot be used",
+    )
+    CERTIFICATE_MADE = "certificate-made", "info", "file", "a hub without a certificate has made one"
     CERTIFICATE_NOT_KEPT = (
         *("certificate-not-kept", "warning", "directory reason"),
-        "the next start makes another one",
+        "the certificate that was made cannot be kept; the next start makes another one",
     )
 
     # the process
     CONFIG_WARNING = "config-warning", "warning", "file line column hint", "something odd in a configuration"
     CONFIG_NOTICE = "config-notice", "info", "file line column hint", "something decided for the user"
-    RELOAD_CHANGE = "reload-change", "info", "change", "one thing that a reload made different"
-    RELOAD_DONE = "reload-done", "info", "added changed removed", "a reload is through; counts of services"
-    RELOAD_FAILED = "reload-failed", "error", "service reason", "nothing, or not that service, has changed"
-    USER_CHANGED = "user-changed", "info", "user", "root's powers are given up"
-    CONTROL_FAILED = "control-failed", "warning", "path reason", "no control socket"
+    RELOAD_CHANGE = "reload-change", "info", "change", "one change that a reload has made"
+    RELOAD_DONE = (
+        *("reload-done", "info", "added changed removed"),
+        "a reload is done; the fields count services",
+    )
+    RELOAD_FAILED = (
+        *("reload-failed", "error", "service reason"),
+        "a reload failed: nothing has changed, or that service has not",
+    )
+    USER_CHANGED = "user-changed", "info", "user", "the process has become this user"
+    CONTROL_FAILED = "control-failed", "warning", "path reason", "the control socket cannot be opened"
     ANSWER_CUT = "answer-cut", "debug", "reason", "a table was replaced while it was being listed"
     METRICS_LISTENING = "metrics-listening", "info", "address path", "metrics can be scraped"
     HELD = "held", "debug", "file", "another one holds the --single file: this one ends at once"
@@ -109,4 +152,8 @@ class Entry(Enum):
         *("no-sign-of-life", "error", "reason"),
         "something is broken: the service manager's watchdog is no longer fed",
     )
-    LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be put aside or opened anew"
+    TASK_FAILED = (
+        *("task-failed", "error", "task reason"),
+        "a task that must run for ever has met an unexpected error; it is started again",
+    )
+    LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be rotated or opened anew"

@@ -1,11 +1,12 @@
-"""A log in a file: put aside when it has grown, old ones packed and removed (as lumberjack does it for GOST).
+"""A log file with rotation: renamed when it is full, old files compressed and removed, as lumberjack does.
 
-Knows: sizes, ages, names of old files; that somebody else (logrotate) may move the file or cut it short.
+Knows: sizes, ages and names of old files (lumberjack's, which GOST uses); that somebody else, as logrotate,
+may move the file or cut it short.
 Refuses to know: what a line says (log_setup).
 
     hub.log -> hub-2026-11-25T02-29-12.757.log -> hub-2026-11-25T02-29-12.757.log.gz
 
-Putting a file aside is a rename and an open; packing and removing is for tidy(), away from the packets.
+Rotation itself is a rename and an open. Compressing and removing takes long: tidy(), in a thread.
 """
 
 from __future__ import annotations
@@ -20,26 +21,25 @@ from pathlib import Path
 
 from lib.settings_telemetry import RotationSettings
 
-MEGABYTE = 1 << 20
 DAY = 86400.0
 RETRY_SECONDS = 60.0
-"""After a failure to put the file aside, or to open it anew."""
+"""How long to wait with the next try after the file could not be renamed or opened anew."""
 _STAMP = "%Y-%m-%dT%H-%M-%S"
 _STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)\.\d{3}")
 _PART = ".part"
 
 
 class LogFile(logging.Handler):
-    """Appends lines to a file, whole ones even on a disk that fills up."""
+    """A log handler that appends lines to a file; lines stay whole lines even while the disk is full."""
 
     def __init__(self, path: str, rotation: RotationSettings | None = None) -> None:
-        """Open the file; raises OSError."""
+        """Open the file. Raises OSError."""
         super().__init__()
         self.path, self.rotation = os.path.abspath(path), rotation
         self.complain: Callable[[OSError], None] = lambda error: None
-        """Told when the file cannot be put aside or opened anew; lines go on into the one that is open."""
+        """Called when the file cannot be renamed or opened anew. Lines still go into the one that is open."""
         self.untidy = rotation is not None
-        """Whether there may be something for tidy() to do."""
+        """Whether a file may have come since the last tidy()."""
         self._fd = self._open()
         self._torn = False
         self._next_try = 0.0
@@ -72,7 +72,7 @@ class LogFile(logging.Handler):
             line = line[written:]
 
     def _prepare(self, size: int) -> None:
-        """See that the next line goes to the right file."""
+        """Before a line of `size` bytes: rotate a full file, and open the path anew if the file was moved."""
         here = os.fstat(self._fd)
         try:
             there = os.stat(self.path)
@@ -98,7 +98,7 @@ class LogFile(logging.Handler):
 
 
 def aside(path: str, now: float, local_time: bool) -> str:
-    """What a file is called that is put aside now; another name than any there is."""
+    """The name for a file that is rotated `now` (seconds since 1970); never that of an existing file."""
     stem, extension = os.path.splitext(path)
     while True:
         moment = datetime.fromtimestamp(now, None if local_time else UTC)
@@ -109,9 +109,9 @@ def aside(path: str, now: float, local_time: bool) -> str:
 
 
 def tidy(path: str, rotation: RotationSettings, now: float) -> None:
-    """Remove old files that are too many or too old, pack the rest. Raises OSError.
+    """Remove old files that are too many or too old, and compress the rest. Raises OSError.
 
-    For a thread: it takes its time.
+    To be called in a thread, since it may take seconds.
     """
     old = _old_files(path, rotation.local_time)
     keep = old[: rotation.max_backups] if rotation.max_backups else old
@@ -129,7 +129,7 @@ def tidy(path: str, rotation: RotationSettings, now: float) -> None:
 
 
 def _old_files(path: str, local_time: bool) -> list[tuple[float, list[Path]]]:
-    """(when, the file and what it was packed to) of each that was put aside, the youngest first."""
+    """Each rotated file as (seconds since 1970, its names: as it was and compressed), the youngest first."""
     stem, extension = os.path.splitext(os.path.basename(path))
     found: dict[str, list[Path]] = {}
     for name in Path(path).parent.glob(f"{_literal(stem)}-*"):
@@ -150,7 +150,7 @@ def _literal(text: str) -> str:
 
 
 def _pack(name: Path) -> None:
-    """Into NAME.gz, whole or not at all."""
+    """Compress a file to NAME.gz and remove it; NAME.gz is there whole or not at all."""
     import gzip  # with what they bring, 5 ms that only this needs
     import shutil
 

@@ -1,6 +1,6 @@
-"""Some lines a second, and a count of those that were left out: what keeps a flood from drowning its reader.
+"""A rate limit for lines of text: so many a second, and after each second the number of those left out.
 
-Knows: how many may be said. Refuses to know: what is said, clocks (the time comes in).
+Knows: how many lines may be written. Refuses to know: what they say, clocks (`now` comes in).
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ LINES_PER_SECOND = 20
 
 
 class Pace:
-    """Lets through so many a second, and says after each second how many it has not."""
+    """Writes at most `most` lines a second, and after a second in which there were more, their number."""
 
     __slots__ = ("_began", "_left_out", "_most", "_said", "_say", "_what")
 
     def __init__(self, say: Callable[[str], None], what: str, most: int = LINES_PER_SECOND) -> None:
-        """what names those that are counted: `3,812 more {what} in the last second`."""
+        """`say` writes a line. `what` names the lines: `… 3,812 more {what} in the last second`."""
         self._say, self._what, self._most = say, what, most
         self._began = float("-inf")
         self._said = self._left_out = 0
 
     def say(self, line: Callable[[], str], now: float) -> None:
-        """Say a line, which is only put together if it is said; now in seconds of a steady clock."""
+        """Write a line or count it; `line` is only called to write it. `now`: seconds of a steady clock."""
         self.sweep(now)
         if self._said < self._most:
             self._said += 1
@@ -31,7 +31,7 @@ class Pace:
             self._left_out += 1
 
     def sweep(self, now: float) -> None:
-        """Begin another second, if this one is over."""
+        """If this second is over, begin the next one and write how many lines were left out."""
         if now - self._began < 1.0:
             return
         if self._left_out:

@@ -1,8 +1,8 @@
-"""Logging: one line an event, for people or as JSON; repeats folded, secrets hidden, never two lines of one.
+"""Logging: one line an event, as text or JSON, with repeats folded and secrets hidden.
 
 Knows: formats, levels, where lines go.
-Refuses to know: which events there are (log_events), what is worth a line (whoever says it), how a file is
-put aside (log_file).
+Refuses to know: which events there are (log_events), what is worth a line (whoever calls `say`), how a log
+file is rotated (log_file).
 
     {"time": …, "level": …, "event": …, "msg": …, and the event's fields}     time, level and msg as GOST's
 """
@@ -21,9 +21,10 @@ import gevent
 
 from lib import log_redact
 from lib.errors import HostError, Problem
-from lib.log_dedup import FLOOD, Fold, Habit, Told
+from lib.log_dedup import FLOOD, Fold, Habit, Key, Told
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
+from lib.printable import printable
 from lib.settings_telemetry import RotationSettings
 
 LEVELS = {
@@ -37,7 +38,7 @@ LEVELS = {
 }
 SWEEP_SECONDS = 1.0
 TIDY_SECONDS = 3600.0
-"""How often old files are looked at though none has come: they grow too old."""
+"""How often old log files are looked at though no new one has come, since they grow too old meanwhile."""
 
 log = logging.getLogger("tunrouter")
 
@@ -59,12 +60,17 @@ def say(
     text: str,
     *arguments: object,
     fold: str | None = None,
+    by: str = "",
     habit: Habit = FLOOD,
     **fields: object,
 ) -> None:
-    """Log an event: prose for people, with % arguments; the event's fields for machines.
+    """Log an event: `text` with % `arguments` for people, `fields` for machines.
 
-    What is alike in `fold` is said a few times, then counted (see settle).
+    Events with the same `fold` and `by` are of one kind: the first few are logged, the others counted
+    (log_dedup, by `habit`), until their time is over or `settle` is called. `fold` is made of words of ours
+    (a service, a reason), `by` is the address of whoever caused the event (limits.stranger). Nothing that a
+    stranger chose is in them, or strangers would decide what is logged of others. Without `fold` every event
+    is logged.
     """
     if not is_on(event):
         return
@@ -74,28 +80,31 @@ def say(
         return
     now = time.monotonic()
     _write_told(_fold.sweep(now))
-    if _fold.count(f"{event.value} {fold}", line, now, habit):
+    if _fold.count(Key(event.value, fold, by), line, now, habit):
         _write(line)
 
 
 def say_problem(event: Entry, problem: Problem) -> None:
-    """Log something about a configuration, with its place."""
+    """Log a problem of a configuration with its file, line and column."""
     where = problem.where
     say(event, "%s", problem, file=where.file, line=where.line, column=where.column, hint=problem.hint)
 
 
-def settle(event: Entry, fold: str) -> None:
-    """What was folded is over: its number is said, and the next one is said in full again."""
-    _write_told(_fold.settle(f"{event.value} {fold}", time.monotonic()))
+def settle(event: Entry, fold: str, by: str = "") -> None:
+    """Log how many events of this kind were counted, as what they were about is over.
+
+    The next one of the kind is logged in full again.
+    """
+    _write_told(_fold.settle(Key(event.value, fold, by), time.monotonic()))
 
 
 def is_on(event: Entry) -> bool:
-    """Whether an event would be logged: for those that cost something to put together."""
+    """Whether an event would be logged at the present level; to ask before costly work on its text."""
     return log.isEnabledFor(LEVELS[event.level])
 
 
 def finish() -> None:
-    """Say what is still counted: the process ends, or the log goes elsewhere."""
+    """Log the sums of all kinds that are still being counted, before the process ends."""
     _write_told(_fold.finish(time.monotonic()))
 
 
@@ -112,9 +121,9 @@ def _write(line: _Line) -> None:
 
 
 def setup(level: str, style: str, output: str = "stderr", rotation: RotationSettings | None = None) -> None:
-    """Log from `level` on, style "text" or "json", to stderr, stdout, none, or a file.
+    """Send lines of `level` and above, in `style` "text" or "json", to "stderr", "stdout", "none" or a path.
 
-    Raises HostError where the file cannot be written; then everything is as before.
+    Raises HostError where the file cannot be opened; the log then stays as it was.
     """
     handler = _handler(output, rotation)
     handler.handleError = _Trouble()  # type: ignore[method-assign]
@@ -141,13 +150,13 @@ def _handler(output: str, rotation: RotationSettings | None) -> logging.Handler:
 
 
 def _file_failed(path: str, error: OSError) -> None:
-    text = "log file %s cannot be put aside or opened anew: %s; lines go on into the one that is open"
+    text = "log file %s cannot be rotated or opened anew: %s; lines still go to the file that is open"
     reason = error.strerror or str(error)
     say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
 
 
 def tend() -> None:
-    """For a greenlet of the process: say what was folded, keep old files in order, for ever."""
+    """Never returns; for a greenlet. Logs the sums of repeated events, and looks after old log files."""
     looked = float("-inf")
     while True:
         gevent.sleep(SWEEP_SECONDS)
@@ -162,17 +171,17 @@ def tend() -> None:
 
 
 def _tidy(path: str, rotation: RotationSettings) -> None:
-    """Pack and remove old files in a thread, for packets have no time for that."""
+    """Compress and remove old files in a thread, so that packets do not wait for it."""
     try:
         gevent.get_hub().threadpool.apply(tidy, (path, rotation, time.time()))
     except OSError as error:
         reason = error.strerror or str(error)
-        text = "old files of log %s are not kept in order: %s"
+        text = "old files of log %s cannot be compressed or removed: %s"
         say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
 
 
 class _Trouble:
-    """A log that cannot be written (a full disk) costs its lines and nothing else; said once on stderr."""
+    """Called when a line cannot be written, as on a full disk: the line is lost, and stderr says so once."""
 
     def __init__(self) -> None:
         self.said = False
@@ -185,13 +194,13 @@ class _Trouble:
                     f"the log cannot be written: {sys.exc_info()[1]}; lines are lost until it can\n"
                 )
             except OSError:
-                pass  # then nobody can be told
+                pass  # stderr cannot be written either, so there is no place left to say it
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        message = log_redact.one_line(log_redact.secrets(record.getMessage()))
+        message = printable(log_redact.secrets(record.getMessage()))
         return f"{when} {record.levelname.lower():<7} {message}"
 
 
@@ -210,5 +219,5 @@ class _Json(logging.Formatter):
 
 
 def _plain(text: str) -> str:
-    """A text of JSON: what stands for undecodable bytes becomes readable, the rest is for json to escape."""
+    """A text without secrets and surrogates: bytes outside UTF-8 become \\xNN; json escapes the rest."""
     return log_redact.secrets(text).encode("utf-8", "backslashreplace").decode()

@@ -1,12 +1,12 @@
-"""What Prometheus is told: GOST's names where they fit, ours by namespace and host.
+"""Prometheus metrics of a process, as text in the exposition format.
 
-Knows: where the value of every metric stands.
-Refuses to know: their names (metrics_names), HTTP and logins (metrics_server).
+Knows: where the value of every metric is found.
+Refuses to know: the metrics' names (metrics_names), HTTP and logins (metrics_server).
 
-The library puts heads, histograms and what it knows of the process into text; rows by host are put together
-here, in a fifth of its time. All is collected and put into text in small pieces, between which packets have
-their turn. Each row is read at one moment, so that no counter ever goes backwards; hosts for which there is
-no room are one row, `other` (metrics_ledger).
+prometheus_client writes HELP and TYPE, histograms, and the metrics of the process. Rows by host are written
+here, in a fifth of the time it needs. The text is made in small pieces, and packets are forwarded between two
+of them. All values of a host are read at one moment, so that no counter ever goes backwards. Hosts beyond
+MAX_KEYS are summed up in one row, `other` (metrics_ledger).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFami
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from lib import __version__, ids, log_redact
+from lib import __version__, ids, log_redact, service_supervisor
 from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -39,26 +39,28 @@ from lib.metrics_names import (
     OTHER,
     REFUSED,
     TABLE,
+    TASK,
     WAIT,
     Family,
 )
 from lib.namespace import Attachment
+from lib.printable import exact
 from lib.route_live import LiveRoutes
 from lib.rule_live import LiveRules
 from lib.service_scheduling import breathe
 from lib.source_read import describe
 
 PIECE = 200
-"""Samples put into text at a time, about a fifth of a millisecond."""
+"""Samples in one piece of text; they take about a fifth of a millisecond."""
 SLICE_SECONDS = 0.0005
-"""How long is collected before packets have their turn."""
+"""How long this works before it lets packets be forwarded."""
 Row = tuple[str, float]
-"""The labels as text, which is made once for all metrics of a host; and the value."""
+"""(labels as text, value). The text of the labels is made once for all metrics of a host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The parts of a process that are looked at."""
+    """The hubs, clients and tables of a process, by name, whose values are read."""
 
     hubs: Mapping[str, Hub]
     clients: Mapping[str, Client]
@@ -66,7 +68,7 @@ class Seen:
 
 
 def exposition(seen: Seen) -> Iterator[bytes]:
-    """The whole text in pieces; gives way in between."""
+    """The whole text (UTF-8) in pieces. Lets other greenlets run while it works."""
     turn = _Turn()
     for family, rows in _everything(seen, turn):
         yield _text(Metric(family.name, family.doc, family.kind))
@@ -86,7 +88,7 @@ def exposition(seen: Seen) -> Iterator[bytes]:
 
 
 class _Turn:
-    """Gives way when the slice is used up."""
+    """Lets other greenlets run each time SLICE_SECONDS are used up."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -98,7 +100,7 @@ class _Turn:
 
 
 class _One(Collector):
-    """What the library's encoder takes."""
+    """One metric as a collector, which is what prometheus_client's encoder takes."""
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
@@ -108,18 +110,18 @@ class _One(Collector):
 
 
 def _text(metric: Metric) -> bytes:
-    """A metric as the library puts it; one without samples is HELP and TYPE."""
+    """A metric's text as prometheus_client writes it; for one without samples only HELP and TYPE."""
     text: bytes = generate_latest(_One(metric))
     return text
 
 
 def _labels(family: Family, *values: str) -> str:
-    """Labels as text; what is in names is escaped, and nothing in them ends a line."""
+    """A family's labels as text, escaped: no host name ends a line, and two names are never one series."""
     return ",".join(map(_label, family.labels, values))
 
 
 def _label(name: str, value: str) -> str:
-    value = log_redact.one_line(value).replace("\\", "\\\\").replace('"', '\\"')
+    value = exact(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{value}"'
 
 
@@ -144,10 +146,11 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield REFUSED, [(_labels(REFUSED, name, why), float(count)) for name, why, count in list(refused)]
     yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
     yield from _tables(seen.tables)
+    yield from _tasks()
 
 
 def _summed(rows: Iterable[Row]) -> Iterable[Row]:
-    """Rows of equal labels as one: two services may share a chain, two sources a name."""
+    """Rows summed by labels, since Prometheus refuses two with the same: two services may share a chain."""
     sums: dict[str, float] = {}
     for labels, value in rows:
         sums[labels] = sums.get(labels, 0.0) + value
@@ -155,7 +158,7 @@ def _summed(rows: Iterable[Row]) -> Iterable[Row]:
 
 
 class _Snapshot(NamedTuple):
-    """Everything of one host or address, read at one moment."""
+    """All values of one host or client address, read at one moment."""
 
     labels: str
     traffic: Traffic
@@ -176,7 +179,7 @@ def _snapshot(hub: Hub, labels: str, book: Book) -> _Snapshot:
         labels,
         *(book.total(), book.opened, book.failed, book.in_flight, len(attachments)),
         sum(session.sender.queued for session in sessions),
-        max((session.liveness.rtt for session in sessions), default=0.0),
+        max((session.control.liveness.rtt for session in sessions), default=0.0),
     )
 
 
@@ -231,7 +234,9 @@ def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable
     lives = [(labels, client.session) for labels, client in rows if client.session is not None]
     yield BY_CLIENT["connected"], [(labels, float(client.session is not None)) for labels, client in rows]
     yield BY_CLIENT["made"], [(labels, float(client.sessions_made)) for labels, client in rows]
-    rtts = [(labels, session.liveness.rtt) for labels, session in lives if session.liveness.rtt]
+    rtts = [
+        (labels, session.control.liveness.rtt) for labels, session in lives if session.control.liveness.rtt
+    ]
     yield BY_CLIENT["rtt"], rtts
     yield BY_CLIENT["queue"], [(labels, float(session.sender.queued)) for labels, session in lives]
     yield from _traffic(BY_CLIENT, [(labels, client.traffic) for labels, client in rows])
@@ -266,6 +271,13 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
     yield TABLE["failures"], [(labels, float(state.failures)) for labels, state in rows]
 
 
+def _tasks() -> Iterator[tuple[Family, Iterable[Row]]]:
+    now = time.monotonic()
+    rows = [(_labels(TASK["up"], task.name), task) for task in service_supervisor.tasks()]
+    yield TASK["up"], [(labels, float(task.failing_for(now) is None)) for labels, task in rows]
+    yield TASK["failures"], [(labels, float(task.failures)) for labels, task in rows]
+
+
 def _histograms(seen: Seen) -> Iterator[Metric]:
     machine = socket.gethostname()
     duration = HistogramMetricFamily(DURATION.name, DURATION.doc, labels=DURATION.labels)
@@ -286,7 +298,7 @@ def _add(metric: HistogramMetricFamily, labels: tuple[str, ...], histogram: Hist
 
 
 def _process() -> Iterator[Metric]:
-    """What every Python program tells, and which version this is."""
+    """The metrics of every Python program (memory, CPU, garbage collector), and this program's version."""
     yield InfoMetricFamily(
         "tunrouter_build",
         "The version that runs.",

@@ -1,10 +1,11 @@
-"""Who has sent how much since the process began, by host or by address: sums that never go backwards.
+"""Traffic counters by host or client address that outlive their sessions and never go backwards.
 
-Knows: counts of sessions that have ended, how many keys are told apart, that the rest is one sum.
+Knows: the counts of sessions that have ended, how many keys have a sum of their own.
 Refuses to know: what a key is, and who reads the sums (metrics).
 
-A session's own counts stay in its port; a book holds what is over, and the ports that are not. Of a full
-ledger the key that has been away longest goes: its counts go on in `other`.
+A live session's counts stay in its attachment. The book of a key holds the counts of its ended sessions, and
+the attachments of the live ones. When the ledger is full, the book that has been unused for longest is
+removed, and its counts are added to `other`.
 """
 
 from __future__ import annotations
@@ -21,25 +22,26 @@ Key = TypeVar("Key")
 
 
 class Counted(Protocol):
-    """What has counts of its own while it lives."""
+    """Anything with traffic counts while it lives: an attachment."""
 
     traffic: Traffic
 
 
 @dataclass(slots=True, eq=False)
 class Book:
-    """The counts of one key."""
+    """The counts of one key: of its ended and its live sessions."""
 
     over: Traffic = field(default_factory=Traffic)
-    """Of sessions that have ended."""
+    """Counts of the sessions that have ended."""
     live: dict[Counted, None] = field(default_factory=dict)
+    """The attachments of live sessions, a dict as an ordered set."""
     opened: int = 0
     failed: int = 0
     in_flight: int = 0
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of it is going on."""
+        """Whether it has neither a live session nor a handshake under way."""
         return not self.live and not self.in_flight
 
     def enter(self, attachment: Counted) -> None:
@@ -53,7 +55,7 @@ class Book:
             self.over.add(attachment.traffic)
 
     def total(self) -> Traffic:
-        """Everything so far; to be called without giving way between two of one key."""
+        """All counts so far. To read several values of one key, do not let other greenlets run in between."""
         whole = Traffic()
         whole.add(self.over)
         for attachment in self.live:
@@ -63,15 +65,16 @@ class Book:
 
 @dataclass(slots=True, eq=False)
 class Ledger(Generic[Key]):
-    """Books by key."""
+    """The books of at most `most` keys, and one for all other keys."""
 
     most: int = MAX_KEYS
     books: dict[Key, Book] = field(default_factory=dict)
-    """Those used last at the end."""
+    """The one that was used last is at the end."""
     other: Book = field(default_factory=Book)
+    """The counts of all keys that have no book of their own."""
 
     def book(self, key: Key) -> Book:
-        """The book of a key, or the one of all others while there is no room."""
+        """The book of a key, made where there is none; `other` while all books are in use."""
         book = self.books.pop(key, None)
         if book is None:
             if len(self.books) >= self.most and not self._make_room():
@@ -91,7 +94,7 @@ class Ledger(Generic[Key]):
         return False
 
     def rows(self) -> Iterator[tuple[Key | None, Book]]:
-        """Every book with its key, None for that of all others; who reads may give way in between."""
+        """(key, book) of every book, key None for `other`. Other greenlets may run between two of them."""
         yield from list(self.books.items())
         if not self.other.idle or self.other.opened:
             yield None, self.other
@@ -99,7 +102,7 @@ class Ledger(Generic[Key]):
 
 @dataclass(slots=True)
 class Histogram:
-    """How often something took how long."""
+    """A histogram of durations: how many lie up to each of `bounds` (seconds), and how many above them."""
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
@@ -109,6 +112,6 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float) -> None:
-        """Count one."""
+        """Count one value, in seconds."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value

@@ -1,6 +1,6 @@
-"""The metrics by name: what each is, by which labels, in words (README, Metrics).
+"""Names, types, labels and help texts of all metrics (README, Metrics).
 
-Knows: GOST's names, which its users scrape already, and ours.
+Knows: GOST's metrics, which its users scrape already, and ours.
 Refuses to know: where values come from (metrics).
 """
 
@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 OTHER = "other"
-"""The label of everything beyond the keys that are told apart."""
+"""The label's value in the row that sums up all hosts, or addresses, beyond MAX_KEYS."""
 MAX_KEYS = 2000
-"""Hosts of a service, and addresses of clients, that have rows of their own."""
+"""Hosts of a service, and client addresses of a service, that have rows of their own."""
 
 
 class Family(NamedTuple):
-    """A metric."""
+    """A metric of Prometheus: its name, type, labels and help text."""
 
     name: str
-    """A counter's without the _total that it gets."""
+    """For a counter without `_total`, which is appended when it is written."""
     kind: str
+    """counter, gauge or histogram."""
     labels: tuple[str, ...]
     doc: str
 
@@ -126,5 +127,12 @@ TABLE = {
     ),
     "failures": _family(
         "tunrouter_source_failures", "counter", "table source", "How often a source could not be read."
+    ),
+}
+TASK = {
+    "up": _family("tunrouter_task_up", "gauge", "task", "Whether what must run for ever does so."),
+    "failures": _family(
+        *("tunrouter_task_failures", "counter", "task"),
+        "How often it met an error that nobody expected, and was started again.",
     ),
 }

@@ -1,6 +1,6 @@
-"""Serves metrics over HTTP: to whom may read them, never to many at once, and not for long to who is slow.
+"""The HTTP server of the metrics, with basic auth; a slow or silent connection holds up no scrape.
 
-Knows: the address, the path, basic auth. Refuses to know: which metrics there are (metrics).
+Knows: the address, the path, basic auth (RFC 7617). Refuses to know: which metrics there are (metrics).
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from lib.auth_admission import Login
 from lib.ctl_server import take_path
 from lib.errors import HostError
+from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics import Seen, exposition
 from lib.rule_live import LiveLogins
+from lib.service_places import Places
 from lib.settings_telemetry import MetricsSettings
-from lib.stream_tcp import listen
+from lib.stream_tcp import format_peer, listen
 
-MAX_AT_ONCE = 8
+MAX_AT_ONCE = 16
+"""Connections; one more makes another go that says nothing or does not read (service_places)."""
 SECONDS = 10.0
-"""A whole connection may take so long."""
+"""How long a whole connection may take."""
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -39,12 +42,17 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     """One connection, with a deadline."""
 
     def handle(self) -> None:
-        with gevent.Timeout(SECONDS, False):
-            super().handle()
+        address = self.client_address
+        who = stranger(format_peer(address)) if isinstance(address, tuple) else ""
+        with gevent.Timeout(SECONDS, False), self.server.places.hold(who) as held:
+            if held:
+                super().handle()
+            else:
+                self.socket.close()
 
 
 class _Quiet:
-    """Where pywsgi's words go: what a stranger sends is no news."""
+    """pywsgi's error log, thrown away: anybody can cause its lines by sending nonsense."""
 
     def write(self, text: str) -> None:
         pass
@@ -54,28 +62,32 @@ class _Quiet:
 
 
 class MetricsServer:
-    """One address."""
+    """Serves the metrics of one process on one address."""
 
     def __init__(self, settings: MetricsSettings, seen: Seen, logins: Callable[[str], LiveLogins]) -> None:
-        """Open the address; raises HostError. Nothing is served before start()."""
+        """Open the address; nothing is served before start(). `logins` finds an auther by name.
+
+        Raises HostError.
+        """
         self.settings = settings
-        """A reload may put others here, of the same address."""
+        """A reload may replace these by others with the same address."""
         self._seen, self._logins = seen, logins
         sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
         self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
-        self._pool = Pool(MAX_AT_ONCE)
+        self._pool, self._places = Pool(), Places(MAX_AT_ONCE)
         self._server = WSGIServer(
             sock, self._answer, log=None, error_log=_Quiet(), handler_class=_Handler, spawn=self._pool
         )
+        self._server.places = self._places
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve requests."""
         self._server.start()
         address, path = self.settings.address, self.settings.path
         say(Entry.METRICS_LISTENING, "metrics on %s%s", address, path, address=address, path=path)
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving, and remove the unix socket."""
         self._server.close()
         self._pool.kill(timeout=1)
         path = self.settings.socket
@@ -90,12 +102,13 @@ class MetricsServer:
         if status:
             start(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
             return [f"{status}\n".encode()]
-        body = b"".join(exposition(self._seen))
+        with self._places.busy():
+            body = b"".join(exposition(self._seen))
         start("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4), ("Content-Length", str(len(body)))])
         return [body if environ["REQUEST_METHOD"] == "GET" else b""]
 
     def _verdict(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-        """What is wrong with a request, as a status and headers; ("", []) where nothing is."""
+        """(status, headers) with which a request is refused; ("", []) where it is not."""
         try:
             allowed = self._is_allowed(environ)
         except (OSError, KeyError):  # KeyError: a reload took the auther and could not open the new address
@@ -109,7 +122,7 @@ class MetricsServer:
         return "", []
 
     def _is_allowed(self, environ: dict[str, Any]) -> bool:
-        """Raises OSError where nobody can say."""
+        """Whether the request's login may read metrics. Raises OSError where the auther cannot tell."""
         name = self.settings.auther
         if not name:
             return True
@@ -119,7 +132,7 @@ class MetricsServer:
 
 
 def _basic(header: str) -> tuple[str, str]:
-    """User name and password of an Authorization header; empty where it is none of Basic's."""
+    """(user name, password) of an Authorization header; both empty where it is not of the Basic scheme."""
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "basic":
         return "", ""
@@ -132,7 +145,7 @@ def _basic(header: str) -> tuple[str, str]:
 
 
 def _unix(path: str) -> Any:
-    """A listening unix socket. Raises HostError."""
+    """A listening unix socket at a path. Raises HostError."""
     try:
         take_path(path)
         sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,24 +1,27 @@
-"""Namespaces: which hosts live there, and which of them a packet may go to.
+"""A namespace: its attached hosts, its routing tables and its connections (what routers call a VRF).
 
-Knows: sessions (attachments), the order in which tables are asked, what makes a decision outdated.
-Refuses to know: frames (forward), sockets (session_sender), how a plugin is asked (plugin_client), who of
+Knows: attachments, the order in which its two tables are asked, when remembered verdicts are outdated.
+Refuses to know: frames (forward), sockets (session_sender), how a plugin is asked (plugin_client), which of
 several gateways gets a flow (route_gateways).
 
-Nothing is looked up outside one Namespace object, so nothing can leak between two.
+Forwarding looks everything up in one Namespace object, so no packet can get from one namespace to another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Protocol
 
-from lib.acl import REFRESH_SECONDS, Acl, ConnectionTable
+from lib.acl import Acl
+from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
+from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.packet import Packet
+from lib.packet import Buffer, Packet, reversed_flow
+from lib.packet_headers import Headers
 from lib.route_gateways import Gateways
 from lib.route_plugin_cache import PluginCache, Unresolved
 from lib.route_table import Group, RouteTable
@@ -26,47 +29,94 @@ from lib.session_budget import Budget
 
 ICMP_ERRORS_PER_SECOND = 100.0
 ICMP_ERROR_BURST = 50.0
-"""ICMP messages to one session, as Linux limits its own (icmp_msgs_per_sec is 1,000 a host)."""
+"""Limits on ICMP errors to one session, a second and at once (RFC 1812 4.3.2.8; Linux: 1,000 a host)."""
+MAX_DENIED = 4096
+"""Denied flows that an attachment remembers."""
+DENIED_SECONDS = 1.0
+"""How long: a flow that the rules would allow now (its gateway has changed) waits no longer."""
 MAX_LOST = 1024
-"""Destinations of a namespace whose last drops are remembered."""
+"""Destinations of a namespace whose last drops are remembered; past that the oldest is forgotten."""
 
 MAX_FLOWS = 4096
 """Flows that an attachment remembers, of UDP and of all else, fewer where there are many sessions; past that
 it starts afresh (each is asked again, none is lost)."""
 
 FOREVER = float("inf")
+"""For Attachment.fresh_until: no plugin's reply limits it."""
+
+
+class Sender(Protocol):
+    """What an attachment's session is reached by (session_sender.SessionSender)."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait."""
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        """Send a run of whole frames, or queue it, or drop it; never waits."""
+
+    def close(self, because: str, /) -> None:
+        """End the session, for a reason that the log will tell."""
+
+    def is_alive(self, seconds: float, /) -> bool:
+        """Whether the peer gives a sign of life within so many seconds."""
+
+
+class _NoSender:
+    """Of an attachment that packets are only decided about for (`explain`, tests): nothing gets out."""
+
+    queued = 0
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        raise RuntimeError("an attachment without a session cannot send")
+
+    def close(self, because: str, /) -> None:
+        raise RuntimeError("an attachment without a session cannot be closed")
+
+    def is_alive(self, seconds: float, /) -> bool:
+        return False
+
+
+NO_SENDER: Sender = _NoSender()
 
 
 @dataclass(slots=True, eq=False)
 class Attachment:
-    """A host's place in a namespace: one session as forwarding sees it, with its counters and flows."""
+    """A host's place in a namespace: one session as forwarding sees it, with its counters and flows.
+
+    Two sessions under one host name are two attachments.
+    """
 
     namespace: Namespace
     host: str
     peer: str
-    """Its far address, for people."""
+    """The client's address and port as text."""
     offloads: int = 0
-    """What the peer receives: offload bits, 0 for single complete packets only (GOST)."""
+    """What the peer can receive: offload bits (packet_offload); 0 for single complete packets only (GOST)."""
     is_tunrouter: bool = False
     """Whether the peer has said HELLO, and so may send virtio-net headers."""
     mtu: int = 0
     """Largest single packet the peer takes, bytes."""
     live: bool = True
+    """False once its session has ended."""
     instance: bytes = b""
+    """The client's instance id, 16 bytes, from its HELLO; empty without one."""
     since: float = 0.0
-    """When it went live."""
+    """When its session began, in seconds of a steady clock."""
     flows: dict[bytes, Attachment] = field(default_factory=dict)
-    """flow -> where it goes: what forwarding remembers of this attachment's packets, except UDP's."""
+    """The flow cache: flow key -> attachment its packets go to. For packets from here, except UDP."""
     udp_flows: dict[bytes, Attachment] = field(default_factory=dict)
-    """The same of UDP, whose ports are not TCP's."""
+    """The flow cache of UDP: a flow key does not hold the protocol, and UDP's ports are not TCP's."""
+    denied: BoundedDict[bytes, float] = field(default_factory=lambda: BoundedDict(MAX_DENIED))
+    """Protocol and flow key of packets that an access list has denied -> until when that is remembered."""
     generation: int = -1
-    """The generation of the namespace that `flows` belongs to."""
+    """The namespace's generation when the first entry was put into `flows`."""
     fresh_until: float = FOREVER
-    """When the first plugin reply behind `flows` runs out."""
+    """When the first plugin reply that `flows` relies on expires, in seconds of a steady clock."""
     traffic: Traffic = field(default_factory=Traffic)
     max_flows: int = MAX_FLOWS
     """Flows that `flows` and `udp_flows` may hold each; and how many flows to its host are remembered."""
-    sender: Any = None
+    sender: Sender = NO_SENDER
     """The session's way out, hung here by the IO layer."""
     budget: Budget | None = None
     """What its frames count in while they wait for a plugin."""
@@ -74,9 +124,10 @@ class Attachment:
     icmp_error_at: float = 0.0
 
     def forget(self) -> None:
-        """Forget what its packets were allowed: each flow is asked for anew."""
+        """Empty the flow cache, so that each flow is decided on anew."""
         self.flows.clear()
         self.udp_flows.clear()
+        self.denied.clear()
 
     def share_flows(self, most: int) -> None:
         """Remember so many flows at most from now on: all sessions together have a bound."""
@@ -95,7 +146,7 @@ class Attachment:
     def drop(
         self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
     ) -> None:
-        """Count packets lost on the way in from, or out to, this session."""
+        """Count packets of this session, in either direction, that are dropped (counters.Traffic.drop)."""
         self.traffic.drop(reason, count, detail, head, now)
 
     def may_send_icmp_error(self, now: float) -> bool:
@@ -107,12 +158,12 @@ class Attachment:
 
 
 Table = RouteTable | PluginCache[Attachment]
-"""What can be asked for a route."""
+"""A routing table as a namespace uses it: one with routes, or the cached replies of a plugin."""
 
 
 @dataclass(slots=True)
 class Lost:
-    """What was dropped on its way to one destination, and when last."""
+    """Packets to one destination that were dropped: how many for which reason, and when the last one."""
 
     reasons: Counter[Reason] = field(default_factory=Counter)
     last: float = 0.0
@@ -120,28 +171,31 @@ class Lost:
 
 @dataclass(slots=True, eq=False)
 class Namespace:
-    """Hosts that can reach each other, and the tables that say how."""
+    """The attachments that can reach each other, and the routing tables between them."""
 
     id: bytes
+    """Its UUID, 16 bytes."""
     table: Table
-    """The table named by this namespace's UUID; empty where there is none."""
+    """The table named by this namespace's UUID; one without routes where there is none."""
     default: Table
-    """Asked where `table` has no route: the handler's `router:`."""
+    """The table of the handler's `router:`, asked where `table` has no route."""
     source_check: bool = True
     gateways: Gateways[Attachment] = field(default_factory=Gateways)
-    lost: dict[bytes, Lost] = field(default_factory=dict)
+    lost: BoundedDict[bytes, Lost] = field(default_factory=lambda: BoundedDict(MAX_LOST))
     """Destination -> its last drops; the longest ago first."""
     gone: Traffic = field(default_factory=Traffic)
     """The counts of sessions that have ended."""
     connections: ConnectionTable = field(default_factory=ConnectionTable)
-    """What access lists have let through."""
+    """The connections that access lists have allowed."""
+    fragments: FragmentTable = field(default_factory=FragmentTable)
+    """The datagrams whose later fragments may follow the first one."""
     _turns: int = 0
-    """How often something other than a table's routes made decisions outdated."""
+    """How often something other than a change of a table's routes made remembered verdicts outdated."""
     _settling: list[float] = field(default_factory=list)
-    """When hosts that came back are preferred again."""
+    """When the hold-down ends of each host that came back, in seconds of a steady clock."""
 
     def generation(self, now: float) -> int:
-        """Moves when a decision might come out otherwise: what was remembered no longer counts."""
+        """A number that changes whenever a remembered verdict might be outdated. `now`: a steady clock's."""
         if self._settling and now >= min(self._settling):
             self._settling = [at for at in self._settling if at > now]
             self._turns += 1
@@ -149,17 +203,20 @@ class Namespace:
 
     @property
     def tables(self) -> tuple[Table, Table]:
-        """Its tables in the order they are asked; a shorter prefix of the first beats all of the second."""
+        """(table, default): in the order they are asked. Any route of the first beats all of the second."""
         return self.table, self.default
 
     def replace_tables(self, table: Table, default: Table, source_check: bool) -> None:
-        """Route by other tables from now on."""
+        """Route by other tables from now on, with or without a check of sources."""
         if (table, default, source_check) != (self.table, self.default, self.source_check):
             self._turns += self.table.changes + self.default.changes + 1  # never the same number again
             self.table, self.default, self.source_check = table, default, source_check
 
     def route_to(self, address: bytes, now: float) -> tuple[Group, Table] | Unresolved | None:
-        """The gateways of the longest match, and the table that has it; None where no table has a route."""
+        """The gateways of the longest prefix that holds an address (packed), and the table that has it.
+
+        Unresolved while a plugin's reply is missing; None where no table has a route.
+        """
         for table in (self.table, self.default):
             if isinstance(table, RouteTable):
                 group = table.lookup(address)
@@ -173,7 +230,7 @@ class Namespace:
         return None
 
     def leads_to(self, address: bytes, host: str, group: Group, table: Table) -> bool:
-        """Whether a host is a gateway for an address, be it the stand-in of a route that falls through."""
+        """Whether a host is a gateway for an address, by the route found or one that it falls through to."""
         if host in group.names:
             return True
         return group.fall_through and any(host in other.names for other in falls_to(table, address))
@@ -181,7 +238,10 @@ class Namespace:
     def choose(
         self, group: Group, table: Table, address: bytes, flow: bytes, now: float
     ) -> Attachment | None:
-        """The session that takes a flow; None where no gateway that may carry it lives."""
+        """The attachment that a flow goes to; None where no gateway that may carry it is connected.
+
+        `group` and `table` are what `route_to` returned, `flow` is the packet's flow key.
+        """
         hold_down = table.hold_down
         attachment = self.gateways.choose(group, flow, hold_down, now)
         if attachment is None and group.fall_through:
@@ -192,13 +252,13 @@ class Namespace:
         return attachment
 
     def fresh_until(self, now: float) -> float:
-        """Until when what is decided now may be remembered."""
+        """Until when a verdict reached now may be remembered: as long as a plugin's reply counts."""
         seconds = [table.seconds for table in self.tables if isinstance(table, PluginCache)]
         seconds += [REFRESH_SECONDS for table in self.tables if table.acl is not None]
         return now + min(seconds) if seconds else FOREVER
 
     def park(self, address: bytes, attachment: Attachment, frame: bytes) -> bool:
-        """Let a frame wait for the route to an address; False where it cannot."""
+        """Let a frame wait for a plugin's reply about an address; False where no more frames may wait."""
         budget = attachment.budget
         if budget is not None and not budget.park(frame):
             return False
@@ -209,7 +269,7 @@ class Namespace:
         return False
 
     def join(self, attachment: Attachment, now: float) -> None:
-        """A session goes live under its host name."""
+        """Add an attachment under its host name, when its session begins."""
         attachment.since = now
         if self.gateways.join(attachment, now) and len(self.gateways) > 1 and self._may_be_preferred():
             self._turns += 1  # what goes to its stand-in now may come back to it
@@ -221,18 +281,18 @@ class Namespace:
         return any(isinstance(table, RouteTable) and table.has_alternatives for table in self.tables)
 
     def leave(self, attachment: Attachment) -> None:
-        """A session ends: its flows are free to go elsewhere, its counts stay."""
+        """Remove an attachment when its session ends; its flows go elsewhere, its counts go to `gone`."""
         attachment.live = False
         attachment.forget()
         self.gateways.leave(attachment)
         self.gone.add(attachment.traffic)
 
     def attachments(self) -> list[Attachment]:
-        """Every live session."""
+        """All attachments, those of one host together."""
         return list(self.gateways.attachments())
 
     def rivals(self, attachment: Attachment) -> list[Attachment]:
-        """Older sessions of the same host and the same instance, which a new one replaces."""
+        """Older attachments of the same host and client instance, which a new one replaces."""
         return [
             other
             for other in self.others(attachment)
@@ -240,12 +300,12 @@ class Namespace:
         ]
 
     def sessions_of(self, host: str) -> list[Attachment]:
-        """The live sessions under a host name."""
+        """The attachments of a host, one for each of its sessions."""
         gateway = self.gateways.get(host)
         return list(gateway.attachments) if gateway else []
 
     def others(self, attachment: Attachment) -> list[Attachment]:
-        """The other live sessions under a session's host name."""
+        """The other attachments of the same host."""
         return [other for other in self.sessions_of(attachment.host) if other is not attachment]
 
     @property
@@ -253,33 +313,41 @@ class Namespace:
         """Whether any of its tables has an access list."""
         return any(table.acl is not None for table in self.tables)
 
-    def permits(
-        self, acl: Acl, host: str, packet: Packet, target: str, quoted: Packet | None, now: float
-    ) -> bool:
-        """Whether an access list, or a connection it has let through, allows a packet between two hosts."""
-        if self.connections.belongs(packet, quoted, now):
+    def permits(self, acl: Acl, host: str, headers: Headers, target: str, now: float) -> bool:
+        """Whether an access list allows a packet between two hosts, by a rule or as part of a connection."""
+        if self.connections.belongs(headers, now):
             return True
-        number = acl.match(host, packet, target)
+        number = acl.match(host, headers.packet, target, headers.extensions)
         acl.hits[number] += 1
         if not acl.allows(number):
             return False
-        self.connections.note(packet, acl, now)
+        self.connections.note(headers, acl, host, now)
+        self._admit_replies(target, headers.packet)
         return True
+
+    def _admit_replies(self, host: str, packet: Packet) -> None:
+        """A host may reply to a packet from now on, though the same flow may just have been denied to it."""
+        gateway = self.gateways.get(host)
+        if gateway is not None:
+            for attachment in gateway.attachments:
+                if attachment.denied:
+                    attachment.denied.pop(bytes((packet.protocol,)) + reversed_flow(packet.flow), None)
 
     def note_lost(self, destination: bytes, reason: Reason, count: int, now: float) -> None:
         """Remember a drop by where it was to go."""
-        lost = self.lost.pop(destination, None)
+        lost = self.lost.get(destination)
         if lost is None:
             lost = Lost()
-            if len(self.lost) >= MAX_LOST:
-                del self.lost[next(iter(self.lost))]
+        self.lost.renew(destination, lost)
         lost.reasons[reason] += count
         lost.last = now
-        self.lost[destination] = lost
 
 
 def falls_to(table: Table, address: bytes) -> Iterator[Group]:
-    """The groups of shorter and shorter prefixes, as far as each route lets its packets fall through."""
+    """The gateways of ever shorter prefixes for an address, as long as each route falls through to the next.
+
+    The longest prefix itself is not among them.
+    """
     if isinstance(table, RouteTable):
         routes = table.matches(address)
         for longer, shorter in pairwise(routes):

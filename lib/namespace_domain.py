@@ -1,12 +1,13 @@
-"""A domain: the namespaces of a service, or of several services that share them.
+"""A domain: the namespaces of a hub service, or of several services that share them (`domain:`).
 
-Knows: which tables a namespace has, when it comes to be and when it goes.
-Refuses to know: who may enter (auth_admission) and what happens inside (namespace, forward).
+Knows: which tables a namespace has, when a namespace is made and when it is removed.
+Refuses to know: who may join (auth_admission), what happens inside a namespace (namespace, forward).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lib.counters import Traffic
@@ -22,32 +23,53 @@ _NO_ROUTES = RouteTable(())
 
 @dataclass(slots=True, eq=False)
 class Domain:
-    """Namespaces by id, made when their first client comes."""
+    """Namespaces by id (16 bytes), each made when its first client joins."""
 
     tables: Mapping[bytes, Router]
     """Tables named by a namespace's UUID."""
     default: Router = _NO_ROUTES
     """The handler's `router:`, asked where a namespace's own table has no route."""
     plugin_cache_seconds: float = 1.0
-    """How long a plugin's reply counts."""
+    """How long a plugin's reply is used before it is asked again."""
     source_check: bool = True
     namespaces: dict[bytes, Namespace] = field(default_factory=dict)
     gone: Traffic = field(default_factory=Traffic)
-    """The counts of namespaces that have gone."""
+    """The counts of namespaces that were removed."""
+    _coming: set[tuple[bytes, str]] = field(default_factory=set)
+    """(namespace, host name) of each session that is being let in."""
+
+    @contextmanager
+    def reserve(self, namespace: bytes, host: str) -> Iterator[bool]:
+        """Keep a host name for one newcomer until its session is live; False where another newcomer has it.
+
+        To find out whether the name is free takes a while, and whoever came meanwhile would find it free too.
+        """
+        name = namespace, host
+        if name in self._coming:
+            yield False
+            return
+        self._coming.add(name)
+        try:
+            yield True
+        finally:
+            self._coming.discard(name)
 
     def enter(self, attachment: Attachment, now: float) -> None:
-        """A session goes live."""
+        """Add an attachment to its namespace, when its session begins."""
         attachment.namespace = self.namespaces.setdefault(attachment.namespace.id, attachment.namespace)
         attachment.namespace.join(attachment, now)
 
     def leave(self, attachment: Attachment) -> None:
-        """A session ends; a namespace that only its clients named goes with its last one."""
+        """Remove an attachment when its session ends.
+
+        A namespace without a table of its own is removed with its last attachment.
+        """
         namespace = attachment.namespace
         namespace.leave(attachment)
         self._let_go(namespace)
 
     def namespace(self, key: bytes) -> Namespace:
-        """The namespace of that id; it stays only once somebody enters."""
+        """The namespace of that id, a new one where there is none; it is kept only once somebody enters."""
         namespace = self.namespaces.get(key)
         if namespace is None:
             table, default = self._tables_of(key)
@@ -57,7 +79,7 @@ class Domain:
     def replace_tables(
         self, tables: Mapping[bytes, Router], default: Router, plugin_cache_seconds: float, source_check: bool
     ) -> None:
-        """Route by other tables from now on; what a plugin that stays has answered is kept."""
+        """Route by other tables from now on. Cached replies of a plugin that is still used are kept."""
         kept = plugin_cache_seconds == self.plugin_cache_seconds
         self.tables, self.default = tables, default
         self.plugin_cache_seconds, self.source_check = plugin_cache_seconds, source_check
@@ -72,7 +94,7 @@ class Domain:
             self.gone.add(namespace.gone)
 
     def _tables_of(self, key: bytes, old: tuple[Table, ...] = ()) -> tuple[Table, Table]:
-        """A namespace's own table and its default one; each plugin with replies for it alone."""
+        """A namespace's own table and its default one; for a plugin a cache of this namespace's replies."""
         return self._table(self.tables.get(key, _NO_ROUTES), old), self._table(self.default, old)
 
     def _table(self, router: Router, old: tuple[Table, ...]) -> Table:

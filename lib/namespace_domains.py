@@ -1,6 +1,6 @@
-"""The domains of a process: which services share their namespaces, and by which tables they route.
+"""All domains of a process: which hub services share their namespaces, and by which tables they route.
 
-Knows: services with the same `domain` share one, all others have one each.
+Knows: services with the same `domain:` share a domain, every other service has one of its own.
 Refuses to know: how tables are filled (hub_tables), who may enter (auth_admission).
 """
 
@@ -15,14 +15,14 @@ from lib.settings import HubSettings, TableSettings
 
 
 class Domains:
-    """Domains by the services that have them."""
+    """The domains of all hub services of a process."""
 
     def __init__(self, tables: Tables) -> None:
         self.all: dict[tuple[str, str], Domain] = {}
         self._tables = tables
 
     def of(self, hub: HubSettings, tables: Iterable[TableSettings]) -> Domain:
-        """The domain of a service, made where it is not there yet, and routing as settings say now."""
+        """The domain of a hub service, made where there is none, with the tables that settings name now."""
         named: dict[bytes, Router] = {
             table.namespace: self._tables.routes(table.name)
             for table in tables
@@ -40,7 +40,7 @@ class Domains:
         return domain
 
     def keep_only(self, hubs: Iterable[HubSettings]) -> None:
-        """Forget the domains that none of these services has."""
+        """Forget the domains of services that are not among these."""
         keys = {_key(hub) for hub in hubs}
         self.all = {key: domain for key, domain in self.all.items() if key in keys}
 

@@ -1,12 +1,12 @@
-"""What is set on a TUN device, and what the kernel's routing table says: over netlink.
+"""Addresses, routes, MTU and state of the TUN device, and look-ups in the kernel's routes, over rtnetlink(7).
 
-Knows: addresses, MTU, queue length, routes and link state of our own device; the way out that the
-kernel would take to an address. Refuses to know: the device's packets (tun), any other device (it
-is only ever named in an error), what the settings were written as (config_read, config_from_urls).
+Knows: addresses, MTU, queue length, routes and link state of our own device; the device through which
+the kernel would send to an address. Refuses to know: the device's packets (tun), other devices (they
+are only ever named in an error), how the settings were written (config_read, config_from_urls).
 
-Only the device itself carries what is set here, so nothing needs removing: addresses and routes go
-when the device goes. For the same reason a route is added and never replaces another device's, which
-would not come back; GOST replaces it.
+The kernel removes addresses and routes together with their device, so nothing needs to be removed here. For
+the same reason a route is added and never replaces another device's, which would not come back; GOST
+replaces it.
 
 pyroute2 0.9 runs an asyncio loop inside each call, and under gevent other greenlets run while it
 waits; a second loop in the same thread fails ("This event loop is already running"). So each public
@@ -20,18 +20,20 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Interface, ip_address, ip_network
+from ipaddress import IPv4Interface, ip_address
 from typing import Any
 
 from gevent.lock import RLock
 
 from lib.errors import HostError
 from lib.packet_offload import MAX_SEGMENTS
+from lib.prefixes import covers
 from lib.settings import DeviceSettings, Interface, Network
 
 QUEUE_LENGTH = 2000
-"""Packets the device's ring holds for us. A busy machine may not run us for some ms, and the kernel's own
-default of 500 is 3 ms of small packets at the rates we carry. TCP does not fill it: its window does."""
+"""Packets that the device's queue holds until we read them. On a busy machine we may not run for some ms,
+and the kernel's default of 500 packets is 3 ms of small packets at the rates we carry. TCP does not fill the
+longer queue: its window limits it first."""
 
 GSO_MAX_SIZE = 65520
 """A superpacket is shorter than this, so that with its header of 10 bytes it fits a 16-bit frame."""
@@ -54,13 +56,13 @@ _lock = RLock()
 
 
 def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
-    """Set a fresh TUN device up as configured and bring it up; then routes.
+    """Set addresses, MTU and routes on a new TUN device and bring it up.
 
-    `name` is what the kernel called the device, `capabilities` what it can offload (lib.packet_offload;
-    without any, superpackets need no limit). Takes a few ms.
+    `name` is the device's name, `capabilities` what it can offload (bits of lib.packet_offload; the size
+    of superpackets is only limited where there are any). Takes a few ms.
 
-    Raises HostError naming the address or route and the kernel's reason. What was set until then
-    goes with the device: close it.
+    Raises HostError naming the address or route and the kernel's reason. The caller must close the device
+    then, which also removes what was set until then.
     """
     _check(settings, name)
     with _netlink() as ip:
@@ -74,9 +76,10 @@ def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
 
 
 def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str]:
-    """Give a device in use other addresses and routes; what is in both is not touched.
+    """Change the addresses and routes of a device in use; those that are in both settings are not touched.
 
-    Returns a line for each thing done. Raises HostError like configure(); what was done until then stays.
+    Returns one line of text for each change. Raises HostError like configure(); what was changed until then
+    stays changed.
     """
     lines = []
     with _netlink() as ip:
@@ -108,12 +111,14 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
 
 
 def outgoing_device(address: str) -> str | None:
-    """The device through which the kernel would now send to an IP address; None if there is no way.
+    """The name of the device through which the kernel would now send to an IP address (as text).
 
-    Ask before our routes are set, then bind the tunnel's own socket to it (SO_BINDTODEVICE): a
-    default route through the tunnel does not swallow the tunnel, and nothing is left behind after
-    kill -9. Also None for an address of this host, which no route can lead astray. An IPv6 zone
-    (fe80::1%eth0) answers for itself.
+    None if there is no route, and for an address of this host, which no route of ours can cover. Of an
+    IPv6 address with a zone (fe80::1%eth0) it is the zone. Raises HostError.
+
+    Ask before our routes are set, then bind the tunnel's own socket to that device (SO_BINDTODEVICE): then
+    a default route through the tunnel does not lead the tunnel's own packets into itself, and nothing is
+    left behind after kill -9.
     """
     address, _, zone = address.partition("%")
     if zone:
@@ -130,10 +135,10 @@ def outgoing_device(address: str) -> str | None:
 
 
 def way_around(address: str, name: str) -> str | None:
-    """The device through which the kernel would reach an IP address if device `name` were not there.
+    """The device through which the kernel would reach an IP address if our device `name` were not there.
 
-    For a hub that our own routes cover: None where they do not (nothing to go around), or where
-    nothing else leads there. The main table's longest prefix counts, then the lowest metric.
+    For the address of a hub that our own routes cover. None where they do not cover it, or where no other
+    device leads there. The main table's longest prefix counts, then the lowest metric. Raises HostError.
     """
     if outgoing_device(address) != name:
         return None
@@ -143,17 +148,16 @@ def way_around(address: str, name: str) -> str | None:
         best: tuple[int, int, int] | None = None
         for route in ip.get_routes(family=_family(address), table=_RT_TABLE_MAIN, type=_RTN_UNICAST):
             length, device = route["dst_len"], route.get_attr("RTA_OIF")
-            prefix = ip_network(
-                (route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::"), length)
-            )
+            prefix = route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::")
+            within = covers(ip_address(prefix).packed, length, target.packed)
             rank = (length, -(route.get_attr("RTA_PRIORITY") or 0), device or 0)
-            if device and device != own and target in prefix and (best is None or rank[:2] > best[:2]):
+            if device and device != own and within and (best is None or rank[:2] > best[:2]):
                 best = rank
         return _link_name(ip, best[2]) if best is not None else None
 
 
 def _check(settings: DeviceSettings, name: str) -> None:
-    """Refuse what the kernel would half accept. Raises HostError."""
+    """Refuse settings of which the kernel would accept only a part. Raises HostError."""
     if settings.mtu < IPV6_MIN_MTU and any(a.version == 6 for a in settings.addresses):
         raise HostError(
             f"{name}: IPv6 needs an MTU of {IPV6_MIN_MTU} or more, not {settings.mtu}: "
@@ -178,7 +182,7 @@ def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> No
 
 
 def _with_peers(settings: DeviceSettings) -> Iterator[tuple[Interface, str]]:
-    """Each address with its point-to-point peer: the setting's for the first IPv4, else none."""
+    """(address, point-to-point peer) of each address; `peer` of the settings for the first IPv4, else ""."""
     peer = settings.peer
     for address in settings.addresses:
         if peer and isinstance(address, IPv4Interface):
@@ -225,7 +229,7 @@ def _add_route(ip: Any, index: int, name: str, prefix: Network, gateway: str) ->
 
 
 def _route(index: int, prefix: Network, gateway: str) -> dict[str, Any]:
-    """A route as netlink wants it, to add, replace and delete alike."""
+    """A route as pyroute2's arguments, the same to add, replace and delete it."""
     route: dict[str, Any] = {"dst": str(prefix), "family": _family(prefix), "oif": index}
     if gateway:
         route["gateway"] = gateway
@@ -249,7 +253,7 @@ def _taken_reason(prefix: Network, holder: str) -> str:
 
 
 def _route_holder(ip: Any, prefix: Network) -> str:
-    """Who has the main table's route for exactly this prefix, with the metric that ours would get."""
+    """The device of the main table's route to exactly this prefix, with the metric that ours would get."""
     metric = 0 if prefix.version == 4 else _IPV6_METRIC
     for route in ip.get_routes(family=_family(prefix), table=_RT_TABLE_MAIN):
         destination = route.get_attr("RTA_DST") or ("0.0.0.0" if prefix.version == 4 else "::")
@@ -262,7 +266,7 @@ def _route_holder(ip: Any, prefix: Network) -> str:
 
 @contextmanager
 def _netlink() -> Iterator[Any]:
-    """An IPRoute of one's own, alone in the process (see the top). Raises HostError."""
+    """A new IPRoute, the only one in the process meanwhile (see the top). Raises HostError."""
     with _lock:
         from pyroute2 import IPRoute
 
@@ -275,7 +279,7 @@ def _netlink() -> Iterator[Any]:
 
 
 def _netlink_error() -> Any:
-    """The exception class of pyroute2, for except clauses that run before it is imported."""
+    """The exception class of pyroute2, imported on first use as the rest of it."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     return NetlinkError
@@ -291,7 +295,7 @@ def _ask(what: str, call: Any, *arguments: Any, ignore: tuple[int, ...] = (), **
 
 
 def _reason(refused: Any) -> str:
-    """The kernel's own words (extended ack) where it gave any, else the errno's."""
+    """The kernel's error text (extended ack) where it gave one, else the errno's."""
     return str(refused.args[1]).rstrip(".")
 
 

@@ -1,9 +1,10 @@
-"""IP packets: header view, flow key, checksums, ICMP errors (RFC 791, 8200, 1071, 792, 4443).
+"""IP packets: parsing of headers, flow keys, checksums (RFC 791, 8200, 1071).
 
-Knows: how to read what forwarding needs from a packet it does not trust.
+Knows: how to read what forwarding needs from a packet that may be malformed.
 Refuses to know: routes, sessions, virtio-net headers (packet_offload).
 
-Positions are absolute in the buffer the packet lies in; nothing is copied but the flow key.
+Positions are offsets in the buffer that holds the packet, not in the packet. Only addresses and the flow key
+are copied.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import NamedTuple
 from lib.forward_drop_reasons import Reason
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
-_FRAGMENT_HEADER = 44
-_EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination options, mobility
-_MAX_EXTENSIONS = 8
-_ICMPS = (ICMP, ICMPV6)
-_ERRORS = {ICMP: (3, 11, 12), ICMPV6: (1, 2, 3, 4)}
-"""ICMP types that quote the packet they are about."""
+FRAGMENT = 44
+"""The number of IPv6's fragment header."""
+EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination options, mobility
+MAX_EXTENSIONS = 8
+MAX_EXTENSION_BYTES = 2048
+"""How many extension headers are read, and how many bytes of them: a real packet has few and short ones."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -29,26 +30,26 @@ _IPV6 = struct.Struct("!4xHBx16s16s")
 
 
 class Packet(NamedTuple):
-    """What a header says, checked against the bytes that are there."""
+    """The fields of a parsed IP packet, checked against its length."""
 
     version: int
     source: bytes
-    """4 or 16 bytes, as is the destination."""
+    """The source address, packed: 4 or 16 bytes."""
     destination: bytes
+    """The destination address, packed."""
     protocol: int
+    """The transport protocol's number, after any IPv6 extension headers."""
     transport: int
-    """Where the transport header starts; the end of the packet when there is none."""
+    """Offset of the transport header in the buffer; the end of the packet when there is none."""
     fragment: bool
-    """Any fragment, the first one too."""
+    """Whether it is a fragment, the first one included."""
     flow: bytes
-    """Addresses and ports (12 or 36 bytes); of fragments and other protocols the addresses and
-    the protocol (9 or 33 bytes)."""
-    kind: int = 0
-    """The type of an ICMP message; 0 for everything else, and for an echo reply."""
+    """The flow key: addresses and ports (12 or 36 bytes); of fragments, of other protocols and where the
+    header of TCP or UDP is cut off, the addresses and the protocol (9 or 33 bytes)."""
 
 
 def parse(buf: Buffer, start: int, end: int) -> Packet | Reason:
-    """Read the packet in buf[start:end], or say why it is none."""
+    """Parse the packet in buf[start:end]; returns the reason to drop it where it is not a whole IP packet."""
     version = buf[start] >> 4 if end > start else 0
     if version == 4:
         return _parse_ipv4(buf, start, end)
@@ -73,15 +74,18 @@ def _parse_ipv6(buf: Buffer, start: int, end: int) -> Packet | Reason:
     if payload != end - start - 40:
         return Reason.TRUNCATED if payload > end - start - 40 else Reason.LENGTH_LIES
     at, fragment = start + 40, False
-    for _ in range(_MAX_EXTENSIONS):
-        if protocol == _FRAGMENT_HEADER and at + 8 <= end:
+    for _ in range(MAX_EXTENSIONS):
+        if protocol == FRAGMENT and at + 8 <= end:
             # No further: only the first fragment holds what follows, and all must read the same.
             fragment, protocol, at = True, buf[at], at + 8
             break
-        if protocol not in _EXTENSIONS or at + 8 > end:
+        if protocol not in EXTENSIONS or at + 8 > end:
             break
-        protocol, at = buf[at], at + 8 + buf[at + 1] * 8
-    return _packet(buf, 6, source, destination, protocol, min(at, end), end, fragment)
+        following = at + 8 + buf[at + 1] * 8
+        if following > end or following - start > 40 + MAX_EXTENSION_BYTES:
+            break
+        protocol, at = buf[at], following
+    return _packet(buf, 6, source, destination, protocol, at, end, fragment)
 
 
 def _packet(
@@ -94,48 +98,30 @@ def _packet(
     end: int,
     fragment: bool,
 ) -> Packet:
-    if not fragment and (protocol == TCP or protocol == UDP) and transport + 8 <= end:
+    if not fragment and (
+        (protocol == TCP and transport + 20 <= end) or (protocol == UDP and transport + 8 <= end)
+    ):
         tail = bytes(buf[transport : transport + 4])
     else:
         tail = bytes([protocol])
-    kind = buf[transport] if protocol in _ICMPS and not fragment and transport < end else 0
-    return Packet(
-        version, source, destination, protocol, transport, fragment, source + destination + tail, kind
-    )
-
-
-def quoted(buf: Buffer, packet: Packet, end: int) -> Packet | None:
-    """The packet that an ICMP error is about, as far as it is quoted; None for everything else."""
-    if packet.kind not in _ERRORS.get(packet.protocol, ()):
-        return None
-    start = packet.transport + 8
-    if start + 20 > end:
-        return None
-    if buf[start] >> 4 == 4:
-        header = (buf[start] & 15) * 4
-        _, _, fragment, protocol, source, destination = _IPV4.unpack_from(buf, start)
-        return _packet(buf, 4, source, destination, protocol, start + header, end, bool(fragment & 0x3FFF))
-    if buf[start] >> 4 != 6 or start + 40 > end:
-        return None
-    _, protocol, source, destination = _IPV6.unpack_from(buf, start)
-    return _packet(buf, 6, source, destination, protocol, start + 40, end, protocol == _FRAGMENT_HEADER)
+    return Packet(version, source, destination, protocol, transport, fragment, source + destination + tail)
 
 
 def format_address(address: bytes) -> str:
-    """4 or 16 packed bytes as people write the address."""
+    """A packed address (4 or 16 bytes) as text, as in `192.0.2.1`."""
     return str(ip_address(address))
 
 
 def describe(packet: Packet) -> str:
-    """A packet in a few words, for a log line."""
+    """A packet's addresses for a log line: `192.0.2.1 to 192.0.2.9`."""
     return f"{format_address(packet.source)} to {format_address(packet.destination)}"
 
 
 def sum16(data: Buffer, initial: int = 0) -> int:
-    """The 16-bit ones' complement sum (RFC 1071) of data, odd lengths padded with a zero.
+    """The 16-bit ones' complement sum (RFC 1071) of data, an odd length padded with a zero byte.
 
-    65,536 is 1 modulo 65,535, so the sum of the words is the number itself modulo 65,535; one
-    big division beats any loop over words (7 µs for 1,368 bytes).
+    65,536 is 1 modulo 65,535. So the sum of all 16-bit words is the whole data, read as one number, modulo
+    65,535. One big division is faster than any loop over the words (7 µs for 1,368 bytes).
     """
     value = int.from_bytes(data, "big")
     if len(data) & 1:
@@ -143,82 +129,21 @@ def sum16(data: Buffer, initial: int = 0) -> int:
     return (value + initial) % 65535
 
 
+def reversed_flow(flow: bytes) -> bytes:
+    """The flow key of packets the other way: addresses exchanged, and ports where it has any."""
+    size = 4 if len(flow) < 16 else 16
+    tail = flow[2 * size :]
+    return flow[size : 2 * size] + flow[:size] + (tail[2:] + tail[:2] if len(tail) == 4 else tail)
+
+
 def checksum(data: Buffer, initial: int = 0) -> int:
-    """The Internet checksum over data that is not all zeros, as it stands in a header (0 to 65,534)."""
+    """The Internet checksum (RFC 1071) of data that is not all zeros, as a header holds it: 0 to 65,534."""
     return -sum16(data, initial) % 65535
 
 
 def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) -> int:
-    """The pseudo-header's share of a TCP, UDP or ICMPv6 checksum (not folded, not inverted)."""
-    return sum16(source + destination) + protocol + (length >> 16) + (length & 0xFFFF)
+    """The sum over the pseudo-header, for a TCP, UDP or ICMPv6 checksum; not folded, not inverted.
 
-
-_V4_UNREACHABLE, _V4_TOO_BIG = 3, 4
-_V6_UNREACHABLE, _V6_TOO_BIG, _V6_REDIRECT = 1, 2, 137
-_V4_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 1, Reason.DENIED: 13}
-_V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3, Reason.DENIED: 1}
-
-
-def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reason) -> bytes | None:
-    """The ICMP error "destination unreachable" to a packet, as a packet to its sender.
-
-    None where none may be sent (RFC 1122 3.2.2, RFC 4443 2.4) or no ICMP error fits the reason. It
-    comes from the address that was not reached, as a hub need not have one of its own.
+    `length` is that of transport header and payload, in bytes.
     """
-    if packet.version == 4:
-        if reason not in _V4_CODES or not _may_answer_ipv4(buf, start, packet, end):
-            return None
-        return _answer_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_CODES[reason], 0)
-    if reason not in _V6_CODES or not _may_answer_ipv6(buf, packet, end):
-        return None
-    return _answer_ipv6(buf, start, packet, end, _V6_UNREACHABLE, _V6_CODES[reason], 0)
-
-
-def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
-    """The ICMP error "fragmentation needed" (IPv6: "packet too big") naming the MTU, or None."""
-    if packet.version == 4:
-        dont_fragment = buf[start + 6] & 0x40
-        if not dont_fragment or not _may_answer_ipv4(buf, start, packet, end):
-            return None
-        return _answer_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF))
-    if not _may_answer_ipv6(buf, packet, end):
-        return None
-    return _answer_ipv6(buf, start, packet, end, _V6_TOO_BIG, 0, mtu)
-
-
-def is_unicast(address: bytes) -> bool:
-    """Whether an address may stand as the source of a packet that is answered."""
-    if len(address) == 4:
-        return 0 < address[0] < 224 and address[0] != 127
-    return address[0] != 0xFF and any(address[:15])
-
-
-def _may_answer_ipv4(buf: Buffer, start: int, packet: Packet, end: int) -> bool:
-    first = not buf[start + 6] & 0x1F and not buf[start + 7]
-    error = packet.protocol == ICMP and (packet.transport >= end or buf[packet.transport] not in (0, 8))
-    return first and not error and is_unicast(packet.source) and is_unicast(packet.destination)
-
-
-def _may_answer_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
-    kind = buf[packet.transport] if packet.transport < end else 0
-    error = packet.protocol == ICMPV6 and (kind < 128 or kind == _V6_REDIRECT)
-    return not error and is_unicast(packet.source) and is_unicast(packet.destination)
-
-
-def _answer_ipv4(buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int) -> bytes:
-    quoted = bytes(buf[start : min(end, start + 548)])  # 576 with the two headers: RFC 1812 4.3.2.3
-    message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
-    struct.pack_into("!H", message, 2, checksum(message))
-    header = bytearray(struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(message), 0, 0, 64, ICMP, 0))
-    header += packet.destination + packet.source
-    struct.pack_into("!H", header, 10, checksum(header))
-    return bytes(header + message)
-
-
-def _answer_ipv6(buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int) -> bytes:
-    quoted = bytes(buf[start : min(end, start + 1232)])  # at most 1,280 in all: RFC 4443 2.4 (c)
-    message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
-    pseudo = pseudo_sum(packet.destination, packet.source, ICMPV6, len(message))
-    struct.pack_into("!H", message, 2, checksum(message, pseudo))
-    header = struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, 64)
-    return header + packet.destination + packet.source + bytes(message)
+    return sum16(source + destination) + protocol + (length >> 16) + (length & 0xFFFF)

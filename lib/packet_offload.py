@@ -1,7 +1,7 @@
-"""Superpackets: the virtio-net header, what it promises, and how to do without it.
+"""Superpackets: virtio-net headers, segmentation and checksums in software (TSO, USO, partial checksums).
 
-Knows: which headers fit which packets, how to cut a superpacket into the packets it stands
-for, and how to complete a checksum that was left partial (linux/virtio_net.h, linux/if_tun.h,
+Knows: which header fits which packet, how to cut a superpacket into the packets that it stands for, how to
+complete a partial checksum (linux/virtio_net.h, linux/if_tun.h,
 Documentation/networking/segmentation-offloads.rst).
 Refuses to know: who sent the packet and where it goes.
 
@@ -12,16 +12,17 @@ A frame that starts with nibble 0 is this header, little-endian, and an IP packe
     | flags | gso_type | hdr_len | gso_size | csum_start | csum_offset | IP packet …
     +-------+----------+---------+----------+------------+-------------+-----------
 
-A header from a peer is a claim, not a fact. All of it but gso_size follows from the packet,
-so `rebuild` writes what must stand there from our own reading and keeps nothing else.
+A peer's header may be wrong or forged, and the kernel would act on it: a forged csum_offset, for example,
+rewrites a port of the packet. All of the header but gso_size follows from the packet, so `rebuild` parses the
+packet and writes the header anew. Of the peer's header it keeps gso_size alone, within limits.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from lib import packet as ip
 from lib.forward_drop_reasons import Reason
@@ -30,9 +31,9 @@ from lib.packet import TCP, UDP, Buffer, Packet
 
 HEADER_SIZE = 10
 NO_OFFLOAD = bytes(HEADER_SIZE)
-"""The header of a complete single packet."""
+"""The header of a single packet with a complete checksum."""
 
-# What a receiver takes: the kernel's own bits (linux/if_tun.h TUN_F_*), used on our wire as well.
+# Offload bits, what a receiver can take: the kernel's TUN_F_* (linux/if_tun.h), used on our wire as well.
 CSUM = 0x01
 TSO4 = 0x02
 TSO6 = 0x04
@@ -45,55 +46,71 @@ NEEDS_CSUM = 1
 GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, GSO_ECN = 0, 1, 4, 5, 0x80
 
 MAX_UDP_SEGMENTS = 128
-"""UDP_MAX_SEGMENTS of the kernel: more, and it refuses the packet."""
+"""UDP_MAX_SEGMENTS (linux/udp.h): the kernel refuses a superpacket of more segments."""
 MIN_TCP_SEGMENT = 28
-"""tcp_min_snd_mss (48) less what TCP options can take of it in practice."""
+"""Least gso_size of TCP: the kernel's tcp_min_snd_mss, 48, less 20 for TCP options."""
 MAX_SEGMENTS = 512
-"""Segments of a TCP superpacket: 64 KB of the smallest that anybody has a use for (128 bytes)."""
+"""Most segments of a TCP superpacket: 64 KB in segments of 128 bytes."""
 FEW_SEGMENTS = 128
 """A gso_size from which on no frame has more segments than that, whatever its length."""
 MAX_GROWTH = 3
 MAX_HEADERS = 8192
-"""The headers of all segments, as a multiple of the frame, and bytes that are always allowed (128 UDP packets
-of a byte are no attack): what a frame may become for a peer that takes no superpackets."""
+"""What a frame may become for a peer that takes no superpackets: the headers of its segments are at most
+MAX_GROWTH times the frame and MAX_HEADERS bytes (128 UDP packets of one byte are allowed)."""
 _CHECKSUM_AT = {TCP: 16, UDP: 6}
 
 _HEADER = struct.Struct("<BBHHHH")
+
+_QUICK = struct.Struct("!10sBxHxxHxB2x12s").unpack_from
+"""A virtio-net header, and of the IPv4 packet behind it: version and header length, total length, fragment
+bits, protocol, addresses and ports."""
+_TCP_OFFSET = HEADER_SIZE + 20 + 12
+"""Where the TCP header's own length stands, of an IPv4 packet without options."""
 
 SINGLE: dict[bytes, int] = {
     NO_OFFLOAD: 0,
     _HEADER.pack(NEEDS_CSUM, 0, 0, 0, 20, 16): TCP,
     _HEADER.pack(NEEDS_CSUM, 0, 0, 0, 20, 6): UDP,
 }
-"""The headers of a single IPv4 packet without options, and the protocol each is right for
-(0: any). This is how nearly every small packet looks, so it is looked up, not parsed."""
+"""Headers of a single IPv4 packet without options -> the protocol that each is right for (0: any).
+
+Nearly every small packet has one of these, so the packet path looks them up here and parses no header."""
 
 
-LEAST_CONTENT = {TCP: HEADER_SIZE + 20 + 20, UDP: HEADER_SIZE + 20 + 8}
-"""By protocol, from which content size on a packet under a header of SINGLE has a whole transport header."""
+_LEAST = [1 << 17] * 256
+_LEAST[TCP], _LEAST[UDP] = HEADER_SIZE + 20 + 20, HEADER_SIZE + 20 + 8
+"""Protocol -> least content size of an IPv4 packet without options that has a whole transport header."""
+_right = SINGLE.get
 
 
-class TcpSuper(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TcpSuper:
     """What a virtio-net header says of an IPv4 TCP superpacket, and what that asks of others."""
 
     data_offset: int
-    """Byte 12 of the TCP header must say so (its upper four bits): else hdr_len lies."""
+    """TCP header length in words of 4 bytes. The packet's own (byte 12 of the TCP header, upper four bits)
+    must be the same, or hdr_len is wrong."""
     overhead: int
-    """Bytes of virtio-net, IP and TCP header."""
+    """Bytes of the virtio-net, IP and TCP headers together."""
     gso_size: int
+    """Payload bytes of each segment."""
     offloads: int
-    """Bits its receiver must take."""
+    """Offload bits that the receiver must take."""
     segment: int
-    """Length of one segment's packet, which must fit the receiver's MTU."""
+    """Bytes of one segment as an IP packet, which must fit the receiver's MTU."""
+
+    def more(self, size: int) -> int:
+        """How many packets a content of that size stands for beyond one."""
+        return (size - self.overhead - 1) // self.gso_size
 
 
 @lru_cache(maxsize=1024)
 def tcp_super(header: bytes) -> TcpSuper | None:
-    """Read the header of a superpacket of the usual kind: IPv4 without options, TCP.
+    """Read the virtio-net header (10 bytes) of the usual superpacket: TCP over IPv4 without options.
 
-    A packet with total length, protocol and data offset to match, and with more payload than
-    gso_size, is what `rebuild` would accept without changing the header. None for any other
-    header. Remembered, for a flow's headers are all alike.
+    Where the packet's total length, protocol and data offset agree with it, and its payload is longer than
+    gso_size, `rebuild` would accept the packet and leave the header as it is. None for any other header.
+    Results are cached, as the headers of one flow are all alike.
     """
     flags, gso_type, headers, gso_size, csum_start, csum_offset = _HEADER.unpack(header)
     usual = flags == NEEDS_CSUM and gso_type & ~GSO_ECN == GSO_TCPV4 and (csum_start, csum_offset) == (20, 16)
@@ -104,35 +121,78 @@ def tcp_super(header: bytes) -> TcpSuper | None:
     return TcpSuper(offset, HEADER_SIZE + headers, gso_size, CSUM | TSO4 | ecn, headers + gso_size)
 
 
-def rebuild(buf: bytearray, start: int, packet: Packet, end: int) -> tuple[int, int, int] | Reason:
-    """Check the header at start against the packet behind it, and write it anew.
+Plain = tuple[int, bytes, TcpSuper | None]
+"""What `quick_check` says of a content that passes: protocol, flow (addresses and ports, 12 bytes; empty
+where it has none to be known by), and of a superpacket what that asks of its receiver."""
+_WITHOUT_FLOW: Plain = 0, b"", None
 
-    Returns (offload bits its receiver must take, gso_size, number of segments), or a reason to
-    drop it. gso_size is 0 for a single packet.
+
+def quick_check(buf: Buffer, start: int, size: int) -> Plain | None:
+    """Whether a content of `size` bytes is of the usual kind, with a header that is plainly true.
+
+    This guards the kernel: what passes is written to a device, or sent to a peer, without another look. So
+    only IPv4 without options passes, under a header that `rebuild` would write just as it stands (it looks at
+    the data offset of single TCP packets as well, which no device needs). Nearly every frame is of that kind;
+    the others (None) are for `rebuild`. 34 bytes must be there to be read, however few the content has.
+    """
+    header, first, total, fragment, protocol, flow = _QUICK(buf, start)
+    if first != 0x45 or total != size - HEADER_SIZE:
+        return None
+    right = _right(header)
+    if right == 0:
+        if size < _LEAST[protocol] or fragment & 0x3FFF:
+            return _WITHOUT_FLOW if total >= 20 else None
+        return protocol, flow, None
+    if fragment & 0x3FFF:
+        return None
+    if right == protocol:
+        return (protocol, flow, None) if size >= _LEAST[protocol] else None
+    like = tcp_super(header) if protocol == 6 else None
+    if like is None or buf[start + _TCP_OFFSET] >> 4 != like.data_offset:
+        return None
+    return (protocol, flow, like) if size - like.overhead > like.gso_size else None
+
+
+def rebuild(buf: bytearray, start: int, packet: Packet, end: int) -> tuple[int, int, int] | Reason:
+    """Check the virtio-net header at `start` against its packet, and write it anew in place.
+
+    `packet` is parsed from buf[start + HEADER_SIZE:end]. Returns (offload bits that the receiver must take,
+    gso_size, number of segments), with gso_size 0 for a single packet; or the reason to drop it.
     """
     flags, claimed_type, _, gso_size, _, _ = _HEADER.unpack_from(buf, start)
+    # ECN is a flag beside the type: which TCP segment keeps CWR. hdr_len, csum_start and csum_offset are not
+    # even read, since they follow from the packet.
     gso_type = claimed_type & ~GSO_ECN
+    # For a single packet with a complete checksum a header of zeros is right, whatever its protocol. Other
+    # flags that the peer may have set (DATA_VALID: "the checksum was verified") must not reach the kernel.
     if gso_type == GSO_NONE and not flags & NEEDS_CSUM:
         buf[start : start + HEADER_SIZE] = NO_OFFLOAD
         return 0, 0, 1
+    # From here on the kernel will write a checksum into the packet, and perhaps cut it. Both need a whole TCP
+    # or UDP header, which a fragment need not have. And virtio has no superpacket without a partial checksum.
     headers = _header_size(buf, packet, end)
     if not flags & NEEDS_CSUM or packet.fragment or not headers:
         return Reason.BAD_OFFLOAD
+    # csum_start and csum_offset count from the packet's first byte, not from the buffer's.
     begin = start + HEADER_SIZE
     csum_start = packet.transport - begin
     offset = _CHECKSUM_AT[packet.protocol]
     payload = end - packet.transport - headers
+    # A superpacket of one segment is a single packet. Sent as one, it also reaches a receiver without TSO.
     if gso_type == GSO_NONE or payload <= gso_size:
         _HEADER.pack_into(buf, start, NEEDS_CSUM, GSO_NONE, 0, 0, csum_start, offset)
         return CSUM, 0, 1
+    # The type must be the one of this IP version and protocol, or the kernel would cut TCP as if it were UDP.
+    # A gso_size below the least would make thousands of packets of one.
     kind = _KINDS.get((gso_type, packet.version, packet.protocol))
     if kind is None or gso_size < kind[1]:
         return Reason.BAD_OFFLOAD
-    segments = -(-payload // gso_size)
+    segments = -(-payload // gso_size)  # rounded up: the last segment may be shorter
     if segments > (MAX_UDP_SEGMENTS if packet.protocol == UDP else MAX_SEGMENTS):
         return Reason.BAD_OFFLOAD
     if segments * (csum_start + headers) > MAX_GROWTH * (end - begin) + MAX_HEADERS:
         return Reason.BAD_OFFLOAD
+    # ECN means nothing to UDP, where the flag is left out.
     bits = kind[0]
     if claimed_type & GSO_ECN and packet.protocol == TCP:
         bits, gso_type = bits | TSO_ECN, gso_type | GSO_ECN
@@ -146,11 +206,11 @@ _KINDS = {
     (GSO_UDP_L4, 4, UDP): (CSUM | USO4, 1),
     (GSO_UDP_L4, 6, UDP): (CSUM | USO6, 1),
 }
-"""(gso_type, IP version, protocol) that exist: (bits the receiver must take, least gso_size)."""
+"""(gso_type, IP version, protocol) -> (offload bits that the receiver must take, least gso_size)."""
 
 
 def _header_size(buf: Buffer, packet: Packet, end: int) -> int:
-    """Bytes of the transport header, 0 when there is no whole TCP or UDP header."""
+    """Bytes of the TCP or UDP header; 0 when there is none, or not a whole one."""
     room = end - packet.transport
     if packet.protocol == UDP:
         return 8 if room >= 8 else 0
@@ -161,10 +221,10 @@ def _header_size(buf: Buffer, packet: Packet, end: int) -> int:
 
 
 def complete(content: Buffer) -> bytes:
-    """The packet behind a header whose checksum was left partial, with the checksum done.
+    """Complete a partial checksum; returns the packet without virtio-net header.
 
-    content is header and packet; csum_start and csum_offset must lie within (as rebuild leaves
-    them, and as our own kernel gives them, for any protocol).
+    `content` is header and packet. Its csum_start and csum_offset must lie within the packet, as they do
+    after `rebuild` and in what our own kernel gives us. Any protocol.
     """
     _, _, _, _, start, offset = _HEADER.unpack_from(content)
     whole = bytearray(content[HEADER_SIZE:])
@@ -173,17 +233,21 @@ def complete(content: Buffer) -> bytes:
 
 
 def _fill(packet: bytearray, start: int, at: int) -> None:
-    """Complete a partial checksum: the field holds the pseudo-header's sum already."""
+    """Complete the partial checksum at `at`, which covers packet[start:].
+
+    A partial checksum is the pseudo-header's sum, so the sum over all bytes, that field included, is right.
+    """
     value = ip.checksum(memoryview(packet)[start:])
+    # Of UDP, 0 would mean "no checksum" (RFC 768). In ones' complement 0xFFFF is equal to it.
     struct.pack_into("!H", packet, at, value or 0xFFFF)
 
 
 def segment(content: Buffer) -> Iterator[bytes]:
-    """Cut a superpacket (header and packet, as rebuild leaves it) into complete packets.
+    """Cut a superpacket into complete packets, without virtio-net headers.
 
-    As the kernel does (tcp_gso_segment, __udp_gso_segment): every segment repeats the headers,
-    IPv4 ids count up, TCP sequence numbers move on, FIN and PSH stay on the last and CWR on the
-    first segment.
+    `content` is header and packet as `rebuild` leaves them. As in the kernel (tcp_gso_segment,
+    __udp_gso_segment) every segment repeats the headers, IPv4 ids count up, TCP sequence numbers move on,
+    only the last segment keeps FIN and PSH, and only the first one CWR.
     """
     _, _, headers, gso_size, transport, _ = _HEADER.unpack_from(content)
     head = bytes(content[HEADER_SIZE : HEADER_SIZE + headers])
@@ -235,7 +299,7 @@ def _write_udp(out: bytearray, at: int, index: int, offset: int, last: bool) -> 
 
 
 def packets(content: Buffer) -> list[bytes]:
-    """The complete packets that header-and-packet content stands for (after rebuild)."""
+    """The complete packets that a frame's content (header and packet, after `rebuild`) stands for."""
     flags, gso_type, _, _, _, _ = _HEADER.unpack_from(content)
     if gso_type & ~GSO_ECN:
         return list(segment(content))
@@ -243,7 +307,7 @@ def packets(content: Buffer) -> list[bytes]:
 
 
 def count_packets(run: Buffer) -> int:
-    """How many packets a run of whole frames stands for: a superpacket counts as its segments."""
+    """The number of packets in a run of whole frames; a superpacket counts as its segments."""
     packets, at = 0, 0
     for end in split(run):
         gso_size = int.from_bytes(run[at + 6 : at + 8], "little") if run[at + 2] >> 4 == 0 else 0

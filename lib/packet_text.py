@@ -1,7 +1,7 @@
-"""A packet in a few words, from its first bytes alone.
+"""One-line summaries of packets, as in tcpdump, from a packet's first 80 bytes.
 
-Knows: what of a packet is worth keeping for later, and how to put it, whatever the bytes are.
-Refuses to know: whether the packet is right (packet), why anybody wants to know.
+Knows: how many bytes must be kept for a summary, how to write one whatever the bytes are.
+Refuses to know: whether the packet is valid (packet), who reads the summary.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
+from lib.addresses import join_host_port
+from lib.packet import Buffer
 from lib.packet_offload import HEADER_SIZE
 
 HEAD = 80
-"""Bytes that are kept: a virtio-net header, IPv6, and the ports."""
+"""Bytes of a packet that are kept: room for a virtio-net header, an IPv6 header and ports."""
 
 PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmp6", 132: "sctp"}
-"""What tcpdump calls them, and filters."""
+"""Protocol number -> its name in tcpdump, and in our filters (capture_filter)."""
 _PORTED = (6, 17, 132)
 ICMP = {
     (1, 0): "echo reply",
@@ -28,24 +30,22 @@ ICMP = {
     (58, 128): "echo",
     (58, 129): "echo reply",
 }
-"""(protocol, type) -> what an ICMP message says."""
+"""(protocol, ICMP type) -> the name of the message."""
 _FRAGMENT_HEADER = 44
-
-Buffer = bytes | bytearray | memoryview
 
 
 def head(buf: Buffer, start: int, end: int) -> bytes:
-    """The first bytes of what lies in buf[start:end], as a copy."""
+    """A copy of the first HEAD bytes of the packet in buf[start:end]."""
     return bytes(buf[start : min(end, start + HEAD)])
 
 
 def head_of_frame(frames: Buffer) -> bytes:
-    """The same of the first of some frames."""
+    """A copy of the first HEAD bytes of the packet in the first of some frames (each with its length)."""
     return head(frames, 2, 2 + int.from_bytes(frames[:2], "big"))
 
 
 def summary(data: bytes) -> str:
-    """`tcp 192.168.1.5:1234 > 10.0.0.9:22`; bytes that are no packet as they are."""
+    """A packet's summary: `tcp 192.168.1.5:1234 > 10.0.0.9:22`. Bytes that are not IP are shown in hex."""
     packet = data[HEADER_SIZE:] if data[:1] < b"\x10" and len(data) > HEADER_SIZE else data
     version = packet[0] >> 4 if packet else 0
     if version == 4 and len(packet) >= 20:
@@ -70,4 +70,4 @@ def _words(protocol: int, source: bytes, destination: bytes, rest: bytes, fragme
 
 
 def _end(address: bytes, port: int) -> str:
-    return f"{ip_address(address)}:{port}" if len(address) == 4 else f"[{ip_address(address)}]:{port}"
+    return join_host_port(str(ip_address(address)), port)

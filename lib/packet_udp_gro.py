@@ -1,16 +1,16 @@
-"""Small UDP packets of one flow become one superpacket, as the kernel's own UDP GRO would make it.
+"""UDP GRO: small UDP packets of one flow are merged into one superpacket, as the kernel's UDP GRO does.
 
-Knows: which packets may travel together, and the headers of the superpacket they become.
-Refuses to know: where packets come from (client_uplink) and who takes superpackets (offload bits).
+Knows: which packets may be merged, and the headers of the superpacket.
+Refuses to know: where packets come from (client_uplink), who takes superpackets (offload bits).
 
-Only IPv4 without options, with a partial checksum, as the kernel hands over what this host sends:
-its checksum field then holds nothing but the pseudo-header's sum. Packets are the same but for
-their IP id and payload:
+Only for UDP over IPv4 without options, with a partial checksum, which is what the kernel gives us of packets
+that this host sends. Their checksum field holds nothing but the pseudo-header's sum. The packets of a run are
+the same but for IP id, IP checksum and payload:
 
     | virtio-net 10 | IPv4 20            | UDP 8 | payload |     HEAD = 38 bytes and payload
                        ^^ id  ^^ checksum  may differ
 
-    superpacket: one head, then the payloads one after the other, each gso_size long
+    superpacket: one head, then the payloads one after the other, each gso_size long, the last maybe shorter
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from lib import packet as ip
 from lib import packet_offload
 
 HEAD = 38
+"""Bytes of virtio-net, IPv4 and UDP headers together."""
 MAX_SEGMENTS = packet_offload.MAX_UDP_SEGMENTS
 MAX_SIZE = 65000
-"""Largest superpacket made, bytes with its header: a frame and an IP length hold 65,535."""
+"""Largest superpacket that is made, in bytes with its header: a frame's and an IP length are below 65,536."""
 
 _SAME = struct.Struct("14s2x4s2x16s").unpack_from
 _LIKELY = struct.pack("<BBHHHH", packet_offload.NEEDS_CSUM, 0, 0, 0, 20, 6) + b"\x45"
@@ -31,16 +32,16 @@ _HEADER = struct.Struct("<BBHHHH").pack_into
 _U16 = struct.Struct("!H").pack_into
 
 Likeness = tuple[bytes, bytes, bytes]
-"""All of a head that packets must have in common to travel together."""
+"""The bytes of a head that must be equal in two packets for them to be merged."""
 
 
 def likeness(buf: bytearray, start: int) -> Likeness:
-    """What the packet (header and packet) at start has in common with others of its run."""
+    """The bytes of the head at `start` that must be equal in all packets of a run."""
     return _SAME(buf, start)
 
 
 def may_lead(like: Likeness, size: int) -> bool:
-    """Whether a packet of size bytes (with header) may be the first of a run."""
+    """Whether a packet may be the first of a run; `size` is its bytes with virtio-net header."""
     first, middle, _ = like
     unfragmented_udp = middle[0] & 0x3F == 0 and middle[1] == 0 and middle[3] == ip.UDP
     total = size - packet_offload.HEADER_SIZE
@@ -48,7 +49,7 @@ def may_lead(like: Likeness, size: int) -> bool:
 
 
 def close_run(buf: bytearray, start: int, end: int, gso_size: int) -> None:
-    """Make the head at start that of a superpacket which ends at end."""
+    """Write the head of a superpacket that lies in buf[start:end], in place of its first packet's."""
     _HEADER(buf, start, packet_offload.NEEDS_CSUM, packet_offload.GSO_UDP_L4, 28, gso_size, 20, 6)
     packet = start + packet_offload.HEADER_SIZE
     total = end - packet

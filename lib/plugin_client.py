@@ -1,6 +1,6 @@
-"""Plugins: asking somebody else's program for a route, an ingress rule, or whether a login is right.
+"""Plugins of routers, ingresses and authers: requests to an external program, and what its replies mean.
 
-Knows: what is asked and what each reply means, over HTTP and over gRPC alike (WIRE.md, Plugins).
+Knows: the fields of each request and reply, over HTTP and gRPC alike (PROTOCOL.md, plugins).
 Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets
 (route_plugin_cache).
 """
@@ -18,31 +18,37 @@ from lib.auth_admission import Login
 from lib.errors import PluginError
 from lib.plugin_grpc import GrpcPlugin
 from lib.plugin_http import HttpPlugin
+from lib.prefixes import packed
 from lib.route_table import Route, group
 from lib.settings import Hop, PluginSettings
+from lib.stream_bounded import failing_as
 
 
 class _Plugin:
-    """What the three have in common: one way to ask, chosen by the address."""
+    """What all plugins have in common: the connection, over HTTP or gRPC as the URL says, and its state."""
 
     def __init__(self, settings: PluginSettings) -> None:
-        """Nothing is sent yet."""
+        """Prepare requests; nothing is sent yet."""
         self._http = HttpPlugin(settings) if settings.url.startswith("http") else None
         self._grpc = GrpcPlugin(settings) if self._http is None else None
         self.url = settings.url
-        self.icmp_error_at = 0.0
-        """When it answered last, by the steady clock; 0 for never."""
+        self.replied_at = 0.0
+        """When the last reply came, in seconds of a steady clock; 0 for never."""
         self.error = ""
-        """Why the last question got no reply; empty where it did."""
+        """Why the last request got no reply; empty where it got one."""
 
     def _ask(self, method: str, what: Mapping[str, object], post: bool = False) -> Mapping[str, object]:
-        """The reply's fields. `method` is Service/Method, its messages are MethodRequest and MethodReply."""
+        """Send a request and wait for its reply; returns the reply's fields. Raises PluginError.
+
+        `method` is Service/Method in gRPC, where its messages are MethodRequest and MethodReply.
+        """
         try:
-            reply = self._exchange(method, what, post)
+            with failing_as(lambda why: PluginError(f"{self.url}: {why}"), PluginError):
+                reply = self._exchange(method, what, post)
         except PluginError as error:
             self.error = str(error)
             raise
-        self.icmp_error_at, self.error = time.monotonic(), ""
+        self.replied_at, self.error = time.monotonic(), ""
         return reply
 
     def _exchange(self, method: str, what: Mapping[str, object], post: bool) -> Mapping[str, object]:
@@ -57,37 +63,37 @@ class _Plugin:
             raise PluginError(str(error)) from error
 
     def close(self) -> None:
-        """Give up every connection."""
+        """Close all connections."""
         for way in (self._http, self._grpc):
             if way is not None:
                 way.close()
 
 
 class RouterPlugin(_Plugin):
-    """Asked for routes."""
+    """A plugin of a router, which is asked for routes."""
 
     acl: Acl | None = None
-    """What may be sent along them."""
+    """The access list for packets on its routes; None for everything."""
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         """The route to an address (packed) in a namespace (16 bytes); None when the plugin knows none.
 
-        Its prefix is not compared with what was asked, as in GOST. Raises PluginError.
+        Whether the route's prefix holds the address is not checked, as in GOST. Raises PluginError.
         """
         what = {"dst": str(ip_address(address)), "id": ids.format_uuid(namespace)}
         return read_route(self._ask("Router/GetRoute", what))
 
 
 class IngressPlugin(_Plugin):
-    """Asked for ingress rules."""
+    """A plugin of an ingress, which is asked for the rule of a host name."""
 
     def endpoint(self, host: str, service: str) -> str:
-        """The endpoint of a host's rule, "" when there is none. Raises PluginError."""
+        """The endpoint (a namespace's UUID as text) of a host's rule, "" for no rule. Raises PluginError."""
         return _text(self._ask("Ingress/GetRule", {"host": host, "service": service}), "endpoint")
 
 
 class AutherPlugin(_Plugin):
-    """Asked about logins."""
+    """A plugin of an auther, which is asked whether a login is right."""
 
     def authenticate(self, login: Login) -> bool:
         """Whether a login is right. Raises PluginError."""
@@ -112,7 +118,10 @@ class AutherPlugin(_Plugin):
 
 
 def read_route(reply: Mapping[str, object]) -> Route | None:
-    """The route in a reply; None without `dst` and its older spelling `net`, or without a gateway."""
+    """The route in a reply: `dst` (in older plugins `net`) and `gateway`; None where either is missing.
+
+    Raises PluginError for values that are not a prefix, or not a host name.
+    """
     destination = _text(reply, "dst") or _text(reply, "net")
     gateway = _text(reply, "gateway")
     if not destination or not gateway:
@@ -120,10 +129,10 @@ def read_route(reply: Mapping[str, object]) -> Route | None:
     if not ids.is_host_name(gateway):
         raise PluginError(f"no host can go by this name: {gateway[:64]!r}")
     try:
-        prefix = ip_network(destination, strict=False)
+        prefix = packed(ip_network(destination, strict=False))
     except ValueError as error:
         raise PluginError(f"no proper reply: {error}") from error
-    return Route(prefix.network_address.packed, prefix.prefixlen, group([Hop(gateway)]))
+    return Route(*prefix, group([Hop(gateway)]))
 
 
 def _text(reply: Mapping[str, object], key: str) -> str:

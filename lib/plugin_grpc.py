@@ -1,4 +1,4 @@
-"""Plugins over gRPC: unary calls on one HTTP/2 connection (WIRE.md, Plugins (gRPC)).
+"""A gRPC client for plugins: unary calls over one HTTP/2 connection (PROTOCOL.md, plugins over gRPC).
 
     request    HEADERS  :method POST, :path /package.Service/Method, te trailers, token …
                DATA     | compressed? (1) = 0 | length (4) | message |                 END_STREAM
@@ -6,7 +6,8 @@
                DATA     the same
                HEADERS  grpc-status 0 …, or all of it in the first HEADERS             END_STREAM
 
-Knows: h2's events, streams at once, one reader and one writer at a time, deadlines.
+Knows: h2's events, streams at once, one reader and one writer at a time, deadlines. The reader lives as long
+as the connection: its bound is in bytes, so many for each call and some for what comes between calls.
 Refuses to know: messages (plugin_protobuf), what is asked (plugin_client).
 Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
 """
@@ -14,96 +15,104 @@ Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import gevent
-import gevent.socket as gsocket
-from gevent import ssl
 from gevent.event import AsyncResult, Event
 from gevent.lock import BoundedSemaphore
 
 from lib.errors import PluginError
 from lib.settings import PluginSettings
+from lib.stream_bounded import Bounds, dial, failing_as, tls_context
 
 MAX_REPLY = 1 << 16
+"""Most bytes of a reply's message."""
+MAX_BETWEEN = 1 << 16
+"""Most bytes that may come while there is no call: settings, pings, window updates. Past that, the next call
+makes another connection."""
+MAX_FRAMES = 1 << 14
+"""Most bytes of frames and headers around a reply."""
 _RECEIVE = 1 << 16
+_PIECES = 64, 256, 2048
+"""Bytes that h2 is given at a time: a frame of nine bytes may take it 0.1 ms and more."""
 _PREFIX = struct.Struct("!BI")
 
 
 class GrpcPlugin:
-    """A plugin that is asked over gRPC."""
+    """A plugin that is called over gRPC."""
 
     def __init__(self, settings: PluginSettings) -> None:
-        """Nothing is dialled yet."""
+        """Prepare calls; the connection is made with the first one, and anew after it has failed."""
         self._settings = settings
         self._connection: _Connection | None = None
         self._dialling = BoundedSemaphore(1)
 
     def call(self, path: str, message: bytes) -> bytes:
-        """One call: the bytes of a message for those of its reply. Raises PluginError."""
+        """Call the method at `path` (/proto.Service/Method) with a message; returns the reply's message.
+
+        Both are encoded protobuf. Raises PluginError, also where the plugin's timeout has passed.
+        """
         url, timeout = self._settings.url, self._settings.timeout
         with gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")):
             return self._connected().call(path, message, self._settings)
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection; calls under way fail."""
         if self._connection is not None:
             self._connection.end("closed")
 
     def _connected(self) -> _Connection:
         with self._dialling:
             if self._connection is None or self._connection.over:
-                self._connection = _Connection(_dial(self._settings), self._settings.url)
+                bounds = Bounds(self._settings.timeout, MAX_BETWEEN)
+                self._connection = _Connection(_dial(self._settings, bounds), self._settings.url, bounds)
             return self._connection
 
 
-def _dial(settings: PluginSettings) -> Any:
+def _dial(settings: PluginSettings, bounds: Bounds) -> Any:
     """A socket on which both sides mean to speak HTTP/2."""
     parts = urlsplit(settings.url)
+    host = parts.hostname or ""
     try:
-        sock = gsocket.create_connection((parts.hostname, parts.port))
+        sock = dial(host, parts.port or 0, bounds, pieces=_PIECES)
+        sock.send_seconds = min(sock.send_seconds, settings.timeout)
         if parts.scheme == "grpc":
             return sock
         try:
-            return _secured(sock, settings, parts.hostname or "")
+            context = tls_context(settings.verify)
+            context.set_alpn_protocols(["h2"])
+            secured = context.wrap_socket(sock, server_hostname=settings.server_name or host)
+            if secured.selected_alpn_protocol() != "h2":
+                raise PluginError(f"{settings.url}: speaks TLS but not HTTP/2")
+            return secured
         except BaseException:
             sock.close()
             raise
     except OSError as error:  # ssl.SSLError is one
+        if isinstance(error, PluginError):
+            raise
         raise PluginError(f"{settings.url}: {error.strerror or error}") from error
-
-
-def _secured(sock: Any, settings: PluginSettings, host: str) -> Any:
-    context = ssl.create_default_context()
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    secured = context.wrap_socket(sock, server_hostname=settings.server_name or host)
-    if secured.selected_alpn_protocol() != "h2":
-        secured.close()
-        raise PluginError(f"{settings.url}: speaks TLS but not HTTP/2")
-    return secured
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call under way."""
+    """A call that waits for its reply."""
 
     result: AsyncResult = field(default_factory=AsyncResult)
     headers: dict[str, str] = field(default_factory=dict)
     data: bytearray = field(default_factory=bytearray)
     ended: bool = False
-    """Whether the other side is through with it."""
+    """Whether the plugin has ended the call's stream."""
 
 
 class _Connection:
-    """One HTTP/2 connection: a reader greenlet, and whoever calls writes."""
+    """One HTTP/2 connection. A greenlet reads; each caller writes its own request."""
 
-    def __init__(self, sock: Any, url: str) -> None:
+    def __init__(self, sock: Any, url: str, bounds: Bounds) -> None:
         import h2.config  # 40 ms; only those who have such a plugin pay for it
         import h2.connection
         import h2.errors
@@ -111,33 +120,38 @@ class _Connection:
         import h2.exceptions
 
         self.over = False
-        self._url, self._sock = url, sock
+        self._url, self._sock, self._bounds = url, sock, bounds
+        bounds.renew(float("inf"), MAX_BETWEEN)
         self._events, self._failures = h2.events, (h2.exceptions.ProtocolError, OSError)
         self._cancel = h2.errors.ErrorCodes.CANCEL
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._calls: dict[int, _Call] = {}
         self._writing = BoundedSemaphore(1)
+        self._replied_at = 0.0
         self._room = Event()
-        """Set when there may be room: for another stream, or for more bytes."""
+        """Set when another stream may be opened, or more bytes may be sent (flow control)."""
         self._h2.initiate_connection()
         self._flush()
         self._reader = gevent.spawn(self._read)
 
     def call(self, path: str, message: bytes, settings: PluginSettings) -> bytes:
-        """One call; the caller has a deadline."""
-        number = 0
+        """Send a request and wait for its reply; the deadline is the caller's. Raises PluginError."""
+        number, began = 0, time.monotonic()
         try:
             self._wait_room(
                 lambda: self._h2.open_outbound_streams < self._h2.remote_settings.max_concurrent_streams
             )
             number = self._h2.get_next_available_stream_id()
             call = self._calls[number] = _Call()
+            self._bounds.grant(self._bounds.left + MAX_REPLY + MAX_FRAMES)
             self._h2.send_headers(number, _headers(path, settings))
             self._send(number, _PREFIX.pack(0, len(message)) + message)
             reply: bytes = call.result.get()
             return reply
         except self._failures as error:
             if isinstance(error, PluginError):
+                if self._replied_at < began:  # to nobody since: the next call shall have another connection
+                    self.end("nothing was answered in time")
                 raise
             self.end(str(error))
             raise PluginError(f"{self._url}: {error}") from error
@@ -145,7 +159,7 @@ class _Connection:
             self._give_up(number)
 
     def end(self, why: str) -> None:
-        """The connection is over: every call under way fails."""
+        """Close the connection; every call under way fails with `why`."""
         if not self.over:
             self.over = True
             self._sock.close()
@@ -177,29 +191,33 @@ class _Connection:
             data = self._h2.data_to_send()
             try:
                 self._sock.sendall(data or b"")
-            except BaseException:  # a deadline too: who knows how much of a frame is out
+            except BaseException:  # a deadline too: part of a frame may be out, so the connection is useless
                 self.end("not everything could be sent")
                 raise
 
     def _give_up(self, number: int) -> None:
-        """Nobody waits for a call any more: tell the other side, if it is not through with it."""
+        """Forget a call, and reset its stream if the plugin has not ended it."""
         call = self._calls.pop(number, None)
+        most = MAX_BETWEEN + len(self._calls) * (MAX_REPLY + MAX_FRAMES)
+        self._bounds.grant(min(self._bounds.left, most))
         if call is None or call.ended or self.over:
             return
         try:
             self._h2.reset_stream(number, self._cancel)
-            self._flush()
+            if not self._writing.locked():  # who waits behind a plugin that does not read is late
+                self._flush()
         except self._failures as error:
             self.end(str(error))
 
     def _read(self) -> None:
         why = "the plugin closed the connection"
         try:
-            while data := self._sock.recv(_RECEIVE):
-                for event in self._h2.receive_data(data):
-                    self._take(event)
-                self._flush()
-                self._room.set()
+            with failing_as(PluginError, *self._failures):
+                while data := self._sock.recv(_RECEIVE):
+                    for event in self._h2.receive_data(data):
+                        self._take(event)
+                    self._flush()
+                    self._room.set()
         except self._failures as error:
             why = str(error) or type(error).__name__
         self.end(why)
@@ -223,7 +241,7 @@ class _Connection:
             call.ended = True
             call.result.set_exception(PluginError(f"{self._url}: the call was reset ({event.error_code})"))
         elif isinstance(event, events.StreamEnded):
-            call.ended = True
+            call.ended, self._replied_at = True, time.monotonic()
             self._settle(call)
 
     def _settle(self, call: _Call) -> None:
@@ -249,7 +267,7 @@ def _headers(path: str, settings: PluginSettings) -> list[tuple[str, str]]:
 
 
 def _reply(headers: dict[str, str], data: bytes) -> bytes:
-    """The message in a reply. Raises ValueError for what is none, and for a status that is not OK."""
+    """The message in a reply. Raises ValueError for a malformed reply, and for a status other than OK."""
     if headers.get(":status") != "200":
         raise ValueError(f"HTTP status {headers.get(':status', '(none)')[:20]}")
     status = headers.get("grpc-status", "(none)")

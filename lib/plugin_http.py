@@ -1,81 +1,101 @@
-"""Plugins over HTTP: one request, one JSON object (WIRE.md, Plugins).
+"""An HTTP client for plugins: GET or POST, replies in JSON (PROTOCOL.md, plugins over HTTP).
 
-Knows: the request, what counts as a reply, and what as a failure.
+Knows: the request's URL and headers, which responses are a reply and which a failure.
 Refuses to know: what is asked (plugin_client).
 """
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from lib.errors import PluginError
 from lib.settings import PluginSettings
+from lib.stream_http import HttpWay
 
 MAX_AT_ONCE = 16
-"""Connections to one plugin; further requests wait for one of them."""
+"""Connections to one plugin; further requests wait until one is free."""
 MAX_REPLY = 1 << 16
+"""Most bytes of a reply, on the wire and decoded."""
 
 
 class HttpPlugin:
-    """A plugin that is asked over HTTP."""
+    """A plugin that is called over HTTP."""
 
     def __init__(self, settings: PluginSettings) -> None:
-        """Make the connection pool; nothing is sent yet."""
-        import urllib3  # 53 ms; only those who have a plugin pay for it
-
-        self._urllib3 = urllib3
+        """Nothing is sent yet."""
         self._settings = settings
-        tls: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED" if settings.verify else "CERT_NONE"}
-        if settings.server_name:
-            tls |= {"server_hostname": settings.server_name, "assert_hostname": settings.server_name}
-        if not settings.url.startswith("https:"):
-            tls = {}
-        self._pool = urllib3.PoolManager(
-            maxsize=MAX_AT_ONCE, block=True, retries=False, timeout=settings.timeout, **tls
-        )
-        self._gate = threading.BoundedSemaphore(MAX_AT_ONCE)
+        self._idle: list[HttpWay] = []
+        """Connections that nobody uses now, the last one used at the end."""
+        self._gate = BoundedSemaphore(MAX_AT_ONCE)
 
     def get(self, query: Mapping[str, object]) -> dict[str, object]:
-        """GET with these parameters; the reply's keys in lower case. Raises PluginError."""
+        """GET with these query parameters; returns the reply's object, keys in lower case.
+
+        Raises PluginError, also where the plugin's timeout has passed.
+        """
         url = self._settings.url
         return self._ask("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", None)
 
     def post(self, content: Mapping[str, object]) -> dict[str, object]:
-        """POST this as JSON; the reply's keys in lower case. Raises PluginError."""
+        """POST this as JSON; returns and raises what `get` does."""
         body = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         return self._ask("POST", self._settings.url, body.encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
-        """Give up the connections."""
-        self._pool.clear()
+        """Close all connections."""
+        while self._idle:
+            self._idle.pop().close()
 
     def _ask(self, method: str, target: str, body: bytes | None) -> dict[str, object]:
         url, timeout = self._settings.url, self._settings.timeout
-        headers = {"Content-Type": "application/json"}
-        if self._settings.token:
-            headers["Authorization"] = f"Bearer {self._settings.token}"
-        # urllib3's own timeout starts anew with every byte that comes
-        with self._gate, gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")):
-            try:
-                response = self._pool.request(
-                    method, target, body=body, headers=headers, preload_content=False
-                )
-                with response:
-                    content = response.read(MAX_REPLY)
-            except self._urllib3.exceptions.HTTPError as error:
-                raise PluginError(f"{url}: {error}") from error
-        if response.status != 200:
-            raise PluginError(f"{url}: status {response.status}")
+        with gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")), self._gate:
+            status, content = self._converse(method, target, body)
+        if status != 200:
+            raise PluginError(f"{url}: status {status}")
         return read_object(content)
+
+    def _converse(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
+        """Status and body of a reply. Raises PluginError."""
+        import urllib3
+
+        settings = self._settings
+        headers = {"Content-Type": "application/json"}
+        if settings.token:
+            headers["Authorization"] = f"Bearer {settings.token}"
+        way = self._way()
+        try:
+            response = way.ask(
+                method=method,
+                url=target,
+                headers=headers,
+                body=body,
+                seconds=settings.timeout,
+                size=MAX_REPLY,
+            )
+            with response:
+                content = response.read(MAX_REPLY)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if way.bounds.late:  # what its own text says then is not for people
+                raise PluginError(f"{settings.url}: no reply within {settings.timeout:g} s") from error
+            raise PluginError(f"{settings.url}: {error}") from error
+        finally:
+            self._idle.append(way)  # urllib3 drops a connection with which it is not through
+        return response.status, content
+
+    def _way(self) -> HttpWay:
+        settings = self._settings
+        if self._idle:
+            return self._idle.pop()
+        return HttpWay(settings.url, settings.timeout, settings.verify, settings.server_name)
 
 
 def read_object(content: bytes) -> dict[str, object]:
+    """A JSON object as a dict with its keys in lower case. Raises PluginError for anything else."""
     try:
         return {key.lower(): value for key, value in json.loads(content).items()}  # Go reads keys in any case
     except (ValueError, AttributeError, RecursionError) as error:

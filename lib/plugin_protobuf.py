@@ -1,7 +1,7 @@
-"""The protobuf messages of GOST's plugins, made at run time (WIRE.md, Plugins (gRPC)).
+"""The protobuf messages of GOST's plugins, with classes made at run time (PROTOCOL.md, plugins over gRPC).
 
-Knows: the fields of each message in the order of their numbers, from 1; texts unless said otherwise.
-Refuses to know: how a message travels (plugin_grpc), what it means (plugin_client).
+Knows: the names of each message's fields, in the order of their numbers from 1.
+Refuses to know: how a message is sent (plugin_grpc), what it means (plugin_client).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _MESSAGES = {
     "AuthenticateRequest": "username password client service client_cn client_san* client_cert_fingerprint",
     "AuthenticateReply": "ok? id",
 }
-"""name? is a bool, name* a repeated text."""
+"""Message -> its fields. `name` is a string, `name?` a bool, `name*` a repeated string."""
 
 
 def encode(name: str, fields: Mapping[str, object]) -> bytes:
-    """The bytes of a message; fields not given are empty."""
+    """Encode the message `name` with these fields; those not given are empty. Raises ValueError."""
     message = _classes()[name](**fields)
     encoded: bytes = message.SerializeToString()
     return encoded
 
 
 def decode(name: str, data: bytes) -> dict[str, object]:
-    """The fields of a message, defaults for those not sent. Raises ValueError."""
+    """Decode the message `name`; returns all its fields, defaults for those not sent. Raises ValueError."""
     from google.protobuf.message import DecodeError
 
     message = _classes()[name]()

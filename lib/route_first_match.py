@@ -1,41 +1,44 @@
-"""GOST's order: of all routes that hold an address, the first one written.
+"""First-match routing, as GOST has it: of all routes that hold an address, the first one written is taken.
 
-Knows: how a table in that order is told in one by longest prefix, and where the two orders differ.
-Refuses to know: how rows are read (route_loader), how a table is asked (route_table).
+Knows: how a longest-prefix table is made that routes in this order, and where the two orders differ.
+Refuses to know: how rows are read (route_loader), how a table is looked up (route_table).
 
-Give every prefix the gateways of the first route written among those that cover it, itself included.
-The longest prefix holding an address then has the answer: whatever holds the address covers it.
-Further routes for a prefix equal to the first one's are its further gateways (GOST never uses them).
+Give every prefix the gateways of the first route written among those that cover it, itself included. Whatever
+route holds an address also covers the longest prefix that holds it. So a look-up of the longest prefix finds
+the first route written. Further routes for the same prefix are its further gateways (GOST never uses them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
+from lib.prefixes import Prefix, network
 from lib.route_table import Tries, no_tries
 from lib.route_trie import Trie
 from lib.settings import RouteEntry
 
 STEP = 500
-
-Prefix = tuple[bytes, int]
+"""Prefixes that a step goes through."""
 
 
 def painted(tries: Tries, first: dict[Prefix, int]) -> Generator[None, None, Tries]:
-    """Tries in GOST's order, made of those by longest prefix; each yield ends a step.
+    """Tries that route by first match, made of longest-prefix ones; each yield ends a step.
 
-    `first` says of every prefix which row named it first, counted over all rows.
+    `first` says for every prefix the number of the row that named it first, counted over all rows.
     """
     result = no_tries()
     winners: dict[Prefix, int] = {}
-    for number, prefix in enumerate(sorted(first, key=lambda prefix: prefix[1])):  # covers before the covered
+    # The shorter prefixes come first: so what covers a prefix already has its winner when its turn comes.
+    for number, prefix in enumerate(sorted(first, key=lambda prefix: prefix[1])):
         address, length = prefix
         group = tries.of(address).get(address, length)
         assert group is not None  # `first` and the tries have the same prefixes
         order = first[prefix]
         trie = result.of(address)
+        # Of the prefixes that cover this one, only the longest is looked at: its winner is already the first
+        # row of all that cover it.
         for cover, its_group in trie.matches(address)[:1]:
-            its_order = winners[_cut(address, cover), cover]
+            its_order = winners[network(address, cover), cover]
             if its_order < order:
                 order, group = its_order, its_group
         winners[prefix] = order
@@ -45,17 +48,12 @@ def painted(tries: Tries, first: dict[Prefix, int]) -> Generator[None, None, Tri
     return result
 
 
-def _cut(address: bytes, length: int) -> bytes:
-    host_bits = 8 * len(address) - length
-    return (int.from_bytes(address, "big") >> host_bits << host_bits).to_bytes(len(address), "big")
-
-
 def differences(entries: Iterable[RouteEntry]) -> list[tuple[RouteEntry, RouteEntry]]:
-    """The entries that longest prefix obeys and GOST's first match never would, by another gateway.
+    """The entries that first match never uses but longest prefix does, with another gateway than GOST's.
 
-    Each comes as (the entry GOST takes, the entry it shadows): the first one written that covers it by a
-    shorter prefix, and itself. Further gateways of an equal prefix are none: they stand by. One look-up an
-    entry, so a million entries are fine.
+    Each comes as a pair (the entry that GOST takes, the entry that is never used): the first has a shorter
+    prefix that covers the second's, and is written before it. Entries of equal prefix are not among them, as
+    they are further gateways of one route. One look-up an entry, so a million entries take some seconds.
     """
     tries: dict[int, Trie[_First]] = {4: Trie(4), 16: Trie(16)}
     pairs: dict[tuple[RouteEntry, RouteEntry], None] = {}
@@ -73,7 +71,7 @@ def differences(entries: Iterable[RouteEntry]) -> list[tuple[RouteEntry, RouteEn
 
 
 class _First:
-    """An entry, as a trie holds it: no tuple."""
+    """An entry in an object, since a trie holds no tuples (and an entry is one)."""
 
     __slots__ = ("entry",)
 
@@ -84,14 +82,15 @@ class _First:
 def _first_written(trie: Trie[_First], prefix: bytes, length: int) -> _First | None:
     """The first entry written so far that covers a prefix.
 
-    The trie holds for each prefix its own winner. Whatever covers the longest cover and came before it
-    is counted there already, and what came after it is not first: so the longest cover has the answer.
+    The trie holds the winner of each prefix. The longest prefix that covers this one has the right winner:
+    other covers that came before it have already been considered for it, and those that came after it are
+    not first.
     """
     return next((winner for cover, winner in trie.matches(prefix) if cover <= length), None)
 
 
 def never_used(entries: Iterable[RouteEntry]) -> list[tuple[RouteEntry, RouteEntry]]:
-    """(the entry GOST takes, an entry of the same prefix that it therefore never uses), in order."""
+    """Pairs (the entry that GOST takes, a later one of the same prefix, which GOST never uses), in order."""
     first: dict[Prefix, RouteEntry] = {}
     pairs = []
     for entry in entries:

@@ -1,14 +1,15 @@
-"""The hosts of a namespace that are there, and which of a route's gateways gets a flow.
+"""Choice of a route's gateway for a flow: failover by preference with hold-down, load sharing by flow.
 
-Knows: sessions by host name, the order of preference, how flows are shared and stay where they are.
+Knows: the attachments by host name, the order of preference, how flows are shared and stay on their gateway.
 Refuses to know: prefixes and tables (route_table, namespace), packets (forward).
 
-A route's gateways come in tiers (routes.Group). The first tier with somebody alive carries its packets:
+A route's gateways are in tiers (route_table.Group). The first tier with a connected gateway carries packets:
 
-    tiers   (a) (b c) (d)          a alive: a.  a away: b and c share.  all three away: d.
+    tiers   (a) (b c) (d)          a is connected: a.  Not a: b and c share.  None of these three: d.
 
-Who was away and comes back is held down for a while: it is preferred again only when it has lived that
-long, lest a link that flaps drag its flows to and fro. With nobody else alive it is used at once.
+A gateway that was away and comes back is held down: it is preferred again only after it has been connected
+for `hold_down` seconds, so that a host that comes and goes does not drag its flows to and fro. While no other
+gateway is connected, it is used at once.
 """
 
 from __future__ import annotations
@@ -18,48 +19,47 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 from zlib import crc32
 
+from lib.bounded_dict import BoundedDict
 from lib.route_table import Group
 
 MAX_FLOWS = 16384
-"""Flows a gateway, or a tier of several, remembers; past that the oldest are chosen for anew."""
+"""Flows that a gateway, or a tier of several, remembers; past that the oldest is forgotten."""
 MAX_TIERS = 1024
 """Tiers whose flows are remembered."""
 MAX_AWAY = 65536
-"""Names of hosts that left that are remembered."""
+"""Host names that are remembered after they left, for the hold-down."""
 
 
 class Session(Protocol):
-    """What is to be known of a session here."""
+    """What this module uses of an attachment: its host name, and whether its session lives."""
 
     host: str
     live: bool
 
 
 S = TypeVar("S", bound=Session)
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(slots=True, eq=False)
 class Gateway(Generic[S]):
-    """A host name, and the live sessions that go by it."""
+    """A connected host: its name, and its attachments, one for each live session."""
 
     name: str
     back_at: float = float("-inf")
-    """When it came back after it had been away."""
+    """When it came back after it had been away, in seconds of a steady clock; -inf if it never was away."""
     attachments: list[S] = field(default_factory=list)
-    flows: dict[bytes, S] = field(default_factory=dict)
+    flows: BoundedDict[bytes, S] = field(default_factory=lambda: BoundedDict(MAX_FLOWS))
     turn: int = 0
-    max_flows: int = MAX_FLOWS
+    """Index of the attachment that got the last new flow."""
 
     def bound_flows(self, most: int) -> None:
         """Remember so many flows at most from now on."""
-        self.max_flows = most
-        if len(self.flows) > most:
-            self.flows = dict(list(self.flows.items())[-most:])
+        self.flows.most = min(MAX_FLOWS, most)
+        while len(self.flows) > self.flows.most:
+            self.flows.popitem(last=False)
 
-    def port_for(self, flow: bytes) -> S | None:
-        """The session a flow goes to: the one it had while that lives, else the next in turn."""
+    def attachment_for(self, flow: bytes) -> S | None:
+        """The attachment that a flow goes to: the one it had, while that is live, else the next in turn."""
         attachment = self.flows.get(flow)
         if attachment is not None and attachment.live:
             return attachment
@@ -67,22 +67,24 @@ class Gateway(Generic[S]):
             return None
         self.turn = (self.turn + 1) % len(self.attachments)
         attachment = self.attachments[self.turn]
-        _remember(self.flows, flow, attachment, min(MAX_FLOWS, self.max_flows))
+        self.flows.remember(flow, attachment)
         return attachment
 
 
 @dataclass(slots=True, eq=False)
 class Gateways(Generic[S]):
-    """The hosts of one namespace."""
+    """The connected hosts of one namespace, by name."""
 
     here: dict[str, Gateway[S]] = field(default_factory=dict)
-    _away: dict[str, None] = field(default_factory=dict)
+    _away: BoundedDict[str, None] = field(default_factory=lambda: BoundedDict(MAX_AWAY))
     """Who was here once; the longest gone first."""
-    _shares: dict[tuple[str, ...], dict[bytes, str]] = field(default_factory=dict)
+    _shares: BoundedDict[tuple[str, ...], BoundedDict[bytes, str]] = field(
+        default_factory=lambda: BoundedDict(MAX_TIERS)
+    )
     """tier -> flow -> the gateway it has."""
 
     def join(self, attachment: S, now: float) -> bool:
-        """A session goes live; returns whether its host was not here before it."""
+        """Add an attachment at the beginning of its session; returns whether it is its host's first one."""
         gateway = self.here.get(attachment.host)
         new = gateway is None
         if gateway is None:
@@ -94,32 +96,40 @@ class Gateways(Generic[S]):
         return new
 
     def leave(self, attachment: S) -> None:
-        """A session ends: its flows are free to go elsewhere."""
+        """Remove an attachment at the end of its session; its flows are chosen for anew."""
         gateway = self.here[attachment.host]
         gateway.attachments.remove(attachment)
-        gateway.flows = {flow: other for flow, other in gateway.flows.items() if other is not attachment}
+        for flow in [flow for flow, other in gateway.flows.items() if other is attachment]:
+            del gateway.flows[flow]
         if not gateway.attachments:
             del self.here[attachment.host]
-            _remember(self._away, attachment.host, None, MAX_AWAY)
+            self._away.remember(attachment.host, None)
 
     def choose(self, group: Group, flow: bytes, hold_down: float, now: float) -> S | None:
-        """The session a flow goes to; None where none of the group's gateways lives."""
+        """The attachment that a flow goes to; None where no gateway of the group is connected.
+
+        `hold_down` in seconds, `now` in seconds of a steady clock.
+        """
         gateway = self.chosen(group, flow, hold_down, now)
-        return gateway.port_for(flow) if gateway is not None else None
+        return gateway.attachment_for(flow) if gateway is not None else None
 
     def chosen(self, group: Group, flow: bytes, hold_down: float, now: float) -> Gateway[S] | None:
-        """The gateway a flow goes to: of the best tier, and of those in it the one it had."""
+        """The gateway that a flow goes to: one of the best tier, and within it the one it had before."""
         held: tuple[str, ...] = ()
         for tier in group.tiers:
             live = [self.here[name] for name in tier if name in self.here]
+            # A gateway that has just come back may leave again at once. Its flows have found another way
+            # meanwhile, so it is passed over until it has been here for hold_down seconds.
             steady = [gateway for gateway in live if now >= gateway.back_at + hold_down]
             if steady:
                 return steady[0] if len(tier) == 1 else self._shared(tier, steady, flow)
+            # Everybody alive in this tier is held down: go on with the next tier, but remember the first.
             held = held or (tier if live else ())
+        # No tier has a steady gateway. One that may leave again is better than dropping the packet.
         return self._shared(held, [self.here[name] for name in held if name in self.here], flow)
 
     def carriers(self, group: Group, hold_down: float, now: float) -> tuple[str, ...]:
-        """The gateways that new flows go to, several where they share them: `chosen`, without a flow."""
+        """The names of the gateways that new flows go to: several where they share the load."""
         held: tuple[str, ...] = ()
         for tier in group.tiers:
             live = tuple(name for name in tier if name in self.here)
@@ -130,29 +140,31 @@ class Gateways(Generic[S]):
         return held
 
     def _shared(self, tier: tuple[str, ...], able: list[Gateway[S]], flow: bytes) -> Gateway[S] | None:
-        """One of those able to carry: whom the flow had, else by its hash."""
+        """One of the gateways of a tier that are able to carry: the one the flow had, else by its hash."""
         if len(able) < 2 and len(tier) < 2:
             return able[0] if able else None
+        # With one gateway left of several the choice is remembered too: the flow stays there when the others
+        # come back, because a gateway that keeps state (NAT, a firewall) would break it by a move.
         flows = self._shares.get(tier)
         if flows is None:
-            flows = {}
-            _remember(self._shares, tier, flows, MAX_TIERS)
+            flows = BoundedDict(MAX_FLOWS)
+            self._shares.remember(tier, flows)
         had = flows.get(flow)
         for gateway in able:
             if gateway.name == had:
                 return gateway
-        # the highest of hashes over flow and name: without memory too, few flows move when a gateway goes
+        # Rendezvous hashing: when a gateway goes, only its own flows move, even if all flows are forgotten.
         seed = crc32(flow)
         best = max(able, key=lambda gateway: _weight(seed, gateway.name))
-        _remember(flows, flow, best.name, MAX_FLOWS)
+        flows.remember(flow, best.name)
         return best
 
     def get(self, name: str) -> Gateway[S] | None:
-        """The gateway of that name, if it is here."""
+        """The gateway of that name, None where it is not connected."""
         return self.here.get(name)
 
     def attachments(self) -> Iterator[S]:
-        """Every live session."""
+        """All attachments, host by host."""
         for gateway in self.here.values():
             yield from gateway.attachments
 
@@ -161,13 +173,10 @@ class Gateways(Generic[S]):
 
 
 def _weight(seed: int, name: str) -> int:
-    """A hash of flow and name; CRCs alone would not do, for they are linear (the steps are xxHash32's)."""
+    """A 32-bit hash of a flow (as its CRC) and a name, mixed as xxHash32 does at its end.
+
+    CRCs alone would not do, since they are linear: of three gateways one would get half of the flows.
+    """
     mixed = (seed ^ crc32(name.encode("utf-8", "surrogateescape"))) * 0x85EBCA77 & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 13) * 0xC2B2AE3D & 0xFFFFFFFF
     return mixed ^ mixed >> 16
-
-
-def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:
-    if len(known) >= most and key not in known:
-        del known[next(iter(known))]
-    known[key] = value

@@ -1,9 +1,9 @@
-"""A live router: a table with whatever fills it, or a plugin.
+"""A configured router at run time: a routing table with the sources that fill it, or a router plugin.
 
-Knows: how a reload changes it, what is logged of a load.
-Refuses to know: how sources are read and when (source_read, source_feed), how routes are found (route_table).
+Knows: how a reload changes it, what is logged about a load.
+Refuses to know: how and when sources are read (source_read, source_feed), how routes are found (route_table).
 
-The RouteTable that a hub has got stays the same object whatever a reload does; other routes come to be in it.
+A hub keeps the RouteTable it was given. A reload only changes the routes in it, never the object.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from lib.source_feed import Feed
 from lib.source_watch import Watch
 
 BIG = 1 << 20
-"""Bytes of text from which on a load is done without the cyclic garbage collector."""
+"""Bytes of a source's text from which on it is loaded without the cyclic garbage collector (route_loader)."""
 APPLY_SECONDS = 10.0
 """How long a reload waits for sources that it has to read."""
 
 
 class AskedRoutes:
-    """A router that is a plugin."""
+    """A router whose routes are asked for from a plugin."""
 
     def __init__(self, settings: TableSettings, watch: Watch) -> None:
         assert settings.plugin is not None
@@ -58,21 +58,21 @@ class AskedRoutes:
 
     @property
     def plugin(self) -> RouterPlugin:
-        """What is asked."""
+        """The plugin that is asked."""
         return self.router
 
     @property
     def total(self) -> int:
-        """Rows held here: a plugin has its own."""
+        """Routes held here: none, as the plugin has them."""
         return 0
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Close the plugin's connections."""
         self.router.close()
 
 
 class LiveRoutes:
-    """A router with routes, whatever they come from."""
+    """A router whose routes are held here, from the configuration and from sources."""
 
     def __init__(self, settings: TableSettings, watch: Watch) -> None:
         self.settings = settings
@@ -82,27 +82,27 @@ class LiveRoutes:
         self._loading = BoundedSemaphore(1)
         self._watch = watch
         self._read: list[LoadReport] = []
-        """What the sources have brought since a reload began to wait for them."""
+        """Reports of the sources' loads since a reload began to wait for them."""
         self._load(self._loader.inline(settings.routes, settings.first_match))
         self.feed = self._feed(settings.more)
 
     @property
     def router(self) -> RouteTable:
-        """What packets are routed by."""
+        """The table that packets are routed by."""
         return self.table
 
     @property
     def plugin(self) -> None:
-        """Nobody is asked."""
+        """None: no plugin is asked."""
 
     @property
     def total(self) -> int:
-        """Routes held now."""
+        """Number of routes held now."""
         return len(self.table)
 
     @property
     def label(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return f"router {self.settings.name}"
 
     def apply(self, settings: TableSettings) -> list[str]:
@@ -134,7 +134,7 @@ class LiveRoutes:
         return [f"{self.label}: {_counts(added, changed, removed)} routes"]
 
     def stop(self) -> None:
-        """Read no more, route nothing."""
+        """Stop reading sources, and remove all routes."""
         self.feed.stop()
         self.table.swap(RouteTable().tries)
 
@@ -184,7 +184,7 @@ def _acl(settings: TableSettings) -> Acl | None:
 
 
 def _retire(acl: Acl | None) -> None:
-    """What these rules let through does not count any more."""
+    """Forget the connections that these rules let through, as other rules take their place."""
     if acl is not None:
         acl.live = False
 
@@ -198,7 +198,10 @@ _loads = 0
 
 @contextmanager
 def _without_collector(big: bool) -> Iterator[None]:
-    """Keep the cyclic garbage collector from walking a table while it grows, and ever after."""
+    """Switch the cyclic garbage collector off during a big load, and freeze afterwards what was loaded.
+
+    It would walk a growing table again and again, and the finished one at every full collection.
+    """
     global _loads
     if not big:
         yield

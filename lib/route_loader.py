@@ -1,17 +1,18 @@
-"""Filling a routing table from its sources, a million rows without a pause, and again by the difference.
+"""Loads a routing table from the texts of its sources: a million rows in short steps, later only changes.
 
-Knows: what of a new text is different from the last one, and what that changes in the table.
+Knows: which lines of a new text differ from the last one, and what that changes in the table.
 Refuses to know: where texts come from and when (source_read, hub_tables).
 
-Everything is generators, each step some milliseconds long: whoever runs them lets others run between
-two steps. A step works on a copy that nobody routes by yet; one assignment at the end swaps it in, so a
-packet sees the table before or after, never between. A generator that is dropped midway has done nothing.
+Loads are generators. Each step takes some milliseconds, and the caller lets other greenlets run between two
+steps. A load fills tries that no packet is routed by yet, and one assignment at the end swaps them in. So a
+packet is routed by the old table or the new one, never by something in between, and a generator that is
+dropped midway has changed nothing.
 
-Python's cyclic garbage collector would walk a growing table again and again, for seconds: run a big load
-with gc.disable(), and gc.freeze() when it is there.
+Python's cyclic garbage collector would walk a growing table again and again, for seconds: call gc.disable()
+before a big load, and gc.freeze() after it.
 
-    new text --- first one, or much has changed: read every row into empty tries
-             --- else: which lines are new or gone? read those alone, change a copy
+    new text --- the first one, or much has changed: read every row into empty tries
+             --- else: find the lines that came or went, read only those, change a copy of the tries
 """
 
 from __future__ import annotations
@@ -19,24 +20,22 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
-from lib.errors import Position, Problem
+from lib.errors import Problem
+from lib.prefixes import Prefix
 from lib.route_first_match import painted
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import Group, RouteTable, Row, Tries, no_tries
 from lib.settings import Hop, RouteEntry
+from lib.source_bad_lines import MAX_TOLD, BadLines
 from lib.source_diff import difference
 
 STEP = 400
 """Rows, or prefixes, that a step goes through."""
-MAX_TOLD = 10
-"""Bad lines of one text that are told one by one."""
-
-Prefix = tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load changed, in prefixes; total is what the table holds now."""
+    """How many prefixes a load added, changed and removed; `total` is how many the table holds now."""
 
     added: int = 0
     changed: int = 0
@@ -49,16 +48,16 @@ Steps = Generator[None, None, LoadReport]
 
 
 class RouteLoader:
-    """Fills one table. One load at a time."""
+    """Loads the rows of one table: inline ones and those of its sources. Only one load may run at a time."""
 
     def __init__(self, table: RouteTable) -> None:
         self._table = table
         self._inline: tuple[RouteEntry, ...] = ()
         self._texts: dict[int, tuple[str, bytes]] = {}
-        """rank -> name and last text of a source."""
+        """Rank of a source -> (its name, its last text)."""
 
     def inline(self, entries: Iterable[RouteEntry], first_match: bool = False) -> Steps:
-        """Let these be the inline rows; with first_match in GOST's order from now on, sources included."""
+        """Load these as the inline rows. `first_match`: GOST's order from now on, for sources too."""
         entries = tuple(entries)
         same_order = first_match == self._table.first_match
         if entries == self._inline and same_order:
@@ -68,7 +67,7 @@ class RouteLoader:
         return report
 
     def source(self, rank: int, text: bytes, name: str) -> Steps:
-        """Let these be the rows of the source of that rank (1, 2, …); `name` is what warnings call it."""
+        """Load this text as the rows of the source of that rank (1, 2, …); `name` is its name in warnings."""
         last = self._texts.get(rank, ("", b""))[1]
         if text == last:
             self._texts[rank] = name, text
@@ -87,11 +86,11 @@ class RouteLoader:
     def _afresh(
         self, entries: tuple[RouteEntry, ...], texts: dict[int, tuple[str, bytes]], first_match: bool
     ) -> Steps:
-        """Fill empty tries with all rows there are."""
+        """Read all rows, inline and of all sources, into empty tries, and swap them in."""
         table, tries = self._table, no_tries()
-        warnings = _Warnings()
+        bad = BadLines()
         first: dict[Prefix, int] = {}
-        for number, (rank, entry) in enumerate(_all_rows(entries, texts, warnings), 1):
+        for number, (rank, entry) in enumerate(_all_rows(entries, texts, bad), 1):
             if entry is not None:
                 table.add_row(tries, entry, rank)
                 if first_match:
@@ -103,20 +102,21 @@ class RouteLoader:
         counts = yield from _compared(table.tries, tries)
         table.first_match = first_match
         yield from _freed(table.swap(tries))
-        return LoadReport(*counts, len(table), warnings.all())
+        return LoadReport(*counts, len(table), bad.problems())
 
     # --- the difference
 
     def _difference(
         self, rank: int, old: bytes, new: bytes, name: str
     ) -> Generator[None, None, LoadReport | None]:
-        """Change what other lines of one source change; None where it is simpler to begin afresh."""
+        """Load only the lines of one source that changed; None where it is quicker to load everything."""
+        # With changes to more than half of the routes, a load of everything is as quick, and simpler.
         found = yield from difference(old, new, max(len(self._table) // 2, MAX_TOLD))
         if found is None:
             return None
         gone, come = found
-        warnings = _Warnings()
-        changes = yield from self._changes(rank, new, gone, come, name, warnings)
+        bad = BadLines()
+        changes = yield from self._changes(rank, new, gone, come, name, bad)
         tries = yield from _copied(self._table.tries)
         added = changed = removed = 0
         for number, (prefix, hops) in enumerate(changes.items()):
@@ -127,15 +127,19 @@ class RouteLoader:
             if number % STEP == 0:
                 yield
         yield from _freed(self._table.swap(tries))
-        return LoadReport(added, changed, removed, len(self._table), warnings.all())
+        return LoadReport(added, changed, removed, len(self._table), bad.problems())
 
     def _changes(
-        self, rank: int, new: bytes, gone: list[bytes], come: list[bytes], name: str, warnings: _Warnings
+        self, rank: int, new: bytes, gone: list[bytes], come: list[bytes], name: str, bad: BadLines
     ) -> Generator[None, None, dict[Prefix, list[Hop]]]:
-        """Every prefix that a line gone or come names, with all hops this source has for it now."""
+        """Every prefix named by a line that went or came -> all hops that this source has for it now.
+
+        An empty list means that the source has no row for the prefix any more.
+        """
         lines = RouteLines()
         losses: dict[Prefix, int] = {}
         changes: dict[Prefix, list[Hop]] = {}
+        # Lines that went: count how many rows each prefix loses, so that we can tell whether any stay.
         for number, line in enumerate(gone):
             entry = _read(lines, line)
             if isinstance(entry, RouteEntry):
@@ -144,33 +148,36 @@ class RouteLoader:
                 changes[prefix] = []
             if number % STEP == 0:
                 yield
-        bad: dict[bytes, str] = {}
+        wrong: dict[bytes, str] = {}
         for number, line in enumerate(come):
             entry = _read(lines, line)
             if isinstance(entry, RouteEntry):
                 changes.setdefault((entry.prefix, entry.length), []).append(entry.hop)
             elif entry:
-                bad[line] = entry
+                wrong[line] = entry
             if number % STEP == 0:
                 yield
-        # of a prefix some of whose rows stay nobody knows yet where among them the new ones stand
+        # A prefix with rows that stay is unclear: a row that came may stand before or after those, and the
+        # order decides which gateway is preferred. For these, and for the line numbers of bad lines, the
+        # whole text has to be read after all. Usually there are none: most prefixes have one row.
         unclear = {prefix for prefix in changes if self._has(rank, prefix) != losses.get(prefix, 0)}
-        if unclear or bad:
-            yield from _ordered(lines, new, unclear, changes, bad, Position(name), warnings)
+        if unclear or wrong:
+            yield from _ordered(lines, new, unclear, changes, wrong, name, bad)
         return changes
 
     def _has(self, rank: int, prefix: Prefix) -> int:
-        """How many rows a source has for a prefix."""
+        """How many rows a source has for a prefix in the table in use."""
         group = self._table.tries.of(prefix[0]).get(*prefix)
         return sum(row[0] == rank for row in group.rows) if group else 0
 
     def _put(
         self, tries: Tries, rank: int, prefix: Prefix, hops: list[Hop]
     ) -> tuple[Group | None, Group | None]:
-        """Let a source have just these hops for a prefix; returns the groups before and after."""
+        """Replace a source's hops for a prefix by these; returns the prefix's groups (before, after)."""
         trie = tries.of(prefix[0])
         before = trie.get(*prefix)
         others = before.rows if before else ()
+        # Rows are in the order of their sources, so this one's go between those of lower and higher ranks.
         rows: tuple[Row, ...] = (
             *(row for row in others if row[0] < rank),
             *((rank, hop) for hop in hops),
@@ -185,28 +192,6 @@ class RouteLoader:
         return before, after
 
 
-class _Warnings:
-    """Bad lines, the first ones told one by one."""
-
-    def __init__(self) -> None:
-        self._told: list[Problem] = []
-        self._more = 0
-        self._where = Position("")
-
-    def add(self, where: Position, why: str) -> None:
-        """One more bad line."""
-        if len(self._told) < MAX_TOLD:
-            self._told.append(Problem(where, f"{why}; the line is left out"))
-        else:
-            self._more += 1
-            self._where = Position(where.file)
-
-    def all(self) -> tuple[Problem, ...]:
-        """What is to be told."""
-        more = [Problem(self._where, f"{self._more} more bad lines are left out")] if self._more else []
-        return (*self._told, *more)
-
-
 def _read(lines: RouteLines, line: bytes) -> RouteEntry | str | None:
     """The route in a line, what is wrong with it, or None where there is nothing."""
     try:
@@ -216,9 +201,9 @@ def _read(lines: RouteLines, line: bytes) -> RouteEntry | str | None:
 
 
 def _all_rows(
-    entries: Iterable[RouteEntry], texts: dict[int, tuple[str, bytes]], warnings: _Warnings
+    entries: Iterable[RouteEntry], texts: dict[int, tuple[str, bytes]], bad: BadLines
 ) -> Iterator[tuple[int, RouteEntry | None]]:
-    """(rank, row) of everything in the order written; None for a line that holds no route."""
+    """(rank, row) of all inline rows and sources in their order; row None for a line that holds no route."""
     for entry in entries:
         yield 0, entry
     lines = RouteLines()
@@ -230,7 +215,7 @@ def _all_rows(
                 try:
                     yield rank, lines.read(line)
                 except BadLine as wrong:
-                    warnings.add(Position(name, number, 1), str(wrong))
+                    bad.add(name, number, wrong)
                     yield rank, None
 
 
@@ -239,19 +224,22 @@ def _ordered(
     text: bytes,
     unclear: set[Prefix],
     changes: dict[Prefix, list[Hop]],
-    bad: dict[bytes, str],
-    where: Position,
-    warnings: _Warnings,
+    wrong: dict[bytes, str],
+    name: str,
+    bad: BadLines,
 ) -> Generator[None, None, None]:
-    """Go through a whole text for the hops of some prefixes in their order, and the places of bad lines."""
+    """Read a whole text: put the hops of unclear prefixes into `changes` in their order, warn of bad lines.
+
+    `bad` says why a line, as text, is bad.
+    """
     for prefix in unclear:
-        changes[prefix] = []
+        changes[prefix] = []  # all of the prefix's rows are met again below, also those that came
     number = 0
     for piece in pieces(text):
         for line in piece:
             number += 1
-            if line in bad:
-                warnings.add(Position(where.file, number, 1), bad[line])
+            if line in wrong:
+                bad.add(name, number, wrong[line])
             elif unclear:
                 entry = _read(lines, line)
                 if isinstance(entry, RouteEntry) and (entry.prefix, entry.length) in unclear:
@@ -271,7 +259,7 @@ def _freed(tries: Tries) -> Generator[None, None, None]:
 
 
 def _compared(old: Tries, new: Tries) -> Generator[None, None, tuple[int, int, int]]:
-    """How many prefixes are added, changed, removed from the one to the other."""
+    """How many prefixes were (added, changed, removed) from the old tries to the new ones."""
     if not len(old):
         return len(new), 0, 0
     added = changed = number = 0

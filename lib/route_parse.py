@@ -1,4 +1,4 @@
-"""Route sources as text: a line each, as in GOST's files.
+"""Parser for the lines of a route source (file, Redis, URL), in the format of GOST's files.
 
     dst gateway [metric=N] [fallThrough]        blanks or tabs between, # starts a comment
 
@@ -12,20 +12,21 @@ from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, inet_pton
 
 from lib.ids import is_host_name
+from lib.prefixes import Prefix, network
 from lib.settings import Hop, RouteEntry
 
 PIECE = 1 << 14
-"""Bytes of text to be split at once."""
+"""Bytes of text that are split into lines at a time."""
 
 _LENGTHS = {str(length): length for length in range(129)}
 
 
 class BadLine(ValueError):
-    """A line that is no route; says why."""
+    """A line that is not a route. Its text says why."""
 
 
 def pieces(text: bytes, size: int = PIECE) -> Iterator[list[bytes]]:
-    """The lines of a text, so many bytes of it at a time: to split 30 MB at once takes too long."""
+    """The lines of a text in lists of about `size` bytes, since to split 30 MB at once takes too long."""
     start = 0
     while start < len(text):
         end = text.find(b"\n", start + size)
@@ -35,13 +36,13 @@ def pieces(text: bytes, size: int = PIECE) -> Iterator[list[bytes]]:
 
 
 class RouteLines:
-    """Reads lines. Remembers the hops it has read, for a million routes have few of them."""
+    """Parses lines. It caches parsed hops, because a million routes have only a few different ones."""
 
     def __init__(self) -> None:
         self._hops: dict[bytes, Hop] = {}
 
     def read(self, line: bytes) -> RouteEntry | None:
-        """The route in a line, None where there is nothing. Raises BadLine."""
+        """The route in a line; None for an empty line or a comment. Raises BadLine."""
         words = line.split(None, 1)
         if not words or words[0][0] == 35:  # "#"
             return None
@@ -54,7 +55,7 @@ class RouteLines:
         return RouteEntry(prefix, length, hop)
 
 
-def _prefix(word: bytes) -> tuple[bytes, int]:
+def _prefix(word: bytes) -> Prefix:
     """(packed, length) of an address or CIDR; bits beyond the length are cleared, as GOST does."""
     text = word.decode("latin-1")
     address, slash, bits = text.partition("/")
@@ -68,14 +69,11 @@ def _prefix(word: bytes) -> tuple[bytes, int]:
     rest = 8 * len(packed) - length
     if rest < 0:
         raise BadLine(f"not a prefix length: {text[:64]!r}")
-    number = int.from_bytes(packed, "big")
-    if number & (1 << rest) - 1:
-        packed = (number >> rest << rest).to_bytes(len(packed), "big")
-    return packed, length
+    return (network(packed, length) if rest else packed), length
 
 
 def _hop(rest: bytes) -> Hop:
-    """What follows the destination: a gateway, perhaps more, perhaps a comment."""
+    """The hop in what follows the destination: a gateway, maybe options, maybe a comment. Raises BadLine."""
     words = rest.partition(b"#")[0].decode("utf-8", "surrogateescape").split()
     if not words:
         raise BadLine("a route without a gateway")

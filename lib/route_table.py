@@ -1,45 +1,47 @@
-"""A routing table: prefixes of both families and the gateways (host names) behind each.
+"""A routing table by longest prefix, for IPv4 and IPv6, with the gateways (host names) of each route.
 
-Knows: that the longest prefix wins, that equal prefixes share one route, which of its gateways is preferred.
+Knows: that rows of one prefix are one route with several gateways, in which order those are preferred.
 Refuses to know: which gateways are alive (route_gateways), where rows come from (route_loader), GOST's order
 (route_first_match), namespaces and default tables (namespace).
 
-The tries hold Groups, shared by all routes that have the same gateways: a million routes to a hundred
-hosts are a hundred groups. A Route is made when asked for; packets need only the Group.
+The tries hold Groups, each shared by all routes that have the same gateways: a million routes to a hundred
+hosts need a hundred groups. A Route object is only made for people; packets need no more than the Group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from weakref import WeakValueDictionary
 
+from lib import prefixes
 from lib.acl import Acl
 from lib.route_trie import Trie
 from lib.settings import Hop, RouteEntry
 
 DEFAULT_HOLD_DOWN = 5.0
+"""Seconds."""
 
 Row = tuple[int, Hop]
-"""A hop and the rank of the source it comes from: 0 for inline rows, then the sources in their order."""
+"""(rank, hop): the rank is 0 for inline rows, and 1, 2, … for rows of the sources in their order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Group:
-    """The gateways of a route, and who of them goes before whom."""
+    """The gateways of a route in their order of preference."""
 
     rows: tuple[Row, ...]
-    """As written, sources in their order."""
+    """The rows it is made of: inline rows first, then those of the sources in their order."""
     tiers: tuple[tuple[str, ...], ...]
-    """Gateways by preference; those within one tier share flows."""
+    """Gateways by preference, the best tier first; gateways within one tier share flows."""
     names: frozenset[str]
+    """All gateways."""
     fall_through: bool
-    """Whether a shorter prefix carries while none of them lives."""
+    """Whether a route of a shorter prefix carries packets while none of the gateways is connected."""
 
 
 def group(hops: Iterable[Hop], rank: int = 0) -> Group:
-    """The group of some hops of one source, in the order written."""
+    """The group of these hops, in the order written, of the source of that rank."""
     return _group(tuple((rank, hop) for hop in hops))
 
 
@@ -56,25 +58,25 @@ def _group(rows: tuple[Row, ...]) -> Group:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Packets to `prefix`/`length` (packed, 4 or 16 bytes) go to one of a group's gateways."""
+    """A route: packets to `prefix`/`length` (packed, 4 or 16 bytes) go to a gateway of `group`."""
 
     prefix: bytes
     length: int
     group: Group
 
     def __str__(self) -> str:
-        return f"{ip_address(self.prefix)}/{self.length}"
+        return prefixes.text(self.prefix, self.length)
 
 
 @dataclass(slots=True)
 class Tries:
-    """The prefixes of both families; an IPv4-mapped IPv6 address stays IPv6."""
+    """The tries of both families. An IPv4-mapped IPv6 address belongs to IPv6."""
 
     four: Trie[Group]
     six: Trie[Group]
 
     def of(self, address: bytes) -> Trie[Group]:
-        """The one that an address (4 or 16 bytes) belongs to."""
+        """The trie of the family that an address (packed, 4 or 16 bytes) belongs to."""
         return self.four if len(address) == 4 else self.six
 
     def __len__(self) -> int:
@@ -82,7 +84,7 @@ class Tries:
 
 
 def no_tries() -> Tries:
-    """Two empty ones."""
+    """Two empty tries."""
     return Tries(Trie(4), Trie(16))
 
 
@@ -92,14 +94,14 @@ class RouteTable:
     __slots__ = ("_four", "_groups", "_six", "acl", "changes", "first_match", "has_alternatives", "hold_down")
 
     def __init__(self, entries: Iterable[RouteEntry] = (), hold_down: float = DEFAULT_HOLD_DOWN) -> None:
-        """`entries` in the order written; for hold_down (seconds) see gateways."""
+        """`entries` in the order written; `hold_down` in seconds (route_gateways)."""
         self.hold_down = hold_down
         self.first_match = False
-        """Whether its tries are painted in GOST's order (first_match)."""
+        """Whether its tries route in GOST's order (route_first_match)."""
         self.acl: Acl | None = None
-        """What may be sent along its routes; None for everything."""
+        """The access list for packets on its routes; None for everything."""
         self.changes = 0
-        """How often routes have changed since; what was remembered of earlier ones no longer counts."""
+        """How often its routes have changed: whatever was remembered at a lower number is outdated."""
         self.has_alternatives = False
         """Whether any route has more than one gateway, or falls through."""
         self._groups: WeakValueDictionary[tuple[Row, ...], Group] = WeakValueDictionary()
@@ -110,16 +112,16 @@ class RouteTable:
         self._look_for_alternatives()
 
     def lookup(self, address: bytes) -> Group | None:
-        """The gateways of the longest prefix holding `address` (4 or 16 bytes)."""
+        """The gateways of the longest prefix that holds `address` (4 or 16 bytes); None where none does."""
         return (self._four if len(address) == 4 else self._six).lookup(address)
 
     def matches(self, address: bytes) -> list[Route]:
-        """Every route holding `address` (4 or 16 bytes), the longest prefix first."""
+        """Every route that holds `address` (4 or 16 bytes), the longest prefix first."""
         found = self.tries.of(address).matches(address)
-        return [Route(_network(address, length), length, group) for length, group in found]
+        return [Route(prefixes.network(address, length), length, group) for length, group in found]
 
     def __iter__(self) -> Iterator[Route]:
-        """Every route by address, IPv4 first."""
+        """Every route in the order of addresses, IPv4 first."""
         for trie in (self._four, self._six):
             for prefix, length, group in trie:
                 yield Route(prefix, length, group)
@@ -131,11 +133,11 @@ class RouteTable:
 
     @property
     def tries(self) -> Tries:
-        """What it holds now; only to be read."""
+        """The tries that it routes by now; only to be read."""
         return Tries(self._four, self._six)
 
     def swap(self, tries: Tries) -> Tries:
-        """Route by these from now on; returns those it had. The one moment at which a table changes."""
+        """Route by these tries from now on; returns the old ones. Only here does a table in use change."""
         old = self.tries
         self._four, self._six = tries.four, tries.six
         self.changes += 1
@@ -146,14 +148,14 @@ class RouteTable:
         self.has_alternatives = any(len(g.names) > 1 or g.fall_through for g in self._groups.values())
 
     def group_of(self, rows: tuple[Row, ...]) -> Group:
-        """The one group with these rows."""
+        """The group with these rows, the same object for the same rows."""
         group = self._groups.get(rows)
         if group is None:
             group = self._groups[rows] = _group(rows)
         return group
 
     def add_row(self, tries: Tries, entry: RouteEntry, rank: int) -> None:
-        """Add a row of a source to tries nobody routes by yet, behind its rows up to that rank."""
+        """Add a row to tries that are not in use yet, after all rows of its prefix up to that rank."""
         prefix, length, hop = entry
         trie = tries.four if len(prefix) == 4 else tries.six
         before = trie.get(prefix, length)
@@ -162,9 +164,3 @@ class RouteTable:
             index = sum(row[0] <= rank for row in before.rows)
             rows = before.rows[:index] + rows + before.rows[index:]
         trie.insert(prefix, length, self.group_of(rows))
-
-
-def _network(address: bytes, length: int) -> bytes:
-    """The address with everything beyond `length` bits cleared."""
-    host_bits = 8 * len(address) - length
-    return (int.from_bytes(address, "big") >> host_bits << host_bits).to_bytes(len(address), "big")

@@ -1,28 +1,33 @@
-"""Longest-prefix match over packed addresses, IPv4 (4 bytes) or IPv6 (16 bytes).
+"""A multibit trie: longest-prefix match over packed addresses, IPv4 (4 bytes) or IPv6 (16 bytes).
 
 Knows: which prefixes are held, with one value each, and which of them is the longest for an address.
 Refuses to know: what a value means, text addresses, families mixed in one table (route_table).
 
-Two structures. The record is the truth: every prefix under a key that no other prefix has,
+There are two structures. The record holds every prefix and its value in a dict, under a key of its own:
 
     key = 1 followed by the prefix's bits        10.0.0.0/8 -> 0b1_00001010        0.0.0.0/0 -> 0b1
 
-so `address with its mark >> (bits - length)` is the key to ask for one length, and `key >> 1` the
-prefix one bit shorter. It is split into shards, for one dict of 700,000 keys pauses 52 ms to grow.
+So `(1 followed by the address's bits) >> (bits - length)` is the key of the prefix of that length which holds
+the address, and `key >> 1` is the key of the prefix one bit shorter. The record is split into shards, because
+one dict of 700,000 keys pauses for 52 ms while it grows.
 
-The nodes only make look-ups quick, and a table of up to SMALL prefixes has none: its look-up asks the
-record for each length in use. Above that there are three levels, one for each of the first three octets:
+The nodes only make look-ups quick. A table of up to SMALL prefixes has none, and its look-up asks the record
+for each length in use. Above that there are three levels of nodes, one for each of the first three octets:
 
-    node   [256 slots | held | default]   held: prefixes at or beneath this node
-    slot   None, a value, or a list: the next node; on the third level, instead of that, a stub
-    stub   (shift, … , default)           the lengths beyond /24 to ask the record for, longest first
+    node   [256 slots | held | default]   held: number of prefixes at or beneath this node
+    slot   None, a value, or a list: the next node; on the third level a stub instead of a next node
+    stub   (shift, … , default)           the lengths beyond /24 to ask the record for, longest first,
+                                          each as the shift that makes an address its key
 
-A prefix is painted on every slot of its own level that no longer prefix of that level owns; where a slot
-has become a list or a stub it is that one's default, its last item. A level never reaches down into the next
-one: painting costs 256 slots at most, even for a default route above a million others.
+A level owns the prefixes that end within its octet: /0 to /8, /9 to /16, and /17 up. A prefix is painted:
+its value is written to every slot of its level that it covers, except the slots of longer prefixes of the
+same level. Where a slot holds a next node or a stub, the value is written to that one's default (its last
+item) instead, for addresses that nothing further down holds. So painting never goes down to the next level,
+and it costs 256 slots at most, even for a default route above a million other prefixes.
 
-A table in use is never seen half changed: whoever changes much changes a copy. To copy a million prefixes,
-or to free them, takes a good part of a second, so both come in steps; copies share the stubs, hence tuples.
+Packets must never see a table that is half changed, so whoever makes many changes makes them on a copy. To
+copy or free a million prefixes takes a good part of a second, so both are done in steps. Copies share the
+stubs, which is why stubs are tuples.
 """
 
 # A slot holds a value or a list: mypy sees Any.
@@ -38,31 +43,32 @@ from typing import Any, Generic, TypeVar
 V = TypeVar("V")
 
 SMALL = 1024
-"""With more prefixes than this a table gets nodes; with a quarter of it left they go again."""
+"""A table with more prefixes than this gets nodes; when only a quarter of it is left, they are removed."""
 
 _SHARDS = 17
-"""Odd, so that the keys of one shard differ in their low bits, which a dict hashes by."""
+"""Odd, so that the keys of one shard differ in their low bits, which is what a dict hashes integers by."""
 _STEP = 2048
 """Keys that a step of a walk looks at."""
 _RUNS = 64
+"""Sorted runs that a walk keeps before it merges them, where only the first few prefixes are wanted."""
 _HELD = 256
 _DEFAULT = 257
 _LEVELS = 3
 _NODE_BITS = 8 * _LEVELS
 _LEVEL = tuple(min(max(length - 1, 0) // 8, _LEVELS - 1) for length in range(129))
-"""Which level owns a prefix length: /0 to /8, /9 to /16, and /17 up."""
+"""Prefix length -> the level that owns it: /0 to /8 is 0, /9 to /16 is 1, /17 and longer is 2."""
 
 
 class Trie(Generic[V]):
-    """A table of prefixes of one family; a value is anything but None, lists and tuples.
+    """A table of prefixes of one family. A value may be anything but None, a list or a tuple.
 
-    Nothing may be inserted or deleted while `items()` is being walked.
+    Nothing may be inserted or deleted while `items()` is being iterated.
     """
 
     __slots__ = ("_bits", "_count", "_lengths", "_mark", "_record", "_root", "_shifts")
 
     def __init__(self, size: int) -> None:
-        """`size` of an address in bytes: 4 or 16, else ValueError."""
+        """`size` is that of an address in bytes, 4 or 16. Raises ValueError."""
         if size not in (4, 16):
             raise ValueError(f"an address has 4 or 16 bytes, not {size}")
         self._bits = 8 * size
@@ -94,7 +100,7 @@ class Trie(Generic[V]):
         return old
 
     def delete(self, prefix: bytes, length: int) -> V:
-        """Forget a prefix and return its value; KeyError when it is not held."""
+        """Forget a prefix and return its value. Raises KeyError where it is not held."""
         key = self._key(prefix, length)
         old = self._record[(key >> 8) % _SHARDS].pop(key, None)
         if old is None:
@@ -107,11 +113,14 @@ class Trie(Generic[V]):
         return old
 
     def get(self, prefix: bytes, length: int) -> V | None:
-        """The value of exactly this prefix."""
+        """The value of exactly this prefix, None where it is not held."""
         return self._at(self._key(prefix, length))
 
     def lookup(self, address: bytes) -> V | None:
-        """The value of the longest prefix holding `address`. The hot call: the size is not checked."""
+        """The value of the longest prefix that holds `address`; None where none does.
+
+        Called for packets, so the size of `address` is not checked.
+        """
         root = self._root
         if root is None:
             return self._ask(self._shifts, address)
@@ -138,12 +147,15 @@ class Trie(Generic[V]):
         return [(length, value) for length, value in found if value is not None]
 
     def items(self) -> Iterator[tuple[bytes, int, V]]:
-        """Every (prefix, length, value) by address, the shorter first; it sorts first (1 s a million)."""
+        """Every (prefix, length, value) in the order of addresses, a shorter prefix before a longer one.
+
+        All keys are sorted before the first one comes: 1 s for a million.
+        """
         for key in sorted(chain.from_iterable(self._record), key=self._order):
             yield *self._prefix(key), self._record[(key >> 8) % _SHARDS][key]
 
     def unordered(self) -> Iterator[tuple[bytes, int, V]]:
-        """The same in no order, at once."""
+        """Every (prefix, length, value) in no order; nothing is sorted before the first one."""
         for shard in self._record:
             for key, value in shard.items():
                 yield *self._prefix(key), value
@@ -156,7 +168,7 @@ class Trie(Generic[V]):
     # --- a million at a time, in steps of a few milliseconds
 
     def copying(self) -> Generator[None, None, Trie[V]]:
-        """Make a copy; each yield ends a step. This one must not change meanwhile."""
+        """Make a copy; each yield ends a step. The original must not change meanwhile."""
         twin: Trie[V] = Trie(self._bits // 8)
         record: list[dict[int, V]] = []
         for shard in self._record:
@@ -175,10 +187,10 @@ class Trie(Generic[V]):
     def walking(
         self, prefix: bytes | None = None, length: int = 0, *, most: int | None = None
     ) -> Generator[None, None, tuple[int, Iterator[tuple[bytes, int, V]]]]:
-        """Find the prefixes within one (itself included), or all; each yield ends a step.
+        """Find the prefixes within one (itself included), or all prefixes; each yield ends a step.
 
-        Returns how many there are, and the first `most` of them by address, the shorter first, of which the
-        caller takes a few at a time. Raises RuntimeError where the table is freed meanwhile.
+        Returns their number, and an iterator over the first `most` of them as (prefix, length, value), in
+        the order of `items`. Raises RuntimeError, the iterator too, where the table is freed meanwhile.
         """
         lowest = self._order(self._key(prefix, length)) if prefix is not None else 0
         above = (lowest >> 8) + (1 << (self._bits - length)) << 8 if prefix is not None else 1 << 160
@@ -205,7 +217,7 @@ class Trie(Generic[V]):
         return *self._prefix(key), value
 
     def freeing(self) -> Generator[None, None, None]:
-        """Forget everything; each yield ends a step. It must not be used any more."""
+        """Remove everything; each yield ends a step. The trie must not be used any more."""
         root, self._root = self._root or [], None
         while root:
             root.pop()
@@ -239,7 +251,10 @@ class Trie(Generic[V]):
         return self._record[(key >> 8) % _SHARDS].get(key)
 
     def _ask(self, shifts: Sequence[int], address: bytes) -> V | None:
-        """The first of these lengths (as shifts, longest first) under which the record has `address`."""
+        """The value of the longest prefix in the record, among those of some lengths, that holds `address`.
+
+        The lengths are given as shifts (bits - length), the longest prefix first.
+        """
         marked = int.from_bytes(address, "big") | self._mark
         record = self._record
         for shift in shifts:
@@ -250,7 +265,7 @@ class Trie(Generic[V]):
         return None
 
     def _tally(self, length: int, step: int) -> None:
-        """Count a prefix in (1) or out (-1), and keep the list of the lengths in use."""
+        """Count a prefix that came (1) or went (-1), and keep the list of lengths in use up to date."""
         self._count += step
         self._lengths[length] += step
         if self._lengths[length] == (step > 0):  # the first of its length came, or the last one went
@@ -265,25 +280,29 @@ class Trie(Generic[V]):
             self._place(root, prefix, self._key(prefix, length), value, 1)
 
     def _place(self, node: list[Any], prefix: bytes, key: int, value: V, new: int) -> None:
-        """Bring a prefix the record holds into the nodes; `new` is 0 where its value was replaced."""
+        """Write a prefix of the record into the nodes; `new` is 1, or 0 where only its value changed."""
         length = key.bit_length() - 1
         level = _LEVEL[length]
         node[_HELD] += new
+        # Down to the node of its level. Where a slot has no next node yet, one is made, and the value painted
+        # on the slot becomes its default: look-ups that ended at the slot still find that value.
         for octet in prefix[:level]:
             child = node[octet]
             if type(child) is not list:
                 child = node[octet] = _node(child)
             child[_HELD] += new
             node = child
+        # Beyond /24 there are no nodes. The slot only learns that the record has to be asked for this length.
         if length > _NODE_BITS:
             _extend(node, prefix[level], self._bits - length)
         else:
             self._paint(node, key, length - 8 * level, value)
 
     def _remove(self, node: list[Any], prefix: bytes, key: int) -> None:
-        """Take a prefix the record no longer holds out of the nodes.
+        """Remove a prefix, which the record no longer has, from the nodes.
 
-        A stub keeps the length (asking for it in vain is harmless) until its node is empty and goes.
+        A stub keeps its length until its node is removed: whether another prefix of this length is under the
+        slot is not known here, and to ask the record in vain does no harm.
         """
         length = key.bit_length() - 1
         level = _LEVEL[length]
@@ -291,36 +310,50 @@ class Trie(Generic[V]):
         for octet in prefix[:level]:
             child = node[octet]
             child[_HELD] -= 1
+            # It was the last prefix beneath: the node goes, and its slot gets back the value painted on it.
             if not child[_HELD]:
                 node[octet] = child[_DEFAULT]
                 return
             node = child
+        # Its slots now belong to the next shorter prefix of the same level, if there is one. None leaves
+        # them empty, and look-ups find the default of the node, which the level above has painted.
         if length <= _NODE_BITS:
             self._paint(node, key, length - 8 * level, self._cover(key, length, level))
 
     def _cover(self, key: int, length: int, level: int) -> V | None:
-        """The value of the next shorter prefix of the same level."""
+        """The value of the next shorter prefix that the same level owns; None where there is none."""
         shortest = 8 * level + 1 if level else 0
         covers = (self._at(key >> (length - n)) for n in range(length - 1, shortest - 1, -1))
         return next((value for value in covers if value is not None), None)
 
     def _paint(self, node: list[Any], key: int, depth: int, value: V | None) -> None:
-        """Paint the slots under a key, `depth` bits (0-8) into its node, but not those of longer keys."""
+        """Write a value to all slots of a prefix but those of longer prefixes of the same level.
+
+        `depth` is how many of the node's 8 bits the prefix fixes: with 8 it has one slot, with 0 all 256.
+        """
+        # A prefix with one slot is the longest of its level, so no other one can own the slot.
         for index in self._free(key, 8 - depth) if depth < 8 else (key & 255,):
             slot = node[index]
+            # What is further down stays: the value is for addresses that nothing there holds.
             if type(slot) is list:
                 slot[_DEFAULT] = value
-            elif type(slot) is tuple:
+            elif type(slot) is tuple:  # stubs are shared with copies, so never changed in place
                 node[index] = (*slot[:-1], value)
             else:
                 node[index] = value
 
     def _free(self, key: int, rest: int) -> set[int]:
-        """The slots under a key, `rest` bits above them, that no longer prefix of its level owns."""
+        """The slots that a prefix owns: those it covers without those of longer prefixes of its level.
+
+        `rest` is how many of the node's 8 bits the prefix leaves open: it covers 2**rest slots.
+        """
         first = key << rest & 255
         free = set(range(first, first + (1 << rest)))
+        # Longer prefixes are found by their keys. Those that are `more` bits longer have consecutive keys
+        # from key << more on, which differ in their last 8 bits only. So all of them are in one shard, and
+        # there are at most 256 to ask for.
         for more in range(1, rest + 1):
-            start = key << more  # these keys differ in their last 8 bits only: they share a shard
+            start = key << more
             held = self._record[(start >> 8) % _SHARDS].keys()
             for longer in held & range(start, start + (1 << more)):
                 first = longer << (rest - more) & 255
@@ -333,7 +366,7 @@ def _node(default: Any) -> list[Any]:
 
 
 def _extend(node: list[Any], octet: int, shift: int) -> None:
-    """Make sure that the stub in a slot of the third level asks for the length behind `shift`."""
+    """Make a slot of the third level a stub that asks the record for one more length (as its shift)."""
     stub = node[octet]
     *shifts, default = stub if type(stub) is tuple else (stub,)
     if shift not in shifts:

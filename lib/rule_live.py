@@ -1,23 +1,27 @@
-"""Live ingresses and authers: who is let in, with whatever says so.
+"""Configured ingresses and authers at run time: their rows with the sources that fill them, or their plugin.
 
-Knows: rows of sources, plugins, that nobody is let in while nobody can say.
-Refuses to know: how sources are read and when (source_read, source_feed), what a rule means (ingress,
+Knows: rows of sources, plugins, that nobody is let in while the rules are not known.
+Refuses to know: how and when sources are read (source_read, source_feed), what a rule means (ingress,
 auth_logins).
 
-New rows are put together aside and put in place by one assignment, so nobody sees half of them.
+New rows are built into a new object, and one assignment puts it in place. So a client is checked by the old
+rules or the new ones, never by a mixture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from lib import auth_password_pool, rule_parse
 from lib.auth_admission import Login
+from lib.auth_lanes import Lanes
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
-from lib.ids import NO_NAMESPACE, parse_uuid
-from lib.ingress import Ingress
+from lib.ids import NO_NAMESPACE
+from lib.ingress import Ingress, endpoint_namespace
+from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
@@ -27,15 +31,17 @@ from lib.settings import AutherSettings, IngressSettings, LoginRow
 from lib.source_feed import Feed
 from lib.source_watch import Watch
 
+ASKED_AT_ONCE = 16
+"""Questions to an auther's plugin at a time: as many as it has connections (plugin_http)."""
 Rows = tuple[tuple[str, str], ...]
 
 
 class Unavailable(OSError):
-    """Nobody can say who is let in: a source has not been read yet, or a plugin fails."""
+    """The rules are not known at present: a source has not been read yet, or a plugin fails."""
 
 
 class LiveRules:
-    """What an ingress and an auther have in common: rows, by which somebody is let in or not."""
+    """What an ingress and an auther have in common: rows of the configuration and of sources, or a plugin."""
 
     kind = ""
     reader: rule_parse.Reader
@@ -47,13 +53,13 @@ class LiveRules:
         self._watch, self._changed = watch, changed
         self._texts: dict[int, Rows] = {}
         self.total = 0
-        """Rows that count."""
+        """Number of rows in use."""
         self.feed = self._feed()
         self._replace()
 
     @property
     def label(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return f"{self.kind} {self.settings.name}"
 
     @property
@@ -65,11 +71,11 @@ class LiveRules:
         raise NotImplementedError
 
     def _build(self, rows: Iterator[Any]) -> int:
-        """Put these rows in place; returns how many count."""
+        """Use these rows from now on; returns how many there are, of rows with the same key only one."""
         raise NotImplementedError
 
     def _check(self) -> None:
-        """Raises Unavailable while the sources have not been read once."""
+        """Raise Unavailable until the sources have been read once."""
         if self.settings.more.sources and not self._texts and not self.feed.loaded:
             raise Unavailable(f"{self.label}: its sources have not been read yet")
 
@@ -85,10 +91,14 @@ class LiveRules:
                 rows.append(row)
             if number % 1000 == 0:
                 breathe()
-        before = self._texts.get(rank)
-        self._texts[rank] = tuple(rows)
-        if before != self._texts[rank]:
-            total = self._replace()
+        before = self._texts
+        self._texts = {**before, rank: tuple(rows)}
+        if before.get(rank) != self._texts[rank]:
+            try:
+                total = self._replace()
+            except BaseException:
+                self._texts = before  # so that the next reading is news again
+                raise
             prose = "%s: %d rows with %s"
             say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
             self._changed()
@@ -115,12 +125,12 @@ class LiveRules:
         return [f"{self.label}: {self._replace()} rows now"]
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading sources."""
         self.feed.stop()
 
 
 class LiveIngress(LiveRules):
-    """Which host may use which namespace."""
+    """An ingress: which host may join which namespace."""
 
     kind = "ingress"
     reader = staticmethod(rule_parse.ingress_row)
@@ -135,7 +145,10 @@ class LiveIngress(LiveRules):
         return self._plugin
 
     def admits(self, host: str, namespace: bytes, service: str) -> bool:
-        """Whether a host may join a namespace (16 bytes). Raises Unavailable, and nobody is let in."""
+        """Whether a host may join a namespace (16 bytes), at a hub service of that name.
+
+        Raises Unavailable where that is not known; the client must be refused then.
+        """
         if self._plugin is None:
             self._check()
             return self._rules.admits(host, namespace)
@@ -145,7 +158,7 @@ class LiveIngress(LiveRules):
             endpoint = self._plugin.endpoint(host, service)
         except PluginError as error:
             raise Unavailable(f"{self.label}: {error}") from error
-        return namespace == (_namespace(endpoint) if endpoint else NO_NAMESPACE)
+        return namespace == (endpoint_namespace(endpoint) if endpoint else NO_NAMESPACE)
 
     def apply(self, settings: IngressSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -163,13 +176,14 @@ class LiveIngress(LiveRules):
 
 
 class LiveLogins(LiveRules):
-    """Who may log in."""
+    """An auther: who may log in."""
 
     kind = "auther"
     reader = staticmethod(rule_parse.auther_row)
 
     def __init__(self, settings: AutherSettings, watch: Watch, changed: Callable[[], None]) -> None:
         self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
+        self._lanes = Lanes(ASKED_AT_ONCE)
         super().__init__(settings, watch, changed)
 
     @property
@@ -178,12 +192,20 @@ class LiveLogins(LiveRules):
         return self._plugin
 
     def grant(self, login: Login) -> Grant | None:
-        """What a login is good for, None where it is not right. Raises Unavailable, and nobody is let in."""
-        if self._plugin is None:
+        """The hosts and namespaces that a login may use; None where the login is wrong.
+
+        Raises Unavailable where that is not known; the client must be refused then.
+        """
+        whose, plugin = (login.username, stranger(login.client)), self._plugin
+        if plugin is None:
             self._check()
-            return self._logins.grant(login.username, login.password, auth_password_pool.matches)
+            matches = partial(auth_password_pool.CHECKS.matches, login=whose)
+            return self._logins.grant(login.username, login.password, matches)
         try:
-            return EVERYTHING if self._plugin.authenticate(login) else None
+            with self._lanes.turn(whose):
+                right = plugin.authenticate(login)
+            self._lanes.judged(whose, right)
+            return EVERYTHING if right else None
         except PluginError as error:
             raise Unavailable(f"{self.label}: {error}") from error
 
@@ -200,10 +222,3 @@ class LiveLogins(LiveRules):
     def _build(self, rows: Iterator[Any]) -> int:
         self._logins = Logins(LoginRow(*row) for row in rows)
         return len(self._logins)
-
-
-def _namespace(endpoint: str) -> bytes:
-    try:
-        return parse_uuid(endpoint)
-    except ValueError:
-        return NO_NAMESPACE

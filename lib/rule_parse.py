@@ -1,8 +1,8 @@
-"""Ingress and auther sources as text: a line each, as in GOST's files.
+"""Parser for the lines of an ingress or auther source (file, Redis, URL), in the format of GOST's files.
 
     hostname endpoint        ingresses: blanks or tabs between, # starts a comment
-    name password            authers: # is a comment only where a line begins with it, the password is the
-                             rest of the line with whatever it holds, and may be empty
+    name password            authers: a line that begins with # is a comment; the password is all the rest of
+                             the line, and may be empty
 
 Knows: how a line is read. Refuses to know: where the text comes from (source_read), what the rows mean.
 """
@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lib.errors import Position, Problem
+from lib.errors import Problem
 from lib.ids import parse_uuid
+from lib.source_bad_lines import BadLines
 
 Row = tuple[str, str]
+"""Of an ingress (host name, endpoint), of an auther (user name, password)."""
 Reader = Callable[[str], "Row | None"]
-MAX_TOLD = 10
 
 
 def ingress_row(line: str) -> Row | None:
-    """(hostname, endpoint) of a line, None where there is nothing. Raises ValueError."""
+    """(host name, endpoint) of a line; None for an empty line or a comment. Raises ValueError."""
     words = line.partition("#")[0].split()
     if not words:
         return None
@@ -34,7 +35,7 @@ def ingress_row(line: str) -> Row | None:
 
 
 def auther_row(line: str) -> Row | None:
-    """(user name, password) of a line, None where there is nothing."""
+    """(user name, password) of a line; None for an empty line or a comment."""
     line = line.strip()
     if not line or line.startswith("#"):
         return None
@@ -43,17 +44,14 @@ def auther_row(line: str) -> Row | None:
 
 
 def rows(text: bytes, name: str, read: Reader) -> Iterator[Row | Problem]:
-    """Every row of a text; a bad line is left out and told, the first ones each with its place."""
-    bad = 0
+    """Every row of a text; bad lines are left out, and told at the end."""
+    bad = BadLines()
     for number, line in enumerate(text.split(b"\n"), 1):
         try:
             row = read(line.decode("utf-8", "surrogateescape"))
         except ValueError as wrong:
-            bad += 1
-            if bad <= MAX_TOLD:
-                yield Problem(Position(name, number, 1), f"{wrong}; the line is left out")
+            bad.add(name, number, wrong)
             continue
         if row is not None:
             yield row
-    if bad > MAX_TOLD:
-        yield Problem(Position(name), f"{bad - MAX_TOLD} more bad lines are left out")
+    yield from bad.problems()

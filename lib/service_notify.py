@@ -1,13 +1,13 @@
-"""What a service manager is told of us: systemd's notification protocol, sd_notify(3).
+"""Notifications to a service manager: systemd's protocol, sd_notify(3).
 
     READY=1\nSTATUS=…          one datagram to the socket that $NOTIFY_SOCKET names
 
-Knows: where the socket is (a path, or abstract with @), whether a watchdog waits for us and how long.
-Refuses to know: what is worth telling (service_watchdog, service).
+Knows: where the socket is (a path, or abstract with @), whether the manager has a watchdog for us.
+Refuses to know: what is sent and when (service_watchdog, service).
 
-The one-file executable runs us as a child of its loader, and the loader is what systemd started. It stays
-the service's main process: systemd could not see the exit status of one that it has not started. So MAINPID
-is never sent, units say NotifyAccess=all, and a watchdog that waits for the loader waits for us.
+The one-file executable is started by systemd as a loader, which runs us as its child. The loader stays the
+service's main process, because systemd cannot see the exit status of a process that it has not started. So
+MAINPID is never sent, units need NotifyAccess=all, and a watchdog for the loader's pid is one for us.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 
 import gevent
 import gevent.socket as gsocket
@@ -25,14 +25,14 @@ from lib.log_events import Entry
 from lib.log_setup import say
 
 SECONDS = 1.0
-"""How long a message may wait for a manager that does not read."""
+"""How long a message may wait for a manager that does not read its socket."""
 
 
 class Notifier:
-    """Tells a service manager, where there is one."""
+    """Sends notifications to the service manager; does nothing where there is none."""
 
     def __init__(self, address: str = "", watchdog: float = 0.0) -> None:
-        """address as $NOTIFY_SOCKET holds it, empty for nobody; watchdog in seconds, 0 for none."""
+        """`address` as in $NOTIFY_SOCKET, empty for no manager; `watchdog` its seconds, 0 for none."""
         self.watchdog = watchdog
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._failed = False
@@ -44,7 +44,7 @@ class Notifier:
         return bool(self._address)
 
     def tell(self, *assignments: str) -> None:
-        """Send one message; one that cannot be sent is said once in the log and costs nothing else."""
+        """Send assignments (`READY=1`) as one message. A failure is logged once and has no other effect."""
         if not self._address:
             return
         data = "\n".join(assignments).encode("utf-8", "surrogateescape")
@@ -65,12 +65,15 @@ class Notifier:
         say(Entry.MANAGER_FAILED, "NOTIFY_SOCKET: %s: the service manager is not told", reason, reason=reason)
 
     def reloading(self) -> None:
-        """A reload begins; READY=1 ends it. The time is what Type=notify-reload compares."""
+        """Report that a reload begins; READY=1 ends it. Type=notify-reload compares the time in it."""
         self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
 def take(environ: MutableMapping[str, str]) -> Notifier:
-    """Whoever the environment names; taken out of it, for it is meant for no program that we start."""
+    """The notifier for the manager that the environment names.
+
+    Removes its variables from the environment, as they are not meant for programs that we start.
+    """
     address = environ.pop("NOTIFY_SOCKET", "")
     usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
     ours = not pid or pid in _us()
@@ -79,6 +82,19 @@ def take(environ: MutableMapping[str, str]) -> Notifier:
 
 
 def _us() -> tuple[str, ...]:
-    """Under which pids a manager may know us: our own, and that of the one-file executable's loader."""
+    """The pids under which a manager may know us: our own, and the one-file executable's loader's."""
     loader = (os.getppid(),) if hasattr(sys, "_MEIPASS") else ()
     return tuple(map(str, (os.getpid(), *loader)))
+
+
+def status_line(sessions: Sequence[int], clients: Iterable[tuple[str, str]]) -> str:
+    """What `systemctl status` shows: `2 hubs with 31 sessions; host-1 connected to 192.0.2.1:8443`.
+
+    `sessions` is how many each hub has; `clients` are pairs of host name and the hub's address, "" for none.
+    """
+    parts = []
+    if sessions:
+        hubs = "hub" if len(sessions) == 1 else f"{len(sessions)} hubs"
+        parts.append(f"{hubs} with {sum(sessions)} session{'' if sum(sessions) == 1 else 's'}")
+    parts += [f"{host} {f'connected to {hub}' if hub else 'not connected'}" for host, hub in clients]
+    return "; ".join(parts)

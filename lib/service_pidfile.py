@@ -1,14 +1,13 @@
-"""One of a kind: a file that says who runs, locked for as long as that is so (`--single PIDFILE`).
+"""A pid file with a lock, so that only one process runs at a time (`--single PIDFILE`).
 
-Knows: flock(2), and why a file that others may be opening can be removed without a race.
-Refuses to know: what runs, and why somebody starts it once a minute (cron).
+Knows: flock(2), how a file that others may be opening is removed without a race.
+Refuses to know: what runs, and that cron starts it every minute.
 
-    open -> lock -> still the file of that name?  no: somebody removed it meanwhile, once more
-                          yes: write our pid, run, remove the file, and only then give up the lock
+    open -> lock -> is it still the file of that name?  no: it was removed meanwhile, so begin again
+                          yes: write our pid, run, remove the file, and only then release the lock
 
-The lock is what counts: a file left behind by kill -9 holds none, whatever number is in it. It belongs to
-the process that has the ports and devices; of the one-file executable that is the loader's child, and so is
-the pid.
+Only the lock counts: a file that kill -9 left behind is not locked, whatever pid is in it. Lock and pid are
+those of the process that has the ports and devices. For the one-file executable that is the loader's child.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _CONTENT = re.compile(rb"[0-9]{0,20}\s*")
 
 
 class PidFile:
-    """Ours, from take() until release()."""
+    """A pid file that this process holds, from take() until release()."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path, self._descriptor = path, descriptor
 
     def release(self) -> None:
-        """Remove the file, or empty it where another user may not; then let others have the lock."""
+        """Remove the file, or empty it where we may not remove it; then release the lock."""
         try:
             if _is_named(self.path, self._descriptor):
                 os.unlink(self.path)
@@ -41,9 +40,9 @@ class PidFile:
 
 
 def take(path: str) -> PidFile | None:
-    """Hold this file, our pid in it; None where another process does.
+    """Lock this file and write our pid into it; None where another process holds it.
 
-    Raises HostError where that is not possible, or the file is something else.
+    Raises HostError where that fails, or where the file is not a pid file.
     """
     path = os.path.abspath(path)
     try:
@@ -65,23 +64,26 @@ def take(path: str) -> PidFile | None:
 
 
 def _open(path: str) -> int:
-    """A regular file that holds a pid or nothing, whole: somebody may have named the wrong one."""
+    """Open the file, or make it. Raises HostError for one with other content than a pid.
+
+    The user may have named the wrong file, and it would be overwritten.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not _CONTENT.fullmatch(os.pread(descriptor, 64, 0)):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is there already, and is no pid file")
+        raise OSError(errno.EINVAL, "exists already and is not a pid file")
     return descriptor
 
 
 def _write(descriptor: int) -> None:
-    """Our pid in place of whatever was there; never empty in between."""
+    """Write our pid over the file's content; the file is never empty in between."""
     data = b"%d\n" % os.getpid()
     os.pwrite(descriptor, data, 0)
     os.ftruncate(descriptor, len(data))
 
 
 def _is_named(path: str, descriptor: int) -> bool:
-    """Whether the name still leads to the file that is open."""
+    """Whether the path still names the file that is open."""
     try:
         named = os.stat(path)
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Giving up what is not needed any more: another user, and of root's powers only those that are used.
+"""Dropping of privileges: change to another user and keep only some capabilities (`user:`, `--user`).
 
-Knows: capabilities(7), in which order they are given up. Refuses to know: why some are kept (service).
+Knows: capabilities(7), in which order they are dropped. Refuses to know: why some are kept (service).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from lib.errors import HostError
 
 NET_BIND_SERVICE, NET_ADMIN = 10, 12
-"""capabilities(7): ports below 1024; devices, addresses and routes."""
+"""Numbers of capabilities (linux/capability.h): for ports below 1024; for devices, addresses and routes."""
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 23, 24, 38
@@ -40,17 +40,17 @@ LATE = (
     *("google.protobuf.descriptor_pool", "google.protobuf.message_factory", "encodings.idna", "stringprep"),
     *("cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ec", "gevent.resolver.thread"),
 )
-"""What is imported where it is first used: another user may not be able to read it any more."""
+"""Modules that are otherwise imported on first use. Another user might not be able to read their files."""
 
 
 def load_late() -> None:
-    """Import it while it can be read."""
+    """Import the modules of LATE, before the user is changed."""
     for module in LATE:
         importlib.import_module(module)
 
 
 def find(user: str) -> pwd.struct_passwd:
-    """The account of that name. Raises HostError where there is none, or we may not become it."""
+    """The account of a user. Raises HostError where there is none, or where we may not become that user."""
     try:
         account = pwd.getpwnam(user)
     except KeyError:
@@ -61,9 +61,9 @@ def find(user: str) -> pwd.struct_passwd:
 
 
 def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
-    """Become that user with these capabilities and no others, for good. Raises HostError.
+    """Become that user for good, with these capabilities (by number) and no others. Raises HostError.
 
-    To be called before there is any other thread: capabilities are each thread's own.
+    There must be no other thread, since every thread has capabilities of its own.
     """
     _wait_alone()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -84,7 +84,8 @@ def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
         data = struct.pack("=6I", low, low, 0, high, high, 0)
         _call(libc.capset, header, data)
         _call(libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        # Who becomes another user loses this, and the executable's bootloader counts on it.
+        # The kernel clears the parent-death signal when the user changes. The executable needs it: when its
+        # loader is killed, the child must end too.
         _call(libc.prctl, _PR_SET_PDEATHSIG, with_parent.value, 0, 0, 0)
     except OSError as error:
         raise HostError(f"cannot become user {account.pw_name}: {error.strerror or error}") from error
@@ -93,7 +94,7 @@ def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
 
 
 def _wait_alone(tries: int = 200) -> None:
-    """Until threads that are about to end have ended. Raises HostError."""
+    """Wait until threads that are about to end have ended. Raises HostError."""
     for _ in range(tries):
         if len(os.listdir("/proc/self/task")) == 1:
             return

@@ -1,18 +1,18 @@
-"""When a hub works, so that it finds more to do at once: long turns for superpackets, pauses for packets.
+"""CPU scheduling of a hub: the kernel's time slice, short pauses between receives, shares for long work.
 
 Knows: sched_setattr(2), the slice of an ordinary task (Linux 6.12 and later); how long to let packets gather.
-Refuses to know: priorities. A hub asks for no more of the CPU than anybody else.
+Refuses to know: priorities. A hub asks for no more CPU time than any other process.
 
-A hub that the scheduler wakes for every few packets cuts the work of everybody on the machine into
-small pieces, its own too. A task with a longer slice has a later deadline, so it interrupts others
-less and finds more to do in one go: on 2 busy cores TCP between tunrouters gained a tenth, and small
-UDP packets a third. On a core that is free it runs at once, as before. Between GOST peers, who send
-packet by packet, it costs a tenth instead; so it is only asked for while one of our own kind is here.
+Time slice: a hub that the scheduler wakes for every few packets interrupts all other processes, and does
+little each time. A task with a longer slice has a later deadline: it interrupts others less often, and finds
+more packets to forward each time. On 2 busy cores TCP between tunrouters gained a tenth by it, and small UDP
+packets a third. On an idle core the hub runs at once, as before. Between GOST peers, which send every packet
+by itself, it costs a tenth instead. So it is only asked for while a tunrouter client is connected.
 
-GOST peers write every packet by itself, and a hub that is quick wakes up for every few of them. It does
-as network cards do (interrupt moderation): while packets come in close succession it waits a little
-before it looks again, once for all sessions. Between GOST clients that took a tenth of all CPU time off
-a byte and gave TCP a tenth, four streams more.
+Pauses: GOST peers write every packet by itself, and a quick hub wakes up for every few of them. It does what
+network cards do (interrupt moderation): while packets come in close succession, it waits a little before it
+looks again, once for all sessions. Between GOST clients that saved a tenth of the CPU time for each byte; TCP
+gained a tenth, with four streams more.
 """
 
 from __future__ import annotations
@@ -31,17 +31,20 @@ from gevent.hub import Waiter
 from gevent.monkey import get_original
 
 SLICE_SECONDS = 0.010
+"""The time slice that is asked for."""
 
 UNKNOWN_SECONDS = 0.004
 """How long a turn of the share lasts whose end nobody has told."""
 
 PAUSE_SECONDS = 0.0002
+"""How long a hub waits for more packets."""
 CLOSE_SECONDS = 0.001
-"""Receives that are less apart than this are in close succession."""
+"""Receives with less time between them are in close succession."""
 SINGLE, PLENTY = 256, 24576
-"""A receive of less is a lone packet whose sender may wait for an answer; one of more needs no gathering."""
+"""Bytes of a receive: up to SINGLE it is one packet, whose sender may wait for a reply, so there is no pause;
+from PLENTY on enough packets came together, so none is needed."""
 
-_sleep = get_original("time", "sleep")  # the whole process shall sleep
+_sleep = get_original("time", "sleep")  # not gevent's: the whole process has to sleep
 
 _SYSCALLS = {"x86_64": 314, "aarch64": 274}
 # linux/sched/types.h struct sched_attr, version 0: size, policy, flags, nice, priority, runtime,
@@ -50,7 +53,7 @@ _ATTR = struct.Struct("=IIQiIQQQ")
 
 
 class Turns:
-    """The turns of this process: long while anybody holds them so."""
+    """The time slice of this process: long while anybody asks for it."""
 
     __slots__ = ("_holders",)
 
@@ -58,13 +61,13 @@ class Turns:
         self._holders = 0
 
     def hold_long(self) -> None:
-        """One more wants long turns."""
+        """Ask for a long time slice (a tunrouter client has connected)."""
         self._holders += 1
         if self._holders == 1:
             set_slice(SLICE_SECONDS)
 
     def release(self) -> None:
-        """One who wanted long turns does no longer."""
+        """Take back one `hold_long`; with the last one the slice is the kernel's own again."""
         self._holders -= 1
         if not self._holders:
             set_slice(0)
@@ -144,15 +147,15 @@ SHARE = Share()
 
 
 def breathe() -> None:
-    """Let everybody else run, in the middle of long work.
+    """Let all other greenlets run, and packets be received, in the middle of long work.
 
-    Not gevent.sleep(0): that comes back many times before the loop looks at the network again.
+    gevent.sleep(0) would not do: it returns many times before the event loop looks at the sockets again.
     """
     gevent.sleep(1e-9)
 
 
 class Pauses:
-    """A short sleep before the event loop looks again, after turns in which packets came one by one."""
+    """Short pauses before the event loop looks at the sockets again, while packets come one by one."""
 
     __slots__ = ("_last", "_wanted", "_watcher")
 
@@ -162,7 +165,10 @@ class Pauses:
         self._watcher: Any = None
 
     def received(self, size: int, now: float) -> None:
-        """A peer that writes packet by packet sent `size` bytes; `now` in seconds of a steady clock."""
+        """Note a receive of `size` bytes from a peer that sends every packet by itself.
+
+        `now` is in seconds of a steady clock.
+        """
         close = now - self._last < CLOSE_SECONDS
         self._last = now
         if close and SINGLE < size < PLENTY:
@@ -181,9 +187,9 @@ class Pauses:
 
 
 def set_slice(seconds: float) -> bool:
-    """Ask for a slice (0: the kernel's own choice); False where the kernel or somebody is against it.
+    """Ask the kernel for a time slice (0: its default); False where it refuses, or cannot.
 
-    Nice value and policy stay as they are; a process that runs under another policy is left alone.
+    Nice value and policy stay as they are. A process under another policy than SCHED_OTHER is not changed.
     """
     number = _SYSCALLS.get(platform.machine())
     if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:

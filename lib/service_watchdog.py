@@ -1,10 +1,10 @@
-"""A sign of life for the service manager, as long as everything runs; and in one line, how it stands.
+"""Keepalive for the service manager's watchdog while everything runs, and a status line (`systemctl status`).
 
-Knows: what must run in a process that works, how often a sign is due.
-Refuses to know: how it is sent (service_notify).
+Knows: what must run in a process that works, how often the watchdog has to be fed.
+Refuses to know: how notifications are sent (service_notify).
 
-The sign comes from a greenlet, so a process whose event loop stands still gives none. Neither does one in
-which something that must always run has ended: the manager then starts it anew, which is all that helps.
+A greenlet feeds the watchdog, so a process whose event loop hangs does not feed it. The greenlet also stops
+when something that must always run has ended. Then the manager restarts the process, which is all that helps.
 """
 
 from __future__ import annotations
@@ -13,53 +13,58 @@ from collections.abc import Callable, Mapping
 
 import gevent
 
+from lib import service_supervisor
 from lib.client import Client
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_notify import Notifier
+from lib.service_notify import Notifier, status_line
+from lib.service_supervisor import Task, keep
 
 READY_SECONDS = 30.0
-"""How long tables may load before we call ourselves ready all the same."""
+"""How long tables may load at the start; after that READY=1 is sent all the same."""
 STATUS_SECONDS = 10.0
-"""How old the line may be."""
+"""How old the status line may be."""
 
 
 class Watchdog:
-    """Looks at the services of one process."""
+    """Looks after the hubs and clients of one process."""
 
     def __init__(self, notifier: Notifier, hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> None:
         self._notifier, self._hubs, self._clients = notifier, hubs, clients
         self._told = ""
+        self._watching: Task | None = None
 
     def start(self, wait_loaded: Callable[[float], object]) -> None:
-        """Tell that all is ready once tables are loaded, and look from then on."""
+        """Begin, in a greenlet: send READY=1 once tables are loaded, then look periodically."""
         if self._notifier:
-            gevent.spawn(self._watch, wait_loaded)
+            self._watching = keep("the service manager is told", self._watch, wait_loaded)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._watching is not None:
+            self._watching.kill(block=False)
 
     def ready(self) -> None:
-        """Tell that all is ready, at the start or again after a reload."""
+        """Send READY=1, at the start and again after a reload."""
         self._told = self.status()
         self._notifier.tell("READY=1", f"STATUS={self._told}")
 
     def fault(self) -> str:
-        """What must run and does not, empty if all is well."""
+        """What must run and does not, as text; empty if all is well."""
         faults = {name: hub.fault() for name, hub in self._hubs.items()}
         faults |= {name: client.fault() for name, client in self._clients.items()}
-        return "; ".join(f"service {name}: {fault}" for name, fault in faults.items() if fault)
+        services = [f"service {name}: {fault}" for name, fault in faults.items() if fault]
+        return "; ".join(filter(None, (*services, service_supervisor.fault())))
 
     def status(self) -> str:
-        """How it stands: `2 hubs with 31 sessions; host-1 connected to 192.0.2.1:8443`."""
-        parts = []
-        if self._hubs:
-            sessions = sum(len(hub.sessions) for hub in self._hubs.values())
-            hubs = "hub" if len(self._hubs) == 1 else f"{len(self._hubs)} hubs"
-            parts.append(f"{hubs} with {sessions} session{'' if sessions == 1 else 's'}")
-        for client in self._clients.values():
-            session = client.session
-            where = f"connected to {session.peer}" if session else "not connected"
-            parts.append(f"{client.settings.host} {where}")
-        return "; ".join(parts)
+        """The service manager's status line (service_notify.status_line)."""
+        sessions = [len(hub.sessions) for hub in self._hubs.values()]
+        clients = self._clients.values()
+        return status_line(
+            sessions,
+            [(client.settings.host, client.session.peer if client.session else "") for client in clients],
+        )
 
     def _watch(self, wait_loaded: Callable[[float], object]) -> None:
         wait_loaded(READY_SECONDS)
@@ -70,7 +75,7 @@ class Watchdog:
             gevent.sleep(min(due, STATUS_SECONDS))
             fault = self.fault()
             if fault and not silent:
-                text = "%s: the service manager gets no sign of life from here on"
+                text = "%s: the service manager's watchdog is no longer fed"
                 say(Entry.NO_SIGN_OF_LIFE, text, fault, reason=fault)
             silent = bool(fault)
             status = f"broken: {fault}" if fault else self.status()

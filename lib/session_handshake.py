@@ -1,6 +1,6 @@
-"""The handshake over a stream, in both roles, with its deadline.
+"""GOST's relay handshake over a stream, as hub and as client, within a deadline.
 
-Knows: how long a peer may take and how much it may say before it has said who it is.
+Knows: how long a peer may take, and how many bytes it may send, until its message is whole.
 Refuses to know: the bytes (wire_relay) and who is admitted (auth_admission).
 """
 
@@ -22,15 +22,18 @@ _CHUNK = 4096
 
 
 def receive_request(stream: AnyStream, seconds: float) -> tuple[Request, bytes]:
-    """Wait for a client's request; returns it with the bytes that came after it.
+    """Wait for a client's request; returns (request, bytes that came after it).
 
-    Raises ProtocolError for what is none, comes too late, or ends early.
+    Raises ProtocolError for anything else, for one that ends early, and when `seconds` have passed.
     """
     return _receive(stream, wire_relay.decode_request, seconds)
 
 
 def ask(stream: AnyStream, request: Request, seconds: float) -> tuple[Response, bytes]:
-    """Send a request and wait for the hub's response; returns it with the bytes after it."""
+    """Send a request and wait for the hub's response; returns (response, bytes that came after it).
+
+    Raises ProtocolError as `receive_request` does, and OSError.
+    """
     return _receive(stream, wire_relay.decode_response, seconds, wire_relay.encode_request(request))
 
 
@@ -40,7 +43,7 @@ def _receive(
     seconds: float,
     first: bytes = b"",
 ) -> tuple[Message, bytes]:
-    """Say `first`, then read one message, all within a deadline."""
+    """Send `first`, then read one message, all within a deadline of `seconds`."""
     data = bytearray()
     chunk = memoryview(bytearray(_CHUNK))
     with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):

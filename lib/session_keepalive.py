@@ -1,11 +1,12 @@
-"""Whether the far end still lives, and how far away it is: keepalive between tunrouters.
+"""Keepalive of a session between tunrouters: when to send PING, when the peer is dead, the round-trip time.
 
-Knows: when to ask for a sign of life, when silence has lasted too long, the smoothed round-trip time.
-Refuses to know: clocks (now comes in, seconds of a steady one), how a question travels (wire_control,
+Knows: when a PING is due, when silence has lasted too long, the smoothed round-trip time.
+Refuses to know: clocks (`now` comes in, in seconds of a steady clock), how a PING is sent (wire_control,
 session_sender).
 
-Anything that is received is a sign of life, counted by whoever counts packets anyway; so the packet path
-does nothing for this. Questions go out all the same, for each reply measures the path.
+Whatever is received shows that the peer lives. The number of received packets, which is counted anyway, tells
+whether anything was; so the packet path does nothing for keepalive. PING is sent on a busy session too, since
+each PONG measures the round-trip time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 ASKS_WITHIN = 3
-"""Questions within the time of silence that ends a session."""
+"""PINGs within the time of silence that ends a session."""
 SMOOTHING = 8
 """A new round-trip time counts for one part in so many (RFC 6298)."""
 
@@ -23,40 +24,42 @@ _TOKEN = struct.Struct("!Q")
 
 
 class Health(Enum):
-    """What a look at a session says."""
+    """What a look at a session found."""
 
     QUIET = auto()
     """Nothing to do."""
     ASK = auto()
-    """Ask for a sign of life now."""
+    """A PING is due now."""
     DEAD = auto()
-    """It has been silent for too long, asked and all."""
+    """The peer has been silent for too long although it was sent PINGs."""
 
 
 @dataclass(slots=True)
 class Liveness:
-    """One session's far end."""
+    """The state of keepalive for the peer of one session."""
 
     timeout: float
-    """Seconds of silence after which it is dead."""
+    """Seconds of silence after which the peer is dead."""
     heard_at: float
+    """When a look last found that something had been received."""
     rtt: float = 0.0
     """Smoothed, seconds; 0 while nothing has been measured."""
     _count: int = -1
     _asked_at: float = float("-inf")
     _unanswered: float = 0.0
-    """When it was asked first since it was last heard; 0 where it was not."""
+    """When the first PING since `heard_at` was sent; 0 where none was."""
 
     @property
     def tick(self) -> float:
-        """Seconds between looks."""
+        """Seconds between two looks."""
         return min(1.0, self.timeout / 15)
 
     def look(self, count: int, now: float) -> Health:
-        """Look at a session that has received so many packets by now."""
+        """Look at the session; `count` is the number of packets received from the peer so far."""
         if count != self._count:
             self._count, self.heard_at, self._unanswered = count, now, 0.0
-        # a pause of our own is no silence of theirs: it must have been asked for most of the time
+        # If this process itself stood still for a while, the peer was not silent: it only counts as dead if
+        # a PING was unanswered for most of the timeout.
         asked_long = self._unanswered and now - self._unanswered >= self.timeout * 0.6 - self.tick
         if asked_long and now - self.heard_at >= self.timeout - self.tick:
             return Health.DEAD
@@ -67,11 +70,11 @@ class Liveness:
         return Health.QUIET
 
     def token(self, now: float) -> bytes:
-        """What to send with a question."""
+        """The token for a PING, 8 bytes: the time it is sent."""
         return _TOKEN.pack(int(now * 1e9))
 
     def pong(self, token: bytes, now: float) -> None:
-        """A reply has come; one to no question of the last while is not believed."""
+        """Measure the round-trip time by a PONG's token. One that is not a recent PING's is ignored."""
         took = now - _TOKEN.unpack(token)[0] / 1e9
         if 0 <= took <= 2 * self.timeout:
             self.rtt += (took - self.rtt) / (SMOOTHING if self.rtt else 1)

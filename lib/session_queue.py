@@ -1,19 +1,19 @@
-"""A session's queue: what waits while the peer does not read, served flow by flow, bounded in bytes and time.
+"""The deficit-round-robin queue of one session: frames by flow, bounded in bytes and in waiting time.
 
-Knows: what may wait, whose turn it is, what is given up, what all of it costs in memory.
-Refuses to know: sockets and clocks (session_sender), and what the frames hold beyond whose flow they are.
+Knows: which frames may wait, which flow's turn it is, which frames are dropped, what they cost in memory.
+Refuses to know: sockets and clocks (session_sender), what is in the frames beyond the flow they belong to.
 
-Flows are served in turn by deficit round robin (Shreedhar and Varghese 1995), and a flow that was not
-waiting goes before those that are (as fq_codel has it, RFC 8290): a ping does not wait behind a download.
-Control frames go before everything. What has been popped is no longer in here, so it cannot be dropped: the
-far side would lose its place in the stream.
+Flows are served in turn by deficit round robin (Shreedhar and Varghese 1995). A flow that had nothing waiting
+goes before those that had (as in fq_codel, RFC 8290), so a ping does not wait behind a download. Control
+frames go before everything. Frames that were popped are not in the queue any more, so they cannot be dropped:
+a part of them may have been sent, and the peer would lose its place in the stream.
 
     push    a run of frames -> chunks, each of one flow -> the flow's own queue; small ones become one chunk
     pop     flows new to the queue, then the others, QUANTUM bytes a turn
 
-Where there is no room, what has waited longest in one of the fattest flows goes: early, and from who fills
-the queue. What has waited too long goes when something is pushed or popped, and when somebody looks after the
-queue.
+When there is no room, the oldest frames of one of the flows with most bytes are dropped. Then the sender that
+fills the queue loses, and learns it early. Frames that have waited too long are dropped at a push, at a pop,
+and when the hub looks after the queue.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from lib.packet_text import head_of_frame
 from lib.session_budget import Budget, BySize
 
 QUANTUM = 16 << 10
-"""Bytes of a turn; a superpacket of 64 KB is paid for with the turns that follow."""
+"""Bytes that a flow may send in a turn. A superpacket of 64 KB takes the bytes of the turns that follow."""
 BUCKETS = 512
-"""Flows told apart; two that share a bucket share its turn."""
+"""Flows are told apart by a hash of so many values; two flows in one bucket share its turns."""
 MAX_CHUNK = 64 << 10
+"""Bytes of frames of one flow that are kept, sent and dropped as one."""
 MERGED = 2048
 """Bytes up to which chunks of one flow become one: of 30 bytes each they would cost four times their size."""
 MERGE_SECONDS = 0.01
@@ -45,7 +46,7 @@ with any: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
 MAX_TAKEN = 256
 """Chunks looked at in one go: some tenths of a millisecond."""
 MAX_CONTROL = 4096
-"""Bytes of control frames that wait: a few of each kind."""
+"""Bytes of control frames that may wait: a few of each kind."""
 _LOOKS = 16
 
 _CONTROL = -1
@@ -56,7 +57,7 @@ _FLOW_UNIT = 10  # bits: flows that hold less than 1 KB are all alike
 
 @dataclass(slots=True, eq=False)
 class _Flow:
-    """Chunks of one flow, each with the time it came and how many packets it stands for."""
+    """The chunks of one flow that wait, each as (time it came, frames, packets they stand for)."""
 
     key: int
     turns: deque[_Flow]
@@ -71,7 +72,7 @@ class _Flow:
 
 @dataclass(slots=True, eq=False)
 class SendQueue:
-    """Frames by flow."""
+    """The queue. `now` is always in seconds of a steady clock; `traffic` counts what is sent and dropped."""
 
     max_bytes: int
     max_seconds: float
@@ -142,13 +143,15 @@ class SendQueue:
     def pop(self, now: float, traffic: Traffic, most: int = 1) -> bytes:
         """The next frames to send: at least `most` bytes, where MAX_TAKEN chunks are as many.
 
-        What waited too long is counted and gone. b"" where nothing waits; also where all that was looked at
-        had waited too long, and then `size` is not 0.
+        Frames that have waited longer than max_seconds are dropped and counted. b"" where nothing waits; also
+        where all that was looked at had waited too long, and then `size` is not 0.
         """
         self.traffic = traffic
         taken: list[bytes] = []
         size = gone = 0
         late, left = now - self.max_seconds, MAX_TAKEN
+        # New flows come first: a flow with little to send (a ping, a handshake) is empty again before its
+        # credit is used up, so it never waits behind the bulk flows in _old.
         while size < most and left and (turns := self._new or self._old):
             flow = turns[0]
             waiting = flow.chunks
@@ -156,6 +159,8 @@ class SendQueue:
                 self._rest(flow)
                 continue
             if flow.credit <= 0:
+                # Its turn is over. It gets the credit of its next turn now and goes to the end. After a
+                # superpacket of 64 KB the credit is still below zero, so the next turns only pay the debt.
                 flow.credit += QUANTUM
                 self._turn(flow)
                 continue
@@ -171,7 +176,7 @@ class SendQueue:
             traffic.queued += 1
             traffic.waited += waited
             self.budget.waits.observe(waited)
-            if flow.key != _CONTROL:
+            if flow.key != _CONTROL:  # control frames are few and small, and must not wait for a turn
                 flow.credit -= got
             size += got
             taken.append(chunk)
@@ -199,7 +204,7 @@ class SendQueue:
             self._drop(flow, reason, now)
 
     def clear(self) -> int:
-        """Give everything up; returns the number of packets lost."""
+        """Remove everything, as the session has ended; returns how many packets are lost."""
         lost = 0
         for flow in self._flows.values():
             lost += sum([packets for _, _, packets in flow.chunks])
@@ -215,7 +220,7 @@ class SendQueue:
         return lost
 
     def oldest(self) -> float | None:
-        """When what has waited longest came; None where nothing waits."""
+        """When the oldest chunk came; None where nothing waits."""
         return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
 
     # --- flows ---------------------------------------------------------------------------------------
@@ -335,7 +340,7 @@ def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
 
 
 def _bucket(run: bytes, start: int) -> int:
-    """The bucket of a frame content: by addresses, protocol and ports, where it has any."""
+    """The bucket of the frame whose content begins at `start`: a hash of addresses, protocol and ports."""
     first = run[start]
     if first == wire_control.MARK:
         return _CONTROL

@@ -1,11 +1,11 @@
-"""One peer's way out: direct while it keeps up, a bounded queue and one writer when it does not.
+"""The sending half of a session: direct to the socket while the peer keeps up, else a queue with one writer.
 
-Knows: when bytes may go straight to the socket, and who writes when.
-Refuses to know: what is in the frames, and who reads the peer (hub, client).
+Knows: when frames may go straight to the socket, and which greenlet writes when.
+Refuses to know: what is in the frames, and who receives from the peer (hub, client).
 
-`send` never waits. It sends directly only while nothing is queued and no frame is partly out;
-else it queues, and one writer greenlet, made on demand, drains. So a frame is never torn, and
-no reader ever waits for another session's socket.
+`send` never waits. It writes to the socket only while nothing is queued and no frame is partly sent.
+Otherwise it puts the frames into the queue, and one writer greenlet, made on demand, sends them. So frames
+are never mixed up in the stream, and no reader ever waits for another session's socket.
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ from lib import framing, packet_offload
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
+from lib.packet import Buffer
 from lib.packet_text import head_of_frame
 from lib.service_scheduling import breathe
 from lib.session_budget import Budget
 from lib.session_queue import SendQueue
 from lib.stream_layer import AnyStream
-from lib.stream_tcp import NOTSENT_LOWAT, Buffer
+from lib.stream_tcp import NOTSENT_LOWAT
 
 RUN_BYTES = 192 << 10
-"""What the writer takes from the queue at a time, where the peer reads fast."""
+"""Most bytes that the writer takes from the queue at a time, from a peer that reads fast."""
 LEAST_BYTES = 32 << 10
+"""Least bytes of the same, for the slowest peer: with less there would be too many system calls."""
 MOMENT_SECONDS = 0.002
+"""What the peer reads in this time is taken from the queue at a time; the kernel may hold twice as much."""
 MEASURE_SECONDS = 0.02
+"""Least time over which the peer's speed is measured."""
 
 
 class SessionSender:
@@ -54,36 +58,40 @@ class SessionSender:
         self.traffic = traffic
         self.closed_because = ""
         self.is_alive: Callable[[float], bool] = lambda seconds: True
-        """Whether the peer gives a sign of life within so many seconds; set by who can ask it."""
+        """Asks the peer, and returns whether it gave a sign of life within so many seconds."""
         self.meter: Meter | None = None
-        """How fast it may send; None for as fast as the peer reads."""
+        """The rate limits of this direction; None for none."""
         self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
-        """What all that waits for peers counts in."""
+        """The memory that all that waits for peers may use together."""
         self._queue = SendQueue(max_bytes, max_seconds, self.budget)
         self._most = RUN_BYTES
-        """Bytes the writer takes from the queue at a time: what the peer reads in a moment."""
+        """Bytes that the writer takes from the queue at a time: what the peer reads in a moment."""
         self._since = self._written = 0.0
+        """When the present measurement of the peer's speed began, and the bytes written since."""
         self._run = b""
-        self._sent = 0  # how much of _run, which the writer is at, has gone out
+        """The frames that the writer is sending; no longer in the queue, so they cannot be dropped."""
+        self._sent = 0
+        """How many bytes of `_run` have been sent."""
         self._writer: gevent.Greenlet | None = None
         self._drained: Event | None = None
 
     def tell_losses(self, lost: Callable[[Reason, bytes], None]) -> None:
-        """Have somebody told of every run of frames that is dropped here."""
+        """Call `lost` from now on with the reason and the frames of every run that is dropped here."""
         self._queue.lost = lost
 
     @property
     def queued(self) -> int:
-        """Bytes that wait in the queue."""
+        """Bytes in the queue."""
         return self._queue.size
 
     def waits(self, now: float) -> float:
-        """How long what has been longest in the queue has waited; 0 where nothing does."""
+        """Seconds that the oldest frames in the queue have waited; 0 while it is empty."""
         oldest = self._queue.oldest() if self._queue.size else None
         return max(0.0, now - oldest) if oldest is not None else 0.0
 
     def send(self, buffers: Sequence[Buffer]) -> None:
-        """Send a run of whole frames, or queue it, or drop it; what is queued is copied."""
+        """Send a run of whole frames, or queue it, or drop it. The buffers may be reused when it returns."""
+        # While there is a writer, it alone writes: these frames must not overtake those in the queue.
         if self._writer is not None:
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             return
@@ -99,6 +107,7 @@ class SessionSender:
             return
         if self.meter is not None:
             self._count(b"".join(buffers))
+        # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
         if sent < sum(map(len, buffers)) or self.stream.pending:
             self._hold(b"".join(buffers), sent)
             self._begin_to_write()
@@ -120,14 +129,14 @@ class SessionSender:
             self.budget.relieve(time.monotonic())
 
     def wait_drained(self) -> None:
-        """Wait until nothing is queued: for a reader that would rather wait than see drops."""
+        """Wait until the queue is empty, for a reader that would rather wait than have frames dropped."""
         if self._writer is not None:
             self._drained = Event()
             self._drained.wait()
             self._drained = None
 
     def close(self, because: str) -> None:
-        """End the session from outside; its reader sees the end of the stream."""
+        """End the session: the greenlet that reads it sees the stream's end. `because` is for the log."""
         self.closed_because = because
         self.stream.shutdown()
 
@@ -137,7 +146,7 @@ class SessionSender:
         self._give_all_up()
 
     def ended(self) -> None:
-        """The session is over: stop the writer and count what was still to go."""
+        """Clean up after the session has ended: stop the writer, count what was not sent as dropped."""
         if self._writer is not None:
             self._writer.kill()
         self._give_up()
@@ -148,18 +157,24 @@ class SessionSender:
         self._writer = gevent.spawn(self._write)
 
     def _write(self) -> None:
-        """The writer: finish what is partly out, then the queue, then be gone."""
+        """The writer greenlet: send the rest of the present run, then the queue, then end."""
         stream = self.stream
         try:
             while True:
+                # To the last byte: a frame whose beginning has been sent cannot be dropped any more, since
+                # the peer finds the next frame only by this one's length. A layer (TLS) may have taken the
+                # whole run and still have bytes pending, which go out with an empty try_send.
                 view = memoryview(self._run)
                 while self._sent < len(view) or stream.pending:
                     stream.wait_writable()
                     self._sent += stream.try_send([view[self._sent :]] if self._sent < len(view) else ())
                 self._adapt(len(view))
                 self.budget.moves_on(self)
+                # A rate limit delays here, while frames are still in the queue: there flows take turns, and
+                # what waits for too long is dropped.
                 if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
                     gevent.sleep(delay)
+                # A small run, since what has been taken from the queue is a queue without turns again.
                 most = self._most if self.meter is None else min(self._most, self.meter.slice)
                 self._hold(self._queue.pop(time.monotonic(), self.traffic, most))
                 if not self._run:
@@ -171,20 +186,27 @@ class SessionSender:
         except OSError:
             stream.shutdown()
             self._give_up()
+        except Exception:  # nobody would write any more: the session has to end
+            stream.shutdown()
+            self._give_up()
+            raise
         else:
             self._finish()
 
     def _adapt(self, written: int) -> None:
-        """Measure how fast the peer reads, and give the kernel no more than it takes in some moments.
+        """Measure how fast the peer reads, and let the kernel hold only as much as it reads in some moments.
 
-        What the kernel holds is a queue in which everybody waits behind everybody.
+        Unsent bytes in the kernel are a queue too, one without turns: a ping waits behind all of a download.
+        The less the kernel holds, the more waits in our queue, where the ping overtakes.
         """
         now = time.monotonic()
         self._written += written
         passed = now - self._since
+        # Single writes go at the speed of memory until the kernel's buffer is full, so they tell nothing.
         if passed < MEASURE_SECONDS:
             return
         rate, self._since, self._written = self._written / passed, now, 0.0
+        # The kernel may hold two runs, so that it never runs dry while the writer fetches the next one.
         self._most = int(min(RUN_BYTES, max(LEAST_BYTES, rate * MOMENT_SECONDS)))
         self.stream.hold_unsent(int(min(NOTSENT_LOWAT, max(LEAST_BYTES, 2 * rate * MOMENT_SECONDS))))
 
@@ -209,11 +231,11 @@ class SessionSender:
             self._drained.set()
 
     def _first_unsent(self) -> int:
-        """Where in the writer's run the first frame begins that has not gone out whole."""
+        """Offset in the writer's run of the first frame that has not been sent whole."""
         return max((end for end in framing.split(self._run) if end <= self._sent), default=0)
 
     def _lose(self, reason: Reason, frames: bytes, more: int = 0) -> None:
-        """Count frames, and so many packets whose frames have been told of already."""
+        """Count frames as dropped, and `more` packets whose frames were reported already (tell_losses)."""
         packets = packet_offload.count_packets(frames) + more
         if packets:
             head = head_of_frame(frames) if frames else b""

@@ -1,15 +1,16 @@
-"""What a configuration means: checked, resolved, typed; nothing left to look up or to parse.
+"""Settings of a process: the configuration after it was checked and resolved, in typed dataclasses.
 
-Knows: every setting the roles (hub, client) act on, with its default.
+Knows: every setting that the roles (hub, client) act on, with its default; nothing is left to parse.
 Refuses to know: YAML, URLs, GOST's spelling of things (config_read, config_from_urls, config_resolve).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import NamedTuple
 
+from lib import prefixes
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
 from lib.settings_limits import NO_LIMITS, HubLimits
@@ -27,13 +28,13 @@ DEFAULT_KEEPALIVE = 15.0
 
 
 class Hop(NamedTuple):  # a tuple, for a million rows are told apart by it
-    """Where packets of a route go: a host, how much it is preferred, and what if it is away."""
+    """The next hop of a route: a host, its preference, and what happens while it is away."""
 
     gateway: str
     metric: int | None = None
-    """Lower is preferred; those given the same one share flows. None: as 0, but shares with nobody."""
+    """The lower one is preferred; hops with the same one share flows. None: as 0, but it shares with none."""
     fall_through: bool = False
-    """Whether a shorter prefix carries the route's packets while none of its gateways lives."""
+    """Whether a shorter prefix carries the route's packets while none of its gateways is connected."""
 
 
 class RouteEntry(NamedTuple):
@@ -44,12 +45,12 @@ class RouteEntry(NamedTuple):
     hop: Hop
 
     def __str__(self) -> str:
-        return f"{ip_address(self.prefix)}/{self.length}"
+        return prefixes.text(self.prefix, self.length)
 
 
 @dataclass(frozen=True, slots=True)
 class PluginSettings:
-    """A plugin (WIRE.md, Plugins): somebody else's program that is asked; `timeout` in seconds."""
+    """A plugin: an external program that is asked (PROTOCOL.md, plugins); `timeout` in seconds."""
 
     url: str
     """http://… or https://… for HTTP; for gRPC grpc://host:port, or grpcs://host:port over TLS."""
@@ -94,7 +95,7 @@ Source = FileSource | RedisSource | HttpSource
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    """Where further rows of a table come from: sources in the order they are merged after the inline rows."""
+    """The sources of further rows, in the order in which they follow the inline rows."""
 
     sources: tuple[Source, ...] = ()
     reload: float = 0.0
@@ -107,18 +108,18 @@ NO_SOURCES = SourceSettings()
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 
 AclEnd = tuple[bytes, int] | str
-"""One end of a packet's way in a rule: a prefix (packed, with its length), or a host's name."""
+"""Source or destination in a rule: a prefix as (packed address, length), or a host name."""
 
 
 class AclRule(NamedTuple):
-    """A rule of a router's access list; None and empty fit everything."""
+    """A rule of a router's access list. A field that is None or empty matches everything."""
 
     allow: bool
     source: AclEnd | None = None
     destination: AclEnd | None = None
     protocol: int | None = None
     ports: tuple[tuple[int, int], ...] = ()
-    """Destination ports, each range with both ends."""
+    """Ranges of destination ports, each as (first, last)."""
 
     def __str__(self) -> str:
         ends = (("from", self.source), ("to", self.destination))
@@ -134,30 +135,30 @@ class AclRule(NamedTuple):
 
 def end_text(end: AclEnd) -> str:
     """An end as people write it."""
-    return end if isinstance(end, str) else f"{ip_address(end[0])}/{end[1]}"
+    return end if isinstance(end, str) else prefixes.text(*end)
 
 
 @dataclass(frozen=True, slots=True)
 class TableSettings:
-    """One routing table; `namespace` is its name read as a UUID, None where it is no UUID."""
+    """A routing table (`routers:`). `namespace` is its name read as a UUID (16 bytes), or None."""
 
     name: str
     namespace: bytes | None = None
     routes: tuple[RouteEntry, ...] = ()
     plugin: PluginSettings | None = None
-    """Asked instead of routes, where there is one."""
+    """The plugin that is asked for routes, where there is one; then there are no rows."""
     more: SourceSettings = NO_SOURCES
     first_match: bool = False
     """GOST's order: of all routes that match, the first written (`compat: first-match`)."""
     hold_down: float = 5.0
     """Seconds a gateway that went away and came back must live before it is preferred again."""
     acl: tuple[AclRule, ...] | None = None
-    """What may be sent along its routes; None for everything."""
+    """The access list for packets on its routes; None for everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class IngressSettings:
-    """Which host name may use which namespace; rules as (hostname, endpoint) in order."""
+    """An ingress: which host name may join which namespace. Rules are (host name, endpoint), in order."""
 
     name: str
     rules: tuple[tuple[str, str], ...] = ()
@@ -166,18 +167,18 @@ class IngressSettings:
 
 
 class LoginRow(NamedTuple):
-    """A login as it is stored: the password or its hash, and what it is good for (empty: everything)."""
+    """A login of an auther: password or its hash, and the hosts and namespaces it may use (empty: all)."""
 
     username: str
     password: str
     hosts: tuple[str, ...] = ()
-    """Host names, `.x` and `*.x` for all below x."""
+    """Host names; `.x` and `*.x` stand for x and everything below it."""
     namespaces: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AutherSettings:
-    """Who may log in; of two logins with one name the later counts."""
+    """An auther: who may log in. Of two logins with the same user name the later one counts."""
 
     name: str
     logins: tuple[LoginRow, ...] = field(default=(), repr=False)
@@ -187,29 +188,30 @@ class AutherSettings:
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """One end's TLS. A hub without certificate makes one; a client without verify, ca_file and pin checks
-    nothing."""
+    """TLS settings of a hub or a client. A hub without a certificate makes one. A client without `verify`,
+    `ca_file` and `pin` does not check the hub's certificate, as in GOST."""
 
     cert_file: str = ""
     key_file: str = ""
     ca_file: str = ""
-    """A hub's: clients must show a certificate of it. A client's: whom to trust instead of the system's."""
+    """CA certificates. A hub's: clients must show a certificate signed by one. A client's: to trust these
+    instead of the system's."""
     min_version: str = "1.3"
     max_version: str = ""
-    """1.2 or 1.3; empty for the newest there is."""
+    """"1.2" or "1.3"; empty for the newest version there is."""
     ciphers: tuple[str, ...] = ()
-    """OpenSSL's names, for TLS 1.2."""
+    """Cipher suites of TLS 1.2, by OpenSSL's names."""
     alpn: tuple[str, ...] = ()
     # a client's
     verify: bool = False
     server_name: str = ""
     pin: bytes = b""
-    """SHA-256 of the only certificate to trust."""
+    """SHA-256 of the only certificate to trust, 32 bytes; empty for no pin."""
     # a hub's
     common_name: str = ""
     organization: str = ""
     validity: float = 0.0
-    """Seconds for which a certificate that is made is good; 0 for ten years."""
+    """Seconds for which a certificate made by the hub is valid; 0 for ten years."""
     server_names: tuple[str, ...] = ()
     reject_unknown_sni: bool = False
 
@@ -219,7 +221,7 @@ NO_TLS = TlsSettings()
 
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
-    """What carries a session's bytes over a network."""
+    """The transport of a session: TCP, TLS or WebSocket, with their options."""
 
     kind: str = "tcp"
     """tcp, tls, ws or wss."""
@@ -232,11 +234,12 @@ class TransportSettings:
     """Seconds between a WebSocket client's pings; 0 for none."""
     reuse_port: bool = False
     tcp_keepalive: tuple[int, int, int] | None = None
-    """Idle and interval seconds, count; None for ours, which notice a dead path within 15 s."""
+    """TCP keepalive: (idle seconds, seconds between probes, number of probes). None for our default, by which
+    a dead path is noticed within 15 s."""
 
     @property
     def encrypted(self) -> bool:
-        """Whether there is TLS."""
+        """Whether it has TLS."""
         return self.kind in ("tls", "wss")
 
 
@@ -257,7 +260,7 @@ class ProxySettings:
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """One service that listens for clients and routes between them."""
+    """A service that is a hub: it listens for clients and routes packets between them."""
 
     name: str
     host: str
@@ -266,7 +269,7 @@ class HubSettings:
     default_table: TableSettings | None = None
     ingress: IngressSettings | None = None
     authers: tuple[AutherSettings, ...] = ()
-    """Any of them may admit a login; with none everybody is let in."""
+    """A login is right if any of them says so; without authers every client is let in."""
     domain: str = ""
     """Services with the same non-empty domain share their namespaces."""
     source_check: bool = True
@@ -276,12 +279,12 @@ class HubSettings:
     cache_seconds: float = 1.0
     transport: TransportSettings = TCP
     cert_hosts: bool = False
-    """Whether a client may only go by a name that its certificate has."""
+    """Whether a client's host name must be one of its certificate's names."""
     on_duplicate: str = "share"
-    """A second session under a live host name: share its flows, replace the first, or refuse the second."""
+    """With a second session of one host name: "share" flows, "replace" the first, or "refuse" the second."""
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     drain_timeout: float = 5.0
-    """Seconds a hub that is told to end gives its clients to go elsewhere."""
+    """Seconds that a hub which is about to end waits for its clients to leave."""
     limits: HubLimits = NO_LIMITS
     queue_memory: int = DEFAULT_QUEUE_MEMORY
     """Bytes that the queues of all sessions may hold together."""
@@ -304,7 +307,7 @@ class DeviceSettings:
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """A hub to dial."""
+    """A node of a client's chain: a hub to dial, with login, transport and proxies."""
 
     name: str
     host: str
@@ -315,12 +318,12 @@ class NodeSettings:
     connect_timeout: float = 10.0
     transport: TransportSettings = TCP
     proxies: tuple[ProxySettings, ...] = ()
-    """Passed one after the other, the first one dialled."""
+    """The chain of proxies, in order: the first one is dialled."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """One service that opens a TUN device and keeps a session with a hub under a host name."""
+    """A service that is a client: it has a TUN device, and a session with a hub under a host name."""
 
     name: str
     host: str
@@ -347,13 +350,13 @@ class Settings:
     files: tuple[str, ...] = ()
     """Absolute paths of the configuration files read."""
     user: str = ""
-    """Whom to become once devices and ports are open."""
+    """The user to change to once devices and ports are open; empty for no change."""
     control: str = ""
     """Path of the control socket; empty for none."""
     recorder: int = 0
-    """Bytes in which the flight recorder keeps the last packets; 0 for no recorder."""
+    """Bytes of memory of the flight recorder, which keeps the last packets; 0 for no recorder."""
     trace: str = ""
-    """A filter (packet_filter): packets that fit are logged, some a second; empty for none."""
+    """A filter (capture_filter): packets that match are logged, some a second; empty for none."""
     log_level: str = "info"
     log_format: str = "text"
     log_output: str = "stderr"
@@ -361,8 +364,8 @@ class Settings:
     log_rotation: RotationSettings | None = None
     metrics: MetricsSettings | None = None
     authers: tuple[AutherSettings, ...] = ()
-    """Those that are asked by others than hubs."""
+    """Authers that are used elsewhere than in hubs (metrics)."""
     warnings: tuple[Problem, ...] = field(default=())
-    """What is odd; logged as warnings."""
+    """What is odd in the configuration; logged as warnings."""
     notices: tuple[Problem, ...] = field(default=())
-    """What was decided for the user; logged at info."""
+    """What was decided where the configuration left it open; logged at info."""

@@ -1,7 +1,7 @@
-"""What is different between two settings of one thing, in words.
+"""The differences between two settings of one service, as text for the log of a reload.
 
-Knows: that tables, ingresses and authers inside are told elsewhere, by their own names, and that a password
-is not shown.
+Knows: that of tables, ingresses and authers only the names are compared, as their own changes are reported by
+themselves; that passwords are never shown.
 Refuses to know: what a difference leads to (service, hub, client).
 """
 
@@ -13,13 +13,13 @@ from typing import Any
 from lib.settings import ClientSettings, HubSettings
 
 MAX_SHOWN = 100
-"""Letters of a change that are still shown."""
+"""Characters of a change; of a longer one only the field's name is shown."""
 _NAMED = ("default_table", "ingress", "authers")
 _SECRET = ("password", "nodes")
 
 
 def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> list[str]:
-    """One text a field that differs: `read_timeout 0.0 -> 5.0`."""
+    """A text for each field that differs: `read timeout 0.0 -> 5.0`."""
     texts = []
     for field in fields(old):
         before, after = (_shown(field.name, getattr(settings, field.name)) for settings in (old, new))

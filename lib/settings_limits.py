@@ -1,6 +1,7 @@
-"""What a configuration means for limits: how much may pass through a service, and how many may connect.
+"""Settings of limits: traffic rates, connections and handshakes of a hub service.
 
-Knows: the settings of limits. Refuses to know: buckets and counts (limits), and whose they are (settings).
+Knows: the settings of limits.
+Refuses to know: buckets and counts (limits), which service has them (settings).
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from typing import NamedTuple
 
 
 class Rate(NamedTuple):
-    """So much a second; 0 for no limit."""
+    """A rate limit: bytes and packets a second, each 0 for no limit."""
 
     bytes: float = 0.0
     packets: float = 0.0
 
 
 class RateLimit(NamedTuple):
-    """A limit on traffic in from clients and out to them.
+    """A limit on traffic: `into` the hub from clients, and `out` to clients.
 
-    By address: $ for all together, $$ for each connection, else a network. By host: $ for each namespace,
-    $$ for each host, a namespace's 32 hex digits, or `host NAME`.
+    The key of a limit by address: "$" for all together, "$$" for each connection, else a network (CIDR). The
+    key of a limit by host: "$" for each namespace, "$$" for each host, a namespace's 32 hex digits, or
+    `host NAME`.
     """
 
     key: str
@@ -29,10 +31,11 @@ class RateLimit(NamedTuple):
 
 
 class CountLimit(NamedTuple):
-    """A limit on connections, or handshakes a second: $ in all, $$ of each address, else of a network.
+    """A limit on connections, or on handshakes a second.
 
-    `site` is each IPv4 address or IPv6 network of 64 bits, which is what one customer has; not this machine
-    itself, where a proxy may stand before the hub.
+    The key is "$" for all together, "$$" for each address, else a network (CIDR). "site" is each IPv4 address
+    or IPv6 network of 64 bits, which is what one customer has; but not this machine itself, where a proxy may
+    stand before the hub.
     """
 
     key: str
@@ -41,11 +44,12 @@ class CountLimit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HubLimits:
-    """How much may pass through a service, and how many may connect."""
+    """All limits of one hub service."""
 
     services: tuple[RateLimit, ...] = ()
-    """By address."""
+    """Traffic limits by address (GOST's `limiters`)."""
     hosts: tuple[RateLimit, ...] = ()
+    """Traffic limits by host and namespace."""
     connections: tuple[CountLimit, ...] = ()
     handshakes: tuple[CountLimit, ...] = ()
 

@@ -1,6 +1,7 @@
-"""What a configuration means, in plain words and for machines: who listens, who is let in, who reaches whom.
+"""A summary of settings for `check`, as text and as JSON: who listens, who is let in, who reaches whom.
 
-Knows: how settings are told. Refuses to know: how they were read (config_read) and checked (config_resolve).
+Knows: how settings are put into words.
+Refuses to know: how they were read (config_read) and checked (config_resolve).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lib import log_redact, settings_memory
+from lib.addresses import join_host_port
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
@@ -31,23 +33,24 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A namespace of a service: what leads where, and which hosts reach each other."""
+    """A namespace of a hub service: its routes, and which hosts reach each other by them."""
 
     service: str
     namespace: str
     routes: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
-    """(prefix, gateways in tiers); the longest prefix decides."""
+    """(prefix, tiers of gateways) of each route; the longest prefix decides."""
     hosts: tuple[str, ...]
+    """Gateways that the ingress lets in."""
     shut_out: tuple[str, ...]
     """Gateways that the ingress does not let in."""
     elsewhere: tuple[str, ...]
-    """Where further routes come from."""
+    """Sources and plugins of further routes."""
     acl: tuple[str, ...] = ()
-    """What may be sent, by rule."""
+    """The rules of the access list, as text."""
 
 
 def words(settings: Settings) -> Iterator[str]:
-    """Lines for people."""
+    """The summary as lines of text."""
     for hub in settings.hubs:
         yield from _hub(hub)
         for reach in _reaches(hub, settings.tables):
@@ -61,7 +64,7 @@ def words(settings: Settings) -> Iterator[str]:
 
 
 def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
-    """The same as one JSON object; without settings only what is wrong."""
+    """The summary as one JSON object; with settings None, only the problems."""
     whole: dict[str, object] = {"ok": not problems, "problems": list(map(_problem, problems))}
     if settings is not None:
         whole |= {
@@ -99,7 +102,8 @@ def _problem(problem: Problem) -> dict[str, object]:
 
 
 def _hub(hub: HubSettings) -> Iterator[str]:
-    yield f"ok: service {hub.name} is a hub on {hub.host}:{hub.port} over {_transport(hub)}"
+    address = join_host_port(hub.host, hub.port)
+    yield f"ok: service {hub.name} is a hub on {address} over {_transport(hub)}"
     authers = ", ".join(auther.name for auther in hub.authers)
     yield f"    logins: {authers or 'none asked for, anybody may connect'}"
     rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
@@ -116,7 +120,7 @@ def _hub(hub: HubSettings) -> Iterator[str]:
 
 
 def _limits(limits: HubLimits) -> Iterator[tuple[str, list[str]]]:
-    """What is limited, and for whom."""
+    """(what is limited, keys of the limits) of each kind of limit."""
     yield "traffic", [row.key.removeprefix("host ") for row in (*limits.services, *limits.hosts)]
     yield "connections", list(map(_count, limits.connections))
     yield "handshakes a second", list(map(_count, limits.handshakes))
@@ -138,7 +142,7 @@ def _transport(hub: HubSettings) -> str:
 
 
 def _reaches(hub: HubSettings, tables: Iterable[TableSettings]) -> Iterator[Reach]:
-    """What can be said of each namespace of a hub."""
+    """The summary of each namespace of a hub that is known from the settings."""
     default = hub.default_table
     for table in tables:
         if table.namespace is not None:
@@ -209,25 +213,29 @@ def _client(client: ClientSettings) -> str:
 
 def _nodes(client: ClientSettings) -> list[str]:
     return [
-        f"{node.host}:{node.port} over {node.transport.kind}"
-        + "".join(f" through {proxy.kind}://{proxy.host}:{proxy.port}" for proxy in node.proxies)
+        f"{join_host_port(node.host, node.port)} over {node.transport.kind}"
+        + "".join(
+            f" through {proxy.kind}://{join_host_port(proxy.host, proxy.port)}" for proxy in node.proxies
+        )
         for node in client.nodes
     ]
 
 
 def _seeing(settings: Settings) -> Iterator[str]:
-    """The log and the metrics, where they are not as they are without a word."""
+    """The log and the metrics, where they differ from the defaults."""
     rotation, metrics = settings.log_rotation, settings.metrics
     if (settings.log_level, settings.log_format, settings.log_output) != ("info", "text", "stderr"):
         yield f"log: {settings.log_level} and above, as {settings.log_format}, to {settings.log_output}"
     if rotation is not None:
-        words = [f"    put aside at {rotation.max_bytes >> 20} MB"]
-        words += [f"{rotation.max_backups} old ones kept"] if rotation.max_backups else ["all old ones kept"]
+        words = [f"    rotated at {rotation.max_bytes >> 20} MB"]
+        words += (
+            [f"{rotation.max_backups} old files kept"] if rotation.max_backups else ["all old files kept"]
+        )
         words += [f"for {rotation.max_age} days"] if rotation.max_age else []
-        words += ["packed"] if rotation.compress else []
+        words += ["compressed"] if rotation.compress else []
         yield ", ".join(words)
     if metrics is not None:
-        readers = f"who auther {metrics.auther!r} lets in" if metrics.auther else "everybody who reaches it"
+        readers = f"logins of auther {metrics.auther!r}" if metrics.auther else "everybody who reaches it"
         yield f"metrics: on {metrics.address}{metrics.path} for {readers}"
 
 
@@ -251,7 +259,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
     return {
         "name": hub.name,
         "role": "hub",
-        "listens": f"{hub.host}:{hub.port}",
+        "listens": join_host_port(hub.host, hub.port),
         "transport": hub.transport.kind,
         "authers": [auther.name for auther in hub.authers],
         "ingress": hub.ingress.name if hub.ingress else None,

@@ -1,10 +1,10 @@
-"""Feeding a table from its sources: at the start, when a file changes, every so often, and when told to.
+"""When a table's sources are read: at the start, when a file changes, periodically, and on request.
 
-Knows: when a source is read (again), what is said when it fails.
-Refuses to know: how it is read (source_read) and what its rows do (hub_tables).
+Knows: when a source is read or tried again, what is logged when it fails.
+Refuses to know: how it is read (source_read), what its rows do (hub_tables).
 
-One greenlet a table, so that its loads never overlap. A source that fails keeps its last good rows; that is
-said once, and so is that it works again. Meanwhile it is tried ever more slowly.
+Each table has one greenlet, so that its loads never overlap. While a source fails, its last good rows stay in
+use. The failure is logged once, and so is the recovery. The source is tried ever less often meanwhile.
 """
 
 from __future__ import annotations
@@ -20,89 +20,92 @@ from lib import source_read
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
+from lib.service_supervisor import Task
 from lib.settings import FileSource, Source, SourceSettings
 from lib.source_read import SourceError
 from lib.source_watch import Watch
+from lib.stream_bounded import failing_as
 
 DEBOUNCE = 0.05
-"""Seconds after a file changed in which more changes count as one."""
+"""Seconds after a change of a file within which further changes cause no second read."""
 RETRY = 1.0, 60.0
-"""Seconds until a source that failed is tried again: at first, and at most (doubling)."""
+"""Seconds until a source that failed is tried again: after the first failure, and at most; they double."""
 
 Put = Callable[[int, bytes, str], None]
-"""Takes the text of the source of a rank (1, 2, …) and its name."""
+"""Called with (rank of a source, its text, its name); ranks are 1, 2, … in the order of the sources."""
 
 
 @dataclass(slots=True)
 class SourceState:
-    """What became of a source, by the steady clock; 0 for never."""
+    """The state of one source. Times are in seconds of a steady clock, 0 for never."""
 
     read_at: float = 0.0
-    """When it was read last."""
+    """When it was last read without an error."""
     error: str = ""
     """Why the last try failed; empty where it did not."""
     failing_since: float = 0.0
+    """When the first of the present failures was."""
     failures: int = 0
-    """How often it could not be read."""
+    """How often it could not be read so far."""
 
 
 class Feed:
-    """The sources of one table."""
+    """Reads the sources of one table and hands their texts to `put`."""
 
     def __init__(self, label: str, settings: SourceSettings, watch: Watch, put: Put) -> None:
-        """`label` is what the log calls the table."""
+        """`label` is the table's name in the log."""
         self.settings = settings
         self._label, self._watch, self._put = label, watch, put
         self._ranked = dict(enumerate(settings.sources, 1))
         self._states = {rank: SourceState() for rank in self._ranked}
         self._due = set(self._ranked)
         self._failed: dict[int, float] = {}
-        """rank -> seconds until it is tried again."""
+        """Rank of a source that failed -> seconds until it is tried again."""
         self._wake, self._done = Event(), Event()
         self._tellers: dict[int, Callable[[], None]] = {}
-        self._greenlet: gevent.Greenlet | None = None
+        self._task = Task(f"{label}: its sources are read", self._run)
 
     @property
     def loaded(self) -> bool:
-        """Whether every source has been read, or has failed, since it was last asked for."""
+        """Whether every source has been read, or has failed, since the last request to read it."""
         loaded: bool = self._done.is_set()
         return loaded
 
     def states(self) -> Iterator[tuple[Source, SourceState]]:
-        """Every source and what became of it."""
+        """Every source with its state."""
         for rank, source in self._ranked.items():
             yield source, self._states[rank]
 
     def start(self) -> None:
-        """Begin to read; without sources there is nothing to do, ever."""
+        """Begin to read, in a greenlet; without sources there is none."""
         if not self._ranked:
             self._done.set()
             return
         for rank, source in self._ranked.items():
             if isinstance(source, FileSource):
                 self._tellers[rank] = lambda rank=rank: self.refresh(rank)  # type: ignore[misc]
-        self._greenlet = gevent.spawn(self._run)
+        self._task.start()
 
     def refresh(self, *ranks: int) -> None:
-        """Read these sources again, or all of them."""
+        """Read the sources of these ranks again, or all of them where none is given."""
         if self._ranked:
             self._due.update(ranks or self._ranked)
             self._done.clear()
             self._wake.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until what is due has been read; False where that takes longer."""
+        """Wait until all sources that are due have been read; False where that takes longer."""
         self._done.wait(seconds)
         return self.loaded
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading and watching."""
         for told in self._tellers.values():
             self._watch.remove(told)
-        if self._greenlet is not None:
-            self._greenlet.kill()
+        self._task.kill()
 
     def _run(self) -> None:
+        self._due.update(self._ranked)  # all of them, at the start and where this has failed
         while True:
             while self._due:
                 rank = min(self._due)
@@ -118,7 +121,7 @@ class Feed:
                 self._due.update(self._ranked)
 
     def _periodic(self) -> bool:
-        """Whether `reload` comes before the next try of what has failed."""
+        """Whether the next periodic read of all sources comes before the next try of a failed one."""
         reload = self.settings.reload
         return reload > 0 and reload <= min(self._failed.values())
 
@@ -130,11 +133,12 @@ class Feed:
         if rank in self._tellers:
             self._watch.add(source_read.describe(source), self._tellers[rank])
         state = self._states[rank]
+        name = source_read.describe(source)
         try:
-            text = source_read.read(source)
+            with failing_as(lambda why: SourceError(f"{name}: {why}"), SourceError):
+                self._put(rank, source_read.read(source), name)
         except SourceError as error:
             state.failures += 1
-            name = source_read.describe(source)
             say(
                 Entry.SOURCE_FAILED,
                 "%s: %s; its last good rows stay",
@@ -149,9 +153,7 @@ class Feed:
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
             return
         if self._failed.pop(rank, None):
-            name = source_read.describe(source)
             settle(Entry.SOURCE_FAILED, f"{self._label} {name}")
             prose = "%s: %s is read again"
             say(Entry.SOURCE_RECOVERED, prose, self._label, name, table=self._label, source=name)
-        self._put(rank, text, source_read.describe(source))
         state.read_at, state.error, state.failing_since = time.monotonic(), "", 0.0

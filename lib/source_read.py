@@ -1,35 +1,52 @@
-"""Reading a source: a file, a Redis key or a URL into one text of lines.
+"""Reads the rows of a source from a file, a Redis key or a URL, as one text of lines.
 
-Knows: how each is fetched, how long that may take, how much it may be.
+Knows: how each is fetched, how long that may take, how much it may be, on the wire and decoded.
 Refuses to know: what the lines mean (route_parse, rule_parse), when to read again (source_feed).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
 
-import gevent
-
 from lib import log_redact
+from lib.addresses import host_port
 from lib.service_scheduling import breathe
 from lib.settings import FileSource, HttpSource, RedisSource, Source
+from lib.stream_bounded import Bounds, dial, failing_as
+from lib.stream_http import HttpWay
 
 MAX_BYTES = 256 << 20
 PIECE = 1 << 20
+DECODED = 1 << 16
+"""Bytes of an HTTP body that are decoded at a time, however few they were on the wire."""
 REDIS_TIMEOUT = 10.0
-REDIS_BATCH = 10_000
-HTTP_TOTAL = 300.0
-"""Seconds a whole answer may take; the source's timeout is for each piece."""
+"""Seconds Redis may be silent."""
+REDIS_BATCH = 500
+MAX_REPLY = 1 << 20
+"""Bytes of one reply of Redis: a batch of rows that are 2 KB long each."""
+MAX_PAGE = 1 << 14
+"""Values of one reply. Redis gives what it keeps in one piece whole: 512 rows, unless set up otherwise."""
+MAX_ROWS = 2_000_000
+"""Rows of one Redis key."""
+ROWS_AT_ONCE = 250
+"""Rows put together before packets have their turn, a fraction of a millisecond."""
+EMPTY_PAGES = 1000
+"""How often Redis may go on without a row; a hash that has shrunk has empty places."""
+TOTAL = 300.0
+"""Seconds a whole source may take; an HTTP source's own timeout is for each piece."""
 
 
 class SourceError(OSError):
-    """A source could not be read; says which and why."""
+    """A source could not be read. Its text says which source, and why."""
 
 
 def describe(source: Source) -> str:
-    """What messages call a source."""
+    """A source's name in messages, without its secrets."""
     if isinstance(source, FileSource):
         return source.path
     if isinstance(source, RedisSource):
@@ -38,17 +55,22 @@ def describe(source: Source) -> str:
 
 
 def read(source: Source) -> bytes:
-    """The lines of a source. Raises SourceError; others run meanwhile."""
+    """Read a source; returns its lines as one text (256 MB at most). Other greenlets run meanwhile.
+
+    Raises SourceError.
+    """
+    name = describe(source)
     try:
-        if isinstance(source, FileSource):
-            return _file(source)
-        if isinstance(source, RedisSource):
-            return _redis(source)
-        return _http(source)
+        with failing_as(lambda why: SourceError(f"{name}: {log_redact.secrets(why)}"), OSError):
+            if isinstance(source, FileSource):
+                return _file(source)
+            if isinstance(source, RedisSource):
+                return _redis(source)
+            return _http(source)
     except SourceError:
         raise
     except OSError as error:
-        raise SourceError(f"{describe(source)}: {error.strerror or error}") from error
+        raise SourceError(f"{name}: {error.strerror or error}") from error
 
 
 def _file(source: FileSource) -> bytes:
@@ -57,7 +79,7 @@ def _file(source: FileSource) -> bytes:
 
 
 def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
-    """The pieces as one text of whole lines, letting others run after each."""
+    """Join pieces to one text that ends in a line feed; lets other greenlets run after each piece."""
     text, size = [b""], 0
     for piece in pieces:
         text.append(piece)
@@ -76,49 +98,140 @@ def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
 def _redis(source: RedisSource) -> bytes:
     import redis  # 104 ms, 7 MB: only those who have a Redis pay for it
 
-    host, _, port = source.addr.rpartition(":")
-    client = redis.Redis(
-        host=host.strip("[]"),
-        port=int(port),
+    host, port = host_port(source.addr)
+    bounds = Bounds(TOTAL, MAX_REPLY)
+    connection = _connection()(
+        bounds=bounds,
+        host=host,
+        port=port,
         db=source.db,
         username=source.username or None,
         password=source.password or None,
         socket_timeout=REDIS_TIMEOUT,
         socket_connect_timeout=REDIS_TIMEOUT,
+        protocol=2,  # what is asked here needs no more, and nothing comes unasked
+        driver_info=None,
     )
-    try:
-        # made anew for each reading: nothing to mend when the server has been away
-        with client:
-            return _joined(source, _REDIS[source.type](client, source.key))
+
+    def ask(*command: object) -> Any:
+        bounds.grant(MAX_REPLY)
+        connection.send_command(*command)
+        return connection.read_response()
+
+    try:  # a connection for each reading: nothing to mend when the server has been away
+        return _joined(source, _REDIS[source.type](ask, source.key))
     except (redis.RedisError, UnicodeError) as error:
-        raise SourceError(f"{describe(source)}: {error}") from error
+        late = f"not read within {TOTAL:g} s" if bounds.late else ""
+        raise SourceError(f"{describe(source)}: {late or error}") from error
+    finally:
+        connection.disconnect()
 
 
-def _hash(client: Any, key: str) -> Iterator[bytes]:
-    pairs = dict(client.hscan_iter(key, count=REDIS_BATCH))
-    return _lines(field + b" " + pairs[field] for field in sorted(pairs))
+@cache
+def _connection() -> Any:
+    """redis-py's connection, dialled and read within bounds."""
+    from redis.connection import Connection
+
+    class Bounded(Connection):
+        def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
+            super().__init__(*arguments, **more)  # type: ignore[no-untyped-call]
+            self.bounds = bounds
+
+        def _connect(self) -> Any:
+            sock = dial(self.host, self.port, self.bounds)
+            sock.settimeout(self.socket_timeout)
+            return sock
+
+    return Bounded
 
 
-def _set(client: Any, key: str) -> Iterator[bytes]:
-    return _lines(sorted(set(client.sscan_iter(key, count=REDIS_BATCH))))  # in an order that stays
+Ask = Callable[..., Any]
+Pair = tuple[bytes, bytes]
+"""A field and its value; of a set, a member and nothing."""
 
 
-def _list(client: Any, key: str) -> Iterator[bytes]:
+def _hash(ask: Ask, key: str) -> Iterator[bytes]:
+    return _lines(field + b" " + value for field, value in _ordered(_scanned(ask, "HSCAN", key, 2)))
+
+
+def _set(ask: Ask, key: str) -> Iterator[bytes]:
+    return _lines(member for member, _ in _ordered(_scanned(ask, "SSCAN", key, 1)))
+
+
+def _list(ask: Ask, key: str) -> Iterator[bytes]:
     start = 0
-    while batch := client.lrange(key, start, start + REDIS_BATCH - 1):
-        yield from _lines(batch)
+    while batch := _texts(ask("LRANGE", key, start, start + REDIS_BATCH - 1)):
         start += REDIS_BATCH
+        _check_rows(start)
+        yield from _lines(batch)
 
 
 _REDIS = {"hash": _hash, "set": _set, "list": _list}
 
 
-def _lines(members: Any) -> Iterator[bytes]:
-    """A line each; what would be several lines becomes one that cannot be read."""
+def _scanned(ask: Ask, command: str, key: str, width: int) -> list[list[Pair]]:
+    """Every page of a scan, each in order: all of them in order at once would hold up the packets."""
+    pages: list[list[Pair]] = []
+    cursor, rows, empty = b"0", 0, 0
+    while True:
+        reply = ask(command, key, cursor, "COUNT", REDIS_BATCH)
+        if not isinstance(reply, list) or len(reply) != 2:
+            raise _nonsense(reply)
+        (cursor,), texts = _texts(reply[:1]), _texts(reply[1])
+        if len(texts) % width:
+            raise _nonsense(reply)
+        if texts:
+            pages.append(sorted(zip(texts[::2], texts[1::2], strict=True) if width == 2 else _alone(texts)))
+        rows, empty = rows + len(texts) // width, empty + (not texts)
+        _check_rows(rows)
+        if cursor == b"0":
+            return pages
+        if empty > EMPTY_PAGES + rows or not cursor.isdigit():
+            raise SourceError(f"redis: {command} does not come to an end")
+        breathe()
+
+
+def _alone(texts: list[bytes]) -> Iterator[Pair]:
+    return ((text, b"") for text in texts)
+
+
+def _texts(found: Any) -> list[bytes]:
+    """What must be a list of texts, of a size that can be meant."""
+    if not isinstance(found, list) or len(found) > MAX_PAGE:
+        raise _nonsense(found)
+    for text in found:
+        if not isinstance(text, bytes):
+            raise _nonsense(text)
+    return found
+
+
+def _ordered(pages: list[list[Pair]]) -> Iterator[Pair]:
+    """All rows in an order that stays; of equal fields, which a scan may give twice, the last one."""
+    before: Pair | None = None
+    for pair in merge(*pages, key=itemgetter(0)):
+        if before is not None and before[0] != pair[0]:
+            yield before
+        before = pair
+    if before is not None:
+        yield before
+
+
+def _check_rows(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise SourceError(f"redis: more than {MAX_ROWS} rows")
+
+
+def _nonsense(reply: object) -> Exception:
+    what = f"{len(reply)} values" if isinstance(reply, list) else repr(reply)[:80]
+    return SourceError(f"redis: no proper reply: {what}")
+
+
+def _lines(members: Iterable[bytes]) -> Iterator[bytes]:
+    """The members of a Redis key as lines. A line feed within a member becomes NUL, so the row is bad."""
     batch: list[bytes] = []
     for member in members:
         batch.append(member.replace(b"\n", b"\0") + b"\n")
-        if len(batch) == 1000:
+        if len(batch) == ROWS_AT_ONCE:
             yield b"".join(batch)
             batch.clear()
     yield b"".join(batch)
@@ -130,21 +243,23 @@ def _lines(members: Any) -> Iterator[bytes]:
 def _http(source: HttpSource) -> bytes:
     import urllib3  # 53 ms
 
-    late = SourceError(f"{describe(source)}: not read within {HTTP_TOTAL:g} s")
-    with gevent.Timeout(HTTP_TOTAL, late), urllib3.PoolManager(retries=False, timeout=source.timeout) as pool:
-        try:
-            with pool.request(
-                "GET", source.url, preload_content=False, headers=_login(source.url)
-            ) as response:
-                if response.status != 200:
-                    raise SourceError(f"{describe(source)}: status {response.status}")
-                return _joined(source, response.stream(PIECE))
-        except urllib3.exceptions.HTTPError as error:
-            raise SourceError(f"{describe(source)}: {log_redact.secrets(str(error))}") from error
+    way = HttpWay(source.url, source.timeout)
+    try:
+        with way.ask(
+            method="GET", url=source.url, headers=_login(source.url), seconds=TOTAL, size=MAX_BYTES
+        ) as response:
+            if response.status != 200:  # a redirect too: who may say what is in a table is configured
+                raise SourceError(f"{describe(source)}: status {response.status}")
+            return _joined(source, iter(lambda: response.read(DECODED), b""))
+    except urllib3.exceptions.HTTPError as error:
+        late = f"not read within {TOTAL:g} s" if way.bounds.late else ""
+        raise SourceError(f"{describe(source)}: {late or log_redact.secrets(str(error))}") from error
+    finally:
+        way.close()
 
 
 def _login(url: str) -> dict[str, str]:
-    """USER:PASS@ of a URL as the header that it stands for."""
+    """The Authorization header for the USER:PASS@ of a URL; none where the URL has no login."""
     import urllib3
 
     auth = urllib3.util.parse_url(url).auth

@@ -1,11 +1,11 @@
-"""Files that are told of when somebody writes them.
+"""Notification of changes to files, by inotify(7).
 
-Knows: inotify(7): a file closed after writing, or moved into place, under the name watched.
-Refuses to know: what is in them (source_read), how often is too often (source_feed).
+Knows: the events by which a file changes: closed after writing, or moved into place under the watched name.
+Refuses to know: what is in the files (source_read), how many changes count as one (source_feed).
 
-Directories are watched, not files: editors and `mv` replace a file, and it may not be there yet. Where the
-name is a link, the directory it leads to is watched as well, and so are names that begin with two dots: that
-is how Kubernetes swaps what it has mounted.
+Directories are watched, not files: editors and `mv` replace a file, and it need not be there yet. Where the
+path is a symbolic link, the directory that it leads to is watched too. Names that begin with two dots are
+watched as well, because Kubernetes replaces a mounted volume by renaming the link `..data`.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 from gevent.socket import wait_read
 
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_supervisor import Task, keep
 
 Told = Callable[[], None]
 
 
 class Watch:
-    """One inotify descriptor, made when the first file is watched."""
+    """Watches files with one inotify descriptor, which is opened for the first file."""
 
     def __init__(self) -> None:
         self._inotify: Any = None
         self._directories: dict[int, dict[str, list[Told]]] = {}
-        """watch descriptor -> file name -> who is told."""
-        self._reader: gevent.Greenlet | None = None
+        """Watch descriptor of a directory -> file name in it -> functions to call."""
+        self._reader: Task | None = None
         self._failed = False
 
     def add(self, path: str, told: Told) -> None:
-        """Call `told` whenever the file changes; again for one that is watched is harmless.
+        """Call `told` whenever the file changes. To add it again does no harm.
 
-        Where the kernel will not watch, that is logged once: files are then read on SIGHUP and by `reload`.
+        Where the kernel refuses to watch, that is logged once; the files are then read again only on SIGHUP
+        and every `reload` seconds.
         """
         try:
             for place in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
                 self._add(place, told)
         except FileNotFoundError:
-            pass  # not even the directory: whoever reads the file tries again, and comes here again
+            pass  # not even the directory is there: source_feed tries the file again, and calls this again
         except OSError as error:
             if not self._failed:
                 reason = error.strerror or str(error)
@@ -50,7 +51,7 @@ class Watch:
             self._failed = True
 
     def remove(self, told: Told) -> None:
-        """Do not call this any more."""
+        """Do not call `told` for any file any more."""
         for descriptor, names in list(self._directories.items()):
             for name, those in list(names.items()):
                 names[name] = [other for other in those if other != told]
@@ -61,7 +62,7 @@ class Watch:
                 self._forget(descriptor)
 
     def stop(self) -> None:
-        """Give up the descriptor."""
+        """Close the descriptor; nothing is called any more."""
         if self._reader is not None:
             self._reader.kill()
         if self._inotify is not None:
@@ -72,7 +73,7 @@ class Watch:
 
         if self._inotify is None:
             self._inotify = INotify(nonblocking=True)
-            self._reader = gevent.spawn(self._read)
+            self._reader = keep("files are watched", self._read)
         directory, name = os.path.split(place)
         mask = flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE
         descriptor = self._inotify.add_watch(directory, mask)

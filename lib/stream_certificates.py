@@ -1,6 +1,6 @@
-"""A hub's certificate: the files it is in, made and kept where there are none, read again when they change.
+"""A hub's TLS certificate: loaded from files, read again when they change, made where there is none.
 
-Knows: where a made certificate is kept, its fingerprint. Refuses to know: handshakes (stream_tls).
+Knows: where a certificate that was made is kept, fingerprints. Refuses to know: handshakes (stream_tls).
 """
 
 from __future__ import annotations
@@ -23,28 +23,31 @@ from lib.settings import TlsSettings
 
 TEN_YEARS = 10 * 365 * 86400.0
 HERE = ("cert.pem", "key.pem")
-"""GOST's default certificate, in the working directory."""
+"""Names of GOST's default certificate and key, in the working directory."""
 
 
 def state_directory() -> Path:
-    """Where what is made once is kept."""
+    """The directory in which a certificate that was made is kept."""
     if os.geteuid() == 0:
         return Path("/var/lib/tunrouter")
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tunrouter"
 
 
 class Identity:
-    """A hub's certificate as contexts for its handshakes."""
+    """A hub's certificate, as SSL contexts for its handshakes."""
 
     def __init__(self, settings: TlsSettings) -> None:
-        """Raises HostError where the files named cannot be used."""
+        """Load the certificate, or make one. Raises HostError where the configured files cannot be used."""
         self._settings = settings
         self._files = self._find()
         self._seen = self._look()
         self._context = self._load()
 
     def context(self) -> Any:
-        """For the next handshake: of the files as they are, or as they were when last usable."""
+        """The SSL context for the next handshake.
+
+        Files that have changed are loaded again. Where they cannot be used, the last good ones stay in use.
+        """
         seen = self._look()
         if seen != self._seen and None not in seen[:2]:  # another user may not be able to see them any more
             self._seen = seen
@@ -59,7 +62,7 @@ class Identity:
         return self._context
 
     def fingerprint(self) -> str:
-        """SHA-256 of the certificate, hex: what a client's pin names."""
+        """SHA-256 of the certificate in hex digits, for the pin of a client."""
         text = Path(self._files[0]).read_text(encoding="ascii", errors="replace")
         try:
             first = text[text.index("-----BEGIN CERT") : text.index("-----END CERT") + 25]
@@ -97,7 +100,7 @@ def _stamp(path: str) -> object:
 
 
 def _only(names: tuple[str, ...]) -> Any:
-    """A callback that ends handshakes for other names."""
+    """A callback for SNI that ends handshakes for other names than these."""
     known = {name.lower() for name in names}
 
     def check(connection: Any, name: str | None, context: Any) -> int | None:
@@ -121,7 +124,10 @@ def _names(path: str) -> tuple[str, ...]:
 
 
 def _kept(settings: TlsSettings) -> tuple[str, str]:
-    """The certificate made once and kept; one that cannot be kept is made for this run, with a warning."""
+    """(certificate file, key file) of the certificate that was made once; made where it is missing.
+
+    Where it cannot be kept, it is made for this run only, with a warning.
+    """
     directory = state_directory()
     files = str(directory / HERE[0]), str(directory / HERE[1])
     if all(map(os.path.exists, files)):
@@ -150,7 +156,7 @@ def _kept(settings: TlsSettings) -> tuple[str, str]:
 
 
 def _write(path: str, data: bytes) -> None:
-    """Whole or not at all, for nobody else to read."""
+    """Write a file whole or not at all, readable by nobody else."""
     temporary = f"{path}.{os.getpid()}"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -165,7 +171,7 @@ def _write(path: str, data: bytes) -> None:
 
 
 def make(settings: TlsSettings) -> tuple[bytes, bytes]:
-    """(certificate, key) as PEM: P-256, signed by itself."""
+    """Make a self-signed certificate with a P-256 key; returns (certificate, key) as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,6 +1,6 @@
-"""A stream over a stream: bytes pass through a codec (TLS, WebSocket) on their way to and from the one below.
+"""A layer of a stream: TLS or WebSocket over another stream, with a codec that has no sockets of its own.
 
-Knows: when a codec's bytes go out, and that what it has taken and the kernel has not is still to go.
+Knows: when the codec's output is sent; which bytes the codec has taken that the kernel has not (`pending`).
 Refuses to know: what the codec does (stream_tls, stream_websocket).
 
             send_all, try_send                     receive_into
@@ -11,7 +11,8 @@ Refuses to know: what the codec does (stream_tls, stream_websocket).
                   v  output -> the rest of it: pending  |  feed
               below.try_send                      below.receive_into
 
-What a codec has encoded cannot be taken back: it counts as sent, and `pending` says that some of it waits.
+Bytes that a codec has encoded cannot be taken back, so they count as sent. `pending` says how many of them
+the kernel has not taken yet.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import gevent
 from lib.auth_admission import Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.packet import Buffer
 from lib.session_cost import Cost
-from lib.stream_tcp import Buffer, Stream
+from lib.stream_tcp import Stream
 
 MAX_PENDING = 1 << 20
 """Bytes that may wait for a peer to read them before nothing more is read from it. A session never has as
@@ -33,19 +35,25 @@ many: it sends nothing more while any wait, and what a peer asks for is answered
 UNREAD_SECONDS = 0.02
 """How often it is looked whether it reads now."""
 
+MAX_HANDSHAKE = 1 << 18
+"""Bytes of the far end's handshake: certificates, headers."""
+HANDSHAKE_PIECE = 1 << 13
+"""Bytes of it that are looked at in one turn."""
+
 
 class Codec(Protocol):
-    """One side of a layer."""
+    """What a layer needs of TLS or WebSocket: bytes in, bytes out, no waiting."""
 
     name: str
+    """The layer's name in messages."""
     landing: memoryview
-    """Where bytes from below go before they are fed: one for all, empty whenever anybody waits."""
+    """Buffer for received bytes on their way to `feed`. All codecs of a kind share it: `feed` uses it up."""
 
     def handshake(self) -> bool:
-        """Go on with the handshake; whether it is done. Raises ProtocolError."""
+        """Go on with the handshake; returns whether it is done. Raises ProtocolError."""
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes from below."""
+        """Take received bytes from the stream below."""
 
     more: bool
     """Whether read_into stopped before it had looked at all that was fed: there was much of it."""
@@ -57,23 +65,23 @@ class Codec(Protocol):
         """
 
     def encode(self, buffers: Sequence[Buffer]) -> int:
-        """Take bytes of the layer above; returns how many, which is all of them."""
+        """Encode bytes to be sent; returns how many they are."""
 
     def output(self) -> bytes:
-        """What must go out below."""
+        """Take out the encoded bytes that have to be sent over the stream below."""
 
     def reply(self) -> None:
         """Encode what the far end has asked for, if it has; called only while nothing waits to be sent."""
 
     def certificate(self) -> Certificate:
-        """Who the far end's certificate says it is; NO_CERTIFICATE in a layer without such a thing."""
+        """The identity in the peer's certificate; NO_CERTIFICATE in a layer without certificates."""
 
     def ping(self) -> bool:
-        """Ask the far end for a sign of life; False in a layer that has no such thing."""
+        """Send a ping; returns False in a layer that has none."""
 
 
 class Layered:
-    """A Stream whose bytes pass through a codec."""
+    """A stream whose bytes pass through a codec; it has the methods of stream_tcp.Stream."""
 
     __slots__ = ("_below", "_held", "_out", "codec", "peer")
 
@@ -92,7 +100,7 @@ class Layered:
             raise
 
     def _handshake(self) -> None:
-        landing = self.codec.landing
+        landing, left = self.codec.landing[:HANDSHAKE_PIECE], MAX_HANDSHAKE
         while not self.codec.handshake():
             self._drain()
             size = self._below.receive_into(landing)
@@ -100,17 +108,20 @@ class Layered:
                 raise ProtocolError(
                     f"closed in the middle of the {self.codec.name} handshake", Refusal.CUT_OFF
                 )
+            left -= size
+            if left < 0:
+                raise ProtocolError(f"an endless {self.codec.name} handshake", Refusal.MALFORMED)
             self.codec.feed(landing[:size])
         self._drain()
 
     @property
     def pending(self) -> int:
-        """Bytes that have been taken and are not yet the kernel's."""
+        """Bytes that were taken and that the kernel has not got yet."""
         return len(self._out) + self._below.pending
 
     @property
     def certificate(self) -> Certificate:
-        """Who the far end's certificate says it is."""
+        """The identity in the peer's certificate, of this layer or one below."""
         own = self.codec.certificate()
         return own if own.fingerprint else self._below.certificate
 
@@ -151,7 +162,7 @@ class Layered:
         return self._below.cost
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:
-        """Take bytes, all of them or none; what the kernel does not take now is pending."""
+        """Take all bytes, or none while some are pending; what the kernel does not take now is pending."""
         if not self._flush() or not buffers:
             return 0
         taken = self.codec.encode(buffers)
@@ -192,17 +203,17 @@ class Layered:
 
     @property
     def pongs(self) -> int:
-        """How many signs of life the far end has given when asked by ping."""
+        """How many pongs the peer has sent."""
         return getattr(self.codec, "pongs", 0) or self._below.pongs
 
     def ping(self) -> bool:
-        """Ask the far end for a sign of life in a layer that knows how; False where none does."""
+        """Send a ping in a layer that has one; returns False where none has."""
         asked = self.codec.ping() or self._below.ping()
         self._flush()
         return asked
 
     def _flush(self) -> bool:
-        """Send what the kernel takes now; whether that was all."""
+        """Send what the kernel takes now; returns whether that was all."""
         more = self.codec.output()
         if not (more or self._out or self._below.pending):
             self.codec.reply()

@@ -1,6 +1,6 @@
-"""From a TCP connection to a stream of a session's bytes, at either end.
+"""Opens the stream of a session: a client by dialling (proxies, TLS, WebSocket), a hub over a TCP connection.
 
-Knows: the order of the layers (proxies, TLS, WebSocket). Refuses to know: what a layer does, and deadlines.
+Knows: the order of the layers. Refuses to know: what a layer does (stream_tls, stream_websocket).
 """
 
 from __future__ import annotations
@@ -11,23 +11,31 @@ from typing import Any
 
 import gevent
 
+from lib.addresses import join_host_port
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.settings import NodeSettings, ProxySettings, TransportSettings
+from lib.stream_bounded import Bounds
+from lib.stream_bounded import dial as dial_within
 from lib.stream_certificates import Identity
 from lib.stream_layer import AnyStream, Layered
-from lib.stream_tcp import DEAD_AFTER, Stream, connect
+from lib.stream_tcp import DEAD_AFTER, Stream, format_peer
 from lib.stream_tls import TlsCodec, context
 
+PROXY_PIECES = 1 << 14, 1 << 14, 1 << 14
+"""python-socks wants all of a proxy's headers in one receive."""
+
 DeviceFor = Callable[[str], str | None]
+MAX_PROXY = 1 << 16
+"""Bytes that proxies may say until there is a connection."""
 
 
 class Acceptor:
-    """A hub's end of a transport."""
+    """Opens the streams of a hub over accepted TCP connections."""
 
     def __init__(self, settings: TransportSettings, name: str) -> None:
-        """Raises HostError where certificates cannot be used."""
+        """Load the certificate; `name` is the service's, for the log. Raises HostError where that fails."""
         self.settings = settings
         self._identity = Identity(settings.tls) if settings.encrypted else None
         if self._identity is not None:
@@ -49,10 +57,11 @@ class Acceptor:
 
 
 def dial(node: NodeSettings, device_for: DeviceFor, dead_after: float = DEAD_AFTER) -> AnyStream:
-    """Connect to a hub through its proxies and layers, within the node's time.
+    """Connect to a hub through proxies and layers, within the node's `connect_timeout`.
 
-    Names are resolved anew, a hub's by the last proxy. device_for says for an IP address which network
-    device to send out of (transport.connect). Raises OSError, ProtocolError.
+    Host names are resolved anew; behind proxies the last one resolves the hub's name. `device_for` says for
+    an IP address through which network device to send (stream_tcp.connect). A path on which nothing is
+    acknowledged for `dead_after` seconds ends the stream. Raises OSError, ProtocolError.
     """
     late = OSError(110, f"no connection within {node.connect_timeout:g} s")
     with gevent.Timeout(node.connect_timeout, late):
@@ -78,7 +87,7 @@ def _over(stream: Stream, node: NodeSettings) -> AnyStream:
     if transport.kind in ("ws", "wss"):
         from lib.stream_websocket import WebSocketCodec
 
-        host = transport.host or (f"[{node.host}]" if ":" in node.host else node.host) + f":{node.port}"
+        host = transport.host or join_host_port(node.host, node.port)
         layered = _opened(layered, WebSocketCodec(transport.path, transport.headers, host))
     return layered
 
@@ -90,32 +99,32 @@ def _opened(below: AnyStream, codec: Any) -> Layered:
 
 
 def _connected(node: NodeSettings, device_for: DeviceFor) -> tuple[Any, str]:
+    """A connection to the hub, and the far address as people write it."""
+    bounds = Bounds(node.connect_timeout, MAX_PROXY)
     if not node.proxies:
-        return connect(node.host, node.port, device_for)
-    return _through(node.proxies, node.host, node.port, device_for), f"{node.host}:{node.port}"
+        sock = dial_within(node.host, node.port, bounds, device_for)
+        return sock, format_peer(sock.getpeername())
+    proxied = _through(node.proxies, node.host, node.port, _Direct(device_for, bounds))
+    return proxied, join_host_port(node.host, node.port)
 
 
 class _Direct:
     """The first connection of a chain of proxies, made our way."""
 
-    def __init__(self, device_for: DeviceFor) -> None:
-        self._device_for = device_for
+    def __init__(self, device_for: DeviceFor, bounds: Bounds) -> None:
+        self._device_for, self._bounds = device_for, bounds
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
-        sock, _ = connect(dest_host, dest_port, self._device_for)
-        sock.settimeout(timeout)
-        return sock
+        return dial_within(dest_host, dest_port, self._bounds, self._device_for, PROXY_PIECES)
 
 
-def _through(
-    proxies: tuple[ProxySettings, ...], host: str, port: int, device_for: DeviceFor
-) -> socket.socket:
+def _through(proxies: tuple[ProxySettings, ...], host: str, port: int, direct: _Direct) -> socket.socket:
     """A connection to host:port through proxies, by python-socks."""
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
     from python_socks.sync import Proxy
 
     kinds = {"socks5": ProxyType.SOCKS5, "socks4": ProxyType.SOCKS4, "http": ProxyType.HTTP}
-    way: Any = _Direct(device_for)
+    way: Any = direct
     for proxy in proxies:
         way = Proxy(
             kinds[proxy.kind],
@@ -128,8 +137,7 @@ def _through(
         )
     try:
         sock: socket.socket = way.connect(host, port)
-        sock.settimeout(None)
         return sock
     except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
-        names = " and ".join(f"{proxy.host}:{proxy.port}" for proxy in proxies)
+        names = " and ".join(join_host_port(proxy.host, proxy.port) for proxy in proxies)
         raise OSError(111, f"proxy {names}: {error}") from None

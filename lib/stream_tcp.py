@@ -1,42 +1,42 @@
-"""Byte streams to peers: dialling, listening, reading and writing without ever blocking the rest.
+"""TCP streams to peers: dialling, listening, socket options, reading and writing on gevent's event loop.
 
-Knows: TCP sockets and their options; gevent's way of waiting for them.
+Knows: TCP sockets and their options; how gevent waits for them.
 Refuses to know: what the bytes mean.
 
-A Stream keeps one watcher a direction. Reading always waits for the event loop first: one
-receive for one readiness is the fairness between sessions, for gevent's own recv does not give
-way while data is there. Writing never waits; who wants to wait asks for it.
+A Stream has one watcher for each direction. Before each receive it waits for the event loop, even if data is
+there, so that all sessions have their turn: gevent's own recv would go on with one session while it has data.
+Sending never waits; a caller that wants to wait calls wait_writable.
 
-A hub's streams have an account besides (session_cost): what is received next is chosen by what the last
-bytes cost, all layers together, and a stream that is expensive waits for its turn in the share of those.
+A hub's streams are metered (session_cost): how much is received next depends on how much time the last bytes
+took, in all layers together. An expensive stream waits for its turn in the share of all expensive ones.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import gevent
 from gevent import monkey
 from gevent import socket as gsocket
 
+from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
+from lib.packet import Buffer
 from lib.service_scheduling import SHARE, breathe
 from lib.session_budget import Budget
 from lib.session_cost import Cost
 
-Buffer = bytes | bytearray | memoryview
-
 NOTSENT_LOWAT = 1 << 18
-"""Unsent bytes the kernel holds per session: more would be a queue we can neither see nor bound."""
+"""Most unsent bytes that the kernel holds for a session (TCP_NOTSENT_LOWAT). More would be a second queue,
+which we could neither see nor bound."""
 DEAD_AFTER = 15.0
-"""Seconds of silence after which a path is dead (GOST never notices)."""
+"""Seconds without any acknowledgement after which a connection is dead (GOST never notices)."""
 Keepalive = tuple[int, int, int]
-"""TCP's own: seconds of silence before the first probe, seconds between probes, probes without answer."""
+"""TCP keepalive: (seconds of silence before the first probe, seconds between probes, number of probes)."""
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 
 LITTLE_UNREAD = 1 << 14
@@ -72,10 +72,10 @@ class Stream:
     def __init__(
         self, sock: Any, peer: str, keepalive: Keepalive | None = None, dead_after: float = DEAD_AFTER
     ) -> None:
-        """Take over a connected socket; peer is its far address as people write it.
+        """Take over a connected socket; `peer` is the peer's address as text (format_peer).
 
-        A path on which nothing is acknowledged for `dead_after` seconds ends it, idle or busy, unless
-        `keepalive` says otherwise for an idle one.
+        The stream ends when nothing was acknowledged for `dead_after` seconds, idle or busy. `keepalive` sets
+        other times for an idle one.
         """
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
@@ -179,18 +179,18 @@ class Stream:
 
     @property
     def pending(self) -> int:
-        """Bytes taken that are not yet the kernel's: none, ever."""
+        """Bytes that were taken and that the kernel has not got yet: always 0."""
         return 0
 
     @property
     def certificate(self) -> Certificate:
-        """TCP knows of none."""
+        """NO_CERTIFICATE: TCP has none."""
         return NO_CERTIFICATE
 
-    pongs = 0  # of pings there are none
+    pongs = 0  # TCP has no pings, so no pongs come
 
     def ping(self) -> bool:
-        """TCP's own keepalive is all it has."""
+        """Returns False: TCP has only the kernel's keepalive."""
         return False
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:
@@ -208,10 +208,10 @@ class Stream:
             return 0
 
     def hold_unread(self, size: int) -> None:
-        """Let the kernel hold about so many bytes that we have not read yet.
+        """Let the kernel's receive buffer hold about `size` bytes that we have not read yet (SO_RCVBUF).
 
-        The window opens again when a sixteenth of what there is room for has been read: with much room and
-        little reading it stays shut for longer than the far end's patience (TCP_USER_TIMEOUT).
+        TCP's window opens again only when a sixteenth of the buffer has been read. With a large buffer that
+        is read slowly, it would stay shut for longer than the peer waits (TCP_USER_TIMEOUT).
         """
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
@@ -234,7 +234,7 @@ class Stream:
             view = view[sent:]
 
     def shutdown(self) -> None:
-        """End both directions: whoever reads sees the end and cleans up."""
+        """End both directions: the greenlet that reads sees the end and cleans up."""
         self._ended = True
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
@@ -242,7 +242,7 @@ class Stream:
             pass  # it was not connected any more
 
     def close(self) -> None:
-        """Give up the socket; only for the greenlet that reads."""
+        """Close the socket; only to be called by the greenlet that reads."""
         self.end_turn()
         self._ended = True
         self.wait_more(-self._waiting)
@@ -265,33 +265,8 @@ def _tune(sock: Any, keepalive: Keepalive | None, dead_after: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def connect(host: str, port: int, device_for: Callable[[str], str | None]) -> tuple[Any, str]:
-    """A connected socket and its far address as people write it; the name is resolved anew. Raises OSError.
-
-    device_for says for an IP address which network device to send out of whatever the routes
-    say (None: as they say), so that a default route into the tunnel does not swallow the
-    tunnel's own packets. The socket is bound to it: nothing to clean up, however we end.
-    """
-    error: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
-    for family, kind, proto, _, address in gsocket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
-        sock = gsocket.socket(family, kind, proto)
-        try:
-            device = device_for(address[0])
-            if device:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
-            sock.connect(address)
-            return sock, format_peer(address)
-        except OSError as refused:
-            sock.close()
-            error = refused
-        except BaseException:
-            sock.close()
-            raise
-    raise error
-
-
 def listen(host: str, port: int, reuse_port: bool = False) -> Any:
-    """A listening socket; an empty host is every address, IPv4 and IPv6. Raises HostError."""
+    """A listening socket; an empty host means every address, IPv4 and IPv6. Raises HostError."""
     try:
         infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
         dual = not host and socket.has_dualstack_ipv6()
@@ -307,10 +282,12 @@ def listen(host: str, port: int, reuse_port: bool = False) -> Any:
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
-        raise HostError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise HostError(
+            f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
+        ) from error
 
 
 def format_peer(address: Any) -> str:
-    """A socket address as people write it: 192.0.2.1:8443, [2001:db8::1]:8443."""
+    """A socket address as text: 192.0.2.1:8443, [2001:db8::1]:8443."""
     host = address[0].removeprefix("::ffff:") if "." in address[0] else address[0]
-    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+    return join_host_port(host, address[1])

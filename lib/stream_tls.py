@@ -1,6 +1,6 @@
-"""TLS as a layer over a stream: contexts from settings, and the codec.
+"""TLS as a layer over a stream: SSL contexts from settings, and the codec.
 
-Knows: Python's ssl over memory BIOs: one receive brings many records, one send takes many.
+Knows: Python's ssl over memory BIOs, by which one receive brings many records, and one send takes many.
 Refuses to know: sockets (stream_layer), where a hub's certificate comes from (stream_certificates).
 """
 
@@ -18,16 +18,19 @@ from gevent import ssl
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.packet import Buffer
 from lib.session_cost import TURN_SECONDS
 from lib.settings import TlsSettings
-from lib.stream_tcp import Buffer
 
 VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _RECEIVE = 1 << 17
 
 
 def context(settings: TlsSettings, server: bool) -> Any:
-    """An SSLContext with all but a hub's own certificate. Raises HostError for files that cannot be used."""
+    """An SSLContext for these settings, a hub's without its certificate.
+
+    Raises HostError for files that cannot be used.
+    """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = VERSIONS[settings.min_version] or ssl.TLSVersion.TLSv1_3
     made.maximum_version = VERSIONS[settings.max_version] or ssl.TLSVersion.MAXIMUM_SUPPORTED
@@ -36,7 +39,7 @@ def context(settings: TlsSettings, server: bool) -> Any:
     if settings.alpn:
         made.set_alpn_protocols(list(settings.alpn))
     if server:
-        made.num_tickets = 0  # nobody resumes, and each costs a message
+        made.num_tickets = 0  # clients never resume a TLS session, and each ticket costs a message
         made.verify_mode = ssl.CERT_REQUIRED if settings.ca_file else ssl.CERT_NONE
     else:
         _trust(made, settings)
@@ -48,7 +51,8 @@ def context(settings: TlsSettings, server: bool) -> Any:
 
 
 def _trust(made: Any, settings: TlsSettings) -> None:
-    """GOST's rule: secure checks chain and name, a CA file alone the chain only, nothing else nothing."""
+    """What a peer's certificate is checked for, as in GOST: with `secure` its chain and name, with only a CA
+    file its chain, else nothing. A pin is checked instead of all this (TlsCodec)."""
     checked = not settings.pin and (settings.verify or settings.ca_file)
     made.check_hostname = bool(checked and settings.verify)
     made.verify_mode = ssl.CERT_REQUIRED if checked else ssl.CERT_NONE
@@ -57,7 +61,7 @@ def _trust(made: Any, settings: TlsSettings) -> None:
 
 
 def load_certificate(made: Any, cert_file: str, key_file: str) -> None:
-    """Raises HostError with the file's name."""
+    """Load a certificate and its key into an SSLContext. Raises HostError with the file's name."""
     _load(
         f"{cert_file}, {key_file or cert_file}",
         lambda: made.load_cert_chain(cert_file, key_file or cert_file),
@@ -74,7 +78,7 @@ def _load(name: str, load: Any) -> None:
 
 
 class TlsCodec:
-    """One TLS connection's bytes."""
+    """The codec of one TLS connection (stream_layer.Codec)."""
 
     name = "TLS"
     landing = memoryview(bytearray(_RECEIVE))
@@ -91,7 +95,7 @@ class TlsCodec:
         self.feed = self._incoming.write
 
     def handshake(self) -> bool:
-        """Go on with the handshake; whether it is done."""
+        """Go on with the handshake; returns whether it is done. Raises ProtocolError."""
         try:
             self.connection.do_handshake()
         except ssl.SSLWantReadError:
@@ -106,12 +110,12 @@ class TlsCodec:
         return True
 
     def fingerprint(self) -> bytes:
-        """SHA-256 of the far end's certificate, b"" where it gave none."""
+        """SHA-256 of the peer's certificate, 32 bytes; b"" where it has shown none."""
         certificate = self.connection.getpeercert(True)
         return hashlib.sha256(certificate).digest() if certificate else b""
 
     def certificate(self) -> Certificate:
-        """What the far end's certificate says, if it was checked."""
+        """The identity in the peer's certificate; NO_CERTIFICATE where it was not checked."""
         found: dict[str, Any] = self.connection.getpeercert() or {}
         if not found:
             return NO_CERTIFICATE
@@ -142,7 +146,7 @@ class TlsCodec:
         return size
 
     def encode(self, buffers: Sequence[Buffer]) -> int:
-        """Encrypt, in records as large as they may be."""
+        """Encrypt bytes, in records as large as possible."""
         data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
         return self.connection.write(data) if data else 0
 
@@ -150,11 +154,11 @@ class TlsCodec:
         """OpenSSL encodes its own with the rest."""
 
     def ping(self) -> bool:
-        """TLS has none."""
+        """Returns False: TLS has no ping."""
         return False
 
 
 def _reason(error: Any) -> str:
-    """What OpenSSL says, in words."""
+    """OpenSSL's reason for an error, as text."""
     why = getattr(error, "verify_message", "") or (error.reason or str(error)).lower().replace("_", " ")
     return str(why)

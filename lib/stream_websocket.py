@@ -1,7 +1,7 @@
-"""WebSocket (RFC 6455) as a layer over a stream, through wsproto: the frames of a session as binary messages.
+"""WebSocket (RFC 6455) as a layer over a stream, by wsproto: a byte stream in binary messages.
 
-Knows: the upgrade at either end, with path and headers; pings; that message borders mean nothing here.
-Refuses to know: sockets (stream_layer), and what the bytes are.
+Knows: the upgrade request and response, with path and headers; pings; that a message's borders mean nothing.
+Refuses to know: sockets (stream_layer), what the bytes are.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.packet import Buffer
 from lib.session_cost import TURN_SECONDS
-from lib.stream_tcp import Buffer
 
 Headers = tuple[tuple[str, str], ...]
 MAX_REQUEST = 1 << 16
-"""An upgrade that is longer is none."""
+"""Most bytes of an upgrade request or response."""
 
 
 class WebSocketCodec:
-    """One WebSocket's bytes. At the server's end `host` is empty, and headers go into its answer."""
+    """The codec of one WebSocket (stream_layer.Codec).
+
+    A server's has an empty `host`, and its `headers` go into the upgrade's response.
+    """
 
     name = "WebSocket"
     landing = memoryview(bytearray(1 << 17))
@@ -56,12 +59,12 @@ class WebSocketCodec:
         self._open = self._closed = False
         self.more = False
         self.pongs = 0
-        """How many signs of life the far end has given when asked."""
+        """How many pongs the peer has sent."""
         if self._client:
             self._send(Request(host=host, target=path, extra_headers=self._headers))
 
     def handshake(self) -> bool:
-        """Go on with the upgrade; whether it is done."""
+        """Go on with the upgrade; returns whether it is done. Raises ProtocolError."""
         try:
             for event in self._connection.events():
                 self._upgrade(event)
@@ -87,7 +90,7 @@ class WebSocketCodec:
         return ProtocolError(f"WebSocket: {why}", Refusal.TRANSPORT)
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes from below."""
+        """Take received bytes from the stream below."""
         if not self._open:
             self._fed += len(data)
             if self._fed > MAX_REQUEST:
@@ -104,7 +107,7 @@ class WebSocketCodec:
             raise self._no(str(error)) from None
 
     def certificate(self) -> Certificate:
-        """WebSocket has none."""
+        """NO_CERTIFICATE: WebSocket has none."""
         return NO_CERTIFICATE
 
     def read_into(self, view: memoryview) -> int | None:
@@ -152,7 +155,7 @@ class WebSocketCodec:
             raise OSError(errno.EPROTO, f"WebSocket: {type(event).__name__} out of place")
 
     def encode(self, buffers: Sequence[Buffer]) -> int:
-        """All of it as one message."""
+        """Encode all bytes as one binary message; returns how many they are."""
         data = b"".join(buffers)
         if self._closed:
             raise BrokenPipeError(errno.EPIPE, "WebSocket: closed by the far end")
@@ -163,7 +166,7 @@ class WebSocketCodec:
         self._out.append(self._connection.send(event))
 
     def output(self) -> bytes:
-        """What must go out below."""
+        """Take out the encoded bytes that have to be sent over the stream below."""
         if not self._out:
             return b""
         out, self._out = b"".join(self._out), []
@@ -176,7 +179,7 @@ class WebSocketCodec:
             self._send(asked.response())
 
     def ping(self) -> bool:
-        """Ask for a pong."""
+        """Send a ping."""
         if not self._closed:
             self._send(Ping(payload=b"tunrouter"))
         return True

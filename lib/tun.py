@@ -1,8 +1,8 @@
-"""The TUN device: open it, say what the kernel may hand over, close it.
+"""The TUN device: opening, offloads (which packets the kernel may hand us), closing.
 
 Knows: /dev/net/tun and its ioctls, what this kernel can offload, which errno of a read or a write
 means what. Refuses to know: addresses, routes and link state (netlink), what the packets are
-(packet_offload, packet), when to read or write (session_sender).
+(packet_offload, packet), when to read or write (client_uplink, client_downlink).
 
 The descriptor is non-blocking, and one read or write is one packet, with a virtio-net header of
 10 bytes (little-endian, lib.packet_offload) before it where the kernel has IFF_VNET_HDR:
@@ -12,12 +12,12 @@ The descriptor is non-blocking, and one read or write is one packet, with a virt
     | virtio   | IPv4 or IPv6 packet, 1 to 65,535 bytes  |     has_header
     +----------+-----------------------------------------+
 
-So READ_SIZE bytes hold whatever a read can give; a shorter buffer loses the rest of a packet. The
-buffers belong to the caller: the kernel copies and keeps no reference.
+A buffer of HEADER_SIZE + 65,535 bytes holds whatever a read can give; a shorter one may lose the end of a
+packet. The buffers belong to the caller: the kernel copies them and keeps no reference.
 
-The device is not persistent and made anew (never attached to): when its last descriptor goes, by
-close(), a crash or kill -9, the kernel removes device, addresses and routes. Whoever forks must not
-let a child keep the descriptor; it is close-on-exec.
+The device is not persistent, and always a new one (an existing device is never taken over). When its last
+descriptor is closed, by close(), a crash or kill -9, the kernel removes the device, its addresses and routes.
+So a child process must not keep the descriptor, which is why it is close-on-exec.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from lib.errors import HostError
 from lib.packet_offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
 
 HEADER_SIZE = 10
-READ_SIZE = HEADER_SIZE + 65535
 NAME_MAX = 15
 """Bytes of a device name (IFNAMSIZ without its closing zero)."""
 
@@ -49,7 +48,7 @@ _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _IFF_TUN_EXCL = 0x8000
-"""Refuse a name that exists: a persistent device would keep what we set on it after our end."""
+"""Refuse the name of an existing device: a persistent one would keep our addresses and routes at our end."""
 
 _IFREQ = struct.Struct("16sH22x")
 _INT = struct.Struct("=i")
@@ -81,21 +80,21 @@ _CREATE_HINTS = {
 
 
 def is_gone(code: int | None) -> bool:
-    """Whether the errno of a read or write means that the device itself is gone (deleted under us).
+    """Whether the errno of a read or write means that the device was deleted.
 
-    Anything else costs one packet, drops.Reason.DEVICE_REFUSED: EIO while the device is down,
-    EINVAL for bytes that are no packet or a bad virtio-net header, ENOBUFS or ENOMEM in a squeeze.
-    A read of a device that is only down waits (EAGAIN), and goes on once it is up again. A deleted
-    device is readable for ever (EPOLLERR), so a loop that does not stop here spins.
+    Any other errno costs one packet (forward_drop_reasons.Reason.DEVICE_REFUSED): EIO while the device is
+    down, EINVAL for bytes that are not a packet or for a bad virtio-net header, ENOBUFS or ENOMEM when memory
+    is short. A read from a device that is only down waits (EAGAIN), and goes on when it is up again. A
+    deleted device is always readable (EPOLLERR), so a loop that does not end here would spin.
     """
     return code in _FATAL
 
 
 def accepted_offloads(try_offload: Callable[[int], bool]) -> int:
-    """Find the offload bits this kernel takes, flag by flag.
+    """The offload bits that this kernel takes, found flag by flag.
 
-    `try_offload` sets the bits given and tells whether the kernel took them; it is asked for growing
-    sets, so afterwards not necessarily the result is set.
+    `try_offload` sets bits and returns whether the kernel took them. It is called with growing sets, and the
+    last one may be refused; so afterwards the bits that are set need not be the result.
     """
     accepted = 0
     for step in _OFFLOAD_STEPS:
@@ -105,18 +104,18 @@ def accepted_offloads(try_offload: Callable[[int], bool]) -> int:
 
 
 class TunDevice:
-    """An open TUN device. What is set on it otherwise is netlink's.
+    """An open TUN device. Addresses, routes and MTU are set on it by netlink.
 
-    fd            descriptor, non-blocking; os.read and os.write one packet each (see above)
-    name          as the kernel knows it
-    has_header    whether every packet goes with a virtio-net header, both ways
-    capabilities  bits of lib.packet_offload which set_offload takes here; 0 without has_header
+    fd            descriptor, non-blocking; each os.read and os.write is one packet (see above)
+    name          the device's name in the kernel
+    has_header    whether every packet has a virtio-net header before it, in both directions
+    capabilities  the offload bits (packet_offload) that set_offload takes here; 0 without has_header
     """
 
     __slots__ = ("capabilities", "fd", "has_header", "name")
 
     def __init__(self, fd: int, name: str, has_header: bool) -> None:
-        """Take over an attached descriptor (open_tun makes one), with all offloads off."""
+        """Take over a descriptor that is attached to a device (open_tun makes one), with all offloads off."""
         self.fd = fd
         self.name = name
         self.has_header = has_header
@@ -124,12 +123,11 @@ class TunDevice:
         self.set_offload(0)
 
     def set_offload(self, bits: int) -> int:
-        """Say what the kernel may hand us from now on; 0 means single packets, checksums complete.
+        """Set what the kernel may hand us from now on; 0 for single packets with complete checksums only.
 
-        Returns the bits set: those of `bits` this kernel takes, so that a peer may claim anything.
-        Packets that already wait in the device are not changed by it: after taking bits away, the
-        reader still looks at each header. Writes are not bound by it. Raises HostError if the device
-        is gone.
+        Returns the bits that are set: those of `bits` that this kernel takes, so any bits may be asked for.
+        Packets that wait in the device stay as they are; so after bits were taken away, the reader must still
+        look at each header. Writes are not affected. Raises HostError if the device is gone.
         """
         wanted = bits & self.capabilities
         usable = accepted_offloads(lambda some: some & wanted == some and self._try_offload(some))
@@ -138,9 +136,10 @@ class TunDevice:
         return usable
 
     def close(self) -> None:
-        """Remove the device, and addresses and routes with it, before returning (some 15 ms).
+        """Close the descriptor, so that the kernel removes the device with its addresses and routes.
 
-        Watchers of the descriptor must be closed before. May be called twice.
+        They are gone when this returns, after some 15 ms. Watchers of the descriptor must be closed before.
+        May be called twice.
         """
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -155,16 +154,16 @@ class TunDevice:
 
 
 def open_tun(name: str = "") -> TunDevice:
-    """Make a TUN device; an empty name lets the kernel choose (tun0, tun1, …).
+    """Make a TUN device; with an empty name the kernel chooses one (tun0, tun1, …).
 
-    It is down, without addresses, all offloads off. Raises HostError with what to do about it.
+    It is down, has no addresses, and all offloads are off. Raises HostError, which says what to do about it.
     """
     if len(name.encode()) > NAME_MAX:
         raise HostError(f"TUN device {name}: the name is longer than {NAME_MAX} bytes")
     try:
         return _create(name, _IFF_VNET_HDR)
     except OSError as refused:
-        # A kernel without virtio headers says EINVAL, as for a bad name; the second try tells.
+        # EINVAL: the kernel has no virtio headers, or the name is bad. A second try without them tells which.
         if refused.errno != errno.EINVAL:
             raise _host_error(name, refused) from None
     try:
@@ -174,7 +173,7 @@ def open_tun(name: str = "") -> TunDevice:
 
 
 def _create(name: str, header_flag: int) -> TunDevice:
-    """Open and attach, with the virtio-net header or without. Raises OSError or HostError."""
+    """Open /dev/net/tun and make the device, with virtio-net headers or not. Raises OSError, HostError."""
     fd = _open_path()
     try:
         flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | header_flag

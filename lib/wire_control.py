@@ -1,4 +1,4 @@
-"""Control frames: how two tunrouters talk beside the packets (PROTOCOL.md).
+"""Control frames between tunrouters: HELLO, PING, PONG and DRAIN, encoded and decoded (PROTOCOL.md).
 
 Knows: the layout of a control frame and of each message.
 Refuses to know: when to send one, and what a capability changes (session_sender, forward).
@@ -8,8 +8,8 @@ Refuses to know: when to send one, and what a capability changes (session_sender
     | 0xF0 | type | fields: TYPE (1) | LEN (2) | DATA … |
     +------+------+-------------------------------------+
 
-The first nibble 15 is neither IP version nor virtio-net header, so a control frame needs no
-mode switch. Unknown types and unknown fields are skipped: that is the room to grow.
+The first nibble, 15, is neither an IP version nor the beginning of a virtio-net header. So control frames can
+stand between packets. Unknown types and unknown fields are skipped, which leaves room for later versions.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from lib.errors import ProtocolError
 MARK = 0xF0
 INSTANCE_SIZE = 16
 TOKEN_SIZE = 8
+MAX_SOFTWARE = 64
+"""Bytes of the software field, each a printable character of ASCII; what is beyond is cut off on receipt."""
 
 
 class Type(IntEnum):
-    """Control messages."""
+    """Types of control frames."""
 
     HELLO = 1
     PING = 2
@@ -47,16 +49,16 @@ class Field(IntEnum):
 
 
 TOKEN = 1
-"""The field of PING and PONG."""
+"""The type of the only field of PING and PONG."""
 
 
 class Feature(IntFlag):
-    """What a peer understands beside HELLO."""
+    """Bits of HELLO's FEATURES: what a peer understands beside HELLO."""
 
     KEEPALIVE = 1
-    """Answers PING with PONG."""
+    """The peer replies to PING with PONG."""
     DRAIN = 2
-    """Knows DRAIN: a hub's notice that it is about to end, a client's answer that it needs it no more."""
+    """The peer knows DRAIN: a hub's notice that it is about to end, and a client's reply that it has left."""
 
 
 ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN)
@@ -64,35 +66,36 @@ ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN)
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Asks for a PONG with the same token."""
+    """A request for a PONG with the same token (8 bytes)."""
 
     token: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to a PING."""
+    """The reply to a PING, with its token."""
 
     token: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """The sender is about to leave, or wants no more of the receiver."""
+    """The notice of a hub that it is about to end, or of a client that it needs this session no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What one tunrouter tells the other once, right after the handshake."""
+    """What one tunrouter tells the other about itself, once, right after the handshake."""
 
     instance: bytes = bytes(INSTANCE_SIZE)
-    """16 random bytes a service draws at start: a new session of the same instance and host
-    replaces its old one."""
+    """16 random bytes that a service draws at its start. A new session of the same instance and host
+    replaces the old one."""
     offloads: int = 0
-    """What the sender can receive: TUN_F bits (lib.packet_offload); 0 means plain packets only."""
+    """Offload bits (packet_offload) of what the sender can receive; 0 for single complete packets only."""
     mtu: int = 0
-    """Largest single packet the sender's device takes, bytes; 0 when it has no device."""
+    """Largest single packet that the sender's device takes, in bytes; 0 when it has no device."""
     software: str = ""
+    """Name and version of the sender's program, for people."""
     features: int = 0
     """Bits of Feature."""
 
@@ -106,14 +109,14 @@ def encode_hello(hello: Hello) -> bytes:
         (Field.INSTANCE, hello.instance),
         (Field.OFFLOADS, struct.pack("!I", hello.offloads)),
         (Field.MTU, struct.pack("!I", hello.mtu)),
-        (Field.SOFTWARE, hello.software.encode()[:255]),
+        (Field.SOFTWARE, _software(hello.software.encode()).encode()),
         (Field.FEATURES, struct.pack("!I", hello.features)),
     )
     return bytes([MARK, Type.HELLO]) + wire_fields.encode(body)
 
 
 def encode_ping(token: bytes) -> bytes:
-    """A PING as the content of a frame; a token is 8 bytes of the sender's choice."""
+    """A PING as the content of a frame; the token is any 8 bytes."""
     return bytes([MARK, Type.PING]) + wire_fields.encode([(TOKEN, token)])
 
 
@@ -128,9 +131,9 @@ def encode_drain() -> bytes:
 
 
 def decode(content: bytes) -> Message | None:
-    """Read the content of a control frame; None for a type this version does not know.
+    """Decode the content of a control frame; None for a type that this version does not know.
 
-    Raises ProtocolError for a frame that does not parse.
+    Raises ProtocolError for a malformed frame.
     """
     if len(content) < 2 or content[0] != MARK:
         raise ProtocolError("control frame without a type")
@@ -153,9 +156,14 @@ def _decode_hello(found: dict[int, bytes]) -> Hello:
         instance,
         int.from_bytes(found.get(Field.OFFLOADS, b"")[:4], "big"),
         int.from_bytes(found.get(Field.MTU, b"")[:4], "big"),
-        found.get(Field.SOFTWARE, b"").decode("utf-8", "replace"),
+        _software(found.get(Field.SOFTWARE, b"")),
         int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
     )
+
+
+def _software(data: bytes) -> str:
+    """What a peer says it is, as it may be shown: a byte that is no printable ASCII becomes `?`."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in data[:MAX_SOFTWARE])
 
 
 _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {

@@ -1,6 +1,6 @@
-"""Typed fields one after the other: GOST's handshake features, and our control frames alike.
+"""Type-length-value fields, as in GOST's handshake features and in our control frames.
 
-Knows: the layout. Refuses to know: what any type means (wire_relay, wire_control).
+Knows: their layout. Refuses to know: what a type means (wire_relay, wire_control).
 
     +----------+---------+-----------------+
     | TYPE (1) | LEN (2) | DATA, LEN bytes |   back to back, big-endian
@@ -18,12 +18,12 @@ _HEADER = struct.Struct("!BH")
 
 
 def encode(fields: Iterable[tuple[int, bytes]]) -> bytes:
-    """Write (type, data) pairs. Raises struct.error for data over 65,535 bytes."""
+    """Encode pairs (type, data). Raises struct.error for data of more than 65,535 bytes."""
     return b"".join(_HEADER.pack(kind, len(data)) + data for kind, data in fields)
 
 
 def decode(data: bytes, noun: str) -> Iterator[tuple[int, bytes]]:
-    """Read (type, data) pairs to the end of data. Raises ProtocolError, naming a `noun`."""
+    """Decode all of `data` as pairs (type, data). Raises ProtocolError, in which a field is called `noun`."""
     at = 0
     while at < len(data):
         if at + _HEADER.size > len(data):

@@ -1,4 +1,4 @@
-"""GOST's relay handshake, byte for byte (WIRE.md; go-gost/relay).
+"""GOST's relay handshake: requests and responses, encoded and decoded (PROTOCOL.md; go-gost/relay).
 
 Knows: how a request and its response are written and read, in both roles.
 Refuses to know: who is admitted, and where the bytes come from.
@@ -7,8 +7,8 @@ Refuses to know: who is admitted, and where the bytes come from.
     response   VER=1 (1) | STATUS  (1) | FEALEN (2) | features
     feature    TYPE (1)  | LEN (2)     | DATA (LEN)
 
-Decoders take all bytes seen so far and return the message with its size, or None for
-"need more", or raise ProtocolError. They never look at more than MAX_FEATURES bytes.
+A decoder takes all bytes received so far. It returns (message, bytes it takes up), or None where more bytes
+are needed, or raises ProtocolError. A feature list of more than MAX_FEATURES bytes is an error.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ VERSION = 1
 ASSOCIATE = 3
 COMMAND_MASK = 0x0F
 MAX_FEATURES = 16384
-"""Longest feature list taken, bytes. A GOST client needs under 1,100; the wire allows 65,535."""
+"""Longest feature list that is accepted, in bytes. A GOST client needs under 1,100; FEALEN allows 65,535."""
 
 NETWORK_IP = 2
+"""The value of the network feature for IP packets (a TUN device)."""
 
 _HEADER = struct.Struct("!BBH")
 
@@ -48,7 +49,7 @@ class Status(IntEnum):
 
 
 class FeatureType(IntEnum):
-    """The types this program reads; a decoder skips all others."""
+    """The types of features that this program reads; decoders skip all others."""
 
     USER_AUTH = 0x01
     ADDRESS = 0x02
@@ -57,7 +58,7 @@ class FeatureType(IntEnum):
 
 
 class AddressType(IntEnum):
-    """ATYP of an address feature."""
+    """The type of an address in an address feature (ATYP, as in SOCKS 5)."""
 
     IPV4 = 1
     DOMAIN = 3
@@ -66,11 +67,11 @@ class AddressType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks for: to be `host` in `namespace`."""
+    """A client's request to join `namespace` (16 bytes) under the host name `host`."""
 
     host: str = ""
     source: str = ""
-    """The client's first overlay address; "" when it named none. GOST hubs ignore it."""
+    """The client's first address in the tunnel; "" when it sent none. GOST hubs ignore it."""
     namespace: bytes = NO_NAMESPACE
     login: tuple[str, str] | None = None
     """(user name, password), None when the client sent none."""
@@ -79,16 +80,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A hub's answer; `tunnel_id` is empty unless the status is OK."""
+    """A hub's response. `tunnel_id` has 20 bytes with the status OK, else it is empty."""
 
     status: int
     tunnel_id: bytes = b""
 
 
 def encode_request(request: Request) -> bytes:
-    """Write a request as a GOST client does: login, network, source, host, tunnel id.
+    """Encode a request with the features in a GOST client's order: login, network, source, host, tunnel id.
 
-    Raises ValueError where a name does not fit its length byte.
+    Raises ValueError where a name is longer than 255 bytes.
     """
     features = []
     if request.login is not None:
@@ -102,7 +103,10 @@ def encode_request(request: Request) -> bytes:
 
 
 def decode_request(data: bytes) -> tuple[Request, int] | None:
-    """Read a request; returns it with the number of bytes it took."""
+    """Decode a request; returns (request, bytes it takes up), None where more are needed.
+
+    Raises ProtocolError.
+    """
     message = _decode(data)
     if message is None:
         return None
@@ -124,13 +128,16 @@ def decode_request(data: bytes) -> tuple[Request, int] | None:
 
 
 def encode_response(response: Response) -> bytes:
-    """Write a response as a GOST hub does."""
+    """Encode a response as a GOST hub does."""
     features = [(FeatureType.TUNNEL_ID, response.tunnel_id)] if response.tunnel_id else []
     return _encode(response.status, features)
 
 
 def decode_response(data: bytes) -> tuple[Response, int] | None:
-    """Read a response; returns it with the number of bytes it took."""
+    """Decode a response; returns (response, bytes it takes up), None where more are needed.
+
+    Raises ProtocolError.
+    """
     message = _decode(data)
     if message is None:
         return None
@@ -148,7 +155,7 @@ def _encode(second: int, features: list[tuple[FeatureType, bytes]]) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[int, bytes, int] | None:
-    """The second byte, the feature list and the size of a message."""
+    """(second byte, feature list, size) of a message; None where more bytes are needed."""
     if data and data[0] != VERSION:
         raise ProtocolError(f"not a relay handshake: version {data[0]:#04x}")
     if len(data) < 4:
@@ -177,7 +184,7 @@ def _decode_login(body: bytes) -> tuple[str, str]:
 
 
 def _encode_address(host: str) -> bytes:
-    """Host as ATYP and address with port 0; a host written as an IP goes as that IP."""
+    """A host as ATYP, address and port 0. A host name that is an IP address is sent as that address."""
     try:
         address = ip_address(host)
     except ValueError:

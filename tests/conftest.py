@@ -15,13 +15,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+import gevent
 import pytest
 from hypothesis import settings
 
 from tests.support.netns import Namespace, Topology
+from tests.support.program import NO_GOST
 
-settings.register_profile("tunrouter", deadline=None)  # a busy machine is no failure
-settings.load_profile("tunrouter")
+# No deadline: a busy machine is no failure. No database: a run owes nothing to the runs before it.
+settings.register_profile("same", deadline=None, database=None, derandomize=True)
+"""The same inputs in every run, here and in CI: a test that was green stays green until something has changed."""
+settings.register_profile("random", deadline=None, database=None, print_blob=True)
+"""Other inputs in every run: `make fuzz` asks for it with --hypothesis-profile."""
+settings.load_profile("same")
 
 _ROOT_FIXTURES = frozenset({"namespace", "topology"})
 
@@ -46,6 +52,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """After all that pytest says: how many tests a real GOST would have run."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # a worker of pytest-xdist: the one that started it speaks
+        return
+    skipped = sum(NO_GOST in str(report.longrepr) for report in reporter.stats.get("skipped", ()))
+    if skipped:
+        tests = "1 test was" if skipped == 1 else f"{skipped} tests were"
+        reporter.write_line(
+            f"{tests} skipped for want of a real GOST v3: put gost into PATH, or set GOST_BIN"
+        )
+
+
 @pytest.fixture(autouse=True)
 def beside_others(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
@@ -63,6 +84,12 @@ def beside_others(
         with _locked(common / "turnstile.lock", fcntl.LOCK_EX):
             locks.enter_context(_locked(common / "running.lock", how))
         yield
+
+
+@pytest.fixture(autouse=True)
+def right_time() -> None:
+    """Set the event loop's clock, which stands still between tests: a time-out that begins by it is over at once."""
+    gevent.get_hub().loop.update_now()
 
 
 def _locked(path: Path, how: int) -> IO[str]:

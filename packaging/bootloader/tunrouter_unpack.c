@@ -1,14 +1,16 @@
 /*
- * What the executable unpacks, and where, and how it ends: what PyInstaller's bootloader does not do for us.
+ * Unpacking of the one-file executable: where to, which files, its cleaning up, its signals. What PyInstaller's
+ * bootloader does not do for us.
  *
- * Knows: mount options, locks, the two processes of a one-file program, what a question needs of it.
- * Refuses to know: everything else about what is in it.
+ * Knows: mount options, locks, the two processes of a one-file program, which files quick commands need.
+ * Refuses to know: everything else about the files in the executable.
  *
- *     parent   makes DIR/_MEIppppppppxxxxxx, unpacks, forwards signals, waits, removes it
- *       child  the same file once more: Python and the program
+ *     parent   makes DIR/_MEIppppppppxxxxxx, unpacks into it, forwards signals, waits for the child, removes it
+ *       child  the same executable started once more: Python and the program
  *
- * DIR/_MEI.../tunrouter.lock is held by both for as long as they live: whoever gets the lock may remove the
- * directory, because nobody uses it any more. It is locked before it bears that name, so none is seen unlocked.
+ * Both hold a lock on DIR/_MEI.../tunrouter.lock as long as they live. A process that can take the lock may remove
+ * the directory, because no process uses it any more: kill -9 leaves directories behind. The file is locked first
+ * and gets this name afterwards, so no other process ever sees it unlocked while the directory is in use.
  */
 
 #define _GNU_SOURCE /* fallocate */
@@ -35,7 +37,7 @@
 
 #define LOCK "tunrouter.lock"
 #define NEW_LOCK ".lock"
-#define NAME_LENGTH 18 /* _MEI, the parent's pid in 8 digits, 6 letters of mkdtemp's: pyi_security.c wants that */
+#define NAME_LENGTH 18 /* _MEI, the parent's pid in 8 hex digits, 6 letters of mkdtemp's, as pyi_security.c expects */
 #define PAGE 4096
 #define MOST_TEXT 1024
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -44,10 +46,12 @@ static void hold_signals(void);
 
 /* --- folders that a kill -9 left behind --------------------------------------------------------- */
 
+/* Remove everything in a directory but the entry `keep`. By descriptors and without following links, so that
+ * nobody who may write to /tmp can make us remove something else by swapping a directory for a link. */
 static void
 remove_content(int directory, const char *keep)
 {
-    int copy = dup(directory);
+    int copy = dup(directory); /* closedir closes its descriptor, and the caller still needs its own */
     DIR *listing = copy < 0 ? NULL : fdopendir(copy);
     struct dirent *entry;
 
@@ -57,7 +61,7 @@ remove_content(int directory, const char *keep)
         }
         return;
     }
-    rewinddir(listing);
+    rewinddir(listing); /* the position is shared with the caller's descriptor */
     while ((entry = readdir(listing)) != NULL) {
         const char *name = entry->d_name;
         int inner;
@@ -78,6 +82,8 @@ remove_content(int directory, const char *keep)
     closedir(listing);
 }
 
+/* Whether an open file is of that kind (S_IFDIR, S_IFREG) and belongs to this user. Anybody may make a _MEI
+ * directory in /tmp, or a lock in it that is a device or a fifo. */
 static int
 is_ours(int file, mode_t kind)
 {
@@ -86,7 +92,8 @@ is_ours(int file, mode_t kind)
     return fstat(file, &found) == 0 && (found.st_mode & S_IFMT) == kind && found.st_uid == geteuid();
 }
 
-/* Remove the folder, if a tunrouter of this user made it and none runs from it. */
+/* Remove a folder that a tunrouter of this user made, unless one still runs from it. A folder without our lock is
+ * another program's (every PyInstaller program makes a _MEI folder) and stays. */
 static void
 clear_if_stale(int place, const char *name)
 {
@@ -100,7 +107,8 @@ clear_if_stale(int place, const char *name)
         lock = openat(directory, LOCK, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     }
     if (lock >= 0 && is_ours(lock, S_IFREG) && flock(lock, LOCK_EX | LOCK_NB) == 0) {
-        remove_content(directory, LOCK); /* the lock goes last: who is interrupted leaves it to the next one */
+        /* The lock goes last: if we are interrupted, the next process can still tell that the folder is ours. */
+        remove_content(directory, LOCK);
         unlinkat(directory, LOCK, 0);
         unlinkat(place, name, AT_REMOVEDIR);
     }
@@ -129,18 +137,20 @@ clear_stale(const char *place)
 
 /* --- what is unpacked ---------------------------------------------------------------------------- */
 
-/* First words of what is done without gevent and the rest (lib/cli_entry.py, AT_ONCE; tests/unit/test_cli_entry.py). */
+/* The quick commands: first arguments that need neither gevent nor the other big packages. The same list is in
+ * lib/cli_entry.py (AT_ONCE); tests/unit/test_cli_entry.py compares them. */
 static const char *const AT_ONCE[] = {
     "-h", "--help", "-V", "--version", "status", "drops", "routes", "kick", "drain", "top"
 };
 
-/* What is not unpacked for it, by what stands in its name: two thirds of all bytes. */
+/* Parts of the names of files that a quick command does not need: two thirds of all bytes, so two thirds of the
+ * time that `status` would spend on unpacking. */
 static const char *const THE_REST[] = {
     "cryptography", "gevent", "google/", "greenlet", "zope", "yaml/", "msgspec", "_cffi_backend.", "libcrypto.", "libssl.",
     "libstdc++.", "lib-dynload/_ssl.", "lib-dynload/_hashlib."
 };
 
-/* Whether the entry of that name has to be there for these arguments. */
+/* Whether the archive's entry of that name has to be unpacked for these arguments. */
 int
 tunrouter_needs(const struct PYI_CONTEXT *pyi_ctx, const char *name)
 {
@@ -157,7 +167,7 @@ tunrouter_needs(const struct PYI_CONTEXT *pyi_ctx, const char *name)
 
 /* --- a place to unpack to ----------------------------------------------------------------------- */
 
-/* Bytes on disk, the last block of every file and some for directories counted as whole. */
+/* Bytes on disk that unpacking needs: every file in whole pages and one more, and some pages for directories. */
 static unsigned long long
 needed(const struct PYI_CONTEXT *pyi_ctx)
 {
@@ -173,6 +183,7 @@ needed(const struct PYI_CONTEXT *pyi_ctx)
     return sum;
 }
 
+/* An errno as the end of a sentence about a directory. */
 static const char *
 in_words(int number)
 {
@@ -185,7 +196,8 @@ in_words(int number)
     }
 }
 
-/* Make the folder in that place; NULL when that worked, else why not, with nothing left there. */
+/* Make the folder in a place, with its lock held. Returns NULL, or why it cannot be used; nothing is left there
+ * then. A place is tried out before anything is unpacked, for a failure half way would be a riddle to the user. */
 static const char *
 make_in(const char *place, unsigned long long size, char *path)
 {
@@ -198,6 +210,8 @@ make_in(const char *place, unsigned long long size, char *path)
     if (snprintf(path, PYI_PATH_MAX, "%s/_MEI%08xXXXXXX", place, (unsigned int)getpid()) >= PYI_PATH_MAX - 64) {
         return in_words(ENAMETOOLONG);
     }
+    /* A first look at free space, for file systems that cannot fallocate. Some report no blocks at all (f_blocks
+     * is 0): then it says nothing. */
     if (statvfs(place, &room) == 0 && (unsigned long long)room.f_bavail * room.f_frsize < size && room.f_blocks > 0) {
         return in_words(room.f_flag & ST_RDONLY ? EROFS : ENOSPC);
     }
@@ -206,19 +220,24 @@ make_in(const char *place, unsigned long long size, char *path)
     }
     snprintf(file, sizeof(file), "%s/" NEW_LOCK, path);
     snprintf(kept, sizeof(kept), "%s/" LOCK, path);
-    lock = open(file, O_RDWR | O_CREAT | O_EXCL, 0600); /* no O_CLOEXEC: the child holds it too */
+    /* Without O_CLOEXEC, so that the child inherits it and holds the lock too. It is never closed: the kernel
+     * releases the lock when the last of both processes has ended, however that happens. */
+    lock = open(file, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (lock < 0) {
         why = in_words(errno);
         rmdir(path);
         return why;
     }
-    /* Where the file system can say, space is what we really get: quotas, what is kept for root. */
+    /* Reserve the space in the lock's file, which shows what we really get: statvfs knows nothing of quotas. Other
+     * errors only mean that the file system cannot do this. */
     if (fallocate(lock, 0, 0, (off_t)size) < 0 && (errno == ENOSPC || errno == EDQUOT)) {
         why = in_words(errno);
+    /* Libraries are mapped as executable. On a noexec mount that fails, so try it with a page of this file. */
     } else if ((page = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, lock, 0)) == MAP_FAILED) {
         why = errno == EPERM || errno == EACCES ? "is mounted noexec" : in_words(errno);
     } else {
         munmap(page, PAGE);
+        /* Give the space back for the files, lock, and only then take the name that others look for. */
         if (ftruncate(lock, 0) < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0 || rename(file, kept) < 0) {
             why = in_words(errno);
         }
@@ -241,7 +260,8 @@ append(char *text, const char *format, ...)
     va_end(arguments);
 }
 
-/* Make the folder in the first place that will do; one line and status 1 where there is none. */
+/* Make the folder in the first place that can be used. Where there is none, print one line that says why of each,
+ * and exit with status 1. */
 void
 tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx)
 {
@@ -252,11 +272,12 @@ tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx)
     char said[MOST_TEXT] = "";
     size_t i, j;
 
-    hold_signals();
+    hold_signals(); /* from here on there is something to be removed */
     for (i = 0; i < COUNT(places); i++) {
         char place[PYI_PATH_MAX];
         const char *why;
 
+        /* A place named twice (TMPDIR=/tmp) is tried and reported once; j == i means it is new. */
         for (j = 0; j < i && (places[i] == NULL || places[j] == NULL || strcmp(places[i], places[j])); j++) {}
         if (j < i || places[i] == NULL || !places[i][0] || realpath(places[i], place) == NULL) {
             if (j == i && places[i] != NULL && places[i][0]) {
@@ -264,7 +285,7 @@ tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx)
             }
             continue;
         }
-        clear_stale(place); /* first: what they hold may be what is missing */
+        clear_stale(place); /* first, since the space that we need may be in left-over folders */
         why = make_in(place, size, pyi_ctx->application_home_dir);
         if (why == NULL) {
             return;
@@ -290,18 +311,20 @@ tunrouter_unpack_failed(struct PYI_CONTEXT *pyi_ctx)
 
 /* --- the two processes -------------------------------------------------------------------------- */
 
-/* In the child, before anything else: end when the parent does, even by kill -9. */
+/* In the child, before anything else: see to it that it ends with the parent, even by kill -9. Otherwise it would
+ * live on with the ports and the device, and a new tunrouter could not start. */
 void
 tunrouter_end_with(unsigned int parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (getppid() != (pid_t)parent) { /* it ended before that could be noticed */
+    if (getppid() != (pid_t)parent) { /* the parent ended before prctl, so no signal will come */
         _exit(1);
     }
 }
 
 static int releasing;
 
+/* The signals that end a program, or make it reload. */
 static sigset_t
 ends_it(void)
 {
@@ -314,7 +337,7 @@ ends_it(void)
     return signals;
 }
 
-/* Before the child is there: a signal that ends us now would leave what is unpacked behind. */
+/* Block these signals until there is a child. One that ended us during unpacking would leave the files behind. */
 static void
 hold_signals(void)
 {
@@ -323,7 +346,8 @@ hold_signals(void)
     sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
-/* In both, once there is a child: those that have come meanwhile are passed on by the parent. */
+/* In both processes, once there is a child: unblock the signals. Those that came meanwhile are delivered to the
+ * parent at this moment, and it passes them on; `releasing` says that these are late ones (see below). */
 void
 tunrouter_release_signals(void)
 {
@@ -334,8 +358,9 @@ tunrouter_release_signals(void)
     releasing = 0;
 }
 
-/* In the parent: whether the child has had this signal already. The kernel's own (Ctrl-C, a terminal that
- * is gone) go to the whole process group, and a second one would mean "do not wait for anything". */
+/* In the parent: whether the child has got this signal already, so that it must not be passed on. Signals from the
+ * kernel (Ctrl-C, a terminal that was closed) go to the whole process group. To the child a second one would mean
+ * "end at once, without waiting for sessions". A late signal came before there was a child, so it has not got it. */
 int
 tunrouter_child_has_it(const siginfo_t *about)
 {

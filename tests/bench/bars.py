@@ -1,6 +1,6 @@
-"""What must be reached (issues 3 to 6), and whether it was.
+"""The bars of the benchmarks: which figures must be reached, and whether they were.
 
-Knows: every bar as a figure, a bound, and whose figure it is a multiple of.
+Knows: every bar as a figure, a bound, and the peer whose figure it is a multiple of.
 Refuses to know: how figures come about (measure, memory, forwarding, trie).
 
 Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables, handshakes,

@@ -2,13 +2,13 @@
 
     .venv/bin/python tests/bench/forwarding.py [--pairs 200] [--json]
 
-lib.forward.scan over a buffer of 64-byte UDP frames between ports in one process; no socket is touched.
-Both tables take turns in slices of some milliseconds, so whatever the machine does meanwhile it does to
-both. A third table, with 10 routes again, is the control: its distance from 1 is what cannot be told.
+lib.forward.scan over a buffer of 64-byte UDP frames between attachments in one process, without sockets. Both
+tables take turns in slices of some milliseconds, so whatever the machine does meanwhile, it does to both. A
+third table, with 10 routes again, is the control: how far its ratio is from 1 is the error of measurement.
 
-    flows          64 flows to 10 routes: what a hub mostly sees. The bar (issue 3): within 3 %
+    flows          64 flows to 10 routes: what a hub mostly sees. The bar: within 3 %
     destination    all frames to one address. The same bar
-    scattered      10,000 addresses in turn, more than a port remembers: for information
+    scattered      10,000 addresses in turn, more than an attachment remembers: for information
 """
 
 from __future__ import annotations

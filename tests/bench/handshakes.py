@@ -1,4 +1,4 @@
-"""Handshakes with login and TLS: how many a second, and what others feel of a flood of them.
+"""Benchmark of handshakes with login and TLS: how many a second, and other clients' pings meanwhile.
 
 Knows: a hub with TLS and an auther, floods in processes of their own, pings of two other hosts.
 Refuses to know: what must be reached (bars).

@@ -1,4 +1,4 @@
-"""One timed run over a running peer: from iperf3 and ping to named figures.
+"""Timed runs of iperf3 and ping over a running peer, as named figures.
 
 Knows: how iperf3, ping and /proc are read.
 Refuses to know: which peer it is, and what a figure should be (bars).

@@ -1,4 +1,4 @@
-"""Memory of a hub: alone, and with a thousand clients that say nothing.
+"""Benchmark of a hub's memory: alone, and with a thousand idle clients.
 
 Knows: how to be a thousand silent GOST clients at once (a handshake on a bare socket each).
 Refuses to know: packets: none are sent.
@@ -16,7 +16,6 @@ from lib.wire_relay import Request, Status, decode_response, encode_request
 from tests.bench.measure import Figures
 from tests.bench.peers import (
     BINARY,
-    gost,
     hub_yaml,
     no_binary,
     start_gost_hub,
@@ -25,6 +24,7 @@ from tests.bench.peers import (
 )
 from tests.bench.quiet import resident_mb
 from tests.support.netns import Namespace, in_namespace
+from tests.support.program import GOST
 
 CLIENTS = 1000
 
@@ -40,7 +40,7 @@ def measure(work: Path, clients: int = CLIENTS) -> Figures:
             with _killed(namespace):
                 hub = start_our_hub(namespace, work, hub_yaml(), (str(BINARY),))
                 figures |= _measure(namespace, hub.pid, clients, "binary_")
-        if gost():
+        if GOST:
             with _killed(namespace):
                 hub = start_gost_hub(namespace, work)
                 wait_listening(namespace, 8443)

@@ -1,4 +1,4 @@
-"""The programs that are compared, and how each is started in the topology.
+"""The programs that the benchmarks compare (peers), and how each is started in the topology.
 
 Knows: ours in its variants, as checkout and as executable, GOST, WireGuard, the floor, kernel forwarding;
 why one cannot run here.
@@ -7,7 +7,7 @@ Refuses to know: what is measured (measure) and what is expected (bars).
     host-1: 10.88.0.2 ---- hub: port 8443 ---- host-2: 10.88.0.3        overlay 10.88.0.0/24, MTU 1420
 
 A start function starts the three programs and returns them by place; it waits for nothing but what the
-next program needs. GOST and the floor come from ../shared/peers where that is; else GOST from GOST_BIN.
+next program needs. GOST is GOST_BIN, or the `gost` of PATH; the floor is floor.c beside this file.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from tests.bench import wireguard
 from tests.support.netns import HOST_2, HUB_TO_HOST_1, HUB_TO_HOST_2, ROOT, Namespace, Process, Topology
+from tests.support.program import GOST, NO_GOST
 
-SHARED = ROOT.parent / "shared" / "peers"
+FLOOR = Path(__file__).with_name("floor.c")
 OVERLAY = {"host-1": "10.88.0.2", "host-2": "10.88.0.3"}
 RUNS = ("tcp1", "tcp4", "udp", "udp70", "ping_idle", "ping_load")
 """What can be measured (measure.RUNS), in the order in which it is."""
@@ -168,23 +168,11 @@ def our_program(root: Path = ROOT) -> Command:
     return (sys.executable, str(root / "tunrouter.py"))
 
 
-@cache
-def gost() -> str:
-    """The path of a real GOST, empty where there is none."""
-    if path := os.environ.get("GOST_BIN"):
-        return path if os.access(path, os.X_OK) else ""
-    unpack = SHARED / "get-gost.sh"
-    if not unpack.exists():
-        return ""
-    done = subprocess.run([unpack], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 def start_gost_hub(namespace: Namespace, work: Path) -> Process:
     """GOST's own hub with the same table."""
     config = work / "gost-hub.yml"
     config.write_text(hub_yaml())
-    return namespace.popen(gost(), "-C", str(config), **_GOST_ENVIRONMENT)
+    return namespace.popen(GOST, "-C", str(config), **_GOST_ENVIRONMENT)
 
 
 def start_our_hub(namespace: Namespace, work: Path, text: str, program: Command = ()) -> Process:
@@ -201,12 +189,10 @@ def _nothing() -> str:
 
 
 def _no_gost() -> str:
-    return "" if gost() else "no GOST: set GOST_BIN, or put ../shared/peers beside the project"
+    return "" if GOST else NO_GOST
 
 
 def _no_floor() -> str:
-    if not (SHARED / "floor.c").exists():
-        return "no ../shared/peers/floor.c"
     return "" if shutil.which("cc") else "no C compiler (cc)"
 
 
@@ -267,7 +253,7 @@ def _tunrouter(
 
 def _gost_clients(topology: Topology) -> Programs:
     return {
-        host: namespace.popen(gost(), *_client_arguments(host, hub), **_GOST_ENVIRONMENT)
+        host: namespace.popen(GOST, *_client_arguments(host, hub), **_GOST_ENVIRONMENT)
         for host, namespace, hub in _clients(topology)
     }
 
@@ -288,7 +274,7 @@ def _start_wireguard(topology: Topology, work: Path) -> Programs:
 
 def _start_floor(topology: Topology, work: Path) -> Programs:
     program = str(work / "floor")
-    subprocess.run(["cc", "-O2", "-w", "-o", program, SHARED / "floor.c"], check=True)
+    subprocess.run(["cc", "-O2", "-w", "-o", program, FLOOR], check=True)
     programs = {"hub": topology.hub.popen(program, "hub")}
     wait_listening(topology.hub, 8443)
     for host, namespace, hub in _clients(topology):

@@ -1,4 +1,4 @@
-"""The figures as a picture: a panel a figure, a bar a program, every axis from zero.
+"""Draws the benchmarks' figures: a panel for each figure, a bar for each program, every axis from zero.
 
     .venv/bin/python tests/bench/plot.py build/bench.json build/bench
 

@@ -1,5 +1,4 @@
-"""From a run of `make bench` to what the README shows: its table, its picture, and the figures they are made
-of.
+"""Writes the README's table and picture, and the figures that they show, from a run of `make bench`.
 
     .venv/bin/python tests/bench/publish.py build/bench.json
 

@@ -1,6 +1,6 @@
-"""Timed runs that can be compared: one at a time, on cores that never sleep, with a note on who disturbed.
+"""Timed runs on a quiet machine: one at a time, on cores that never sleep, with the CPU time of others noted.
 
-Knows: the lock all benchmarks of this machine share, spinners, whose CPU time was whose.
+Knows: the lock that all benchmarks of this machine share, spinners, how much CPU time which process used.
 Refuses to know: what is measured.
 
 A virtual core that halts wakes late, as the hypervisor pleases. So during a timed run each core has a
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOCK = Path(os.environ.get("BENCH_LOCK", Path(tempfile.gettempdir()) / "bench.lock"))
-"""The lock that ../shared/peers/measure.py takes too."""
+"""Taken by every benchmark of this machine, whoever made it: two at once would measure each other."""
 BUSY = 0.15
 """Share of all cores in use above which the machine is not quiet."""
 
@@ -46,8 +46,6 @@ class Timing:
     """Used by processes that are not ours."""
     stolen: float = 0.0
     """Taken by the hypervisor."""
-    quiet_before: bool = True
-    """False: it was not, and after some patience the run took place all the same."""
 
     @property
     def disturbed(self) -> bool:
@@ -61,7 +59,7 @@ def timed(patience: float) -> Iterator[Timing]:
     """Hold the lock and keep the cores awake; first wait up to patience seconds for a quiet machine."""
     timing = Timing()
     with LOCK.open("a") as lock:
-        timing.quiet_before = _lock_when_quiet(lock.fileno(), patience)
+        _lock_when_quiet(lock.fileno(), patience)
         with _spinners():
             began, foreign, stolen = time.monotonic(), _foreign_cpu(), _cpu_line()[7]
             yield timing
@@ -89,14 +87,13 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _lock_when_quiet(lock: int, patience: float) -> bool:
+def _lock_when_quiet(lock: int, patience: float) -> None:
+    """Take the lock while the machine is quiet, or after so many seconds all the same."""
     deadline = time.monotonic() + patience
     while True:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not patience or _is_quiet():
-            return True
-        if time.monotonic() > deadline:
-            return False
+        if not patience or _is_quiet() or time.monotonic() > deadline:
+            return
         fcntl.flock(lock, fcntl.LOCK_UN)  # whoever waits for it may be what we wait for
         time.sleep(0.5)
 

@@ -1,4 +1,4 @@
-"""What came out, for people: figures by peer, bars, what disturbed the runs.
+"""The benchmarks' report as text: figures by peer, bars, what disturbed the runs.
 
 Knows: columns and rounding.
 Refuses to know: how figures came about and what they should be.

@@ -1,4 +1,4 @@
-"""Rounds: every peer up at once, each figure taken from all of them in turn; and what came out so far.
+"""Rounds of a benchmark: all peers run at once, and each figure is taken from all of them in turn.
 
 Knows: the order of runs, what becomes of a peer that fails.
 Refuses to know: how a figure is taken (measure), how a peer is started (peers), what is done with it all.

@@ -1,9 +1,9 @@
-"""The benchmarks: tunrouter beside GOST, WireGuard, the floor and the kernel, in one interleaved run.
+"""`make bench`: tunrouter beside GOST, WireGuard, a floor in C and the kernel, in one interleaved run.
 
     .venv/bin/python tests/bench/run.py                     everything, 3 rounds, about 15 minutes
     .venv/bin/python tests/bench/run.py --quick             does the harness work? under a minute
     .venv/bin/python tests/bench/run.py --only tunrouter,gost,memory --rounds 5
-    .venv/bin/python tests/bench/run.py --parent ../before  another checkout as a peer
+    .venv/bin/python tests/bench/run.py --parent OTHER_CHECKOUT  as a peer
 
 In a round every peer is up at once, idle but for the one that is measured: a figure is taken from all of
 them in turn before the next one is. See README.md here for how to read what comes out.

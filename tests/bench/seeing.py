@@ -1,9 +1,9 @@
-"""What it costs to look into a hub of a thousand clients: how long an answer takes, what packets feel of it.
+"""Benchmark of status and metrics of a hub with a thousand clients: time of a reply, delay of packets.
 
     .venv/bin/python tests/bench/seeing.py [metrics|status|…] [--clients N] [--rounds N]      as root
 
 Knows: a hub with a thousand silent sessions, two hosts that ping each other meanwhile, ways to ask (ASKS).
-Refuses to know: what must be reached (issue 6: under 0.3 s, no packet held up for more than 20 ms).
+Refuses to know: what must be reached (bars: under 0.3 s, no packet delayed for more than 20 ms).
 
 A round is half a second of pings with one question in the middle, and as many without: a ping's time on a
 busy machine means something only beside those of the same seconds.

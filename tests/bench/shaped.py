@@ -1,4 +1,4 @@
-"""A slow link that a download fills: what a ping to the same host feels, ours and GOST beside it.
+"""Benchmark of pings beside a download on a slow link, to the same host; ours and GOST's.
 
 Knows: tbf on the hub's device to host-2, one iperf3 stream, pings 20 a second.
 Refuses to know: what must be reached (bars).

@@ -1,4 +1,4 @@
-"""A million routes: loading them, changing some, forwarding by them; 100,000 ingress rules.
+"""Benchmark of big tables: a million routes loaded, changed and used to forward; 100,000 ingress rules.
 
     .venv/bin/python tests/bench/tables.py [--count N] [--pairs N] [--json]      as root
 

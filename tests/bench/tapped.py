@@ -1,4 +1,4 @@
-"""What taps cost: CPU per frame of the hub's scan while nobody looks, and with each kind of tap.
+"""Benchmark of captures and traces: CPU per frame of the hub's scan without any, and with each kind.
 
     .venv/bin/python tests/bench/tapped.py [--pairs 200] [--parent CHECKOUT] [--json]
 
@@ -9,6 +9,7 @@ within the control's distance.
 
     small        64-byte UDP packets of 64 flows, all to one host
     alternating  the same, but every other frame goes to another host: a run is one frame
+    headed       single packets under a virtio-net header, as a tunrouter's device gives them: UDP and TCP
     super        TCP superpackets of 64 KB
 """
 
@@ -21,13 +22,12 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import shuffle
 from statistics import median
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -39,7 +39,6 @@ from tests.support import packets as p
 HERE = Path(__file__).resolve().parents[2]
 SUPERS = 4
 """As many as a full receive buffer holds."""
-Scan = Callable[[Any, bytearray, memoryview, int], None]
 Case = tuple[bytearray, memoryview, int, int]
 
 
@@ -115,6 +114,13 @@ def case(frames: list[bytes]) -> Case:
     return data, memoryview(data), len(joined), len(frames)
 
 
+def single(number: int) -> bytes:
+    to = f"10.96.0.{number % 64}"
+    whole = p.headed(p.udp(str(SOURCE), to, bytes(64)))
+    content = p.partial(p.tcp(str(SOURCE), to, bytes(64), partial=True)) if number % 2 else whole
+    return struct.pack("!H", len(content)) + content
+
+
 def superpacket(number: int) -> bytes:
     packet = p.tcp(str(SOURCE), f"10.96.0.{number}", bytes(64000), partial=True)
     content = p.superpacket(packet, 1380)
@@ -125,6 +131,7 @@ def cases() -> dict[str, Case]:
     return {
         "small": case([frame(n % 64, 1024 + n % 64) for n in range(FRAMES)]),
         "alternating": case([frame((3 << 16) * (n % 2) + n % 64, 1024 + n % 64) for n in range(FRAMES)]),
+        "headed": case([single(n) for n in range(FRAMES)]),
         "super": case([superpacket(n + 1) for n in range(SUPERS)]),
     }
 

@@ -1,9 +1,9 @@
-"""The routing trie beside pytricia (C): look-ups in one process, memory in a process of its own each.
+"""Benchmark of the routing trie beside pytricia (C): look-ups in one process, memory in one process each.
 
     .venv/bin/python tests/bench/trie.py [--count 1000000] [--json]
 
 Prefixes are random with the lengths of a BGP table, addresses random; both answer from packed bytes.
-The bars (issue 3): look-ups at least 1.5 times, memory at most 2 times pytricia's.
+The bars: look-ups at least 1.5 times, memory at most 2 times pytricia's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""WireGuard at all three places: wireguard-go, a program like the others, not the kernel's own.
+"""WireGuard as a peer of the benchmarks: wireguard-go, a program like the others, at all three places.
 
 Knows: where a wireguard-go may be had, its control socket (the cross-platform UAPI), keys.
 Refuses to know: what is measured.

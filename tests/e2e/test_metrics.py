@@ -9,7 +9,9 @@ import re
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -160,6 +162,15 @@ def test_who_is_slow_or_says_nothing_holds_up_nobody_else(topology: Topology, wr
     idle[0].sendall(b"GET /metrics HTTP/1.1\r\nX: ")
     idle[1].sendall(b"\xff" * 1000 + b"\n\n")
     assert get(topology.hub)[0] == 200
+    for words in (b"", b"GET /metrics HTTP/1.1\r\nHost: h\r\n", b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"):
+        with in_namespace(topology.hub.name):
+            idle += [socket.create_connection(ADDRESS) for _ in range(40)]
+        for sock in idle[-40:]:
+            with suppress(OSError):  # it has had to make room
+                sock.sendall(words)
+        began = time.monotonic()
+        assert get(topology.hub)[0] == 200
+        assert time.monotonic() - began < 2
     for sock in idle:
         sock.close()
     hub.stop()

@@ -24,9 +24,9 @@ from lib import packet as ip
 from lib import packet_offload
 from lib.packet import Packet
 from lib.packet_offload import CSUM, TSO4, TSO6, USO4, USO6
-from lib.tun import READ_SIZE, TunDevice
+from lib.tun import TunDevice
 from tests.support import packets as p
-from tests.support.devices import device, readable, settings
+from tests.support.devices import READ_SIZE, device, readable, settings
 from tests.support.netns import Namespace, Topology, in_namespace
 
 A, B = "10.88.0.2", "10.99.0.2"

@@ -94,14 +94,16 @@ def test_a_user_that_is_not_there(topology: Topology, write: Write) -> None:
     assert (status, "user: there is no user 'nobdy' here" in said) == (1, True)
 
 
-def test_who_is_not_root_becomes_nobody_else(topology: Topology, write: Write, tmp_path: Path) -> None:
-    path = write("hub.yml", "user: root\n" + example("server.yml"))
-    text = f"-C{Path(path).read_text()}"
-    assert text
+HUB = '{"services": [{"name": "s", "addr": ":8443", "handler": {"type": "router"}, "listener": {"type": "tcp"}}]'
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-L", "router://:8443", "--user", "root"), ("-C", HUB + ', "user": "root"}')], ids=["flag", "key"]
+)  # fmt: skip
+def test_who_is_not_root_becomes_nobody_else(topology: Topology, arguments: tuple[str, ...]) -> None:
     status, said = run(
-        "-L", "router://:8443", "--user", "root",
-        namespace=topology.hub, before=("setpriv", "--reuid", "65534", "--clear-groups"),
-    )  # fmt: skip
+        *arguments, namespace=topology.hub, before=("setpriv", "--reuid", "65534", "--clear-groups")
+    )
     assert (status, "only root can become root" in said) == (1, True)
 
 

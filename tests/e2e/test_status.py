@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import sys
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from lib import framing, wire_control
+from lib.wire_relay import Request
+from tests.hostile import peer
 from tests.support import schema
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology, in_namespace
 from tests.support.program import (
     OVERLAY_2,
     TUNROUTER,
@@ -289,6 +293,38 @@ def test_top(topology: Topology, write: Write, sockets: tuple[str, str]) -> None
         assert top.ended() == 0
         top.wait("has ended")
         assert top.modes == top.before
+
+
+EVIL_HOST = "e\u202evil\u200b[red]\u2066"
+EVIL_SOFTWARE = b"\x1b]0;title\x07\x1b[2J\nhost-9  up\xe2\x80\xae"
+
+
+def test_what_a_peer_chose_reaches_no_terminal_raw(
+    topology: Topology, write: Write, sockets: tuple[str, str]
+) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
+    software = bytes([wire_control.Field.SOFTWARE]) + len(EVIL_SOFTWARE).to_bytes(2, "big") + EVIL_SOFTWARE
+    hello_frame = wire_control.encode_hello(wire_control.Hello(bytes(16))) + software
+    with in_namespace(topology.host_1.name):
+        evil = peer.opened("tcp", HUB_TO_HOST_1.partition(":")[0])
+    with evil:
+        assert peer.log_in(evil, "tcp", Request(EVIL_HOST, "192.168.99.9")) == 0
+        evil.sendall(framing.encode(hello_frame))
+        assert evil.recv(4096)
+        raw = asked(sockets[0], "status", "status")["sessions"][0]
+        assert raw["host"] == EVIL_HOST
+        assert raw["software"] == "?]0;title??[2J?host-9  up???"
+        shown = "e\\u202evil\\u200b[red]\\u2066"
+        for words in (("status",), ("status", "--watch"), ("top",)):
+            with terminal(hub, *words, columns=300) as seen:
+                seen.wait(shown, raw["software"])
+                assert not {"\u202e", "\u200b", "\u2066"} & set(seen.output.decode())
+                assert b"\x1b]0" not in seen.output
+        for words in (("drops",), ("routes",)):
+            _, said = run(*words, "--control", sockets[0])
+            assert all(line.isprintable() for line in said.split("\n"))
+    hub.wait_line(re.escape(shown))
+    assert EVIL_HOST not in hub.text()
 
 
 def test_top_refuses_what_it_cannot_do(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_no_sign_of_life_from_what_does_not_work(
     """A process whose event loop stands still, and one whose greenlet that accepts has ended."""
     spoil = {
         "standing": "from gevent.monkey import get_original; get_original('time', 'sleep')(60)",
-        "broken": "next(iter(service.hubs.values()))._server.close()",
+        "broken": "next(iter(service._parts.hubs.values()))._server.close()",
     }[what]
     script = write("spoilt.py", textwrap.dedent(f"""
         from gevent import monkey
@@ -117,7 +117,7 @@ def test_no_sign_of_life_from_what_does_not_work(
     hub.send(signal.SIGUSR2)
     if what == "broken":
         assert "nothing is accepted any more" in manager.next("STATUS", "broken")["STATUS"]
-        hub.wait_line("no sign of life")
+        hub.wait_line("watchdog is no longer fed")
     manager.quiet("WATCHDOG", 1.0)
     assert hub.returncode is None
 

@@ -18,8 +18,8 @@ import pytest
 from lib.errors import HostError
 from lib.netlink import GSO_MAX_SIZE
 from lib.packet_offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
-from lib.tun import HEADER_SIZE, READ_SIZE, TunDevice, accepted_offloads, is_gone
-from tests.support.devices import device, readable, settings
+from lib.tun import HEADER_SIZE, TunDevice, accepted_offloads, is_gone
+from tests.support.devices import READ_SIZE, device, readable, settings
 from tests.support.netns import Namespace, Topology, in_namespace
 
 TSO = CSUM | TSO4 | TSO6 | TSO_ECN

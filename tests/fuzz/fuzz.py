@@ -1,8 +1,12 @@
-"""Coverage-guided fuzzing (atheris) of every decoder in targets.py.
+"""Fuzzing: every decoder in targets.py, guided by coverage (atheris), and the hypothesis tests at random.
 
-    .venv/bin/python tests/fuzz/fuzz.py --seconds 60          what `make fuzz SECONDS=60` runs: shared by
-all targets
-    .venv/bin/python tests/fuzz/fuzz.py --only frames,urls
+    .venv/bin/python tests/fuzz/fuzz.py --seconds 60          what `make fuzz SECONDS=60` runs: a third for the
+hypothesis tests, the rest shared by the targets
+    .venv/bin/python tests/fuzz/fuzz.py --only frames,urls,hypothesis
+
+`make test` draws the same inputs in every run (tests/conftest.py). Here the hypothesis tests draw others each time, in
+rounds of all of them until their share is used up; one round takes about 20 s and is never cut short. Each round prints
+its seed: `make test ARGS="-m hypothesis --hypothesis-profile=random --hypothesis-seed=SEED"` draws the same again.
 
 What is new to a corpus is kept in build/fuzz; `--keep` copies the smallest inputs of each target to
 tests/fuzz/corpus. An input that crashes, hangs for 10 s or takes 1 GB is put into tests/fuzz/crashers,
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import re
 import subprocess
 import sys
@@ -28,7 +33,10 @@ sys.path.insert(0, str(ROOT))
 
 WORK = ROOT / "build" / "fuzz"
 HANG_SECONDS, MEMORY_MB = 10, 1024
+PROPERTIES = "hypothesis"
+"""The name that stands for the hypothesis tests beside those of the targets."""
 _COUNT = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
+_PASSED = re.compile(r"(\d+) passed")
 _PEAK = re.compile(r"stat::peak_rss_mb:\s+(\d+)")
 
 
@@ -98,6 +106,39 @@ def run(name: str, seconds: int) -> dict[str, object]:
     return found
 
 
+def properties(seconds: int) -> dict[str, object]:
+    """Run the hypothesis tests in rounds, each from a seed of its own, until the time is over or one fails."""
+    began, rounds, tests = time.monotonic(), 0, 0
+    files = [str(path) for where in ("unit", "e2e") for path in sorted((ROOT / "tests" / where).glob("test_*.py"))
+             if "from hypothesis import" in path.read_text(encoding="utf-8")]  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "hypothesis", *files]
+    while True:
+        seed = random.SystemRandom().getrandbits(32)
+        print(f"{PROPERTIES:18} seed {seed}", flush=True)
+        done = subprocess.run(
+            [*command, "--hypothesis-profile=random", f"--hypothesis-seed={seed}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        count = _PASSED.search(done.stdout)
+        rounds, tests = rounds + 1, int(count[1]) if count else 0
+        ok, spent = done.returncode == 0 and tests > 0, time.monotonic() - began
+        if not ok or spent >= seconds:
+            break
+    found: dict[str, object] = {"rounds": rounds, "tests": tests, "seconds": round(spent, 1), "ok": ok}
+    return found if ok else found | {"said": (done.stdout + done.stderr)[-6000:]}
+
+
+def shares(names: list[str], seconds: int) -> dict[str, int]:
+    """Seconds for each name: a third for the hypothesis tests, the rest for the targets in equal parts."""
+    if PROPERTIES not in names or len(names) == 1:
+        return dict.fromkeys(names, max(2, seconds // len(names)))
+    each = max(2, (seconds - seconds // 3) // (len(names) - 1))
+    return {name: seconds // 3 if name == PROPERTIES else each for name in names}
+
+
 def keep(name: str, most: int = 40) -> None:
     """Copy the smallest inputs that were worth keeping to the repository."""
     from tests.fuzz import targets
@@ -116,7 +157,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--only", metavar="NAMES", help="comma list of targets")
+    parser.add_argument("--only", metavar="NAMES", help=f"comma list of targets and {PROPERTIES}")
     parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
     parser.add_argument(
         "--keep", action="store_true", help="keep some of what was found in tests/fuzz/corpus"
@@ -128,17 +169,21 @@ def main() -> int:
         return 0
     from tests.fuzz import targets
 
-    names = arguments.only.split(",") if arguments.only else list(targets.TARGETS)
+    names = arguments.only.split(",") if arguments.only else [PROPERTIES, *targets.TARGETS]
     results = {}
-    for name in names:
-        results[name] = result = run(name, max(2, arguments.seconds // len(names)))
-        verdict = "ok" if result["ok"] else "FOUND SOMETHING"
-        print(f"{name:18} {result['inputs']:>10,} inputs {result['peak_mb']:>6} MB  {verdict}", flush=True)
+    for name, seconds in shares(names, arguments.seconds).items():
+        if name == PROPERTIES:
+            results[name] = result = properties(seconds)
+            counts = f"{result['rounds']:>3} rounds of {result['tests']} tests"
+        else:
+            results[name] = result = run(name, seconds)
+            counts = f"{result['inputs']:>10,} inputs {result['peak_mb']:>6} MB"
+        print(f"{name:18} {counts}  {'ok' if result['ok'] else 'FOUND SOMETHING'}", flush=True)
         if not result["ok"]:
             print(result["said"])
-        if arguments.keep:
+        if arguments.keep and name != PROPERTIES:
             keep(name)
-    total = sum(int(str(result["inputs"])) for result in results.values())
+    total = sum(int(str(result.get("inputs", 0))) for result in results.values())
     print(f"{'together':18} {total:>10,} inputs")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")

@@ -18,12 +18,16 @@ from lib import (
     config_resolve,
     forward,
     framing,
+    packet_headers,
+    packet_icmp,
     packet_offload,
     rule_parse,
     wire_control,
     wire_relay,
 )
 from lib import packet as ip
+from lib.acl import Acl
+from lib.acl_connections import MAX_CONNECTIONS, MAX_DATAGRAMS
 from lib.client_downlink import Downlink
 from lib.counters import Traffic
 from lib.errors import ConfigError, PluginError, ProtocolError
@@ -36,7 +40,7 @@ from lib.plugin_protobuf import decode as decode_message
 from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable
 from lib.session_queue import SendQueue
-from lib.settings import TlsSettings
+from lib.settings import AclRule, TlsSettings
 from lib.stream_tls import TlsCodec, context
 from lib.stream_websocket import WebSocketCodec
 from tests.support.routes import entry
@@ -132,13 +136,70 @@ def packets(data: bytes) -> None:
     packet = ip.parse(data, 0, len(data))
     if isinstance(packet, Reason):
         return
-    ip.quoted(data, packet, len(data))
     for reason in (Reason.NO_ROUTE, Reason.DENIED):
-        answer = ip.unreachable(data, 0, packet, len(data), reason)
+        answer = packet_icmp.unreachable(data, 0, packet, len(data), reason)
         if answer is not None:
             assert isinstance(ip.parse(answer, 0, len(answer)), ip.Packet)
-    ip.too_big(data, 0, packet, len(data), 1280)
+    packet_icmp.too_big(data, 0, packet, len(data), 1280)
     ip.describe(packet)
+
+
+def header_chains(data: bytes) -> None:
+    """One packet, read to its transport header: as packet.parse has read it, or further."""
+    packet = ip.parse(data, 0, len(data))
+    if isinstance(packet, Reason):
+        return
+    has_ports = len(packet.flow) - 2 * len(packet.source) == 4
+    headers = packet_headers.read(data, 0, packet, len(data))
+    if isinstance(headers, Reason):
+        assert headers is Reason.UNREADABLE
+        assert not has_ports
+        return
+    assert headers.packet.transport <= len(data)
+    assert len(headers.extensions) <= ip.MAX_EXTENSIONS
+    assert headers.packet == packet or not has_ports
+    if headers.fragment is not None:
+        assert headers.fragment.begin < headers.fragment.end <= 65535
+
+
+def listed_frames(data: bytes) -> None:
+    """What two hosts send each other past an access list; of each frame the first byte says when and from whom.
+
+    No fragment passes but behind a first one, and what is remembered is bounded.
+    """
+    table = RouteTable([entry("10.0.0.1/32", "one"), entry("10.0.0.0/8", "two"), entry("fd00::/8", "two")])
+    table.acl = Acl([AclRule(False, protocol=ip.TCP, ports=((22, 22),)), AclRule(True)])
+    domain = Domain({_KEY: table}, source_check=False)
+    attachments = [Attachment(domain.namespace(_KEY), name, "fuzz") for name in ("one", "two")]
+    for attachment in attachments:
+        attachment.mtu = 65535
+        domain.enter(attachment, 0.0)
+    begun: set[tuple[bytes, bytes]] = set()
+    now, at = 0.0, 0
+    while at + 3 <= len(data):
+        now += data[at] >> 1
+        sender, size = attachments[data[at] & 1], int.from_bytes(data[at + 1 : at + 3], "big")
+        content = data[at + 3 : at + 3 + size]
+        at += 3 + size
+        buf = bytearray(framing.encode(content) + bytes(framing.SLACK)) if content else bytearray()
+        packet = ip.parse(content, 0, len(content)) if content and content[0] >> 4 else Reason.NOT_IP
+        if isinstance(packet, Reason):
+            continue
+        out = forward.Output()
+        forward.scan(sender, buf, memoryview(buf), 0, len(content) + 2, now, out)
+        passed = any(framing.encode(content) in runs for runs in out.runs.values())
+        headers = packet_headers.read(content, 0, packet, len(content))
+        assert not passed or not isinstance(headers, Reason)
+        if isinstance(headers, Reason) or headers.fragment is None:
+            continue
+        datagram = packet.source + packet.destination, headers.fragment.datagram
+        if headers.fragment.begin:
+            assert not passed or datagram in begun
+        elif passed:
+            begun.add(datagram)
+    namespace = domain.namespace(_KEY)
+    assert len(namespace.connections) <= MAX_CONNECTIONS
+    assert len(namespace.fragments) <= MAX_DATAGRAMS
 
 
 def superpackets(data: bytes) -> None:
@@ -153,6 +214,37 @@ def superpackets(data: bytes) -> None:
     if isinstance(claim, Reason):
         return
     assert len(packet_offload.packets(content)) == claim[2]
+
+
+def quick_check(data: bytes) -> None:
+    """The same, looked at quickly: what passes is what `rebuild` accepts, and leaves as it is."""
+    content = bytearray(data)
+    if len(content) > framing.MAX_CONTENT:
+        return
+    padded = content + bytes(framing.SLACK)
+    plain = packet_offload.quick_check(padded, 0, len(content))
+    assert padded[: len(content)] == content, "it only looks"
+    if plain is None:
+        return
+    protocol, flow, like = plain
+    packet = ip.parse(content, packet_offload.HEADER_SIZE, len(content))
+    assert isinstance(packet, ip.Packet)
+    assert packet.version == 4
+    assert not flow or (protocol, flow) == (packet.protocol, packet.flow)
+    claim = packet_offload.rebuild(content, 0, packet, len(content))
+    if isinstance(claim, Reason):  # of a single TCP packet the data offset is nobody's business
+        assert (packet.protocol, like) == (ip.TCP, None)
+        doff = packet.transport + 12
+        assert not 20 <= (content[doff] >> 4) * 4 <= len(content) - packet.transport
+        return
+    assert content == data, "the header stays"
+    bits, _, segments = claim
+    if like is None:
+        assert bits in (0, packet_offload.CSUM)
+        assert segments == 1
+    else:
+        assert (like.offloads, like.more(len(content))) == (bits, segments - 1)
+        assert max(map(len, packet_offload.packets(content))) == like.segment
 
 
 def websocket_server(data: bytes) -> None:
@@ -257,6 +349,8 @@ TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
         *(relay_request, relay_response, control_frame, frames, from_the_hub, packets, superpackets),
+        quick_check,
+        *(header_chains, listed_frames),
         *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
         *(route_source, rule_source, configuration, urls),
     )
@@ -270,6 +364,8 @@ def seeds() -> dict[str, list[bytes]]:
     tcp, udp = p.tcp("10.0.0.1", "10.0.0.2"), p.udp("10.0.0.1", "10.0.0.2")
     whole = [tcp, udp, p.icmp("10.0.0.1", "10.0.0.2", 3, udp[:28]), p.udp("fd00::1", "fd00::2")]
     supers = [p.superpacket(p.tcp("10.0.0.1", "10.0.0.2", bytes(500), partial=True), 100), p.headed(udp)]
+    tcp6 = p.tcp("fd00::1", "fd00::2", bytes(64))
+    pieces = [*p.pieces(p.udp("10.0.0.1", "10.0.0.2", bytes(64)), 24, 48), *p.pieces(tcp6, 24, 48), *whole]
     stream = b"".join(map(p.frame, [*whole, *supers, wire_control.encode_ping(bytes(8))]))
     upgrade = (
         b"\x20GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -289,6 +385,16 @@ def seeds() -> dict[str, list[bytes]]:
         "from_the_hub": [b"\0" + stream, b"\1" + stream],
         "packets": whole,
         "superpackets": supers,
+        "quick_check": supers,
+        "header_chains": [
+            p.extended(tcp6, (p.FRAGMENT, 8), (p.DESTINATION, 8)),
+            p.extended(tcp6, (p.HOP_BY_HOP, 8), (p.ROUTING, 24), (p.AUTHENTICATION, 24), (p.MOBILITY, 8)),
+            p.icmp("fd00::2", "fd00::1", 1, p.extended(tcp6, (p.DESTINATION, 8))),
+            p.ip("10.0.0.1", "10.0.0.2", p.AUTHENTICATION, b"\x06\x04" + bytes(22) + tcp[20:]),
+            *p.pieces(udp + bytes(100), 24, 48),
+            *p.pieces(tcp6, 24),
+        ],
+        "listed_frames": [b"".join(b"\0" + p.frame(piece) for piece in pieces)],
         "websocket_server": [upgrade + b"\x82\x85\1\2\3\4hello"],
         "websocket_client": [b"\x20HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"],
         "websocket_frames": [b"\xff\x82\x05hello", b"\1\x82\x85\1\2\3\4hello", b"\xff\x89\x00\x88\x02\x03\xe8"],

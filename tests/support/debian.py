@@ -1,4 +1,4 @@
-"""Throwaway Debian roots, and one that systemd has booted.
+"""Debian root file systems for one test each, as a chroot or booted by systemd.
 
 Knows: packaging/debian.sh, overlays, chroot, what a root must have mounted, namespaces of a PID 1 of its own.
 Refuses to know: what is installed there.
@@ -34,7 +34,7 @@ def call(*argv: str, check: bool = True, timeout: float = 120.0) -> str:
 
 
 class Root:
-    """A Debian root in a folder."""
+    """A Debian root file system in a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +82,7 @@ class Root:
 
 
 def kept_root(suite: str, packages: str = "") -> Path:
-    """A root as debootstrap makes it, made once: for copies and overlays, nothing may be changed in it."""
+    """A root as debootstrap makes it, made once and kept. Use it by copies and overlays; never change it."""
     script = str(ROOT / "packaging" / "debian.sh")
     said = subprocess.run(
         (script, suite, packages), stdout=subprocess.PIPE, text=True, check=True, timeout=900
@@ -92,7 +92,7 @@ def kept_root(suite: str, packages: str = "") -> Path:
 
 @contextmanager
 def throwaway_root(scratch: Path, mounted: bool = True) -> Iterator[Root]:
-    """A root like a machine just installed, gone with the block."""
+    """A root like that of a machine just installed; it is removed at the end of the `with` block."""
     base = kept_root(SUITE, PACKAGES)
     target = scratch / "root"
     for name in ("root", "upper", "work"):
@@ -117,7 +117,7 @@ def throwaway_root(scratch: Path, mounted: bool = True) -> Iterator[Root]:
 
 
 class Booted(Root):
-    """One whose systemd runs."""
+    """A Debian root in which systemd runs as PID 1."""
 
     def __init__(self, path: Path, console: Process, leader: int) -> None:
         super().__init__(path)
@@ -158,7 +158,7 @@ class Booted(Root):
         return value
 
     def journal(self, unit: str) -> str:
-        """What a unit has said."""
+        """The log of a unit."""
         return self.run("journalctl", "--no-pager", "--output=cat", "--unit", unit)
 
     def wait_journal(self, unit: str, pattern: str, count: int = 1, seconds: float = 20.0) -> None:
@@ -171,7 +171,7 @@ class Booted(Root):
 
 @contextmanager
 def boot(root: Root, log: Path) -> Iterator[Booted]:
-    """Boot it; skips the test where this machine does not let us."""
+    """Boot a root with systemd; skips the test where this machine does not allow it."""
     mounts = Path("/proc/self/mounts").read_text()
     unified = re.search(r"^\S+ (\S+) cgroup2 rw", mounts, re.MULTILINE)
     if unified is None:

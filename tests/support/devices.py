@@ -9,8 +9,11 @@ from ipaddress import ip_interface, ip_network
 
 from lib.netlink import configure
 from lib.settings import DeviceSettings
-from lib.tun import TunDevice, open_tun
+from lib.tun import HEADER_SIZE, TunDevice, open_tun
 from tests.support.netns import Namespace, in_namespace
+
+READ_SIZE = HEADER_SIZE + 65535
+"""Bytes that hold whatever a read of a device can give."""
 
 
 def settings(*addresses: str, routes: dict[str, str] | None = None, **rest: object) -> DeviceSettings:

@@ -1,4 +1,4 @@
-"""A real gRPC server that is a plugin: python -m tests.support.grpc_plugin '{…}'
+"""A plugin as a real gRPC server: python -m tests.support.grpc_plugin '{…}'
 
 The one argument is JSON:
 
@@ -24,7 +24,6 @@ from typing import Any
 
 import grpc
 
-Fields = list[str]
 released = threading.Event()
 TLS = Path(__file__).parents[1] / "data" / "tls"
 """A key and a certificate for plugin.test and 127.0.0.1, signed by itself."""
@@ -57,7 +56,7 @@ def write(*fields: str | bool) -> bytes:
 
 
 class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Answers what the script says."""
+    """Replies as the script says."""
 
     def __init__(self, script: dict[str, Any]) -> None:
         self.script = script

@@ -1,4 +1,4 @@
-"""A router plugin over HTTP, to run beside a hub: python -m tests.support.http_router '{…}'
+"""A router plugin as an HTTP server: python -m tests.support.http_router '{…}'
 
 The one argument is JSON:
 

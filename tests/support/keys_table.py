@@ -1,9 +1,9 @@
-"""Which of GOST's keys work, warn and are refused, as the table of packaging/docs/coming-from-gost.md.
+"""Writes the table of GOST's keys (works, warns, refused) in packaging/docs/coming-from-gost.md.
 
     .venv/bin/python -m tests.support.keys_table     writes it into the page
 
-Knows: how lib/config_schema.py and lib/config_gost_keys.py say what becomes of a key. Refuses to know: the
-keys.
+Knows: how to read in lib/config_schema.py and lib/config_gost_keys.py what becomes of a key.
+Refuses to know: the keys.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def _types() -> Iterator[str]:
 def _sections() -> Iterator[str]:
     yield "| section | works | one warning, no effect | an error: not supported yet |"
     yield "|---|---|---|---|"
-    for name, cls in _walk():
-        not_yet = {_outside(cls, key) for key in cls.not_yet}
+    for name, cls in sections():
+        not_yet = {outside(cls, key) for key in cls.not_yet}
         works = {key.encode_name for key in section_fields(cls)} - not_yet
-        foreign = {_outside(cls, key) for key in cls.foreign}
+        foreign = {outside(cls, key) for key in cls.foreign}
         yield f"| {name} | {_words(works)} | {_words(foreign)} | {_words(not_yet)} |"
 
 
@@ -74,7 +74,7 @@ def _metadata() -> Iterator[str]:
         yield f"| {owner} | {_words(works)} | {_words(odd)} | {_words(to_come)} |"
 
 
-def _walk() -> Iterator[tuple[str, type[Section]]]:
+def sections() -> Iterator[tuple[str, type[Section]]]:
     """Every section a file may hold, by a path to it, each once."""
     seen: set[type] = set()
     waiting: list[tuple[str, type[Section]]] = [("(top)", config_schema.Config)]
@@ -97,7 +97,7 @@ def _held(kind: object) -> Iterator[type[Section]]:
         yield from _held(inner)
 
 
-def _outside(cls: type[Section], key: str) -> str:
+def outside(cls: type[Section], key: str) -> str:
     """The name a key has in a file."""
     names = {field.name: field.encode_name for field in msgspec.structs.fields(cls)}
     head, *rest = key.split("_")

@@ -1,4 +1,4 @@
-"""Load for tests: checked TCP transfers, iperf3, UDP packets that can be told apart.
+"""Traffic for tests: TCP transfers with a checksum, iperf3, numbered UDP packets.
 
 Sockets are opened in namespaces and used from this process.
 """

@@ -1,6 +1,6 @@
-"""A service manager's end of sd_notify(3): the socket, and what came out of it.
+"""A service manager for tests: receives the notifications of sd_notify(3) on a socket.
 
-Knows: how a datagram is read. Refuses to know: who sends it.
+Knows: how a notification is read. Refuses to know: who sends it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class Manager:
-    """Listens on a socket from `with` to its end."""
+    """Listens on its socket until the end of the `with` block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class Manager:
         self._sock.close()
 
     def next(self, name: str, value: str = "", timeout: float = 10.0) -> dict[str, str]:
-        """Read messages up to one that assigns this to that name, or anything; returns it."""
+        """Read messages until one assigns `value` (empty: any value) to `name`; returns that message."""
         until = time.monotonic() + timeout
         while True:
             self._sock.settimeout(max(0.001, until - time.monotonic()))
@@ -44,7 +44,7 @@ class Manager:
                 return assignments
 
     def quiet(self, name: str, seconds: float) -> None:
-        """Read until nothing has assigned that name for so long; it may take three times that."""
+        """Read until no message has assigned `name` for so many seconds, for three times as long at most."""
         until = time.monotonic() + 3 * seconds
         last = time.monotonic()
         while time.monotonic() - last < seconds:

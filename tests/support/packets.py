@@ -1,7 +1,7 @@
-"""Packets and frames for tests: built, taken apart and checked without the program's own code.
+"""Packets and frames for tests: built, parsed and checked without the program's own code.
 
 Knows: IPv4, IPv6, TCP, UDP and ICMP headers, the virtio-net header, the two-byte frame length.
-Refuses to know: lib (what checks itself with itself checks nothing), but for the slack of its buffer.
+Refuses to know: lib, for code that is checked by itself is not checked; only its buffer's sizes are used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from lib.framing import HEADROOM, SLACK
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, MOBILITY = 0, 43, 44, 51, 60, 135
 DONT_FRAGMENT, MORE_FRAGMENTS = 0x4000, 0x2000
 ACK, PSH, FIN = 0x10, 0x08, 0x01
 NEEDS_CSUM = 1
@@ -104,14 +105,55 @@ def tcp(
     return ip(source, destination, TCP, _transport(source, destination, TCP, body, 16, partial), **header)  # type: ignore[arg-type]
 
 
-def icmp(source: str, destination: str, kind: int = 8, payload: bytes = b"ping") -> bytes:
+def icmp(
+    source: str, destination: str, kind: int = 8, payload: bytes = b"ping", *, identifier: int = 1
+) -> bytes:
     """An ICMP message (an echo request unless told); to IPv6 addresses an ICMPv6 one."""
-    body = struct.pack("!BBHHH", kind, 0, 0, 1, 1) + payload
+    body = struct.pack("!BBHHH", kind, 0, 0, identifier, 1) + payload
     ends = packed(source), packed(destination)
     protocol = ICMP if len(ends[0]) == 4 else ICMPV6
     covered = body if protocol == ICMP else pseudo_header(*ends, ICMPV6, len(body)) + body
     body = body[:2] + struct.pack("!H", 0xFFFF - ones_sum(covered)) + body[4:]
     return ip(source, destination, protocol, body)
+
+
+def extended(packet: bytes, *headers: tuple[int, int]) -> bytes:
+    """An IPv6 packet with extension headers, each (number, bytes), before what stands there now."""
+    for number, size in reversed(headers):
+        length = {FRAGMENT: 0, AUTHENTICATION: size // 4 - 2}.get(number, size // 8 - 1)
+        pad = bytes((1, size - 4)) if number in (HOP_BY_HOP, DESTINATION) and size < 256 else b""
+        header = bytes((packet[6], length)) + pad.ljust(size - 2, b"\0")
+        packet = with_payload(packet[:6] + bytes((number,)) + packet[7:], header + packet[40:])
+    return packet
+
+
+def with_payload(packet: bytes, payload: bytes) -> bytes:
+    """An IP packet (IPv4 without options) with something else behind its header, and the length that fits."""
+    if packet[0] >> 4 == 6:
+        return packet[:4] + struct.pack("!H", len(payload)) + packet[6:40] + payload
+    header = bytearray(packet[:20])
+    struct.pack_into("!H", header, 2, 20 + len(payload))
+    struct.pack_into("!H", header, 10, 0)
+    struct.pack_into("!H", header, 10, 0xFFFF - ones_sum(bytes(header)))
+    return bytes(header) + payload
+
+
+def piece(packet: bytes, begin: int, end: int | None = None, identity: int = 7) -> bytes:
+    """The fragment that holds bytes begin to end of what stands behind a packet's IP header."""
+    at = 20 if packet[0] >> 4 == 4 else 40
+    data = packet[at:][begin:end]
+    bits = begin // 8, begin + len(data) < len(packet) - at
+    if at == 20:
+        header = packet[:4] + struct.pack("!HH", identity, bits[0] | bits[1] << 13) + packet[8:20]
+        return with_payload(header, data)
+    header = packet[:6] + bytes((FRAGMENT,)) + packet[7:40]
+    return with_payload(header, struct.pack("!BBHI", packet[6], 0, bits[0] << 3 | bits[1], identity) + data)
+
+
+def pieces(packet: bytes, *cuts: int, identity: int = 7) -> list[bytes]:
+    """A packet as fragments, cut at these bytes of what stands behind its IP header."""
+    edges = [0, *cuts, None]
+    return [piece(packet, edges[n] or 0, edges[n + 1], identity) for n in range(len(edges) - 1)]
 
 
 # --- virtio-net headers ----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Pages whose command blocks are run as they stand: a test takes files and commands out of the page.
+"""Runs the commands in a page of the documentation, exactly as they are written there.
 
-Knows: the markers, invisible when rendered, that stand on the line before a fenced block; how the blocks of
-a page are played in order. Refuses to know: what a page is about.
+Knows: the markers on the line before a fenced block, which are invisible when the page is rendered; how the
+blocks of a page are run in order. Refuses to know: what a page is about.
 
     <!-- file PLACE: NAME -->    the block is that file, in PLACE's own directory
     <!-- run PLACE -->           its commands run there to their end, one after another; each must succeed
@@ -88,7 +88,7 @@ def program_directory(work: Path) -> Path:
 
 
 class Player:
-    """Plays blocks in places; what it starts lives as long as the places' namespaces."""
+    """Runs blocks in their places; programs that it starts live as long as the places' namespaces."""
 
     def __init__(self, work: Path, places: Mapping[str, Namespace]) -> None:
         self.work = work
@@ -104,13 +104,13 @@ class Player:
         self._machines: dict[str, int] = {}
 
     def directory(self, place: str) -> Path:
-        """Where the files of a place are, and its commands run."""
+        """The directory of a place, with its files, in which its commands run."""
         directory = self.work / f"at-{place}"
         directory.mkdir(exist_ok=True)
         return directory
 
     def play(self, page: Iterable[Block]) -> None:
-        """Everything in order. Raises AssertionError, with what was said, where a command fails."""
+        """Run blocks in order. Raises AssertionError with a command's output where it fails."""
         for block in page:
             if block.kind == "file":
                 path = self.directory(block.place) / block.name
@@ -123,21 +123,21 @@ class Player:
                     self.start(block.place, command)
 
     def run(self, place: str, commands: str) -> str:
-        """Shell commands to their end; returns what they said."""
+        """Run shell commands to their end; returns their output."""
         process = self.popen(place, commands)
         status = process.wait(30)
         assert status == 0, f"at {place}, status {status}: {commands}\n{process.text()}"
         return process.text()
 
     def start(self, place: str, command: str) -> Process:
-        """A command that stays; returns once it says that it is ready."""
+        """Start a command that stays; returns once it logs that it is ready."""
         process = self.popen(place, f"exec {command}")
         process.wait_line(READY, timeout=20)
         self.started.append(process)
         return process
 
     def popen(self, place: str, commands: str) -> Process:
-        """Shell commands, started; nothing is awaited."""
+        """Start shell commands; nothing is awaited."""
         enter = ("nsenter", f"--mount=/proc/{self._machine(place)}/ns/mnt", "sh", "-euc")
         text = f"cd {shlex.quote(str(self.directory(place)))}\n{commands}"
         return self._places[place].popen(*enter, text, env=self.environment)

@@ -1,4 +1,4 @@
-"""The program under test and a real GOST, started in namespaces as a user starts them.
+"""Starts the program under test, and a real GOST, in network namespaces, as a user would.
 
 Knows: command lines, the example files, the lines that tell that a program is ready.
 Refuses to know: what a test wants to see.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -24,7 +25,11 @@ BINARY = os.environ.get("TUNROUTER_BIN", "")
 
 TUNROUTER = (str(Path(BINARY).resolve()),) if BINARY else (sys.executable, str(ROOT / "tunrouter.py"))
 EXAMPLES = ROOT / "packaging" / "examples"
-GOST = os.environ.get("GOST_BIN", "")
+GOST = os.path.abspath(found) if (found := shutil.which(os.environ.get("GOST_BIN") or "gost")) else ""
+"""A real GOST v3: GOST_BIN, or else the `gost` of PATH; empty where there is none."""
+NO_GOST = "no real GOST: there is none in PATH, and GOST_BIN names none"
+if not GOST and os.environ.get("GOST_BIN"):
+    NO_GOST = f"no real GOST: GOST_BIN={os.environ['GOST_BIN']} is no executable"
 
 NAMESPACE_1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 NAMESPACE_2 = "ef502590-c5f4-437e-a81f-fe4083505075"
@@ -34,9 +39,7 @@ OVERLAY_1 = "192.168.123.1"
 OVERLAY_2 = "192.168.123.2"
 """Where host-1 and host-2 are in the overlay of the example files."""
 
-needs_gost = pytest.mark.skipif(
-    not GOST, reason="GOST_BIN names no GOST (shared/peers/get-gost.sh prints one)"
-)
+needs_gost = pytest.mark.skipif(not GOST, reason=NO_GOST)
 
 _DROPPED = re.compile(r"dropped (\d+) (\S+) namespace=(\S+) session=(\S+)")
 
@@ -124,7 +127,7 @@ def run(*arguments: str, namespace: Namespace | None = None, before: tuple[str, 
 
 
 def reach(namespace: Namespace, address: str, seconds: float = 20.0) -> None:
-    """Ping until there is an answer: a tunnel that is coming up has come up."""
+    """Ping until a reply comes, by which a tunnel is known to be up."""
     until = time.monotonic() + seconds
     while True:
         started = time.monotonic()

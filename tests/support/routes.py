@@ -1,4 +1,4 @@
-"""Routes for tests, as people write them."""
+"""Routes, groups and tables for tests, made from texts as in a configuration."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 
 def drain(steps: Generator[None, None, T]) -> T:
-    """Go through all steps; returns what they come to."""
+    """Run a generator of steps to its end; returns its value."""
     while True:
         try:
             next(steps)

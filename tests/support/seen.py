@@ -1,4 +1,4 @@
-"""A hub's counters as metrics see them, without a hub: so many hosts, each with a session and some drops."""
+"""A stand-in for a hub in tests of metrics: its counters, with some hosts, sessions and drops."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lib.namespace_domain import Domain
 from lib.session_budget import Budget
 
 
-def port_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Attachment:
-    """A session that has sent, received and lost something."""
+def attachment_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> Attachment:
+    """An attachment whose session has sent, received and dropped something."""
     attachment = Attachment(domain.namespace(namespace), host, "10.0.0.1:1")
     attachment.traffic.received_bytes, attachment.traffic.sent_bytes = 1000, 2000
     attachment.traffic.received_packets, attachment.traffic.sent_packets = 10, 20
@@ -37,9 +37,11 @@ def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
         refused={Refusal.LATE: 2},
     )
     for number in range(hosts):
-        attachment = port_of(domain, f"host-{number}")
+        attachment = attachment_of(domain, f"host-{number}")
         hub.sessions[attachment] = SimpleNamespace(
-            liveness=SimpleNamespace(rtt=0.01), sender=SimpleNamespace(queued=7), attachment=attachment
+            control=SimpleNamespace(liveness=SimpleNamespace(rtt=0.01)),
+            sender=SimpleNamespace(queued=7),
+            attachment=attachment,
         )
         for book in (
             hub.by_host.book((attachment.namespace.id, attachment.host)),

@@ -1,4 +1,4 @@
-"""Two ends of a TCP connection over loopback: ours a lib.stream_tcp.Stream, the far one a gevent socket."""
+"""A TCP connection over loopback for tests: our end a lib.stream_tcp.Stream, the other a gevent socket."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stream_pair(buffer: int = 0) -> Iterator[tuple[Stream, Any]]:
 
 
 def read_until(far: Any, size: int, chunk: int = 1 << 16) -> bytes:
-    """So many bytes from the far end, or all there are if it is closed before."""
+    """Read `size` bytes from the other end, or all there are if the connection ends before."""
     data = b""
     with gevent.Timeout(SECONDS):
         while len(data) < size and (got := far.recv(min(chunk, size - len(data)))):

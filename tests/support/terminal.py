@@ -1,4 +1,4 @@
-"""A program on a terminal of its own: what stands on its screen, keys, other sizes.
+"""A pseudo-terminal for tests of programs with a screen: its content, keys, changes of size.
 
 Knows: pseudo-terminals, and what escape sequences do to a screen (pyte). Refuses to know: tunrouter.
 """
@@ -21,7 +21,7 @@ import pyte
 from tests.support.netns import ROOT
 
 _NOT_OURS = ("NO_COLOR", "COLUMNS", "LINES")
-"""What whoever runs the tests may have set, and would count for more than the terminal."""
+"""Environment variables that would override the terminal's properties, so they are not passed on."""
 
 
 class Terminal:
@@ -50,7 +50,7 @@ class Terminal:
 
     @property
     def modes(self) -> list[Any]:
-        """Echo, line by line and all that."""
+        """The terminal's modes (termios): echo, line by line and others."""
         return termios.tcgetattr(self._slave)
 
     @property

@@ -1,6 +1,6 @@
-"""Certificates for tests: an authority, and what it signs.
+"""TLS certificates for tests: a certificate authority, and certificates signed by it.
 
-Knows: how they are made and where they lie. Refuses to know: what they are for.
+Knows: how they are made, in which files they are. Refuses to know: what they are used for.
 """
 
 from __future__ import annotations

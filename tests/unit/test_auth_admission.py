@@ -128,6 +128,13 @@ def test_a_name_that_a_certificate_has(certificate: Certificate, status: Status)
     assert answer(Request("host-1"), certificate=certificate)[0] == status
 
 
+@pytest.mark.parametrize("host", ["*.corp", "a.corp", ".corp", "corp", "*"])
+@pytest.mark.parametrize("certificate", [Certificate("*.corp"), Certificate("", ("*.corp", "*"))])
+def test_a_wildcard_admits_nobody(host: str, certificate: Certificate) -> None:
+    status, why = answer(Request(host), certificate=certificate)
+    assert (status, why) == (Status.FORBIDDEN, "its certificate is for nobody")
+
+
 def test_a_name_of_no_letters_is_nobody_s() -> None:
     assert answer(Request(""), certificate=Certificate(""))[0] == Status.FORBIDDEN
 

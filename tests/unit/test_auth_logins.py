@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from lib import auth_password_pool, auth_passwords, config_read, config_resolve, config_secrets
 from lib.auth_logins import Grant, Logins
 from lib.errors import ConfigError
 from lib.settings import LoginRow, Settings
+from lib.wire_relay import Request, encode_request
+from tests.support import texts
+from tests.support.configs import checked
 
 HASH = auth_passwords.hashed("secret", bytes(16))
 KNOWN = "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA$"
@@ -23,7 +29,7 @@ HUB = (
 
 
 def resolve(text: str) -> Settings:
-    return config_resolve.resolve(config_read.load([("f", HUB + text)]), config_secrets.read)
+    return config_resolve.resolve(config_read.read([("f", HUB + text)]), config_secrets.read)
 
 
 @pytest.mark.parametrize(
@@ -44,13 +50,11 @@ def resolve(text: str) -> Settings:
 def test_a_password(stored: str, given_: str, right: bool) -> None:
     assert auth_passwords.matches(stored, given_) is right
     for _ in range(2):  # the second time from memory
-        assert auth_password_pool.matches(stored, given_) is right
+        assert auth_password_pool.CHECKS.matches(stored, given_) is right
 
 
 def test_the_hash_is_scrypt_s() -> None:
     """RFC 7914's own vector, in our form."""
-    import base64
-
     digest = bytes.fromhex(
         "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
         "d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"
@@ -66,7 +70,7 @@ def test_a_hash_that_would_take_too_much_is_refused(parameters: str) -> None:
         auth_passwords.check_form(HASH.replace("ln=14,r=8,p=1", parameters))
 
 
-@given(st.text(max_size=60))
+@given(texts.from_bytes(60))
 def test_no_text_is_a_hash_by_accident(text: str) -> None:
     assert not auth_passwords.matches("$scrypt$" + text, text)
 
@@ -82,16 +86,73 @@ def test_logins() -> None:
         assert logins.grant(*wrong) is None
 
 
-def test_an_unknown_name_takes_a_hash_too() -> None:
-    """Else the time would tell which names there are."""
-    checked: list[str] = []
+def cheaper() -> str:
+    """A hash of the same password that takes a quarter of the time."""
+    digest = hashlib.scrypt(b"secret", salt=bytes(16), n=1 << 12, r=8, p=1, dklen=32)
+    return f"$scrypt$ln=12,r=8,p=1${'A' * 22}${base64.b64encode(digest).decode().rstrip('=')}"
 
-    def matches(stored: str, password: str) -> bool:
-        checked.append(stored)
-        return True
 
-    assert Logins([LoginRow("h", HASH)]).grant("nobody", "x", matches) is None
-    assert checked == [HASH]
+CHEAP = cheaper()
+BROKEN = "$scrypt$ln=13,r=8,p=1$AAAA$short"
+KINDS = {"dear": HASH, "cheap": CHEAP, "plain": "secret", "empty": "", "broken": BROKEN}
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each call of scrypt takes (N r p)."""
+    done: list[int] = []
+    scrypt = auth_passwords.hashlib.scrypt  # type: ignore[attr-defined]
+
+    def counted(password: bytes, *, n: int, r: int, p: int, **more: Any) -> bytes:
+        done.append(n * r * p)
+        return cast(bytes, scrypt(password, n=n, r=r, p=p, **more))
+
+    monkeypatch.setattr("lib.auth_passwords.hashlib.scrypt", counted)
+    return done
+
+
+@pytest.mark.parametrize("name", [*KINDS, "nobody", "dear "])
+@pytest.mark.parametrize("password", ["wrong", "", "secret "])
+@pytest.mark.parametrize("beside", [False, True], ids=["here", "in a thread"])
+def test_every_wrong_login_takes_the_same(name: str, password: str, beside: bool, work: list[int]) -> None:
+    """Else the time would tell which names there are, and what is stored for them: the work is counted here."""
+    logins = Logins(LoginRow(kind, stored) for kind, stored in KINDS.items())
+    checks = auth_password_pool.Checks()
+    assert logins.grant("dear", "secret", checks.matches) is not None  # whose password somebody knows
+    for _ in range(2):  # the second time nothing is remembered either
+        work.clear()
+        assert logins.grant(name, password, checks.matches if beside else auth_passwords.matches) is None
+        assert sum(work) == auth_passwords.work(HASH)
+
+
+@pytest.mark.parametrize("name", ["nobody", "cheap", "empty", "broken"])
+def test_a_password_that_is_right_for_another_name_is_no_shortcut(name: str, work: list[int]) -> None:
+    logins = Logins(LoginRow(kind, stored) for kind, stored in KINDS.items() if kind != "plain")
+    checks = auth_password_pool.Checks()
+    other = auth_passwords.hashed("other", bytes(16))
+    assert Logins([LoginRow("x", other)]).grant("x", "other", checks.matches) is not None
+    assert logins.grant("dear", "secret", checks.matches) is not None
+    work.clear()
+    assert logins.grant(name, "other", checks.matches) is None
+    assert sum(work) == auth_passwords.work(HASH)
+
+
+def test_what_was_right_is_remembered_and_takes_no_turn(work: list[int]) -> None:
+    logins = Logins(LoginRow(kind, stored) for kind, stored in KINDS.items())
+    checks = auth_password_pool.Checks()
+    for name in ("dear", "plain", "cheap"):
+        assert logins.grant(name, "secret", checks.matches) is not None
+    work.clear()
+    for name in ("dear", "plain", "cheap"):
+        assert logins.grant(name, "secret", checks.matches) is not None
+    assert work == []
+
+
+def test_where_nothing_is_hashed_nothing_takes_long(work: list[int]) -> None:
+    logins = Logins([LoginRow("u", "secret")])
+    for name in ("u", "nobody"):
+        assert logins.grant(name, "wrong", auth_password_pool.Checks().matches) is None
+    assert work == []
 
 
 # --- in a configuration ---------------------------------------------------------------------------
@@ -137,6 +198,54 @@ def test_a_login_that_is_wrong(login: str, expected: str) -> None:
     assert expected in str(caught.value)
 
 
+CLIENT = """
+services: [{name: s, handler: {type: tun}, listener: {type: tun}, forwarder: {nodes: [{addr: h}]}}]
+chains:
+- name: c
+  hops:%s
+  - {name: h, nodes: [{name: n, addr: 'hub:1', connector: {type: router%s}, dialer: {type: ws%s}}]}
+"""
+RAW = "${file:%s/raw}"
+
+
+def with_raw_bytes(directory: Path, proxy: str = "", connector: str = "", dialer: str = "") -> Settings:
+    """A client's settings where RAW stands for a file with a byte that no UTF-8 has."""
+    (directory / "raw").write_bytes(b"pass\xff\n")
+    text = CLIENT % tuple(part.replace(RAW, RAW % directory) for part in (proxy, connector, dialer))
+    return config_resolve.resolve(checked(config_read.read([("f", text)])), config_secrets.read)
+
+
+def test_a_login_may_be_bytes_that_are_not_utf_8(tmp_path: Path) -> None:
+    settings = with_raw_bytes(tmp_path, connector=f", auth: {{username: '{RAW}', password: '{RAW}'}}")
+    (node,) = settings.clients[0].nodes
+    request = Request("h", login=(node.username, node.password))
+    assert b"\x05pass\xff\x05pass\xff" in encode_request(request)
+
+
+def test_so_may_a_login_that_a_hub_knows(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"pass\xff\n")
+    settings = resolve(f"authers: [{{name: a, auths: [{{username: u, password: '{RAW % tmp_path}'}}]}}]")
+    assert settings.hubs[0].authers[0].logins == (LoginRow("u", "pass\udcff"),)
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"dialer": f", metadata: {{path: '/{RAW}'}}"}, "/raw: not UTF-8"),
+        ({"dialer": f", tls: {{serverName: '{RAW}'}}"}, "/raw: not UTF-8"),
+        (
+            {"proxy": f"\n  - {{name: p, nodes: [{{name: m, addr: 'a:1', connector: {{type: socks5, auth: {{username: u, password: '{RAW}'}}}}, dialer: {{type: tcp}}}}]}}"},
+            "a proxy's login that is not UTF-8",
+        ),
+    ],
+    ids=["a path", "a name", "a proxy's login"],
+)  # fmt: skip
+def test_elsewhere_they_are_an_error_at_their_place(tmp_path: Path, parts: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_raw_bytes(tmp_path, **parts)
+    assert re.search(rf"^f:\d+:\d+: .*{re.escape(why)}", str(caught.value), re.MULTILINE)
+
+
 def test_a_client_s_login_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "login").write_text("user pass word\nignored\n")
     text = (
@@ -144,7 +253,7 @@ def test_a_client_s_login_from_a_file(tmp_path: Path) -> None:
         "chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: 'hub:1', dialer: {type: tcp},"
         f" connector: {{type: router, auth: {{file: '{tmp_path}/login'}}}}}}]}}]}}]"
     )
-    settings = config_resolve.resolve(config_read.load([("f", text)]), config_secrets.read)
+    settings = config_resolve.resolve(config_read.read([("f", text)]), config_secrets.read)
     (node,) = settings.clients[0].nodes
     assert (node.username, node.password) == ("user", "pass word")
     assert "pass word" not in repr(settings)

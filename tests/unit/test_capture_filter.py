@@ -15,6 +15,7 @@ from lib.capture_filter import MAX_LENGTH, FilterError, parse
 from lib.forward_drop_reasons import Reason
 from lib.packet import Packet
 from tests.support import packets as p
+from tests.support import texts
 
 WENT = Fate(FORWARDED, "00" * 16, "host-1", "host-2", "session 10.77.2.2:1")
 LOST = Fate(DROPPED, "00" * 16, "host-1", reason="no-route")
@@ -137,7 +138,7 @@ def test_what_is_no_filter(text: str, error: str) -> None:
 
 
 @given(
-    st.text()
+    texts.from_bytes()  # typed at a shell
     | st.lists(
         st.sampled_from(
             ["tcp", "(", ")", "not", "and", "or", "port", "22", "host", "10.0.0.1", "net", "src", "from", "&"]

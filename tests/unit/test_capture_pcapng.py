@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import capture_pcapng
+from tests.support import texts
 
 Block = tuple[int, bytes, dict[int, bytes]]
 
@@ -40,7 +41,7 @@ def test_a_section_and_its_interface() -> None:
     assert options == {2: b"tun", 9: b"\x09", 11: b"\0tcp"}
 
 
-@given(st.integers(0, (1 << 64) - 1), st.binary(max_size=99), st.integers(0, 1 << 17), st.text(max_size=30))
+@given(st.integers(0, (1 << 64) - 1), st.binary(max_size=99), st.integers(0, 1 << 17), texts.from_bytes(30))
 def test_a_packet(when: int, data: bytes, more: int, comment: str) -> None:
     written = capture_pcapng.packet(when, data, len(data) + more, comment)
     kind, body, options = block(written, 20 + len(data) + -len(data) % 4)

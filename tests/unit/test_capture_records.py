@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib import capture_fate as fates
 from lib import capture_records
 from lib.errors import ProtocolError
 from tests.support import packets as p
+from tests.support import texts
 
 contents = st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5)
 
@@ -35,7 +36,17 @@ def test_a_reader_takes_any_pieces(runs: list[list[bytes]], step: int) -> None:
     assert capture_records.read_counts(found[-1]) == (5, 3)
 
 
-@given(st.binary(max_size=200))
+RECORD = capture_records.packets(1, b"x", p.stream([b"abc", b"de"]))
+
+
+def _sized(rest: bytes) -> bytes:
+    """With the size that it has, so that a reader goes on to what is inside."""
+    return (4 + len(rest)).to_bytes(4, "big") + rest
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=60).map(_sized))
+@example(RECORD)
+@example(RECORD + capture_records.counts(2, 5, 3))
 def test_anything_else_is_an_error(data: bytes) -> None:
     try:
         for record in capture_records.Reader().feed(data):
@@ -50,9 +61,7 @@ def test_a_size_that_cannot_be(size: int) -> None:
         list(capture_records.Reader().feed(size.to_bytes(4, "big") + bytes(13)))
 
 
-@given(
-    st.tuples(*[st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)] * 6)
-)
+@given(st.tuples(*[texts.from_bytes(9, without="\0")] * 6))
 def test_a_label_comes_back(fields: tuple[str, str, str, str, str, str]) -> None:
     fate = fates.Fate(*fields)
     assert fates.decode(fate.encode()) == fate

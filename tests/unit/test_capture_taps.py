@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib import capture_fate as fates
@@ -17,6 +18,7 @@ from lib.client_downlink import Downlink
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.log_pace import Pace
+from lib.packet_offload import HEADER_SIZE
 from tests.support import packets as p
 from tests.unit.test_forward import H1, H2, H3, NOWHERE, ONE, Net
 
@@ -207,11 +209,33 @@ def test_packets_in_a_line(content: bytes, line: str) -> None:
     assert fates.summary(content, 0, len(content)) == line
 
 
-@given(st.binary(max_size=120))
-def test_any_bytes_have_a_line(content: bytes) -> None:
-    assert fates.summary(content, 0, len(content)).endswith(" B") or " packets" in fates.summary(
-        content, 0, len(content)
-    )
+BEGINNINGS = [
+    p.tcp(H1, H2)[:40],
+    p.udp(H1, H2)[:28],
+    p.headed(p.udp(H1, H2))[:38],
+    p.udp("fd00::1", "fd00::2")[:48],
+]
+
+
+@given(
+    st.binary(max_size=120) | st.builds(bytes.__add__, st.sampled_from(BEGINNINGS), st.binary(max_size=80))
+)
+@example(p.udp(H1, H2))
+@example(p.superpacket(p.tcp(H1, H2, bytes(2500), partial=True), 1000))
+@example(b"\x45" + bytes(30))
+def test_any_bytes_have_a_line_that_tells_their_size(content: bytes) -> None:
+    line = fates.summary(content, 0, len(content))
+    found = re.fullmatch(r"(no packet: (?:empty|[0-9a-f ]+),|\S.* > .*) (\d+) B(?: in (\d+) packets)?", line)
+    assert found, line
+    header = len(content) - int(found[2])
+    assert header in (0, HEADER_SIZE)
+    if found[1].startswith("no packet"):
+        assert (header, found[3]) == (0, None)
+    if found[3]:
+        assert header
+        assert int(found[3]) > 1
+    assert line.isascii()
+    assert line.isprintable()
 
 
 # --- the ways of a client ------------------------------------------------------------------------

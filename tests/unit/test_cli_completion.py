@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,8 +65,6 @@ SESSIONS = """{
   ]
 }
 """
-
-Offered = Callable[[list[str]], list[set[str]]]
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_choices() -> None:
 def test_an_explanation_of_two_lines_is_one() -> None:
     about = next(option.about for option in cli_grammar.options() if option.long == "--control")
     assert about == (
-        "the control socket, none for no such thing; without it /run/tunrouter/PID.sock, or in $XDG_RUNTIME_DIR"
+        "the path of the control socket, or the word none for no control socket; the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR"
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lib.cli_flags import normalise
 from lib.cli_mistakes import explanation
 from lib.cli_usage import USAGE
+from tests.support import texts
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ from lib.cli_usage import USAGE
         ("check --control x", "check takes no --control"),
         ("-C", "-C needs a value; -C FILE"),
         ("-C a -O yaml -O json", "-O is given twice"),
-        ("capture tcp", "capture needs -w FILE; where the packets go, as pcapng; - for standard output"),
+        ("capture tcp", "capture needs -w FILE; the pcapng file to write; - for standard output"),
         ("kick", "kick needs HOST"),
         ("kick a b", "one word too many: 'b'"),
         ("status --control x extra", "one word too many: 'extra'"),
@@ -66,6 +67,6 @@ WORDS = [
 ]
 
 
-@given(st.lists(st.sampled_from(WORDS) | st.text(max_size=8), max_size=6))
+@given(st.lists(st.sampled_from(WORDS) | texts.from_bytes(8), max_size=6))
 def test_any_words_are_explained(argv: list[str]) -> None:
     assert explanation(normalise(argv)).startswith("error: ")

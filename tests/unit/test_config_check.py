@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import config_check, config_read, config_resolve
+from lib import config_check, config_read, config_resolve, source_bad_lines
 
 HUB = """services:
 - {name: s, addr: ':1', handler: {type: router, auther: a, metadata: {router: r, ingress: i}}, listener: {type: tcp}}
@@ -49,8 +49,8 @@ def test_where_gost_would_decide_otherwise(tmp_path: Path, compat: str) -> None:
 
 
 def test_many_are_counted(tmp_path: Path) -> None:
-    told = said(tmp_path, "x y\n" * (config_check.MAX_TOLD + 3))
-    assert len(told) == config_check.MAX_TOLD + 1
+    told = said(tmp_path, "x y\n" * (source_bad_lines.MAX_TOLD + 3))
+    assert len(told) == source_bad_lines.MAX_TOLD + 1
     assert told[-1] == "r.txt: 3 more bad lines are left out"
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from lib import cli_flags, config_from_urls, config_read
 from lib.errors import ConfigError
+from tests.support import texts
+from tests.support.configs import checked
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "command_lines.json").read_text())
 OURS_DIFFERS = {
@@ -36,12 +38,12 @@ def arguments(argv: list[str]) -> dict[str, Any]:
 
 
 def printed(*listens: str, forwards: list[str] | None = None) -> Any:
-    return json.loads(config_read.render(config_from_urls.parse(listens, forwards or []), "json"))
+    return json.loads(config_read.render(checked(config_from_urls.read(listens, forwards or [])), "json"))
 
 
 def refusal(*listens: str, forwards: list[str] | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
-        config_from_urls.parse(listens, forwards or [])
+        checked(config_from_urls.read(listens, forwards or []))
     return str(caught.value)
 
 
@@ -51,19 +53,21 @@ def test_recorded_command_line(case: dict[str, Any]) -> None:
     taken = arguments(case["argv"])
     if line in OURS_DIFFERS:
         with pytest.raises(ConfigError) as caught:
-            config_from_urls.parse(**taken)
+            checked(config_from_urls.read(**taken))
         assert str(caught.value) == OURS_DIFFERS[line]
     elif case["config"] is None:  # GOST wants a service; here meaning does (test_meaning)
-        assert config_from_urls.parse(**taken).services == []
+        assert checked(config_from_urls.read(**taken)).services == []
     else:
-        assert json.loads(config_read.render(config_from_urls.parse(**taken), "json")) == case["config"]
+        assert (
+            json.loads(config_read.render(checked(config_from_urls.read(**taken)), "json")) == case["config"]
+        )
 
 
 # --- beyond the recorded ones; each checked by hand against GOST 3.3.0's -O
 
 
 def test_generated_names_avoid_those_of_files() -> None:
-    taken = config_read.load([("f", "services: [{name: service-0}]\nchains: [{name: chain-0}]")])
+    taken = checked(config_read.read([("f", "services: [{name: service-0}]\nchains: [{name: chain-0}]")]))
     made = config_from_urls.read(["tun:///h"], ["router://h:1"], taken=taken)
     assert (made.services[0].name, made.chains[0].name) == ("service-1", "chain-1")
     assert made.services[0].handler is not None
@@ -128,8 +132,10 @@ def test_limits_and_admissions() -> None:
 
 
 def test_api_and_metrics_urls() -> None:
-    made = config_from_urls.parse(
-        [], [], api="user:pass@:1?pathPrefix=/a&accesslog=true", metrics="user:pass@:2?path=/b"
+    made = checked(
+        config_from_urls.read(
+            [], [], api="user:pass@:1?pathPrefix=/a&accesslog=true", metrics="user:pass@:2?path=/b"
+        )
     )
     auth = {"username": "user", "password": "pass"}
     assert json.loads(config_read.render(made, "json")) == {
@@ -139,7 +145,7 @@ def test_api_and_metrics_urls() -> None:
 
 
 def test_a_parameter_given_twice_is_told_of() -> None:
-    made = config_from_urls.parse(["router://:1?router=a&router=b"])
+    made = checked(config_from_urls.read(["router://:1?router=a&router=b"]))
     assert [str(w) for w in made.warnings] == ["-L 1: 'router' is given twice: the first counts"]
     assert made.services[0].handler is not None
 
@@ -161,7 +167,7 @@ def test_a_parameter_given_twice_is_told_of() -> None:
 )
 def test_listen_url_that_is_wrong(url: str, expected: str | None) -> None:
     if expected is None:  # blanks around are cut off, as in GOST
-        assert config_from_urls.parse([url]).services[0].addr == ":1"
+        assert checked(config_from_urls.read([url])).services[0].addr == ":1"
     else:
         assert expected in refusal("router://:2", url)
         assert refusal("router://:2", url).startswith("-L 2: ")
@@ -213,17 +219,17 @@ _PARTS = st.sampled_from(
     ["router", "tun", "+", "tls", "://", ":", "@", "/", "?", "&", "=", "%", "#", ",", "[", "]", "h", "8443", "auth",
      "secure", "failTimeout", "so_mark", "limiter.in", "handler.", "node."]
 )  # fmt: skip
-_URLS = st.lists(st.text() | st.lists(_PARTS).map("".join), max_size=3)
+_URLS = st.lists(texts.from_bytes() | st.lists(_PARTS).map("".join), max_size=3)
 
 
 @given(_URLS, _URLS)
 def test_any_urls_are_a_config_or_a_config_error(listens: list[str], forwards: list[str]) -> None:
     try:
-        config_read.render(config_from_urls.parse(listens, forwards), "yaml")
+        config_read.render(checked(config_from_urls.read(listens, forwards)), "yaml")
     except ConfigError as error:
         assert error.problems
 
 
-@given(st.lists(st.text()))
+@given(st.lists(texts.from_bytes()))
 def test_any_flags_are_normalised(argv: list[str]) -> None:
     assert all(isinstance(word, str) for word in cli_flags.normalise(argv))

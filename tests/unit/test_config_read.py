@@ -14,10 +14,12 @@ from lib.config_schema import Config
 from lib.config_yaml import generic
 from lib.errors import ConfigError
 from lib.go_values import SECONDS
+from tests.support import texts
+from tests.support.configs import checked
 
 
 def load(text: str) -> Config:
-    return config_read.load([("f", text)])
+    return checked(config_read.read([("f", text)]))
 
 
 def problems(text: str) -> list[str]:
@@ -174,11 +176,13 @@ def test_foreign_gost_keys_cost_one_warning_each() -> None:
 
 
 def test_lists_are_appended_and_of_single_sections_the_last_wins() -> None:
-    loaded = config_read.load(
-        [
-            ("a", "services: [{name: x}]\nlog: {level: debug, format: json}"),
-            ("b", "services: [{name: y}]\nlog: {level: warn}"),
-        ]
+    loaded = checked(
+        config_read.read(
+            [
+                ("a", "services: [{name: x}]\nlog: {level: debug, format: json}"),
+                ("b", "services: [{name: y}]\nlog: {level: warn}"),
+            ]
+        )
     )
     assert [service.name for service in loaded.services] == ["x", "y"]
     assert loaded.log is not None
@@ -187,7 +191,7 @@ def test_lists_are_appended_and_of_single_sections_the_last_wins() -> None:
 
 def test_problems_name_their_source() -> None:
     with pytest.raises(ConfigError) as caught:
-        config_read.load([("a.yml", "x: 1"), ("b.yml", "\ny: 1")])
+        checked(config_read.read([("a.yml", "x: 1"), ("b.yml", "\ny: 1")]))
     assert [str(p.where) for p in caught.value.problems] == ["a.yml:1:1", "b.yml:2:1"]
 
 
@@ -261,7 +265,7 @@ _WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.one_of(st.text(), st.lists(_WORDS).map(" ".join), st.lists(_WORDS).map("".join)))
+@given(st.one_of(texts.from_bytes(), st.lists(_WORDS).map(" ".join), st.lists(_WORDS).map("".join)))
 def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
     try:
         config_read.render(load(text), "json")
@@ -269,7 +273,7 @@ def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
         assert error.problems
 
 
-@given(st.recursive(st.text(max_size=5) | st.none(), lambda x: st.lists(x) | st.dictionaries(_WORDS, x)))
+@given(st.recursive(texts.from_json(5) | st.none(), lambda x: st.lists(x) | st.dictionaries(_WORDS, x)))
 def test_any_json_is_a_config_or_a_config_error(value: object) -> None:
     try:
         config_read.render(load(json.dumps(value)), "yaml")

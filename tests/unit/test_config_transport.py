@@ -18,7 +18,7 @@ CHAIN = "chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: 'hub:8443',
 
 
 def resolve(*texts: str) -> Settings:
-    return config_resolve.resolve(config_read.load([("f", "".join(texts))]))
+    return config_resolve.resolve(config_read.read([("f", "".join(texts))]))
 
 
 def hub(listener: str, *more: str) -> Settings:

@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 import gevent
+import gevent.socket as gsocket
 import pytest
 
 from lib import ctl_server
@@ -163,6 +164,55 @@ def test_a_directory_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(ctl_server, "is_ours", lambda path: False)
     with pytest.raises(PermissionError, match="belongs to somebody else"):
         ControlSocket(str(tmp_path / "1.sock"), {})
+
+
+def test_a_directory_further_up_counts_as_well(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir(0o700)
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(PermissionError, match=r"others may write to .*/open \(mode 0777\)"):
+        ControlSocket(str(tmp_path / "open" / "below" / "1.sock"), {})
+    assert not (tmp_path / "open" / "below").exists()
+
+
+def held(path: str, count: int) -> list[Any]:
+    """Connections that say nothing; they let the server run while they wait."""
+    made = []
+    for _ in range(count):
+        made.append(gsocket.socket(socket.AF_UNIX))
+        made[-1].settimeout(5)
+        made[-1].connect(path)
+        gevent.sleep(0.001)
+    return made
+
+
+def test_who_says_nothing_holds_up_nobody(served: ControlSocket) -> None:
+    """The oldest of them makes room: long before its time is up."""
+    silent = held(served.path, ctl_server.MAX_CLIENTS)
+    began = time.monotonic()
+    assert exchange(served.path, b'{"do":"double","what":1}\n') == [b'{"ok": true, "twice": 2}']
+    assert time.monotonic() - began < 2
+    assert silent[0].recv(1) == b""
+    silent[1].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        silent[1].recv(1)
+    for sock in silent:
+        sock.close()
+
+
+def test_who_is_being_answered_stays_and_one_more_is_told(served: ControlSocket) -> None:
+    streams = held(served.path, ctl_server.MAX_CLIENTS)
+    for sock in streams:
+        sock.sendall(b'{"do":"count"}\n')
+        while sock.recv(1) != b"\n":  # the reply, after which it streams
+            pass
+    (line,) = exchange(served.path, b'{"do":"double","what":1}\n')
+    assert json.loads(line) == ctl_server.FULL
+    streams.pop().close()
+    with gevent.Timeout(5):
+        while exchange(served.path, b'{"do":"double","what":1}\n') != [b'{"ok": true, "twice": 2}']:
+            gevent.sleep(0.01)
+    for sock in streams:
+        sock.close()
 
 
 def rows(request: object) -> dict[str, object]:

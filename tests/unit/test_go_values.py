@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.go_values import SECONDS, format_duration, parse_duration, parse_integer, parse_switch
+from tests.support import texts
 
 MS = SECONDS // 1000
 
@@ -87,7 +88,7 @@ def test_not_a_switch() -> None:
         parse_switch("maybe")
 
 
-@given(st.text())
+@given(texts.from_bytes())
 def test_any_text_is_read_or_refused(text: str) -> None:
     for parse in (parse_duration, parse_integer, parse_switch):
         try:

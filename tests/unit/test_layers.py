@@ -1,4 +1,4 @@
-"""The layers of DESIGN.md, enforced: which module may import which, and what each layer may use.
+"""The layers of ARCHITECTURE.md, enforced: which module may import which, and what each layer may use.
 
 A module imports from layers above its own line (lower numbers) or from its own layer without a cycle.
 Imports inside functions count: they are knowledge too, only later.
@@ -7,6 +7,7 @@ Imports inside functions count: they are knowledge too, only later.
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -17,13 +18,26 @@ import pytest
 LIB = Path(__file__).resolve().parents[2] / "lib"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "ids", "forward_drop_reasons", "log_events", "log_redact", "metrics_names"),
+    (
+        "errors",
+        "ids",
+        "bounded_dict",
+        "forward_drop_reasons",
+        "log_events",
+        "log_redact",
+        "metrics_names",
+        "printable",
+    ),
     (
         "wire_fields",
+        "addresses",
+        "prefixes",
         "wire_relay",
         "framing",
         "packet",
         "packet_offload",
+        "packet_headers",
+        "packet_icmp",
         "wire_control",
         "packet_udp_gro",
         "packet_text",
@@ -38,6 +52,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "route_first_match",
             "ingress",
             "acl",
+            "acl_shares",
+            "acl_connections",
             "auth_logins",
             "auth_passwords",
             "session_cost",
@@ -94,7 +110,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_metadata",
         ),
         *(
-            "addresses",
             "config_client",
             "config_hub",
             "config_tables",
@@ -111,6 +126,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "route_parse",
             "rule_parse",
             "source_diff",
+            "source_bad_lines",
             "route_loader",
             "config_lint",
             "settings_summary",
@@ -121,11 +137,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "log_setup",
             "log_file",
+            "service_places",
             "service_scheduling",
             "tun",
             "netlink",
             "stream_tcp",
             "hub_accept",
+            "stream_bounded",
+            "stream_http",
+            "stream_resolve",
             "stream_layer",
             "stream_tls",
             "stream_certificates",
@@ -134,7 +154,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "client_dial",
             "session_handshake",
             "session_sender",
+            "session_control",
             "client_uplink",
+            "auth_lanes",
             "auth_password_pool",
             "config_secrets",
             "service_privileges",
@@ -147,11 +169,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "source_read",
             "source_watch",
             "source_feed",
+            "ctl_path",
             "ctl_server",
             "ctl_client",
             "cli_progress",
             "config_check",
             "service_notify",
+            "service_supervisor",
             "service_pidfile",
         ),
     ),
@@ -161,13 +185,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "hub_tables",
         "namespace_domains",
         "hub",
+        "hub_log",
         "hub_session",
         "client",
         "client_session",
     ),
     (
         "service",
+        "service_parts",
+        "service_reload",
+        "service_drops",
         "ctl_handlers",
+        "ctl_explain",
         "service_watchdog",
         "metrics",
         "metrics_server",
@@ -197,8 +226,8 @@ SYSTEM = frozenset(
     {"gevent", "greenlet", "socket", "ssl", "select", "selectors", "asyncio", "threading", "subprocess"}
     | {"signal", "fcntl", "ctypes", "io", "logging", "os", "pathlib", "sys", "pyroute2", "urllib3"}
 )
-NO_SYSTEM = frozenset({"socket.inet_pton", "socket.AF_INET", "socket.AF_INET6"})
-"""Parses an address, a hundred times as fast as ipaddress; that it lives in `socket` is an accident."""
+NO_SYSTEM = frozenset({"socket.inet_pton", "socket.inet_ntop", "socket.AF_INET", "socket.AF_INET6"})
+"""Read and write an address, much faster than ipaddress; that they live in `socket` is an accident."""
 PURE = 2
 """Up to here, time and randomness come in as arguments and nothing touches the system."""
 TEXT = 3
@@ -235,6 +264,17 @@ def _own(module: str) -> set[str]:
     return {name[1] for name in parts if name[0] == "lib" and name[1] in LAYER_OF}
 
 
+def _reached(module: str) -> set[str]:
+    """A module and every one of lib/ that it imports, directly or not."""
+    reached: set[str] = set()
+    coming = [module]
+    while coming:
+        module = coming.pop()
+        reached.add(module)
+        coming += _own(module) - reached
+    return reached
+
+
 def test_every_module_has_its_layer() -> None:
     without, gone = set(_modules()) - LAYER_OF.keys(), LAYER_OF.keys() - set(_modules())
     assert not without, f"give {sorted(without)} a layer in LAYERS (tests/unit/test_layers.py)"
@@ -267,13 +307,41 @@ def test_no_cycle() -> None:
 
 def test_what_is_done_at_once_needs_little() -> None:
     """The executable does not unpack gevent, TLS and the rest for it (packaging/bootloader/tunrouter_unpack.c)."""
-    reached, coming = set(), ["cli_entry"]
-    while coming:
-        module = coming.pop()
-        reached.add(module)
-        coming += _own(module) - reached
-    used = {name.partition(".")[0] for module in reached for name in _imported(module)} - {"lib"}
+    used = {name.partition(".")[0] for module in _reached("cli_entry") for name in _imported(module)} - {
+        "lib"
+    }
     assert used <= sys.stdlib_module_names - {"ssl", "hashlib", "hmac", "asyncio"} | {"docopt", "rich"}
+
+
+SERVER = {
+    *("service", "service_parts", "service_reload", "hub", "hub_session", "client", "client_session"),
+    *("ctl_server", "ctl_handlers", "ctl_status", "ctl_routes", "capture_service", "metrics_server"),
+}
+"""What only a process that serves needs."""
+
+
+def test_to_explain_a_file_no_server_is_imported() -> None:
+    assert _reached("service") >= SERVER
+    assert not _reached("cli_explain") & SERVER
+
+
+def test_to_explain_a_file_no_server_is_loaded() -> None:
+    """By the whole command, whatever cli_main imports besides."""
+    code = """if True:
+        import sys
+        from lib.cli_main import main
+        config = "packaging/examples/server.yml"
+        assert main(["explain", "192.168.200.1", "--from", "host-1", "-C", config]) == 0
+        print(*sys.modules, file=sys.stderr)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=LIB.parent, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "goes to host-2" in done.stdout
+    loaded = set(done.stderr.split())
+    assert "lib.ctl_explain" in loaded
+    assert not loaded & {f"lib.{module}" for module in SERVER}
+    assert not loaded & {"gevent.server", "gevent.pywsgi", "wsproto", "pyroute2"}
 
 
 @pytest.mark.parametrize("module", _placed(TEXT))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lib import config_read, config_resolve
 from lib.errors import ConfigError
 from lib.forward_drop_reasons import Refusal
-from lib.limits import Bucket, Gate, Meter
+from lib.limits import Bucket, Gate, Meter, stranger
 from lib.settings import Settings
 from lib.settings_limits import (
     DEFAULT_CONNECTIONS,
@@ -27,7 +27,7 @@ TABLE = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
 
 
 def resolve(text: str, service: str = "", handler: str = "") -> Settings:
-    return config_resolve.resolve(config_read.load([("f", HUB % (service, handler) + TABLE + text)]))
+    return config_resolve.resolve(config_read.read([("f", HUB % (service, handler) + TABLE + text)]))
 
 
 def limits(kind: str, *lines: str) -> HubLimits:
@@ -247,3 +247,19 @@ def test_who_entered_under_other_settings_leaves_nothing_behind() -> None:
     gate.settings = default
     assert gate.enter("192.0.2.1", 0.0) is None
     assert gate.enter("192.0.2.1", 0.0) is Refusal.CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    ("peer", "who"),
+    [
+        ("192.0.2.1:5", "192.0.2.1"),
+        ("[::ffff:192.0.2.1]:5", "192.0.2.1"),
+        ("[2001:db8::1]:5", "2001:db8::/64"),
+        ("[2001:db8:0:0:ffff::2]:77", "2001:db8::/64"),
+        ("[2001:db8:0:1::2]:77", "2001:db8:0:1::/64"),
+        ("[fe80::1%eth0]:5", "fe80::/64"),
+        (":", ""),
+    ],
+)
+def test_who_counts_as_one(peer: str, who: str) -> None:
+    assert stranger(peer) == who

@@ -1,4 +1,4 @@
-"""A log file: put aside when it is full, old ones packed and removed, moved by others, on a full disk."""
+"""A log file: rotated when full, old files compressed and removed, moved by others, on a full disk."""
 
 from __future__ import annotations
 

@@ -13,12 +13,15 @@ import pytest
 
 from lib import log_setup
 from lib.errors import HostError
-from lib.log_dedup import FLOOD, OUTAGE
-from lib.log_events import COMMON, FOLDED, Entry
+from lib.limits import stranger
+from lib.log_dedup import BUSY, FLOOD, OUTAGE
+from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile
 
 ROOT = Path(__file__).resolve().parents[2]
-BESIDE = {"fold", "habit"}
+COMMON = ("time", "level", "event", "msg")
+"""What every JSON line has (PROTOCOL.md)."""
+BESIDE = {"fold", "by", "habit"}
 """Keywords of say() that are no fields."""
 
 
@@ -118,6 +121,64 @@ def test_repeats_are_counted_and_said_at_the_end(log_of: Path) -> None:
     assert re.fullmatch(rf"peer 39 \({40 - FLOOD.in_full} more times in \d+ s\)", str(last["msg"]))
     assert (last["repeated"], last["peer"]) == (40 - FLOOD.in_full, 39)
     assert set(last) == {*COMMON, *FOLDED, *Entry.REFUSED.fields}
+
+
+def test_many_joins_of_one_client_are_a_few_lines_and_a_number(log_of: Path) -> None:
+    """2,900 a second, and what others do meanwhile is said."""
+
+    def join(host: str, peer: str) -> None:
+        log_setup.say(
+            Entry.SESSION_OPENED, "%s is host %s", peer, host, fold="s", by=stranger(peer), habit=BUSY,
+            service="s", host=host, namespace="", peer=peer, transport="tcp",
+        )  # fmt: skip
+
+    for number in range(29_000):
+        join(f"odd-{number}", f"192.0.2.1:{number}")
+    join("host-1", "192.0.2.2:1")
+    log_setup.finish()
+    found = lines(log_of)
+    assert [line["host"] for line in found[: BUSY.in_full]] == [f"odd-{n}" for n in range(BUSY.in_full)]
+    assert [line["host"] for line in found[BUSY.in_full :]] == ["host-1", "odd-28999"]
+    assert found[-1]["repeated"] == 29_000 - BUSY.in_full
+
+
+def keywords(call: ast.Call) -> dict[str, str]:
+    return {str(keyword.arg): ast.unparse(keyword.value) for keyword in call.keywords}
+
+
+def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
+    """`fold` is put together of names of ours: whatever else is wanted there needs a line here, and a thought."""
+    ours = {
+        *(
+            "name",
+            "self.settings.name",
+            "self.hub.settings.name",
+            "client.settings.name",
+            "self._label",
+            "self.name",
+        ),
+        *("self.label", "refusal.value", "reason.value", "source_read.describe(source)"),
+    }
+    local = {"client.py": {"fold"}, "source_feed.py": {"name"}}
+    for where, call in calls():
+        found = keywords(call)
+        if "fold" not in found:
+            continue
+        file = where.partition(":")[0]
+        tree = ast.parse(found["fold"], mode="eval").body
+        parts = [part.value for part in tree.values if isinstance(part, ast.FormattedValue)] if isinstance(
+            tree, ast.JoinedStr
+        ) else [tree]  # fmt: skip
+        assert {ast.unparse(part) for part in parts} <= ours | local.get(file, set()), where
+
+
+def test_what_peers_can_repeat_is_folded() -> None:
+    """Everything with the address of a peer among its fields."""
+    once = {"CONNECTED"}  # a client's own doing, after a pause that grows
+    for where, call in calls():
+        found = keywords(call)
+        if "peer" in found and ast.unparse(call.args[0]).removeprefix("Entry.") not in once:
+            assert "fold" in found, where
 
 
 def test_an_outage_is_said_once_until_it_is_over(log_of: Path) -> None:

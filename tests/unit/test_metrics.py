@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lib import metrics, metrics_names
 from lib.metrics_names import BY_CLIENT, BY_HOST, DURATION, GOST, MEMORY, REFUSED, TABLE, WAIT
 from tests.support.netns import ROOT
-from tests.support.seen import hub_of, port_of, seen_of
+from tests.support.seen import attachment_of, hub_of, seen_of
 
 OURS = [*BY_HOST.values(), *BY_CLIENT.values(), *TABLE.values(), WAIT, REFUSED, MEMORY]
 THEIRS = [
@@ -115,12 +115,22 @@ def test_counters_stay_when_sessions_end() -> None:
 @pytest.mark.parametrize("host", ['a"b', "a\\b", "two\nlines", "ümlaut", "\udc80", 'x"} 1\n# EOF'])
 def test_a_host_s_name_breaks_nothing(host: str) -> None:
     hub = hub_of(0)
-    attachment = port_of(hub.domain, host)
+    attachment = attachment_of(hub.domain, host)
     hub.by_host.book((attachment.namespace.id, host)).enter(attachment)
     text = text_of(hub)
     names = {dict(pairs)["host"] for (name, pairs) in samples(text) if name == "tunrouter_sessions"}
     assert len(names) == 1
     assert of(text, "tunrouter_sent_bytes_total") == 2000
+
+
+def test_names_that_differ_in_an_escape_are_two_series() -> None:
+    hub = hub_of(0)
+    hosts = ["a\u202eb", "a\\u202eb", "a\\x5cu202eb", "a\\\\u202eb", "a\u200b", "a"]
+    for host in hosts:
+        attachment = attachment_of(hub.domain, host)
+        hub.by_host.book((attachment.namespace.id, host)).enter(attachment)
+    rows = [pairs for (name, pairs) in samples(text_of(hub)) if name == "tunrouter_sessions"]
+    assert len(set(rows)) == len(hosts)
 
 
 def test_the_library_reads_and_writes_the_same_rows() -> None:

@@ -90,12 +90,12 @@ def test_where_there_are_many_sessions_each_remembers_fewer_flows() -> None:
     one.flows = {bytes([n]): one for n in range(100)}
     gateway = space.gateways.get("default")
     assert gateway is not None
-    gateway.flows = {bytes([n]): one for n in range(100)}
+    gateway.flows.update({bytes([n]): one for n in range(100)})
     one.share_flows(20)
     assert (one.max_flows, one.flows) == (20, {})
     assert list(gateway.flows) == [bytes([n]) for n in range(20, 100)], "the newest stay"
     for number in range(200):
-        gateway.port_for(b"new%d" % number)
+        gateway.attachment_for(b"new%d" % number)
     assert len(gateway.flows) == 80
 
 

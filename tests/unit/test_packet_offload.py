@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib import packet as ip
@@ -19,7 +20,7 @@ from tests.support import packets as p
 A, B = "10.1.0.2", "10.2.0.3"
 A6, B6 = "fd00::a", "fd00::b"
 ECN = 0x80
-CWR, ECE, URG, ACK, PSH, RST, SYN, FIN = 0x80, 0x40, 0x20, 0x10, 0x08, 0x04, 0x02, 0x01
+CWR, ECE, URG, ACK, PSH, SYN, FIN = 0x80, 0x40, 0x20, 0x10, 0x08, 0x02, 0x01
 TIMESTAMPS = bytes.fromhex("0101080a 00000001 00000002")
 BEFORE = 5
 """Where a content starts in the buffer of `rebuilt`."""
@@ -386,6 +387,67 @@ def test_no_other_header_is_looked_up(header: bytes, name: str) -> None:
         assert packet_offload.SINGLE[header] in (0, PLAIN[name][9])
 
 
+# --- the quick check -------------------------------------------------------------------------------------
+
+
+def quick(content: bytes) -> packet_offload.Plain | None:
+    return packet_offload.quick_check(content + bytes(64), 0, len(content))
+
+
+TCP_FLOW = ip_address(A).packed + ip_address(B).packed + p.tcp(A, B)[20:24]
+LONG = p.superpacket(p.tcp(A, B, bytes(3000), partial=True), 1000)
+
+
+def test_the_quick_check_tells_whose_flow_and_what_is_asked_of_a_receiver() -> None:
+    assert quick(p.headed(p.tcp(A, B))) == (6, TCP_FLOW, None)
+    assert quick(p.partial(p.tcp(A, B, partial=True))) == (6, TCP_FLOW, None)
+    plain = quick(LONG)
+    assert plain is not None
+    protocol, flow, like = plain
+    assert (protocol, flow) == (6, TCP_FLOW)
+    assert like is not None
+    assert (like.segment, like.more(len(LONG))) == (1040, 2)
+    assert like.offloads == packet_offload.CSUM | packet_offload.TSO4
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        p.icmp(A, B),
+        p.ip(A, B, 132, bytes(40)),
+        p.ip(A, B, 17, bytes(40), fragment=0x2000),
+        p.ip(A, B, 6, b""),
+    ],
+    ids=["icmp", "sctp", "fragment", "no ports"],
+)
+def test_what_has_no_ports_passes_without_a_flow_and_only_complete(packet: bytes) -> None:
+    assert quick(p.headed(packet)) == (0, b"", None)
+    assert len(p.headed(packet)) >= 30
+    for header in packet_offload.SINGLE.keys() - {packet_offload.NO_OFFLOAD}:
+        assert quick(header + packet) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "nothing": b"",
+        "a header alone": packet_offload.NO_OFFLOAD,
+        "half an IP header": packet_offload.NO_OFFLOAD + p.tcp(A, B)[:15],
+        "a length that lies": p.headed(p.tcp(A, B)) + b"more",
+        "IPv6": p.headed(p.tcp("fd00::1", "fd00::2")),
+        "another protocol's header": p.partial(p.udp(A, B, partial=True))[:10] + p.tcp(A, B, bytes(20)),
+        "half a TCP header": p.partial(p.tcp(A, B, partial=True))[:10] + p.ip(A, B, 6, bytes(12)),
+        "a data offset that lies": LONG[:42] + b"\xf0" + LONG[43:],
+        "no more payload than a segment": p.superpacket(p.tcp(A, B, bytes(900), partial=True), 1000),
+        "segments too small": p.superpacket(p.tcp(A, B, bytes(900), partial=True), 1),
+        "a superpacket of UDP": p.superpacket(p.udp(A, B, bytes(3000), partial=True), 1000),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_what_the_quick_check_leaves_to_rebuild(content: tuple[str, bytes]) -> None:
+    assert quick(content[1]) is None
+
+
 # --- what a superpacket stands for -------------------------------------------------------------------
 
 
@@ -615,7 +677,12 @@ def test_any_superpacket_is_refused_or_becomes_right_packets(content: bytes) -> 
         assert not claim.gso_size or len(packet) <= fields(claim.content)["hdr_len"] + claim.gso_size
 
 
-@given(st.binary(min_size=10, max_size=10), st.binary(max_size=80))
+@given(
+    st.binary(min_size=10, max_size=10) | st.sampled_from(sorted(packet_offload.SINGLE)),
+    st.binary(max_size=80)
+    | st.builds(bytes.__add__, st.sampled_from(sorted(PLAIN.values())), st.binary(max_size=9)),
+)
+@example(bytes(10), PLAIN["udp"])
 def test_any_bytes_are_refused_or_cut_up(header: bytes, rest: bytes) -> None:
     claim = rebuilt(header + rest)
     if isinstance(claim, Claim):

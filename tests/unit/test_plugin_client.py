@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib import plugin_client
@@ -25,6 +25,7 @@ from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.plugin_http import MAX_REPLY, read_object
 from lib.route_table import Route
 from lib.settings import PluginSettings
+from tests.support import texts
 from tests.support.routes import gateways
 
 RECORDED = json.loads((Path(__file__).parent.parent / "data" / "plugin_requests.json").read_text())
@@ -202,7 +203,7 @@ def test_what_is_no_answer_is_a_failure_not_an_empty_answer(body: bytes) -> None
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.sampled_from(["10.0.0.0/8", "::/0"]),
+    st.none() | st.booleans() | st.integers() | texts.from_json(9) | st.sampled_from(["10.0.0.0/8", "::/0"]),
     lambda inner: (
         st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["dst", "x"]), inner, max_size=2)
     ),
@@ -216,6 +217,8 @@ json_values = st.recursive(
         st.dictionaries(st.sampled_from(["dst", "net", "gateway", "Dst"]), json_values).map(lambda d: json.dumps(d).encode()),
     )
 )  # fmt: skip
+@example(GOOD)
+@example(rb'{"dst":"10.0.0.0/8","gateway":"\ud800"}')
 def test_any_body_is_a_route_none_or_a_failure(body: bytes) -> None:
     try:
         route = read_route(body)

@@ -144,10 +144,10 @@ def test_somebody_carries_exactly_while_one_of_the_gateways_lives(names: list[st
 def test_new_flows_spread_over_a_hosts_sessions_and_stay() -> None:
     one, two = Session("a"), Session("a")
     gateway: Gateway[Session] = Gateway("a", attachments=[one, two])
-    first = {flow: gateway.port_for(flow) for flow in (b"1", b"2", b"3", b"4")}
+    first = {flow: gateway.attachment_for(flow) for flow in (b"1", b"2", b"3", b"4")}
     assert Counter(map(id, first.values())) == {id(one): 2, id(two): 2}
     gateway.attachments.append(Session("a"))
-    assert {flow: gateway.port_for(flow) for flow in first} == first
+    assert {flow: gateway.attachment_for(flow) for flow in first} == first
 
 
 # --- bounds ----------------------------------------------------------------------------------------

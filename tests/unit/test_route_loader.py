@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.route_loader import MAX_TOLD, LoadReport, RouteLoader
+from lib.route_loader import LoadReport, RouteLoader
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import RouteTable
 from lib.settings import Hop, RouteEntry
+from lib.source_bad_lines import MAX_TOLD
 from tests.support.routes import drain, entry, gateways, packed
 
 Table = list[tuple[str, tuple[tuple[str, ...], ...], bool]]
@@ -150,13 +151,19 @@ def test_sources_in_their_order_whichever_comes_first() -> None:
 def test_the_table_is_the_old_one_until_the_last_step() -> None:
     table = RouteTable()
     loader = RouteLoader(table)
-    load(loader, "\n".join(f"10.{n}.0.0/16 a" for n in range(200)))
-    for text in ("\n".join(f"10.{n}.0.0/16 b" for n in range(200)), "10.1.0.0/16 a\n"):
-        old, changes = content(table), table.changes
-        steps = loader.source(1, text.encode(), "source-1")
-        for _ in steps:
+    places = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(2000)]
+    load(loader, "\n".join(f"{place} a" for place in places))
+    others = [f"{place} b" for place in places]
+    for text in (
+        "\n".join(others),
+        "\n".join([*others[1:], f"{places[0]} c"]),
+    ):  # afresh, and by the difference
+        old, changes, waited = content(table), table.changes, 0
+        for _ in loader.source(1, text.encode(), "source-1"):
             if table.changes == changes:
                 assert content(table) == old
+                waited += 1
+        assert waited > 1, "there was a moment to look in"
         assert content(table) != old
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lib import route_plugin_cache
-from lib.route_plugin_cache import MAX_ASKING, MAX_WAITING, RETRY_SECONDS, PluginCache, Unresolved
+from lib.route_plugin_cache import (
+    MAX_ASKING,
+    MAX_WAITING,
+    PATIENCE_SECONDS,
+    RETRY_SECONDS,
+    PluginCache,
+    Unresolved,
+)
 from lib.route_table import Route
 from tests.support.routes import to
 
@@ -28,8 +35,21 @@ def test_an_unknown_address_is_asked_about_once(cache: PluginCache[str]) -> None
     assert cache.lookup(B, 0) is Unresolved.ASKING
     assert asked(cache) == [A, B]
     assert asked(cache) == []
-    assert cache.lookup(A, 100) is Unresolved.ASKING, "the request may take as long as it takes"
+    assert cache.lookup(A, PATIENCE_SECONDS) is Unresolved.ASKING, "the request may take its time"
     assert asked(cache) == []
+
+
+def test_a_request_that_nobody_settles_is_made_again(cache: PluginCache[str]) -> None:
+    cache.lookup(A, 0)
+    assert asked(cache) == [A]
+    assert cache.park(A, "sender", b"frame")
+    late = PATIENCE_SECONDS + 1
+    assert cache.lookup(A, late) is Unresolved.ASKING
+    assert asked(cache) == [A]
+    assert cache.lookup(A, late) is Unresolved.ASKING
+    assert asked(cache) == [], "once"
+    assert cache.store(A, TO_ONE, late) == [("sender", b"frame")]
+    assert cache.lookup(A, late) == TO_ONE
 
 
 @pytest.mark.parametrize("route", [TO_ONE, None], ids=["a route", "no route"])
@@ -106,10 +126,9 @@ def test_a_bounded_number_of_requests_is_under_way(cache: PluginCache[str]) -> N
     assert cache.lookup(address(MAX_ASKING), 50) is Unresolved.ASKING
 
 
-def test_a_bounded_number_of_answers_is_kept(
-    cache: PluginCache[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(route_plugin_cache, "MAX_REPLYS", 3)
+def test_a_bounded_number_of_answers_is_kept(cache: PluginCache[str]) -> None:
+    assert cache._known.most == route_plugin_cache.MAX_REPLIES
+    cache._known.most = 3
     for number in range(4):
         cache.store(address(number), TO_ONE, 0)
     cache.store(address(1), TO_TWO, 0)  # the oldest now, but renewed

@@ -46,7 +46,7 @@ def test_a_file_left_behind_holds_nothing(path: str, content: str) -> None:
 @pytest.mark.parametrize("content", ["root:x:0:0", "12 34", "x" * 100, "7" * 70])
 def test_what_is_no_pid_file_stays_as_it_is(path: str, content: str) -> None:
     Path(path).write_text(content)
-    with pytest.raises(HostError, match="no pid file"):
+    with pytest.raises(HostError, match="not a pid file"):
         service_pidfile.take(path)
     assert Path(path).read_text() == content
 

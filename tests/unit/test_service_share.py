@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import gevent
 import pytest
 
 from lib.service_scheduling import Share
 
-SECONDS = 0.3
+TURNS = 20
 
 
-def work(share: Share, key: str, log: list[str], until: float, seconds: float = 0.002) -> None:
-    while time.monotonic() < until:
+def work(share: Share, key: str, log: list[tuple[str, float]]) -> None:
+    for _ in range(TURNS):
         share.enter(key)
-        log.append(key)
         began = time.monotonic()
-        while time.monotonic() - began < seconds:
+        while time.monotonic() - began < 0.001:
             pass
-        share.leave(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        log.append((key, seconds))
+        share.leave(seconds)
 
 
-def test_half_of_the_time_at_most_and_equal_shares() -> None:
-    share, log = Share(), list[str]()
-    until = time.monotonic() + SECONDS
-    workers = [gevent.spawn(work, share, key, log, until) for key in "aaab"]
-    gevent.joinall(workers, timeout=10, raise_error=True)
-    assert len(log) * 0.002 <= SECONDS * 0.55 + 0.01
-    assert len(log) >= 10
-    assert abs(log.count("a") - log.count("b")) <= 3, "keys take turns, however many wait under one"
+def test_half_of_the_time_at_most_and_turns_in_rotation() -> None:
+    share, log = Share(), list[tuple[str, float]]()
+    began = time.monotonic()
+    workers = [gevent.spawn(work, share, key, log) for key in "aaab"]
+    gevent.joinall(workers, timeout=20, raise_error=True)
+    passed, worked = time.monotonic() - began, sum(seconds for _, seconds in log)
+    assert len(log) == 4 * TURNS
+    assert worked <= 0.55 * passed
+    order = [key for key, _ in log]
+    while_all_wait = order[2 : order.index("b", 2) + 2 * (TURNS - 1)]
+    assert all(key != after for key, after in pairwise(while_all_wait)), (
+        "keys take turns, whoever waits there"
+    )
 
 
 def test_a_turn_whose_end_is_never_told_ends_all_the_same() -> None:
@@ -56,7 +63,7 @@ def test_who_is_killed_while_it_waits_holds_nobody_up(alone: bool) -> None:
 
 def test_a_wait_can_be_ended_by_a_deadline() -> None:
     share = Share()
-    share.enter("first")
+    share.leave(3600)
     with pytest.raises(TimeoutError), gevent.Timeout(0.001, TimeoutError):
         share.enter("late")
     share.leave(0.0)

@@ -15,8 +15,8 @@ import pytest
 from lib import wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
+from lib.packet import Buffer
 from lib.session_sender import SessionSender
-from lib.stream_tcp import Buffer
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
 

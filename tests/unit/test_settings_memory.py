@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lib import settings_memory, settings_summary
-from lib.acl import MAX_CONNECTIONS
+from lib.acl_connections import MAX_CONNECTIONS
 from lib.hub import flows_of
 from lib.namespace import MAX_FLOWS
 from lib.settings import HubSettings, PluginSettings, Settings, TableSettings, TransportSettings

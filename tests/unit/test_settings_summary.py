@@ -6,7 +6,7 @@ import json
 from itertools import takewhile
 from pathlib import Path
 
-from lib import config_read, config_resolve, settings_summary
+from lib import config_from_urls, config_read, config_resolve, settings_summary
 from lib.errors import Position, Problem
 from lib.settings import Settings
 
@@ -157,7 +157,22 @@ def test_words_for_who_looks_on() -> None:
     words = without_memory(config_resolve.resolve(config_read.read([("f", text)])))
     assert words[-3:] == [
         "log: info and above, as json, to /var/log/t.log",
-        "    put aside at 5 MB, 3 old ones kept, for 9 days, packed",
-        "metrics: on 127.0.0.1:9000/metrics for who auther 'auth of metrics' lets in",
+        "    rotated at 5 MB, 3 old files kept, for 9 days, compressed",
+        "metrics: on 127.0.0.1:9000/metrics for logins of auther 'auth of metrics'",
     ]
     assert "s3cret" not in "".join(words)
+
+
+def test_ipv6_addresses_are_in_brackets() -> None:
+    hub = config_from_urls.read(["router+tls://[::1]:8443"], [])
+    way = ["socks5://[2001:db8::2]:1080", "router://[2001:db8::1]:8443"]
+    client = config_from_urls.read(["tun:///host-1?net=10.0.0.1/24"], way)
+    hub_settings, client_settings = map(config_resolve.resolve, (hub, client))
+    assert next(settings_summary.words(hub_settings)).startswith(
+        "ok: service service-0 is a hub on [::1]:8443 over tls"
+    )
+    assert json.loads(settings_summary.as_json(hub_settings))["services"][0]["listens"] == "[::1]:8443"
+    behind = "[2001:db8::1]:8443 over tcp through socks5://[2001:db8::2]:1080"
+    first = next(settings_summary.words(client_settings))
+    assert first == f"ok: service service-0 is host host-1 behind {behind}"
+    assert json.loads(settings_summary.as_json(client_settings))["services"][0]["hubs"] == [behind]

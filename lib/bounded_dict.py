@@ -1,0 +1,45 @@
+"""A dictionary of bounded size, which forgets its oldest entry to make room for a new one.
+
+Knows: the order of its entries. Refuses to know: what is in them, and clocks.
+
+Every memory that strangers can fill is one. It is built on OrderedDict because that finds its first entry
+at once: a plain dict looks for it past all the places of those deleted before (28 µs each time with 65,536
+entries, here 0.3 µs).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class BoundedDict(OrderedDict[K, V]):
+    """Holds no more than `most` entries that come by `remember` and `renew`; read it as any dict."""
+
+    __slots__ = ("most",)
+
+    def __init__(self, most: int) -> None:
+        """`most` is 1 or more."""
+        super().__init__()
+        self.most = most
+
+    def copy(self) -> BoundedDict[K, V]:
+        """Another one with the same entries."""
+        other: BoundedDict[K, V] = BoundedDict(self.most)
+        other.update(self)
+        return other
+
+    def remember(self, key: K, value: V) -> None:
+        """Hold a value; a key that is held already keeps its age."""
+        if len(self) >= self.most and key not in self:
+            self.popitem(last=False)
+        self[key] = value
+
+    def renew(self, key: K, value: V) -> None:
+        """Hold a value, and let its key be the youngest."""
+        self.remember(key, value)
+        self.move_to_end(key)

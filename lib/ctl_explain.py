@@ -1,0 +1,98 @@
+"""Request `explain` of the control socket: what a hub would do with one packet, by its tables.
+
+Knows: the fields of the request (PROTOCOL.md, the control socket), and that plugins are asked where the
+decision depends on them.
+Refuses to know: hubs and sessions (ctl_handlers, cli_explain), the words of an explanation (forward_explain).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from lib import ids
+from lib.forward_explain import Explanation, explain, source_for
+from lib.namespace import Attachment
+from lib.namespace_domain import Domain
+from lib.packet import TCP, UDP
+from lib.route_plugin_cache import PluginCache
+
+MAX_ASKED = 4
+"""The most plugin requests for one explanation: for source and destination, in two tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The packet that is to be explained."""
+
+    attachment: Attachment
+    """Place of the sending host in its namespace."""
+    source: bytes | None
+    """Packed address; None where no address is known that the host may send from."""
+    destination: bytes
+    protocol_and_port: tuple[int, int] | None
+    """None for a ping."""
+
+
+def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
+    """The question in a request of this form, of which only "from" and "to" are required:
+
+        {"from": host, "to": address, "ns": UUID, "source": address, "port": "tcp/22"}
+
+    Raises ValueError where a field is wrong, and KeyError where a required one is missing.
+    """
+    destination = ip_address(str(request["to"])).packed
+    namespace = domain.namespace(ids.parse_uuid(str(request.get("ns") or ids.format_uuid(ids.NO_NAMESPACE))))
+    host = str(request["from"])
+    gateway = namespace.gateways.get(host)
+    attachment = (
+        gateway.attachments[0] if gateway is not None else Attachment(namespace, host, "(not connected)")
+    )
+    given = str(request.get("source") or "")
+    if given:
+        source: bytes | None = ip_address(given).packed
+        if source is not None and len(source) != len(destination):
+            raise ValueError(f"{given} and {request['to']}: two versions of IP")
+    else:
+        source = source_for(namespace, host, len(destination))
+    return Question(attachment, source, destination, _protocol_and_port(str(request.get("port") or "")))
+
+
+def _protocol_and_port(text: str) -> tuple[int, int] | None:
+    """(protocol number, port) of a text like `tcp/22`; None for an empty text. Raises ValueError."""
+    if not text:
+        return None
+    name, _, number = text.lower().partition("/")
+    protocols = {"tcp": TCP, "udp": UDP}
+    if name not in protocols or not number.isdecimal() or int(number) > 65535:
+        raise ValueError(f"{text[:32]!r} is no protocol and port: write tcp/22")
+    return protocols[name], int(number)
+
+
+def reply(service: str, question: Question, sessions: bool) -> dict[str, Any]:
+    """The fields of the reply. Where `sessions` is false, every host counts as connected."""
+    explanation = _explanation(question, sessions)
+    return {"service": service, "delivered": explanation.delivered, "lines": explanation.lines}
+
+
+def _explanation(question: Question, sessions: bool) -> Explanation:
+    packet = (question.attachment, question.source, question.destination)
+    for _ in range(MAX_ASKED):
+        explanation = explain(*packet, time.monotonic(), sessions, question.protocol_and_port)
+        if not isinstance(explanation.verdict, bytes):
+            break
+        _ask_plugins(question.attachment, explanation.verdict)
+    return explanation
+
+
+def _ask_plugins(attachment: Attachment, address: bytes) -> None:
+    for table in attachment.namespace.tables:
+        if isinstance(table, PluginCache) and table.asker is not None:
+            list(table.take_wanted())
+            try:
+                table.store(address, table.asker.route(address, attachment.namespace.id), time.monotonic())
+            except OSError:
+                table.fail(address, time.monotonic())

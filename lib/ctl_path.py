@@ -1,0 +1,62 @@
+"""Whether a path leads where we think: nobody but root and we can put something else in its place.
+
+Knows: owners, modes and links of every directory on the way. Refuses to know: what the directory is for
+(ctl_server, ctl_client).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+
+MAX_LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
+
+
+def weak_spot(path: str) -> str:
+    """Why somebody else may change what lies at a path; empty where only root and we can.
+
+    Each directory from the root on, and each link, has to belong to root or to us. Others may write to a
+    directory only where it is sticky, as /tmp is: there nobody removes or renames what is not theirs. What
+    does not exist yet is nobody's. Raises OSError where a directory cannot be looked at.
+    """
+    parts = deque(os.path.join(os.getcwd(), path).split("/"))
+    place, links = "/", 0
+    found = _weakness(place, os.lstat(place))
+    while parts and not found:
+        part = parts.popleft()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            place = os.path.dirname(place)
+            continue
+        here = os.path.join(place, part)
+        try:
+            status = os.lstat(here)
+        except FileNotFoundError:
+            return ""
+        found = _weakness(here, status)
+        if not stat.S_ISLNK(status.st_mode):
+            place = here
+            continue
+        links += 1
+        target = os.readlink(here)
+        parts.extendleft(reversed(target.split("/")))
+        place = "/" if target.startswith("/") else place
+        if links > MAX_LINKS:
+            found = f"{path} has too many links in it"
+    return found
+
+
+def _weakness(here: str, status: os.stat_result) -> str:
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{here} belongs to somebody else (uid {status.st_uid})"
+    if stat.S_ISLNK(status.st_mode):
+        return ""  # its mode says nothing
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{here} is no directory"
+    others = status.st_mode & (stat.S_IWOTH | (stat.S_IWGRP if status.st_gid else 0))
+    if others and not status.st_mode & stat.S_ISVTX:
+        return f"others may write to {here} (mode {stat.S_IMODE(status.st_mode):04o})"
+    return ""

@@ -1,0 +1,89 @@
+"""ICMP errors that a hub or a client sends about a packet: their types and codes (RFC 792, 1812, 4443).
+
+Knows: which error fits a reason for a drop, about which packets none may be sent, how long one may be.
+Refuses to know: how many may be sent (namespace), and why a packet was dropped (forward_decide).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from lib.forward_drop_reasons import Reason
+from lib.packet import ICMP, ICMPV6, Buffer, Packet, checksum, pseudo_sum
+
+_V4_UNREACHABLE, _V4_TOO_BIG = 3, 4
+_V6_UNREACHABLE, _V6_TOO_BIG, _V6_REDIRECT = 1, 2, 137
+_V4_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 1, Reason.DENIED: 13}
+_V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3, Reason.DENIED: 1}
+
+
+def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reason) -> bytes | None:
+    """The ICMP error "destination unreachable" about a packet, as an IP packet to its sender.
+
+    None where no error may be sent (RFC 1122 3.2.2, RFC 4443 2.4), or where none fits the reason. Its source
+    is the address that could not be reached, as a hub need not have an address of its own.
+    """
+    if packet.version == 4:
+        if reason not in _V4_CODES or not _icmp_error_allowed_ipv4(buf, start, packet, end):
+            return None
+        return _icmp_error_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_CODES[reason], 0)
+    if reason not in _V6_CODES or not _icmp_error_allowed_ipv6(buf, packet, end):
+        return None
+    return _icmp_error_ipv6(buf, start, packet, end, _V6_UNREACHABLE, _V6_CODES[reason], 0)
+
+
+def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
+    """The ICMP error "fragmentation needed" (IPv6: "packet too big") with the MTU, as an IP packet.
+
+    None where no error may be sent, as about an IPv4 packet that allows fragmentation.
+    """
+    if packet.version == 4:
+        dont_fragment = buf[start + 6] & 0x40
+        if not dont_fragment or not _icmp_error_allowed_ipv4(buf, start, packet, end):
+            return None
+        return _icmp_error_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF))
+    if not _icmp_error_allowed_ipv6(buf, packet, end):
+        return None
+    return _icmp_error_ipv6(buf, start, packet, end, _V6_TOO_BIG, 0, mtu)
+
+
+def is_unicast(address: bytes) -> bool:
+    """Whether a packed address is unicast, so that an ICMP error may be sent to it (RFC 1122 3.2.2)."""
+    if len(address) == 4:
+        return 0 < address[0] < 224 and address[0] != 127
+    return address[0] != 0xFF and any(address[:15])
+
+
+def _icmp_error_allowed_ipv4(buf: Buffer, start: int, packet: Packet, end: int) -> bool:
+    first = not buf[start + 6] & 0x1F and not buf[start + 7]
+    error = packet.protocol == ICMP and (packet.transport >= end or buf[packet.transport] not in (0, 8))
+    return first and not error and is_unicast(packet.source) and is_unicast(packet.destination)
+
+
+def _icmp_error_allowed_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
+    kind = buf[packet.transport] if packet.transport < end else 0
+    error = packet.protocol == ICMPV6 and (kind < 128 or kind == _V6_REDIRECT)
+    return not error and is_unicast(packet.source) and is_unicast(packet.destination)
+
+
+def _icmp_error_ipv4(
+    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+) -> bytes:
+    quoted = bytes(buf[start : min(end, start + 548)])  # 576 with the two headers: RFC 1812 4.3.2.3
+    message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
+    struct.pack_into("!H", message, 2, checksum(message))
+    header = bytearray(struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(message), 0, 0, 64, ICMP, 0))
+    header += packet.destination + packet.source
+    struct.pack_into("!H", header, 10, checksum(header))
+    return bytes(header + message)
+
+
+def _icmp_error_ipv6(
+    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+) -> bytes:
+    quoted = bytes(buf[start : min(end, start + 1232)])  # at most 1,280 in all: RFC 4443 2.4 (c)
+    message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
+    pseudo = pseudo_sum(packet.destination, packet.source, ICMPV6, len(message))
+    struct.pack_into("!H", message, 2, checksum(message, pseudo))
+    header = struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, 64)
+    return header + packet.destination + packet.source + bytes(message)

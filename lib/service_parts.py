@@ -1,0 +1,110 @@
+"""The parts of one process, made from its settings: hubs, clients, tables, captures and metrics.
+
+Knows: what services share (tables, namespaces, the receive buffer, turns), and how all parts are opened and
+closed.
+Refuses to know: signals and when each part is started (service), how settings change (service_reload).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lib.capture_service import Tapping
+from lib.capture_taps import Taps
+from lib.client import Client
+from lib.framing import ReceiveBuffer
+from lib.hub import Hub
+from lib.hub_tables import Tables
+from lib.log_dedup import BUSY
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.namespace_domains import Domains
+from lib.service_scheduling import Turns
+from lib.settings import ClientSettings, HubSettings, Settings
+
+if TYPE_CHECKING:
+    from lib.metrics_server import MetricsServer
+
+
+class Parts:
+    """Everything that one process serves.
+
+    settings   the settings in use; a reload replaces them
+    """
+
+    def __init__(self, settings: Settings, device_gone: Callable[[str], None]) -> None:
+        """Open every port and device. Raises HostError where one cannot be opened; nothing is left open then.
+
+        `device_gone` is called with the name of a client's device that somebody has removed.
+        """
+        self.settings = settings
+        self.hubs: dict[str, Hub] = {}
+        self.clients: dict[str, Client] = {}
+        self.taps = Taps(time.time_ns)
+        self.tapping = Tapping(self.taps)
+        self.metrics: MetricsServer | None = None
+        self.tables = Tables(settings)
+        self.domains = Domains(self.tables)
+        self._device_gone = device_gone
+        self._buffer, self._turns = ReceiveBuffer(), Turns()
+        try:
+            self.metrics = self.make_metrics(settings)
+            for hub in settings.hubs:
+                self.hubs[hub.name] = self.make_hub(hub, settings)
+            for client in settings.clients:
+                self.clients[client.name] = self.make_client(client)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_tables(self) -> None:
+        """Begin to read the tables' sources. From now on sessions are checked again when a rule changes."""
+        self.tables.rules_changed = self._recheck
+        self.tables.start()
+
+    def start_services(self) -> None:
+        """Start the metrics server, the hubs and the clients."""
+        if self.metrics is not None:
+            self.metrics.start()
+        for hub in self.hubs.values():
+            hub.start()
+        for client in self.clients.values():
+            client.start()
+
+    def stop(self) -> None:
+        """Close every port and remove every device."""
+        self.tapping.stop()
+        if self.metrics is not None:
+            self.metrics.stop()
+        for client in self.clients.values():
+            client.stop()
+        for hub in self.hubs.values():
+            hub.stop()
+        self.tables.stop()
+
+    def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
+        """A hub whose port is open, not started yet. Raises HostError where the port cannot be opened."""
+        domain = self.domains.of(hub, settings.tables)
+        return Hub(hub, domain, self.tables, self._buffer, self._turns, self.taps)
+
+    def make_client(self, client: ClientSettings) -> Client:
+        """A client whose device is open, not started yet. Raises HostError where it cannot be opened."""
+        return Client(client, self._buffer, self._device_gone, self.taps)
+
+    def make_metrics(self, settings: Settings) -> MetricsServer | None:
+        """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""
+        if settings.metrics is None:
+            return None
+        from lib.metrics import Seen  # 50 ms, and pywsgi: only those who want metrics pay for it
+        from lib.metrics_server import MetricsServer
+
+        return MetricsServer(settings.metrics, Seen(self.hubs, self.clients, self.tables), self.tables.logins)
+
+    def _recheck(self) -> None:
+        for hub in self.hubs.values():
+            for line in hub.recheck():
+                name = hub.settings.name
+                text = "service %s: %s"
+                say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)

@@ -1,0 +1,147 @@
+"""A reload: the settings are read again, and only what differs is changed in the running process.
+
+Knows: what is added, changed and removed, in which order, and what the log says about it.
+Refuses to know: when a reload is due (service), what changes inside a service (hub, client, hub_tables).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from lib import log_setup
+from lib.errors import ConfigError, HostError
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.service_parts import Parts
+from lib.settings import ClientSettings, HubSettings, Settings
+from lib.settings_diff import differences
+
+Reread = Callable[[], Settings]
+"""Reads the settings again and returns them; raises ConfigError and HostError where that fails."""
+
+
+def reload(parts: Parts, reread: Reread) -> None:
+    """Read the settings again and change in the running process what differs.
+
+    Where the settings cannot be read, or have a mistake, nothing is changed and the problems are logged.
+    """
+    try:
+        new = reread()
+    except (ConfigError, HostError) as error:
+        problems = error.problems if isinstance(error, ConfigError) else (error,)
+        for problem in problems:
+            say(Entry.RELOAD_FAILED, "reload: %s", problem, service="", reason=problem)
+        reason = "the configuration has not changed"
+        say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
+        return
+    old, parts.settings = parts.settings, new
+    told = {str(warning) for warning in old.warnings}
+    for warning in new.warnings:
+        if str(warning) not in told:
+            log_setup.say_problem(Entry.CONFIG_WARNING, warning)
+    lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
+    lines += _apply_metrics(parts, old, new)
+    counts = _apply_services(parts, new, lines)
+    for line in lines:
+        say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
+    summary = " ".join(f"{sign}{counts[sign]}" for sign in "+~-")
+    text = f"done, services {summary}" if lines else "nothing is different"
+    added, changed, removed = (counts[sign] for sign in "+~-")
+    say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
+
+
+def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[str]:
+    """Remove, change and add services; returns how many of each, by "-", "~" and "+". Adds to `lines`."""
+    counts: Counter[str] = Counter()
+    for name in [name for name in parts.hubs if name not in {hub.name for hub in new.hubs}]:
+        parts.hubs.pop(name).stop()
+        lines.append(f"service {name}: removed")
+        counts["-"] += 1
+    for name in [name for name in parts.clients if name not in {client.name for client in new.clients}]:
+        parts.clients.pop(name).stop()
+        lines.append(f"service {name}: removed")
+        counts["-"] += 1
+    for hub in new.hubs:
+        _guarded(hub.name, lines, counts, partial(_apply_hub, parts, hub, new))
+    for client in new.clients:
+        _guarded(client.name, lines, counts, partial(_apply_client, parts, client))
+    parts.domains.keep_only(hub.settings for hub in parts.hubs.values())
+    return counts
+
+
+def _guarded(
+    name: str, lines: list[str], counts: Counter[str], apply: Callable[[], tuple[str, list[str]]]
+) -> None:
+    """Apply one service's settings. Where this host does not allow them the service stays as it is."""
+    try:
+        kind, done = apply()
+    except HostError as error:
+        text = "reload: service %s: %s; it stays as it was"
+        say(Entry.RELOAD_FAILED, text, name, error, service=name, reason=error)
+        return
+    counts[kind] += bool(done)
+    lines += [f"service {name}: {line}" for line in done]
+
+
+def _apply_hub(parts: Parts, settings: HubSettings, new: Settings) -> tuple[str, list[str]]:
+    hub = parts.hubs.get(settings.name)
+    if hub is None:
+        parts.hubs[settings.name] = hub = parts.make_hub(settings, new)
+        hub.start()
+        return "+", ["added"]
+    changed = differences(hub.settings, settings)
+    done = hub.apply(settings, parts.domains.of(settings, new.tables))
+    return "~", [*changed, *done]
+
+
+def _apply_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str]]:
+    client = parts.clients.get(settings.name)
+    changed = differences(client.settings, settings) if client is not None else []
+    if client is not None and not changed:
+        return "~", []
+    done = client.apply(settings) if client is not None else None
+    if done is None:
+        if client is not None:
+            parts.clients.pop(settings.name).stop()
+        parts.clients[settings.name] = made = parts.make_client(settings)
+        made.start()
+        return ("~", [*changed, "made anew"]) if client is not None else ("+", ["added"])
+    return "~", [*changed, *done]
+
+
+def _apply_log(parts: Parts, old: Settings, new: Settings) -> list[str]:
+    wanted, had = ((s.log_level, s.log_format, s.log_output) for s in (new, old))
+    if wanted == had and new.log_rotation == old.log_rotation:
+        return []
+    try:
+        log_setup.setup(*wanted, new.log_rotation)
+    except HostError as error:
+        say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
+        return []
+    parts.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
+    return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
+
+
+def _apply_metrics(parts: Parts, old: Settings, new: Settings) -> list[str]:
+    """Apply the settings of metrics: another address, another path or login, or no metrics server at all."""
+    had, wanted = old.metrics, new.metrics
+    if had == wanted:
+        return []
+    server = parts.metrics
+    if server is not None and had is not None and wanted is not None and had.address == wanted.address:
+        server.settings = wanted
+        return ["metrics: another path, or for others"]
+    try:
+        parts.metrics = parts.make_metrics(new)
+    except HostError as error:
+        say(Entry.RELOAD_FAILED, "reload: metrics: %s", error, service="", reason=error)
+        parts.settings = replace(parts.settings, metrics=had)
+        return []
+    if server is not None:
+        server.stop()
+    if parts.metrics is not None:
+        parts.metrics.start()
+    return [f"metrics: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]

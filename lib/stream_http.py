@@ -1,0 +1,116 @@
+"""One HTTP conversation after the other on a connection within bounds, through urllib3.
+
+Knows: urllib3 dials and reads through a BoundedSocket. No redirect is followed and nothing is tried again; no
+proxy of the environment is used.
+Refuses to know: what is asked and what a reply means (plugin_http, source_read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from lib.stream_bounded import Bounds, dial, tls_context
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+
+MAX_HEAD = 1 << 16
+"""Bytes until a reply's body begins: interim replies and headers."""
+
+
+class HttpWay:
+    """A connection to the host of a URL, made when it is needed."""
+
+    def __init__(self, url: str, patience: float, verify: bool = True, server_name: str = "") -> None:
+        """patience is for one receive, in seconds. Raises urllib3's HTTPError where this is no URL."""
+        import urllib3  # 53 ms; only those who use HTTP pay for it
+
+        parts = urllib3.util.parse_url(url)
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise urllib3.exceptions.LocationValueError(f"no URL of a host over HTTP: {url!r}")
+        self.bounds = Bounds(0.0, 0)
+        options: dict[str, Any] = {"timeout": patience, "retries": False, "bounds": self.bounds}
+        plain, secure = _pools()
+        self._pool: HTTPConnectionPool
+        if parts.scheme == "http":
+            self._pool = plain(parts.host, parts.port, **options)
+        else:
+            options |= {
+                "ssl_context": tls_context(verify),
+                "cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE",
+            }
+            if server_name:
+                options |= {"server_hostname": server_name, "assert_hostname": server_name}
+            self._pool = secure(parts.host, parts.port, **options)
+
+    def ask(
+        self,
+        *,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        seconds: float,
+        size: int,
+    ) -> BaseHTTPResponse:
+        """A reply whose body is still to be read: all within so many seconds, the body in so many bytes.
+
+        Raises OSError and urllib3's HTTPError, here and while the body is read; a liar may cause any error.
+        """
+        import urllib3
+
+        self.bounds.renew(seconds, MAX_HEAD)
+        response = self._pool.urlopen(
+            method,
+            urllib3.util.parse_url(url).request_uri,
+            body=body,
+            headers=headers,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+        )
+        self.bounds.grant(size)
+        return response
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._pool.close()
+
+
+@cache
+def _pools() -> tuple[Any, Any]:
+    """urllib3's pools, with connections within bounds."""
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.exceptions import NewConnectionError
+
+    def connected(connection: Any) -> Any:
+        try:
+            return dial(connection._dns_host, connection.port, connection.bounds)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise NewConnectionError(connection, f"Failed to establish a new connection: {why}") from error
+
+    class Plain(HTTPConnection):
+        def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.bounds = bounds
+
+        _new_conn = connected
+
+    class Secure(HTTPSConnection):
+        def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.bounds = bounds
+
+        _new_conn = connected
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return PlainPool, SecurePool

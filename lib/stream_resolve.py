@@ -1,0 +1,72 @@
+"""Looking up names within a deadline, in threads of its own.
+
+Knows: getaddrinfo(3) blocks its thread, and over TCP has no deadline: a name server that sends a byte a
+minute holds the thread for hours, and nobody can end it.
+Refuses to know: what the addresses are for (stream_bounded).
+
+A name is looked up by one thread at a time: others who want it wait for the same result. A look-up that does
+not end is given up for another one, as long as there are threads; when none is left each fails in time.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from typing import Any
+
+import gevent
+from gevent import monkey
+from gevent.threadpool import ThreadPool
+
+THREADS = 16
+STUCK_SECONDS = 30.0
+"""A look-up that takes longer than the system's own patience is not waited for by newcomers."""
+
+Address = tuple[Any, Any, int, str, Any]
+"""As getaddrinfo has it: family, kind, protocol, canonical name, socket address."""
+
+_getaddrinfo = monkey.get_original("socket", "getaddrinfo")
+_pool: list[ThreadPool] = []
+_under_way: dict[tuple[str, int], tuple[float, Any]] = {}
+"""(name, port) -> when its look-up began, and its result."""
+
+
+def look_up(host: str, port: int, seconds: float) -> list[Address]:
+    """The addresses of a name for TCP; others run meanwhile. Raises OSError, TimeoutError among them."""
+    try:  # an address needs no thread and no name server
+        return list(_getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
+    except socket.gaierror:
+        pass
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, f"{host[:64]!r} is no name: {error}") from None
+    late = TimeoutError(errno.ETIMEDOUT, f"the name {host} was not looked up within {seconds:g} s")
+    with gevent.Timeout(seconds, late):
+        found: list[Address] | OSError = _shared(host, port).get()
+    if isinstance(found, OSError):
+        raise found
+    return found
+
+
+def _shared(host: str, port: int) -> Any:
+    """The look-up under way for a name, or a new one; waits while no thread is free."""
+    key, now = (host, port), time.monotonic()
+    for known, (began, result) in list(_under_way.items()):
+        if result.ready() or now - began > STUCK_SECONDS:
+            del _under_way[known]
+    if key not in _under_way:
+        if not _pool:  # made late: threads keep the rights of the user who made them
+            _pool.append(ThreadPool(THREADS))
+        result = _pool[0].spawn(_found, host, port)
+        _under_way[key] = now, result
+    return _under_way[key][1]
+
+
+def _found(host: str, port: int) -> list[Address] | OSError:
+    """The addresses, or why there are none: gevent prints a traceback for what is raised in a thread."""
+    try:
+        return list(_getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+    except OSError as error:
+        return error
+    except UnicodeError as error:
+        return OSError(errno.EINVAL, f"{host[:64]!r} is no name: {error}")

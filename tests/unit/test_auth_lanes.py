@@ -1,0 +1,150 @@
+"""Whose login is checked next: addresses take turns, who was right lately goes first, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from lib import auth_lanes, auth_password_pool, auth_passwords
+from lib.auth_lanes import Busy, Lanes
+
+HASH = auth_passwords.hashed("secret", bytes(16))
+GUESSER, OTHER = "192.0.2.1", "192.0.2.2"
+
+
+class Queue:
+    """Lanes of one check at a time, which is taken, and who had a turn after that."""
+
+    def __init__(self) -> None:
+        self.lanes = Lanes(1)
+        self.lanes.enter(("", ""))
+        self.had: list[str] = []
+
+    def wait(self, name: str, address: str) -> gevent.Greenlet:
+        """Somebody waits for a turn."""
+
+        def check() -> None:
+            with self.lanes.turn((name, address)):
+                self.had.append(name)
+
+        made = gevent.spawn(check)
+        gevent.idle()
+        return made
+
+    def run(self) -> list[str]:
+        """Let everybody have their turn."""
+        self.lanes.leave()
+        while self.lanes.waiting:
+            gevent.sleep(0)
+        gevent.idle()
+        return self.had
+
+
+def test_addresses_take_turns() -> None:
+    queue = Queue()
+    for number in range(5):
+        queue.wait(f"guess {number}", GUESSER)
+    queue.wait("host-2", OTHER)
+    queue.wait("host-3", "192.0.2.3")
+    assert queue.run() == ["guess 0", "host-2", "host-3", "guess 1", "guess 2", "guess 3", "guess 4"]
+
+
+def test_who_was_right_lately_goes_first_until_a_guess() -> None:
+    queue = Queue()
+    known = ("host-1", GUESSER)
+    queue.lanes.judged(known, True)
+    for number in range(3):
+        queue.wait(f"guess {number}", GUESSER)
+    queue.wait(*known)
+    queue.wait(*known)  # the lane is for one check at a time
+    queue.lanes.judged(("host-9", OTHER), True)
+    queue.wait("host-9", GUESSER)  # right from elsewhere: no reason to believe this one
+    assert queue.run() == ["host-1", "guess 0", "guess 1", "guess 2", "host-1", "host-9"]
+    queue = Queue()
+    queue.lanes.judged(known, True)
+    queue.lanes.judged(known, False)
+    queue.wait("guess", GUESSER)
+    queue.wait(*known)
+    assert queue.run() == ["guess", "host-1"]
+
+
+def test_one_address_has_so_many_waiting_and_no_more() -> None:
+    queue = Queue()
+    for _ in range(auth_lanes.MAX_OF_ONE):
+        queue.wait("guess", GUESSER)
+    with pytest.raises(Busy, match=f"64 logins from {GUESSER} wait"):
+        queue.lanes.enter(("one more", GUESSER))
+    queue.wait("host-2", OTHER)
+    assert queue.run()[1] == "host-2"
+
+
+def test_when_all_is_full_the_longest_lane_makes_room() -> None:
+    queue = Queue()
+    sent_away = [queue.wait("guess", f"198.51.100.{number % 16}") for number in range(auth_lanes.MAX_WAITING)]
+    came = queue.wait("host-2", OTHER)
+    assert queue.lanes.waiting == auth_lanes.MAX_WAITING
+    assert sum(isinstance(made.exception, Busy) for made in sent_away) == 1
+    with pytest.raises(Busy, match="64 logins from"):
+        queue.lanes.enter(("guess", "198.51.100.1"))
+    assert queue.run().index("host-2") <= 16
+    assert came.successful()
+
+
+@pytest.mark.parametrize("end", [gevent.GreenletExit(), gevent.Timeout(1)], ids=["killed", "too late"])
+@pytest.mark.parametrize("granted", [False, True], ids=["while it waits", "just as its turn comes"])
+def test_a_turn_that_nobody_takes_is_not_lost(end: BaseException, granted: bool) -> None:
+    queue = Queue()
+    gone = queue.wait("gone", GUESSER)
+    queue.wait("host-2", OTHER)
+    gone.kill(end, block=False)
+    if not granted:
+        gevent.idle()
+        assert queue.lanes.waiting == 1
+    queue.lanes.leave()
+    gevent.idle()
+    assert queue.had == ["host-2"]
+    assert queue.lanes.waiting == 0
+    queue.wait("host-3", OTHER)
+    assert queue.had == ["host-2", "host-3"]
+
+
+def test_hundreds_that_guess_do_not_keep_a_newcomer_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 connections of one address, and one of another: it waits for a check or two, not for hundreds."""
+    checks, order = auth_password_pool.Checks(), []
+    real = auth_passwords.matches
+
+    def counted(stored: str | None, password: str, dearest: str = "") -> bool:
+        order.append(password)
+        return real(stored, password, dearest)
+
+    monkeypatch.setattr(auth_passwords, "matches", counted)
+
+    def guess(number: int) -> bool | str:
+        try:
+            return checks.matches(HASH, f"guess {number}", HASH, (f"u{number}", GUESSER))
+        except Busy as error:
+            return str(error)
+
+    guesses = [gevent.spawn(guess, number) for number in range(600)]
+    gevent.wait(guesses, count=600 - auth_password_pool.AT_ONCE - auth_lanes.MAX_OF_ONE)
+    before = len(order)
+    right = checks.matches(HASH, "secret", HASH, ("host-1", OTHER))
+    busy = [made.value for made in guesses if made.ready() and made.value]
+    gevent.killall(guesses)
+    assert checks.lanes.waiting == 0
+    assert right
+    behind = order.index("secret") - before
+    assert behind <= 2 * auth_password_pool.AT_ONCE  # those that have their turn, and as many
+    assert set(busy) == {f"64 logins from {GUESSER} wait to be checked"}
+    assert len(busy) >= 500
+    assert checks.matches(HASH, "wrong", HASH, ("host-1", OTHER)) is False
+
+
+def test_a_killed_check_keeps_its_place_until_its_thread_is_through() -> None:
+    checks = auth_password_pool.Checks()
+    made = [gevent.spawn(checks.matches, HASH, f"guess {n}", HASH, ("u", GUESSER)) for n in range(2)]
+    gevent.idle()
+    gevent.killall(made)
+    began = gevent.get_hub().loop.now()
+    assert checks.matches(HASH, "secret", HASH, ("host-1", OTHER))
+    assert gevent.get_hub().loop.now() > began

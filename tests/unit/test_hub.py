@@ -1,0 +1,120 @@
+"""Letting clients in, several at the same moment: one place for a name, and the rules as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from lib import config_read, config_resolve, config_secrets, framing, hub, wire_control, wire_relay
+from lib.auth_logins import Grant
+from lib.forward_drop_reasons import Refusal
+from lib.framing import ReceiveBuffer
+from lib.hub import Hub
+from lib.hub_tables import Tables
+from lib.namespace_domains import Domains
+from lib.service_scheduling import Turns
+from lib.wire_relay import Request, Status
+from tests.support.configs import checked
+
+CONFIG = """\
+services:
+- name: s
+  addr: 127.0.0.1:0
+  handler: {type: router, auther: a, metadata: {router: r, onDuplicate: refuse, domain: d}}
+  listener: {type: tcp}
+- name: t
+  addr: 127.0.0.1:0
+  handler: {type: router, auther: a, metadata: {router: r, onDuplicate: refuse, domain: d}}
+  listener: {type: tcp}
+routers: [{name: r, routes: [{net: 10.0.0.0/8, gateway: host-1}]}]
+authers: [{name: a, auths: [{username: u, password: p}]}]
+"""
+
+
+@pytest.fixture
+def hubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Hub]]:
+    """Two services of one domain that listen on ports of their own."""
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
+    settings = config_resolve.resolve(checked(config_read.read([("f", CONFIG)])), config_secrets.read)
+    tables = Tables(settings)
+    domains = Domains(tables)
+    made = [
+        Hub(one, domains.of(one, settings.tables), tables, ReceiveBuffer(), Turns()) for one in settings.hubs
+    ]
+    for one in made:
+        one.start()
+    yield made
+    for one in made:
+        one.stop()
+
+
+def knock(to: Hub, host: str = "host-1") -> Any:
+    """A connection that has sent its request."""
+    made = socket.create_connection(to._server.socket.getsockname(), 5)
+    made.sendall(wire_relay.encode_request(Request(host, "10.0.0.1", login=("u", "p"))))
+    return made
+
+
+def status_of(made: Any) -> Status:
+    found = wire_relay.decode_response(made.recv(4096))
+    assert found is not None
+    return Status(found[0].status)
+
+
+def silent_session(to: Hub) -> Any:
+    """One that says it answers PING, and does not."""
+    made = knock(to)
+    assert status_of(made) == Status.OK
+    features = int(wire_control.Feature.KEEPALIVE)
+    made.sendall(framing.encode(wire_control.encode_hello(wire_control.Hello(bytes(16), features=features))))
+    assert made.recv(4096)
+    return made
+
+
+def test_one_of_several_newcomers_has_a_name_that_becomes_free(hubs: list[Hub]) -> None:
+    """They come while it is looked whether the old session lives, to two services of one domain."""
+    old = silent_session(hubs[0])
+    newcomers = [knock(hubs[number % 2]) for number in range(6)]
+    other = knock(hubs[0], "host-2")
+    statuses = [status_of(made) for made in newcomers]
+    assert sorted(statuses) == [Status.OK] + [Status.FORBIDDEN] * 5
+    assert status_of(other) == Status.OK
+    assert status_of(knock(hubs[1])) == Status.FORBIDDEN  # taken, and not only while it was being given
+    old.close()
+
+
+def test_a_name_that_nobody_takes_in_the_end_is_free_again(hubs: list[Hub]) -> None:
+    old = silent_session(hubs[0])
+    gone = knock(hubs[0])
+    gevent.sleep(0.05)
+    gone.close()
+    old.close()
+    with gevent.Timeout(5):
+        while (status := status_of(knock(hubs[1]))) != Status.OK:
+            gevent.sleep(0.05)
+    assert status == Status.OK
+
+
+def test_rules_that_change_while_somebody_waits_for_a_check_count(
+    hubs: list[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that takes a while began by the old rules: the login has been taken away meanwhile."""
+    to, grants = hubs[0], [Grant(), None]
+
+    class Auther:
+        def grant(self, login: object) -> Grant | None:
+            given = grants.pop(0)
+            if grants:
+                to.recheck()  # as when a source is read again
+            return given
+
+    monkeypatch.setattr(to.tables, "logins", lambda name: Auther())
+    made = knock(to)
+    assert status_of(made) == Status.OK
+    assert made.recv(1) == b""
+    assert to.refused == {Refusal.UNAUTHORIZED: 1}
+    assert not to.sessions

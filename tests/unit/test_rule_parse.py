@@ -1,0 +1,59 @@
+"""Rows of ingresses and authers out of a text, and its bad lines: told alike whoever reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lib import config_check, rule_parse
+from lib.errors import Position, Problem
+from lib.route_loader import LoadReport, RouteLoader
+from lib.route_table import RouteTable
+from lib.settings import FileSource, SourceSettings, TableSettings
+from lib.source_bad_lines import MAX_TOLD
+
+UUID = "e87f56dd-fd57-4921-9ab8-a0847662daae"
+
+
+def expected(name: str, why: str, first: int, count: int) -> list[Problem]:
+    told = [
+        Problem(Position(name, first + n, 1), f"{why}; the line is left out")
+        for n in range(min(count, MAX_TOLD))
+    ]
+    more = count - len(told)
+    return [*told, *([Problem(Position(name), f"{more} more bad lines are left out")] if more else [])]
+
+
+def test_rows_and_then_what_is_wrong() -> None:
+    text = f"a {UUID}\n\n# nothing\nb\nc {UUID} # more\n".encode()
+    assert list(rule_parse.rows(text, "f", rule_parse.ingress_row)) == [
+        ("a", UUID),
+        ("c", UUID),
+        *expected("f", "not `hostname endpoint`", 4, 1),
+    ]
+
+
+def test_bad_lines_are_told_alike_by_all_who_read(tmp_path: Path) -> None:
+    for count in (MAX_TOLD, MAX_TOLD + 3):
+        path = tmp_path / "rows"
+        path.write_bytes(b"good " + UUID.encode() + b"\n" + b"bad\n" * count)
+        found = rule_parse.rows(path.read_bytes(), str(path), rule_parse.ingress_row)
+        wrong = expected(str(path), "not `hostname endpoint`", 2, count)
+        assert [row for row in found if isinstance(row, Problem)] == wrong
+
+        path.write_bytes(b"10.0.0.0/8 good\n" + b"bad\n" * count)
+        wrong = expected(str(path), "a route without a gateway", 2, count)
+        assert (
+            list(config_check._table(TableSettings("r", more=SourceSettings((FileSource(str(path)),)))))
+            == wrong
+        )
+        assert list(load(path).warnings) == wrong
+
+
+def load(path: Path) -> LoadReport:
+    steps = RouteLoader(RouteTable()).source(1, path.read_bytes(), str(path))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            report: LoadReport = end.value
+            return report

@@ -1,0 +1,124 @@
+"""What either role says to a control frame, and when it asks for a sign of life."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import __version__, framing, wire_control
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.session_control import SessionControl
+from lib.wire_control import ALL_FEATURES, Drain, Feature, Hello, Ping, Pong
+
+TOKEN = bytes(range(8))
+HELLO = Hello(bytes(16), 3, 1400, "tunrouter 9", ALL_FEATURES)
+
+
+class Wire:
+    """Stands for a session's sender: what it was told to send, and why it was closed."""
+
+    def __init__(self) -> None:
+        self.sent: list[wire_control.Message | None] = []
+        self.closed = ""
+
+    def send(self, buffers: list[bytes]) -> None:
+        for frame in buffers:
+            assert framing.split(frame) == [len(frame)]
+            self.sent.append(wire_control.decode(frame[2:]))
+
+    def reply(self, frame: bytes) -> None:
+        self.send([frame])
+
+    def close(self, because: str) -> None:
+        self.closed = because
+
+
+class Talk:
+    def __init__(self, greeted: bool = True) -> None:
+        self.wire, self.traffic = Wire(), Traffic()
+        self.control = SessionControl(self.wire, self.traffic, 15.0, 0.0)  # type: ignore[arg-type]
+        if greeted:
+            assert self.control.receive([wire_control.encode_hello(HELLO)], 0.0) == [HELLO]
+
+
+def test_a_ping_is_answered_with_its_token() -> None:
+    talk = Talk()
+    assert talk.control.receive([wire_control.encode_ping(TOKEN)], 1.0) == []
+    assert talk.wire.sent == [Pong(TOKEN)]
+
+
+def test_a_pong_measures_the_path() -> None:
+    talk = Talk()
+    talk.control.ask(10.0)
+    (asked,) = talk.wire.sent
+    assert isinstance(asked, Ping)
+    assert talk.control.receive([wire_control.encode_pong(asked.token)], 10.25) == []
+    assert talk.control.liveness.rtt == pytest.approx(0.25)
+
+
+def test_a_hello_says_what_the_peer_can() -> None:
+    talk = Talk(greeted=False)
+    assert not any(map(talk.control.can, Feature))
+    talk.control.receive([wire_control.encode_hello(HELLO)], 0.0)
+    assert all(map(talk.control.can, Feature))
+    assert talk.control.software == "tunrouter 9"
+
+
+def test_a_drain_is_for_the_role() -> None:
+    assert Talk().control.receive([wire_control.encode_drain()], 0.0) == [Drain()]
+
+
+@pytest.mark.parametrize("content", [b"\xf0", b"\xf0\x02", b"\xf0\x01\x01\x00\x03abc"])
+def test_what_does_not_parse_is_counted(content: bytes) -> None:
+    talk = Talk()
+    assert talk.control.receive([content], 0.0) == []
+    assert talk.traffic.drops == {Reason.BAD_CONTROL: 1}
+    assert talk.wire.sent == []
+
+
+def test_an_unknown_type_is_passed_over() -> None:
+    talk = Talk()
+    assert talk.control.receive([b"\xf0\x63"], 0.0) == []
+    assert not talk.traffic.drops
+
+
+def test_we_greet_with_all_that_we_can() -> None:
+    talk = Talk(greeted=False)
+    talk.control.greet(bytes(16), 7, 1400)
+    assert talk.wire.sent == [Hello(bytes(16), 7, 1400, f"tunrouter {__version__}", ALL_FEATURES)]
+
+
+def test_only_who_knows_drain_is_told() -> None:
+    talk, stranger = Talk(), Talk(greeted=False)
+    assert (talk.control.drain(), stranger.control.drain()) == (True, False)
+    assert (talk.wire.sent, stranger.wire.sent) == ([Drain()], [])
+
+
+def test_a_silent_peer_is_asked_and_then_given_up() -> None:
+    talk = Talk()
+    for tick in range(40):
+        talk.control.beat(tick * talk.control.liveness.tick)
+        if talk.wire.closed:
+            break
+    assert talk.wire.closed == "nothing heard for 15 s"
+    assert len(talk.wire.sent) >= 3
+    assert all(isinstance(message, Ping) for message in talk.wire.sent)
+
+
+def test_who_sends_packets_lives_and_a_stranger_is_not_asked() -> None:
+    talk, stranger = Talk(), Talk(greeted=False)
+    for tick in range(60):
+        talk.traffic.received_packets += 1
+        for one in (talk, stranger):
+            one.control.beat(tick * 1.0)
+    assert not talk.wire.closed
+    assert not stranger.wire.closed
+    assert stranger.wire.sent == []
+
+
+def test_a_turn_gets_one_reply_however_often_it_is_asked() -> None:
+    talk = Talk()
+    asked = [wire_control.encode_ping(bytes([n]) * 8) for n in range(100)]
+    assert talk.control.receive([*asked, b"\xf0\x02", wire_control.encode_hello(HELLO)] * 2, 0.0) == [HELLO]
+    assert talk.wire.sent == [Pong(bytes([99]) * 8)]
+    assert talk.traffic.drops[Reason.BAD_CONTROL] == 2
