@@ -6,7 +6,7 @@ Refuses to know: what any of them does, and how the right ones are read (docopt)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lib import cli_grammar
 from lib.cli_flags import first_word
@@ -48,12 +48,21 @@ def _unknown(words: Sequence[str], command: Command | None) -> tuple[str, str] |
     known = {name: option for option in cli_grammar.options() for name in option.names}
     options = cli_grammar.options() if command is None else cli_grammar.options_of(command)
     own = [name for option in options for name in option.names]
-    for before, word in zip(["", *words], words, strict=False):
+    for word in _without_values(words):
         name = word.partition("=")[0]
-        is_value = before in known and known[before].value
-        if word.startswith("-") and word != "-" and name not in known and not is_value:
+        if word.startswith("-") and word != "-" and name not in known:
             return f"unknown option {name[:64]}", did_you_mean(name, own)
     return None
+
+
+def _without_values(words: Sequence[str]) -> Iterator[str]:
+    """The words that are no values of options. A value may itself look like an option: `-C -C`."""
+    valued = {name for option in cli_grammar.options() if option.value for name in option.names}
+    rest = iter(words)
+    for word in rest:
+        yield word
+        if word in valued:
+            next(rest, None)
 
 
 def _in_options(command: Command, words: Sequence[str]) -> tuple[str, str] | None:
@@ -87,12 +96,7 @@ def _in_options(command: Command, words: Sequence[str]) -> tuple[str, str] | Non
 
 def _in_operands(command: Command, words: Sequence[str]) -> tuple[str, str] | None:
     """(message, hint) about operands: too few, too many, or a word that is no choice."""
-    valued = {name for option in cli_grammar.options() if option.value for name in option.names}
-    found = [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if before not in valued and (not word.startswith("-") or word == "-")
-    ]
+    found = [word for word in _without_values(words) if not word.startswith("-") or word == "-"]
     needed = [name for name in command.operands if f"[{name}" not in command.synopsis]
     if command.choices:
         needed = [" or ".join(command.choices)]

@@ -23,6 +23,7 @@ from tests.support import texts
         ("--verion", "unknown option --verion; did you mean '--version'?"),
         ("--contrl x status", "unknown option --contrl; did you mean '--control'?"),
         ("-X 1", "unknown option -X"),
+        ("-C -C --nope", "unknown option --nope"),
         ("top --json", "top takes no --json"),
         ("check --control x", "check takes no --control"),
         ("-C", "-C needs a value; -C FILE"),
