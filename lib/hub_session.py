@@ -218,6 +218,7 @@ class HubSession:
     def _scan_pieces(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         attachment, out, taps = self.attachment, self.hub.output, self.hub.taps
         began = now = time.monotonic()
+        patience = self.stream.cost.patience if self.stream.cost is not None else TURN_SECONDS
         stop = start
         while True:
             piece = min(end, stop + PIECE)
@@ -228,7 +229,7 @@ class HubSession:
             if not framing.is_whole(view[stop:end]):
                 break
             now = time.monotonic()
-            if now - began > TURN_SECONDS:
+            if now - began > patience:
                 break
         if not attachment.is_tunrouter:
             self.hub.pauses.received(stop - start, now)

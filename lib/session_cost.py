@@ -54,6 +54,11 @@ class Cost:
     _seen_at: float = 0.0
 
     @property
+    def patience(self) -> float:
+        """Seconds of a steady clock after which a turn ends: more while others may have had some of them."""
+        return TURN_SECONDS if self.exact else 4 * TURN_SECONDS
+
+    @property
     def expensive(self) -> bool:
         """Whether its turns are taken from the share that all expensive connections have together."""
         return not self.admitted or self.debt > BURST_SECONDS
@@ -70,9 +75,9 @@ class Cost:
         """A turn has ended that took so long, in seconds; now is of any steady clock."""
         if seconds > TURN_SECONDS:
             known, self.exact = self.exact > 0, EXACT_TURNS
-            self._shrink(seconds)
             if not known:
                 return  # it may be that another process had the core
+            self._shrink(seconds)
         elif self.exact:
             self.exact -= 1
         faded = (now - self._seen_at) * FORGIVEN

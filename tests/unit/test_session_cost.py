@@ -76,6 +76,8 @@ def test_less_is_read_once_it_takes_long() -> None:
     cost = session()
     turns(cost, TURN_SECONDS / 10, 30)
     turns(cost, 10 * TURN_SECONDS, 1)
+    assert cost.size == MOST, "not timed exactly: another process may have had the core"
+    turns(cost, 10 * TURN_SECONDS, 1)
     assert cost.size == MOST // 10
     turns(cost, 1000 * TURN_SECONDS, 3)
     assert cost.size == LEAST
