@@ -93,6 +93,23 @@ def test_a_connection_is_forgotten_when_it_is_idle() -> None:
     assert not there.goes(back, 390 + 400)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "seconds"), [(ip.TCP, 7200.0), (ip.UDP, 300.0), (132, 60.0)], ids=["TCP", "UDP", "SCTP"]
+)
+def test_how_long_an_idle_connection_is_remembered(protocol: int, seconds: float) -> None:
+    packets = {
+        ip.TCP: (SSH, p.tcp(TWO, ONE, ports=(22, 40000))),
+        ip.UDP: (dns(ONE, TWO), dns_answer(TWO, ONE)),
+    }
+    out, back = packets.get(
+        protocol, (p.ip(ONE, TWO, protocol, bytes(64)), p.ip(TWO, ONE, protocol, bytes(64)))
+    )
+    for later, fate in ((seconds - 1, "one"), (seconds + 1, Reason.DENIED)):
+        there = Listed([AclRule(True, "one")])
+        assert there.goes(out, 0.0)
+        assert there.fate(back, later) == fate
+
+
 def test_rules_that_are_replaced_let_nothing_through_any_more() -> None:
     there = Listed([AclRule(True, "one", None, ip.TCP), AclRule(True, "one", None, ip.UDP, ((53, 53),))])
     back = p.tcp(TWO, ONE, ports=(22, 40000))

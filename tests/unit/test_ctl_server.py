@@ -174,6 +174,21 @@ def test_a_directory_further_up_counts_as_well(tmp_path: Path) -> None:
     assert not (tmp_path / "open" / "below").exists()
 
 
+@pytest.mark.parametrize(("own", "mode"), [(True, 0o711), (False, 0o700)], ids=["ours", "of its own"])
+def test_another_user_s_socket_can_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, mode: int
+) -> None:
+    """Its directory is opened for passing through where it is the usual one; the socket's mode stays."""
+    monkeypatch.setattr(ctl_server, "directory", lambda: str(tmp_path / ("run" if own else "elsewhere")))
+    made = ControlSocket(str(tmp_path / "run" / "1.sock"), {})
+    try:
+        made.give_to(os.getuid())
+        assert stat.S_IMODE(os.stat(tmp_path / "run").st_mode) == mode
+        assert stat.S_IMODE(os.stat(made.path).st_mode) == 0o600
+    finally:
+        made.close()
+
+
 def held(path: str, count: int) -> list[Any]:
     """Connections that say nothing; they let the server run while they wait."""
     made = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -19,6 +21,7 @@ from lib.namespace_domains import Domains
 from lib.service_scheduling import Turns
 from lib.wire_relay import Request, Status
 from tests.support.configs import checked
+from tests.support.tls import Authority
 
 CONFIG = """\
 services:
@@ -39,7 +42,14 @@ authers: [{name: a, auths: [{username: u, password: p}]}]
 def hubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Hub]]:
     """Two services of one domain that listen on ports of their own."""
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
-    settings = config_resolve.resolve(checked(config_read.read([("f", CONFIG)])), config_secrets.read)
+    with running(CONFIG) as made:
+        yield made
+
+
+@contextmanager
+def running(text: str) -> Iterator[list[Hub]]:
+    """The hubs of a configuration."""
+    settings = config_resolve.resolve(checked(config_read.read([("f", text)])), config_secrets.read)
     tables = Tables(settings)
     domains = Domains(tables)
     made = [
@@ -47,9 +57,11 @@ def hubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Hub]]:
     ]
     for one in made:
         one.start()
-    yield made
-    for one in made:
-        one.stop()
+    try:
+        yield made
+    finally:
+        for one in made:
+            one.stop()
 
 
 def knock(to: Hub, host: str = "host-1") -> Any:
@@ -118,3 +130,39 @@ def test_rules_that_change_while_somebody_waits_for_a_check_count(
     assert made.recv(1) == b""
     assert to.refused == {Refusal.UNAUTHORIZED: 1}
     assert not to.sessions
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"),
+    [
+        ("tcp", wire_relay.encode_request(Request("host-1", "10.0.0.1"))),
+        ("tls", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+        ("ws", b"GET /ws HTTP/1.1\r\n"),
+    ],
+)
+def test_a_handshake_of_any_layer_that_drips_meets_the_deadline(
+    kind: str, begins: bytes, tmp_path: Path
+) -> None:
+    """A byte now and then is no reason to wait longer."""
+    own = Authority(tmp_path).issue("hub.test")
+    tls = f", tls: {{certFile: {own.cert}, keyFile: {own.key}}}" if kind == "tls" else ""
+    text = (
+        "services: [{name: s, addr: '127.0.0.1:0', handler: {type: router, metadata: {router: r,"
+        f" handshakeTimeout: 300ms}}}}, listener: {{type: {kind}{tls}}}}}]\n"
+        "routers: [{name: r, routes: [{net: 10.0.0.0/8, gateway: host-1}]}]\n"
+    )
+    with running(text) as (to,):
+        made = socket.create_connection(to._server.socket.getsockname(), 5)
+
+        def drip() -> None:
+            with suppress(OSError):
+                for byte in begins + bytes(500):
+                    made.sendall(bytes([byte]))
+                    gevent.sleep(0.04)
+
+        dripping = gevent.spawn(drip)
+        with gevent.Timeout(3), suppress(ConnectionResetError):
+            assert made.recv(100) == b""
+        dripping.kill()
+        made.close()
+        assert to.refused == {Refusal.LATE: 1}

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import stream_tls
+from lib import stream_tcp, stream_tls
 from lib.errors import ProtocolError
+from lib.service_scheduling import Share
 from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.settings import TlsSettings
@@ -192,6 +193,39 @@ def test_pings_of_a_peer_that_does_not_read_hold_nothing(kind: str, contexts: tu
         server.shutdown()
         server.close()
         assert budget.used == 0
+
+
+@pytest.mark.parametrize("kind", ["tcp", *KINDS])
+def test_every_turn_before_a_login_is_taken_from_the_share(
+    kind: str, contexts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all layers: the handshakes, and what is read until a login is known. Afterwards only what costs much is."""
+    entered = []
+
+    class Counted(Share):
+        def enter(self, key: object) -> None:
+            entered.append(key)
+            super().enter(key)
+
+    monkeypatch.setattr(stream_tcp, "SHARE", Counted())
+    with stream_pair() as (ours, far):
+        below, cost = Stream(far, "near"), Cost()
+        below.count(cost, "peer", Budget(1 << 30))
+        opening = gevent.spawn(over, below, codecs(kind, False, contexts))
+        client = over(ours, codecs(kind, True, contexts))
+        server = opening.get(timeout=SECONDS)
+        assert set(entered) == (set() if kind == "tcp" else {"peer"})
+        handshakes = len(entered)
+        client.send_all(b"a login")
+        assert read(server, 7) == b"a login"
+        before = len(entered)
+        assert before > handshakes
+        cost.admit(kind)
+        cost.debt = 0.0
+        client.send_all(b"a packet")
+        assert read(server, 8) == b"a packet"
+        assert len(entered) == before
+        below.close()
 
 
 @given(st.binary(max_size=300), st.integers(1, 40), st.integers(1, 40))
