@@ -10,7 +10,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     sources of a table are read              source_feed         the table goes
     files are watched                        source_watch        the process ends
     settings are read again, the log kept    service             the process ends
-    the service manager is told              service_watchdog    the process ends
+    the service manager is notified          service_watchdog    the process ends
     traces and decisions are counted         capture_service     the process ends
     a device is read, a hub is dialled       client              the client stops
     a session is looked after, a way home    client              the session ends
