@@ -67,7 +67,7 @@ class Places:
             place.busy = False
 
     def _who_goes(self, address: str) -> gevent.Greenlet | None:
-        """The greenlet that makes room for a connection from `address`; None where all are served."""
+        """The greenlet that makes room for a connection from `address`; None where nobody has to."""
         # First an idle one of the address with most places, the oldest. If all of them are served, one of
         # these goes only where its address has more places than the new one would have. Else any idle one.
         counts = Counter(place.address for place in self._taken.values())
