@@ -1,7 +1,7 @@
-"""Connections that access lists have let through in a namespace, and the fragments that follow such a packet.
+"""Connection table of a namespace's access lists (conntrack), and a table of fragmented datagrams.
 
-Knows: what belongs to a connection (RFC 2663's session flow), how long it is remembered, which fragments
-follow.
+Knows: which packets belong to a connection that a rule has let through (RFC 2663's session flow), how long a
+connection is remembered, which fragments may follow the first one of a datagram.
 Refuses to know: rules (acl), how a packet is read (packet_headers), where it goes (forward_decide).
 
 Both tables are bounded, and a host that fills one of them pushes out its own entries first (acl_shares).
@@ -18,18 +18,18 @@ from lib.acl_shares import ShareTable
 from lib.packet_headers import Fragment, Headers
 
 MAX_CONNECTIONS = 65536
-"""Of one namespace."""
+"""Connections that one namespace remembers."""
 IDLE_SECONDS = {ip.TCP: 7200.0, ip.UDP: 300.0}
-"""How long a connection is remembered without a packet that is decided on anew."""
+"""Seconds that a connection is remembered after its last packet that was decided on anew, by protocol."""
 IDLE_OTHER = 60.0
 REFRESH_SECONDS = 30.0
-"""How long a flow may be forwarded from memory before its connection is seen again."""
+"""Seconds that a flow may be forwarded from memory, before a packet of it is decided on anew."""
 _RENEWED_AFTER = 0.5
-"""Seconds after which another packet of a connection makes it the newest: doing so takes time."""
+"""Seconds for which a connection is not renewed again: to renew it for each packet would take time."""
 MAX_DATAGRAMS = 4096
-"""Of one namespace, whose first fragment was let through and others are still to come."""
+"""Datagrams of one namespace whose first fragment was let through and whose others may still come."""
 DATAGRAM_SECONDS = 30.0
-"""How long the others may take (Linux, net.ipv4.ipfrag_time)."""
+"""Seconds after the first fragment in which the others may come (Linux, net.ipv4.ipfrag_time)."""
 _MAX_BYTES = 65535
 
 
@@ -39,36 +39,47 @@ def _connections() -> ShareTable[bytes, tuple[float, Acl]]:
 
 @dataclass(slots=True)
 class ConnectionTable:
-    """What rules have let through in one namespace. A connection counts for the host that has opened it."""
+    """The connections that rules have let through in one namespace, each held for the host that opened it."""
 
     _known: ShareTable[bytes, tuple[float, Acl]] = field(default_factory=_connections)
-    """Key of a connection -> until when, and by whose rules."""
+    """Key of a connection (Headers.connection) -> when it is forgotten, the rules that let it through."""
 
     def __len__(self) -> int:
         return len(self._known)
 
     def knows(self, headers: Headers, now: float) -> bool:
-        """Whether a packet belongs to a connection, in either direction; the question leaves no trace."""
-        return self._find(headers.connection, now) is not None or self._find(headers.answers, now) is not None
+        """Whether a packet would belong to a connection, in either direction; the connection is not renewed.
+
+        For packets that have not come: one that forward_explain imagines, one that an ICMP error quotes.
+        `now` is in seconds of a steady clock.
+        """
+        return any(self._find(key, now) is not None for key in (headers.connection, headers.replies_to))
 
     def belongs(self, headers: Headers, now: float) -> bool:
-        """The same of a packet that has come: its connection lives on."""
-        for key in (headers.connection, headers.answers):
+        """Whether a packet that has come belongs to a connection; if so, the connection is renewed."""
+        # A connection has one entry, under the key of the direction in which it was opened. A packet in that
+        # direction has this key itself; a packet the other way has it as the key that it replies to.
+        for key in (headers.connection, headers.replies_to):
             found = self._find(key, now)
             if found is not None:
                 until = now + _idle(headers)
                 if until - found[0] >= _RENEWED_AFTER:
+                    # The rules stay those that let the connection through: this packet was not asked about.
                     self._known.renew(key, (until, found[1]))
                 return True
         return False
 
     def note(self, headers: Headers, acl: Acl, host: str, now: float) -> None:
-        """A rule has let a packet of a host through: what belongs to it may pass."""
+        """Remember a packet that the rules of `acl` have let through from `host`: its connection may pass."""
+        # Some packets open no connection: ICMP messages other than requests, and fragments without ports.
         if headers.connection:
             self._known.put(headers.connection, (now + _idle(headers), acl), host)
 
     def _find(self, key: bytes, now: float) -> tuple[float, Acl] | None:
-        """A connection, if the rules that have let it through count and it is not idle for too long."""
+        """The entry of a connection; None where there is none, or where it does not count any more."""
+        # After a reload of the rules, a connection counts only if the new rules let a packet of it through
+        # again. Entries of the old rules (not live) and idle ones are not searched for and removed, which
+        # would take long in a full table. They are not used, and newer entries push them out.
         found = self._known.get(key)
         return None if found is None or not found[1].live or now >= found[0] else found
 
@@ -78,16 +89,17 @@ def _idle(headers: Headers) -> float:
 
 
 class _Open(NamedTuple):
-    """A datagram of which fragments may pass."""
+    """A datagram whose first fragment was let through."""
 
     until: float
     acl: Acl
     first_end: int
-    """No other fragment may begin before: it would overwrite what the list has looked at."""
+    """Where the first fragment ends, in bytes. A later one that begins before it would overwrite the ports
+    that the access list has looked at (RFC 1858)."""
     passed: int
     """Bytes that have passed."""
     total: int
-    """Its length; 0 before its last fragment has passed."""
+    """Its length in bytes, which only its last fragment says; 0 before that one has passed."""
 
 
 Datagram = tuple[str, str, bytes, bytes, bytes]
@@ -100,7 +112,7 @@ def _datagrams() -> ShareTable[Datagram, _Open]:
 
 @dataclass(slots=True)
 class FragmentTable:
-    """The datagrams whose first fragment was let through. One counts for the host that sends it."""
+    """The datagrams whose first fragment was let through, each held for the host that sends it."""
 
     _open: ShareTable[Datagram, _Open] = field(default_factory=_datagrams)
 
@@ -108,23 +120,35 @@ class FragmentTable:
         return len(self._open)
 
     def begin(self, datagram: Datagram, first: Fragment, acl: Acl | None, now: float) -> None:
-        """A first fragment was let through by these rules; None: it was denied, and nothing may follow it."""
+        """Note a first fragment that the rules of `acl` have let through; None: they have denied it.
+
+        `now` is in seconds of a steady clock.
+        """
         if acl is None:
+            # An earlier datagram with this identification may be known. Its entry must not let the rest of
+            # the denied one through.
             self._open.pop(datagram)
             return
+        # The first fragment may come twice. If the second one is shorter, the bytes between the two ends were
+        # looked at in the first one, so later fragments must not overwrite them either.
         before = self._open.get(datagram)
         end = first.end if before is None or now >= before.until else max(first.end, before.first_end)
         self._open.put(datagram, _Open(now + DATAGRAM_SECONDS, acl, end, first.end, 0), datagram[0])
 
     def follows(self, datagram: Datagram, later: Fragment, now: float) -> bool:
-        """Whether a fragment that is not the first may pass: behind its first one, and once."""
+        """Whether a fragment that is not the first may pass. If it may, its bytes are counted.
+
+        `now` is in seconds of a steady clock.
+        """
         found = self._open.get(datagram)
         if found is None or now >= found.until or not found.acl.live or later.begin < found.first_end:
             return False
         passed = found.passed + later.end - later.begin
         total = found.total if later.more else later.end
+        # More bytes than a datagram can have: somebody sends fragments of one datagram again and again.
         if passed > _MAX_BYTES:
             return False
+        # The datagram is complete. It is forgotten, so nothing else passes under its identification.
         if total and passed >= total:
             self._open.pop(datagram)
         else:

@@ -1,6 +1,6 @@
-"""A bounded table in which every owner has a fair share.
+"""Bounded table in which every owner has a fair share.
 
-Knows: who holds how much of it, whose entry goes when it is full.
+Knows: which owner has how many entries, whose entry is removed when the table is full.
 Refuses to know: what keys and values are.
 
 When the table is full, the owner with the most entries loses its own oldest. So nobody can push another
@@ -22,12 +22,12 @@ class ShareTable(Generic[Key, Value]):
     """Entries by key, each of some owner. Every operation takes the same time, however full the table is."""
 
     limit: int
-    """Entries there may be."""
+    """The most entries that the table holds."""
     _entries: dict[Key, tuple[str, Value]] = field(default_factory=dict)
     _held: dict[str, dict[Key, None]] = field(default_factory=dict)
-    """Owner -> its keys; the one that was not put for longest first."""
+    """Owner -> its keys, in the order in which they were last put or renewed (oldest first)."""
     _by_count: dict[int, dict[str, None]] = field(default_factory=dict)
-    """How many entries -> the owners with so many."""
+    """Number of entries -> the owners that have so many."""
     _most: int = 0
     """The largest number of entries that an owner has."""
 
@@ -35,12 +35,15 @@ class ShareTable(Generic[Key, Value]):
         return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
-        """The value of a key."""
+        """The value of a key; None where the key is not in the table."""
         found = self._entries.get(key)
         return None if found is None else found[1]
 
     def put(self, key: Key, value: Value, owner: str) -> None:
-        """Set a key's value, as the owner's newest; one that another owner has becomes this one's."""
+        """Set a key's value and make the key its owner's newest. A key of another owner changes hands.
+
+        In a full table, the owner with the most entries loses its oldest one.
+        """
         found = self._entries.get(key)
         if found is not None and found[0] == owner:
             self.renew(key, value)
@@ -52,12 +55,13 @@ class ShareTable(Generic[Key, Value]):
         keys[key] = None
         self._recount(owner, len(keys) - 1, len(keys))
         if len(self._entries) > self.limit:
+            # Of several owners with the most entries, whoever adds this one pays for it.
             largest = self._by_count[self._most]
             loser = owner if owner in largest else next(iter(largest))
             self.pop(next(iter(self._held[loser])))
 
     def renew(self, key: Key, value: Value) -> None:
-        """Set the value of a key that is there, as its owner's newest."""
+        """Set the value of a key and make it its owner's newest. Raises KeyError where it is not there."""
         owner, _ = self._entries[key]
         keys = self._held[owner]
         del keys[key]
@@ -65,7 +69,7 @@ class ShareTable(Generic[Key, Value]):
         self._entries[key] = owner, value
 
     def pop(self, key: Key) -> None:
-        """Forget a key, if it is there."""
+        """Remove a key, if it is there."""
         found = self._entries.pop(key, None)
         if found is None:
             return
@@ -76,7 +80,9 @@ class ShareTable(Generic[Key, Value]):
             del self._held[owner]
 
     def _recount(self, owner: str, before: int, now: int) -> None:
-        """An owner has one entry more or less: so the largest number moves by one at most."""
+        """Note that the number of an owner's entries has changed by one, from `before` to `now`."""
+        # The owner moves from one set of owners to the next. A set that has only this owner is taken along,
+        # so that an owner who adds entries alone makes no new set for each of them.
         owners = self._by_count.pop(before, None)
         if owners is None or len(owners) > 1:
             if owners is not None:
@@ -88,5 +94,6 @@ class ShareTable(Generic[Key, Value]):
             there[owner] = None
         elif now:
             self._by_count[now] = owners  # of this owner alone
+        # The number changes by one, so the largest one does too at most: it need not be searched for.
         if now > self._most or (before == self._most and before not in self._by_count):
             self._most = now

@@ -1,8 +1,9 @@
-"""Whose turn it is to have a login checked where that takes a while: a hash in a thread, a plugin's reply.
+"""Fair queue of slow login checks (a hash in a thread, a plugin's reply), with a lane for each address.
 
-Knows: lanes, one for each address (limits.stranger), and one for each login that has been right from its
-address lately. The latter go first, one of each at a time; the former take turns. However many guess from one
-address, whoever comes from another waits for one of their checks.
+Knows: the order of the checks. There is a lane for each address (limits.stranger), and one for each login
+that was right from its address lately. Logins that were right go first, one check of each at a time;
+addresses take turns. However many logins are guessed from one address, a login from another waits for one of
+those checks.
 Refuses to know: what is checked (auth_password_pool, rule_live).
 """
 
@@ -15,20 +16,20 @@ from contextlib import contextmanager
 from gevent.event import AsyncResult
 
 MAX_WAITING, MAX_OF_ONE = 1024, 64
-"""Checks that wait, in all and of one address: the hashes of one take some two seconds."""
+"""Most checks that wait, in all and of one address: 64 hashes take some two seconds."""
 MAX_LATELY = 65536
-"""Logins remembered, with their address, that have been right."""
+"""Most logins (with their address) that are remembered as right."""
 
 Login = tuple[str, str]
 """User name and address."""
 
 
 class Busy(OSError):
-    """So many checks wait that this one will not be made: nobody can say whether the login is right."""
+    """Too many checks wait, so this one is not made: it is not known whether the login is right."""
 
 
 class Lanes:
-    """So many checks at a time, and who waits for one."""
+    """The checks that run, at most `at_once`, and those that wait for their turn."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
@@ -39,7 +40,7 @@ class Lanes:
 
     @contextmanager
     def turn(self, login: Login) -> Iterator[None]:
-        """A turn for as long as the block takes. Raises Busy."""
+        """Wait for a turn, which lasts as long as the block. Raises Busy where too many wait already."""
         self.enter(login)
         try:
             yield
@@ -47,7 +48,7 @@ class Lanes:
             self.leave()
 
     def enter(self, login: Login) -> None:
-        """Wait for a turn; leave() ends it. Raises Busy where too many wait already."""
+        """Wait for a turn, which leave() ends. Raises Busy where too many wait already."""
         if self._free:
             self._free -= 1
             return
@@ -63,7 +64,7 @@ class Lanes:
             raise
 
     def leave(self) -> None:
-        """A turn is over: the next one has it."""
+        """End a turn, and let the next waiting check begin."""
         waiter = self._next()
         if waiter is None:
             self._free += 1
@@ -71,7 +72,7 @@ class Lanes:
             waiter.set(True)
 
     def judged(self, login: Login, right: bool) -> None:
-        """What came out: whoever was right goes first the next time, whoever guesses no longer does."""
+        """Note the result of a check: a login that was right goes first the next time."""
         self._lately.pop(login, None)
         if right:
             if len(self._lately) >= MAX_LATELY:
@@ -92,7 +93,7 @@ class Lanes:
         self.waiting += 1
 
     def _make_room(self, length: int) -> bool:
-        """Send away the last one of the longest lane, if that is longer than this."""
+        """Refuse (Busy) the newest check of the longest lane, if that is longer than `length`."""
         longest = max(self._others, key=lambda address: len(self._others[address]), default=None)
         if longest is None or len(self._others[longest]) <= length:
             return False

@@ -1,8 +1,8 @@
-"""Thread pool that checks hashed passwords off the packet path, in fair turns, and a cache of right ones.
+"""Thread pool for checks of hashed passwords off the packet path, and a cache of right passwords.
 
 Knows: that one check takes some 40 ms and 16 MB, and must not hold up packets.
-Refuses to know: the hash function (auth_passwords), whose password it is (auth_logins), whose turn it is
-(auth_lanes).
+Refuses to know: the hash function (auth_passwords), whose password it is (auth_logins), the order of the
+checks (auth_lanes).
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ MAX_KNOWN = 65536
 
 
 class Checks:
-    """The checks of a process."""
+    """The password checks of a process."""
 
     def __init__(self) -> None:
         self.lanes = Lanes(AT_ONCE)
         self._pool: ThreadPool | None = None
-        # of what is remembered nobody can tell the password: it is keyed, and the key is gone with us
+        # The cache holds keyed hashes. The key dies with the process, so nobody can find the passwords.
         self._key = os.urandom(32)
         self._known: BoundedDict[bytes, None] = BoundedDict(MAX_KNOWN)
 
     def matches(self, stored: str | None, password: str, dearest: str = "", login: Login = ("", "")) -> bool:
-        """As auth_passwords.matches, for greenlets; login says whose turn it takes. Raises Busy.
+        """As auth_passwords.matches; a hash is checked in a thread while other greenlets run. Raises Busy.
 
-        What is remembered as right does not wait. A name that nobody has is never remembered, so it takes as
-        long as a wrong password does.
+        `login` (user name, address) says in which lane the check waits. A password that is remembered as
+        right does not wait. A name that nobody has is never remembered, so it takes as long as a wrong
+        password.
         """
         if not auth_passwords.takes_a_while(stored, dearest):
             return auth_passwords.matches(stored, password, dearest)
@@ -58,7 +59,9 @@ class Checks:
         except BaseException:
             self.lanes.leave()
             raise
-        result.rawlink(lambda _: self.lanes.leave())  # whoever waits may be killed: the thread goes on
+        result.rawlink(
+            lambda _: self.lanes.leave()
+        )  # not at the end here: if this greenlet is killed, the thread goes on
         right: bool = result.get()
         return right
 

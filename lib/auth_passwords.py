@@ -1,4 +1,4 @@
-"""Stored passwords, in plain text or hashed with scrypt (RFC 7914): made, parsed and compared.
+"""Stored passwords, in plain text or hashed with scrypt (RFC 7914): hashing, parsing, comparison.
 
 Knows: how a hash is written, and a comparison in constant time.
 Refuses to know: whose password it is (auth_logins), that a check takes long (auth_password_pool).
@@ -40,10 +40,11 @@ def check_form(stored: str) -> None:
 
 
 def matches(stored: str | None, password: str, dearest: str = "") -> bool:
-    """Whether a password is the stored one; None is that of a name that nobody has.
+    """Whether a password is the stored one. `stored` is None for a user name that nobody has.
 
-    An empty one and a broken hash match nothing. dearest is the hash that takes longest of those the name was
-    looked for among, empty where there is none: so long every answer takes, be it of a plain password.
+    An empty stored password and a broken hash match nothing. `dearest` is the hash that takes longest to
+    check among all users, empty where there is none. Every check takes as long as that one, also for a plain
+    password or a name that nobody has: so the time does not tell which names exist.
     """
     kept_hash = stored if stored is not None and is_hashed(stored) else ""
     right = bool(kept_hash) and _is_hash_of(kept_hash, password)
@@ -57,12 +58,12 @@ def matches(stored: str | None, password: str, dearest: str = "") -> bool:
 
 
 def takes_a_while(stored: str | None, dearest: str = "") -> bool:
-    """Whether matches() has anything to compute."""
+    """Whether matches() has a hash to compute, which takes some 40 ms or more."""
     return bool(dearest) or (stored is not None and is_hashed(stored))
 
 
 def work(stored: str) -> int:
-    """How long a hash takes to check, as RFC 7914 has it: N times r times p; 0 for none and a broken one."""
+    """The cost of checking a hash: N times r times p (RFC 7914). 0 where it is none, or broken."""
     try:
         log_n, r, p, _, _ = _parse(stored)
     except ValueError:

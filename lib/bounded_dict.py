@@ -1,10 +1,10 @@
-"""A dictionary of bounded size, which forgets its oldest entry to make room for a new one.
+"""Dictionary of bounded size, which forgets its oldest entry to make room for a new one.
 
 Knows: the order of its entries. Refuses to know: what is in them, and clocks.
 
-Every memory that strangers can fill is one. It is built on OrderedDict because that finds its first entry
-at once: a plain dict looks for it past all the places of those deleted before (28 µs each time with 65,536
-entries, here 0.3 µs).
+It is used wherever strangers could fill a memory. It is built on OrderedDict because that finds its first
+entry at once: a plain dict looks for it past all the places of those deleted before (28 µs each time with
+65,536 entries, here 0.3 µs).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ V = TypeVar("V")
 
 
 class BoundedDict(OrderedDict[K, V]):
-    """Holds no more than `most` entries that come by `remember` and `renew`; read it as any dict."""
+    """A dict of at most `most` entries, which are set with `remember` and `renew`."""
 
     __slots__ = ("most",)
 
@@ -28,18 +28,18 @@ class BoundedDict(OrderedDict[K, V]):
         self.most = most
 
     def copy(self) -> BoundedDict[K, V]:
-        """Another one with the same entries."""
+        """A shallow copy, with the same bound."""
         other: BoundedDict[K, V] = BoundedDict(self.most)
         other.update(self)
         return other
 
     def remember(self, key: K, value: V) -> None:
-        """Hold a value; a key that is held already keeps its age."""
+        """Set a value; a key that is there already keeps its age."""
         if len(self) >= self.most and key not in self:
             self.popitem(last=False)
         self[key] = value
 
     def renew(self, key: K, value: V) -> None:
-        """Hold a value, and let its key be the youngest."""
+        """Set a value, and make its key the youngest."""
         self.remember(key, value)
         self.move_to_end(key)

@@ -1,7 +1,7 @@
-"""Whether a path leads where we think: nobody but root and we can put something else in its place.
+"""Check that nobody but root and our own user can replace what lies at a path.
 
-Knows: owners, modes and links of every directory on the way. Refuses to know: what the directory is for
-(ctl_server, ctl_client).
+Knows: owners, modes and symbolic links of every directory on the way. Refuses to know: what the directory is
+for (ctl_server, ctl_client).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ MAX_LINKS = 40
 
 
 def weak_spot(path: str) -> str:
-    """Why somebody else may change what lies at a path; empty where only root and we can.
+    """Why another user may replace what lies at a path, as text; empty where only root and our user can.
 
-    Each directory from the root on, and each link, has to belong to root or to us. Others may write to a
-    directory only where it is sticky, as /tmp is: there nobody removes or renames what is not theirs. What
-    does not exist yet is nobody's. Raises OSError where a directory cannot be looked at.
+    Each directory from / on, and each symbolic link, has to belong to root or to our user. Others may write
+    to a directory only where it is sticky, as /tmp is: there nobody can remove or rename the files of others.
+    A part of the path that does not exist yet ends the check. Raises OSError where a directory cannot be
+    looked at.
     """
     parts = deque(os.path.join(os.getcwd(), path).split("/"))
     place, links = "/", 0
@@ -53,7 +54,7 @@ def _weakness(here: str, status: os.stat_result) -> str:
     if status.st_uid not in (0, os.geteuid()):
         return f"{here} belongs to somebody else (uid {status.st_uid})"
     if stat.S_ISLNK(status.st_mode):
-        return ""  # its mode says nothing
+        return ""  # the mode of a link has no meaning
     if not stat.S_ISDIR(status.st_mode):
         return f"{here} is no directory"
     others = status.st_mode & (stat.S_IWOTH | (stat.S_IWGRP if status.st_gid else 0))

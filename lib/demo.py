@@ -303,12 +303,12 @@ def _ping(namespaces: Mapping[str, Namespace]) -> None:
     ):
         times = demo_probe.ping(namespaces[source.name], address, PINGS, 0.02)
         if not times:
-            raise HostError(f"no answer from {address} ({what}) to {source.name}")
+            raise HostError(f"no reply from {address} ({what}) to {source.name}")
         _step("ping", f"{source.name} -> {address} ({what}): {len(times)} of {PINGS}, {_median(times)}")
 
 
 def _median(times: list[float]) -> str:
-    return f"median {statistics.median(times) * 1000:.2f} ms" if times else "no answer"
+    return f"median {statistics.median(times) * 1000:.2f} ms" if times else "no reply"
 
 
 def _load(namespaces: Mapping[str, Namespace], programs: Mapping[str, Program], seconds: float) -> None:
@@ -326,7 +326,7 @@ def _load(namespaces: Mapping[str, Namespace], programs: Mapping[str, Program], 
         raise HostError(f"no TCP data came through from {first.name} to {second.lan}")
     print()
     _step("throughput", f"{rate / 1e9:.2f} Gbit/s, {received / 1e9:.2f} GB arrived")
-    _step("ping", f"meanwhile, host-1 -> {second.overlay}: {len(times)} answers, {_median(times)}")
+    _step("ping", f"meanwhile, host-1 -> {second.overlay}: {len(times)} replies, {_median(times)}")
 
 
 def _show_table(programs: Mapping[str, Program], seconds: float) -> None:

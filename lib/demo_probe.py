@@ -93,7 +93,7 @@ class Load:
         server.bind((address, PORT))
         server.listen(1)
         try:
-            with gevent.Timeout(10, TimeoutError("no answer in 10 s")):
+            with gevent.Timeout(10, TimeoutError("no reply in 10 s")):
                 client.connect((address, PORT))
                 connection = stack.enter_context(server.accept()[0])
         except OSError as error:

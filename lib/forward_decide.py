@@ -27,10 +27,10 @@ def decide(
     start: int = 0,
     end: int = 0,
 ) -> Verdict:
-    """Decide on a packet from `attachment`.
+    """Decide on a packet from `attachment`: the attachment that gets it, or why it is not delivered.
 
-    The packet is in buf[start:end], where an access list reads on. Without `buf` there is no packet: the
-    question is what would become of one, and nothing is counted or remembered.
+    The packet is in buf[start:end], where an access list reads on. Without `buf` there is no packet: somebody
+    asks what would become of one, and nothing is counted or remembered. `now`: seconds of a steady clock.
     """
     namespace = attachment.namespace
     reason = unroutable(packet.destination)
@@ -86,7 +86,7 @@ def _objection(acl: Acl, attachment: Attachment, headers: Headers, target: str, 
 
 
 def _judged(acl: Acl, attachment: Attachment, headers: Headers, target: str, now: float) -> Reason | None:
-    """Why the rules, or what is known of a packet's connection, do not let it through."""
+    """Why neither a packet's connection nor the rules let it through; None where one of them does."""
     if headers.is_error:
         return _error_judged(acl, attachment, headers, target, now)
     passes = attachment.namespace.permits(acl, attachment.host, headers, target, now)
@@ -96,9 +96,10 @@ def _judged(acl: Acl, attachment: Attachment, headers: Headers, target: str, now
 def _error_judged(
     acl: Acl, attachment: Attachment, headers: Headers, target: str, now: float
 ) -> Reason | None:
-    """The same of an ICMP error: it comes from where the quoted packet went, and goes to who has sent that.
+    """Why an ICMP error is not let through; None where it is.
 
-    Where the quoted packet went to along a table without a list, nobody has noted it: then the rules decide.
+    It must come from the host that the quoted packet went to, and go to the host that sent the quoted packet.
+    If the quoted packet took a table without an access list, no connection of it is known: the rules decide.
     """
     namespace, quoted = attachment.namespace, headers.quoted
     if quoted is None or quoted.packet.source != headers.packet.destination:

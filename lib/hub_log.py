@@ -1,8 +1,8 @@
-"""What the log says of a hub's connections: who came, who was refused, what was dropped, who left and why.
+"""Log lines about a hub's connections: sessions that begin and end, refused connections, drops.
 
-Knows: the words, and that whoever does a thing very often is said a few times and then counted, by address:
-everything else in these lines is of a peer's choice.
-Refuses to know: when it is said (hub, hub_session), how lines are folded and written (log_setup).
+Knows: the words of each line. Lines that one address causes very often are written a few times and then
+counted: everything else in a line (host, namespace) is chosen by the peer.
+Refuses to know: when a line is due (hub, hub_session), how lines are folded and written (log_setup).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lib.namespace import Attachment
 
 
 def opened(name: str, attachment: Attachment, transport: str) -> None:
-    """A session of service `name` has begun, over this kind of transport."""
+    """Log that a session of service `name` has begun, over this kind of transport (tcp, tls, ws, wss)."""
     namespace = ids.format_uuid(attachment.namespace.id)
     say(
         Entry.SESSION_OPENED,
@@ -37,7 +37,7 @@ def opened(name: str, attachment: Attachment, transport: str) -> None:
 
 
 def closed(name: str, attachment: Attachment, why: str) -> None:
-    """A session has ended."""
+    """Log that a session has ended, and why."""
     say(
         Entry.SESSION_CLOSED,
         "service %s: %s (%s) left: %s",
@@ -57,7 +57,7 @@ def closed(name: str, attachment: Attachment, why: str) -> None:
 
 
 def drops(name: str, attachment: Attachment, reason: Reason, detail: str) -> None:
-    """Packets of a session are dropped for a reason for the first time; detail says more, or is empty."""
+    """Log that packets of a session are dropped for a reason the first time; `detail` may be empty."""
     what = f" {detail}" if detail else ""
     by = stranger(attachment.peer)
     say(
@@ -87,7 +87,7 @@ def drops(name: str, attachment: Attachment, reason: Reason, detail: str) -> Non
 
 
 def hello(name: str, attachment: Attachment, software: str) -> None:
-    """A client has said that it is one of our own kind."""
+    """Log that a client is a tunrouter: its HELLO has come."""
     say(
         Entry.HELLO,
         "%s (%s) is %s, offloads %#x",
@@ -104,7 +104,7 @@ def hello(name: str, attachment: Attachment, software: str) -> None:
 
 
 def refused(name: str, peer: str, refusal: Refusal, why: str) -> None:
-    """A connection becomes no session."""
+    """Log that a connection is refused."""
     say(
         Entry.REFUSED,
         "service %s: %s: %s",
@@ -119,7 +119,7 @@ def refused(name: str, peer: str, refusal: Refusal, why: str) -> None:
 
 
 def lost(name: str, peer: str, error: OSError) -> None:
-    """A connection broke before it was a session."""
+    """Log that a connection broke before it became a session."""
     reason = error.strerror or str(error)
     say(
         Entry.CONNECTION_LOST,

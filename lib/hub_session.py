@@ -318,7 +318,7 @@ class HubSession:
             waited = cache.store(address, route, time.monotonic())
             if plugin in failed:
                 settle(Entry.PLUGIN_FAILED, name)
-                say(Entry.PLUGIN_RECOVERED, "router plugin: answers again", service=name)
+                say(Entry.PLUGIN_RECOVERED, "router plugin: replies again", service=name)
                 failed.discard(plugin)
         except OSError as error:
             say(

@@ -94,9 +94,9 @@ class Meter:
 
 
 def stranger(peer: str) -> str:
-    """Who counts as one, of a peer as `address:port`: an IPv4 address, or the /64 of an IPv6 one.
+    """The network that counts as one stranger, for a peer as `address:port`: an IPv4 address or an IPv6 /64.
 
-    Whoever has a /64 has as many addresses as they like, and would get a share for each.
+    The owner of a /64 has as many addresses as they like, and would else get a share for each of them.
     """
     address = peer.rpartition(":")[0].strip("[]").partition("%")[0]
     try:
@@ -143,7 +143,7 @@ class Gate:
         return None
 
     def leave(self, address: str) -> None:
-        """Uncount a connection that `enter` counted."""
+        """Uncount a connection that `enter` has counted and not refused."""
         entered = self._entered[address]
         keys = entered.pop()
         if not entered:
@@ -230,7 +230,7 @@ def _by_address(
 def _by_host(
     rows: tuple[RateLimit, ...], host: str, namespace: bytes
 ) -> list[tuple[RateLimit, tuple[object, ...]]]:
-    """The row of a host and the row of a namespace: each the one that names it, else the one for all."""
+    """The rows for a host and for a namespace: for each the row that names it, else the row for all."""
     keyed = {row.key: row for row in rows}
     found: list[tuple[RateLimit, tuple[object, ...]]] = []
     of_namespace = keyed.get(namespace.hex()) or keyed.get("$")

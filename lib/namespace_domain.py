@@ -1,4 +1,4 @@
-"""A domain: the namespaces of a hub service, or of several services that share them (`domain:`).
+"""Domain: the namespaces of a hub service, or of several services that share them (`domain:`).
 
 Knows: which tables a namespace has, when a namespace is made and when it is removed.
 Refuses to know: who may join (auth_admission), what happens inside a namespace (namespace, forward).
@@ -40,9 +40,10 @@ class Domain:
 
     @contextmanager
     def reserve(self, namespace: bytes, host: str) -> Iterator[bool]:
-        """Keep a host name for one newcomer until its session is live; False where another newcomer has it.
+        """Reserve a host name until a session with it has begun; yields False where another has reserved it.
 
-        To find out whether the name is free takes a while, and whoever came meanwhile would find it free too.
+        It takes a while to find out whether the name is free. Without this, a second client that comes in
+        that time would find it free too.
         """
         name = namespace, host
         if name in self._coming:
@@ -69,7 +70,7 @@ class Domain:
         self._let_go(namespace)
 
     def namespace(self, key: bytes) -> Namespace:
-        """The namespace of that id, a new one where there is none; it is kept only once somebody enters."""
+        """The namespace of an id (16 bytes). A new one is kept only once an attachment enters it."""
         namespace = self.namespaces.get(key)
         if namespace is None:
             table, default = self._tables_of(key)
@@ -79,7 +80,7 @@ class Domain:
     def replace_tables(
         self, tables: Mapping[bytes, Router], default: Router, plugin_cache_seconds: float, source_check: bool
     ) -> None:
-        """Route by other tables from now on. Cached replies of a plugin that is still used are kept."""
+        """Replace the tables of all namespaces. Cached replies of a plugin that is still used are kept."""
         kept = plugin_cache_seconds == self.plugin_cache_seconds
         self.tables, self.default = tables, default
         self.plugin_cache_seconds, self.source_check = plugin_cache_seconds, source_check

@@ -125,12 +125,12 @@ def outgoing_device(address: str) -> str | None:
         return zone
     with _netlink() as ip:
         try:
-            answer = ip.route("get", dst=address, family=_family(address))
+            reply = ip.route("get", dst=address, family=_family(address))
         except _netlink_error() as refused:
             if refused.code in _NO_WAY:
                 return None
             raise HostError(f"route to {address}: {_reason(refused)}") from None
-        route = answer[0]
+        route = reply[0]
         return _link_name(ip, route.get_attr("RTA_OIF")) if route["type"] == _RTN_UNICAST else None
 
 

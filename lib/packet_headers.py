@@ -1,7 +1,7 @@
-"""Headers of a packet down to its transport header: extension headers, fragments, what an ICMP error quotes.
+"""Parser of a packet down to its transport header: extension headers, fragments, the packet in an ICMP error.
 
 Knows: every chain of headers that RFC 8200 allows, how fragments may lie (RFC 791, 1858, 7112), which ICMP
-message answers which (RFC 792, 4443).
+message replies to which (RFC 792, 4443).
 Refuses to know: which packets may pass (acl), which have passed before (acl_connections).
 
 packet.parse reads as much as routing needs, and stops where it is unsure. An access list must not be unsure:
@@ -40,26 +40,27 @@ MAX_ERROR = {4: 576, 6: 1280}
 _ICMP_ERRORS = frozenset((3, 4, 5, 11, 12))
 _FIRST_ICMPV6_INFORMATION = 128
 """All ICMPv6 types below are errors (RFC 4443 2.1)."""
-_QUESTIONS = {(ICMP, 0): 8, (ICMP, 14): 13, (ICMP, 16): 15, (ICMP, 18): 17, (ICMPV6, 129): 128}
-"""(protocol, type of an answer) -> the type that it answers: echo, timestamp, information, address mask."""
-_ASKING = frozenset((protocol, kind) for (protocol, _), kind in _QUESTIONS.items())
-"""(protocol, type) of the questions."""
+_REQUESTS = {(ICMP, 0): 8, (ICMP, 14): 13, (ICMP, 16): 15, (ICMP, 18): 17, (ICMPV6, 129): 128}
+"""(protocol, type of a reply) -> the type that it replies to: echo, timestamp, information, address mask."""
+_ASKING = frozenset((protocol, kind) for (protocol, _), kind in _REQUESTS.items())
+"""(protocol, type) of the requests."""
 
 
 class Fragment(NamedTuple):
     """A piece of a datagram. An atomic fragment, which is the whole datagram, is none."""
 
     datagram: bytes
-    """What all fragments of it have in common, beside the addresses: protocol and identification."""
+    """Protocol (1 byte) and identification (2 bytes, IPv6: 4), which all its fragments have in common."""
     begin: int
-    """Where in the datagram its data begins, bytes; 0 for the first fragment."""
+    """Where in the datagram its data begins, in bytes; 0 for the first fragment."""
     end: int
+    """Where in the datagram its data ends, in bytes."""
     more: bool
-    """Whether others come behind it."""
+    """Whether other fragments come behind it."""
 
 
 class Headers(NamedTuple):
-    """What an access list knows of a packet."""
+    """The headers of a packet, as far as an access list needs them."""
 
     packet: Packet
     """With the protocol, the ports and the place of the transport header, whatever stands before it. Of a
@@ -67,10 +68,10 @@ class Headers(NamedTuple):
     extensions: bytes = b""
     """Protocol numbers of the extension headers before it."""
     connection: bytes = b""
-    """The key of the connection that it begins or continues; empty for a fragment that is not the first, and
-    for an ICMP message that is no question."""
-    answers: bytes = b""
-    """The key of the connection that it is the other direction of; empty where it cannot be."""
+    """The key of the connection that it begins or continues. Empty for a fragment that is not the first, and
+    for an ICMP message that is no request."""
+    replies_to: bytes = b""
+    """The key of the connection whose other direction it would be; empty where it cannot be one."""
     fragment: Fragment | None = None
     is_error: bool = False
     """Whether it is an ICMP error."""
@@ -90,8 +91,9 @@ class _Chain(NamedTuple):
 def read(buf: Buffer, start: int, packet: Packet, end: int) -> Headers | Reason:
     """Read buf[start:end], which packet.parse has found to be this packet, to its transport header.
 
-    Returns Reason.UNREADABLE where that is not to be had: too many or too long extension headers, one that
-    ends past the packet, a transport header that is cut off, fragments that no honest host makes.
+    Returns Reason.UNREADABLE where the transport header cannot be read: there are too many or too long
+    extension headers, one ends past the packet, the transport header is cut off, or no honest host makes such
+    a fragment.
     """
     ports = packet.flow[len(packet.source) * 2 :]
     plain = packet.transport - start <= _LONGEST_HEADER[packet.version]
@@ -115,10 +117,10 @@ def read(buf: Buffer, start: int, packet: Packet, end: int) -> Headers | Reason:
 
 
 def imagined(packet: Packet) -> Headers:
-    """The headers of a packet that does not exist, asked about by somebody (forward_explain)."""
-    question = {ICMP: 8, ICMPV6: 128}.get(packet.protocol)
-    if question is not None:
-        return Headers(packet, connection=_key(packet, bytes((question, 0, 0))))
+    """The headers of a packet that does not exist, for a decision that is explained (forward_explain)."""
+    request = {ICMP: 8, ICMPV6: 128}.get(packet.protocol)
+    if request is not None:
+        return Headers(packet, connection=_key(packet, bytes((request, 0, 0))))
     ports = packet.flow[len(packet.source) * 2 :]
     return Headers(packet, b"", *_both_ways(packet, ports if len(ports) == 4 else b""))
 
@@ -176,7 +178,7 @@ def _size(protocol: int, length: int) -> int:
 
 
 def _is_sound(fragment: Fragment | None) -> bool:
-    """Whether a fragment has data, that ends where data of a fragment may."""
+    """Whether a fragment has data, and the data ends at a place that is allowed (RFC 791, RFC 8200 4.5)."""
     if fragment is None:
         return True
     size = fragment.end - fragment.begin
@@ -192,15 +194,15 @@ def _headers(buf: Buffer, chain: _Chain, packet: Packet) -> Headers:
         packet = packet._replace(protocol=protocol, transport=at, flow=flow)
     if protocol != _icmp_of(packet.version):
         return Headers(packet, chain.extensions, *_both_ways(packet, ports), chain.fragment)
-    kind, question = buf[at], _QUESTIONS.get((protocol, buf[at]))
+    kind, request = buf[at], _REQUESTS.get((protocol, buf[at]))
     identifier = bytes(buf[at + 4 : at + 6])
     connection = _key(packet, bytes((kind,)) + identifier) if (protocol, kind) in _ASKING else b""
-    answers = b"" if question is None else _key_back(packet, bytes((question,)) + identifier)
-    return Headers(packet, chain.extensions, connection, answers, chain.fragment)
+    replies_to = b"" if request is None else _key_back(packet, bytes((request,)) + identifier)
+    return Headers(packet, chain.extensions, connection, replies_to, chain.fragment)
 
 
 def _both_ways(packet: Packet, ports: bytes) -> tuple[bytes, bytes]:
-    """The keys of a packet's connection and of the one that it answers, which is the same but for ICMP."""
+    """The keys of a packet's connection and of the one that it replies to, which is the same but for ICMP."""
     return _key(packet, ports), _key_back(packet, ports[2:] + ports[:2])
 
 

@@ -1,6 +1,7 @@
-"""ICMP errors that a hub or a client sends about a packet: their types and codes (RFC 792, 1812, 4443).
+"""Builder of ICMP errors that a hub or a client sends about a packet (RFC 792, 1812, 4443).
 
-Knows: which error fits a reason for a drop, about which packets none may be sent, how long one may be.
+Knows: types and codes, which error fits a reason for a drop, about which packets none may be sent, how long
+one may be.
 Refuses to know: how many may be sent (namespace), and why a packet was dropped (forward_decide).
 """
 
@@ -33,7 +34,7 @@ def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reaso
 
 
 def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
-    """The ICMP error "fragmentation needed" (IPv6: "packet too big") with the MTU, as an IP packet.
+    """The ICMP error "fragmentation needed" (IPv6: "packet too big") with an MTU in bytes, as an IP packet.
 
     None where no error may be sent, as about an IPv4 packet that allows fragmentation.
     """

@@ -1,4 +1,4 @@
-"""A gRPC client for plugins: unary calls over one HTTP/2 connection (PROTOCOL.md, plugins over gRPC).
+"""gRPC client for plugins: unary calls over one HTTP/2 connection (PROTOCOL.md, plugins over gRPC).
 
     request    HEADERS  :method POST, :path /package.Service/Method, te trailers, token …
                DATA     | compressed? (1) = 0 | length (4) | message |                 END_STREAM
@@ -6,8 +6,8 @@
                DATA     the same
                HEADERS  grpc-status 0 …, or all of it in the first HEADERS             END_STREAM
 
-Knows: h2's events, streams at once, one reader and one writer at a time, deadlines. The reader lives as long
-as the connection: its bound is in bytes, so many for each call and some for what comes between calls.
+Knows: h2's events, several calls at once, one reader and one writer at a time, deadlines. The reader lives as
+long as the connection. It may receive a number of bytes for each call, and some for what comes between calls.
 Refuses to know: messages (plugin_protobuf), what is asked (plugin_client).
 Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
 """
@@ -74,7 +74,7 @@ class GrpcPlugin:
 
 
 def _dial(settings: PluginSettings, bounds: Bounds) -> Any:
-    """A socket on which both sides mean to speak HTTP/2."""
+    """A connected socket for HTTP/2; with TLS, both sides have agreed on it (ALPN h2). Raises PluginError."""
     parts = urlsplit(settings.url)
     host = parts.hostname or ""
     try:

@@ -1,4 +1,4 @@
-"""An HTTP client for plugins: GET or POST, replies in JSON (PROTOCOL.md, plugins over HTTP).
+"""HTTP client for plugins: GET or POST, replies in JSON (PROTOCOL.md, plugins over HTTP).
 
 Knows: the request's URL and headers, which responses are a reply and which a failure.
 Refuses to know: what is asked (plugin_client).
@@ -27,7 +27,7 @@ class HttpPlugin:
     """A plugin that is called over HTTP."""
 
     def __init__(self, settings: PluginSettings) -> None:
-        """Nothing is sent yet."""
+        """Prepare requests; a connection is made with the first one."""
         self._settings = settings
         self._idle: list[HttpWay] = []
         """Connections that nobody uses now, the last one used at the end."""
@@ -42,7 +42,7 @@ class HttpPlugin:
         return self._ask("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", None)
 
     def post(self, content: Mapping[str, object]) -> dict[str, object]:
-        """POST this as JSON; returns and raises what `get` does."""
+        """POST `content` as JSON; returns the reply's object and raises PluginError, as `get` does."""
         body = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         return self._ask("POST", self._settings.url, body.encode("utf-8", "surrogateescape"))
 

@@ -1,4 +1,4 @@
-"""Arithmetic of packed IP prefixes: which bits are cleared, what lies within, how one is written.
+"""Arithmetic of packed IP prefixes: mask, containment, text.
 
 Knows: addresses of 4 and 16 bytes, and lengths in bits.
 Refuses to know: tables (route_trie, route_table), and how people may write a prefix (addresses, route_parse).
@@ -26,7 +26,7 @@ def network(address: bytes, length: int) -> bytes:
 
 
 def covers(prefix: bytes, length: int, address: bytes) -> bool:
-    """Whether an address lies within a prefix; not where they are of different families."""
+    """Whether an address lies within a prefix; False where they are of different families."""
     if len(prefix) != len(address):
         return False
     differing = int.from_bytes(prefix, "big") ^ int.from_bytes(address, "big")
@@ -39,7 +39,7 @@ def packed(network: IPv4Network | IPv6Network) -> Prefix:
 
 
 def text(prefix: bytes, length: int) -> str:
-    """`10.0.0.0/8`, as ipaddress writes it, and ten times as fast: a table may have a million of them."""
+    """A prefix as text, `10.0.0.0/8`, as ipaddress writes it. This is ten times as fast, for large tables."""
     if len(prefix) == 4:
         return f"{inet_ntop(AF_INET, prefix)}/{length}"
     if prefix.startswith(_DOTTED):

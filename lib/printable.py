@@ -1,6 +1,6 @@
-"""Text as a terminal or a line of the log may show it: what a peer chose moves no cursor and hides nothing.
+"""Escaping of untrusted text for a terminal or the log: no control or invisible characters are left.
 
-Knows: which characters are seen as themselves (Unicode), and how the others are written.
+Knows: which characters are visible (Unicode), and how the others are written.
 Refuses to know: where a text comes from, and where it is shown. JSON escapes by itself.
 """
 
@@ -25,9 +25,9 @@ _AMBIGUOUS = re.compile(r"\\(?=[xuU])")
 def printable(text: str) -> str:
     """A text in which every character is seen: the others are written `\\x1b`, `\\u202e` or `\\U000e0041`.
 
-    Controls, escapes, ends of lines, what turns the direction of writing, what has no width, blanks other
-    than the space, what Unicode has not assigned, and lone surrogates are the others. Done twice it is as
-    done once.
+    The others are: control characters, line ends, characters that change the direction of writing or have no
+    width, blanks other than the space, characters that Unicode has not assigned, and lone surrogates. An
+    escaped text is not changed again.
     """
     if text.isprintable() and text.isascii():
         return text
@@ -41,17 +41,17 @@ def printable(text: str) -> str:
 
 
 def exact(text: str) -> str:
-    """As printable, but no two texts become one: a backslash that could begin an escape is written too."""
+    """As printable, but different texts stay different: a backslash that could begin an escape is escaped."""
     return printable(_AMBIGUOUS.sub(r"\\x5c", text))
 
 
 def lines(text: str) -> str:
-    """A text of several lines of ours, each of them printable."""
+    """A text of several lines, each made printable; its line feeds stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def every(value: Value) -> Value:
-    """A reply that is shown to people: what JSON holds, each text in it printable, names of fields too."""
+    """A JSON value with every text in it made printable, names of fields too."""
     found: object = value
     if isinstance(value, str):
         found = printable(value)

@@ -26,7 +26,7 @@ from lib.route_first_match import painted
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import Group, RouteTable, Row, Tries, no_tries
 from lib.settings import Hop, RouteEntry
-from lib.source_bad_lines import MAX_TOLD, BadLines
+from lib.source_bad_lines import MAX_REPORTED, BadLines
 from lib.source_diff import difference
 
 STEP = 400
@@ -111,7 +111,7 @@ class RouteLoader:
     ) -> Generator[None, None, LoadReport | None]:
         """Load only the lines of one source that changed; None where it is quicker to load everything."""
         # With changes to more than half of the routes, a load of everything is as quick, and simpler.
-        found = yield from difference(old, new, max(len(self._table) // 2, MAX_TOLD))
+        found = yield from difference(old, new, max(len(self._table) // 2, MAX_REPORTED))
         if found is None:
             return None
         gone, come = found

@@ -51,7 +51,7 @@ class Notifier:
         try:
             with (
                 gsocket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
-                gevent.Timeout(SECONDS, OSError("no answer")),
+                gevent.Timeout(SECONDS, OSError("no reply")),
             ):
                 sock.connect(self._address)
                 sock.send(data)

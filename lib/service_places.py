@@ -1,9 +1,10 @@
-"""Places for the connections of a small server: when all are taken, somebody makes room for whoever comes.
+"""Connection limit of a small server: when all places are taken, an idle connection makes room for a new one.
 
-Knows: who has a place, from which address and since when, and who is being served just now.
+Knows: which connection has a place, from which address and since when, and which is being served now.
 Refuses to know: what is served (ctl_server, metrics_server).
 
-Without this, a few connections that say nothing, or do not read, hold up all others until their time is up.
+Without this, a few connections that send nothing, or do not read, would keep out all others until their
+timeout.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class _Place:
 
 
 class Places:
-    """So many of them; one for each greenlet that holds one, the longest there first."""
+    """The places of a server, at most `most`, each held by a greenlet; the one held longest is first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -34,7 +35,10 @@ class Places:
 
     @contextmanager
     def hold(self, address: str = "") -> Iterator[bool]:
-        """A place for the current greenlet; False where there is none. Who has to make room is killed."""
+        """Hold a place for the current greenlet while the block runs; yields False where none can be had.
+
+        The greenlet that has to make room for it is killed. `address` is the peer's IP address.
+        """
         if len(self._taken) >= self._most:
             other = self._who_goes(address)
             if other is None:
@@ -51,7 +55,7 @@ class Places:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """The current greenlet works for its peer, rather than wait for it to say or read something."""
+        """Mark the current greenlet as working for its peer, not waiting for it, while the block runs."""
         place = self._taken.get(gevent.getcurrent())
         if place is None:
             yield
@@ -63,8 +67,9 @@ class Places:
             place.busy = False
 
     def _who_goes(self, address: str) -> gevent.Greenlet | None:
-        """Of the address with most places whoever is idle longest; one that is served only where it has more
-        than the newcomer would have; else anybody idle; None where all are served."""
+        """The greenlet that makes room for a connection from `address`; None where nobody has to."""
+        # First an idle one of the address with most places, the oldest. If all of them are served, one of
+        # these goes only where its address has more places than the new one would have. Else any idle one.
         counts = Counter(place.address for place in self._taken.values())
         most = max(counts.values())
         richest = [one for one, place in self._taken.items() if counts[place.address] == most]

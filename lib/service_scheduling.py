@@ -1,4 +1,4 @@
-"""CPU scheduling of a hub: the kernel's time slice, short pauses between receives, shares for long work.
+"""CPU scheduling of a hub: the kernel's time slice, pauses between receives, a share for expensive work.
 
 Knows: sched_setattr(2), the slice of an ordinary task (Linux 6.12 and later); how long to let packets gather.
 Refuses to know: priorities. A hub asks for no more CPU time than any other process.
@@ -34,7 +34,7 @@ SLICE_SECONDS = 0.010
 """The time slice that is asked for."""
 
 UNKNOWN_SECONDS = 0.004
-"""How long a turn of the share lasts whose end nobody has told."""
+"""Seconds that a turn of the share is taken to last if leave() is not called."""
 
 PAUSE_SECONDS = 0.0002
 """How long a hub waits for more packets."""
@@ -74,10 +74,11 @@ class Turns:
 
 
 class Share:
-    """Turns of work that take half of the time at most, so that packets are not held up by it.
+    """A share of half the CPU time for expensive work, which is done in turns; packets get the other half.
 
-    Whoever wants a turn enters under a key and leaves with the time it took; as long a pause follows.
-    Keys have their turns in rotation (equal shares), whoever waits under one key first come, first served.
+    A greenlet calls enter() with a key, works, and calls leave() with the seconds that its work took. A pause
+    of the same length follows. Keys take turns, so each gets an equal share. Greenlets with the same key are
+    served in the order in which they came.
     """
 
     __slots__ = ("_free_at", "_keys", "_timer")
@@ -88,15 +89,15 @@ class Share:
         self._timer: Any = None
 
     def enter(self, key: Hashable) -> None:
-        """Wait for a turn; the work follows at once, and then leave()."""
+        """Wait for a turn. The caller has to work at once, and then call leave()."""
         now = time.monotonic()
         if self._keys or now < self._free_at:
             self._wait(key, now)
             now = time.monotonic()
-        self._free_at = now + UNKNOWN_SECONDS  # should it never be told how long it took
+        self._free_at = now + UNKNOWN_SECONDS  # in case leave() is never called
 
     def leave(self, seconds: float) -> None:
-        """The turn has taken so long."""
+        """End a turn that took `seconds`; the next one begins after a pause as long."""
         self._free_at = time.monotonic() + seconds
         if self._keys:
             self._call(seconds)
@@ -109,7 +110,7 @@ class Share:
             self._call(max(0.0, self._free_at - now))
         try:
             waiter.get()
-        except BaseException:  # killed, or too late: nobody holds a turn that nobody takes
+        except BaseException:  # killed, or too late: the turn is given back if it was given already
             if waiter in waiting:
                 waiting.remove(waiter)
             else:
@@ -125,7 +126,7 @@ class Share:
         self._timer.start(self._next)
 
     def _next(self) -> None:
-        """Let the next key have a turn; called by the event loop."""
+        """Give the next key a turn, once the pause is over. The event loop calls it."""
         if not self._keys:
             return
         early = self._free_at - time.monotonic()
@@ -143,7 +144,7 @@ class Share:
 
 
 SHARE = Share()
-"""Of the time of this process: for handshakes, and for sessions that cost much and forward little."""
+"""The share of this process: for handshakes, and for sessions that cost much and forward little."""
 
 
 def breathe() -> None:

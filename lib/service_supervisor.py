@@ -1,7 +1,7 @@
-"""Tasks that must run for ever: each in a greenlet, started again when it fails, counted, and told of.
+"""Supervisor of the tasks that must run for ever: each in a greenlet, started again when it fails.
 
-Knows: which there are in this process, how often each has failed and why, how long to wait before the next
-start.
+Knows: which tasks this process has, how often each has failed and why, how long to wait before it is started
+again.
 Refuses to know: what a task does, and who asks (ctl_status, metrics, service_watchdog).
 
     task                                     started by          what ends it
@@ -10,13 +10,13 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     sources of a table are read              source_feed         the table goes
     files are watched                        source_watch        the process ends
     settings are read again, the log kept    service             the process ends
-    the service manager is told              service_watchdog    the process ends
+    the service manager is notified          service_watchdog    the process ends
     traces and decisions are counted         capture_service     the process ends
     a device is read, a hub is dialled       client              the client stops
     a session is looked after, a way home    client              the session ends
 
-Everything else that runs in a greenlet belongs to one connection, one request or one question of a plugin,
-and ends with it: whoever started it cleans up, whatever comes.
+Every other greenlet belongs to one connection, one request or one plugin call, and ends with it. The code
+that started it cleans up, whatever happens.
 """
 
 from __future__ import annotations
@@ -44,60 +44,60 @@ _tasks: list[Task] = []
 
 
 class Task:
-    """A function that runs for ever."""
+    """A function that runs for ever in a greenlet."""
 
     def __init__(
         self, name: str, run: Callable[..., object], *arguments: object, may_end: bool = False
     ) -> None:
-        """name is what people are told, in a few words. Nothing runs before start().
+        """`name` is for people, in a few words. Nothing runs before start().
 
-        With may_end the function may come to its end; otherwise that is a fault.
+        With `may_end` the function may return; otherwise that is a fault.
         """
         self.name = name
         self._may_end = may_end
         self.failures = 0
-        """How often it has failed, and with it parts of its work (attempt)."""
+        """How often the task, or a part of its work (attempt), has failed."""
         self.error = ""
-        """Why, the last time."""
+        """Why it failed the last time: the error and its place in the source; empty before the first time."""
         self._run, self._arguments = run, arguments
         self._failing_since = self._failed_at = 0.0
         self._greenlet: Any = None
 
     def start(self) -> Task:
-        """Run from now on."""
+        """Start the greenlet, if it is not started yet; returns the task itself."""
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._keep_running)
             _tasks.append(self)
         return self
 
     def kill(self, block: bool = True) -> None:
-        """Run no more."""
+        """Stop the task. With `block`, wait until its greenlet has ended."""
         self._forget()
         if self._greenlet is not None:
             self._greenlet.kill(block=block)
 
     @property
     def dead(self) -> bool:
-        """Whether it has been started and has ended: not even tried again."""
+        """Whether the task was started and has ended, so that it is not tried again either."""
         return self._greenlet is not None and bool(self._greenlet.dead)
 
     def attempt(self, step: Callable[..., object], *arguments: object) -> bool:
-        """Do one part of a task's work; False where it failed, which costs the others nothing."""
+        """Do one part of the task's work. False where it failed: that is counted and logged, not raised."""
         try:
             step(*arguments)
-        except Exception as error:  # noqa: BLE001  whatever it is, what must run goes on, and it is told
+        except Exception as error:  # noqa: BLE001  whatever it is, the task goes on and the log says so
             self._failed(error)
             return False
         return True
 
     def failing_for(self, now: float) -> float | None:
-        """For how many seconds it has failed again and again; None where it is well."""
+        """For how many seconds the task has failed again and again; None where it is well."""
         if not self._failing_since or now - self._failed_at > STEADY_SECONDS:
             return None
         return now - self._failing_since
 
     def fault(self, now: float) -> str:
-        """What is wrong that only a new start of the process may help against; empty if nothing is."""
+        """A fault of the task that only a restart of the process may mend, as text; empty if none."""
         if self.dead:
             return f"{self.name}: has ended"
         if self.failing_for(now) is not None and self._failed_at - self._failing_since > BROKEN_SECONDS:
@@ -131,12 +131,20 @@ class Task:
         where = f"{os.path.basename(place.filename)}:{place.lineno}"
         self.error = f"{type(error).__name__}: {str(error)[:200]} ({where})"
         text = "%s: %s: this must not happen; it is tried again"
-        told = (self.name, self.error)
-        say(Entry.TASK_FAILED, text, *told, fold=self.name, habit=OUTAGE, task=self.name, reason=self.error)
+        say(
+            Entry.TASK_FAILED,
+            text,
+            self.name,
+            self.error,
+            fold=self.name,
+            habit=OUTAGE,
+            task=self.name,
+            reason=self.error,
+        )
 
 
 def keep(name: str, run: Callable[..., object], *arguments: object) -> Task:
-    """Run a function for ever from now on."""
+    """Start a task that runs a function for ever; returns the task."""
     return Task(name, run, *arguments).start()
 
 
@@ -146,6 +154,6 @@ def tasks() -> list[Task]:
 
 
 def fault() -> str:
-    """What must run and does not, empty if all is well."""
+    """The faults of all tasks, as text; empty if there is none."""
     now = time.monotonic()
     return "; ".join(filter(None, (task.fault(now) for task in _tasks)))

@@ -1,11 +1,11 @@
-"""What may wait for the peers of a hub, all together: one count of bytes, whichever layer holds them.
+"""Memory limit of all that waits for the peers of a hub: one count of bytes over queues and layers.
 
-Knows: how much there may be, how much there is, and which queue holds most.
+Knows: how many bytes may wait, how many do, and which queue holds most.
 Refuses to know: what waits (session_queue, session_sender, stream_layer, route_plugin_cache).
 
-What a queue holds can be dropped, and the queue that holds most gives first. The rest cannot (bytes that a
-codec has encoded, a frame that is partly out); where that alone is too much, the session that has not moved
-on for longest ends. Frames that wait for a plugin are not taken in beyond a share.
+Frames in a queue can be dropped, and the queue that holds most drops first. Other bytes cannot (a codec has
+encoded them, or the frame is partly sent). Where these alone are too many, the session ends whose peer has
+not read anything for longest. Frames that wait for a plugin may hold an eighth (PARKED_SHARE).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _QUEUE_UNIT = 16  # bits: queues that hold less than 64 KB are all alike
 
 
 class Sized(Protocol):
-    """What is kept by its size."""
+    """Something that BySize sorts by the bytes that it holds."""
 
     held: int
     """Bytes."""
@@ -41,24 +41,25 @@ T = TypeVar("T", bound=Sized)
 
 
 class BySize(Generic[T]):
-    """Things in classes by size, each a factor of two: one of the largest is found without looking at all.
+    """Things in classes by size, of a factor of two each: one of the largest is found at once.
 
-    Who grows past `high` says so (grown); who shrinks is moved down when it is looked at.
+    A thing that grows past its `high` has to be reported (grown). One that shrinks moves down when largest()
+    finds it.
     """
 
     __slots__ = ("_bits", "_classes")
 
     def __init__(self, bits: int) -> None:
-        """Things below 1 << bits bytes are all alike."""
+        """All things below 1 << bits bytes are in one class."""
         self._bits = bits
         self._classes: dict[int, dict[T, None]] = {}
 
     def grown(self, thing: T) -> None:
-        """It is larger than its class."""
+        """Move a thing that has grown past its class (`high`) into the right one."""
         self._move(thing, (thing.held >> self._bits).bit_length())
 
     def remove(self, thing: T) -> None:
-        """It is gone, or empty."""
+        """Forget a thing that has ended or holds nothing."""
         self._move(thing, -1)
 
     def largest(self) -> T | None:
@@ -90,32 +91,32 @@ class Droppable(Sized, Protocol):
     """A queue, as its budget sees it; `held` counts what each piece costs beside its own bytes as well."""
 
     def drop_one(self, reason: Reason, now: float) -> None:
-        """Give up something."""
+        """Drop the oldest frames of one flow; `now` is in seconds of a steady clock."""
 
 
 class Evictable(Protocol):
     """A session's sender, as its budget sees it."""
 
     def evict(self) -> None:
-        """End, and give up all that waits."""
+        """End the session, and drop all that waits in it."""
 
 
 @dataclass(slots=True, eq=False)
 class Budget:
-    """What all that waits in a hub may hold together, bytes of memory."""
+    """The bytes of memory that all that waits in a hub may hold together."""
 
     limit: int
     used: int = 0
     parked: int = 0
-    """How much of it are frames that wait for a plugin's reply."""
+    """Bytes of `used` that are frames which wait for a plugin's reply."""
     waits: Histogram = field(default_factory=lambda: Histogram(WAITS))
-    """Seconds for which what has been sent had waited."""
+    """How long frames had waited when they were sent, in seconds."""
     stuck: OrderedDict[Evictable, None] = field(default_factory=OrderedDict)
-    """Senders with something on its way that the kernel does not take; who moved on longest ago first."""
+    """Senders whose bytes the kernel does not take; the one that has waited longest for that is first."""
     _queues: BySize[Droppable] = field(default_factory=lambda: BySize(_QUEUE_UNIT))
 
     def hold(self, queue: Droppable, size: int) -> None:
-        """A queue holds so much more (or less) than before."""
+        """Count `size` bytes more (less where it is negative) that a queue holds."""
         self.used += size
         queue.held += size
         if queue.held >= queue.high:
@@ -124,12 +125,12 @@ class Budget:
             self._queues.remove(queue)
 
     def moves_on(self, sender: Evictable) -> None:
-        """A stuck sender has got rid of something."""
+        """Note that the kernel has taken bytes of a stuck sender."""
         if sender in self.stuck:
             self.stuck.move_to_end(sender)
 
     def relieve(self, now: float) -> None:
-        """Have the queues that hold most drop, then end who does not read, until all is within the limit."""
+        """Get within the limit: the largest queues drop frames, then sessions end whose peers do not read."""
         while self.used > self.limit and (queue := self._queues.largest()) is not None:
             queue.drop_one(Reason.QUEUE_MEMORY, now)
         while self.used > self.limit and self.stuck:
@@ -146,7 +147,7 @@ class Budget:
         return True
 
     def unpark(self, frame: bytes) -> None:
-        """It waits no longer."""
+        """Uncount a frame that park() has counted."""
         size = len(frame) + PARKED_BYTES
         self.used -= size
         self.parked -= size

@@ -1,6 +1,6 @@
 """Control frames and keepalive of a session, the same for a hub and a client.
 
-Knows: what every tunrouter says to a control frame, and when it asks for a sign of life.
+Knows: how every tunrouter replies to a control frame, and when it sends PING.
 Refuses to know: what a HELLO or a DRAIN means to a hub (hub_session) or a client (client_session), the layout
 of messages (wire_control), when silence has lasted too long (session_keepalive).
 """
@@ -20,18 +20,18 @@ from lib.wire_control import Drain, Feature, Hello, Message, Ping, Pong
 
 
 class SessionControl:
-    """One session's half of the talk. `now` is in seconds of a steady clock everywhere."""
+    """Our end of one session's control frames. `now` is in seconds of a steady clock everywhere."""
 
     __slots__ = ("_sender", "_traffic", "features", "liveness", "software")
 
     def __init__(self, sender: SessionSender, traffic: Traffic, timeout: float, now: float) -> None:
-        """traffic counts what the peer sends; timeout is the silence in seconds after which it is dead."""
+        """`traffic` counts what the peer sends. `timeout`: seconds of silence until the peer is dead."""
         self._sender, self._traffic = sender, traffic
         self.liveness = Liveness(timeout, now)
         self.software = ""
-        """What the peer says it is; empty for GOST's, and until it has said so."""
+        """The peer's software, from its HELLO; empty before, and for a GOST peer."""
         self.features = 0
-        """What it understands beside HELLO (bits of Feature); 0 likewise."""
+        """What the peer understands beside HELLO (bits of Feature); 0 before HELLO, and for a GOST peer."""
 
     def receive(self, contents: Iterable[bytes], now: float) -> list[Hello | Drain]:
         """Take the contents of the control frames of one turn; returns the messages for the role to act on.
@@ -61,31 +61,31 @@ class SessionControl:
         return isinstance(message, Hello | Drain)
 
     def can(self, feature: Feature) -> bool:
-        """Whether the peer has said that it understands something."""
+        """Whether the peer has said in its HELLO that it understands a feature."""
         return bool(self.features & feature)
 
     def greet(self, instance: bytes, offloads: int, mtu: int = 0) -> None:
-        """Say HELLO: who we are, which superpackets we take, and the MTU of our device (0: there is none)."""
+        """Send HELLO: who we are, which superpackets we take, our device's MTU in bytes (0: no device)."""
         software = f"tunrouter {__version__}"
         self._send(
             wire_control.encode_hello(Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES))
         )
 
     def ask(self, now: float) -> None:
-        """Ask for a sign of life."""
+        """Send PING, to which a live peer replies with PONG."""
         self._send(wire_control.encode_ping(self.liveness.token(now)))
 
     def drain(self) -> bool:
-        """Say that we are about to leave, or need the peer no more; returns whether it understands that."""
+        """Send DRAIN: we will leave, or need the peer no more. Returns whether the peer understands it."""
         if not self.can(Feature.DRAIN):
             return False
         self._send(wire_control.encode_drain())
         return True
 
     def beat(self, now: float) -> None:
-        """Look whether the peer still lives: ask it where it is time, and end the session where it is dead.
+        """Check that the peer is alive: send PING where it is time, and end the session where it is dead.
 
-        A GOST peer is not asked; TCP's own keepalive looks after it (stream_tcp).
+        A GOST peer gets no PING; TCP's own keepalive looks after it (stream_tcp).
         """
         if not self.can(Feature.KEEPALIVE):
             return

@@ -1,7 +1,7 @@
-"""The processor time that one connection costs: how much of it is read next, and whether it is expensive.
+"""CPU time account of one connection: how much is read from it next, and whether it is expensive.
 
-Knows: how long a turn may be, and which time is fair for what is forwarded.
-Refuses to know: clocks (times come in), sockets (stream_tcp), and when an expensive one has its turn
+Knows: how long a turn may be, and how much time a forwarded packet is worth.
+Refuses to know: clocks (times come in), sockets (stream_tcp), and when an expensive connection has its turn
 (service_scheduling).
 
 A turn begins when bytes have been received and ends when their reader waits again. All of it counts,
@@ -10,11 +10,11 @@ whichever layer needed it: decrypting, unmasking, parsing, judging, sending on.
     begin(size)  ...  forwarded += segments  ...  end(seconds)     -> `size` for the next turn, `debt`
 
 Time beyond what the forwarded segments are worth is a debt, and a debt fades slowly. So a stream of
-packets never becomes expensive, however fast it is; junk, questions and denied packets do.
+packets never becomes expensive, however fast it is; junk, control frames and denied packets do.
 
-A steady clock is read cheaply, but it goes on while another process has our core; the processor's own clock
-is exact, and ten times as dear to read. So a turn is timed by the first, and those after a long one by the
-second.
+A steady clock is cheap to read, but it goes on while another process has our core. The clock of our own CPU
+time is exact, but costs ten times as much to read. So a turn is timed by the first clock, and the turns after
+a long one by the second.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TURN_SECONDS = 0.001
-"""How long a turn should take: what is read next is chosen by it."""
+"""Seconds that a turn should take. The number of bytes of the next turn is chosen by it."""
 LEAST, FIRST, MOST = 256, 8192, 1 << 18
 """Bytes of a turn: the least, those of a connection that is new, and the most."""
 SEGMENT_SECONDS = {"tcp": 25e-6, "tls": 50e-6, "ws": 150e-6, "wss": 200e-6}
 """Processor time that one forwarded segment is worth, by transport: some ten times what the costliest kind of
 honest traffic needs (single packets, each in a record and a message of its own)."""
 BURST_SECONDS = 0.005
-"""A debt that is nobody's business: the first packets of a flow, a reconnect."""
+"""Seconds of debt that make nothing expensive: the first packets of a flow cost so much, or a reconnect."""
 FORGIVEN = 0.01
 """Seconds of debt that fade in a second."""
 EXACT_TURNS = 64
@@ -38,11 +38,11 @@ EXACT_TURNS = 64
 
 @dataclass(slots=True)
 class Cost:
-    """One connection's account. It begins as one that nobody has let in yet."""
+    """The account of one connection, which is not yet let in when it begins."""
 
     segment_seconds: float = 0.0
     admitted: bool = False
-    """Before that, each turn is one of the expensive ones: nothing is forwarded yet."""
+    """Whether it is let in. Before that each turn is expensive, as nothing is forwarded yet."""
     size: int = FIRST
     """Bytes to read in the next turn, at most."""
     debt: float = 0.0
@@ -55,7 +55,7 @@ class Cost:
 
     @property
     def patience(self) -> float:
-        """Seconds of a steady clock after which a turn ends: more while others may have had some of them."""
+        """Seconds of a steady clock after which a turn ends: more where they may be another process's."""
         return TURN_SECONDS if self.exact else 4 * TURN_SECONDS
 
     @property
@@ -64,15 +64,15 @@ class Cost:
         return not self.admitted or self.debt > BURST_SECONDS
 
     def admit(self, transport: str) -> None:
-        """It is a session from now on, over this transport ("tcp", "tls", "ws" or "wss")."""
+        """Note that the connection is a session now, over a transport ("tcp", "tls", "ws" or "wss")."""
         self.admitted, self.segment_seconds = True, SEGMENT_SECONDS[transport]
 
     def begin(self, size: int) -> None:
-        """A turn begins, with so many bytes just received."""
+        """Begin a turn, with `size` bytes just received."""
         self._read, self.forwarded = size, 0
 
     def end(self, seconds: float, now: float) -> None:
-        """A turn has ended that took so long, in seconds; now is of any steady clock."""
+        """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
         if seconds > TURN_SECONDS:
             known, self.exact = self.exact > 0, EXACT_TURNS
             if not known:

@@ -1,4 +1,4 @@
-"""The deficit-round-robin queue of one session: frames by flow, bounded in bytes and in waiting time.
+"""Deficit-round-robin queue of one session: frames by flow, bounded in bytes and in waiting time.
 
 Knows: which frames may wait, which flow's turn it is, which frames are dropped, what they cost in memory.
 Refuses to know: sockets and clocks (session_sender), what is in the frames beyond the flow they belong to.
@@ -32,19 +32,19 @@ from lib.session_budget import Budget, BySize
 QUANTUM = 16 << 10
 """Bytes that a flow may send in a turn. A superpacket of 64 KB takes the bytes of the turns that follow."""
 BUCKETS = 512
-"""Flows are told apart by a hash of so many values; two flows in one bucket share its turns."""
+"""A flow is known by a hash with so many values; two flows with the same hash share their turns."""
 MAX_CHUNK = 64 << 10
 """Bytes of frames of one flow that are kept, sent and dropped as one."""
 MERGED = 2048
-"""Bytes up to which chunks of one flow become one: of 30 bytes each they would cost four times their size."""
+"""Bytes up to which small chunks of one flow become one: each costs CHUNK_BYTES more."""
 MERGE_SECONDS = 0.01
-"""How much later than its chunk a frame may have come; it counts as having come with the first one."""
+"""Seconds after its first frame in which others may join a chunk; all count as having come with the first."""
 CHUNK_BYTES = 152
 FLOW_BYTES = 1312
 """Memory of a chunk beside its bytes (bytes object, tuple, time, slot of a deque, rounding), and of a flow
 with any: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
 MAX_TAKEN = 256
-"""Chunks looked at in one go: some tenths of a millisecond."""
+"""Chunks that one call looks at, at most: some tenths of a millisecond."""
 MAX_CONTROL = 4096
 """Bytes of control frames that may wait: a few of each kind."""
 _LOOKS = 16
@@ -80,21 +80,24 @@ class SendQueue:
     size: int = 0
     """Bytes waiting."""
     held: int = 0
-    """Bytes of memory that they cost."""
+    """Bytes of memory that they cost, with CHUNK_BYTES and FLOW_BYTES."""
     rank: int = -1
     high: int = 0
     lost: Callable[[Reason, bytes], None] | None = None
-    """Told what is given up, where somebody wants to know."""
+    """Called with the reason and the frames of each dropped chunk; None where nobody wants to know."""
     traffic: Traffic = field(default_factory=Traffic)
-    """Where it is counted: that of the last push or pop."""
+    """Where drops are counted: the counters of the last push or pop."""
     _flows: dict[int, _Flow] = field(default_factory=dict)
-    """Those with anything waiting, and those whose turn has not come round since."""
+    """The flows with chunks that wait, and those that became empty and whose next turn has not come yet."""
     _new: deque[_Flow] = field(default_factory=deque)
+    """Flows that had nothing waiting before, in the order of their turns; they are served first."""
     _old: deque[_Flow] = field(default_factory=deque)
+    """Flows that have had a turn and still have chunks (or had until now), in the order of their turns."""
     _by_size: BySize[_Flow] = field(default_factory=lambda: BySize(_FLOW_UNIT))
     _looks: list[_Flow] = field(default_factory=list)
-    """Flows that are still to be looked at for what has waited too long."""
+    """Flows in which expire() has still to look for chunks that have waited too long."""
     _look_at: float = 0.0
+    """When a push looks for such chunks the next time."""
     _merge_seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -107,15 +110,19 @@ class SendQueue:
         return flow is not None and bool(flow.chunks)
 
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
-        """Let a run of whole frames wait; what there is no room for is counted and gone."""
+        """Put a run of whole frames into the queue. What there is no room for is dropped and counted."""
         self.traffic = traffic
         late, soon = now - self.max_seconds, now - self._merge_seconds
         added = pieces = key = 0
         for key, chunk, packets in chunks(run):
             flow = self._flows.get(key) or self._begin(key)
             size, waiting = len(chunk), flow.chunks
+            # A flow that gets new frames drops two that are too old first. So a flow that is never served, as
+            # its peer does not read, stays short without anybody looking at all flows.
             if waiting and waiting[0][0] < late:
                 self._expire(flow, late, now, 2, ends=False)
+            # Small frames that come close together become one chunk: a chunk costs CHUNK_BYTES of memory,
+            # which would be more than the frames themselves.
             if not waiting or size >= MERGED or not _merge(waiting, chunk, packets, soon):
                 waiting.append((now, chunk, packets))
                 pieces += 1
@@ -132,11 +139,15 @@ class SendQueue:
             budget.hold(self, 0)
         if key == _CONTROL and flow.held > MAX_CONTROL:
             self._drop(flow, Reason.QUEUE_FULL, now)
+        # Flows that get nothing more must not keep old frames either: now and then a few are looked at.
         if now >= self._look_at:
             self._look_at = now + self.max_seconds / 64
             self.expire(now, _LOOKS)
+        # The flow with most bytes loses its oldest frames, not the flow that has just come: whoever fills the
+        # queue pays, and a sender that notices its loss early slows down early.
         while self.size > self.max_bytes:
             self.drop_one(Reason.QUEUE_FULL, now)
+        # This queue has room, but all queues of the hub together have not. Then the largest of them drops.
         if budget.used > budget.limit:
             budget.relieve(now)
 
@@ -169,6 +180,7 @@ class SendQueue:
             got = len(chunk)
             flow.held -= got
             if since < late:
+                # Too old to be of use. It costs the flow no credit: credit is for what is sent.
                 gone += got
                 self._lose(Reason.QUEUE_TIME, chunk, packets, now)
                 continue
@@ -186,7 +198,7 @@ class SendQueue:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def expire(self, now: float, most: int = MAX_TAKEN) -> bool:
-        """Give up what waited too long, looking at so many chunks; False once all have been looked at."""
+        """Drop chunks that have waited too long; look at `most`. False once all flows were looked at."""
         late = now - self.max_seconds
         if not self._looks:
             self._looks = list(self._flows.values())
@@ -198,13 +210,13 @@ class SendQueue:
         return bool(self._looks)
 
     def drop_one(self, reason: Reason, now: float) -> None:
-        """Give up what has waited longest in one of the fattest flows."""
+        """Drop the oldest chunk of one of the flows that hold most."""
         flow = self._by_size.largest()
         if flow is not None:
             self._drop(flow, reason, now)
 
     def clear(self) -> int:
-        """Remove everything, as the session has ended; returns how many packets are lost."""
+        """Drop everything, as the session has ended; returns how many packets were lost."""
         lost = 0
         for flow in self._flows.values():
             lost += sum([packets for _, _, packets in flow.chunks])
@@ -220,12 +232,13 @@ class SendQueue:
         return lost
 
     def oldest(self) -> float | None:
-        """When the oldest chunk came; None where nothing waits."""
+        """When the oldest chunk came, in seconds of the steady clock; None where nothing waits."""
         return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
 
     # --- flows ---------------------------------------------------------------------------------------
 
     def _begin(self, key: int) -> _Flow:
+        """Make a flow that had nothing waiting: it goes before the old ones, control frames before all."""
         flow = self._flows[key] = _Flow(key, self._new)
         if key == _CONTROL:
             self._new.appendleft(flow)
@@ -235,19 +248,24 @@ class SendQueue:
         return flow
 
     def _rest(self, flow: _Flow) -> None:
-        """A flow whose turn it is has nothing."""
+        """Take an empty flow out of its turn; it ends, or it waits for one round of the old flows first."""
+        # A sender that paces its packets has an empty flow after each of them. If the flow ended at once,
+        # each packet would begin a new flow, which goes before all old ones, and those would starve. So an
+        # empty new flow first stays for one round of the old flows (RFC 8290, 4.2).
         if flow.turns is self._new and self._old:
-            self._turn(flow)  # one turn as an old flow, lest it come as a new one each time
+            self._turn(flow)
         else:
             self._end(flow)
 
     def _turn(self, flow: _Flow) -> None:
-        """Its turn is over; from now on it is an old flow."""
+        """End a flow's turn: it goes to the end of the old flows, whichever kind it was."""
         flow.turns.popleft()
         self._old.append(flow)
         flow.turns = self._old
 
     def _end(self, flow: _Flow) -> None:
+        """Forget an empty flow."""
+        # It is mostly the first one, whose turn it is. One that became empty by a drop may be anywhere.
         if flow.turns[0] is flow:
             flow.turns.popleft()
         else:
@@ -259,7 +277,7 @@ class SendQueue:
     # --- losses --------------------------------------------------------------------------------------
 
     def _expire(self, flow: _Flow, late: float, now: float, most: int, ends: bool = True) -> int:
-        """Give up to `most` chunks of a flow up that came before `late`; returns how many that were."""
+        """Drop up to `most` chunks of a flow that came before `late`; returns how many."""
         done = 0
         while done < most and flow.chunks and flow.chunks[0][0] < late:
             self._drop(flow, Reason.QUEUE_TIME, now, ends)
@@ -267,7 +285,7 @@ class SendQueue:
         return done
 
     def _drop(self, flow: _Flow, reason: Reason, now: float, ends: bool = True) -> None:
-        """Give the first chunk of a flow up, and the flow where it `ends` with that."""
+        """Drop the first chunk of a flow. With `ends`, a flow that is empty then is forgotten."""
         _, chunk, packets = flow.chunks.popleft()
         flow.held -= len(chunk)
         self.size -= len(chunk)
@@ -300,7 +318,11 @@ _HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s").unpack_from, 36
 
 
 def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
-    """A run as (flow's bucket, frames that follow each other in it, packets that they stand for)."""
+    """Cut a run into chunks: (bucket of the flow, its frames, how many packets they stand for).
+
+    A chunk is frames of one flow that follow each other, MAX_CHUNK bytes at most. A superpacket stands for as
+    many packets as it has segments. A frame that is cut off at the end of the run is left out.
+    """
     found: list[tuple[int, bytes, int]] = []
     begin = at = packets = 0
     last, same, protocol_before = _CONTROL - 1, b"", 0

@@ -1,4 +1,4 @@
-"""The sending half of a session: direct to the socket while the peer keeps up, else a queue with one writer.
+"""Sending half of a session: direct to the socket while the peer keeps up, else a queue with one writer.
 
 Knows: when frames may go straight to the socket, and which greenlet writes when.
 Refuses to know: what is in the frames, and who receives from the peer (hub, client).
@@ -113,16 +113,16 @@ class SessionSender:
             self._begin_to_write()
 
     def reply(self, frame: bytes) -> None:
-        """Send a control frame that answers one, unless another still waits for the peer to read."""
+        """Send the reply to a control frame. It is left out while another one waits for the peer to read."""
         if not self._queue.control_waits:
             self.send([frame])
 
     def expire(self, now: float) -> bool:
-        """Give up some of what has waited too long; False when that was all there can be."""
+        """Drop some of the frames that have waited too long; False once the whole queue was looked at."""
         return bool(self._queue.size) and self._queue.expire(now)
 
     def _hold(self, run: bytes, sent: int = 0) -> None:
-        """The writer is at this run from now on, of which so much has gone out."""
+        """Make a run the one that the writer sends; its first `sent` bytes have gone out."""
         self.budget.used += len(run) - len(self._run)
         self._run, self._sent = run, sent
         if self.budget.used > self.budget.limit:
@@ -141,7 +141,7 @@ class SessionSender:
         self.stream.shutdown()
 
     def evict(self) -> None:
-        """End the session, and give all up that waits in it now."""
+        """End the session, and drop all that waits in it at once."""
         self.close("what waits for all peers fills the queueMemory, and this one has not read for longest")
         self._give_all_up()
 
@@ -194,7 +194,7 @@ class SessionSender:
             self._finish()
 
     def _adapt(self, written: int) -> None:
-        """Measure how fast the peer reads, and let the kernel hold only as much as it reads in some moments.
+        """Measure how fast the peer reads, and let the kernel hold only what it reads in a few milliseconds.
 
         Unsent bytes in the kernel are a queue too, one without turns: a ping waits behind all of a download.
         The less the kernel holds, the more waits in our queue, where the ping overtakes.

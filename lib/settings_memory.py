@@ -1,11 +1,11 @@
-"""The most memory that a process of some settings holds, in parts, as `check` prints it.
+"""Memory bound of a process with given settings, in parts, as `tunrouter check` prints it.
 
 Knows: what each part of a hub may hold at most, and what that costs.
-Refuses to know: who holds it (session_budget, limits, capture_taps), and what it holds now (metrics).
+Refuses to know: who keeps the limits (session_budget, limits, capture_taps), how much is held now (metrics).
 
 The figures are resident memory, measured: tests/bench/connections.py (idle connections), tests/bench/held.py
-(what waits), tests/soak/hungry.py (that the sum is not passed under attack). A source that is read from
-elsewhere (file, Redis, HTTP) has rows that no configuration knows: they come on top.
+(what waits), tests/soak/hungry.py (the sum holds under attack). The rows of a source (file, Redis,
+HTTP) are not in the configuration: they come on top.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ CAPTURES = 8 * 9 * MB
 
 
 class Part(NamedTuple):
-    """Some of it, in words, and bytes."""
+    """One part of the memory: what holds it, for people, and its size in bytes."""
 
     what: str
     size: float
 
 
 def parts(settings: Settings) -> list[Part]:
-    """Everything that is held at most."""
+    """The parts of the memory that a process with these settings holds at most."""
     found = [Part("the program", BASE)]
     routes = sum(len(table.routes) for table in settings.tables)
     tables = routes * ROUTE
@@ -74,12 +74,12 @@ def parts(settings: Settings) -> list[Part]:
 
 
 def bound(settings: Settings) -> float:
-    """Bytes of resident memory that such a process stays under."""
+    """Bytes of resident memory that a process with these settings stays under: the sum of the parts."""
     return sum(part.size for part in parts(settings))
 
 
 def connections(hub: HubSettings) -> int:
-    """How many connections a hub has at once, at most."""
+    """The most connections that a hub has at once."""
     return min([MAX_CLIENTS, *(row.most for row in hub.limits.connections if row.key == "$")])
 
 

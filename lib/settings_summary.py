@@ -196,7 +196,7 @@ def _reach(reach: Reach) -> Iterator[str]:
     for rule in reach.acl[:MAX_SHOWN]:
         yield f"        {rule}"
     if reach.acl:
-        yield "        everything else is denied; answers to what is allowed are allowed"
+        yield "        everything else is denied; replies to what is allowed are allowed"
     for source in reach.elsewhere:
         yield f"        further routes: {source}"
     if len(reach.hosts) > 1:

@@ -1,6 +1,7 @@
-"""Reads the rows of a source from a file, a Redis key or a URL, as one text of lines.
+"""Reader of a source's rows from a file, a Redis key or a URL, as one text of lines.
 
-Knows: how each is fetched, how long that may take, how much it may be, on the wire and decoded.
+Knows: how each kind of source is fetched, how long that may take, how many bytes it may have, on the wire and
+decoded.
 Refuses to know: what the lines mean (route_parse, rule_parse), when to read again (source_feed).
 """
 
@@ -196,7 +197,7 @@ def _alone(texts: list[bytes]) -> Iterator[Pair]:
 
 
 def _texts(found: Any) -> list[bytes]:
-    """What must be a list of texts, of a size that can be meant."""
+    """A reply of Redis as a list of texts. Raises where it is none, or where it is too long to be honest."""
     if not isinstance(found, list) or len(found) > MAX_PAGE:
         raise _nonsense(found)
     for text in found:

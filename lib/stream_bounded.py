@@ -1,8 +1,8 @@
-"""Sockets with a deadline and a byte bound, for conversations with helpers that may lie.
+"""Socket with a deadline and a byte limit, for replies of plugins, sources and proxies that may misbehave.
 
-Knows: that gevent's recv does not give way while there is data, so that an answer without end would stop
-the process; how long the work on a piece of it took. Who talks so: HTTP and gRPC plugins, HTTP and Redis
-sources, proxies, and TLS over any of them. It stands in no group: plugin_, source_ and client_ all use it.
+Knows: gevent's recv does not let other greenlets run while there is data, so a reply without end would stop
+the process; how long the work on a piece of a reply took. HTTP and gRPC plugins, HTTP and Redis sources,
+proxies, and TLS over any of them are read through it; they are called helpers here.
 Refuses to know: what is said (plugin_http, plugin_grpc, source_read, stream_open), and sessions, whose
 streams are made for speed (stream_tcp).
 
@@ -10,10 +10,11 @@ streams are made for speed (stream_tcp).
         | recv, recv_into, sendall
     TlsTransport, where there is TLS: OpenSSL over memory, so that it cannot read on by itself
         | recv, sendall
-    BoundedSocket: is it too late? too much? has the loop had its turn?
+    BoundedSocket: has the deadline passed? are there too many bytes? is it the event loop's turn?
 
-What a library does with a piece is measured from one receive to the next. All conversations together work
-for a millisecond, then for as long they rest; a piece that took longer makes the next one smaller.
+The time that a library takes for a piece is measured from one receive to the next. All conversations
+together work for a millisecond. Then they rest for as long as they have worked. A piece that took longer
+makes the next one smaller.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ Pieces = tuple[int, int, int]
 """Bytes of one receive: at least, at first, at most."""
 PIECES: Pieces = 128, 2048, 16384
 SEND_SECONDS = 10.0
-"""How long a helper may leave unread what we say, unless told otherwise."""
+"""Seconds for which a helper may leave our bytes unread, unless the caller sets `send_seconds`."""
 
 
 class TooMuch(OSError):
-    """A helper said more than its conversation has room for."""
+    """A helper sent more bytes than its conversation may have (Bounds)."""
 
 
 class Bounds:
-    """What a conversation may cost: seconds, and bytes received. renew() begins the next one."""
+    """The limits of a conversation: seconds, and bytes received. renew() begins the next conversation."""
 
     __slots__ = ("_limit", "_seconds", "left", "until")
 
@@ -53,12 +54,12 @@ class Bounds:
         self.renew(seconds, size)
 
     def renew(self, seconds: float, size: int) -> None:
-        """So much from now on."""
+        """Begin a conversation of at most `seconds` and `size` bytes."""
         self._seconds, self._limit = seconds, size
         self.until, self.left = time.monotonic() + seconds, size
 
     def grant(self, size: int) -> None:
-        """So many bytes from now on, by the same deadline."""
+        """Allow `size` bytes from now on, whatever was received before; the deadline stays."""
         self._limit = self.left = size
 
     @property
@@ -74,20 +75,20 @@ class Bounds:
         return seconds
 
     def take(self, size: int) -> None:
-        """Count bytes. Raises TooMuch."""
+        """Count received bytes. Raises TooMuch where they are more than the conversation may have."""
         self.left -= size
         if self.left < 0:
             raise TooMuch(errno.EMSGSIZE, f"more than {self._limit} bytes")
 
 
 class _Turns:
-    """How long has been worked since packets had their turn, in all conversations."""
+    """The time that all conversations together have worked since packets were last forwarded, in seconds."""
 
     def __init__(self) -> None:
         self._worked = self._free_at = 0.0
 
     def pass_on(self, worked: float) -> None:
-        """Count work; where it was enough, and while others rest, rest."""
+        """Count seconds of work. Rest if a turn's time is used up, or while the other conversations rest."""
         self._worked += worked
         if self._worked >= TURN_SECONDS:
             self._free_at = time.monotonic() + self._worked
@@ -100,7 +101,7 @@ _turns = _Turns()
 
 
 class BoundedSocket(gsocket.socket):  # type: ignore[misc]  # gevent has no types
-    """A TCP socket within bounds. What it receives comes in pieces, between which others run."""
+    """A TCP socket with Bounds. It receives in pieces, and lets other greenlets run between them."""
 
     def __init__(self, family: int, kind: int, proto: int, bounds: Bounds, pieces: Pieces = PIECES) -> None:
         super().__init__(family, kind, proto)
@@ -112,18 +113,18 @@ class BoundedSocket(gsocket.socket):  # type: ignore[misc]  # gevent has no type
         self._since, self._iteration, self._worked = 0.0, -1, 0.0
 
     def settimeout(self, howlong: float | None) -> None:
-        """For a single receive, within the deadline; libraries set it."""
+        """Set the timeout of each receive in seconds (None: only the deadline counts). Libraries call it."""
         self._patience = howlong
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """A piece of at most so many bytes. Raises OSError, TooMuch and TimeoutError among them."""
+        """Receive at most `size` bytes. Raises OSError, of which TooMuch and TimeoutError are kinds."""
         most = self._begin(size)
         data: bytes = super().recv(most, flags)
         self._end(len(data))
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        """As recv."""
+        """Receive into a buffer; returns how many bytes. Raises as recv does."""
         view = memoryview(buffer).cast("B")
         most = self._begin(nbytes or len(view))
         size: int = super().recv_into(view[:most], most, flags)
@@ -131,7 +132,7 @@ class BoundedSocket(gsocket.socket):  # type: ignore[misc]  # gevent has no type
         return size
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send everything, one caller after the other."""
+        """Send everything; a second caller waits until the first one is done. Raises OSError."""
         self._account()
         with self._sending:
             super().settimeout(min(self.send_seconds, self.bounds.remaining()))
@@ -139,15 +140,16 @@ class BoundedSocket(gsocket.socket):  # type: ignore[misc]  # gevent has no type
         self._since, self._iteration = time.monotonic(), self.hub.loop.iteration
 
     def _account(self) -> None:
-        """Count what was done with the last piece, and let others run where it is time."""
+        """Count the work on the last piece, and let other greenlets run where it is time."""
         loop = self.hub.loop
-        # whoever has given way since the last piece need not again, and the time of others is not its work
+        # If the event loop has run since the last piece, other greenlets have worked in the time in between.
+        # So it does not count.
         worked = time.monotonic() - self._since if loop.iteration == self._iteration else 0.0
         self._worked += worked
         _turns.pass_on(worked)
 
     def _begin(self, size: int) -> int:
-        """How many bytes to take at most: by how long the last piece took."""
+        """Account for the last piece; returns how many bytes to receive at most."""
         self._account()
         worked, self._worked = self._worked, 0.0
         if worked > TURN_SECONDS:
@@ -172,10 +174,10 @@ def dial(
     device_for: Callable[[str], str | None] = lambda address: None,
     pieces: Pieces = PIECES,
 ) -> BoundedSocket:
-    """A connection within bounds; the name is looked up anew. Raises OSError.
+    """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
 
-    device_for says for an IP address which network device to send out of whatever the routes say (None: as
-    they say). The socket is bound to it: nothing to clean up, however we end.
+    device_for gives the network device for an IP address, or None: then the kernel's routes choose. The
+    socket is bound to the device, so there is nothing to clean up. Raises OSError.
     """
     error: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
     for family, kind, proto, _, address in stream_resolve.look_up(host, port, bounds.remaining()):
@@ -198,7 +200,7 @@ def dial(
 
 
 class TlsContext(ssl.SSLContext):  # type: ignore[misc]
-    """A client's TLS over memory: what OpenSSL reads has come through a BoundedSocket."""
+    """The TLS context of a client whose OpenSSL works on memory, so that a BoundedSocket reads for it."""
 
     def wrap_socket(self, sock: Any, *_: Any, server_hostname: str | None = None, **more: Any) -> Any:
         """Do the handshake. Raises OSError, ssl.SSLError among them."""
@@ -208,7 +210,7 @@ class TlsContext(ssl.SSLContext):  # type: ignore[misc]
 
 
 def tls_context(verify: bool) -> TlsContext:
-    """Trusts whom the system trusts, or with verify=False anybody."""
+    """The TLS context of a client. It trusts the system's authorities, or with verify=False everybody."""
     made = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = verify
     made.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
@@ -219,10 +221,10 @@ def tls_context(verify: bool) -> TlsContext:
 
 @contextmanager
 def failing_as(made: Callable[[str], Exception], *known: type[Exception]) -> Iterator[None]:
-    """Make whatever goes wrong within a failed answer: known errors pass, others become made(what it was).
+    """Turn unexpected errors into made(text of the error); the `known` ones stay as they are.
 
-    The libraries that read what helpers say were written for honest ones. Deadlines of others
-    (gevent.Timeout) and the end of a greenlet are no such errors and pass as well.
+    The libraries that read replies were written for honest helpers: a reply may make them raise anything.
+    gevent.Timeout and GreenletExit are no Exception and pass too.
     """
     try:
         yield

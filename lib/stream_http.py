@@ -1,7 +1,7 @@
-"""One HTTP conversation after the other on a connection within bounds, through urllib3.
+"""HTTP client (urllib3) over a connection with a deadline and a byte limit.
 
-Knows: urllib3 dials and reads through a BoundedSocket. No redirect is followed and nothing is tried again; no
-proxy of the environment is used.
+Knows: how to make urllib3 dial and read through a BoundedSocket. No redirect is followed, no request is tried
+again, and no proxy of the environment is used.
 Refuses to know: what is asked and what a reply means (plugin_http, source_read).
 """
 
@@ -21,10 +21,10 @@ MAX_HEAD = 1 << 16
 
 
 class HttpWay:
-    """A connection to the host of a URL, made when it is needed."""
+    """A connection to the host of a URL, made with the first request, for one request at a time."""
 
     def __init__(self, url: str, patience: float, verify: bool = True, server_name: str = "") -> None:
-        """patience is for one receive, in seconds. Raises urllib3's HTTPError where this is no URL."""
+        """`patience` is the timeout of one receive, in seconds. Raises urllib3's HTTPError for a bad URL."""
         import urllib3  # 53 ms; only those who use HTTP pay for it
 
         parts = urllib3.util.parse_url(url)
@@ -55,9 +55,10 @@ class HttpWay:
         seconds: float,
         size: int,
     ) -> BaseHTTPResponse:
-        """A reply whose body is still to be read: all within so many seconds, the body in so many bytes.
+        """Send a request; returns the reply, whose body the caller has still to read.
 
-        Raises OSError and urllib3's HTTPError, here and while the body is read; a liar may cause any error.
+        All of it has to come within `seconds`, and the body within `size` bytes. Raises OSError and urllib3's
+        HTTPError, here and while the body is read. A reply made to do harm may cause any other Exception.
         """
         import urllib3
 
@@ -75,13 +76,13 @@ class HttpWay:
         return response
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
         self._pool.close()
 
 
 @cache
 def _pools() -> tuple[Any, Any]:
-    """urllib3's pools, with connections within bounds."""
+    """urllib3's pools (HTTP, HTTPS), whose connections are BoundedSockets."""
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.exceptions import NewConnectionError

@@ -1,4 +1,4 @@
-"""A layer of a stream: TLS or WebSocket over another stream, with a codec that has no sockets of its own.
+"""TLS or WebSocket layer over another stream, with a codec that has no sockets of its own.
 
 Knows: when the codec's output is sent; which bytes the codec has taken that the kernel has not (`pending`).
 Refuses to know: what the codec does (stream_tls, stream_websocket).
@@ -33,7 +33,7 @@ MAX_PENDING = 1 << 20
 """Bytes that may wait for a peer to read them before nothing more is read from it. A session never has as
 many: it sends nothing more while any wait, and what a peer asks for is answered once nothing waits."""
 UNREAD_SECONDS = 0.02
-"""How often it is looked whether it reads now."""
+"""Seconds between two looks whether such a peer reads again."""
 
 MAX_HANDSHAKE = 1 << 18
 """Bytes of the far end's handshake: certificates, headers."""
@@ -42,7 +42,7 @@ HANDSHAKE_PIECE = 1 << 13
 
 
 class Codec(Protocol):
-    """What a layer needs of TLS or WebSocket: bytes in, bytes out, no waiting."""
+    """The interface of TLS and WebSocket to their layer: bytes in, bytes out. No method waits."""
 
     name: str
     """The layer's name in messages."""
@@ -143,26 +143,26 @@ class Layered:
         return size
 
     def _let_read(self) -> None:
-        """Send what the codec says by itself; nothing more is read from a peer that does not read it."""
+        """Send what the codec has to say. While the peer does not read that, nothing more is read from it."""
         while not self._flush() and self.pending > MAX_PENDING:
             self._below.end_turn()
             gevent.sleep(UNREAD_SECONDS)
 
     def give_way(self) -> bool:
-        """Let everybody else run between two parts of what was received; False where it has ended."""
+        """Let other greenlets run before the next received bytes; False where the stream has ended."""
         return self._below.give_way()
 
     def end_turn(self) -> None:
-        """What was received has been dealt with, or its reader waits for somebody else."""
+        """End the turn that receive_into began: its bytes are handled, or their reader waits for others."""
         self._below.end_turn()
 
     @property
     def cost(self) -> Cost | None:
-        """What it costs, with all that is below; None where nobody counts."""
+        """The account of processor time of this stream and those below; None where it is not metered."""
         return self._below.cost
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:
-        """Take all bytes, or none while some are pending; what the kernel does not take now is pending."""
+        """Take all bytes, or none while others are pending; what the kernel does not take is pending."""
         if not self._flush() or not buffers:
             return 0
         taken = self.codec.encode(buffers)
@@ -170,15 +170,15 @@ class Layered:
         return taken
 
     def hold_unread(self, size: int) -> None:
-        """Let the kernel hold about so many bytes that have not been read yet."""
+        """Let the kernel hold about `size` bytes that have not been read yet."""
         self._below.hold_unread(size)
 
     def hold_unsent(self, size: int) -> None:
-        """Let the kernel hold so many bytes at most that it has not sent yet."""
+        """Let the kernel hold `size` bytes at most that it has not sent yet."""
         self._below.hold_unsent(size)
 
     def wait_writable(self) -> None:
-        """Wait until the kernel takes more."""
+        """Wait until the kernel takes more bytes."""
         self._below.wait_writable()
 
     def send_all(self, data: bytes) -> None:
@@ -188,17 +188,17 @@ class Layered:
         self._drain()
 
     def shutdown(self) -> None:
-        """End both directions; what was still to go will not."""
+        """End both directions; pending bytes are not sent any more."""
         self._below.shutdown()
         self._out = memoryview(b"")
         self._count()
 
     def close(self) -> None:
-        """Give up the socket."""
+        """Close the socket."""
         self._below.close()
 
     def wait_more(self, size: int) -> None:
-        """So many bytes more (or less) wait for the peer in a layer above."""
+        """Count `size` bytes more (less where it is negative) that wait for the peer in a layer above."""
         self._below.wait_more(size)
 
     @property

@@ -1,11 +1,11 @@
-"""Looking up names within a deadline, in threads of its own.
+"""DNS look-up of host names within a deadline, in a thread pool of its own.
 
 Knows: getaddrinfo(3) blocks its thread, and over TCP has no deadline: a name server that sends a byte a
-minute holds the thread for hours, and nobody can end it.
+minute holds the thread for hours, and nothing can end it.
 Refuses to know: what the addresses are for (stream_bounded).
 
-A name is looked up by one thread at a time: others who want it wait for the same result. A look-up that does
-not end is given up for another one, as long as there are threads; when none is left each fails in time.
+A name is looked up by one thread at a time; other callers wait for the same result. Where a look-up does not
+end, another one is started beside it while there are threads. When none is left, each fails at its deadline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gevent.threadpool import ThreadPool
 
 THREADS = 16
 STUCK_SECONDS = 30.0
-"""A look-up that takes longer than the system's own patience is not waited for by newcomers."""
+"""Seconds after which new callers no longer wait for a look-up that is under way."""
 
 Address = tuple[Any, Any, int, str, Any]
 """As getaddrinfo has it: family, kind, protocol, canonical name, socket address."""
@@ -33,7 +33,7 @@ _under_way: dict[tuple[str, int], tuple[float, Any]] = {}
 
 
 def look_up(host: str, port: int, seconds: float) -> list[Address]:
-    """The addresses of a name for TCP; others run meanwhile. Raises OSError, TimeoutError among them."""
+    """The TCP addresses of a name, within `seconds`; other greenlets run. Raises OSError."""
     try:  # an address needs no thread and no name server
         return list(_getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
     except socket.gaierror:
@@ -55,7 +55,7 @@ def _shared(host: str, port: int) -> Any:
         if result.ready() or now - began > STUCK_SECONDS:
             del _under_way[known]
     if key not in _under_way:
-        if not _pool:  # made late: threads keep the rights of the user who made them
+        if not _pool:  # made late: a thread keeps the rights that the process had when it was made
             _pool.append(ThreadPool(THREADS))
         result = _pool[0].spawn(_found, host, port)
         _under_way[key] = now, result
@@ -63,7 +63,7 @@ def _shared(host: str, port: int) -> Any:
 
 
 def _found(host: str, port: int) -> list[Address] | OSError:
-    """The addresses, or why there are none: gevent prints a traceback for what is raised in a thread."""
+    """The addresses, or the error: gevent would print a traceback of one that is raised in a thread."""
     try:
         return list(_getaddrinfo(host, port, 0, socket.SOCK_STREAM))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""TCP streams to peers: dialling, listening, socket options, reading and writing on gevent's event loop.
+"""TCP streams to peers: dialling, listening, socket options, receiving and sending with gevent.
 
 Knows: TCP sockets and their options; how gevent waits for them.
 Refuses to know: what the bytes mean.
@@ -96,14 +96,14 @@ class Stream:
         self._waiting = 0
 
     def count(self, cost: Cost, key: Hashable, budget: Budget | None = None) -> None:
-        """Keep an account from now on; key says with whom it shares its turns while it is expensive.
+        """Meter this stream from now on. Expensive streams with the same `key` share their turns.
 
-        What waits for the peer in the layers above counts in the budget.
+        Bytes that wait for the peer in the layers above count in the budget.
         """
         self.cost, self._key, self._budget = cost, key, budget
 
     def wait_more(self, size: int) -> None:
-        """So many bytes more (or less) wait for the peer in a layer above."""
+        """Count `size` bytes more (less where it is negative) that wait for the peer in a layer above."""
         if self._budget is not None:
             self._waiting += size
             self._budget.used += size
@@ -111,7 +111,7 @@ class Stream:
     def receive_into(self, view: memoryview) -> int:
         """Wait for bytes and put them into view; returns how many, 0 when the peer has closed.
 
-        After shutdown() 0 as well, whatever the kernel still holds. What is received begins a turn.
+        After shutdown() it returns 0 as well, whatever the kernel still holds. Received bytes begin a turn.
         """
         self.end_turn()
         while not self._ended:
@@ -129,11 +129,11 @@ class Stream:
         return 0
 
     def wait_readable(self) -> None:
-        """Wait until something has come, or the peer has closed: nothing need be there for it before."""
+        """Wait until bytes have come or the peer has closed. No buffer is needed until then."""
         self._hub.wait(self._readable)
 
     def give_way(self) -> bool:
-        """Let everybody else run between two parts of what was received; False where it has ended."""
+        """Let other greenlets run before the next received bytes; False where the stream has ended."""
         self.end_turn()
         if self.cost is None or not self.cost.expensive:
             breathe()
@@ -144,9 +144,9 @@ class Stream:
         return True
 
     def _may_begin(self) -> bool:
-        """Begin a turn, an expensive one when it may; False where its peer has closed meanwhile.
+        """Begin a turn; an expensive stream waits for its share first. False where its peer has closed.
 
-        What an expensive peer sent before it closed is not worth judging: it may be much, and it is junk.
+        Bytes that an expensive peer sent before it closed are not read: they may be many, and they are junk.
         """
         cost = self.cost
         if cost is None:
@@ -161,7 +161,7 @@ class Stream:
         return True
 
     def end_turn(self) -> None:
-        """What was received has been dealt with, or its reader waits for somebody else."""
+        """End the turn that receive_into began: its bytes are handled, or their reader waits for others."""
         if self._turn_began >= 0:
             assert self.cost is not None
             seconds, self._turn_began = self._clock() - self._turn_began, -1.0
@@ -179,7 +179,7 @@ class Stream:
 
     @property
     def pending(self) -> int:
-        """Bytes that were taken and that the kernel has not got yet: always 0."""
+        """Bytes that try_send has taken and the kernel has not: always 0, as there is no layer here."""
         return 0
 
     @property
@@ -216,11 +216,11 @@ class Stream:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def hold_unsent(self, size: int) -> None:
-        """Let the kernel hold so many bytes at most that it has not sent yet."""
+        """Let the kernel hold `size` bytes at most that it has not sent yet (TCP_NOTSENT_LOWAT)."""
         self._sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, size)
 
     def wait_writable(self) -> None:
-        """Wait until the kernel takes more."""
+        """Wait until the kernel takes more bytes."""
         self.end_turn()
         self._hub.wait(self._writable)
 

@@ -55,7 +55,7 @@ class WebSocketCodec:
         self._in: deque[memoryview] = deque()
         self._fed = 0
         self._asked: Ping | None = None
-        """The last ping that has not been answered; those before it need no answer (RFC 6455, 5.5.3)."""
+        """The last ping that has not been answered; those before it need no pong (RFC 6455, 5.5.3)."""
         self._open = self._closed = False
         self.more = False
         self.pongs = 0
@@ -173,7 +173,7 @@ class WebSocketCodec:
         return out
 
     def reply(self) -> None:
-        """Answer the last ping."""
+        """Send the pong for the last ping."""
         asked, self._asked = self._asked, None
         if asked is not None and not self._closed:
             self._send(asked.response())

@@ -177,11 +177,11 @@ def _create(name: str, header_flag: int) -> TunDevice:
     fd = _open_path()
     try:
         flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | header_flag
-        answer = fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
+        reply = fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
         if header_flag:
             fcntl.ioctl(fd, _TUNSETVNETHDRSZ, _INT.pack(HEADER_SIZE))
             fcntl.ioctl(fd, _TUNSETVNETLE, _INT.pack(1))  # as on our wire, whatever the host is
-        kernel_name: bytes = _IFREQ.unpack(answer)[0]
+        kernel_name: bytes = _IFREQ.unpack(reply)[0]
         return TunDevice(fd, kernel_name.rstrip(b"\0").decode(), bool(header_flag))
     except BaseException:
         _close(fd)

@@ -1,4 +1,4 @@
-"""Access lists on real devices: ssh one way, pings, answers, counters, a reload, explain."""
+"""Access lists on real devices: ssh one way, pings, replies, counters, a reload, explain."""
 
 from __future__ import annotations
 

@@ -169,7 +169,12 @@ def test_who_is_slow_or_says_nothing_holds_up_nobody_else(topology: Topology, wr
             with suppress(OSError):  # it has had to make room
                 sock.sendall(words)
         began = time.monotonic()
-        assert get(topology.hub)[0] == 200
+        while True:
+            try:
+                assert get(topology.hub)[0] == 200
+                break
+            except OSError:  # one that comes while others of its address are being served may be refused
+                assert time.monotonic() - began < 2
         assert time.monotonic() - began < 2
     for sock in idle:
         sock.close()

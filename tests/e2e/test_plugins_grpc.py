@@ -111,7 +111,7 @@ def test_a_plugin_that_was_killed_answers_again(topology: Topology, write: Write
     for _ in range(5):
         if pings(topology.host_1, OVERLAY_2) == 5:
             break
-    hub.wait_line("router plugin: answers again")
+    hub.wait_line("router plugin: replies again")
     assert pings(topology.host_1, OVERLAY_2) == 5
 
 

@@ -296,7 +296,7 @@ def test_plugin_down_and_slow(topology: Topology, write: Write, note: Note) -> N
         )  # the plugin is slow here
         hub.wait_line("router plugin: 192.168.123.9: .*no reply within 1 s")
         slow = seconds(began)
-        hub.wait_line("router plugin: answers again")  # about host-2: the outage is over
+        hub.wait_line("router plugin: replies again")  # about host-2: the outage is over
     assert result[1] == 0
     note("router plugin slow", "the table, said once", slow, "packets to addresses nobody has answered for")
     began = time.monotonic()
@@ -314,7 +314,7 @@ def test_plugin_down_and_slow(topology: Topology, write: Write, note: Note) -> N
 
 
 def test_plugin_that_lies(topology: Topology, write: Write, note: Note) -> None:
-    """It answers with what is no answer; packets are dropped, nothing else happens."""
+    """It answers with what is no reply; packets are dropped, nothing else happens."""
     liar = Liar(topology.hub)
     liar.mood = "lying"
     liar.start()

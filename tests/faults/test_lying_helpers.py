@@ -167,7 +167,7 @@ def test_a_plugin_that_lies(topology: Topology, write: Write, note: Note, short:
         on.hub.wait_line(f"router plugin: 192.168.123.{number}: ", after=after, timeout=20)
         began = time.monotonic()
         on.mood.write_text("good")
-        while "answers again" not in "".join(on.hub.text().splitlines()[after:]):
+        while "replies again" not in "".join(on.hub.text().splitlines()[after:]):
             assert time.monotonic() - began < 20, lie
             on.host_1.run(*ask, check=False)
         return time.monotonic() - began

@@ -1,6 +1,6 @@
-"""Where hostile peers meet a real hub: its configuration, two innocent hosts, a newcomer, and what is measured.
+"""Test bed for hostile peers: a real hub, two innocent hosts, a newcomer, and the measurements.
 
-Knows: who runs on which core, what counts as undisturbed, when it is normal again.
+Knows: which process runs on which core, what counts as undisturbed, when the hub has recovered.
 Refuses to know: what an attack sends (attacks), which figures are good enough (test_hostile).
 
 On two cores the hub has one for itself; attackers (nice 19), the innocent hosts' clients, the newcomer and the
@@ -186,14 +186,14 @@ class Pings:
         self._process.wait_line("bytes from", timeout=20)
 
     def answered(self) -> dict[int, tuple[float, float]]:
-        """{number: (when it was sent, how many ms until its answer)}."""
+        """{number: (when it was sent, how many ms until its reply)}."""
         found = {}
         for at, number, took in _PING.findall(self._process.text()):
             found[int(number)] = float(at) - float(took) / 1e3, float(took)
         return found
 
     def longest(self, begin: float, end: float) -> float:
-        """ms, of those sent between; inf where there is none with an answer."""
+        """ms, of those sent between; inf where none has a reply."""
         return max((took for at, took in self.answered().values() if begin <= at <= end), default=math.inf)
 
     def stop(self) -> tuple[dict[int, tuple[float, float]], int]:
@@ -371,7 +371,7 @@ class Arena:
 
 
 def _unanswered(answered: dict[int, tuple[float, float]], sent: int, now: float) -> list[tuple[float, float]]:
-    """(about when it was sent, ms that it has waited so far) of each ping without an answer."""
+    """(about when it was sent, ms that it has waited so far) of each ping without a reply."""
     first = min(answered)
     began = answered[first][0] - first * PING_EVERY
     times = [began + number * PING_EVERY for number in range(1, sent + 1) if number not in answered]

@@ -1,4 +1,4 @@
-"""Attackers, each a process of its own at nice 19: python -m tests.hostile.attacker ATTACK KIND COUNT SECONDS HUB NET
+"""Attacker processes, each at nice 19: python -m tests.hostile.attacker ATTACK KIND COUNT SECONDS HUB NET
 
 ATTACK is a name of attacks.ATTACKS, or the JSON of a recipe (tests.hostile.recipes). Attacker N connects from
 address N+2 of NET (`10.77.3`). Prints `ready` once every stream is built, begins at SIGUSR1, ends by itself

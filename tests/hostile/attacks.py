@@ -1,4 +1,4 @@
-"""The table of attacks: what one attacker does, again and again, until its time is up.
+"""Table of attacks: what one attacker sends, again and again, until its time is up.
 
 Knows: which bytes over which transports, and what the hub and its accomplices must be for it.
 Refuses to know: how many attack at once (attacker), what it does to others (arena).

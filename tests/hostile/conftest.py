@@ -1,4 +1,4 @@
-"""The table of hostile peers: filled by the tests, written into RELIABILITY.md by `make hostile`."""
+"""Table of measured attacks: filled by the tests, written into RELIABILITY.md by `make hostile`."""
 
 from __future__ import annotations
 

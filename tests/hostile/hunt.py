@@ -1,4 +1,4 @@
-"""Looks for the stream that makes a hub's loop stand still for longest: `make hostile SECONDS=600`.
+"""Random search for the stream that blocks a hub's event loop for longest: `make hostile SECONDS=600`.
 
     .venv/bin/python tests/hostile/hunt.py --seconds 600 [--seed N]
     .venv/bin/python tests/hostile/hunt.py --recipe '{"seed": …}'     one that was found, again

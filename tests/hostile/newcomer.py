@@ -1,4 +1,4 @@
-"""A new client again and again, four times a second: python -m tests.hostile.newcomer KIND HUB [LOGIN]
+"""New clients, four a second: python -m tests.hostile.newcomer KIND HUB [LOGIN]
 
 Prints `joined AT SECONDS` for each: when it began (wall clock), and how long until it was let in; `inf` where
 it was not. LOGIN is NAME:PASSWORD.

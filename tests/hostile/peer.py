@@ -1,4 +1,4 @@
-"""A stranger's end of a connection to a hub: sockets, TLS, WebSocket and the login, each by hand.
+"""Client of a hub written by hand for attacks: sockets, TLS, WebSocket and the handshake.
 
 Knows: how to get as far as an attack wants, and how to send as fast as the hub reads.
 Refuses to know: lib's own transports (they are what is attacked), what the bytes are.
@@ -22,7 +22,7 @@ from tests.support.packets import frame
 PORTS = {"tcp": 8443, "tls": 8444, "ws": 8445, "wss": 8446}
 """Of a hub in the arena."""
 SLOW = 5.0
-"""Seconds after which a peer gives up on an answer."""
+"""Seconds that a peer waits for a response."""
 _scratch = bytearray(1 << 18)
 _ABORT = struct.pack("ii", 1, 0)
 
@@ -84,14 +84,14 @@ def _until(sock: Socket, mark: bytes) -> None:
 
 
 def log_in(sock: Socket, kind: str, request: wire_relay.Request) -> int:
-    """Send a request and await its answer's status. Raises OSError where there is none."""
+    """Send a handshake request and return the status of the response. Raises OSError where none comes."""
     data = wire_relay.encode_request(request)
     sock.sendall(ws_frame(data) if is_websocket(kind) else data)
     said = b""
     while True:
         got = sock.recv(4096)
         if not got:
-            raise ConnectionError("closed instead of an answer")
+            raise ConnectionError("closed instead of a response")
         said += got
         plain = _messages(said) if is_websocket(kind) else said
         try:
@@ -229,7 +229,7 @@ class Records:
 
 
 def client_hello() -> bytes:
-    """A TLS ClientHello that any server answers with its share of the work."""
+    """A TLS ClientHello, to which any server responds with its share of the work."""
     outgoing = ssl.MemoryBIO()
     tls = trust().wrap_bio(ssl.MemoryBIO(), outgoing)
     try:

@@ -1,4 +1,4 @@
-"""Made-up hostile streams: a recipe is drawn from dice, and makes the same stream wherever it is read again.
+"""Random hostile streams as recipes in JSON: a recipe makes the same stream each time.
 
 Knows: the ingredients (frame kinds, sizes, layers, reads or not) and how a recipe becomes an attack; how one
 changes a little. Refuses to know: how bad it is (hunt).

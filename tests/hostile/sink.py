@@ -1,6 +1,7 @@
-"""An accomplice that reads all it is sent and has never said HELLO: python -m tests.hostile.sink KIND HUB SECONDS
+"""Receiving client that reads everything and sends no HELLO: python -m tests.hostile.sink KIND HUB SECONDS
 
-It is the host `sink`. Prints `reading` once it is in, and comes back when the hub closes.
+It is the host `sink`, an accomplice of the attackers. Prints `reading` once it is let in, and connects again when
+the hub closes.
 """
 
 from __future__ import annotations

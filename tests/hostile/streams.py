@@ -1,4 +1,4 @@
-"""Bytes of hostile streams: frames that cost a hub more than they cost their sender, built before they are sent.
+"""Builders of hostile streams: frames that cost a hub more than their sender.
 
 Knows: how each kind of frame looks, WebSocket frames and HTTP around them, addresses of the arena.
 Refuses to know: connections (peer), who sends what for how long (attacks).
@@ -59,7 +59,7 @@ def empty(number: int) -> bytes:
 
 
 def pings(number: int) -> bytes:
-    """Control frames that ask for an answer each."""
+    """Control frames that ask for a reply each."""
     return repeated(wire_control.encode_ping(b"hostile!"))
 
 

@@ -1,4 +1,4 @@
-"""What hostile peers cost others: each attack over each transport, by one and by sixteen at once.
+"""Tests of what hostile peers cost others: each attack over each transport, by one and by sixteen at once.
 
     make hostile                                   all of them, about an hour and a half; writes the table
     make hostile ARGS="-k junk-and-tcp"            some of them

@@ -1,4 +1,4 @@
-"""A tunrouter whose event loop is watched: python -m tests.hostile.traced_hub TURNS TUNROUTER'S ARGUMENTS
+"""Tunrouter process whose event loop is traced: python -m tests.hostile.traced_hub TURNS TUNROUTER'S ARGUMENTS
 
 A line of JSON is added to the file TURNS for each turn of the loop (from the moment when it has looked at the
 network until it looks again) of TOLD_MS or more: `at` (time.time of its end), `ms`, `held` ([ms, greenlet] that

@@ -43,10 +43,10 @@ def dns_answer(source: str, destination: str, size: int = 64) -> bytes:
     return p.udp(source, destination, bytes(size), ports=(53, 40000))
 
 
-# --- answers ------------------------------------------------------------------------------------------
+# --- replies ------------------------------------------------------------------------------------------
 
 
-def test_answers_to_what_is_allowed_are_allowed() -> None:
+def test_replies_to_what_is_allowed_are_allowed() -> None:
     there = Listed(SSH_ONLY)
     back = p.tcp(TWO, ONE, ports=(22, 40000))
     assert there.fate(back) is Reason.DENIED
@@ -67,7 +67,7 @@ def test_udp_is_not_let_through_by_what_tcp_may() -> None:
 
 
 @pytest.mark.parametrize(("ends", "kinds"), [((ONE, TWO), (8, 0)), ((ONE6, TWO6), (128, 129))])
-def test_a_ping_s_answer_is_no_leave_to_ping(ends: tuple[str, str], kinds: tuple[int, int]) -> None:
+def test_a_ping_s_reply_is_no_leave_to_ping(ends: tuple[str, str], kinds: tuple[int, int]) -> None:
     there = Listed(PING_ONLY)
     back = ends[::-1]
     assert there.goes(p.icmp(*ends, kinds[0], identifier=7))
@@ -135,10 +135,10 @@ def test_a_question_leaves_no_trace() -> None:
     assert len(there.namespace.connections) == 0
     assert there.goes(SSH)
     back = p.tcp(TWO, ONE, ports=(22, 40000))
-    answer = ip.parse(back, 0, len(back))
-    assert isinstance(answer, ip.Packet)
-    assert decide(two, answer, 0.0) is one
-    assert decide(two, answer, 7201.0) is Reason.DENIED
+    reply = ip.parse(back, 0, len(back))
+    assert isinstance(reply, ip.Packet)
+    assert decide(two, reply, 0.0) is one
+    assert decide(two, reply, 7201.0) is Reason.DENIED
 
 
 # --- extension headers, options, headers cut off ------------------------------------------------------
@@ -230,7 +230,7 @@ def test_an_error_about_a_connection_is_allowed_and_no_other(
     assert there.fate(p.icmp(*back, kind, p.tcp(*ends, ports=(1, 22))[:60])) is Reason.STRAY_ERROR
     assert there.fate(p.icmp(*back, kind, ssh(*ends)[:10])) is Reason.STRAY_ERROR
     assert there.goes(p.tcp(*back, ports=(22, 40000)))
-    assert there.goes(p.icmp(*ends, kind, p.tcp(*back, ports=(22, 40000))[:60]))  # about an answer
+    assert there.goes(p.icmp(*ends, kind, p.tcp(*back, ports=(22, 40000))[:60]))  # about a reply
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_an_error_does_not_keep_a_connection_alive() -> None:
 
 @pytest.mark.parametrize("ends", ENDS, ids=["IPv4", "IPv6"])
 def test_fragments_follow_their_first_one(ends: tuple[str, str]) -> None:
-    """Also those of an answer: 3,000 bytes of DNS."""
+    """Also those of a reply: 3,000 bytes of DNS."""
     there, back = Listed(DNS_ONLY), ends[::-1]
     for whole in (dns(*ends, 3000), dns_answer(*back, 3000)):
         assert all(there.goes(piece) for piece in p.pieces(whole, 1400, 2800))

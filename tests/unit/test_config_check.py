@@ -49,8 +49,8 @@ def test_where_gost_would_decide_otherwise(tmp_path: Path, compat: str) -> None:
 
 
 def test_many_are_counted(tmp_path: Path) -> None:
-    told = said(tmp_path, "x y\n" * (source_bad_lines.MAX_TOLD + 3))
-    assert len(told) == source_bad_lines.MAX_TOLD + 1
+    told = said(tmp_path, "x y\n" * (source_bad_lines.MAX_REPORTED + 3))
+    assert len(told) == source_bad_lines.MAX_REPORTED + 1
     assert told[-1] == "r.txt: 3 more bad lines are left out"
 
 

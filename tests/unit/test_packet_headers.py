@@ -139,7 +139,7 @@ def test_any_packet_is_read_as_forwarding_does_or_not_at_all(
         assert headers.packet == packet
         assert headers.fragment is None
     assert headers.packet.transport <= len(data)
-    assert bool(headers.connection or headers.answers or headers.fragment) or packet.protocol != 6
+    assert bool(headers.connection or headers.replies_to or headers.fragment) or packet.protocol != 6
 
 
 # --- fragments ----------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_fragments_of_a_datagram(whole: bytes) -> None:
     first, second, last = (good(piece) for piece in p.pieces(whole, 48, 96, identity=0x1234))
     assert first.packet.flow[-4:] == PORTS
     assert first.connection == good(whole).connection
-    assert (second.connection, second.answers) == (b"", b"")
+    assert (second.connection, second.replies_to) == (b"", b"")
     found = [headers.fragment for headers in (first, second, last)]
     assert all(fragment is not None for fragment in found)
     assert [fragment[1:] for fragment in found if fragment] == [
@@ -196,7 +196,7 @@ def test_fragments_that_no_honest_host_makes(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "answer"),
+    ("question", "reply"),
     [
         (p.tcp(A, B, ports=(1, 2)), p.tcp(B, A, ports=(2, 1))),
         (p.udp(A6, B6, ports=(1, 2)), p.udp(B6, A6, ports=(2, 1))),
@@ -207,8 +207,8 @@ def test_fragments_that_no_honest_host_makes(data: bytes) -> None:
     ],
     ids=["TCP", "UDP", "ping", "ping6", "timestamp", "GRE"],
 )
-def test_what_answers_what(question: bytes, answer: bytes) -> None:
-    assert good(answer).answers == good(question).connection
+def test_what_replies_to_what(question: bytes, reply: bytes) -> None:
+    assert good(reply).replies_to == good(question).connection
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_what_answers_what(question: bytes, answer: bytes) -> None:
     ],
 )
 def test_what_answers_nothing(question: bytes, other: bytes) -> None:
-    assert good(other).answers != good(question).connection
+    assert good(other).replies_to != good(question).connection
 
 
 # --- ICMP errors --------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_icmp_errors(kind: int) -> None:
     assert headers.is_error
     assert headers.quoted is not None
     assert headers.quoted.connection == good(about).connection
-    assert headers.connection == headers.answers == b""
+    assert headers.connection == headers.replies_to == b""
 
 
 @pytest.mark.parametrize("kind", [1, 2, 3, 4, 100, 127])

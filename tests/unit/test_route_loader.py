@@ -12,7 +12,7 @@ from lib.route_loader import LoadReport, RouteLoader
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import RouteTable
 from lib.settings import Hop, RouteEntry
-from lib.source_bad_lines import MAX_TOLD
+from lib.source_bad_lines import MAX_REPORTED
 from tests.support.routes import drain, entry, gateways, packed
 
 Table = list[tuple[str, tuple[tuple[str, ...], ...], bool]]
@@ -105,11 +105,11 @@ def test_pieces_are_all_the_lines(text: bytes, size: int) -> None:
 def test_bad_lines_are_told_with_their_places_and_the_rest_counts() -> None:
     table = RouteTable()
     loader = RouteLoader(table)
-    bad = "".join(f"nonsense-{n} host\n" for n in range(MAX_TOLD + 5))
+    bad = "".join(f"nonsense-{n} host\n" for n in range(MAX_REPORTED + 5))
     report = load(loader, f"10.0.0.0/8 a\n{bad}11.0.0.0/8 b\n")
     assert counts(report) == (2, 0, 0, 2)
     told = list(map(str, report.warnings))
-    assert len(told) == MAX_TOLD + 1
+    assert len(told) == MAX_REPORTED + 1
     assert told[0].startswith("source-1:2:1: not an address or CIDR: 'nonsense-0'")
     assert told[-1] == "source-1: 5 more bad lines are left out"
     report = load(loader, f"10.0.0.0/8 a\n{bad}11.0.0.0/8 b\nnew nonsense\n")

@@ -9,7 +9,7 @@ from lib.errors import Position, Problem
 from lib.route_loader import LoadReport, RouteLoader
 from lib.route_table import RouteTable
 from lib.settings import FileSource, SourceSettings, TableSettings
-from lib.source_bad_lines import MAX_TOLD
+from lib.source_bad_lines import MAX_REPORTED
 
 UUID = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 
@@ -17,7 +17,7 @@ UUID = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 def expected(name: str, why: str, first: int, count: int) -> list[Problem]:
     told = [
         Problem(Position(name, first + n, 1), f"{why}; the line is left out")
-        for n in range(min(count, MAX_TOLD))
+        for n in range(min(count, MAX_REPORTED))
     ]
     more = count - len(told)
     return [*told, *([Problem(Position(name), f"{more} more bad lines are left out")] if more else [])]
@@ -33,7 +33,7 @@ def test_rows_and_then_what_is_wrong() -> None:
 
 
 def test_bad_lines_are_told_alike_by_all_who_read(tmp_path: Path) -> None:
-    for count in (MAX_TOLD, MAX_TOLD + 3):
+    for count in (MAX_REPORTED, MAX_REPORTED + 3):
         path = tmp_path / "rows"
         path.write_bytes(b"good " + UUID.encode() + b"\n" + b"bad\n" * count)
         found = rule_parse.rows(path.read_bytes(), str(path), rule_parse.ingress_row)

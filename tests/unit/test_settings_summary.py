@@ -108,7 +108,7 @@ routers: [{name: r, acl: [{action: allow, to: host-1}], routes: [{dst: 10.0.0.1,
         "    clients that name no namespace:",
         "        10.0.0.1/32 goes to host-1",
         "        allow to host-1",
-        "        everything else is denied; answers to what is allowed are allowed",
+        "        everything else is denied; replies to what is allowed are allowed",
         "ok: service host is host host-1 behind x:1 over wss through socks5://proxy:1080",
     ]
 
