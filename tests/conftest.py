@@ -20,7 +20,6 @@ import pytest
 from hypothesis import settings
 
 from tests.support.netns import Namespace, Topology
-from tests.support.program import NO_GOST
 
 # No deadline: a busy machine is no failure. No database: a run owes nothing to the runs before it.
 settings.register_profile("same", deadline=None, database=None, derandomize=True)
@@ -59,6 +58,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:  # a worker of pytest-xdist: the one that started it speaks
         return
+    from tests.support.program import NO_GOST  # late: tests/binary first says which executable it is about
+
     skipped = sum(NO_GOST in str(report.longrepr) for report in reporter.stats.get("skipped", ()))
     if skipped:
         tests = "1 test was" if skipped == 1 else f"{skipped} tests were"

@@ -17,6 +17,10 @@ from tests.support.netns import ROOT
 
 os.environ.setdefault("TUNROUTER_BIN", str(ROOT / "build" / "dist" / "tunrouter"))
 
+from tests.support import program
+
+assert program.BINARY, "tests.support.program was imported before: the checkout would be tested"
+
 INSIDE = "/mnt"
 """Where the executable's directory is in the root."""
 
