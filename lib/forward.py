@@ -222,15 +222,18 @@ def _judge(
 def _verdict(attachment: Attachment, frame: _Frame, now: float) -> Verdict:
     """What decide says of a packet; a denial is remembered, since it costs as much as all rules together."""
     packet, denied = frame.packet, attachment.denied
-    key = bytes((packet.protocol,)) + packet.flow
-    if denied and denied.get(key, 0.0) > now:
+    if denied and denied.get(_denial_key(packet), 0.0) > now:
         return Reason.DENIED
     verdict = decide(attachment, packet, now, frame.buf, frame.packet_start, frame.end)
     # With extension headers it may be one of those that was denied, and not the flow.
     plain = packet.version == 4 or packet.transport - frame.packet_start == _IPV6_HEADER
     if verdict is Reason.DENIED and plain and has_ports(packet):
-        denied.renew(key, now + DENIED_SECONDS)
+        denied.renew(_denial_key(packet), now + DENIED_SECONDS)
     return verdict
+
+
+def _denial_key(packet: Packet) -> bytes:
+    return bytes((packet.protocol,)) + packet.flow
 
 
 def _read(

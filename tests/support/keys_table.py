@@ -15,7 +15,7 @@ import msgspec
 
 from lib import config_gost_keys, config_schema
 from lib.config_section import Section, section_fields
-from tests.support.page import DOCS
+from tests.support.page import DOCS, between
 
 PAGE = DOCS / "coming-from-gost.md"
 BEGIN = "<!-- keys: written by tests/support/keys_table.py -->\n"
@@ -29,11 +29,7 @@ def table() -> str:
 
 def in_page() -> str:
     """The table as it stands in the page."""
-    _, found, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    assert found, f"{PAGE.name}: no line {BEGIN!r}"
-    text, found, _ = rest.partition(END)
-    assert found, f"{PAGE.name}: no line {END!r}"
-    return text
+    return between(PAGE, BEGIN, END)
 
 
 def _types() -> Iterator[str]:

@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterator
 
 from tests.support.netns import ROOT
+from tests.support.page import between
 from tests.unit.test_layers import LAYER_OF
 
 LIB = ROOT / "lib"
@@ -90,11 +91,7 @@ def table() -> str:
 
 def in_page() -> str:
     """The table as it stands in the page."""
-    _, found, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    assert found, f"{PAGE.name}: no line {BEGIN!r}"
-    text, found, _ = rest.partition(END)
-    assert found, f"{PAGE.name}: no line {END!r}"
-    return text
+    return between(PAGE, BEGIN, END)
 
 
 def _rows() -> Iterator[str]:
