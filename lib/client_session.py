@@ -39,15 +39,20 @@ class Owner(Protocol):
     settings: ClientSettings
     traffic: Traffic
     buffer: ReceiveBuffer
-    down: Downlink
     taps: Taps
     instance: bytes
-    offloads: int
-    """The offload bits that the device can do (packet_offload)."""
 
     @property
     def device_name(self) -> str:
         """The device's name in the kernel."""
+
+    @property
+    def offloads(self) -> int:
+        """The offload bits that the device can do (packet_offload)."""
+
+    @property
+    def down(self) -> Downlink:
+        """What writes frames from the hub to the device."""
 
     def tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time."""

@@ -189,6 +189,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "hub_session",
         "client",
         "client_session",
+        "client_device",
+        "client_reconnect",
     ),
     (
         "service",

@@ -159,7 +159,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
         ),
         *("self.label", "refusal.value", "reason.value", "source_read.describe(source)"),
     }
-    local = {"client.py": {"fold"}, "source_feed.py": {"name"}}
+    local = {"client_reconnect.py": {"fold"}, "source_feed.py": {"name"}}
     for where, call in calls():
         found = keywords(call)
         if "fold" not in found:

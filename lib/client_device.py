@@ -1,0 +1,149 @@
+"""TUN device of a client: packets that it sends are read for the hub, packets for it are written.
+
+Knows: the loop that reads the device, what is counted where the device refuses a packet, its offloads.
+Refuses to know: which hub there is a session with (client_reconnect), how frames are made from packets and
+checked (client_uplink, client_downlink).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import gevent
+
+from lib import capture_watch, client_uplink, framing, netlink, packet_offload, tun
+from lib.capture_taps import Taps
+from lib.client_downlink import Downlink
+from lib.client_session import ClientSession
+from lib.client_uplink import Uplink
+from lib.counters import Traffic
+from lib.errors import HostError
+from lib.forward_drop_reasons import Reason
+from lib.ids import NO_NAMESPACE
+from lib.packet_text import head, head_of_frame
+from lib.session_sender import SessionSender
+from lib.settings import ClientSettings
+
+
+class Owner(Protocol):
+    """What a device uses of its client."""
+
+    settings: ClientSettings
+    traffic: Traffic
+    taps: Taps
+
+    @property
+    def session(self) -> ClientSession | None:
+        """The session that packets are sent on; None where there is none."""
+
+    @property
+    def sender(self) -> SessionSender | None:
+        """The sender of that session; None where packets are dropped."""
+
+    def tell_news(self) -> None:
+        """Log the reasons for drops that occurred for the first time."""
+
+
+class ClientDevice:
+    """The open device of one client."""
+
+    def __init__(self, client: Owner, gone: Callable[[str], None]) -> None:
+        """Open and configure the device; raises HostError where that fails.
+
+        `gone` is called with its name if somebody removes the device while it is in use.
+        """
+        self._client, self._gone = client, gone
+        settings = client.settings
+        self._device = device = tun.open_tun(settings.device.name)
+        try:
+            netlink.configure(settings.device, device.name, device.capabilities)
+        except HostError:
+            device.close()
+            raise
+        self.name = device.name
+        """The device's name in the kernel, also where the configuration has none."""
+        self.offloads = device.capabilities if settings.superpackets else 0
+        """The offload bits that the device can do (packet_offload)."""
+        self._file = io.FileIO(device.fd, "r+b", closefd=False)
+        self.up = Uplink(self._file, device.has_header, client.traffic, self._write_packet, lost=self._lost)
+        self.down = Downlink(
+            self._file.write, self._refused, client.traffic, device.has_header, settings.device.mtu,
+            clock=time.monotonic,
+        )  # fmt: skip
+        self._readable = gevent.get_hub().loop.io(device.fd, 1)
+
+    def close(self) -> None:
+        """Remove the device."""
+        self._readable.close()
+        self._device.close()
+
+    def use_offloads(self, bits: int, limit: int) -> None:
+        """Set the device's offloads to what a hub takes: `bits`, and contents of up to `limit` bytes."""
+        self.up.offloads, self.up.limit = bits, limit
+        try:
+            self._device.set_offload(bits)
+        except HostError:  # removed this moment, before the reader has seen it
+            self._gone(self.name)
+
+    # ------------------------------------------------------------ device -> hub
+
+    def read(self) -> None:
+        """Read packets and send them to the hub, until the device is gone."""
+        buf = bytearray(client_uplink.BUFFER_SIZE)
+        view = memoryview(buf)
+        client, up, hub = self._client, self.up, gevent.get_hub()
+        while True:
+            hub.wait(self._readable)
+            try:
+                end = client_uplink.read_batch(up, buf, view)
+            except OSError as error:
+                if tun.is_gone(error.errno):
+                    self._gone(self.name)
+                    return
+                client.traffic.drop(Reason.DEVICE_REFUSED)
+                continue
+            if client.traffic.news:
+                client.tell_news()
+            sender = client.sender
+            if client.taps.on and end:
+                self._tell_sent(view[:end], None if sender is not None else Reason.NO_SESSION)
+            if sender is None:
+                packets = packet_offload.count_packets(view[:end])
+                first = head_of_frame(view) if end else b""
+                client.traffic.drop(Reason.NO_SESSION, packets, "", first, time.monotonic())
+            elif end:
+                sender.send([view[:end]])
+                sender.wait_drained()
+
+    def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:
+        """Show the taps what came from the device: forwarded to the hub, or dropped for `reason`."""
+        client = self._client
+        session = client.session
+        namespace, peer = (
+            (session.node.namespace, session.peer) if session is not None else (NO_NAMESPACE, "")
+        )
+        fate = capture_watch.leaving(namespace, client.settings.host, peer, reason, answered)
+        capture_watch.sent(client.taps, fate, frames)
+
+    def _lost(self, reason: Reason, content: bytes, answered: bool) -> None:
+        """Show the taps a packet from the device that client_uplink dropped."""
+        if self._client.taps.on:
+            self._tell_sent(memoryview(framing.encode(content)), reason, answered)
+
+    # ------------------------------------------------------------ hub -> device
+
+    def _refused(self, error: OSError, packet: bytes) -> None:
+        if tun.is_gone(error.errno):
+            raise error
+        self._client.traffic.drop(Reason.DEVICE_REFUSED, 1, "", packet, time.monotonic())
+        self.down.dropped = Reason.DEVICE_REFUSED
+
+    def _write_packet(self, packet: bytes) -> None:
+        header = packet_offload.NO_OFFLOAD if self._device.has_header else b""
+        try:
+            self._file.write(header + packet)
+        except OSError as error:
+            self._refused(error, head(packet, 0, len(packet)))

@@ -1,0 +1,239 @@
+"""Reconnecting of a client: a hub is chosen and dialled, and again whenever the session with it ends.
+
+Knows: the order of dialling, following a session and waiting, and moves from one hub to another.
+Refuses to know: which node is next and after what delay (client_selector, client_backoff), how a hub is
+reached (client_dial), what a session does (client_session).
+
+One greenlet dials and keeps a session for as long as the client lives, and each session has one that reads
+from the hub.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+from zlib import crc32
+
+import gevent
+
+from lib import client_dial, client_session
+from lib.addresses import join_host_port
+from lib.client_backoff import Backoff
+from lib.client_dial import Refused
+from lib.client_selector import Selector
+from lib.client_session import ClientSession
+from lib.counter_rates import Rates
+from lib.errors import ProtocolError
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say, settle
+from lib.service_supervisor import Task, keep
+from lib.session_sender import SessionSender
+from lib.settings import ClientSettings, NodeSettings
+
+RETRY = (0.25, 15.0)
+"""First and longest delay, in seconds, after a hub could not be reached or a session ended."""
+RETRY_REFUSED = (2.0, 300.0)
+"""The same after a hub refused us: a configuration has to be changed first, so there is no hurry."""
+STEADY_SECONDS = 10.0
+"""A session that lived this long was a success: the next delay is the first one again."""
+
+
+class Owner(client_session.Owner, Protocol):
+    """What is used of the client."""
+
+    rates: Rates
+
+
+class Reconnector:
+    """Keeps a client connected."""
+
+    def __init__(self, client: Owner) -> None:
+        """Nothing is dialled before keep_connected()."""
+        self._client = client
+        self.session: ClientSession | None = None
+        self.sender: SessionSender | None = None
+        """The sender of the session; None where there is none, or none yet."""
+        self.sessions_made = 0
+        self.failures: Counter[str] = Counter()
+        """Node -> how often a session with it failed, or ended within STEADY_SECONDS."""
+        self._selector = _selector(client.settings)
+        self._chosen = 0
+        """The index of the node that there is a session with, or that is being dialled."""
+        self._reader = gevent.Greenlet()
+        """Reads from the hub: ClientSession.run of the present session."""
+        self._beside: list[Task] = []
+        self._moving: list[ClientSession] = []
+
+    def stop(self) -> None:
+        """End the session."""
+        for task in self._beside:
+            task.kill()
+        self._reader.kill()
+
+    def node_of(self, settings: ClientSettings) -> NodeSettings:
+        """The node of the session, or the one that is being dialled, in the settings it was chosen from."""
+        return settings.nodes[self._chosen]
+
+    def connect_anew(self, why: str) -> None:
+        """End the session, if there is one; the next one is made with the client's present settings."""
+        if self.sender is not None:
+            self.sender.close(why)
+
+    def keep_connected(self) -> None:
+        """Choose a node, have a session with it until that ends, wait, and begin again; never returns."""
+        settings = self._client.settings
+        lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
+        tried: set[tuple[str, str]] = set()
+        """The keys under which failures were logged since the last session (log_dedup)."""
+        while True:
+            old, settings = settings, self._client.settings
+            if old.nodes != settings.nodes or _choice(old) != _choice(settings):
+                self._selector = _selector(settings)
+                self._settle(tried)
+            self._chosen = chosen = self._selector.choose(time.monotonic(), random.random())
+            started = time.monotonic()
+            backoff, why, kind = lost, "", "ended"
+            try:
+                why = self._follow(self._open(chosen))
+            except Refused as error:
+                backoff, why, kind = refused, str(error), str(error)
+            except ProtocolError as error:
+                why, kind = str(error), error.refusal.value
+            except OSError as error:
+                why, kind = error.strerror or str(error), f"{type(error).__name__} {error.errno}"
+            ended, chosen = time.monotonic(), self._chosen  # another node, where the session has moved
+            if ended - started > STEADY_SECONDS:
+                lost.reset()
+                refused.reset()
+                self._selector.succeeded(chosen)
+                self._settle(tried)
+            else:
+                self._selector.failed(chosen, ended)
+            node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
+            if ended - started <= STEADY_SECONDS:
+                self.failures[node.name] += 1
+            tried.add(self._say_again(settings.name, join_host_port(node.host, node.port), why, kind))
+            gevent.sleep(backoff.next(random.random()))
+
+    @staticmethod
+    def _say_again(name: str, hub: str, why: str, kind: str) -> tuple[str, str]:
+        """Log that there is no session; returns the key that log_dedup counts by, without the hub's words."""
+        fold, text, of = f"{name} {kind}", "service %s: hub %s: %s; trying again", (name, hub, why)
+        say(Entry.RECONNECTING, text, *of, fold=fold, by=hub, habit=OUTAGE, service=name, hub=hub, reason=why)
+        return fold, hub
+
+    def _settle(self, tried: set[tuple[str, str]]) -> None:
+        """Let the next failure be logged in full again (log_dedup)."""
+        for fold, hub in tried:
+            settle(Entry.RECONNECTING, fold, hub)
+        tried.clear()
+
+    def _open(self, chosen: int) -> ClientSession:
+        """Dial a node and be admitted. Raises OSError, ProtocolError, Refused."""
+        client = self._client
+        node = client.settings.nodes[chosen]
+        return ClientSession(client, node, *client_dial.let_in(client.settings, node, client.device_name))
+
+    def _follow(self, session: ClientSession) -> str:
+        """Use a session, and each that takes its place; returns why the last one ended."""
+        self._take(session)
+        try:
+            while True:
+                reader = self._reader
+                why: str = reader.get()
+                if reader is self._reader:
+                    return why
+        finally:
+            self.session = self.sender = None
+            self._reader.kill()
+            self._leave_alone()
+
+    def _take(self, session: ClientSession) -> None:
+        """Send on a session from now on; the one before is still read until it ends."""
+        name, host = self._client.settings.name, self._client.settings.host
+        text = "service %s: connected to %s as %s"
+        say(Entry.CONNECTED, text, name, session.peer, host, service=name, host=host, hub=session.peer)
+        self.session = session
+        self.sessions_made += 1
+        session.begin()
+        self.sender = session.sender
+        self._reader = gevent.spawn(session.run)
+        self._leave_alone()
+        name = f"service {self._client.settings.name}"
+        self._beside = [keep(f"{name}: the session is looked after", self._beat, session)]
+        if self._selector.has_home:
+            task = Task(f"{name}: a better hub is tried", self._go_home, session, may_end=True)
+            self._beside.append(task.start())
+
+    def _leave_alone(self) -> None:
+        """Look no more after the session there was; perhaps it is one of these tasks that says so."""
+        for task in self._beside:
+            task.kill(block=False)
+        self._beside = []
+
+    def _beat(self, session: ClientSession) -> None:
+        """Sample counters and check the keepalive of a session at each tick."""
+        while True:
+            gevent.sleep(session.control.liveness.tick)
+            now = time.monotonic()
+            self._client.rates.sample(self._client.traffic, now)
+            session.beat(now)
+
+    def _go_home(self, session: ClientSession) -> None:
+        """Move back to a preferred node (strategies fifo and hash), once that can be reached again."""
+        while self._selector.has_home:
+            gevent.sleep(self._selector.fail_timeout * (1 + random.random() / 4))
+            better = self._selector.better(self._chosen, time.monotonic())
+            if better and self._move(session, better):
+                return
+
+    def leave(self, session: ClientSession) -> None:
+        """The hub is about to end (DRAIN): move to another node first, where there is one."""
+        if session is self.session and session not in self._moving:
+            self._moving.append(session)
+            gevent.spawn(self._leave, session)
+
+    def _leave(self, session: ClientSession) -> None:
+        try:
+            name = self._client.settings.name
+            text = "service %s: %s is about to end"
+            say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
+            if not self._move(session, self._selector.others(self._chosen, time.monotonic())):
+                session.decline()
+        finally:
+            self._moving.remove(session)
+
+    def _move(self, session: ClientSession, nodes: Sequence[int]) -> bool:
+        """Get a session with one of these nodes, then give up this one; False where no node admits us."""
+        for chosen in nodes:
+            try:
+                new = self._open(chosen)
+            except (OSError, ProtocolError) as error:
+                self._selector.failed(chosen, time.monotonic())
+                name = self._client.settings.name
+                text = "service %s: not moved: %s"
+                say(Entry.NOT_MOVED, text, name, error, fold=name, service=name, reason=error)
+                continue
+            if session is not self.session:  # it has ended meanwhile, and another one is being made
+                new.close()
+                return True
+            self._chosen = chosen
+            self._take(new)
+            session.give_up(f"moved to {new.peer}")
+            return True
+        return False
+
+
+def _choice(settings: ClientSettings) -> tuple[str, int, float]:
+    """The settings that a Selector is made of."""
+    return settings.strategy, settings.max_fails, settings.fail_timeout
+
+
+def _selector(settings: ClientSettings) -> Selector:
+    count, name = len(settings.nodes), settings.host.encode("utf-8", "surrogateescape")
+    first = crc32(name) % count if settings.strategy == "hash" else 0
+    return Selector(count, *_choice(settings), first=first)
