@@ -19,13 +19,17 @@ from lib.packet_headers import Fragment, Headers
 
 MAX_CONNECTIONS = 65536
 """Connections that one namespace remembers."""
-IDLE_SECONDS = {ip.TCP: 7200.0, ip.UDP: 300.0}
-"""Seconds that a connection is remembered after its last packet that was decided on anew, by protocol."""
+IDLE_SECONDS = {ip.TCP: 7440.0, ip.UDP: 300.0}
+"""Least seconds for which a connection is remembered after its last packet, by protocol (RFC 5382 REQ-5:
+2 h 4 min, because hosts send the first keepalive after 2 h; RFC 4787 REQ-5)."""
 IDLE_OTHER = 60.0
+"""The same for all other protocols (RFC 5508 REQ-2)."""
 REFRESH_SECONDS = 30.0
 """Seconds that a flow may be forwarded from memory, before a packet of it is decided on anew."""
 _RENEWED_AFTER = 0.5
 """Seconds for which a connection is not renewed again: to renew it for each packet would take time."""
+UNSEEN_SECONDS = REFRESH_SECONDS + _RENEWED_AFTER
+"""For so long before its last packet a connection may not have been renewed."""
 MAX_DATAGRAMS = 4096
 """Datagrams of one namespace whose first fragment was let through and whose others may still come."""
 DATAGRAM_SECONDS = 30.0
@@ -85,7 +89,7 @@ class ConnectionTable:
 
 
 def _idle(headers: Headers) -> float:
-    return IDLE_SECONDS.get(headers.packet.protocol, IDLE_OTHER)
+    return IDLE_SECONDS.get(headers.packet.protocol, IDLE_OTHER) + UNSEEN_SECONDS
 
 
 class _Open(NamedTuple):

@@ -36,6 +36,8 @@ def decide(
     reason = unroutable(packet.destination)
     if reason is not None:
         return reason
+    if is_link_local(packet.destination) and namespace.route_to(packet.destination, now) is None:
+        return Reason.LINK_LOCAL  # before the source is looked at: hosts try this by themselves
     if namespace.source_check:
         back = namespace.route_to(packet.source, now)
         if isinstance(back, Unresolved):
@@ -124,6 +126,16 @@ def unroutable(address: bytes) -> Reason | None:
     return _UNROUTABLE[len(address)](address)
 
 
+def is_link_local(address: bytes) -> bool:
+    """Whether an address (4 or 16 bytes) is in 169.254.0.0/16 or fe80::/10.
+
+    Such an address is routed like any other where a table has a route for it, as GOST does.
+    """
+    if len(address) == 4:
+        return address[:2] == b"\xa9\xfe"
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
 def _unresolved(state: Unresolved, address: bytes) -> Verdict:
     return address if state is Unresolved.ASKING else Reason.ROUTER_FAILED
 
@@ -131,7 +143,7 @@ def _unresolved(state: Unresolved, address: bytes) -> Verdict:
 def _unroutable_ipv4(address: bytes) -> Reason | None:
     if 224 <= address[0] < 240 or address == b"\xff\xff\xff\xff":
         return Reason.MULTICAST
-    if address[0] in (0, 127) or address[:2] == b"\xa9\xfe":
+    if address[0] == 127 or address == bytes(4):
         return Reason.LINK_LOCAL
     return None
 
@@ -139,7 +151,7 @@ def _unroutable_ipv4(address: bytes) -> Reason | None:
 def _unroutable_ipv6(address: bytes) -> Reason | None:
     if address[0] == 0xFF:
         return Reason.MULTICAST
-    if (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or address[:15] == bytes(15):
+    if address[:15] == bytes(15) and address[15] < 2:
         return Reason.LINK_LOCAL
     return None
 

@@ -170,8 +170,8 @@ class Reason(_Documented):
     )
     LINK_LOCAL = (
         "link-local",
-        "link-local, loopback or unspecified address: never routed",
-        "nothing: hosts try this by themselves; give applications an address that is routed",
+        "loopback or unspecified address, or a link-local one that no table has a route for",
+        "nothing: hosts try this by themselves; link-local addresses are carried where a route leads to them",
     )
     TOO_BIG = (
         "too-big",

@@ -56,10 +56,28 @@ def closed(name: str, attachment: Attachment, why: str) -> None:
     )
 
 
+HARMLESS = frozenset((Reason.MULTICAST, Reason.LINK_LOCAL))
+"""Reasons for drops that say nothing about a mistake: every host sends such packets by itself."""
+
+
 def drops(name: str, attachment: Attachment, reason: Reason, detail: str) -> None:
     """Log that packets of a session are dropped for a reason the first time; `detail` may be empty."""
     what = f" {detail}" if detail else ""
     by = stranger(attachment.peer)
+    if reason in HARMLESS:
+        say(
+            Entry.HARMLESS_DROPS,
+            "host %s (%s): packets are dropped, as always: %s%s: %s",
+            *(attachment.host, attachment.peer, reason.value, what, reason.doc),
+            fold=f"{name} {reason.value}",
+            by=by,
+            service=name,
+            host=attachment.host,
+            peer=attachment.peer,
+            reason=reason.value,
+            detail=detail,
+        )
+        return
     say(
         Entry.DROPS,
         "host %s (%s): packets are dropped: %s%s: %s",

@@ -69,6 +69,10 @@ class Entry(Enum):
         *("drops", "warning", "service host peer reason detail"),
         "packets are dropped for a reason for the first time in this session",
     )
+    HARMLESS_DROPS = (
+        *("harmless-drops", "debug", "service host peer reason detail"),
+        "the same for packets that hosts send by themselves (multicast, link-local)",
+    )
     ADVICE = "advice", "warning", "service host advice", "what would let such packets pass"
     DROP_COUNT = (
         *("drop-count", "info", "namespace session reason count"),

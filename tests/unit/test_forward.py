@@ -602,12 +602,9 @@ def test_a_gost_client_gets_nothing_it_would_end_on(net: Net, size: int, passes:
         (H1, "224.0.0.1", Reason.MULTICAST),
         (H1, "239.255.255.255", Reason.MULTICAST),
         (H1, "255.255.255.255", Reason.MULTICAST),
-        (H1, "169.254.1.1", Reason.LINK_LOCAL),
         (H1, "127.0.0.1", Reason.LINK_LOCAL),
         (H1, "0.0.0.0", Reason.LINK_LOCAL),
         (S1, "ff02::1", Reason.MULTICAST),
-        (S1, "fe80::1", Reason.LINK_LOCAL),
-        (S1, "febf::1", Reason.LINK_LOCAL),
         (S1, "::1", Reason.LINK_LOCAL),
         (S1, "::", Reason.LINK_LOCAL),
     ],
@@ -619,6 +616,15 @@ def test_only_unicast_is_routed(source: str, destination: str, reason: Reason) -
         net.send(one, p.udp(source, destination))
     assert not net.sent, "neither forwarded nor answered"
     assert drops(one) == {reason: 2}
+
+
+@pytest.mark.parametrize(("source", "destination"), [(H1, "169.254.1.1"), (S1, "fe80::1"), (S1, "febf::1")])
+def test_link_local_without_a_route_is_not_answered(net: Net, source: str, destination: str) -> None:
+    one = net.join("host-1")
+    for _ in range(2):
+        net.send(one, p.udp(source, destination))
+    assert not net.sent, "neither forwarded nor answered"
+    assert drops(one) == {Reason.LINK_LOCAL: 2}
 
 
 def test_no_session_is_answered(net: Net) -> None:

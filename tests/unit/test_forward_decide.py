@@ -62,9 +62,10 @@ def verdict(attachment: Attachment, source: str, destination: str, now: float = 
         pytest.param("10.0.0.2", "224.0.0.251", Reason.MULTICAST, id="multicast before the source"),
         pytest.param("fd00::9", "ff02::2", Reason.MULTICAST, id="multicast, IPv6"),
         pytest.param("10.0.0.1", "255.255.255.255", Reason.MULTICAST, id="broadcast"),
-        pytest.param("10.0.0.1", "169.254.0.1", Reason.LINK_LOCAL, id="link-local"),
+        pytest.param("10.0.0.1", "169.254.0.1", "exit", id="link-local, by the default route"),
+        pytest.param("10.0.0.1", "0.0.0.0", Reason.LINK_LOCAL, id="unspecified"),
         pytest.param("10.0.0.1", "127.1.2.3", Reason.LINK_LOCAL, id="loopback"),
-        pytest.param("fd00::1", "fe80::2", Reason.LINK_LOCAL, id="link-local, IPv6"),
+        pytest.param("fd00::1", "fe80::2", Reason.LINK_LOCAL, id="link-local without a route, IPv6"),
         pytest.param("fd00::1", "::1", Reason.LINK_LOCAL, id="loopback, IPv6"),
     ],
 )
@@ -77,12 +78,44 @@ def test_the_order_of_the_questions(source: str, destination: str, wanted: str |
 
 
 @pytest.mark.parametrize(
-    "destination", ["223.255.255.255", "240.0.0.1", "169.253.1.1", "128.0.0.1", "1.0.0.1"]
+    "destination",
+    ["223.255.255.255", "240.0.0.1", "169.253.1.1", "169.254.7.7", "128.0.0.1", "1.0.0.1", "0.0.0.1"],
 )
 def test_the_neighbours_of_special_nets_are_unicast(destination: str) -> None:
     there = domain()
     one, out = join(there, "one"), join(there, "exit")
     assert verdict(one, "10.0.0.1", destination) is out
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ("169.254.0.1", "169.254.255.2"),
+        ("fe80::1", "fe80::2"),
+        ("0.0.0.9", "0.1.2.3"),
+        ("240.0.0.1", "255.255.255.254"),
+        ("::2", "::ff"),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2"),
+    ],
+)
+def test_whatever_is_unicast_and_routed_can_be_the_address_of_a_tunnel(mine: str, theirs: str) -> None:
+    """GOST carries all of these too."""
+    size = 128 if ":" in mine else 32
+    table = RouteTable([entry(f"{mine}/{size}", "one"), entry(f"{theirs}/{size}", "two")])
+    there = Domain({KEY: table})
+    one, two = join(there, "one"), join(there, "two")
+    assert verdict(one, mine, theirs) is two
+    assert verdict(two, theirs, mine) is one
+    assert verdict(one, theirs, theirs) is Reason.WRONG_SOURCE
+
+
+def test_link_local_packets_that_nobody_has_a_route_for_are_no_wrong_source() -> None:
+    """Hosts send them by themselves, so they must neither be warned about nor be answered."""
+    there = domain()
+    one, table = join(there, "one"), RouteTable([entry("10.0.0.0/24", "one")])
+    there.namespace(KEY).replace_tables(table, RouteTable(()), True)
+    assert verdict(one, "169.254.3.3", "169.254.4.4") is Reason.LINK_LOCAL
+    assert verdict(one, "fe80::1", "fe80::2") is Reason.LINK_LOCAL
 
 
 def test_without_source_check_nobody_asks_for_the_source() -> None:

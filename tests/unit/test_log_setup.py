@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from lib import log_setup
+from lib import hub_log, log_setup
 from lib.errors import HostError
+from lib.forward_drop_reasons import Reason
 from lib.limits import stranger
 from lib.log_dedup import BUSY, FLOOD, OUTAGE
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile
+from lib.namespace import Attachment, Namespace
+from lib.route_table import RouteTable
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("time", "level", "event", "msg")
@@ -211,6 +214,17 @@ def test_a_secret_in_a_text_or_a_field_is_hidden(log_of: Path) -> None:
     log_setup.say(Entry.SOURCE_FAILED, "%s", url, table="t", source=url, reason=OSError(url))
     assert "s3cret" not in log_of.read_text()
     assert lines(log_of)[0]["source"] == "http://***@h/?token=***"
+
+
+def test_one_multicast_is_no_warning(log_of: Path) -> None:
+    """A GOST client's device sends some as soon as it is up."""
+    client = Attachment(Namespace(bytes(16), RouteTable(()), RouteTable(())), "host-1", "192.0.2.1:5000")
+    for reason in Reason:
+        hub_log.drops("service-0", client, reason, "")
+    log_setup.finish()
+    levels = {line["reason"]: line["level"] for line in lines(log_of) if line["event"] != "advice"}
+    harmless = {"multicast", "link-local"}
+    assert levels == {reason.value: "debug" if reason.value in harmless else "warning" for reason in Reason}
 
 
 def test_what_is_below_the_level_costs_nothing_and_says_nothing(log_of: Path) -> None:
