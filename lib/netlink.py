@@ -8,24 +8,18 @@ The kernel removes addresses and routes together with their device, so nothing n
 the same reason a route is added and never replaces another device's, which would not come back; GOST
 replaces it.
 
-pyroute2 0.9 runs an asyncio loop inside each call, and under gevent other greenlets run while it
-waits; a second loop in the same thread fails ("This event loop is already running"). So each public
-function here opens an IPRoute for itself, under one lock. pyroute2 is imported on first use (234 ms,
-10 MB).
+Each public function opens an IPRoute for itself (netlink_request says why).
 """
 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import IPv4Interface, ip_address
 from typing import Any
 
-from gevent.lock import RLock
-
 from lib.errors import HostError
+from lib.netlink_request import ask, family, link_index, link_name, opened, reason, refusal
 from lib.packet_offload import MAX_SEGMENTS
 from lib.prefixes import covers
 from lib.settings import DeviceSettings, Interface, Network
@@ -43,16 +37,12 @@ IPV6_MIN_MTU = 1280
 _ADDR_GEN_NONE = 1  # linux/if_link.h IN6_ADDR_GEN_MODE_NONE
 _IFA_F_NODAD = 0x02
 _RT_SCOPE_LINK = 253
-_AF_INET = 2
-_AF_INET6 = 10
 _RTN_UNICAST = 1
 _RT_TABLE_MAIN = 254
 _IPV6_METRIC = 1024  # what the kernel gives a route that names none
 
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM})
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT})
-
-_lock = RLock()
 
 
 def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
@@ -65,12 +55,12 @@ def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
     then, which also removes what was set until then.
     """
     _check(settings, name)
-    with _netlink() as ip:
-        index = _link_index(ip, name)
+    with opened() as ip:
+        index = link_index(ip, name)
         _set_link(ip, index, name, settings.mtu, capabilities)
         for address, peer in _with_peers(settings):
             _add_address(ip, index, name, address, peer)
-        _ask(f"{name}: cannot be brought up", ip.link, "set", index=index, state="up")
+        ask(f"{name}: cannot be brought up", ip.link, "set", index=index, state="up")
         for prefix, gateway in settings.routes:
             _add_route(ip, index, name, prefix, gateway)
 
@@ -82,20 +72,18 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
     stays changed.
     """
     lines = []
-    with _netlink() as ip:
-        index = _link_index(ip, name)
+    with opened() as ip:
+        index = link_index(ip, name)
         gone = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENETUNREACH)  # with an address, say
         for prefix, gateway in old.routes:
             if (prefix, gateway) not in new.routes:
-                _ask(
-                    f"{name}: route {prefix}", ip.route, "del", ignore=gone, **_route(index, prefix, gateway)
-                )
+                ask(f"{name}: route {prefix}", ip.route, "del", ignore=gone, **_route(index, prefix, gateway))
                 lines.append(f"route {prefix} removed")
         for address in old.addresses:
             if address not in new.addresses:
                 fields = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
                 what = f"{name}: address {address}"
-                _ask(what, ip.addr, "del", index=index, family=_family(address), ignore=gone, **fields)
+                ask(what, ip.addr, "del", index=index, family=family(address), ignore=gone, **fields)
                 lines.append(f"address {address} removed")
         for address in new.addresses:
             if address not in old.addresses:
@@ -123,15 +111,15 @@ def outgoing_device(address: str) -> str | None:
     address, _, zone = address.partition("%")
     if zone:
         return zone
-    with _netlink() as ip:
+    with opened() as ip:
         try:
-            reply = ip.route("get", dst=address, family=_family(address))
-        except _netlink_error() as refused:
+            reply = ip.route("get", dst=address, family=family(address))
+        except refusal() as refused:
             if refused.code in _NO_WAY:
                 return None
-            raise HostError(f"route to {address}: {_reason(refused)}") from None
+            raise HostError(f"route to {address}: {reason(refused)}") from None
         route = reply[0]
-        return _link_name(ip, route.get_attr("RTA_OIF")) if route["type"] == _RTN_UNICAST else None
+        return link_name(ip, route.get_attr("RTA_OIF")) if route["type"] == _RTN_UNICAST else None
 
 
 def way_around(address: str, name: str) -> str | None:
@@ -143,17 +131,17 @@ def way_around(address: str, name: str) -> str | None:
     if outgoing_device(address) != name:
         return None
     target = ip_address(address)
-    with _netlink() as ip:
-        own = _link_index(ip, name)
+    with opened() as ip:
+        own = link_index(ip, name)
         best: tuple[int, int, int] | None = None
-        for route in ip.get_routes(family=_family(address), table=_RT_TABLE_MAIN, type=_RTN_UNICAST):
+        for route in ip.get_routes(family=family(address), table=_RT_TABLE_MAIN, type=_RTN_UNICAST):
             length, device = route["dst_len"], route.get_attr("RTA_OIF")
             prefix = route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::")
             within = covers(ip_address(prefix).packed, length, target.packed)
             rank = (length, -(route.get_attr("RTA_PRIORITY") or 0), device or 0)
             if device and device != own and within and (best is None or rank[:2] > best[:2]):
                 best = rank
-        return _link_name(ip, best[2]) if best is not None else None
+        return link_name(ip, best[2]) if best is not None else None
 
 
 def _check(settings: DeviceSettings, name: str) -> None:
@@ -171,14 +159,14 @@ def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> No
     # First, for a device whose MTU is below IPv6's least has no IPv6 settings any more.
     quiet = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE)]}
     no_ipv6 = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
-    _ask(what, ip.link, "set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", quiet)]}, ignore=no_ipv6)
-    _ask(what, ip.link, "set", index=index, mtu=mtu, txqlen=QUEUE_LENGTH)
+    ask(what, ip.link, "set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", quiet)]}, ignore=no_ipv6)
+    ask(what, ip.link, "set", index=index, mtu=mtu, txqlen=QUEUE_LENGTH)
     if capabilities:
         # Sets the IPv4 limit as well (one of its own since Linux 6.3). What gets past a limit, as a
         # forwarded packet merged by another device, the kernel segments before it hands it to us.
         what = f"{name}: cannot limit superpackets"
         size, segments = GSO_MAX_SIZE, MAX_SEGMENTS  # a hub drops those with more
-        _ask(what, ip.link, "set", index=index, gso_max_size=size, gso_max_segs=segments)
+        ask(what, ip.link, "set", index=index, gso_max_size=size, gso_max_segs=segments)
 
 
 def _with_peers(settings: DeviceSettings) -> Iterator[tuple[Interface, str]]:
@@ -199,8 +187,8 @@ def _add_address(ip: Any, index: int, name: str, address: Interface, peer: str) 
     if address.version == 6:
         arguments["flags"] = _IFA_F_NODAD  # nobody else is on the link: usable at once, and silent
     try:
-        ip.addr("add", index=index, family=_family(address), **arguments)
-    except _netlink_error() as refused:
+        ip.addr("add", index=index, family=family(address), **arguments)
+    except refusal() as refused:
         raise HostError(f"{name}: address {address}: {_address_reason(address, refused)}") from None
 
 
@@ -210,7 +198,7 @@ def _address_reason(address: Interface, refused: Any) -> str:
             "IPv6 is switched off on this host: leave the IPv6 addresses out, or "
             "sysctl net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0"
         )
-    return "given twice" if refused.code == errno.EEXIST else _reason(refused)
+    return "given twice" if refused.code == errno.EEXIST else reason(refused)
 
 
 def _add_route(ip: Any, index: int, name: str, prefix: Network, gateway: str) -> None:
@@ -218,19 +206,19 @@ def _add_route(ip: Any, index: int, name: str, prefix: Network, gateway: str) ->
     what = f"{name}: route {prefix}" + (f" via {gateway}" if gateway else "")
     try:
         ip.route("add", **route)
-    except _netlink_error() as refused:
+    except refusal() as refused:
         if refused.code != errno.EEXIST:
             raise HostError(f"{what}: {_route_reason(gateway, refused)}") from None
         holder = _route_holder(ip, prefix)
         if holder != name:
             raise HostError(f"{what}: {_taken_reason(prefix, holder)}") from None
         # The network of one of our addresses, or a route written twice: what is configured wins.
-        _ask(what, ip.route, "replace", **route)
+        ask(what, ip.route, "replace", **route)
 
 
 def _route(index: int, prefix: Network, gateway: str) -> dict[str, Any]:
     """A route as pyroute2's arguments, the same to add, replace and delete it."""
-    route: dict[str, Any] = {"dst": str(prefix), "family": _family(prefix), "oif": index}
+    route: dict[str, Any] = {"dst": str(prefix), "family": family(prefix), "oif": index}
     if gateway:
         route["gateway"] = gateway
     elif prefix.version == 4:
@@ -240,8 +228,8 @@ def _route(index: int, prefix: Network, gateway: str) -> dict[str, Any]:
 
 def _route_reason(gateway: str, refused: Any) -> str:
     if gateway and refused.code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL):
-        return f"no address of the device is in one network with the gateway ({_reason(refused)})"
-    return _reason(refused)
+        return f"no address of the device is in one network with the gateway ({reason(refused)})"
+    return reason(refused)
 
 
 def _taken_reason(prefix: Network, holder: str) -> str:
@@ -255,63 +243,10 @@ def _taken_reason(prefix: Network, holder: str) -> str:
 def _route_holder(ip: Any, prefix: Network) -> str:
     """The device of the main table's route to exactly this prefix, with the metric that ours would get."""
     metric = 0 if prefix.version == 4 else _IPV6_METRIC
-    for route in ip.get_routes(family=_family(prefix), table=_RT_TABLE_MAIN):
+    for route in ip.get_routes(family=family(prefix), table=_RT_TABLE_MAIN):
         destination = route.get_attr("RTA_DST") or ("0.0.0.0" if prefix.version == 4 else "::")
         same = route["dst_len"] == prefix.prefixlen and ip_address(destination) == prefix.network_address
         if same and (route.get_attr("RTA_PRIORITY") or 0) == metric:
             index = route.get_attr("RTA_OIF")
-            return _link_name(ip, index) if index else "no single device (multipath, blackhole)"
+            return link_name(ip, index) if index else "no single device (multipath, blackhole)"
     return "another device"
-
-
-@contextmanager
-def _netlink() -> Iterator[Any]:
-    """A new IPRoute, the only one in the process meanwhile (see the top). Raises HostError."""
-    with _lock:
-        from pyroute2 import IPRoute
-
-        try:
-            ip = IPRoute(ext_ack=True)
-        except OSError as refused:
-            raise HostError(f"netlink: {os.strerror(refused.errno or 0)}") from None
-        with ip:
-            yield ip
-
-
-def _netlink_error() -> Any:
-    """The exception class of pyroute2, imported on first use as the rest of it."""
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    return NetlinkError
-
-
-def _ask(what: str, call: Any, *arguments: Any, ignore: tuple[int, ...] = (), **fields: Any) -> None:
-    """One netlink request; a refusal becomes a HostError about `what`, unless its code is to ignore."""
-    try:
-        call(*arguments, **fields)
-    except _netlink_error() as refused:
-        if refused.code not in ignore:
-            raise HostError(f"{what}: {_reason(refused)}") from None
-
-
-def _reason(refused: Any) -> str:
-    """The kernel's error text (extended ack) where it gave one, else the errno's."""
-    return str(refused.args[1]).rstrip(".")
-
-
-def _link_index(ip: Any, name: str) -> int:
-    found = ip.link_lookup(ifname=name)
-    if not found:
-        raise HostError(f"{name}: there is no such device (any more)")
-    index: int = found[0]
-    return index
-
-
-def _link_name(ip: Any, index: int) -> str:
-    name: str = ip.get_links(index)[0].get_attr("IFLA_IFNAME")
-    return name
-
-
-def _family(address: Interface | Network | str) -> int:
-    version = ip_address(address).version if isinstance(address, str) else address.version
-    return _AF_INET if version == 4 else _AF_INET6

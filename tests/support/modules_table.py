@@ -33,6 +33,7 @@ GROUPS = {
     "forward": "the hub's decision on every packet",
     "acl": "access rules, and the connections and fragments that they have allowed",
     "auth": "who is let in",
+    "netlink": "addresses and routes in the kernel",
     "stream": "bytes to and from a peer: TCP, TLS, WebSocket",
     "session": "one peer's session: handshake, queue, sender, keepalive",
     "client": "the role of a client: a TUN device and its session with a hub",
@@ -46,7 +47,8 @@ GROUPS = {
 }
 """What a module's name may begin with, and what the group is about."""
 MAIN = frozenset(
-    {"acl", "client", "demo", "forward", "hub", "metrics", "namespace", "packet", "service", "settings"}
+    {"acl", "client", "demo", "forward", "hub", "metrics", "namespace", "netlink", "packet"}
+    | {"service", "settings"}
 )
 """Groups whose main module has the group's name."""
 ALONE = frozenset(
@@ -60,7 +62,7 @@ ALONE = frozenset(
         "framing",
         "go_values",
     }
-    | {"humanize", "ids", "ingress", "limits", "netlink", "prefixes", "printable", "tun"}
+    | {"humanize", "ids", "ingress", "limits", "prefixes", "printable", "tun"}
 )
 """Modules that belong to no group."""
 

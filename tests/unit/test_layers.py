@@ -141,6 +141,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "service_scheduling",
             "tun",
             "netlink",
+            "netlink_request",
             "stream_tcp",
             "hub_accept",
             "stream_bounded",
