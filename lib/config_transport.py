@@ -114,7 +114,7 @@ def _tls(section: Tls, server: bool, found: Findings, pin: bytes = b"") -> TlsSe
         found.error(section.where("key_file"), "a key without its certificate", "write certFile")
     if section.validity < 0:
         found.error(section.where("validity"), "'validity': a duration below zero")
-    lowest = _version(options, "min_version", found) or "1.3"
+    lowest = _version(options, "min_version", found) or "1.2"
     highest = _version(options, "max_version", found)
     if highest and highest < lowest:
         if options.min_version:
@@ -166,7 +166,7 @@ def _ciphers(options: TlsOptions, lowest: str, found: Findings) -> tuple[str, ..
     if chosen and lowest == "1.3":
         found.warn(
             options.where("cipher_suites"),
-            "'cipherSuites' are for TLS 1.2, which is not spoken here without minVersion: VersionTLS12",
+            "'cipherSuites' are for TLS 1.2, which is not spoken here because of minVersion",
         )
     return tuple(dict.fromkeys(chosen))
 

@@ -196,7 +196,7 @@ class TlsSettings:
     ca_file: str = ""
     """CA certificates. A hub's: clients must show a certificate signed by one. A client's: to trust these
     instead of the system's."""
-    min_version: str = "1.3"
+    min_version: str = "1.2"
     max_version: str = ""
     """"1.2" or "1.3"; empty for the newest version there is."""
     ciphers: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gevent import ssl
@@ -21,8 +21,12 @@ from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
 from lib.session_cost import TURN_SECONDS
 from lib.settings import TlsSettings
+from lib.wire_tls import HELLO_BYTES, TLS_1_2, TLS_1_3, names, version_chosen, versions_offered
 
 VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!SHA1"
+"""The cipher suites of TLS 1.2 where none are named: those with forward secrecy by elliptic curves, as in Go.
+An old server may prefer DHE to them, with a key so short that OpenSSL would refuse it."""
 _RECEIVE = 1 << 17
 
 
@@ -32,14 +36,17 @@ def context(settings: TlsSettings, server: bool) -> Any:
     Raises HostError for files that cannot be used.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    made.minimum_version = VERSIONS[settings.min_version] or ssl.TLSVersion.TLSv1_3
+    made.minimum_version = VERSIONS[settings.min_version] or ssl.TLSVersion.TLSv1_2
     made.maximum_version = VERSIONS[settings.max_version] or ssl.TLSVersion.MAXIMUM_SUPPORTED
-    if settings.ciphers:
-        made.set_ciphers(":".join(settings.ciphers))  # those of 1.2; 1.3 has none to choose from, as in Go
+    made.set_ciphers(":".join(settings.ciphers) or CIPHERS)  # of 1.2; 1.3 has none to choose from, as in Go
+    made.options |= (
+        ssl.OP_NO_RENEGOTIATION
+    )  # in 1.2 a peer could ask for one expensive handshake after another
     if settings.alpn:
         made.set_alpn_protocols(list(settings.alpn))
     if server:
         made.num_tickets = 0  # clients never resume a TLS session, and each ticket costs a message
+        made.options |= ssl.OP_NO_TICKET  # the same for 1.2
         made.verify_mode = ssl.CERT_REQUIRED if settings.ca_file else ssl.CERT_NONE
     else:
         _trust(made, settings)
@@ -89,10 +96,16 @@ class TlsCodec:
         self.connection = made.wrap_bio(
             self._incoming, self._outgoing, server_side=server, server_hostname=name
         )
-        self._pin = pin
+        self._pin, self._server = pin, server
+        self._hello = b""  # what the far end said first, for an error message about it
         self.more = False
         self.output = self._outgoing.read
-        self.feed = self._incoming.write
+        self.feed: Callable[[memoryview], object] = self._feed_hello
+
+    def _feed_hello(self, data: memoryview) -> None:
+        """Take received bytes of the handshake; later ones go to OpenSSL directly."""
+        self._hello += data[: HELLO_BYTES - len(self._hello)]
+        self._incoming.write(data)
 
     def handshake(self) -> bool:
         """Go on with the handshake; returns whether it is done. Raises ProtocolError."""
@@ -101,13 +114,25 @@ class TlsCodec:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
-            raise ProtocolError(f"TLS: {_reason(error)}", Refusal.TRANSPORT) from None
+            raise ProtocolError(f"TLS: {self._why(error)}", Refusal.TRANSPORT) from None
+        self.feed, self._hello = self._incoming.write, b""
         if self._pin and not hmac.compare_digest(self._pin, self.fingerprint()):
             raise ProtocolError(
                 f"TLS: the hub's certificate is sha256:{self.fingerprint().hex()}, not the one pinned",
                 Refusal.TRANSPORT,
             )
         return True
+
+    def _why(self, error: Any) -> str:
+        """Why the handshake failed; where versions or ciphers do not meet, also what to write."""
+        if error.reason in _NO_VERSION:
+            side = _to_a_client if self._server else _to_a_hub
+            return f"no version in common: {side(_spoken(self.connection.context), self._hello)}"
+        if error.reason == "NO_SHARED_CIPHER":
+            return _NO_CIPHER
+        if error.reason == "SSLV3_ALERT_HANDSHAKE_FAILURE" and not self._server:
+            return _REFUSED
+        return _reason(error)
 
     def fingerprint(self) -> bytes:
         """SHA-256 of the peer's certificate, 32 bytes; b"" where it has shown none."""
@@ -156,6 +181,57 @@ class TlsCodec:
     def ping(self) -> bool:
         """Returns False: TLS has no ping."""
         return False
+
+
+_NO_VERSION = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"})
+"""OpenSSL's reasons: the far end's hello has no version that is spoken here; the far end says so of ours."""
+_NO_CIPHER = (
+    "no cipher in common: of the ciphers here (ECDHE, or the listener's cipherSuites) the client offers none,"
+    " or none that fits the certificate's key"
+)
+_REFUSED = (
+    "handshake failure: the far end finds no cipher in common (this client has ECDHE with AES or ChaCha20, or"
+    " the dialer's cipherSuites), or it wants a client certificate (cert and key)"
+)
+
+
+def _spoken(made: Any) -> tuple[int, ...]:
+    """The versions of an SSL context, in ascending order."""
+    newest = TLS_1_3 if made.maximum_version == ssl.TLSVersion.MAXIMUM_SUPPORTED else made.maximum_version
+    return tuple(version for version in (TLS_1_2, TLS_1_3) if made.minimum_version <= version <= newest)
+
+
+def _to_a_client(ours: tuple[int, ...], hello: bytes) -> str:
+    """What a hub says of a client whose versions are not its own; `hello` is what that client has sent."""
+    theirs = versions_offered(hello)
+    if not theirs:
+        return f"this hub has {names(ours)}"
+    have = f"the client has {names(theirs)}, this hub {names(ours)}"
+    if theirs[-1] < TLS_1_2:
+        return f"{have}: the client must be set to 1.2 or newer"
+    if theirs[-1] < ours[0]:
+        return f"{have}: write minVersion: VersionTLS12 in the tls options of the listener, or leave it out"
+    return f"{have}: leave maxVersion out of the tls options of the listener"
+
+
+def _to_a_hub(ours: tuple[int, ...], hello: bytes) -> str:
+    """What a client says of a hub, or of a proxy before it, that speaks none of its versions.
+
+    An alert tells that the far end has none of ours, but not which ones it has; an old one's hello does.
+    """
+    chosen = version_chosen(hello)
+    if ours[0] > TLS_1_2:
+        theirs = names((chosen,)) if chosen else "only 1.2 or older"
+        advice = "write minVersion: VersionTLS12 in the tls options of the dialer, or leave it out"
+    elif ours[-1] < TLS_1_3 and not chosen:
+        theirs, advice = (
+            "1.3 or nothing newer than 1.1",
+            "leave maxVersion out of the tls options of the dialer",
+        )
+    else:
+        theirs = names((chosen,)) if chosen else "nothing newer than 1.1"
+        advice = "set it to 1.2 or newer there (nginx: ssl_protocols TLSv1.2 TLSv1.3)"
+    return f"this client has {names(ours)}, the far end {theirs}: {advice}"
 
 
 def _reason(error: Any) -> str:

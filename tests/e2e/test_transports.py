@@ -216,12 +216,14 @@ def test_the_versions_spoken(topology: Topology, write: Write, authority: Author
     options = "chains: [{name: c, hops: [{name: h, nodes: [{name: n, addr: '%s:8443', connector: {type: router}, dialer: {type: tls, tls: {options: {%s}}}}]}]}]"
     listen = "services: [{name: s, handler: {type: tun, chain: c}, listener: {type: tun, metadata: {net: 192.168.123.1/24}}, forwarder: {nodes: [{name: t, addr: host-1}]}}]\n"
     old = listen + options % (HUB_TO_HOST_1, "minVersion: VersionTLS12, maxVersion: VersionTLS12")
-    hub = start_hub(topology.hub, "-C", write("hub.yml", hub_config("tls", more)))
-    start(topology.host_1, "-C", write("old.yml", old)).wait_line("TLS: .*version")
+    newest = more.replace("}", ", options: {minVersion: VersionTLS13}}")
+    hub = start_hub(topology.hub, "-C", write("hub.yml", hub_config("tls", newest)))
+    client = start(topology.host_1, "-C", write("old.yml", old))
+    hub.wait_line("the client has up to 1.2, this hub 1.3: write minVersion: VersionTLS12")
+    client.wait_line("TLS: no version in common: this client has 1.2,")
     topology.host_1.kill_all()
     hub.stop()
-    both = more.replace("}", ", options: {minVersion: VersionTLS12}}")
-    start_hub(topology.hub, "-C", write("hub.yml", hub_config("tls", both)))
+    start_hub(topology.hub, "-C", write("hub.yml", hub_config("tls", more)))
     start_client(topology.host_1, "-C", write("old.yml", old))
 
 

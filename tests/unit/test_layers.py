@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "packet_headers",
         "packet_icmp",
         "wire_control",
+        "wire_tls",
         "packet_udp_gro",
         "packet_text",
         "capture_records",
