@@ -6,15 +6,21 @@ Refuses to know: which node is tried when (client), proxies and layers on the wa
 
 from __future__ import annotations
 
+import errno
+import math
 from ipaddress import ip_address
 
 from lib import netlink, session_handshake
 from lib.errors import ProtocolError
 from lib.settings import ClientSettings, NodeSettings
-from lib.stream_bounded import failing_as
+from lib.stream_bounded import Bounds, failing_as
+from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
-from lib.stream_open import dial
+from lib.stream_open import dial, not_useful
 from lib.wire_relay import Request, Response, Status
+
+MAX_PROXY = 1 << 16
+"""Bytes that proxies may say until there is a connection."""
 
 
 class Refused(ProtocolError):
@@ -24,22 +30,41 @@ class Refused(ProtocolError):
 def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
     """Dial a node and do the handshake; returns (stream, response, bytes that came after the response).
 
+    The node's `connect_timeout` is one deadline for the look-up, TCP, proxies, layers and the handshake.
     `device` is the name of the client's TUN device. Raises OSError; ProtocolError where the hub breaks the
     protocol; Refused where it does not admit us.
     """
-    with failing_as(OSError, OSError, ProtocolError):
-        return _let_in(settings, node, device)
+    bounds = Bounds(math.inf, MAX_PROXY)  # the one deadline is here
+    with (
+        within(node.connect_timeout, lambda: _late(bounds, node)),
+        failing_as(OSError, OSError, ProtocolError),
+    ):
+        return _let_in(settings, node, device, bounds)
 
 
-def _let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
-    stream = dial(node, lambda address: _way_out(settings, device, address), settings.keepalive_timeout)
+def _late(bounds: Bounds, node: NodeSettings) -> OSError:
+    """The error at the deadline, which says what was waited for."""
+    what = f": {bounds.waits_for}" if bounds.waits_for else ""
+    return OSError(errno.ETIMEDOUT, f"no connection within {node.connect_timeout:g} s{what}")
+
+
+def _let_in(
+    settings: ClientSettings, node: NodeSettings, device: str, bounds: Bounds
+) -> tuple[AnyStream, Response, bytes]:
+    def device_for(address: str) -> str | None:
+        return _way_out(settings, device, address)
+
+    stream = dial(node, device_for, bounds, settings.keepalive_timeout)
     try:
-        response, rest = session_handshake.ask(stream, _request(settings, node), node.connect_timeout)
-        if response.status != Status.OK:
-            raise Refused(_refusal(response.status))
+        bounds.waits_for = f"no reply to the handshake from {stream.peer}"
+        response, rest = session_handshake.ask(stream, _request(settings, node))
     except BaseException:
         stream.close()
+        not_useful(node)
         raise
+    if response.status != Status.OK:
+        stream.close()
+        raise Refused(_refusal(response.status))
     return stream, response, rest
 
 

@@ -20,6 +20,7 @@ from gevent import socket
 from lib.demo_net import Namespace, inside
 from lib.errors import HostError
 from lib.packet import checksum
+from lib.stream_deadline import within
 
 ECHO_TIMEOUT = 1.0
 PORT = 7000
@@ -93,7 +94,7 @@ class Load:
         server.bind((address, PORT))
         server.listen(1)
         try:
-            with gevent.Timeout(10, TimeoutError("no reply in 10 s")):
+            with within(10, lambda: TimeoutError("no reply in 10 s")):
                 client.connect((address, PORT))
                 connection = stack.enter_context(server.accept()[0])
         except OSError as error:

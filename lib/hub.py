@@ -49,6 +49,7 @@ from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.settings import HubSettings
 from lib.settings_memory import ALL_FLOWS, LEAST_FLOWS, MAX_CLIENTS
+from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.stream_open import Acceptor
 from lib.stream_tcp import Stream, format_peer, listen
@@ -272,8 +273,8 @@ class Hub:
         try:
             seconds = settings.handshake_timeout
             with ExitStack() as name:
-                late = ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)
-                with gevent.Timeout(seconds, late):
+                late = f"no handshake within {seconds:g} s"
+                with within(seconds, lambda: ProtocolError(late, Refusal.LATE)):
                     top = self._acceptor.accept(stream)
                     request, rest = session_handshake.receive_request(top, seconds)
                     stream.end_turn()

@@ -37,6 +37,7 @@ from lib.session_cost import TURN_SECONDS
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
 from lib.stream_bounded import failing_as
+from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
 
@@ -184,8 +185,8 @@ class HubSession:
         landing = landing[: self._slice]
         if not seconds:
             return self.stream.receive_into(landing)
-        late = OSError(errno.ETIMEDOUT, f"nothing received for {seconds:g} s (readTimeout)")
-        with gevent.Timeout(seconds, late):
+        late = f"nothing received for {seconds:g} s (readTimeout)"
+        with within(seconds, lambda: OSError(errno.ETIMEDOUT, late)):
             return self.stream.receive_into(landing)
 
     def scan_copy(self, frames: bytes) -> int:

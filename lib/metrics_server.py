@@ -50,6 +50,12 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             else:
                 self.socket.close()
 
+    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
+        """Answer 500. pywsgi calls it in an `except:`, so the deadline and a kill have to be raised again."""
+        if issubclass(kind, gevent.Timeout | gevent.GreenletExit):
+            raise error
+        super().handle_error(kind, error, trace)
+
 
 class _Quiet:
     """pywsgi's error log, thrown away: anybody can cause its lines by sending nonsense."""

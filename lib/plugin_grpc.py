@@ -27,7 +27,9 @@ from gevent.lock import BoundedSemaphore
 
 from lib.errors import PluginError
 from lib.settings import PluginSettings
-from lib.stream_bounded import Bounds, dial, failing_as, tls_context
+from lib.stream_bounded import Bounds, failing_as, tls_context
+from lib.stream_deadline import within
+from lib.stream_dial import dial
 
 MAX_REPLY = 1 << 16
 """Most bytes of a reply's message."""
@@ -57,7 +59,7 @@ class GrpcPlugin:
         Both are encoded protobuf. Raises PluginError, also where the plugin's timeout has passed.
         """
         url, timeout = self._settings.url, self._settings.timeout
-        with gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")):
+        with within(timeout, lambda: PluginError(f"{url}: no reply within {timeout:g} s")):
             return self._connected().call(path, message, self._settings)
 
     def close(self) -> None:
@@ -148,15 +150,22 @@ class _Connection:
             self._send(number, _PREFIX.pack(0, len(message)) + message)
             reply: bytes = call.result.get()
             return reply
+        except gevent.Timeout:
+            self._doubt(began)
+            raise
         except self._failures as error:
             if isinstance(error, PluginError):
-                if self._replied_at < began:  # to nobody since: the next call shall have another connection
-                    self.end("nothing was answered in time")
+                self._doubt(began)
                 raise
             self.end(str(error))
             raise PluginError(f"{self._url}: {error}") from error
         finally:
             self._give_up(number)
+
+    def _doubt(self, began: float) -> None:
+        """End the connection if nobody had a reply since `began`: the next call shall have another one."""
+        if self._replied_at < began:
+            self.end("nothing was answered in time")
 
     def end(self, why: str) -> None:
         """Close the connection; every call under way fails with `why`."""

@@ -10,11 +10,11 @@ import json
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-import gevent
 from gevent.lock import BoundedSemaphore
 
 from lib.errors import PluginError
 from lib.settings import PluginSettings
+from lib.stream_deadline import within
 from lib.stream_http import HttpWay
 
 MAX_AT_ONCE = 16
@@ -53,7 +53,7 @@ class HttpPlugin:
 
     def _ask(self, method: str, target: str, body: bytes | None) -> dict[str, object]:
         url, timeout = self._settings.url, self._settings.timeout
-        with gevent.Timeout(timeout, PluginError(f"{url}: no reply within {timeout:g} s")), self._gate:
+        with within(timeout, lambda: PluginError(f"{url}: no reply within {timeout:g} s")), self._gate:
             status, content = self._converse(method, target, body)
         if status != 200:
             raise PluginError(f"{url}: status {status}")

@@ -18,11 +18,11 @@ import sys
 import time
 from collections.abc import Iterable, MutableMapping, Sequence
 
-import gevent
 import gevent.socket as gsocket
 
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.stream_deadline import within
 
 SECONDS = 1.0
 """How long a message may wait for a manager that does not read its socket."""
@@ -51,7 +51,7 @@ class Notifier:
         try:
             with (
                 gsocket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
-                gevent.Timeout(SECONDS, OSError("no reply")),
+                within(SECONDS, lambda: OSError("no reply")),
             ):
                 sock.connect(self._address)
                 sock.send(data)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import gevent
-
 from lib import wire_relay
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request, Response
 
@@ -26,34 +25,31 @@ def receive_request(stream: AnyStream, seconds: float) -> tuple[Request, bytes]:
 
     Raises ProtocolError for anything else, for one that ends early, and when `seconds` have passed.
     """
-    return _receive(stream, wire_relay.decode_request, seconds)
+    with within(seconds, lambda: ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
+        return _receive(stream, wire_relay.decode_request)
 
 
-def ask(stream: AnyStream, request: Request, seconds: float) -> tuple[Response, bytes]:
+def ask(stream: AnyStream, request: Request) -> tuple[Response, bytes]:
     """Send a request and wait for the hub's response; returns (response, bytes that came after it).
 
-    Raises ProtocolError as `receive_request` does, and OSError.
+    The deadline is the caller's. Raises ProtocolError for anything else and for one that ends early, OSError.
     """
-    return _receive(stream, wire_relay.decode_response, seconds, wire_relay.encode_request(request))
+    stream.send_all(wire_relay.encode_request(request))
+    return _receive(stream, wire_relay.decode_response)
 
 
 def _receive(
-    stream: AnyStream,
-    decode: Callable[[bytes], tuple[Message, int] | None],
-    seconds: float,
-    first: bytes = b"",
+    stream: AnyStream, decode: Callable[[bytes], tuple[Message, int] | None]
 ) -> tuple[Message, bytes]:
-    """Send `first`, then read one message, all within a deadline of `seconds`."""
+    """Read one message."""
     data = bytearray()
     chunk = memoryview(bytearray(_CHUNK))
-    with gevent.Timeout(seconds, ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
-        stream.send_all(first)
-        while True:
-            size = stream.receive_into(chunk)
-            if not size:
-                early = "closed in the middle of the handshake" if data else "closed at once"
-                raise ProtocolError(early, Refusal.CUT_OFF)
-            data += chunk[:size]
-            message = decode(bytes(data))
-            if message is not None:
-                return message[0], bytes(data[message[1] :])
+    while True:
+        size = stream.receive_into(chunk)
+        if not size:
+            early = "closed in the middle of the handshake" if data else "closed at once"
+            raise ProtocolError(early, Refusal.CUT_OFF)
+        data += chunk[:size]
+        message = decode(bytes(data))
+        if message is not None:
+            return message[0], bytes(data[message[1] :])

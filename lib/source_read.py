@@ -18,7 +18,8 @@ from lib import log_redact
 from lib.addresses import host_port
 from lib.service_scheduling import breathe
 from lib.settings import FileSource, HttpSource, RedisSource, Source
-from lib.stream_bounded import Bounds, dial, failing_as
+from lib.stream_bounded import Bounds, failing_as
+from lib.stream_dial import dial
 from lib.stream_http import HttpWay
 
 MAX_BYTES = 256 << 20

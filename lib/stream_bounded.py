@@ -20,7 +20,6 @@ makes the next one smaller.
 from __future__ import annotations
 
 import errno
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,6 @@ from gevent import socket as gsocket
 from gevent import ssl
 from gevent.lock import BoundedSemaphore
 
-from lib import stream_resolve
 from lib.session_cost import TURN_SECONDS
 
 Pieces = tuple[int, int, int]
@@ -48,9 +46,11 @@ class TooMuch(OSError):
 class Bounds:
     """The limits of a conversation: seconds, and bytes received. renew() begins the next conversation."""
 
-    __slots__ = ("_limit", "_seconds", "left", "until")
+    __slots__ = ("_limit", "_seconds", "left", "until", "waits_for")
 
     def __init__(self, seconds: float, size: int) -> None:
+        self.waits_for = ""
+        """What has not come yet, in words, for the message at the deadline; empty where nobody says so."""
         self.renew(seconds, size)
 
     def renew(self, seconds: float, size: int) -> None:
@@ -62,6 +62,11 @@ class Bounds:
         """Allow `size` bytes from now on, whatever was received before; the deadline stays."""
         self._limit = self.left = size
 
+    def overdue(self) -> TimeoutError:
+        """The error of a conversation that is not over at its deadline."""
+        what = f": {self.waits_for}" if self.waits_for else ""
+        return TimeoutError(errno.ETIMEDOUT, f"not over within {self._seconds:g} s{what}")
+
     @property
     def late(self) -> bool:
         """Whether the deadline has passed."""
@@ -71,7 +76,7 @@ class Bounds:
         """Seconds until the deadline. Raises TimeoutError where it has passed."""
         seconds = self.until - time.monotonic()
         if seconds <= 0:
-            raise TimeoutError(errno.ETIMEDOUT, f"not over within {self._seconds:g} s")
+            raise self.overdue()
         return seconds
 
     def take(self, size: int) -> None:
@@ -165,38 +170,6 @@ class BoundedSocket(gsocket.socket):  # type: ignore[misc]  # gevent has no type
     def _end(self, size: int) -> None:
         self.bounds.take(size)
         self._since, self._iteration = time.monotonic(), self.hub.loop.iteration
-
-
-def dial(
-    host: str,
-    port: int,
-    bounds: Bounds,
-    device_for: Callable[[str], str | None] = lambda address: None,
-    pieces: Pieces = PIECES,
-) -> BoundedSocket:
-    """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
-
-    device_for gives the network device for an IP address, or None: then the kernel's routes choose. The
-    socket is bound to the device, so there is nothing to clean up. Raises OSError.
-    """
-    error: OSError = OSError(errno.EHOSTUNREACH, f"{host} has no address")
-    for family, kind, proto, _, address in stream_resolve.look_up(host, port, bounds.remaining()):
-        sock = BoundedSocket(family, kind, proto, bounds, pieces)
-        try:
-            device = device_for(address[0])
-            if device:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            gsocket.socket.settimeout(sock, bounds.remaining())
-            sock.connect(address)
-            return sock
-        except OSError as refused:
-            sock.close()
-            error = refused
-        except BaseException:
-            sock.close()
-            raise
-    raise error
 
 
 class TlsContext(ssl.SSLContext):  # type: ignore[misc]

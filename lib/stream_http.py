@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lib.stream_bounded import Bounds, dial, tls_context
+from lib.stream_bounded import Bounds, tls_context
+from lib.stream_dial import dial
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool

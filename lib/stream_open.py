@@ -9,16 +9,15 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import gevent
-
 from lib.addresses import join_host_port
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.settings import NodeSettings, ProxySettings, TransportSettings
+from lib.settings import NodeSettings, TransportSettings
 from lib.stream_bounded import Bounds
-from lib.stream_bounded import dial as dial_within
 from lib.stream_certificates import Identity
+from lib.stream_dial import dial as dial_name
+from lib.stream_dial import distrust
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import DEAD_AFTER, Stream, format_peer
 from lib.stream_tls import TlsCodec, context
@@ -27,8 +26,6 @@ PROXY_PIECES = 1 << 14, 1 << 14, 1 << 14
 """python-socks wants all of a proxy's headers in one receive."""
 
 DeviceFor = Callable[[str], str | None]
-MAX_PROXY = 1 << 16
-"""Bytes that proxies may say until there is a connection."""
 
 
 class Acceptor:
@@ -56,24 +53,32 @@ class Acceptor:
         return top
 
 
-def dial(node: NodeSettings, device_for: DeviceFor, dead_after: float = DEAD_AFTER) -> AnyStream:
-    """Connect to a hub through proxies and layers, within the node's `connect_timeout`.
+def dial(
+    node: NodeSettings, device_for: DeviceFor, bounds: Bounds, dead_after: float = DEAD_AFTER
+) -> AnyStream:
+    """Connect to a hub through proxies and layers. The deadline is the caller's (stream_deadline).
 
     Host names are resolved anew; behind proxies the last one resolves the hub's name. `device_for` says for
-    an IP address through which network device to send (stream_tcp.connect). A path on which nothing is
-    acknowledged for `dead_after` seconds ends the stream. Raises OSError, ProtocolError.
+    an IP address through which network device to send (stream_dial.dial). `bounds` limits what proxies may
+    say, and at each moment says what has not come yet. A path on which nothing is acknowledged for
+    `dead_after` seconds ends the stream. Raises OSError, ProtocolError.
     """
-    late = OSError(110, f"no connection within {node.connect_timeout:g} s")
-    with gevent.Timeout(node.connect_timeout, late):
-        stream = Stream(*_connected(node, device_for), node.transport.tcp_keepalive, dead_after)
-        try:
-            return _over(stream, node)
-        except BaseException:
-            stream.close()
-            raise
+    stream = Stream(*_connected(node, device_for, bounds), node.transport.tcp_keepalive, dead_after)
+    try:
+        return _over(stream, node, bounds)
+    except BaseException:
+        stream.close()
+        not_useful(node)
+        raise
 
 
-def _over(stream: Stream, node: NodeSettings) -> AnyStream:
+def not_useful(node: NodeSettings) -> None:
+    """Try another address first the next time: a connection was made, and no hub answered over it."""
+    first = node.proxies[0] if node.proxies else node
+    distrust(first.host, first.port)
+
+
+def _over(stream: Stream, node: NodeSettings, bounds: Bounds) -> AnyStream:
     transport, top = node.transport, stream
     layered: AnyStream = top
     if transport.encrypted:
@@ -83,11 +88,13 @@ def _over(stream: Stream, node: NodeSettings) -> AnyStream:
         except HostError as error:  # a file that was there when we began
             raise OSError(22, str(error)) from None
         name = settings.server_name or node.host
+        bounds.waits_for = f"no TLS handshake with {stream.peer}"
         layered = _opened(layered, TlsCodec(made, False, name, settings.pin))
     if transport.kind in ("ws", "wss"):
         from lib.stream_websocket import WebSocketCodec
 
         host = transport.host or join_host_port(node.host, node.port)
+        bounds.waits_for = f"no reply to the WebSocket upgrade from {stream.peer}"
         layered = _opened(layered, WebSocketCodec(transport.path, transport.headers, host))
     return layered
 
@@ -98,34 +105,37 @@ def _opened(below: AnyStream, codec: Any) -> Layered:
     return layered
 
 
-def _connected(node: NodeSettings, device_for: DeviceFor) -> tuple[Any, str]:
+def _connected(node: NodeSettings, device_for: DeviceFor, bounds: Bounds) -> tuple[Any, str]:
     """A connection to the hub, and the far address as people write it."""
-    bounds = Bounds(node.connect_timeout, MAX_PROXY)
     if not node.proxies:
-        sock = dial_within(node.host, node.port, bounds, device_for)
+        sock = dial_name(node.host, node.port, bounds, device_for)
         return sock, format_peer(sock.getpeername())
-    proxied = _through(node.proxies, node.host, node.port, _Direct(device_for, bounds))
-    return proxied, join_host_port(node.host, node.port)
+    far = join_host_port(node.host, node.port)
+    return _through(node, _Direct(device_for, bounds, far)), far
 
 
 class _Direct:
     """The first connection of a chain of proxies, made our way."""
 
-    def __init__(self, device_for: DeviceFor, bounds: Bounds) -> None:
-        self._device_for, self._bounds = device_for, bounds
+    def __init__(self, device_for: DeviceFor, bounds: Bounds, far: str) -> None:
+        self._device_for, self._bounds, self._far = device_for, bounds, far
+        self.sock: Any = None
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
-        return dial_within(dest_host, dest_port, self._bounds, self._device_for, PROXY_PIECES)
+        self.sock = dial_name(dest_host, dest_port, self._bounds, self._device_for, PROXY_PIECES)
+        proxy = join_host_port(dest_host, dest_port)
+        self._bounds.waits_for = f"the proxy {proxy} has no connection to {self._far} yet"
+        return self.sock
 
 
-def _through(proxies: tuple[ProxySettings, ...], host: str, port: int, direct: _Direct) -> socket.socket:
-    """A connection to host:port through proxies, by python-socks."""
+def _through(node: NodeSettings, direct: _Direct) -> socket.socket:
+    """A connection to a hub through its proxies, by python-socks."""
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
     from python_socks.sync import Proxy
 
     kinds = {"socks5": ProxyType.SOCKS5, "socks4": ProxyType.SOCKS4, "http": ProxyType.HTTP}
     way: Any = direct
-    for proxy in proxies:
+    for proxy in node.proxies:
         way = Proxy(
             kinds[proxy.kind],
             proxy.host,
@@ -136,8 +146,13 @@ def _through(proxies: tuple[ProxySettings, ...], host: str, port: int, direct: _
             forward=way,
         )
     try:
-        sock: socket.socket = way.connect(host, port)
+        sock: socket.socket = way.connect(node.host, node.port)
         return sock
     except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
-        names = " and ".join(join_host_port(proxy.host, proxy.port) for proxy in proxies)
+        names = " and ".join(join_host_port(proxy.host, proxy.port) for proxy in node.proxies)
         raise OSError(111, f"proxy {names}: {error}") from None
+    except BaseException:
+        if direct.sock is not None:
+            direct.sock.close()  # python-socks closes it for an Exception only
+            not_useful(node)
+        raise

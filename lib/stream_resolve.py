@@ -15,9 +15,10 @@ import socket
 import time
 from typing import Any
 
-import gevent
 from gevent import monkey
 from gevent.threadpool import ThreadPool
+
+from lib.stream_deadline import within
 
 THREADS = 16
 STUCK_SECONDS = 30.0
@@ -40,8 +41,8 @@ def look_up(host: str, port: int, seconds: float) -> list[Address]:
         pass
     except UnicodeError as error:
         raise OSError(errno.EINVAL, f"{host[:64]!r} is no name: {error}") from None
-    late = TimeoutError(errno.ETIMEDOUT, f"the name {host} was not looked up within {seconds:g} s")
-    with gevent.Timeout(seconds, late):
+    late = f"the name {host} was not looked up within {seconds:g} s"
+    with within(seconds, lambda: TimeoutError(errno.ETIMEDOUT, late)):
         found: list[Address] | OSError = _shared(host, port).get()
     if isinstance(found, OSError):
         raise found

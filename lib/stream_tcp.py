@@ -1,4 +1,4 @@
-"""TCP streams to peers: dialling, listening, socket options, receiving and sending with gevent.
+"""TCP streams to peers: listening, socket options, receiving and sending with gevent.
 
 Knows: TCP sockets and their options; how gevent waits for them.
 Refuses to know: what the bytes mean.

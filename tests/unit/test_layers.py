@@ -146,6 +146,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stream_tcp",
             "hub_accept",
             "stream_bounded",
+            "stream_deadline",
+            "stream_dial",
             "stream_http",
             "stream_resolve",
             "stream_layer",

@@ -17,10 +17,12 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import session_handshake, source_read, stream_open
+from lib import client_dial, source_read
 from lib.errors import PluginError, ProtocolError
 from lib.plugin_client import RouterPlugin
 from lib.settings import (
+    ClientSettings,
+    DeviceSettings,
     HttpSource,
     NodeSettings,
     PluginSettings,
@@ -30,7 +32,6 @@ from lib.settings import (
     TransportSettings,
 )
 from lib.source_read import SourceError
-from lib.wire_relay import Request
 from tests.support.liars import LIES, rows
 
 PROJECT = Path(__file__).parents[2]
@@ -164,9 +165,10 @@ def test_a_proxy_or_a_hub_that_lies_is_an_error_in_time(
         proxy = ProxySettings({"socks": "socks5", "connect": "http"}[protocol], "127.0.0.1", helper.port)
         node = NodeSettings("hub", "hub.test", 8443, connect_timeout=TIMEOUT, proxies=(proxy,))
 
+    settings = ClientSettings("service-0", "host-1", DeviceSettings(), (node,))
+
     def ask() -> object:
-        stream = stream_open.dial(node, lambda address: None)
-        return session_handshake.ask(stream, Request("host-1", ""), TIMEOUT)
+        return client_dial.let_in(settings, node, "")
 
     got, took, worst = watched(ask)
     assert isinstance(got, Exception), "nobody there is a proxy, or a hub"

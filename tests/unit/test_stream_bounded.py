@@ -15,7 +15,8 @@ from gevent.threadpool import ThreadPool
 from lib import source_read, stream_bounded, stream_resolve
 from lib.errors import PluginError
 from lib.source_read import MAX_PAGE, SourceError, _ordered, _scanned
-from lib.stream_bounded import Bounds, TooMuch, dial, failing_as
+from lib.stream_bounded import Bounds, TooMuch, failing_as
+from lib.stream_dial import dial
 
 
 @pytest.fixture

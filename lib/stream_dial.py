@@ -1,0 +1,202 @@
+"""Dialling a name that has several addresses, by Happy Eyeballs (RFC 8305), within one deadline.
+
+Knows: in which order addresses are tried and when the next one is, and which one was good the last time.
+Refuses to know: how a name is looked up (stream_resolve), what is said over a connection.
+
+    0 ms      the first address: the one that was good the last time, else the first that the look-up gave
+    250 ms    the next one, of the other address family; earlier if one that was tried has failed
+    ...       the first that connects is used, and the others are closed
+
+One greenlet tries each address. Only the caller watches the clock, so its deadline is no address's failure.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+
+import gevent
+from gevent import socket as gsocket
+from gevent.queue import Empty, SimpleQueue
+
+from lib import stream_resolve
+from lib.bounded_dict import BoundedDict
+from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
+from lib.stream_resolve import Address
+from lib.stream_tcp import format_peer
+
+NEXT_AFTER = 0.25
+"""Seconds until the next address is tried (RFC 8305, section 5: Connection Attempt Delay)."""
+MAX_NAMES = 256
+"""Names whose good and bad addresses are remembered."""
+MAX_TOLD = 4
+"""Addresses in a message."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one name and port, by socket address."""
+
+    good: object = None
+    """The one that connected the last time."""
+    bad: list[object] = field(default_factory=list)
+    """Those that connected and were of no use; the oldest first."""
+
+
+_known: BoundedDict[tuple[str, int], _Known] = BoundedDict(MAX_NAMES)
+
+
+def dial(
+    host: str,
+    port: int,
+    bounds: Bounds,
+    device_for: Callable[[str], str | None] = lambda address: None,
+    pieces: Pieces = PIECES,
+) -> BoundedSocket:
+    """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
+
+    device_for gives the network device for an IP address, or None: then the kernel's routes choose. The
+    socket is bound to the device, so there is nothing to clean up. Raises OSError, and as device_for does.
+    """
+    bounds.waits_for = f"the name {host} was not looked up"
+    found = stream_resolve.look_up(host, port, bounds.remaining())
+    known = _known.get((host, port)) or _Known()
+    _known.renew((host, port), known)
+    targets = {address[4] for address in found}
+    known.bad = [target for target in known.bad if target in targets]
+
+    def connect(address: Address) -> BoundedSocket:
+        return _connect(address, bounds, device_for, pieces)
+
+    winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
+    known.good, bounds.waits_for = winner[4], ""
+    return sock
+
+
+def distrust(host: str, port: int) -> None:
+    """Try the address that connected the last time after all others, since nothing useful came of it."""
+    known = _known.get((host, port))
+    if known is not None and known.good is not None:
+        known.bad = [*(address for address in known.bad if address != known.good), known.good]
+        known.good = None
+
+
+def in_order(found: Iterable[Address], good: object = None, bad: Iterable[object] = ()) -> list[Address]:
+    """The addresses of a look-up in the order in which they are tried (RFC 8305, section 4).
+
+    Families take turns, beginning with that of the first address, as the look-up has sorted them by RFC 6724.
+    The `good` socket address comes before all, `bad` ones come last, in their own order.
+    """
+    found = list(dict.fromkeys(found))  # /etc/hosts may name one twice
+    first = [address for address in found if address[0] == found[0][0]]
+    others = [address for address in found if address[0] != found[0][0]]
+    turns = [address for address in chain(*zip_longest(first, others)) if address is not None]
+    late = list(bad)
+    rank = {address: index for index, address in enumerate(late, 1)}
+    return sorted(turns, key=lambda address: -1 if address[4] == good else rank.get(address[4], 0))
+
+
+class _Race:
+    """The tries to connect to the addresses of one name."""
+
+    def __init__(
+        self, connect: Callable[[Address], BoundedSocket], addresses: list[Address], bounds: Bounds
+    ) -> None:
+        self._connect, self._bounds = connect, bounds
+        self._left = addresses[::-1]
+        self._running: dict[Address, gevent.Greenlet] = {}
+        self._failed: dict[Address, Exception] = {}
+        self._ended: SimpleQueue[tuple[Address, BoundedSocket | Exception]] = SimpleQueue()
+        self._over = False
+
+    def run(self, host: str) -> tuple[Address, BoundedSocket]:
+        """The first that connects, with its socket. Raises the error of all, TimeoutError at the deadline."""
+        next_at = 0.0
+        try:
+            while self._left or self._running:
+                now = time.monotonic()
+                if self._left and (now >= next_at or not self._running):
+                    address = self._left.pop()
+                    self._running[address] = gevent.spawn(self._try, address)
+                    next_at = now + NEXT_AFTER
+                self._note()
+                patience = min(self._bounds.remaining(), next_at - now if self._left else math.inf)
+                try:
+                    address, result = self._ended.get(timeout=patience if patience < math.inf else None)
+                except Empty:
+                    continue
+                del self._running[address]
+                if isinstance(result, BoundedSocket):
+                    return address, result
+                self._failed[address] = result
+                next_at = 0.0  # at once
+            raise self._error(host)
+        finally:
+            self._end()
+
+    def _note(self) -> None:
+        """Say what is waited for."""
+        trying = ", ".join(format_peer(one[4]) for one in list(self._running)[:MAX_TOLD])
+        self._bounds.waits_for = "; ".join((f"no reply from {trying}", *self._reasons()))
+
+    def _try(self, address: Address) -> None:
+        result: BoundedSocket | Exception
+        try:
+            result = self._connect(address)
+        except Exception as error:  # noqa: BLE001  whatever it is, run() decides
+            result = error
+        if self._over and isinstance(result, BoundedSocket):
+            result.close()
+        else:
+            self._ended.put((address, result))
+
+    def _end(self) -> None:
+        """End the tries that are still under way, and close what connected too late."""
+        self._over = True
+        for greenlet in self._running.values():
+            greenlet.kill(block=False)
+        while not self._ended.empty():
+            _, result = self._ended.get()
+            if isinstance(result, BoundedSocket):
+                result.close()
+
+    def _error(self, host: str) -> Exception:
+        errors = list(self._failed.values())
+        if not errors:
+            return OSError(errno.EHOSTUNREACH, f"{host} has no address")
+        if len(errors) == 1:
+            return errors[0]
+        number = next((error.errno for error in errors[::-1] if isinstance(error, OSError)), None)
+        return OSError(number or errno.EHOSTUNREACH, "; ".join(self._reasons()))
+
+    def _reasons(self) -> list[str]:
+        """Why addresses have failed, in words; those of the same reason together."""
+        by: dict[str, list[str]] = {}
+        for address, error in self._failed.items():
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            by.setdefault(why, []).append(format_peer(address[4]))
+        return [f"{', '.join(of[:MAX_TOLD])}: {why}" for why, of in by.items()]
+
+
+def _connect(
+    address: Address, bounds: Bounds, device_for: Callable[[str], str | None], pieces: Pieces
+) -> BoundedSocket:
+    family, kind, proto, _, target = address
+    sock = BoundedSocket(family, kind, proto, bounds, pieces)
+    try:
+        scoped = family == socket.AF_INET6 and target[3]  # its %zone is the device already
+        device = None if scoped else device_for(target[0])
+        if device:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        gsocket.socket.settimeout(sock, None)
+        sock.connect(target)
+        return sock
+    except BaseException:
+        sock.close()
+        raise

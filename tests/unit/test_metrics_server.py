@@ -1,0 +1,66 @@
+"""The metrics server ends a connection at its deadline, and when another one needs its place, whatever it does."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket as gsocket
+from gevent.event import Event
+
+from lib import metrics_server
+from lib.metrics import Seen
+from lib.metrics_server import MetricsServer
+from lib.settings_telemetry import MetricsSettings
+
+REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[tuple[MetricsServer, str, Event]]:
+    """A server that has not collected its values yet; the event says that it has begun to."""
+    begun = Event()
+
+    def collect(seen: object) -> Iterator[bytes]:
+        begun.set()
+        Event().wait()
+        yield b""
+
+    monkeypatch.setattr(metrics_server, "exposition", collect)
+    path = str(tmp_path / "metrics")
+    made = MetricsServer(MetricsSettings(socket=path), Seen({}, {}, None), lambda name: None)  # type: ignore[arg-type, return-value]
+    made.start()
+    yield made, path, begun
+    made.stop()
+
+
+def asked(path: str) -> Any:
+    sock = gsocket.socket(socket.AF_UNIX)
+    sock.settimeout(5)
+    sock.connect(path)
+    sock.sendall(REQUEST)
+    return sock
+
+
+def test_a_collection_that_takes_too_long_ends_with_its_connection(
+    server: tuple[MetricsServer, str, Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pywsgi takes every exception for an error of the application, and would go on without a deadline."""
+    monkeypatch.setattr(metrics_server, "SECONDS", 0.3)
+    began = time.monotonic()
+    sock = asked(server[1])
+    assert sock.recv(1000) == b"", "closed, and no 500 after which more could be asked"
+    assert time.monotonic() - began < 2
+
+
+def test_who_has_to_make_room_goes(server: tuple[MetricsServer, str, Event]) -> None:
+    made, path, begun = server
+    sock = asked(path)
+    begun.wait()
+    made._pool.kill(block=False)
+    gevent.sleep(0)
+    assert sock.recv(1000) == b""

@@ -1,0 +1,159 @@
+"""Deadlines and kills are no errors: what they do to code that handles errors, and no handler of lib/ keeps them."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from lib.errors import PluginError, ProtocolError
+from lib.stream_bounded import failing_as
+from lib.stream_deadline import within
+
+LIB = Path(__file__).resolve().parents[2] / "lib"
+
+
+def late() -> OSError:
+    return OSError(110, "too late")
+
+
+def test_a_deadline_is_not_taken_for_the_failure_of_one_of_several() -> None:
+    """The loop over addresses that every library has."""
+
+    def any_of_them() -> None:
+        for _ in range(3):
+            try:
+                Event().wait()
+            except OSError:
+                continue
+
+    began = time.monotonic()
+    with pytest.raises(OSError, match="too late"), within(0.05, late):
+        any_of_them()
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("error", [PluginError, ProtocolError, TimeoutError])
+def test_a_deadline_of_any_kind_passes_through_what_turns_errors_into_others(error: type[Exception]) -> None:
+    """A hub's handshake that is late while a plugin is asked: late, and not the plugin's failure."""
+    with (
+        pytest.raises(error, match="late"),
+        within(0.05, lambda: error("late")),
+        failing_as(OSError, OSError),
+    ):
+        Event().wait()
+
+
+def test_each_of_two_deadlines_ends_its_own_block() -> None:
+    went_on = []
+
+    def both(inner: float, outer: float) -> None:
+        with within(outer, lambda: OSError("outer")):
+            try:
+                with within(inner, lambda: OSError("inner")):
+                    Event().wait()
+            except OSError:
+                went_on.append(inner)
+                Event().wait()
+
+    with pytest.raises(OSError, match="outer"):
+        both(0.3, 0.05)
+    assert went_on == [], "the outer deadline is not the inner block's error"
+    with pytest.raises(OSError, match="outer"):
+        both(0.05, 0.1)
+    assert went_on == [0.05]
+
+
+def test_what_is_done_in_time_is_left_alone() -> None:
+    with within(0.02, late):
+        value = gevent.spawn(lambda: 7).get()
+    with within(float("inf"), late):
+        gevent.sleep(0)
+    gevent.sleep(0.05)
+    assert value == 7
+
+
+def test_what_was_waited_for_is_asked_at_the_deadline() -> None:
+    steps = ["look-up"]
+    gevent.spawn(steps.append, "TLS")
+    with pytest.raises(OSError, match="TLS"), within(0.05, lambda: OSError(steps[-1])):
+        Event().wait()
+
+
+# --- no handler of lib/ keeps a deadline or a kill
+
+KEEPS = {
+    ("ctl_server", "_serve"): "the end of a connection's greenlet, and no deadline but its own is around it",
+    ("hub_session", "run"): "a session's greenlet is killed where the hub ends; nothing is done after it",
+}
+"""Handlers that do not raise a deadline or a kill again -> why they may."""
+DIALS = {
+    *("stream_dial", "ctl_client", "ctl_server", "service_notify"),
+    "demo_probe",
+}
+"""Modules that connect a socket; all but the first know an address of this machine."""
+
+
+def handlers() -> Iterator[tuple[str, str, ast.ExceptHandler]]:
+    """(module, innermost function, handler) of every `except` in lib/."""
+    for path in sorted(LIB.glob("*.py")):
+        yield from _inside(path.stem, "", ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _inside(module: str, function: str, node: ast.AST) -> Iterator[tuple[str, str, ast.ExceptHandler]]:
+    if isinstance(node, ast.FunctionDef):
+        function = node.name
+    if isinstance(node, ast.ExceptHandler):
+        yield module, function, node
+    for child in ast.iter_child_nodes(node):
+        yield from _inside(module, function, child)
+
+
+def test_who_catches_a_deadline_or_a_kill_raises_it_again() -> None:
+    found = set()
+    for module, function, handler in handlers():
+        names = ast.unparse(handler.type) if handler.type else "BaseException"
+        if not any(name in names for name in ("BaseException", "gevent.Timeout", "GreenletExit")):
+            continue
+        last = handler.body[-1]
+        if isinstance(last, ast.Raise) and (last.exc is None or module == "stream_deadline"):
+            continue
+        found.add((module, function))
+    assert found == KEEPS.keys()
+
+
+def test_no_finally_throws_a_deadline_away() -> None:
+    """`return`, `break` and `continue` there end the exception that is under way."""
+    for path in sorted(LIB.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Try):
+                for inside in (inner for part in node.finalbody for inner in ast.walk(part)):
+                    assert not isinstance(inside, ast.Return | ast.Break | ast.Continue), path.stem
+
+
+def test_deadlines_that_become_errors_are_made_in_one_place() -> None:
+    """gevent.Timeout(seconds, OSError()) would be caught as the error of whatever waits. False is no error."""
+    for path in sorted(LIB.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("Timeout", "Timeout.start_new")
+            ):
+                more = [ast.unparse(one) for one in (*node.args[1:], *(key.value for key in node.keywords))]
+                assert more in ([], ["False"]), f"{path.stem}:{node.lineno}: use stream_deadline.within"
+
+
+def test_names_are_dialled_in_one_place() -> None:
+    """Everything else would try one address, or all of them without a deadline."""
+    found = set()
+    for path in sorted(LIB.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("sock.connect", "client.connect", "create_connection", ".connect_ex")
+            ):
+                found.add(path.stem)
+    assert found == DIALS

@@ -1,0 +1,306 @@
+"""Happy Eyeballs: in which order and when the addresses of a name are tried, who wins, what becomes of the others."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import gevent
+import pytest
+
+from lib import client_dial, stream_dial, stream_resolve
+from lib.errors import HostError
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings, TransportSettings
+from lib.stream_bounded import BoundedSocket, Bounds
+from lib.stream_dial import NEXT_AFTER, dial, distrust, in_order
+from lib.stream_resolve import Address
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+
+
+def v4(number: int, port: int = 1) -> Address:
+    return V4, socket.SOCK_STREAM, 6, "", (f"192.0.2.{number}", port)
+
+
+def v6(number: int, port: int = 1) -> Address:
+    return V6, socket.SOCK_STREAM, 6, "", (f"2001:db8::{number}", port, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "tried"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([v6(1), v6(2), v4(1), v4(2)], [v6(1), v4(1), v6(2), v4(2)], id="families take turns"),
+        pytest.param([v4(1), v4(2), v6(1)], [v4(1), v6(1), v4(2)], id="the first one's family begins"),
+        pytest.param([v6(1), v6(2), v6(3), v4(1)], [v6(1), v4(1), v6(2), v6(3)], id="the rest follows"),
+        pytest.param([v4(1), v4(1), v4(2)], [v4(1), v4(2)], id="each once"),
+    ],
+)
+def test_families_take_turns(found: list[Address], tried: list[Address]) -> None:
+    assert in_order(found) == tried
+
+
+def test_the_good_one_is_first_and_bad_ones_are_last() -> None:
+    found = [v6(1), v4(1), v6(2), v4(2)]
+    assert in_order(found, good=v4(2)[4]) == [v4(2), v6(1), v4(1), v6(2)]
+    assert in_order(found, bad=[v4(1)[4], v6(1)[4]]) == [v6(2), v4(2), v4(1), v6(1)]
+    assert in_order(found, good=v4(9)[4], bad=[v4(8)[4]]) == found, "an address that the name has no more"
+
+
+# --- real sockets
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as held:
+        yield held
+
+
+class World:
+    """Addresses of this machine that answer, refuse or drop SYNs, under one name."""
+
+    def __init__(self, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._stack = stack
+        self.found: list[Address] = []
+        self.looked_up = 0
+        monkeypatch.setattr(stream_resolve, "look_up", self._look_up)
+        stream_dial._known.clear()
+
+    def _look_up(self, host: str, port: int, seconds: float) -> list[Address]:
+        self.looked_up += 1
+        return self.found
+
+    def answers(self, address: str = "127.0.0.1") -> socket.socket:
+        server = self._stack.enter_context(socket.create_server((address, 0)))
+        self._add(server.getsockname())
+        return server
+
+    def refuses(self, address: str = "127.0.0.1") -> None:
+        with socket.create_server((address, 0)) as server:
+            self._add(server.getsockname())
+
+    def drops(self, address: str = "127.0.0.1") -> Any:
+        """A listener whose queue is full: the kernel drops each SYN, as a filter on the way would."""
+        server = self._stack.enter_context(socket.create_server((address, 0), backlog=0))
+        for _ in range(2):
+            filling = self._stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(server.getsockname())
+        self._add(server.getsockname())
+        return server.getsockname()
+
+    def _add(self, target: Any) -> None:
+        self.found.append((V4, socket.SOCK_STREAM, 6, "", target))
+
+
+@pytest.fixture
+def world(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(stack, monkeypatch)
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> list[BoundedSocket]:
+    """Every socket that a dial makes."""
+    made: list[BoundedSocket] = []
+
+    class Noted(BoundedSocket):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(stream_dial, "BoundedSocket", Noted)
+    return made
+
+
+def connected(name: str = "hub.test", seconds: float = 5.0, **more: Any) -> tuple[Any, float]:
+    """Where a dial has led to, and after how many seconds."""
+    began = time.monotonic()
+    sock = dial(name, 1, Bounds(seconds, 100), **more)
+    try:
+        return sock.getpeername(), time.monotonic() - began
+    finally:
+        sock.close()
+
+
+def test_the_next_address_is_tried_while_the_first_one_says_nothing(world: World) -> None:
+    world.drops()
+    server = world.answers()
+    where, took = connected()
+    assert where == server.getsockname()
+    assert NEXT_AFTER <= took < NEXT_AFTER + 0.5
+    for _ in range(2):
+        where, took = connected()
+        assert where == server.getsockname()
+        assert took < 0.2, "the winner is tried first the next time"
+
+
+def test_the_next_address_is_tried_at_once_after_a_failure(world: World) -> None:
+    for _ in range(5):
+        world.refuses()
+    server = world.answers()
+    where, took = connected()
+    assert where == server.getsockname()
+    assert took < NEXT_AFTER
+
+
+def test_one_that_answers_late_still_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow path is not given up because the next one was tried."""
+    monkeypatch.setattr(stream_dial, "NEXT_AFTER", 0.01)
+    slow = world.answers()
+    world.drops()
+    connect = stream_dial._connect
+
+    def late(address: Address, *more: Any) -> BoundedSocket:
+        if address == world.found[0]:
+            gevent.sleep(0.1)
+        return connect(address, *more)
+
+    monkeypatch.setattr(stream_dial, "_connect", late)
+    assert connected()[0] == slow.getsockname()
+
+
+def test_losers_are_closed(
+    world: World, sockets: list[BoundedSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are still connecting and those that connect a moment too late."""
+    monkeypatch.setattr(stream_dial, "NEXT_AFTER", 0.0)
+    world.drops()
+    for _ in range(3):
+        world.answers()
+    sock = dial("hub.test", 1, Bounds(5, 100))
+    gevent.sleep(0.05)
+    assert len(sockets) > 1
+    assert [one for one in sockets if one.fileno() >= 0] == [sock]
+    sock.close()
+
+
+def test_all_addresses_share_one_deadline(world: World) -> None:
+    dropped = [world.drops() for _ in range(3)]
+    world.refuses()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as failed:
+        dial("hub.test", 1, Bounds(0.9, 100))
+    assert 0.85 < time.monotonic() - began < 2
+    text = str(failed.value.strerror)
+    assert text.startswith(f"not over within 0.9 s: no reply from 127.0.0.1:{dropped[0][1]}, ")
+    assert f"{world.found[3][4][1]}: Connection refused" in text
+
+
+def test_who_is_killed_leaves_no_socket_behind(world: World, sockets: list[BoundedSocket]) -> None:
+    world.drops()
+    world.drops()
+    dialling = gevent.spawn(dial, "hub.test", 1, Bounds(60, 100))
+    with gevent.Timeout(5):
+        while len(sockets) < 2:
+            gevent.sleep(0.01)
+    dialling.kill()
+    gevent.sleep(0)
+    assert [one.fileno() for one in sockets] == [-1, -1]
+
+
+def test_the_error_of_all_names_each_with_its_reason(world: World) -> None:
+    world.refuses()
+    with pytest.raises(ConnectionRefusedError, match="refused"):
+        connected()
+    world.refuses()
+    world.found.append((V4, socket.SOCK_STREAM, 6, "", ("255.255.255.255", 9)))
+    with pytest.raises(OSError, match="Connection refused") as failed:
+        connected()
+    first, second = (address[4][1] for address in world.found[:2])
+    text = str(failed.value.strerror)
+    assert text.startswith(f"127.0.0.1:{first}, 127.0.0.1:{second}: Connection refused; 255.255.255.255:9: ")
+    world.found.clear()
+    with pytest.raises(OSError, match=r"hub\.test has no address") as failed:
+        connected()
+    assert failed.value.errno == errno.EHOSTUNREACH
+
+
+def test_one_that_connects_and_is_of_no_use_is_tried_last(world: World) -> None:
+    servers = [world.answers() for _ in range(3)]
+    order = []
+    for _ in range(4):
+        order.append(connected()[0])
+        distrust("hub.test", 1)
+    names = [server.getsockname() for server in servers]
+    assert order == [*names, names[0]]
+    assert [connected()[0] for _ in range(2)] == [names[1]] * 2, "and the winner is kept"
+
+
+def test_bad_addresses_are_remembered_only_while_the_name_has_them(world: World) -> None:
+    for _ in range(20):
+        world.found.clear()
+        world.answers()
+        connected()
+        distrust("hub.test", 1)
+    assert len(stream_dial._known["hub.test", 1].bad) == 1
+    world.found.clear()
+    for number in range(2 * stream_dial.MAX_NAMES):
+        with pytest.raises(OSError, match="no address"):
+            connected(f"{number}.test")
+    assert len(stream_dial._known) == stream_dial.MAX_NAMES
+
+
+def test_each_address_is_bound_to_its_own_device(world: World) -> None:
+    """As the client's dial does it past its own tunnel; one that cannot be bound is one that has failed."""
+    server = world.answers("127.0.0.2")
+    world.found.insert(0, (V4, socket.SOCK_STREAM, 6, "", ("127.0.0.3", 9)))
+    asked: list[str] = []
+
+    def device_for(address: str) -> str | None:
+        asked.append(address)
+        if address == "127.0.0.3":
+            raise HostError("no way around")
+        return "lo"
+
+    assert connected(device_for=device_for)[0] == server.getsockname()
+    assert asked == ["127.0.0.3", "127.0.0.2"]
+    world.found = world.found[:1]
+    with pytest.raises(HostError, match="no way around"):
+        connected(device_for=device_for)
+
+
+# --- a client, by the same deadline
+
+PROXY = (ProxySettings("socks5", "proxy.test", 1),)
+
+
+@pytest.mark.parametrize(
+    ("node", "step"),
+    [
+        pytest.param({}, "no reply to the handshake from {}", id="relay"),
+        pytest.param({"transport": TransportSettings("tls")}, "no TLS handshake with {}", id="tls"),
+        pytest.param(
+            {"transport": TransportSettings("ws")}, "no reply to the WebSocket upgrade from {}", id="ws"
+        ),
+        pytest.param(
+            {"proxies": PROXY}, "the proxy proxy.test:1 has no connection to hub.test:1 yet", id="proxy"
+        ),
+    ],
+)
+def test_a_hub_that_accepts_and_says_nothing_costs_one_connect_timeout(
+    world: World, node: dict[str, Any], step: str
+) -> None:
+    """After an address that drops SYNs. The error says what was waited for, and of whom."""
+    world.drops()
+    silent = world.answers().getsockname()
+    other = world.answers().getsockname()
+    settings = NodeSettings("node-0", "hub.test", 1, connect_timeout=0.5, **node)
+    client = ClientSettings("service-0", "host-1", DeviceSettings(), (settings,))
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as failed:
+        client_dial.let_in(client, settings, "")
+    assert 0.45 < time.monotonic() - began < 1.2
+    wanted = step.format(f"127.0.0.1:{silent[1]}")
+    assert failed.value.strerror == f"no connection within 0.5 s: {wanted}"
+    assert connected(settings.proxies[0].host if settings.proxies else "hub.test")[0] == other, "the next one"
+
+
+def test_a_hub_that_drops_everything_costs_one_connect_timeout(world: World) -> None:
+    port = world.drops()[1]
+    node = NodeSettings("node-0", "hub.test", 1, connect_timeout=0.5)
+    with pytest.raises(TimeoutError, match=f"no connection within 0.5 s: no reply from 127.0.0.1:{port}"):
+        client_dial.let_in(ClientSettings("service-0", "host-1", DeviceSettings(), (node,)), node, "")
