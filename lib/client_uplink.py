@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lib import framing, packet_icmp, packet_offload, packet_udp_gro
+from lib import framing, packet_fragment, packet_icmp, packet_offload, packet_udp_gro
 from lib import packet as ip
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
@@ -175,7 +175,8 @@ def _read_plain(up: Uplink, buf: bytearray, view: memoryview) -> int:
                 end, count = _cut_up(up, buf, end, size)
                 packets += count
             elif size > limit:
-                _too_big(up, buf, end + 2, end + 2 + size)
+                end, count = _put_fitting(up, buf, end, [bytes(view[end + 2 : end + 2 + size])])
+                packets += count
             else:
                 _LENGTH(buf, end, size)
                 end += 2 + size
@@ -198,25 +199,33 @@ def _cut_up(up: Uplink, buf: bytearray, end: int, size: int) -> tuple[int, int]:
         if up.lost is not None:
             up.lost(claim, bytes(content), False)
         return end, 0
+    return _put_fitting(up, buf, end, packet_offload.packets(content))
+
+
+def _put_fitting(up: Uplink, buf: bytearray, end: int, whole: list[bytes]) -> tuple[int, int]:
+    """Put complete packets into the batch as frames, as fragments where they are too big for the hub.
+
+    Returns (end of the batch, number of packets). Packets that must not be cut are dropped.
+    """
     packets = []
-    for whole in packet_offload.packets(content):
-        if len(whole) <= up.limit:
-            packets.append(whole)
-        else:
-            _too_big(up, bytearray(whole), 0, len(whole))
+    for packet in whole:
+        parts = packet_fragment.fragments(packet, up.limit)
+        packets += parts
+        if not parts:
+            _too_big(up, packet)
     frames = b"".join(map(framing.encode, packets))
     buf[end : end + len(frames)] = frames
     return end + len(frames), len(packets)
 
 
-def _too_big(up: Uplink, buf: bytearray, start: int, end: int) -> None:
+def _too_big(up: Uplink, data: bytes) -> None:
     """Drop a packet that is too big for the hub and send its sender an ICMP error, as a router does."""
-    up.traffic.drop(Reason.TOO_BIG, 1, "", head(buf, start, end), time.monotonic())
-    packet = ip.parse(buf, start, end)
+    up.traffic.drop(Reason.TOO_BIG, 1, "", head(data, 0, len(data)), time.monotonic())
+    packet = ip.parse(data, 0, len(data))
     icmp_error = (
-        None if isinstance(packet, Reason) else packet_icmp.too_big(buf, start, packet, end, up.limit)
+        None if isinstance(packet, Reason) else packet_icmp.too_big(data, 0, packet, len(data), up.limit)
     )
     if icmp_error is not None:
         up.icmp_error(icmp_error)
     if up.lost is not None:
-        up.lost(Reason.TOO_BIG, bytes(buf[start:end]), icmp_error is not None)
+        up.lost(Reason.TOO_BIG, data, icmp_error is not None)

@@ -6,7 +6,7 @@ Refuses to know: sockets, clocks (time comes in), how the runs are sent.
     1  scan        one look at a frame's first 36 bytes: whole? plain TCP or UDP of a known flow?
     2  known flow  the attachment it goes to, from the memory of this session's flows
     3  _judge      anything else: parse, virtio-net header rebuilt, source check, route, gateway
-    4  _deliver    does the receiver take it as it is? else cut it up, or send "too big" back
+    4  _deliver    does the receiver take it as it is? else cut it up or fragment it, or send "too big" back
     5  runs        consecutive frames for one attachment are one slice of the receive buffer
 
 Who owns the bytes: scan reads the receive buffer between pos and end and returns views of it. They are
@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib import framing, packet_headers, packet_icmp, packet_offload, wire_control
+from lib import framing, packet_fragment, packet_headers, packet_icmp, packet_offload, wire_control
 from lib import packet as ip
 from lib.acl import has_ports
 from lib.forward_decide import Verdict, decide
@@ -343,20 +343,28 @@ def _deliver(
     if frame.gso_size:
         (headers,) = _HDR_LEN(frame.buf, frame.start + 2)
         length = headers + frame.gso_size
-    if length > target.mtu:
-        _drop(attachment, Reason.TOO_BIG, frame, now)
-        icmp_error = None
-        if _may_send_icmp_error(attachment, now, out):
-            icmp_error = packet_icmp.too_big(
-                frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu
-            )
-        _tell(out, frame.start, Reason.TOO_BIG, target, _send_icmp_error(attachment, icmp_error, out))
-        return None
-    if not headed or (target.offloads and not frame.offloads & ~target.offloads):
+    fits = length <= target.mtu
+    if fits and (not headed or (target.offloads and not frame.offloads & ~target.offloads)):
         _count_segments(attachment, target, frame.segments - 1)
         return target
+    content = memoryview(frame.buf)[frame.start : frame.end]
+    if fits:
+        packets = packet_offload.packets(content)
+    else:
+        packets = packet_fragment.fitting(content, headed, target.mtu)
+        if not packets:
+            _too_big(attachment, target, frame, now, out)
+            return None
     attachment.traffic.received_packets += frame.segments - 1
-    packets = packet_offload.packets(memoryview(frame.buf)[frame.start : frame.end])
     _send(out, target, b"".join(map(framing.encode, packets)), len(packets))
     _tell(out, frame.start, target)
     return None
+
+
+def _too_big(attachment: Attachment, target: Attachment, frame: _Frame, now: float, out: Output) -> None:
+    """Drop a packet that is too big for its receiver and must not be cut, and tell its sender by ICMP."""
+    _drop(attachment, Reason.TOO_BIG, frame, now)
+    icmp_error = None
+    if _may_send_icmp_error(attachment, now, out):
+        icmp_error = packet_icmp.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
+    _tell(out, frame.start, Reason.TOO_BIG, target, _send_icmp_error(attachment, icmp_error, out))

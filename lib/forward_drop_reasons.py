@@ -175,7 +175,7 @@ class Reason(_Documented):
     )
     TOO_BIG = (
         "too-big",
-        "larger than the far side takes",
+        "larger than the far side takes, and not to be fragmented",
         "let ICMP through to the sender, or lower its device's mtu to the far side's",
     )
     ROUTER_FAILED = (

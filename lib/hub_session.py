@@ -262,15 +262,15 @@ class HubSession:
         """Handle HELLO: the client is a tunrouter; send our own HELLO, and use what the client can do."""
         attachment = self.attachment
         attachment.instance = hello.instance
+        attachment.mtu = min(
+            hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
+        )
         if self.hub.offloads:
             if not attachment.is_tunrouter:
                 self.hub.turns.hold_long()
             attachment.is_tunrouter = True
             attachment.offloads = (
                 hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
-            )
-            attachment.mtu = min(
-                hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
             )
         self.control.greet(self.hub.instance, self.hub.offloads)
         for rival in attachment.namespace.rivals(attachment):

@@ -156,6 +156,23 @@ def pieces(packet: bytes, *cuts: int, identity: int = 7) -> list[bytes]:
     return [piece(packet, edges[n] or 0, edges[n + 1], identity) for n in range(len(edges) - 1)]
 
 
+def joined(parts: Iterable[bytes]) -> bytes:
+    """The datagram of IPv4 fragments in any order, as a receiver puts it together (RFC 791, no gaps, no overlap)."""
+    found = {(struct.unpack_from("!H", part, 6)[0] & 0x1FFF) * 8: part for part in parts}
+    data = b""
+    for offset in sorted(found):
+        assert offset == len(data), "a gap or an overlap"
+        data += found[offset][(found[offset][0] & 15) * 4 :]
+    assert not found[max(found)][6] & MORE_FRAGMENTS >> 8, "the last fragment says that more come"
+    assert all(part[6] & MORE_FRAGMENTS >> 8 for at, part in found.items() if at != max(found))
+    header = bytearray(found[0][: (found[0][0] & 15) * 4])
+    struct.pack_into("!H", header, 2, len(header) + len(data))
+    header[6:8] = bytes((header[6] & ~(MORE_FRAGMENTS >> 8), 0))
+    struct.pack_into("!H", header, 10, 0)
+    struct.pack_into("!H", header, 10, 0xFFFF - ones_sum(bytes(header)))
+    return bytes(header) + data
+
+
 # --- virtio-net headers ----------------------------------------------------------------------------
 
 

@@ -369,10 +369,30 @@ def test_too_big_for_the_hub_is_answered(to_gost: Device) -> None:
     assert int.from_bytes(answer[26:28]) == framing.GOST_HUB_MAX
 
 
-def test_too_big_without_dont_fragment_is_counted_only(to_gost: Device) -> None:
-    to_gost.put([p.headed(p.udp(A, B, bytes(5000)))])
-    assert to_gost.batch() == to_gost.answers == []
-    assert to_gost.traffic.drops == {Reason.TOO_BIG: 1}
+def test_too_big_without_dont_fragment_goes_in_fragments(to_gost: Device) -> None:
+    payload = bytes(range(250)) * 20
+    packet = p.udp(A, B, payload)
+    fits = p.udp(A, B)
+    to_gost.put([p.headed(packet), p.partial(p.udp(A, B, payload, partial=True)), p.headed(fits)])
+    sent = to_gost.batch()
+    assert max(map(len, sent)) <= framing.GOST_HUB_MAX
+    assert [p.joined(sent[:2]), p.joined(sent[2:4]), *sent[4:]] == [packet, packet, fits]
+    assert to_gost.traffic.sent_packets == 5
+    assert not to_gost.traffic.drops
+    assert to_gost.answers == []
+
+
+def test_a_superpacket_without_dont_fragment_goes_in_fragments_of_its_segments(to_gost: Device) -> None:
+    """Jumbo segments of a host that has switched path MTU discovery off."""
+    whole = p.tcp(A, B, bytes(20000), partial=True)
+    to_gost.put([p.superpacket(whole, 8960)])
+    sent = to_gost.batch()
+    assert max(map(len, sent)) <= framing.GOST_HUB_MAX
+    segments = [p.joined(sent[:3]), p.joined(sent[3:6]), sent[6]]
+    assert [len(segment) for segment in segments] == [9000, 9000, 2120]
+    for segment in segments:
+        p.assert_right(segment)
+    assert not to_gost.traffic.drops
 
 
 @pytest.mark.parametrize(

@@ -569,10 +569,33 @@ def test_exactly_the_mtu_passes(net: Net, kind: str) -> None:
     assert net.got(two) == [content, content]
 
 
-def test_too_big_without_dont_fragment_is_only_counted(net: Net) -> None:
-    one = net.join("host-1", offloads=packet_offload.ALL)
-    net.join("host-2", offloads=packet_offload.ALL)
-    net.send(one, oversized("plain", MTU + 1, 0))
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "headed", "superpacket"])
+def test_too_big_without_dont_fragment_goes_in_fragments(net: Net, kind: str, known: bool) -> None:
+    """From a device with mtu=9000 to one with mtu=1420, as of `ping -M dont -s 3000`."""
+    one = net.join("host-1", offloads=packet_offload.ALL, mtu=9000)
+    two = net.join("host-2", offloads=packet_offload.ALL)
+    if known:
+        net.send(one, p.udp(H1, H2), p.tcp(H1, H2))
+        net.got(two)
+    before = one.traffic.received_packets, two.traffic.sent_packets
+    content, small = oversized(kind, 3000, 0), p.udp(H1, H2)
+    net.send(one, small, content, small)
+    first, *parts, last = net.got(two)
+    assert (first, last) == (small, small), "in order"
+    whole = packet_offload.packets(content) if kind == "superpacket" else [p.udp(H1, H2, bytes(2972))]
+    assert [p.joined(parts[n * 3 : n * 3 + 3]) for n in range(len(whole))] == whole
+    assert max(map(len, parts)) <= MTU
+    assert not drops(one)
+    assert one.traffic.received_packets - before[0] == len(whole) + 2
+    assert two.traffic.sent_packets - before[1] == len(parts) + 2
+    assert not net.sent, "its sender is told nothing"
+
+
+def test_what_would_become_too_many_fragments_is_dropped(net: Net) -> None:
+    one = net.join("host-1", offloads=packet_offload.ALL, mtu=65525)
+    net.join("host-2", offloads=packet_offload.ALL, mtu=68)
+    net.send(one, p.udp(H1, H2, bytes(65000)))
     assert not net.sent
     assert drops(one) == {Reason.TOO_BIG: 1}
 
@@ -590,7 +613,10 @@ def test_a_gost_client_gets_nothing_it_would_end_on(net: Net, size: int, passes:
         net.send(one, oversized(kind, size))
         got = net.got(two)
         assert bool(got) == passes
-        assert all(len(content) <= framing.GOST_CLIENT_MAX for content in got)
+        net.send(one, oversized(kind, size, 0))
+        cut = net.got(two)
+        assert cut, "without DF it comes, in fragments if need be"
+        assert all(len(content) <= framing.GOST_CLIENT_MAX for content in got + cut)
 
 
 # --- what is never routed, and what is answered ----------------------------------------------------
@@ -655,7 +681,10 @@ def test_icmp_errors_are_limited_in_rate(net: Net) -> None:
     "packets",
     [
         pytest.param([p.udp(H1, NOWHERE)] * 20, id="no route"),
-        pytest.param([p.udp(H1, NOWHERE), p.udp(H1, H2, bytes(9001))] * 10, id="whatever the reasons"),
+        pytest.param(
+            [p.udp(H1, NOWHERE), p.udp(H1, H2, bytes(9001), fragment=p.DONT_FRAGMENT)] * 10,
+            id="whatever the reasons",
+        ),
     ],
 )
 def test_a_turn_brings_one_icmp_error(net: Net, packets: list[bytes]) -> None:

@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "framing",
         "packet",
         "packet_offload",
+        "packet_fragment",
         "packet_headers",
         "packet_icmp",
         "wire_control",
