@@ -177,7 +177,13 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         f"{number(row['failures'])} times so far: {row['error']}"
         for row in tasks
     ]
-    return [*found, *([""] if refused or failed else []), *failed, *refused]
+    differing = [
+        f"device {row['device']} of {row['service']} differs from the configuration: {line}"
+        for row in reply["clients"]
+        for line in row.get("differences", ())
+    ]
+    rest = [*differing, *failed, *refused]
+    return [*found, *([""] if rest else []), *rest]
 
 
 def _drops(reply: Reply, on: Paper) -> list[str]:

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from lib import netlink
 from lib.capture_taps import Taps
 from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
@@ -60,6 +59,10 @@ class Client:
     def device_name(self) -> str:
         """The device's name in the kernel, also where the configuration has none."""
         return self._device.name
+
+    def differences(self) -> list[str]:
+        """Where the device differs from the configuration at this moment, a line each."""
+        return self._device.upkeep.differences()
 
     @property
     def offloads(self) -> int:
@@ -107,6 +110,7 @@ class Client:
         self._tasks = [
             keep(f"service {name}: the device is read", self._device.read),
             keep(f"service {name}: a hub is dialled", self._reconnector.keep_connected),
+            keep(f"service {name}: the device is kept as configured", self._device.upkeep.run),
         ]
 
     def stop(self) -> None:
@@ -118,7 +122,7 @@ class Client:
 
     def fault(self) -> str:
         """Which greenlet has ended that must not end, in words; empty if all is well."""
-        what = ("the device is not read any more", "nobody dials any more")
+        what = ("the device is not read any more", "nobody dials any more", "nobody looks after the device")
         ended = (text for text, greenlet in zip(what, self._tasks, strict=False) if greenlet.dead)
         return next(ended, "")
 
@@ -132,9 +136,7 @@ class Client:
         like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
         if like_old != old.device or new.superpackets != old.superpackets:
             return None
-        lines = []
-        if new.device != old.device:
-            lines = netlink.reconfigure(old.device, new.device, self.device_name)
+        lines = self._device.upkeep.apply(new.device)
         self.settings = new
         source_moved = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
         if new.host != old.host or self._reconnector.node_of(old) not in new.nodes or source_moved:

@@ -18,6 +18,7 @@ from lib import capture_watch, client_uplink, framing, netlink, packet_offload, 
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.client_session import ClientSession
+from lib.client_upkeep import Upkeep
 from lib.client_uplink import Uplink
 from lib.counters import Traffic
 from lib.errors import HostError
@@ -60,11 +61,10 @@ class ClientDevice:
         self._device = device = tun.open_tun(settings.device.name)
         try:
             netlink.configure(settings.device, device.name, device.capabilities)
+            self.upkeep = Upkeep(settings.name, device, settings.device)
         except HostError:
             device.close()
             raise
-        self.name = device.name
-        """The device's name in the kernel, also where the configuration has none."""
         self.offloads = device.capabilities if settings.superpackets else 0
         """The offload bits that the device can do (packet_offload)."""
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
@@ -74,6 +74,11 @@ class ClientDevice:
             clock=time.monotonic,
         )  # fmt: skip
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
+
+    @property
+    def name(self) -> str:
+        """The device's name in the kernel, also where the configuration has none."""
+        return self._device.name
 
     def close(self) -> None:
         """Remove the device."""

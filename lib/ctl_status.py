@@ -99,6 +99,7 @@ def _client(client: Client, now: float) -> Row:
         "namespace": ids.format_uuid(node.namespace),
         "device": client.device_name,
         "addresses": [str(address) for address in settings.device.addresses],
+        "differences": client.differences(),
         "hub": session.peer if session else None,
         "transport": node.transport.kind,
         "software": session.control.software if session else "",

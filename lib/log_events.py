@@ -53,6 +53,15 @@ class Entry(Enum):
 
     # a client
     DEVICE_READY = "device-ready", "info", "service host device addresses", "a client has its TUN device"
+    DEVICE_RENAMED = "device-renamed", "info", "service device before", "a client's device has another name"
+    DEVICE_DIFFERS = (
+        *("device-differs", "warning", "service device difference"),
+        "a client's device is not as configured, and is left so: set down, moved away, or the kernel refuses",
+    )
+    PUT_BACK = (
+        *("put-back", "warning", "service device what"),
+        "something was missing on a client's device, because it had been set down or by another program",
+    )
     CONNECTED = "connected", "info", "service host hub", "a hub has let this client in"
     RECONNECTING = "reconnecting", "warning", "service hub reason", "a client has no session, and tries again"
     HUB_DRAINS = (

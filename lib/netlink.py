@@ -14,11 +14,11 @@ Each public function opens an IPRoute for itself (netlink_request says why).
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from ipaddress import IPv4Interface, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from lib.errors import HostError
+from lib.netlink_plan import Kind, Operation, with_peers
 from lib.netlink_request import ask, family, link_index, link_name, opened, reason, refusal
 from lib.packet_offload import MAX_SEGMENTS
 from lib.prefixes import covers
@@ -58,7 +58,7 @@ def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
     with opened() as ip:
         index = link_index(ip, name)
         _set_link(ip, index, name, settings.mtu, capabilities)
-        for address, peer in _with_peers(settings):
+        for address, peer in with_peers(settings):
             _add_address(ip, index, name, address, peer)
         ask(f"{name}: cannot be brought up", ip.link, "set", index=index, state="up")
         for prefix, gateway in settings.routes:
@@ -96,6 +96,38 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
             if (prefix, gateway) not in old.routes:
                 lines.append(f"route {prefix} added")
     return lines
+
+
+def put_back(
+    operations: list[Operation], settings: DeviceSettings, index: int, name: str
+) -> dict[Operation, str]:
+    """Put back what other programs have taken away from a device in use (netlink_plan).
+
+    Returns the reason for each operation that the kernel refused. Raises HostError without netlink.
+    """
+    refused = {}
+    with opened() as ip:
+        for operation in operations:
+            try:
+                _put_back(ip, operation, settings, index, name)
+            except HostError as error:
+                refused[operation] = str(error).removeprefix(f"{name}: {operation}: ")
+    return refused
+
+
+def _put_back(ip: Any, operation: Operation, settings: DeviceSettings, index: int, name: str) -> None:
+    if operation.address is not None:
+        _add_address(ip, index, name, operation.address, operation.peer)
+    elif operation.prefix is not None:
+        _add_route(ip, index, name, operation.prefix, operation.gateway)
+    elif operation.kind is Kind.UP:
+        ask(f"{name}: cannot be brought up", ip.link, "set", index=index, state="up")
+    else:
+        had_ipv6 = ip.get_links(index)[0].get_attr("IFLA_MTU") >= IPV6_MIN_MTU
+        _set_link(ip, index, name, settings.mtu, 0)
+        if not had_ipv6:  # it begins anew, so that there was nothing to silence before
+            _silence(ip, index, name)
+            ip.flush_addr(index=index, scope=_RT_SCOPE_LINK)
 
 
 def outgoing_device(address: str) -> str | None:
@@ -155,11 +187,7 @@ def _check(settings: DeviceSettings, name: str) -> None:
 
 def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> None:
     what = f"{name}: cannot set MTU {mtu}"
-    # The kernel would give itself a link-local address and chatter about it the moment it is up.
-    # First, for a device whose MTU is below IPv6's least has no IPv6 settings any more.
-    quiet = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE)]}
-    no_ipv6 = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
-    ask(what, ip.link, "set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", quiet)]}, ignore=no_ipv6)
+    _silence(ip, index, name)  # first, for a device whose MTU is below IPv6's least has no IPv6 settings
     ask(what, ip.link, "set", index=index, mtu=mtu, txqlen=QUEUE_LENGTH)
     if capabilities:
         # Sets the IPv4 limit as well (one of its own since Linux 6.3). What gets past a limit, as a
@@ -169,15 +197,12 @@ def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> No
         ask(what, ip.link, "set", index=index, gso_max_size=size, gso_max_segs=segments)
 
 
-def _with_peers(settings: DeviceSettings) -> Iterator[tuple[Interface, str]]:
-    """(address, point-to-point peer) of each address; `peer` of the settings for the first IPv4, else ""."""
-    peer = settings.peer
-    for address in settings.addresses:
-        if peer and isinstance(address, IPv4Interface):
-            yield address, peer
-            peer = ""
-        else:
-            yield address, ""
+def _silence(ip: Any, index: int, name: str) -> None:
+    """Else the kernel gives itself a link-local address, and chatters about it, the moment it is up."""
+    quiet = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE)]}
+    no_ipv6 = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
+    what, af_spec = f"{name}: cannot be kept silent", {"attrs": [("AF_INET6", quiet)]}
+    ask(what, ip.link, "set", index=index, IFLA_AF_SPEC=af_spec, ignore=no_ipv6)
 
 
 def _add_address(ip: Any, index: int, name: str, address: Interface, peer: str) -> None:

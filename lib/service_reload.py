@@ -100,8 +100,6 @@ def _apply_hub(parts: Parts, settings: HubSettings, new: Settings) -> tuple[str,
 def _apply_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str]]:
     client = parts.clients.get(settings.name)
     changed = differences(client.settings, settings) if client is not None else []
-    if client is not None and not changed:
-        return "~", []
     done = client.apply(settings) if client is not None else None
     if done is None:
         if client is not None:

@@ -13,6 +13,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     the service manager is notified          service_watchdog    the process ends
     traces and decisions are counted         capture_service     the process ends
     a device is read, a hub is dialled       client              the client stops
+    a device is kept as configured           client              the client stops
     a session is looked after, a way home    client_reconnect    the session ends
 
 Every other greenlet belongs to one connection, one request or one plugin call, and ends with it. The code

@@ -41,6 +41,7 @@ _PATH = "/dev/net/tun"
 
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA
+_TUNGETIFF = 0x800454D2
 _TUNSETOFFLOAD = 0x400454D0
 _TUNSETVNETHDRSZ = 0x400454D8
 _TUNSETVNETLE = 0x400454DC
@@ -134,6 +135,15 @@ class TunDevice:
         if self.has_header and not self._try_offload(usable):
             raise HostError(f"TUN device {self.name}: the kernel no longer takes offload settings")
         return usable
+
+    @property
+    def exists(self) -> bool:
+        """Whether the kernel still has the device, perhaps under another name or in another namespace."""
+        try:
+            fcntl.ioctl(self.fd, _TUNGETIFF, bytes(_IFREQ.size))
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close the descriptor, so that the kernel removes the device with its addresses and routes.

@@ -1,0 +1,140 @@
+"""Upkeep of a client's TUN device: what other programs take away from it is put back.
+
+Knows: when the device is looked at (a notification of the kernel, a reload, once a minute), how long to wait
+before something is put back again, what the log says.
+Refuses to know: what is missing and in which order it is put back (netlink_plan), netlink itself.
+
+The kernel does not notify of every loss: IPv4 routes vanish without a word when their device goes down. So a
+notification only says that it is time to look, and the whole device is compared with its settings.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import gevent
+from gevent.lock import RLock
+
+from lib import netlink, netlink_plan, netlink_watch
+from lib.errors import HostError
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say, settle
+from lib.netlink_plan import Operation, Pace, Seen
+from lib.netlink_watch import Watch
+from lib.settings import DeviceSettings
+from lib.tun import TunDevice
+
+LOOK_SECONDS = 60.0
+"""The device is looked at after so many seconds without a notification."""
+SETTLE_SECONDS = 0.1
+"""Whoever changes one thing changes another: that much is waited for after a notification."""
+SHARE = 20
+"""A look at a device with very many routes is followed by this many times the time that it took."""
+
+
+class Upkeep:
+    """The watch over one device."""
+
+    def __init__(self, service: str, device: TunDevice, wanted: DeviceSettings) -> None:
+        """`service` is the name of the client's service, for the log. Raises HostError without the device."""
+        self._service, self._device, self._wanted = service, device, wanted
+        self._index = netlink_watch.index_of(device.name)
+        self._lock = RLock()
+        """Held while a reload changes the device: what it takes away is not to be put back."""
+        self._pace = Pace()
+        self._refused: dict[Operation, str] = {}
+        self._told: list[str] = []
+
+    def run(self) -> None:
+        """Look after the device for ever. Raises OSError and HostError without netlink."""
+        watch = Watch()
+        try:
+            while True:
+                began = time.monotonic()
+                self._look_after(began)
+                gevent.sleep((time.monotonic() - began) * SHARE)
+                prefixes = netlink_plan.prefixes(self._wanted)
+                concerns = partial(netlink_plan.concerns, index=self._index, prefixes=prefixes)
+                watch.wait(concerns, LOOK_SECONDS)
+                gevent.sleep(max(SETTLE_SECONDS, self._pace.wait(time.monotonic())))
+                watch.drain()
+        finally:
+            watch.close()
+
+    def differences(self) -> list[str]:
+        """Where the device differs from the configuration at this moment, a line each."""
+        try:
+            seen = netlink_watch.look(self._index)
+        except HostError as error:
+            return [str(error)]
+        return netlink_plan.differences(self._wanted, seen, self._refused)
+
+    def apply(self, wanted: DeviceSettings) -> list[str]:
+        """Change the device to the settings of a reload; returns a line for each change.
+
+        The kernel decides what is missing, and the device is put up. Raises HostError where the kernel
+        refuses a change of the settings.
+        """
+        with self._lock:
+            lines = []
+            if wanted != self._wanted:
+                lines = netlink.reconfigure(self._wanted, wanted, self._device.name)
+                self._wanted = wanted
+            missing = netlink_plan.plan(wanted, netlink_watch.look(self._index), put_up=True)
+            self._put_back(missing)
+        for operation in missing:
+            reason = self._refused.get(operation)
+            lines.append(f"{operation}: {reason}" if reason else f"{operation} put back")
+        return lines
+
+    def _look_after(self, now: float) -> None:
+        with self._lock:
+            seen = netlink_watch.look(self._index)
+            if seen.link is None and not self._device.exists:
+                return  # who reads the device ends it
+            if seen.link is not None and seen.link.name != self._device.name:
+                self._rename(seen.link.name)
+            missing = netlink_plan.plan(self._wanted, seen, put_up=False)
+            self._put_back(missing)
+        if missing:
+            self._pace.took(now)
+            self._tell([operation for operation in missing if operation not in self._refused])
+            seen = netlink_watch.look(self._index)
+        elif self._pace.is_calm(now):
+            settle(Entry.PUT_BACK, self._service)
+        self._tell_differences(seen)
+
+    def _put_back(self, missing: list[Operation]) -> None:
+        device = self._device.name
+        self._refused = netlink.put_back(missing, self._wanted, self._index, device) if missing else {}
+
+    def _tell(self, operations: list[Operation]) -> None:
+        if not operations:
+            return
+        name, device = self._service, self._device.name
+        what = netlink_plan.listed(operations)
+        text = "service %s: device %s: was missing: %s; put back"
+        say(
+            Entry.PUT_BACK, text, name, device, what, fold=name, habit=OUTAGE,
+            service=name, device=device, what=what,
+        )  # fmt: skip
+
+    def _rename(self, name: str) -> None:
+        before, self._device.name = self._device.name, name
+        text = "service %s: device %s is named %s now"
+        service = self._service
+        say(Entry.DEVICE_RENAMED, text, service, before, name, service=service, device=name, before=before)
+
+    def _tell_differences(self, seen: Seen) -> None:
+        name, device = self._service, self._device.name
+        lines = netlink_plan.differences(self._wanted, seen, self._refused)
+        for line in lines:
+            if line not in self._told:
+                text = "service %s: device %s differs from the configuration: %s"
+                say(
+                    Entry.DEVICE_DIFFERS, text, name, device, line, fold=name,
+                    service=name, device=device, difference=line,
+                )  # fmt: skip
+        self._told = lines
