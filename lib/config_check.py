@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from lib import rule_parse
+from lib import rule_parse, source_text, text_encoding
 from lib.errors import Position, Problem
 from lib.route_first_match import differences
 from lib.route_parse import BadLine, RouteLines
@@ -39,9 +39,18 @@ def _texts(more: SourceSettings) -> Iterator[tuple[str, bytes | Problem]]:
         if isinstance(source, FileSource):
             try:
                 with open(source.path, "rb") as file:
-                    yield source.path, file.read()
+                    text = text_encoding.utf8(file.read())
             except OSError as error:
                 yield source.path, Problem(Position(source.path), error.strerror or str(error))
+                continue
+            except UnicodeDecodeError as error:
+                yield source.path, Problem(Position(source.path), str(error))
+                continue
+            other = source_text.instead(text)
+            yield (
+                source.path,
+                Problem(Position(source.path), f"it is {other}, not a table") if other else text,
+            )
 
 
 def _table(table: TableSettings) -> Iterator[Problem]:

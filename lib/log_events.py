@@ -108,7 +108,7 @@ class Entry(Enum):
     BAD_ROW = "bad-row", "warning", "table reason", "a row of a source is wrong and is left out"
     SOURCE_FAILED = (
         *("source-failed", "warning", "table source reason"),
-        "a source could not be read; its last good rows stay",
+        "a source could not be read, or gave no table; its last good rows stay",
     )
     SOURCE_RECOVERED = (
         *("source-recovered", "info", "table source"),

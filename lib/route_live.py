@@ -25,6 +25,7 @@ from lib.route_table import RouteTable
 from lib.service_scheduling import breathe
 from lib.settings import NO_SOURCES, SourceSettings, TableSettings
 from lib.source_feed import Feed
+from lib.source_read import Reading
 from lib.source_watch import Watch
 
 BIG = 1 << 20
@@ -42,7 +43,7 @@ class AskedRoutes:
         self.label = f"router {settings.name}"
         self.router = RouterPlugin(settings.plugin)
         self.router.acl = _acl(settings)
-        self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, text, name: None)
+        self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, reading, name: None)
 
     def apply(self, settings: TableSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -118,9 +119,10 @@ class LiveRoutes:
             self.feed.stop()
             for rank, source in enumerate(old.more.sources, 1):
                 if settings.more.sources[rank - 1 : rank] != (source,):  # another one's rows
-                    reports.append(self._load(self._loader.source(rank, b"", "")))
+                    reports.append(self._load(self._loader.forget(rank)))
             self._read = []
-            self.feed = self._feed(settings.more)
+            before, self.feed = self.feed, self._feed(settings.more)
+            self.feed.inherit(before)
             self.feed.start()
             self.feed.wait(APPLY_SECONDS)
             reports += self._read
@@ -141,8 +143,8 @@ class LiveRoutes:
     def _feed(self, more: SourceSettings) -> Feed:
         return Feed(self.label, more, self._watch, self._put)
 
-    def _put(self, rank: int, text: bytes, name: str) -> None:
-        began = time.monotonic()
+    def _put(self, rank: int, reading: Reading, name: str) -> None:
+        began, text = time.monotonic(), reading.text
         steps = self._loader.source(rank, text, name)
         with Bar(self.label, text.count(b"\n") if len(text) >= BIG else 0) as bar:
             report = self._load(steps, len(text), bar)

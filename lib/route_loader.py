@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
+from lib import source_text
 from lib.errors import Problem
 from lib.prefixes import Prefix
 from lib.route_first_match import painted
@@ -28,6 +29,7 @@ from lib.route_table import Group, RouteTable, Row, Tries, no_tries
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED, BadLines
 from lib.source_diff import difference
+from lib.source_text import NoTable
 
 STEP = 400
 """Rows, or prefixes, that a step goes through."""
@@ -55,6 +57,8 @@ class RouteLoader:
         self._inline: tuple[RouteEntry, ...] = ()
         self._texts: dict[int, tuple[str, bytes]] = {}
         """Rank of a source -> (its name, its last text)."""
+        self._filled: set[int] = set()
+        """Ranks of sources whose last text had a row."""
 
     def inline(self, entries: Iterable[RouteEntry], first_match: bool = False) -> Steps:
         """Load these as the inline rows. `first_match`: GOST's order from now on, for sources too."""
@@ -67,11 +71,16 @@ class RouteLoader:
         return report
 
     def source(self, rank: int, text: bytes, name: str) -> Steps:
-        """Load this text as the rows of the source of that rank (1, 2, …); `name` is its name in warnings."""
+        """Load this text as the rows of the source of that rank (1, 2, …); `name` is its name in warnings.
+
+        Raises NoTable, and changes nothing, for a text that cannot be read, and for one without a row where
+        the last one had some, unless it says that this is meant.
+        """
         last = self._texts.get(rank, ("", b""))[1]
         if text == last:
             self._texts[rank] = name, text
             return LoadReport(total=len(self._table))
+        filled = yield from self._has_rows(rank, text)
         texts = self._texts | {rank: (name, text)}
         report = None
         if last and not self._table.first_match:
@@ -79,7 +88,37 @@ class RouteLoader:
         if report is None:
             report = yield from self._afresh(self._inline, texts, self._table.first_match)
         self._texts = texts
+        self._filled = self._filled | {rank} if filled else self._filled - {rank}
         return report
+
+    def forget(self, rank: int) -> Steps:
+        """Remove the rows of the source of that rank, which is there no more."""
+        texts = {other: text for other, text in self._texts.items() if other != rank}
+        report = yield from self._afresh(self._inline, texts, self._table.first_match)
+        self._texts = texts
+        self._filled = self._filled - {rank}
+        return report
+
+    def _has_rows(self, rank: int, text: bytes) -> Generator[None, None, bool]:
+        """Whether a new text of a source has a row. Raises NoTable as source() does."""
+        lines = RouteLines()
+        number, bad_line = 0, ""
+        for piece in pieces(text):
+            for line in piece:
+                number += 1
+                entry = _read(lines, line)
+                if isinstance(entry, RouteEntry):
+                    return True  # nearly always the first line
+                bad_line = bad_line or (f"line {number}: {entry}" if entry else "")
+            yield
+        wrong = source_text.without_rows(text, bad_line)
+        if not wrong and rank in self._filled and not source_text.is_marked_empty(text):
+            wrong = (
+                f"it has no rows any more (one that is meant to be empty has the line {source_text.EMPTY!r})"
+            )
+        if wrong:
+            raise NoTable(wrong)
+        return False
 
     # --- everything
 

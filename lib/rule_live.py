@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from lib import auth_password_pool, rule_parse
+from lib import auth_password_pool, rule_parse, source_text
 from lib.auth_admission import Login
 from lib.auth_lanes import Lanes
 from lib.auth_logins import EVERYTHING, Grant, Logins
@@ -29,11 +29,14 @@ from lib.route_live import APPLY_SECONDS
 from lib.service_scheduling import breathe
 from lib.settings import AutherSettings, IngressSettings, LoginRow
 from lib.source_feed import Feed
+from lib.source_read import Reading
+from lib.source_text import NoTable
 from lib.source_watch import Watch
 
 ASKED_AT_ONCE = 16
 """Questions to an auther's plugin at a time: as many as it has connections (plugin_http)."""
 Rows = tuple[tuple[str, str], ...]
+_MEANT = f"one that is meant to be empty has the row {source_text.EMPTY!r}"
 
 
 class Unavailable(OSError):
@@ -52,6 +55,8 @@ class LiveRules:
         self.settings = settings
         self._watch, self._changed = watch, changed
         self._texts: dict[int, Rows] = {}
+        self._servers: dict[int, str | None] = {}
+        """Rank of a source -> the run of the Redis from which its last good rows are."""
         self.total = 0
         """Number of rows in use."""
         self.feed = self._feed()
@@ -80,17 +85,22 @@ class LiveRules:
             raise Unavailable(f"{self.label}: its sources have not been read yet")
 
     def _feed(self) -> Feed:
-        return Feed(self.label, self.settings.more, self._watch, self._put)
+        return Feed(self.label, self.settings.more, self._watch, self._put, with_server=True)
 
-    def _put(self, rank: int, text: bytes, name: str) -> None:
+    def _put(self, rank: int, reading: Reading, name: str) -> None:
         rows: list[tuple[str, str]] = []
-        for number, row in enumerate(rule_parse.rows(text, name, type(self).reader)):
+        bad: list[Problem] = []
+        for number, row in enumerate(rule_parse.rows(reading.text, name, type(self).reader)):
             if isinstance(row, Problem):
-                say(Entry.BAD_ROW, "%s: %s", self.label, row, fold=self.label, table=self.label, reason=row)
+                bad.append(row)
             else:
                 rows.append(row)
             if number % 1000 == 0:
                 breathe()
+        self._check_table(rank, reading, rows, bad)
+        self._servers[rank] = reading.server
+        for row in bad:
+            say(Entry.BAD_ROW, "%s: %s", self.label, row, fold=self.label, table=self.label, reason=row)
         before = self._texts
         self._texts = {**before, rank: tuple(rows)}
         if before.get(rank) != self._texts[rank]:
@@ -103,6 +113,30 @@ class LiveRules:
             say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
             self._changed()
 
+    def _check_table(
+        self, rank: int, reading: Reading, rows: list[tuple[str, str]], bad: list[Problem]
+    ) -> None:
+        """Raise NoTable for what is no table, or is empty only because something has failed.
+
+        An empty one else counts, and lets nobody in: where the last row was removed, that has to hold.
+        """
+        wrong = source_text.instead(reading.text)
+        if wrong:
+            raise NoTable(f"it is {wrong}, not a table")
+        if bad and not rows:
+            raise NoTable(f"no row of it can be read: {bad[0].message}")
+        if rows or not self._texts.get(rank) or source_text.is_marked_empty(reading.text):
+            return
+        if not reading.is_whole:
+            raise NoTable("an empty reply that may have been cut: it has no Content-Length")
+        if reading.server is not None and (not reading.server or reading.server != self._servers.get(rank)):
+            how = (
+                "was started again"
+                if reading.server
+                else "may have been started again (it does not answer INFO)"
+            )
+            raise NoTable(f"it has no rows any more, and its server {how}; {_MEANT}")
+
     def _replace(self) -> int:
         texts = [self._inline(), *(self._texts[rank] for rank in sorted(self._texts))]
         self.total = self._build(row for rows in texts for row in rows)
@@ -114,12 +148,14 @@ class LiveRules:
         old, self.settings = self.settings, settings
         if settings.more != old.more:
             self.feed.stop()
+            before = self.feed
             self._texts = {
                 rank: rows
                 for rank, rows in self._texts.items()
                 if old.more.sources[rank - 1 : rank] == settings.more.sources[rank - 1 : rank]
             }
             self.feed = self._feed()
+            self.feed.inherit(before)
             self.feed.start()
             self.feed.wait(APPLY_SECONDS)
         return [f"{self.label}: {self._replace()} rows now"]

@@ -35,10 +35,12 @@ def ingress_row(line: str) -> Row | None:
 
 
 def auther_row(line: str) -> Row | None:
-    """(user name, password) of a line; None for an empty line or a comment."""
+    """(user name, password) of a line; None for an empty line or a comment. Raises ValueError."""
     line = line.strip()
     if not line or line.startswith("#"):
         return None
+    if "\0" in line:
+        raise ValueError("a NUL in a login")  # a text in another encoding, or a line feed in a row of Redis
     name, *rest = line.split(None, 1)
     return name, rest[0] if rest else ""
 

@@ -4,7 +4,8 @@ Knows: when a source is read or tried again, what is logged when it fails.
 Refuses to know: how it is read (source_read), what its rows do (hub_tables).
 
 Each table has one greenlet, so that its loads never overlap. While a source fails, its last good rows stay in
-use. The failure is logged once, and so is the recovery. The source is tried ever less often meanwhile.
+use. A source that gives something else than a table has failed too. The failure is logged once, and so is the
+recovery. The source is tried ever less often meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.service_supervisor import Task
 from lib.settings import FileSource, Source, SourceSettings
-from lib.source_read import SourceError
+from lib.source_read import Reading, SourceError
+from lib.source_text import NoTable
 from lib.source_watch import Watch
 from lib.stream_bounded import failing_as
 
@@ -31,8 +33,11 @@ DEBOUNCE = 0.05
 RETRY = 1.0, 60.0
 """Seconds until a source that failed is tried again: after the first failure, and at most; they double."""
 
-Put = Callable[[int, bytes, str], None]
-"""Called with (rank of a source, its text, its name); ranks are 1, 2, … in the order of the sources."""
+Put = Callable[[int, Reading, str], None]
+"""Called with (rank of a source, what was read, its name); ranks are 1, 2, … in the order of the sources.
+
+Raises NoTable where the source has failed after all.
+"""
 
 
 @dataclass(slots=True)
@@ -52,9 +57,12 @@ class SourceState:
 class Feed:
     """Reads the sources of one table and hands their texts to `put`."""
 
-    def __init__(self, label: str, settings: SourceSettings, watch: Watch, put: Put) -> None:
-        """`label` is the table's name in the log."""
+    def __init__(
+        self, label: str, settings: SourceSettings, watch: Watch, put: Put, with_server: bool = False
+    ) -> None:
+        """`label` is the table's name in the log; `with_server` as for source_read.read."""
         self.settings = settings
+        self._with_server = with_server
         self._label, self._watch, self._put = label, watch, put
         self._ranked = dict(enumerate(settings.sources, 1))
         self._states = {rank: SourceState() for rank in self._ranked}
@@ -75,6 +83,14 @@ class Feed:
         """Every source with its state."""
         for rank, source in self._ranked.items():
             yield source, self._states[rank]
+
+    def inherit(self, before: Feed) -> None:
+        """Take over the states of the sources that are the same as those of the feed before this one."""
+        for rank, source in self._ranked.items():
+            if before._ranked.get(rank) == source:
+                self._states[rank] = before._states[rank]
+                if rank in before._failed:
+                    self._failed[rank] = before._failed[rank]
 
     def start(self) -> None:
         """Begin to read, in a greenlet; without sources there is none."""
@@ -135,21 +151,23 @@ class Feed:
         state = self._states[rank]
         name = source_read.describe(source)
         try:
-            with failing_as(lambda why: SourceError(f"{name}: {why}"), SourceError):
-                self._put(rank, source_read.read(source), name)
-        except SourceError as error:
+            with failing_as(lambda why: SourceError(f"{name}: {why}"), SourceError, NoTable):
+                self._put(rank, source_read.read(source, self._with_server), name)
+        except (SourceError, NoTable) as wrong:
+            error = f"{name}: {wrong}" if isinstance(wrong, NoTable) else str(wrong)
             state.failures += 1
+            rows = "its last good rows stay" if state.read_at else "it has no rows until it can be read"
             say(
                 Entry.SOURCE_FAILED,
-                "%s: %s; its last good rows stay",
-                *(self._label, error),
+                "%s: %s; %s",
+                *(self._label, error, rows),
                 fold=f"{self._label} {name}",
                 habit=OUTAGE,
                 table=self._label,
                 source=name,
                 reason=error,
             )
-            state.error, state.failing_since = str(error), state.failing_since or time.monotonic()
+            state.error, state.failing_since = error, state.failing_since or time.monotonic()
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
             return
         if self._failed.pop(rank, None):

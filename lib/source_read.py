@@ -1,17 +1,20 @@
-"""Reader of a source's rows from a file, a Redis key or a URL, as one text of lines.
+"""Reader of a source's rows from a file, a Redis key or a URL, as one text of lines in UTF-8.
 
 Knows: how each kind of source is fetched, how long that may take, how many bytes it may have, on the wire and
-decoded.
+decoded; whether all of them have come.
 Refuses to know: what the lines mean (route_parse, rule_parse), when to read again (source_feed).
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from heapq import merge
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from lib import log_redact
@@ -20,12 +23,18 @@ from lib.service_scheduling import breathe
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.stream_bounded import Bounds, failing_as
 from lib.stream_dial import dial
-from lib.stream_http import HttpWay
+from lib.stream_http import HttpWay, is_framed
+from lib.text_encoding import utf8_pieces
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 MAX_BYTES = 256 << 20
 PIECE = 1 << 20
 DECODED = 1 << 16
 """Bytes of an HTTP body that are decoded at a time, however few they were on the wire."""
+_EITHER = 32 + zlib.MAX_WBITS
+"""zlib's argument for gzip (RFC 1952) and for what HTTP calls deflate (RFC 1950)."""
 REDIS_TIMEOUT = 10.0
 """Seconds Redis may be silent."""
 REDIS_BATCH = 500
@@ -47,6 +56,19 @@ class SourceError(OSError):
     """A source could not be read. Its text says which source, and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read from a source."""
+
+    text: bytes
+    """Its lines, the last one with its end too."""
+    server: str | None = None
+    """Which run of a Redis this is from, another one after each restart. "" where that is not known, None
+    where there is no Redis."""
+    is_whole: bool = True
+    """Whether the reply said where it ends, so that nothing can be missing."""
+
+
 def describe(source: Source) -> str:
     """A source's name in messages, without its secrets."""
     if isinstance(source, FileSource):
@@ -56,18 +78,18 @@ def describe(source: Source) -> str:
     return log_redact.secrets(source.url)
 
 
-def read(source: Source) -> bytes:
-    """Read a source; returns its lines as one text (256 MB at most). Other greenlets run meanwhile.
+def read(source: Source, with_server: bool = False) -> Reading:
+    """Read a source, 256 MB at most. Other greenlets run meanwhile.
 
-    Raises SourceError.
+    `with_server` asks a Redis which run of it this is (INFO). Raises SourceError.
     """
     name = describe(source)
     try:
         with failing_as(lambda why: SourceError(f"{name}: {log_redact.secrets(why)}"), OSError):
             if isinstance(source, FileSource):
-                return _file(source)
+                return Reading(_file(source))
             if isinstance(source, RedisSource):
-                return _redis(source)
+                return _redis(source, with_server)
             return _http(source)
     except SourceError:
         raise
@@ -77,7 +99,7 @@ def read(source: Source) -> bytes:
 
 def _file(source: FileSource) -> bytes:
     with open(source.path, "rb") as file:
-        return _joined(source, iter(lambda: file.read(PIECE), b""))
+        return _joined(source, utf8_pieces(iter(lambda: file.read(PIECE), b"")))
 
 
 def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
@@ -97,7 +119,7 @@ def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
 # --- Redis ---------------------------------------------------------------------------------------
 
 
-def _redis(source: RedisSource) -> bytes:
+def _redis(source: RedisSource, with_server: bool) -> Reading:
     import redis  # 104 ms, 7 MB: only those who have a Redis pay for it
 
     host, port = host_port(source.addr)
@@ -121,12 +143,25 @@ def _redis(source: RedisSource) -> bytes:
         return connection.read_response()
 
     try:  # a connection for each reading: nothing to mend when the server has been away
-        return _joined(source, _REDIS[source.type](ask, source.key))
+        text = _joined(source, _REDIS[source.type](ask, source.key))
+        return Reading(text, _run_of(ask) if with_server else "")
     except (redis.RedisError, UnicodeError) as error:
         late = f"not read within {TOTAL:g} s" if bounds.late else ""
         raise SourceError(f"{describe(source)}: {late or error}") from error
     finally:
         connection.disconnect()
+
+
+def _run_of(ask: Ask) -> str:
+    """The run_id of the server; "" where it has none, or where this user may not ask for it."""
+    import redis
+
+    try:
+        reply = ask("INFO", "server")
+    except redis.ResponseError:
+        return ""
+    found = re.search(rb"^run_id:(\w+)", reply, re.MULTILINE) if isinstance(reply, bytes) else None
+    return found[1].decode() if found else ""
 
 
 @cache
@@ -242,7 +277,7 @@ def _lines(members: Iterable[bytes]) -> Iterator[bytes]:
 # --- HTTP ----------------------------------------------------------------------------------------
 
 
-def _http(source: HttpSource) -> bytes:
+def _http(source: HttpSource) -> Reading:
     import urllib3  # 53 ms
 
     way = HttpWay(source.url, source.timeout)
@@ -252,12 +287,36 @@ def _http(source: HttpSource) -> bytes:
         ) as response:
             if response.status != 200:  # a redirect too: who may say what is in a table is configured
                 raise SourceError(f"{describe(source)}: status {response.status}")
-            return _joined(source, iter(lambda: response.read(DECODED), b""))
+            text = _joined(source, utf8_pieces(_body(source, response)))
+            return Reading(text, is_whole=is_framed(response))
     except urllib3.exceptions.HTTPError as error:
         late = f"not read within {TOTAL:g} s" if way.bounds.late else ""
         raise SourceError(f"{describe(source)}: {late or log_redact.secrets(str(error))}") from error
     finally:
         way.close()
+
+
+def _body(source: HttpSource, response: BaseHTTPResponse) -> Iterator[bytes]:
+    """The body without its Content-Encoding. Raises SourceError where that is unknown, or the text is cut."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    pieces = iter(lambda: response.read(DECODED, decode_content=False), b"")
+    if encoding in ("", "identity"):
+        yield from pieces
+        return
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise SourceError(f"{describe(source)}: its Content-Encoding {encoding[:64]!r} is not supported")
+    # urllib3 decodes too, but it takes a text that is cut for a whole one.
+    decoder = zlib.decompressobj(_EITHER)
+    for packed in pieces:
+        while packed:
+            yield decoder.decompress(packed, DECODED)
+            packed = decoder.unconsumed_tail
+            if decoder.eof and decoder.unused_data.startswith(b"\x1f\x8b"):  # gzip texts one behind the other
+                packed, decoder = decoder.unused_data, zlib.decompressobj(_EITHER)
+    while not decoder.eof and (rest := decoder.decompress(decoder.unconsumed_tail, DECODED)):
+        yield rest
+    if not decoder.eof:
+        raise SourceError(f"{describe(source)}: its {encoding} text is cut")
 
 
 def _login(url: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 Knows: how to make urllib3 dial and read through a BoundedSocket. No redirect is followed, no request is tried
 again, and no proxy of the environment is used.
-Refuses to know: what is asked and what a reply means (plugin_http, source_read).
+Refuses to know: what is asked and what a reply means (plugin_http, source_read), where a body ends
+(stream_http_body).
 """
 
 from __future__ import annotations
@@ -81,12 +82,20 @@ class HttpWay:
         self._pool.close()
 
 
+def is_framed(response: BaseHTTPResponse) -> bool:
+    """Whether a reply says where its body ends; else it ends with the connection, and may have been cut."""
+    chunked = response.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
+    return chunked or "Content-Length" in response.headers
+
+
 @cache
 def _pools() -> tuple[Any, Any]:
     """urllib3's pools (HTTP, HTTPS), whose connections are BoundedSockets."""
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.exceptions import NewConnectionError
+
+    from lib.stream_http_body import WholeResponse
 
     def connected(connection: Any) -> Any:
         try:
@@ -96,6 +105,8 @@ def _pools() -> tuple[Any, Any]:
             raise NewConnectionError(connection, f"Failed to establish a new connection: {why}") from error
 
     class Plain(HTTPConnection):
+        response_class = WholeResponse
+
         def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
             super().__init__(*arguments, **more)
             self.bounds = bounds
@@ -103,6 +114,8 @@ def _pools() -> tuple[Any, Any]:
         _new_conn = connected
 
     class Secure(HTTPSConnection):
+        response_class = WholeResponse
+
         def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
             super().__init__(*arguments, **more)
             self.bounds = bounds

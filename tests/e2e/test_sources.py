@@ -87,7 +87,7 @@ def test_a_file_that_goes_leaves_its_last_rows_and_one_that_comes_is_read(
 ) -> None:
     path = str(tmp_path / "later.txt")
     hub = start_hub(topology.hub, "-C", write("hub.yml", router(from_file(path))))
-    hub.wait_line("later.txt: No such file or directory; its last good rows stay")
+    hub.wait_line("later.txt: No such file or directory; it has no rows until it can be read")
     both(topology)
     rewrite(path, BOTH)
     hub.wait_line("later.txt is read again", timeout=5)
@@ -145,6 +145,9 @@ def test_http_and_the_order_of_sources(topology: Topology, write: Write, tmp_pat
     both(topology)
     assert pings(topology.host_1, OVERLAY_2) == 5
     rewrite(path, "")
+    hub.wait_line(r"routes.txt: it has no rows any more .*its last good rows stay")
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    rewrite(path, "# tunrouter: empty\n")
     hub.wait_line(r"with .*routes.txt", after=hub.line_count() - 1)
     assert pings(topology.host_1, OVERLAY_2) == 0
     rewrite(str(served), BOTH)
@@ -175,6 +178,47 @@ def test_an_ingress_file_lets_in_and_puts_out(topology: Topology, write: Write) 
     rewrite(path, f"host-1 {NAMESPACE_1}\n")
     hub.wait_line(r"host-2 \(.*\) is no longer let in")
     assert "host-1 (" not in "".join(line for line in hub.text().splitlines() if "no longer" in line)
+
+
+@needs_redis
+def test_a_redis_that_comes_back_empty_keeps_everybody_and_a_key_that_goes_nobody(
+    topology: Topology, write: Write
+) -> None:
+    """Routes stay in both cases. Logins go with their key, which is how the last one is taken away."""
+    redis = Redis(topology.hub)
+    redis.start()
+    at = f"addr: '{redis.addr}'"
+    text = HUB % (", auther: a", "") + "routers:\n  - name: router-0\n    reload: 1s\n"
+    text += f"    redis: {{{at}, key: r, type: set}}\n"
+    text += f"authers:\n  - {{name: a, reload: 1s, redis: {{{at}, key: a}}}}\n"
+
+    def fill() -> None:
+        redis.do("SADD", "r", *BOTH.splitlines())
+        redis.do("HSET", "a", "user", "pass")
+
+    fill()
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    start_client(topology.host_1, *login(1, HUB_TO_HOST_1, "user:pass"))
+    start_client(topology.host_2, *login(2, HUB_TO_HOST_2, "user:pass"))
+    redis.stop()
+    redis.start()
+    hub.wait_line(
+        "auther a: redis://.*/a: it has no rows any more, and its server was started again", timeout=20
+    )
+    hub.wait_line("router router-0: redis://.*/r: it has no rows any more", timeout=20)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    fill()
+    for table in ("auther a", "router router-0"):
+        hub.wait_line(f"{table}: redis://.* is read again", timeout=20)
+    after = hub.line_count()
+    redis.do("DEL", "r")
+    hub.wait_line("router router-0: redis://.*/r: it has no rows any more", timeout=5, after=after)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    redis.do("DEL", "a")
+    hub.wait_line("auther a: 0 rows with redis://", timeout=5)
+    hub.wait_line(r"host-2 \(.*\) is no longer let in", timeout=5)
+    redis.do("SADD", "r", "# tunrouter: empty")
+    hub.wait_line(r"router router-0: 0 routes \(\+0 ~0 -2\)", timeout=20)
 
 
 LOGIN = "router://{login}@{hub}:8443"

@@ -22,6 +22,7 @@ from lib import (
     packet_icmp,
     packet_offload,
     rule_parse,
+    text_encoding,
     wire_control,
     wire_relay,
 )
@@ -41,6 +42,7 @@ from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable
 from lib.session_queue import SendQueue
 from lib.settings import AclRule, TlsSettings
+from lib.source_text import NoTable
 from lib.stream_tls import TlsCodec, context
 from lib.stream_websocket import WebSocketCodec
 from tests.support.routes import entry
@@ -315,7 +317,10 @@ def route_source(data: bytes) -> None:
     table = RouteTable()
     loader = RouteLoader(table)
     for text in (data, data[: len(data) // 2], data):
-        for _ in loader.source(1, text, "fuzz"):
+        try:
+            for _ in loader.source(1, text_encoding.utf8(text), "fuzz"):
+                pass
+        except (NoTable, UnicodeDecodeError):
             pass
 
 

@@ -62,7 +62,7 @@ ALONE = frozenset(
         "framing",
         "go_values",
     }
-    | {"humanize", "ids", "ingress", "limits", "prefixes", "printable", "tun"}
+    | {"humanize", "ids", "ingress", "limits", "prefixes", "printable", "text_encoding", "tun"}
 )
 """Modules that belong to no group."""
 

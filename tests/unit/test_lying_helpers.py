@@ -119,9 +119,9 @@ def asker(helper: Helper) -> Callable[[], object]:
     """Asks one question of a helper."""
     address = f"127.0.0.1:{helper.port}"
     if helper.protocol == "http-source":
-        return lambda: source_read.read(HttpSource(f"http://{address}/", TIMEOUT))
+        return lambda: source_read.read(HttpSource(f"http://{address}/", TIMEOUT)).text
     if helper.protocol == "redis":
-        return lambda: source_read.read(RedisSource(address, key="gost", type="hash"))
+        return lambda: source_read.read(RedisSource(address, key="gost", type="hash")).text
     url = f"http://{address}/" if helper.protocol == "http-plugin" else f"grpc://{address}"
     plugin = RouterPlugin(PluginSettings(url, timeout=TIMEOUT))
     return lambda: plugin.route(bytes([192, 168, 123, 2]), bytes(16))

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib import source_text
 from lib.route_loader import LoadReport, RouteLoader
 from lib.route_parse import BadLine, RouteLines, pieces
 from lib.route_table import RouteTable
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED
+from lib.source_text import NoTable
 from tests.support.routes import drain, entry, gateways, packed
 
 Table = list[tuple[str, tuple[tuple[str, ...], ...], bool]]
@@ -130,7 +132,29 @@ def test_what_a_load_reports() -> None:
     assert table.changes == before + 1
     assert counts(load(loader, "\n".join(lines))) == (0, 0, 0, 100)
     assert table.changes == before + 1, "nothing new, nothing to forget"
-    assert counts(load(loader, "")) == (0, 0, 100, 0)
+    assert counts(load(loader, source_text.EMPTY)) == (0, 0, 100, 0)
+
+
+@pytest.mark.parametrize("first_match", [False, True])
+def test_a_text_without_a_route_is_no_table_after_one_with_some(first_match: bool) -> None:
+    table = RouteTable()
+    loader = RouteLoader(table)
+    drain(loader.inline([], first_match))
+    load(loader, "10.0.0.0/8 a\n11.0.0.0/8 b")
+    load(loader, "12.0.0.0/8 c", 2)
+    before, changes = content(table), table.changes
+    for text in ("", "# nothing", "nonsense\n" * 5000, "10.0.0.0/8,a"):
+        for _ in range(2):
+            with pytest.raises(NoTable):
+                load(loader, text)
+    assert (content(table), table.changes) == (before, changes)
+    assert counts(load(loader, "11.0.0.0/8 b")) == (0, 0, 1, 2)
+    with pytest.raises(NoTable, match="no rows any more"):
+        load(loader, "")
+    assert counts(load(loader, source_text.EMPTY)) == (0, 0, 1, 1)
+    assert counts(load(loader, "")) == (0, 0, 0, 1), "it was empty before"
+    drain(loader.forget(2))
+    assert counts(load(loader, "# not yet", 2)) == (0, 0, 0, 0), "what is forgotten had no rows"
 
 
 def test_sources_in_their_order_whichever_comes_first() -> None:
@@ -143,7 +167,7 @@ def test_sources_in_their_order_whichever_comes_first() -> None:
     load(loader, "10.0.0.0/8 file-2\n11.0.0.0/8 file-1", 1)
     assert gateways(table.lookup(packed("10.0.0.1"))) == ("inline", "file-2", "redis")
     drain(loader.inline([]))
-    load(loader, "", 1)
+    drain(loader.forget(1))
     assert gateways(table.lookup(packed("10.0.0.1"))) == ("redis",)
     assert table.lookup(packed("11.0.0.1")) is None
 
