@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from gevent.server import StreamServer
 
+from lib import log_setup
 from lib.route_live import LiveRoutes
 from lib.rule_live import LiveIngress, LiveLogins
 from lib.settings import (
@@ -66,6 +67,7 @@ def watch() -> Iterator[Watch]:
     watching = Watch()
     yield watching
     watching.stop()
+    log_setup.finish()  # what is still being counted would be told in another test
 
 
 def routes(source: FileSource | HttpSource, watch: Watch) -> LiveRoutes:
