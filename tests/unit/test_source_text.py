@@ -22,7 +22,7 @@ from lib import source_text
         (b'[{"dst": "10.0.0.0/8"}]', "JSON"),
         (b"[]\n", "JSON"),
         (b"{\n", "JSON"),
-        (gzip.compress(b"10.0.0.0/8 a"), "compressed"),
+        (gzip.compress(b"10.0.0.0/8 a", mtime=0), "compressed"),
         (b"PK\3\4rest", "compressed"),
         (b"10.0.0.0/8 host-1\n", ""),
         (b"# <html>\nuser pass\n", ""),
