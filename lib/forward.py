@@ -37,6 +37,8 @@ _IPV6_HEADER = 40
 _LEAST = [65536] * 256
 """By protocol, from which length on a packet of this version has a whole transport header; others never."""
 _LEAST[ip.TCP], _LEAST[ip.UDP] = 40, 28
+CUT_ALIKE = 4
+"""So many segments cost as much to cut as one frame to judge."""
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
 
 
@@ -64,6 +66,13 @@ class Output:
     """For capture_watch, else None: every packet that decide was asked about, with the Verdict."""
     has_icmp_error: bool = False
     """Whether an ICMP error was sent in this turn: one a turn is enough to say what is wrong."""
+    frames: int = 0
+    """Frames of this turn that were passed on (frames and bytes as they came)."""
+    bytes: int = 0
+    cut: int = 0
+    """Segments that some of them were cut into."""
+    work: int = 0
+    """What the scan has judged so far: frames that are not of known flows, and each CUT_ALIKE segments."""
 
 
 def scan(
@@ -87,7 +96,7 @@ def scan(
     headed, check = attachment.is_tunrouter, packet_offload.quick_check
     target: Attachment | None = None
     first_pos = begin = pos
-    frames = begin_frames = 0
+    frames = begin_frames = out.work = 0
     while True:
         size, first, total, fragment, protocol, flow = _PLAIN(buf, pos)
         after = pos + 2 + size
@@ -108,9 +117,9 @@ def scan(
                     hop = _takes_super(attachment, hop, like, size) if like else None
         unusual = hop is None or not hop.live
         if unusual:
-            if not most:
+            if out.work >= most:
                 break
-            most -= 1
+            out.work += 1
         if unusual or hop is not target:
             _hand_over(out, target, view, begin, pos, frames - begin_frames)
             begin, begin_frames = pos, frames
@@ -159,6 +168,8 @@ def _hand_over(
         out.spans.append((begin, end, target))
     target.traffic.sent_packets += frames
     target.traffic.sent_bytes += end - begin
+    out.frames += frames
+    out.bytes += end - begin
     runs = out.runs.get(target)
     if runs is None:
         out.runs[target] = [view[begin:end]]
@@ -357,6 +368,10 @@ def _deliver(
             return None
     attachment.traffic.received_packets += frame.segments - 1
     _send(out, target, b"".join(map(framing.encode, packets)), len(packets))
+    out.frames += 1
+    out.bytes += frame.end - frame.start
+    out.cut += len(packets)
+    out.work += len(packets) // CUT_ALIKE
     _tell(out, frame.start, target)
     return None
 

@@ -41,7 +41,7 @@ from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
 
-PIECE, JUDGED = 1 << 17, 64
+PIECE, JUDGED = 1 << 17, 16
 """Bytes, and frames that are not of known flows, between two looks at the clock."""
 
 SLOW = 1 << 18
@@ -162,29 +162,24 @@ class HubSession:
                 end = framing.HEADROOM + size
                 stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
                 tail = bytes(buffer.view[stop:end])
-                if self._meter is not None:
-                    self._hold_back(self._meter, size - len(tail))
+                if self._meter is not None and self._meter.counts_packets:
+                    self._count_packets(self._meter)
         finally:
             if tail:
                 self.attachment.drop(Reason.CUT_OFF)
                 self._tell_news()
 
-    def _hold_back(self, meter: Meter, size: int) -> None:
-        """Delay the next receive from a client over its limit: TCP then makes the client wait."""
+    def _count_packets(self, meter: Meter) -> None:
+        """Take what was received from the limits of packets; the stream takes the bytes."""
         received = self.attachment.traffic.received_packets
-        now = time.monotonic()
-        meter.take(size, received - self._counted, now)
+        meter.take(0, received - self._counted, time.monotonic())
         self._counted = received
-        delay = meter.wait(now)
-        if delay > 0:
-            self.stream.end_turn()
-            gevent.sleep(delay)
 
     def _receive(self, landing: memoryview) -> int:
         seconds = self.hub.settings.read_timeout
-        landing = landing[: self._slice]
         if not seconds:
             return self.stream.receive_into(landing)
+        self.stream.hold_back()  # that is no silence of the client's
         late = f"nothing received for {seconds:g} s (readTimeout)"
         with within(seconds, lambda: OSError(errno.ETIMEDOUT, late)):
             return self.stream.receive_into(landing)
@@ -197,17 +192,16 @@ class HubSession:
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
         out, traffic = self.hub.output, self.attachment.traffic
-        before = traffic.received_packets - traffic.dropped
         stop = self._scan_pieces(data, view, start, end)
         for target, run in out.runs.items():
             target.sender.send(run)
         out.runs.clear()
         out.has_icmp_error = False
         if out.controls:
-            before += len(out.controls)
             self._controls(out)
         if self.stream.cost is not None:
-            self.stream.cost.forwarded += traffic.received_packets - traffic.dropped - before
+            self.stream.cost.forward(out.frames, out.bytes, out.cut)
+        out.frames = out.bytes = out.cut = 0
         if traffic.news:
             self._tell_news()
         for cache in self.attachment.namespace.tables:
@@ -287,11 +281,10 @@ class HubSession:
         into, out = self.hub.gate.meters(
             self._address, self.attachment.host, self.attachment.namespace.id, self
         )
-        self._meter = into or None
-        self._slice = into.slice if into else 1 << 30
-        if self._slice < SLOW:
-            self.stream.hold_unread(4 * self._slice)
-        self.sender.meter = out or None
+        self._meter, self.sender.meter = into or None, out or None
+        self.stream.limit(self._meter, self.sender.meter)
+        if into and into.slice < SLOW:
+            self.stream.hold_unread(4 * into.slice)
 
     def is_alive(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""

@@ -99,11 +99,12 @@ class Gateways(Generic[S]):
         """Remove an attachment at the end of its session; its flows are chosen for anew."""
         gateway = self.here[attachment.host]
         gateway.attachments.remove(attachment)
+        if not gateway.attachments:
+            del self.here[attachment.host]  # with all its flows, which may be many
+            self._away.remember(attachment.host, None)
+            return
         for flow in [flow for flow, other in gateway.flows.items() if other is attachment]:
             del gateway.flows[flow]
-        if not gateway.attachments:
-            del self.here[attachment.host]
-            self._away.remember(attachment.host, None)
 
     def choose(self, group: Group, flow: bytes, hold_down: float, now: float) -> S | None:
         """The attachment that a flow goes to; None where no gateway of the group is connected.

@@ -7,10 +7,14 @@ Refuses to know: clocks (times come in), sockets (stream_tcp), and when an expen
 A turn begins when bytes have been received and ends when their reader waits again. All of it counts,
 whichever layer needed it: decrypting, unmasking, parsing, judging, sending on.
 
-    begin(size)  ...  forwarded += segments  ...  end(seconds)     -> `size` for the next turn, `debt`
+    begin(size)  ...  forward(frames, bytes, cut)  ...  end(seconds)     -> `size` for the next turn, `debt`
 
-Time beyond what the forwarded segments are worth is a debt, and a debt fades slowly. So a stream of
-packets never becomes expensive, however fast it is; junk, control frames and denied packets do.
+Time beyond what the forwarded frames are worth is a debt, and a debt fades slowly. So a stream of packets
+never becomes expensive, however fast it is; junk, control frames and denied packets do, and so do
+superpackets of next to nothing that have to be cut up.
+
+A turn is shorter while many connections have one in each pass of the event loop, since whoever has to wait
+waits for all of them.
 
 A steady clock is cheap to read, but it goes on while another process has our core. The clock of our own CPU
 time is exact, but costs ten times as much to read. So a turn is timed by the first clock, and the turns after
@@ -21,13 +25,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TURN_SECONDS = 0.001
-"""Seconds that a turn should take. The number of bytes of the next turn is chosen by it."""
-LEAST, FIRST, MOST = 256, 8192, 1 << 18
+TURN_SECONDS, LEAST_TURN_SECONDS = 0.001, 0.00025
+"""Seconds that a turn should take: at most, and at least, however many connections have one in each pass of
+the loop. The number of bytes of the next turn is chosen by it."""
+PASS_SECONDS = 0.006
+"""Seconds that the turns of one pass should take together."""
+LEAST, FIRST, MOST = 256, 2048, 1 << 18
 """Bytes of a turn: the least, those of a connection that is new, and the most."""
-SEGMENT_SECONDS = {"tcp": 25e-6, "tls": 50e-6, "ws": 150e-6, "wss": 200e-6}
-"""Processor time that one forwarded segment is worth, by transport: some ten times what the costliest kind of
+FRAME_SECONDS = {"tcp": 25e-6, "tls": 50e-6, "ws": 150e-6, "wss": 200e-6}
+"""Processor time that one forwarded frame is worth, by transport: some ten times what the costliest kind of
 honest traffic needs (single packets, each in a record and a message of its own)."""
+FRAME_BYTES = 2500
+"""Bytes of forwarded frames that are worth as much as one frame more: a superpacket costs by its length."""
+CUT_SECONDS = 1.5e-6
+"""Processor time that a segment is worth which was cut from a superpacket, for a receiver that takes none."""
 BURST_SECONDS = 0.005
 """Seconds of debt that make nothing expensive: the first packets of a flow cost so much, or a reconnect."""
 FORGIVEN = 0.01
@@ -36,27 +47,45 @@ EXACT_TURNS = 64
 """Turns timed exactly after one that took long."""
 
 
+class Passes:
+    """How many turns there are in a pass of the event loop."""
+
+    __slots__ = ("_before", "_number", "_turns")
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._turns = self._before = 0
+
+    def turn_seconds(self, number: int) -> float:
+        """Note another turn, in the pass with this number; returns the seconds that it should take."""
+        if number != self._number:
+            self._number, self._before, self._turns = number, self._turns, 0
+        self._turns += 1
+        return max(LEAST_TURN_SECONDS, min(TURN_SECONDS, PASS_SECONDS / max(self._before, self._turns)))
+
+
 @dataclass(slots=True)
 class Cost:
     """The account of one connection, which is not yet let in when it begins."""
 
-    segment_seconds: float = 0.0
+    frame_seconds: float = 0.0
     admitted: bool = False
     """Whether it is let in. Before that each turn is expensive, as nothing is forwarded yet."""
     size: int = FIRST
     """Bytes to read in the next turn, at most."""
     debt: float = 0.0
-    forwarded: int = 0
-    """Segments that this turn has passed on."""
-    exact: int = 0
+    turn: float = TURN_SECONDS
+    """Seconds that the present turn should take."""
+    exact: int = EXACT_TURNS
     """Turns that are still to be timed by the processor's own clock."""
+    _worth: float = 0.0
     _read: int = 0
     _seen_at: float = 0.0
 
     @property
     def patience(self) -> float:
         """Seconds of a steady clock after which a turn ends: more where they may be another process's."""
-        return TURN_SECONDS if self.exact else 4 * TURN_SECONDS
+        return self.turn if self.exact else 4 * self.turn
 
     @property
     def expensive(self) -> bool:
@@ -65,15 +94,20 @@ class Cost:
 
     def admit(self, transport: str) -> None:
         """Note that the connection is a session now, over a transport ("tcp", "tls", "ws" or "wss")."""
-        self.admitted, self.segment_seconds = True, SEGMENT_SECONDS[transport]
+        self.admitted, self.frame_seconds = True, FRAME_SECONDS[transport]
 
     def begin(self, size: int) -> None:
         """Begin a turn, with `size` bytes just received."""
-        self._read, self.forwarded = size, 0
+        self._read, self._worth = size, 0.0
+
+    def forward(self, frames: int, size: int, cut: int) -> None:
+        """Note that the turn has passed on `frames` of `size` bytes, some of them cut into `cut` segments."""
+        if frames:  # and a turn has a price of its own, however little was in it
+            self._worth += self.frame_seconds * (1 + frames + size / FRAME_BYTES) + CUT_SECONDS * cut
 
     def end(self, seconds: float, now: float) -> None:
         """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
-        if seconds > TURN_SECONDS:
+        if seconds > self.turn:
             known, self.exact = self.exact > 0, EXACT_TURNS
             if not known:
                 return  # it may be that another process had the core
@@ -82,12 +116,9 @@ class Cost:
             self.exact -= 1
         faded = (now - self._seen_at) * FORGIVEN
         self._seen_at = now
-        unpaid = seconds - self.segment_seconds * self.forwarded
-        if self.forwarded:
-            unpaid -= self.segment_seconds  # a turn has a price of its own, however little was in it
-        self.debt = max(0.0, self.debt - faded) + max(0.0, unpaid)
-        if seconds <= TURN_SECONDS and self._read >= self.size:
+        self.debt = max(0.0, self.debt - faded) + max(0.0, seconds - self._worth)
+        if 2 * seconds <= self.turn and self._read >= self.size:
             self.size = min(MOST, 2 * self.size)
 
     def _shrink(self, seconds: float) -> None:
-        self.size = max(LEAST, int(min(self.size, self._read or LEAST) * TURN_SECONDS / seconds))
+        self.size = max(LEAST, int(min(self.size, self._read or LEAST) * self.turn / seconds))

@@ -45,6 +45,8 @@ FLOW_BYTES = 1312
 with any: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
 MAX_TAKEN = 256
 """Chunks that one call looks at, at most: some tenths of a millisecond."""
+LEAST_FRAME = 64
+"""Bytes that a packet counts as in a pop, at least."""
 MAX_CONTROL = 4096
 """Bytes of control frames that may wait: a few of each kind."""
 _LOOKS = 16
@@ -154,16 +156,17 @@ class SendQueue:
     def pop(self, now: float, traffic: Traffic, most: int = 1) -> bytes:
         """The next frames to send: at least `most` bytes, where MAX_TAKEN chunks are as many.
 
+        Tiny packets count as LEAST_FRAME bytes each, as who takes them may have to look at each.
         Frames that have waited longer than max_seconds are dropped and counted. b"" where nothing waits; also
         where all that was looked at had waited too long, and then `size` is not 0.
         """
         self.traffic = traffic
         taken: list[bytes] = []
         size = gone = 0
-        late, left = now - self.max_seconds, MAX_TAKEN
+        late, left, room = now - self.max_seconds, MAX_TAKEN, most
         # New flows come first: a flow with little to send (a ping, a handshake) is empty again before its
         # credit is used up, so it never waits behind the bulk flows in _old.
-        while size < most and left and (turns := self._new or self._old):
+        while room > 0 and left and (turns := self._new or self._old):
             flow = turns[0]
             waiting = flow.chunks
             if not waiting:
@@ -191,6 +194,7 @@ class SendQueue:
             if flow.key != _CONTROL:  # control frames are few and small, and must not wait for a turn
                 flow.credit -= got
             size += got
+            room -= max(got, packets * LEAST_FRAME)
             taken.append(chunk)
         gone += size
         self.size -= gone

@@ -211,9 +211,10 @@ class SessionSender:
         self.stream.hold_unsent(int(min(NOTSENT_LOWAT, max(LEAST_BYTES, 2 * rate * MOMENT_SECONDS))))
 
     def _count(self, run: bytes) -> None:
+        """Take the packets of a run from the limits; the stream takes the bytes."""
         assert self.meter is not None
-        packets = packet_offload.count_packets(run) if self.meter.counts_packets else 0
-        self.meter.take(len(run), packets, time.monotonic())
+        if self.meter.counts_packets:
+            self.meter.take(0, packet_offload.count_packets(run), time.monotonic())
 
     def _give_up(self) -> None:
         self._give_all_up()

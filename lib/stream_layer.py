@@ -25,6 +25,7 @@ import gevent
 from lib.auth_admission import Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_cost import Cost
 from lib.stream_tcp import Stream
@@ -168,6 +169,14 @@ class Layered:
         taken = self.codec.encode(buffers)
         self._flush()
         return taken
+
+    def limit(self, into: Meter | None, out: Meter | None) -> None:
+        """Take the bytes on the wire, below all layers, from these meters (stream_tcp)."""
+        self._below.limit(into, out)
+
+    def hold_back(self) -> None:
+        """Wait until the limits let more be received."""
+        self._below.hold_back()
 
     def hold_unread(self, size: int) -> None:
         """Let the kernel hold about `size` bytes that have not been read yet."""

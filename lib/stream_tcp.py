@@ -25,10 +25,11 @@ from gevent import socket as gsocket
 from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError
+from lib.limits import Meter
 from lib.packet import Buffer
 from lib.service_scheduling import SHARE, breathe
 from lib.session_budget import Budget
-from lib.session_cost import Cost
+from lib.session_cost import Cost, Passes
 
 NOTSENT_LOWAT = 1 << 18
 """Most unsent bytes that the kernel holds for a session (TCP_NOTSENT_LOWAT). More would be a second queue,
@@ -45,6 +46,7 @@ LITTLE_UNREAD = 1 << 14
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
 _BACKLOG = 1024
+_PASSES = Passes()
 _OriginalSocket = monkey.get_original("socket", "socket")
 
 
@@ -58,7 +60,10 @@ class Stream:
             "_ended",
             "_holds",
             "_hub",
+            "_into",
             "_key",
+            "_most",
+            "_out",
             "_readable",
             "_receive",
             "_sock",
@@ -94,6 +99,9 @@ class Stream:
         self._ended = False
         self._budget: Budget | None = None
         self._waiting = 0
+        self._into: Meter | None = None
+        self._out: Meter | None = None
+        self._most = 1 << 30  # bytes of one receive that the limits allow
 
     def count(self, cost: Cost, key: Hashable, budget: Budget | None = None) -> None:
         """Meter this stream from now on. Expensive streams with the same `key` share their turns.
@@ -101,6 +109,21 @@ class Stream:
         Bytes that wait for the peer in the layers above count in the budget.
         """
         self.cost, self._key, self._budget = cost, key, budget
+
+    def limit(self, into: Meter | None, out: Meter | None) -> None:
+        """Take the bytes on the wire from these meters: what is received, what is sent. None is for no limit.
+
+        They are counted here, below all layers, since a layer may turn any number of them into nothing. A
+        receive waits for its meter. Sending does not: session_sender looks before it takes from its queue.
+        """
+        self._into, self._out = into, out
+        self._most = into.slice if into is not None else 1 << 30
+
+    def hold_back(self) -> None:
+        """Wait until the limits let more be received: TCP then makes the peer wait."""
+        while self._into is not None and (delay := self._into.wait(time.monotonic())) > 0 and not self._ended:
+            self.end_turn()
+            gevent.sleep(delay)
 
     def wait_more(self, size: int) -> None:
         """Count `size` bytes more (less where it is negative) that wait for the peer in a layer above."""
@@ -114,17 +137,23 @@ class Stream:
         After shutdown() it returns 0 as well, whatever the kernel still holds. Received bytes begin a turn.
         """
         self.end_turn()
+        if self._into is not None:
+            self.hold_back()
         while not self._ended:
             self._hub.wait(self._readable)
             if self._ended or not self._may_begin():
                 break
             try:
-                size: int = self._receive(view if self.cost is None else view[: self.cost.size])
+                size: int = self._receive(
+                    view if self.cost is None else view[: min(self.cost.size, self._most)]
+                )
             except (BlockingIOError, InterruptedError):
                 self.end_turn()
                 continue
             if self.cost is not None:
                 self.cost.begin(size)
+                if self._into is not None:
+                    self._into.take(size, 0, time.monotonic())
             return size
         return 0
 
@@ -156,6 +185,7 @@ class Stream:
             self._holds = True
             if cost.admitted and (self._ended or self._has_closed()):
                 return False
+        cost.turn = _PASSES.turn_seconds(self._hub.loop.iteration)
         self._clock = time.thread_time if cost.exact else time.monotonic
         self._turn_began = self._clock()
         return True
@@ -203,6 +233,8 @@ class Stream:
                 sent = self._sock.send(buffers[0])
             else:
                 sent = self._sock.sendmsg(buffers[:_IOV_MAX])
+            if self._out is not None:
+                self._out.take(sent, 0, time.monotonic())
             return sent
         except (BlockingIOError, InterruptedError):
             return 0

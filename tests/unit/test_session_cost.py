@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.session_cost import BURST_SECONDS, EXACT_TURNS, FIRST, FORGIVEN, LEAST, MOST, TURN_SECONDS, Cost
+from lib.session_cost import (
+    BURST_SECONDS,
+    EXACT_TURNS,
+    FIRST,
+    FORGIVEN,
+    LEAST,
+    LEAST_TURN_SECONDS,
+    MOST,
+    PASS_SECONDS,
+    TURN_SECONDS,
+    Cost,
+    Passes,
+)
 
 
 def session(transport: str = "tcp") -> Cost:
@@ -16,11 +28,17 @@ def session(transport: str = "tcp") -> Cost:
 
 
 def turns(
-    cost: Cost, seconds: float, count: int, forwarded: int = 0, size: int = 0, now: float = 0.0
+    cost: Cost,
+    seconds: float,
+    count: int,
+    forwarded: tuple[int, int, int] = (0, 0, 0),
+    size: int = 0,
+    now: float = 0.0,
 ) -> None:
+    """So many turns, each of which forwards (frames, bytes, cut segments)."""
     for _ in range(count):
         cost.begin(min(cost.size, size) if size else cost.size)
-        cost.forwarded += forwarded
+        cost.forward(*forwarded)
         cost.end(seconds, now)
 
 
@@ -34,14 +52,17 @@ def test_before_a_login_every_turn_is_an_expensive_one() -> None:
 @pytest.mark.parametrize(
     ("transport", "seconds", "forwarded"),
     [
-        pytest.param("tcp", 50e-6, 1, id="one packet a turn"),
-        pytest.param("tcp", 200e-6, 45, id="a superpacket"),
-        pytest.param("tcp", 900e-6, 1000, id="small packets, many at a time"),
-        pytest.param("wss", 380e-6, 1, id="one packet a turn, through every layer"),
-        pytest.param("ws", 900e-6, 10, id="a GOST client over ws, a message a packet"),
+        pytest.param("tcp", 50e-6, (1, 100, 0), id="one packet a turn"),
+        pytest.param("tcp", 400e-6, (1, 65000, 45), id="a superpacket that is cut up"),
+        pytest.param("tcp", 400e-6, (2, 15000, 128), id="UDP superpackets with little in each segment"),
+        pytest.param("tcp", 900e-6, (1000, 100_000, 0), id="small packets, many at a time"),
+        pytest.param("wss", 380e-6, (1, 100, 0), id="one packet a turn, through every layer"),
+        pytest.param("ws", 900e-6, (10, 14_000, 0), id="a GOST client over ws, a message a packet"),
     ],
 )
-def test_who_forwards_is_never_expensive(transport: str, seconds: float, forwarded: int) -> None:
+def test_who_forwards_is_never_expensive(
+    transport: str, seconds: float, forwarded: tuple[int, int, int]
+) -> None:
     cost = session(transport)
     turns(cost, seconds, 100_000, forwarded)
     assert cost.debt == 0
@@ -54,6 +75,25 @@ def test_who_forwards_nothing_is_expensive_soon_and_not_for_ever() -> None:
     assert cost.expensive
     turns(cost, 0.0, 1, now=2 * TURN_SECONDS / FORGIVEN)
     assert not cost.expensive
+
+
+def test_superpackets_of_next_to_nothing_are_expensive_where_they_are_cut() -> None:
+    """128 segments of one byte each, from a frame of 178 bytes."""
+    cost = session()
+    turns(cost, 800e-6, 20, (2, 2 * 178, 2 * 128))
+    assert cost.expensive
+
+
+def test_turns_are_shorter_where_many_have_one() -> None:
+    passes = Passes()
+    alone = [passes.turn_seconds(number) for number in range(5)]
+    assert alone == [TURN_SECONDS] * 5
+    crowd = [passes.turn_seconds(number) for number in range(5, 8) for _ in range(24)]
+    assert sum(crowd[24:48]) == pytest.approx(PASS_SECONDS)
+    assert sum(crowd[:24]) < 24 * TURN_SECONDS, "not only from the second pass on"
+    assert min(passes.turn_seconds(8) for _ in range(1000)) == LEAST_TURN_SECONDS
+    assert passes.turn_seconds(9) == LEAST_TURN_SECONDS, "there may be as many in this pass"
+    assert passes.turn_seconds(10) == TURN_SECONDS
 
 
 def test_little_work_for_nothing_is_nobodys_business() -> None:
@@ -74,7 +114,7 @@ def test_more_is_read_while_it_is_cheap_and_all_of_it_was_used() -> None:
 
 def test_less_is_read_once_it_takes_long() -> None:
     cost = session()
-    turns(cost, TURN_SECONDS / 10, 30)
+    turns(cost, TURN_SECONDS / 10, EXACT_TURNS)
     turns(cost, 10 * TURN_SECONDS, 1)
     assert cost.size == MOST, "not timed exactly: another process may have had the core"
     turns(cost, 10 * TURN_SECONDS, 1)
@@ -86,6 +126,7 @@ def test_less_is_read_once_it_takes_long() -> None:
 def test_a_long_turn_is_believed_when_it_was_timed_exactly() -> None:
     """By a steady clock it may be that another process had the core meanwhile."""
     cost = session()
+    turns(cost, 0.0, EXACT_TURNS)
     turns(cost, 100 * TURN_SECONDS, 1)
     assert (cost.debt, cost.exact) == (0, EXACT_TURNS)
     turns(cost, 100 * TURN_SECONDS, 1)
@@ -94,13 +135,18 @@ def test_a_long_turn_is_believed_when_it_was_timed_exactly() -> None:
     assert cost.exact == 0
 
 
-@given(st.lists(st.tuples(st.integers(0, MOST), st.floats(0, 10), st.integers(0, 5000), st.floats(0, 100))))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, MOST), st.floats(0, 10), st.integers(0, 5000), st.floats(0, 100)),
+        max_size=30,
+    )
+)
 def test_it_stays_within_its_bounds(history: list[tuple[int, float, int, float]]) -> None:
     cost, now = session(), 0.0
     for size, seconds, forwarded, passed in history:
         now += passed
         cost.begin(size)
-        cost.forwarded += forwarded
+        cost.forward(forwarded, size, forwarded)
         cost.end(seconds, now)
         assert LEAST <= cost.size <= MOST
         assert cost.debt >= 0

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lib import stream_tcp, stream_tls
 from lib.errors import ProtocolError
+from lib.limits import MIN_SLICE, Bucket, Meter
 from lib.service_scheduling import Share
 from lib.session_budget import Budget
 from lib.session_cost import Cost
@@ -24,6 +25,7 @@ from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import Stream
 from lib.stream_tls import TlsCodec
 from lib.stream_websocket import MAX_REQUEST, WebSocketCodec
+from tests.hostile import streams
 from tests.support.streams import SECONDS, stream_pair
 from tests.support.tls import Authority
 
@@ -225,6 +227,48 @@ def test_every_turn_before_a_login_is_taken_from_the_share(
         client.send_all(b"a packet")
         assert read(server, 8) == b"a packet"
         assert len(entered) == before
+        below.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", *KINDS])
+def test_limits_count_what_is_on_the_wire(kind: str, contexts: tuple[Any, Any]) -> None:
+    """Not what the layers make of it: a byte a TLS record, and messages with nothing in them, cost too."""
+    with ends(kind, contexts) as (client, server):
+        buckets = Bucket(1e-3, 1e9), Bucket(1e-3, 1e9)
+        meters = [Meter([bucket], []) for bucket in buckets]
+        bottom = server
+        while isinstance(bottom, Layered):
+            bottom = bottom._below
+        bottom.count(Cost(admitted=True), "peer")
+        server.limit(*meters)
+        for _ in range(100):
+            if kind == "ws":
+                client._below.send_all(streams.ws_empty(10))  # type: ignore[union-attr]
+            client.send_all(b"a")
+        assert read(server, 100) == b"a" * 100
+        on_the_wire = {"tcp": 100, "tls": 100 * (1 + 5 + 17), "ws": 100 * (7 + 60), "wss": 100 * (7 + 5 + 17)}
+        into, out = (1e9 - bucket.tokens for bucket in buckets)
+        assert (round(into), out) == (on_the_wire[kind], 0)
+        assert server.try_send([bytes(1000)]) == 1000
+        assert 1000 <= 1e9 - buckets[1].tokens < 1100
+
+
+def test_who_is_over_the_limit_is_not_read_however_little_its_bytes_become() -> None:
+    """Empty WebSocket messages: without limits this would go on for as long as there are any."""
+    with stream_pair() as (ours, far):
+        below = Stream(far, "near")
+        opening = gevent.spawn(over, below, [WebSocketCodec("/ws", (), "")])
+        over(ours, [WebSocketCodec("/ws", (), "hub.test")])
+        server = opening.get(timeout=SECONDS)
+        below.count(Cost(admitted=True), "peer")
+        bucket = Bucket(1000.0, 1000.0)
+        server.limit(Meter([bucket], []), None)
+        ours.send_all(streams.ws_empty(20_000))
+        reading = gevent.spawn(server.receive_into, memoryview(bytearray(100)))
+        reading.join(0.1)
+        assert not reading.ready()
+        assert -MIN_SLICE <= bucket.tokens <= 0, "one receive too many, and no more"
+        reading.kill()
         below.close()
 
 
