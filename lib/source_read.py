@@ -175,7 +175,7 @@ def _connection() -> Any:
             self.bounds = bounds
 
         def _connect(self) -> Any:
-            sock = dial(self.host, self.port, self.bounds)
+            sock = dial(self.host, self.port, self.bounds, patience=REDIS_TIMEOUT)
             sock.settimeout(self.socket_timeout)
             return sock
 

@@ -27,6 +27,7 @@ from gevent.queue import Empty, SimpleQueue
 from lib import stream_resolve
 from lib.bounded_dict import BoundedDict
 from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
+from lib.stream_deadline import within
 from lib.stream_resolve import Address
 from lib.stream_tcp import format_peer
 
@@ -57,23 +58,26 @@ def dial(
     bounds: Bounds,
     device_for: Callable[[str], str | None] = lambda address: None,
     pieces: Pieces = PIECES,
+    patience: float = math.inf,
 ) -> BoundedSocket:
     """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
 
-    device_for gives the network device for an IP address, or None: then the kernel's routes choose. The
-    socket is bound to the device, so there is nothing to clean up. Raises OSError, and as device_for does.
+    All of it takes at most `patience` seconds, where the bounds do not end before. device_for gives the
+    network device for an IP address, or None: then the kernel's routes choose. The socket is bound to the
+    device, so there is nothing to clean up. Raises OSError, and as device_for does.
     """
     bounds.waits_for = f"the name {host} was not looked up"
-    found = stream_resolve.look_up(host, port, bounds.remaining())
-    known = _known.get((host, port)) or _Known()
-    _known.renew((host, port), known)
-    targets = {address[4] for address in found}
-    known.bad = [target for target in known.bad if target in targets]
+    with within(patience, lambda: TimeoutError(errno.ETIMEDOUT, f"{bounds.waits_for} within {patience:g} s")):
+        found = stream_resolve.look_up(host, port, bounds.remaining())
+        known = _known.get((host, port)) or _Known()
+        _known.renew((host, port), known)
+        targets = {address[4] for address in found}
+        known.bad = [target for target in known.bad if target in targets]
 
-    def connect(address: Address) -> BoundedSocket:
-        return _connect(address, bounds, device_for, pieces)
+        def connect(address: Address) -> BoundedSocket:
+            return _connect(address, bounds, device_for, pieces)
 
-    winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
+        winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
     known.good, bounds.waits_for = winner[4], ""
     return sock
 

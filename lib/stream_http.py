@@ -26,14 +26,22 @@ class HttpWay:
     """A connection to the host of a URL, made with the first request, for one request at a time."""
 
     def __init__(self, url: str, patience: float, verify: bool = True, server_name: str = "") -> None:
-        """`patience` is the timeout of one receive, in seconds. Raises urllib3's HTTPError for a bad URL."""
+        """`patience` is the timeout of a look-up, a connection and one receive each, in seconds.
+
+        Raises urllib3's HTTPError for a bad URL.
+        """
         import urllib3  # 53 ms; only those who use HTTP pay for it
 
         parts = urllib3.util.parse_url(url)
         if parts.scheme not in ("http", "https") or not parts.host:
             raise urllib3.exceptions.LocationValueError(f"no URL of a host over HTTP: {url!r}")
         self.bounds = Bounds(0.0, 0)
-        options: dict[str, Any] = {"timeout": patience, "retries": False, "bounds": self.bounds}
+        options: dict[str, Any] = {
+            "timeout": patience,
+            "retries": False,
+            "bounds": self.bounds,
+            "patience": patience,
+        }
         plain, secure = _pools()
         self._pool: HTTPConnectionPool
         if parts.scheme == "http":
@@ -99,7 +107,9 @@ def _pools() -> tuple[Any, Any]:
 
     def connected(connection: Any) -> Any:
         try:
-            return dial(connection._dns_host, connection.port, connection.bounds)
+            return dial(
+                connection._dns_host, connection.port, connection.bounds, patience=connection.patience
+            )
         except OSError as error:
             why = error.strerror or str(error)
             raise NewConnectionError(connection, f"Failed to establish a new connection: {why}") from error
@@ -107,18 +117,18 @@ def _pools() -> tuple[Any, Any]:
     class Plain(HTTPConnection):
         response_class = WholeResponse
 
-        def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
+        def __init__(self, *arguments: Any, bounds: Bounds, patience: float, **more: Any) -> None:
             super().__init__(*arguments, **more)
-            self.bounds = bounds
+            self.bounds, self.patience = bounds, patience
 
         _new_conn = connected
 
     class Secure(HTTPSConnection):
         response_class = WholeResponse
 
-        def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
+        def __init__(self, *arguments: Any, bounds: Bounds, patience: float, **more: Any) -> None:
             super().__init__(*arguments, **more)
-            self.bounds = bounds
+            self.bounds, self.patience = bounds, patience
 
         _new_conn = connected
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 
 from tests.faults.conftest import Note
 from tests.faults.test_faults import SOURCED, Write, network, pinging
+from tests.support import lying_names
 from tests.support.liars import LIES
 from tests.support.netns import Namespace, Process, Topology
 from tests.support.program import OVERLAY_2, program_pid, run
@@ -30,7 +33,8 @@ UNDISTURBED_MS = 10.0
 ATTEMPTS = 3
 SECONDS = 6.0
 """How long a source lies each time, at most."""
-FAILED = "router r: .*its last good rows stay"
+STAY = "its last good rows stay"
+FAILED = f"router r: .*{STAY}"
 MEMORY_MB = 400
 """A table's text may be 256 MB, and a source that lies may make us hold as much before we know."""
 SHORT = {
@@ -49,6 +53,14 @@ PLUGINS = {
 }
 WHOLE = {("http-source", "trailers for ever")}
 """Cut off there, it is a whole answer without rows (RFC 9112, 8), and a source is believed what it says."""
+NAMES_SHORT = ("truncated, a byte now and then over TCP", "wrong numbers for ever")
+NAMES = """\
+services:
+- {name: service-0, addr: ":8443", handler: {type: router, metadata: {router: r}}, listener: {type: tcp}}
+routers:
+- {name: r, reload: 1s, http: {url: 'http://source.test:8099/', timeout: 1s}}
+- {name: r-other, reload: 1s, http: {url: 'http://other.test:8099/', timeout: 1s}}
+"""
 CACHED = "metadata: {router: r, router.cache.expiration: 1h}"
 
 
@@ -81,16 +93,15 @@ def stage(topology: Topology, write: Write, protocol: str, text: str) -> Stage:
 
 
 def chosen(protocol: str, short: bool) -> tuple[str, ...]:
-    return SHORT[protocol] if short else tuple(LIES[protocol])
+    return SHORT[protocol] if short else tuple(lie for lie in LIES[protocol] if (protocol, lie) not in WHOLE)
 
 
 Tell = Callable[[str], float]
 """Has the helper tell a lie and then the truth; returns how long the truth took to be believed, in seconds."""
 
 
-def judge(on: Stage, protocol: str, short: bool, tell: Tell, note: Note) -> None:
+def judge(on: Stage, protocol: str, lies: Sequence[str], tell: Tell, note: Note) -> None:
     """Let every lie be told while two hosts ping each other; where pings are slow, again: is it the lie?"""
-    lies = SHORT[protocol] if short else tuple(lie for lie in LIES[protocol] if (protocol, lie) not in WHOLE)
     back, sent, longest = 0.0, 0.0, 0.0
     unjudged: list[str] = []
     for lie in lies:
@@ -121,9 +132,8 @@ def judge(on: Stage, protocol: str, short: bool, tell: Tell, note: Note) -> None
     )
 
 
-@pytest.mark.parametrize("protocol", SOURCES)
-def test_a_source_that_lies(topology: Topology, write: Write, note: Note, short: bool, protocol: str) -> None:
-    on = stage(topology, write, protocol, SOURCED.format(source=SOURCES[protocol]))
+def source_tells(on: Stage) -> Tell:
+    """A source that is read every second lies: its table says so once, and what it has stays."""
 
     def tell(lie: str) -> float:
         after = on.hub.line_count()
@@ -140,15 +150,24 @@ def test_a_source_that_lies(topology: Topology, write: Write, note: Note, short:
         assert len([line for line in said if not re.search(r"(once more|more times) in", line)]) == 1, lie
         return time.monotonic() - began
 
-    judge(on, protocol, short, tell, note)
+    return tell
+
+
+def good_rows(on: Stage) -> dict[str, tuple[int, str]]:
+    """Rows and last error of each table; a lie must not have been an error of ours."""
     status, text = run("status", "--json", "--control", on.control)
     assert status == 0
     reply = json.loads(text)
-    assert [row["failures"] for row in reply["tasks"]] == [0] * len(reply["tasks"]), (
-        "a lie is no error of ours"
-    )
-    (table,) = reply["tables"]
-    assert (table["rows"], table["sources"][0]["error"]) == (2, "")
+    assert [row["failures"] for row in reply["tasks"]] == [0] * len(reply["tasks"])
+    return {table["name"]: (table["rows"], table["sources"][0]["error"]) for table in reply["tables"]}
+
+
+@pytest.mark.parametrize("protocol", SOURCES)
+def test_a_source_that_lies(topology: Topology, write: Write, note: Note, short: bool, protocol: str) -> None:
+    on = stage(topology, write, protocol, SOURCED.format(source=SOURCES[protocol]))
+
+    judge(on, protocol, chosen(protocol, short), source_tells(on), note)
+    assert good_rows(on) == {"r": (2, "")}
 
 
 @pytest.mark.parametrize("protocol", PLUGINS)
@@ -172,4 +191,42 @@ def test_a_plugin_that_lies(topology: Topology, write: Write, note: Note, short:
             on.host_1.run(*ask, check=False)
         return time.monotonic() - began
 
-    judge(on, protocol, short, tell, note)
+    judge(on, protocol, chosen(protocol, short), tell, note)
+
+
+@contextmanager
+def name_server(topology: Topology, mood: Path) -> Iterator[None]:
+    """The hub's only one. `ip netns exec` puts the files of /etc/netns/NAME over those of /etc."""
+    place = Path("/etc/netns", topology.hub.name)
+    files = {
+        "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        "nsswitch.conf": "hosts: files dns\n",
+    }
+    place.mkdir(parents=True)
+    for name, text in files.items():
+        if Path("/etc", name).exists():
+            (place / name).write_text(text)
+    try:
+        server = topology.hub.popen(sys.executable, "-m", "tests.support.lying_names", "53", str(mood))
+        server.wait_line("liar ready")
+        os.setpriority(os.PRIO_PROCESS, server.pid, 19)
+        yield
+    finally:
+        shutil.rmtree(place)
+
+
+def test_a_name_server_that_lies(topology: Topology, write: Write, note: Note, short: bool) -> None:
+    """It lies about the name of one source; the other source, whose name is told right, never fails."""
+    mood = Path(write("name-mood", "good"))
+    with name_server(topology, mood):
+        on = stage(topology, write, "http-source", NAMES)
+        assert on.mood != mood
+        on.mood = mood
+        judge(
+            on, "the name server", NAMES_SHORT if short else tuple(lying_names.LIES), source_tells(on), note
+        )
+        assert good_rows(on) == {"r": (2, ""), "r-other": (2, "")}
+        assert not re.search(f"router r-other: .*{STAY}", on.hub.text())
+        running = [Path(f"/proc/{pid}/comm") for pid in topology.hub.pids()]
+        left = [path for path in running if path.exists() and path.read_text() == "getent\n"]
+    assert len(left) <= 2, "what it held is ended"

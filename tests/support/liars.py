@@ -1,10 +1,10 @@
-"""Fake servers that misbehave (plugins, Redis, proxies, DNS), one a process: python -m tests.support.liars PROTOCOL PORT MOOD_FILE
+"""Fake servers that misbehave (plugins, Redis, proxies, hubs), one a process: python -m tests.support.liars PROTOCOL PORT MOOD_FILE
 
 MOOD_FILE holds the name of a lie, or `good`. It is read for every connection and every request, and an endless
 lie ends when it changes. LIES has the names by protocol: endless interim responses, endless tiny frames,
 a byte now and then, huge lengths, garbage, an end in the middle, silence, a wrong type, redirects to nonsense.
 
-Knows: HTTP/1.1, gRPC over HTTP/2, Redis (RESP), SOCKS5, HTTP CONNECT, TLS, name servers over UDP and TCP.
+Knows: HTTP/1.1, gRPC over HTTP/2, Redis (RESP), SOCKS5, HTTP CONNECT, TLS.
 Refuses to know: what a test expects.
 """
 

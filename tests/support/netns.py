@@ -167,6 +167,10 @@ class Namespace:
         """Names of its network devices."""
         return {link["ifname"] for link in self.ip("link", "show")}
 
+    def pids(self) -> list[int]:
+        """Everything that runs here, whoever started it."""
+        return [int(pid) for pid in _ip("netns", "pids", self.name).split()]
+
     def popen(self, *argv: str, **options: Any) -> Process:
         """Start a program here, in the project's directory; `ip netns exec` becomes it, pid and all."""
         log = self.logs / f"{self.role}-{len(self._started)}-{Path(argv[0]).name}.log"
@@ -179,9 +183,9 @@ class Namespace:
         for process in self._started:
             process.send(signal.SIGKILL)  # perhaps not in the namespace yet
             process.wait(timeout)
-        while pids := _ip("netns", "pids", self.name).split():
+        while pids := self.pids():
             for pid in pids:
-                _kill(int(pid), timeout)
+                _kill(pid, timeout)
 
 
 class Topology:

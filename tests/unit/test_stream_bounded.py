@@ -6,13 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import gevent
 import pytest
-from gevent.threadpool import ThreadPool
 
-from lib import source_read, stream_bounded, stream_resolve
+from lib import source_read, stream_bounded
 from lib.errors import PluginError
 from lib.source_read import MAX_PAGE, SourceError, _ordered, _scanned
 from lib.stream_bounded import Bounds, TooMuch, failing_as
@@ -115,72 +113,6 @@ def test_others_run_while_there_is_data_and_the_work_is_half_of_the_time(server:
     assert sock._piece < 4096, "a millisecond's worth"
 
 
-# --- names
-
-
-@pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_resolve, "_pool", [ThreadPool(3)])
-    monkeypatch.setattr(stream_resolve, "_under_way", {})
-
-
-def test_name_servers_that_never_end_cost_until_the_deadline(
-    threads: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also when every thread waits for one; once they are through names are looked up again."""
-    asked, let_go = [], threading.Event()
-    real = stream_resolve._getaddrinfo
-
-    def stuck(host: str, *more: int) -> Any:
-        if len(more) == 5:  # is it an address?
-            return real(host, *more)
-        asked.append(host)
-        let_go.wait(20)
-        return [("found", host)]
-
-    monkeypatch.setattr(stream_resolve, "_getaddrinfo", stuck)
-    for name in ("a.test", "a.test", "b.test", "c.test", "d.test"):
-        began = time.monotonic()
-        with pytest.raises(TimeoutError, match=f"the name {name} was not looked up within 0.1 s"):
-            stream_resolve.look_up(name, 1, 0.1)
-        assert time.monotonic() - began < 2
-    assert asked == ["a.test", "b.test", "c.test"], "a name has one look-up; there are three threads"
-    assert stream_resolve.look_up("127.0.0.1", 1, 0.1), "an address needs none"
-    let_go.set()
-    found: Any = stream_resolve.look_up("d.test", 1, 5)
-    assert found == [("found", "d.test")]
-
-
-def test_a_look_up_that_is_stuck_is_given_up_for_another(
-    threads: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    let_go = threading.Event()
-    real = stream_resolve._getaddrinfo
-
-    def once_stuck(host: str, *more: int) -> Any:
-        if len(more) == 5:
-            return real(host, *more)
-        asked.append(host)
-        if len(asked) == 1:
-            let_go.wait(20)
-        return [len(asked)]
-
-    monkeypatch.setattr(stream_resolve, "_getaddrinfo", once_stuck)
-    monkeypatch.setattr(stream_resolve, "STUCK_SECONDS", 0.15)
-    with pytest.raises(TimeoutError):
-        stream_resolve.look_up("a.test", 1, 0.2)
-    found: Any = stream_resolve.look_up("a.test", 1, 5)
-    assert found == [2]
-    let_go.set()
-
-
-@pytest.mark.parametrize("name", ["a" * 64 + ".test", "..", "x..test", "\udcff.test", "a\0b", ""])
-def test_names_that_are_none_are_an_oserror(name: str) -> None:
-    with pytest.raises(OSError, match=r"."):
-        dial(name, 1, Bounds(2, 1))
-
-
 # --- failed answers
 
 
@@ -218,17 +150,3 @@ def test_rows_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         _scanned(lambda *command: [b"7", [b"x"] * 50], "SSCAN", "k", 1)
     with pytest.raises(SourceError, match="no proper reply: 16385 values"):
         _scanned(lambda *command: [b"0", [b"x"] * (MAX_PAGE + 1)], "SSCAN", "k", 1)
-
-
-def test_a_name_without_an_address_is_an_error_and_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """gevent prints what is raised in its threads."""
-
-    def fails(*arguments: object) -> list[object]:
-        raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(stream_resolve, "_getaddrinfo", fails)
-    with pytest.raises(OSError, match="Temporary failure"):
-        stream_resolve.look_up("no-such.test", 80, 5.0)
-    assert capfd.readouterr().err == ""
