@@ -23,8 +23,18 @@ from tests.faults.conftest import Note
 from tests.faults.test_faults import SOURCED, Write, network, pinging
 from tests.support import lying_names
 from tests.support.liars import LIES
-from tests.support.netns import Namespace, Process, Topology
-from tests.support.program import OVERLAY_2, program_pid, run
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
+from tests.support.program import (
+    OVERLAY_1,
+    OVERLAY_2,
+    example,
+    host,
+    program_pid,
+    reach,
+    run,
+    start_client,
+    start_hub,
+)
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), pytest.mark.alone]
 
@@ -66,7 +76,7 @@ CACHED = "metadata: {router: r, router.cache.expiration: 1h}"
 
 @dataclass
 class Stage:
-    """A hub, two hosts, and the liar that the hub asks."""
+    """A process that asks a liar, two hosts whose packets it passes on, and the liar's mood."""
 
     hub: Process
     mood: Path
@@ -100,7 +110,7 @@ Tell = Callable[[str], float]
 """Has the helper tell a lie and then the truth; returns how long the truth took to be believed, in seconds."""
 
 
-def judge(on: Stage, protocol: str, lies: Sequence[str], tell: Tell, note: Note) -> None:
+def judge(on: Stage, lies: Sequence[str], tell: Tell, note: Note, who: tuple[str, str]) -> None:
     """Let every lie be told while two hosts ping each other; where pings are slow, again: is it the lie?"""
     back, sent, longest = 0.0, 0.0, 0.0
     unjudged: list[str] = []
@@ -125,11 +135,14 @@ def judge(on: Stage, protocol: str, lies: Sequence[str], tell: Tell, note: Note)
     memory = on.memory()
     assert memory < MEMORY_MB
     note(
-        f"{protocol} lies in {len(lies)} ways, one after the other",
-        "its table, said once for each",
+        *who,
         f"believed again at most {back:.1f} s after a lie",
-        f"0 of {sent:.0f} pings, the longest {longest:.0f} ms; the hub held {memory} MB at most",
+        f"0 of {sent:.0f} pings, the longest {longest:.0f} ms; the process held {memory} MB at most",
     )
+
+
+def one_by_one(protocol: str, lies: Sequence[str]) -> tuple[str, str]:
+    return f"{protocol} lies in {len(lies)} ways, one after the other", "its table, said once for each"
 
 
 def source_tells(on: Stage) -> Tell:
@@ -166,7 +179,8 @@ def good_rows(on: Stage) -> dict[str, tuple[int, str]]:
 def test_a_source_that_lies(topology: Topology, write: Write, note: Note, short: bool, protocol: str) -> None:
     on = stage(topology, write, protocol, SOURCED.format(source=SOURCES[protocol]))
 
-    judge(on, protocol, chosen(protocol, short), source_tells(on), note)
+    lies = chosen(protocol, short)
+    judge(on, lies, source_tells(on), note, one_by_one(protocol, lies))
     assert good_rows(on) == {"r": (2, "")}
 
 
@@ -191,7 +205,8 @@ def test_a_plugin_that_lies(topology: Topology, write: Write, note: Note, short:
             on.host_1.run(*ask, check=False)
         return time.monotonic() - began
 
-    judge(on, protocol, chosen(protocol, short), tell, note)
+    lies = chosen(protocol, short)
+    judge(on, lies, tell, note, one_by_one(protocol, lies))
 
 
 @contextmanager
@@ -222,11 +237,84 @@ def test_a_name_server_that_lies(topology: Topology, write: Write, note: Note, s
         on = stage(topology, write, "http-source", NAMES)
         assert on.mood != mood
         on.mood = mood
-        judge(
-            on, "the name server", NAMES_SHORT if short else tuple(lying_names.LIES), source_tells(on), note
-        )
+        lies = NAMES_SHORT if short else tuple(lying_names.LIES)
+        judge(on, lies, source_tells(on), note, one_by_one("the name server", lies))
         assert good_rows(on) == {"r": (2, ""), "r-other": (2, "")}
         assert not re.search(f"router r-other: .*{STAY}", on.hub.text())
         running = [Path(f"/proc/{pid}/comm") for pid in topology.hub.pids()]
         left = [path for path in running if path.exists() and path.read_text() == "getent\n"]
     assert len(left) <= 2, "what it held is ended"
+
+
+# --- whom a client dials: proxies, hubs, certificates
+
+SERVICE = """\
+- name: {name}
+  handler: {{type: tun, chain: {name}}}
+  listener: {{type: tun, metadata: {{net: {net}}}}}
+  forwarder: {{nodes: [{{name: t, addr: {host}}}]}}
+"""
+HOP = "{{name: {name}, nodes: [{{name: {name}, addr: '{addr}', {how}}}]}}"
+PROXY = "connector: {type: %s, metadata: {connectTimeout: 2s}}, dialer: {type: tcp}"
+ROUTER = "connector: {type: router, metadata: {connectTimeout: 2s}}, dialer: {type: %s}"
+DIALLED = {
+    "socks": [PROXY % "socks5", ROUTER % "tcp"],
+    "connect": [PROXY % "http", ROUTER % "tcp"],
+    "tls": [ROUTER % "tls"],
+    "certificates": [ROUTER % "tls, tls: {caFile: CA, serverName: hub.test}"],
+}
+"""How a client reaches the liar, and what is behind it."""
+
+
+def client_of_liars(protocol: str, count: int, ca: Path) -> str:
+    """A client with one honest hub, and `count` liars on the hub's ports from 8100 on."""
+    services = SERVICE.format(name="service-0", host="host-1", net=f"{OVERLAY_1}/24")
+    honest = HOP.format(name="honest", addr=f"{HUB_TO_HOST_1}:8443", how=ROUTER % "tcp")
+    chains = f"- {{name: service-0, hops: [{honest}]}}\n"
+    for number in range(count):
+        name = f"lie-{number}"
+        services += SERVICE.format(name=name, host=name, net=f"10.9.{number}.1/24")
+        ways = [how.replace("CA", str(ca)) for how in DIALLED[protocol]]
+        addrs = [f"{HUB_TO_HOST_1}:{8100 + number}", "127.0.0.1:8443"]
+        hops = [HOP.format(name=f"hop-{n}", addr=addrs[n], how=how) for n, how in enumerate(ways)]
+        chains += f"- {{name: {name}, hops: [{', '.join(hops)}]}}\n"
+    return f"services:\n{services}chains:\n{chains}"
+
+
+@pytest.mark.parametrize("protocol", DIALLED)
+def test_proxies_and_hubs_that_lie(
+    topology: Topology, write: Write, note: Note, short: bool, protocol: str
+) -> None:
+    """A client with a service for each lie, all told at once, and an honest hub: its pings do not wait."""
+    lies = tuple(LIES[protocol])[:: 6 if short else 1]
+    moods = [Path(write(f"mood-{number}", "good")) for number in range(len(lies))]
+    start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")))
+    liar = topology.hub.popen(sys.executable, "-m", "tests.support.liars", protocol, "8100", *map(str, moods))
+    liar.wait_line("liar ready")
+    os.setpriority(os.PRIO_PROCESS, liar.pid, 19)
+    text = client_of_liars(protocol, len(lies), moods[0].parent / "ca.pem")
+    client = start_client(topology.host_1, "-C", write("client.yml", text))
+    os.setpriority(os.PRIO_PROCESS, program_pid(client), -15)
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+    reach(topology.host_1, OVERLAY_2)
+
+    def wait_all(line: str, after: int) -> None:
+        for number in range(len(lies)):
+            client.wait_line(f"service lie-{number}: .*{line}", after=after, timeout=30)
+
+    wait_all("connected to", 0)
+
+    def tell(lie: str) -> float:
+        after = client.line_count()
+        for mood, text in zip(moods, lies, strict=True):
+            mood.write_text(text)
+        wait_all("trying again", after)
+        time.sleep(SECONDS)
+        after, began = client.line_count(), time.monotonic()
+        for mood in moods:
+            mood.write_text("good")
+        wait_all("connected to", after)
+        return time.monotonic() - began
+
+    who = f"{protocol}: a client's {len(lies)} services are lied to at once", "each service, said once"
+    judge(Stage(client, moods[0], topology.host_1, ""), [protocol], tell, note, who)

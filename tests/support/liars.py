@@ -1,10 +1,11 @@
-"""Fake servers that misbehave (plugins, Redis, proxies, hubs), one a process: python -m tests.support.liars PROTOCOL PORT MOOD_FILE
+"""Fake servers that misbehave (plugins, Redis, proxies, hubs): python -m tests.support.liars PROTOCOL PORT MOOD_FILE...
 
-MOOD_FILE holds the name of a lie, or `good`. It is read for every connection and every request, and an endless
+There is a server for each MOOD_FILE, from PORT on. MOOD_FILE holds the name of a lie, or `good`. It is read for every connection and every request, and an endless
 lie ends when it changes. LIES has the names by protocol: endless interim responses, endless tiny frames,
 a byte now and then, huge lengths, garbage, an end in the middle, silence, a wrong type, redirects to nonsense.
 
-Knows: HTTP/1.1, gRPC over HTTP/2, Redis (RESP), SOCKS5, HTTP CONNECT, TLS.
+Knows: HTTP/1.1, gRPC over HTTP/2, Redis (RESP), SOCKS5, HTTP CONNECT, TLS. A proxy or hub that is good leads to
+127.0.0.1:8443. The certificates of `certificates` are in MOOD_FILE's directory, their authority's is ca.pem.
 Refuses to know: what a test expects.
 """
 
@@ -14,7 +15,9 @@ import gzip
 import json
 import random
 import re
+import select
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -22,8 +25,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 BULK = 1 << 16
+Good = Callable[[], bool]
+"""Whether the truth is still to be told."""
 ROUTES = {"192.168.123.1": "host-1", "192.168.123.2": "host-2"}
 
 
@@ -146,6 +152,20 @@ TLS = lies(
     ("a huge record", Lie(b"\x16\3\3\xff\xff", bytes(64))),
     ("HTTP", Lie(b"HTTP/1.1 400 Bad Request\r\n\r\n", close=True)),
 )
+CERTIFICATES: Mapping[str, Lie] = {
+    "another name": Lie(),
+    "another authority": Lie(),
+    "expired": Lie(),
+    "not valid yet": Lie(),
+    "thousands of names": Lie(),
+    "a long chain": Lie(),
+    "garbage behind TLS": Lie(random.Random(7).randbytes(BULK), close=True),
+    "zeros for ever behind TLS": Lie(again=bytes(64)),
+    "frames for ever behind TLS": Lie(again=bytes.fromhex("0001ee")),
+    "silence behind TLS": Lie(),
+    "an end behind TLS": Lie(close=True),
+}
+"""What is wrong with the certificate, or what is said behind a good one."""
 LIES: Mapping[str, Mapping[str, Lie]] = {
     "http-source": HTTP,
     "http-plugin": HTTP,
@@ -154,6 +174,7 @@ LIES: Mapping[str, Mapping[str, Lie]] = {
     "socks": SOCKS,
     "connect": CONNECT,
     "tls": TLS,
+    "certificates": CERTIFICATES,
 }
 
 
@@ -191,7 +212,7 @@ TRUTHS: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-def good_grpc(sock: socket.socket, data: bytes, is_good: Callable[[], bool]) -> None:
+def good_grpc(sock: socket.socket, data: bytes, is_good: Good) -> None:
     """Answer calls of Router/GetRoute until the other end leaves, or one comes that is to be lied to."""
     import h2.config
     import h2.connection
@@ -225,16 +246,90 @@ def good_grpc(sock: socket.socket, data: bytes, is_good: Callable[[], bool]) -> 
         data = sock.recv(BULK)
 
 
+HUB = ("127.0.0.1", 8443)
+
+
+def relay(sock: Any, is_good: Good) -> None:
+    """Bytes to the real hub and back, until an end leaves or is to be lied to, on another connection then."""
+    with socket.create_connection(HUB) as hub:
+        ways = {sock: hub, hub: sock}
+        while is_good():
+            pending = [sock] if isinstance(sock, ssl.SSLSocket) and sock.pending() else []
+            for ready in pending or select.select(list(ways), [], [], 0.2)[0]:
+                data = ready.recv(BULK)
+                if not data:
+                    raise ConnectionAbortedError
+                ways[ready].sendall(data)
+    raise ConnectionAbortedError
+
+
+def good_socks(sock: socket.socket, data: bytes, is_good: Good) -> None:
+    sock.sendall(b"\5\0")
+    sock.recv(BULK)
+    sock.sendall(b"\5\0\0\1" + bytes(6))
+    relay(sock, is_good)
+
+
+def good_connect(sock: socket.socket, data: bytes, is_good: Good) -> None:
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    relay(sock, is_good)
+
+
+TRUE_TALKS: Mapping[str, Callable[[socket.socket, bytes, Good], None]] = {
+    "grpc": good_grpc,
+    "socks": good_socks,
+    "connect": good_connect,
+}
+
+
+class Certificates:
+    """TLS contexts of the `certificates` liar, made when they are first wanted."""
+
+    def __init__(self, place: Path) -> None:
+        from tests.support.tls import Authority
+
+        self._place, self._made = place, dict[str, ssl.SSLContext]()
+        self._authority, self._other = Authority(place), Authority(place, "other")
+
+    def context(self, mood: str) -> ssl.SSLContext:
+        return self._made.get(mood) or self._made.setdefault(mood, self._make(mood))
+
+    def _make(self, mood: str) -> ssl.SSLContext:
+        file = f"certificate-{len(self._made)}"
+        issue = self._authority.issue
+        match mood:
+            case "another name":
+                pair = issue("other.test", file=file)
+            case "another authority":
+                pair = self._other.issue("hub.test", file=file)
+            case "expired" | "not valid yet":
+                pair = issue("hub.test", file=file, days=-9 if mood == "expired" else 9)
+            case "thousands of names":
+                pair = issue("other.test", *(f"{n}.other.test" for n in range(4000)), file=file)
+            case _:
+                pair = issue("hub.test", file=file)
+        chain = Path(pair.cert)
+        if mood == "a long chain":
+            more = [Path(issue("hub.test", file=f"chain-{n}").cert).read_text() for n in range(150)]
+            chain.write_text(chain.read_text() + "".join(more))
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(chain, pair.key)
+        return made
+
+
 # --- serving
 
 
 class Liar:
     """One listening socket."""
 
-    def __init__(self, protocol: str, port: int, mood: Path) -> None:
+    def __init__(
+        self, protocol: str, port: int, mood: Path, certificates: Certificates | None = None
+    ) -> None:
         self.protocol, self._file = protocol, mood
-        self.listener = socket.create_server(("127.0.0.1", port))
+        self.listener = socket.create_server(("" if port else "127.0.0.1", port))  # a port: in a namespace
         self.port: int = self.listener.getsockname()[1]
+        self.certificates = certificates
 
     @property
     def mood(self) -> str:
@@ -251,15 +346,30 @@ class Liar:
     def _connection(self, sock: socket.socket) -> None:
         with sock:
             try:
-                while asked := sock.recv(BULK):
-                    if self.mood == "good" and self.protocol == "grpc":
-                        good_grpc(sock, asked, lambda: self.mood == "good")
-                    elif self.mood == "good":
-                        sock.sendall(TRUTHS[self.protocol](asked))
-                    if (mood := self.mood) != "good":
-                        self._lie(sock, mood)
+                if self.certificates and (self.protocol == "certificates" or self.mood == "good"):
+                    self._behind_tls(sock, self.certificates)
+                else:
+                    self._asked(sock)
             except OSError:
                 pass  # it had enough
+
+    def _behind_tls(self, sock: socket.socket, certificates: Certificates) -> None:
+        mood = self.mood
+        with certificates.context(mood).wrap_socket(sock, server_side=True) as secure:
+            if mood == "good":
+                relay(secure, lambda: self.mood == mood)
+            else:
+                self._lie(secure, mood)
+                secure.recv(BULK)
+
+    def _asked(self, sock: socket.socket) -> None:
+        while asked := sock.recv(BULK):
+            if self.mood == "good" and (talk := TRUE_TALKS.get(self.protocol)):
+                talk(sock, asked, lambda: self.mood == "good")
+            elif self.mood == "good":
+                sock.sendall(TRUTHS[self.protocol](asked))
+            if (mood := self.mood) != "good":
+                self._lie(sock, mood)
 
     def _lie(self, sock: socket.socket, mood: str) -> None:
         lie = LIES[self.protocol][mood]
@@ -280,12 +390,16 @@ class Liar:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-def main(protocol: str, port: int, mood: str) -> None:
+def main(protocol: str, port: int, moods: list[str]) -> None:
     """Serve until killed."""
-    liar = Liar(protocol, port, Path(mood))
-    print("liar ready", liar.port, flush=True)
-    liar.serve()
+    files = [Path(mood) for mood in moods]
+    certificates = Certificates(files[0].parent) if protocol in ("certificates", "tls") else None
+    liars = [Liar(protocol, port and port + number, file, certificates) for number, file in enumerate(files)]
+    for liar in liars[1:]:
+        threading.Thread(target=liar.serve, daemon=True).start()
+    print("liar ready", liars[0].port, flush=True)
+    liars[0].serve()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

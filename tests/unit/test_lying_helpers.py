@@ -147,19 +147,21 @@ def test_a_lie_is_a_failed_answer_in_time_and_the_next_truth_counts(
         assert str(again) == "192.168.123.2/32"
 
 
-@pytest.mark.parametrize(("protocol", "lie"), cases("socks", "connect", "tls"))
+@pytest.mark.parametrize(("protocol", "lie"), cases("socks", "connect", "tls", "certificates"))
 def test_a_proxy_or_a_hub_that_lies_is_an_error_in_time(
     helpers: Callable[[str], Helper], protocol: str, lie: str
 ) -> None:
     helper = helpers(protocol)
     helper.mood.write_text(lie)
-    if protocol == "tls":
+    if protocol in ("tls", "certificates"):
+        ca = str(helper.mood.parent / "ca.pem")
+        tls = TlsSettings() if protocol == "tls" else TlsSettings(ca_file=ca, server_name="hub.test")
         node = NodeSettings(
             "hub",
             "127.0.0.1",
             helper.port,
             connect_timeout=TIMEOUT,
-            transport=TransportSettings("tls", tls=TlsSettings()),
+            transport=TransportSettings("tls", tls=tls),
         )
     else:
         proxy = ProxySettings({"socks": "socks5", "connect": "http"}[protocol], "127.0.0.1", helper.port)
