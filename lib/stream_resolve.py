@@ -155,7 +155,6 @@ def _has_ended(pid: int) -> bool:
     return bool(ended)
 
 
-@atexit.register
 def _end_all() -> None:
     """Leave no process behind that a name server holds."""
     for pid in _running:
@@ -181,3 +180,6 @@ def _in_thread(host: str) -> list[str] | OSError:
         return error
     except UnicodeError as error:
         return OSError(errno.EINVAL, f"{host[:64]!r} is no name: {error}")
+
+
+atexit.register(_end_all)
