@@ -67,7 +67,9 @@ def dial(
     device, so there is nothing to clean up. Raises OSError, and as device_for does.
     """
     bounds.waits_for = f"the name {host} was not looked up"
-    with within(patience, lambda: TimeoutError(errno.ETIMEDOUT, f"{bounds.waits_for} within {patience:g} s")):
+    with within(
+        patience, lambda: TimeoutError(errno.ETIMEDOUT, f"not over within {patience:g} s: {bounds.waits_for}")
+    ):
         found = stream_resolve.look_up(host, port, bounds.remaining())
         known = _known.get((host, port)) or _Known()
         _known.renew((host, port), known)

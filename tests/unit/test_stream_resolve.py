@@ -16,7 +16,8 @@ from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
 from lib import stream_resolve
-from lib.stream_bounded import Bounds, dial
+from lib.stream_bounded import Bounds
+from lib.stream_dial import dial
 
 LINES = r"192.0.2.7       STREAM a.test\n192.0.2.7       DGRAM\n192.0.2.7       RAW\n"
 STUCK = {
