@@ -37,8 +37,8 @@ UNREAD_SECONDS = 0.02
 """Seconds between two looks whether such a peer reads again."""
 
 MAX_HANDSHAKE = 1 << 15
-"""Bytes of the far end's handshake: certificates, headers. OpenSSL reads a chain of certificates in one go, and
-takes 0.6 ms of CPU time for each KB of it."""
+"""Bytes of the far end's handshake: certificates, headers. OpenSSL reads a chain of certificates in one go,
+and takes 0.6 ms of CPU time for each KB of it."""
 HANDSHAKE_PIECE = 1 << 13
 """Bytes of it that are looked at in one turn."""
 
