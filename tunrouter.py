@@ -3,9 +3,13 @@
 
 import sys
 
-from lib import cli_entry
+from lib import cli_descriptors
 
 if __name__ == "__main__":
+    cli_descriptors.complete()
+
+    from lib import cli_entry
+
     if cli_entry.is_at_once(sys.argv[1:]):
         sys.exit(cli_entry.do_at_once(sys.argv[1:]))
 

@@ -44,6 +44,22 @@
 
 static void hold_signals(void);
 
+/* Open what is missing of descriptors 0 to 2 on /dev/null, before anything else is opened. The executable's file
+ * or the lock would take the number, and error messages and the log would go into it (`2>&-`). Both processes do
+ * it, and the program once more (lib/cli_descriptors.py), for a checkout has no bootloader. */
+void
+tunrouter_open_standard_descriptors(void)
+{
+    int number;
+
+    for (number = 0; number <= 2; number++) {
+        /* open takes the lowest number that is free; where there is no /dev, a directory keeps it from others */
+        if (fcntl(number, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
+            (void)open("/", O_RDONLY);
+        }
+    }
+}
+
 /* --- folders that a kill -9 left behind --------------------------------------------------------- */
 
 /* Remove everything in a directory but the entry `keep`. By descriptors and without following links, so that

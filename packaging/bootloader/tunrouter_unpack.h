@@ -7,6 +7,7 @@
 
 struct PYI_CONTEXT;
 
+void tunrouter_open_standard_descriptors(void);
 int tunrouter_needs(const struct PYI_CONTEXT *pyi_ctx, const char *name);
 void tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx);
 void tunrouter_unpack_failed(struct PYI_CONTEXT *pyi_ctx);

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.manager import Manager
 from tests.support.netns import HUB_TO_HOST_1, ROOT, Namespace, Process, Topology
-from tests.support.program import TUNROUTER, example, host, start, start_client, start_hub
+from tests.support.program import TUNROUTER, example, host, program_pid, run, start, start_client, start_hub
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
@@ -35,6 +35,27 @@ def told(namespace: Namespace, manager: Manager, *arguments: str, **environ: str
     """Start tunrouter as a manager does."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "NOTIFY_SOCKET": str(manager.path)} | environ
     return namespace.popen(*TUNROUTER, *arguments, env=environment)
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1), (0, 1, 2)], ids=str)
+def test_a_hub_serves_where_standard_descriptors_are_closed(
+    namespace: Namespace, write: Write, manager: Manager, closed: tuple[int, ...]
+) -> None:
+    """Else the lock, a socket or the executable itself gets the number, and the log goes into it."""
+    shut = " ".join(f"{number}>&-" for number in closed)
+    path = write("hub.yml", example("server.yml"))
+    command = ("sh", "-c", f'exec "$@" {shut}', "sh", *TUNROUTER, "-C", path, "--control", f"{path}.sock")
+    hub = namespace.popen(*command, env=os.environ | {"NOTIFY_SOCKET": str(manager.path)})
+    manager.next("READY", "1")
+    for pid in {hub.pid, program_pid(hub)}:
+        held = [os.readlink(f"/proc/{pid}/fd/{number}") for number in closed]
+        assert held == [os.devnull] * len(closed)
+    assert run("status", "--control", f"{path}.sock", before=("sh", "-c", f'exec "$@" {shut}', "sh"))[0] == 0
+    assert run("check", "-C", "/no/such", before=("sh", "-c", f'exec "$@" {shut}', "sh"))[0] == 2
+    hub.send(signal.SIGHUP)
+    manager.next("RELOADING", "1")
+    manager.next("READY", "1")
+    assert hub.stop(signal.SIGTERM) == 0
 
 
 def test_a_hub_is_ready_reloads_and_ends(

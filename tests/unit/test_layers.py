@@ -185,6 +185,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "ctl_server",
             "ctl_client",
             "cli_progress",
+            "cli_descriptors",
             "config_check",
             "service_notify",
             "service_supervisor",
