@@ -57,9 +57,19 @@ class ConfigError(TunrouterError):
 class ProtocolError(TunrouterError):
     """A peer broke the protocol: its session ends. `refusal` is what a failed handshake counts as."""
 
+    layer = ""
+    """The handshake that failed: "TLS", "WebSocket" or "relay"; empty outside handshakes."""
+    got = b""
+    """The first bytes that the peer sent in this handshake, as far as they are kept (session_mismatch)."""
+
     def __init__(self, message: str, refusal: Refusal = Refusal.MALFORMED) -> None:
         self.refusal = refusal
         super().__init__(message)
+
+    def failed_in(self, layer: str, got: bytes) -> None:
+        """Note the handshake in which this happened, where no inner one has been noted."""
+        if not self.layer:
+            self.layer, self.got = layer, got
 
 
 class PluginError(TunrouterError, OSError):

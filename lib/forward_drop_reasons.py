@@ -33,7 +33,7 @@ class Refusal(_Documented):
     MALFORMED = (
         "malformed",
         "not a relay handshake, or one that does not parse",
-        "a scanner or a browser, or a client that comes by another transport than the hub's listener has",
+        "a scanner, a browser or a health check, which needs nothing: the log says what it speaks",
     )
     LATE = (
         "late",
@@ -42,7 +42,7 @@ class Refusal(_Documented):
     )
     TRANSPORT = (
         "transport",
-        "the TLS or WebSocket handshake failed",
+        "the TLS or WebSocket handshake failed, or the client speaks another transport than the listener",
         "compare the client's -F scheme, certificates and pin with the hub's -L; the log names the step",
     )
     CONNECTIONS = (

@@ -25,6 +25,7 @@ from lib import (
     ids,
     packet_offload,
     session_handshake,
+    session_mismatch,
     wire_relay,
 )
 from lib.addresses import host_of, join_host_port
@@ -286,7 +287,8 @@ class Hub:
                 session.enter()  # from here on others see that the name is taken
             session.run(rest)
         except ProtocolError as error:
-            self._refuse(error.refusal, peer, str(error))
+            refusal, why = session_mismatch.at_hub(settings.transport.kind, error)
+            self._refuse(refusal, peer, why)
         except OSError as error:
             hub_log.lost(settings.name, peer, error)
         finally:

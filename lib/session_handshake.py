@@ -7,26 +7,38 @@ Refuses to know: the bytes (wire_relay) and who is admitted (auth_admission).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from lib import wire_relay
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.session_mismatch import RELAY
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
-from lib.wire_relay import Request, Response
+from lib.wire_guess import GUESSED_BYTES
+from lib.wire_relay import Request, Response, Status
 
 Message = TypeVar("Message")
 _CHUNK = 4096
+_NOT_UNDERSTOOD = wire_relay.encode_response(Response(Status.BAD_REQUEST))
 
 
 def receive_request(stream: AnyStream, seconds: float) -> tuple[Request, bytes]:
     """Wait for a client's request; returns (request, bytes that came after it).
 
-    Raises ProtocolError for anything else, for one that ends early, and when `seconds` have passed.
+    Raises ProtocolError for anything else, for one that ends early, and when `seconds` have passed. A client
+    that speaks another protocol is sent a response all the same, as GOST does: it shows what is spoken here.
     """
-    with within(seconds, lambda: ProtocolError(f"no handshake within {seconds:g} s", Refusal.LATE)):
-        return _receive(stream, wire_relay.decode_request)
+    late = f"no handshake within {seconds:g} s"
+    with within(seconds, lambda: ProtocolError(late, Refusal.LATE)):
+        try:
+            return _receive(stream, wire_relay.decode_request)
+        except ProtocolError as error:
+            if error.refusal is Refusal.MALFORMED:
+                with suppress(OSError):
+                    stream.try_send([_NOT_UNDERSTOOD])
+            raise
 
 
 def ask(stream: AnyStream, request: Request) -> tuple[Response, bytes]:
@@ -44,12 +56,16 @@ def _receive(
     """Read one message."""
     data = bytearray()
     chunk = memoryview(bytearray(_CHUNK))
-    while True:
-        size = stream.receive_into(chunk)
-        if not size:
-            early = "closed in the middle of the handshake" if data else "closed at once"
-            raise ProtocolError(early, Refusal.CUT_OFF)
-        data += chunk[:size]
-        message = decode(bytes(data))
-        if message is not None:
-            return message[0], bytes(data[message[1] :])
+    try:
+        while True:
+            size = stream.receive_into(chunk)
+            if not size:
+                early = "closed in the middle of the handshake" if data else "closed at once"
+                raise ProtocolError(early, Refusal.CUT_OFF)
+            data += chunk[:size]
+            message = decode(bytes(data))
+            if message is not None:
+                return message[0], bytes(data[message[1] :])
+    except ProtocolError as error:
+        error.failed_in(RELAY, bytes(data[:GUESSED_BYTES]))
+        raise

@@ -29,6 +29,7 @@ from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_cost import Cost
 from lib.stream_tcp import Stream
+from lib.wire_guess import FIRST_BYTES, GUESSED_BYTES, Spoken, guess
 
 MAX_PENDING = 1 << 20
 """Bytes that may wait for a peer to read them before nothing more is read from it. A session never has as
@@ -50,6 +51,12 @@ class Codec(Protocol):
     """The layer's name in messages."""
     landing: memoryview
     """Buffer for received bytes on their way to `feed`. All codecs of a kind share it: `feed` uses it up."""
+
+    speaks: frozenset[Spoken]
+    """What the far end's first bytes may look like (wire_guess)."""
+
+    def turn_away(self) -> None:
+        """Encode a hub's reply to a client that speaks another protocol: it shows what is spoken here."""
 
     def handshake(self) -> bool:
         """Go on with the handshake; returns whether it is done. Raises ProtocolError."""
@@ -95,13 +102,16 @@ class Layered:
 
     def open(self) -> None:
         """Do the layer's handshake; the deadline is the caller's. Raises ProtocolError, OSError."""
+        got = bytearray()
         try:
-            self._handshake()
-        except ProtocolError:
+            self._handshake(got)
+        except ProtocolError as error:
             self._flush()  # the alert or refusal that says so
+            error.failed_in(self.codec.name, bytes(got))
             raise
 
-    def _handshake(self) -> None:
+    def _handshake(self, got: bytearray) -> None:
+        """Do the handshake; the first bytes that the peer sends are added to `got`."""
         landing, left = self.codec.landing[:HANDSHAKE_PIECE], MAX_HANDSHAKE
         while not self.codec.handshake():
             self._drain()
@@ -113,6 +123,10 @@ class Layered:
             left -= size
             if left < 0:
                 raise ProtocolError(f"an endless {self.codec.name} handshake", Refusal.MALFORMED)
+            looked, got[len(got) :] = len(got), landing[: min(size, GUESSED_BYTES - len(got))]
+            if looked < FIRST_BYTES and guess(got) not in self.codec.speaks:
+                self.codec.turn_away()
+                raise ProtocolError(f"not a {self.codec.name} handshake", Refusal.TRANSPORT)
             self.codec.feed(landing[:size])
         self._drain()
 

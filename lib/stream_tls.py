@@ -21,6 +21,7 @@ from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
 from lib.session_cost import TURN_SECONDS
 from lib.settings import TlsSettings
+from lib.wire_guess import Spoken
 from lib.wire_tls import HELLO_BYTES, TLS_1_2, TLS_1_3, names, version_chosen, versions_offered
 
 VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -28,6 +29,8 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!SHA1"
 """The cipher suites of TLS 1.2 where none are named: those with forward secrecy by elliptic curves, as in Go.
 An old server may prefer DHE to them, with a key so short that OpenSSL would refuse it."""
 _RECEIVE = 1 << 17
+_NO_TLS = b"\x15\x03\x01\x00\x02\x02\x46"
+"""An alert, protocol_version (RFC 8446, 6). OpenSSL says nothing, or waits for more."""
 
 
 def context(settings: TlsSettings, server: bool) -> Any:
@@ -89,6 +92,7 @@ class TlsCodec:
 
     name = "TLS"
     landing = memoryview(bytearray(_RECEIVE))
+    speaks = frozenset({Spoken.TLS, Spoken.UNKNOWN})
 
     def __init__(self, made: Any, server: bool, server_name: str = "", pin: bytes = b"") -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -133,6 +137,11 @@ class TlsCodec:
         if error.reason == "SSLV3_ALERT_HANDSHAKE_FAILURE" and not self._server:
             return _REFUSED
         return _reason(error)
+
+    def turn_away(self) -> None:
+        """Encode an alert for a client that speaks no TLS."""
+        if self._server:
+            self._outgoing.write(_NO_TLS)
 
     def fingerprint(self) -> bytes:
         """SHA-256 of the peer's certificate, 32 bytes; b"" where it has shown none."""

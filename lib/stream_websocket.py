@@ -32,8 +32,10 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
 from lib.session_cost import TURN_SECONDS
+from lib.wire_guess import Spoken
 
 Headers = tuple[tuple[str, str], ...]
+_NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 MAX_REQUEST = 1 << 16
 """Most bytes of an upgrade request or response."""
 
@@ -46,6 +48,7 @@ class WebSocketCodec:
 
     name = "WebSocket"
     landing = memoryview(bytearray(1 << 17))
+    speaks = frozenset({Spoken.WEBSOCKET, Spoken.HTTP, Spoken.UNKNOWN})
 
     def __init__(self, path: str, headers: Headers = (), host: str = "") -> None:
         self._path, self._headers = path, [(name.encode(), text.encode()) for name, text in headers]
@@ -62,6 +65,11 @@ class WebSocketCodec:
         """How many pongs the peer has sent."""
         if self._client:
             self._send(Request(host=host, target=path, extra_headers=self._headers))
+
+    def turn_away(self) -> None:
+        """Encode an HTTP status 400 for a client that speaks no HTTP."""
+        if not self._client:
+            self._out.append(_NO_HTTP)
 
     def handshake(self) -> bool:
         """Go on with the upgrade; returns whether it is done. Raises ProtocolError."""

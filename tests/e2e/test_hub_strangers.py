@@ -91,9 +91,10 @@ def frames(*contents: bytes) -> bytes:
 
 
 HANDSHAKES = [
-    Stranger("another version", b"\5\1\0", "not a relay handshake: version 0x05"),
-    Stranger("a browser", b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n", "not a relay handshake: version 0x47"),
-    Stranger("TLS", bytes.fromhex("16030100a5010000a10303"), "not a relay handshake: version 0x16"),
+    Stranger("another version", b"\2\3\0", "not a relay handshake: version 0x02"),
+    Stranger("SOCKS", b"\5\1\0", "SOCKS on a tcp port"),
+    Stranger("a browser", b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n", "HTTP on a tcp port: "),
+    Stranger("TLS", bytes.fromhex("16030100a5010000a10303"), "the client speaks TLS to a tcp port: "),
     Stranger("an oversized feature list", b"\1\3\xff\xff" + bytes(65535), "feature list of 65535 bytes"),
     Stranger("a feature past the end", b"\1\3\0\5\2\0\xff\0\0", "feature 0x02 runs past the end"),
     Stranger("an unknown address type", b"\1\3\0\6\2\0\3\7\0\0", "unknown address type 7"),

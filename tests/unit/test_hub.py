@@ -166,3 +166,47 @@ def test_a_handshake_of_any_layer_that_drips_meets_the_deadline(
         dripping.kill()
         made.close()
         assert to.refused == {Refusal.LATE: 1}
+
+
+HELLO = bytes.fromhex("1603010200010001fc0303")
+UPGRADE = b"GET /ws HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+RELAY = wire_relay.encode_request(Request("host-1", "10.0.0.1"))
+STATUS_1, ALERT, STATUS_400 = b"\1\1\0\0", b"\x15\3\1\0\2\2\x46", b"HTTP/1.1 400 "
+MISMATCHES = [
+    ("tcp", HELLO, "the client speaks TLS to a tcp port: write router:// in its -F, or", STATUS_1),
+    ("tcp", UPGRADE, "the client speaks WebSocket to a tcp port: write router:// in its -F, or", STATUS_1),
+    ("tcp", b"GET / HTTP/1.0\r\n\r\n", "HTTP on a tcp port: ", STATUS_1),
+    ("tcp", b"SSH-2.0-x\r\n", "SSH on a tcp port", STATUS_1),
+    ("tcp", b"PROXY TCP4 1.2.3.4 ", "a PROXY protocol header on a tcp port: a load balancer", STATUS_1),
+    ("tls", RELAY, "the client speaks plain relay to a tls port: write router+tls:// in its -F", ALERT),
+    ("tls", UPGRADE, "the client speaks WebSocket to a tls port: write router+tls:// in its -F", ALERT),
+    ("tls", b"GET / HTTP/1.0\r\n\r\n", "HTTP without TLS on a tls port: ", ALERT),
+    ("tls", b"SSH-2.0-x\r\n", "SSH without TLS on a tls port", ALERT),
+    ("wss", UPGRADE, "the client speaks WebSocket to a wss port: write router+wss:// in its -F", ALERT),
+    ("ws", RELAY, "the client speaks plain relay to a ws port: write router+ws:// in its -F", STATUS_400),
+    ("ws", HELLO, "the client speaks TLS to a ws port: write router+ws:// in its -F, or", STATUS_400),
+    ("ws", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP without an upgrade to WebSocket on a ws", STATUS_400),
+    ("ws", b"SSH-2.0-x\r\n", "SSH on a ws port", STATUS_400),
+]
+
+
+@pytest.mark.parametrize(("kind", "says", "why", "reply"), MISMATCHES)
+def test_a_client_that_speaks_another_transport_is_told_as_what_it_is(
+    kind: str, says: bytes, why: str, reply: bytes, tmp_path: Path
+) -> None:
+    """At once, not at the deadline; and the reply shows the client what this port speaks."""
+    own = Authority(tmp_path).issue("hub.test")
+    tls = f", tls: {{certFile: {own.cert}, keyFile: {own.key}}}" if kind in ("tls", "wss") else ""
+    text = f"services: [{{name: s, addr: '127.0.0.1:0', handler: {{type: router}}, listener: {{type: {kind}{tls}}}}}]"
+    with running(text) as (to,), gevent.Timeout(5):
+        made = socket.create_connection(to._server.socket.getsockname(), 5)
+        made.sendall(says)
+        replied = b""
+        while more := made.recv(100):
+            replied += more
+        made.close()
+        ((refusal, (_, _, told)),) = to.turned_away.items()
+    assert replied.startswith(reply)
+    assert told.startswith(why)
+    tunnel = told.startswith("the client speaks")
+    assert refusal is (Refusal.MALFORMED if kind == "tcp" and not tunnel else Refusal.TRANSPORT)
