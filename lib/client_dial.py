@@ -12,11 +12,12 @@ from ipaddress import ip_address
 
 from lib import netlink, session_handshake
 from lib.errors import ProtocolError
+from lib.session_mismatch import RELAY, at_client
 from lib.settings import ClientSettings, NodeSettings
 from lib.stream_bounded import Bounds, failing_as
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
-from lib.stream_open import dial, not_useful
+from lib.stream_open import dial, handshake, not_useful
 from lib.wire_relay import Request, Response, Status
 
 MAX_PROXY = 1 << 16
@@ -39,7 +40,12 @@ def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[A
         within(node.connect_timeout, lambda: _late(bounds, node)),
         failing_as(OSError, OSError, ProtocolError),
     ):
-        return _let_in(settings, node, device, bounds)
+        try:
+            return _let_in(settings, node, device, bounds)
+        except ProtocolError as error:
+            if not error.layer:
+                raise
+            raise ProtocolError(at_client(node.transport.kind, error), error.refusal) from None
 
 
 def _late(bounds: Bounds, node: NodeSettings) -> OSError:
@@ -56,8 +62,8 @@ def _let_in(
 
     stream = dial(node, device_for, bounds, settings.keepalive_timeout)
     try:
-        bounds.waits_for = f"no reply to the handshake from {stream.peer}"
-        response, rest = session_handshake.ask(stream, _request(settings, node))
+        with handshake(RELAY, node, stream.peer, bounds):
+            response, rest = session_handshake.ask(stream, _request(settings, node))
     except BaseException:
         stream.close()
         not_useful(node)

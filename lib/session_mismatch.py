@@ -58,7 +58,10 @@ def at_client(kind: str, error: ProtocolError) -> str:
     if not error.layer:
         return str(error)
     if not error.got:
-        return _unanswered(kind, error)
+        if error.refusal is not Refusal.CUT_OFF:
+            return str(error)
+        what = f"the {error.layer} handshake{_inside(kind, error.layer)}"
+        return f"closed without a reply to {what}{_perhaps(kind, error.layer)}"
     spoken = guess(error.got)
     if spoken is Spoken.HTTP and error.layer == WEBSOCKET:
         # it is right to speak HTTP; Go and nginx say "HTTPS" in it where the port wants TLS
@@ -78,19 +81,23 @@ def at_client(kind: str, error: ProtocolError) -> str:
     return f"the hub speaks {spoken.value}, not {expected}{remedy}"
 
 
-def _unanswered(kind: str, error: ProtocolError) -> str:
-    """The words where no byte has come in reply to a handshake."""
-    passed = _passed(kind, error.layer)
-    said = {
-        Refusal.LATE: f"the hub is silent ({error})",
-        Refusal.CUT_OFF: f"closed without a reply to the {error.layer} handshake{_inside(kind, error.layer)}",
-    }.get(error.refusal, str(error))
+def silent(kind: str, layer: str, peer: str) -> str:
+    """What a client waits for that has sent its part of a handshake to `peer`, and what it may have to write.
+
+    It is for a deadline that passes before the hub has sent a byte.
+    """
+    return f"no reply to the {layer} handshake{_inside(kind, layer)} from {peer}{_perhaps(kind, layer)}"
+
+
+def _perhaps(kind: str, layer: str) -> str:
+    """What to write where nothing has come in reply to a handshake: what begins otherwise."""
+    passed = _passed(kind, layer)
     others = [
-        other
-        for other, steps in HANDSHAKES.items()
-        if steps[: len(passed)] == passed and steps[len(passed) :][:1] != (error.layer,)
+        scheme
+        for other, scheme in SCHEMES.items()
+        if HANDSHAKES[other][: len(passed)] == passed and HANDSHAKES[other][len(passed)] != layer
     ]
-    return f"{said}: perhaps it wants {_either(SCHEMES[other] for other in others)}" if others else said
+    return f": perhaps the hub wants {_either(others)}" if others else ""
 
 
 def _passed(kind: str, layer: str) -> tuple[str, ...]:

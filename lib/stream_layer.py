@@ -92,26 +92,27 @@ class Codec(Protocol):
 class Layered:
     """A stream whose bytes pass through a codec; it has the methods of stream_tcp.Stream."""
 
-    __slots__ = ("_below", "_held", "_out", "codec", "peer")
+    __slots__ = ("_below", "_held", "_out", "codec", "first", "peer")
 
     def __init__(self, below: AnyStream, codec: Codec) -> None:
         self._below, self.codec = below, codec
         self._held = 0  # bytes that have been counted as waiting
         self._out = memoryview(b"")
         self.peer: str = below.peer
+        self.first = bytearray()
+        """The first bytes of the far end, during the handshake (wire_guess)."""
 
     def open(self) -> None:
         """Do the layer's handshake; the deadline is the caller's. Raises ProtocolError, OSError."""
-        got = bytearray()
         try:
-            self._handshake(got)
+            self._handshake()
         except ProtocolError as error:
             self._flush()  # the alert or refusal that says so
-            error.failed_in(self.codec.name, bytes(got))
+            error.failed_in(self.codec.name, bytes(self.first))
             raise
+        self.first = bytearray()
 
-    def _handshake(self, got: bytearray) -> None:
-        """Do the handshake; the first bytes that the peer sends are added to `got`."""
+    def _handshake(self) -> None:
         landing, left = self.codec.landing[:HANDSHAKE_PIECE], MAX_HANDSHAKE
         while not self.codec.handshake():
             self._drain()
@@ -123,8 +124,9 @@ class Layered:
             left -= size
             if left < 0:
                 raise ProtocolError(f"an endless {self.codec.name} handshake", Refusal.MALFORMED)
-            looked, got[len(got) :] = len(got), landing[: min(size, GUESSED_BYTES - len(got))]
-            if looked < FIRST_BYTES and guess(got) not in self.codec.speaks:
+            looked = len(self.first)
+            self.first += landing[: min(size, GUESSED_BYTES - looked)]
+            if looked < FIRST_BYTES and guess(self.first) not in self.codec.speaks:
                 self.codec.turn_away()
                 raise ProtocolError(f"not a {self.codec.name} handshake", Refusal.TRANSPORT)
             self.codec.feed(landing[:size])

@@ -5,25 +5,25 @@ Knows: the order of the layers. Refuses to know: what a layer does (stream_tls, 
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lib.addresses import join_host_port
-from lib.errors import HostError
+from lib.errors import HostError, ProtocolError
+from lib.forward_drop_reasons import Refusal
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.session_mismatch import silent
 from lib.settings import NodeSettings, TransportSettings
 from lib.stream_bounded import Bounds
 from lib.stream_certificates import Identity
 from lib.stream_dial import dial as dial_name
 from lib.stream_dial import distrust
 from lib.stream_layer import AnyStream, Layered
+from lib.stream_proxy import connect
 from lib.stream_tcp import DEAD_AFTER, Stream, format_peer
 from lib.stream_tls import TlsCodec, context
-
-PROXY_PIECES = 1 << 14, 1 << 14, 1 << 14
-"""python-socks wants all of a proxy's headers in one receive."""
 
 DeviceFor = Callable[[str], str | None]
 
@@ -88,14 +88,13 @@ def _over(stream: Stream, node: NodeSettings, bounds: Bounds) -> AnyStream:
         except HostError as error:  # a file that was there when we began
             raise OSError(22, str(error)) from None
         name = settings.server_name or node.host
-        bounds.waits_for = f"no TLS handshake with {stream.peer}"
-        layered = _opened(layered, TlsCodec(made, False, name, settings.pin))
+        layered = _asked(layered, TlsCodec(made, False, name, settings.pin), node, bounds)
     if transport.kind in ("ws", "wss"):
         from lib.stream_websocket import WebSocketCodec
 
         host = transport.host or join_host_port(node.host, node.port)
-        bounds.waits_for = f"no reply to the WebSocket upgrade from {stream.peer}"
-        layered = _opened(layered, WebSocketCodec(transport.path, transport.headers, host))
+        codec = WebSocketCodec(transport.path, transport.headers, host)
+        layered = _asked(layered, codec, node, bounds)
     return layered
 
 
@@ -105,54 +104,40 @@ def _opened(below: AnyStream, codec: Any) -> Layered:
     return layered
 
 
+def _asked(below: AnyStream, codec: Any, node: NodeSettings, bounds: Bounds) -> Layered:
+    """A layer over a stream to a hub. Raises ProtocolError, also where the hub resets; OSError."""
+    layered = Layered(below, codec)
+    with handshake(codec.name, node, below.peer, bounds, layered.first):
+        layered.open()
+    return layered
+
+
+@contextmanager
+def handshake(
+    layer: str, node: NodeSettings, peer: str, bounds: Bounds, first: bytes | bytearray = b""
+) -> Iterator[None]:
+    """A client's handshake in a layer: a deadline (in `bounds`) and a reset say that it was this one.
+
+    Programs that are sent another protocol than theirs reset the connection, or wait for more. `first` has
+    the first bytes of the hub.
+    """
+    bounds.waits_for = silent(node.transport.kind, layer, peer)
+    try:
+        yield
+    except ConnectionError:
+        error = ProtocolError(f"reset in the middle of the {layer} handshake", Refusal.CUT_OFF)
+        error.failed_in(layer, bytes(first))
+        raise error from None
+    except BaseException:
+        if first:
+            bounds.waits_for = f"{peer} has not gone on with the {layer} handshake"
+        raise
+
+
 def _connected(node: NodeSettings, device_for: DeviceFor, bounds: Bounds) -> tuple[Any, str]:
     """A connection to the hub, and the far address as people write it."""
     if not node.proxies:
         sock = dial_name(node.host, node.port, bounds, device_for)
         return sock, format_peer(sock.getpeername())
-    far = join_host_port(node.host, node.port)
-    return _through(node, _Direct(device_for, bounds, far)), far
-
-
-class _Direct:
-    """The first connection of a chain of proxies, made our way."""
-
-    def __init__(self, device_for: DeviceFor, bounds: Bounds, far: str) -> None:
-        self._device_for, self._bounds, self._far = device_for, bounds, far
-        self.sock: Any = None
-
-    def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
-        self.sock = dial_name(dest_host, dest_port, self._bounds, self._device_for, PROXY_PIECES)
-        proxy = join_host_port(dest_host, dest_port)
-        self._bounds.waits_for = f"the proxy {proxy} has no connection to {self._far} yet"
-        return self.sock
-
-
-def _through(node: NodeSettings, direct: _Direct) -> socket.socket:
-    """A connection to a hub through its proxies, by python-socks."""
-    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
-    from python_socks.sync import Proxy
-
-    kinds = {"socks5": ProxyType.SOCKS5, "socks4": ProxyType.SOCKS4, "http": ProxyType.HTTP}
-    way: Any = direct
-    for proxy in node.proxies:
-        way = Proxy(
-            kinds[proxy.kind],
-            proxy.host,
-            proxy.port,
-            proxy.username or None,
-            proxy.password if proxy.username else None,
-            rdns=True,
-            forward=way,
-        )
-    try:
-        sock: socket.socket = way.connect(node.host, node.port)
-        return sock
-    except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
-        names = " and ".join(join_host_port(proxy.host, proxy.port) for proxy in node.proxies)
-        raise OSError(111, f"proxy {names}: {error}") from None
-    except BaseException:
-        if direct.sock is not None:
-            direct.sock.close()  # python-socks closes it for an Exception only
-            not_useful(node)
-        raise
+    sock = connect(node.proxies, node.host, node.port, bounds, device_for)
+    return sock, join_host_port(node.host, node.port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,12 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import config_read, config_resolve, config_secrets, framing, hub, wire_control, wire_relay
+from lib import framing, hub, wire_control, wire_relay
 from lib.auth_logins import Grant
 from lib.forward_drop_reasons import Refusal
-from lib.framing import ReceiveBuffer
 from lib.hub import Hub
-from lib.hub_tables import Tables
-from lib.namespace_domains import Domains
-from lib.service_scheduling import Turns
 from lib.wire_relay import Request, Status
-from tests.support.configs import checked
+from tests.support.hubs import running
 from tests.support.tls import Authority
 
 CONFIG = """\
@@ -44,24 +40,6 @@ def hubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Hub]]:
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
     with running(CONFIG) as made:
         yield made
-
-
-@contextmanager
-def running(text: str) -> Iterator[list[Hub]]:
-    """The hubs of a configuration."""
-    settings = config_resolve.resolve(checked(config_read.read([("f", text)])), config_secrets.read)
-    tables = Tables(settings)
-    domains = Domains(tables)
-    made = [
-        Hub(one, domains.of(one, settings.tables), tables, ReceiveBuffer(), Turns()) for one in settings.hubs
-    ]
-    for one in made:
-        one.start()
-    try:
-        yield made
-    finally:
-        for one in made:
-            one.stop()
 
 
 def knock(to: Hub, host: str = "host-1") -> Any:

@@ -165,6 +165,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stream_certificates",
             "stream_websocket",
             "stream_open",
+            "stream_proxy",
             "client_dial",
             "session_handshake",
             "session_sender",

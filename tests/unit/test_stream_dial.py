@@ -271,13 +271,17 @@ PROXY = (ProxySettings("socks5", "proxy.test", 1),)
 @pytest.mark.parametrize(
     ("node", "step"),
     [
-        pytest.param({}, "no reply to the handshake from {}", id="relay"),
-        pytest.param({"transport": TransportSettings("tls")}, "no TLS handshake with {}", id="tls"),
+        pytest.param({}, "no reply to the relay handshake from {}: perhaps ", id="relay"),
         pytest.param(
-            {"transport": TransportSettings("ws")}, "no reply to the WebSocket upgrade from {}", id="ws"
+            {"transport": TransportSettings("tls")},
+            "no reply to the TLS handshake from {}: perhaps ",
+            id="tls",
         ),
         pytest.param(
-            {"proxies": PROXY}, "the proxy proxy.test:1 has no connection to hub.test:1 yet", id="proxy"
+            {"transport": TransportSettings("ws")}, "no reply to the WebSocket handshake from {}: p", id="ws"
+        ),
+        pytest.param(
+            {"proxies": PROXY}, "proxy proxy.test:1 has no connection to hub.test:1 yet", id="proxy"
         ),
     ],
 )
@@ -295,7 +299,7 @@ def test_a_hub_that_accepts_and_says_nothing_costs_one_connect_timeout(
         client_dial.let_in(client, settings, "")
     assert 0.45 < time.monotonic() - began < 1.2
     wanted = step.format(f"127.0.0.1:{silent[1]}")
-    assert failed.value.strerror == f"no connection within 0.5 s: {wanted}"
+    assert (failed.value.strerror or "").startswith(f"no connection within 0.5 s: {wanted}")
     assert connected(settings.proxies[0].host if settings.proxies else "hub.test")[0] == other, "the next one"
 
 

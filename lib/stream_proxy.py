@@ -1,0 +1,137 @@
+"""A connection to a hub through a chain of SOCKS and HTTP proxies, and what a proxy's refusal means.
+
+Knows: python-socks, and the codes by which proxies refuse (RFC 1928, 6; RFC 9110, 15; SOCKS 4).
+Refuses to know: what is sent over the connection (stream_open).
+
+Every error names the proxy that it comes from. So nobody looks for a proxy's mistake at the hub.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from lib.addresses import join_host_port
+from lib.settings import ProxySettings
+from lib.stream_bounded import Bounds, failing_as
+from lib.stream_dial import dial, distrust
+
+PIECES = 1 << 14, 1 << 14, 1 << 14
+"""python-socks wants all of a proxy's headers in one receive."""
+
+_UNKNOWN, _LOGIN, _DENIED, _UNREACHED, _NO_TUNNELS = range(5)
+_MEANING = {
+    ("http", 401): _LOGIN, ("http", 407): _LOGIN, ("http", 403): _DENIED,
+    ("http", 405): _NO_TUNNELS, ("http", 400): _NO_TUNNELS, ("http", 501): _NO_TUNNELS,
+    ("http", 502): _UNREACHED, ("http", 503): _UNREACHED, ("http", 504): _UNREACHED,
+    ("socks5", 2): _DENIED, ("socks5", 1): _UNREACHED, ("socks5", 3): _UNREACHED, ("socks5", 4): _UNREACHED,
+    ("socks5", 5): _UNREACHED, ("socks5", 6): _UNREACHED,
+    ("socks4", 91): _UNREACHED, ("socks4", 92): _LOGIN, ("socks4", 93): _LOGIN,
+}  # fmt: skip
+"""(kind of proxy, its code) -> what it means."""
+_LOGIN_TEXTS = ("authentication methods", "authentication failure")
+"""Parts of python-socks' texts for a refused login of SOCKS 5, which has no code."""
+
+
+class ProxyFailed(OSError):
+    """A proxy on the way to the hub refused, or cannot be used; the text names it."""
+
+
+def connect(
+    proxies: tuple[ProxySettings, ...],
+    host: str,
+    port: int,
+    bounds: Bounds,
+    device_for: Callable[[str], str | None],
+) -> Any:
+    """A socket that is connected to host:port through these proxies; the last one looks up the host's name.
+
+    `bounds` and `device_for` are as for stream_dial.dial. Raises ProxyFailed.
+    """
+    first = _First(proxies[0], bounds, device_for)
+    way: Any = first
+    for proxy in proxies:
+        way = _Through(proxy, way, bounds)
+    try:
+        return way.connect(host, port)
+    except BaseException:
+        if first.sock is not None:
+            first.sock.close()  # python-socks closes it for an Exception only
+            distrust(proxies[0].host, proxies[0].port)
+        raise
+
+
+class _First:
+    """The connection to the first proxy, made our way."""
+
+    def __init__(self, proxy: ProxySettings, bounds: Bounds, device_for: Callable[[str], str | None]) -> None:
+        self._name, self._bounds, self._device_for = _name(proxy), bounds, device_for
+        self.sock: Any = None
+
+    def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
+        try:
+            self.sock = dial(dest_host, dest_port, self._bounds, self._device_for, PIECES)
+        except OSError as error:
+            text = f"{self._name} cannot be reached: {error.strerror or error}"
+            raise ProxyFailed(error.errno or errno.EHOSTUNREACH, text) from None
+        return self.sock
+
+
+class _Noting:
+    """The connection to a proxy; once it is there, `bounds` have what is waited for next."""
+
+    def __init__(self, way: Any, bounds: Bounds, next_wait: str) -> None:
+        self._way, self._bounds, self._next_wait = way, bounds, next_wait
+
+    def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
+        sock = self._way.connect(dest_host, dest_port)
+        self._bounds.waits_for = self._next_wait
+        return sock
+
+
+class _Through:
+    """One proxy of the chain, reached by `way`: connections through it, with errors in its name."""
+
+    def __init__(self, proxy: ProxySettings, way: Any, bounds: Bounds) -> None:
+        self._settings, self._way, self._bounds = proxy, way, bounds
+
+    def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
+        from python_socks import ProxyError, ProxyType
+        from python_socks.sync import Proxy
+
+        kinds = {"socks5": ProxyType.SOCKS5, "socks4": ProxyType.SOCKS4, "http": ProxyType.HTTP}
+        ours, name, target = self._settings, _name(self._settings), join_host_port(dest_host, dest_port)
+        way: Any = _Noting(self._way, self._bounds, f"{name} has no connection to {target} yet")
+        user, password = (ours.username, ours.password) if ours.username else (None, None)
+        proxy = Proxy(kinds[ours.kind], ours.host, ours.port, user, password, rdns=True, forward=way)
+        try:
+            with failing_as(lambda text: ProxyFailed(errno.EPROTO, f"{name}: {text}"), OSError, ProxyError):
+                return proxy.connect(dest_host, dest_port)
+        except ProxyFailed:
+            raise  # of one before it
+        except ProxyError as error:
+            raise ProxyFailed(errno.ECONNREFUSED, f"{name}{_refusal(ours, error, target)}") from None
+        except OSError as error:
+            raise ProxyFailed(error.errno or errno.EPROTO, f"{name}: {error.strerror or error}") from None
+
+
+def _name(proxy: ProxySettings) -> str:
+    return f"proxy {join_host_port(proxy.host, proxy.port)}"
+
+
+def _refusal(proxy: ProxySettings, error: Any, target: str) -> str:
+    """What a proxy's refusal to connect to `target` means, with its own words, to stand behind its name."""
+    said = str(error)
+    login = any(text in said for text in _LOGIN_TEXTS)
+    meaning = _LOGIN if login else _MEANING.get((proxy.kind, error.error_code or 0), _UNKNOWN)
+    if meaning == _LOGIN and not proxy.username:
+        address = join_host_port(proxy.host, proxy.port)
+        return f" wants a login ({said}): write {proxy.kind}://user:password@{address}"
+    return {
+        _UNKNOWN: f": {said}",
+        _LOGIN: f" does not accept the login {proxy.username[:64]!r} ({said})",
+        _DENIED: f" does not allow a connection to {target} ({said})",
+        _UNREACHED: f" cannot reach {target} ({said})",
+        _NO_TUNNELS: f" makes no tunnels, or not to {target} ({said})",
+    }[meaning]
