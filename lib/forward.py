@@ -224,10 +224,19 @@ def _judge(
             _refuse(attachment, frame, verdict, now, out)
             return None
         target = verdict
-        # A flow key without ports may stand for many connections, on which access rules decide one by one.
-        if has_ports(packet) or not attachment.namespace.has_acl:
+        if _is_like_its_flow(attachment, frame):
             _remember(attachment, memory, packet.flow, target, now)
     return _deliver(attachment, target, frame, now, out)
+
+
+def _is_like_its_flow(attachment: Attachment, frame: _Frame) -> bool:
+    """Whether what was decided on a packet is right for all packets with its flow key."""
+    packet = frame.packet
+    # A flow key without ports may stand for many connections, on which access rules decide one by one. And a
+    # router's error may pass from an address from which nothing else does.
+    return has_ports(packet) or not (
+        attachment.namespace.has_acl or packet_headers.is_router_error(frame.buf, packet, frame.end)
+    )
 
 
 def _verdict(attachment: Attachment, frame: _Frame, now: float) -> Verdict:

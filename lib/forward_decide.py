@@ -1,7 +1,7 @@
 """The hub's decision on a packet: which session gets it, or why it is dropped.
 
-Knows: the order of the checks: unicast, source check, route, gateway and session, access list; and what an
-access list wants to know of fragments and of ICMP errors.
+Knows: the order of the checks: unicast, source check, route, gateway and session, access list; what an access
+list wants to know of fragments and of ICMP errors; which ICMP errors of routers pass the source check.
 Refuses to know: bytes on the wire (packet and packet_headers parse them), counters, ICMP errors.
 """
 
@@ -12,7 +12,7 @@ from lib.acl import Acl
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment
 from lib.packet import Buffer, Packet
-from lib.packet_headers import Headers
+from lib.packet_headers import Headers, is_router_error
 from lib.route_plugin_cache import Unresolved
 
 Verdict = Attachment | Reason | bytes
@@ -39,11 +39,9 @@ def decide(
     if is_link_local(packet.destination) and namespace.route_to(packet.destination, now) is None:
         return Reason.LINK_LOCAL  # before the source is looked at: hosts try this by themselves
     if namespace.source_check:
-        back = namespace.route_to(packet.source, now)
-        if isinstance(back, Unresolved):
-            return _unresolved(back, packet.source)
-        if back is None or not namespace.leads_to(packet.source, attachment.host, *back):
-            return Reason.WRONG_SOURCE
+        wrong = _wrong_source(attachment, packet, now, buf, start, end)
+        if wrong is not None:
+            return wrong
     route = namespace.route_to(packet.destination, now)
     if isinstance(route, Unresolved):
         return _unresolved(route, packet.destination)
@@ -61,6 +59,46 @@ def decide(
     if isinstance(headers, Reason):
         return headers
     return _objection(acl, attachment, headers, target.host, now) or target
+
+
+def _wrong_source(
+    attachment: Attachment, packet: Packet, now: float, buf: Buffer | None, start: int, end: int
+) -> Reason | bytes | None:
+    """Why a packet does not pass the source check; None where it does."""
+    namespace = attachment.namespace
+    back = namespace.route_to(packet.source, now)
+    if isinstance(back, Unresolved):
+        return _unresolved(back, packet.source)
+    if back is not None and namespace.leads_to(packet.source, attachment.host, *back):
+        return None
+    if buf is None or not is_router_error(buf, packet, end) or unroutable(packet.source) is not None:
+        return Reason.WRONG_SOURCE
+    return _router_error_judged(attachment, packet_headers.read(buf, start, packet, end), now)
+
+
+def _router_error_judged(
+    attachment: Attachment, headers: Headers | Reason, now: float
+) -> Reason | bytes | None:
+    """Why an ICMP error from an address that does not lead back to its host is not let through, or None.
+
+    Routers behind a host have addresses that no table needs to know, and path MTU discovery depends on what
+    they say. So an ICMP error passes if it is about a packet that went to its host by the tables, goes to
+    whoever sent that packet, and is as short as RFC 1812 and RFC 4443 want it. What its quotation says could
+    be made up, by a host that could as well have lost the packet.
+    """
+    namespace = attachment.namespace
+    quoted = None if isinstance(headers, Reason) else headers.quoted
+    if isinstance(headers, Reason) or quoted is None or quoted.packet.source != headers.packet.destination:
+        return Reason.FOREIGN_ERROR
+    went = quoted.packet.destination
+    found = namespace.route_to(went, now) if unroutable(went) is None else None
+    if isinstance(found, Unresolved):
+        return _unresolved(found, went)
+    if found is None or not namespace.leads_to(went, attachment.host, *found):
+        return Reason.FOREIGN_ERROR
+    if found[1].acl is not None and not namespace.connections.knows(quoted, now):
+        return Reason.STRAY_ERROR
+    return None if namespace.may_pass_router_error(attachment.host, now) else Reason.ERROR_RATE
 
 
 def _would_pass(acl: Acl, attachment: Attachment, packet: Packet, target: str, now: float) -> bool:
@@ -136,7 +174,7 @@ def is_link_local(address: bytes) -> bool:
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
-def _unresolved(state: Unresolved, address: bytes) -> Verdict:
+def _unresolved(state: Unresolved, address: bytes) -> Reason | bytes:
     return address if state is Unresolved.ASKING else Reason.ROUTER_FAILED
 
 

@@ -163,6 +163,16 @@ class Reason(_Documented):
         "an ICMP error about nothing that was let through between these two, or too long for one",
         "nothing, if it is late; else a host that makes up ICMP errors",
     )
+    FOREIGN_ERROR = (
+        "foreign-error",
+        "an ICMP error from no address of the sending host, and not about a packet that went to it",
+        "nothing, if few: else routes for nets behind the host are missing, or it makes up ICMP errors",
+    )
+    ERROR_RATE = (
+        "error-rate",
+        "more ICMP errors of routers behind a host than 10 a second",
+        "look for what these routers cannot forward; a route for their addresses ends the limit",
+    )
     MULTICAST = (
         "multicast",
         "multicast or broadcast: a routing tunnel carries unicast only",

@@ -38,6 +38,9 @@ _MAX_DATAGRAM = 65535
 MAX_ERROR = {4: 576, 6: 1280}
 """Length of the longest ICMP error, by IP version (RFC 1812 4.3.2.3, RFC 4443 2.4 c)."""
 _ICMP_ERRORS = frozenset((3, 4, 5, 11, 12))
+_ROUTER_ERRORS = {4: frozenset((3, 11, 12)), 6: frozenset((1, 2, 3, 4))}
+"""Types of ICMP errors by which a router says what became of a packet, by IP version: unreachable, too big,
+time exceeded, parameter problem."""
 _FIRST_ICMPV6_INFORMATION = 128
 """All ICMPv6 types below are errors (RFC 4443 2.1)."""
 _REQUESTS = {(ICMP, 0): 8, (ICMP, 14): 13, (ICMP, 16): 15, (ICMP, 18): 17, (ICMPV6, 129): 128}
@@ -114,6 +117,13 @@ def read(buf: Buffer, start: int, packet: Packet, end: int) -> Headers | Reason:
         return found
     whole = chain.fragment is None and end - start <= MAX_ERROR[packet.version]
     return found._replace(is_error=True, quoted=_quoted(buf, chain.transport + 8, end) if whole else None)
+
+
+def is_router_error(buf: Buffer, packet: Packet, end: int) -> bool:
+    """Whether a packet, as packet.parse reads it, is a whole ICMP error of a type that routers send."""
+    if packet.protocol != _icmp_of(packet.version) or packet.fragment or packet.transport >= end:
+        return False
+    return buf[packet.transport] in _ROUTER_ERRORS[packet.version]
 
 
 def imagined(packet: Packet) -> Headers:

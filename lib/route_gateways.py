@@ -20,12 +20,15 @@ from typing import Generic, Protocol, TypeVar
 from zlib import crc32
 
 from lib.bounded_dict import BoundedDict
+from lib.limits import Bucket
 from lib.route_table import Group
 
 MAX_FLOWS = 16384
 """Flows that a gateway, or a tier of several, remembers; past that the oldest is forgotten."""
 MAX_TIERS = 1024
 """Tiers whose flows are remembered."""
+ROUTER_ERRORS_PER_SECOND = 10.0
+"""ICMP errors of routers behind a host, to which no route leads, that may pass in a second and at once."""
 MAX_AWAY = 65536
 """Host names that are remembered after they left, for the hold-down."""
 
@@ -51,6 +54,10 @@ class Gateway(Generic[S]):
     flows: BoundedDict[bytes, S] = field(default_factory=lambda: BoundedDict(MAX_FLOWS))
     turn: int = 0
     """Index of the attachment that got the last new flow."""
+    router_errors: Bucket = field(
+        default_factory=lambda: Bucket(ROUTER_ERRORS_PER_SECOND, ROUTER_ERRORS_PER_SECOND)
+    )
+    """Of routers behind it that no route leads to: how many ICMP errors may pass."""
 
     def bound_flows(self, most: int) -> None:
         """Remember so many flows at most from now on."""

@@ -6,6 +6,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from lib.packet_fragment import fragments
 from lib.tun import TunDevice
 from tests.support import packets as p
 from tests.support.devices import device, settings
-from tests.support.load import udp
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology
+from tests.support.load import transfer, udp
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology, connect
 from tests.support.program import OVERLAY_2, drops, example, host, pings, reach, start_client, start_hub
 
 pytestmark = pytest.mark.needs_root
@@ -90,3 +91,43 @@ def test_a_host_of_mtu_9000_and_one_of_mtu_1400_reach_each_other(
     drops(hub, lambda counts: not counts)
     said: Any = one.run("ping", "-c2", "-i0.2", "-W2", "-M", "do", "-s", "3000", OVERLAY_2, check=False)
     assert "mtu = 1400" in said.replace("mtu=", "mtu = ")
+
+
+LAN, SERVER, TRANSIT = "192.168.200.0/24", "192.168.200.1", "10.99.0.2"
+
+
+@pytest.fixture
+def lan(topology: Topology, tmp_path: Path) -> Iterator[Namespace]:
+    """Behind host-2: a router at TRANSIT, which no table of the hub lists, and SERVER beyond it, MTU 1200."""
+    with Namespace("router", tmp_path) as router, Namespace("server", tmp_path) as server:
+        connect(topology.host_2, "lan", "10.99.0.1/30", router, "wide", f"{TRANSIT}/30")
+        connect(router, "narrow", "192.168.200.2/24", server, "wire", f"{SERVER}/24")
+        router.run("ip", "link", "set", "narrow", "mtu", "1200")
+        server.run("ip", "link", "set", "wire", "mtu", "1200")
+        for namespace in (topology.host_2, router):
+            namespace.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        topology.host_2.run("ip", "route", "add", LAN, "via", TRANSIT)
+        router.run("ip", "route", "add", "default", "via", "10.99.0.1")
+        server.run("ip", "route", "add", "default", "via", "192.168.200.2")
+        yield server
+
+
+@pytest.mark.usefixtures("no_traceback")
+def test_a_router_behind_a_host_says_what_it_cannot_forward(
+    topology: Topology, write: Write, lan: Namespace
+) -> None:
+    """A download through it works, and traceroute shows it. The tunnel's addresses are link-local ones here."""
+    text = example("server.yml").replace("192.168.123.", "169.254.123.")
+    hub = start_hub(topology.hub, "-C", write("server.yml", text))
+    one, two = topology.host_1, topology.host_2
+    device = ("tun:///host-{0}?net=169.254.123.{0}/24", f"&route={LAN}")
+    start_client(one, "-L", device[0].format(1) + device[1], "-F", f"router://{HUB_TO_HOST_1}:8443")
+    start_client(two, "-L", device[0].format(2), "-F", f"router://{HUB_TO_HOST_2}:8443")
+    reach(one, SERVER)
+    said = one.run("ping", "-c1", "-W2", "-t2", SERVER, check=False)
+    assert f"From {TRANSIT}" in said
+    assert "Time to live exceeded" in said
+    transfer(one, lan, SERVER, 4)
+    said = one.run("ping", "-c1", "-W2", "-M", "do", "-s", "1300", SERVER, check=False)
+    assert "mtu = 1200" in said.replace("mtu=", "mtu = "), "the error of the router has arrived"
+    drops(hub, lambda counts: not {reason for _, _, reason in counts} - {"multicast"})
