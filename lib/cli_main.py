@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lib import (
     __version__,
@@ -30,6 +30,7 @@ from lib import (
     ctl_client,
     log_setup,
     settings_summary,
+    text_encoding,
 )
 from lib.config_schema import Config
 from lib.errors import ConfigError, HostError, Position, Problem
@@ -125,11 +126,23 @@ def _hash(arguments: Mapping[str, Any]) -> int:
         if password != getpass.getpass("once more: "):
             raise HostError("these were two passwords")
     else:
-        password = sys.stdin.readline().rstrip("\n")
+        password = _first_line(sys.stdin.buffer)
     if not password:
         raise HostError("an empty password admits nobody")
     print(auth_passwords.hashed(password, os.urandom(auth_passwords.SALT_SIZE)))
     return 0
+
+
+def _first_line(file: BinaryIO) -> str:
+    """The first line of a text without its end, whatever editor or shell it is from."""
+    line = file.readline()
+    if text_encoding.of(line[:4], guess=False)[0] != "utf-8":
+        line += file.read(config_secrets.MAX_SIZE)  # a line end of UTF-16 is two bytes
+    try:
+        text = text_encoding.utf8(line, guess=False).decode("utf-8", "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise HostError(f"standard input: {error}") from None
+    return text.partition("\n")[0].removesuffix("\r")
 
 
 def _explain(arguments: Mapping[str, Any]) -> int:
@@ -269,9 +282,9 @@ def _found_files() -> list[str]:
 
 
 @cache
-def _standard_input() -> str:
+def _standard_input() -> bytes:
     """The text of standard input, kept because a reload cannot read it again."""
-    return sys.stdin.read()
+    return sys.stdin.buffer.read()
 
 
 def _source(source: str) -> tuple[str, str]:
@@ -280,9 +293,11 @@ def _source(source: str) -> tuple[str, str]:
         return "-C", source
     if config_read.is_url(source):
         raise ConfigError([Problem(Position("-C"), f"{source}: URLs are not supported yet")])
+    name = "standard input" if source == "-" else source
     try:
-        if source == "-":
-            return "standard input", _standard_input()
-        return source, Path(source).read_text(encoding="utf-8", errors="surrogateescape")
+        data = _standard_input() if source == "-" else Path(source).read_bytes()
+        return name, text_encoding.utf8(data).decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise ConfigError([Problem(Position(source), error.strerror or str(error))]) from None
+        raise ConfigError([Problem(Position(name), error.strerror or str(error))]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(Position(name), str(error))]) from None

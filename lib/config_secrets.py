@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lib import text_encoding
+
 MAX_SIZE = 1 << 16
 
 
 def read(kind: str, name: str) -> str:
     """The value of a file (kind "file", name is its path) or a variable (kind "env"). Raises ValueError.
 
-    A newline at the end of a file is not part of the value.
+    A newline at the end of a file and a byte order mark are not part of the value.
     """
     if kind == "env":
         value = os.environ.get(name)
@@ -29,4 +31,8 @@ def read(kind: str, name: str) -> str:
         raise ValueError(f"{name}: {error.strerror or error}") from None
     if len(raw) > MAX_SIZE:
         raise ValueError(f"{name}: more than {MAX_SIZE} bytes")
+    try:
+        raw = text_encoding.utf8(raw, guess=False)
+    except UnicodeDecodeError:
+        pass  # any bytes may be a secret, also such as begin like a mark
     return raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")

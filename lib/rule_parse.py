@@ -18,6 +18,8 @@ from lib.source_bad_lines import BadLines
 Row = tuple[str, str]
 """Of an ingress (host name, endpoint), of an auther (user name, password)."""
 Reader = Callable[[str], "Row | None"]
+_MARK = "\ufeff"
+"""A byte order mark, which several files joined to one have in the middle."""
 
 
 def ingress_row(line: str) -> Row | None:
@@ -50,7 +52,7 @@ def rows(text: bytes, name: str, read: Reader) -> Iterator[Row | Problem]:
     bad = BadLines()
     for number, line in enumerate(text.split(b"\n"), 1):
         try:
-            row = read(line.decode("utf-8", "surrogateescape"))
+            row = read(line.decode("utf-8", "surrogateescape").removeprefix(_MARK))
         except ValueError as wrong:
             bad.add(name, number, wrong)
             continue

@@ -32,6 +32,14 @@ def test_rows_and_then_what_is_wrong() -> None:
     ]
 
 
+def test_files_joined_to_one_have_marks_in_the_middle() -> None:
+    text = "\ufeffuser one\r\n\ufeff# nobody\r\n\ufeffother two words \r\n".encode()
+    assert list(rule_parse.rows(text, "f", rule_parse.auther_row)) == [
+        ("user", "one"),
+        ("other", "two words"),
+    ]
+
+
 def test_bad_lines_are_told_alike_by_all_who_read(tmp_path: Path) -> None:
     for count in (MAX_REPORTED, MAX_REPORTED + 3):
         path = tmp_path / "rows"

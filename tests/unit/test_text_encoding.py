@@ -11,23 +11,27 @@ from hypothesis import strategies as st
 from lib import text_encoding
 
 TEXT = "10.0.0.0/8 höst\r\n"
-SAVED = {
-    "UTF-8": TEXT.encode(),
-    "UTF-8 with a mark": codecs.BOM_UTF8 + TEXT.encode(),
-    "UTF-16 little with a mark": codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le"),
-    "UTF-16 big with a mark": codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"),
-    "UTF-16 little": TEXT.encode("utf-16-le"),
-    "UTF-16 big": TEXT.encode("utf-16-be"),
-    "UTF-32 little with a mark": codecs.BOM_UTF32_LE + TEXT.encode("utf-32-le"),
-    "UTF-32 big with a mark": codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"),
-    "UTF-32 little": TEXT.encode("utf-32-le"),
-    "UTF-32 big": TEXT.encode("utf-32-be"),
-}
 
 
-@pytest.mark.parametrize("how", SAVED)
+def saved(text: str) -> dict[str, bytes]:
+    """The text as editors and shells save it, by the name of the encoding."""
+    return {
+        "UTF-8": text.encode(),
+        "UTF-8 with a mark": codecs.BOM_UTF8 + text.encode(),
+        "UTF-16 little with a mark": codecs.BOM_UTF16_LE + text.encode("utf-16-le"),
+        "UTF-16 big with a mark": codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+        "UTF-16 little": text.encode("utf-16-le"),
+        "UTF-16 big": text.encode("utf-16-be"),
+        "UTF-32 little with a mark": codecs.BOM_UTF32_LE + text.encode("utf-32-le"),
+        "UTF-32 big with a mark": codecs.BOM_UTF32_BE + text.encode("utf-32-be"),
+        "UTF-32 little": text.encode("utf-32-le"),
+        "UTF-32 big": text.encode("utf-32-be"),
+    }
+
+
+@pytest.mark.parametrize("how", saved(TEXT))
 def test_a_text_means_the_same_however_it_was_saved(how: str) -> None:
-    data = SAVED[how]
+    data = saved(TEXT)[how]
     assert text_encoding.utf8(data) == TEXT.encode()
     for size in (4, 5, 7, 100):
         pieces = [data[n : n + size] for n in range(0, len(data), size)]
