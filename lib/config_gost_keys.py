@@ -104,7 +104,7 @@ HUB_KEYS: Keys = {
     **_to_come("handler", "entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets domain handshakeTimeout onDuplicate certHosts"),
-    **_works("handler", "keepalive.timeout drainTimeout queueMemory"),
+    **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
     **_odd("handler", "means nothing here: packets of any size pass", "router.bufferSize bufferSize"),
 }
 """The keys of a hub: a service with handler router."""

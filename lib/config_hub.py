@@ -7,21 +7,24 @@ Refuses to know: how those are read (config_tables), clients (config_client).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv6Network, ip_network
 
 from lib import config_metadata
-from lib.addresses import host_port
+from lib.addresses import host_port, prefix
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_KEYS
 from lib.config_limits import hub_limits, size_of
 from lib.config_schema import Config, Handler, Listener, Login, Service
 from lib.config_tables import logins, namespace_of
-from lib.config_transport import listener_transport
+from lib.config_transport import is_header_name, listener_transport
 from lib.did_you_mean import did_you_mean
 from lib.settings import (
+    DEFAULT_ADDRESS_HEADER,
     DEFAULT_QUEUE_MEMORY,
     AutherSettings,
     HubSettings,
     IngressSettings,
+    Network,
     TableSettings,
     TransportSettings,
 )
@@ -78,6 +81,8 @@ def hub(
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         queue_memory=config_metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
         limits=hub_limits(service, handler, config, found),
+        trusted_proxies=_trusted_proxies(handler, found),
+        address_header=_address_header(handler, transport, found),
         drain_timeout=config_metadata.seconds(handler, "drainTimeout", 5.0, found),
     )
 
@@ -89,6 +94,44 @@ def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings)
         message = "'certHosts' without client certificates: nobody would be let in"
         found.error(tree.where if tree else handler.where(), message, "give the listener's tls a caFile")
     return wanted
+
+
+def _trusted_proxies(handler: Handler, found: Findings) -> tuple[Network, ...]:
+    prefixes: list[Network] = []
+    for item in config_metadata.listed(handler, "trustedProxies", found=found):
+        try:
+            one = prefix(item.text)
+        except ValueError as wrong:
+            found.error(item.where, f"'trustedProxies': {wrong}")
+            continue
+        if not one.prefixlen:
+            message = f"'trustedProxies': {one} trusts everybody: any client may name any address as its own"
+            found.warn(item.where, message, "write the addresses of the proxies")
+        prefixes.append(_unmapped(one))
+    return tuple(prefixes)
+
+
+def _unmapped(one: Network) -> Network:
+    """A prefix of IPv4-mapped addresses (::ffff:10.0.0.0/104) as the one of IPv4, as peers are compared."""
+    inside = one.network_address.ipv4_mapped if isinstance(one, IPv6Network) else None
+    return ip_network((inside, one.prefixlen - 96)) if inside and one.prefixlen >= 96 else one
+
+
+def _address_header(handler: Handler, transport: TransportSettings, found: Findings) -> str:
+    name = config_metadata.text(handler, "trustedProxies.header", found=found)
+    tree = config_metadata.find(handler, "trustedProxies.header")
+    if tree is None:
+        return DEFAULT_ADDRESS_HEADER
+    if not is_header_name(name):
+        found.error(tree.where, f"'trustedProxies.header': no HTTP header: {name[:64]!r}")
+    elif config_metadata.find(handler, "trustedProxies") is None:
+        found.warn(tree.where, "'trustedProxies.header' has no effect without trustedProxies")
+    elif transport.kind not in ("ws", "wss"):
+        message = (
+            f"'trustedProxies.header' has no effect: a listener of type {transport.kind} gets no headers"
+        )
+        found.warn(tree.where, message, "a proxy's clients are seen over ws and wss")
+    return name
 
 
 def _on_duplicate(handler: Handler, found: Findings) -> str:

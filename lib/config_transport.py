@@ -205,11 +205,16 @@ def _headers(section: Listener | Dialer, kind: str, found: Findings) -> tuple[tu
     for name, value in tree.items:
         if not isinstance(value, Scalar):
             found.error(value.where, f"header {name.text[:64]!r} wants one text")
-        elif not _HEADER_NAME.fullmatch(name.text) or not _HEADER_VALUE.fullmatch(value.text):
+        elif not is_header_name(name.text) or not _HEADER_VALUE.fullmatch(value.text):
             found.error(name.where, f"no HTTP header: {name.text[:64]!r}")
         else:
             headers.append((name.text, value.text))
     return tuple(headers)
+
+
+def is_header_name(text: str) -> bool:
+    """Whether this can be the name of an HTTP header (RFC 9110, 5.1)."""
+    return _HEADER_NAME.fullmatch(text) is not None
 
 
 def _pings(dialer: Dialer, kind: str, found: Findings) -> float:

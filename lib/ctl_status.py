@@ -58,6 +58,7 @@ def _hub(hub: Hub) -> Row:
         "listen": join_host_port(settings.host, settings.port),
         "transport": settings.transport.kind,
         "sessions": len(hub.sessions),
+        "unnamed_clients": hub.unnamed,
     }
 
 
@@ -77,6 +78,7 @@ def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
         "host": attachment.host,
         "namespace": ids.format_uuid(attachment.namespace.id),
         "peer": attachment.peer,
+        "via": session.stream.via,
         "address": session.request.source,
         "prefixes": prefixes,
         "transport": session.hub.settings.transport.kind,

@@ -35,6 +35,7 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
 from lib.hub_accept import Server
+from lib.hub_caller import Caller
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.limits import Gate, stranger
@@ -89,10 +90,12 @@ class Hub:
         self.turns = turns
         self.taps = taps or Taps()
         self.budget = Budget(settings.queue_memory)
-        self.gate = Gate(settings.limits)
+        self.gate = Gate(settings.limits, settings.trusted_proxies)
         self.pauses = Pauses()
         self.output = forward.Output()
         self.refused: Counter[Refusal] = Counter()
+        self.unnamed = 0
+        """How often a trusted proxy has named no client, or none that could be read."""
         self.by_host: Ledger[tuple[bytes, str]] = Ledger()
         """Traffic by (namespace, host name)."""
         self.by_address: Ledger[str] = Ledger()
@@ -199,8 +202,8 @@ class Hub:
             lines.append(f"new sessions come over {settings.transport.kind}")
         self.settings, self._acceptor = settings, acceptor
         self.budget.limit = settings.queue_memory
-        if settings.limits != old.limits:
-            self.gate.settings = settings.limits
+        if (settings.limits, settings.trusted_proxies) != (old.limits, old.trusted_proxies):
+            self.gate.settings, self.gate.trusted = settings.limits, settings.trusted_proxies
             for session in self.sessions.values():
                 session.limit()
         if domain is not self.domain:
@@ -243,44 +246,41 @@ class Hub:
 
     def _serve(self, sock: Any, address: Any) -> None:
         """One connection, in its own greenlet: counted, and closed whatever comes."""
-        peer = format_peer(address)
-        host = host_of(peer)
+        caller = Caller(self, format_peer(address))
         began = time.monotonic()
-        book = self.by_address.book(host)
-        book.opened += 1
-        refusal = self.gate.enter(host, began)
+        refusal = caller.enter()
         if refusal is not None:
-            self._refuse(refusal, peer, refusal.doc)
+            self._refuse(refusal, caller.peer, refusal.doc)
             sock.close()
             return
-        book.in_flight += 1
         try:
-            self._handle(sock, peer)
+            self._handle(sock, caller)
         finally:
-            self.gate.leave(host)
-            book.in_flight -= 1
+            caller.leave()
             self.durations.observe(time.monotonic() - began)
 
-    def _handle(self, sock: Any, peer: str) -> None:
+    def _handle(self, sock: Any, caller: Caller) -> None:
         """Serve a connection within the limits: TLS, WebSocket and relay handshake, then its session."""
         settings = self.settings
         try:
-            stream = Stream(sock, peer, settings.transport.tcp_keepalive, settings.keepalive_timeout)
+            keepalive = settings.transport.tcp_keepalive, settings.keepalive_timeout
+            stream = caller.stream = Stream(sock, caller.peer, *keepalive)
         except OSError as error:  # gone again already
-            hub_log.lost(settings.name, peer, error)
+            hub_log.lost(settings.name, caller.peer, error)
             return
         cost = Cost()
-        stream.count(cost, stranger(peer), self.budget)
+        stream.count(cost, stranger(caller.peer), self.budget)
         try:
             seconds = settings.handshake_timeout
             with ExitStack() as name:
                 late = f"no handshake within {seconds:g} s"
                 with within(seconds, lambda: ProtocolError(late, Refusal.LATE)):
-                    top = self._acceptor.accept(stream)
+                    top = self._acceptor.accept(stream, caller.read_headers)
                     request, rest = session_handshake.receive_request(top, seconds)
                     stream.end_turn()
                     if not self._answer(top, request, name):
                         return
+                caller.admitted()
                 cost.admit(settings.transport.kind)
                 stream.count(cost, stream, self.budget)
                 session = HubSession(self, top, request)
@@ -288,9 +288,9 @@ class Hub:
             session.run(rest)
         except ProtocolError as error:
             refusal, why = session_mismatch.at_hub(settings.transport.kind, error)
-            self._refuse(refusal, peer, why)
+            self._refuse(refusal, caller.peer, why)
         except OSError as error:
-            hub_log.lost(settings.name, peer, error)
+            hub_log.lost(settings.name, caller.peer, error)
         finally:
             stream.close()
 
@@ -333,18 +333,21 @@ class Hub:
                 Status.FORBIDDEN,
                 "another one is just being let in by this host name (onDuplicate: refuse)",
             )
-        if self._is_taken(request):
-            return Status.FORBIDDEN, "another live session has this host name (onDuplicate: refuse)"
+        if owner := self._owner(request):
+            return (
+                Status.FORBIDDEN,
+                f"another live session has this host name, of {owner} (onDuplicate: refuse)",
+            )
         return Status.OK, ""
 
-    def _is_taken(self, request: Request) -> bool:
-        """Whether a live session has the host name already (onDuplicate: refuse).
+    def _owner(self, request: Request) -> str:
+        """The peer whose live session has the host name already; empty for none (onDuplicate: refuse).
 
         Sessions of that name are asked for a sign of life, and ended without one within PROBE_SECONDS.
         """
         namespace = self.domain.namespace(request.namespace)
         for attachment in namespace.sessions_of(request.host):
             if attachment.sender.is_alive(PROBE_SECONDS):
-                return True
+                return attachment.peer
             attachment.sender.close("silent, and a new session wants its host name")
-        return False
+        return ""

@@ -18,13 +18,16 @@ from lib.log_setup import say
 from lib.namespace import Attachment
 
 
-def opened(name: str, attachment: Attachment, transport: str) -> None:
-    """Log that a session of service `name` has begun, over this kind of transport (tcp, tls, ws, wss)."""
+def opened(name: str, attachment: Attachment, transport: str, via: str) -> None:
+    """Log that a session of service `name` has begun, over this kind of transport (tcp, tls, ws, wss).
+
+    `via` is the address of the trusted proxy that has named the client's, empty for none.
+    """
     namespace = ids.format_uuid(attachment.namespace.id)
     say(
         Entry.SESSION_OPENED,
         "service %s: %s is host %s in namespace %s",
-        *(name, attachment.peer, attachment.host, namespace),
+        *(name, f"{attachment.peer} (through {via})" if via else attachment.peer, attachment.host, namespace),
         fold=name,
         by=stranger(attachment.peer),
         habit=BUSY,
@@ -32,6 +35,7 @@ def opened(name: str, attachment: Attachment, transport: str) -> None:
         host=attachment.host,
         namespace=namespace,
         peer=attachment.peer,
+        via=via,
         transport=transport,
     )
 

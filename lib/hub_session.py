@@ -115,8 +115,8 @@ class HubSession:
             book.enter(attachment)
         if self.hub.settings.on_duplicate == "replace":
             for other in attachment.namespace.others(attachment):
-                other.sender.close("replaced by a new session of its host name")
-        hub_log.opened(name, attachment, self.hub.settings.transport.kind)
+                other.sender.close(f"replaced by a new session of its host name, of {attachment.peer}")
+        hub_log.opened(name, attachment, self.hub.settings.transport.kind, self.stream.via)
         why = "closed by the client"
         try:
             self._forward(rest)

@@ -21,7 +21,9 @@ from weakref import WeakValueDictionary
 
 from lib.bounded_dict import BoundedDict
 from lib.forward_drop_reasons import Refusal
+from lib.hub_proxies import is_trusted
 from lib.prefixes import covers, packed
+from lib.settings import Network
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 BURST_SECONDS = 0.1
@@ -32,6 +34,8 @@ SLICE_SECONDS, MIN_SLICE, LEAST_PACKET = 0.25, 4096, 64
 """For Meter.slice: seconds of traffic, least bytes, and the bytes that a packet has at least."""
 MAX_ADDRESSES = 65536
 """Addresses whose handshakes are counted; past that the oldest one is forgotten."""
+MAX_UNNAMED = 1024
+"""Connections of one trusted proxy at a time whose clients are neither named nor let in yet."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -109,26 +113,82 @@ def stranger(peer: str) -> str:
 
 
 @dataclass(slots=True, eq=False)
+class Visit:
+    """One connection, as a gate counts it."""
+
+    address: str
+    """The IP address that it is counted under: a proxy's, until that has named its client."""
+    keys: list[str] = field(default_factory=list)
+    """What it was counted under: settings may be others when it leaves."""
+
+
+@dataclass(slots=True, eq=False)
 class Gate:
-    """The limits of one hub service, with the counts and buckets that they need."""
+    """The limits of one hub service, with the counts and buckets that they need.
+
+    A trusted proxy's own address has no limits by address: its clients have, once it has named them.
+    """
 
     settings: HubLimits
+    trusted: tuple[Network, ...] = ()
+    """Prefixes of trusted proxies."""
     _buckets: WeakValueDictionary[tuple[object, ...], Bucket] = field(default_factory=WeakValueDictionary)
     """The buckets of live sessions. Sessions that share a bucket have the same key; it goes with the last."""
     _connections: Counter[str] = field(default_factory=Counter)
     _handshakes: BoundedDict[str, Bucket] = field(default_factory=lambda: BoundedDict(MAX_ADDRESSES))
-    _entered: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
-    """Address -> what each of its connections was counted under: settings may be others when it leaves."""
 
-    def enter(self, address: str, now: float) -> Refusal | None:
-        """Count a new connection from an IP address. Returns None, or why it is refused.
+    def enter(self, visit: Visit, now: float) -> Refusal | None:
+        """Count a new connection. Returns None, or why it is refused.
 
         For a connection that was not refused, `leave` must be called at its end.
         """
-        for limit, key in _counted(self.settings.connections, address):
-            if self._connections[key] >= limit:
-                return Refusal.CONNECTIONS
-        for limit, key in _counted(self.settings.handshakes, address):
+        connections, handshakes = (
+            self._rows(rows, visit.address) for rows in (self.settings.connections, self.settings.handshakes)
+        )
+        if is_trusted(visit.address, self.trusted):
+            connections.append((MAX_UNNAMED, _unnamed(visit)))
+        return self._count(visit, connections, handshakes, now)
+
+    def rename(self, visit: Visit, address: str, now: float) -> Refusal | None:
+        """Count a connection that has entered under the client's address that its proxy has named.
+
+        Returns None, or why it is refused; `leave` must be called in both cases.
+        """
+        self.settle(visit)
+        visit.address = address
+        connections, handshakes = (
+            [row for row in self._rows(rows, address) if row[1] != "$"]  # in all it is counted already
+            for rows in (self.settings.connections, self.settings.handshakes)
+        )
+        return self._count(visit, connections, handshakes, now)
+
+    def settle(self, visit: Visit) -> None:
+        """Note that a client is let in: nobody waits any more for its proxy to name it."""
+        if _unnamed(visit) in visit.keys:
+            visit.keys.remove(_unnamed(visit))
+            self._uncount(_unnamed(visit))
+
+    def leave(self, visit: Visit) -> None:
+        """Uncount a connection that has entered."""
+        for key in visit.keys:
+            self._uncount(key)
+        visit.keys.clear()
+
+    def _rows(self, rows: tuple[CountLimit, ...], address: str) -> list[tuple[float, str]]:
+        if is_trusted(address, self.trusted):
+            rows = tuple(row for row in rows if row.key == "$")
+        return _counted(rows, address)
+
+    def _count(
+        self,
+        visit: Visit,
+        connections: list[tuple[float, str]],
+        handshakes: list[tuple[float, str]],
+        now: float,
+    ) -> Refusal | None:
+        if any(self._connections[key] >= limit for limit, key in connections):
+            return Refusal.CONNECTIONS
+        for limit, key in handshakes:
             bucket = self._handshakes.get(key)
             if bucket is None:
                 bucket = Bucket(limit, max(1.0, limit))
@@ -137,21 +197,15 @@ class Gate:
             if bucket.tokens < 1:
                 return Refusal.RATE
             bucket.take(1, now)
-        keys = tuple(key for _, key in _counted(self.settings.connections, address))
+        keys = [key for _, key in connections]
         self._connections.update(keys)
-        self._entered.setdefault(address, []).append(keys)
+        visit.keys += keys
         return None
 
-    def leave(self, address: str) -> None:
-        """Uncount a connection that `enter` has counted and not refused."""
-        entered = self._entered[address]
-        keys = entered.pop()
-        if not entered:
-            del self._entered[address]
-        for key in keys:
-            self._connections[key] -= 1
-            if self._connections[key] <= 0:
-                del self._connections[key]
+    def _uncount(self, key: str) -> None:
+        self._connections[key] -= 1
+        if self._connections[key] <= 0:
+            del self._connections[key]
 
     def meters(self, address: str, host: str, namespace: bytes, session: object) -> tuple[Meter, Meter]:
         """The meters of a session: (from its client to the hub, from the hub to its client).
@@ -159,7 +213,10 @@ class Gate:
         `address` is the client's IP address, `namespace` 16 bytes, `session` any object of its own.
         """
         rows: list[tuple[tuple[object, ...], RateLimit]] = []
-        rows += [(key, row) for row, key in _by_address(self.settings.services, address, id(session))]
+        services = self.settings.services
+        if is_trusted(address, self.trusted):
+            services = tuple(row for row in services if row.key in ("$", "$$"))
+        rows += [(key, row) for row, key in _by_address(services, address, id(session))]
         rows += [(key, row) for row, key in _by_host(self.settings.hosts, host, namespace)]
         return self._meter(rows, "in", lambda row: row.into), self._meter(rows, "out", lambda row: row.out)
 
@@ -184,6 +241,10 @@ class Gate:
             bucket = Bucket(rate, max(rate * BURST_SECONDS, MIN_BURST[str(key[-1])]))
             self._buckets[key] = bucket
         return bucket
+
+
+def _unnamed(visit: Visit) -> str:
+    return f"unnamed {visit.address}"
 
 
 def _counted(rows: tuple[CountLimit, ...], address: str) -> list[tuple[float, str]]:

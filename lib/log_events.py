@@ -29,7 +29,7 @@ class Entry(Enum):
     # sessions at a hub
     LISTENING = "listening", "info", "service address", "a hub accepts clients from now on"
     SESSION_OPENED = (
-        *("session-opened", "info", "service host namespace peer transport"),
+        *("session-opened", "info", "service host namespace peer via transport"),
         "a client has been let in",
     )
     SESSION_CLOSED = (
@@ -44,6 +44,10 @@ class Entry(Enum):
     CONNECTION_LOST = (
         *("connection-lost", "info", "service peer reason"),
         "a connection ended before it was a session",
+    )
+    CLIENT_UNNAMED = (
+        *("client-unnamed", "warning", "service peer reason"),
+        "a trusted proxy has not named its client, or by an address that cannot be read",
     )
     NOT_ACCEPTING = (
         *("not-accepting", "warning", "service reason"),

@@ -40,6 +40,7 @@ from lib.metrics_names import (
     REFUSED,
     TABLE,
     TASK,
+    UNNAMED,
     WAIT,
     Family,
 )
@@ -144,6 +145,7 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield from _by_client(clients)
     refused = ((name, why.value, count) for name, hub in hubs.items() for why, count in hub.refused.items())
     yield REFUSED, [(_labels(REFUSED, name, why), float(count)) for name, why, count in list(refused)]
+    yield UNNAMED, [(_labels(UNNAMED, name), float(hub.unnamed)) for name, hub in hubs.items()]
     yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
     yield from _tables(seen.tables)
     yield from _tasks()

@@ -110,6 +110,10 @@ REFUSED = _family(
     *("tunrouter_refused_connections", "counter", "service reason"),
     "Connections that became no session, and why.",
 )
+UNNAMED = _family(
+    *("tunrouter_unnamed_clients", "counter", "service"),
+    "Connections of a trusted proxy that has not named its client, or by no readable address.",
+)
 MEMORY = _family(
     "tunrouter_queue_memory_bytes",
     "gauge",

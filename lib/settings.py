@@ -23,6 +23,7 @@ DEFAULT_MTU = 1420
 DEFAULT_QUEUE_BYTES = 16 << 20
 DEFAULT_QUEUE_SECONDS = 0.5
 DEFAULT_QUEUE_MEMORY = 256 << 20
+DEFAULT_ADDRESS_HEADER = "X-Forwarded-For"
 DEFAULT_KEEPALIVE = 15.0
 """Seconds of silence after which a peer is dead."""
 
@@ -286,6 +287,10 @@ class HubSettings:
     drain_timeout: float = 5.0
     """Seconds that a hub which is about to end waits for its clients to leave."""
     limits: HubLimits = NO_LIMITS
+    trusted_proxies: tuple[Network, ...] = ()
+    """Prefixes of the proxies before this hub that are believed when they name a client's address."""
+    address_header: str = DEFAULT_ADDRESS_HEADER
+    """The only HTTP header in which they do so."""
     queue_memory: int = DEFAULT_QUEUE_MEMORY
     """Bytes that the queues of all sessions may hold together."""
     queue_bytes: int = DEFAULT_QUEUE_BYTES

@@ -31,6 +31,8 @@ def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSett
 
 
 def _shown(name: str, value: Any) -> Any:
+    if name == "trusted_proxies":
+        return ", ".join(map(str, value)) or "none"
     if name not in _NAMED:
         return value
     if isinstance(value, tuple):

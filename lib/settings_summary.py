@@ -116,6 +116,10 @@ def _hub(hub: HubSettings) -> Iterator[str]:
     for what, keys in _limits(hub.limits):
         if keys:
             yield f"    limits on {what}: {', '.join(keys)}"
+    if hub.trusted_proxies:
+        trusted = ", ".join(map(str, hub.trusted_proxies))
+        header = f"their {hub.address_header} names the client" if hub.transport.kind in ("ws", "wss") else ""
+        yield f"    trusted proxies, without limits by address: {trusted}" + (f"; {header}" if header else "")
     yield f"    source check: {'on' if hub.source_check else 'off, hosts may send from any address'}"
 
 

@@ -92,13 +92,12 @@ class Codec(Protocol):
 class Layered:
     """A stream whose bytes pass through a codec; it has the methods of stream_tcp.Stream."""
 
-    __slots__ = ("_below", "_held", "_out", "codec", "first", "peer")
+    __slots__ = ("_below", "_held", "_out", "codec", "first")
 
     def __init__(self, below: AnyStream, codec: Codec) -> None:
         self._below, self.codec = below, codec
         self._held = 0  # bytes that have been counted as waiting
         self._out = memoryview(b"")
-        self.peer: str = below.peer
         self.first = bytearray()
         """The first bytes of the far end, during the handshake (wire_guess)."""
 
@@ -136,6 +135,16 @@ class Layered:
     def pending(self) -> int:
         """Bytes that were taken and that the kernel has not got yet."""
         return len(self._out) + self._below.pending
+
+    @property
+    def peer(self) -> str:
+        """The peer's address as text; a proxy may name another one in the middle of a handshake."""
+        return self._below.peer
+
+    @property
+    def via(self) -> str:
+        """The address of the proxy that has named the peer; empty for none."""
+        return self._below.via
 
     @property
     def certificate(self) -> Certificate:

@@ -5,7 +5,7 @@ Knows: the order of the layers. Refuses to know: what a layer does (stream_tls, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,8 +39,14 @@ class Acceptor:
             mark = f"sha256:{self._identity.fingerprint()}"
             say(Entry.CERTIFICATE, "service %s: certificate %s", name, mark, service=name, fingerprint=mark)
 
-    def accept(self, stream: Stream) -> AnyStream:
-        """Do the handshakes of the layers over an accepted connection. Raises ProtocolError, OSError."""
+    def accept(
+        self, stream: Stream, read_headers: Callable[[Sequence[tuple[bytes, bytes]]], None]
+    ) -> AnyStream:
+        """Do the handshakes of the layers over an accepted connection. Raises ProtocolError, OSError.
+
+        `read_headers` is told the headers of a WebSocket's upgrade, before that is answered; it may raise
+        ProtocolError.
+        """
         top: AnyStream = stream
         if self.settings.kind != "tcp":
             stream.wait_readable()  # who says nothing costs no more than a socket and a greenlet
@@ -49,7 +55,9 @@ class Acceptor:
         if self.settings.kind in ("ws", "wss"):
             from lib.stream_websocket import WebSocketCodec
 
-            top = _opened(top, WebSocketCodec(self.settings.path, self.settings.headers))
+            codec = WebSocketCodec(self.settings.path, self.settings.headers)
+            codec.read_headers = read_headers
+            top = _opened(top, codec)
         return top
 
 

@@ -71,7 +71,7 @@ class Stream:
             "_waiting",
             "_writable",
         ),
-        *("cost", "peer"),
+        *("cost", "peer", "via"),
     )
 
     def __init__(
@@ -85,6 +85,8 @@ class Stream:
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
         self.peer = peer
+        self.via = ""
+        """The address of the proxy through which the peer has come, where that has named the peer."""
         _tune(self._sock, keepalive, dead_after)
         self._receive = self._sock.recv_into
         self._hub = gevent.get_hub()
@@ -124,6 +126,10 @@ class Stream:
         while self._into is not None and (delay := self._into.wait(time.monotonic())) > 0 and not self._ended:
             self.end_turn()
             gevent.sleep(delay)
+
+    def rename(self, peer: str, key: Hashable) -> None:
+        """The far end is only a proxy: from now on the peer has this address, and takes turns by this key."""
+        self.via, self.peer, self._key = self.peer, peer, key
 
     def wait_more(self, size: int) -> None:
         """Count `size` bytes more (less where it is negative) that wait for the peer in a layer above."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import h11
 from wsproto import ConnectionType, WSConnection
@@ -36,8 +36,16 @@ from lib.wire_guess import Spoken
 
 Headers = tuple[tuple[str, str], ...]
 _NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+RequestHeaders = Sequence[tuple[bytes, bytes]]
+"""The headers of a client's upgrade request as they came, names in lower case."""
 MAX_REQUEST = 1 << 16
 """Most bytes of an upgrade request or response."""
+TOO_MANY = 429
+"""HTTP status for a client that has too many connections or handshakes (RFC 6585, 4)."""
+
+
+def _ignore(headers: RequestHeaders) -> None:
+    """Nobody wants to see the headers."""
 
 
 class WebSocketCodec:
@@ -53,6 +61,8 @@ class WebSocketCodec:
     def __init__(self, path: str, headers: Headers = (), host: str = "") -> None:
         self._path, self._headers = path, [(name.encode(), text.encode()) for name, text in headers]
         self._client = bool(host)
+        self.read_headers: Callable[[RequestHeaders], None] = _ignore
+        """Is told the headers of an upgrade request before its answer; raises ProtocolError to refuse it."""
         self._connection = WSConnection(ConnectionType.CLIENT if self._client else ConnectionType.SERVER)
         self._out: list[bytes] = []
         self._in: deque[memoryview] = deque()
@@ -82,6 +92,11 @@ class WebSocketCodec:
 
     def _upgrade(self, event: Event) -> None:
         if isinstance(event, Request):
+            try:
+                self.read_headers(event.extra_headers)
+            except ProtocolError:
+                self._send(RejectConnection(status_code=TOO_MANY))
+                raise
             if event.target.partition("?")[0] != self._path:
                 self._send(RejectConnection(status_code=404))
                 raise self._no(f"path {event.target[:64]!r} is not {self._path}")

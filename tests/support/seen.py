@@ -35,6 +35,7 @@ def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
         durations=Histogram(DURATIONS),
         budget=Budget(1 << 20),
         refused={Refusal.LATE: 2},
+        unnamed=0,
     )
     for number in range(hosts):
         attachment = attachment_of(domain, f"host-{number}")

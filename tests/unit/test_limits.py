@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from lib import config_read, config_resolve
 from lib.errors import ConfigError
 from lib.forward_drop_reasons import Refusal
-from lib.limits import Bucket, Gate, Meter, stranger
+from lib.limits import MAX_UNNAMED, Bucket, Gate, Meter, Visit, stranger
 from lib.settings import Settings
 from lib.settings_limits import (
     DEFAULT_CONNECTIONS,
@@ -162,34 +164,49 @@ def test_who_shares_a_bucket() -> None:
 
 # --- who may connect ------------------------------------------------------------------------------
 
+VISITS: dict[tuple[int, str], list[Visit]] = {}
+"""Those that have entered, by gate and address."""
+
+
+def enter(gate: Gate, address: str, now: float) -> Refusal | None:
+    visit = Visit(address)
+    refusal = gate.enter(visit, now)
+    if refusal is None:
+        VISITS.setdefault((id(gate), address), []).append(visit)
+    return refusal
+
+
+def leave(gate: Gate, address: str) -> None:
+    gate.leave(VISITS[id(gate), address].pop())
+
 
 def test_connections_in_all_and_of_an_address() -> None:
     gate = Gate(
         HubLimits(connections=(CountLimit("$", 3), CountLimit("$$", 2), CountLimit("10.9.0.0/16", 1)))
     )
-    assert [gate.enter("10.0.0.1", 0) for _ in range(3)] == [None, None, Refusal.CONNECTIONS]
-    assert gate.enter("10.9.0.1", 0) is None
-    assert gate.enter("10.0.0.2", 0) is Refusal.CONNECTIONS
-    gate.leave("10.0.0.1")
-    assert gate.enter("10.9.0.2", 0) is Refusal.CONNECTIONS
-    assert gate.enter("10.0.0.2", 0) is None
+    assert [enter(gate, "10.0.0.1", 0) for _ in range(3)] == [None, None, Refusal.CONNECTIONS]
+    assert enter(gate, "10.9.0.1", 0) is None
+    assert enter(gate, "10.0.0.2", 0) is Refusal.CONNECTIONS
+    leave(gate, "10.0.0.1")
+    assert enter(gate, "10.9.0.2", 0) is Refusal.CONNECTIONS
+    assert enter(gate, "10.0.0.2", 0) is None
     for address in ("10.0.0.1", "10.0.0.2", "10.9.0.1"):
-        gate.leave(address)
+        leave(gate, address)
     assert not gate._connections
 
 
 def test_handshakes_a_second() -> None:
     gate = Gate(HubLimits(handshakes=(CountLimit("$$", 2),)))
-    assert [gate.enter("10.0.0.1", 0.0) for _ in range(3)] == [None, None, Refusal.RATE]
-    assert gate.enter("10.0.0.2", 0.0) is None
-    assert [gate.enter("10.0.0.1", 0.5) for _ in range(2)] == [None, Refusal.RATE]
+    assert [enter(gate, "10.0.0.1", 0.0) for _ in range(3)] == [None, None, Refusal.RATE]
+    assert enter(gate, "10.0.0.2", 0.0) is None
+    assert [enter(gate, "10.0.0.1", 0.5) for _ in range(2)] == [None, Refusal.RATE]
 
 
 def test_an_address_with_a_scope_or_none_at_all() -> None:
     gate = Gate(HubLimits(connections=(CountLimit("fe80::/64", 1),)))
-    assert gate.enter("fe80::1%eth0", 0) is None
-    assert gate.enter("fe80::2%eth0", 0) is Refusal.CONNECTIONS
-    assert gate.enter("", 0) is None
+    assert enter(gate, "fe80::1%eth0", 0) is None
+    assert enter(gate, "fe80::2%eth0", 0) is Refusal.CONNECTIONS
+    assert enter(gate, "", 0) is None
 
 
 # --- where nothing is said ------------------------------------------------------------------------
@@ -219,18 +236,18 @@ def test_connections_and_handshakes_are_limited_unless_a_limiter_is_named() -> N
 )
 def test_what_is_one_site(first: str, second: str, together: bool) -> None:
     gate = Gate(HubLimits(connections=(CountLimit("site", 1),)))
-    assert gate.enter(first, 0.0) is None
-    assert gate.enter(second, 0.0) is (Refusal.CONNECTIONS if together else None)
-    gate.leave(first)
-    assert gate.enter(first, 0.0) is None
+    assert enter(gate, first, 0.0) is None
+    assert enter(gate, second, 0.0) is (Refusal.CONNECTIONS if together else None)
+    leave(gate, first)
+    assert enter(gate, first, 0.0) is None
 
 
 def test_an_office_behind_one_address_comes_back_at_once() -> None:
     gate = Gate(HubLimits(connections=DEFAULT_CONNECTIONS, handshakes=DEFAULT_HANDSHAKES))
-    assert [gate.enter("192.0.2.1", 0.0) for _ in range(64)] == [None] * 64
-    assert gate.enter("192.0.2.1", 0.0) is Refusal.RATE
-    assert gate.enter("192.0.2.2", 0.0) is None, "others are not concerned"
-    assert [gate.enter("192.0.2.1", 1.0) for _ in range(64)] == [None] * 64
+    assert [enter(gate, "192.0.2.1", 0.0) for _ in range(64)] == [None] * 64
+    assert enter(gate, "192.0.2.1", 0.0) is Refusal.RATE
+    assert enter(gate, "192.0.2.2", 0.0) is None, "others are not concerned"
+    assert [enter(gate, "192.0.2.1", 1.0) for _ in range(64)] == [None] * 64
 
 
 def test_who_entered_under_other_settings_leaves_nothing_behind() -> None:
@@ -239,14 +256,61 @@ def test_who_entered_under_other_settings_leaves_nothing_behind() -> None:
         HubLimits(connections=(CountLimit("$", 9),)),
     )
     gate = Gate(default)
-    assert gate.enter("192.0.2.1", 0.0) is None
+    assert enter(gate, "192.0.2.1", 0.0) is None
     gate.settings = other
-    assert gate.enter("192.0.2.1", 0.0) is None
-    gate.leave("192.0.2.1")
-    gate.leave("192.0.2.1")
+    assert enter(gate, "192.0.2.1", 0.0) is None
+    leave(gate, "192.0.2.1")
+    leave(gate, "192.0.2.1")
     gate.settings = default
-    assert gate.enter("192.0.2.1", 0.0) is None
-    assert gate.enter("192.0.2.1", 0.0) is Refusal.CONNECTIONS
+    assert enter(gate, "192.0.2.1", 0.0) is None
+    assert enter(gate, "192.0.2.1", 0.0) is Refusal.CONNECTIONS
+
+
+# --- behind a trusted proxy -----------------------------------------------------------------------
+
+PROXY = "10.0.0.1"
+TRUSTED = (ip_network("10.0.0.0/24"),)
+
+
+def test_a_trusted_proxy_has_no_limit_by_address_but_those_in_all_and_its_clients_have() -> None:
+    rows = (CountLimit("$", 9), CountLimit("$$", 2), CountLimit("10.0.0.0/8", 1), CountLimit("site", 1))
+    gate = Gate(HubLimits(connections=rows, handshakes=rows[1:]), TRUSTED)
+    visits = [Visit(PROXY) for _ in range(9)]
+    assert [gate.enter(visit, 0) for visit in visits] == [None] * 9
+    assert gate.enter(Visit(PROXY), 0) is Refusal.CONNECTIONS, "in all"
+    assert [gate.rename(visit, "192.0.2.1", 0) for visit in visits[:2]] == [None, Refusal.CONNECTIONS]
+    assert gate.rename(visits[2], "10.0.0.7", 0) is None, "another proxy's own"
+    assert gate.rename(visits[3], "10.0.0.7", 0) is None
+    for visit in visits:
+        gate.leave(visit)
+    assert not gate._connections
+    again = Visit(PROXY)
+    assert gate.enter(again, 0) is None
+    assert gate.rename(again, "192.0.2.1", 0.1) is Refusal.RATE
+
+
+def test_connections_of_a_proxy_that_has_named_nobody_yet_are_bounded() -> None:
+    gate = Gate(HubLimits(connections=(CountLimit("$$", 1),)), TRUSTED)
+    visits = [Visit(PROXY) for _ in range(MAX_UNNAMED)]
+    assert {gate.enter(visit, 0) for visit in visits} == {None}
+    assert gate.enter(Visit(PROXY), 0) is Refusal.CONNECTIONS
+    assert gate.enter(Visit("10.0.0.2"), 0) is None, "another proxy is not concerned"
+    gate.settle(visits[0])
+    assert gate.rename(visits[1], "192.0.2.1", 0) is None
+    assert [gate.enter(Visit(PROXY), 0) for _ in range(3)] == [None, None, Refusal.CONNECTIONS]
+    gate.trusted = ()
+    for visit in visits:
+        gate.leave(visit)
+    assert gate._connections == {f"unnamed {PROXY}": 2, "unnamed 10.0.0.2": 1}
+
+
+def test_traffic_limits_by_address_leave_a_trusted_proxy_out() -> None:
+    rates = Rate(1 << 20), Rate(1 << 20)
+    gate = Gate(HubLimits(services=(RateLimit("10.0.0.0/8", *rates),)), TRUSTED)
+    assert not any(gate.meters(PROXY, "h", KEY, object()))
+    assert all(gate.meters("10.1.0.1", "h", KEY, object()))
+    gate.settings = HubLimits(services=(RateLimit("$", *rates), RateLimit("$$", *rates)))
+    assert all(gate.meters(PROXY, "h", KEY, object())), "these are not by address"
 
 
 @pytest.mark.parametrize(

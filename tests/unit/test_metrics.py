@@ -13,11 +13,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lib import metrics, metrics_names
-from lib.metrics_names import BY_CLIENT, BY_HOST, DURATION, GOST, MEMORY, REFUSED, TABLE, WAIT
+from lib.metrics_names import BY_CLIENT, BY_HOST, DURATION, GOST, MEMORY, REFUSED, TABLE, UNNAMED, WAIT
 from tests.support.netns import ROOT
 from tests.support.seen import attachment_of, hub_of, seen_of
 
-OURS = [*BY_HOST.values(), *BY_CLIENT.values(), *TABLE.values(), WAIT, REFUSED, MEMORY]
+OURS = [*BY_HOST.values(), *BY_CLIENT.values(), *TABLE.values(), WAIT, REFUSED, UNNAMED, MEMORY]
 THEIRS = [
     "gost_services",
     "gost_service_requests_total",

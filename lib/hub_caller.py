@@ -1,0 +1,120 @@
+"""Far end of one connection to a hub: under which address it is counted, limited and logged.
+
+Knows: that a trusted proxy's connection is somebody else's, who is known once the proxy has named them.
+Refuses to know: how a proxy says so (stream_websocket; a PROXY header would come before TLS and call
+`named` in the same way), which addresses are trusted and what a header means (hub_proxies), limits (limits).
+
+    enter ---- named (where a trusted proxy names a client) ---- admitted ---- leave
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from lib.addresses import host_of
+from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Refusal
+from lib.hub_proxies import client_of, is_trusted
+from lib.limits import Gate, Visit, stranger
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.metrics_ledger import Book, Ledger
+from lib.settings import HubSettings
+from lib.stream_tcp import Stream
+
+
+class Owner(Protocol):
+    """What a caller uses of its hub."""
+
+    settings: HubSettings
+    gate: Gate
+    by_address: Ledger[str]
+    unnamed: int
+    """How often a trusted proxy has named no client."""
+
+
+class Caller:
+    """The far end of a connection, from the accept to the connection's end."""
+
+    def __init__(self, hub: Owner, peer: str) -> None:
+        """`peer` is the address:port of the TCP connection."""
+        self.peer = peer
+        self.stream: Stream | None = None
+        """The connection's stream, once there is one; it is told the client's address."""
+        self._hub = hub
+        self._visit = Visit(host_of(peer))
+        self._book: Book | None = None
+
+    def enter(self) -> Refusal | None:
+        """Count the connection. Returns None, or why it is refused; else `leave` must follow."""
+        address = self._visit.address
+        if not is_trusted(address, self._hub.settings.trusted_proxies):
+            self._open(address)
+        refusal = self._hub.gate.enter(self._visit, time.monotonic())
+        if refusal is not None:
+            self._close()
+        return refusal
+
+    def read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Take the client's address out of an HTTP request's headers, if a trusted proxy has sent them.
+
+        Raises ProtocolError where the client has more connections or handshakes than it may.
+        """
+        settings = self._hub.settings
+        trusted, wanted = settings.trusted_proxies, settings.address_header
+        if not is_trusted(self._visit.address, trusted):
+            return
+        name = wanted.lower().encode()
+        values = [value.decode("latin-1") for key, value in headers if key.lower() == name]
+        found = client_of(values, wanted, trusted)
+        if found.wrong:
+            self._is_unnamed(found.wrong)
+        else:
+            self.named(found.peer)
+
+    def named(self, peer: str) -> None:
+        """The client's address:port is known. Raises ProtocolError where it may not come in now."""
+        address = host_of(peer)
+        self.peer = peer
+        if self.stream is not None:
+            self.stream.rename(peer, stranger(peer))
+        self._open(address)
+        refusal = self._hub.gate.rename(self._visit, address, time.monotonic())
+        if refusal is not None:
+            raise ProtocolError(refusal.doc, refusal)
+
+    def admitted(self) -> None:
+        """The client is let in: a session begins."""
+        self._hub.gate.settle(self._visit)
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        self._hub.gate.leave(self._visit)
+        self._close()
+
+    def _is_unnamed(self, why: str) -> None:
+        name, header = self._hub.settings.name, self._hub.settings.address_header
+        self._hub.unnamed += 1
+        say(
+            Entry.CLIENT_UNNAMED,
+            "service %s: proxy %s names no client in %s: %s; so the proxy's address counts as the client's",
+            *(name, self.peer, header, why),
+            fold=name,
+            by=stranger(self.peer),
+            service=name,
+            peer=self.peer,
+            reason=why,
+        )
+
+    def _open(self, address: str) -> None:
+        self._book = self._hub.by_address.book(address)
+        self._book.opened += 1
+        self._book.in_flight += 1
+
+    def _close(self) -> None:
+        if self._book is None:  # a trusted proxy that has named nobody
+            self._open(self._visit.address)
+        assert self._book is not None
+        self._book.in_flight -= 1
