@@ -182,6 +182,11 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for row in reply["clients"]
         for line in row.get("differences", ())
     ]
+    differing += [
+        f"device {row['device']} of {row['service']}: {line}"
+        for row in reply["clients"]
+        for line in row.get("warnings", ())
+    ]
     rest = [*differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
 

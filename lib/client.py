@@ -21,6 +21,7 @@ from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
 from lib.client_reconnect import Reconnector
 from lib.client_session import ClientSession
+from lib.client_transit import Transit
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.framing import ReceiveBuffer
@@ -73,6 +74,11 @@ class Client:
     def down(self) -> Downlink:
         """What writes frames from the hub to the device."""
         return self._device.down
+
+    @property
+    def transit(self) -> Transit:
+        """What is known of packets that the kernel drops after they were written to the device."""
+        return self._device.transit
 
     @property
     def session(self) -> ClientSession | None:

@@ -14,10 +14,11 @@ from typing import Protocol
 
 import gevent
 
-from lib import capture_watch, client_uplink, framing, netlink, packet_offload, tun
+from lib import capture_watch, client_uplink, framing, netlink, netlink_input, packet_offload, tun
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.client_session import ClientSession
+from lib.client_transit import Transit
 from lib.client_upkeep import Upkeep
 from lib.client_uplink import Uplink
 from lib.counters import Traffic
@@ -73,6 +74,7 @@ class ClientDevice:
             self._file.write, self._refused, client.traffic, device.has_header, settings.device.mtu,
             clock=time.monotonic,
         )  # fmt: skip
+        self.transit = Transit(self._kernel_drops, client.traffic, time.monotonic)
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
 
     @property
@@ -139,6 +141,9 @@ class ClientDevice:
             self._tell_sent(memoryview(framing.encode(content)), reason, answered)
 
     # ------------------------------------------------------------ hub -> device
+
+    def _kernel_drops(self, source: bytes, destination: bytes) -> Reason | None:
+        return netlink_input.dropped(self.name, self.upkeep.index, source, destination)
 
     def _refused(self, error: OSError, packet: bytes) -> None:
         if tun.is_gone(error.errno):

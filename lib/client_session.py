@@ -15,6 +15,7 @@ import gevent
 from lib import capture_watch, client_downlink, framing, ids, wire_control
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
+from lib.client_transit import Transit
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
@@ -53,6 +54,10 @@ class Owner(Protocol):
     @property
     def down(self) -> Downlink:
         """What writes frames from the hub to the device."""
+
+    @property
+    def transit(self) -> Transit:
+        """What looks for packets that the kernel drops after they were written to the device."""
 
     def tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time."""
@@ -138,11 +143,12 @@ class ClientSession:
 
     def _receive(self) -> None:
         client, tail = self._client, self._tail
-        buffer, down = client.buffer, client.down
+        buffer, down, transit = client.buffer, client.down, client.transit
         size = 0
         while True:
             end = framing.HEADROOM + size
             start = buffer.join(tail)
+            transit.look(buffer.view, start, end)
             if client.taps.on:
                 fate = capture_watch.arriving(self.node.namespace, client.settings.host, client.device_name)
                 stop = capture_watch.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)

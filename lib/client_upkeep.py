@@ -40,7 +40,7 @@ class Upkeep:
     def __init__(self, service: str, device: TunDevice, wanted: DeviceSettings) -> None:
         """`service` is the name of the client's service, for the log. Raises HostError without the device."""
         self._service, self._device, self._wanted = service, device, wanted
-        self._index = netlink_watch.index_of(device.name)
+        self.index = netlink_watch.index_of(device.name)
         self._lock = RLock()
         """Held while a reload changes the device: what it takes away is not to be put back."""
         self._pace = Pace()
@@ -56,7 +56,7 @@ class Upkeep:
                 self._look_after(began)
                 gevent.sleep((time.monotonic() - began) * SHARE)
                 prefixes = netlink_plan.prefixes(self._wanted)
-                concerns = partial(netlink_plan.concerns, index=self._index, prefixes=prefixes)
+                concerns = partial(netlink_plan.concerns, index=self.index, prefixes=prefixes)
                 watch.wait(concerns, LOOK_SECONDS)
                 gevent.sleep(max(SETTLE_SECONDS, self._pace.wait(time.monotonic())))
                 watch.drain()
@@ -66,7 +66,7 @@ class Upkeep:
     def differences(self) -> list[str]:
         """Where the device differs from the configuration at this moment, a line each."""
         try:
-            seen = netlink_watch.look(self._index)
+            seen = netlink_watch.look(self.index)
         except HostError as error:
             return [str(error)]
         return netlink_plan.differences(self._wanted, seen, self._refused)
@@ -82,7 +82,7 @@ class Upkeep:
             if wanted != self._wanted:
                 lines = netlink.reconfigure(self._wanted, wanted, self._device.name)
                 self._wanted = wanted
-            missing = netlink_plan.plan(wanted, netlink_watch.look(self._index), put_up=True)
+            missing = netlink_plan.plan(wanted, netlink_watch.look(self.index), put_up=True)
             self._put_back(missing)
         for operation in missing:
             reason = self._refused.get(operation)
@@ -91,7 +91,7 @@ class Upkeep:
 
     def _look_after(self, now: float) -> None:
         with self._lock:
-            seen = netlink_watch.look(self._index)
+            seen = netlink_watch.look(self.index)
             if seen.link is None and not self._device.exists:
                 return  # who reads the device ends it
             if seen.link is not None and seen.link.name != self._device.name:
@@ -101,14 +101,14 @@ class Upkeep:
         if missing:
             self._pace.took(now)
             self._tell([operation for operation in missing if operation not in self._refused])
-            seen = netlink_watch.look(self._index)
+            seen = netlink_watch.look(self.index)
         elif self._pace.is_calm(now):
             settle(Entry.PUT_BACK, self._service)
         self._tell_differences(seen)
 
     def _put_back(self, missing: list[Operation]) -> None:
         device = self._device.name
-        self._refused = netlink.put_back(missing, self._wanted, self._index, device) if missing else {}
+        self._refused = netlink.put_back(missing, self._wanted, self.index, device) if missing else {}
 
     def _tell(self, operations: list[Operation]) -> None:
         if not operations:

@@ -102,6 +102,7 @@ def _client(client: Client, now: float) -> Row:
         "device": client.device_name,
         "addresses": [str(address) for address in settings.device.addresses],
         "differences": client.differences(),
+        "warnings": client.transit.warnings(now),
         "hub": session.peer if session else None,
         "transport": node.transport.kind,
         "software": session.control.software if session else "",

@@ -220,6 +220,16 @@ class Reason(_Documented):
         "the session ended with the packet in its queue",
         "nothing: it was on the way when the session ended; the log says why it did",
     )
+    NOT_FORWARDED = (
+        "not-forwarded",
+        "this host is to pass packets on to a network behind it, but its kernel does not forward",
+        "sysctl -w net.ipv4.ip_forward=1 (IPv6: net.ipv6.conf.all.forwarding=1), or route them elsewhere",
+    )
+    REVERSE_PATH = (
+        "reverse-path",
+        "this host's reverse path filter (rp_filter) drops packets whose source has no route into the tunnel",
+        "add the source's network to the client's route=, or switch rp_filter off (all and the device)",
+    )
     DEVICE_REFUSED = (
         "device-refused",
         "the TUN device did not take the packet",

@@ -46,8 +46,9 @@ _HOP = struct.Struct("=HBBi")  # length, flags, hops, index
 _IFF_UP = 0x1
 _IFLA_IFNAME, _IFLA_MTU = 3, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_SRC, _RTA_IIF = 2, 3
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
-_RTN_UNICAST = 1
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
 _RTM_F_CLONED = 0x200
 _TYPE_MASK = 0x3FFF
 _SIZES = {INET: 4, INET6: 16}
@@ -164,6 +165,20 @@ def ask_routes(family: int, index: int, sequence: int) -> bytes:
     body = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     body += _attribute(_RTA_TABLE, _U32.pack(TABLE_MAIN)) + _attribute(_RTA_OIF, _U32.pack(index))
     return _message(GETROUTE, REQUEST | DUMP, sequence, body)
+
+
+def ask_input(device: int, source: bytes, destination: bytes, sequence: int) -> bytes:
+    """A request for the route of a packet that comes in from a device. The addresses are packed."""
+    bits = 8 * len(source)
+    family = INET if bits == 32 else INET6
+    body = _ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0) + _attribute(_RTA_DST, destination)
+    body += _attribute(_RTA_SRC, source) + _attribute(_RTA_IIF, _U32.pack(device))
+    return _message(GETROUTE, REQUEST, sequence, body)
+
+
+def is_local(body: bytes) -> bool:
+    """Whether the route in a message of one of the ROUTE types leads to the host itself."""
+    return len(body) >= _ROUTE.size and _ROUTE.unpack_from(body)[7] == _RTN_LOCAL
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:

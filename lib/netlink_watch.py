@@ -97,6 +97,20 @@ def look(index: int) -> Seen:
         raise HostError(f"netlink: the device cannot be looked at: {error.strerror or error}") from None
 
 
+def input_route(index: int, source: bytes, destination: bytes) -> tuple[int, bool]:
+    """The kernel's route for a packet that comes in from a device; the addresses are packed.
+
+    Returns (errno of the look-up, 0 for a route; whether that leads to the host itself). Raises OSError.
+    """
+    with _open(0) as sock:
+        sock.settimeout(_SECONDS)
+        sock.send(netlink_messages.ask_input(index, source, destination, 4))
+        (message, *_) = netlink_messages.messages(sock.recv(_RECEIVE))
+    if message.type == netlink_messages.ERROR:
+        return netlink_messages.error(message), False
+    return 0, netlink_messages.is_local(message.body)
+
+
 def _look(index: int) -> Seen:
     with _open(0) as sock:
         # With strict checks the kernel sorts out what belongs to the device (Linux 4.20); we look again.

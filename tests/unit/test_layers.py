@@ -81,6 +81,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "client_selector",
             "counters",
             "client_downlink",
+            "client_transit",
         ),
         *(
             "settings_diff",
@@ -152,6 +153,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "netlink",
             "netlink_request",
             "netlink_watch",
+            "netlink_input",
             "client_upkeep",
             "stream_tcp",
             "hub_accept",
