@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import signal
 import textwrap
@@ -115,6 +116,29 @@ def test_ssh_one_way(topology: Topology, write: Write, control: str) -> None:
     hub.wait_line("reload: done")
     assert connects(one, two, OVERLAY_2, 2201)
     assert not connects(one, two, OVERLAY_2, 2200)
+
+
+def test_long_answers_arrive_in_fragments(topology: Topology, write: Write) -> None:
+    """Of DNS, for which only the question is allowed; the hub cuts them again for a smaller device."""
+    rule = "  acl:\n  - {action: allow, from: host-1, to: host-2, protocol: udp, port: 53}\n"
+    hub = start_hub(topology.hub, "-C", write("hub.yml", config(rule)))
+    one, two = topology.host_1, topology.host_2
+    start_client(one, *host(1, HUB_TO_HOST_1, extra="&mtu=1300"))
+    start_client(two, *host(2, HUB_TO_HOST_2))
+    with udp(two, OVERLAY_2, 53) as server, udp(one, OVERLAY_1) as client:
+        for size in (100, 3000, 9000, 60000):
+            question = f"{size} bytes, please".encode()
+            client.sendto(question, (OVERLAY_2, 53))
+            said, sender = server.recvfrom(2048)
+            assert said == question
+            answer = random.Random(size).randbytes(size)
+            server.sendto(answer, sender)
+            assert client.recv(70000) == answer
+        client.sendto(bytes(3000), (OVERLAY_2, 54))
+        server.sendto(bytes(3000), (OVERLAY_1, sender[1] + 1))
+        expected = {("host-1", "denied"): 1, ("host-1", "stray-fragment"): 2, ("host-2", "denied"): 1}
+        expected["host-2", "stray-fragment"] = 2
+        drops(hub, lambda counts: {key[1:]: count for key, count in counts.items()} == expected)
 
 
 def test_check_tells_the_rules(write: Write) -> None:
