@@ -21,6 +21,8 @@ from ipaddress import (
 
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 _CIDR = re.compile(r"[0-9a-fA-F.:]{2,45}/[0-9]{1,3}")
+_ZONE = re.compile(r"[^\s/%:@?#\x00-\x1f\x7f\[\]\ud800-\udfff]{1,15}")
+"""A network device's name or number; the kernel's names have 15 bytes at most (IFNAMSIZ)."""
 _HOST = re.compile(r"[^\s/@?#\x00-\x1f\x7f\[\]\ud800-\udfff]*")
 
 
@@ -64,13 +66,21 @@ def join_host_port(host: str, port: int | str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def without_zone(host: str) -> str:
+    """A host as other machines may see it: without the %device of a link-local address (RFC 6874)."""
+    return host.partition("%")[0] if ":" in host else host
+
+
 def host_of(text: str) -> str:
     """The host, without brackets, of what `join_host_port` has written."""
     return text.rpartition(":")[0].removeprefix("[").removesuffix("]")
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """(host, port) of `host:port`, `[::1]:port` or `:port` (an empty host). Raises ValueError."""
+    """(host, port) of `host:port`, `[::1]:port` or `:port` (an empty host). Raises ValueError.
+
+    A link-local address has the network device that it is behind: `[fe80::1%eth0]:port` (RFC 4007).
+    """
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         raise ValueError(f"{text[:64]!r} has no port" if text else "no address (write host:port)")
@@ -78,9 +88,22 @@ def host_port(text: str) -> tuple[str, int]:
         raise ValueError(f"not a port number: {port[:64]!r}")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
-        host = str(address(host[1:-1]))
+        host = _in_brackets(host[1:-1])
     elif ":" in host:
         raise ValueError(f"{text[:64]!r}: an IPv6 address goes in brackets, as in [::1]:8443")
     elif not _HOST.fullmatch(host) or len(host) > 253:
         raise ValueError(f"not a host name: {host[:64]!r}")
     return host, int(port)
+
+
+def _in_brackets(text: str) -> str:
+    """An address with or without %device as the kernel's tools write it. Raises ValueError."""
+    bare, percent, zone = text.partition("%")
+    parsed = address(bare)
+    if percent and not (parsed.version == 6 and parsed.is_link_local):
+        raise ValueError(f"{text[:64]!r}: only a link-local address (fe80::/10) has a %device")
+    if percent and not _ZONE.fullmatch(zone):
+        raise ValueError(f"{text[:64]!r}: not the name of a network device: {zone[:64]!r}")
+    if not percent and parsed.version == 6 and parsed.is_link_local:
+        raise ValueError(f"{text[:64]!r} may be behind any network device: write [{parsed}%eth0]")
+    return f"{parsed}%{zone}" if percent else str(parsed)

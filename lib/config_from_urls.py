@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from lib.addresses import without_zone
 from lib.config_findings import Findings
 from lib.config_gost_keys import CONNECTORS, DIALERS, HANDLERS, LISTENERS
 from lib.config_schema import (
@@ -281,7 +282,8 @@ def _dialer_tls(url: Url, found: Findings) -> Tls:
     tls = _tls(url)
     port = _PORT.fullmatch(url.addr)
     host = port[1] if port else url.addr
-    tls.server_name = url.take(*_SERVER_NAME) or host.removeprefix("[").removesuffix("]")
+    host = host.removeprefix("[").removesuffix("]")
+    tls.server_name = url.take(*_SERVER_NAME) or without_zone(host)
     try:
         tls.secure = parse_switch(url.take(*_SECURE) or "false")
     except ValueError as wrong:

@@ -49,7 +49,8 @@ def _file(section: File, found: Findings) -> FileSource | None:
 
 def _redis(section: Redis, types: tuple[str, ...], found: Findings) -> RedisSource | None:
     try:
-        host, port = host_port(section.addr if ":" in section.addr else f"{section.addr}:{REDIS_PORT}")
+        has_port = ":" in section.addr.rpartition("]")[2]
+        host, port = host_port(section.addr if has_port else f"{section.addr}:{REDIS_PORT}")
     except ValueError as wrong:
         found.error(section.where("addr"), f"'addr': {wrong}")
         return None

@@ -20,6 +20,8 @@ from lib.errors import Position
 
 _URL = re.compile(r"(?:([^:/?#]*)://)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+_ESCAPED_ZONE = re.compile(r"(\[[^\]%]*)%25([^\]]+\])")
+"""The %device of an IPv6 address in a URL, as RFC 6874 wants it; a bare % is understood as well."""
 _UNREADABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -50,6 +52,7 @@ def parse_url(text: str, where: Position, found: Findings) -> Url | None:
         return None
     scheme, authority, path, query, _ = matched.groups()
     userinfo, _, addr = authority.rpartition("@")
+    addr = _ESCAPED_ZONE.sub(r"\1%\2", addr)
     url = Url(where, _schemes(scheme), _login(userinfo, where), addr, path.strip("/"), {})
     for pair in filter(None, (query or "").split("&")):
         key, _, value = pair.partition("=")

@@ -18,6 +18,7 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from lib.addresses import join_host_port
 from lib.auth_admission import Login
 from lib.ctl_server import take_path
 from lib.errors import HostError
@@ -133,7 +134,7 @@ class MetricsServer:
         if not name:
             return True
         username, password = _basic(environ.get("HTTP_AUTHORIZATION", ""))
-        client = f"{environ.get('REMOTE_ADDR', '')}:{environ.get('REMOTE_PORT', '')}"
+        client = join_host_port(environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", ""))
         return self._logins(name).grant(Login(username, password, client, "metrics")) is not None
 
 

@@ -14,6 +14,7 @@ Source: gRPC over HTTP2 (grpc/doc/PROTOCOL-HTTP2.md), RFC 9113.
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.lock import BoundedSemaphore
 
+from lib.addresses import without_zone
 from lib.errors import PluginError
 from lib.settings import PluginSettings
 from lib.stream_bounded import Bounds, failing_as, tls_context
@@ -41,6 +43,7 @@ MAX_FRAMES = 1 << 14
 _RECEIVE = 1 << 16
 _PIECES = 64, 256, 2048
 """Bytes that h2 is given at a time: a frame of nine bytes may take it 0.1 ms and more."""
+_ZONE = re.compile(r"%[^\]]*(?=\])")
 _PREFIX = struct.Struct("!BI")
 
 
@@ -87,7 +90,7 @@ def _dial(settings: PluginSettings, bounds: Bounds) -> Any:
         try:
             context = tls_context(settings.verify)
             context.set_alpn_protocols(["h2"])
-            secured = context.wrap_socket(sock, server_hostname=settings.server_name or host)
+            secured = context.wrap_socket(sock, server_hostname=settings.server_name or without_zone(host))
             if secured.selected_alpn_protocol() != "h2":
                 raise PluginError(f"{settings.url}: speaks TLS but not HTTP/2")
             return secured
@@ -266,7 +269,7 @@ def _headers(path: str, settings: PluginSettings) -> list[tuple[str, str]]:
         (":method", "POST"),
         (":scheme", "https" if parts.scheme == "grpcs" else "http"),
         (":path", path),
-        (":authority", settings.server_name or parts.netloc),
+        (":authority", settings.server_name or _ZONE.sub("", parts.netloc)),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
         ("user-agent", "tunrouter"),

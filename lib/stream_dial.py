@@ -7,6 +7,9 @@ Refuses to know: how a name is looked up (stream_resolve), what is said over a c
     250 ms    the next one, of the other address family; earlier if one that was tried has failed
     ...       the first that connects is used, and the others are closed
 
+An address that has failed is tried again each second for as long as another one says nothing. So a hub that
+is away for a moment is found again as soon as it is back, also where its other address is dead.
+
 One greenlet tries each address. Only the caller watches the clock, so its deadline is no address's failure.
 """
 
@@ -33,6 +36,8 @@ from lib.stream_tcp import format_peer
 
 NEXT_AFTER = 0.25
 """Seconds until the next address is tried (RFC 8305, section 5: Connection Attempt Delay)."""
+AGAIN_AFTER = 1.0
+"""Seconds until an address that has failed is tried again, while another one is waited for."""
 MAX_NAMES = 256
 """Names whose good and bad addresses are remembered."""
 MAX_TOLD = 4
@@ -115,6 +120,8 @@ class _Race:
     ) -> None:
         self._connect, self._bounds = connect, bounds
         self._left = addresses[::-1]
+        self._again: dict[Address, float] = {}
+        """Those that have failed -> when to try them again."""
         self._running: dict[Address, gevent.Greenlet] = {}
         self._failed: dict[Address, Exception] = {}
         self._ended: SimpleQueue[tuple[Address, BoundedSocket | Exception]] = SimpleQueue()
@@ -127,11 +134,13 @@ class _Race:
             while self._left or self._running:
                 now = time.monotonic()
                 if self._left and (now >= next_at or not self._running):
-                    address = self._left.pop()
-                    self._running[address] = gevent.spawn(self._try, address)
+                    self._begin(self._left.pop())
                     next_at = now + NEXT_AFTER
+                for address in [one for one, again_at in self._again.items() if now >= again_at]:
+                    self._begin(address)
                 self._note()
-                patience = min(self._bounds.remaining(), next_at - now if self._left else math.inf)
+                wakes = min((next_at if self._left else math.inf, *self._again.values()))
+                patience = min(self._bounds.remaining(), max(0.0, wakes - now))
                 try:
                     address, result = self._ended.get(timeout=patience if patience < math.inf else None)
                 except Empty:
@@ -140,15 +149,23 @@ class _Race:
                 if isinstance(result, BoundedSocket):
                     return address, result
                 self._failed[address] = result
+                self._again[address] = time.monotonic() + AGAIN_AFTER
                 next_at = 0.0  # at once
             raise self._error(host)
         finally:
             self._end()
 
+    def _begin(self, address: Address) -> None:
+        self._again.pop(address, None)
+        self._running[address] = gevent.spawn(self._try, address)
+
     def _note(self) -> None:
         """Say what is waited for."""
-        trying = ", ".join(format_peer(one[4]) for one in list(self._running)[:MAX_TOLD])
-        self._bounds.waits_for = "; ".join((f"no reply from {trying}", *self._reasons()))
+        waiting = [one for one in self._running if one not in self._failed]
+        silent = ", ".join(format_peer(one[4]) for one in waiting[:MAX_TOLD])
+        self._bounds.waits_for = "; ".join(
+            (*([f"no reply from {silent}"] if silent else []), *self._reasons())
+        )
 
     def _try(self, address: Address) -> None:
         result: BoundedSocket | Exception

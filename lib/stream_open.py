@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lib.addresses import join_host_port
+from lib.addresses import join_host_port, without_zone
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.log_events import Entry
@@ -95,12 +95,12 @@ def _over(stream: Stream, node: NodeSettings, bounds: Bounds) -> AnyStream:
             made = context(settings, server=False)
         except HostError as error:  # a file that was there when we began
             raise OSError(22, str(error)) from None
-        name = settings.server_name or node.host
+        name = settings.server_name or without_zone(node.host)
         layered = _asked(layered, TlsCodec(made, False, name, settings.pin), node, bounds)
     if transport.kind in ("ws", "wss"):
         from lib.stream_websocket import WebSocketCodec
 
-        host = transport.host or join_host_port(node.host, node.port)
+        host = transport.host or join_host_port(without_zone(node.host), node.port)
         codec = WebSocketCodec(transport.path, transport.headers, host)
         layered = _asked(layered, codec, node, bounds)
     return layered

@@ -56,7 +56,7 @@ def look_up(host: str, port: int, seconds: float) -> list[Address]:
     try:  # an address needs no name server
         return _numeric(host, port)
     except socket.gaierror:
-        pass
+        check_device(host)
     except (UnicodeError, ValueError) as error:
         raise OSError(errno.EINVAL, f"{host[:64]!r} is no name: {error}") from None
     late = f"the name {host} was not looked up within {seconds:g} s"
@@ -170,6 +170,13 @@ def _by_thread(host: str) -> list[str]:
     if isinstance(found, OSError):
         raise found
     return found
+
+
+def check_device(host: str) -> None:
+    """Raise OSError where the %device of a link-local address is no device of this machine."""
+    device = host.partition("%")[2] if ":" in host else ""
+    if device and not any(device in (name, str(index)) for index, name in socket.if_nameindex()):
+        raise OSError(errno.ENODEV, f"there is no network device {device}")
 
 
 def _in_thread(host: str) -> list[str] | OSError:

@@ -30,6 +30,7 @@ from lib.packet import Buffer
 from lib.service_scheduling import SHARE, breathe
 from lib.session_budget import Budget
 from lib.session_cost import Cost, Passes
+from lib.stream_resolve import check_device
 
 NOTSENT_LOWAT = 1 << 18
 """Most unsent bytes that the kernel holds for a session (TCP_NOTSENT_LOWAT). More would be a second queue,
@@ -304,8 +305,12 @@ def _tune(sock: Any, keepalive: Keepalive | None, dead_after: float) -> None:
 
 
 def listen(host: str, port: int, reuse_port: bool = False) -> Any:
-    """A listening socket; an empty host means every address, IPv4 and IPv6. Raises HostError."""
+    """A listening socket; an empty host means every address, IPv4 and IPv6. Raises HostError.
+
+    A host may be a link-local address with its device: `fe80::1%eth0`.
+    """
     try:
+        check_device(host)
         infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
         dual = not host and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else infos[0][0]
@@ -326,6 +331,15 @@ def listen(host: str, port: int, reuse_port: bool = False) -> Any:
 
 
 def format_peer(address: Any) -> str:
-    """A socket address as text: 192.0.2.1:8443, [2001:db8::1]:8443."""
+    """A socket address as text: 192.0.2.1:8443, [2001:db8::1]:8443, [fe80::1%eth0]:8443."""
     host = address[0].removeprefix("::ffff:") if "." in address[0] else address[0]
-    return join_host_port(host, address[1])
+    scope = address[3] if len(address) == 4 else 0
+    return join_host_port(f"{host}%{_device(scope)}" if scope and "%" not in host else host, address[1])
+
+
+def _device(index: int) -> str:
+    """The name of a network device; its number where there is none of that number any more."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return str(index)

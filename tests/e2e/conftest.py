@@ -33,3 +33,20 @@ def more_hosts(topology: Topology, tmp_path: Path) -> Iterator[list[Namespace]]:
             )
             made.append(host)
         yield made
+
+
+@pytest.fixture
+def hosts_file(topology: Topology) -> Iterator[Path]:
+    """What `ip netns exec` shows programs of host-1 as /etc/hosts."""
+    directory = Path("/etc/netns") / topology.host_1.name
+    parent_was_there = directory.parent.exists()
+    directory.mkdir(parents=True)
+    path = directory / "hosts"
+    (directory / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    path.write_text("")
+    yield path
+    for file in directory.iterdir():
+        file.unlink()
+    directory.rmdir()
+    if not parent_was_there and not any(directory.parent.iterdir()):
+        directory.parent.rmdir()

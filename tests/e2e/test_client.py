@@ -121,23 +121,6 @@ def test_hub_name_without_an_address(topology: Topology, write: Write, hosts_fil
     client.wait_line(f"connected to {HUB_TO_HOST_1}:8443", timeout=20)
 
 
-@pytest.fixture
-def hosts_file(topology: Topology) -> Iterator[Path]:
-    """What `ip netns exec` shows programs of host-1 as /etc/hosts."""
-    directory = Path("/etc/netns") / topology.host_1.name
-    parent_was_there = directory.parent.exists()
-    directory.mkdir(parents=True)
-    path = directory / "hosts"
-    (directory / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-    path.write_text("")
-    yield path
-    for file in directory.iterdir():
-        file.unlink()
-    directory.rmdir()
-    if not parent_was_there and not any(directory.parent.iterdir()):
-        directory.parent.rmdir()
-
-
 def test_second_hub_is_dialled_while_the_first_is_away(topology: Topology, write: Write) -> None:
     start_hub(topology.hub, "-C", server(write))
     url = f"router://{HUB_TO_HOST_1}:8444,{HUB_TO_HOST_1}:8443"

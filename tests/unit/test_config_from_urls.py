@@ -97,6 +97,17 @@ def test_selector_defaults_once_anything_is_said() -> None:
     assert hop["nodes"][0]["dialer"]["tls"] == {"serverName": "::1"}
 
 
+@pytest.mark.parametrize("written", ["[fe80::1%25eth0]", "[fe80::1%eth0]"])
+def test_a_link_local_address_with_its_device(written: str) -> None:
+    """As RFC 6874 and Go want it in a URL, and as `ip` and `ping` take it. `%25` alone is device 25."""
+    made = printed(f"router://{written}:8443?router=r", forwards=[f"router://h:1,{written}:443"])
+    assert made["services"][0]["addr"] == "[fe80::1%eth0]:8443"
+    assert made["chains"][0]["hops"][0]["nodes"][1]["addr"] == "[fe80::1%eth0]:443"
+    alone = printed(forwards=[f"router+tls://{written}:443"])["chains"][0]["hops"][0]["nodes"][0]
+    assert alone["dialer"]["tls"] == {"serverName": "fe80::1"}
+    assert printed("router://[fe80::1%25]:1")["services"][0]["addr"] == "[fe80::1%25]:1"
+
+
 def test_selector_of_a_listen_url_is_its_forwarders() -> None:
     (service,) = printed("tun:///h?max_fails=2")["services"]
     assert service["forwarder"]["selector"] == {

@@ -178,6 +178,21 @@ def test_losers_are_closed(
     sock.close()
 
 
+def test_one_that_refuses_is_tried_again_while_another_one_says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that is away for two seconds and whose IPv6 address is dead: back at once, not at the deadline."""
+    monkeypatch.setattr(stream_dial, "AGAIN_AFTER", 0.1)
+    world.refuses()
+    world.drops()
+    dialling = gevent.spawn(connected)
+    gevent.sleep(0.25)
+    with socket.create_server(world.found[0][4]) as server:
+        where, took = dialling.get(timeout=5)
+        assert where == server.getsockname()
+    assert took < 1
+
+
 def test_all_addresses_share_one_deadline(world: World) -> None:
     dropped = [world.drops() for _ in range(3)]
     world.refuses()
