@@ -187,8 +187,20 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for row in reply["clients"]
         for line in row.get("warnings", ())
     ]
-    rest = [*differing, *failed, *refused]
+    rest = [*_away(reply["clients"]), *differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
+
+
+def _away(clients: Sequence[Reply]) -> list[str]:
+    """A line for each client without a session: the hub, why not, and when it is tried again."""
+    found = []
+    for row in clients:
+        if away := row.get("away"):
+            why = away["reason"] or "not tried yet"
+            wait = away["next_try_s"]
+            then = f"next try in {span(max(1.0, wait))}" if wait else "it is being tried now"
+            found.append(f"{row['host']} has no session with hub {away['hub']}: {why}; {then}")
+    return found
 
 
 def _drops(reply: Reply, on: Paper) -> list[str]:

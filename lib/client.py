@@ -19,7 +19,7 @@ from dataclasses import replace
 from lib.capture_taps import Taps
 from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
-from lib.client_reconnect import Reconnector
+from lib.client_reconnect import Away, Reconnector
 from lib.client_session import ClientSession
 from lib.client_transit import Transit
 from lib.counter_rates import Rates
@@ -84,6 +84,11 @@ class Client:
     def session(self) -> ClientSession | None:
         """The session with the hub; None where there is none."""
         return self._reconnector.session
+
+    @property
+    def away(self) -> Away:
+        """What is known while there is no session: the hub, the last reason, the next try."""
+        return self._reconnector.away
 
     @property
     def sender(self) -> SessionSender | None:

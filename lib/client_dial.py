@@ -24,8 +24,20 @@ MAX_PROXY = 1 << 16
 """Bytes that proxies may say until there is a connection."""
 
 
+TEMPORARY = frozenset({Status.TIMEOUT, Status.SERVICE_UNAVAILABLE, Status.INTERNAL_ERROR})
+"""Statuses that say nothing about this client: who decides cannot be asked, or a table is not loaded yet."""
+
+
 class Refused(ProtocolError):
     """The hub's response has a status other than OK."""
+
+    def __init__(self, status: int) -> None:
+        self.temporary = status in TEMPORARY
+        """Whether the same request may soon be granted."""
+        known = status in Status.__members__.values()
+        super().__init__(
+            f"refused: {Status(status).name.lower().replace('_', ' ') if known else f'status {status}'}"
+        )
 
 
 def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
@@ -70,7 +82,7 @@ def _let_in(
         raise
     if response.status != Status.OK:
         stream.close()
-        raise Refused(_refusal(response.status))
+        raise Refused(response.status)
     return stream, response, rest
 
 
@@ -90,8 +102,3 @@ def _request(settings: ClientSettings, node: NodeSettings) -> Request:
     source = str(addresses[0].ip) if addresses else ""
     login = (node.username, node.password) if node.username or node.password else None
     return Request(settings.host, source, node.namespace, login)
-
-
-def _refusal(status: int) -> str:
-    known = status in Status.__members__.values()
-    return f"refused: {Status(status).name.lower().replace('_', ' ') if known else f'status {status}'}"

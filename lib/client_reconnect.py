@@ -14,14 +14,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 import gevent
+from gevent.event import Event
 
 from lib import client_dial, client_session
 from lib.addresses import join_host_port
-from lib.client_backoff import Backoff
+from lib.client_backoff import LASTING, LOST, TEMPORARY, Backoff, Pace
 from lib.client_dial import Refused
 from lib.client_selector import Selector
 from lib.client_session import ClientSession
@@ -34,12 +36,31 @@ from lib.service_supervisor import Task, keep
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings, NodeSettings
 
-RETRY = (0.25, 15.0)
-"""First and longest delay, in seconds, after a hub could not be reached or a session ended."""
-RETRY_REFUSED = (2.0, 300.0)
-"""The same after a hub refused us: a configuration has to be changed first, so there is no hurry."""
 STEADY_SECONDS = 10.0
 """A session that lived this long was a success: the next delay is the first one again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """What is known of a client without a session."""
+
+    hub: str
+    """Address and port, as configured, of the hub that was tried last."""
+    reason: str = ""
+    """Why that failed, or why the session ended; empty before the first try has ended."""
+    next_at: float = 0.0
+    """When the next try begins, of the monotonic clock; in the past while one is under way."""
+
+
+class _Ended(NamedTuple):
+    """How a try has ended: not admitted, or a session that ended."""
+
+    why: str
+    kind: str
+    """The same in words of ours, for log_dedup."""
+    pace: Pace = LOST
+    seconds: float = 0.0
+    """How long there was a session."""
 
 
 class Owner(client_session.Owner, Protocol):
@@ -60,6 +81,10 @@ class Reconnector:
         self.sessions_made = 0
         self.failures: Counter[str] = Counter()
         """Node -> how often a session with it failed, or ended within STEADY_SECONDS."""
+        self.away = Away(_address(client.settings.nodes[0]))
+        """What is known while there is no session; outdated while there is one."""
+        self._try_now = Event()
+        """Set where the next try must not wait any longer."""
         self._selector = _selector(client.settings)
         self._chosen = 0
         """The index of the node that there is a session with, or that is being dialled."""
@@ -79,14 +104,15 @@ class Reconnector:
         return settings.nodes[self._chosen]
 
     def connect_anew(self, why: str) -> None:
-        """End the session, if there is one; the next one is made with the client's present settings."""
+        """End the session, if there is one; the next is made at once, with the client's present settings."""
+        self._try_now.set()
         if self.sender is not None:
             self.sender.close(why)
 
     def keep_connected(self) -> None:
         """Choose a node, have a session with it until that ends, wait, and begin again; never returns."""
         settings = self._client.settings
-        lost, refused = Backoff(*RETRY), Backoff(*RETRY_REFUSED)
+        backoff = Backoff()
         tried: set[tuple[str, str]] = set()
         """The keys under which failures were logged since the last session (log_dedup)."""
         while True:
@@ -94,30 +120,40 @@ class Reconnector:
             if old.nodes != settings.nodes or _choice(old) != _choice(settings):
                 self._selector = _selector(settings)
                 self._settle(tried)
+            if self._try_now.is_set():
+                self._try_now.clear()
+                backoff.reset()
             self._chosen = chosen = self._selector.choose(time.monotonic(), random.random())
-            started = time.monotonic()
-            backoff, why, kind = lost, "", "ended"
-            try:
-                why = self._follow(self._open(chosen))
-            except Refused as error:
-                backoff, why, kind = refused, str(error), str(error)
-            except ProtocolError as error:
-                why, kind = str(error), error.refusal.value
-            except OSError as error:
-                why, kind = error.strerror or str(error), f"{type(error).__name__} {error.errno}"
-            ended, chosen = time.monotonic(), self._chosen  # another node, where the session has moved
-            if ended - started > STEADY_SECONDS:
-                lost.reset()
-                refused.reset()
+            if old is not settings or not self.away.reason:
+                self.away = Away(_address(settings.nodes[chosen]))
+            ended = self._try(chosen)
+            now, chosen = time.monotonic(), self._chosen  # another node, where the session has moved
+            node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
+            if ended.seconds > STEADY_SECONDS:
+                backoff.reset()
                 self._selector.succeeded(chosen)
                 self._settle(tried)
             else:
-                self._selector.failed(chosen, ended)
-            node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
-            if ended - started <= STEADY_SECONDS:
+                self._selector.failed(chosen, now)
                 self.failures[node.name] += 1
-            tried.add(self._say_again(settings.name, join_host_port(node.host, node.port), why, kind))
-            gevent.sleep(backoff.next(random.random()))
+            delay = backoff.next(ended.pace, len(settings.nodes), now, random.random())
+            self.away = Away(_address(node), ended.why, now + delay)
+            tried.add(self._say_again(settings.name, self.away.hub, ended.why, ended.kind))
+            self._try_now.wait(delay)
+
+    def _try(self, chosen: int) -> _Ended:
+        """Dial a node, and use the session until it ends."""
+        try:
+            session = self._open(chosen)
+            began = time.monotonic()
+            why = self._follow(session)
+            return _Ended(why, "ended", LOST, time.monotonic() - began)
+        except Refused as error:
+            return _Ended(str(error), str(error), TEMPORARY if error.temporary else LASTING)
+        except ProtocolError as error:
+            return _Ended(str(error), error.refusal.value)
+        except OSError as error:
+            return _Ended(error.strerror or str(error), f"{type(error).__name__} {error.errno}")
 
     @staticmethod
     def _say_again(name: str, hub: str, why: str, kind: str) -> tuple[str, str]:
@@ -226,6 +262,10 @@ class Reconnector:
             session.give_up(f"moved to {new.peer}")
             return True
         return False
+
+
+def _address(node: NodeSettings) -> str:
+    return join_host_port(node.host, node.port)
 
 
 def _choice(settings: ClientSettings) -> tuple[str, int, float]:

@@ -17,6 +17,7 @@ from typing import Any
 from lib import __version__, ids, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
+from lib.client_reconnect import Away
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_routes import PrefixesByHost, source_name
@@ -104,6 +105,7 @@ def _client(client: Client, now: float) -> Row:
         "differences": client.differences(),
         "warnings": client.transit.warnings(now),
         "hub": session.peer if session else None,
+        "away": None if session else _away(client.away, now),
         "transport": node.transport.kind,
         "software": session.control.software if session else "",
         "since_s": round(now - session.since, 1) if session else None,
@@ -111,6 +113,14 @@ def _client(client: Client, now: float) -> Row:
         "queue_bytes": session.sender.queued if session else 0,
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),
+    }
+
+
+def _away(away: Away, now: float) -> Row:
+    return {
+        "hub": away.hub,
+        "reason": away.reason,
+        "next_try_s": round(max(0.0, away.next_at - now), 1),
     }
 
 
