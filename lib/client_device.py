@@ -14,7 +14,16 @@ from typing import Protocol
 
 import gevent
 
-from lib import capture_watch, client_uplink, framing, netlink, netlink_input, packet_offload, tun
+from lib import (
+    capture_watch,
+    client_uplink,
+    framing,
+    netlink,
+    netlink_adopt,
+    netlink_input,
+    packet_offload,
+    tun,
+)
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.client_session import ClientSession
@@ -27,7 +36,8 @@ from lib.forward_drop_reasons import Reason
 from lib.ids import NO_NAMESPACE
 from lib.packet_text import head, head_of_frame
 from lib.session_sender import SessionSender
-from lib.settings import ClientSettings
+from lib.settings import ClientSettings, DeviceSettings
+from lib.tun import TunDevice
 
 
 class Owner(Protocol):
@@ -59,14 +69,15 @@ class ClientDevice:
         """
         self._client, self._gone = client, gone
         settings = client.settings
-        self._device = device = tun.open_tun(settings.device.name)
+        self._found = netlink_adopt.find(settings.device.name) if settings.device.name else None
+        self._device = device = self._open(settings.device.name)
         try:
-            netlink.configure(settings.device, device.name, device.capabilities)
+            capabilities = self._configure()
             self.upkeep = Upkeep(settings.name, device, settings.device)
         except HostError:
-            device.close()
+            self._leave(settings.device)
             raise
-        self.offloads = device.capabilities if settings.superpackets else 0
+        self.offloads = capabilities if settings.superpackets else 0
         """The offload bits that the device can do (packet_offload)."""
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
         self.up = Uplink(self._file, device.has_header, client.traffic, self._write_packet, lost=self._lost)
@@ -82,10 +93,35 @@ class ClientDevice:
         """The device's name in the kernel, also where the configuration has none."""
         return self._device.name
 
+    def _open(self, name: str) -> TunDevice:
+        found = self._found
+        if found is None:
+            return tun.open_tun(name)
+        netlink_adopt.prepare(found, name)
+        try:
+            return tun.open_tun(name, found.state)
+        except HostError:
+            netlink_adopt.restore(self._client.settings.device, found, name)
+            raise
+
+    def _configure(self) -> int:
+        """Set what is configured; returns the offload bits that the device can do. Raises HostError."""
+        device, settings = self._device, self._client.settings.device
+        if self._found is not None:
+            return netlink_adopt.configure(settings, self._found, device.name, device.capabilities)
+        netlink.configure(settings, device.name, device.capabilities)
+        return device.capabilities
+
     def close(self) -> None:
-        """Remove the device."""
+        """Remove the device. One that was there before stays, as it was found."""
         self._readable.close()
+        self._leave(self.upkeep.wanted)
+
+    def _leave(self, settings: DeviceSettings) -> None:
+        found, was_there = self._found, self._device.exists
         self._device.close()
+        if found is not None and was_there:
+            netlink_adopt.restore(settings, found, self._device.name)
 
     def use_offloads(self, bits: int, limit: int) -> None:
         """Set the device's offloads to what a hub takes: `bits`, and contents of up to `limit` bytes."""

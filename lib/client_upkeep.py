@@ -39,7 +39,7 @@ class Upkeep:
 
     def __init__(self, service: str, device: TunDevice, wanted: DeviceSettings) -> None:
         """`service` is the name of the client's service, for the log. Raises HostError without the device."""
-        self._service, self._device, self._wanted = service, device, wanted
+        self._service, self._device, self.wanted = service, device, wanted
         self.index = netlink_watch.index_of(device.name)
         self._lock = RLock()
         """Held while a reload changes the device: what it takes away is not to be put back."""
@@ -55,7 +55,7 @@ class Upkeep:
                 began = time.monotonic()
                 self._look_after(began)
                 gevent.sleep((time.monotonic() - began) * SHARE)
-                prefixes = netlink_plan.prefixes(self._wanted)
+                prefixes = netlink_plan.prefixes(self.wanted)
                 concerns = partial(netlink_plan.concerns, index=self.index, prefixes=prefixes)
                 watch.wait(concerns, LOOK_SECONDS)
                 gevent.sleep(max(SETTLE_SECONDS, self._pace.wait(time.monotonic())))
@@ -69,7 +69,7 @@ class Upkeep:
             seen = netlink_watch.look(self.index)
         except HostError as error:
             return [str(error)]
-        return netlink_plan.differences(self._wanted, seen, self._refused)
+        return netlink_plan.differences(self.wanted, seen, self._refused)
 
     def apply(self, wanted: DeviceSettings) -> list[str]:
         """Change the device to the settings of a reload; returns a line for each change.
@@ -79,9 +79,9 @@ class Upkeep:
         """
         with self._lock:
             lines = []
-            if wanted != self._wanted:
-                lines = netlink.reconfigure(self._wanted, wanted, self._device.name)
-                self._wanted = wanted
+            if wanted != self.wanted:
+                lines = netlink.reconfigure(self.wanted, wanted, self._device.name)
+                self.wanted = wanted
             missing = netlink_plan.plan(wanted, netlink_watch.look(self.index), put_up=True)
             self._put_back(missing)
         for operation in missing:
@@ -96,7 +96,7 @@ class Upkeep:
                 return  # who reads the device ends it
             if seen.link is not None and seen.link.name != self._device.name:
                 self._rename(seen.link.name)
-            missing = netlink_plan.plan(self._wanted, seen, put_up=False)
+            missing = netlink_plan.plan(self.wanted, seen, put_up=False)
             self._put_back(missing)
         if missing:
             self._pace.took(now)
@@ -108,7 +108,7 @@ class Upkeep:
 
     def _put_back(self, missing: list[Operation]) -> None:
         device = self._device.name
-        self._refused = netlink.put_back(missing, self._wanted, self.index, device) if missing else {}
+        self._refused = netlink.put_back(missing, self.wanted, self.index, device) if missing else {}
 
     def _tell(self, operations: list[Operation]) -> None:
         if not operations:
@@ -129,7 +129,7 @@ class Upkeep:
 
     def _tell_differences(self, seen: Seen) -> None:
         name, device = self._service, self._device.name
-        lines = netlink_plan.differences(self._wanted, seen, self._refused)
+        lines = netlink_plan.differences(self.wanted, seen, self._refused)
         for line in lines:
             if line not in self._told:
                 text = "service %s: device %s differs from the configuration: %s"

@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from lib.errors import HostError
+from lib.netlink_messages import Link, TunState
 from lib.netlink_plan import Kind, Operation, with_peers
 from lib.netlink_request import ask, family, link_index, link_name, opened, reason, refusal
 from lib.packet_offload import MAX_SEGMENTS
@@ -41,6 +42,8 @@ _RTN_UNICAST = 1
 _RT_TABLE_MAIN = 254
 _IPV6_METRIC = 1024  # what the kernel gives a route that names none
 
+_GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENETUNREACH)
+"""What is to be removed went with something else, a route with an address, say."""
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM})
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT})
 
@@ -54,7 +57,7 @@ def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
     Raises HostError naming the address or route and the kernel's reason. The caller must close the device
     then, which also removes what was set until then.
     """
-    _check(settings, name)
+    check(settings, name)
     with opened() as ip:
         index = link_index(ip, name)
         _set_link(ip, index, name, settings.mtu, capabilities)
@@ -74,16 +77,15 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
     lines = []
     with opened() as ip:
         index = link_index(ip, name)
-        gone = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENETUNREACH)  # with an address, say
         for prefix, gateway in old.routes:
             if (prefix, gateway) not in new.routes:
-                ask(f"{name}: route {prefix}", ip.route, "del", ignore=gone, **_route(index, prefix, gateway))
+                ask(
+                    f"{name}: route {prefix}", ip.route, "del", ignore=_GONE, **_route(index, prefix, gateway)
+                )
                 lines.append(f"route {prefix} removed")
         for address in old.addresses:
             if address not in new.addresses:
-                fields = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
-                what = f"{name}: address {address}"
-                ask(what, ip.addr, "del", index=index, family=family(address), ignore=gone, **fields)
+                _remove_address(ip, index, address)
                 lines.append(f"address {address} removed")
         for address in new.addresses:
             if address not in old.addresses:
@@ -96,6 +98,47 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
             if (prefix, gateway) not in old.routes:
                 lines.append(f"route {prefix} added")
     return lines
+
+
+def tune(index: int, name: str, capabilities: int) -> bool:
+    """Keep a device silent and limit its superpackets, as configure() does; False where that is refused."""
+    try:
+        with opened() as ip:
+            _silence(ip, index, name)
+            ask(f"{name}: cannot set its queue", ip.link, "set", index=index, txqlen=QUEUE_LENGTH)
+            _limit(ip, index, name, capabilities)
+    except HostError:
+        return False
+    return True
+
+
+def silence(index: int, name: str) -> None:
+    """Let a device make no addresses of its own and send nothing by itself. Raises HostError."""
+    with opened() as ip:
+        _silence(ip, index, name)
+
+
+def remove(operations: list[Operation], index: int) -> None:
+    """Remove addresses and routes from a device; those that are not there any more are no error."""
+    with opened() as ip:
+        for one in operations:
+            if one.prefix is not None:
+                ask(f"{one}", ip.route, "del", ignore=_GONE, **_route(index, one.prefix, one.gateway))
+            elif one.address is not None:
+                _remove_address(ip, index, one.address)
+
+
+def reset(index: int, name: str, link: Link, state: TunState) -> None:
+    """Give a device the state, MTU and limits that it had before. Raises HostError."""
+    with opened() as ip:
+        if not link.up:
+            ask(f"{name}: cannot be set down", ip.link, "set", index=index, state="down")
+        if state.address_mode >= 0:
+            _set_address_mode(ip, index, name, state.address_mode)
+        what, size, segments = f"{name}: cannot be set back", state.gso_max_size, state.gso_max_segs
+        ask(what, ip.link, "set", index=index, mtu=link.mtu, txqlen=state.queue_length)
+        if size and segments:
+            ask(what, ip.link, "set", index=index, gso_max_size=size, gso_max_segs=segments)
 
 
 def put_back(
@@ -176,7 +219,7 @@ def way_around(address: str, name: str) -> str | None:
         return link_name(ip, best[2]) if best is not None else None
 
 
-def _check(settings: DeviceSettings, name: str) -> None:
+def check(settings: DeviceSettings, name: str) -> None:
     """Refuse settings of which the kernel would accept only a part. Raises HostError."""
     if settings.mtu < IPV6_MIN_MTU and any(a.version == 6 for a in settings.addresses):
         raise HostError(
@@ -189,6 +232,10 @@ def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> No
     what = f"{name}: cannot set MTU {mtu}"
     _silence(ip, index, name)  # first, for a device whose MTU is below IPv6's least has no IPv6 settings
     ask(what, ip.link, "set", index=index, mtu=mtu, txqlen=QUEUE_LENGTH)
+    _limit(ip, index, name, capabilities)
+
+
+def _limit(ip: Any, index: int, name: str, capabilities: int) -> None:
     if capabilities:
         # Sets the IPv4 limit as well (one of its own since Linux 6.3). What gets past a limit, as a
         # forwarded packet merged by another device, the kernel segments before it hands it to us.
@@ -199,9 +246,13 @@ def _set_link(ip: Any, index: int, name: str, mtu: int, capabilities: int) -> No
 
 def _silence(ip: Any, index: int, name: str) -> None:
     """Else the kernel gives itself a link-local address, and chatters about it, the moment it is up."""
-    quiet = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE)]}
+    _set_address_mode(ip, index, name, _ADDR_GEN_NONE)
+
+
+def _set_address_mode(ip: Any, index: int, name: str, mode: int) -> None:
+    family_mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]}
     no_ipv6 = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
-    what, af_spec = f"{name}: cannot be kept silent", {"attrs": [("AF_INET6", quiet)]}
+    what, af_spec = f"{name}: cannot be kept silent", {"attrs": [("AF_INET6", family_mode)]}
     ask(what, ip.link, "set", index=index, IFLA_AF_SPEC=af_spec, ignore=no_ipv6)
 
 
@@ -215,6 +266,11 @@ def _add_address(ip: Any, index: int, name: str, address: Interface, peer: str) 
         ip.addr("add", index=index, family=family(address), **arguments)
     except refusal() as refused:
         raise HostError(f"{name}: address {address}: {_address_reason(address, refused)}") from None
+
+
+def _remove_address(ip: Any, index: int, address: Interface) -> None:
+    fields = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
+    ask(f"address {address}", ip.addr, "del", index=index, family=family(address), ignore=_GONE, **fields)
 
 
 def _address_reason(address: Interface, refused: Any) -> str:

@@ -44,7 +44,13 @@ _ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, pr
 _HOP = struct.Struct("=HBBi")  # length, flags, hops, index
 
 _IFF_UP = 0x1
-_IFLA_IFNAME, _IFLA_MTU = 3, 4
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_LINKINFO, _IFLA_AF_SPEC = 3, 4, 13, 18, 26
+_IFLA_GSO_MAX_SEGS, _IFLA_GSO_MAX_SIZE = 40, 41
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_INET6_ADDR_GEN_MODE = 8
+_IFLA_TUN_TYPE, _IFLA_TUN_PI, _IFLA_TUN_VNET_HDR, _IFLA_TUN_PERSIST = 3, 4, 5, 6
+_IFLA_TUN_MULTI_QUEUE, _IFLA_TUN_NUM_QUEUES = 7, 8
+_IFF_TUN = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_SRC, _RTA_IIF = 2, 3
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
@@ -70,6 +76,22 @@ class Link(NamedTuple):
     name: str
     up: bool
     mtu: int
+
+
+class TunState(NamedTuple):
+    """What a TUN device was made with, and what we change on it beside MTU and state (linux/if_link.h)."""
+
+    has_pi: bool
+    has_vnet_hdr: bool
+    persists: bool
+    has_many_queues: bool
+    queues: int
+    """How many descriptors are attached to it."""
+    queue_length: int
+    gso_max_size: int
+    gso_max_segs: int
+    address_mode: int
+    """IN6_ADDR_GEN_MODE: how it makes itself an IPv6 address; -1 without IPv6."""
 
 
 class Address(NamedTuple):
@@ -117,6 +139,31 @@ def link(body: bytes) -> Link | None:
     found = _attributes(body, _LINK.size)
     name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape")
     return Link(index, name, bool(flags & _IFF_UP), _number(found, _IFLA_MTU))
+
+
+def tun_state(body: bytes) -> TunState | None:
+    """The state of the TUN device in a message of one of the LINK types; None where the device is none.
+
+    Before Linux 4.20 it is always None.
+    """
+    found = _attributes(body, _LINK.size)
+    info = _attributes(found.get(_IFLA_LINKINFO, b""), 0)
+    tun = _attributes(info.get(_IFLA_INFO_DATA, b""), 0)
+    if info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0") != b"tun" or tun.get(_IFLA_TUN_TYPE) != bytes([_IFF_TUN]):
+        return None
+    families = _attributes(found.get(_IFLA_AF_SPEC, b""), 0)
+    mode = _attributes(families.get(INET6, b""), 0).get(_IFLA_INET6_ADDR_GEN_MODE, b"")
+    return TunState(
+        has_pi=tun.get(_IFLA_TUN_PI) == b"\1",
+        has_vnet_hdr=tun.get(_IFLA_TUN_VNET_HDR) == b"\1",
+        persists=tun.get(_IFLA_TUN_PERSIST) == b"\1",
+        has_many_queues=tun.get(_IFLA_TUN_MULTI_QUEUE) == b"\1",
+        queues=_number(tun, _IFLA_TUN_NUM_QUEUES),
+        queue_length=_number(found, _IFLA_TXQLEN),
+        gso_max_size=_number(found, _IFLA_GSO_MAX_SIZE),
+        gso_max_segs=_number(found, _IFLA_GSO_MAX_SEGS),
+        address_mode=mode[0] if mode else -1,
+    )
 
 
 def address(body: bytes) -> Address | None:

@@ -14,7 +14,7 @@ from gevent import socket
 
 from lib import netlink_messages
 from lib.errors import HostError
-from lib.netlink_messages import Address, Message, Route
+from lib.netlink_messages import Address, Message, Route, TunState
 from lib.netlink_plan import Seen
 from lib.service_scheduling import breathe
 
@@ -95,6 +95,17 @@ def look(index: int) -> Seen:
         return _look(index)
     except OSError as error:
         raise HostError(f"netlink: the device cannot be looked at: {error.strerror or error}") from None
+
+
+def tun_state(index: int) -> TunState | None:
+    """The state of a TUN device; None where the device is none. Raises HostError."""
+    try:
+        with _open(0) as sock:
+            sock.settimeout(_SECONDS)
+            found = _ask(sock, netlink_messages.ask_link(index, 5), netlink_messages.NEWLINK)
+    except OSError as error:
+        raise HostError(f"netlink: the device cannot be looked at: {error.strerror or error}") from None
+    return netlink_messages.tun_state(found[0]) if found else None
 
 
 def input_route(index: int, source: bytes, destination: bytes) -> tuple[int, bool]:

@@ -15,9 +15,10 @@ The descriptor is non-blocking, and one read or write is one packet, with a virt
 A buffer of HEADER_SIZE + 65,535 bytes holds whatever a read can give; a shorter one may lose the end of a
 packet. The buffers belong to the caller: the kernel copies them and keeps no reference.
 
-The device is not persistent, and always a new one (an existing device is never taken over). When its last
-descriptor is closed, by close(), a crash or kill -9, the kernel removes the device, its addresses and routes.
-So a child process must not keep the descriptor, which is why it is close-on-exec.
+A device that we make is not persistent. When its last descriptor is closed, by close(), a crash or kill -9,
+the kernel removes the device, its addresses and routes. So a child process must not keep the descriptor,
+which is why it is close-on-exec. A device that is there already is only taken over where somebody has made
+it for that (`ip tuntap add`): it is persistent and nobody uses it (netlink_adopt). It stays when we close it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable
+from typing import NamedTuple
 
 from gevent.monkey import get_original
 
 from lib.errors import HostError
+from lib.netlink_messages import TunState
 from lib.packet_offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
 
 HEADER_SIZE = 10
@@ -44,12 +47,15 @@ _TUNSETIFF = 0x400454CA
 _TUNGETIFF = 0x800454D2
 _TUNSETOFFLOAD = 0x400454D0
 _TUNSETVNETHDRSZ = 0x400454D8
+_TUNGETVNETHDRSZ = 0x800454D7
 _TUNSETVNETLE = 0x400454DC
+_TUNGETVNETLE = 0x800454DD
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _IFF_TUN_EXCL = 0x8000
-"""Refuse the name of an existing device: a persistent one would keep our addresses and routes at our end."""
+"""Refuse the name of an existing device: whoever made it must have meant us to have it."""
+_IFF_MULTI_QUEUE = 0x0100
 
 _IFREQ = struct.Struct("16sH22x")
 _INT = struct.Struct("=i")
@@ -113,10 +119,14 @@ class TunDevice:
     capabilities  the offload bits (packet_offload) that set_offload takes here; 0 without has_header
     """
 
-    __slots__ = ("capabilities", "fd", "has_header", "name")
+    __slots__ = ("_found", "capabilities", "fd", "has_header", "name")
 
-    def __init__(self, fd: int, name: str, has_header: bool) -> None:
-        """Take over a descriptor that is attached to a device (open_tun makes one), with all offloads off."""
+    def __init__(self, fd: int, name: str, has_header: bool, found: _Found | None = None) -> None:
+        """Take over a descriptor that is attached to a device (open_tun makes one), with all offloads off.
+
+        `found` is what the device had before, where it is persistent.
+        """
+        self._found = found
         self.fd = fd
         self.name = name
         self.has_header = has_header
@@ -149,10 +159,32 @@ class TunDevice:
         """Close the descriptor, so that the kernel removes the device with its addresses and routes.
 
         They are gone when this returns, after some 15 ms. Watchers of the descriptor must be closed before.
-        May be called twice.
+        A persistent device stays, with the flags that it had before. May be called twice.
         """
         fd, self.fd = self.fd, -1
-        if fd >= 0:
+        if fd < 0:
+            return
+        if self._found is None:
+            _close(fd)
+            return
+        self._detach(fd, self._found)
+
+    def _detach(self, fd: int, found: _Found) -> None:
+        try:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
+            for request, value in found.settings:
+                fcntl.ioctl(fd, request, _INT.pack(value))
+        except OSError:  # deleted meanwhile: nothing is left to set back
+            _close(fd)
+            return
+        _close(fd)
+        # The flags of a device are those with which it was attached last.
+        fd = os.open(_PATH, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(self.name.encode(), found.flags))
+        except OSError:  # somebody else has it already
+            pass
+        finally:
             _close(fd)
 
     def _try_offload(self, bits: int) -> bool:
@@ -163,39 +195,64 @@ class TunDevice:
         return True
 
 
-def open_tun(name: str = "") -> TunDevice:
+def open_tun(name: str = "", state: TunState | None = None) -> TunDevice:
     """Make a TUN device; with an empty name the kernel chooses one (tun0, tun1, …).
 
-    It is down, has no addresses, and all offloads are off. Raises HostError, which says what to do about it.
+    It is down, has no addresses, and all offloads are off. With the `state` of a persistent device that one
+    is taken over, as it is. Raises HostError, which says what to do about it.
     """
     if len(name.encode()) > NAME_MAX:
         raise HostError(f"TUN device {name}: the name is longer than {NAME_MAX} bytes")
     try:
-        return _create(name, _IFF_VNET_HDR)
+        return _create(name, _IFF_VNET_HDR, state)
     except OSError as refused:
         # EINVAL: the kernel has no virtio headers, or the name is bad. A second try without them tells which.
+        if refused.errno == errno.EBUSY and state is not None:
+            raise HostError(f"TUN device {name}: another program uses it") from None
         if refused.errno != errno.EINVAL:
             raise _host_error(name, refused) from None
     try:
-        return _create(name, 0)
+        return _create(name, 0, state)
     except OSError as refused:
         raise _host_error(name, refused) from None
 
 
-def _create(name: str, header_flag: int) -> TunDevice:
+class _Found(NamedTuple):
+    """A persistent device before we took it over."""
+
+    flags: int
+    """Those of TUNSETIFF."""
+    settings: list[tuple[int, int]]
+    """(ioctl, value) that set the rest back."""
+
+
+def _create(name: str, header_flag: int, state: TunState | None) -> TunDevice:
     """Open /dev/net/tun and make the device, with virtio-net headers or not. Raises OSError, HostError."""
     fd = _open_path()
     try:
-        flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | header_flag
+        like = _IFF_TUN_EXCL if state is None else _IFF_MULTI_QUEUE * state.has_many_queues
+        flags = _IFF_TUN | _IFF_NO_PI | like | header_flag
         reply = fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
+        found = None if state is None else _Found(_flags(state), _settings(fd))
         if header_flag:
             fcntl.ioctl(fd, _TUNSETVNETHDRSZ, _INT.pack(HEADER_SIZE))
             fcntl.ioctl(fd, _TUNSETVNETLE, _INT.pack(1))  # as on our wire, whatever the host is
         kernel_name: bytes = _IFREQ.unpack(reply)[0]
-        return TunDevice(fd, kernel_name.rstrip(b"\0").decode(), bool(header_flag))
+        return TunDevice(fd, kernel_name.rstrip(b"\0").decode(), bool(header_flag), found)
     except BaseException:
         _close(fd)
         raise
+
+
+def _flags(state: TunState) -> int:
+    flags = _IFF_TUN | _IFF_MULTI_QUEUE * state.has_many_queues | _IFF_VNET_HDR * state.has_vnet_hdr
+    return flags if state.has_pi else flags | _IFF_NO_PI
+
+
+def _settings(fd: int) -> list[tuple[int, int]]:
+    """What a device has of the settings that we change, as (ioctl that sets it, value)."""
+    pairs = ((_TUNGETVNETHDRSZ, _TUNSETVNETHDRSZ), (_TUNGETVNETLE, _TUNSETVNETLE))
+    return [(setter, _INT.unpack(fcntl.ioctl(fd, getter, _INT.pack(0)))[0]) for getter, setter in pairs]
 
 
 def _open_path() -> int:

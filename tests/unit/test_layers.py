@@ -154,6 +154,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "netlink_request",
             "netlink_watch",
             "netlink_input",
+            "netlink_adopt",
             "client_upkeep",
             "stream_tcp",
             "hub_accept",

@@ -240,4 +240,5 @@ def test_no_bytes_raise_or_last(data: bytes, kind: int) -> None:
     (message,) = list(netlink_messages.messages(whole))
     assert message.body == data
     assert concerns(message, DEVICE, prefixes(WANTED)) in (True, False)
+    assert netlink_messages.tun_state(data) is None
     assert len(list(netlink_messages.messages(data))) <= len(data) // 16
