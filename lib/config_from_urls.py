@@ -40,7 +40,7 @@ from lib.config_schema import (
     Tls,
 )
 from lib.config_section import Metadata
-from lib.config_url import Url, parse_url
+from lib.config_url import Url, encoded_path, parse_url
 from lib.config_yaml import Scalar
 from lib.config_yaml import Sequence as TextList
 from lib.did_you_mean import did_you_mean
@@ -135,10 +135,11 @@ def _types(
 def _service(name: str, url: Url, chain: str, config: Config, taken: Config, found: Findings) -> Service:
     handler_type, listener_type = _types(url, HANDLERS - {"tcp", "udp"}, LISTENERS, "auto", found)
     at = {"": url.where}
-    nodes = [
-        ForwardNode(name=f"target-{i}", addr=host, at=at)
-        for i, host in enumerate(filter(None, url.path.split(",")))
-    ]
+    hosts = list(filter(None, encoded_path(url.path).split(",")))
+    nodes = [ForwardNode(name=f"target-{i}", addr=host, at=at) for i, host in enumerate(hosts)]
+    if handler_type in ("tun", "tap") and ",".join(hosts) != url.path:
+        prose = f"this host goes by {','.join(hosts)!r}, as under GOST, which encodes it"
+        found.warn(url.where, prose, "routes have to name it so")
     if nodes and handler_type not in ("tun", "tap"):
         handler_type = "tcp"  # GOST takes a path for targets to forward to
     service = Service(name=name, addr=url.addr, at=at)

@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from lib.config_findings import Findings
 from lib.config_schema import Auth
@@ -22,24 +22,39 @@ _URL = re.compile(r"(?:([^:/?#]*)://)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 _ESCAPED_ZONE = re.compile(r"(\[[^\]%]*)%25([^\]]+\])")
 """The %device of an IPv6 address in a URL, as RFC 6874 wants it; a bare % is understood as well."""
+_NO_ESCAPE = "a % without two hex digits (write %25 for a %)"
+_ENCODED_PATH = re.compile(r"([\w\-.~!$&'()*+,;=:@\[\]/]|%[0-9a-fA-F]{2})*", re.ASCII)
+_PATH_SAFE = "$&+,/:;=@"
+"""What Go leaves as it is, beside letters, digits and `-_.~`, where it encodes a path."""
 _UNREADABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(slots=True)
 class Url:
-    """The parts of a URL; `params` keep their spelling and order, the values are decoded."""
+    """The parts of a URL; `params` keep their spelling and order, their values are decoded."""
 
     where: Position
     schemes: tuple[str, str]
     auth: Auth | None
     addr: str
     path: str
+    """As written, without slashes around it."""
     params: dict[str, str]
 
     def take(self, *names: str) -> str:
         """The value of the first of these parameters (in lower case) that is set; "" where none is."""
         lower = {key.lower(): value for key, value in self.params.items()}
         return next((lower[name] for name in names if lower.get(name)), "")
+
+
+def encoded_path(path: str) -> str:
+    """A path as GOST reads it, without slashes around it: percent-encoded unless it is already.
+
+    This is Go's URL.EscapedPath: `höst` becomes `h%C3%B6st`, which stays as it is. GOST announces that.
+    """
+    if not _ENCODED_PATH.fullmatch(path):
+        path = quote(unquote_to_bytes(path), _PATH_SAFE)
+    return path.strip("/")
 
 
 def parse_url(text: str, where: Position, found: Findings) -> Url | None:
@@ -51,6 +66,9 @@ def parse_url(text: str, where: Position, found: Findings) -> Url | None:
         found.error(where, f"{wrong or 'not a URL'}: {text[:100]!r}")
         return None
     scheme, authority, path, query, _ = matched.groups()
+    if _BAD_ESCAPE.search(path):
+        found.error(where, f"{_NO_ESCAPE}: {text[:100]!r}")
+        return None
     userinfo, _, addr = authority.rpartition("@")
     addr = _ESCAPED_ZONE.sub(r"\1%\2", addr)
     url = Url(where, _schemes(scheme), _login(userinfo, where), addr, path.strip("/"), {})
@@ -67,7 +85,7 @@ def _what_is_wrong(text: str) -> str:
     checks = (
         (not text, "an empty URL"),
         (_UNREADABLE.search(text), "a control character in a URL"),
-        (_BAD_ESCAPE.search(text.partition("?")[2]), "a % without two hex digits (write %25 for a %)"),
+        (_BAD_ESCAPE.search(text.partition("?")[2]), _NO_ESCAPE),
         ("#" in text, "a # in a URL (write %23)"),
     )
     return next((words for wrong, words in checks if wrong), "")

@@ -170,6 +170,7 @@ def test_a_parameter_given_twice_is_told_of() -> None:
         ("tls+router://:1", "the wrong way round"),
         ("router://:1#x", "a # in a URL"),
         ("router://:1?a=%zz", "a % without two hex digits"),
+        ("tun:///a%b", "a % without two hex digits"),
         ("router://:1\n", None),
         ("router://:1?a=\x00", "a control character"),
         ("router://:1?auth=bad", "is not the base64 of user:pass"),
@@ -200,6 +201,44 @@ def test_forward_url_that_is_wrong(url: str, expected: str) -> None:
 def test_all_wrong_urls_are_reported_at_once() -> None:
     lines = refusal("x://", "y://", forwards=["z://h:1"]).splitlines()
     assert [line.split(": ")[0] for line in lines] == ["-F 1", "-L 1", "-L 2"]
+
+
+GOST_ANNOUNCES = {
+    "höst": "h%C3%B6st",
+    "h%C3%B6st": "h%C3%B6st",
+    "h%c3%b6st": "h%c3%b6st",
+    "h%c3%b6 st": "h%C3%B6%20st",
+    "日本": "%E6%97%A5%E6%9C%AC",
+    "a b": "a%20b",
+    "a%20b": "a%20b",
+    "a%2fb": "a%2fb",
+    "a%2f b": "a/%20b",
+    'a"b': "a%22b",
+    "a|b": "a%7Cb",
+    "a<b": "a%3Cb",
+    "a\\b": "a%5Cb",
+    "a^b`c{d}": "a%5Eb%60c%7Bd%7D",
+    "a/b//c/": "a/b//c",
+    "host-1": "host-1",
+    "a;@[*~!'(=&$+.-_b": "a;@[*~!'(=&$+.-_b",
+    "a;@[*~!'(=&$+.-_ö": "a;@%5B%2A~%21%27%28=&$+.-_%C3%B6",
+}
+"""What a real GOST 3 sends as its host name for this path of a tun:// URL."""
+
+
+@pytest.mark.parametrize("path", GOST_ANNOUNCES)
+def test_a_host_of_a_url_goes_by_the_name_that_gost_gives_it(path: str) -> None:
+    made = checked(config_from_urls.read([f"tun:///{path}"], ["router://h:1"]))
+    assert made.services[0].forwarder is not None
+    (node,) = made.services[0].forwarder.nodes
+    assert node.addr == GOST_ANNOUNCES[path]
+    assert [str(warning) for warning in made.warnings] == (
+        []
+        if node.addr == path.strip("/")
+        else [
+            f"-L 1: this host goes by {node.addr!r}, as under GOST, which encodes it; routes have to name it so"
+        ]
+    )
 
 
 # --- flags
