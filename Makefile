@@ -108,21 +108,24 @@ $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev | tools-bench
 	$(install)
 
 # Tools: command:package. As root on Debian and its kin, missing ones are installed; elsewhere this only
-# says so, and pytest says what it skips.
+# says so, and pytest says what it skips. With policy-rc.d none of the servers among them is started.
 
 define tools
 	@missing=; for tool in $(1); do \
 	  command -v $${tool%:*} >/dev/null 2>&1 || missing="$$missing $${tool#*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	  echo "apt-get install$$missing"; apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	  echo "apt-get install$$missing"; policy=/usr/sbin/policy-rc.d; \
+	  [ -e $$policy ] || { trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; }; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 	  apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; \
 	else echo "not installed, and what uses them will not run:$$missing" >&2; fi
 endef
 
 tools-test:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool \
-	  redis-server:redis-server tinyproxy:tinyproxy-bin tshark:tshark promtool:prometheus \
+	  redis-server:redis-server tinyproxy:tinyproxy-bin nginx:nginx haproxy:haproxy caddy:caddy \
+	  stunnel4:stunnel4 squid:squid curl:curl tshark:tshark promtool:prometheus \
 	  zsh:zsh fish:fish mandoc:mandoc man:man-db systemd-analyze:systemd)
 
 tools-bench:

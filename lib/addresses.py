@@ -42,6 +42,11 @@ def is_address(text: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Whether this host is the machine itself: what is sent there goes over no network."""
+    return host.lower() == "localhost" or (is_address(host) and ip_address(host).is_loopback)
+
+
 def prefix(text: str) -> IPv4Network | IPv6Network:
     """A prefix such as `10.0.0.0/8`. Raises ValueError.
 

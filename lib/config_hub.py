@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ipaddress import IPv6Network, ip_network
 
 from lib import config_metadata
-from lib.addresses import host_port, prefix
+from lib.addresses import host_port, is_loopback, prefix
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_KEYS
 from lib.config_limits import hub_limits, size_of
@@ -67,7 +67,10 @@ def hub(
         default_table=table,
         ingress=ingress,
         authers=_in_the_clear(
-            _authers(service, handler, authers, found), handler, transport.encrypted, found
+            _authers(service, handler, authers, found),
+            handler,
+            transport.encrypted or is_loopback(host),
+            found,
         ),
         domain=config_metadata.text(handler, "domain", found=found),
         source_check=config_metadata.switch(handler, "sourceCheck", True, found),
@@ -215,9 +218,10 @@ def _authers(
 
 
 def _in_the_clear(
-    authers: tuple[AutherSettings, ...], handler: Handler, encrypted: bool, found: Findings
+    authers: tuple[AutherSettings, ...], handler: Handler, safe: bool, found: Findings
 ) -> tuple[AutherSettings, ...]:
-    if authers and not encrypted:
+    """The authers, with a warning where logins come over a network without TLS (`safe` is False)."""
+    if authers and not safe:
         where = handler.where("authers" if handler.authers else "auther" if handler.auther else "auth")
         found.warn(
             where, "logins come over the network in the clear: the listener has no TLS", "write tls or wss"

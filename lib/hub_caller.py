@@ -18,6 +18,7 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.hub_proxies import client_of, is_trusted
 from lib.limits import Gate, Visit, stranger
+from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Book, Ledger
@@ -103,6 +104,7 @@ class Caller:
             *(name, self.peer, header, why),
             fold=name,
             by=stranger(self.peer),
+            habit=OUTAGE,
             service=name,
             peer=self.peer,
             reason=why,

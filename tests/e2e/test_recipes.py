@@ -17,6 +17,7 @@ import pytest
 from tests.support.netns import Namespace, connect
 from tests.support.page import DOCS, Block, Player, blocks
 from tests.support.program import pings
+from tests.support.tls import Authority
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), pytest.mark.needs_root]
 
@@ -180,6 +181,30 @@ def test_out_through_an_http_proxy(stack: ExitStack, tmp_path: Path) -> None:
         "host-1", 'exec tunrouter -L tun:///host-9 -F "router+wss://203.0.113.10:443?pin=$PIN"'
     )
     direct.wait_line("refused")
+
+
+def test_on_port_443_beside_a_web_site(stack: ExitStack, tmp_path: Path) -> None:
+    if not shutil.which("nginx"):
+        pytest.skip("no nginx: `make tools-test` as root installs it")
+    places = namespaces(stack, tmp_path, "hub host-1 host-2")
+    with_hub(places)
+    player = Player(tmp_path, places)
+    authority = Authority(tmp_path)
+    site = authority.issue("www.example.org", file="site")
+    for file in (site.cert, site.key):
+        shutil.copy(file, player.directory("hub"))
+    for variable in ("SSL_CERT_FILE", "CURL_CA_BUNDLE"):  # the authority is a public one here
+        player.environment[variable] = authority.ca.cert
+    names = tmp_path / "hosts"
+    names.write_text(f"127.0.0.1 localhost\n{HUB} www.example.org\n")
+    for name in ("host-1", "host-2"):
+        player.run(name, f"mount --bind {names} /etc/hosts")
+    player.play(blocks(PAGE, "On port 443 beside a web site"))
+    assert " 0% packet loss" in player.said[-1]
+    assert "The web site." in player.said[-1]
+    status = player.run("hub", "tunrouter status")
+    assert {"10.77.1.2:0", "10.77.2.2:0"} <= set(re.findall(r"\S+:0\b", status)), status
+    assert "warning" not in player.started[0].text(), player.started[0].text()
 
 
 def test_under_supervisord(stack: ExitStack, tmp_path: Path) -> None:

@@ -78,12 +78,14 @@ def test_what_is_told_of_trust_and_of_logins() -> None:
     for query in ("secure=true", "ca=x", f"pin=sha256:{PIN}"):
         assert line(f"router+wss://u:p@h:1?{query}").warnings == ()
     assert "in the clear: the dialer is ws" in str(line("router+ws://u:p@h:1").warnings[0])
-    told = resolve(
-        "services: [{name: s, addr: ':1', handler: {type: router, auth: {username: u, password: p},"
-        " metadata: {router: r}}, listener: {type: ws}}]\n",
-        TABLE,
+    hub = (
+        "services: [{name: s, addr: '%s:1', handler: {type: router, auth: {username: u, password: p},"
+        " metadata: {router: r}}, listener: {type: ws}}]\n"
     )
+    told = resolve(hub % "", TABLE)
     assert "logins come over the network in the clear" in str(told.warnings[0])
+    for behind_a_proxy in ("127.0.0.1", "[::1]", "localhost"):
+        assert resolve(hub % behind_a_proxy, TABLE).warnings == ()
 
 
 def test_websockets() -> None:
