@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lib import __version__, log_redact, printable
-from lib.cli_flags import first_word, normalise
+from lib.cli_flags import first_word, normalise, repeated
 from lib.cli_usage import USAGE
 from lib.errors import ConfigError, HostError
 
@@ -40,7 +40,11 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
 
     words = normalise(argv)
     try:
-        arguments = docopt.docopt(USAGE, words, default_help=False)
+        read = docopt.docopt(USAGE, words, default_help=False)
+        arguments = {
+            name: repeated(words, name, value) if isinstance(value, list) and name.startswith("-") else value
+            for name, value in read.items()
+        }
     except docopt.DocoptExit:
         from lib import cli_mistakes
 

@@ -23,6 +23,18 @@ def normalise(argv: Sequence[str]) -> list[str]:
     return plain
 
 
+def repeated(words: Sequence[str], flag: str, found: Sequence[str]) -> list[str]:
+    """The values of a flag that may be given more than once, in order; `found` is what docopt has for them.
+
+    docopt gives each value after the first twice where several usage lines have the flag.
+    """
+    values: list[str] = []
+    for index, word in enumerate(words):
+        if word.startswith(flag) and not _is_value(list(words[:index])):
+            values += words[index + 1 : index + 2] if word == flag else [word.removeprefix(flag)]
+    return values if set(values) == set(found) else list(found)
+
+
 def _is_value(before: list[str]) -> bool:
     """Whether the word after these is the value of a flag, to be left alone."""
     return bool(before) and before[-1] in VALUE_FLAGS

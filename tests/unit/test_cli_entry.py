@@ -61,3 +61,27 @@ def test_what_is_no_value_costs_2(option: str, value: str, capsys: pytest.Captur
     words = [option, value] if option.startswith("--") else [value]
     assert cli_entry.do_at_once(["routes", *words]) == 2
     assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", "check", "explain"])
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("-C a", ["a"]),
+        ("-C a -C b", ["a", "b"]),
+        ("-C a -C b -C a", ["a", "b", "a"]),
+        ("-Ca -C=b -C -C", ["a", "b", "-C"]),
+        ("", []),
+    ],
+)
+def test_what_is_given_more_than_once_is_there_as_often(command: str, words: str, values: list[str]) -> None:
+    """docopt has [a, b, b] for `check -C a -C b`: a second -L was said to listen where it does already."""
+    seen: list[object] = []
+
+    def note(arguments: cli_entry.Arguments) -> int:
+        seen.append(arguments["-C"])
+        return 0
+
+    address = ["10.0.0.1"] if command == "explain" else []
+    assert cli_entry.run([*filter(None, [command]), *words.split(), *address], note) == 0
+    assert seen == [values]
