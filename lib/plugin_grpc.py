@@ -31,7 +31,7 @@ from lib.errors import PluginError
 from lib.settings import PluginSettings
 from lib.stream_bounded import Bounds, failing_as, tls_context
 from lib.stream_deadline import within
-from lib.stream_dial import dial
+from lib.stream_dial import dial, distrust
 
 MAX_REPLY = 1 << 16
 """Most bytes of a reply's message."""
@@ -96,6 +96,7 @@ def _dial(settings: PluginSettings, bounds: Bounds) -> Any:
             return secured
         except BaseException:
             sock.close()
+            distrust(host, parts.port or 0)
             raise
     except OSError as error:  # ssl.SSLError is one
         if isinstance(error, PluginError):
@@ -168,6 +169,8 @@ class _Connection:
     def _doubt(self, began: float) -> None:
         """End the connection if nobody had a reply since `began`: the next call shall have another one."""
         if self._replied_at < began:
+            parts = urlsplit(self._url)
+            distrust(parts.hostname or "", parts.port or 0)
             self.end("nothing was answered in time")
 
     def end(self, why: str) -> None:

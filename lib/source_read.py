@@ -22,7 +22,7 @@ from lib.addresses import host_port
 from lib.service_scheduling import breathe
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.stream_bounded import Bounds, failing_as
-from lib.stream_dial import dial
+from lib.stream_dial import dial, in_use
 from lib.stream_http import HttpWay, is_framed
 from lib.text_encoding import utf8_pieces
 
@@ -143,8 +143,9 @@ def _redis(source: RedisSource, with_server: bool) -> Reading:
         return connection.read_response()
 
     try:  # a connection for each reading: nothing to mend when the server has been away
-        text = _joined(source, _REDIS[source.type](ask, source.key))
-        return Reading(text, _run_of(ask) if with_server else "")
+        with in_use(host, port):
+            text = _joined(source, _REDIS[source.type](ask, source.key))
+            return Reading(text, _run_of(ask) if with_server else "")
     except (redis.RedisError, UnicodeError) as error:
         late = f"not read within {TOTAL:g} s" if bounds.late else ""
         raise SourceError(f"{describe(source)}: {late or error}") from error

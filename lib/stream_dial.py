@@ -19,7 +19,8 @@ import errno
 import math
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
@@ -52,6 +53,8 @@ class _Known:
     """The one that connected the last time."""
     bad: list[object] = field(default_factory=list)
     """Those that connected and were of no use; the oldest first."""
+    connected: bool = False
+    """Whether the last dial led to a connection."""
 
 
 _known: BoundedDict[tuple[str, int], _Known] = BoundedDict(MAX_NAMES)
@@ -80,21 +83,35 @@ def dial(
         _known.renew((host, port), known)
         targets = {address[4] for address in found}
         known.bad = [target for target in known.bad if target in targets]
+        known.connected = False
 
         def connect(address: Address) -> BoundedSocket:
             return _connect(address, bounds, device_for, pieces)
 
         winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
-    known.good, bounds.waits_for = winner[4], ""
+    known.good, known.connected, bounds.waits_for = winner[4], True, ""
     return sock
 
 
 def distrust(host: str, port: int) -> None:
-    """Try the address that connected the last time after all others, since nothing useful came of it."""
+    """Try the address of the last connection after all others from now on, since nothing useful came of it.
+
+    Where the last dial led to no connection, this does nothing: the address that was good stays the first.
+    """
     known = _known.get((host, port))
-    if known is not None and known.good is not None:
+    if known is not None and known.good is not None and known.connected:
         known.bad = [*(address for address in known.bad if address != known.good), known.good]
         known.good = None
+
+
+@contextmanager
+def in_use(host: str, port: int) -> Iterator[None]:
+    """Run a block that uses a connection to this name; where it fails, `distrust` the address."""
+    try:
+        yield
+    except BaseException:
+        distrust(host, port)
+        raise
 
 
 def in_order(found: Iterable[Address], good: object = None, bad: Iterable[object] = ()) -> list[Address]:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lib.stream_bounded import Bounds, tls_context
-from lib.stream_dial import dial
+from lib.stream_dial import dial, in_use
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
@@ -73,15 +73,16 @@ class HttpWay:
         import urllib3
 
         self.bounds.renew(seconds, MAX_HEAD)
-        response = self._pool.urlopen(
-            method,
-            urllib3.util.parse_url(url).request_uri,
-            body=body,
-            headers=headers,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-        )
+        with in_use(self._pool.host, self._pool.port or self._pool.ConnectionCls.default_port):
+            response = self._pool.urlopen(
+                method,
+                urllib3.util.parse_url(url).request_uri,
+                body=body,
+                headers=headers,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+            )
         self.bounds.grant(size)
         return response
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import gevent
 import pytest
 
-from lib import client_dial, stream_dial, stream_resolve
+from lib import client_dial, source_read, stream_dial, stream_resolve
 from lib.errors import HostError
-from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings, TransportSettings
+from lib.plugin_client import RouterPlugin
+from lib.settings import (
+    ClientSettings,
+    DeviceSettings,
+    HttpSource,
+    NodeSettings,
+    PluginSettings,
+    ProxySettings,
+    RedisSource,
+    TransportSettings,
+)
 from lib.stream_bounded import BoundedSocket, Bounds
 from lib.stream_dial import NEXT_AFTER, dial, distrust, in_order
 from lib.stream_resolve import Address
@@ -323,3 +333,49 @@ def test_a_hub_that_drops_everything_costs_one_connect_timeout(world: World) -> 
     node = NodeSettings("node-0", "hub.test", 1, connect_timeout=0.5)
     with pytest.raises(TimeoutError, match=f"no connection within 0.5 s: no reply from 127.0.0.1:{port}"):
         client_dial.let_in(ClientSettings("service-0", "host-1", DeviceSettings(), (node,)), node, "")
+
+
+# --- helpers, which are of no use where they connect and say nothing
+
+
+def http(port: int) -> None:
+    source_read.read(HttpSource(f"http://helper.test:{port}/rows", 0.3))
+
+
+def redis(port: int) -> None:
+    source_read.read(RedisSource(f"helper.test:{port}"))
+
+
+def http_plugin(port: int) -> None:
+    RouterPlugin(PluginSettings(f"http://helper.test:{port}", timeout=0.3)).route(b"\n\0\0\1", bytes(16))
+
+
+def grpc_plugin(port: int) -> None:
+    RouterPlugin(PluginSettings(f"grpc://helper.test:{port}", timeout=0.3)).route(b"\n\0\0\1", bytes(16))
+
+
+@pytest.mark.parametrize("ask", [http, redis, http_plugin, grpc_plugin])
+def test_a_helper_that_says_nothing_is_asked_at_its_next_address(
+    world: World, monkeypatch: pytest.MonkeyPatch, ask: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(source_read, "REDIS_TIMEOUT", 0.3)
+    silent, other = world.answers(), world.answers()
+    port = silent.getsockname()[1]
+    with pytest.raises(OSError, match=r"."):
+        ask(port)
+    assert stream_dial._known["helper.test", port].bad == [silent.getsockname()]
+    sock = dial("helper.test", port, Bounds(5, 100))
+    assert sock.getpeername() == other.getsockname()
+    sock.close()
+
+
+def test_a_name_that_is_away_keeps_its_good_address(world: World) -> None:
+    """A helper that restarts is no reason to begin with the address that drops SYNs again."""
+    server = world.answers()
+    connected()
+    server.close()
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            connected()
+        distrust("hub.test", 1)
+    assert stream_dial._known["hub.test", 1].good == world.found[0][4]
