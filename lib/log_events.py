@@ -58,6 +58,10 @@ class Entry(Enum):
     # a client
     DEVICE_READY = "device-ready", "info", "service host device addresses", "a client has its TUN device"
     DEVICE_RENAMED = "device-renamed", "info", "service device before", "a client's device has another name"
+    DEVICE_REMOVED = (
+        *("device-removed", "warning", "service device"),
+        "another program has removed a client's device; it is made anew",
+    )
     DEVICE_DIFFERS = (
         *("device-differs", "warning", "service device difference"),
         "a client's device is not as configured, and is left so: set down, moved away, or the kernel refuses",

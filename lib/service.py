@@ -55,7 +55,7 @@ class Service:
         self._watchdog = Watchdog(self._notifier, self._parts.hubs, self._parts.clients)
 
     def run(self) -> None:
-        """Serve until a signal asks to end. Raises HostError where somebody removes a client's device."""
+        """Serve until a signal asks to end. Raises HostError where a removed device cannot be made anew."""
         parts = self._parts
         for code in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(code, self._ended.set)
@@ -137,8 +137,15 @@ class Service:
         self._parts.stop()
 
     def _device_gone(self, name: str) -> None:
-        self._failure = f"device {name} has been removed"
-        self._ended.set()
+        gevent.spawn(self._make_anew, name)  # it is one of the client's own greenlets that says so
+
+    def _make_anew(self, name: str) -> None:
+        try:
+            if not self._ended.is_set():
+                self._parts.make_anew(name)
+        except HostError as error:
+            self._failure = f"device {name} has been removed, and cannot be made anew: {error}"
+            self._ended.set()
 
     def _reload_when_wanted(self) -> None:
         """Run reloads, one after the other. A signal that comes during a reload asks for one more."""

@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import gevent
+
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
-from lib.log_dedup import BUSY
+from lib.log_dedup import BUSY, OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.namespace_domains import Domains
+from lib.netlink_plan import Pace
 from lib.service_scheduling import Turns
 from lib.settings import ClientSettings, HubSettings, Settings
 
@@ -48,6 +51,8 @@ class Parts:
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         self._device_gone = device_gone
+        self._paces: dict[str, Pace] = {}
+        """Client -> how often its device had to be made anew."""
         self._buffer, self._turns = ReceiveBuffer(), Turns()
         try:
             self.metrics = self.make_metrics(settings)
@@ -92,6 +97,27 @@ class Parts:
     def make_client(self, client: ClientSettings) -> Client:
         """A client whose device is open, not started yet. Raises HostError where it cannot be opened."""
         return Client(client, self._buffer, self._device_gone, self.taps)
+
+    def make_anew(self, device: str) -> None:
+        """Make a client anew whose device somebody has removed; at a slow rate where that goes on and on.
+
+        Raises HostError where the device cannot be made.
+        """
+        name = next((name for name, client in self.clients.items() if client.device_name == device), None)
+        if name is None:
+            return  # it has been said twice
+        self.clients.pop(name).stop()
+        text = "service %s: device %s has been removed; it is made anew"
+        say(
+            Entry.DEVICE_REMOVED, text, name, device, fold=name, habit=OUTAGE, service=name, device=device
+        )  # fmt: skip
+        pace = self._paces.setdefault(name, Pace())
+        gevent.sleep(pace.wait(time.monotonic()))
+        pace.took(time.monotonic())
+        for settings in self.settings.clients:  # a reload may have come meanwhile
+            if settings.name == name and name not in self.clients:
+                self.clients[name] = client = self.make_client(settings)
+                client.start()
 
     def make_metrics(self, settings: Settings) -> MetricsServer | None:
         """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""

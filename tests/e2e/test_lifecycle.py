@@ -85,12 +85,18 @@ def test_hub_frees_its_port(topology: Topology, write: Write, number: signal.Sig
         assert hub.stop(number) == END_STATUS[number]
 
 
-def test_removed_device_ends_nothing_but_itself(topology: Topology, write: Write) -> None:
-    """Somebody deletes the TUN device: one clear line."""
+def test_removed_device_is_made_anew(topology: Topology, write: Write) -> None:
+    """Somebody deletes the TUN device: one clear line, and the client goes on."""
     start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&name=tr0"))
-    topology.host_1.run("ip", "link", "del", "tr0")
-    client.wait_line("tr0 has been removed")
+    for _ in range(2):
+        before = client.line_count()
+        topology.host_1.run("ip", "link", "del", "tr0")
+        client.wait_line("connected to", after=before)
+        (link,) = topology.host_1.ip("addr", "show", "dev", "tr0")
+        assert [address["local"] for address in link["addr_info"]] == ["192.168.123.1"]
+    assert client.text().count("device tr0 has been removed; it is made anew") == 1, "one line for an outage"
+    assert client.stop() == 0
 
 
 # --- the counters -------------------------------------------------------------------------------
