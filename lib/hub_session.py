@@ -172,7 +172,7 @@ class HubSession:
     def _count_packets(self, meter: Meter) -> None:
         """Take what was received from the limits of packets; the stream takes the bytes."""
         received = self.attachment.traffic.received_packets
-        meter.take(0, received - self._counted, time.monotonic())
+        meter.take_packets(received - self._counted, time.monotonic())
         self._counted = received
 
     def _receive(self, landing: memoryview) -> int:

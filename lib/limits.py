@@ -85,10 +85,13 @@ class Meter:
     def __bool__(self) -> bool:
         return bool(self._bytes or self._packets)
 
-    def take(self, size: int, packets: int, now: float) -> None:
-        """Count `size` bytes in `packets` packets that have passed."""
+    def take_bytes(self, size: int, now: float) -> None:
+        """Count `size` bytes that have passed."""
         for bucket in self._bytes:
             bucket.take(size, now)
+
+    def take_packets(self, packets: int, now: float) -> None:
+        """Count packets that have passed."""
         for bucket in self._packets:
             bucket.take(packets, now)
 

@@ -105,7 +105,7 @@ class SessionSender:
             self.stream.shutdown()
             self._lose(Reason.SESSION_GONE, b"".join(buffers))
             return
-        if self.meter is not None:
+        if self.meter is not None and self.meter.counts_packets:
             self._count(b"".join(buffers))
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
         if sent < sum(map(len, buffers)) or self.stream.pending:
@@ -181,7 +181,7 @@ class SessionSender:
                     if not self._queue.size:
                         break
                     breathe()  # much had waited too long
-                if self.meter is not None:
+                if self.meter is not None and self.meter.counts_packets:
                     self._count(self._run)
         except OSError:
             stream.shutdown()
@@ -213,8 +213,7 @@ class SessionSender:
     def _count(self, run: bytes) -> None:
         """Take the packets of a run from the limits; the stream takes the bytes."""
         assert self.meter is not None
-        if self.meter.counts_packets:
-            self.meter.take(0, packet_offload.count_packets(run), time.monotonic())
+        self.meter.take_packets(packet_offload.count_packets(run), time.monotonic())
 
     def _give_up(self) -> None:
         self._give_all_up()

@@ -160,7 +160,7 @@ class Stream:
             if self.cost is not None:
                 self.cost.begin(size)
                 if self._into is not None:
-                    self._into.take(size, 0, time.monotonic())
+                    self._into.take_bytes(size, time.monotonic())
             return size
         return 0
 
@@ -241,7 +241,7 @@ class Stream:
             else:
                 sent = self._sock.sendmsg(buffers[:_IOV_MAX])
             if self._out is not None:
-                self._out.take(sent, 0, time.monotonic())
+                self._out.take_bytes(sent, time.monotonic())
             return sent
         except (BlockingIOError, InterruptedError):
             return 0

@@ -127,9 +127,41 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
         *_executables(),
     ]
     if parent is not None:
-        start = _tunrouter(program=our_program(parent))
-        peers.append(Peer("parent", f"ours from {parent.name}", start, lambda: _no_checkout(parent)))
+        peers += _parents(parent)
     return peers
+
+
+def _parents(checkout: Path) -> list[Peer]:
+    """Another checkout of tunrouter, set up as ours are: plain, over TLS, over WebSocket, guarded."""
+    program, about = our_program(checkout), f"ours from {checkout.name}"
+
+    def missing() -> str:
+        return _no_checkout(checkout)
+
+    return [
+        Peer("parent", about, _tunrouter(program=program), missing),
+        Peer(
+            "parent_tls",
+            f"{about}, over TLS",
+            _tunrouter(program=program, transport="tls"),
+            missing,
+            runs=("tcp1",),
+        ),
+        Peer(
+            "parent_wss",
+            f"{about}, over wss",
+            _tunrouter(program=program, transport="wss"),
+            missing,
+            runs=("tcp1",),
+        ),
+        Peer(
+            "parent_guarded",
+            f"{about}, guarded",
+            _tunrouter(program=program, guarded=True),
+            missing,
+            runs=("tcp1", "udp"),
+        ),
+    ]
 
 
 def no_binary() -> str:

@@ -49,14 +49,19 @@ def bars_table(verdicts: Sequence[Verdict]) -> Iterator[str]:
         )
 
 
+VARIANTS = ("", "_tls", "_wss", "_guarded")
+
+
 def parent_table(figures: Mapping[Key, Summary]) -> Iterator[str]:
-    """Lines: this checkout beside its parent."""
-    yield f"{'':{_TITLE}}{'tunrouter':>{_WIDTH}}{'parent':>{_WIDTH}}{'ratio':>10}"
-    for figure, title in FIGURES.items():
-        here, there = figures.get(("tunrouter", figure)), figures.get(("parent", figure))
-        if here and there:
-            ratio = f"{here.median / there.median:10.3f}" if there.median else ""
-            yield f"{title:{_TITLE}}{_median(here):>{_WIDTH}}{_median(there):>{_WIDTH}}{ratio}"
+    """Lines: this checkout beside its parent, for each way in which both were set up."""
+    for variant in VARIANTS:
+        ours = f"tunrouter{variant}"
+        yield f"{'':{_TITLE}}{ours:>{_WIDTH + 4}}{'parent':>{_WIDTH}}{'ratio':>10}"
+        for figure, title in FIGURES.items():
+            here, there = figures.get((ours, figure)), figures.get((f"parent{variant}", figure))
+            if here and there:
+                ratio = f"{here.median / there.median:10.3f}" if there.median else ""
+                yield f"{title:{_TITLE}}{_median(here):>{_WIDTH + 4}}{_median(there):>{_WIDTH}}{ratio}"
 
 
 def disturbance(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:

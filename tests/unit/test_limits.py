@@ -114,7 +114,8 @@ def test_who_waits_as_told_never_exceeds_the_rate(moves: list[tuple[float, int]]
 def test_a_meter_waits_for_the_slowest() -> None:
     fast, slow = Bucket(1e6, 10.0), Bucket(10.0, 10.0)
     meter = Meter([fast], [slow])
-    meter.take(1000, 30, 0.0)
+    meter.take_bytes(1000, 0.0)
+    meter.take_packets(30, 0.0)
     assert meter.wait(0.0) == pytest.approx(2.0)
     assert meter.wait(1.5) == pytest.approx(0.5)
     assert meter.wait(9.0) == 0.0
