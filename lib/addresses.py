@@ -18,12 +18,17 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from urllib.parse import urlsplit
 
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 _CIDR = re.compile(r"[0-9a-fA-F.:]{2,45}/[0-9]{1,3}")
 _ZONE = re.compile(r"[^\s/%:@?#\x00-\x1f\x7f\[\]\ud800-\udfff]{1,15}")
 """A network device's name or number; the kernel's names have 15 bytes at most (IFNAMSIZ)."""
 _HOST = re.compile(r"[^\s/@?#\x00-\x1f\x7f\[\]\ud800-\udfff]*")
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+"""What separates the labels of a name (RFC 3490, 3.1)."""
+MAX_NAME, MAX_LABEL = 253, 63
+"""Most bytes of a name without its last dot, and of a label (RFC 1035, 2.3.4)."""
 
 
 def address(text: str) -> IPv4Address | IPv6Address:
@@ -96,9 +101,54 @@ def host_port(text: str) -> tuple[str, int]:
         host = _in_brackets(host[1:-1])
     elif ":" in host:
         raise ValueError(f"{text[:64]!r}: an IPv6 address goes in brackets, as in [::1]:8443")
-    elif not _HOST.fullmatch(host) or len(host) > 253:
-        raise ValueError(f"not a host name: {host[:64]!r}")
+    elif host:
+        dns_name(host)
     return host, int(port)
+
+
+def dns_name(host: str) -> str:
+    """A host name as DNS carries it, in ASCII (IDNA, RFC 3490); an IP address stays as it is.
+
+    Raises ValueError for a name that cannot be looked up or sent: Python's look-up, TLS and WebSocket raise
+    UnicodeError for it.
+    """
+    if is_address(without_zone(host)):
+        return host
+    labels = _DOTS.split(host)
+    if labels[-1] == "":
+        labels.pop()  # of the root
+    if not _HOST.fullmatch(host) or not labels:
+        raise ValueError(f"not a host name: {host[:64]!r}")
+    if "" in labels:
+        raise ValueError(f"not a host name: {host[:64]!r} has nothing before or between its dots")
+    if len(host) > MAX_NAME + 1 or len(encoded := _idna(host)) > MAX_NAME + encoded.endswith("."):
+        raise ValueError(f"not a host name: {host[:64]!r}… is longer than {MAX_NAME} bytes")
+    return encoded
+
+
+def _idna(host: str) -> str:
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        pass
+    for label in _DOTS.split(host):
+        try:
+            label.encode("idna")
+        except UnicodeError as error:
+            long = "too long" in str(error)  # Python says "empty or too long"
+            why = f"has a label that is empty or longer than {MAX_LABEL} bytes" if long else "is no IDNA name"
+            raise ValueError(f"not a host name: {host[:64]!r} {why}: {label[:64]!r}") from None
+    raise ValueError(f"not a host name: {host[:64]!r} is no IDNA name")
+
+
+def url_host(url: str) -> str:
+    """The host of a URL, as `dns_name` has it. Raises ValueError where there is none, or no such port."""
+    parts = urlsplit(url)
+    if parts.port is not None and not parts.port:  # the port is parsed here, too
+        raise ValueError("port 0")
+    if not parts.hostname:
+        raise ValueError("it names no host")
+    return dns_name(parts.hostname)
 
 
 def _in_brackets(text: str) -> str:

@@ -57,6 +57,8 @@ MIN_IPV6_MTU = 1280
 T = TypeVar("T")
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
+_LAST_LETTER = {"http": "\xff", "socks5": "\x7f", "socks4": "\x7f"}
+"""What python-socks sends a login in: Latin-1 or ASCII."""
 _DEVICE_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}")
 
 
@@ -299,10 +301,22 @@ def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
         address = _address(node, found)
         if address and kind:
             auth = _checked_login(connector, found)
-            if _NOT_UTF_8.search(auth.username + auth.password):
-                found.error(auth.where(), "a proxy's login that is not UTF-8")
+            _check_proxy_login(kind, auth, found)
             proxies.append(ProxySettings(kind, *address, auth.username, auth.password))
     return proxies
+
+
+def _check_proxy_login(kind: str, auth: Auth, found: Findings) -> None:
+    """What the login of a proxy may consist of (python-socks; RFC 7617, 2)."""
+    login = auth.username + auth.password
+    if _NOT_UTF_8.search(login):
+        found.error(auth.where(), "a proxy's login that is not UTF-8")
+    elif any(letter > _LAST_LETTER[kind] for letter in login):
+        found.error(
+            auth.where(), f"a login that {kind} cannot carry: only letters up to {_LAST_LETTER[kind]!r}"
+        )
+    elif kind == "http" and ":" in auth.username:
+        found.error(auth.where(), "a user name for an http proxy with a colon: it ends the name (RFC 7617)")
 
 
 def _check_selector(selector: Selector, found: Findings) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from lib.addresses import without_zone
+from lib.addresses import dns_name, without_zone
 from lib.config_findings import Findings
 from lib.config_gost_keys import CONNECTORS, DIALERS, HANDLERS, LISTENERS
 from lib.config_schema import (
@@ -284,12 +284,21 @@ def _dialer_tls(url: Url, found: Findings) -> Tls:
     port = _PORT.fullmatch(url.addr)
     host = port[1] if port else url.addr
     host = host.removeprefix("[").removesuffix("]")
-    tls.server_name = url.take(*_SERVER_NAME) or without_zone(host)
+    tls.server_name = url.take(*_SERVER_NAME) or (without_zone(host) if _is_name(host) else "")
     try:
         tls.secure = parse_switch(url.take(*_SECURE) or "false")
     except ValueError as wrong:
         found.error(url.where, f"secure: {wrong}")
     return tls
+
+
+def _is_name(host: str) -> bool:
+    """Whether this can be looked up; where it cannot, config_client says so."""
+    try:
+        dns_name(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _selector(url: Url, found: Findings) -> Selector | None:

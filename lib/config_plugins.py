@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
-from lib.addresses import host_port, join_host_port
+from lib.addresses import host_port, join_host_port, url_host
 from lib.config_findings import Findings
 from lib.config_schema import Plugin, Tls
+from lib.config_transport import checked_name
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
 from lib.settings import PluginSettings
@@ -43,7 +44,7 @@ def plugin_settings(plugin: Plugin, found: Findings) -> PluginSettings | None:
         token=plugin.token,
         timeout=plugin.timeout / SECONDS if plugin.timeout > 0 else DEFAULT_TIMEOUT,
         verify=tls.secure if tls else True,  # as GOST: no tls section verifies, one without secure does not
-        server_name=tls.server_name if tls else "",
+        server_name=checked_name(tls, found) if tls else "",
     )
 
 
@@ -55,7 +56,13 @@ _HINT = {
 
 def _http(plugin: Plugin) -> str | None:
     url = plugin.addr if "://" in plugin.addr else f"http://{plugin.addr}"
-    return url if _HTTP_URL.fullmatch(url) else None
+    if not _HTTP_URL.fullmatch(url):
+        return None
+    try:
+        url_host(url)
+    except ValueError:
+        return None
+    return url
 
 
 def _grpc(plugin: Plugin) -> str | None:

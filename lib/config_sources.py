@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from lib.addresses import host_port, join_host_port
+from lib.addresses import host_port, join_host_port, url_host
 from lib.config_findings import Findings
 from lib.config_schema import File, Http, Redis, Sourced
 from lib.did_you_mean import did_you_mean
@@ -74,6 +74,11 @@ def _redis(section: Redis, types: tuple[str, ...], found: Findings) -> RedisSour
 def _http(section: Http, found: Findings) -> HttpSource | None:
     if not _URL.fullmatch(section.url):
         found.error(section.where("url"), f"not the address of an HTTP source: {section.url[:100]!r}")
+        return None
+    try:
+        url_host(section.url)
+    except ValueError as wrong:
+        found.error(section.where("url"), f"'url': {section.url[:100]!r}: {wrong}")
         return None
     if section.timeout < 0:
         found.error(section.where("timeout"), "a timeout below zero")

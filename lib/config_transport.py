@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from lib import config_metadata
+from lib.addresses import address, dns_name, host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_gost_keys import DIALERS, LISTENERS, MULTIPLEXED, TRANSPORTS
 from lib.config_schema import Dialer, Listener, Tls, TlsOptions
@@ -75,12 +76,13 @@ def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:
     elif given and (given.secure or given.ca_file or given.cert_file or given.key_file):
         # the command line always gives a section, with no more than a server name
         found.warn(given.where(), f"tls means nothing to a dialer of type {kind}: nothing is encrypted")
+    headers = _headers(dialer, kind, found)
     return TransportSettings(
         kind=kind,
         tls=tls,
         path=_path(dialer, kind, found),
-        headers=_headers(dialer, kind, found),
-        host=config_metadata.text(dialer, "ws.host", "host", found=found) if kind in ("ws", "wss") else "",
+        headers=tuple(header for header in headers if header[0].lower() != "host"),
+        host=_host(dialer, kind, headers, found),
         keepalive=_pings(dialer, kind, found),
         tcp_keepalive=_tcp_keepalive(dialer, kind, found),
     )
@@ -131,7 +133,7 @@ def _tls(section: Tls, server: bool, found: Findings, pin: bytes = b"") -> TlsSe
         ciphers=_ciphers(options, lowest, found),
         alpn=tuple(options.alpn),
         verify=section.secure and not server,
-        server_name="" if server else section.server_name,
+        server_name="" if server else checked_name(section, found),
         pin=pin,
         common_name=section.common_name,
         organization=section.organization,
@@ -139,6 +141,18 @@ def _tls(section: Tls, server: bool, found: Findings, pin: bytes = b"") -> TlsSe
         server_names=tuple(section.server_names),
         reject_unknown_sni=section.reject_unknown_sni,
     )
+
+
+def checked_name(section: Tls, found: Findings) -> str:
+    """The `serverName` of a client's tls section, by which it asks for a certificate; "" for none."""
+    name = section.server_name
+    try:
+        if name:
+            dns_name(name)
+    except ValueError as wrong:
+        found.error(section.where("server_name"), f"'serverName': {wrong}")
+        return ""
+    return name
 
 
 def _version(options: TlsOptions, name: str, found: Findings) -> str:
@@ -192,6 +206,30 @@ def _path(section: Listener | Dialer, kind: str, found: Findings) -> str:
         found.error(section.where("metadata.path"), f"'path': {path[:64]!r} is no path of a URL")
         return "/ws"
     return path if path.startswith("/") else f"/{path}" if path else "/ws"
+
+
+def _host(dialer: Dialer, kind: str, headers: tuple[tuple[str, str], ...], found: Findings) -> str:
+    """What a WebSocket client sends as Host; "" for the address that it dials. A header Host is the same."""
+    if kind not in ("ws", "wss"):
+        return ""
+    host = config_metadata.scalar(dialer, ("ws.host", "host"), _host_header, "", found)
+    for name, value in headers:
+        if name.lower() == "host" and not host:
+            try:
+                return _host_header(value)
+            except ValueError as wrong:
+                found.error(dialer.where("metadata.header"), f"header 'Host': {wrong}")
+    return host
+
+
+def _host_header(text: str) -> str:
+    """A Host header, with or without port, in ASCII. Raises ValueError."""
+    if text.startswith("[") and text.endswith("]"):
+        return f"[{address(text[1:-1])}]"
+    if ":" not in text:
+        return dns_name(text)
+    host, port = host_port(text)
+    return join_host_port(dns_name(host), port)
 
 
 def _headers(section: Listener | Dialer, kind: str, found: Findings) -> tuple[tuple[str, str], ...]:

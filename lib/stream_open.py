@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lib.addresses import join_host_port, without_zone
+from lib.addresses import dns_name, join_host_port, without_zone
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.log_events import Entry
@@ -100,7 +100,7 @@ def _over(stream: Stream, node: NodeSettings, bounds: Bounds) -> AnyStream:
     if transport.kind in ("ws", "wss"):
         from lib.stream_websocket import WebSocketCodec
 
-        host = transport.host or join_host_port(without_zone(node.host), node.port)
+        host = transport.host or join_host_port(dns_name(without_zone(node.host)), node.port)
         codec = WebSocketCodec(transport.path, transport.headers, host)
         layered = _asked(layered, codec, node, bounds)
     return layered

@@ -12,7 +12,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from lib.addresses import join_host_port
+from lib.addresses import dns_name, join_host_port
 from lib.settings import ProxySettings
 from lib.stream_bounded import Bounds, failing_as
 from lib.stream_dial import dial, distrust
@@ -54,7 +54,7 @@ def connect(
     for proxy in proxies:
         way = _Through(proxy, way, bounds)
     try:
-        return way.connect(host, port)
+        return way.connect(dns_name(host), port)
     except BaseException:
         if first.sock is not None:
             first.sock.close()  # python-socks closes it for an Exception only

@@ -6,8 +6,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lib.addresses import host_of, host_port, join_host_port, without_zone
+from lib.addresses import dns_name, host_of, host_port, is_address, join_host_port, url_host, without_zone
 from lib.stream_tcp import format_peer
 
 CASES = [
@@ -95,3 +97,83 @@ def test_a_host_and_a_port_are_put_together_in_one_place() -> None:
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert "%s:%d" not in node.value, path.stem
     assert found <= NO_ADDRESSES.keys()
+
+
+NAMES = [
+    ("hub.example", "hub.example"),
+    ("hub.example.", "hub.example."),
+    ("höst.example", "xn--hst-sna.example"),
+    ("日本", "xn--wgv71a"),
+    ("a\u3002b", "a.b"),
+    ("x_y", "x_y"),
+    ("*.corp", "*.corp"),
+    ("a." * 126 + "a", "a." * 126 + "a"),
+    ("a." * 126 + "a.", "a." * 126 + "a."),
+    ("a" * 63, "a" * 63),
+    ("192.0.2.1", "192.0.2.1"),
+    ("2001:db8::1", "2001:db8::1"),
+    ("fe80::1%eth0", "fe80::1%eth0"),
+]
+
+
+@pytest.mark.parametrize(("host", "name"), NAMES)
+def test_a_name_as_dns_carries_it(host: str, name: str) -> None:
+    assert dns_name(host) == name
+
+
+WRONG_NAMES = {
+    "": "not a host name",
+    ".": "nothing before or between",
+    "hub..example": "'hub..example' has nothing before or between its dots",
+    ".hub": "nothing before or between",
+    "hub...": "nothing before or between",
+    "a" * 64: "longer than 63 bytes",
+    "ü" * 60: "longer than 63 bytes",
+    "\xad": "empty or longer than 63 bytes",
+    "a." * 127 + "a": "longer than 253 bytes",
+    "ü." * 100 + "a": "longer than 253 bytes",
+    "a" * 100_000: "longer than 253 bytes",
+    "\ufdd0": "no IDNA name",
+    "a b": "not a host name",
+    "a\nb": "not a host name",
+    "a\udc80": "not a host name",
+    "[::1]": "not a host name",
+}
+
+
+@pytest.mark.parametrize("host", WRONG_NAMES)
+def test_a_name_that_cannot_be_looked_up(host: str) -> None:
+    with pytest.raises(ValueError, match=WRONG_NAMES[host]):
+        dns_name(host)
+
+
+@given(st.text(max_size=300))
+def test_what_is_a_name_can_be_encoded_by_everybody(host: str) -> None:
+    """Python's look-up and its TLS do this, in the middle of dialling."""
+    try:
+        name = dns_name(host)
+    except ValueError:
+        return
+    if not is_address(without_zone(host)):
+        assert host.encode("idna").decode() == name
+        assert name.isascii()
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://hub.example/x?y", "hub.example"),
+        ("https://u:p@HÖST:8443", "xn--hst-sna"),
+        ("http://[2001:db8::1]:80/", "2001:db8::1"),
+    ],
+)
+def test_the_host_of_a_url(url: str, host: str) -> None:
+    assert url_host(url) == host
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a..b/", "http://:80/", "http://a:0/", "http://a:99999/", "http://[x]/", "x"]
+)
+def test_a_url_whose_host_cannot_be_reached(url: str) -> None:
+    with pytest.raises(ValueError, match=r"host|[Pp]ort|address"):
+        url_host(url)

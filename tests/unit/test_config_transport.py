@@ -145,9 +145,38 @@ def test_a_listener_that_is_wrong(listener: str, expected: str) -> None:
         (("router://p:1", "router://h:1"), "a node of type 'router' before the hub's"),
         (("socks5+tls://p:1", "router://h:1"), "a proxy is reached over tcp, not 'tls'"),
         (("socks5://p", "router://h:1"), "'addr'"),
+        (
+            ("router://hub..example:8443",),
+            "-F 1: 'addr': not a host name: 'hub..example' has nothing before or",
+        ),
+        (("router+tls://.hub:1",), "-F 1: 'addr': not a host name: '.hub' has nothing before"),
+        ((f"router://{'a' * 64}.b:1",), "has a label that is empty or longer than 63 bytes: 'aaa"),
+        ((f"router://{'a.' * 127}a:1",), "is longer than 253 bytes"),
+        (("router://a\ufdd0b:1",), "is no IDNA name"),
+        (("socks5://p..q:1", "router://h:1"), "-F 1: 'addr': not a host name: 'p..q'"),
+        (("http://p..q:1", "router://h:1"), "-F 1: 'addr': not a host name: 'p..q'"),
+        (("router+tls://h:1?serverName=a..b",), "-F 1: 'serverName': not a host name: 'a..b'"),
+        (("router+wss://h:1?host=a..b",), "-F 1: 'host': not a host name: 'a..b'"),
+        (("router+ws://h:1?ws.host=a%0ab",), "-F 1: 'host': not a host name: 'a\\nb'"),
+        (("router+ws://h:1?host=a:x",), "-F 1: 'host': not a port number: 'x'"),
+        (("socks5://%C3%B6:x@p:1", "router://h:1"), "a login that socks5 cannot carry"),
+        (("http://%E6%97%A5:x@p:1", "router://h:1"), "a login that http cannot carry"),
+        (("http://a%3Ab:x@p:1", "router://h:1"), "a user name for an http proxy with a colon"),
     ],
 )
 def test_a_way_that_is_wrong(forwards: tuple[str, ...], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         line(*forwards)
     assert expected in str(caught.value)
+
+
+def test_a_name_that_is_no_ascii_goes_out_as_dns_has_it() -> None:
+    """And a Host header of GOST's files is the client's Host: two of them are none that HTTP allows."""
+    (client,) = line("router+wss://h:1?host=h%C3%B6st.example:444").clients
+    assert client.nodes[0].transport.host == "xn--hst-sna.example:444"
+    settings = dialled("type: ws, metadata: {header: {hOST: front.example, X: y}}")
+    transport = settings.clients[0].nodes[0].transport
+    assert (transport.host, transport.headers) == ("front.example", (("X", "y"),))
+    wrong = problems(CLIENT, CHAIN % "type: ws, metadata: {header: {Host: a..b}}")
+    assert "header 'Host': not a host name: 'a..b'" in wrong
+    assert wrong.startswith("f:2:"), "with its place"
