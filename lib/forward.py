@@ -371,7 +371,7 @@ def _deliver(
     if fits:
         packets = packet_offload.packets(content)
     else:
-        packets = packet_fragment.fitting(content, headed, target.mtu)
+        packets = packet_fragment.fitting(content, headed, length, frame.segments, target.mtu)
         if not packets:
             _too_big(attachment, target, frame, now, out)
             return None

@@ -10,13 +10,18 @@ from __future__ import annotations
 from lib import packet_headers
 from lib.acl import Acl
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Attachment
+from lib.namespace import Attachment, Namespace
 from lib.packet import Buffer, Packet
 from lib.packet_headers import Headers, is_router_error
 from lib.route_plugin_cache import Unresolved
 
 Verdict = Attachment | Reason | bytes
 """The receiving session, the reason for a drop, or the packed address that a plugin is being asked about."""
+
+
+_MAY_BE_SPECIAL = frozenset((0, 127, 169, *range(224, 256)))
+"""First bytes of all addresses, of either version, that may be multicast, loopback, link-local or
+unspecified; of all others it is known at once."""
 
 
 def decide(
@@ -33,11 +38,10 @@ def decide(
     asks what would become of one, and nothing is counted or remembered. `now`: seconds of a steady clock.
     """
     namespace = attachment.namespace
-    reason = unroutable(packet.destination)
-    if reason is not None:
-        return reason
-    if is_link_local(packet.destination) and namespace.route_to(packet.destination, now) is None:
-        return Reason.LINK_LOCAL  # before the source is looked at: hosts try this by themselves
+    if packet.destination[0] in _MAY_BE_SPECIAL:
+        reason = _special(namespace, packet.destination, now)
+        if reason is not None:
+            return reason
     if namespace.source_check:
         wrong = _wrong_source(attachment, packet, now, buf, start, end)
         if wrong is not None:
@@ -164,11 +168,20 @@ def unroutable(address: bytes) -> Reason | None:
     return _UNROUTABLE[len(address)](address)
 
 
-def is_link_local(address: bytes) -> bool:
-    """Whether an address (4 or 16 bytes) is in 169.254.0.0/16 or fe80::/10.
+def _special(namespace: Namespace, destination: bytes, now: float) -> Reason | None:
+    """Why packets to an address are dropped, whatever their source; None where they are routed.
 
-    Such an address is routed like any other where a table has a route for it, as GOST does.
+    Hosts send such packets by themselves, so their sources are not even looked at. A link-local address is
+    routed like any other where a table has a route for it, as GOST does.
     """
+    reason = unroutable(destination)
+    if reason is None and _is_link_local(destination) and namespace.route_to(destination, now) is None:
+        return Reason.LINK_LOCAL
+    return reason
+
+
+def _is_link_local(address: bytes) -> bool:
+    """Whether an address (4 or 16 bytes) is in 169.254.0.0/16 or fe80::/10."""
     if len(address) == 4:
         return address[:2] == b"\xa9\xfe"
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80

@@ -25,32 +25,26 @@ the MTU is at least 576."""
 _DONT_FRAGMENT, _MORE_FRAGMENTS, _OFFSET = 0x4000, 0x2000, 0x1FFF
 _END_OF_OPTIONS, _NO_OPERATION, _FOR_ALL = 0, 1, 0x80
 _ADDRESSES, _LONGEST_HEADER = 8, 60
+_BITS = struct.Struct("!H").unpack_from
 _IPV4 = struct.Struct("!BBHHHBBH")
 """Version and header length, type of service, total length, identification, flags and offset, time to live,
 protocol, checksum."""
 
 
-def fitting(content: Buffer, headed: bool, mtu: int) -> list[bytes]:
-    """The packets that a frame's content stands for, as fragments of at most `mtu` bytes where needed.
+def fitting(content: Buffer, headed: bool, length: int, segments: int, mtu: int) -> list[bytes]:
+    """The packets that a frame's content stands for, as fragments of at most `mtu` bytes.
 
-    With `headed` the content is a virtio-net header, as packet_offload.rebuild leaves it, and a packet. Empty
+    They are `segments` packets of `length` bytes each, more than `mtu`; the last one may be shorter. With
+    `headed` the content is a virtio-net header, as packet_offload.rebuild leaves it, and a packet. Empty
     where the packets must not be cut: IPv6, "don't fragment", options that do not parse, an MTU below that of
-    any IPv4 path, or too many fragments.
+    any IPv4 path, or too many fragments. All of that is known before anything is cut.
     """
     start = packet_offload.HEADER_SIZE if headed else 0
-    if not _may_be_cut(content, start):
-        return []
-    room = mtu - _LONGEST_HEADER
-    if room < 8 or (len(content) - start) // (room & ~7) >= MAX_FRAGMENTS:
+    room = (mtu - _LONGEST_HEADER) & ~7
+    if room <= 0 or segments * -(-length // room) > MAX_FRAGMENTS or not _may_be_cut(content[start:]):
         return []
     whole = packet_offload.packets(content) if headed else [content]
-    found: list[bytes] = []
-    for packet in whole:
-        parts = fragments(packet, mtu)
-        found += parts
-        if not parts or len(found) > MAX_FRAGMENTS:
-            return []
-    return found
+    return [fragment for packet in whole for fragment in fragments(packet, mtu)]
 
 
 def fragments(packet: Buffer, mtu: int) -> list[bytes]:
@@ -64,9 +58,7 @@ def fragments(packet: Buffer, mtu: int) -> list[bytes]:
     first, service, _, identity, bits, ttl, protocol, _ = _IPV4.unpack_from(packet)
     size, offset = (first & 15) * 4, bits & _OFFSET
     tail, later = bytes(packet[12:size]), _copied(bytes(packet[12:size]))
-    # A datagram has at most 65,535 bytes; a fragment that would lie beyond has no honest sender.
-    too_far = offset * 8 + len(packet) - size > 0xFFFF
-    if not _may_be_cut(packet, 0) or later is None or too_far or mtu < size + 8:
+    if later is None or mtu < size + 8 or not _may_be_cut(packet):
         return []
     data, found, at, flags = memoryview(packet)[size:], [], 0, bits & ~(_OFFSET | _MORE_FRAGMENTS)
     base = _sum(tail, service, identity, ttl, protocol)
@@ -92,8 +84,14 @@ def _sum(tail: bytes, service: int, identity: int, ttl: int, protocol: int) -> i
     return sum16(tail, (first << 8 | service) + identity + (ttl << 8 | protocol))
 
 
-def _may_be_cut(packet: Buffer, start: int) -> bool:
-    return packet[start] >> 4 == 4 and not packet[start + 6] & _DONT_FRAGMENT >> 8
+def _may_be_cut(packet: Buffer) -> bool:
+    """Whether a packet may be fragmented, so far as its header says; none of its bytes are trusted."""
+    if packet[0] >> 4 != 4:
+        return False
+    size, (bits,) = (packet[0] & 15) * 4, _BITS(packet, 6)
+    # A datagram has at most 65,535 bytes; a fragment that would lie beyond has no honest sender.
+    end = (bits & _OFFSET) * 8 + len(packet) - size
+    return not bits & _DONT_FRAGMENT and end <= 0xFFFF and _copied(bytes(packet[12:size])) is not None
 
 
 def _copied(tail: bytes) -> bytes | None:

@@ -592,6 +592,19 @@ def test_too_big_without_dont_fragment_goes_in_fragments(net: Net, kind: str, kn
     assert not net.sent, "its sender is told nothing"
 
 
+def test_fragments_count_as_work_of_a_scan(net: Net) -> None:
+    """So a turn that makes many of them ends as early as one that cuts superpackets up."""
+    one = net.join("host-1", offloads=packet_offload.ALL, mtu=9000)
+    two = net.join("host-2", offloads=packet_offload.ALL, mtu=576)
+    frame = p.frame(p.udp(H1, H2, bytes(8972)))
+    buffer, view, start, end = p.received(frame * 10)
+    out = forward.Output()
+    each = 1 + 17 // forward.CUT_ALIKE
+    assert forward.scan(one, buffer, view, start, end, net.now, out, 3 * each) == start + 3 * len(frame)
+    assert (out.frames, out.cut) == (3, 3 * 17)
+    assert len(p.contents(b"".join(map(bytes, out.runs[two])))) == 3 * 17
+
+
 def test_what_would_become_too_many_fragments_is_dropped(net: Net) -> None:
     one = net.join("host-1", offloads=packet_offload.ALL, mtu=65525)
     net.join("host-2", offloads=packet_offload.ALL, mtu=68)

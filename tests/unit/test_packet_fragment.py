@@ -123,15 +123,28 @@ def test_a_packet_with_options_that_do_not_parse_is_not_cut(bad: bytes) -> None:
     ],
 )
 def test_what_must_not_be_cut_is_not(packet: bytes, mtu: int) -> None:
-    assert fitting(memoryview(packet), False, mtu) == []
-    assert fitting(memoryview(p.headed(packet)), True, mtu) == []
+    assert fitting(memoryview(packet), False, len(packet), 1, mtu) == []
+    assert fitting(memoryview(p.headed(packet)), True, len(packet), 1, mtu) == []
+
+
+@pytest.mark.parametrize("gso_size", [128, 550, 1000, 1361, 8960])
+def test_a_superpacket_becomes_few_fragments_or_is_not_cut_at_all(gso_size: int) -> None:
+    content = bytearray(p.superpacket(p.tcp(A, B, bytes(65000), partial=True), gso_size))
+    segments = packet_offload.packets(content)
+    for mtu in (68, 100, 576, 1400):
+        if len(segments[0]) <= mtu:
+            continue
+        found = fitting(memoryview(content), True, len(segments[0]), len(segments), mtu)
+        assert len(found) <= MAX_FRAGMENTS
+        assert sum(len(part) - 20 for part in found) in (0, sum(len(part) - 20 for part in segments))
+        assert found or mtu < 576
 
 
 @pytest.mark.parametrize("mtu", [68, 576, 1280, 1400, 9000, 16384])
 @pytest.mark.parametrize("size", [0, 1, 40, 1000, 9000, 65507])
 def test_fragments_are_few_and_hardly_longer_than_their_packet(size: int, mtu: int) -> None:
     packet = p.udp(A, B, bytes(size))
-    found = fitting(memoryview(packet), False, mtu)
+    found = fitting(memoryview(packet), False, len(packet), 1, mtu)
     assert len(found) <= MAX_FRAGMENTS
     assert sum(map(len, found)) <= 1.5 * len(packet)
     if mtu >= 576:
@@ -143,7 +156,7 @@ def test_a_superpacket_becomes_fragments_of_its_segments(protocol: str) -> None:
     make = p.tcp if protocol == "tcp" else p.udp
     content = bytearray(p.superpacket(make(A, B, bytes(range(250)) * 40, partial=True), 2000))
     segments = packet_offload.packets(content)
-    parts = fitting(memoryview(content), True, 1400)
+    parts = fitting(memoryview(content), True, len(segments[0]), len(segments), 1400)
     assert (len(segments), len(parts)) == (5, 10)
     assert [p.joined(parts[n : n + 2]) for n in range(0, 10, 2)] == segments
     for segment in segments:
@@ -152,8 +165,8 @@ def test_a_superpacket_becomes_fragments_of_its_segments(protocol: str) -> None:
 
 def test_a_partial_checksum_is_complete_before_the_packet_is_cut() -> None:
     payload = bytes(range(250)) * 12
-    content = bytearray(p.partial(p.udp(A, B, payload, partial=True)))
-    assert p.joined(fitting(memoryview(content), True, 1400)) == p.udp(A, B, payload)
+    content, whole = bytearray(p.partial(p.udp(A, B, payload, partial=True))), p.udp(A, B, payload)
+    assert p.joined(fitting(memoryview(content), True, len(whole), 1, 1400)) == whole
 
 
 @settings(max_examples=300, deadline=None)
@@ -161,6 +174,6 @@ def test_a_partial_checksum_is_complete_before_the_packet_is_cut() -> None:
 def test_no_bytes_make_it_fail(data: bytes, mtu: int) -> None:
     header = bytes((0x40 | 5 + data[0] % min(11, len(data) // 4 - 4), data[1])) + struct.pack("!H", len(data))
     packet = header + data[4:]
-    found = fitting(memoryview(packet), False, mtu)
+    found = fitting(memoryview(packet), False, len(packet), 1, mtu)
     assert all(len(part) <= max(mtu, 0) for part in found if len(packet) > mtu)
     assert len(found) <= MAX_FRAGMENTS
