@@ -62,8 +62,11 @@ class Auther(Protocol):
 class HostRules(Protocol):
     """Checks which host may join which namespace: a table of rules, or a plugin (an `ingress`)."""
 
-    def admits(self, host: str, namespace: bytes, service: str) -> bool:
-        """Whether a host may join a namespace (16 bytes). Raises OSError where it cannot be asked."""
+    def admits(self, host: str, namespace: bytes, service: str, client: str) -> bool:
+        """Whether a host may join a namespace (16 bytes), from `client` (address:port).
+
+        Raises OSError where it cannot be asked.
+        """
 
 
 def admit(
@@ -96,7 +99,7 @@ def admit(
         names = _host_names(certificate)
         if cert_hosts and request.host not in names:
             return Status.FORBIDDEN, f"its certificate is for {', '.join(names) or 'nobody'}"
-        if ingress is not None and not ingress.admits(request.host, request.namespace, service):
+        if ingress is not None and not ingress.admits(request.host, request.namespace, service, client):
             namespace = ids.format_uuid(request.namespace)
             return Status.HOST_UNREACHABLE, f"the ingress does not let it into namespace {namespace}"
     except OSError as error:

@@ -1,17 +1,18 @@
-"""Fair queue of slow login checks (a hash in a thread, a plugin's reply), with a lane for each address.
+"""Fair queue of slow checks of clients (a hash in a thread, a plugin's reply), with a lane for each address.
 
-Knows: the order of the checks. There is a lane for each address (limits.stranger), and one for each login
-that was right from its address lately. Logins that were right go first, one check of each at a time;
-addresses take turns. However many logins are guessed from one address, a login from another waits for one of
-those checks.
+Knows: the order of the checks. There is a lane for each address (limits.stranger), and one for each login or
+host name that was right from its address lately. Those that were right go first, one check of each at a time;
+addresses take turns. However much is guessed from one address, a client of another waits for one of those
+checks, or for none where an address may not have all places.
 Refuses to know: what is checked (auth_password_pool, rule_live).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from gevent.event import AsyncResult
 
@@ -21,7 +22,9 @@ MAX_LATELY = 65536
 """Most logins (with their address) that are remembered as right."""
 
 Login = tuple[str, str]
-"""User name and address."""
+"""What is checked, a user name or a host name, and the address that it comes from."""
+
+Key = TypeVar("Key", Login, str)
 
 
 class Busy(OSError):
@@ -31,10 +34,12 @@ class Busy(OSError):
 class Lanes:
     """The checks that run, at most `at_once`, and those that wait for their turn."""
 
-    def __init__(self, at_once: int) -> None:
-        self._free = at_once
-        self._first: OrderedDict[Hashable, deque[AsyncResult]] = OrderedDict()
-        self._others: OrderedDict[Hashable, deque[AsyncResult]] = OrderedDict()
+    def __init__(self, at_once: int, of_one: int = 0) -> None:
+        """`of_one` is how many checks of one address run at the same time; 0 for all of them."""
+        self._free, self._of_one = at_once, of_one or at_once
+        self._running: Counter[str] = Counter()
+        self._first: OrderedDict[Login, deque[AsyncResult]] = OrderedDict()
+        self._others: OrderedDict[str, deque[AsyncResult]] = OrderedDict()
         self._lately: OrderedDict[Login, None] = OrderedDict()
         self.waiting = 0
 
@@ -45,12 +50,12 @@ class Lanes:
         try:
             yield
         finally:
-            self.leave()
+            self.leave(login)
 
     def enter(self, login: Login) -> None:
         """Wait for a turn, which leave() ends. Raises Busy where too many wait already."""
-        if self._free:
-            self._free -= 1
+        if self._free and self._running[login[1]] < self._of_one:
+            self._take(login[1])
             return
         waiter = AsyncResult()
         self._put(waiter, login)
@@ -60,16 +65,24 @@ class Lanes:
             if not waiter.ready():
                 self._remove(waiter)
             elif waiter.successful():
-                self.leave()
+                self.leave(login)
             raise
 
-    def leave(self) -> None:
-        """End a turn, and let the next waiting check begin."""
-        waiter = self._next()
-        if waiter is None:
-            self._free += 1
-        else:
+    def leave(self, login: Login) -> None:
+        """End a turn that enter() gave to `login`, and let the next waiting check begin."""
+        address = login[1]
+        self._free += 1
+        self._running[address] -= 1
+        if not self._running[address]:
+            del self._running[address]
+        while self._free and (found := self._next()) is not None:
+            whose, waiter = found
+            self._take(whose)
             waiter.set(True)
+
+    def _take(self, address: str) -> None:
+        self._free -= 1
+        self._running[address] += 1
 
     def judged(self, login: Login, right: bool) -> None:
         """Note the result of a check: a login that was right goes first the next time."""
@@ -86,9 +99,9 @@ class Lanes:
         else:
             length = len(self._others.get(address, ()))
             if length >= MAX_OF_ONE:
-                raise Busy(f"{MAX_OF_ONE} logins from {address or 'there'} wait to be checked")
+                raise Busy(f"{MAX_OF_ONE} clients from {address or 'there'} wait to be checked")
             if self.waiting >= MAX_WAITING and not self._make_room(length + 1):
-                raise Busy(f"{MAX_WAITING} logins wait to be checked")
+                raise Busy(f"{MAX_WAITING} clients wait to be checked")
             self._others.setdefault(address, deque()).append(waiter)
         self.waiting += 1
 
@@ -97,27 +110,38 @@ class Lanes:
         longest = max(self._others, key=lambda address: len(self._others[address]), default=None)
         if longest is None or len(self._others[longest]) <= length:
             return False
-        self._others[longest].pop().set_exception(Busy(f"{MAX_WAITING} logins wait to be checked"))
+        self._others[longest].pop().set_exception(Busy(f"{MAX_WAITING} clients wait to be checked"))
         self.waiting -= 1
         return True
 
-    def _next(self) -> AsyncResult | None:
-        for lanes in (self._first, self._others):
-            if lanes:
-                key, lane = lanes.popitem(last=False)
-                waiter = lane.popleft()
-                if lane:
-                    lanes[key] = lane
-                self.waiting -= 1
-                return waiter
+    def _next(self) -> tuple[str, AsyncResult] | None:
+        """The check whose turn it is, with its address: of an address that may have one more."""
+        for login in self._first:
+            if self._running[login[1]] < self._of_one:
+                return login[1], self._pop(self._first, login)
+        for address in self._others:
+            if self._running[address] < self._of_one:
+                return address, self._pop(self._others, address)
         return None
 
+    def _pop(self, lanes: OrderedDict[Key, deque[AsyncResult]], key: Key) -> AsyncResult:
+        lane = lanes.pop(key)
+        waiter = lane.popleft()
+        if lane:
+            lanes[key] = lane  # the last one now
+        self.waiting -= 1
+        return waiter
+
     def _remove(self, waiter: AsyncResult) -> None:
-        for lanes in (self._first, self._others):
-            for key, lane in lanes.items():
-                if waiter in lane:
-                    lane.remove(waiter)
-                    if not lane:
-                        del lanes[key]
-                    self.waiting -= 1
-                    return
+        _remove(self._first, waiter)
+        _remove(self._others, waiter)
+        self.waiting -= 1
+
+
+def _remove(lanes: OrderedDict[Key, deque[AsyncResult]], waiter: AsyncResult) -> None:
+    for key, lane in lanes.items():
+        if waiter in lane:
+            lane.remove(waiter)
+            if not lane:
+                del lanes[key]
+            return

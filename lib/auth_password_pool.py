@@ -57,10 +57,10 @@ class Checks:
             self._pool = self._pool or ThreadPool(AT_ONCE)
             result = self._pool.spawn(auth_passwords.matches, stored, password, dearest)
         except BaseException:
-            self.lanes.leave()
+            self.lanes.leave(login)
             raise
         result.rawlink(
-            lambda _: self.lanes.leave()
+            lambda _: self.lanes.leave(login)
         )  # not at the end here: if this greenlet is killed, the thread goes on
         right: bool = result.get()
         return right

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from lib import auth_password_pool, rule_parse, source_text
+from lib import auth_lanes, auth_password_pool, rule_parse, source_text
 from lib.auth_admission import Login
-from lib.auth_lanes import Lanes
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
 from lib.ids import NO_NAMESPACE
@@ -33,9 +32,11 @@ from lib.source_read import Reading
 from lib.source_text import NoTable
 from lib.source_watch import Watch
 
-ASKED_AT_ONCE = 16
-"""Questions to an auther's plugin at a time: as many as it has connections (plugin_http)."""
+ASKED_AT_ONCE, ASKED_OF_ONE = 16, 12
+"""Questions to a plugin at a time, as many as it has connections (plugin_http), and those about clients of
+one address: the other places are for clients from elsewhere, however slow the plugin is."""
 Rows = tuple[tuple[str, str], ...]
+Reply = TypeVar("Reply")
 _MEANT = f"one that is meant to be empty has the row {source_text.EMPTY!r}"
 
 
@@ -54,6 +55,7 @@ class LiveRules:
     ) -> None:
         self.settings = settings
         self._watch, self._changed = watch, changed
+        self._lanes = auth_lanes.Lanes(ASKED_AT_ONCE, ASKED_OF_ONE)
         self._texts: dict[int, Rows] = {}
         self._servers: dict[int, str | None] = {}
         """Rank of a source -> the run of the Redis from which its last good rows are."""
@@ -83,6 +85,18 @@ class LiveRules:
         """Raise Unavailable until the sources have been read once."""
         if self.settings.more.sources and not self._texts and not self.feed.loaded:
             raise Unavailable(f"{self.label}: its sources have not been read yet")
+
+    def _ask(
+        self, whose: auth_lanes.Login, question: Callable[[], Reply], is_right: Callable[[Reply], bool]
+    ) -> Reply:
+        """Ask the plugin when it is the turn of this client's address. Raises Unavailable, Busy."""
+        try:
+            with self._lanes.turn(whose):
+                reply = question()
+        except PluginError as error:
+            raise Unavailable(f"{self.label}: {error}") from error
+        self._lanes.judged(whose, is_right(reply))
+        return reply
 
     def _feed(self) -> Feed:
         return Feed(self.label, self.settings.more, self._watch, self._put, with_server=True)
@@ -180,21 +194,22 @@ class LiveIngress(LiveRules):
         """Asked instead, where there is one."""
         return self._plugin
 
-    def admits(self, host: str, namespace: bytes, service: str) -> bool:
-        """Whether a host may join a namespace (16 bytes), at a hub service of that name.
+    def admits(self, host: str, namespace: bytes, service: str, client: str) -> bool:
+        """Whether a host may join a namespace (16 bytes), at a hub service of that name, from address:port.
 
-        Raises Unavailable where that is not known; the client must be refused then.
+        Raises Unavailable where that is not known, Busy where too many wait; the client must be refused then.
         """
-        if self._plugin is None:
+        plugin = self._plugin
+        if plugin is None:
             self._check()
             return self._rules.admits(host, namespace)
         if not host:
             return False
-        try:
-            endpoint = self._plugin.endpoint(host, service)
-        except PluginError as error:
-            raise Unavailable(f"{self.label}: {error}") from error
-        return namespace == (endpoint_namespace(endpoint) if endpoint else NO_NAMESPACE)
+
+        def fits(endpoint: str) -> bool:
+            return namespace == (endpoint_namespace(endpoint) if endpoint else NO_NAMESPACE)
+
+        return fits(self._ask((host, stranger(client)), lambda: plugin.endpoint(host, service), fits))
 
     def apply(self, settings: IngressSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -219,7 +234,6 @@ class LiveLogins(LiveRules):
 
     def __init__(self, settings: AutherSettings, watch: Watch, changed: Callable[[], None]) -> None:
         self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
-        self._lanes = Lanes(ASKED_AT_ONCE)
         super().__init__(settings, watch, changed)
 
     @property
@@ -237,13 +251,7 @@ class LiveLogins(LiveRules):
             self._check()
             matches = partial(auth_password_pool.CHECKS.matches, login=whose)
             return self._logins.grant(login.username, login.password, matches)
-        try:
-            with self._lanes.turn(whose):
-                right = plugin.authenticate(login)
-            self._lanes.judged(whose, right)
-            return EVERYTHING if right else None
-        except PluginError as error:
-            raise Unavailable(f"{self.label}: {error}") from error
+        return EVERYTHING if self._ask(whose, lambda: plugin.authenticate(login), bool) else None
 
     def apply(self, settings: AutherSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""

@@ -73,7 +73,7 @@ def test_an_auther_is_asked_with_everything_known() -> None:
 def test_the_ingress(ingress: bool | None, status: Status) -> None:
     rules = Says(ingress)
     assert admit(Request("host-1"), "service-0", "192.0.2.1:1", (), rules)[0] == status
-    assert rules.asked == [("host-1", NO_NAMESPACE, "service-0")]
+    assert rules.asked == [("host-1", NO_NAMESPACE, "service-0", "192.0.2.1:1")]
 
 
 @pytest.mark.parametrize(

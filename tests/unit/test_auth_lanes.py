@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import gevent
+import gevent.event
 import pytest
 
-from lib import auth_lanes, auth_password_pool, auth_passwords
+from lib import auth_lanes, auth_password_pool, auth_passwords, ids, rule_live
+from lib.auth_admission import Login
 from lib.auth_lanes import Busy, Lanes
+from lib.ids import NO_NAMESPACE
+from lib.settings import AutherSettings, IngressSettings, PluginSettings
+from lib.source_watch import Watch
 
 HASH = auth_passwords.hashed("secret", bytes(16))
 GUESSER, OTHER = "192.0.2.1", "192.0.2.2"
+FIRST = ("", "")
+"""Who has the only place before the test begins."""
 
 
 class Queue:
@@ -17,7 +26,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.lanes = Lanes(1)
-        self.lanes.enter(("", ""))
+        self.lanes.enter(FIRST)
         self.had: list[str] = []
 
     def wait(self, name: str, address: str) -> gevent.Greenlet:
@@ -33,7 +42,7 @@ class Queue:
 
     def run(self) -> list[str]:
         """Let everybody have their turn."""
-        self.lanes.leave()
+        self.lanes.leave(FIRST)
         while self.lanes.waiting:
             gevent.sleep(0)
         gevent.idle()
@@ -72,7 +81,7 @@ def test_one_address_has_so_many_waiting_and_no_more() -> None:
     queue = Queue()
     for _ in range(auth_lanes.MAX_OF_ONE):
         queue.wait("guess", GUESSER)
-    with pytest.raises(Busy, match=f"64 logins from {GUESSER} wait"):
+    with pytest.raises(Busy, match=f"64 clients from {GUESSER} wait"):
         queue.lanes.enter(("one more", GUESSER))
     queue.wait("host-2", OTHER)
     assert queue.run()[1] == "host-2"
@@ -84,7 +93,7 @@ def test_when_all_is_full_the_longest_lane_makes_room() -> None:
     came = queue.wait("host-2", OTHER)
     assert queue.lanes.waiting == auth_lanes.MAX_WAITING
     assert sum(isinstance(made.exception, Busy) for made in sent_away) == 1
-    with pytest.raises(Busy, match="64 logins from"):
+    with pytest.raises(Busy, match="64 clients from"):
         queue.lanes.enter(("guess", "198.51.100.1"))
     assert queue.run().index("host-2") <= 16
     assert came.successful()
@@ -100,7 +109,7 @@ def test_a_turn_that_nobody_takes_is_not_lost(end: BaseException, granted: bool)
     if not granted:
         gevent.idle()
         assert queue.lanes.waiting == 1
-    queue.lanes.leave()
+    queue.lanes.leave(FIRST)
     gevent.idle()
     assert queue.had == ["host-2"]
     assert queue.lanes.waiting == 0
@@ -135,7 +144,7 @@ def test_hundreds_that_guess_do_not_keep_a_newcomer_out(monkeypatch: pytest.Monk
     assert right
     behind = order.index("secret") - before
     assert behind <= 2 * auth_password_pool.AT_ONCE  # those that have their turn, and as many
-    assert set(busy) == {f"64 logins from {GUESSER} wait to be checked"}
+    assert set(busy) == {f"64 clients from {GUESSER} wait to be checked"}
     assert len(busy) >= 500
     assert checks.matches(HASH, "wrong", HASH, ("host-1", OTHER)) is False
 
@@ -148,3 +157,82 @@ def test_a_killed_check_keeps_its_place_until_its_thread_is_through() -> None:
     began = gevent.get_hub().loop.now()
     assert checks.matches(HASH, "secret", HASH, ("host-1", OTHER))
     assert gevent.get_hub().loop.now() > began
+
+
+# --- plugins
+
+
+class SlowPlugin:
+    """A plugin that replies when it is let go; everybody is right."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.let_go = gevent.event.Event()
+
+    def authenticate(self, login: Login) -> bool:
+        return bool(self.endpoint(login.client, ""))
+
+    def endpoint(self, host: str, service: str) -> str:
+        self.asked.append(host)
+        self.let_go.wait()
+        return ids.format_uuid(NO_NAMESPACE)
+
+
+Ask = tuple[SlowPlugin, Callable[[str], bool]]
+
+
+@pytest.fixture(params=["auther", "ingress"])
+def ask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
+    """Asks a plugin about a client, by its address and port; and the plugin."""
+    plugin, watch, settings = SlowPlugin(), Watch(), PluginSettings("http://plugin.test")
+    if request.param == "auther":
+        monkeypatch.setattr(rule_live, "AutherPlugin", lambda settings: plugin)
+        logins = rule_live.LiveLogins(AutherSettings("a", plugin=settings), watch, lambda: None)
+        yield plugin, lambda peer: logins.grant(Login(peer, "", peer, "service-0")) is not None
+    else:
+        monkeypatch.setattr(rule_live, "IngressPlugin", lambda settings: plugin)
+        rules = rule_live.LiveIngress(IngressSettings("i", plugin=settings), watch, lambda: None)
+        yield plugin, lambda peer: rules.admits(peer, NO_NAMESPACE, "service-0", peer)
+    watch.stop()
+
+
+def test_one_address_does_not_have_all_places_of_a_plugin(ask: Ask) -> None:
+    """However slow the plugin is, a client from elsewhere is asked about at once."""
+    plugin, admitted = ask
+    crowd = [gevent.spawn(admitted, f"{GUESSER}:{port}") for port in range(200)]
+    gevent.idle()
+    assert len(plugin.asked) == rule_live.ASKED_OF_ONE < rule_live.ASKED_AT_ONCE
+    busy = [one for one in crowd if one.ready()]
+    assert len(busy) == 200 - rule_live.ASKED_OF_ONE - auth_lanes.MAX_OF_ONE
+    assert {type(one.exception) for one in busy} == {Busy}
+    other = gevent.spawn(admitted, f"{OTHER}:1")
+    gevent.idle()
+    assert plugin.asked[-1] == f"{OTHER}:1"
+    plugin.let_go.set()
+    gevent.joinall([other, *crowd])
+    assert other.value
+    assert sum(one.value is True for one in crowd) == rule_live.ASKED_OF_ONE + auth_lanes.MAX_OF_ONE
+
+
+def test_free_places_go_to_those_who_may_have_one_more() -> None:
+    lanes, had = Lanes(3, 2), list[str]()
+
+    def check(name: str, address: str, until: gevent.event.Event) -> None:
+        with lanes.turn((name, address)):
+            had.append(name)
+            until.wait()
+
+    first, later = gevent.event.Event(), gevent.event.Event()
+    one = gevent.spawn(check, "a", GUESSER, first)
+    rest = [gevent.spawn(check, name, GUESSER, later) for name in "bcd"]
+    rest += [gevent.spawn(check, name, OTHER, later) for name in "ef"]
+    gevent.idle()
+    assert had == ["a", "b", "e"]
+    first.set()
+    one.join()
+    gevent.idle()
+    assert had == ["a", "b", "e", "c"], "places: two and one"
+    later.set()
+    gevent.joinall(rest)
+    assert sorted(had) == list("abcdef")
+    assert lanes.waiting == 0
