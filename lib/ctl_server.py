@@ -24,14 +24,15 @@ from typing import Any
 import gevent
 import gevent.socket as gsocket
 from gevent.pool import Pool
-from gevent.server import StreamServer
 
+from lib import hub_accept, service_supervisor
 from lib.ctl_client import directory, is_ours
 from lib.ctl_encode import pieces
 from lib.ctl_path import weak_spot
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_places import Places
+from lib.service_supervisor import Task
 
 MAX_LINE = 1 << 16
 """Bytes of a request."""
@@ -93,8 +94,10 @@ class ControlSocket:
         sock.listen(MAX_CLIENTS)
         self._inode = os.stat(path).st_ino
         self._pool, self._places = Pool(), Places(MAX_CLIENTS)
-        self._server = StreamServer(sock, self._serve, spawn=self._pool)
+        self._task = Task("the control socket is answered", self._watch, vital=False)
+        self._server = hub_accept.Server(sock, self._serve, self._pool, self._task.note)
         self._server.start()
+        self._task.start()
 
     def give_to(self, user: int) -> None:
         """Make a user the owner of the socket, and let everybody pass through its directory to it.
@@ -107,6 +110,7 @@ class ControlSocket:
 
     def close(self) -> None:
         """Stop listening, and remove the file unless another process has replaced it."""
+        self._task.kill(block=False)
         self._server.close()
         self._pool.kill(timeout=1)
         try:
@@ -115,7 +119,13 @@ class ControlSocket:
         except OSError:
             pass  # somebody has removed it already
 
+    def _watch(self) -> None:
+        service_supervisor.watch_server(self._server)
+
     def _serve(self, sock: Any, _: Any) -> None:
+        self._task.attempt(self._converse, sock)  # what it raises is a failed reply, counted
+
+    def _converse(self, sock: Any) -> None:
         try:
             with sock, self._places.hold() as held:
                 lines = _lines(sock)
@@ -157,6 +167,9 @@ class ControlSocket:
             return {"ok": True, **reply}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return {"ok": False, "error": f"not a proper request: {error}"}
+        except Exception as error:  # noqa: BLE001  whatever it is, the asker and the log are told
+            self._task.note(error)
+            return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
 def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:

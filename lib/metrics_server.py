@@ -9,7 +9,7 @@ import base64
 import binascii
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -18,6 +18,7 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from lib import service_supervisor
 from lib.addresses import join_host_port
 from lib.auth_admission import Login
 from lib.ctl_server import take_path
@@ -28,6 +29,7 @@ from lib.log_setup import say
 from lib.metrics import Seen, exposition
 from lib.rule_live import LiveLogins
 from lib.service_places import Places
+from lib.service_supervisor import Task
 from lib.settings_telemetry import MetricsSettings
 from lib.stream_tcp import format_peer, listen
 
@@ -46,10 +48,15 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         address = self.client_address
         who = stranger(format_peer(address)) if isinstance(address, tuple) else ""
         with gevent.Timeout(SECONDS, False), self.server.places.hold(who) as held:
-            if held:
-                super().handle()
-            else:
+            if not held:
                 self.socket.close()
+                return
+            try:
+                super().handle()
+            except OSError:
+                pass  # the other end has gone
+            except Exception as error:  # noqa: BLE001  whatever it is, it ends this connection only
+                self.server.task.note(error)
 
     def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
         """Answer 500. pywsgi calls it in an `except:`, so the deadline and a kill have to be raised again."""
@@ -86,15 +93,19 @@ class MetricsServer:
             sock, self._answer, log=None, error_log=_Quiet(), handler_class=_Handler, spawn=self._pool
         )
         self._server.places = self._places
+        self._task = Task("metrics are served", service_supervisor.watch_server, self._server, vital=False)
+        self._server.task = self._task
 
     def start(self) -> None:
         """Begin to serve requests."""
         self._server.start()
+        self._task.start()
         address, path = self.settings.address, self.settings.path
         say(Entry.METRICS_LISTENING, "metrics on %s%s", address, path, address=address, path=path)
 
     def stop(self) -> None:
         """Stop serving, and remove the unix socket."""
+        self._task.kill(block=False)
         self._server.close()
         self._pool.kill(timeout=1)
         path = self.settings.socket
@@ -104,7 +115,16 @@ class MetricsServer:
         except OSError:
             pass  # somebody has removed it already
 
-    def _answer(self, environ: dict[str, Any], start: Start) -> Iterator[bytes] | list[bytes]:
+    def _answer(self, environ: dict[str, Any], start: Start) -> list[bytes]:
+        """The reply to a request; whatever making it raises is a failed reply, counted."""
+        try:
+            return self._made(environ, start)
+        except Exception as error:  # noqa: BLE001  whatever it is, the asker and the log are told
+            self._task.note(error)
+            start("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+            return [b"500 Internal Server Error\n"]
+
+    def _made(self, environ: dict[str, Any], start: Start) -> list[bytes]:
         status, headers = self._verdict(environ)
         if status:
             start(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])

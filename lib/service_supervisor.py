@@ -15,9 +15,12 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     a device is read, a hub is dialled       client              the client stops
     a device is kept as configured           client              the client stops
     a session is looked after, a way home    client_reconnect    the session ends
+    the control socket is answered           ctl_server          the process ends; no fault of it
+    metrics are served                       metrics_server      the process ends; no fault of it
 
 Every other greenlet belongs to one connection, one request or one plugin call, and ends with it. The code
-that started it cleans up, whatever happens.
+that started it cleans up, whatever happens. What such a request raises is noted by the task that it belongs
+to (`attempt`, `note`).
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ BACKOFF = 0.1, 30.0
 """Seconds until a task is started again: at first, and at most (doubling)."""
 STEADY_SECONDS = 60.0
 """A task that has run for so long is well again."""
+LOOK_SECONDS = 5.0
+"""Seconds between two looks at a server."""
 BROKEN_SECONDS = 30.0
 """A task that has failed again and again for so long is a fault of the process."""
 
@@ -48,14 +53,20 @@ class Task:
     """A function that runs for ever in a greenlet."""
 
     def __init__(
-        self, name: str, run: Callable[..., object], *arguments: object, may_end: bool = False
+        self,
+        name: str,
+        run: Callable[..., object],
+        *arguments: object,
+        may_end: bool = False,
+        vital: bool = True,
     ) -> None:
         """`name` is for people, in a few words. Nothing runs before start().
 
-        With `may_end` the function may return; otherwise that is a fault.
+        With `may_end` the function may return; otherwise that is a fault. A task that is not `vital` is never
+        a fault of the process, which would be started again for it while it forwards packets.
         """
         self.name = name
-        self._may_end = may_end
+        self._may_end, self._vital = may_end, vital
         self.failures = 0
         """How often the task, or a part of its work (attempt), has failed."""
         self.error = ""
@@ -87,7 +98,7 @@ class Task:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001  whatever it is, the task goes on and the log says so
-            self._failed(error)
+            self.note(error)
             return False
         return True
 
@@ -99,6 +110,8 @@ class Task:
 
     def fault(self, now: float) -> str:
         """A fault of the task that only a restart of the process may mend, as text; empty if none."""
+        if not self._vital:
+            return ""
         if self.dead:
             return f"{self.name}: has ended"
         if self.failing_for(now) is not None and self._failed_at - self._failing_since > BROKEN_SECONDS:
@@ -122,14 +135,15 @@ class Task:
         if self in _tasks:
             _tasks.remove(self)
 
-    def _failed(self, error: Exception) -> None:
+    def note(self, error: Exception) -> None:
+        """Count and log a failure of the task, or of a part of its work."""
         now = time.monotonic()
         if self.failing_for(now) is None:
             self._failing_since = now
         self._failed_at = now
         self.failures += 1
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        places = traceback.extract_tb(error.__traceback__)[-1:]  # none where it was never raised
+        where = ", ".join(f"{os.path.basename(place.filename)}:{place.lineno}" for place in places) or "?"
         self.error = f"{type(error).__name__}: {str(error)[:200]} ({where})"
         text = "%s: %s: this must not happen; it is tried again"
         say(
@@ -147,6 +161,16 @@ class Task:
 def keep(name: str, run: Callable[..., object], *arguments: object) -> Task:
     """Start a task that runs a function for ever; returns the task."""
     return Task(name, run, *arguments).start()
+
+
+def watch_server(server: Any) -> None:
+    """Run until a gevent server no longer accepts connections; then raise.
+
+    gevent itself goes on after an error of accept(2); it closes the server where the socket is of no use.
+    """
+    while not server.closed:
+        gevent.sleep(LOOK_SECONDS)
+    raise RuntimeError("nothing is accepted any more")
 
 
 def tasks() -> list[Task]:

@@ -84,6 +84,8 @@ def _find(host: str) -> list[str] | OSError:
             return _by_process(program, host) if program else _by_thread(host)
     except OSError as error:
         return error
+    except Exception as error:  # noqa: BLE001  whatever it is, callers are told
+        return OSError(errno.EINVAL, f"{type(error).__name__}: {error}")
     finally:
         del _under_way[host]
 

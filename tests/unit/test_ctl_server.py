@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -15,8 +16,9 @@ from typing import Any
 import gevent
 import gevent.socket as gsocket
 import pytest
+from gevent.server import StreamServer
 
-from lib import ctl_server
+from lib import ctl_server, service_supervisor
 from lib.ctl_server import MAX_LINE, ControlSocket, Streamed
 
 
@@ -39,9 +41,19 @@ def count(request: object) -> Streamed:
     return Streamed({"from": 1}, run)
 
 
+def fail(request: object) -> dict[str, object]:
+    raise AssertionError("a mistake of ours")
+
+
+def cut(request: object) -> dict[str, object]:
+    return {"rows": (1 // n for n in (1, 0))}
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[ControlSocket]:
-    made = ControlSocket(str(tmp_path / "run" / "a.sock"), {"double": double, "count": count})
+    made = ControlSocket(
+        str(tmp_path / "run" / "a.sock"), {"double": double, "count": count, "fail": fail, "cut": cut}
+    )
     yield made
     made.close()
 
@@ -281,3 +293,40 @@ def test_a_long_answer_may_take_longer_than_a_silence(
     assert time.monotonic() - began > 0.4
     assert [line[:12] for line in answer].count(b'{"ok": true,') == 2
     assert answer[-1] == b"]}"
+
+
+@pytest.mark.parametrize(
+    ("do", "reply"),
+    [
+        pytest.param("fail", [b'{"ok": false, "error": "AssertionError: a mistake of ours"}'], id="at once"),
+        pytest.param("cut", [], id="in the middle of its rows"),
+    ],
+)
+def test_a_mistake_of_ours_is_a_failed_reply_and_counted(
+    served: ControlSocket, do: str, reply: list[bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = served._task.failures
+    assert exchange(served.path, b'{"do": "%s"}\n' % do.encode()) == reply
+    assert served._task.failures == before + 1
+    assert served._task in service_supervisor.tasks()
+    assert served._task.fault(time.monotonic() + 1e6) == "", (
+        "packets go on: no reason to start the process again"
+    )
+    assert "Traceback" not in capfd.readouterr().err
+    assert json.loads(exchange(served.path, b'{"do": "double", "what": 4}\n')[0])["ok"]
+
+
+def test_descriptors_that_run_out_are_counted(served: ControlSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepting goes on once there are some again."""
+    tries = []
+
+    def none_left(self: object) -> object:
+        tries.append(self)
+        if len(tries) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(self)
+
+    real = StreamServer.do_read
+    monkeypatch.setattr(StreamServer, "do_read", none_left)
+    assert json.loads(exchange(served.path, b'{"do": "double", "what": 4}\n')[0])["ok"]
+    assert served._task.failures == 1

@@ -12,7 +12,7 @@ import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
 
-from lib import metrics_server
+from lib import metrics_server, service_supervisor
 from lib.metrics import Seen
 from lib.metrics_server import MetricsServer
 from lib.settings_telemetry import MetricsSettings
@@ -64,3 +64,24 @@ def test_who_has_to_make_room_goes(server: tuple[MetricsServer, str, Event]) -> 
     made._pool.kill(block=False)
     gevent.sleep(0)
     assert sock.recv(1000) == b""
+
+
+def test_a_mistake_of_ours_is_a_failed_scrape_and_counted(
+    server: tuple[MetricsServer, str, Event],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    made, path, _ = server
+
+    def fails(seen: object) -> Iterator[bytes]:
+        yield b"half\n"
+        raise KeyError("a mistake of ours")
+
+    monkeypatch.setattr(metrics_server, "exposition", fails)
+    assert asked(path).recv(1000).startswith(b"HTTP/1.1 500 ")
+    assert made._task in service_supervisor.tasks()
+    assert (made._task.failures, made._task.error[:8]) == (1, "KeyError")
+    assert made._task.fault(time.monotonic() + 1e6) == "", "packets go on"
+    monkeypatch.setattr(metrics_server, "exposition", lambda seen: iter([b"whole\n"]))
+    assert asked(path).recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert "Traceback" not in capfd.readouterr().err

@@ -124,3 +124,31 @@ def test_deadlines_of_others_pass(said: list[dict[str, Any]]) -> None:
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.01):
         task.attempt(gevent.sleep, 60)
     assert task.failures == 0
+
+
+def test_a_task_that_is_not_vital_is_counted_and_no_fault(
+    said: list[dict[str, Any]], clock: SimpleNamespace
+) -> None:
+    task = Task("x is shown", lambda: None, vital=False)
+    for _ in range(5):
+        task.note(ValueError("x"))
+        clock.at += BROKEN_SECONDS / 2
+    assert (task.failures, len(said)) == (5, 5)
+    assert task.failing_for(clock.at) is not None, "status shows it"
+    assert task.fault(clock.at) == ""
+    other = Task("x is done", lambda: None)
+    for _ in range(5):
+        other.note(ValueError("x"))
+        clock.at += BROKEN_SECONDS / 2
+    assert "x is done: ValueError" in other.fault(clock.at)
+
+
+def test_a_server_that_no_longer_accepts_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_supervisor, "LOOK_SECONDS", 0.001)
+    server = SimpleNamespace(closed=False)
+    watching = gevent.spawn(service_supervisor.watch_server, server)
+    gevent.sleep(0.01)
+    assert not watching.ready()
+    server.closed = True
+    with pytest.raises(RuntimeError, match="nothing is accepted"):
+        watching.get(timeout=5)
