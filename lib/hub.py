@@ -288,9 +288,11 @@ class Hub:
             session.run(rest)
         except ProtocolError as error:
             refusal, why = session_mismatch.at_hub(settings.transport.kind, error)
-            self._refuse(refusal, caller.peer, why)
+            if refusal is not Refusal.CUT_OFF or not caller.is_check(cost):
+                self._refuse(refusal, caller.peer, why)
         except OSError as error:
-            hub_log.lost(settings.name, caller.peer, error)
+            if not caller.is_check(cost):
+                hub_log.lost(settings.name, caller.peer, error)
         finally:
             stream.close()
 

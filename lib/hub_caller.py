@@ -22,6 +22,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Book, Ledger
+from lib.session_cost import Cost
 from lib.settings import HubSettings
 from lib.stream_tcp import Stream
 
@@ -94,6 +95,11 @@ class Caller:
         """The connection has ended."""
         self._hub.gate.leave(self._visit)
         self._close()
+
+    def is_check(self, cost: Cost) -> bool:
+        """Whether a connection that has ended was a trusted proxy's health check: no byte has come."""
+        trusted = self._hub.settings.trusted_proxies
+        return not (cost.admitted or cost.heard) and is_trusted(self._visit.address, trusted)
 
     def _is_unnamed(self, why: str) -> None:
         name, header = self._hub.settings.name, self._hub.settings.address_header

@@ -88,6 +88,11 @@ class Cost:
         return self.turn if self.exact else 4 * self.turn
 
     @property
+    def heard(self) -> bool:
+        """Whether a byte has come, of a connection that is not let in yet."""
+        return self._read > 0
+
+    @property
     def expensive(self) -> bool:
         """Whether its turns are taken from the share that all expensive connections have together."""
         return not self.admitted or self.debt > BURST_SECONDS

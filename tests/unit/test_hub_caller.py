@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -10,10 +11,11 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import ctl_status, limits, wire_relay
+from lib import ctl_status, hub_log, limits, wire_relay
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
+from lib.log_events import Entry
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import Stream
 from lib.stream_websocket import WebSocketCodec
@@ -34,6 +36,14 @@ routers: [{name: r, routes: [{net: 10.0.0.0/8, gateway: host-1}]}]
 """
 TRUST = "trustedProxies: 127.0.0.0/8"
 CLIENT, OTHER = "198.51.100.7", "198.51.100.8"
+
+
+@pytest.fixture
+def log_of(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
+    """The events that are logged of refused and lost connections."""
+    said: list[Entry] = []
+    monkeypatch.setattr(hub_log, "say", lambda event, *_, **__: said.append(event))
+    return said
 
 
 def configured(metadata: str = TRUST, kind: str = "ws", limit: str = '"$ 1000"') -> str:
@@ -193,3 +203,24 @@ def test_a_reload_changes_whom_new_connections_trust(hub: Hub) -> None:
     assert peers[0] == f"{CLIENT}:0"
     assert peers[1].startswith("127.0.0.1:")
     ended(hub)
+
+
+@pytest.mark.parametrize("kind", ["ws", "tcp"])
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(("trusted", "refused"), [(True, 0), (False, 1)])
+def test_a_proxy_s_look_whether_the_hub_is_there_is_no_refusal(
+    kind: str, reset: bool, trusted: bool, refused: int, log_of: list[Entry]
+) -> None:
+    """HAProxy's `check` connects every two seconds and closes, or resets, without a byte."""
+    with running(configured(TRUST if trusted else "domain: d", kind=kind)) as (hub,):
+        for _ in range(2):
+            made = socket.create_connection(hub._server.socket.getsockname(), 5)
+            if reset:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            made.close()
+            with gevent.Timeout(5):
+                while not hub.by_address.books or hub.gate._connections:
+                    gevent.sleep(0.01)
+        said = {Entry.REFUSED, Entry.CONNECTION_LOST} & set(log_of)
+        assert bool(said) == bool(refused)
+        assert bool(hub.refused) == bool(refused and Entry.REFUSED in said)
