@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lib.capture_taps import Taps
+from lib.client_around import Around
 from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
 from lib.client_reconnect import Away, Reconnector
@@ -27,6 +28,7 @@ from lib.counters import Traffic
 from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.netlink_host_routes import HostRoutes
 from lib.service_supervisor import Task, keep
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings
@@ -41,6 +43,7 @@ class Client:
         buffer: ReceiveBuffer,
         device_gone: Callable[[str], None],
         taps: Taps | None = None,
+        host_routes: HostRoutes | None = None,
     ) -> None:
         """Make and configure the device; raises HostError where that fails.
 
@@ -53,6 +56,7 @@ class Client:
         self.buffer = buffer
         self.instance = os.urandom(16)
         self._device = ClientDevice(self, device_gone)
+        self.around = Around(self, host_routes or HostRoutes())
         self._reconnector = Reconnector(self)
         self._tasks: list[Task] = []
 
@@ -106,7 +110,8 @@ class Client:
         return self._reconnector.failures
 
     def start(self) -> None:
-        """Begin to read the device and to dial."""
+        """Begin to read the device and to dial. Raises HostError without netlink."""
+        self.around.begin()
         name, host, device = self.settings.name, self.settings.host, self.device_name
         addresses = ", ".join(map(str, self.settings.device.addresses))
         say(
@@ -130,6 +135,7 @@ class Client:
             task.kill()
         self._reconnector.stop()
         self._device.close()
+        self.around.close()
 
     def fault(self) -> str:
         """Which greenlet has ended that must not end, in words; empty if all is well."""

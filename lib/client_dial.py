@@ -1,16 +1,17 @@
-"""Dialling a hub: a stream to it that does not go through the tunnel itself, and the relay handshake.
+"""Dialling a hub: a stream to it, and the relay handshake.
 
-Knows: what a client asks a hub for, and that its own routes must not cover the way to the hub.
-Refuses to know: which node is tried when (client), proxies and layers on the way (stream_open).
+Knows: what a client asks a hub for.
+Refuses to know: which node is tried when (client_reconnect), how a client's own tunnel is avoided
+(client_around), proxies and layers on the way (stream_open).
 """
 
 from __future__ import annotations
 
 import errno
 import math
-from ipaddress import ip_address
 
-from lib import netlink, session_handshake
+from lib import session_handshake
+from lib.client_around import Around
 from lib.errors import ProtocolError
 from lib.session_mismatch import RELAY, at_client
 from lib.settings import ClientSettings, NodeSettings
@@ -40,12 +41,11 @@ class Refused(ProtocolError):
         )
 
 
-def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[AnyStream, Response, bytes]:
+def let_in(settings: ClientSettings, node: NodeSettings, around: Around) -> tuple[AnyStream, Response, bytes]:
     """Dial a node and do the handshake; returns (stream, response, bytes that came after the response).
 
     The node's `connect_timeout` is one deadline for the look-up, TCP, proxies, layers and the handshake.
-    `device` is the name of the client's TUN device. Raises OSError; ProtocolError where the hub breaks the
-    protocol; Refused where it does not admit us.
+    Raises OSError; ProtocolError where the hub breaks the protocol; Refused where it does not admit us.
     """
     bounds = Bounds(math.inf, MAX_PROXY)  # the one deadline is here
     with (
@@ -53,7 +53,7 @@ def let_in(settings: ClientSettings, node: NodeSettings, device: str) -> tuple[A
         failing_as(OSError, OSError, ProtocolError),
     ):
         try:
-            return _let_in(settings, node, device, bounds)
+            return _let_in(settings, node, around, bounds)
         except ProtocolError as error:
             if not error.layer:
                 raise
@@ -67,12 +67,10 @@ def _late(bounds: Bounds, node: NodeSettings) -> OSError:
 
 
 def _let_in(
-    settings: ClientSettings, node: NodeSettings, device: str, bounds: Bounds
+    settings: ClientSettings, node: NodeSettings, around: Around, bounds: Bounds
 ) -> tuple[AnyStream, Response, bytes]:
-    def device_for(address: str) -> str | None:
-        return _way_out(settings, device, address)
-
-    stream = dial(node, device_for, bounds, settings.keepalive_timeout)
+    with around.dialling(node) as dialling:
+        stream = dial(node, dialling.device_for, bounds, settings.keepalive_timeout)
     try:
         with handshake(RELAY, node, stream.peer, bounds):
             response, rest = session_handshake.ask(stream, _request(settings, node))
@@ -84,17 +82,6 @@ def _let_in(
         stream.close()
         raise Refused(response.status)
     return stream, response, rest
-
-
-def _way_out(settings: ClientSettings, device: str, address: str) -> str | None:
-    """The network device to reach a hub through, where our own routes lead into the tunnel; else None."""
-    hub = ip_address(address.partition("%")[0])
-    networks = [prefix for prefix, _ in settings.device.routes] + [
-        own.network for own in settings.device.addresses
-    ]
-    if not any(hub in network for network in networks):
-        return None
-    return netlink.way_around(address, device)
 
 
 def _request(settings: ClientSettings, node: NodeSettings) -> Request:

@@ -23,6 +23,7 @@ from gevent.event import Event
 
 from lib import client_dial, client_session
 from lib.addresses import join_host_port
+from lib.client_around import Around
 from lib.client_backoff import LASTING, LOST, TEMPORARY, Backoff, Pace
 from lib.client_dial import Refused
 from lib.client_selector import Selector
@@ -67,6 +68,7 @@ class Owner(client_session.Owner, Protocol):
     """What is used of the client."""
 
     rates: Rates
+    around: Around
 
 
 class Reconnector:
@@ -172,7 +174,7 @@ class Reconnector:
         """Dial a node and be admitted. Raises OSError, ProtocolError, Refused."""
         client = self._client
         node = client.settings.nodes[chosen]
-        return ClientSession(client, node, *client_dial.let_in(client.settings, node, client.device_name))
+        return ClientSession(client, node, *client_dial.let_in(client.settings, node, client.around))
 
     def _follow(self, session: ClientSession) -> str:
         """Use a session, and each that takes its place; returns why the last one ended."""

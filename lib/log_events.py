@@ -72,6 +72,14 @@ class Entry(Enum):
     )
     CONNECTED = "connected", "info", "service host hub", "a hub has let this client in"
     RECONNECTING = "reconnecting", "warning", "service hub reason", "a client has no session, and tries again"
+    AROUND = (
+        *("around-tunnel", "info", "service address route"),
+        "a client's own routes cover an address that it dials: it has set this host route around its tunnel",
+    )
+    NOT_AROUND = (
+        *("no-host-route", "warning", "service address route reason"),
+        "the kernel refuses such a host route, and rp_filter=1 will drop the replies",
+    )
     HUB_DRAINS = (
         *("hub-drains", "info", "service hub"),
         "the hub is about to end, and the client looks for another one",

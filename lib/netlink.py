@@ -1,8 +1,8 @@
-"""Addresses, routes, MTU and state of the TUN device, and look-ups in the kernel's routes, over rtnetlink(7).
+"""Addresses, routes, MTU and state of the TUN device, set over rtnetlink(7).
 
-Knows: addresses, MTU, queue length, routes and link state of our own device; the device through which
-the kernel would send to an address. Refuses to know: the device's packets (tun), other devices (they
-are only ever named in an error), how the settings were written (config_read, config_from_urls).
+Knows: addresses, MTU, queue length, routes and link state of our own device. Refuses to know: the device's
+packets (tun), routes around it (netlink_host_routes), other devices (they are only ever named in an error),
+how the settings were written (config_read, config_from_urls).
 
 The kernel removes addresses and routes together with their device, so nothing needs to be removed here. For
 the same reason a route is added and never replaces another device's, which would not come back; GOST
@@ -22,7 +22,6 @@ from lib.netlink_messages import Link, TunState
 from lib.netlink_plan import Kind, Operation, with_peers
 from lib.netlink_request import ask, family, link_index, link_name, opened, reason, refusal
 from lib.packet_offload import MAX_SEGMENTS
-from lib.prefixes import covers
 from lib.settings import DeviceSettings, Interface, Network
 
 QUEUE_LENGTH = 2000
@@ -38,14 +37,12 @@ IPV6_MIN_MTU = 1280
 _ADDR_GEN_NONE = 1  # linux/if_link.h IN6_ADDR_GEN_MODE_NONE
 _IFA_F_NODAD = 0x02
 _RT_SCOPE_LINK = 253
-_RTN_UNICAST = 1
 _RT_TABLE_MAIN = 254
 _IPV6_METRIC = 1024  # what the kernel gives a route that names none
 
 _GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENETUNREACH)
 """What is to be removed went with something else, a route with an address, say."""
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM})
-_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EAFNOSUPPORT})
 
 
 def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
@@ -171,52 +168,6 @@ def _put_back(ip: Any, operation: Operation, settings: DeviceSettings, index: in
         if not had_ipv6:  # it begins anew, so that there was nothing to silence before
             _silence(ip, index, name)
             ip.flush_addr(index=index, scope=_RT_SCOPE_LINK)
-
-
-def outgoing_device(address: str) -> str | None:
-    """The name of the device through which the kernel would now send to an IP address (as text).
-
-    None if there is no route, and for an address of this host, which no route of ours can cover. Of an
-    IPv6 address with a zone (fe80::1%eth0) it is the zone. Raises HostError.
-
-    Ask before our routes are set, then bind the tunnel's own socket to that device (SO_BINDTODEVICE): then
-    a default route through the tunnel does not lead the tunnel's own packets into itself, and nothing is
-    left behind after kill -9.
-    """
-    address, _, zone = address.partition("%")
-    if zone:
-        return zone
-    with opened() as ip:
-        try:
-            reply = ip.route("get", dst=address, family=family(address))
-        except refusal() as refused:
-            if refused.code in _NO_WAY:
-                return None
-            raise HostError(f"route to {address}: {reason(refused)}") from None
-        route = reply[0]
-        return link_name(ip, route.get_attr("RTA_OIF")) if route["type"] == _RTN_UNICAST else None
-
-
-def way_around(address: str, name: str) -> str | None:
-    """The device through which the kernel would reach an IP address if our device `name` were not there.
-
-    For the address of a hub that our own routes cover. None where they do not cover it, or where no other
-    device leads there. The main table's longest prefix counts, then the lowest metric. Raises HostError.
-    """
-    if outgoing_device(address) != name:
-        return None
-    target = ip_address(address)
-    with opened() as ip:
-        own = link_index(ip, name)
-        best: tuple[int, int, int] | None = None
-        for route in ip.get_routes(family=family(address), table=_RT_TABLE_MAIN, type=_RTN_UNICAST):
-            length, device = route["dst_len"], route.get_attr("RTA_OIF")
-            prefix = route.get_attr("RTA_DST") or ("0.0.0.0" if target.version == 4 else "::")
-            within = covers(ip_address(prefix).packed, length, target.packed)
-            rank = (length, -(route.get_attr("RTA_PRIORITY") or 0), device or 0)
-            if device and device != own and within and (best is None or rank[:2] > best[:2]):
-                best = rank
-        return link_name(ip, best[2]) if best is not None else None
 
 
 def check(settings: DeviceSettings, name: str) -> None:

@@ -28,13 +28,16 @@ _lock = RLock()
 
 
 @contextmanager
-def opened() -> Iterator[Any]:
-    """A new IPRoute, the only one in the process meanwhile (see the top). Raises HostError."""
+def opened(strict: bool = False) -> Iterator[Any]:
+    """A new IPRoute, the only one in the process meanwhile (see the top). Raises HostError.
+
+    With `strict` the kernel itself leaves out of a list what was not asked for: it may have a million routes.
+    """
     with _lock:
         from pyroute2 import IPRoute
 
         try:
-            ip = IPRoute(ext_ack=True)
+            ip = IPRoute(ext_ack=True, strict_check=strict)
         except OSError as refused:
             raise HostError(f"netlink: {os.strerror(refused.errno or 0)}") from None
         with ip:

@@ -23,6 +23,7 @@ from lib.log_dedup import BUSY, OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.namespace_domains import Domains
+from lib.netlink_host_routes import HostRoutes
 from lib.netlink_plan import Pace
 from lib.service_scheduling import Turns
 from lib.settings import ClientSettings, HubSettings, Settings
@@ -53,7 +54,7 @@ class Parts:
         self._device_gone = device_gone
         self._paces: dict[str, Pace] = {}
         """Client -> how often its device had to be made anew."""
-        self._buffer, self._turns = ReceiveBuffer(), Turns()
+        self._buffer, self._turns, self._host_routes = ReceiveBuffer(), Turns(), HostRoutes()
         try:
             self.metrics = self.make_metrics(settings)
             for hub in settings.hubs:
@@ -96,7 +97,7 @@ class Parts:
 
     def make_client(self, client: ClientSettings) -> Client:
         """A client whose device is open, not started yet. Raises HostError where it cannot be opened."""
-        return Client(client, self._buffer, self._device_gone, self.taps)
+        return Client(client, self._buffer, self._device_gone, self.taps, self._host_routes)
 
     def make_anew(self, device: str) -> None:
         """Make a client anew whose device somebody has removed; at a slow rate where that goes on and on.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import sys
-
 import pytest
 
 from lib.errors import HostError
-from lib.netlink import GSO_MAX_SIZE, QUEUE_LENGTH, outgoing_device
+from lib.netlink import GSO_MAX_SIZE, QUEUE_LENGTH
 from lib.packet_offload import MAX_SEGMENTS
 from lib.settings import DeviceSettings
-from tests.support.devices import device, readable, settings
-from tests.support.netns import HOST_1, HOST_2, HUB_TO_HOST_1, Namespace, Topology, in_namespace
+from tests.support.devices import device, settings
+from tests.support.netns import HUB_TO_HOST_1, Namespace, Topology
 
 # --- what is set on the device ---------------------------------------------------------------------
 
@@ -134,53 +131,3 @@ def test_small_mtu_is_fine_without_ipv6(namespace: Namespace) -> None:
     with device(namespace, settings("10.88.0.1/24", mtu=576), name="tr0"):
         (link,) = namespace.ip("link", "show", "dev", "tr0")
     assert link["mtu"] == 576
-
-
-# --- the way out -----------------------------------------------------------------------------------
-
-
-def test_outgoing_device(topology: Topology) -> None:
-    with in_namespace(topology.hub.name):
-        found = {a: outgoing_device(a) for a in (HOST_1, HOST_2, HUB_TO_HOST_1, "127.0.0.1", "192.0.2.1")}
-        zoned = outgoing_device("fe80::1%to-host-1"), outgoing_device("2001:db8::1")
-    assert found == {
-        HOST_1: "to-host-1",
-        HOST_2: "to-host-2",
-        HUB_TO_HOST_1: None,  # our own
-        "127.0.0.1": None,
-        "192.0.2.1": None,  # no route
-    }
-    assert zoned == ("to-host-1", None)
-
-
-def test_socket_bound_to_it_stays_out_of_our_default_route(topology: Topology) -> None:
-    host = topology.host_1
-    with in_namespace(host.name):
-        way = outgoing_device(HUB_TO_HOST_1)
-    assert way == "uplink"
-    wanted = settings("10.88.0.2/24", routes={"10.0.0.0/8": "", f"{HUB_TO_HOST_1}/32": ""})
-    with in_namespace(topology.hub.name):
-        server = socket.create_server((HUB_TO_HOST_1, 7000))
-    with server, device(host, wanted) as tun, in_namespace(host.name):
-        assert outgoing_device(HUB_TO_HOST_1) == tun.name
-        with socket.socket() as bound:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, way.encode())
-            bound.settimeout(5)
-            bound.connect((HUB_TO_HOST_1, 7000))
-        assert not readable(tun, 0)
-
-
-AT_ONCE = """
-from gevent import monkey; monkey.patch_all()
-import gevent
-from lib.packet_offload import MAX_SEGMENTS
-from lib.netlink import outgoing_device
-jobs = [gevent.spawn(outgoing_device, address) for address in ["10.77.1.2", "10.77.2.2", "127.0.0.1"] * 7]
-gevent.joinall(jobs, timeout=20, raise_error=True)
-print(sorted({str(job.value) for job in jobs}), all(job.successful() for job in jobs))
-"""
-
-
-def test_many_greenlets_ask_at_once(topology: Topology) -> None:
-    said = topology.hub.run(sys.executable, "-c", AT_ONCE)
-    assert said == "['None', 'to-host-1', 'to-host-2'] True\n"

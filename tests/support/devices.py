@@ -7,10 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_interface, ip_network
 
+from lib.client_around import Around
 from lib.netlink import configure
-from lib.settings import DeviceSettings
+from lib.netlink_host_routes import HostRoutes
+from lib.settings import ClientSettings, DeviceSettings
 from lib.tun import HEADER_SIZE, TunDevice, open_tun
 from tests.support.netns import Namespace, in_namespace
+
+
+class NoTunnel(Around):
+    """The ways of a client that has no device: every socket is left to the kernel, which is not asked."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings, self.device_name = settings, ""
+        super().__init__(self, HostRoutes())
+
+    def device_for(self, address: str) -> str | None:
+        """None."""
+        return None
+
 
 READ_SIZE = HEADER_SIZE + 65535
 """Bytes that hold whatever a read of a device can give."""

@@ -14,6 +14,7 @@ from gevent.server import StreamServer
 from lib.client_dial import Refused, let_in
 from lib.errors import ProtocolError
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, TransportSettings
+from tests.support.devices import NoTunnel
 from tests.support.hubs import running
 from tests.support.tls import Authority
 from tests.unit.test_stream_proxy import replying
@@ -26,7 +27,7 @@ def failure(port: int, kind: str, seconds: float = 5.0) -> Exception:
     node = NodeSettings("n", "127.0.0.1", port, transport=TransportSettings(kind), connect_timeout=seconds)
     settings = ClientSettings("s", "host-1", DeviceSettings(), (node,))
     with pytest.raises((OSError, ProtocolError)) as raised, gevent.Timeout(10):
-        let_in(settings, node, "none")
+        let_in(settings, node, NoTunnel(settings))
     return raised.value
 
 

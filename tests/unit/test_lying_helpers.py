@@ -32,6 +32,7 @@ from lib.settings import (
     TransportSettings,
 )
 from lib.source_read import SourceError
+from tests.support.devices import NoTunnel
 from tests.support.liars import LIES, rows
 
 PROJECT = Path(__file__).parents[2]
@@ -170,7 +171,7 @@ def test_a_proxy_or_a_hub_that_lies_is_an_error_in_time(
     settings = ClientSettings("service-0", "host-1", DeviceSettings(), (node,))
 
     def ask() -> object:
-        return client_dial.let_in(settings, node, "")
+        return client_dial.let_in(settings, node, NoTunnel(settings))
 
     got, took, worst = watched(ask)
     assert isinstance(got, Exception), "nobody there is a proxy, or a hub"

@@ -28,6 +28,7 @@ from lib.settings import (
 from lib.stream_bounded import BoundedSocket, Bounds
 from lib.stream_dial import NEXT_AFTER, dial, distrust, in_order
 from lib.stream_resolve import Address
+from tests.support.devices import NoTunnel
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -321,7 +322,7 @@ def test_a_hub_that_accepts_and_says_nothing_costs_one_connect_timeout(
     client = ClientSettings("service-0", "host-1", DeviceSettings(), (settings,))
     began = time.monotonic()
     with pytest.raises(TimeoutError) as failed:
-        client_dial.let_in(client, settings, "")
+        client_dial.let_in(client, settings, NoTunnel(client))
     assert 0.45 < time.monotonic() - began < 1.2
     wanted = step.format(f"127.0.0.1:{silent[1]}")
     assert (failed.value.strerror or "").startswith(f"no connection within 0.5 s: {wanted}")
@@ -331,8 +332,9 @@ def test_a_hub_that_accepts_and_says_nothing_costs_one_connect_timeout(
 def test_a_hub_that_drops_everything_costs_one_connect_timeout(world: World) -> None:
     port = world.drops()[1]
     node = NodeSettings("node-0", "hub.test", 1, connect_timeout=0.5)
+    client = ClientSettings("service-0", "host-1", DeviceSettings(), (node,))
     with pytest.raises(TimeoutError, match=f"no connection within 0.5 s: no reply from 127.0.0.1:{port}"):
-        client_dial.let_in(ClientSettings("service-0", "host-1", DeviceSettings(), (node,)), node, "")
+        client_dial.let_in(client, node, NoTunnel(client))
 
 
 # --- helpers, which are of no use where they connect and say nothing

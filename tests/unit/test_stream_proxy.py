@@ -13,6 +13,7 @@ from gevent.server import StreamServer
 
 from lib.client_dial import let_in
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
+from tests.support.devices import NoTunnel
 
 HUB = "hub.test:8443"
 
@@ -41,8 +42,9 @@ def replying(*replies: bytes, stay: bool = False) -> Iterator[int]:
 
 def failure(*proxies: ProxySettings, seconds: float = 5.0) -> OSError:
     node = NodeSettings("n", "hub.test", 8443, proxies=proxies, connect_timeout=seconds)
+    settings = ClientSettings("s", "host-1", DeviceSettings(), (node,))
     with pytest.raises(OSError) as raised, gevent.Timeout(10):
-        let_in(ClientSettings("s", "host-1", DeviceSettings(), (node,)), node, "none")
+        let_in(settings, node, NoTunnel(settings))
     return raised.value
 
 

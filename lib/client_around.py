@@ -1,0 +1,136 @@
+"""Way of a client around its own tunnel: to its hubs, to a proxy before them, and to name servers.
+
+Knows: which addresses a client's routes cover, how long each host route is wanted, and what the log says.
+Refuses to know: how a way is found and set (netlink_host_routes), which hub is dialled when
+(client_reconnect).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Protocol
+
+from lib.errors import HostError
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.netlink_host_routes import HostRoutes, Way
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+
+_RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
+_STRICT = 1  # Documentation/networking/ip-sysctl.rst, rp_filter
+
+
+class Owner(Protocol):
+    """What is used of the client."""
+
+    settings: ClientSettings
+
+    @property
+    def device_name(self) -> str:
+        """The name of the tunnel's device in the kernel."""
+
+
+class Around:
+    """The ways around one client's tunnel. Without any route that covers a hub it does nothing."""
+
+    def __init__(self, client: Owner, routes: HostRoutes) -> None:
+        """Nothing is set before the first dialling."""
+        self._client, self._routes = client, routes
+        self._wanted: dict[str, set[str]] = {}
+        """Node -> the addresses that its last dialling has tried."""
+        self._told: dict[str, Way] = {}
+
+    @property
+    def _name(self) -> str:
+        return self._client.settings.name
+
+    def begin(self) -> None:
+        """Remove what killed processes have left behind. Raises HostError without netlink."""
+        self._routes.join(self._name, self._client.device_name)
+
+    def close(self) -> None:
+        """Remove the host routes."""
+        self._routes.leave(self._name)
+
+    @contextmanager
+    def dialling(self, node: NodeSettings) -> Iterator[Dialling]:
+        """Dial a node in the block; afterwards only the host routes to addresses tried in it are left."""
+        dialling = Dialling(self)
+        try:
+            yield dialling
+        finally:
+            nodes = {one.name for one in self._client.settings.nodes}
+            self._wanted[node.name] = dialling.tried
+            self._wanted = {name: tried for name, tried in self._wanted.items() if name in nodes}
+            self._routes.keep(self._name, set().union(*self._wanted.values()))
+
+    def device_for(self, address: str) -> str | None:
+        """The device that a socket to an IP address is to be bound to; None where any is right.
+
+        Sets the host route that the device's routes make necessary. Raises OSError where there is no way.
+        """
+        plain, _, zone = address.partition("%")
+        if zone:
+            return zone
+        way = self._way(plain, covers(self._client.settings.device, plain))
+        if way is None:
+            return None
+        if self._told.get(plain) != way:
+            self._told[plain] = way
+            self._say(plain, way)
+        return way.device
+
+    def _way(self, address: str, covered: bool) -> Way | None:
+        try:
+            self._routes.join(self._name, self._client.device_name)
+            return self._routes.way(address, self._name, covered)
+        except HostError as error:
+            raise OSError(errno.EHOSTUNREACH, str(error)) from None
+
+    def _say(self, address: str, way: Way) -> None:
+        name = self._name
+        if not way.refused:
+            text = "service %s: the way to %s is around the tunnel: %s"
+            say(Entry.AROUND, text, name, address, way.route, service=name, address=address, route=way.route)
+        elif _drops_replies(way.device, address):
+            text = "service %s: no route %s: %s; with rp_filter=1 on %s the kernel drops the hub's replies"
+            route, reason = way.route, way.refused
+            say(
+                Entry.NOT_AROUND, text, name, route, reason, way.device, fold=name, habit=OUTAGE,
+                service=name, address=address, route=route, reason=reason,
+            )  # fmt: skip
+
+
+class Dialling:
+    """One dialling of a node: remembers the addresses that it tried."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self.tried: set[str] = set()
+
+    def device_for(self, address: str) -> str | None:
+        """Around.device_for."""
+        self.tried.add(address)
+        return self._around.device_for(address)
+
+
+def covers(device: DeviceSettings, address: str) -> bool:
+    """Whether the routes or networks of a device's settings cover an IP address."""
+    target = ip_address(address)
+    networks = [prefix for prefix, _ in device.routes] + [own.network for own in device.addresses]
+    return any(target in network for network in networks)
+
+
+def _drops_replies(device: str, address: str) -> bool:
+    """Whether the kernel checks the reverse path strictly on a device; only IPv4 has this check."""
+    if ip_address(address).version == 6:
+        return False
+    try:
+        return max(int(Path(_RP_FILTER.format(name)).read_text()) for name in ("all", device)) == _STRICT
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,71 @@
+"""A client whose routes cover its own hub: the hub is reached around the tunnel, whatever the host's routes are."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.netns import HUB_TO_HOST_1, Namespace, Process, Topology
+from tests.support.program import example, host, start, start_hub
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
+
+Write = Callable[[str, str], str]
+FAR = "203.0.113.10"
+"""The hub's address: on its loopback device, so that only a route leads there."""
+FULL = "&route=0.0.0.0/1,128.0.0.0/1"
+
+
+@pytest.fixture
+def hub(topology: Topology, write: Write) -> Process:
+    topology.hub.run("ip", "addr", "add", f"{FAR}/32", "dev", "lo")
+    return start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
+
+
+def host_routes(namespace: Namespace) -> list[tuple[str, str]]:
+    """(address, gateway) of the host routes around tunnels."""
+    return [(one["dst"], one.get("gateway", "")) for one in namespace.ip("route", "show", "proto", "116")]
+
+
+def strict(namespace: Namespace, value: int) -> None:
+    """rp_filter of the device towards the hub."""
+    namespace.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", f"net.ipv4.conf.uplink.rp_filter={value}")
+
+
+def test_hub_behind_the_default_route_for_every_rp_filter(topology: Topology, hub: Process) -> None:
+    one = topology.host_1
+    one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1)
+    for value, end in ((0, signal.SIGTERM), (2, signal.SIGTERM), (1, signal.SIGKILL), (1, signal.SIGTERM)):
+        strict(one, value)
+        client = start(one, *host(1, FAR, extra=FULL))
+        client.wait_line(f"connected to {FAR}:8443", timeout=5)
+        assert host_routes(one) == [(FAR, HUB_TO_HOST_1)]
+        client.stop(end)
+        assert host_routes(one) == ([(FAR, HUB_TO_HOST_1)] if end == signal.SIGKILL else [])
+
+
+def test_default_route_with_several_next_hops_or_in_another_table(
+    topology: Topology, write: Write, hub: Process
+) -> None:
+    one = topology.host_1
+    hops = ("nexthop", "via", HUB_TO_HOST_1, "dev", "uplink", "nexthop", "via", "10.77.1.9", "dev", "uplink")
+    one.run("ip", "route", "add", "default", *hops)
+    strict(one, 1)
+    client = start(one, *host(1, FAR, extra=FULL))
+    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+
+    seen = client.line_count()
+    one.run("ip", "route", "del", "default")
+    one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1, "table", "100")
+    one.run("ip", "rule", "add", "pref", "32767", "lookup", "100")  # main is asked first, and has our routes
+    hub.stop(signal.SIGKILL)
+    again = start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
+    client.wait_line(f"connected to {FAR}:8443", after=seen)
+
+    one.run("ip", "route", "flush", "table", "100")
+    again.stop(signal.SIGKILL)
+    client.wait_line(
+        f"hub {FAR}:8443: the routes of tun0 cover {FAR}, and no other device leads there; trying"
+    )
