@@ -11,8 +11,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from lib import ids, packet_offload
 from lib import packet as ip
-from lib import packet_offload
 from lib.addresses import join_host_port
 from lib.forward_drop_reasons import Reason
 from lib.packet import Buffer, Packet
@@ -62,6 +62,13 @@ class Fate(NamedTuple):
         answered = ", its sender was told (ICMP)" if self.what == ANSWERED else ""
         place = f" on its way to {end}" if end else ""
         return f"dropped{place}: {self.reason}{_doc(self.reason)}{answered}"
+
+    def sender(self) -> str:
+        """The host that sent it, and its namespace unless it is the default one; "" where not known."""
+        inside = (
+            f" in {ids.format_uuid(bytes.fromhex(self.namespace))}" if self.namespace != _NO_NAMESPACE else ""
+        )
+        return f"{self.host}{inside}" if self.host else inside.lstrip()
 
     def sentence(self) -> str:
         """The fate in words with the sending host, and with the namespace unless it is the default one."""

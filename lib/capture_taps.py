@@ -196,7 +196,7 @@ class Trace:
                 self.pace.say(lambda a=start, b=stop: self._line(when, fate, view, a, b), now)  # type: ignore[misc]
 
     def _line(self, when: int, fate: Fate, view: Buffer, start: int, end: int) -> str:
-        sender = f"{fate.host} " if fate.host else ""
+        sender = f"{whose} " if (whose := fate.sender()) else ""
         return f"{self.stamp(when)}{sender}{fates.summary(view, start, end)}: {fate.words()}"
 
 

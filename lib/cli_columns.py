@@ -24,6 +24,10 @@ def _namespace(row: Row) -> str:
     return "-" if row["namespace"] in (NOBODY, None) else str(row["namespace"])
 
 
+def _namespace_column(rank: int) -> Column:
+    return Column("namespace", _namespace, rank, short=lambda row: _namespace(row)[:8], tells_apart=True)
+
+
 def _dropped(row: Row) -> int:
     return sum(row["drops"].values())
 
@@ -72,13 +76,13 @@ _COUNTERS = (
 )  # fmt: skip
 
 _WHERE = (
-    Column("namespace", _namespace, 7, short=lambda row: _namespace(row)[:8]),
+    _namespace_column(7),
     Column("over", _plain("transport"), 9),
     Column("version", _version, 10),
 )
 
 SESSIONS = (
-    Column("host", _plain("host")),
+    Column("host", _plain("host"), tells_apart=True),
     _WHERE[0],
     Column("peer", _plain("peer"), 5),
     Column("address", _plain("address"), 8),
@@ -87,7 +91,7 @@ SESSIONS = (
     Column("prefixes", lambda row: ", ".join(row["prefixes"]) or "-", 15),
 )
 CLIENTS = (
-    Column("host", _plain("host")),
+    Column("host", _plain("host"), tells_apart=True),
     _WHERE[0],
     Column("device", _plain("device"), 5),
     Column(
@@ -155,25 +159,25 @@ def _carrying(row: Row) -> str:
 
 
 ROUTES = (
-    Column("prefix", _plain("prefix")),
+    Column("prefix", _plain("prefix"), tells_apart=True),
     Column("now by", _carrying, style=lambda row: RED if _carrying(row) == "nobody" else GREEN),
     Column("gateways", lambda row: ", ".join(map(_gateway, row["gateways"])), 1),
     Column("table", _plain("table"), 2),
-    Column("namespace", _namespace, 3, short=lambda row: _namespace(row)[:8]),
+    _namespace_column(3),
     Column("from", lambda row: ", ".join(dict.fromkeys(one["source"] for one in row["gateways"])), 4),
 )
 DROPS = (
     Column("dropped", lambda row: number(row["count"]), right=True),
-    Column("reason", _plain("reason"), style=lambda row: YELLOW),
-    Column("host", _plain("host")),
-    Column("namespace", _namespace, 3, short=lambda row: _namespace(row)[:8]),
+    Column("reason", _plain("reason"), style=lambda row: YELLOW, tells_apart=True),
+    Column("host", _plain("host"), tells_apart=True),
+    _namespace_column(3),
     Column("peer", _plain("peer"), 4),
     Column("last", lambda row: ago(row["last"]["ago_s"]) if row["last"] else "-", 1, right=True),
     Column("last packet", lambda row: row["last"]["packet"] if row["last"] else "-", 2),
 )
 DESTINATIONS = (
-    Column("to", _plain("destination")),
-    Column("namespace", _namespace, 2, short=lambda row: _namespace(row)[:8]),
+    Column("to", _plain("destination"), tells_apart=True),
+    _namespace_column(2),
     Column("last", lambda row: ago(row["last_s"]), 1, right=True),
     Column("dropped", lambda row: ", ".join(f"{number(n)} {why}" for why, n in row["reasons"].items())),
 )

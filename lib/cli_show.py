@@ -83,7 +83,8 @@ def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
     if ns:
         _check_namespace(ns)
     if command in ("kick", "drain"):
-        request |= {"host": arguments["HOST"], "ns": ns or ""}
+        service = arguments["--service"] or ""
+        request |= {"host": arguments["HOST"], "ns": ns or "", "service": service, "all": arguments["--all"]}
     if command == "routes":
         prefix = arguments["PREFIX"] or ""
         _check_prefix(prefix)

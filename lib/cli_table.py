@@ -35,6 +35,8 @@ class Column:
     """Whether cells are aligned to the right, as numbers are."""
     style: Callable[[Row], str] | None = None
     """The ANSI colour of a cell, such as RED; "" for none."""
+    tells_apart: bool = False
+    """Whether rows are told apart by it: it is not left out where two rows would look alike without it."""
 
     def key(self, row: Row) -> Any:
         """The sort key of a row."""
@@ -54,13 +56,16 @@ def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -
     """The table with the columns that fit into `width` characters; None is for all columns."""
     texts = {column.title: _cells(column, rows, False) for column in columns}
     if width is not None and _size(texts) > width:
+        names = [column.title for column in columns if column.tells_apart]
         for column in columns:
             if column.short is not None:
-                texts[column.title] = _cells(column, rows, True)
+                shorter = {**texts, column.title: _cells(column, rows, True)}
+                texts = shorter if _distinct(shorter, names) == _distinct(texts, names) else texts
         for column in sorted(columns, key=lambda column: -column.rank):
             if _size(texts) <= width or not column.rank:
                 break
-            del texts[column.title]
+            fewer = {title: cells for title, cells in texts.items() if title != column.title}
+            texts = fewer if _distinct(fewer, names) == _distinct(texts, names) else texts
     kept = tuple(column for column in columns if column.title in texts)
     cells = tuple(texts[column.title] for column in kept)
     return Table(kept, tuple(zip(*cells, strict=True)) if cells else (), tuple(map(_width, cells)))
@@ -80,6 +85,12 @@ def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None, col
 def _cells(column: Column, rows: Sequence[Row], shortly: bool) -> tuple[str, ...]:
     text = column.short if shortly and column.short else column.text
     return tuple(printable(text(row)) for row in rows)
+
+
+def _distinct(texts: Mapping[str, Sequence[str]], titles: Sequence[str]) -> int:
+    """How many rows these columns tell apart, as far as they are there."""
+    kept = [texts[title] for title in titles if title in texts]
+    return len(set(zip(*kept, strict=True)))
 
 
 def _width_of(title: str, cells: Sequence[str]) -> int:

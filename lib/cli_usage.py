@@ -20,7 +20,7 @@ Usage:
   tunrouter (status | drops) [--control PATH] [--watch] [--json]
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
-  tunrouter (kick | drain) [--control PATH] [--ns UUID] HOST
+  tunrouter (kick | drain) [--control PATH] [--service NAME] [--ns UUID] [--all] HOST
   tunrouter capture [--control PATH] [--host HOST] [--ns UUID] [--count N] [--recorder] -w FILE [FILTER...]
   tunrouter trace [--control PATH] [--host HOST] [--ns UUID] [--count N] [FILTER...]
   tunrouter hash
@@ -68,6 +68,7 @@ Options:
   --sort COLUMN     the column by which the live screen is sorted
   --service NAME    the service of the hub, where there are several hubs
   --ns UUID         only this namespace; without it, explain takes that of clients without router.id
+  --all             HOST in every namespace that has one of that name
   --from HOST       the host that sends the packet
   --source IP       the packet's source address; the default is one that HOST may send from
   --port PORT       the packet's protocol and port, such as tcp/22; the default is a ping

@@ -28,6 +28,9 @@ from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.source_feed import SourceState
 
+MAX_NAMED = 10
+"""Namespaces that are named where a request fits several."""
+
 Row = dict[str, object]
 _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 
@@ -183,16 +186,36 @@ def _since(at: float, now: float) -> float | None:
 
 
 def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[HubSession]:
-    """The sessions of a request's "host", in its "ns" or in all namespaces. Raises ValueError for none."""
-    host, namespace = str(request["host"]), str(request.get("ns") or "")
+    """The sessions of a request's "host", in its "ns", at its "service", or with "all" wherever they are.
+
+    Raises ValueError where there is none, and without "all" where several namespaces have such a host: what
+    is meant for one tenant shall not hit another.
+    """
+    host, namespace, service = (str(request.get(key) or "") for key in ("host", "ns", "service"))
     wanted = ids.parse_uuid(namespace) if namespace else None
     found = [
-        session
-        for hub in hubs.values()
+        (name, session)
+        for name, hub in hubs.items()
         for session in hub.sessions.values()
-        if session.attachment.host == host and wanted in (None, session.attachment.namespace.id)
+        if session.attachment.host == host
+        and wanted in (None, session.attachment.namespace.id)
+        and service in ("", name)
     ]
     if not found:
-        where = f" in namespace {namespace[:64]}" if namespace else ""
+        where = (f" in namespace {namespace[:64]}" if namespace else "") + (
+            f" at {service[:64]}" if service else ""
+        )
         raise ValueError(f"no live session of host {host[:64]!r}{where}")
-    return found
+    # Services that share a domain share their namespaces: the same object is the same namespace.
+    places: dict[int, str] = {}
+    for name, session in found:
+        inside = session.attachment.namespace
+        places.setdefault(id(inside), f"--ns {ids.format_uuid(inside.id)} --service {name}")
+    if len(places) > 1 and not request.get("all"):
+        named = list(places.values())
+        more = [f"{len(named) - MAX_NAMED} more"] if len(named) > MAX_NAMED else []
+        listed = ", ".join([*named[:MAX_NAMED], *more])
+        raise ValueError(
+            f"{len(named)} namespaces have a host {host[:64]!r}: {listed}; say which one, or --all"
+        )
+    return [session for _, session in found]

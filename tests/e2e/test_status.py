@@ -192,6 +192,11 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     hub.wait_line("is host host-1", after=lines)
     hub.wait_line(met.replace(r"77\.1", r"77\.2"))
     assert run("drain", "host-1", "--control", sockets[0]) == (0, "2 sessions told to go elsewhere\n")
+    other_tenant = f"router://{HUB_TO_HOST_2}:8443?router.id={NS_1}"
+    start_client(topology.host_2, "-L", "tun:///host-1?net=192.168.124.1/24", "-F", other_tenant)
+    status, said = run("kick", "host-1", "--control", sockets[0])
+    assert (status, f"--ns {NS_1} --service service-0; say which one, or --all" in said) == (1, True)
+    assert run("kick", "host-1", "--ns", NS_1, "--control", sockets[0]) == (0, "1 session ended\n")
 
 
 @needs_gost

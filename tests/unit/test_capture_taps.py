@@ -191,6 +191,17 @@ def test_a_trace_says_some_lines_a_second_and_counts_the_rest() -> None:
     assert len(lines) == 5
 
 
+def test_a_trace_names_the_namespace_of_a_host() -> None:
+    lines: list[str] = []
+    trace = Trace(Choice(), Pace(lines.append, "packets fit", 9), lambda: 0.0)
+    run = p.stream([p.udp(H1, H2)])
+    for fate in (WENT._replace(namespace="e87f56ddfd5749219ab8a0847662daae"), WENT._replace(host="")):
+        trace.take(0, fate, run, 0, len(run))
+    named, nameless = lines
+    assert named.startswith("host-1 in e87f56dd-fd57-4921-9ab8-a0847662daae udp ")
+    assert nameless.startswith("udp ")
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [

@@ -28,7 +28,7 @@ CASES: dict[str, set[str]] = {
     "tunrouter ": COMMANDS,
     "tunrouter dr": {"drops", "drain"},
     "tunrouter status --": {"--control", "--watch", "--json"},
-    "tunrouter kick --": {"--control", "--ns"},
+    "tunrouter kick --": {"--all", "--control", "--ns", "--service"},
     "tunrouter --s": {"--single"},
     "tunrouter lint --": {"--json"},
     "tunrouter -C check --ap": {"--api"},  # a file of that name is no command

@@ -46,7 +46,10 @@ def test_the_word_to_blame(argv: str, error: str) -> None:
 
 
 def test_how_the_command_is_used_is_said() -> None:
-    assert "usage: tunrouter kick [--control PATH] [--ns UUID] HOST" in explanation(["kick"]).splitlines()
+    assert (
+        "usage: tunrouter kick [--control PATH] [--service NAME] [--ns UUID] [--all] HOST"
+        in explanation(["kick"]).splitlines()
+    )
 
 
 WORDS = [

@@ -55,6 +55,36 @@ def test_colour_is_around_cells_and_takes_no_room() -> None:
     assert lines(columns, ROWS[:1], 80, True)[1] == "\x1b[31ma   \x1b[0m     9"
 
 
+NAMESPACES = ["e87f56dd-fd57-4921-9ab8-a0847662daae", "ef502590-c5f4-437e-a81f-fe4083505075"]
+
+
+def session(host: str, namespace: str) -> dict[str, Any]:
+    return {
+        "host": host, "namespace": namespace, "peer": "192.0.2.1:40000", "address": "10.0.0.1",
+        "transport": "tcp", "software": "tunrouter 0.1.0", "prefixes": [], "since_s": 100, "rtt_s": 0.01,
+        "received_bytes_per_s": 1e9, "sent_bytes_per_s": 1e9, "received_packets_per_s": 1e6,
+        "sent_packets_per_s": 1e6, "queue_bytes": 1 << 20, "queue_s": 0.1, "drops": {"no-route": 10**6},
+    }  # fmt: skip
+
+
+def shown(rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """(titles, namespaces) of a table of sessions in 60 characters."""
+    table = fitting(cli_columns.SESSIONS, rows, 60)
+    titles = [column.title for column in table.columns]
+    return titles, [cells[titles.index("namespace")] for cells in table.cells if "namespace" in titles]
+
+
+def test_a_namespace_stays_where_two_rows_would_look_alike_without_it() -> None:
+    first, second = NAMESPACES
+    assert shown([session("a", first), session("b", second)])[1] == []
+    titles, namespaces = shown([session("a", first), session("b", first), session("a", second)])
+    assert namespaces == [first[:8], first[:8], second[:8]]
+    assert "peer" not in titles, "something else goes"
+    twins = [first, f"{first[:-1]}f"]
+    assert shown([session("a", twin) for twin in twins])[1] == twins, "too alike to be cut"
+    assert shown([session("a", first), session("a", first)])[1] == [], "it tells nothing"
+
+
 def test_no_rows() -> None:
     assert fitting(COLUMNS, [], None).cells == ()
     assert lines(COLUMNS, [], 80, False) == ["name  size  what"]
