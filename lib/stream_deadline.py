@@ -15,8 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import gevent
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -35,3 +38,23 @@ def within(seconds: float, late: Callable[[], Exception]) -> Iterator[None]:
         raise late() from None
     finally:
         timer.close()
+
+
+def to_its_end(run: Callable[..., T], *arguments: object) -> T:
+    """The result of run(*arguments), which goes on to its end where the caller is too late or killed.
+
+    For what must not be left half done: pyroute2 leaves two descriptors open where its wait is broken off.
+    Raises what run raises.
+    """
+
+    def outcome() -> tuple[T | None, Exception | None]:
+        try:
+            return run(*arguments), None
+        except Exception as error:  # noqa: BLE001  whatever it is, it is raised in the caller
+            return None, error
+
+    value, error = gevent.spawn(outcome).get()
+    if error is not None:
+        raise error
+    result: T = value
+    return result

@@ -31,7 +31,7 @@ from gevent.queue import Empty, SimpleQueue
 from lib import stream_resolve
 from lib.bounded_dict import BoundedDict
 from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
-from lib.stream_deadline import within
+from lib.stream_deadline import to_its_end, within
 from lib.stream_resolve import Address
 from lib.stream_tcp import format_peer
 
@@ -230,7 +230,7 @@ def _connect(
     sock = BoundedSocket(family, kind, proto, bounds, pieces)
     try:
         scoped = family == socket.AF_INET6 and target[3]  # its %zone is the device already
-        device = None if scoped else device_for(target[0])
+        device = None if scoped else to_its_end(device_for, target[0])
         if device:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,7 +13,7 @@ from gevent.event import Event
 
 from lib.errors import PluginError, ProtocolError
 from lib.stream_bounded import failing_as
-from lib.stream_deadline import within
+from lib.stream_deadline import to_its_end, within
 
 LIB = Path(__file__).resolve().parents[2] / "lib"
 
@@ -83,6 +83,25 @@ def test_what_was_waited_for_is_asked_at_the_deadline() -> None:
     gevent.spawn(steps.append, "TLS")
     with pytest.raises(OSError, match="TLS"), within(0.05, lambda: OSError(steps[-1])):
         Event().wait()
+
+
+def test_what_must_not_be_left_half_done_goes_on_without_its_caller() -> None:
+    begun, go_on, done = Event(), Event(), Event()
+
+    def set_a_route() -> str:
+        begun.set()
+        go_on.wait()
+        done.set()
+        return "set"
+
+    setting = gevent.spawn(to_its_end, set_a_route)
+    begun.wait(5)
+    setting.kill()
+    go_on.set()
+    assert done.wait(5)
+    assert to_its_end(set_a_route) == "set"
+    with pytest.raises(ZeroDivisionError):
+        to_its_end(lambda: 1 // 0)
 
 
 # --- no handler of lib/ keeps a deadline or a kill
