@@ -5,6 +5,10 @@ minute holds the thread for hours, and nothing can end it. A process can be ende
 the C library, asks as getaddrinfo does, by nsswitch.conf, and costs a millisecond on another core.
 Refuses to know: what the addresses are for (stream_bounded).
 
+Some name servers never answer for one family (mostly IPv6), and the C library waits 10 s and longer for that
+answer. So after a second each family is looked up by itself as well, and the one found first is used (RFC
+8305, section 3).
+
 A name is looked up once at a time; other callers wait for the same result. Where there is no getent(1),
 getaddrinfo runs in a pool of threads. Deadlines hold there too, but look-ups that never end can take all of
 the threads.
@@ -35,6 +39,16 @@ STUCK_SECONDS = 20.0
 """Seconds after which a look-up is given up, whoever waits for it. Two dead name servers take 10 to 15."""
 MAX_OUTPUT = 1 << 16
 """Bytes of getent's lines that are read; addresses beyond them are left out."""
+BOTH = "ahosts"
+"""getent's database of both families, in the order of RFC 6724 and gai.conf(5)."""
+ALONE: dict[str, int] = {"ahostsv6": socket.AF_INET6, "ahostsv4": socket.AF_INET}
+"""Its databases of one family each."""
+ALONE_AFTER = 1.0
+"""Seconds after which each family is looked up by itself as well."""
+RESOLUTION_DELAY = 0.05
+"""Seconds for which the other family is waited for then, once one is found (RFC 8305, section 3)."""
+_MAPPED = "::ffff:"
+"""`getent ahostsv6` prints IPv4 addresses so where there are no others."""
 THREADS = 16
 """Only where there is no getent(1)."""
 
@@ -45,8 +59,8 @@ _getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 _waitpid = monkey.get_original("os", "waitpid")
 _slots = BoundedSemaphore(PROCESSES)
 _pool: list[ThreadPool] = []
-_under_way: dict[str, Any] = {}
-"""name -> the greenlet that looks it up; its value is a list of addresses, or an OSError."""
+_under_way: dict[tuple[str, str], Any] = {}
+"""(name, BOTH or one of ALONE) -> the greenlet that looks it up; its value is addresses, or an OSError."""
 _running: set[int] = set()
 """Processes that nobody has waited for yet."""
 
@@ -61,12 +75,33 @@ def look_up(host: str, port: int, seconds: float) -> list[Address]:
         raise OSError(errno.EINVAL, f"{host[:64]!r} is no name: {error}") from None
     late = f"the name {host} was not looked up within {seconds:g} s"
     with within(seconds, lambda: TimeoutError(errno.ETIMEDOUT, late)):
-        if host not in _under_way:
-            _under_way[host] = gevent.spawn(_find, host)
-        found: list[str] | OSError = _under_way[host].get()
+        whole = _shared(host, BOTH)
+        whole.join(timeout=ALONE_AFTER)
+        found: list[str] | OSError = whole.get() if whole.ready() else _first(host, whole)
     if isinstance(found, OSError):
         raise found
     return [address for text in found for address in _numeric(text, port)]
+
+
+def _first(host: str, whole: Any) -> list[str] | OSError:
+    """The addresses of the family that is found first, or the result of `whole` where that comes before."""
+    families = [_shared(host, family) for family in ALONE]
+    for ended in gevent.iwait([whole, *families]):
+        if ended is whole:
+            break
+        if isinstance(ended.value, list):
+            gevent.joinall(families, timeout=RESOLUTION_DELAY)
+            return [text for one in families if isinstance(one.value, list) for text in one.value]
+    result: list[str] | OSError = whole.get()
+    return result
+
+
+def _shared(host: str, families: str) -> Any:
+    """The greenlet that looks up a name, whoever has started it."""
+    key = host, families
+    if key not in _under_way:
+        _under_way[key] = gevent.spawn(_find, *key)
+    return _under_way[key]
 
 
 def _numeric(host: str, port: int) -> list[Address]:
@@ -75,22 +110,22 @@ def _numeric(host: str, port: int) -> list[Address]:
     return list(_getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
 
 
-def _find(host: str) -> list[str] | OSError:
+def _find(host: str, families: str) -> list[str] | OSError:
     """The addresses of a name, or the error, within STUCK_SECONDS once it is this name's turn."""
     late = f"no name server replied about {host} within {STUCK_SECONDS:g} s"
     try:
         with _slots, within(STUCK_SECONDS, lambda: TimeoutError(errno.ETIMEDOUT, late)):
             program = shutil.which("getent")
-            return _by_process(program, host) if program else _by_thread(host)
+            return _by_process(program, host, families) if program else _by_thread(host, families)
     except OSError as error:
         return error
     except Exception as error:  # noqa: BLE001  whatever it is, callers are told
         return OSError(errno.EINVAL, f"{type(error).__name__}: {error}")
     finally:
-        del _under_way[host]
+        del _under_way[host, families]
 
 
-def _by_process(program: str, host: str) -> list[str]:
+def _by_process(program: str, host: str, families: str) -> list[str]:
     """The addresses that getent(1) prints. Raises OSError."""
     name = host if host.isascii() else host.encode("idna").decode()
     read_end, write_end = os.pipe()
@@ -98,7 +133,7 @@ def _by_process(program: str, host: str) -> list[str]:
         try:
             pid = os.posix_spawn(  # as vfork(2): however much memory this process has, it takes 0.2 ms
                 program,
-                ("getent", "ahosts", "--", name),
+                ("getent", families, "--", name),
                 os.environ,
                 file_actions=(
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -118,7 +153,7 @@ def _by_process(program: str, host: str) -> list[str]:
     finally:
         os.close(read_end)
     fields = [line.split() for line in output.decode(errors="replace").splitlines()]
-    found = [line[0] for line in fields if line[1:2] == ["STREAM"]]
+    found = [line[0] for line in fields if line[1:2] == ["STREAM"] and not line[0].startswith(_MAPPED)]
     if not found:
         raise socket.gaierror(socket.EAI_NONAME, "no such name, or no name server replied")
     return found
@@ -164,11 +199,11 @@ def _end_all() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _by_thread(host: str) -> list[str]:
+def _by_thread(host: str, families: str) -> list[str]:
     """The addresses that getaddrinfo(3) finds in a thread. Raises OSError."""
     if not _pool:  # made late: a thread keeps the rights that the process had when it was made
         _pool.append(ThreadPool(THREADS))
-    found: list[str] | OSError = _pool[0].spawn(_in_thread, host).get()
+    found: list[str] | OSError = _pool[0].spawn(_in_thread, host, ALONE.get(families, 0)).get()
     if isinstance(found, OSError):
         raise found
     return found
@@ -181,10 +216,10 @@ def check_device(host: str) -> None:
         raise OSError(errno.ENODEV, f"there is no network device {device}")
 
 
-def _in_thread(host: str) -> list[str] | OSError:
+def _in_thread(host: str, family: int) -> list[str] | OSError:
     """The addresses, or the error: gevent would print a traceback of one that is raised in a thread."""
     try:
-        return [address[0] for *_, address in _getaddrinfo(host, 0, 0, socket.SOCK_STREAM)]
+        return [address[0] for *_, address in _getaddrinfo(host, 0, family, socket.SOCK_STREAM)]
     except OSError as error:
         return error
     except UnicodeError as error:

@@ -34,6 +34,19 @@ HUB_6, HOST_6 = "2001:db8:77::1", "2001:db8:77::2"
 SILENT = "10.77.1.130"
 ACCEPTS = "import socket, time; s = socket.create_server(('{}', 8443)); print('ready'); time.sleep(600)"
 
+NAME_SERVER = f"""
+import socket
+sock = socket.socket(type=socket.SOCK_DGRAM)
+sock.bind(("127.0.0.1", 53))
+print("ready")
+while True:
+    asked, client = sock.recvfrom(512)
+    end = asked.index(b"\\0", 12) + 5
+    if asked[end - 4 : end - 2] == b"\\0\\1":  # A; nothing else is ever answered
+        reply = b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0" + asked[12:end] + b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4"
+        sock.sendto(asked[:2] + reply + socket.inet_aton("{HUB_TO_HOST_1}"), client)
+"""
+
 
 def drop(namespace: Namespace, family: str, address: str) -> None:
     """Drop each SYN to the hub's port at an address, as a filter on the way does: no answer at all."""
@@ -62,6 +75,23 @@ def test_a_dead_ipv6_address_beside_one_that_works_costs_a_moment(
     hub.stop(signal.SIGKILL)
     start_hub(topology.hub, "-C", config)
     client.wait_line(re.escape(f"connected to [{HUB_6}]:8443"), after=seen)
+
+
+def test_a_name_server_that_never_answers_for_ipv6_costs_a_second(
+    topology: Topology, write: Write, hosts_file: Path
+) -> None:
+    """The C library waits for that answer as long as a whole connect may take."""
+    topology.host_1.run(
+        "ip", "addr", "add", f"{HOST_6}/64", "dev", "uplink", "nodad"
+    )  # else none is asked for
+    hosts_file.with_name("resolv.conf").write_text("nameserver 127.0.0.1\n")
+    topology.host_1.popen(sys.executable, "-c", NAME_SERVER).wait_line("ready")
+    start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
+    client = start(topology.host_1, *host(1, "the-hub.test"))
+    client.wait_line("device tun0")
+    began = time.monotonic()
+    client.wait_line(f"connected to {HUB_TO_HOST_1}:8443")
+    assert time.monotonic() - began < 4
 
 
 def test_no_address_answers_and_the_deadline_holds(

@@ -107,7 +107,10 @@ def test_what_must_not_be_left_half_done_goes_on_without_its_caller() -> None:
 # --- no handler of lib/ keeps a deadline or a kill
 
 KEEPS = {
-    ("ctl_server", "_serve"): "the end of a connection's greenlet, and no deadline but its own is around it",
+    (
+        "ctl_server",
+        "_converse",
+    ): "the end of a connection's greenlet, and no deadline but its own is around it",
     ("hub_session", "run"): "a session's greenlet is killed where the hub ends; nothing is done after it",
 }
 """Handlers that do not raise a deadline or a kill again -> why they may."""

@@ -69,6 +69,48 @@ def test_the_system_s_own_getent_is_asked() -> None:
     assert (family, address[0]) in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
+@pytest.mark.parametrize(
+    ("four", "six", "found"),
+    [
+        pytest.param(f"printf '{LINES}'", "exec sleep 100", ["192.0.2.7"], id="AAAA is never answered"),
+        pytest.param(
+            "exec sleep 100", "printf '2001:db8::7 STREAM\n'", ["2001:db8::7"], id="A is never answered"
+        ),
+        pytest.param(
+            f"printf '{LINES}'",
+            "printf '2001:db8::7 STREAM\n'",
+            ["2001:db8::7", "192.0.2.7"],
+            id="both alone",
+        ),
+        pytest.param(f"printf '{LINES}'", "exit 2", ["192.0.2.7"], id="there is no AAAA"),
+        pytest.param(
+            f"printf '{LINES}'", "printf '::ffff:192.0.2.7 STREAM\n'", ["192.0.2.7"], id="AAAA made of A"
+        ),
+    ],
+)
+def test_one_family_is_enough_where_the_other_one_is_never_answered(
+    getent: Getent, monkeypatch: pytest.MonkeyPatch, four: str, six: str, found: list[str]
+) -> None:
+    """The C library waits for both, 10 s and longer: as long as a whole connect may take."""
+    monkeypatch.setattr(stream_resolve, "ALONE_AFTER", 0.05)
+    monkeypatch.setattr(stream_resolve, "RESOLUTION_DELAY", 0.2)
+    getent(f"case $1 in ahostsv4) {four};; ahostsv6) {six};; *) exec sleep 100;; esac")
+    began = time.monotonic()
+    assert hosts(stream_resolve.look_up("a.test", 1, 5)) == found
+    assert time.monotonic() - began < 1
+
+
+def test_a_slow_look_up_of_both_counts_where_no_family_is_found_before(
+    getent: Getent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_resolve, "ALONE_AFTER", 0.05)
+    getent(f"case $1 in ahosts) sleep 0.2; printf '{LINES}';; *) exit 2;; esac")
+    assert hosts(stream_resolve.look_up("a.test", 1, 5)) == ["192.0.2.7"]
+    getent("case $1 in ahosts) sleep 0.2; exit 2;; *) exit 2;; esac")
+    with pytest.raises(OSError, match="no such name"):
+        stream_resolve.look_up("a.test", 1, 5)
+
+
 def test_an_address_needs_no_process(getent: Getent) -> None:
     asked = getent("exit 2")
     assert hosts(stream_resolve.look_up("127.0.0.1", 1, 0.1)) == ["127.0.0.1"]
