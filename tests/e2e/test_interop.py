@@ -117,5 +117,7 @@ def test_whatever_the_mtu_gost_gets_no_frame_over_its_limit(
     assert pings(topology.host_1, OVERLAY_2, 3, "-M", "do", "-s", fits) == 3
     said = topology.host_1.run("ping", "-c1", "-W2", "-M", "do", "-s", too_big, OVERLAY_2, check=False)
     assert f"mtu = {limit}" in said.replace("mtu=", "mtu = ")
+    longer = str(limit + 1500)
+    assert pings(topology.host_1, OVERLAY_2, 3, "-M", "dont", "-s", longer) == 3, "in fragments"
     transfer(topology.host_1, topology.host_2, OVERLAY_2, 4)
     assert [program.returncode for program in programs] == [None, None, None]
