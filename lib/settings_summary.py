@@ -268,6 +268,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
         "authers": [auther.name for auther in hub.authers],
         "ingress": hub.ingress.name if hub.ingress else None,
         "sourceCheck": hub.source_check,
+        "trustedProxies": list(map(str, hub.trusted_proxies)),
     }
 
 

@@ -9,6 +9,7 @@ A target returns for whatever it is given, or the decoder is at fault.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from lib import (
@@ -18,6 +19,7 @@ from lib import (
     config_resolve,
     forward,
     framing,
+    hub_proxies,
     packet_headers,
     packet_icmp,
     packet_offload,
@@ -25,10 +27,12 @@ from lib import (
     text_encoding,
     wire_control,
     wire_relay,
+    wire_tls,
 )
 from lib import packet as ip
 from lib.acl import Acl
 from lib.acl_connections import MAX_CONNECTIONS, MAX_DATAGRAMS
+from lib.addresses import host_port
 from lib.client_downlink import Downlink
 from lib.counters import Traffic
 from lib.errors import ConfigError, PluginError, ProtocolError
@@ -293,6 +297,26 @@ def _codec(codec: WebSocketCodec | TlsCodec, data: bytes) -> None:
         pass
 
 
+def tls_hello(data: bytes) -> None:
+    """A hello of TLS, whose versions an error message names."""
+    assert all(0x0301 <= version <= 0x0304 for version in wire_tls.versions_offered(data))
+    assert 0 <= wire_tls.version_chosen(data) <= 0xFFFF
+
+
+_PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+
+
+def forwarded_header(data: bytes) -> None:
+    """Lines of the header in which a trusted proxy names its client; the first byte says in which notation."""
+    header = "Forwarded" if data[:1] == b"\0" else "X-Forwarded-For"
+    found = hub_proxies.client_of(data[1:].decode("latin-1").split("\n"), header, _PROXIES)
+    assert bool(found.peer) != bool(found.wrong)
+    if found.peer:
+        host, port = host_port(found.peer)
+        assert str(ip_address(host)) == host
+        assert 0 <= port <= 65535
+
+
 def grpc_answer(data: bytes) -> None:
     """A gRPC plugin's messages."""
     for name in ("GetRouteReply", "GetRuleReply", "AuthenticateReply"):
@@ -357,6 +381,7 @@ TARGETS: dict[str, Target] = {
         quick_check,
         *(header_chains, listed_frames),
         *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
+        *(tls_hello, forwarded_header),
         *(route_source, rule_source, configuration, urls),
     )
 }
@@ -404,6 +429,14 @@ def seeds() -> dict[str, list[bytes]]:
         "websocket_client": [b"\x20HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"],
         "websocket_frames": [b"\xff\x82\x05hello", b"\1\x82\x85\1\2\3\4hello", b"\xff\x89\x00\x88\x02\x03\xe8"],
         "tls_records": [b"\xff\x16\x03\x03\x00\x04\x02\x00\x00\x00"],
+        "tls_hello": [
+            b"\x16\x03\x01\0\x36\x01\0\0\x32\x03\x03" + bytes(33) + b"\0\x02\x13\x01\x01\0\0\x07\0\x2b\0\x03\x02\x03\x04",
+            b"\x16\x03\x01\0\x2a\x02\0\0\x26\x03\x01" + bytes(33) + b"\xc0\x13\0",
+        ],
+        "forwarded_header": [
+            b"\x01203.0.113.9, 198.51.100.7:4711, 10.0.0.2\n[fd00::1]:80, ::ffff:10.0.0.1",
+            b'\0for=192.0.2.43, For="[2001:db8:cafe::17]:4711";proto=https\nfor=10.0.0.1;by=unknown',
+        ],
         "grpc_answer": [b"\n\n10.0.0.0/8\x12\x06host-1", b"\x08\x01"],
         "http_answer": [b'{"dst":"10.0.0.0/8","gateway":"host-1"}'],
         "route_source": [b"10.0.0.0/8 host-1\n# comment\nfd00::/8 host-2 metric=3 fallThrough\n"],

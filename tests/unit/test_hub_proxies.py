@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from ipaddress import ip_network
 
@@ -131,6 +132,7 @@ def test_prefixes_as_they_are_written(written: str, read: tuple[str, ...]) -> No
     assert tuple(map(str, settings.hubs[0].trusted_proxies)) == read
     assert not settings.warnings
     summary = "\n".join(settings_summary.words(settings))
+    assert json.loads(settings_summary.as_json(settings))["services"][0]["trustedProxies"] == list(read)
     assert f"trusted proxies, without limits by address: {', '.join(read)}; their X-Forwarded-For" in summary
 
 
