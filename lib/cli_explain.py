@@ -29,7 +29,7 @@ DROPPED = 3
 def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
     """Explain one packet; returns the exit status. Raises ConfigError, HostError.
 
-    `settings` is called only with -C, where the configuration's tables are asked and no process.
+    `settings` is called only with -C or -L, where the configuration's tables are asked and no process.
     """
     request = {
         "do": "explain",
@@ -42,7 +42,7 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
     }
     if not request["from"]:
         raise ConfigError([Problem(Position("--from"), "which host sends the packet?", "--from HOST")])
-    if arguments["-C"]:
+    if arguments["-C"] or arguments["-L"]:
         reply = _of_file(settings(), request)
     else:
         reply = ctl_client.ask(arguments["--control"] or ctl_client.running("hubs"), request)

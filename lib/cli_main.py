@@ -90,6 +90,8 @@ def _print(arguments: Mapping[str, Any]) -> int:
 def _check(arguments: Mapping[str, Any]) -> int:
     try:
         settings = _settings(arguments)
+        _every(arguments["-R"])
+        _check_pidfile(arguments["--single"])
     except ConfigError as error:
         if not arguments["--json"]:
             raise
@@ -106,6 +108,16 @@ def _check(arguments: Mapping[str, Any]) -> int:
     for line in settings_summary.words(settings):
         print(printable(line))
     return 0
+
+
+def _check_pidfile(path: str | None) -> None:
+    """Raise ConfigError for a file of --single that no start could lock."""
+    if path:
+        from lib import service_pidfile
+
+        wrong = service_pidfile.what_is_wrong(path)
+        if wrong:
+            raise ConfigError([Problem(Position("--single"), f"{path}: {wrong}")])
 
 
 def _lint(arguments: Mapping[str, Any]) -> int:

@@ -13,10 +13,11 @@ tunrouter: a routing tunnel, a drop-in replacement for GOST v3's.
 Usage:
   tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--api ADDR] [--metrics ADDR]
             [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER]
-  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [--json]
+  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [-R TIME] [--api ADDR] [--metrics ADDR]
+            [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--json]
   tunrouter lint [--json] FILE...
-  tunrouter explain [-C FILE]... [--control PATH] [--service NAME] [--ns UUID] [--from HOST] [--source IP]
-            [--port PORT] [--json] ADDRESS
+  tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--control PATH] [--service NAME] [--ns UUID]
+            [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
   tunrouter (status | drops) [--control PATH] [--watch] [--json]
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
@@ -34,7 +35,7 @@ Commands:
   (none)            run hubs, clients or both, until SIGTERM
   check             read a configuration, touch nothing; say what it means and what is wrong
   lint              report mistakes in a file that GOST accepts without a word
-  explain           say what would happen to a packet to ADDRESS and why, by a running hub or a file (-C)
+  explain           say what would happen to a packet to ADDRESS and why, by a running hub, or by -L and -C
   status            print the sessions of the running process
   drops             print how many packets were dropped, whose they were, why, and what to do about it
   top               show sessions live on the whole screen

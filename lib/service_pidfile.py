@@ -63,12 +63,28 @@ def take(path: str) -> PidFile | None:
         raise HostError(f"--single {path}: {error.strerror or error}") from None
 
 
-def _open(path: str) -> int:
+def what_is_wrong(path: str) -> str:
+    """Why a start could not take this file; "" where it could. Nothing is written or locked."""
+    try:
+        os.close(_open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        directory = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(directory):
+            return "its directory is not there"
+        return (
+            "" if os.access(directory, os.W_OK | os.X_OK) else "its directory is not writable for this user"
+        )
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _open(path: str, how: int = os.O_RDWR | os.O_CREAT) -> int:
     """Open the file, or make it. Raises HostError for one with other content than a pid.
 
     The user may have named the wrong file, and it would be overwritten.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    descriptor = os.open(path, how | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not _CONTENT.fullmatch(os.pread(descriptor, 64, 0)):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "exists already and is not a pid file")

@@ -25,7 +25,7 @@ from tests.support import texts
         ("-X 1", "unknown option -X"),
         ("-C -C --nope", "unknown option --nope"),
         ("top --json", "top takes no --json"),
-        ("check --control x", "check takes no --control"),
+        ("lint --control x a", "lint takes no --control"),
         ("-C", "-C needs a value; -C FILE"),
         ("-C a -O yaml -O json", "-O is given twice"),
         ("capture tcp", "capture needs -w FILE; the pcapng file to write; - for standard output"),
