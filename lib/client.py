@@ -26,9 +26,11 @@ from lib.client_transit import Transit
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.framing import ReceiveBuffer
+from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.netlink_host_routes import HostRoutes
+from lib.prefixes import Prefix
 from lib.service_supervisor import Task, keep
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings
@@ -160,6 +162,16 @@ class Client:
             lines.append("connects anew")
             self._reconnector.connect_anew("the configuration has changed")
         return lines
+
+    def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
+        """Warn where the hub routes prefixes to this host and its kernel would not forward them."""
+        self.transit.gateways = prefixes
+        name, host = self.settings.name, self.settings.host
+        for line in self.transit.not_forwarding():
+            say(
+                Entry.NOT_FORWARDING, "service %s: %s", name, line, fold=name, habit=OUTAGE,
+                service=name, host=host, reason=line,
+            )  # fmt: skip
 
     def tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time."""

@@ -35,6 +35,7 @@ from lib.errors import HostError
 from lib.forward_drop_reasons import Reason
 from lib.ids import NO_NAMESPACE
 from lib.packet_text import head, head_of_frame
+from lib.prefixes import Prefix, packed
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings, DeviceSettings
 from lib.tun import TunDevice
@@ -85,7 +86,7 @@ class ClientDevice:
             self._file.write, self._refused, client.traffic, device.has_header, settings.device.mtu,
             clock=time.monotonic,
         )  # fmt: skip
-        self.transit = Transit(self._kernel_drops, client.traffic, time.monotonic)
+        self.transit = Transit(self._kernel_drops, client.traffic, time.monotonic, self._networks)
         self._readable = gevent.get_hub().loop.io(device.fd, 1)
 
     @property
@@ -177,6 +178,9 @@ class ClientDevice:
             self._tell_sent(memoryview(framing.encode(content)), reason, answered)
 
     # ------------------------------------------------------------ hub -> device
+
+    def _networks(self) -> list[Prefix]:
+        return [packed(address.network) for address in self._client.settings.device.addresses]
 
     def _kernel_drops(self, source: bytes, destination: bytes) -> Reason | None:
         return netlink_input.dropped(self.name, self.upkeep.index, source, destination)

@@ -22,6 +22,7 @@ from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.prefixes import Prefix
 from lib.session_control import SessionControl
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings, NodeSettings
@@ -65,6 +66,9 @@ class Owner(Protocol):
     def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
         """Set the device's offloads to what this session's hub takes."""
 
+    def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
+        """Warn where the hub routes prefixes to this host and its kernel would not forward them."""
+
     def leave(self, session: ClientSession) -> None:
         """Move to another hub, because this session's hub is about to end."""
 
@@ -94,6 +98,7 @@ class ClientSession:
         """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
         client.use_offloads(self, 0, framing.GOST_HUB_MAX)
+        client.transit.gateways = ()
         if self._kin:
             self.control.greet(client.instance, client.offloads, client.settings.device.mtu)
 
@@ -181,6 +186,7 @@ class ClientSession:
         """Handle the hub's HELLO: from now on superpackets that it takes are sent to it."""
         client = self._client
         client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
+        client.tell_gateway(message.prefixes)
         say(
             Entry.HELLO,
             "service %s: hub is %s, offloads %#x",

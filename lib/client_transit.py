@@ -12,7 +12,7 @@ one, the others are looked at too. So the count is a lower bound.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lib import framing, packet_offload
 from lib.bounded_dict import BoundedDict
@@ -20,6 +20,7 @@ from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet import format_address
 from lib.packet_text import head_of_frame
+from lib.prefixes import Prefix, covers, text
 
 BELIEVED_SECONDS = 5.0
 """The kernel is asked again after so many seconds: somebody may have changed a setting meanwhile."""
@@ -56,13 +57,18 @@ class Transit:
         ask: Callable[[bytes, bytes], Reason | None],
         traffic: Traffic,
         clock: Callable[[], float],
+        networks: Callable[[], Sequence[Prefix]] = tuple,
     ) -> None:
-        """`ask` asks the kernel about a packed source and destination; `clock` is monotonic, in seconds."""
-        self._ask, self._traffic, self._clock = ask, traffic, clock
+        """`ask` asks the kernel about a packed source and destination; `clock` is monotonic, in seconds;
+        `networks` are those of the device's addresses, which the tunnel itself serves.
+        """
+        self._ask, self._traffic, self._clock, self._networks = ask, traffic, clock, networks
         self._known: BoundedDict[bytes, tuple[Reason | None, float]] = BoundedDict(PAIRS)
         """Source and destination -> (why the kernel drops such packets, until when that is believed)"""
         self._paid = float("-inf")
         """Each question pays for ASK_SECONDS: until this time all of them have paid."""
+        self.gateways: tuple[Prefix, ...] = ()
+        """Prefixes for which this host is a gateway, as its hub has said; a GOST hub says nothing."""
         self._last: dict[Reason, tuple[float, bytes]] = {}
         """Reason -> (when it was last met, source and destination)"""
 
@@ -83,11 +89,33 @@ class Transit:
 
     def warnings(self, now: float) -> list[str]:
         """What has been dropped lately, a line for each reason."""
-        lines = []
+        lines = self.not_forwarding()
         for reason, (at, pair) in self._last.items():
             if now - at < RECENT_SECONDS:
                 lines.append(f"{reason.value} {_text(pair)}: {reason.doc}: {reason.remedy}")
         return lines
+
+    def not_forwarding(self) -> list[str]:
+        """A line for each prefix for which this host is a gateway, but its kernel does not forward."""
+        networks, remedy = self._networks(), Reason.NOT_FORWARDED.remedy
+        return [
+            f"the hub routes {text(*prefix)} to this host, which does not forward: {remedy}"
+            for prefix in self.gateways
+            if not any(covers(*own, prefix[0]) and own[1] <= prefix[1] for own in networks)
+            and self._is_stuck(prefix, networks)
+        ]
+
+    def _is_stuck(self, prefix: Prefix, networks: Sequence[Prefix]) -> bool:
+        """Whether the kernel would drop a packet from the tunnel to some address within a prefix.
+
+        The first addresses are left out: one of them is often the host itself.
+        """
+        address, _ = prefix
+        source = next((_within(own, 0x33) for own in networks if len(own[0]) == len(address)), None)
+        if source is None:
+            return False
+        found = {self._ask(source, _within(prefix, pattern)) for pattern in (0x5A, 0x66)}
+        return Reason.NOT_FORWARDED in found
 
     def _learn(
         self, pair: bytes, now: float, known: tuple[Reason | None, float] | None
@@ -128,6 +156,15 @@ def _pair(view: memoryview, pos: int, end: int) -> bytes | None:
     if version == 6 and start + 40 <= end:
         return bytes(view[start + 8 : start + 40])
     return None
+
+
+def _within(prefix: Prefix, pattern: int) -> bytes:
+    """An address of a prefix: each byte has the bits of `pattern` where they are the host's."""
+    address, length = prefix
+    spare = 8 * len(address) - length
+    host = int.from_bytes(bytes([pattern]) * len(address), "big") & (1 << spare) - 1
+    number = int.from_bytes(address, "big") | host
+    return number.to_bytes(len(address), "big")
 
 
 def _text(pair: bytes) -> str:

@@ -44,6 +44,7 @@ from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
 from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
+from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns, breathe
 from lib.service_supervisor import Task
@@ -105,6 +106,7 @@ class Hub:
         """The last refused client for each reason: (when, its address:port, why)."""
         self.sessions: dict[Attachment, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
+        self.prefixes = PrefixesOfHosts()
         self.moved = Event()
         self._ending = False
         self._rules = 0

@@ -27,6 +27,7 @@ from lib.log_setup import say, settle
 from lib.metrics_ledger import Book, Ledger
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
+from lib.namespace_prefixes import PrefixesOfHosts
 from lib.packet import format_address
 from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
@@ -69,6 +70,7 @@ class Owner(Protocol):
     gate: Gate
     instance: bytes
     """16 random bytes: this hub, as long as it runs."""
+    prefixes: PrefixesOfHosts
     moved: Event
     """Set whenever a session ends, or its client has replied to DRAIN."""
 
@@ -266,7 +268,8 @@ class HubSession:
             attachment.offloads = (
                 hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
             )
-        self.control.greet(self.hub.instance, self.hub.offloads)
+        prefixes = self.hub.prefixes.of(attachment.namespace, attachment.host)
+        self.control.greet(self.hub.instance, self.hub.offloads, prefixes=prefixes)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
         hub_log.hello(self.hub.settings.name, attachment, hello.software)

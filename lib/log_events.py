@@ -89,6 +89,11 @@ class Entry(Enum):
         "a client tried another hub beside the present one, and got no session",
     )
 
+    NOT_FORWARDING = (
+        *("not-forwarding", "warning", "service host reason"),
+        "the hub routes a network behind this host to it, and the kernel does not forward",
+    )
+
     # packets
     DROPS = (
         *("drops", "warning", "service host peer reason detail"),

@@ -14,6 +14,7 @@ from lib import __version__, framing, wire_control
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
+from lib.prefixes import Prefix
 from lib.session_keepalive import Health, Liveness
 from lib.session_sender import SessionSender
 from lib.wire_control import Drain, Feature, Hello, Message, Ping, Pong
@@ -64,12 +65,14 @@ class SessionControl:
         """Whether the peer has said in its HELLO that it understands a feature."""
         return bool(self.features & feature)
 
-    def greet(self, instance: bytes, offloads: int, mtu: int = 0) -> None:
-        """Send HELLO: who we are, which superpackets we take, our device's MTU in bytes (0: no device)."""
+    def greet(self, instance: bytes, offloads: int, mtu: int = 0, prefixes: tuple[Prefix, ...] = ()) -> None:
+        """Send HELLO: who we are, which superpackets we take, our device's MTU in bytes (0: no device).
+
+        `prefixes` are those for which the peer is a gateway.
+        """
         software = f"tunrouter {__version__}"
-        self._send(
-            wire_control.encode_hello(Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES))
-        )
+        hello = Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES, prefixes)
+        self._send(wire_control.encode_hello(hello))
 
     def ask(self, now: float) -> None:
         """Send PING, to which a live peer replies with PONG."""

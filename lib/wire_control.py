@@ -15,16 +15,18 @@ stand between packets. Unknown types and unknown fields are skipped, which leave
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from lib import wire_fields
 from lib.errors import ProtocolError
+from lib.prefixes import Prefix, network
 
 MARK = 0xF0
 INSTANCE_SIZE = 16
 TOKEN_SIZE = 8
+MAX_PREFIXES = 8
 MAX_SOFTWARE = 64
 """Bytes of the software field, each a printable character of ASCII; what is beyond is cut off on receipt."""
 
@@ -46,6 +48,7 @@ class Field(IntEnum):
     MTU = 3
     SOFTWARE = 4
     FEATURES = 5
+    PREFIXES = 6
 
 
 TOKEN = 1
@@ -98,6 +101,8 @@ class Hello:
     """Name and version of the sender's program, for people."""
     features: int = 0
     """Bits of Feature."""
+    prefixes: tuple[Prefix, ...] = ()
+    """Of a hub: prefixes for which the receiver is a gateway, so that it can tell whether it forwards."""
 
 
 Message = Hello | Ping | Pong | Drain
@@ -111,6 +116,7 @@ def encode_hello(hello: Hello) -> bytes:
         (Field.MTU, struct.pack("!I", hello.mtu)),
         (Field.SOFTWARE, _software(hello.software.encode()).encode()),
         (Field.FEATURES, struct.pack("!I", hello.features)),
+        *([(Field.PREFIXES, _encode_prefixes(hello.prefixes))] if hello.prefixes else ()),
     )
     return bytes([MARK, Type.HELLO]) + wire_fields.encode(body)
 
@@ -158,7 +164,26 @@ def _decode_hello(found: dict[int, bytes]) -> Hello:
         int.from_bytes(found.get(Field.MTU, b"")[:4], "big"),
         _software(found.get(Field.SOFTWARE, b"")),
         int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
+        tuple(_decode_prefixes(found.get(Field.PREFIXES, b""))),
     )
+
+
+def _encode_prefixes(prefixes: tuple[Prefix, ...]) -> bytes:
+    return b"".join(bytes([len(address), length]) + address for address, length in prefixes[:MAX_PREFIXES])
+
+
+def _decode_prefixes(data: bytes) -> Iterator[Prefix]:
+    """The prefixes in a field; what is no prefix ends them."""
+    at = 0
+    for _ in range(MAX_PREFIXES):
+        if at + 2 > len(data):
+            return
+        size, length = data[at], data[at + 1]
+        address = data[at + 2 : at + 2 + size]
+        if size not in (4, 16) or len(address) != size or length > 8 * size:
+            return
+        yield network(address, length), length
+        at += 2 + size
 
 
 def _software(data: bytes) -> str:

@@ -39,13 +39,17 @@ def test_packets_for_a_network_behind_are_counted_while_forwarding_is_off(
     path = write("server.yml", example("server.yml"))
     (start_hub if hub == "ours" else start_gost)(topology.hub, "-C", path)
     start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&route=192.168.200.0/24"))
+    topology.host_2.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
     client = start_client(topology.host_2, "--control", control, *host(2, HUB_TO_HOST_2))
+    if hub == "ours":
+        said = client.wait_line("the hub routes .* to this host, which does not forward: sysctl").group()
+        assert "192.168.200.0/24" in said
+        assert said in run("status", "--control", control)[1]
     topology.host_2.run("ip", "addr", "add", "192.168.200.1/24", "dev", "uplink")
     topology.hub.run("ip", "addr", "add", f"{LAN_HOST}/24", "dev", "to-host-2")
     topology.hub.run("ip", "route", "add", "192.168.123.0/24", "via", "192.168.200.1")
     reach(topology.host_2, OVERLAY_1)
 
-    topology.host_2.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
     assert pings(topology.host_1, LAN_HOST, 3, "-W0.3") == 0
     client.wait_line(f"packets are dropped: not-forwarded {OVERLAY_1} to {LAN_HOST}: .*does not forward")
     drops(client, lambda counts: total(counts, "not-forwarded") == 3)
@@ -54,6 +58,7 @@ def test_packets_for_a_network_behind_are_counted_while_forwarding_is_off(
 
     topology.host_2.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     assert pings(topology.host_1, LAN_HOST, 3) == 3, "what the remedy says is right"
+    assert "the hub routes" not in run("status", "--control", control)[1]
 
     topology.host_1.run("ip", "addr", "add", "192.168.100.1/32", "dev", "lo")
     topology.host_2.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")

@@ -119,6 +119,40 @@ def test_a_flood_of_strangers_does_not_make_us_ask() -> None:
     assert kernel.receive(packet(LAN)) == 1
 
 
+@pytest.mark.parametrize(
+    ("prefix", "stuck", "warns"),
+    [
+        (("192.168.5.0", 24), ("192.168.5.90", "192.168.5.102"), True),
+        (("192.168.5.0", 24), ("192.168.5.102",), True),
+        (("192.168.5.0", 24), (), False),
+        (("10.0.0.0", 24), ("10.0.0.90", "10.0.0.102"), False),
+        (("10.0.0.9", 32), ("10.0.0.9",), False),
+        (("10.0.0.0", 8), ("10.90.90.90",), True),
+        (("0.0.0.0", 0), ("90.90.90.90",), True),
+        (("fd88::", 64), ("fd88::5a5a:5a5a:5a5a:5a5a",), False),
+    ],
+    ids=[
+        "behind",
+        "one of two is the host's",
+        "forwards",
+        "the tunnel's own",
+        "own",
+        "wider",
+        "all",
+        "no IPv6",
+    ],
+)
+def test_a_hub_that_tells_what_is_behind(
+    prefix: tuple[str, int], stuck: tuple[str, ...], warns: bool
+) -> None:
+    kernel = Kernel()
+    kernel.dropped = {ip_address(address).packed: Reason.NOT_FORWARDED for address in stuck}
+    own = ip_address("10.0.0.0").packed, 24
+    transit = Transit(kernel.ask, kernel.traffic, lambda: 0.0, lambda: [own])
+    transit.gateways = ((ip_address(prefix[0]).packed, prefix[1]),)
+    assert bool(transit.warnings(0.0)) is warns
+
+
 def test_a_setting_that_somebody_changed_is_seen() -> None:
     kernel = Kernel()
     assert kernel.receive(packet(LAN)) == 1

@@ -70,6 +70,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         ),
         *(
             "namespace_domain",
+            "namespace_prefixes",
             "forward_decide",
             "forward",
             "auth_admission",

@@ -36,6 +36,26 @@ def test_hello_on_the_wire() -> None:
     assert wire_control.decode(expected) == HELLO
 
 
+def test_prefixes_on_the_wire() -> None:
+    prefixes = ((bytes([192, 168, 1, 0]), 24), (bytes([253]) + bytes(15), 8))
+    content = wire_control.encode_hello(Hello(INSTANCE, prefixes=prefixes * 9))
+    wire = bytes.fromhex("04 18 c0a80100 10 08 fd") + bytes(15)
+    assert content.endswith(bytes.fromhex("06 0060") + wire * 4), "at most eight"
+    hello = wire_control.decode(content)
+    assert isinstance(hello, Hello)
+    assert hello.prefixes == prefixes * 4
+
+
+@pytest.mark.parametrize(
+    "wire",
+    ["04", "04 18 c0a801", "05 18 c0a8010000 04 10 c0a8ffff", "04 21 c0a80100 04 10 c0a8ffff", "10 08 fd"],
+)
+def test_what_is_no_prefix_ends_them(wire: str) -> None:
+    good = bytes.fromhex("04 10 c0a8ffff")
+    content = frame(ID, field(6, good + bytes.fromhex(wire)))
+    assert wire_control.decode(content) == Hello(INSTANCE, prefixes=((bytes([192, 168, 0, 0]), 16),))
+
+
 @pytest.mark.parametrize(
     ("content", "wire", "message"),
     [
