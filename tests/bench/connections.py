@@ -97,14 +97,14 @@ def config() -> str:
     return json.dumps({"services": services, "routers": [{"name": "r", "routes": []}]})
 
 
-def measure(work: Path, count: int) -> dict[str, dict[str, float]]:
-    """{step: {transport: KB of one connection}}."""
+def measure(work: Path, count: int, only: str = "") -> dict[str, dict[str, float]]:
+    """{step: {transport: KB of one connection}}, for every step, or for one."""
     allow_descriptors(count + 200)
     path = work / "hub.yml"
     path.write_text(config())
     figures: dict[str, dict[str, float]] = {}
     for step, (come, kinds) in STEPS.items():
-        for kind in kinds:
+        for kind in kinds if only in ("", step) else ():
             with Namespace("connections", work) as namespace:
                 hub = namespace.popen(*TUNROUTER, "-C", str(path))
                 hub.wait_line(f"service {KINDS[-1]}: listening on")
@@ -136,6 +136,16 @@ def table(figures: dict[str, dict[str, float]]) -> str:
         cells = [f"{by_kind[kind]:.0f}" if kind in by_kind else "" for kind in KINDS]
         lines.append(f"| {step} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def written() -> dict[str, dict[str, float]]:
+    """The figures in SECURITY.md."""
+    rows = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {
+        step: {kind: float(figure) for kind, figure in zip(KINDS, figures, strict=True) if figure}
+        for step, *figures in cells
+    }
 
 
 def write(made: str) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import (
     OVERLAY_2,
+    TUNROUTER,
     client_example,
     example,
     host,
@@ -28,7 +29,7 @@ from tests.support.program import (
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 Write = Callable[[str, str], str]
-NET_ADMIN = 1 << 12
+NET_BIND_SERVICE, NET_ADMIN = 1 << 10, 1 << 12
 
 
 def state(process: Process) -> dict[str, str]:
@@ -109,5 +110,43 @@ def test_who_is_not_root_becomes_nobody_else(topology: Topology, arguments: tupl
 
 def test_nothing_listens_but_the_tunnel(topology: Topology, write: Write) -> None:
     start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")))
+    assert len(unix_listeners(topology.hub)) == 1, "the control socket"
     lines = topology.hub.run("ss", "-tulnH").split("\n")
     assert [line.split()[4].rpartition(":")[2] for line in lines if line] == ["8443"]
+
+
+def unix_listeners(namespace: Namespace) -> list[str]:
+    return [line for line in namespace.run("ss", "-xlnH").split("\n") if line]
+
+
+INLINE = """{"services": [{"name": "service-0", "addr": ":%d", "handler": {"type": "router", "metadata": {"router": "r"}},
+ "listener": {"type": "tcp"}}], "routers": [{"name": "r", "routes": [
+ {"dst": "192.168.123.1", "gateway": "host-1"}, {"dst": "192.168.123.2", "gateway": "host-2"}]}]%s}"""
+
+
+def test_a_hub_need_not_be_started_by_root(topology: Topology) -> None:
+    """Another user without any capability, and no control socket where none is wanted."""
+    nobody = (
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+    )
+    hub = topology.hub.popen(*nobody, *TUNROUTER, "-C", INLINE % (8443, ""), "--control", "none")
+    hub.wait_line("listening on")
+    found = state(hub)
+    assert (found["Uid"], found["CapEff"], found["CapPrm"]) == ("65534", "0" * 16, "0" * 16)
+    assert unix_listeners(topology.hub) == []
+    start(topology.host_1, *host(1, HUB_TO_HOST_1)).wait_line("connected to")
+    start(topology.host_2, *host(2, HUB_TO_HOST_2)).wait_line("connected to")
+    reach(topology.host_1, OVERLAY_2)
+    assert hub.stop() == 0
+
+    low = topology.hub.popen(*TUNROUTER, "-C", INLINE % (443, ', "user": "nobody"'), "--control", "none")
+    low.wait_line("user nobody from here on")
+    found = state(low)
+    assert (
+        int(found["CapEff"], 16) == int(found["CapPrm"], 16) == int(found["CapBnd"], 16) == NET_BIND_SERVICE
+    )

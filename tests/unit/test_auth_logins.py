@@ -257,3 +257,19 @@ def test_a_client_s_login_from_a_file(tmp_path: Path) -> None:
     (node,) = settings.clients[0].nodes
     assert (node.username, node.password) == ("user", "pass word")
     assert "pass word" not in repr(settings)
+
+
+@pytest.mark.parametrize("stored", ["secret", HASH])
+def test_passwords_are_compared_in_constant_time(stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hmac.compare_digest, and by it alone: whatever it says is the result."""
+    for says in (True, False):
+        compared: list[bytes] = []
+
+        def compare(a: bytes, b: bytes, says: bool = says, compared: list[bytes] = compared) -> bool:
+            compared.extend((a, b))
+            return says
+
+        monkeypatch.setattr(auth_passwords, "compare_digest", compare)
+        assert auth_passwords.matches(stored, "another") is says
+        assert len(compared) == 2
+        assert compared[0] != compared[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ from gevent.server import StreamServer
 
 from lib import ctl_server, service_supervisor
 from lib.ctl_server import MAX_LINE, ControlSocket, Streamed
+from tests.support.netns import ROOT
 
 
 def double(request: object) -> dict[str, object]:
@@ -330,3 +332,25 @@ def test_descriptors_that_run_out_are_counted(served: ControlSocket, monkeypatch
     monkeypatch.setattr(StreamServer, "do_read", none_left)
     assert json.loads(exchange(served.path, b'{"do": "double", "what": 4}\n')[0])["ok"]
     assert served._task.failures == 1
+
+
+def test_captures_are_given_to_nothing_but_the_control_socket() -> None:
+    """All of lib/: the requests for captures and the recorder are used once, as handlers of that socket."""
+    uses = []
+    for path in sorted((ROOT / "lib").glob("*.py")):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Attribute) and node.attr == "handlers" and "tapping" in ast.unparse(node):
+                uses.append((path.name, ast.unparse(node)))
+            if isinstance(node, ast.ImportFrom) and node.module == "lib.capture_service":
+                uses.append((path.name, "import"))
+    assert uses == [
+        ("service.py", "parts.tapping.handlers"),
+        ("service_parts.py", "import"),
+    ]
+    (line,) = [
+        line
+        for line in (ROOT / "lib/service.py").read_text().splitlines()
+        if "parts.tapping.handlers()" in line
+    ]
+    assert "ControlSocket(" in line

@@ -11,10 +11,11 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import framing, hub, wire_control, wire_relay
+from lib import framing, hub, stream_tcp, wire_control, wire_relay
 from lib.auth_logins import Grant
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
+from lib.session_cost import Cost
 from lib.wire_relay import Request, Status
 from tests.support.hubs import running
 from tests.support.tls import Authority
@@ -188,3 +189,33 @@ def test_a_client_that_speaks_another_transport_is_told_as_what_it_is(
     assert told.startswith(why)
     tunnel = told.startswith("the client speaks")
     assert refusal is (Refusal.MALFORMED if kind == "tcp" and not tunnel else Refusal.TRANSPORT)
+
+
+def test_turns_go_by_address_before_the_login_and_by_session_after_it(
+    hubs: list[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys that expensive streams have in the share, when everybody is expensive."""
+    keys: list[object] = []
+
+    class Asked:
+        def enter(self, key: object) -> None:
+            keys.append(key)
+
+        def leave(self, seconds: float) -> None:
+            pass
+
+    monkeypatch.setattr(stream_tcp, "SHARE", Asked())
+    monkeypatch.setattr(Cost, "expensive", property(lambda self: True))
+    made = [knock(hubs[0], f"host-{number}") for number in range(2)]
+    assert [status_of(one) for one in made] == [Status.OK] * 2
+    before = len(keys)
+    assert set(keys) <= {"127.0.0.1"} | {session.stream for session in hubs[0].sessions.values()}
+    assert keys.count("127.0.0.1") >= 2
+    for one in made:
+        one.sendall(framing.encode(bytes([0x45])))
+    with gevent.Timeout(5):
+        while len(set(keys[before:])) < 2:
+            gevent.sleep(0.01)
+    assert set(keys[before:]) == {session.stream for session in hubs[0].sessions.values()}
+    for one in made:
+        one.close()

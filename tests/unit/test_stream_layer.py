@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -333,3 +334,40 @@ def test_junk_instead_of_an_upgrade(junk: bytes) -> None:
             take(codec, junk)
         except ProtocolError:
             pass
+
+
+def test_a_pin_is_compared_in_constant_time(
+    contexts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hmac.compare_digest, and by it alone: where that says yes, another pin is the right one."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return True
+
+    with stream_pair() as (ours, far):
+        server = gevent.spawn(over, Stream(far, "near"), codecs("tls", False, contexts))
+        monkeypatch.setattr(hmac, "compare_digest", compare)
+        over(ours, [TlsCodec(contexts[0], False, "hub.test", bytes(32))])
+        server.get(timeout=SECONDS)
+    ((pin, fingerprint),) = compared
+    assert pin == bytes(32) != fingerprint
+
+
+@pytest.mark.parametrize("expensive", [True, False])
+def test_what_an_expensive_session_sent_before_it_closed_is_not_read(
+    expensive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cost, "expensive", property(lambda self: expensive))
+    with stream_pair() as (ours, far):
+        read_by, cost = Stream(far, "near"), Cost()
+        cost.admit("tcp")
+        read_by.count(cost, "key")
+        ours.send_all(bytes(5000))
+        ours.close()
+        with gevent.Timeout(SECONDS):
+            while not read_by._has_closed():
+                gevent.sleep(0.001)
+            got = read_by.receive_into(memoryview(bytearray(1 << 16)))
+        assert (got == 0) is expensive

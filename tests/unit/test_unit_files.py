@@ -72,3 +72,22 @@ def test_what_the_program_counts_on() -> None:
         assert line in lines
     (start,) = [line for line in lines if line.startswith("ExecStart=")]
     assert start.endswith(" --control /run/tunrouter/tunrouter.sock")  # where root's `tunrouter status` looks
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_the_unit_asks_for(unit: str) -> None:
+    """What SECURITY.md says of it; that systemd does it is systemd's own promise."""
+    lines = settings(unit)
+    for line in (
+        "User=tunrouter",
+        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE",
+        "NoNewPrivileges=yes",
+        "SystemCallFilter=@system-service",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "DevicePolicy=closed",
+        "MemoryDenyWriteExecute=yes",
+    ):
+        assert line in lines
+    assert [line for line in lines if line.startswith("DeviceAllow=")] == ["DeviceAllow=/dev/net/tun rw"]
+    assert not [line for line in lines if line.startswith("ReadWritePaths=")]
