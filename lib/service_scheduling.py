@@ -102,6 +102,15 @@ class Share:
         if self._keys:
             self._call(seconds)
 
+    def charge(self, key: Hashable, seconds: float) -> None:
+        """Account for `seconds` of work that was done without a turn, then wait for a turn of this key.
+
+        For work whose end nobody knows before (replies of helpers): the next part of it is charged in turn.
+        """
+        self._free_at = max(self._free_at, time.monotonic()) + seconds
+        self.enter(key)
+        self.leave(0.0)
+
     def _wait(self, key: Hashable, now: float) -> None:
         waiter = Waiter()
         waiting = self._keys.setdefault(key, deque())
@@ -144,7 +153,8 @@ class Share:
 
 
 SHARE = Share()
-"""The share of this process: for handshakes, and for sessions that cost much and forward little."""
+"""The share of this process: for handshakes, for sessions that cost much and forward little, and for what is
+read from helpers (stream_bounded)."""
 
 
 def breathe() -> None:

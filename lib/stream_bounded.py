@@ -12,9 +12,10 @@ streams are made for speed (stream_tcp).
         | recv, sendall
     BoundedSocket: has the deadline passed? are there too many bytes? is it the event loop's turn?
 
-The time that a library takes for a piece is measured from one receive to the next. All conversations
-together work for a millisecond. Then they rest for as long as they have worked. A piece that took longer
-makes the next one smaller.
+The time that a library takes for a piece is measured from one receive to the next. When all conversations
+together have worked for a millisecond, they wait for their next turn in the share that handshakes and
+expensive sessions have as well (service_scheduling.SHARE): all of these together take half of the time at
+most. A piece that took longer makes the next one smaller.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gevent
 from gevent import socket as gsocket
 from gevent import ssl
 from gevent.lock import BoundedSemaphore
 
+from lib.service_scheduling import SHARE
 from lib.session_cost import TURN_SECONDS
 
 Pieces = tuple[int, int, int]
@@ -90,16 +91,14 @@ class _Turns:
     """The time that all conversations together have worked since packets were last forwarded, in seconds."""
 
     def __init__(self) -> None:
-        self._worked = self._free_at = 0.0
+        self._worked = 0.0
 
     def pass_on(self, worked: float) -> None:
-        """Count seconds of work. Rest if a turn's time is used up, or while the other conversations rest."""
+        """Count seconds of work. Once a turn's time is used up, wait for the next turn in the share."""
         self._worked += worked
         if self._worked >= TURN_SECONDS:
-            self._free_at = time.monotonic() + self._worked
-            self._worked = 0.0
-        while (early := self._free_at - time.monotonic()) > 0:
-            gevent.sleep(early)
+            worked, self._worked = self._worked, 0.0
+            SHARE.charge("helpers", worked)
 
 
 _turns = _Turns()

@@ -8,6 +8,7 @@ from itertools import pairwise
 import gevent
 import pytest
 
+from lib import stream_bounded
 from lib.service_scheduling import Share
 
 TURNS = 20
@@ -69,3 +70,27 @@ def test_a_wait_can_be_ended_by_a_deadline() -> None:
     share.leave(0.0)
     with gevent.Timeout(2):
         share.enter("late")
+
+
+def test_helpers_and_expensive_sessions_have_one_half_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both want all the time there is; all of them together get half, and helpers one turn of each rotation."""
+    share, log, helped = Share(), list[tuple[str, float]](), list[float]()
+    monkeypatch.setattr(stream_bounded, "SHARE", share)
+    turns = stream_bounded._Turns()
+
+    def converse() -> None:
+        while True:
+            began = time.monotonic()
+            while time.monotonic() - began < 0.001:
+                pass
+            helped.append(time.monotonic() - began)
+            turns.pass_on(helped[-1])
+
+    began = time.monotonic()
+    conversations = [gevent.spawn(converse) for _ in range(3)]
+    gevent.joinall([gevent.spawn(work, share, key, log) for key in "ab"], timeout=20, raise_error=True)
+    gevent.killall(conversations)
+    passed = time.monotonic() - began
+    assert len(log) == 2 * TURNS
+    assert sum(helped) + sum(seconds for _, seconds in log) <= 0.55 * passed
+    assert TURNS / 2 < len(helped) < 2 * TURNS, "no conversation is forgotten, nor goes before"
