@@ -31,6 +31,8 @@ pytestmark = pytest.mark.usefixtures("no_traceback")
 
 Write = Callable[[str, str], str]
 HUB_6, HOST_6 = "2001:db8:77::1", "2001:db8:77::2"
+ALL = ",fd00::1/64&route=0.0.0.0/1,128.0.0.0/1,::/0"
+"""After `net=…` of a client: everything goes into the tunnel, but the way to the hub."""
 SILENT = "10.77.1.130"
 ACCEPTS = "import socket, time; s = socket.create_server(('{}', 8443)); print('ready'); time.sleep(600)"
 
@@ -65,7 +67,7 @@ def test_a_dead_ipv6_address_beside_one_that_works_costs_a_moment(
     drop(topology.hub, "ip6", HUB_6)
     config = write("server.yml", example("server.yml"))
     hub = start_hub(topology.hub, "-C", config)
-    client = start(topology.host_1, *host(1, "the-hub.test"))
+    client = start(topology.host_1, *host(1, "the-hub.test", extra=ALL))
     client.wait_line("device tun0")
     began = time.monotonic()
     client.wait_line(f"connected to {HUB_TO_HOST_1}:8443")
@@ -128,7 +130,7 @@ def test_a_hub_at_a_link_local_address(topology: Topology, write: Write, tmp_pat
     ours, theirs = str(tmp_path / "hub.sock"), str(tmp_path / "client.sock")
     hub = start(topology.hub, "-C", write("server.yml", both), "--control", ours)
     hub.wait_line(re.escape(f"listening on {listen}"))
-    words = ("-L", "tun:///host-1?net=192.168.123.1/24,fd00::1/64&route=0.0.0.0/1,128.0.0.0/1,::/0")
+    words = ("-L", f"tun:///host-1?net=192.168.123.1/24{ALL}")
     client = start_client(
         topology.host_1, *words, "-F", "router://[fe80::1%25uplink]:8444", "--control", theirs
     )
