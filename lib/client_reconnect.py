@@ -21,7 +21,7 @@ from zlib import crc32
 import gevent
 from gevent.event import Event
 
-from lib import client_dial, client_session
+from lib import client_dial, client_session, service_supervisor
 from lib.addresses import join_host_port
 from lib.client_around import Around
 from lib.client_backoff import LASTING, LOST, TEMPORARY, Backoff, Pace
@@ -156,6 +156,9 @@ class Reconnector:
             return _Ended(str(error), error.refusal.value)
         except OSError as error:
             return _Ended(error.strerror or str(error), f"{type(error).__name__} {error.errno}")
+        except Exception as error:  # noqa: BLE001  whatever it is, it is a failed try
+            service_supervisor.note(error)
+            return _Ended(f"an error of this program: {type(error).__name__}", "error")
 
     @staticmethod
     def _say_again(name: str, hub: str, why: str, kind: str) -> tuple[str, str]:
@@ -178,13 +181,16 @@ class Reconnector:
 
     def _follow(self, session: ClientSession) -> str:
         """Use a session, and each that takes its place; returns why the last one ended."""
-        self._take(session)
         try:
+            self._take(session)
             while True:
                 reader = self._reader
                 why: str = reader.get()
                 if reader is self._reader:
                     return why
+        except Exception:
+            session.close()  # perhaps nobody reads it yet
+            raise
         finally:
             self.session = self.sender = None
             self._reader.kill()

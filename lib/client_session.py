@@ -12,7 +12,7 @@ from typing import Protocol
 
 import gevent
 
-from lib import capture_watch, client_downlink, framing, ids, wire_control
+from lib import capture_watch, client_downlink, framing, ids, service_supervisor, wire_control
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.client_transit import Transit
@@ -111,6 +111,9 @@ class ClientSession:
             why = error.strerror or str(error)
         except ProtocolError as error:
             why = str(error)
+        except Exception as error:  # noqa: BLE001  whatever it is, the client has to dial again
+            service_supervisor.note(error)
+            why = f"an error of this program: {type(error).__name__}"
         finally:
             self.sender.ended()
             self._stream.close()

@@ -126,6 +126,9 @@ class HubSession:
             why = error.strerror or str(error)
         except gevent.GreenletExit:
             why = "the hub ends"
+        except Exception as error:
+            why = f"an error of this hub: {type(error).__name__}"
+            raise
         finally:
             del self.hub.sessions[attachment]
             self.hub.moved.set()

@@ -184,10 +184,10 @@ class Entry(Enum):
     MANAGER_FAILED = "manager-failed", "warning", "reason", "$NOTIFY_SOCKET: the service manager is not told"
     NO_SIGN_OF_LIFE = (
         *("no-sign-of-life", "error", "reason"),
-        "something is broken: the service manager's watchdog is no longer fed",
+        "something is broken that only a restart may mend; the service manager's watchdog is no longer fed",
     )
     TASK_FAILED = (
         *("task-failed", "error", "task reason"),
-        "a task that must run for ever has met an unexpected error; it is started again",
+        "an unexpected error, after which a task goes on, or by which one session, request or call has ended",
     )
     LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be rotated or opened anew"

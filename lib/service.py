@@ -24,7 +24,7 @@ from lib.service_drops import say_drops
 from lib.service_notify import Notifier
 from lib.service_parts import Parts
 from lib.service_reload import Reread, reload
-from lib.service_supervisor import keep
+from lib.service_supervisor import keep, watch_greenlets
 from lib.service_watchdog import Watchdog
 from lib.settings import Settings
 
@@ -57,6 +57,7 @@ class Service:
     def run(self) -> None:
         """Serve until a signal asks to end. Raises HostError where a removed device cannot be made anew."""
         parts = self._parts
+        watch_greenlets()
         for code in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(code, self._ended.set)
         gevent.signal_handler(signal.SIGUSR1, say_drops, parts)

@@ -10,7 +10,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     sources of a table are read              source_feed         the table goes
     files are watched                        source_watch        the process ends
     settings are read again, the log kept    service             the process ends
-    the service manager is notified          service_watchdog    the process ends
+    all that runs is watched                 service_watchdog    the process ends
     traces and decisions are counted         capture_service     the process ends
     a device is read, a hub is dialled       client              the client stops
     a device is kept as configured           client              the client stops
@@ -18,9 +18,10 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     the control socket is answered           ctl_server          the process ends; no fault of it
     metrics are served                       metrics_server      the process ends; no fault of it
 
-Every other greenlet belongs to one connection, one request or one plugin call, and ends with it. The code
-that started it cleans up, whatever happens. What such a request raises is noted by the task that it belongs
-to (`attempt`, `note`).
+Every other greenlet belongs to one session, one request or one plugin call, and ends with it. The code that
+started it cleans up, whatever happens. What such a greenlet raises is noted by the task that it belongs to
+(Task.note), else under one name for all (`note`, watch_greenlets). It is no fault of the process then: a peer
+may have caused it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ LOOK_SECONDS = 5.0
 """Seconds between two looks at a server."""
 BROKEN_SECONDS = 30.0
 """A task that has failed again and again for so long is a fault of the process."""
+
+OTHERS = "what one session, request or call does"
+"""The name under which the errors of all other greenlets are counted."""
 
 _tasks: list[Task] = []
 
@@ -71,6 +75,8 @@ class Task:
         """How often the task, or a part of its work (attempt), has failed."""
         self.error = ""
         """Why it failed the last time: the error and its place in the source; empty before the first time."""
+        self.place = ""
+        """That place in the source, as file:line."""
         self._run, self._arguments = run, arguments
         self._failing_since = self._failed_at = 0.0
         self._greenlet: Any = None
@@ -135,7 +141,7 @@ class Task:
         if self in _tasks:
             _tasks.remove(self)
 
-    def note(self, error: Exception) -> None:
+    def note(self, error: BaseException) -> None:
         """Count and log a failure of the task, or of a part of its work."""
         now = time.monotonic()
         if self.failing_for(now) is None:
@@ -143,19 +149,52 @@ class Task:
         self._failed_at = now
         self.failures += 1
         places = traceback.extract_tb(error.__traceback__)[-1:]  # none where it was never raised
-        where = ", ".join(f"{os.path.basename(place.filename)}:{place.lineno}" for place in places) or "?"
-        self.error = f"{type(error).__name__}: {str(error)[:200]} ({where})"
+        self.place = (
+            ", ".join(f"{os.path.basename(place.filename)}:{place.lineno}" for place in places) or "?"
+        )
+        self.error = f"{type(error).__name__}: {str(error)[:200]} ({self.place})"
+        self._tell()
+
+    def _tell(self) -> None:
         text = "%s: %s: this must not happen; it is tried again"
         say(
-            Entry.TASK_FAILED,
-            text,
-            self.name,
-            self.error,
-            fold=self.name,
-            habit=OUTAGE,
-            task=self.name,
-            reason=self.error,
-        )
+            Entry.TASK_FAILED, text, self.name, self.error, fold=self.name, habit=OUTAGE,
+            task=self.name, reason=self.error,
+        )  # fmt: skip
+
+
+class _Others(Task):
+    """The errors of all greenlets that are no tasks, counted and logged like a task's."""
+
+    def _tell(self) -> None:
+        text = "%s: this must not happen; what it happened to has ended"
+        say(
+            Entry.TASK_FAILED, text, self.error, fold=f"{self.name} {self.place}", habit=OUTAGE,
+            task=self.name, reason=self.error,
+        )  # fmt: skip
+
+
+_others = _Others(OTHERS, lambda: None, vital=False)
+
+
+def note(error: BaseException) -> None:
+    """Log and count an unforeseen error of something that has ended by it, as a session or a request."""
+    _others.note(error)
+
+
+def watch_greenlets() -> None:
+    """Log and count, from now on, what ends greenlets that are no tasks; gevent would print a traceback."""
+    hub = gevent.get_hub()
+    if _others not in _tasks:
+        _tasks.append(_others)
+
+    def ended(context: object, kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
+        try:  # gevent wants nothing to be raised here
+            note(error if error is not None else kind())
+        except Exception:  # noqa: BLE001  the log itself is broken: what gevent does is all that is left
+            type(hub).print_exception(hub, context, kind, error, trace)
+
+    hub.print_exception = ended
 
 
 def keep(name: str, run: Callable[..., object], *arguments: object) -> Task:

@@ -36,9 +36,11 @@ class Watchdog:
         self._watching: Task | None = None
 
     def start(self, wait_loaded: Callable[[float], object]) -> None:
-        """Begin, in a greenlet: send READY=1 once tables are loaded, then look periodically."""
-        if self._notifier:
-            self._watching = keep("the service manager is told", self._watch, wait_loaded)
+        """Begin, in a greenlet: send READY=1 once tables are loaded, then look periodically.
+
+        Without a service manager a fault is logged all the same, so that no dead greenlet is silent.
+        """
+        self._watching = keep("all that runs is watched", self._watch, wait_loaded)
 
     def stop(self) -> None:
         """Look no more."""
@@ -75,8 +77,11 @@ class Watchdog:
             gevent.sleep(min(due, STATUS_SECONDS))
             fault = self.fault()
             if fault and not silent:
-                text = "%s: the service manager's watchdog is no longer fed"
-                say(Entry.NO_SIGN_OF_LIFE, text, fault, reason=fault)
+                manager = self._notifier.watchdog and bool(self._notifier)
+                then = (
+                    "the service manager's watchdog is no longer fed" if manager else "restart this process"
+                )
+                say(Entry.NO_SIGN_OF_LIFE, "%s: %s", fault, then, reason=fault)
             silent = bool(fault)
             status = f"broken: {fault}" if fault else self.status()
             lines = [f"STATUS={status}"] if status != self._told else []

@@ -186,7 +186,8 @@ class SessionSender:
         except OSError:
             stream.shutdown()
             self._give_up()
-        except Exception:  # nobody would write any more: the session has to end
+        except Exception as error:  # nobody would write any more: the session has to end
+            self.closed_because = f"an error of this program: {type(error).__name__}"
             stream.shutdown()
             self._give_up()
             raise

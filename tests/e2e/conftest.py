@@ -18,6 +18,7 @@ def no_traceback(tmp_path: Path) -> Iterator[None]:
     for log in sorted(tmp_path.glob("*.log")):
         text = log.read_text(errors="replace")
         assert "Traceback" not in text, f"{log.name}:\n{text}"
+        assert "this must not happen" not in text, f"{log.name}:\n{text}"
 
 
 @pytest.fixture

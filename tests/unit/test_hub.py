@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import framing, hub, stream_tcp, wire_control, wire_relay
+from lib import framing, hub, hub_session, service_supervisor, stream_tcp, wire_control, wire_relay
 from lib.auth_logins import Grant
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
@@ -219,3 +219,35 @@ def test_turns_go_by_address_before_the_login_and_by_session_after_it(
     assert set(keys[before:]) == {session.stream for session in hubs[0].sessions.values()}
     for one in made:
         one.close()
+
+
+@pytest.mark.parametrize("where", ["_scan", "_meet"])
+def test_an_unforeseen_error_ends_one_session_and_is_counted(
+    hubs: list[Hub], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The others stay, and the name is free again."""
+    noted: list[BaseException] = []
+    hub_loop = gevent.get_hub()
+    monkeypatch.setattr(service_supervisor, "note", noted.append)
+    service_supervisor.watch_greenlets()
+    real = getattr(hub_session.HubSession, where)
+
+    def fails(self: hub_session.HubSession, *more: Any) -> Any:
+        if self.attachment.host == "host-2":
+            raise KeyError("x")
+        return real(self, *more)
+
+    monkeypatch.setattr(hub_session.HubSession, where, fails)
+    good, bad = knock(hubs[0]), knock(hubs[0], "host-2")
+    assert status_of(good) == status_of(bad) == Status.OK
+    hello = framing.encode(wire_control.encode_hello(wire_control.Hello(bytes(16))))
+    bad.sendall(hello)
+    with gevent.Timeout(5), suppress(ConnectionResetError):
+        assert bad.recv(100) == b""
+    good.sendall(hello)
+    assert good.recv(100), "it is still answered"
+    assert [type(error) for error in noted] == [KeyError]
+    assert [session.attachment.host for session in hubs[0].sessions.values()] == ["host-1"]
+    assert status_of(knock(hubs[1], "host-2")) == Status.OK
+    del hub_loop.print_exception
+    next(task for task in service_supervisor.tasks() if task.name == service_supervisor.OTHERS).kill()

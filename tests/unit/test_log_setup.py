@@ -159,6 +159,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
             "client.settings.name",
             "self._label",
             "self.name",
+            "self.place",
         ),
         *("self.label", "refusal.value", "reason.value", "source_read.describe(source)"),
     }

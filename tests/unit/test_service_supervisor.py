@@ -152,3 +152,63 @@ def test_a_server_that_no_longer_accepts_is_told_of(monkeypatch: pytest.MonkeyPa
     server.closed = True
     with pytest.raises(RuntimeError, match="nothing is accepted"):
         watching.get(timeout=5)
+
+
+@pytest.fixture
+def watched(said: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """What is said of greenlets that are no tasks."""
+    hub = gevent.get_hub()
+    service_supervisor.watch_greenlets()
+    others().failures = 0
+    yield said
+    others().kill()
+    del hub.print_exception
+
+
+def others() -> Task:
+    return next(task for task in service_supervisor.tasks() if task.name == service_supervisor.OTHERS)
+
+
+def test_what_ends_any_other_greenlet_is_one_line_and_counted(
+    watched: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error in (ValueError("x"), RecursionError(), UnicodeError("idna")):
+
+        def fail(raised: Exception = error) -> None:
+            raise raised
+
+        gevent.spawn(fail).join()
+    names = [fields["reason"].partition(":")[0] for fields in watched]
+    assert names == ["ValueError", "RecursionError", "UnicodeError"]
+    assert all("test_service_supervisor.py:" in fields["reason"] for fields in watched)
+    assert others().failures == 3
+    assert capsys.readouterr().err == "", "no traceback"
+
+
+def test_others_errors_are_no_fault_of_the_process(
+    watched: list[dict[str, Any]], clock: SimpleNamespace
+) -> None:
+    """A peer that can cause one must not be able to have the process restarted."""
+    for _ in range(100):
+        service_supervisor.note(ValueError("never raised"))
+        clock.at += 1
+    assert others().failures == 100
+    assert service_supervisor.fault() == ""
+
+
+def test_the_end_of_a_greenlet_that_was_killed_is_no_error(watched: list[dict[str, Any]]) -> None:
+    ended = gevent.spawn(gevent.sleep, 60)
+    gevent.sleep(0)
+    ended.kill()
+    assert (watched, others().failures) == ([], 0)
+
+
+def test_a_log_that_fails_leaves_the_traceback(
+    watched: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: object, **fields: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(service_supervisor, "say", broken)
+    gevent.spawn(lambda: 1 / 0).join()
+    assert "ZeroDivisionError" in capsys.readouterr().err
