@@ -59,6 +59,7 @@ class Client:
         self.instance = os.urandom(16)
         self._device = ClientDevice(self, device_gone)
         self.around = Around(self, host_routes or HostRoutes())
+        self._device.upkeep.around = self.around
         self._reconnector = Reconnector(self)
         self._tasks: list[Task] = []
 

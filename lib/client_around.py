@@ -18,7 +18,7 @@ from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.netlink_host_routes import HostRoutes, Way
+from lib.netlink_host_routes import PROTOCOL, HostRoutes, Way
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
 
 _RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
@@ -52,6 +52,15 @@ class Around:
     def begin(self) -> None:
         """Remove what killed processes have left behind. Raises HostError without netlink."""
         self._routes.join(self._name, self._client.device_name)
+
+    @property
+    def host_routes(self) -> int:
+        """The protocol of the host routes (rtm_protocol); 0 while there are none."""
+        return PROTOCOL if self._routes.any else 0
+
+    def put_back(self) -> list[str]:
+        """Set again the host routes that were lost; returns them as text. Raises HostError."""
+        return self._routes.put_back()
 
     def close(self) -> None:
         """Remove the host routes."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Protocol
 
 import gevent
 from gevent.lock import RLock
@@ -34,6 +35,17 @@ SHARE = 20
 """A look at a device with very many routes is followed by this many times the time that it took."""
 
 
+class Around(Protocol):
+    """What is used of the host routes around the tunnel (client_around)."""
+
+    @property
+    def host_routes(self) -> int:
+        """Their protocol; 0 while there are none."""
+
+    def put_back(self) -> list[str]:
+        """Set again those that were lost; returns them as text."""
+
+
 class Upkeep:
     """The watch over one device."""
 
@@ -43,6 +55,8 @@ class Upkeep:
         self.index = netlink_watch.index_of(device.name)
         self._lock = RLock()
         """Held while a reload changes the device: what it takes away is not to be put back."""
+        self.around: Around | None = None
+        """The host routes that are looked after too."""
         self._pace = Pace()
         self._refused: dict[Operation, str] = {}
         self._told: list[str] = []
@@ -56,7 +70,10 @@ class Upkeep:
                 self._look_after(began)
                 gevent.sleep((time.monotonic() - began) * SHARE)
                 prefixes = netlink_plan.prefixes(self.wanted)
-                concerns = partial(netlink_plan.concerns, index=self.index, prefixes=prefixes)
+                others = self.around.host_routes if self.around is not None else 0
+                concerns = partial(
+                    netlink_plan.concerns, index=self.index, prefixes=prefixes, host_routes=others
+                )
                 watch.wait(concerns, LOOK_SECONDS)
                 gevent.sleep(max(SETTLE_SECONDS, self._pace.wait(time.monotonic())))
                 watch.drain()
@@ -98,9 +115,11 @@ class Upkeep:
                 self._rename(seen.link.name)
             missing = netlink_plan.plan(self.wanted, seen, put_up=False)
             self._put_back(missing)
-        if missing:
+        host_routes = self.around.put_back() if self.around is not None else []
+        if missing or host_routes:
             self._pace.took(now)
-            self._tell([operation for operation in missing if operation not in self._refused])
+            done = [str(operation) for operation in missing if operation not in self._refused]
+            self._tell([*done, *(f"route {route}" for route in host_routes)])
             seen = netlink_watch.look(self.index)
         elif self._pace.is_calm(now):
             settle(Entry.PUT_BACK, self._service)
@@ -110,11 +129,11 @@ class Upkeep:
         device = self._device.name
         self._refused = netlink.put_back(missing, self.wanted, self.index, device) if missing else {}
 
-    def _tell(self, operations: list[Operation]) -> None:
-        if not operations:
+    def _tell(self, done: list[str]) -> None:
+        if not done:
             return
         name, device = self._service, self._device.name
-        what = netlink_plan.listed(operations)
+        what = netlink_plan.listed(done)
         text = "service %s: device %s: was missing: %s; put back"
         say(
             Entry.PUT_BACK, text, name, device, what, fold=name, habit=OUTAGE,

@@ -87,6 +87,11 @@ class HostRoutes:
         self._number = 0
         self._name: socket.socket | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._held)
+
     def join(self, client: str, tunnel: str) -> None:
         """Count the device of a client among our tunnels; call it again where the device has another name.
 
@@ -120,6 +125,25 @@ class HostRoutes:
             with opened() as ip:
                 for held in unwanted:
                     _change(ip, "del", held.fields)
+
+    def put_back(self) -> list[str]:
+        """Set again the host routes that were lost: with their device, or by another program.
+
+        Returns them as text. One that the kernel refuses now is left to the next dialling. Raises HostError
+        without netlink.
+        """
+        lost: list[str] = []
+        if not self._held:
+            return lost
+        with opened() as ip:
+            for address, held in list(self._held.items()):
+                if held.way.refused or self._held.get(address) is not held:
+                    continue
+                now = _lookup(ip, address, flags=_FIB_MATCH)
+                is_there = now is not None and now["dst_len"] == (32 if family(address) == _AF_INET else 128)
+                if not is_there and not _change(ip, "replace", held.fields):
+                    lost.append(held.way.route)
+        return lost
 
     def way(self, address: str, client: str, covered: bool, holder: str = "") -> Way | None:
         """Decide how an IP address is reached around the tunnel of a client, and set the host route.

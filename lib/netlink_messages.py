@@ -223,6 +223,11 @@ def ask_input(device: int, source: bytes, destination: bytes, sequence: int) -> 
     return _message(GETROUTE, REQUEST, sequence, body)
 
 
+def protocol(body: bytes) -> int:
+    """The origin (rtm_protocol) of the route in a message of one of the ROUTE types; 0 for none."""
+    return int(_ROUTE.unpack_from(body)[5]) if len(body) >= _ROUTE.size else 0
+
+
 def is_local(body: bytes) -> bool:
     """Whether the route in a message of one of the ROUTE types leads to the host itself."""
     return len(body) >= _ROUTE.size and _ROUTE.unpack_from(body)[7] == _RTN_LOCAL

@@ -9,7 +9,7 @@ What is on the device beside the configuration is never touched: somebody else w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Interface, ip_address
@@ -113,10 +113,10 @@ def differences(wanted: DeviceSettings, seen: Seen, refused: Mapping[Operation, 
     return found
 
 
-def listed(operations: list[Operation]) -> str:
-    """Operations in one line."""
-    named = ", ".join(map(str, operations[:MANY]))
-    more = len(operations) - MANY
+def listed(items: Sequence[object]) -> str:
+    """Operations, or texts, in one line."""
+    named = ", ".join(map(str, items[:MANY]))
+    more = len(items) - MANY
     return f"{named} and {more} more" if more > 0 else named
 
 
@@ -125,19 +125,25 @@ def prefixes(wanted: DeviceSettings) -> frozenset[tuple[bytes, int]]:
     return frozenset((prefix.network_address.packed, prefix.prefixlen) for prefix, _ in wanted.routes)
 
 
-def concerns(message: Message, index: int, prefixes: frozenset[tuple[bytes, int]]) -> bool:
+def concerns(
+    message: Message, index: int, prefixes: frozenset[tuple[bytes, int]], host_routes: int = 0
+) -> bool:
     """Whether a notification of the kernel may mean that something is missing on the device `index`.
 
     A route to one of `prefixes` matters on any device: another program may have replaced ours. All other
-    routes do not: a routing daemon may change a million of them.
+    routes do not: a routing daemon may change a million of them. `host_routes` is the protocol of host routes
+    that may be missing too, on any device; 0 for none.
     """
     if message.type in _LINKS:
         link = netlink_messages.link(message.body)
-        return link is not None and link.device == index
+        return link is not None and (link.device == index or bool(host_routes))
     if message.type in _ADDRESSES:
         address = netlink_messages.address(message.body)
         return address is not None and address.device == index
     if message.type in _ROUTES:
+        goes = message.type == netlink_messages.DELROUTE
+        if goes and host_routes and netlink_messages.protocol(message.body) == host_routes:
+            return True
         return any((r.prefix, r.length) in prefixes for r in netlink_messages.routes(message.body))
     return False
 

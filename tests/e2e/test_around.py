@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -69,3 +70,22 @@ def test_default_route_with_several_next_hops_or_in_another_table(
     client.wait_line(
         f"hub {FAR}:8443: the routes of tun0 cover {FAR}, and no other device leads there; trying"
     )
+
+
+def test_a_host_route_that_was_lost_comes_back_while_the_session_lives(
+    topology: Topology, hub: Process
+) -> None:
+    one = topology.host_1
+    one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1)
+    strict(one, 1)
+    client = start(one, *host(1, FAR, extra=FULL))
+    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+    for change in (("route", "del", FAR, "proto", "116"), ("link", "set", "uplink", "down")):
+        one.run("ip", *change)
+        one.run("ip", "link", "set", "uplink", "up")
+        until = time.monotonic() + 5
+        while host_routes(one) != [(FAR, HUB_TO_HOST_1)]:
+            assert time.monotonic() < until, "it does not come back"
+            time.sleep(0.05)
+    client.wait_line(f"was missing: route {FAR} via {HUB_TO_HOST_1} dev uplink; put back")
+    assert client.text().count("connected to") == 1

@@ -234,6 +234,21 @@ def test_what_is_looked_at(kind: int, body: bytes, ours: bool) -> None:
     assert concerns(Message(kind, 0, 0, body), DEVICE, prefixes(WANTED)) is ours
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "ours"),
+    [
+        pytest.param(25, route_body("10.7.0.0/16"), True, id="a host route goes"),
+        pytest.param(24, route_body("10.7.0.0/16"), False, id="a host route comes"),
+        pytest.param(16, struct.pack("=BxHiII", 0, 0, 3, 0, 0), True, id="its device changes"),
+        pytest.param(25, b"", False, id="no route at all"),
+    ],
+)
+def test_host_routes_are_looked_at_while_there_are_any(kind: int, body: bytes, ours: bool) -> None:
+    protocol = 4  # as in route_body
+    assert concerns(Message(kind, 0, 0, body), DEVICE, prefixes(WANTED), protocol) is ours
+    assert not concerns(Message(kind, 0, 0, body), DEVICE, prefixes(WANTED), 0)
+
+
 @given(st.binary(max_size=200), st.integers(16, 26))
 def test_no_bytes_raise_or_last(data: bytes, kind: int) -> None:
     whole = struct.pack("=IHHII", 16 + len(data), kind, 0, 1, 0) + data
