@@ -91,6 +91,7 @@ def hub(
 
 
 def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings) -> bool:
+    config_metadata.refuse_empty(handler, "certHosts", found)
     wanted = config_metadata.switch(handler, "certHosts", False, found)
     if wanted and not (transport.encrypted and transport.tls.ca_file):
         tree = config_metadata.find(handler, "certHosts")
@@ -186,6 +187,7 @@ def _default_table(
 def _ingress(
     handler: Handler, ingresses: Mapping[str, IngressSettings], found: Findings
 ) -> IngressSettings | None:
+    config_metadata.refuse_empty(handler, "ingress", found)
     name = config_metadata.text(handler, "ingress", found=found)
     if not name or name in ingresses:
         return ingresses.get(name)

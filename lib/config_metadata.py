@@ -82,6 +82,16 @@ def find(layer: Layer, *names: str) -> Tree | None:
     return None
 
 
+def refuse_empty(layer: Layer, name: str, found: Findings) -> None:
+    """Add a problem for a key that a file sets to an empty text, as a template does with an unset variable.
+
+    For keys without which less is checked; those of a URL have been looked at (config_url).
+    """
+    for key, value in layer.metadata.items():
+        if key.lower() == name.lower() and isinstance(value, Scalar) and not value.text and value.where.line:
+            found.error(value.where, f"{name!r} is empty", "write a value, or leave the key out")
+
+
 def scalar(layer: Layer, names: tuple[str, ...], parse: Callable[[str], T], default: T, found: Findings) -> T:
     """One value read by `parse`; the default where it is not set, or wrong, which is a problem in `found`."""
     tree = find(layer, *names)

@@ -103,6 +103,8 @@ def _section(cls: type[S], tree: Tree, found: Findings) -> S:
             decoded = _value(field, value, found)
             if decoded is not None:
                 setattr(section, field.name, decoded)
+        elif not value.text:  # `pin:` and nothing: not set, but written
+            section.at[field.name] = value.where
     return section
 
 

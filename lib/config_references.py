@@ -20,6 +20,8 @@ from lib.errors import Position
 Reader = Callable[[str, str], str]
 """("file" or "env", path or variable name) -> the value; raises ValueError."""
 
+_SECURITY = frozenset({"cert_file", "key_file", "ca_file", "auther", "auth", "token"})
+"""Fields without which less is checked: one that is written and empty is a mistake, mostly a template's."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REFERENCE = re.compile(r"\$\{(file|env):([^{}]+)\}")
 
@@ -36,6 +38,9 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
         where = section.where(field.name)
+        is_checked = field.name in _SECURITY or (isinstance(section, Auth) and field.name == "username")
+        if is_checked and field.name in section.at and value in ("", None):
+            found.error(where, f"{field.encode_name!r} is empty", "write a value, or leave the key out")
         if isinstance(value, str):
             setattr(section, field.name, _text(value, where, read, found))
         elif isinstance(value, list) and value and isinstance(value[0], str):
@@ -61,10 +66,13 @@ def _text_only(read: Reader) -> Reader:
 def _text(text: str, where: Position, read: Reader, found: Findings) -> str:
     def value(matched: re.Match[str]) -> str:
         try:
-            return read(matched[1], matched[2])
+            referred = read(matched[1], matched[2])
         except ValueError as wrong:
             found.error(where, str(wrong))
             return ""
+        if not referred:
+            found.error(where, f"{matched[0]} is empty")
+        return referred
 
     return _REFERENCE.sub(value, text) if "${" in text else text
 
@@ -88,5 +96,7 @@ def _login_file(auth: Auth, read: Reader, found: Findings) -> None:
     if not words:
         found.error(auth.where("file"), f"{auth.file}: no `user password` on the first line")
         return
+    if len(words) == 1 and not auth.password:
+        found.error(auth.where("file"), f"{auth.file}: no password after the user name on the first line")
     auth.username = auth.username or words[0]
     auth.password = auth.password or (words[1].strip() if len(words) > 1 else "")

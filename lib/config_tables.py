@@ -208,7 +208,15 @@ def auther_settings(section: Auther, found: Findings) -> AutherSettings:
 def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
     """The rows of an auther's logins; each wrong value is a problem in `found`."""
     rows = []
+    names: dict[str, Login] = {}
     for login in section:
+        first = names.setdefault(login.username, login)
+        if first is not login and login.username:
+            found.error(
+                login.where("username"),
+                f"the login {login.username!r} is there already, in line {first.where('username').line}",
+                "for a new password without an outage add a second name, and remove this one later",
+            )
         if not login.username:
             found.error(login.where("username"), "a login without a username")
         elif not login.password:

@@ -186,6 +186,7 @@ def _ciphers(options: TlsOptions, lowest: str, found: Findings) -> tuple[str, ..
 
 
 def _pin(dialer: Dialer, found: Findings) -> bytes:
+    config_metadata.refuse_empty(dialer, "pin", found)
     return config_metadata.scalar(dialer, ("pin",), parse_pin, b"", found)
 
 

@@ -22,10 +22,20 @@ _URL = re.compile(r"(?:([^:/?#]*)://)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 _ESCAPED_ZONE = re.compile(r"(\[[^\]%]*)%25([^\]]+\])")
 """The %device of an IPv6 address in a URL, as RFC 6874 wants it; a bare % is understood as well."""
+_UNSET = "perhaps a variable that is not set"
 _NO_ESCAPE = "a % without two hex digits (write %25 for a %)"
 _ENCODED_PATH = re.compile(r"([\w\-.~!$&'()*+,;=:@\[\]/]|%[0-9a-fA-F]{2})*", re.ASCII)
 _PATH_SAFE = "$&+,/:;=@"
 """What Go leaves as it is, beside letters, digits and `-_.~`, where it encodes a path."""
+_SECURITY = frozenset(
+    {"pin", "auth", "auther", "authers", "ingress", "certhosts", "cert", "key", "ca"}
+    | {
+        f"{tls}{name}"
+        for tls in ("", "tls.")
+        for name in ("certfile", "keyfile", "cafile", "secure", "servername")
+    }
+)
+"""Parameters, in lower case, without which less is checked: an empty one is not the same as none."""
 _UNREADABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -77,6 +87,11 @@ def parse_url(text: str, where: Position, found: Findings) -> Url | None:
         if unquote_plus(key) in url.params:
             found.warn(where, f"{unquote_plus(key)!r} is given twice: the first counts")
         url.params.setdefault(unquote_plus(key), unquote_plus(value))
+    if "@" in authority and not (url.auth and url.auth.username):
+        found.error(where, f"a login without a name: {_UNSET}")
+    for key, value in url.params.items():
+        if key.lower() in _SECURITY and not value.strip():
+            found.error(where, f"{key!r} is empty: {_UNSET}")
     _auth_parameter(url, found)
     return url
 

@@ -1,0 +1,135 @@
+"""A value without which less is checked may not be empty: mostly it is a variable that is not set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib import config_from_urls, config_read, config_resolve, config_secrets
+from lib.errors import ConfigError
+from lib.settings import Settings
+
+UNSET = "perhaps a variable that is not set"
+
+
+def of_urls(listen: str, *forwards: str) -> Settings:
+    return config_resolve.resolve(config_from_urls.read([listen], list(forwards)))
+
+
+def of_text(text: str) -> Settings:
+    return config_resolve.resolve(config_read.read([("f", text)]), config_secrets.read)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pin",
+        "ca",
+        "caFile",
+        "tls.caFile",
+        "cert",
+        "certFile",
+        "key",
+        "keyFile",
+        "tls.keyFile",
+        "auth",
+        "secure",
+        "tls.secure",
+        "serverName",
+    ],
+)
+@pytest.mark.parametrize("value", ["", "%20", None], ids=["empty", "blank", "no value"])
+def test_of_a_url_of_a_client(name: str, value: str | None) -> None:
+    parameter = name if value is None else f"{name}={value}"
+    with pytest.raises(ConfigError) as refused:
+        of_urls("tun:///h?net=10.0.0.1/24", f"router+tls://hub:1?{parameter}")
+    assert f"-F 1: {name!r} is empty: {UNSET}" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["auther", "ingress", "certHosts", "ca", "cert", "key", "auth"])
+def test_of_a_url_of_a_hub(name: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        of_urls(f"router+tls://:1?{name}=")
+    assert f"-L 1: {name!r} is empty: {UNSET}" in str(refused.value)
+
+
+@pytest.mark.parametrize("login", ["@", ":@", ":pass@"])
+def test_a_login_of_a_url_without_a_name(login: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        of_urls("tun:///h?net=10.0.0.1/24", f"router+tls://{login}hub:1?secure=true")
+    assert f"-F 1: a login without a name: {UNSET}" in str(refused.value)
+
+
+def test_other_parameters_may_be_empty() -> None:
+    url = "router+wss://user:@hub:1?secure=true&path=&router.id="
+    assert of_urls("tun:///h?net=10.0.0.1/24", url).clients[0].nodes[0].transport.tls.verify
+
+
+HUB = "services: [{{name: s, addr: ':1', handler: {{type: router, {handler}}}, listener: {{type: tls{listener}}}}}]\nrouters: [{{name: r}}]\n"
+CLIENT = (
+    "services: [{{name: c, handler: {{type: tun, chain: c}}, listener: {{type: tun, metadata: {{net: 10.0.0.1/24}}}},"
+    " forwarder: {{nodes: [{{name: n, addr: h}}]}}}}]\nchains: [{{name: c, hops: [{{name: h, nodes: [{{name: n, addr: 'x:1',"
+    " connector: {{type: router{connector}}}, dialer: {{type: tls{dialer}}}}}]}}]}}]\n"
+)
+
+
+def hub(handler: str = "metadata: {router: r}", listener: str = "", more: str = "") -> str:
+    return HUB.format(handler=handler, listener=listener) + more
+
+
+def client(connector: str = "", dialer: str = "") -> str:
+    return CLIENT.format(connector=connector, dialer=dialer)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (hub(listener=", tls: {certFile: ''}"), "certFile"),
+        (hub(listener=", tls: {certFile: c, keyFile: ''}"), "keyFile"),
+        (hub(listener=", tls: {caFile: }"), "caFile"),
+        (hub("auther: '', metadata: {router: r}"), "auther"),
+        (hub("metadata: {router: r, ingress: ''}"), "ingress"),
+        (hub("metadata: {router: r, certHosts: ''}"), "certHosts"),
+        (client(dialer=", metadata: {pin: ''}"), "pin"),
+        (client(dialer=", metadata: {pin: }"), "pin"),
+        (client(dialer=", tls: {caFile: '', secure: true}"), "caFile"),
+        (client(connector=", auth: {username: '', password: p}"), "username"),
+        (hub("auther: , metadata: {router: r}"), "auther"),
+        (hub("auth: , metadata: {router: r}"), "auth"),
+        (client(connector=", auth: "), "auth"),
+        (hub(more="ingresses: [{name: i, plugin: {addr: 'x:1', token: ''}}]\n"), "token"),
+    ],
+)
+def test_of_a_file(text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        of_text(text)
+    assert [
+        str(problem).partition(": ")[2] for problem in refused.value.problems if f"{key!r}" in problem.message
+    ] == [f"{key!r} is empty; write a value, or leave the key out"]
+
+
+def test_a_reference_whose_value_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "empty"
+    path.write_text("\n")
+    monkeypatch.setenv("TR_EMPTY", "")
+    for reference in (f"${{file:{path}}}", "${env:TR_EMPTY}"):
+        login = f", auth: {{username: u, password: '{reference}'}}"
+        with pytest.raises(ConfigError) as refused:
+            of_text(client(connector=login))
+        assert f"{reference} is empty" in str(refused.value)
+    path.write_text("user\n")
+    with pytest.raises(ConfigError) as refused:
+        of_text(client(connector=f", auth: {{file: {path}}}"))
+    assert "no password after the user name on the first line" in str(refused.value)
+
+
+def test_two_logins_of_one_name() -> None:
+    logins = (
+        "authers:\n- name: a\n  auths:\n  - {username: u, password: old}\n  - {username: u, password: new}\n"
+    )
+    with pytest.raises(ConfigError) as refused:
+        of_text(hub("auther: a, metadata: {router: r}", more=logins))
+    (problem,) = refused.value.problems
+    assert problem.message == "the login 'u' is there already, in line 6"
+    assert problem.hint.startswith("for a new password without an outage add a second name")
