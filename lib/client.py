@@ -156,6 +156,7 @@ class Client:
         like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
         if like_old != old.device or new.superpackets != old.superpackets:
             return None
+        self.around.prepare(new.device)
         lines = self._device.upkeep.apply(new.device)
         self.settings = new
         source_moved = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake

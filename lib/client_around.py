@@ -8,18 +8,28 @@ Refuses to know: how a way is found and set (netlink_host_routes), which hub is 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
+import gevent
+
+from lib import stream_dial, stream_resolve
 from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.netlink_host_routes import PROTOCOL, HostRoutes, Way
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.stream_deadline import to_its_end
+from lib.stream_name_servers import name_servers
+from lib.stream_resolve import Address
+
+AHEAD_SECONDS = 3.0
+"""Seconds for which the start waits for name servers."""
 
 _RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
 _STRICT = 1  # Documentation/networking/ip-sysctl.rst, rp_filter
@@ -33,6 +43,10 @@ class Owner(Protocol):
     @property
     def device_name(self) -> str:
         """The name of the tunnel's device in the kernel."""
+
+    @property
+    def session(self) -> object:
+        """The session with the hub; None where there is none."""
 
 
 class Around:
@@ -76,7 +90,21 @@ class Around:
             nodes = {one.name for one in self._client.settings.nodes}
             self._wanted[node.name] = dialling.tried
             self._wanted = {name: tried for name, tried in self._wanted.items() if name in nodes}
-            self._routes.keep(self._name, set().union(*self._wanted.values()))
+            self._routes.keep(self._name, self._addresses())
+            self._told = {address: way for address, way in self._told.items() if address in self._addresses()}
+
+    def _addresses(self) -> set[str]:
+        return set().union(*self._wanted.values())
+
+    def prepare(self, device: DeviceSettings) -> None:
+        """Set the host routes that a reload makes necessary, before it sets the routes of `device`.
+
+        A session whose hub was not covered is bound to no device.
+        """
+        for address in self._addresses():
+            if covers(device, address) and not covers(self._client.settings.device, address):
+                with suppress(OSError, HostError):  # the next dialling says why
+                    self._routes.way(address, self._name, covered=True)
 
     def device_for(self, address: str) -> str | None:
         """The device that a socket to an IP address is to be bound to; None where any is right.
@@ -86,7 +114,7 @@ class Around:
         plain, _, zone = address.partition("%")
         if zone:
             return zone
-        way = self._way(plain, covers(self._client.settings.device, plain))
+        way = self._way(plain)
         if way is None:
             return None
         if self._told.get(plain) != way:
@@ -94,10 +122,27 @@ class Around:
             self._say(plain, way)
         return way.device
 
-    def _way(self, address: str, covered: bool) -> Way | None:
+    def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
+        """As stream_resolve.look_up. Without a session the name servers are asked around the tunnel as well.
+
+        While there is a session they may be within the tunnel; without one nobody there can reply.
+        """
+        servers = () if self._client.session or is_address(host) else name_servers()
+        holder = f"{self._name}: name servers"
+        try:
+            for server in servers:
+                with suppress(OSError):
+                    to_its_end(self._way, server, holder)
+            return stream_resolve.look_up(host, port, seconds)
+        finally:
+            if servers:
+                self._routes.keep(holder, ())
+
+    def _way(self, address: str, holder: str = "") -> Way | None:
+        covered = covers(self._client.settings.device, address)
         try:
             self._routes.join(self._name, self._client.device_name)
-            return self._routes.way(address, self._name, covered)
+            return self._routes.way(address, self._name, covered, holder)
         except HostError as error:
             raise OSError(errno.EHOSTUNREACH, str(error)) from None
 
@@ -126,6 +171,36 @@ class Dialling:
         """Around.device_for."""
         self.tried.add(address)
         return self._around.device_for(address)
+
+    def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
+        """Around.look_up."""
+        return self._around.look_up(host, port, seconds)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address, which nobody needs to look up."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def look_ahead(clients: Iterable[ClientSettings]) -> None:
+    """Look up the hubs of clients with routes, before those are set: they may cover the name servers.
+
+    Takes AHEAD_SECONDS at most, for all together.
+    """
+    if shutil.which("getent") is None:  # a look-up in a thread may outlast its deadline (stream_resolve)
+        return
+    first = [
+        node.proxies[0] if node.proxies else node
+        for client in clients
+        if client.device.routes
+        for node in client.nodes
+    ]
+    names = {(one.host, one.port) for one in first if not is_address(one.host)}
+    gevent.joinall([gevent.spawn(stream_dial.look_ahead, *name, AHEAD_SECONDS) for name in names])
 
 
 def covers(device: DeviceSettings, address: str) -> bool:

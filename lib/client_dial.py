@@ -70,7 +70,7 @@ def _let_in(
     settings: ClientSettings, node: NodeSettings, around: Around, bounds: Bounds
 ) -> tuple[AnyStream, Response, bytes]:
     with around.dialling(node) as dialling:
-        stream = dial(node, dialling.device_for, bounds, settings.keepalive_timeout)
+        stream = dial(node, dialling, bounds, settings.keepalive_timeout)
     try:
         with handshake(RELAY, node, stream.peer, bounds):
             response, rest = session_handshake.ask(stream, _request(settings, node))

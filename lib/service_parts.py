@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 
+from lib import client_around
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
@@ -59,8 +60,9 @@ class Parts:
             self.metrics = self.make_metrics(settings)
             for hub in settings.hubs:
                 self.hubs[hub.name] = self.make_hub(hub, settings)
+            client_around.look_ahead(settings.clients)
             for client in settings.clients:
-                self.clients[client.name] = self.make_client(client)
+                self.clients[client.name] = self._open_client(client)
         except BaseException:
             self.stop()
             raise
@@ -97,6 +99,10 @@ class Parts:
 
     def make_client(self, client: ClientSettings) -> Client:
         """A client whose device is open, not started yet. Raises HostError where it cannot be opened."""
+        client_around.look_ahead([client])
+        return self._open_client(client)
+
+    def _open_client(self, client: ClientSettings) -> Client:
         return Client(client, self._buffer, self._device_gone, self.taps, self._host_routes)
 
     def make_anew(self, device: str) -> None:

@@ -20,9 +20,10 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
+from typing import Protocol
 
 import gevent
 from gevent import socket as gsocket
@@ -39,6 +40,8 @@ NEXT_AFTER = 0.25
 """Seconds until the next address is tried (RFC 8305, section 5: Connection Attempt Delay)."""
 AGAIN_AFTER = 1.0
 """Seconds until an address that has failed is tried again, while another one is waited for."""
+LOOK_UP_SECONDS = 3.0
+"""Seconds for a look-up where addresses are known that it gave before."""
 MAX_NAMES = 256
 """Names whose good and bad addresses are remembered."""
 MAX_TOLD = 4
@@ -55,7 +58,31 @@ class _Known:
     """Those that connected and were of no use; the oldest first."""
     connected: bool = False
     """Whether the last dial led to a connection."""
+    found: list[Address] = field(default_factory=list)
+    """The addresses that the last look-up gave which gave any."""
 
+
+class Ways(Protocol):
+    """How addresses and names are reached. A client's own tunnel may be in the way (client_around)."""
+
+    def device_for(self, address: str) -> str | None:
+        """The network device to bind a socket to an IP address to; None where the kernel chooses."""
+
+    def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
+        """As stream_resolve.look_up."""
+
+
+class _Plain:
+    """The kernel's ways."""
+
+    def device_for(self, address: str) -> str | None:
+        return None
+
+    def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
+        return stream_resolve.look_up(host, port, seconds)
+
+
+PLAIN: Ways = _Plain()
 
 _known: BoundedDict[tuple[str, int], _Known] = BoundedDict(MAX_NAMES)
 
@@ -64,33 +91,51 @@ def dial(
     host: str,
     port: int,
     bounds: Bounds,
-    device_for: Callable[[str], str | None] = lambda address: None,
+    ways: Ways = PLAIN,
     pieces: Pieces = PIECES,
     patience: float = math.inf,
 ) -> BoundedSocket:
     """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
 
-    All of it takes at most `patience` seconds, where the bounds do not end before. device_for gives the
-    network device for an IP address, or None: then the kernel's routes choose. The socket is bound to the
-    device, so there is nothing to clean up. Raises OSError, and as device_for does.
+    Where that gives nothing (in LOOK_UP_SECONDS), the addresses are tried that it gave the last time. All of
+    it takes at most `patience` seconds, where the bounds do not end before. A socket is bound to the device
+    that `ways` gives for its address. Raises OSError, and as `ways` does.
     """
     bounds.waits_for = f"the name {host} was not looked up"
     with within(
         patience, lambda: TimeoutError(errno.ETIMEDOUT, f"not over within {patience:g} s: {bounds.waits_for}")
     ):
-        found = stream_resolve.look_up(host, port, bounds.remaining())
-        known = _known.get((host, port)) or _Known()
-        _known.renew((host, port), known)
+        known = _look_up(host, port, bounds.remaining(), ways)
+        found = known.found
         targets = {address[4] for address in found}
         known.bad = [target for target in known.bad if target in targets]
         known.connected = False
 
         def connect(address: Address) -> BoundedSocket:
-            return _connect(address, bounds, device_for, pieces)
+            return _connect(address, bounds, ways, pieces)
 
         winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
     known.good, known.connected, bounds.waits_for = winner[4], True, ""
     return sock
+
+
+def look_ahead(host: str, port: int, seconds: float) -> None:
+    """Look up a name before it can be dialled, so that its addresses are remembered; an error is none."""
+    with suppress(OSError):
+        _look_up(host, port, seconds, PLAIN)
+
+
+def _look_up(host: str, port: int, seconds: float, ways: Ways) -> _Known:
+    """What is known of a name after one more look-up. Raises OSError where no look-up has given anything."""
+    known = _known.get((host, port)) or _Known()
+    patience = min(seconds, LOOK_UP_SECONDS) if known.found else seconds
+    try:
+        known.found = ways.look_up(host, port, patience) or known.found
+    except OSError:
+        if not known.found:
+            raise
+    _known.renew((host, port), known)
+    return known
 
 
 def distrust(host: str, port: int) -> None:
@@ -223,14 +268,12 @@ class _Race:
         return [f"{', '.join(of[:MAX_TOLD])}: {why}" for why, of in by.items()]
 
 
-def _connect(
-    address: Address, bounds: Bounds, device_for: Callable[[str], str | None], pieces: Pieces
-) -> BoundedSocket:
+def _connect(address: Address, bounds: Bounds, ways: Ways, pieces: Pieces) -> BoundedSocket:
     family, kind, proto, _, target = address
     sock = BoundedSocket(family, kind, proto, bounds, pieces)
     try:
         scoped = family == socket.AF_INET6 and target[3]  # its %zone is the device already
-        device = None if scoped else to_its_end(device_for, target[0])
+        device = None if scoped else to_its_end(ways.device_for, target[0])
         if device:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -18,14 +18,12 @@ from lib.session_mismatch import silent
 from lib.settings import NodeSettings, TransportSettings
 from lib.stream_bounded import Bounds
 from lib.stream_certificates import Identity
+from lib.stream_dial import Ways, distrust
 from lib.stream_dial import dial as dial_name
-from lib.stream_dial import distrust
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_proxy import connect
 from lib.stream_tcp import DEAD_AFTER, Stream, format_peer
 from lib.stream_tls import TlsCodec, context
-
-DeviceFor = Callable[[str], str | None]
 
 
 class Acceptor:
@@ -61,17 +59,15 @@ class Acceptor:
         return top
 
 
-def dial(
-    node: NodeSettings, device_for: DeviceFor, bounds: Bounds, dead_after: float = DEAD_AFTER
-) -> AnyStream:
+def dial(node: NodeSettings, ways: Ways, bounds: Bounds, dead_after: float = DEAD_AFTER) -> AnyStream:
     """Connect to a hub through proxies and layers. The deadline is the caller's (stream_deadline).
 
-    Host names are resolved anew; behind proxies the last one resolves the hub's name. `device_for` says for
+    Host names are resolved anew; behind proxies the last one resolves the hub's name. `ways` says for
     an IP address through which network device to send (stream_dial.dial). `bounds` limits what proxies may
     say, and at each moment says what has not come yet. A path on which nothing is acknowledged for
     `dead_after` seconds ends the stream. Raises OSError, ProtocolError.
     """
-    stream = Stream(*_connected(node, device_for, bounds), node.transport.tcp_keepalive, dead_after)
+    stream = Stream(*_connected(node, ways, bounds), node.transport.tcp_keepalive, dead_after)
     try:
         return _over(stream, node, bounds)
     except BaseException:
@@ -142,10 +138,10 @@ def handshake(
         raise
 
 
-def _connected(node: NodeSettings, device_for: DeviceFor, bounds: Bounds) -> tuple[Any, str]:
+def _connected(node: NodeSettings, ways: Ways, bounds: Bounds) -> tuple[Any, str]:
     """A connection to the hub, and the far address as people write it."""
     if not node.proxies:
-        sock = dial_name(node.host, node.port, bounds, device_for)
+        sock = dial_name(node.host, node.port, bounds, ways)
         return sock, format_peer(sock.getpeername())
-    sock = connect(node.proxies, node.host, node.port, bounds, device_for)
+    sock = connect(node.proxies, node.host, node.port, bounds, ways)
     return sock, join_host_port(node.host, node.port)

@@ -9,13 +9,12 @@ Every error names the proxy that it comes from. So nobody looks for a proxy's mi
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 from lib.addresses import dns_name, join_host_port
 from lib.settings import ProxySettings
 from lib.stream_bounded import Bounds, failing_as
-from lib.stream_dial import dial, distrust
+from lib.stream_dial import Ways, dial, distrust
 
 PIECES = 1 << 14, 1 << 14, 1 << 14
 """python-socks wants all of a proxy's headers in one receive."""
@@ -43,13 +42,13 @@ def connect(
     host: str,
     port: int,
     bounds: Bounds,
-    device_for: Callable[[str], str | None],
+    ways: Ways,
 ) -> Any:
     """A socket that is connected to host:port through these proxies; the last one looks up the host's name.
 
-    `bounds` and `device_for` are as for stream_dial.dial. Raises ProxyFailed.
+    `bounds` and `ways` are as for stream_dial.dial. Raises ProxyFailed.
     """
-    first = _First(proxies[0], bounds, device_for)
+    first = _First(proxies[0], bounds, ways)
     way: Any = first
     for proxy in proxies:
         way = _Through(proxy, way, bounds)
@@ -65,13 +64,13 @@ def connect(
 class _First:
     """The connection to the first proxy, made our way."""
 
-    def __init__(self, proxy: ProxySettings, bounds: Bounds, device_for: Callable[[str], str | None]) -> None:
-        self._name, self._bounds, self._device_for = _name(proxy), bounds, device_for
+    def __init__(self, proxy: ProxySettings, bounds: Bounds, ways: Ways) -> None:
+        self._name, self._bounds, self._ways = _name(proxy), bounds, ways
         self.sock: Any = None
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
         try:
-            self.sock = dial(dest_host, dest_port, self._bounds, self._device_for, PIECES)
+            self.sock = dial(dest_host, dest_port, self._bounds, self._ways, PIECES)
         except OSError as error:
             text = f"{self._name} cannot be reached: {error.strerror or error}"
             raise ProxyFailed(error.errno or errno.EHOSTUNREACH, text) from None

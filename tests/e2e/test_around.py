@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.support.program import example, host, start, start_hub
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
+NAME_SERVER = "203.0.113.53"
 Write = Callable[[str, str], str]
 FAR = "203.0.113.10"
 """The hub's address: on its loopback device, so that only a route leads there."""
@@ -89,3 +92,56 @@ def test_a_host_route_that_was_lost_comes_back_while_the_session_lives(
             time.sleep(0.05)
     client.wait_line(f"was missing: route {FAR} via {HUB_TO_HOST_1} dev uplink; put back")
     assert client.text().count("connected to") == 1
+
+
+@pytest.fixture
+def resolv_conf(topology: Topology) -> Iterator[Path]:
+    """What `ip netns exec` shows programs of host-1 as /etc/resolv.conf."""
+    directory = Path("/etc/netns") / topology.host_1.name
+    parent_was_there = directory.parent.exists()
+    directory.mkdir(parents=True)
+    path = directory / "resolv.conf"
+    yield path
+    path.unlink()
+    directory.rmdir()
+    if not parent_was_there and not any(directory.parent.iterdir()):
+        directory.parent.rmdir()
+
+
+def test_name_server_that_the_routes_cover(
+    topology: Topology, write: Write, hub: Process, resolv_conf: Path
+) -> None:
+    """Its replies are needed before the tunnel is there, and again when the hub has moved."""
+    other = "203.0.113.11"
+    one = topology.host_1
+    for address in (NAME_SERVER, other):
+        topology.hub.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
+    one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1)
+    strict(one, 1)
+    resolv_conf.write_text(f"nameserver {NAME_SERVER}\noptions timeout:1 attempts:1\n")
+
+    def name_server(reply: str) -> Process:
+        argv = (sys.executable, "-m", "tests.support.name_server", NAME_SERVER, "53", reply)
+        started = topology.hub.popen(*argv)
+        started.wait_line("name server ready")
+        return started
+
+    names = name_server(FAR)
+    client = start(one, *host(1, "the-hub.test", extra=FULL))
+    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+    assert host_routes(one) == [(FAR, HUB_TO_HOST_1)], "none to the name server any more"
+
+    seen = client.line_count()  # the hub moves
+    hub.stop(signal.SIGKILL)
+    topology.hub.run("ip", "addr", "del", f"{FAR}/32", "dev", "lo")
+    names.stop(signal.SIGKILL)
+    names = name_server(other)
+    hub = start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
+    client.wait_line(f"connected to {other}:8443", after=seen)
+    assert host_routes(one) == [(other, HUB_TO_HOST_1)], "none to where the hub was"
+
+    seen = client.line_count()  # the name server is away: the last good addresses are tried
+    names.stop(signal.SIGKILL)
+    hub.stop(signal.SIGKILL)
+    start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
+    client.wait_line(f"connected to {other}:8443", after=seen)

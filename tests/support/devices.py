@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_interface, ip_network
 
+from lib import stream_resolve
 from lib.client_around import Around
 from lib.netlink import configure
 from lib.netlink_host_routes import HostRoutes
 from lib.settings import ClientSettings, DeviceSettings
+from lib.stream_resolve import Address
 from lib.tun import HEADER_SIZE, TunDevice, open_tun
 from tests.support.netns import Namespace, in_namespace
 
@@ -19,12 +21,16 @@ class NoTunnel(Around):
     """The ways of a client that has no device: every socket is left to the kernel, which is not asked."""
 
     def __init__(self, settings: ClientSettings) -> None:
-        self.settings, self.device_name = settings, ""
+        self.settings, self.device_name, self.session = settings, "", None
         super().__init__(self, HostRoutes())
 
     def device_for(self, address: str) -> str | None:
         """None."""
         return None
+
+    def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
+        """As the C library has it."""
+        return stream_resolve.look_up(host, port, seconds)
 
 
 READ_SIZE = HEADER_SIZE + 65535

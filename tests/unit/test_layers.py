@@ -166,6 +166,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stream_http",
             "stream_http_body",
             "stream_resolve",
+            "stream_name_servers",
             "stream_layer",
             "stream_tls",
             "stream_certificates",

@@ -276,17 +276,47 @@ def test_each_address_is_bound_to_its_own_device(world: World) -> None:
     world.found.insert(0, (V4, socket.SOCK_STREAM, 6, "", ("127.0.0.3", 9)))
     asked: list[str] = []
 
-    def device_for(address: str) -> str | None:
-        asked.append(address)
-        if address == "127.0.0.3":
-            raise HostError("no way around")
-        return "lo"
+    class AllOverLo:
+        look_up = world._look_up
 
-    assert connected(device_for=device_for)[0] == server.getsockname()
+        def device_for(self, address: str) -> str | None:
+            asked.append(address)
+            if address == "127.0.0.3":
+                raise HostError("no way around")
+            return "lo"
+
+    assert connected(ways=AllOverLo())[0] == server.getsockname()
     assert asked == ["127.0.0.3", "127.0.0.2"]
     world.found = world.found[:1]
     with pytest.raises(HostError, match="no way around"):
-        connected(device_for=device_for)
+        connected(ways=AllOverLo())
+
+
+def test_the_last_good_addresses_are_tried_while_a_name_cannot_be_looked_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(host: str, port: int, seconds: float) -> list[Address]:
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server")
+
+    def hangs(host: str, port: int, seconds: float) -> list[Address]:
+        gevent.sleep(seconds)
+        raise TimeoutError(f"{host} was not looked up")
+
+    for late in (fails, hangs):
+        with monkeypatch.context() as patch:
+            patch.setattr(stream_resolve, "look_up", late)
+            with pytest.raises(OSError, match=r"no name server|not looked up"):
+                connected("new.test", seconds=0.2)
+    first = world.answers()
+    connected()
+    monkeypatch.setattr(stream_dial, "LOOK_UP_SECONDS", 0.1)
+    for late in (fails, hangs):
+        with monkeypatch.context() as patch:
+            patch.setattr(stream_resolve, "look_up", late)
+            assert connected()[0] == first.getsockname()
+    world.found.clear()
+    second = world.answers("127.0.0.2")
+    assert connected()[0] == second.getsockname(), "and those that the name has no more are not"
 
 
 # --- a client, by the same deadline
