@@ -25,7 +25,7 @@ from lib.errors import Problem
 from lib.prefixes import Prefix
 from lib.route_first_match import painted
 from lib.route_parse import BadLine, RouteLines, pieces
-from lib.route_table import Group, RouteTable, Row, Tries, no_tries
+from lib.route_table import MAX_ROWS, Group, RouteTable, Row, Tries, no_tries
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED, BadLines
 from lib.source_diff import difference
@@ -129,13 +129,17 @@ class RouteLoader:
         table, tries = self._table, no_tries()
         bad = BadLines()
         first: dict[Prefix, int] = {}
+        left_out: dict[int, int] = {}
         for number, (rank, entry) in enumerate(_all_rows(entries, texts, bad), 1):
             if entry is not None:
-                table.add_row(tries, entry, rank)
+                if not table.add_row(tries, entry, rank) and rank in texts:
+                    left_out[rank] = left_out.get(rank, 0) + 1
                 if first_match:
                     first.setdefault((entry.prefix, entry.length), len(first))
             if number % STEP == 0:
                 yield
+        for rank, count in left_out.items():
+            bad.note(texts[rank][0], f"{count} rows are left out: a prefix may have {MAX_ROWS}")
         if first_match:
             tries = yield from painted(tries, first)
         counts = yield from _compared(table.tries, tries)
@@ -156,6 +160,8 @@ class RouteLoader:
         gone, come = found
         bad = BadLines()
         changes = yield from self._changes(rank, new, gone, come, name, bad)
+        if any(self._is_full(prefix) for prefix in changes):
+            return None  # rows that were left out may count now
         tries = yield from _copied(self._table.tries)
         added = changed = removed = 0
         for number, (prefix, hops) in enumerate(changes.items()):
@@ -209,6 +215,10 @@ class RouteLoader:
         group = self._table.tries.of(prefix[0]).get(*prefix)
         return sum(row[0] == rank for row in group.rows) if group else 0
 
+    def _is_full(self, prefix: Prefix) -> bool:
+        group = self._table.tries.of(prefix[0]).get(*prefix)
+        return group is not None and len(group.rows) >= MAX_ROWS
+
     def _put(
         self, tries: Tries, rank: int, prefix: Prefix, hops: list[Hop]
     ) -> tuple[Group | None, Group | None]:
@@ -226,7 +236,7 @@ class RouteLoader:
             if before:
                 trie.delete(*prefix)
             return before, None
-        after = self._table.group_of(rows)
+        after = self._table.group_of(rows[:MAX_ROWS])
         trie.insert(*prefix, after)
         return before, after
 

@@ -22,6 +22,9 @@ from lib.settings import Hop, RouteEntry
 DEFAULT_HOLD_DOWN = 5.0
 """Seconds."""
 
+MAX_ROWS = 256
+"""Rows of one prefix that count, the first ones: each one more takes time for all those before."""
+
 Row = tuple[int, Hop]
 """(rank, hop): the rank is 0 for inline rows, and 1, 2, … for rows of the sources in their order."""
 
@@ -154,13 +157,19 @@ class RouteTable:
             group = self._groups[rows] = _group(rows)
         return group
 
-    def add_row(self, tries: Tries, entry: RouteEntry, rank: int) -> None:
-        """Add a row to tries that are not in use yet, after all rows of its prefix up to that rank."""
+    def add_row(self, tries: Tries, entry: RouteEntry, rank: int) -> bool:
+        """Add a row to tries that are not in use yet, after all rows of its prefix up to that rank.
+
+        False, and nothing is added, where the prefix has MAX_ROWS already.
+        """
         prefix, length, hop = entry
         trie = tries.four if len(prefix) == 4 else tries.six
         before = trie.get(prefix, length)
         rows: tuple[Row, ...] = ((rank, hop),)
         if before is not None:
+            if len(before.rows) >= MAX_ROWS:
+                return False
             index = sum(row[0] <= rank for row in before.rows)
             rows = before.rows[:index] + rows + before.rows[index:]
         trie.insert(prefix, length, self.group_of(rows))
+        return True

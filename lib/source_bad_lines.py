@@ -17,6 +17,7 @@ class BadLines:
 
     def __init__(self) -> None:
         self._reported: list[Problem] = []
+        self._notes: list[Problem] = []
         self._more = 0
         self._file = ""
 
@@ -28,7 +29,11 @@ class BadLines:
             self._more += 1
             self._file = name
 
+    def note(self, name: str, why: str) -> None:
+        """Add what is wrong with a text as a whole."""
+        self._notes.append(Problem(Position(name), why))
+
     def problems(self) -> tuple[Problem, ...]:
         """The report: at most MAX_REPORTED lines, and one problem that counts the others."""
         counted = Problem(Position(self._file), f"{self._more} more bad lines are left out")
-        return (*self._reported, counted) if self._more else tuple(self._reported)
+        return (*self._reported, *([counted] if self._more else []), *self._notes)

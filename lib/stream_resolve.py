@@ -152,11 +152,16 @@ def _by_process(program: str, host: str, families: str) -> list[str]:
             _end(pid)
     finally:
         os.close(read_end)
-    fields = [line.split() for line in output.decode(errors="replace").splitlines()]
-    found = [line[0] for line in fields if line[1:2] == ["STREAM"] and not line[0].startswith(_MAPPED)]
+    found = read_addresses(output)
     if not found:
         raise socket.gaierror(socket.EAI_NONAME, "no such name, or no name server replied")
     return found
+
+
+def read_addresses(output: bytes) -> list[str]:
+    """The addresses for TCP in what `getent ahosts` prints; other lines are left out."""
+    fields = [line.split() for line in output.decode(errors="replace").splitlines()]
+    return [line[0] for line in fields if line[1:2] == ["STREAM"] and not line[0].startswith(_MAPPED)]
 
 
 def _read(pipe: int) -> bytes:

@@ -63,17 +63,19 @@ def one(name: str, seconds: int) -> None:
             *(f"-artifact_prefix={crashers}/", str(corpus)),
             *([str(kept)] if kept.is_dir() else []),
         ],
-        _telling(target),
+        _telling(target, targets.in_time),
     )
     atheris.Fuzz()
 
 
-def _telling(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
+def _telling(
+    target: Callable[[bytes], None], in_time: Callable[[Callable[[bytes], None], bytes], None]
+) -> Callable[[bytes], None]:
     """A target that says what it failed with, and on what: libFuzzer ends the process without Python's words."""
 
     def tell(data: bytes) -> None:
         try:
-            target(data)
+            in_time(target, data)
         except BaseException:
             traceback.print_exc()
             print(f"input: {data.hex()}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ A target returns for whatever it is given, or the decoder is at fault.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -23,7 +24,9 @@ from lib import (
     packet_headers,
     packet_icmp,
     packet_offload,
+    printable,
     rule_parse,
+    stream_resolve,
     text_encoding,
     wire_control,
     wire_relay,
@@ -37,6 +40,7 @@ from lib.client_downlink import Downlink
 from lib.counters import Traffic
 from lib.errors import ConfigError, PluginError, ProtocolError
 from lib.forward_drop_reasons import Reason
+from lib.log_dedup import Fold, Key
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.plugin_client import read_route
@@ -44,7 +48,8 @@ from lib.plugin_http import read_object
 from lib.plugin_protobuf import decode as decode_message
 from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable
-from lib.session_queue import SendQueue
+from lib.session_budget import Budget
+from lib.session_queue import FLOW_BYTES, SendQueue
 from lib.settings import AclRule, TlsSettings
 from lib.source_text import NoTable
 from lib.stream_tls import TlsCodec, context
@@ -58,6 +63,10 @@ CORPUS = HERE / "corpus"
 CRASHERS = HERE / "crashers"
 
 _KEY = bytes(16)
+MAX_EMPTY = 1 << 10
+"""Flows that a queue may have, at most (session_queue's buckets): the empty ones cannot be dropped."""
+BASE_SECONDS, BYTE_SECONDS = 0.1, 8e-6
+"""CPU time that a target may take, whatever it is given, and for each byte: who is quadratic needs more."""
 
 
 def relay_request(data: bytes) -> None:
@@ -374,6 +383,76 @@ def urls(data: bytes) -> None:
         pass
 
 
+# --- what is made of it: queues, the log, a terminal
+
+
+def queued_frames(data: bytes) -> None:
+    """Frames that wait for a session, each after a byte that says when it comes and how many are taken."""
+    budget = Budget(1 << 15)
+    queue, traffic, now = SendQueue(1 << 14, 0.5, budget), Traffic(), 0.0
+    while len(data) > 3:
+        when, size = data[0], int.from_bytes(data[1:3])
+        frame, data = data[1 : 3 + size], data[3 + size :]
+        if len(frame) < 2 + size or not size:
+            break  # nobody queues an empty frame
+        now += (when & 0xF) / 50
+        queue.push(frame, now, traffic)
+        if when & 0x70:
+            queue.pop(now, traffic, when & 0x70)
+        assert 0 <= queue.size <= queue.max_bytes
+        assert queue.size <= queue.held == budget.used
+        assert budget.used <= budget.limit + FLOW_BYTES * MAX_EMPTY
+    while queue.pop(now, traffic) or queue.size:
+        pass
+    queue.clear()
+    assert (queue.size, queue.held, budget.used) == (0, 0, 0)
+
+
+def folded_lines(data: bytes) -> None:
+    """Log lines: three bytes are event, kind and address, the fourth says when. All are counted, room is bounded."""
+    fold: Fold[bytes] = Fold()
+    now, came, told = 0.0, 0, 0
+    for at in range(0, len(data) - 3, 4):
+        line = data[at : at + 4]
+        now += line[3] / 10
+        told += sum(summed.more for summed in fold.sweep(now))
+        came += 1
+        told += fold.count(Key(f"{line[0] & 7}", f"{line[1]}", f"{line[2]}"), line, now)
+    told += sum(summed.more for summed in fold.finish(now))
+    assert told == came
+    assert not fold.sweep(now + 1e9)
+
+
+def printed_text(data: bytes) -> None:
+    """A text of a peer, on a terminal: whatever it is, only what is seen comes out, and it stays as it is then."""
+    text = data.decode("utf-8", "surrogateescape")
+    for shown in (printable.printable(text), printable.exact(text)):
+        assert shown.isprintable()
+        assert printable.printable(shown) == shown
+        assert len(shown) <= 10 * len(text)
+    assert printable.lines(text).count("\n") == text.count("\n")
+
+
+def getent_lines(data: bytes) -> None:
+    """What getent(1) prints of a name server's reply."""
+    for address in stream_resolve.read_addresses(data):
+        assert address == address.strip() != ""
+
+
+def in_time(target: Target, data: bytes) -> None:
+    """Call a target; raise where the CPU time is more than it may be for so many bytes, twice."""
+    allowed = BASE_SECONDS + len(data) * BYTE_SECONDS
+    for again in (True, False):
+        began = time.process_time()
+        target(data)
+        took = time.process_time() - began
+        if took <= allowed:
+            return
+        assert again, (
+            f"{target.__name__}: {took:.3f} s of CPU time for {len(data)} bytes, {allowed:.3f} at most"
+        )
+
+
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
@@ -383,6 +462,7 @@ TARGETS: dict[str, Target] = {
         *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
         *(tls_hello, forwarded_header),
         *(route_source, rule_source, configuration, urls),
+        *(queued_frames, folded_lines, printed_text, getent_lines),
     )
 }
 
@@ -437,6 +517,10 @@ def seeds() -> dict[str, list[bytes]]:
             b"\x01203.0.113.9, 198.51.100.7:4711, 10.0.0.2\n[fd00::1]:80, ::ffff:10.0.0.1",
             b'\0for=192.0.2.43, For="[2001:db8:cafe::17]:4711";proto=https\nfor=10.0.0.1;by=unknown',
         ],
+        "queued_frames": [b"".join(bytes([n * 37 & 0xFF]) + p.frame(one) for n, one in enumerate(whole * 3 + supers))],
+        "folded_lines": [bytes(n * 7 & 0xFF for n in range(400)), b"\1\2\3\0" * 50 + b"\1\2\3\xff" * 9],
+        "printed_text": ["host-1 \x1b[31m \u202e\u200b\n e\u0301\u0301\u0301 \\x1b \udcff".encode("utf-8", "surrogateescape")],
+        "getent_lines": [b"192.0.2.7       STREAM a.test\n192.0.2.7       DGRAM\nfe80::1%1     STREAM\n"],
         "grpc_answer": [b"\n\n10.0.0.0/8\x12\x06host-1", b"\x08\x01"],
         "http_answer": [b'{"dst":"10.0.0.0/8","gateway":"host-1"}'],
         "route_source": [b"10.0.0.0/8 host-1\n# comment\nfd00::/8 host-2 metric=3 fallThrough\n"],

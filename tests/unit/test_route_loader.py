@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from lib import source_text
 from lib.route_loader import LoadReport, RouteLoader
 from lib.route_parse import BadLine, RouteLines, pieces
-from lib.route_table import RouteTable
+from lib.route_table import MAX_ROWS, RouteTable
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED
 from lib.source_text import NoTable
@@ -271,3 +272,34 @@ def test_edits_of_a_big_table(rng: random.Random) -> None:
         load(RouteLoader(fresh), "\n".join(rows))
         assert content(table) == content(fresh)
         assert all(hop.__class__ is Hop for route in table for _, hop in route.group.rows)
+
+
+def test_rows_of_one_prefix_have_a_bound() -> None:
+    """A source that repeats itself costs no more than its size, and a later text counts as it would afresh."""
+    table = RouteTable()
+    loader = RouteLoader(table)
+
+    def load(text: str) -> LoadReport:
+        steps = loader.source(1, text.encode(), "fuzz")
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                report: LoadReport = done.value
+                return report
+
+    lines = [f"10.0.0.0/8 host-{number}\n" for number in range(50_000)]
+    began = time.process_time()
+    report = load("".join(lines))
+    assert time.process_time() - began < 5
+    assert [str(warning) for warning in report.warnings] == [
+        f"fuzz: {len(lines) - MAX_ROWS} rows are left out: a prefix may have {MAX_ROWS}"
+    ]
+    (route,) = table
+    assert len(route.group.names) == MAX_ROWS
+    load("".join(lines[10:]))  # a difference: what was left out before counts now
+    (route,) = table
+    assert route.group.names == {f"host-{number}" for number in range(10, 10 + MAX_ROWS)}
+    load("".join(lines[10:20]))
+    (route,) = table
+    assert len(route.group.names) == 10
