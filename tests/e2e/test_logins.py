@@ -34,7 +34,7 @@ HUB = """\
 services:
 - name: service-0
   addr: ":8443"
-  handler: {{type: router, {handler}, metadata: {{router: router-0{metadata}}}}}
+  handler: {{type: router{handler}, metadata: {{router: router-0{metadata}}}}}
   listener: {{type: {listener}}}
 routers:
 - name: router-0
@@ -45,7 +45,7 @@ routers:
 """
 
 
-def config(more: str = "", handler: str = "auther: a", metadata: str = "", listener: str = "tcp") -> str:
+def config(more: str = "", handler: str = ", auther: a", metadata: str = "", listener: str = "tcp") -> str:
     return HUB.format(more=more, handler=handler, metadata=metadata, listener=listener)
 
 
@@ -96,7 +96,7 @@ def test_a_name_only_for_its_certificate(topology: Topology, write: Write, tmp_p
     authority = Authority(tmp_path)
     own, first = authority.issue("hub.test"), authority.issue("host-1")
     tls = f"tls, tls: {{certFile: {own.cert}, keyFile: {own.key}, caFile: {authority.ca.cert}}}"
-    text = config("", "auther: ''", ", certHosts: true", tls)
+    text = config("", "", ", certHosts: true", tls)
     hub = start_hub(topology.hub, "-C", write("hub.yml", text))
 
     def client(number: int, address: str) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def test_a_name_only_for_its_certificate(topology: Topology, write: Write, tmp_p
 
 
 def test_certificate_names_without_client_certificates_are_refused(write: Write) -> None:
-    status, said = run("check", "-C", write("hub.yml", config("", "auther: ''", ", certHosts: true", "tls")))
+    status, said = run("check", "-C", write("hub.yml", config("", "", ", certHosts: true", "tls")))
     assert status == 2
     assert "nobody would be let in; give the listener's tls a caFile" in said
 
@@ -122,7 +122,7 @@ def test_certificate_names_without_client_certificates_are_refused(write: Write)
 
 def twice(topology: Topology, write: Write, policy: str) -> tuple[Process, Process, Process]:
     """A hub, host-1 from host-1's namespace, and once more from host-2's."""
-    text = config("", "auther: ''", f", onDuplicate: {policy}")
+    text = config("", "", f", onDuplicate: {policy}")
     hub = start_hub(topology.hub, "-C", write("hub.yml", text))
     first = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
     return hub, first, start(topology.host_2, *host(1, HUB_TO_HOST_2))
