@@ -88,10 +88,14 @@ class Transit:
             self._count(view[pos:end], now)
 
     def warnings(self, now: float) -> list[str]:
-        """What has been dropped lately, a line for each reason."""
+        """What has been dropped lately and would be dropped now, a line for each reason.
+
+        The kernel is asked again, so that a warning ends with its cause.
+        """
         lines = self.not_forwarding()
         for reason, (at, pair) in self._last.items():
-            if now - at < RECENT_SECONDS:
+            half = len(pair) // 2
+            if now - at < RECENT_SECONDS and self._ask(pair[:half], pair[half:]) is reason:
                 lines.append(f"{reason.value} {_text(pair)}: {reason.doc}: {reason.remedy}")
         return lines
 

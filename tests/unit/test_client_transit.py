@@ -156,7 +156,10 @@ def test_a_hub_that_tells_what_is_behind(
 def test_a_setting_that_somebody_changed_is_seen() -> None:
     kernel = Kernel()
     assert kernel.receive(packet(LAN)) == 1
+    assert kernel.transit.warnings(kernel.now)
     kernel.dropped.clear()
+    assert kernel.transit.warnings(kernel.now) == [], "at once, not after RECENT_SECONDS"
     kernel.now += BELIEVED_SECONDS + 1
+    kernel.asked = 0
     assert kernel.receive(packet(LAN)) == 1
-    assert kernel.asked == 2
+    assert kernel.asked == 1
