@@ -167,6 +167,8 @@ class Client:
 
     def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
         """Warn where the hub routes prefixes to this host and its kernel would not forward them."""
+        if prefixes == self.transit.gateways:
+            return  # a hub may say it again and again
         self.transit.gateways = prefixes
         name, host = self.settings.name, self.settings.host
         for line in self.transit.not_forwarding():

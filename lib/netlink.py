@@ -22,6 +22,7 @@ from lib.netlink_messages import Link, TunState
 from lib.netlink_plan import Kind, Operation, with_peers
 from lib.netlink_request import ask, family, link_index, link_name, opened, reason, refusal
 from lib.packet_offload import MAX_SEGMENTS
+from lib.service_scheduling import breathe
 from lib.settings import DeviceSettings, Interface, Network
 
 QUEUE_LENGTH = 2000
@@ -148,6 +149,7 @@ def put_back(
     refused = {}
     with opened() as ip:
         for operation in operations:
+            breathe()  # thousands of routes take seconds
             try:
                 _put_back(ip, operation, settings, index, name)
             except HostError as error:

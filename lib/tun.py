@@ -28,6 +28,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from gevent.monkey import get_original
@@ -179,13 +180,12 @@ class TunDevice:
             return
         _close(fd)
         # The flags of a device are those with which it was attached last.
-        fd = os.open(_PATH, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(self.name.encode(), found.flags))
-        except OSError:  # somebody else has it already
-            pass
-        finally:
-            _close(fd)
+        with suppress(OSError):  # somebody else has it already, or we may not open the path any more
+            fd = os.open(_PATH, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(self.name.encode(), found.flags))
+            finally:
+                _close(fd)
 
     def _try_offload(self, bits: int) -> bool:
         try:
