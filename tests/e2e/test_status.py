@@ -64,8 +64,8 @@ def hello(path: str) -> dict[str, Any]:
 
 
 def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
-    start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
-    start_client(topology.host_1, "--control", sockets[1], *host(1, HUB_TO_HOST_1))
+    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
+    client = start_client(topology.host_1, "--control", sockets[1], *host(1, HUB_TO_HOST_1))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
     reach(topology.host_1, OVERLAY_2)
     assert pings(topology.host_1, OVERLAY_2) == 5
@@ -121,6 +121,18 @@ def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tupl
     asked(sockets[0], "explain", "explain", "--from", "host-1", OVERLAY_2)
     assert hello(sockets[0])["hubs"] == ["service-0"]
     assert hello(sockets[1])["hubs"] == []
+
+    (row,) = asked(sockets[1], "status", "status")["clients"]
+    assert row["away"] is None
+    hub.stop(signal.SIGKILL)
+    client.wait_line("trying again")
+    (row,) = asked(sockets[1], "status", "status")["clients"]
+    away = row["away"]
+    assert (row["hub"], away["hub"]) == (None, f"{HUB_TO_HOST_1}:8443")
+    assert away["reason"]
+    assert 0 <= away["next_try_s"] <= 4
+    text = run("status", "--control", sockets[1])[1]
+    assert f"host-1 has no session with hub {HUB_TO_HOST_1}:8443: " in text
 
 
 def test_routes_by_prefix_and_who_carries_them(
