@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.netns import HUB_TO_HOST_1, Namespace, Process, Topology
+from tests.support.netns import HUB_TO_HOST_1, Namespace, Process, Topology, connect
 from tests.support.program import example, host, start, start_hub
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
@@ -41,9 +41,10 @@ def strict(namespace: Namespace, value: int) -> None:
 def test_hub_behind_the_default_route_for_every_rp_filter(topology: Topology, hub: Process) -> None:
     one = topology.host_1
     one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1)
-    for value, end in ((0, signal.SIGTERM), (2, signal.SIGTERM), (1, signal.SIGKILL), (1, signal.SIGTERM)):
+    runs = ((0, signal.SIGTERM, ()), (2, signal.SIGTERM, ()), (1, signal.SIGKILL, ()))
+    for value, end, more in (*runs, (1, signal.SIGTERM, ("--user", "nobody"))):
         strict(one, value)
-        client = start(one, *host(1, FAR, extra=FULL))
+        client = start(one, *host(1, FAR, extra=FULL), *more)
         client.wait_line(f"connected to {FAR}:8443", timeout=5)
         assert host_routes(one) == [(FAR, HUB_TO_HOST_1)]
         client.stop(end)
@@ -145,3 +146,20 @@ def test_name_server_that_the_routes_cover(
     hub.stop(signal.SIGKILL)
     start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
     client.wait_line(f"connected to {other}:8443", after=seen)
+
+
+def test_default_route_that_moves_to_another_device(topology: Topology, hub: Process) -> None:
+    """As from eth0 to wlan0: the session over the old device ends, and the next one takes the new one."""
+    one = topology.host_1
+    connect(topology.hub, "to-wlan", "10.77.3.1/24", one, "wlan0", "10.77.3.2/24")
+    one.run("ip", "route", "add", "default", "via", "10.77.3.1", "metric", "600")
+    one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1, "metric", "100")
+    strict(one, 1)
+    one.run("sysctl", "-qw", "net.ipv4.conf.wlan0.rp_filter=1")
+    client = start(one, *host(1, FAR, extra=f"{FULL}&keepalive.timeout=2s"))
+    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+    assert host_routes(one) == [(FAR, HUB_TO_HOST_1)]
+    seen = client.line_count()
+    one.run("ip", "link", "set", "uplink", "down")
+    client.wait_line(f"connected to {FAR}:8443", after=seen)
+    assert host_routes(one) == [(FAR, "10.77.3.1")]
