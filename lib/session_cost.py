@@ -98,8 +98,11 @@ class Cost:
         return not self.admitted or self.debt > BURST_SECONDS
 
     def admit(self, transport: str) -> None:
-        """Note that the connection is a session now, over a transport ("tcp", "tls", "ws" or "wss")."""
-        self.admitted, self.frame_seconds = True, FRAME_SECONDS[transport]
+        """Note that the connection is a session now, over a transport ("tcp", "tls", "ws" or "wss").
+
+        What its handshakes cost was paid from the share, so it begins without a debt.
+        """
+        self.admitted, self.frame_seconds, self.debt = True, FRAME_SECONDS[transport], 0.0
 
     def begin(self, size: int) -> None:
         """Begin a turn, with `size` bytes just received."""

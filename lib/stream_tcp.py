@@ -42,7 +42,9 @@ Keepalive = tuple[int, int, int]
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 
 LITTLE_UNREAD = 1 << 14
-"""Window of a peer that is expensive, bytes: what it has sent and we have not read stays little."""
+"""Window of a peer that is expensive, bytes: what it has sent and we have not read stays little. Two of its
+segments where that is more (loopback), since with less it would send only when its persist timer fires."""
+_WINDOW_OPEN = 1 << 30  # the kernel's own bounds are smaller
 
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
@@ -57,6 +59,7 @@ class Stream:
     __slots__ = (
         *(
             "_budget",
+            "_clamped",
             "_clock",
             "_ended",
             "_holds",
@@ -97,6 +100,7 @@ class Stream:
         """What it costs; None where nobody counts (a client's own)."""
         self._key: Hashable = None
         self._holds = False  # a turn in the share of the expensive ones
+        self._clamped = False
         self._clock = time.monotonic
         self._turn_began = -1.0  # by that clock; negative between turns
         self._ended = False
@@ -203,13 +207,23 @@ class Stream:
             assert self.cost is not None
             seconds, self._turn_began = self._clock() - self._turn_began, -1.0
             self.cost.end(seconds, time.monotonic())
-            if self.cost.admitted and self.cost.expensive:
-                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, LITTLE_UNREAD)
+            if self._clamped or (self.cost.admitted and self.cost.expensive):
+                self._clamp(self.cost.expensive)
         else:
             seconds = 0.0
         if self._holds:
             self._holds = False
             SHARE.leave(seconds)
+
+    def _clamp(self, clamped: bool) -> None:
+        """Keep the peer's window small, each time anew: the kernel opens it when it grows the buffer."""
+        if clamped:
+            segment = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+            window = max(LITTLE_UNREAD, 2 * segment)
+        else:
+            window = _WINDOW_OPEN
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window)
+        self._clamped = clamped
 
     def _has_closed(self) -> bool:
         return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED

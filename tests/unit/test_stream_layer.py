@@ -23,7 +23,7 @@ from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.settings import TlsSettings
 from lib.stream_layer import AnyStream, Layered
-from lib.stream_tcp import Stream
+from lib.stream_tcp import LITTLE_UNREAD, Stream
 from lib.stream_tls import TlsCodec
 from lib.stream_websocket import MAX_REQUEST, WebSocketCodec
 from tests.hostile import streams
@@ -252,6 +252,29 @@ def test_limits_count_what_is_on_the_wire(kind: str, contexts: tuple[Any, Any]) 
         assert (round(into), out) == (on_the_wire[kind], 0)
         assert server.try_send([bytes(1000)]) == 1000
         assert 1000 <= 1e9 - buckets[1].tokens < 1100
+
+
+def test_the_window_of_a_peer_is_small_while_it_is_expensive_and_no_longer() -> None:
+    with stream_pair() as (ours, far):
+        below, cost = Stream(far, "near"), Cost(admitted=True)
+        below.count(cost, "peer")
+        assert _window_clamp(below) > LITTLE_UNREAD
+
+        def turn(debt: float) -> int:
+            cost.debt = debt
+            ours.send_all(b"x")
+            assert read(below, 1) == b"x"
+            below.end_turn()
+            return _window_clamp(below)
+
+        segment = below._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        assert turn(1.0) == turn(1.0) == max(LITTLE_UNREAD, 2 * segment)
+        assert turn(0.0) > 1 << 20
+        below.close()
+
+
+def _window_clamp(stream: Stream) -> int:
+    return int(stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP))
 
 
 def test_who_is_over_the_limit_is_not_read_however_little_its_bytes_become() -> None:
