@@ -64,8 +64,8 @@ def hello(path: str) -> dict[str, Any]:
 
 
 def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tuple[str, str]) -> None:
-    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
-    client = start_client(topology.host_1, "--control", sockets[1], *host(1, HUB_TO_HOST_1))
+    killed = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")), "--control", sockets[0])
+    program = start_client(topology.host_1, "--control", sockets[1], *host(1, HUB_TO_HOST_1))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
     reach(topology.host_1, OVERLAY_2)
     assert pings(topology.host_1, OVERLAY_2) == 5
@@ -124,8 +124,8 @@ def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tupl
 
     (row,) = asked(sockets[1], "status", "status")["clients"]
     assert row["away"] is None
-    hub.stop(signal.SIGKILL)
-    client.wait_line("trying again")
+    killed.stop(signal.SIGKILL)
+    program.wait_line("trying again")
     (row,) = asked(sockets[1], "status", "status")["clients"]
     away = row["away"]
     assert (row["hub"], away["hub"]) == (None, f"{HUB_TO_HOST_1}:8443")
