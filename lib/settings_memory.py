@@ -27,10 +27,11 @@ HUB = 8 * MB
 """A service beside its connections: refusals, last drops, books of the metrics."""
 CLIENT = 24 * MB
 """A client service: its batch, and a queue whose reader waits."""
-CONNECTION = {"tcp": 340e3, "tls": 860e3, "ws": 500e3, "wss": 1000e3}
-"""One connection at its worst, by transport: greenlet and session, 256 KB that came and were not judged yet,
-an unfinished frame, and OpenSSL's buffers, which stay as large as they once were (120 KB in, 265 KB out, and
-as much again while they grow). Most connections need a tenth of that."""
+CONNECTION = {"tcp": 280e3, "tls": 470e3, "ws": 280e3, "wss": 550e3}
+"""One connection at its worst, by transport: greenlet and session, bytes that came and were not judged yet,
+an unfinished frame, and OpenSSL's buffers, which stay as large as they once were. `connections.py --worst`
+measures 220, 380, 220 and 440 KB; a quarter more is for what the allocator does not give back. Most
+connections need a tenth of that."""
 FLOW = 6 * 130
 """A flow where it is remembered: of UDP, of all else, and four of the host it goes to."""
 SLACK = 1.25

@@ -3,6 +3,8 @@
     --count N     connections of each kind (500)
     --json FILE   the figures as JSON as well
     --write       the table into SECURITY.md, between its markers
+    --worst       instead: sessions that send superpackets to each other, read nothing, and leave a frame unfinished;
+                  the most KB that each has held, its part of `queueMemory` (16 MB here) among them
 
 Prints the table of SECURITY.md. Each kind has a hub of its own in a network namespace, into which N connections
 come and then say nothing; KB (1,000 bytes) are what the hub's resident memory has grown by, divided by N. The
@@ -17,6 +19,7 @@ import argparse
 import json
 import os
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -29,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.memory import allow_descriptors
 from tests.bench.quiet import resident_mb
 from tests.hostile import peer, streams
+from tests.support import packets as p
 from tests.support.netns import ROOT, Namespace, in_namespace
 from tests.support.program import TUNROUTER, program_pid
 
@@ -120,6 +124,52 @@ def measure(work: Path, count: int, only: str = "") -> dict[str, dict[str, float
     return figures
 
 
+def overlay(number: int) -> str:
+    return f"10.7.{number >> 8}.{number & 255}"
+
+
+def flood(number: int, count: int, kind: str) -> bytes:
+    """40 superpackets for the next session, and one that lacks its last byte."""
+    packet = p.tcp(overlay(number), overlay((number + 1) % count), bytes(60_000), partial=True)
+    frame = p.frame(p.superpacket(packet, 1400))
+    data = frame * 40 + frame[:-1]
+    return streams.ws_messages(data) if peer.is_websocket(kind) else data
+
+
+def worst(work: Path, count: int, seconds: float = 20.0) -> dict[str, float]:
+    """{transport: the most KB of one session}, while all of them send and none reads."""
+    allow_descriptors(count + 200)
+    path = work / "hub.yml"
+    made = json.loads(config())
+    made["routers"][0]["routes"] = [{"net": f"{overlay(n)}/32", "gateway": f"host-{n}"} for n in range(count)]
+    for service in made["services"]:
+        service["handler"]["metadata"]["queueMemory"] = "16MB"
+    path.write_text(json.dumps(made))
+    figures = {}
+    for kind in KINDS:
+        with Namespace("connections", work) as namespace:
+            hub = namespace.popen(*TUNROUTER, "-C", str(path))
+            hub.wait_line(f"service {KINDS[-1]}: listening on")
+            pid = program_pid(hub)
+            with in_namespace(namespace.name), ExitStack() as stack:
+                for number in range(WARM):
+                    greeted(kind, number).close()
+                before = most = settled(pid)
+                socks = [stack.enter_context(greeted(kind, number)) for number in range(count)]
+                left = [flood(number, count, kind) for number in range(count)]
+                end = time.monotonic() + seconds
+                while time.monotonic() < end:
+                    for number, sock in enumerate(socks):
+                        sock.setblocking(False)
+                        try:
+                            left[number] = left[number][sock.send(left[number]) :]
+                        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                            pass
+                    most = max(most, resident_mb(pid))
+                figures[kind] = (most - before) * 1e3 / count
+    return figures
+
+
 def settled(pid: int) -> float:
     """Resident MB once it has stopped changing."""
     last, now = -1.0, resident_mb(pid)
@@ -162,6 +212,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--worst", action="store_true")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         print("this needs root, for network namespaces", file=sys.stderr)
@@ -169,6 +220,9 @@ def main() -> int:
     os.chdir(ROOT)
     socket.setdefaulttimeout(30)
     with tempfile.TemporaryDirectory(prefix="tunrouter-connections-") as work:
+        if arguments.worst:
+            print("\n".join(f"{kind} {kb:.0f} KB" for kind, kb in worst(Path(work), arguments.count).items()))
+            return 0
         figures = measure(Path(work), arguments.count)
     print(table(figures))
     if arguments.write:

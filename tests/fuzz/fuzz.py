@@ -33,6 +33,8 @@ sys.path.insert(0, str(ROOT))
 
 WORK = ROOT / "build" / "fuzz"
 HANG_SECONDS, MEMORY_MB = 10, 1024
+SLOWER = 10.0
+"""How much slower a target may be here, where its branches are counted."""
 PROPERTIES = "hypothesis"
 """The name that stands for the hypothesis tests beside those of the targets."""
 _COUNT = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
@@ -69,13 +71,13 @@ def one(name: str, seconds: int) -> None:
 
 
 def _telling(
-    target: Callable[[bytes], None], in_time: Callable[[Callable[[bytes], None], bytes], None]
+    target: Callable[[bytes], None], in_time: Callable[[Callable[[bytes], None], bytes, float], None]
 ) -> Callable[[bytes], None]:
     """A target that says what it failed with, and on what: libFuzzer ends the process without Python's words."""
 
     def tell(data: bytes) -> None:
         try:
-            in_time(target, data)
+            in_time(target, data, SLOWER)
         except BaseException:
             traceback.print_exc()
             print(f"input: {data.hex()}", file=sys.stderr, flush=True)
