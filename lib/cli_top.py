@@ -211,7 +211,7 @@ def _head(reply: Mapping[str, Any], count: int) -> str:
     bits = sum(row["received_bytes_per_s"] for row in peers)
     many = sum(row["received_packets_per_s"] for row in peers)
     up = f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}"
-    return f"{up}: {number(count)} peers, {rate(bits)}, {packets(many)} in"
+    return f"{up}: {number(count)} peer{'' if count == 1 else 's'}, {rate(bits)}, {packets(many)} in"
 
 
 # --- the terminal

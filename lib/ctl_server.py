@@ -157,6 +157,9 @@ class ControlSocket:
     def _reply(self, line: bytes) -> Reply | Streamed:
         try:
             request = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return {"ok": False, "error": f"not a proper request: {error}"}
+        try:
             handler = self._handlers.get(request["do"])
             if handler is None:
                 known = ", ".join(self._handlers)
@@ -165,7 +168,9 @@ class ControlSocket:
             if isinstance(reply, Streamed):
                 return Streamed({"ok": True, **reply.reply}, reply.run)
             return {"ok": True, **reply}
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except ValueError as error:  # a handler's own words: no such host, which service?
+            return {"ok": False, "error": str(error)}
+        except (TypeError, KeyError, RecursionError) as error:
             return {"ok": False, "error": f"not a proper request: {error}"}
         except Exception as error:  # noqa: BLE001  whatever it is, the asker and the log are told
             self._task.note(error)
