@@ -18,7 +18,7 @@ from typing import Protocol
 import gevent
 
 from lib import stream_dial, stream_resolve
-from lib.errors import HostError
+from lib.errors import HostError, ProtocolError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -32,6 +32,7 @@ AHEAD_SECONDS = 3.0
 """Seconds for which the start waits for name servers."""
 
 _RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
+_REACHED = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
 _STRICT = 1  # Documentation/networking/ip-sysctl.rst, rp_filter
 
 
@@ -83,10 +84,15 @@ class Around:
     @contextmanager
     def dialling(self, node: NodeSettings) -> Iterator[Dialling]:
         """Dial a node in the block; afterwards only the host routes to addresses tried in it are left."""
-        dialling = Dialling(self)
+        dialling, served = Dialling(self), False
         try:
             yield dialling
+            served = True
+        except (OSError, ProtocolError) as error:  # whoever refuses has been reached
+            served = not isinstance(error, OSError) or error.errno in _REACHED
+            raise
         finally:
+            self._routes.tried(self._name, dialling.tried, served)
             nodes = {one.name for one in self._client.settings.nodes}
             self._wanted[node.name] = dialling.tried
             self._wanted = {name: tried for name, tried in self._wanted.items() if name in nodes}

@@ -26,16 +26,20 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from lib.bounded_dict import BoundedDict
 from lib.netlink_request import family, link_name, opened, reason, refusal
 
 PROTOCOL = 116
 """The origin of our host routes (rtm_protocol), by which they are known: `ip route show proto 116`."""
 NUMBERS = 250
 """Processes of one network namespace whose host routes are told apart."""
+
+TURNS = 256
+"""Addresses for which it is remembered which next hop was tried last."""
 
 _NAME = "\0tunrouter/host-routes/%d"
 _FIB_MATCH = 0x2000 | 0x1000  # RTM_F_FIB_MATCH: the route itself; RTM_F_LOOKUP_TABLE: and its table
@@ -82,8 +86,10 @@ class HostRoutes:
         self._held: dict[str, _Held] = {}
         self._tunnels: dict[str, str] = {}
         """Client -> the name of its tunnel's device."""
-        self._turns: dict[str, int] = {}
-        """Address -> next hops used before, of a route that has several: each try takes the next one."""
+        self._turns: BoundedDict[str, int] = BoundedDict(TURNS)
+        """Address -> next hops used before, of a route that has several: a try takes the next one."""
+        self._served: dict[str, set[str]] = {}
+        """Address -> holders that got there the last time that they tried: for them the next hop stays."""
         self._number = 0
         self._name: socket.socket | None = None
 
@@ -115,16 +121,30 @@ class HostRoutes:
     def keep(self, holder: str, addresses: Collection[str]) -> None:
         """Give up the host routes of a holder, except those to `addresses`."""
         unwanted = []
+        self.tried(holder, [address for address in self._served if address not in addresses], False)
         for address, held in list(self._held.items()):
             if address not in addresses:
                 held.holders.discard(holder)
                 if not held.holders:
                     unwanted.append(self._held.pop(address))
-                    self._turns.pop(address, None)
         if unwanted:
             with opened() as ip:
                 for held in unwanted:
                     _change(ip, "del", held.fields)
+
+    def tried(self, holder: str, addresses: Iterable[str], served: bool) -> None:
+        """Note whether a holder has got through to some addresses.
+
+        A host route that has served one holder keeps its next hop, whatever the others' tries come to.
+        """
+        for address in addresses:
+            holders = self._served.setdefault(address, set())
+            if served:
+                holders.add(holder)
+            else:
+                holders.discard(holder)
+            if not holders:
+                del self._served[address]
 
     def put_back(self) -> list[str]:
         """Set again the host routes that were lost: with their device, or by another program.
@@ -208,7 +228,10 @@ class HostRoutes:
         hops = [one for one in several if one["oif"] not in ours and not one["flags"] & _RTNH_F_DEAD]
         if hops:
             hops.sort(key=lambda one: one["flags"] & _RTNH_F_LINKDOWN)
-            turn = self._turns[address] = self._turns.get(address, -1) + 1
+            turn = self._turns.get(address, -1)
+            if turn < 0 or address not in self._served:
+                turn += 1
+                self._turns.renew(address, turn)
             hop = hops[turn % len(hops)]
             device = hop["oif"]
         length = 32 if family(address) == _AF_INET else 128

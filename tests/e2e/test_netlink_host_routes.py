@@ -79,6 +79,14 @@ def test_next_hops_of_a_multipath_default_take_turns(host: Namespace) -> None:
             f"{FAR} via 10.77.1.9 dev uplink",
             f"{FAR} via {HUB_TO_HOST_1} dev uplink",
         ]
+        routes.tried("one", [FAR], True)
+        routes.tried("another client", [FAR], False)  # its troubles must not break the session of "one"
+        assert around(host, routes) == around(host, routes) == f"{FAR} via {HUB_TO_HOST_1} dev uplink"
+        routes.tried("one", [FAR], False)
+        assert around(host, routes) == f"{FAR} via 10.77.3.1 dev wlan0"
+        with in_namespace(host.name):
+            routes.keep("one", ())
+        assert around(host, routes) == f"{FAR} via 10.77.1.9 dev uplink", "remembered, as for a name server"
 
 
 def test_rules_decide_before_prefixes(host: Namespace) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 
 from lib import client_around, stream_dial, stream_resolve
 from lib.client_around import Around, covers, look_ahead
-from lib.errors import HostError
+from lib.errors import HostError, ProtocolError
 from lib.netlink_host_routes import Way
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
 
@@ -27,6 +28,7 @@ class Routes:
     def __init__(self, refused: str = "") -> None:
         self.held: dict[str, set[str]] = {}
         self.refused = refused
+        self.served: dict[str, bool] = {}
 
     def join(self, client: str, tunnel: str) -> None:
         pass
@@ -36,6 +38,9 @@ class Routes:
             return None
         self.held.setdefault(holder or client, set()).add(address)
         return Way("eth0", f"{address} via 10.9.0.1 dev eth0", self.refused)
+
+    def tried(self, holder: str, addresses: Iterable[str], served: bool) -> None:
+        self.served |= dict.fromkeys(addresses, served)
 
     def keep(self, holder: str, addresses: Collection[str]) -> None:
         self.held[holder] = self.held.get(holder, set()) & set(addresses)
@@ -65,6 +70,28 @@ def test_host_routes_stay_while_their_node_was_last_dialled_at_that_address() ->
     with one.dialling(node("gone after a reload")) as dialling:
         dialling.device_for(HUB)
     assert routes.held["s"] == {OTHER, "203.0.113.12"}
+
+
+@pytest.mark.parametrize(
+    ("error", "served"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "a hub that is away for a moment"), True),
+        (ProtocolError("the hub speaks HTTP"), True),
+        (TimeoutError(errno.ETIMEDOUT, "no connection within 10 s"), False),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), False),
+    ],
+)
+def test_a_next_hop_is_good_where_somebody_has_replied(error: Exception, served: bool) -> None:
+    routes = Routes()
+
+    def dial() -> None:
+        with around(routes).dialling(node("a")) as dialling:
+            dialling.device_for(HUB)
+            raise error
+
+    with pytest.raises(type(error)):
+        dial()
+    assert routes.served == {HUB: served}
 
 
 @pytest.mark.parametrize(
