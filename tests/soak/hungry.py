@@ -94,11 +94,11 @@ def _redis(work: Path, mode: str, seconds: float, fallback: float | None) -> Mea
     source = {"addr": f"127.0.0.1:{REDIS_PORT}", "key": "r", "type": "hash"}
     service = {
         "name": "service-0", "addr": "127.0.0.1:8443",
-        "handler": {"type": "router", "metadata": {"router": "r"}}, "listener": {"type": "tcp"},
+        "handler": {"type": "router", "metadata": {"router": "r"}}, "listener": {"type": "tcp"}, "climiter": "few",
     }  # fmt: skip
-    path.write_text(
-        json.dumps({"services": [service], "routers": [{"name": "r", "reload": "1s", "redis": source}]})
-    )
+    routers = [{"name": "r", "reload": "1s", "redis": source}]
+    few = [{"name": "few", "limits": ["$ 64"]}]  # else the bound is that of thousands of connections
+    path.write_text(json.dumps({"services": [service], "routers": routers, "climiters": few}))
     with Namespace("hungry", work) as namespace:
         redis = namespace.popen(sys.executable, "-m", "tests.support.lying_redis", str(REDIS_PORT), mode)
         redis.wait_line("ready")
