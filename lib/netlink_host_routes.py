@@ -17,9 +17,7 @@ not count then. Of the replies that one is taken which would win without the tun
 asks first, the longest prefix, the lowest metric.
 
 The kernel removes a host route together with its device. One that outlives `kill -9` is removed by the next
-process with clients. For each process holds a number, as the name of an abstract Unix socket: such a name
-exists once in a network namespace, as routes do, and ends with its process. The number is the metric of the
-process's host routes.
+process with clients: the metric of a host route is the number of its process (netlink_owners).
 """
 
 from __future__ import annotations
@@ -30,18 +28,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from lib import netlink_owners
 from lib.bounded_dict import BoundedDict
 from lib.netlink_request import family, link_name, opened, reason, refusal
 
 PROTOCOL = 116
 """The origin of our host routes (rtm_protocol), by which they are known: `ip route show proto 116`."""
-NUMBERS = 250
-"""Processes of one network namespace whose host routes are told apart."""
-
 TURNS = 256
 """Addresses for which it is remembered which next hop was tried last."""
 
-_NAME = "\0tunrouter/host-routes/%d"
 _FIB_MATCH = 0x2000 | 0x1000  # RTM_F_FIB_MATCH: the route itself; RTM_F_LOOKUP_TABLE: and its table
 _RTNH_F_DEAD, _RTNH_F_ONLINK, _RTNH_F_LINKDOWN = 1, 4, 16
 _RTN_UNICAST = 1
@@ -92,6 +87,10 @@ class HostRoutes:
         """Address -> holders that got there the last time that they tried: for them the next hop stays."""
         self._number = 0
         self._name: socket.socket | None = None
+        self._devices: dict[int, socket.socket] = {}
+        """Device of one of our tunnels -> the name that shows other processes that it is one."""
+        self._others: BoundedDict[str, set[int]] = BoundedDict(TURNS)
+        """Address -> numbers of the other processes that had a host route there."""
 
     @property
     def any(self) -> bool:
@@ -104,19 +103,31 @@ class HostRoutes:
         The first one removes what killed processes have left behind. Raises HostError without netlink.
         """
         if not self._number:
-            self._number, self._name = _take_number()
+            self._number, self._name = netlink_owners.take_number()
             _sweep(self._number)
         self._tunnels[client] = tunnel
+        self._show()
 
     def leave(self, client: str) -> None:
         """Forget a client's tunnel, and remove the host routes that nobody else wants."""
         self._tunnels.pop(client, None)
         self.keep(client, ())
+        self._show()
         if not self._tunnels and self._number:
             _sweep(self._number)
             self._number = 0
             if self._name is not None:
                 self._name.close()
+
+    def _show(self) -> None:
+        """Hold a name for the device of each tunnel, and give up the names of others."""
+        devices = {_index(name) for name in self._tunnels.values()} - {0}
+        for gone in self._devices.keys() - devices:
+            self._devices.pop(gone).close()
+        for device in devices - self._devices.keys():
+            name = netlink_owners.hold_device(self._number, device)
+            if name is not None:
+                self._devices[device] = name
 
     def keep(self, holder: str, addresses: Collection[str]) -> None:
         """Give up the host routes of a holder, except those to `addresses`."""
@@ -178,7 +189,8 @@ class HostRoutes:
                 return None
             had = self._held.pop(address, None)
             others = had.holders - {holder or client} if had else set()
-            _clear(ip, address)  # it would be the kernel's reply
+            numbers = _clear(ip, address)  # it would be the kernel's reply
+            self._others.renew(address, self._others.get(address, set()) | numbers - {self._number})
             try:
                 fields = self._decide(ip, address, client, covered)
             except NoWayAround:
@@ -207,6 +219,7 @@ class HostRoutes:
             return None
         tunnel, index = self._tunnels[client], now.get_attr("RTA_OIF")
         own, ours = _index(tunnel), {_index(name) for name in self._tunnels.values()}
+        ours |= self._tunnels_of_others(ip, address)
         if index in ours:  # around all of them, so that two tunnels do not lead through each other
             best = _best(ip, address, ours) or _best(ip, address, {own})
         else:
@@ -217,6 +230,14 @@ class HostRoutes:
                 f"the routes of {tunnel} cover {address}, and no other device leads there",
             )
         return self._host_route(address, best, ours)
+
+    def _tunnels_of_others(self, ip: Any, address: str) -> set[int]:
+        """Tunnels of other processes that have a way around them to an address: none of them leads there."""
+        numbers = self._others.get(address)
+        if not numbers:
+            return set()
+        devices = [link["index"] for link in ip.get_links()]
+        return {one for one in devices if any(netlink_owners.has_device(number, one) for number in numbers)}
 
     def _leads_in(self, route: Any, client: str) -> bool:
         """Whether a route leads into the client's own tunnel."""
@@ -287,32 +308,7 @@ def _is_over(route: Any, number: int) -> bool:
     whose = route.get_attr("RTA_PRIORITY") or 0
     if whose == number:
         return True
-    name = _take(whose)
-    if name is not None:
-        name.close()
-    return name is not None
-
-
-def _take_number() -> tuple[int, socket.socket | None]:
-    """The lowest number that no process here holds, and what holds it; the last of all is not held."""
-    for number in range(1, NUMBERS + 1):
-        name = _take(number)
-        if name is not None:
-            return number, name
-    return NUMBERS + 1, None
-
-
-def _take(number: int) -> socket.socket | None:
-    """Hold a number until the socket is closed; None where it is held, or none of ours."""
-    if not 0 < number <= NUMBERS:
-        return None
-    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        name.bind(_NAME % number)
-    except OSError:
-        name.close()
-        return None
-    return name
+    return netlink_owners.is_free(whose)
 
 
 def _change(ip: Any, how: str, fields: dict[str, Any]) -> str:
@@ -324,16 +320,21 @@ def _change(ip: Any, how: str, fields: dict[str, Any]) -> str:
     return ""
 
 
-def _clear(ip: Any, address: str) -> None:
-    """Remove all host routes to an address that are ours or another tunnel's of our kind.
+def _clear(ip: Any, address: str) -> set[int]:
+    """Remove all host routes to an address that are ours or another tunnel's of our kind; returns whose.
 
     They may be as old as each other: if each process copied the other's, a gateway that is gone would stay.
     """
     length = 32 if family(address) == _AF_INET else 128
     fields = {"dst": f"{address}/{length}", "family": family(address), **_OURS}
-    for _ in range(NUMBERS + 1):
+    numbers: set[int] = set()
+    for _ in range(netlink_owners.NUMBERS + 1):
+        found = _lookup(ip, address, flags=_FIB_MATCH)
         if _change(ip, "del", fields):
-            return
+            break
+        if found is not None and found["proto"] == PROTOCOL:
+            numbers.add(found.get_attr("RTA_PRIORITY") or 0)
+    return numbers
 
 
 def _best(ip: Any, address: str, without: Collection[int]) -> Any:

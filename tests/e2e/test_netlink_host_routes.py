@@ -154,6 +154,24 @@ def test_two_tunnels_of_one_process_do_not_lead_through_each_other(host: Namespa
         assert shown(host) == []
 
 
+def test_two_tunnels_of_two_processes_do_not_lead_through_each_other(host: Namespace) -> None:
+    """As two instances of the service on one machine, one of them a full tunnel."""
+    default(host, "via", HUB_TO_HOST_1)
+    expected = f"{FAR} via {HUB_TO_HOST_1} dev uplink"
+    narrow = settings("10.89.0.1/24", routes={"203.0.113.0/24": ""})
+    with tunnel(host) as routes:
+        assert around(host, routes) == expected
+        other = HostRoutes()
+        with device(host, narrow, name="tr1"), in_namespace(host.name):
+            other.join("two", "tr1")
+            assert [around(host, other, client="two") for _ in range(3)] == [expected] * 3
+            assert [around(host, routes) for _ in range(2)] == [expected] * 2
+            routes.leave("one")  # its device may be anybody's from now on
+            assert around(host, other, client="two") == f"{FAR} dev tr0"
+            other.leave("two")
+    assert shown(host) == []
+
+
 KILLED = """
 import os, signal
 from lib.netlink_host_routes import HostRoutes

@@ -158,6 +158,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "netlink_adopt",
             "client_upkeep",
             "netlink_host_routes",
+            "netlink_owners",
             "stream_tcp",
             "hub_accept",
             "stream_bounded",

@@ -1,0 +1,58 @@
+"""Numbers of the processes that set host routes in a network namespace, and the devices of their tunnels.
+
+Knows: how processes that know nothing of each other see which of them live. Each holds names of abstract Unix
+sockets: such a name exists once in a network namespace, as routes do, and ends with its process.
+Refuses to know: what the numbers are for (netlink_host_routes).
+"""
+
+from __future__ import annotations
+
+import socket
+
+NUMBERS = 250
+"""Processes of one network namespace that are told apart."""
+
+_NAME = "\0tunrouter/host-routes/%d"
+_DEVICE = "\0tunrouter/host-routes/%d/device/%d"
+
+
+def take_number() -> tuple[int, socket.socket | None]:
+    """The lowest number that no process here holds, and what holds it; the last of all is not held."""
+    for number in range(1, NUMBERS + 1):
+        name = _hold(_NAME % number)
+        if name is not None:
+            return number, name
+    return NUMBERS + 1, None
+
+
+def is_free(number: int) -> bool:
+    """Whether a number is one of ours that no living process holds."""
+    return 0 < number <= NUMBERS and not _is_held(_NAME % number)
+
+
+def hold_device(number: int, device: int) -> socket.socket | None:
+    """Show that a device is a tunnel of the process with this number, until the socket is closed."""
+    return _hold(_DEVICE % (number, device))
+
+
+def has_device(number: int, device: int) -> bool:
+    """Whether a device is a tunnel of the living process with this number."""
+    return _is_held(_DEVICE % (number, device))
+
+
+def _hold(text: str) -> socket.socket | None:
+    """Hold an abstract name until the socket is closed; None where somebody else does."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(text)
+    except OSError:
+        name.close()
+        return None
+    return name
+
+
+def _is_held(text: str) -> bool:
+    name = _hold(text)
+    if name is not None:
+        name.close()
+    return name is None
