@@ -21,8 +21,10 @@ from lib.service_scheduling import breathe
 # linux/netlink.h, linux/rtnetlink.h
 _SOL_NETLINK = 270
 _NETLINK_GET_STRICT_CHK = 12
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
-"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE"""
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400 | 0x800
+"""RTMGRP_LINK, and for IPv4 and IPv6 RTMGRP_…_IFADDR and _ROUTE; RTMGRP_IPV6_IFINFO, without which nothing
+says that IPv6 was switched on again for a device.
+"""
 
 _RECEIVE = 1 << 16
 _SECONDS = 5.0

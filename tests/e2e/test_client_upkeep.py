@@ -83,6 +83,17 @@ def test_what_others_take_away_is_put_back(namespace: Namespace, tmp_path: Path)
     assert client.stop() == 0
 
 
+def test_ipv6_that_is_switched_off_and_on_comes_back(namespace: Namespace) -> None:
+    """The kernel says nothing of addresses and routes then."""
+    client = start(namespace, "-L", URL, "-F", "router://127.0.0.1:8443")
+    client.wait_line("host host-1, device tr0")
+    namespace.run("sysctl", "-qw", "net.ipv6.conf.tr0.disable_ipv6=1")
+    client.wait_line("no address fd77::1/64: IPv6 is switched off")
+    namespace.run("sysctl", "-qw", "net.ipv6.conf.tr0.disable_ipv6=0")
+    wait_until(lambda: is_whole(namespace))
+    assert client.stop() == 0
+
+
 def test_lost_notifications_make_us_look(namespace: Namespace) -> None:
     """ENOBUFS: more has happened than the socket holds."""
     with device(namespace, settings("10.88.0.1/24"), name="tr0"), in_namespace(namespace.name):
