@@ -113,7 +113,9 @@ def _pools() -> tuple[Any, Any]:
             )
         except OSError as error:
             why = error.strerror or str(error)
-            raise NewConnectionError(connection, f"Failed to establish a new connection: {why}") from error
+            failed = NewConnectionError(connection, why)
+            failed.args = (f"no connection: {why}",)  # without the name of a class: people read it in the log
+            raise failed from error
 
     class Plain(HTTPConnection):
         response_class = WholeResponse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -411,3 +412,11 @@ def test_a_name_that_is_away_keeps_its_good_address(world: World) -> None:
             connected()
         distrust("hub.test", 1)
     assert stream_dial._known["hub.test", 1].good == world.found[0][4]
+
+
+def test_a_refused_connection_is_told_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/rows"
+    with pytest.raises(OSError, match=re.escape(f"{url}: no connection: Connection refused") + "$"):
+        source_read.read(HttpSource(url, 1.0))
