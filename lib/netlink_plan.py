@@ -171,11 +171,6 @@ class Pace:
     def __init__(self) -> None:
         self._last, self._pause = float("-inf"), 0.0
 
-    @property
-    def is_fight(self) -> bool:
-        """Whether the same is taken away again and again."""
-        return self._pause >= LONGEST_PAUSE
-
     def wait(self, now: float) -> float:
         """Seconds from `now` until something may be put back."""
         return max(0.0, self._last + self._pause - now)

@@ -78,12 +78,10 @@ class World:
     def __init__(self, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
         self._stack = stack
         self.found: list[Address] = []
-        self.looked_up = 0
         monkeypatch.setattr(stream_resolve, "look_up", self._look_up)
         stream_dial._known.clear()
 
     def _look_up(self, host: str, port: int, seconds: float) -> list[Address]:
-        self.looked_up += 1
         return self.found
 
     def answers(self, address: str = "127.0.0.1") -> socket.socket:
