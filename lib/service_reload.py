@@ -65,22 +65,31 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[st
         lines.append(f"service {name}: removed")
         counts["-"] += 1
     for hub in new.hubs:
-        _guarded(hub.name, lines, counts, partial(_apply_hub, parts, hub, new))
+        _guarded(parts, hub.name, lines, counts, partial(_apply_hub, parts, hub, new))
     for client in new.clients:
-        _guarded(client.name, lines, counts, partial(_apply_client, parts, client))
+        _guarded(parts, client.name, lines, counts, partial(_apply_client, parts, client))
     parts.domains.keep_only(hub.settings for hub in parts.hubs.values())
     return counts
 
 
 def _guarded(
-    name: str, lines: list[str], counts: Counter[str], apply: Callable[[], tuple[str, list[str]]]
+    parts: Parts,
+    name: str,
+    lines: list[str],
+    counts: Counter[str],
+    apply: Callable[[], tuple[str, list[str]]],
 ) -> None:
-    """Apply one service's settings. Where this host does not allow them the service stays as it is."""
+    """Apply one service's settings. Where this host does not allow them the service stays as it is.
+
+    One that had to be made anew has ended before: it does not run then, and the next reload tries again.
+    """
     try:
         kind, done = apply()
     except HostError as error:
-        text = "reload: service %s: %s; it stays as it was"
-        say(Entry.RELOAD_FAILED, text, name, error, service=name, reason=error)
+        runs = name in parts.hubs or name in parts.clients
+        outcome = "it stays as it was" if runs else "it does not run; the next reload tries again"
+        text = "reload: service %s: %s; %s"
+        say(Entry.RELOAD_FAILED, text, name, error, outcome, service=name, reason=error)
         return
     counts[kind] += bool(done)
     lines += [f"service {name}: {line}" for line in done]
