@@ -16,8 +16,8 @@ from lib.settings import ProxySettings
 from lib.stream_bounded import Bounds, failing_as
 from lib.stream_dial import Ways, dial, distrust
 
-PIECES = 1 << 14, 1 << 14, 1 << 14
-"""python-socks wants all of a proxy's headers in one receive."""
+MAX_HEAD = 1 << 14
+"""Bytes of the status line and headers of an HTTP proxy's reply."""
 
 _UNKNOWN, _LOGIN, _DENIED, _UNREACHED, _NO_TUNNELS = range(5)
 _MEANING = {
@@ -70,7 +70,7 @@ class _First:
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
         try:
-            self.sock = dial(dest_host, dest_port, self._bounds, self._ways, PIECES)
+            self.sock = dial(dest_host, dest_port, self._bounds, self._ways)
         except OSError as error:
             text = f"{self._name} cannot be reached: {error.strerror or error}"
             raise ProxyFailed(error.errno or errno.EHOSTUNREACH, text) from None
@@ -80,13 +80,33 @@ class _First:
 class _Noting:
     """The connection to a proxy; once it is there, `bounds` have what is waited for next."""
 
-    def __init__(self, way: Any, bounds: Bounds, next_wait: str) -> None:
-        self._way, self._bounds, self._next_wait = way, bounds, next_wait
+    def __init__(self, way: Any, bounds: Bounds, kind: str, next_wait: str) -> None:
+        self._way, self._bounds, self._kind, self._next_wait = way, bounds, kind, next_wait
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
         sock = self._way.connect(dest_host, dest_port)
         self._bounds.waits_for = self._next_wait
-        return sock
+        return _WholeHead(sock) if self._kind == "http" else sock
+
+
+class _WholeHead:
+    """The socket of an HTTP proxy, from which a receive gives the whole head of its reply.
+
+    python-socks takes what one receive gives for all of it; a rest would be taken for the hub's first bytes.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
+        self.sendall, self.close = sock.sendall, sock.close
+
+    def recv(self, size: int) -> bytes:
+        head = b""
+        while len(head) < MAX_HEAD and (byte := self.sock.recv(1)):
+            head += byte
+            is_http = head.startswith(b"HTTP/")
+            if head.endswith(b"\r\n\r\n" if is_http else b"\n"):
+                break
+        return head
 
 
 class _Through:
@@ -101,12 +121,13 @@ class _Through:
 
         kinds = {"socks5": ProxyType.SOCKS5, "socks4": ProxyType.SOCKS4, "http": ProxyType.HTTP}
         ours, name, target = self._settings, _name(self._settings), join_host_port(dest_host, dest_port)
-        way: Any = _Noting(self._way, self._bounds, f"{name} has no connection to {target} yet")
+        way: Any = _Noting(self._way, self._bounds, ours.kind, f"{name} has no connection to {target} yet")
         user, password = (ours.username, ours.password) if ours.username else (None, None)
         proxy = Proxy(kinds[ours.kind], ours.host, ours.port, user, password, rdns=True, forward=way)
         try:
             with failing_as(lambda text: ProxyFailed(errno.EPROTO, f"{name}: {text}"), OSError, ProxyError):
-                return proxy.connect(dest_host, dest_port)
+                connected: Any = proxy.connect(dest_host, dest_port)
+            return connected.sock if isinstance(connected, _WholeHead) else connected
         except ProxyFailed:
             raise  # of one before it
         except ProxyError as error:

@@ -13,6 +13,9 @@ from gevent.server import StreamServer
 
 from lib.client_dial import let_in
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
+from lib.stream_bounded import Bounds
+from lib.stream_dial import PLAIN
+from lib.stream_proxy import connect
 from tests.support.devices import NoTunnel
 
 HUB = "hub.test:8443"
@@ -99,3 +102,26 @@ def test_of_a_chain_the_one_that_refused_is_named() -> None:
     with replying(HEAD % b"502 Bad Gateway", stay=True) as first:
         error = failure(ProxySettings("http", "127.0.0.1", first), ProxySettings("http", "second.test", 3128))
     assert str(error).endswith(f"proxy 127.0.0.1:{first} cannot reach second.test:3128 (502 Bad Gateway)")
+
+
+def test_a_proxy_s_head_may_come_in_pieces_and_with_the_hub_s_first_bytes() -> None:
+    """What comes behind the head is the hub's; what is still missing of the head is not."""
+    whole = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 office\r\n\r\n"
+
+    def serve(sock: socket.socket, address: object) -> None:
+        sock.recv(4096)
+        for piece in (whole[:20], whole[20:-1], whole[-1:] + b"the hub's"):
+            sock.sendall(piece)
+            gevent.sleep(0.02)  # a packet each
+        sock.recv(1)
+
+    server = StreamServer(("127.0.0.1", 0), serve)
+    server.start()
+    try:
+        proxy = ProxySettings("http", "127.0.0.1", server.server_port, "", "")
+        bounds = Bounds(5.0, 1 << 20)
+        sock = connect((proxy,), "hub.test", 8443, bounds, PLAIN)
+        assert sock.recv(100) == b"the hub's"
+        sock.close()
+    finally:
+        server.stop(timeout=0)
