@@ -317,6 +317,7 @@ def _merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int,
 
 _PLAIN, _PLAIN_SIZE = Struct("!HB8xB2x12s").unpack_from, 26
 """A frame with an IPv4 packet without options: length, first byte, protocol, addresses and ports."""
+_IPV4_HEADER, _IPV6_HEADER = 20, 40
 _HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s").unpack_from, 36
 """The same behind a virtio-net header, whose hdr_len and gso_size come first."""
 
@@ -353,7 +354,7 @@ def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
                 key = (hash(flow) + protocol) % BUCKETS
                 same, protocol_before = flow, protocol
         else:
-            key, same = _bucket(run, at + 2), b""
+            key, same = _bucket(run, at + 2, after), b""
         if key != last or after - begin > MAX_CHUNK:
             if at > begin:
                 found.append((last, run[begin:at], packets))
@@ -365,16 +366,21 @@ def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
     return found
 
 
-def _bucket(run: bytes, start: int) -> int:
-    """The bucket of the frame whose content begins at `start`: a hash of addresses, protocol and ports."""
-    first = run[start]
+def _bucket(run: bytes, start: int, end: int) -> int:
+    """The bucket of the frame whose content is run[start:end]: a hash of addresses, protocol and ports.
+
+    A content that is too short for a packet has a bucket by its bytes.
+    """
+    first = run[start] if start < end else 0
     if first == wire_control.MARK:
         return _CONTROL
     if first <= 2:
         start += packet_offload.HEADER_SIZE
-        first = run[start]
-    if first >> 4 == 4:
+        first = run[start] if start < end else 0
+    if first >> 4 == 4 and end - start >= _IPV4_HEADER:
         ports = first == 0x45 and run[start + 9] in _PORTED
-        return (hash(run[start + 12 : start + (24 if ports else 20)]) + run[start + 9]) % BUCKETS
-    ports = run[start + 6] in _PORTED
-    return (hash(run[start + 8 : start + (44 if ports else 40)]) + run[start + 6]) % BUCKETS
+        return (hash(run[start + 12 : min(end, start + (24 if ports else 20))]) + run[start + 9]) % BUCKETS
+    if first >> 4 == 6 and end - start >= _IPV6_HEADER:
+        ports = run[start + 6] in _PORTED
+        return (hash(run[start + 8 : min(end, start + (44 if ports else 40))]) + run[start + 6]) % BUCKETS
+    return hash(run[start:end]) % BUCKETS
