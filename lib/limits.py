@@ -19,6 +19,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from weakref import WeakValueDictionary
 
+from lib.addresses import host_of, without_zone
 from lib.bounded_dict import BoundedDict
 from lib.forward_drop_reasons import Refusal
 from lib.hub_proxies import is_trusted
@@ -105,7 +106,7 @@ def stranger(peer: str) -> str:
 
     The owner of a /64 has as many addresses as they like, and would else get a share for each of them.
     """
-    address = peer.rpartition(":")[0].strip("[]").partition("%")[0]
+    address = without_zone(host_of(peer))
     try:
         found = ip_address(address)
     except ValueError:

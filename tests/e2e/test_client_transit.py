@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Topology
 from tests.support.program import (
-    GOST,
     OVERLAY_1,
     drops,
     example,
     host,
+    needs_gost,
     pings,
     reach,
     run,
@@ -29,12 +29,10 @@ Write = Callable[[str, str], str]
 LAN_HOST = "192.168.200.7"
 
 
-@pytest.mark.parametrize("hub", ["ours", "GOST's"])
+@pytest.mark.parametrize("hub", ["ours", pytest.param("GOST's", marks=needs_gost)])
 def test_packets_for_a_network_behind_are_counted_while_forwarding_is_off(
     topology: Topology, write: Write, tmp_path: object, hub: str
 ) -> None:
-    if hub == "GOST's" and not GOST:
-        pytest.skip("there is no gost")
     control = f"{tmp_path}/control"
     path = write("server.yml", example("server.yml"))
     (start_hub if hub == "ours" else start_gost)(topology.hub, "-C", path)
