@@ -8,7 +8,6 @@ import signal
 import stat
 import struct
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -27,6 +26,7 @@ from tests.support.program import (
     run,
     start_client,
     start_hub,
+    wait_for,
 )
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
@@ -57,13 +57,6 @@ def begin(tmp_path: Path, to: str, *words: str, who: str = "hub") -> Process:
     process = Process(argv, tmp_path / "capture.log")
     process.wait_line("capturing")
     return process
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def blocks(data: bytes) -> list[tuple[int, bytes]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,19 +12,12 @@ from lib.netlink_messages import Message
 from lib.netlink_watch import Watch, index_of, look
 from tests.support.devices import device, settings
 from tests.support.netns import Namespace, in_namespace
-from tests.support.program import run, start
+from tests.support.program import run, start, wait_for
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 ROUTES = ("10.1.0.0/16", "0.0.0.0/1", "fd78::/64")
 URL = "tun:///host-1?net=10.88.0.1/24,fd77::1/64&route=" + ",".join(ROUTES) + "&name=tr0"
-
-
-def wait_until(true: Callable[[], object], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.05)
 
 
 def is_whole(namespace: Namespace, name: str = "tr0") -> bool:
@@ -57,18 +48,18 @@ def test_what_others_take_away_is_put_back(namespace: Namespace, tmp_path: Path)
         in (run("status", "--control", control)[1])
     )
     namespace.run("ip", "link", "set", "tr0", "up")
-    wait_until(lambda: is_whole(namespace))
+    wait_for(lambda: is_whole(namespace))
     client.wait_line("was missing: address fd77::1/64, route 10.1.0.0/16, .*; put back")
 
     for command in ("route del 10.1.0.0/16", "link set mtu 1000", "addr del 10.88.0.1/24"):
         namespace.run("ip", *command.split(), "dev", "tr0")
-    wait_until(lambda: is_whole(namespace))
+    wait_for(lambda: is_whole(namespace))
 
     namespace.run("ip", "route", "replace", "10.1.0.0/16", "dev", "lo")
     client.wait_line("no route 10.1.0.0/16: exists already on lo")
     assert any(line.startswith("no route 10.1.0.0/16: exists already on lo") for line in differences())
     namespace.run("ip", "route", "del", "10.1.0.0/16", "dev", "lo")
-    wait_until(lambda: is_whole(namespace))
+    wait_for(lambda: is_whole(namespace))
 
     namespace.run("ip", "link", "set", "tr0", "down")
     namespace.run("ip", "link", "set", "tr0", "name", "vpn0")
@@ -90,7 +81,7 @@ def test_ipv6_that_is_switched_off_and_on_comes_back(namespace: Namespace) -> No
     namespace.run("sysctl", "-qw", "net.ipv6.conf.tr0.disable_ipv6=1")
     client.wait_line("no address fd77::1/64: IPv6 is switched off")
     namespace.run("sysctl", "-qw", "net.ipv6.conf.tr0.disable_ipv6=0")
-    wait_until(lambda: is_whole(namespace))
+    wait_for(lambda: is_whole(namespace))
     assert client.stop() == 0
 
 

@@ -138,6 +138,14 @@ def reach(namespace: Namespace, address: str, seconds: float = 20.0) -> None:
         time.sleep(max(0.0, started + 0.1 - time.monotonic()))  # no device yet: ping ends at once
 
 
+def wait_for(true: Callable[[], object], seconds: float = 10.0) -> None:
+    """Look again and again until something is true that nothing announces. Raises AssertionError if it stays false."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.02)
+
+
 def pings(namespace: Namespace, address: str, count: int = 5, *options: str) -> int:
     """Send so many pings, ten a second; returns how many were answered."""
     said = namespace.run("ping", "-c", str(count), "-i0.1", "-W2", *options, address, check=False)
