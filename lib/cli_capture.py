@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from lib import __version__, capture_filter, capture_pcapng, capture_records, ctl_client, ids, packet_offload
 from lib import capture_fate as fates
 from lib.capture_records import Record
+from lib.cli_descriptors import complain
 from lib.errors import ConfigError, HostError, Position, Problem, ProtocolError
 from lib.printable import printable
 
@@ -55,7 +55,7 @@ def run(arguments: Mapping[str, Any]) -> int:
 
 
 def _announce(what: str, text: str) -> None:
-    print(printable(f"{what} {text or 'everything'}; Ctrl-C ends it"), file=sys.stderr, flush=True)
+    complain(printable(f"{what} {text or 'everything'}; Ctrl-C ends it"))
 
 
 def checked(text: str, where: str) -> str:
@@ -201,7 +201,7 @@ def _write(sock: Any, name: str, text: str, count: int) -> None:
         if not ending.wanted:
             ending.end()
     lost_text = f", {lost:,} more were lost: they came faster than they were taken" if lost else ""
-    print(f"{written:,} packets{lost_text}", file=sys.stderr)
+    complain(f"{written:,} packets{lost_text}")
 
 
 def _close(file: _File, fitted: int, lost: int) -> None:

@@ -8,12 +8,12 @@ Refuses to know: every other command (cli_main), what is asked (cli_show).
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lib import __version__, log_redact, printable
+from lib.cli_descriptors import OutputError, complain, give_up
 from lib.cli_flags import first_word, normalise, repeated
 from lib.cli_usage import USAGE
 from lib.errors import ConfigError, HostError
@@ -36,6 +36,13 @@ def do_at_once(argv: Sequence[str]) -> int:
 
 def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
     """Parse `argv`, call `command` with the result, and turn its errors into messages and an exit status."""
+    try:
+        return _run(argv, command)
+    finally:
+        give_up()
+
+
+def _run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
     import docopt  # 14 ms
 
     words = normalise(argv)
@@ -48,7 +55,7 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
     except docopt.DocoptExit:
         from lib import cli_mistakes
 
-        print(printable.lines(cli_mistakes.explanation(words)), file=sys.stderr)
+        complain(printable.lines(cli_mistakes.explanation(words)))
         return 2
     try:
         status = command(arguments)
@@ -56,13 +63,15 @@ def run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
         return status
     except ConfigError as error:
         for problem in error.problems:
-            print(printable.printable(f"error: {log_redact.secrets(str(problem))}"), file=sys.stderr)
+            complain(printable.printable(f"error: {log_redact.secrets(str(problem))}"))
         return 2
     except HostError as error:
-        print(printable.lines(f"error: {log_redact.secrets(str(error))}"), file=sys.stderr)
+        complain(printable.lines(f"error: {log_redact.secrets(str(error))}"))
         return 1
     except BrokenPipeError:  # whoever read the output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except (OutputError, BlockingIOError) as error:
+        complain(f"error: the output cannot be written: {error.strerror}")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -7,12 +7,12 @@ Refuses to know: how a decision is explained (forward_explain, ctl_explain).
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from lib import ctl_client, ctl_explain
+from lib.cli_descriptors import complain
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
@@ -61,7 +61,7 @@ def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         tables.start()
         if not tables.wait_loaded(LOAD_SECONDS):
-            print(f"note: not every source was read within {LOAD_SECONDS:g} s", file=sys.stderr)
+            complain(f"note: not every source was read within {LOAD_SECONDS:g} s")
         domain = Domains(tables).of(hub, settings.tables)
         try:
             question = ctl_explain.read_question(domain, request)

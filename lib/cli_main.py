@@ -134,8 +134,11 @@ def _lint(arguments: Mapping[str, Any]) -> int:
 def _hash(arguments: Mapping[str, Any]) -> int:
     """Print the hash of a password: asked for twice on a terminal, else the first line of standard input."""
     if sys.stdin.isatty():
-        password = getpass.getpass("password: ")
-        if password != getpass.getpass("once more: "):
+        try:
+            password, again = getpass.getpass("password: "), getpass.getpass("once more: ")
+        except EOFError:  # Ctrl-D
+            raise HostError("no password was given") from None
+        if password != again:
             raise HostError("these were two passwords")
     else:
         password = _first_line(sys.stdin.buffer)
@@ -147,9 +150,12 @@ def _hash(arguments: Mapping[str, Any]) -> int:
 
 def _first_line(file: BinaryIO) -> str:
     """The first line of a text without its end, whatever editor or shell it is from."""
-    line = file.readline()
-    if text_encoding.of(line[:4], guess=False)[0] != "utf-8":
-        line += file.read(config_secrets.MAX_SIZE)  # a line end of UTF-16 is two bytes
+    try:
+        line = file.readline(config_secrets.MAX_SIZE)
+        if text_encoding.of(line[:4], guess=False)[0] != "utf-8":
+            line += file.read(config_secrets.MAX_SIZE)  # a line end of UTF-16 is two bytes
+    except OSError as error:
+        raise HostError(f"standard input: {error.strerror or error}") from None
     try:
         text = text_encoding.utf8(line, guess=False).decode("utf-8", "surrogateescape")
     except UnicodeDecodeError as error:

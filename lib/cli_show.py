@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib import cli_columns, ctl_client
+from lib.cli_descriptors import complain
 from lib.cli_table import Column, lines
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import number, span
@@ -125,7 +126,7 @@ def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Pape
             except HostError as error:
                 if first:
                     raise
-                print(printable(f"the process that was watched has ended ({error})"), file=sys.stderr)
+                complain(printable(f"the process that was watched has ended ({error})"))
                 return 0
             sys.stdout.write(block)
             sys.stdout.flush()

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from lib import cli_columns, ctl_client
+from lib.cli_descriptors import complain
 from lib.cli_table import Column, fitting
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import number, packets, rate, span
@@ -111,7 +112,7 @@ def run(arguments: Mapping[str, Any]) -> int:
     except (KeyboardInterrupt, _Ended):
         pass
     if screen.ended:
-        print(printable(f"the process that was watched has ended ({screen.ended})"), file=sys.stderr)
+        complain(printable(f"the process that was watched has ended ({screen.ended})"))
     return 0
 
 
