@@ -87,9 +87,12 @@ class Reconnector:
         """What is known while there is no session; outdated while there is one."""
         self._try_now = Event()
         """Set where the next try must not wait any longer."""
+        self.node = client.settings.nodes[0]
+        """The node that there is a session with, or that is being dialled; a reload may have removed it."""
+        self._nodes = client.settings.nodes
+        """Those that the selector chooses among, by index. A reload changes both at once."""
+        self._choice = _choice(client.settings)
         self._selector = _selector(client.settings)
-        self._chosen = 0
-        """The index of the node that there is a session with, or that is being dialled."""
         self._reader = gevent.Greenlet()
         """Reads from the hub: ClientSession.run of the present session."""
         self._beside: list[Task] = []
@@ -101,9 +104,16 @@ class Reconnector:
             task.kill()
         self._reader.kill()
 
-    def node_of(self, settings: ClientSettings) -> NodeSettings:
-        """The node of the session, or the one that is being dialled, in the settings it was chosen from."""
-        return settings.nodes[self._chosen]
+    def choose_among(self, settings: ClientSettings) -> bool:
+        """Choose among the nodes of these settings from now on; False where they were chosen among before."""
+        if settings.nodes == self._nodes and _choice(settings) == self._choice:
+            return False
+        self._nodes, self._choice, self._selector = settings.nodes, _choice(settings), _selector(settings)
+        return True
+
+    def _index(self, node: NodeSettings) -> int | None:
+        """The selector's number of a node; None where a reload has removed it."""
+        return self._nodes.index(node) if node in self._nodes else None
 
     def connect_anew(self, why: str) -> None:
         """End the session, if there is one; the next is made at once, with the client's present settings."""
@@ -119,34 +129,44 @@ class Reconnector:
         """The keys under which failures were logged since the last session (log_dedup)."""
         while True:
             old, settings = settings, self._client.settings
-            if old.nodes != settings.nodes or _choice(old) != _choice(settings):
-                self._selector = _selector(settings)
+            self.choose_among(settings)
+            if old.nodes != settings.nodes:
                 self._settle(tried)
             if self._try_now.is_set():
                 self._try_now.clear()
                 backoff.reset()
-            self._chosen = chosen = self._selector.choose(time.monotonic(), random.random())
+            self.node = self._nodes[self._selector.choose(time.monotonic(), random.random())]
             if old is not settings or not self.away.reason:
-                self.away = Away(_address(settings.nodes[chosen]))
-            ended = self._try(chosen)
-            now, chosen = time.monotonic(), self._chosen  # another node, where the session has moved
-            node = settings.nodes[min(chosen, len(settings.nodes) - 1)]
+                self.away = Away(_address(self.node))
+            ended = self._try(self.node)
+            now, node = time.monotonic(), self.node  # another node, where the session has moved
             if ended.seconds > STEADY_SECONDS:
                 backoff.reset()
-                self._selector.succeeded(chosen)
+                self._note(node, None)
                 self._settle(tried)
             else:
-                self._selector.failed(chosen, now)
+                self._note(node, now)
                 self.failures[node.name] += 1
             delay = backoff.next(ended.pace, len(settings.nodes), now, random.random())
             self.away = Away(_address(node), ended.why, now + delay)
             tried.add(self._say_again(settings.name, self.away.hub, ended.why, ended.kind))
             self._try_now.wait(delay)
 
-    def _try(self, chosen: int) -> _Ended:
+    def _note(self, node: NodeSettings, failed_at: float | None) -> None:
+        """Tell the selector that a node has failed, or that it has not."""
+        index = self._index(node)
+        if index is not None and failed_at is not None:
+            self._selector.failed(index, failed_at)
+        elif index is not None:
+            self._selector.succeeded(index)
+
+    def _try(self, node: NodeSettings) -> _Ended:
         """Dial a node, and use the session until it ends."""
         try:
-            session = self._open(chosen)
+            session = self._open(node)
+            if self._try_now.is_set():  # a reload has come meanwhile, after which it would be another one
+                session.close()
+                return _Ended("the configuration has changed", "changed")
             began = time.monotonic()
             why = self._follow(session)
             return _Ended(why, "ended", LOST, time.monotonic() - began)
@@ -173,10 +193,9 @@ class Reconnector:
             settle(Entry.RECONNECTING, fold, hub)
         tried.clear()
 
-    def _open(self, chosen: int) -> ClientSession:
+    def _open(self, node: NodeSettings) -> ClientSession:
         """Dial a node and be admitted. Raises OSError, ProtocolError, Refused."""
         client = self._client
-        node = client.settings.nodes[chosen]
         return ClientSession(client, node, *client_dial.let_in(client.settings, node, client.around))
 
     def _follow(self, session: ClientSession) -> str:
@@ -231,7 +250,8 @@ class Reconnector:
         """Move back to a preferred node (strategies fifo and hash), once that can be reached again."""
         while self._selector.has_home:
             gevent.sleep(self._selector.fail_timeout * (1 + random.random() / 4))
-            better = self._selector.better(self._chosen, time.monotonic())
+            index = self._index(self.node)
+            better = [] if index is None else self._selector.better(index, time.monotonic())
             if better and self._move(session, better):
                 return
 
@@ -246,18 +266,25 @@ class Reconnector:
             name = self._client.settings.name
             text = "service %s: %s is about to end"
             say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
-            if not self._move(session, self._selector.others(self._chosen, time.monotonic())):
+            index = self._index(self.node)
+            others = [] if index is None else self._selector.others(index, time.monotonic())
+            if not self._move(session, others):
                 session.decline()
         finally:
             self._moving.remove(session)
 
-    def _move(self, session: ClientSession, nodes: Sequence[int]) -> bool:
-        """Get a session with one of these nodes, then give up this one; False where no node admits us."""
-        for chosen in nodes:
+    def _move(self, session: ClientSession, indices: Sequence[int]) -> bool:
+        """Get a session with one of these nodes, then give up this one; False where no node admits us.
+
+        A reload may come while a node is dialled: one that it has removed is not moved to.
+        """
+        for node in [self._nodes[index] for index in indices]:
+            if node not in self._nodes:
+                continue
             try:
-                new = self._open(chosen)
+                new = self._open(node)
             except (OSError, ProtocolError) as error:
-                self._selector.failed(chosen, time.monotonic())
+                self._note(node, time.monotonic())
                 name = self._client.settings.name
                 text = "service %s: not moved: %s"
                 say(Entry.NOT_MOVED, text, name, error, fold=name, service=name, reason=error)
@@ -265,7 +292,10 @@ class Reconnector:
             if session is not self.session:  # it has ended meanwhile, and another one is being made
                 new.close()
                 return True
-            self._chosen = chosen
+            if node not in self._nodes:
+                new.close()
+                continue
+            self.node = node
             self._take(new)
             session.give_up(f"moved to {new.peer}")
             return True

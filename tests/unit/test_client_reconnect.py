@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from lib import (
     service_supervisor,
 )
 from lib.capture_taps import Taps
+from lib.client import Client
 from lib.client_backoff import LASTING, LOST, TEMPORARY, Pace
 from lib.client_dial import Refused
 from lib.client_downlink import Downlink
@@ -45,7 +47,8 @@ class World:
         self.settings = SETTINGS
         self.device_name = "none"
         self.traffic, self.rates, self.taps, self.buffer = Traffic(), Rates(0.0), Taps(), ReceiveBuffer()
-        self.transit, self.around = SimpleNamespace(look=lambda *arguments: None), None
+        self.transit = SimpleNamespace(look=lambda *arguments: None)
+        self.around: Any = None
         self.instance, self.offloads, self.down = (
             bytes(16),
             0,
@@ -167,6 +170,142 @@ def test_a_try_that_took_long_is_no_session_that_lasted(
         while not world.reconnector.away.next_at:
             gevent.sleep(0.001)
     assert world.reconnector.failures == {"node-0": 1}
+
+
+# --- reloads that change the nodes
+
+THREE = tuple(NodeSettings(f"node-{number}", f"hub-{number}.test", 8443) for number in range(3))
+ADMITTED = Response(Status.OK, bytes(20))
+
+
+class Nodes(World):
+    """A client of three hubs, of which those in `admits` let it in. Dialling waits for `may_dial`."""
+
+    def __init__(self, strategy: str = "fifo") -> None:
+        super().__init__()
+        self.settings = replace(SETTINGS, nodes=THREE, strategy=strategy)
+        self.admits: set[str] = set()
+        self.may_dial = Event()
+        self.may_dial.set()
+        self.asked: list[str] = []
+        self.streams: list[SilentStream] = []
+        self.reconnector = Reconnector(self)  # type: ignore[arg-type]
+        self.upkeep = SimpleNamespace(apply=lambda device: [])
+        self._reconnector, self._device = self.reconnector, SimpleNamespace(upkeep=self.upkeep)
+
+    def let_in(self, *arguments: Any) -> Any:
+        node: NodeSettings = arguments[1]
+        self.asked.append(node.name)
+        self.dialled.set()
+        self.may_dial.wait()
+        if node.name not in self.admits:
+            raise ConnectionRefusedError(111, "Connection refused")
+        self.streams.append(SilentStream(None))
+        return self.streams[-1], ADMITTED, b""
+
+    def connect(self, *admits: str) -> client_session.ClientSession:
+        """Connect; the hubs of these names let it in."""
+        self.admits = set(admits)
+        self.running = gevent.spawn(self.reconnector.keep_connected)
+        self.until(lambda: self.reconnector.session)
+        assert self.reconnector.session is not None
+        return self.reconnector.session
+
+    def until(self, true: Callable[[], object]) -> None:
+        with gevent.Timeout(SECONDS):
+            while not true():
+                gevent.sleep(0.001)
+
+    def reload(self, *nodes: NodeSettings) -> list[str] | None:
+        """What a reload does to a client whose device stays."""
+        self.around = SimpleNamespace(prepare=lambda device: None)
+        return Client.apply(self, replace(self.settings, nodes=nodes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    made = Nodes()
+    monkeypatch.setattr(client_dial, "let_in", made.let_in)
+    monkeypatch.setattr(client_backoff.Backoff, "next", lambda *arguments: 0.001)
+    monkeypatch.setattr(client_reconnect, "say", lambda *a, **fields: made.said.append(fields))
+    yield made
+    made.running.kill()
+    made.reconnector.stop()
+
+
+@pytest.mark.parametrize("kept", [THREE[2:], THREE[1:], (THREE[2], THREE[0])], ids=lambda kept: kept[0].name)
+def test_a_hub_that_stays_keeps_its_session_through_reloads_that_remove_others(
+    nodes: Nodes, kept: tuple[NodeSettings, ...]
+) -> None:
+    """The second reload looks where the node is in settings that it was not chosen from."""
+    session = nodes.connect("node-2")
+    assert nodes.reload(*kept) == []
+    assert nodes.reload(*kept) == []
+    assert nodes.reload(*kept[:1]) == ([] if kept[0] is THREE[2] else ["connects anew"])
+    if kept[0] is THREE[2]:
+        assert nodes.reconnector.session is session
+        assert nodes.reconnector.node == THREE[2]
+
+
+def test_a_removed_hub_is_left_also_by_the_second_of_two_reloads(nodes: Nodes) -> None:
+    nodes.connect("node-1")
+    nodes.admits = {"node-2"}
+    assert nodes.reload(*THREE[1:]) == []
+    assert nodes.reload(THREE[2]) == ["connects anew"], "it was taken for the node that has its old number"
+    nodes.until(lambda: nodes.streams[0].closed and nodes.reconnector.session is not None)
+    assert nodes.reconnector.node == THREE[2]
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_drain_while_a_reload_removes_hubs_dials_none_of_those(nodes: Nodes, left: int) -> None:
+    """The hub is about to end; the others are dialled one by one, and a reload leaves fewer of them."""
+    session = nodes.connect("node-0")
+    nodes.admits, nodes.asked = set(), []
+    nodes.may_dial.clear()
+    nodes.dialled.clear()
+    leaving = gevent.spawn(nodes.reconnector._leave, session)
+    nodes.reconnector._moving.append(session)
+    assert nodes.dialled.wait(SECONDS)
+    nodes.reload(*THREE[:left])
+    nodes.may_dial.set()
+    leaving.get(timeout=SECONDS)
+    assert nodes.asked == ["node-1", "node-0"]
+    assert nodes.reconnector.session is session
+
+
+def test_a_drain_does_not_move_to_a_hub_that_a_reload_has_removed_meanwhile(nodes: Nodes) -> None:
+    session = nodes.connect("node-0", "node-1")
+    nodes.may_dial.clear()
+    nodes.dialled.clear()
+    nodes.reconnector.leave(session)
+    assert nodes.dialled.wait(SECONDS)
+    nodes.reload(THREE[0], THREE[2])
+    nodes.admits = {"node-1", "node-2"}
+    nodes.may_dial.set()
+    nodes.until(lambda: nodes.reconnector.session not in (None, session))
+    assert nodes.reconnector.node == THREE[2]
+    assert nodes.streams[1].closed
+
+
+def test_the_way_back_to_a_preferred_hub_survives_a_reload_with_fewer_hubs(nodes: Nodes) -> None:
+    nodes.settings = replace(nodes.settings, fail_timeout=0.01)
+    nodes.connect("node-2")
+    nodes.reload(THREE[0], THREE[2])
+    nodes.admits = {"node-0"}
+    nodes.until(lambda: nodes.reconnector.node == THREE[0] and nodes.reconnector.session is not None)
+    assert "node-1" not in nodes.asked[nodes.asked.index("node-2") + 1 :]
+
+
+def test_a_hub_that_a_reload_removes_while_it_is_dialled_gets_no_session(nodes: Nodes) -> None:
+    nodes.may_dial.clear()
+    nodes.admits = {"node-0", "node-1"}
+    nodes.running = gevent.spawn(nodes.reconnector.keep_connected)
+    assert nodes.dialled.wait(SECONDS)
+    assert nodes.reload(THREE[1]) == ["connects anew"]
+    nodes.may_dial.set()
+    nodes.until(lambda: nodes.reconnector.session is not None)
+    assert nodes.reconnector.node == THREE[1]
+    assert nodes.streams[0].closed
 
 
 # --- errors that must not happen
