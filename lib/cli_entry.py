@@ -15,7 +15,7 @@ from typing import Any
 from lib import __version__, log_redact, printable
 from lib.cli_descriptors import OutputError, complain, give_up
 from lib.cli_flags import first_word, normalise, repeated
-from lib.cli_usage import USAGE
+from lib.cli_usage import PARSED, USAGE
 from lib.errors import ConfigError, HostError
 
 Arguments = Mapping[str, Any]
@@ -47,7 +47,7 @@ def _run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
 
     words = normalise(argv)
     try:
-        read = docopt.docopt(USAGE, words, default_help=False)
+        read = docopt.docopt(PARSED, words, default_help=False)
         arguments = {
             name: repeated(words, name, value) if isinstance(value, list) and name.startswith("-") else value
             for name, value in read.items()
@@ -62,8 +62,7 @@ def _run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
         sys.stdout.flush()
         return status
     except ConfigError as error:
-        for problem in error.problems:
-            complain(printable.printable(f"error: {log_redact.secrets(str(problem))}"))
+        _print_findings(error)
         return 2
     except HostError as error:
         complain(printable.lines(f"error: {log_redact.secrets(str(error))}"))
@@ -75,6 +74,14 @@ def _run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _print_findings(error: ConfigError) -> None:
+    """Print all that was found, the errors last, where they are seen."""
+    kinds = (("note", error.notices), ("warning", error.warnings), ("error", error.problems))
+    for kind, findings in kinds:
+        for finding in findings:
+            complain(printable.printable(f"{kind}: {log_redact.secrets(str(finding))}"))
 
 
 def _help(arguments: Arguments) -> int:

@@ -12,10 +12,10 @@ from functools import cache
 
 from lib.cli_usage import USAGE, flags
 
-_OPTIONS = re.compile(r"(?<![\w-])(--?[A-Za-z]+)")
+_OPTIONS = re.compile(r"(?<![\w-])(--?[A-Za-z][A-Za-z-]*)")
 _OPERAND = re.compile(r"(?<![\w=-])[A-Z]{4,}")
-_VALUE = re.compile(r"(--?\w+) [A-Z]+")
-_REPEATED = re.compile(r"\[(--?\w+)[^\]]*\]\.\.\.|([A-Z]{4,})\]?\.\.\.")
+_VALUE = re.compile(r"(--?\w[\w-]*) [A-Z]+")
+_REPEATED = re.compile(r"\[(--?\w[\w-]*)[^\]]*\]\.\.\.|([A-Z]{4,})\]?\.\.\.")
 _ALTERNATIVES = re.compile(r"\(([^()]*)\)")
 _ENTRY = re.compile(r"  (\S.*?)(?:  +(\S.*))?")
 

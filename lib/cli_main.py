@@ -23,7 +23,9 @@ from lib import (
     cli_entry,
     config_check,
     config_from_urls,
+    config_instead,
     config_lint,
+    config_only_tunnel,
     config_read,
     config_resolve,
     config_secrets,
@@ -32,6 +34,7 @@ from lib import (
     settings_summary,
     text_encoding,
 )
+from lib.cli_descriptors import complain
 from lib.config_schema import Config
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.go_values import SECONDS, parse_duration
@@ -82,7 +85,7 @@ def _print(arguments: Mapping[str, Any]) -> int:
         raise ConfigError([Problem(Position("-O"), f"unknown format {style!r}", "yaml or json")])
     whole = _read(arguments)
     if whole.problems:
-        raise ConfigError(whole.problems)
+        raise ConfigError(whole.problems, whole.warnings, whole.notices)
     print(config_read.render(whole, style))
     return 0
 
@@ -95,7 +98,7 @@ def _check(arguments: Mapping[str, Any]) -> int:
     except ConfigError as error:
         if not arguments["--json"]:
             raise
-        print(settings_summary.as_json(None, error.problems))
+        print(settings_summary.as_json(None, error.problems, error.warnings, error.notices))
         return 2
     settings = replace(settings, warnings=(*settings.warnings, *config_check.warnings(settings)))
     if arguments["--json"]:
@@ -166,8 +169,16 @@ def _first_line(file: BinaryIO) -> str:
 def _explain(arguments: Mapping[str, Any]) -> int:
     from lib import cli_explain  # the data plane, which what only prints need not load
 
-    status: int = cli_explain.run(arguments, lambda: _settings(arguments))
+    status: int = cli_explain.run(arguments, lambda: _told(_settings(arguments)))
     return status
+
+
+def _told(settings: Settings) -> Settings:
+    """The settings, after what was left to GOST is named beside the explanation."""
+    for notice in settings.notices:
+        if config_only_tunnel.is_left(notice):
+            complain(printable(f"note: {notice}"))
+    return settings
 
 
 def _capture(arguments: Mapping[str, Any]) -> int:
@@ -287,7 +298,8 @@ def _read(arguments: Mapping[str, Any]) -> Config:
     )
     if files.log is not None and flags.log is not None:  # as in GOST: where to and in which form stays
         files.log.level, flags.log = flags.log.level, None
-    return config_read.merge([files, flags])
+    whole = config_read.merge([files, flags])
+    return config_only_tunnel.only_tunnel(whole) if arguments["--only-tunnel"] else whole
 
 
 def _found_files() -> list[str]:
@@ -310,7 +322,8 @@ def _source(source: str) -> tuple[str, str]:
     if config_read.is_inline(source):
         return "-C", source
     if config_read.is_url(source):
-        raise ConfigError([Problem(Position("-C"), f"{source}: URLs are not supported yet")])
+        wrong = f"{source}: a configuration from a URL is not supported yet"
+        raise ConfigError([Problem(Position("-C"), wrong, config_instead.URL_OF_A_FILE)])
     name = "standard input" if source == "-" else source
     try:
         data = _standard_input() if source == "-" else Path(source).read_bytes()

@@ -57,7 +57,7 @@ _SIGNALS = (
 
 _ENVIRONMENT = (
     ("GOST_LOGGER_LEVEL", "the log's level: trace, debug, info, warn, error, fatal"),
-    ("GOST_API, GOST_METRICS", "as --api and --metrics"),
+    ("GOST_METRICS", "as --metrics"),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
         (

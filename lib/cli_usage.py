@@ -11,13 +11,13 @@ USAGE = """\
 tunrouter: a routing tunnel, a drop-in replacement for GOST v3's.
 
 Usage:
-  tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--api ADDR] [--metrics ADDR]
+  tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--only-tunnel] [--metrics ADDR]
             [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER]
-  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [-R TIME] [--api ADDR] [--metrics ADDR]
+  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [-R TIME] [--only-tunnel] [--metrics ADDR]
             [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--json]
   tunrouter lint [--json] FILE...
-  tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--control PATH] [--service NAME] [--ns UUID]
-            [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
+  tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--service NAME]
+            [--ns UUID] [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
   tunrouter (status | drops) [--control PATH] [--watch] [--json]
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
@@ -57,7 +57,7 @@ Options:
   -O FORMAT         print the resulting configuration as yaml or json, and end
   -D                log decisions too, and at the end what was dropped
   -R TIME           read the configuration again every TIME (10s, 1m30s)
-  --api ADDR        serve the web API
+  --only-tunnel     run the routing tunnel's part of a file for GOST, and say what is left to GOST
   --metrics ADDR    serve metrics: [USER:PASS@]HOST:PORT[?path=/metrics]
   --control PATH    the path of the control socket, or the word none for no control socket;
                     the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR
@@ -86,7 +86,7 @@ Without -L and -C, tunrouter reads tunrouter.yaml (or .yml, .json) in /etc/tunro
 or the current directory. SIGUSR1 logs what was dropped so far. SIGHUP reads the configuration again.
 """
 
-_OPTION = re.compile(r"^  (?:(-\w)(?:, )?)?(?:(--\w+))? ?([A-Z]+)?  +\S", re.MULTILINE)
+_OPTION = re.compile(r"^  (?:(-\w)(?:, )?)?(?:(--\w[\w-]*))? ?([A-Z]+)?  +\S", re.MULTILINE)
 
 
 def flags() -> list[tuple[str, str, str]]:
@@ -94,5 +94,15 @@ def flags() -> list[tuple[str, str, str]]:
     return [(short, long, value) for short, long, value in _OPTION.findall(USAGE) if short or long]
 
 
-LONG_FLAGS = frozenset(long.removeprefix("--") for _, long, _ in flags() if long)
-VALUE_FLAGS = frozenset(name for short, long, value in flags() if value for name in (short, long) if name)
+_GOST_ONLY = ("--api",)
+"""Options of GOST that are read, and refused with a reason (config_instead): the help has none of them."""
+PARSED = USAGE.replace("[--metrics ADDR]", "[--api ADDR] [--metrics ADDR]").replace(
+    "\n  --metrics ADDR", "\n  --api ADDR        GOST's web API\n  --metrics ADDR"
+)
+"""The usage text for docopt, with the options that the help does not have."""
+LONG_FLAGS = frozenset(
+    name.removeprefix("--") for name in (*(long for _, long, _ in flags()), *_GOST_ONLY) if name
+)
+VALUE_FLAGS = frozenset(
+    (*_GOST_ONLY, *(name for short, long, value in flags() if value for name in (short, long) if name))
+)

@@ -22,6 +22,7 @@ from lib.config_gost_keys import (
     PROXIES,
     STRATEGIES,
 )
+from lib.config_instead import ROUTER_NODE
 from lib.config_schema import (
     Auth,
     Chain,
@@ -375,7 +376,7 @@ def _check_connector(connector: Connector, found: Findings) -> None:
     if not kind:
         found.error(where, "a node without a connector type", "write connector: {type: router}")
     elif kind in CONNECTORS:
-        found.error(where, f"connector type {kind} does not reach a router", "write router")
+        found.error(where, f"connector type {kind} does not reach a router", ROUTER_NODE)
     else:
         found.error(where, f"unknown connector type {kind[:64]!r}", did_you_mean(kind, CONNECTORS))
 

@@ -318,7 +318,7 @@ def _selector(url: Url, found: Findings) -> Selector | None:
 
 
 def _api(text: str, found: Findings) -> Api | None:
-    where = Position("-api")
+    where = Position("-api or GOST_API")
     url = parse_url(text, where, found)
     if url is None:
         return None

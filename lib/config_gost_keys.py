@@ -12,20 +12,21 @@ from lib.config_section import words
 from lib.did_you_mean import did_you_mean
 
 HANDLERS = words(
-    "auto dns file forward http http2 http3 masque metrics api redirect red redu relay router rtcp rudp "
-    "serial sni socks socks4 socks4a socks5 ss ssu sshd tap tcp udp tun tungo tunnel unix"
+    "auto dns file forward http http2 http3 masque metrics api redir redirect red redu relay router rtcp "
+    "rudp runix serial sni socks socks4 socks4a socks5 ss ssu sshd tap tcp udp tun tungo tunnel unix"
 )
 LISTENERS = words(
     "dns dtls ftcp grpc h2 h2c http2 http3 h3 wt icmp icmp6 kcp mtcp mtls mux mws mwss obfs ohttp otls pht "
-    "phts quic redirect red redu rtcp rudp serial ssh sshd stdio tap tcp tls tun tungo udp unix ws wss"
+    "phts quic redir redirect red redu rtcp rudp runix serial ssh sshd stdio tap tcp tls tun tungo udp "
+    "unix ws wss"
 )
 CONNECTORS = words(
     "direct forward http http2 masque relay router serial sni socks socks4 socks4a socks5 ss ssu sshd tcp "
     "tunnel unix virtual"
 )
 DIALERS = words(
-    "direct dtls ftcp grpc h2 h2c http2 http3 h3 wt icmp icmp6 kcp mtcp mtls mux mws mwss obfs ohttp otls "
-    "pht phts quic serial ssh sshd tcp tls udp unix virtual wg ws wss"
+    "direct dtls ftcp grpc h2 h2c http2 http3 h3 wt icmp icmp6 kcp mtcp mtls mux mws mwss obfs ohttp "
+    "ohttps otls pht phts quic serial ssh sshd tcp tls udp unix utls virtual wg ws wss"
 )
 
 TRANSPORTS = words("tcp tls ws wss")
@@ -78,10 +79,12 @@ _SERVICE: Keys = {
     **_to_come(
         "service", "preUp postUp preDown postDown interface so_mark netns netns.out proxyProtocol labels"
     ),
-    **_to_come("service", "observer.period observePeriod limiter.refreshInterval enableStats"),
+    **_to_come("service", "observer.period observePeriod observer.observePeriod enableStats"),
+    **_to_come("service", "limiter.refreshInterval limiter.scope"),
     # -L leaves these in metadata after it has made limiters of them
     **_works("service", "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"),
     **_to_come("listener", "admission"),
+    **_odd("service", "has nothing to clean up here", "limiter.cleanupInterval"),
     **_odd("service", _FOREIGN, "retries timeout nodelay hash sniffing sniffing.timeout sniffing.websocket"),
     **_odd("service", _FOREIGN, "mux backlog bind udp udpBufferSize udp.bufferSize ttl secure validity"),
     **_odd("service", _FOREIGN, "bypass resolver hosts recorder observeTraffic enableTLS mptcp idleTimeout"),
@@ -101,7 +104,9 @@ HUB_KEYS: Keys = {
     **_works("listener", "keepalive.idle keepalive.interval keepalive.count reuseport"),
     **_odd("listener", "is always on here", "keepalive"),
     **_works("listener", "path ws.path header ws.header"),
-    **_to_come("handler", "entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"),
+    **_to_come(
+        "handler", "skipauth entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"
+    ),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets domain handshakeTimeout onDuplicate certHosts"),
     **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
@@ -114,6 +119,8 @@ CLIENT_KEYS: Keys = {
     **_odd(
         "handler", _UDP_PEER, _TUN_HANDLER + " passphrase tun.passphrase " + _prefixed("tun.", _TUN_HANDLER)
     ),
+    **_to_come("service", "dialTimeout"),
+    **_odd("listener", "is for Windows", "guid tun.guid"),
     **_odd("listener", _FOREIGN, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
     **_works("handler", "superpackets keepalive.timeout"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),

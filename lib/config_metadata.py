@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from lib.config_findings import Findings
 from lib.config_gost_keys import Key, Keys, key_hint
+from lib.config_instead import instead_of_key
 from lib.config_section import Metadata
 from lib.config_yaml import Scalar, Sequence, Tree
 from lib.errors import Position
@@ -63,7 +64,7 @@ def _unknown(key: str, where: Position, keys: Keys, what: str, found: Findings) 
 def _judge(known: Key, layer: str, where: Position, found: Findings) -> None:
     key = known.name
     if known.not_yet:
-        found.error(where, f"metadata key {key!r} is not supported yet")
+        found.error(where, f"metadata key {key!r} is not supported yet", instead_of_key(key))
     elif known.odd:
         found.warn(where, f"metadata key {key!r} {known.odd}")
     elif layer != known.layer:

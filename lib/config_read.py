@@ -25,7 +25,7 @@ from msgspec.structs import FieldInfo, fields
 
 from lib.config_findings import Findings
 from lib.config_schema import Config
-from lib.config_section import Section, section_fields
+from lib.config_section import Part, Section, section_fields
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree, generic, parse
 from lib.did_you_mean import did_you_mean
 from lib.errors import Position
@@ -95,7 +95,7 @@ def _section(cls: type[S], tree: Tree, found: Findings) -> S:
     for key, value in tree.items:
         field = _keys(cls).get(key.text.lower())
         if field is None:
-            _foreign_or_unknown(cls, key, found)
+            _foreign_or_unknown(section, key, found)
         elif not (isinstance(value, Scalar) and value.is_null):
             section.at[field.name] = value.where
             if get_origin(field.type) is dict and isinstance(value, Mapping):
@@ -108,14 +108,28 @@ def _section(cls: type[S], tree: Tree, found: Findings) -> S:
     return section
 
 
+def _part(cls: type[S], tree: Tree, found: Findings) -> S:
+    """A section of a list of the configuration, which keeps what was found in it."""
+    own = Findings()
+    section = _section(cls, tree, own)
+    assert isinstance(section, Part)
+    section.problems, section.warnings = own.problems, own.warnings
+    found.problems += own.problems
+    for warning in own.warnings:
+        found.warn(warning.where, warning.message, warning.hint)
+    return section
+
+
 @cache
 def _keys(cls: type[Section]) -> dict[str, FieldInfo]:
     """The keys of a section, lower case."""
     return {field.encode_name.lower(): field for field in section_fields(cls)}
 
 
-def _foreign_or_unknown(cls: type[Section], key: Scalar, found: Findings) -> None:
+def _foreign_or_unknown(section: Section, key: Scalar, found: Findings) -> None:
+    cls = type(section)
     if key.text.lower() in cls.foreign:
+        section.at.setdefault(key.text.lower(), key.where)
         found.warn(key.where, f"{key.text!r} in {_title(cls)} means nothing to a routing tunnel")
         return
     spelled = [field.encode_name for field in section_fields(cls)]
@@ -140,7 +154,8 @@ def _value(field: FieldInfo, tree: Tree, found: Findings) -> Any:
     wanted = _SCALARS.get(_bare(field.type))
     if wanted:
         return _scalar(field, wanted, tree, found)
-    return _section(_bare(field.type), tree, found)
+    cls = _bare(field.type)
+    return _part(cls, tree, found) if issubclass(cls, Part) else _section(cls, tree, found)
 
 
 def _bare(wanted: Any) -> Any:
@@ -153,7 +168,8 @@ def _items(field: FieldInfo, wanted: Any, tree: Tree, found: Findings) -> list[A
         found.error(tree.where, f"{field.encode_name!r} wants a list, not {_kind(tree)}")
         return None
     if wanted not in _SCALARS:
-        return [_section(wanted, item, found) for item in tree.items]
+        read_item = _part if issubclass(wanted, Part) else _section
+        return [read_item(wanted, item, found) for item in tree.items]
     values = [_scalar(field, _SCALARS[wanted], item, found) for item in tree.items]
     return [value for value in values if value is not None]
 

@@ -16,6 +16,7 @@ from lib.config_client import client
 from lib.config_findings import Findings
 from lib.config_gost_keys import HANDLERS
 from lib.config_hub import check_domains, check_overlaps, hub
+from lib.config_instead import WITHOUT_OTHERS, instead_of
 from lib.config_limits import check_limits, size_of
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Log, Service
@@ -40,7 +41,7 @@ def resolve(config: Config, read: Reader = nowhere) -> Settings:
 
     Raises ConfigError with every problem. Warnings and notices are in the result.
     """
-    found = Findings(warnings=list(config.warnings))
+    found = Findings(warnings=list(config.warnings), notices=list(config.notices))
     for section in walk(config):
         _refuse_not_yet(section, found)
         fill_in(section, read, found)
@@ -48,7 +49,7 @@ def resolve(config: Config, read: Reader = nowhere) -> Settings:
     settings = _settings(config, found)
     problems = _all_problems(config, found.problems)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, found.warnings, found.notices)
     return settings
 
 
@@ -73,7 +74,8 @@ def _refuse_not_yet(section: Section, found: Findings) -> None:
                 where = value[0].where()  # made by the command line: its argument is the place
             elif not where.line and isinstance(value, Section):
                 where = value.where()
-            found.error(where, f"{field.encode_name!r} is not supported yet")
+            hint = instead_of(type(section).__name__, field.name)
+            found.error(where, f"{field.encode_name!r} is not supported yet", hint)
 
 
 def _check_names(config: Config, found: Findings) -> None:
@@ -143,10 +145,13 @@ def _role(service: Service, found: Findings) -> str:
     where = handler.where("type")
     if not kind:
         if where.line:  # the command line has complained about its scheme
-            found.error(where, f"service {service.name} has no handler type", "write router or tun")
+            found.error(
+                where,
+                f"service {service.name} has no handler type",
+                f"write router or tun, or {WITHOUT_OTHERS}",
+            )
     elif kind in HANDLERS:
-        hint = "tunrouter knows router and tun"
-        found.error(where, f"a handler of type {kind} is no part of a routing tunnel", hint)
+        found.error(where, f"a handler of type {kind} is no part of a routing tunnel", WITHOUT_OTHERS)
     else:
         found.error(where, f"unknown handler type {kind[:64]!r}", did_you_mean(kind, HANDLERS))
     return ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lib.config_section import Metadata, Section, words
+from lib.config_section import Metadata, Part, Section, words
 from lib.errors import Problem
 from lib.go_values import Duration
 
@@ -82,7 +82,7 @@ class Http(Section):
     timeout: Duration = Duration(0)
 
 
-class Sourced(Section):
+class Sourced(Part):
     """Base of sections with a name whose rows may also come from sources, or from a plugin."""
 
     name: str = ""
@@ -134,7 +134,7 @@ class Listener(Section):
 class ForwardNode(Section):
     """A target of a service; for a client its addr is the host name that it joins under."""
 
-    foreign = words("network bypass bypasses protocol host path filter matcher http tls auth metadata")
+    foreign = words("network bypass bypasses protocol host path filter matcher http tls auth probe metadata")
     name: str = ""
     addr: str = ""
 
@@ -142,18 +142,19 @@ class ForwardNode(Section):
 class Forwarder(Section):
     """The targets of a service."""
 
-    foreign = words("name hop")
+    foreign = words("name hop hopgroup")
     not_yet = words("selector")
     selector: Selector | None = None
     nodes: list[ForwardNode] = []
 
 
-class Service(Section):
+class Service(Part):
     """A hub that listens, or a client that opens a device."""
 
     not_yet = words("admission admissions observer")
     foreign = words(
-        "interface sockopts bypass bypasses resolver hosts logger loggers recorders status quota quotas"
+        "interface sockopts bypass bypasses resolver hosts logger loggers recorders rewriter cache status "
+        "quota quotas"
     )
     name: str = ""
     addr: str = ""
@@ -192,7 +193,8 @@ class Node(Section):
     """A hub, or a proxy on the way to it."""
 
     foreign = words(
-        "host network protocol path bypass bypasses resolver hosts http tls filter matcher auth sockopts"
+        "host network protocol path bypass bypasses resolver hosts http tls filter matcher auth probe "
+        "sockopts"
     )
     not_yet = words("interface netns")
     name: str = ""
@@ -215,7 +217,7 @@ class Hop(Sourced):
     metadata: Metadata = {}
 
 
-class Chain(Section):
+class Chain(Part):
     """The way to a hub: its last hop is the hub's, those before are proxies."""
 
     foreign = words("metadata")
@@ -241,7 +243,6 @@ class Auther(Sourced):
 class Admission(Sourced):
     """A list of addresses that may connect, or may not."""
 
-    not_yet = words("matchers whitelist reload file redis http plugin")
     whitelist: bool = False
     matchers: list[str] = []
 
@@ -259,7 +260,7 @@ class Ingress(Sourced):
     rules: list[Rule] = []
 
 
-class Asked(Section):
+class Asked(Part):
     """Service discovery, or an observer: a plugin with a name."""
 
     name: str = ""
@@ -321,7 +322,7 @@ class Log(Section):
     rotation: Rotation | None = None
 
 
-class Api(Section):
+class Api(Part):
     """The web API."""
 
     addr: str = ""
@@ -344,7 +345,7 @@ class Config(Section):
     """A whole configuration, with the problems and warnings of reading it."""
 
     not_yet = words("admissions sds observers api")
-    foreign = words("bypasses resolvers hosts recorders loggers profiling quotas")
+    foreign = words("bypasses resolvers hosts recorders rewriters caches loggers profiling quotas")
 
     services: list[Service] = []
     chains: list[Chain] = []
@@ -369,3 +370,4 @@ class Config(Section):
     problems: list[Problem] = []
     """Errors; with any of them the configuration is not used, although the rest of it was read."""
     warnings: list[Problem] = []
+    notices: list[Problem] = []

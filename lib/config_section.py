@@ -18,7 +18,7 @@ from typing import ClassVar
 import msgspec
 
 from lib.config_yaml import Tree
-from lib.errors import Position
+from lib.errors import Position, Problem
 
 Metadata = dict[str, Tree]
 Places = dict[str, Position]
@@ -43,7 +43,16 @@ class Section(msgspec.Struct, rename="camel", kw_only=True):
         return self.at.get(name) or self.at.get("") or Position("configuration")
 
 
-BESIDE = words("at problems warnings")
+class Part(Section):
+    """Base of the sections that may be left out of a configuration (config_only_tunnel)."""
+
+    problems: list[Problem] = []
+    """Errors of reading this section; the configuration has them too."""
+    warnings: list[Problem] = []
+    """Warnings of reading it; of those with the same message the configuration has only the first."""
+
+
+BESIDE = words("at problems warnings notices")
 """Fields of a section that are no keys of a file."""
 
 

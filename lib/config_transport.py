@@ -12,6 +12,7 @@ from lib import config_metadata
 from lib.addresses import address, dns_name, host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_gost_keys import DIALERS, LISTENERS, MULTIPLEXED, TRANSPORTS
+from lib.config_instead import instead_of_transport
 from lib.config_schema import Dialer, Listener, Tls, TlsOptions
 from lib.config_yaml import Mapping, Scalar
 from lib.did_you_mean import did_you_mean
@@ -94,12 +95,12 @@ def _kind(section: Listener | Dialer, what: str, known: frozenset[str], found: F
     if kind in TRANSPORTS:
         return kind
     if kind in MULTIPLEXED:
-        hint = f"{MULTIPLEXED[kind]} is what a routing tunnel wants"
+        hint = f"write {MULTIPLEXED[kind]}, which is what a routing tunnel wants"
         found.error(where, f"{kind} is GOST's {MULTIPLEXED[kind]} with multiplexing inside", hint)
     elif kind == "tun" and what == "listener":
         found.error(where, "handler router does not work over listener tun", "write tcp")
     elif kind in known:
-        found.error(where, f"a {what} of type {kind} is no part of a routing tunnel", "write tcp or tls")
+        found.error(where, f"a {what} of type {kind} carries no session here", instead_of_transport(kind))
     elif kind:
         found.error(where, f"unknown {what} type {kind[:64]!r}", did_you_mean(kind, known))
     elif where.line:

@@ -47,10 +47,20 @@ class Problem:
 
 
 class ConfigError(TunrouterError):
-    """A configuration or command line cannot be used; `problems` has every problem found, in order."""
+    """A configuration or command line cannot be used; `problems` has every problem found, in order.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `warnings` and `notices` have what else was found, so that an error hides none of it.
+    """
+
+    def __init__(
+        self,
+        problems: Iterable[Problem],
+        warnings: Iterable[Problem] = (),
+        notices: Iterable[Problem] = (),
+    ) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
+        self.notices = tuple(notices)
         super().__init__("\n".join(map(str, self.problems)))
 
 

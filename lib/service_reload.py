@@ -7,12 +7,12 @@ Refuses to know: when a reload is due (service), what changes inside a service (
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from lib import log_setup
-from lib.errors import ConfigError, HostError
+from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_parts import Parts
@@ -32,16 +32,16 @@ def reload(parts: Parts, reread: Reread) -> None:
         new = reread()
     except (ConfigError, HostError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (error,)
+        if isinstance(error, ConfigError):
+            _tell_new(Entry.CONFIG_WARNING, error.warnings, parts.settings.warnings)
         for problem in problems:
             say(Entry.RELOAD_FAILED, "reload: %s", problem, service="", reason=problem)
-        reason = "the configuration has not changed"
+        reason = "nothing was changed: the last good configuration stays in use"
         say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
         return
     old, parts.settings = parts.settings, new
-    told = {str(warning) for warning in old.warnings}
-    for warning in new.warnings:
-        if str(warning) not in told:
-            log_setup.say_problem(Entry.CONFIG_WARNING, warning)
+    _tell_new(Entry.CONFIG_WARNING, new.warnings, old.warnings)
+    _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices)
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
     lines += _apply_metrics(parts, old, new)
     counts = _apply_services(parts, new, lines)
@@ -51,6 +51,14 @@ def reload(parts: Parts, reread: Reread) -> None:
     text = f"done, services {summary}" if lines else "nothing is different"
     added, changed, removed = (counts[sign] for sign in "+~-")
     say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
+
+
+def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem]) -> None:
+    """Log those findings that were not there before."""
+    told = set(map(str, old))
+    for finding in new:
+        if str(finding) not in told:
+            log_setup.say_problem(event, finding)
 
 
 def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[str]:

@@ -63,13 +63,23 @@ def words(settings: Settings) -> Iterator[str]:
     yield from _memory(settings)
 
 
-def as_json(settings: Settings | None, problems: Sequence[Problem] = ()) -> str:
-    """The summary as one JSON object; with settings None, only the problems."""
-    whole: dict[str, object] = {"ok": not problems, "problems": list(map(_problem, problems))}
+def as_json(
+    settings: Settings | None,
+    problems: Sequence[Problem] = (),
+    warnings: Sequence[Problem] = (),
+    notices: Sequence[Problem] = (),
+) -> str:
+    """The summary as one JSON object; with settings None, only what was found."""
+    if settings is not None:
+        warnings, notices = settings.warnings, settings.notices
+    whole: dict[str, object] = {
+        "ok": not problems,
+        "problems": list(map(_problem, problems)),
+        "warnings": list(map(_problem, warnings)),
+        "notices": list(map(_problem, notices)),
+    }
     if settings is not None:
         whole |= {
-            "warnings": list(map(_problem, settings.warnings)),
-            "notices": list(map(_problem, settings.notices)),
             "services": [_hub_data(hub) for hub in settings.hubs]
             + [_client_data(client) for client in settings.clients],
             "log": {

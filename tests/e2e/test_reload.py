@@ -44,7 +44,7 @@ def reload(process: Process, path: str, text: str) -> str:
     Path(path).write_text(text)
     before = process.line_count()
     process.send(signal.SIGHUP)
-    process.wait_line("reload: (done|nothing is different|the configuration has not changed)", after=before)
+    process.wait_line("reload: (done|nothing is different|nothing was changed)", after=before)
     return "".join(process.text().splitlines(keepends=True)[before:])
 
 
@@ -184,3 +184,34 @@ def test_a_client_takes_routes_and_addresses_without_connecting_anew(
     reload(client, path, changed)
     client.wait_line("connected to .* as host-1", after=client.line_count() - 3, timeout=20)
     reach(topology.host_1, OVERLAY_2)
+
+
+MIXED = """services:
+  - name: hub
+    addr: :8443
+    handler: {type: router, metadata: {router: r}}
+    listener: {type: tcp}
+  - {name: socks, addr: ':1080', handler: {type: socks5, chain: up}, listener: {type: tcp}}
+routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: host-1}]}]
+api: {addr: ':18080'}
+chains:
+  - {name: up, hops: [{name: up, nodes: [{name: up, addr: 'up:1', connector: {type: relay}, dialer: {type: quic}}]}]}
+"""
+
+
+def test_a_mixed_file_runs_and_is_read_again_and_what_is_left_to_gost_is_named_once(
+    topology: Topology, write: Write
+) -> None:
+    config = write("gost.yml", MIXED)
+    hub = start_hub(topology.hub, "--only-tunnel", "-C", config)
+    for what in ("service socks (handler socks5)", "chains up, which", "api: tunrouter has no web API"):
+        assert f"left to GOST: {what}" in hub.text()
+    more = "  - {name: more, addr: ':8080', handler: {type: http}}\nrouters:"
+    said = reload(hub, config, MIXED.replace("routers:", more, 1))
+    assert "left to GOST: service more (handler http)" in said
+    assert "service socks" not in said
+    assert "reload: nothing is different" in said
+    said = reload(hub, config, MIXED.replace("router: r}", "router: s}"))
+    assert "there is no router 's'" in said
+    assert "nothing was changed: the last good configuration stays in use" in said
+    assert "left to GOST" not in said

@@ -20,7 +20,7 @@ COMMANDS = set(
     re.findall(r"^  ([a-z]+)  ", USAGE.partition("Commands:")[2].partition("Options:")[0], re.MULTILINE)
 )
 RUN = {
-    "-L", "-F", "-C", "-O", "-D", "-R", "--api", "--metrics", "--control", "--user", "--single", "--trace",
+    "-L", "-F", "-C", "-O", "-D", "-R", "--only-tunnel", "--metrics", "--control", "--user", "--single", "--trace",
     "-V", "--version", "-h", "--help",
 }  # fmt: skip
 
@@ -31,7 +31,7 @@ CASES: dict[str, set[str]] = {
     "tunrouter kick --": {"--all", "--control", "--ns", "--service"},
     "tunrouter --s": {"--single"},
     "tunrouter lint --": {"--json"},
-    "tunrouter -C check --ap": {"--api"},  # a file of that name is no command
+    "tunrouter -C check --met": {"--metrics"},  # a file of that name is no command
     "tunrouter completion ": {"bash", "zsh", "fish"},
     "tunrouter -O ": {"yaml", "json"},
     "tunrouter -R ": set(),

@@ -36,6 +36,7 @@ NS2 = "ef502590-c5f4-437e-a81f-fe4083505075"
 
 HUB = "services: [{name: s, addr: ':1', handler: {type: router, metadata: %s}, listener: {type: tcp}}]\n"
 TABLE = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
+SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 CHAIN = """
 chains: [{name: c, hops: [{name: h, nodes: [
   {name: n, addr: 'hub:8443', connector: {type: router}, dialer: {type: tcp}}]}]}]
@@ -174,7 +175,7 @@ REFUSED = {
     3: "there is no router 'router-0'",
     4: "there is no router 'router-0'",
     5: "there is no router 'r'",
-    6: "mtls is GOST's tls with multiplexing inside; tls is what a routing tunnel wants",
+    6: "mtls is GOST's tls with multiplexing inside; write tls, which is what a routing tunnel wants",
     11: "unknown metadata key 'w'",
     12: "service service-0 has no host name",
     14: "metadata key 'so_mark' is not supported yet",
@@ -356,8 +357,8 @@ hops: [{name: h, nodes: [{name: n, addr: 'hub:8443', connector: {type: router}, 
                 "listener metadata of a service with handler tun"
             ),
         ),
-        ("{entrypoint: ':2'}", "f:1:69: metadata key 'entrypoint' is not supported yet"),
-        ("{sd: x}", "f:1:69: metadata key 'sd' is not supported yet"),
+        ("{entrypoint: ':2'}", f"f:1:69: metadata key 'entrypoint' is not supported yet; {SEVERAL_HUBS}"),
+        ("{sd: x}", f"f:1:69: metadata key 'sd' is not supported yet; {SEVERAL_HUBS}"),
         ("{readTimeout: 5x}", "f:1:82: 'readTimeout': not a duration: '5x' (write 10s, 1m30s or 500ms)"),
         ("{readTimeout: -5s}", "f:1:82: 'readTimeout': a duration below zero: '-5s'"),
         ("{handshakeTimeout: 0}", "f:1:87: 'handshakeTimeout': there must be a deadline"),
@@ -379,7 +380,10 @@ def test_hub_metadata_that_is_wrong(metadata: str, expected: str) -> None:
             "an IPv6 address goes in brackets",
         ),
         ("addr: ':1', handler: {type: router}, listener: {type: tun}", "does not work over listener tun"),
-        ("addr: ':1', handler: {type: router}, listener: {type: quic}", "a listener of type quic is no part"),
+        (
+            "addr: ':1', handler: {type: router}, listener: {type: quic}",
+            "a listener of type quic carries no session here; write tls",
+        ),
         (
             "addr: ':1', handler: {type: router}, listener: {}",
             "a listener without a type; write type: tcp",
@@ -483,7 +487,7 @@ def test_host_name_that_is_right(host: str) -> None:
         ),
         ("type: router", "type: router, auth: {file: x}", "${file:x} cannot be read here"),
         ("type: router", "auth: {}", "a node without a connector type"),
-        ("type: tcp", "type: mwss", "mwss is GOST's wss with multiplexing inside; wss is what"),
+        ("type: tcp", "type: mwss", "mwss is GOST's wss with multiplexing inside; write wss, which is what"),
         ("type: tcp", "type: tpc", "unknown dialer type 'tpc'; did you mean 'tcp'?"),
         (
             "{name: h,",

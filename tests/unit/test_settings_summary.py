@@ -127,7 +127,7 @@ def test_json() -> None:
 def test_json_of_what_is_wrong() -> None:
     whole = json.loads(settings_summary.as_json(None, [Problem(Position("f", 3, 4), "wrong", "right")]))
     problem = {"file": "f", "line": 3, "column": 4, "message": "wrong", "hint": "right"}
-    assert whole == {"ok": False, "problems": [problem]}
+    assert whole == {"ok": False, "problems": [problem], "warnings": [], "notices": []}
 
 
 def test_many_routes_are_counted() -> None:

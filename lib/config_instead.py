@@ -1,0 +1,112 @@
+"""What to do instead, for each key, type and section of GOST that is not supported yet.
+
+Knows: a hint for every key that config_schema and config_gost_keys call not supported yet, and for every
+type that they know and that is no part of a routing tunnel.
+Refuses to know: how these are found (config_resolve, config_metadata, config_client, config_transport).
+
+A message that something is not supported ends with one of these, so that its reader knows what to do next.
+"""
+
+from __future__ import annotations
+
+WITHOUT_OTHERS = "start with --only-tunnel, which leaves this service to GOST"
+URL_OF_A_FILE = "fetch it first, as with curl -o FILE, and write -C FILE"
+ROUTER_NODE = "write router: a node of another type reaches no hub"
+
+_OBSERVED = "leave it out: tunrouter status --json, tunrouter top and metrics have the same numbers"
+_ADMISSION = (
+    "leave it out, and say who may connect in the firewall (nftables), or ask for certificates (caFile)"
+)
+_IN_HANDLER = "write it in the handler, which checks logins here"
+_ROUTE_TO_HUB = "leave it out, and set a route to the hub: ip route add HUB dev DEVICE"
+_MARK = "leave it out, and set the mark in the firewall (nftables: meta skuid … meta mark set …)"
+_NETNS = "leave it out, and start tunrouter there: ip netns exec NAME tunrouter …"
+_ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
+_NODES_HERE = "write the nodes in this file, which SIGHUP or -R reads again"
+_IN_SELECTOR = "write it in the selector of the hop"
+_COMMANDS = (
+    "leave it out, and let who starts tunrouter run it (systemd: ExecStartPre, ExecStartPost, ExecStopPost)"
+)
+_SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
+_DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
+_PROXY_HEADER = "leave it out: behind a proxy take ws or wss, and name the proxy in trustedProxies"
+_LIMIT_ROWS = "leave it out: limits are taken from this file, at once"
+
+_SECTIONS: dict[str, dict[str, str]] = {
+    "Config": {
+        "admissions": _ADMISSION,
+        "observers": _OBSERVED,
+        "sds": _SEVERAL_HUBS,
+        "api": "leave it out: tunrouter status, routes, kick and drain ask the running process",
+    },
+    "Service": {"admission": _ADMISSION, "admissions": _ADMISSION, "observer": _OBSERVED},
+    "Handler": {
+        "observer": _OBSERVED,
+        "retries": "leave it out: a client connects again until it succeeds, and a hub connects to nobody",
+    },
+    "Listener": {"auther": _IN_HANDLER, "authers": _IN_HANDLER, "auth": _IN_HANDLER},
+    "Forwarder": {"selector": "leave it out: a client has one host name, and nothing to choose from"},
+    "Node": {"interface": _ROUTE_TO_HUB, "netns": _NETNS},
+    "Hop": {
+        **dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _NODES_HERE),
+        "interface": _ROUTE_TO_HUB,
+    },
+    "Dialer": {"auth": "write it in the connector, whose login the hub checks"},
+    "Limiter": dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _ROWS_HERE),
+}
+"""Class of a section -> its field -> what to do instead."""
+
+_METADATA: dict[str, str] = {
+    **dict.fromkeys(("preup", "postup", "predown", "postdown"), _COMMANDS),
+    "interface": _ROUTE_TO_HUB,
+    "so_mark": _MARK,
+    **dict.fromkeys(("netns", "netns.out"), _NETNS),
+    "proxyprotocol": _PROXY_HEADER,
+    "labels": "leave it out: a log line names its service",
+    **dict.fromkeys(
+        (
+            "observer.period",
+            "observeperiod",
+            "observer.observeperiod",
+            "observer.resettraffic",
+            "enablestats",
+        ),
+        _OBSERVED,
+    ),
+    **dict.fromkeys(("limiter.refreshinterval", "limiter.cleanupinterval"), _LIMIT_ROWS),
+    "limiter.scope": 'leave it out: a limiter row for "$" counts for the service, one for "$$" for each peer',
+    "admission": _ADMISSION,
+    "skipauth": "leave it out, and give those clients a login too",
+    "dialtimeout": "write connectTimeout in the metadata of the node's connector",
+    **dict.fromkeys(("entrypoint", "sd", "sd.cache.expiration", "sd.renewinterval"), _SEVERAL_HUBS),
+    **dict.fromkeys(("router", "tun.router"), "write its routes here: routes: [CIDR, CIDR]"),
+    **dict.fromkeys(("dns", "tun.dns"), _DNS),
+    "weight": "leave it out, and name the better node first with strategy: fifo in the hop's selector",
+    "backup": "leave it out, and name this node last with strategy: fifo in the hop's selector",
+    **dict.fromkeys(("maxfails", "failtimeout"), _IN_SELECTOR),
+}
+"""Metadata key in lower case -> what to do instead."""
+
+_ENCRYPTED = "write tls, or wss to get through web proxies: both are encrypted"
+_TRANSPORTS = {
+    "mtcp": "write tcp: a routing tunnel has one stream, and nothing to multiplex",
+    "h2c": "write ws, which gets through web proxies",
+    "ohttp": "write ws, which looks like HTTP",
+    "mux": "write tcp: a routing tunnel has one stream, and nothing to multiplex",
+}
+"""Type of a listener or dialer -> what to write; for others `_ENCRYPTED`."""
+
+
+def instead_of(section: str, field: str) -> str:
+    """What to do instead of a field that is not supported yet; `section` is the name of its class."""
+    return _SECTIONS.get(section, {}).get(field, "leave it out")
+
+
+def instead_of_key(key: str) -> str:
+    """What to do instead of a metadata key that is not supported yet."""
+    return _METADATA.get(key.lower(), "leave it out")
+
+
+def instead_of_transport(kind: str) -> str:
+    """What to write instead of a type of listener or dialer that carries no session here."""
+    return _TRANSPORTS.get(kind.lower(), _ENCRYPTED)

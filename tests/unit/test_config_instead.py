@@ -1,0 +1,93 @@
+"""Every message that something of GOST is not supported ends with what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lib import config_instead, config_schema
+from lib.config_gost_keys import (
+    CHAIN_KEYS,
+    CLIENT_KEYS,
+    CONNECTORS,
+    DIALERS,
+    HANDLERS,
+    HUB_KEYS,
+    LISTENERS,
+    MULTIPLEXED,
+    PROXIES,
+    TRANSPORTS,
+)
+from lib.config_section import Section
+from tests.unit.test_config_resolve import CHAIN, CLIENT, HUB, TABLE, problems
+
+NOTHING_MORE = "leave it out"
+
+
+def sections() -> Iterator[type[Section]]:
+    for value in vars(config_schema).values():
+        if isinstance(value, type) and issubclass(value, Section):
+            yield value
+
+
+@pytest.mark.parametrize(
+    ("section", "field"), [(cls, field) for cls in sections() for field in sorted(cls.not_yet)]
+)
+def test_a_key_that_is_not_supported_says_what_to_do_instead(section: type[Section], field: str) -> None:
+    hint = config_instead.instead_of(section.__name__, field)
+    assert hint != NOTHING_MORE
+    assert hint.startswith(("leave it out", "write ")), hint
+
+
+@pytest.mark.parametrize(
+    "key",
+    sorted({k.name for keys in (HUB_KEYS, CLIENT_KEYS, CHAIN_KEYS) for k in keys.values() if k.not_yet}),
+)
+def test_a_metadata_key_that_is_not_supported_says_what_to_do_instead(key: str) -> None:
+    hint = config_instead.instead_of_key(key)
+    assert hint != NOTHING_MORE
+    assert hint.startswith(("leave it out", "write ")), hint
+
+
+@pytest.mark.parametrize("kind", sorted(HANDLERS - {"router", "tun"}))
+def test_a_handler_of_another_kind_says_how_to_start_beside_gost(kind: str) -> None:
+    [wrong] = problems(
+        f"services: [{{name: s, addr: ':1', handler: {{type: {kind}}}, listener: {{type: tcp}}}}]"
+    )
+    assert wrong.endswith("; start with --only-tunnel, which leaves this service to GOST")
+
+
+@pytest.mark.parametrize("kind", sorted(LISTENERS - TRANSPORTS))
+def test_a_hub_s_listener_of_another_kind_says_which_to_write(kind: str) -> None:
+    [wrong] = problems(HUB.replace("type: tcp", f"type: {kind}") % "{router: r}", TABLE)
+    assert "; write " in wrong
+
+
+@pytest.mark.parametrize("kind", sorted(DIALERS - TRANSPORTS))
+def test_a_dialer_of_another_kind_says_which_to_write(kind: str) -> None:
+    [wrong] = problems(CLIENT % "{}", CHAIN.replace("type: tcp", f"type: {kind}"))
+    assert "; write " in wrong
+    assert kind not in MULTIPLEXED or f"; write {MULTIPLEXED[kind]}" in wrong
+
+
+@pytest.mark.parametrize("kind", sorted(CONNECTORS - {"router"}))
+def test_a_connector_of_another_kind_says_which_to_write(kind: str) -> None:
+    [wrong] = problems(CLIENT % "{}", CHAIN.replace("type: router", f"type: {kind}"))
+    assert "; write router" in wrong
+
+
+@pytest.mark.parametrize("kind", sorted(CONNECTORS - set(PROXIES)))
+def test_a_node_before_the_hub_of_another_kind_says_what_there_can_be(kind: str) -> None:
+    before = (
+        "{name: p, nodes: [{name: p, addr: 'p:1', connector: {type: %s}, dialer: {type: tcp}}]}, {name: h"
+    )
+    [wrong] = problems(CLIENT % "{}", CHAIN.replace("{name: h", before % kind))
+    assert wrong.endswith("; there can be socks5, socks, socks4, socks4a, http")
+
+
+@pytest.mark.parametrize("section", sorted(config_schema.Config.not_yet))
+def test_a_whole_section_that_is_not_supported_says_what_to_do_instead(section: str) -> None:
+    value = "{addr: ':1'}" if section == "api" else "[{name: x}]"
+    [wrong] = problems(HUB % "{router: r}", TABLE, f"{section}: {value}")
+    assert f"'{section}' is not supported yet; leave it out" in wrong
