@@ -267,11 +267,18 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
     settings = config_resolve.resolve(_read(arguments), config_secrets.read)
     return replace(
         settings,
-        user=arguments["--user"] or settings.user,
+        user=_user(arguments["--user"]) or settings.user,
         files=tuple(map(os.path.abspath, names)),
         control="" if control == "none" else control,
         trace=_trace(arguments["--trace"]),
     )
+
+
+def _user(name: str | None) -> str:
+    """The name of --user, "" without it. Raises ConfigError for an empty one, with which root would stay."""
+    if name is not None and not name.strip():
+        raise ConfigError([Problem(Position("--user"), "it is empty", "write a name, or leave it out")])
+    return name or ""
 
 
 def _trace(text: str | None) -> str:

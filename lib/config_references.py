@@ -12,16 +12,24 @@ from dataclasses import replace
 from typing import Any
 
 from lib.config_findings import Findings
-from lib.config_schema import Auth, Login
-from lib.config_section import Section, section_fields
+from lib.config_schema import AclEntry, Auth, Config, Handler, Login
+from lib.config_section import Section, section_fields, words
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
 
 Reader = Callable[[str, str], str]
 """("file" or "env", path or variable name) -> the value; raises ValueError."""
 
-_SECURITY = frozenset({"cert_file", "key_file", "ca_file", "auther", "auth", "token"})
+_SECURITY = words("cert_file key_file ca_file auther auth token")
 """Fields without which less is checked: one that is written and empty is a mistake, mostly a template's."""
+_SECURITY_OF = {
+    Auth: words("username file"),
+    Login: words("hosts namespaces"),
+    AclEntry: words("source to protocol port"),
+    Handler: words("authers"),
+    Config: words("user"),
+}
+"""The same, of one section only: its lists that mean everybody when they are empty, and the like."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REFERENCE = re.compile(r"\$\{(file|env):([^{}]+)\}")
 
@@ -35,11 +43,11 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
     """Replace the references in one section, not in those below it, by their values, in place."""
     if not isinstance(section, Auth | Login):  # a login is bytes on the wire, everything else is text
         read = _text_only(read)
+    checked = _SECURITY | _SECURITY_OF.get(type(section), frozenset())
     for field in section_fields(type(section)):
         value = getattr(section, field.name)
         where = section.where(field.name)
-        is_checked = field.name in _SECURITY or (isinstance(section, Auth) and field.name == "username")
-        if is_checked and field.name in section.at and value in ("", None):
+        if field.name in checked and field.name in section.at and _is_empty(value):
             found.error(where, f"{field.encode_name!r} is empty", "write a value, or leave the key out")
         if isinstance(value, str):
             setattr(section, field.name, _text(value, where, read, found))
@@ -49,6 +57,11 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
             section.metadata = {key: _tree(tree, read, found) for key, tree in value.items()}  # type: ignore[attr-defined]
     if isinstance(section, Auth) and section.file:
         _login_file(section, read, found)
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a value is None, a blank text, or a list without items."""
+    return not (value.strip() if isinstance(value, str) else value)
 
 
 def _text_only(read: Reader) -> Reader:
@@ -70,8 +83,10 @@ def _text(text: str, where: Position, read: Reader, found: Findings) -> str:
         except ValueError as wrong:
             found.error(where, str(wrong))
             return ""
-        if not referred:
-            found.error(where, f"{matched[0]} is empty")
+        if not referred.strip():
+            found.error(
+                where, f"{matched[0]} is empty" + (", but for blanks or line ends" if referred else "")
+            )
         return referred
 
     return _REFERENCE.sub(value, text) if "${" in text else text
@@ -89,14 +104,14 @@ def _tree(tree: Tree, read: Reader, found: Findings) -> Any:
 def _login_file(auth: Auth, read: Reader, found: Findings) -> None:
     """Read a client's login from `auth.file`, as in GOST: `user password` on the first line."""
     try:
-        words = read("file", auth.file).partition("\n")[0].split(None, 1)
+        parts = read("file", auth.file).partition("\n")[0].split(None, 1)
     except ValueError as wrong:
         found.error(auth.where("file"), str(wrong))
         return
-    if not words:
+    if not parts:
         found.error(auth.where("file"), f"{auth.file}: no `user password` on the first line")
         return
-    if len(words) == 1 and not auth.password:
+    if len(parts) == 1 and not auth.password:
         found.error(auth.where("file"), f"{auth.file}: no password after the user name on the first line")
-    auth.username = auth.username or words[0]
-    auth.password = auth.password or (words[1].strip() if len(words) > 1 else "")
+    auth.username = auth.username or parts[0]
+    auth.password = auth.password or (parts[1].strip() if len(parts) > 1 else "")

@@ -217,7 +217,7 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
                 f"the login {login.username!r} is there already, in line {first.where('username').line}",
                 "for a new password without an outage add a second name, and remove this one later",
             )
-        if not login.username:
+        if not login.username.strip():
             found.error(login.where("username"), "a login without a username")
         elif not login.password:
             found.warn(
@@ -230,7 +230,7 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
             except ValueError as wrong:
                 found.error(login.where("password"), f"'password': {wrong}")
         for host in login.hosts:
-            if not host or not is_host_name(host):
+            if not host.strip() or not is_host_name(host):
                 found.error(login.where("hosts"), f"no host can go by this name: {host[:64]!r}")
         namespaces = []
         for text in login.namespaces:
