@@ -30,9 +30,9 @@ from lib.client_selector import Selector
 from lib.client_session import ClientSession
 from lib.counter_rates import Rates
 from lib.errors import ProtocolError
-from lib.log_dedup import OUTAGE
+from lib.log_dedup import FLAPPING, OUTAGE, RETRIED
 from lib.log_events import Entry
-from lib.log_setup import say, settle
+from lib.log_setup import absorb, forget, say, settle
 from lib.service_supervisor import Task, keep
 from lib.session_sender import SessionSender
 from lib.settings import ClientSettings, NodeSettings
@@ -95,6 +95,10 @@ class Reconnector:
         self._selector = _selector(client.settings)
         self._reader = gevent.Greenlet()
         """Reads from the hub: ClientSession.run of the present session."""
+        self._tried: set[tuple[str, str]] = set()
+        """The keys under which failures were logged since the last session that lasted (log_dedup)."""
+        self._tries, self._tries_since = 0, 0.0
+        """How many tries have failed since then, and when the first one did."""
         self._beside: list[Task] = []
         self._moving: list[ClientSession] = []
 
@@ -125,13 +129,11 @@ class Reconnector:
         """Choose a node, have a session with it until that ends, wait, and begin again; never returns."""
         settings = self._client.settings
         backoff = Backoff()
-        tried: set[tuple[str, str]] = set()
-        """The keys under which failures were logged since the last session (log_dedup)."""
         while True:
             old, settings = settings, self._client.settings
             self.choose_among(settings)
             if old.nodes != settings.nodes:
-                self._settle(tried)
+                self._settle()
             if self._try_now.is_set():
                 self._try_now.clear()
                 backoff.reset()
@@ -143,13 +145,15 @@ class Reconnector:
             if ended.seconds > STEADY_SECONDS:
                 backoff.reset()
                 self._note(node, None)
-                self._settle(tried)
+                self._forget()
             else:
                 self._note(node, now)
                 self.failures[node.name] += 1
+            self._tries_since = self._tries_since if self._tries else now
+            self._tries += 1
             delay = backoff.next(ended.pace, len(settings.nodes), now, random.random())
             self.away = Away(_address(node), ended.why, now + delay)
-            tried.add(self._say_again(settings.name, self.away.hub, ended.why, ended.kind))
+            self._tried.add(self._say_again(settings.name, self.away.hub, ended.why, ended.kind))
             self._try_now.wait(delay)
 
     def _note(self, node: NodeSettings, failed_at: float | None) -> None:
@@ -187,11 +191,19 @@ class Reconnector:
         say(Entry.RECONNECTING, text, *of, fold=fold, by=hub, habit=OUTAGE, service=name, hub=hub, reason=why)
         return fold, hub
 
-    def _settle(self, tried: set[tuple[str, str]]) -> None:
-        """Let the next failure be logged in full again (log_dedup)."""
-        for fold, hub in tried:
+    def _settle(self) -> None:
+        """Let the next failure be logged in full again, for the settings are others (log_dedup)."""
+        for fold, hub in self._tried:
             settle(Entry.RECONNECTING, fold, hub)
-        tried.clear()
+        self._tried.clear()
+
+    def _forget(self) -> None:
+        """The same after a session that lasted: how many tries had failed was logged when it began."""
+        for fold, hub in self._tried:
+            forget(Entry.RECONNECTING, fold, hub)
+        forget(Entry.CONNECTED, self._client.settings.name)
+        self._tried.clear()
+        self._tries = 0
 
     def _open(self, node: NodeSettings) -> ClientSession:
         """Dial a node and be admitted. Raises OSError, ProtocolError, Refused."""
@@ -218,8 +230,15 @@ class Reconnector:
     def _take(self, session: ClientSession) -> None:
         """Send on a session from now on; the one before is still read until it ends."""
         name, host = self._client.settings.name, self._client.settings.host
-        text = "service %s: connected to %s as %s"
-        say(Entry.CONNECTED, text, name, session.peer, host, service=name, host=host, hub=session.peer)
+        tries = self._tries
+        seconds = time.monotonic() - self._tries_since
+        after = f" after {tries} {'try' if tries == 1 else 'tries'} in {seconds:.0f} s" if tries else ""
+        say(
+            Entry.CONNECTED, "service %s: connected to %s as %s%s", name, session.peer, host, after,
+            fold=name, habit=FLAPPING, service=name, host=host, hub=session.peer, tries=tries,
+        )  # fmt: skip
+        for fold, hub in self._tried:  # the line above has counted them
+            absorb(Entry.RECONNECTING, fold, hub)
         self.session = session
         self.sessions_made += 1
         session.begin()
@@ -245,6 +264,8 @@ class Reconnector:
             now = time.monotonic()
             self._client.rates.sample(self._client.traffic, now)
             session.beat(now)
+            if now - session.since > STEADY_SECONDS and session is self.session and self._tried:
+                self._forget()
 
     def _go_home(self, session: ClientSession) -> None:
         """Move back to a preferred node (strategies fifo and hash), once that can be reached again."""
@@ -287,7 +308,7 @@ class Reconnector:
                 self._note(node, time.monotonic())
                 name = self._client.settings.name
                 text = "service %s: not moved: %s"
-                say(Entry.NOT_MOVED, text, name, error, fold=name, service=name, reason=error)
+                say(Entry.NOT_MOVED, text, name, error, fold=name, habit=RETRIED, service=name, reason=error)
                 continue
             if session is not self.session:  # it has ended meanwhile, and another one is being made
                 new.close()

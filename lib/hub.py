@@ -39,6 +39,7 @@ from lib.hub_caller import Caller
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.limits import Gate, stranger
+from lib.log_dedup import RETRIED
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
@@ -129,7 +130,7 @@ class Hub:
     def _is_full(self, error: OSError) -> None:
         name, reason = self.settings.name, error.strerror or str(error)
         text = "service %s: no connection is accepted: %s"
-        say(Entry.NOT_ACCEPTING, text, name, reason, fold=name, service=name, reason=reason)
+        say(Entry.NOT_ACCEPTING, text, name, reason, fold=name, habit=RETRIED, service=name, reason=reason)
 
     def start(self) -> None:
         """Begin to accept connections."""

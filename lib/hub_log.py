@@ -12,9 +12,9 @@ import time
 from lib import ids
 from lib.forward_drop_reasons import Reason, Refusal
 from lib.limits import stranger
-from lib.log_dedup import BUSY
+from lib.log_dedup import BUSY, RETRIED
 from lib.log_events import Entry
-from lib.log_setup import say
+from lib.log_setup import say, settle_all
 from lib.namespace import Attachment
 
 
@@ -24,12 +24,15 @@ def opened(name: str, attachment: Attachment, transport: str, via: str) -> None:
     `via` is the address of the trusted proxy that has named the client's, empty for none.
     """
     namespace = ids.format_uuid(attachment.namespace.id)
+    by = stranger(attachment.peer)
+    for event in (Entry.REFUSED, Entry.CONNECTION_LOST):  # whatever failed before is over
+        settle_all(event, name, by)
     say(
         Entry.SESSION_OPENED,
         "service %s: %s is host %s in namespace %s",
         *(name, f"{attachment.peer} (through {via})" if via else attachment.peer, attachment.host, namespace),
         fold=name,
-        by=stranger(attachment.peer),
+        by=by,
         habit=BUSY,
         service=name,
         host=attachment.host,
@@ -133,6 +136,7 @@ def refused(name: str, peer: str, refusal: Refusal, why: str) -> None:
         *(name, peer, why),
         fold=f"{name} {refusal.value}",
         by=stranger(peer),
+        habit=RETRIED,
         service=name,
         peer=peer,
         reason=refusal.value,
@@ -149,6 +153,7 @@ def lost(name: str, peer: str, error: OSError) -> None:
         *(name, peer, reason),
         fold=name,
         by=stranger(peer),
+        habit=RETRIED,
         service=name,
         peer=peer,
         reason=reason,

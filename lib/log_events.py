@@ -70,7 +70,10 @@ class Entry(Enum):
         *("put-back", "warning", "service device what"),
         "something was missing on a client's device, because it had been set down or by another program",
     )
-    CONNECTED = "connected", "info", "service host hub", "a hub has let this client in"
+    CONNECTED = (
+        *("connected", "info", "service host hub tries"),
+        "a hub has let this client in, after so many failed tries",
+    )
     RECONNECTING = "reconnecting", "warning", "service hub reason", "a client has no session, and tries again"
     AROUND = (
         *("around-tunnel", "info", "service address route"),

@@ -80,8 +80,15 @@ def say(
         return
     now = time.monotonic()
     _write_told(_fold.sweep(now))
-    if _fold.count(Key(event.value, fold, by), line, now, habit):
+    same = _same(line) if habit.once else None
+    if _fold.count(Key(event.value, fold, by), line, now, habit, same):
         _write(line)
+
+
+def _same(line: _Line) -> int:
+    """A number that is the same for lines that differ in the peer's port at most."""
+    peer = line.fields.get("peer")
+    return hash((line.text, *(str(one) for one in line.arguments if one != peer)))
 
 
 def say_problem(event: Entry, problem: Problem) -> None:
@@ -98,6 +105,21 @@ def settle(event: Entry, fold: str, by: str = "") -> None:
     _write_told(_fold.settle(Key(event.value, fold, by), time.monotonic()))
 
 
+def settle_all(event: Entry, folds: str, by: str) -> None:
+    """As settle(), for every kind of the event whose `fold` begins with `folds`."""
+    _write_told(_fold.settle_all(event.value, folds, by, time.monotonic()))
+
+
+def absorb(event: Entry, fold: str, by: str = "") -> None:
+    """Leave out of the next sum what was counted until now: another line says it."""
+    _fold.absorb(Key(event.value, fold, by))
+
+
+def forget(event: Entry, fold: str, by: str = "") -> None:
+    """As settle(), but nothing is logged: another line has said it."""
+    _fold.forget(Key(event.value, fold, by))
+
+
 def is_on(event: Entry) -> bool:
     """Whether an event would be logged at the present level; to ask before costly work on its text."""
     return log.isEnabledFor(LEVELS[event.level])
@@ -109,10 +131,16 @@ def finish() -> None:
 
 
 def _write_told(told: Sequence[Told[_Line]]) -> None:
-    for line, more, seconds in told:
-        text = f"{line.text} ({'once more' if more == 1 else f'{more} more times'} in %.0f s)"
-        fields = {**line.fields, FOLDED[0]: more, FOLDED[1]: round(seconds, 1)}
-        _write(_Line(line.event, text, (*line.arguments, seconds), fields))
+    for one in told:
+        more: tuple[float, ...] = (one.seconds,)
+        count = "once more" if one.more == 1 else f"{one.more} more times"
+        text = f"({count} in %.0f s)"
+        if one.times:
+            more = (one.times, one.seconds, one.quiet)
+            text = "(%d times in %.0f s, and not again for %.0f s)"
+        line, fields = one.line, {FOLDED[0]: one.more, FOLDED[1]: round(one.seconds, 1)}
+        arguments = (*line.arguments, *more)
+        _write(_Line(line.event, f"{line.text} {text}", arguments, {**line.fields, **fields}))
 
 
 def _write(line: _Line) -> None:

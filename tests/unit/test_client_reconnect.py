@@ -32,6 +32,7 @@ from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
+from lib.log_events import Entry
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
 from lib.wire_relay import Response, Status
 
@@ -306,6 +307,27 @@ def test_a_hub_that_a_reload_removes_while_it_is_dialled_gets_no_session(nodes: 
     nodes.until(lambda: nodes.reconnector.session is not None)
     assert nodes.reconnector.node == THREE[1]
     assert nodes.streams[0].closed
+
+
+# --- what the log says of tries that fail
+
+
+def test_a_client_that_gets_in_at_last_says_after_how_many_tries(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[object] = []
+    monkeypatch.setattr(client_reconnect, "forget", lambda event, *more: forgotten.append(event))
+    monkeypatch.setattr(client_reconnect, "STEADY_SECONDS", 0.0)
+    nodes.settings = replace(nodes.settings, keepalive_timeout=0.1)
+    nodes.running = gevent.spawn(nodes.reconnector.keep_connected)
+    nodes.until(lambda: len(nodes.asked) == 9)
+    nodes.admits = {node.name for node in THREE}
+    nodes.until(lambda: nodes.reconnector.session)
+    assert nodes.said[-1]["tries"] == len(nodes.asked) - 1 >= 8
+    assert not forgotten
+    nodes.until(lambda: forgotten)
+    assert set(forgotten) == {Entry.RECONNECTING, Entry.CONNECTED}, "a session that lasts ends the counting"
+    assert nodes.reconnector._tries == 0
 
 
 # --- errors that must not happen

@@ -6,7 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.log_dedup import BUSY, FLOOD, MAX_ADDRESSES, MAX_KINDS, OTHERS, Fold, Habit, Key, Told
+from lib.log_dedup import (
+    BUSY,
+    FLAPPING,
+    FLOOD,
+    KNOWN,
+    MAX_ADDRESSES,
+    MAX_KINDS,
+    OTHERS,
+    OUTAGE,
+    RETRIED,
+    Fold,
+    Habit,
+    Key,
+    Told,
+)
 
 LATE = Key("refused", "service-0 late", "192.0.2.1")
 
@@ -117,3 +131,90 @@ def test_few_lines_whatever_comes_and_none_is_lost_count_of(
     more += sum(told.more for told in fold.finish(now))
     assert said + more == len(events)
     assert not any(fold._kinds.values())
+
+
+# --- what goes on and on
+
+REFUSAL = Key("refused", "service-0 login", "192.0.2.1")
+
+
+def log(until: float, every: float, habit: Habit, fold: Fold[str] | None = None) -> list[tuple[float, str]]:
+    """What is logged, with its time, of something that fails in the same way every so many seconds."""
+    fold, found, now, due = fold or Fold(), [], 0.0, 0.0
+    while now <= until + 4 * habit.longest:
+        sums = [f"{told.times} times" if told.times else f"{told.more} more" for told in fold.sweep(now)]
+        found += [(now, text) for text in sums]
+        if due <= now <= until:
+            due = now + every
+            if fold.count(REFUSAL, "no login", now, habit, same=7):
+                found.append((now, "no login"))
+        now += 1.0
+    return found
+
+
+def test_a_client_that_is_refused_again_and_again_is_one_line_and_counts_at_growing_intervals() -> None:
+    """A client of ours tries every 4 s at first: it was ten lines in 25 s, and two in 10 s for ever."""
+    said = log(160.0, 4.0, RETRIED)
+    assert said[:5] == [
+        (0.0, "no login"), (10.0, "2 more"), (30.0, "5 more"), (70.0, "10 more"), (150.0, "20 more"),
+    ]  # fmt: skip
+    assert said[5:] == [(310.0, "3 more"), (630.0, "41 times")], "and one when it is over"
+
+
+def test_an_hour_of_refusals_is_a_dozen_lines_and_a_day_of_outage_three_dozen() -> None:
+    assert len(log(3600.0, 15.0, RETRIED)) < 15
+    assert len(log(86400.0, 15.0, OUTAGE)) < 36
+
+
+def test_two_refusals_and_silence_leave_nothing_to_say_of_those_that_were_logged() -> None:
+    assert log(0.0, 4.0, RETRIED) == [(0.0, "no login")]
+    assert log(4.0, 4.0, RETRIED) == [(0.0, "no login"), (10.0, "1 more"), (30.0, "2 times")]
+
+
+def test_another_host_behind_the_same_address_is_logged_while_the_first_is_counted() -> None:
+    fold: Fold[str] = Fold()
+    log_now = [fold.count(REFUSAL, "x", float(n), RETRIED, same=1 + (n > 6)) for n in range(9)]
+    assert log_now == [True, *[False] * 6, True, False]
+    fold.sweep(10.0)
+    assert [fold.count(REFUSAL, "x", 11.0, RETRIED, same=n) for n in (1, 2, 3)] == [False, False, True]
+
+
+def test_who_varies_the_text_gets_few_lines_of_a_growing_time() -> None:
+    fold: Fold[str] = Fold()
+    said = 0
+    for second in range(3600):
+        fold.sweep(float(second))
+        said += sum(
+            fold.count(REFUSAL, "x", float(second), RETRIED, same=100 * second + n) for n in range(100)
+        )
+    assert said < 60
+    assert len(fold._windows[REFUSAL].known) == KNOWN
+
+
+def test_a_client_that_is_let_in_ends_the_counting_of_its_refusals() -> None:
+    fold: Fold[str] = Fold()
+    others = REFUSAL._replace(by="192.0.2.2"), REFUSAL._replace(kind="service-1 login")
+    for key in (REFUSAL, REFUSAL._replace(kind="service-0 late"), *others):
+        assert [fold.count(key, key.kind, 0.0, RETRIED, same=1) for _ in range(3)] == [True, False, False]
+    told = fold.settle_all("refused", "service-0 ", "192.0.2.1", 1.0)
+    assert told == [Told("service-0 login", 2, 1.0), Told("service-0 late", 2, 1.0)]
+    assert fold.count(REFUSAL, "again", 2.0, RETRIED, same=1)
+    assert not any(fold.count(key, "x", 2.0, RETRIED, same=1) for key in others)
+    fold.forget(REFUSAL)
+    assert fold.count(REFUSAL, "again", 3.0, RETRIED, same=1)
+
+
+def test_what_another_line_has_counted_is_in_no_sum_and_stays_known() -> None:
+    fold: Fold[str] = Fold()
+    assert [fold.count(REFUSAL, "x", float(n), RETRIED, same=1) for n in range(4)] == [True, *[False] * 3]
+    fold.absorb(REFUSAL)
+    assert fold.sweep(10.0) == []
+    assert not fold.count(REFUSAL, "x", 11.0, RETRIED, same=1)
+    assert fold.sweep(30.0) == [Told("x", 1, 20.0)]
+    assert fold.sweep(70.0) == [Told("x", 0, 11.0, times=5, quiet=59.0)]
+
+
+def test_what_is_no_failure_by_itself_is_logged_again_though_it_says_the_same() -> None:
+    fold: Fold[str] = Fold()
+    said = [fold.count(REFUSAL, "connected", float(n), FLAPPING, same=None) for n in range(7)]
+    assert said == [True] * FLAPPING.in_full + [False] * 2
