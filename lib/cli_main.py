@@ -21,7 +21,6 @@ from lib import (
     __version__,
     auth_passwords,
     cli_entry,
-    config_check,
     config_from_urls,
     config_instead,
     config_lint,
@@ -91,36 +90,13 @@ def _print(arguments: Mapping[str, Any]) -> int:
 
 
 def _check(arguments: Mapping[str, Any]) -> int:
-    try:
-        settings = _settings(arguments)
+    from lib import cli_check
+
+    def resolve(config: Config) -> Settings:
         _every(arguments["-R"])
-        _check_pidfile(arguments["--single"])
-    except ConfigError as error:
-        if not arguments["--json"]:
-            raise
-        print(settings_summary.as_json(None, error.problems, error.warnings, error.notices))
-        return 2
-    settings = replace(settings, warnings=(*settings.warnings, *config_check.warnings(settings)))
-    if arguments["--json"]:
-        print(settings_summary.as_json(settings))
-        return 0
-    for warning in settings.warnings:
-        print(printable(f"warning: {warning}"))
-    for notice in settings.notices:
-        print(printable(f"note: {notice}"))
-    for line in settings_summary.words(settings):
-        print(printable(line))
-    return 0
+        return _settings(arguments, config)
 
-
-def _check_pidfile(path: str | None) -> None:
-    """Raise ConfigError for a file of --single that no start could lock."""
-    if path:
-        from lib import service_pidfile
-
-        wrong = service_pidfile.what_is_wrong(path)
-        if wrong:
-            raise ConfigError([Problem(Position("--single"), f"{path}: {wrong}")])
+    return cli_check.run(arguments, lambda: _read(arguments), resolve)
 
 
 def _lint(arguments: Mapping[str, Any]) -> int:
@@ -260,11 +236,11 @@ def _every(text: str | None) -> float:
     return seconds
 
 
-def _settings(arguments: Mapping[str, Any]) -> Settings:
-    """The settings of the arguments and of the files they name. Raises ConfigError."""
+def _settings(arguments: Mapping[str, Any], config: Config | None = None) -> Settings:
+    """The settings of the arguments and of the files they name, which `config` holds. Raises ConfigError."""
     names = [name for name in arguments["-C"] if name != "-" and not config_read.is_inline(name)]
     control = arguments["--control"] or ctl_client.default_path()
-    settings = config_resolve.resolve(_read(arguments), config_secrets.read)
+    settings = config_resolve.resolve(config or _read(arguments), config_secrets.read)
     return replace(
         settings,
         user=_user(arguments["--user"]) or settings.user,

@@ -14,7 +14,7 @@ Usage:
   tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--only-tunnel] [--metrics ADDR]
             [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER]
   tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [-R TIME] [--only-tunnel] [--metrics ADDR]
-            [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--json]
+            [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--all] [--json]
   tunrouter lint [--json] FILE...
   tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--service NAME]
             [--ns UUID] [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
@@ -69,7 +69,7 @@ Options:
   --sort COLUMN     the column by which the live screen is sorted
   --service NAME    the service of the hub, where there are several hubs
   --ns UUID         only this namespace; without it, explain takes that of clients without router.id
-  --all             HOST in every namespace that has one of that name
+  --all             HOST in every namespace that has one of that name; check: all lines, however many
   --from HOST       the host that sends the packet
   --source IP       the packet's source address; the default is one that HOST may send from
   --port PORT       the packet's protocol and port, such as tcp/22; the default is a ping

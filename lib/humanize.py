@@ -44,6 +44,11 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number of things: 1 client, 2,000 clients; `plural` is for a noun that takes no s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def span(seconds: float) -> str:
     """A duration: 3 s, 5 min, 2 h, 4 days."""
     seconds = max(0.0, seconds)

@@ -67,6 +67,8 @@ def what_is_wrong(path: str) -> str:
     """Why a start could not take this file; "" where it could. Nothing is written or locked."""
     try:
         os.close(_open(path, os.O_RDONLY))
+        if not os.access(path, os.W_OK):
+            return "this user may not write to it"
     except FileNotFoundError:
         directory = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(directory):

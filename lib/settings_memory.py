@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lib.humanize import counted
 from lib.settings import HubSettings, Settings
 
 MAX_CLIENTS = 65536
@@ -62,11 +63,11 @@ def parts(settings: Settings) -> list[Part]:
         tables += PLUGIN if table.plugin else 0
         tables += CONNECTIONS_TABLE if table.acl is not None else 0
     if tables:
-        found.append(Part(f"tables with {routes:,} routes", tables))
+        found.append(Part(f"tables with {counted(routes, 'route')}", tables))
     for hub in settings.hubs:
         found += _hub(hub)
     if settings.clients:
-        found.append(Part(f"{len(settings.clients)} clients", len(settings.clients) * CLIENT))
+        found.append(Part(counted(len(settings.clients), "client"), len(settings.clients) * CLIENT))
     if settings.control:
         found.append(Part("captures", CAPTURES))
     if settings.recorder:
@@ -87,5 +88,7 @@ def connections(hub: HubSettings) -> int:
 def _hub(hub: HubSettings) -> Iterator[Part]:
     count, kind = connections(hub), hub.transport.kind
     yield Part(f"service {hub.name}: what waits for its clients (queueMemory)", hub.queue_memory * SLACK)
-    yield Part(f"service {hub.name}: {count:,} connections over {kind} (climiter)", count * CONNECTION[kind])
+    yield Part(
+        f"service {hub.name}: {counted(count, 'connection')} over {kind} (climiter)", count * CONNECTION[kind]
+    )
     yield Part(f"service {hub.name}: flows and counts", max(ALL_FLOWS, count * LEAST_FLOWS) * FLOW + HUB)

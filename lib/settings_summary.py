@@ -11,14 +11,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lib import log_redact, settings_memory
+from lib import log_redact, settings_memory, settings_summary_clients
 from lib.addresses import join_host_port
 from lib.errors import Problem
+from lib.humanize import counted
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
 from lib.route_table import RouteTable
 from lib.settings import (
-    ClientSettings,
     FileSource,
     HubSettings,
     RedisSource,
@@ -29,6 +29,13 @@ from lib.settings import (
 from lib.settings_limits import CountLimit, HubLimits
 
 MAX_SHOWN = 20
+"""Routes, rules and hosts of one namespace that are shown; the others are counted."""
+PAGE = 60
+"""Lines of a summary that is printed whole; a longer one gets short, unless everything is asked for."""
+FIRST = 3
+"""Services, and namespaces of a service, that a short summary shows."""
+PARTS = 8
+"""Parts of the memory that a short summary shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +56,71 @@ class Reach:
     """The rules of the access list, as text."""
 
 
-def words(settings: Settings) -> Iterator[str]:
-    """The summary as lines of text."""
+def words(settings: Settings, everything: bool = False) -> list[str]:
+    """The summary as lines of text: of what would be more than a PAGE only the first ones, and counts.
+
+    With `everything` nothing is left out but what is long in itself (MAX_SHOWN).
+    """
+    lines = [line for block in _services(settings) for line in block]
+    lines += [*_about(settings), *_memory(settings)]
+    if everything or len(lines) <= PAGE:
+        return lines
+    return list(_short(settings))
+
+
+def _services(settings: Settings) -> Iterator[Iterator[str]]:
+    """The lines of each hub and client."""
     for hub in settings.hubs:
-        yield from _hub(hub)
-        for reach in _reaches(hub, settings.tables):
-            yield from _reach(reach)
+        yield _whole_hub(hub, settings)
     for client in settings.clients:
-        yield _client(client)
+        yield settings_summary_clients.words(client)
+
+
+def _whole_hub(hub: HubSettings, settings: Settings) -> Iterator[str]:
+    yield from _hub(hub)
+    for reach in _reaches(hub, settings.tables):
+        yield from _reach(reach, MAX_SHOWN)
+
+
+def _short(settings: Settings) -> Iterator[str]:
+    """The summary of many services, or of many namespaces, on a page."""
+    for hub in settings.hubs[:FIRST]:
+        yield from _hub(hub)
+        yield from _counted_namespaces(list(_reaches(hub, settings.tables)))
+    yield from _rest(len(settings.hubs), "hub")
+    for client in settings.clients[:FIRST]:
+        yield from settings_summary_clients.words(client)
+    yield from _rest(len(settings.clients), "client")
+    yield from _about(settings)
+    yield from _memory(settings, PARTS)
+
+
+def _rest(count: int, noun: str) -> Iterator[str]:
+    if count > FIRST:
+        yield f"ok: and {counted(count - FIRST, f'more {noun}')}; --all shows them"
+
+
+def _counted_namespaces(reaches: Sequence[Reach]) -> Iterator[str]:
+    """The namespaces of a hub in few lines: how many, the first one, and where hosts are shut out."""
+    if not reaches:
+        return
+    routes = counted(sum(len(reach.routes) for reach in reaches), "route")
+    hosts = counted(len({(reach.namespace, host) for reach in reaches for host in reach.hosts}), "host")
+    yield f"    {counted(len(reaches), 'namespace')} with {routes} to {hosts}"
+    yield from _reach(reaches[0], FIRST)
+    if len(reaches) > 1:
+        yield f"    and {counted(len(reaches) - 1, 'more namespace')}; --all shows them"
+    shut = [reach.namespace for reach in reaches[1:] if reach.shut_out]
+    if shut:
+        more = f" and {len(shut) - FIRST} more" if len(shut) > FIRST else ""
+        yield f"    the ingress shuts out gateways of {', '.join(shut[:FIRST])}{more}"
+
+
+def _about(settings: Settings) -> Iterator[str]:
+    """What is said of the process as a whole."""
     if settings.recorder:
         yield f"ok: the last packets' headers are kept in {settings.recorder:,} bytes of memory"
     yield from _seeing(settings)
-    yield from _memory(settings)
 
 
 def as_json(
@@ -81,7 +141,7 @@ def as_json(
     if settings is not None:
         whole |= {
             "services": [_hub_data(hub) for hub in settings.hubs]
-            + [_client_data(client) for client in settings.clients],
+            + list(map(settings_summary_clients.data, settings.clients)),
             "log": {
                 "level": settings.log_level,
                 "format": settings.log_format,
@@ -120,7 +180,8 @@ def _hub(hub: HubSettings) -> Iterator[str]:
     yield f"    which host may use which namespace: {rules}"
     bound = sum(bool(row.hosts or row.namespaces) for auther in hub.authers for row in auther.logins)
     if bound:
-        yield f"    {bound} logins are bound to host names or namespaces"
+        verb = "is" if bound == 1 else "are"
+        yield f"    {counted(bound, 'login')} {verb} bound to host names or namespaces"
     if hub.cert_hosts:
         yield "    a client may only go by a name that its certificate has"
     for what, keys in _limits(hub.limits):
@@ -198,41 +259,33 @@ def _source(source: Source) -> str:
     )
 
 
-def _reach(reach: Reach) -> Iterator[str]:
+def _reach(reach: Reach, most: int) -> Iterator[str]:
+    """A namespace, of its routes, rules and hosts the first `most`."""
     what = (
         "clients that name no namespace" if reach.namespace == format_uuid(NO_NAMESPACE) else reach.namespace
     )
     yield f"    namespace {reach.namespace}:" if what == reach.namespace else f"    {what}:"
-    for prefix, tiers in reach.routes[:MAX_SHOWN]:
+    for prefix, tiers in reach.routes[:most]:
         yield f"        {prefix} goes to {', then '.join(' or '.join(tier) for tier in tiers)}"
-    if len(reach.routes) > MAX_SHOWN:
-        yield f"        and {len(reach.routes) - MAX_SHOWN} more routes"
-    for rule in reach.acl[:MAX_SHOWN]:
+    if len(reach.routes) > most:
+        yield f"        and {counted(len(reach.routes) - most, 'more route')}"
+    for rule in reach.acl[:most]:
         yield f"        {rule}"
+    if len(reach.acl) > most:
+        yield f"        and {counted(len(reach.acl) - most, 'more rule')}"
     if reach.acl:
         yield "        everything else is denied; replies to what is allowed are allowed"
     for source in reach.elsewhere:
         yield f"        further routes: {source}"
     if len(reach.hosts) > 1:
-        shown = ", ".join(reach.hosts[:MAX_SHOWN])
-        more = f" and {len(reach.hosts) - MAX_SHOWN} more" if len(reach.hosts) > MAX_SHOWN else ""
-        yield f"        {shown}{more} reach each other"
+        yield f"        {_some(reach.hosts, most)} reach each other"
     if reach.shut_out:
-        yield f"        shut out by the ingress: {', '.join(reach.shut_out[:MAX_SHOWN])}"
+        yield f"        shut out by the ingress: {_some(reach.shut_out, most)}"
 
 
-def _client(client: ClientSettings) -> str:
-    return f"ok: service {client.name} is host {client.host} behind {', '.join(_nodes(client))}"
-
-
-def _nodes(client: ClientSettings) -> list[str]:
-    return [
-        f"{join_host_port(node.host, node.port)} over {node.transport.kind}"
-        + "".join(
-            f" through {proxy.kind}://{join_host_port(proxy.host, proxy.port)}" for proxy in node.proxies
-        )
-        for node in client.nodes
-    ]
+def _some(names: Sequence[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _seeing(settings: Settings) -> Iterator[str]:
@@ -242,10 +295,9 @@ def _seeing(settings: Settings) -> Iterator[str]:
         yield f"log: {settings.log_level} and above, as {settings.log_format}, to {settings.log_output}"
     if rotation is not None:
         words = [f"    rotated at {rotation.max_bytes >> 20} MB"]
-        words += (
-            [f"{rotation.max_backups} old files kept"] if rotation.max_backups else ["all old files kept"]
-        )
-        words += [f"for {rotation.max_age} days"] if rotation.max_age else []
+        kept = counted(rotation.max_backups, "old file") if rotation.max_backups else "all old files"
+        words += [f"{kept} kept"]
+        words += [f"for {counted(rotation.max_age, 'day')}"] if rotation.max_age else []
         words += ["compressed"] if rotation.compress else []
         yield ", ".join(words)
     if metrics is not None:
@@ -258,10 +310,17 @@ def memory_bound_mb(settings: Settings) -> int:
     return math.ceil(settings_memory.bound(settings) / 1e6)
 
 
-def _memory(settings: Settings) -> Iterator[str]:
+def _memory(settings: Settings, most: int | None = None) -> Iterator[str]:
+    """The bound of the memory with its parts, of which the `most` largest ones."""
     yield f"memory: at most {memory_bound_mb(settings):,} MB, whatever peers do"
-    for part in settings_memory.parts(settings):
+    parts = settings_memory.parts(settings)
+    least = sorted((part.size for part in parts), reverse=True)[most - 1 : most] if most else []
+    shown = [part for part in parts if not least or part.size >= least[0]][:most]
+    for part in shown:
         yield f"    {part.size / 1e6:,.0f} MB {part.what}"
+    if len(parts) > len(shown):
+        rest = sum(part.size for part in parts) - sum(part.size for part in shown)
+        yield f"    {rest / 1e6:,.0f} MB {counted(len(parts) - len(shown), 'more part')}"
     if any(table.more.sources for table in settings.tables):
         yield f"    and {settings_memory.ROUTE} bytes for each route that is read from elsewhere"
 
@@ -280,10 +339,6 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
         "sourceCheck": hub.source_check,
         "trustedProxies": list(map(str, hub.trusted_proxies)),
     }
-
-
-def _client_data(client: ClientSettings) -> dict[str, object]:
-    return {"name": client.name, "role": "client", "host": client.host, "hubs": _nodes(client)}
 
 
 def _reach_data(reach: Reach) -> dict[str, object]:

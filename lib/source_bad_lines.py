@@ -7,6 +7,7 @@ Refuses to know: what is wrong with a line (route_parse, rule_parse), and where 
 from __future__ import annotations
 
 from lib.errors import Position, Problem
+from lib.humanize import counted
 
 MAX_REPORTED = 10
 """Bad lines that are reported one by one."""
@@ -21,10 +22,10 @@ class BadLines:
         self._more = 0
         self._file = ""
 
-    def add(self, name: str, number: int, why: object) -> None:
-        """Add a bad line: the name of its text, its number (from 1) and what is wrong with it."""
+    def add(self, name: str, number: int, why: object, then: str = "; the line is left out") -> None:
+        """Add a bad line: the name of its text, its number (from 1), what is wrong, what follows."""
         if len(self._reported) < MAX_REPORTED:
-            self._reported.append(Problem(Position(name, number, 1), f"{why}; the line is left out"))
+            self._reported.append(Problem(Position(name, number, 1), f"{why}{then}"))
         else:
             self._more += 1
             self._file = name
@@ -35,5 +36,6 @@ class BadLines:
 
     def problems(self) -> tuple[Problem, ...]:
         """The report: at most MAX_REPORTED lines, and one problem that counts the others."""
-        counted = Problem(Position(self._file), f"{self._more} more bad lines are left out")
-        return (*self._reported, *([counted] if self._more else []), *self._notes)
+        text = f"{counted(self._more, 'more bad line')} {'is' if self._more == 1 else 'are'} left out"
+        more = [Problem(Position(self._file), text)] if self._more else []
+        return (*self._reported, *more, *self._notes)

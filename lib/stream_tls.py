@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import hmac
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,7 +55,7 @@ def context(settings: TlsSettings, server: bool) -> Any:
     else:
         _trust(made, settings)
     if settings.ca_file:
-        _load(settings.ca_file, lambda: made.load_verify_locations(settings.ca_file))
+        load_authorities(made, settings.ca_file)
     if not server and settings.cert_file:
         load_certificate(made, settings.cert_file, settings.key_file)
     return made
@@ -70,21 +71,81 @@ def _trust(made: Any, settings: TlsSettings) -> None:
         made.load_default_certs()
 
 
+class BadFile(HostError):
+    """A file with a certificate or a key that cannot be used: which one, and why."""
+
+    def __init__(self, file: str, why: str) -> None:
+        self.file, self.why = file, why
+        super().__init__(f"{file}: {why}")
+
+
 def load_certificate(made: Any, cert_file: str, key_file: str) -> None:
-    """Load a certificate and its key into an SSLContext. Raises HostError with the file's name."""
-    _load(
-        f"{cert_file}, {key_file or cert_file}",
-        lambda: made.load_cert_chain(cert_file, key_file or cert_file),
-    )
-
-
-def _load(name: str, load: Any) -> None:
+    """Load a certificate and its key into an SSLContext. Raises BadFile."""
+    key_file = key_file or cert_file
+    for file in (cert_file, key_file):
+        _open_once(file)
     try:
-        load()
-    except ssl.SSLError as error:
-        raise HostError(f"{name}: no usable certificate and key: {_reason(error)}") from None
+        made.load_cert_chain(cert_file, key_file, password=_ask_nobody)
+    except (ssl.SSLError, _Encrypted) as error:
+        raise _bad_pair(cert_file, key_file, error) from None
     except OSError as error:
-        raise HostError(f"{name}: {error.strerror or error}") from None
+        raise BadFile(cert_file, error.strerror or str(error)) from None
+
+
+def load_authorities(made: Any, ca_file: str) -> None:
+    """Load the CA certificates that peers' certificates are checked by. Raises BadFile."""
+    _open_once(ca_file)
+    try:
+        made.load_verify_locations(ca_file)
+    except ssl.SSLError as error:
+        is_empty = error.reason == "NO_CERTIFICATE_OR_CRL_FOUND"
+        raise BadFile(ca_file, _NO_CERTIFICATE if is_empty else _reason(error)) from None
+    except OSError as error:
+        raise BadFile(ca_file, error.strerror or str(error)) from None
+
+
+class _Encrypted(Exception):
+    """A key is encrypted."""
+
+
+def _ask_nobody() -> str:
+    """In place of OpenSSL's own question on the terminal, where nobody may be."""
+    raise _Encrypted
+
+
+def _open_once(file: str) -> None:
+    """Raise BadFile for a file that cannot be opened: OpenSSL does not say which one of two that is."""
+    try:
+        os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        raise BadFile(file, error.strerror or str(error)) from None
+
+
+_NO_CERTIFICATE = "it holds no certificate (PEM)"
+_ENCRYPTED = "the key is encrypted, and nobody is there to give its password"
+_DECRYPT = "openssl pkey -in OLD -out NEW writes one without"
+
+
+def _bad_pair(cert_file: str, key_file: str, error: Exception) -> BadFile:
+    """Which of two files OpenSSL could not use, and why."""
+    if isinstance(error, _Encrypted):
+        return BadFile(key_file, f"{_ENCRYPTED}; {_DECRYPT}")
+    if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+        return BadFile(key_file, f"the key does not belong to the certificate {cert_file}")
+    if b"-----BEGIN CERT" not in _head(cert_file) and b"-----BEGIN TRUSTED CERT" not in _head(cert_file):
+        return BadFile(cert_file, _NO_CERTIFICATE)
+    if b"PRIVATE KEY-----" not in _head(key_file):
+        return BadFile(key_file, "it holds no private key (PEM)")
+    return BadFile(cert_file, f"no usable certificate and key: {_reason(error)}")
+
+
+def _head(file: str) -> bytes:
+    """What a file of certificates begins with."""
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(_RECEIVE)
+    except OSError:
+        return b""
 
 
 class TlsCodec:

@@ -25,8 +25,13 @@ def said(tmp_path: Path, routes: str = "", rules: str = "", logins: str = "", co
         (tmp_path / f"{name}.txt").write_text(content)
         more = f"{compat}, routes: [{{dst: 10.0.0.0/8, gateway: inline}}]" if kind == "routers" else ""
         text += f"{kind}: [{{name: {name}{more}, file: {{path: {tmp_path}/{name}.txt}}}}]\n"
-    settings = config_resolve.resolve(config_read.read([("f", text)]))
-    return [str(problem).removeprefix(f"{tmp_path}/") for problem in config_check.warnings(settings)]
+    return [said.removeprefix(f"{tmp_path}/") for said in warnings(text)]
+
+
+def warnings(text: str) -> list[str]:
+    """What is said of the files that a configuration names."""
+    config = config_read.read([("f", text)])
+    return list(map(str, config_check.warnings(config_resolve.resolve(config), config)))
 
 
 def test_good_files_are_not_talked_about(tmp_path: Path) -> None:
@@ -54,10 +59,31 @@ def test_many_are_counted(tmp_path: Path) -> None:
     assert told[-1] == "r.txt: 3 more bad lines are left out"
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "why"), [("/no/such", "No such file or directory"), ("/etc", "Is a directory")], ids=str
+)
+def test_a_file_that_cannot_be_read_is_told_of_where_the_configuration_names_it(path: str, why: str) -> None:
     text = (
         HUB.replace(", auther: a", "").replace(", ingress: i", "")
-        + "routers: [{name: r, file: {path: /no/such}}]"
+        + f"routers:\n- name: r\n  file: {{path: {path}}}\n"
     )
-    settings = config_resolve.resolve(config_read.read([("f", text)]))
-    assert list(map(str, config_check.warnings(settings))) == ["/no/such: No such file or directory"]
+    assert warnings(text) == [f"f:5:16: {path}: {why}"]
+
+
+def test_logins_in_a_file_that_let_nobody_in(tmp_path: Path) -> None:
+    broken = "$scrypt$ln=14,r=8,p=1$nonsense"
+    assert said(tmp_path, logins=f"# no\nanna pw\nbert\ncarl {broken}\nanna other\n") == [
+        "a.txt:3:1: 'bert' has no password and is not let in",
+        "a.txt:4:1: 'carl' is not let in: not a hash as `tunrouter hash` prints it",
+        "a.txt:5:1: 'anna' is in line 2 already; only the last password of a name counts",
+    ]
+
+
+def test_logins_for_metrics_are_looked_at_too(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("anna\n")
+    text = (
+        HUB.replace(", auther: a, metadata: {router: r, ingress: i}", "")
+        + f"authers: [{{name: a, file: {{path: {tmp_path}/a.txt}}}}]\n"
+        + "metrics: {addr: '127.0.0.1:9000', auther: a}\n"
+    )
+    assert warnings(text) == [f"{tmp_path}/a.txt:1:1: 'anna' has no password and is not let in"]

@@ -13,6 +13,7 @@ import pytest
 from lib import cli_main, config_from_urls, config_only_tunnel, config_read, config_resolve
 from lib.errors import ConfigError
 from lib.settings import Settings
+from tests.support.tls import Authority
 
 MIXED = Path(__file__).parents[1] / "data" / "mixed"
 FILES = sorted(path.name for path in MIXED.iterdir())
@@ -61,9 +62,13 @@ def changed(name: str, old: str, new: str) -> str:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_mixed_file_of_gost_runs_its_tunnel_and_names_what_it_leaves(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(MIXED / name)
+    monkeypatch.chdir(tmp_path)  # one of them names its certificate and key in the working directory
+    pair = Authority(tmp_path).issue("hub")
+    (tmp_path / "cert.pem").write_bytes(Path(pair.cert).read_bytes())
+    (tmp_path / "key.pem").write_bytes(Path(pair.key).read_bytes())
     assert cli_main.main(["check", "--only-tunnel", "--json", "-C", path]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {service["name"] for service in told["services"]} == TUNNEL[name]

@@ -50,10 +50,8 @@ def test_bad_lines_are_told_alike_by_all_who_read(tmp_path: Path) -> None:
 
         path.write_bytes(b"10.0.0.0/8 good\n" + b"bad\n" * count)
         wrong = expected(str(path), "a route without a gateway", 2, count)
-        assert (
-            list(config_check._table(TableSettings("r", more=SourceSettings((FileSource(str(path)),)))))
-            == wrong
-        )
+        table = TableSettings("r", more=SourceSettings((FileSource(str(path)),)))
+        assert list(config_check._table(table, {})) == wrong
         assert list(load(path).warnings) == wrong
 
 

@@ -69,6 +69,9 @@ def test_words() -> None:
         "    clients that name no namespace:",
         "        further routes: plugin grpc://p:1",
         "ok: service host is host host-1 behind x:1 over tcp",
+        "    a device that the kernel names, net 10.0.0.1/24, MTU 1420",
+        "    routes into the tunnel: none",
+        "    in the clear: whoever is on the way can read and change what is sent",
     ]
 
 
@@ -99,7 +102,7 @@ routers: [{name: r, acl: [{action: allow, to: host-1}], routes: [{dst: 10.0.0.1,
         "ok: service hub is a hub on :8443 over wss, certificate c.pem, clients need one of ca.pem",
         "    logins: team",
         "    which host may use which namespace: no ingress: every host may use any",
-        "    1 logins are bound to host names or namespaces",
+        "    1 login is bound to host names or namespaces",
         "    a client may only go by a name that its certificate has",
         "    limits on traffic: $, host-1",
         "    limits on connections: 5 of each address",
@@ -110,6 +113,9 @@ routers: [{name: r, acl: [{action: allow, to: host-1}], routes: [{dst: 10.0.0.1,
         "        allow to host-1",
         "        everything else is denied; replies to what is allowed are allowed",
         "ok: service host is host host-1 behind x:1 over wss through socks5://proxy:1080",
+        "    a device that the kernel names, no net: it has no address of its own, MTU 1420",
+        "    routes into the tunnel: none",
+        "    encrypted; the hub's certificate is checked by the system's authorities and its name",
     ]
 
 
@@ -168,11 +174,75 @@ def test_ipv6_addresses_are_in_brackets() -> None:
     way = ["socks5://[2001:db8::2]:1080", "router://[2001:db8::1]:8443"]
     client = config_from_urls.read(["tun:///host-1?net=10.0.0.1/24"], way)
     hub_settings, client_settings = map(config_resolve.resolve, (hub, client))
-    assert next(settings_summary.words(hub_settings)).startswith(
+    assert settings_summary.words(hub_settings)[0].startswith(
         "ok: service service-0 is a hub on [::1]:8443 over tls"
     )
     assert json.loads(settings_summary.as_json(hub_settings))["services"][0]["listens"] == "[::1]:8443"
     behind = "[2001:db8::1]:8443 over tcp through socks5://[2001:db8::2]:1080"
-    first = next(settings_summary.words(client_settings))
+    first = settings_summary.words(client_settings)[0]
     assert first == f"ok: service service-0 is host host-1 behind {behind}"
     assert json.loads(settings_summary.as_json(client_settings))["services"][0]["hubs"] == [behind]
+
+
+def client_words(url: str, *ways: str) -> list[str]:
+    config = config_from_urls.read([url], ways)
+    return without_memory(config_resolve.resolve(config))
+
+
+def test_a_client_says_what_it_sets_up_and_what_is_not_safe() -> None:
+    url = "tun:///host-1?name=vpn0&net=10.0.0.1/24,fd00::1/64&mtu=1400&gw=10.0.0.254&route=10.0.0.0/8&routes=fd01::/64"
+    url = url.replace("&gw=10.0.0.254", "").replace("&routes=fd01::/64", "")
+    words = client_words(url, f"router+wss://a:1,b:2?router.id={NS1}&pin=sha256:{'ab' * 32}")
+    assert words == [
+        "ok: service service-0 is host host-1 behind a:1 over wss, b:2 over wss",
+        "    device vpn0, net 10.0.0.1/24, fd00::1/64, MTU 1400",
+        "    routes into the tunnel: 10.0.0.0/8",
+        f"    namespace: {NS1}",
+        f"    encrypted; only the hub's certificate sha256:{'ab' * 32} is taken",
+    ]
+    routed = client_words(
+        "tun:///h?net=10.0.0.1/24&gw=10.0.0.254&route=10.0.0.0/8,10.9.0.0/16", "router+tls://x:1"
+    )
+    assert routed[2] == "    routes into the tunnel: 10.0.0.0/8 via 10.0.0.254, 10.9.0.0/16 via 10.0.0.254"
+    assert routed[3].endswith("is not checked: whoever is on the way can be the hub")
+
+
+def test_a_client_for_machines() -> None:
+    config = config_from_urls.read(
+        ["tun:///h?net=10.0.0.1/24&route=10.0.0.0/8&mtu=1300"], ["router+ws://x:1"]
+    )
+    service = json.loads(settings_summary.as_json(config_resolve.resolve(config)))["services"][0]
+    assert (service["net"], service["mtu"], service["inTheClear"]) == (["10.0.0.1/24"], 1300, True)
+    assert (service["routes"], service["transports"]) == ([{"dst": "10.0.0.0/8", "gateway": None}], ["ws"])
+
+
+def tenants(count: int) -> Settings:
+    """A hub with tables of so many tenants, and as many hubs and clients beside it."""
+    lines = ["services:", "- {name: hub, addr: ':1', handler: {type: router}, listener: {type: tcp}}"]
+    lines += [
+        f"- {{name: hub-{n}, addr: ':{n + 2}', handler: {{type: router}}, listener: {{type: tcp}}}}"
+        for n in range(count)
+    ]
+    lines.append("routers:")
+    for n in range(count):
+        lines.append(f"- name: {n:08x}-0000-0000-0000-000000000000")
+        rows = (f"{{dst: 10.{n}.{i}.0/24, gateway: host-{n}-{i}}}" for i in range(8))
+        lines.append(f"  routes: [{', '.join(rows)}]")
+    return config_resolve.resolve(config_read.read([("f", "\n".join(lines))]))
+
+
+def test_many_tenants_are_a_page_and_all_of_them_on_request() -> None:
+    settings = tenants(40)
+    page, whole = settings_summary.words(settings), settings_summary.words(settings, everything=True)
+    assert len(page) <= settings_summary.PAGE < len(whole)
+    assert "    40 namespaces with 320 routes to 320 hosts" in page
+    assert "    and 39 more namespaces; --all shows them" in page
+    assert "ok: and 38 more hubs; --all shows them" in page
+    assert sum("goes to host-39-7" in line for line in whole) == 41
+    assert page[-10].startswith("memory: at most ")
+    assert page[-1].endswith(" more parts")
+
+
+def test_one_client_is_no_plural() -> None:
+    told = settings_summary.words(settings())
+    assert [line.endswith(" MB 1 client") for line in told].count(True) == 1

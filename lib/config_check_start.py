@@ -1,0 +1,288 @@
+"""Problems of `tunrouter check` that a start would have on this host: certificates, paths, addresses, a user.
+
+Knows: what a start opens, and how to find out whether it could without opening or making anything.
+Refuses to know: what the files of tables hold (config_check); networks, for a check connects to nothing; and
+rights, which another user may have: a port below 1024 or a device is only warned of.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gevent import ssl
+
+from lib import ctl_client, ctl_server, stream_certificates, stream_tls
+from lib.addresses import is_address, join_host_port
+from lib.config_findings import Findings
+from lib.config_schema import Config, Dialer, Listener, Service, Tls
+from lib.config_section import walk
+from lib.ctl_path import weak_spot
+from lib.errors import Position
+from lib.settings import HubSettings, Settings, TlsSettings
+
+_TUN, _NET = "/dev/net/tun", "/sys/class/net"
+_NO_FILES = ("stdout", "stderr", "none")
+Services = Mapping[str, Service]
+"""By name; settings have only services that the configuration has."""
+_FIELDS = {"cert_file": "certFile", "key_file": "keyFile", "ca_file": "caFile"}
+
+
+def look(config: Config, settings: Settings, given: Mapping[str, str], found: Findings) -> None:
+    """Add what a start with these settings would fail at, and what is odd on this host.
+
+    `config` is what the settings were resolved from; it has the places. `given` has the options of the
+    command line that take the place of a key, `--control` and `--user`, where they are written.
+    """
+    services = {service.name: service for service in config.services}
+    _certificates(config, services, settings, found)
+    _addresses(config, services, settings, found)
+    _paths(config, settings, given, found)
+    _user(config, settings, given, found)
+    _devices(services, settings, found)
+
+
+# --- certificates -------------------------------------------------------------------------------
+
+
+def _certificates(config: Config, services: Services, settings: Settings, found: Findings) -> None:
+    hubs = {_files(hub.transport.tls) for hub in settings.hubs if hub.transport.encrypted}
+    dialled = {
+        _files(node.transport.tls)
+        for client in settings.clients
+        for node in client.nodes
+        if node.transport.encrypted
+    }
+    seen = set()
+    for section, is_hub in _tls_sections(config):
+        files = (section.cert_file, section.key_file, section.ca_file)
+        if files in (hubs if is_hub else dialled) and (files, is_hub) not in seen:
+            seen.add((files, is_hub))
+            _pair(section, is_hub, found)
+            _authorities(section, found)
+    for hub in settings.hubs:
+        if hub.transport.encrypted and not hub.transport.tls.cert_file:
+            _made(hub, services[hub.name].where("listener"), found)
+
+
+def _tls_sections(config: Config) -> Iterator[tuple[Tls, bool]]:
+    """Every tls section of a listener or dialer, and the default for listeners: (section, is a hub's)."""
+    if config.tls is not None:
+        yield config.tls, True
+    for section in walk(config):
+        if isinstance(section, Listener | Dialer) and section.tls is not None:
+            yield section.tls, isinstance(section, Listener)
+
+
+def _files(tls: TlsSettings) -> tuple[str, str, str]:
+    return tls.cert_file, tls.key_file, tls.ca_file
+
+
+def _pair(section: Tls, is_hub: bool, found: Findings) -> None:
+    cert, key = section.cert_file, section.key_file or section.cert_file
+    if not cert:
+        return
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_hub else ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        stream_tls.load_certificate(made, cert, key)
+    except stream_tls.BadFile as bad:
+        field = "key_file" if bad.file == section.key_file else "cert_file"
+        found.error(section.where(field), f"{_FIELDS[field]!r}: {bad}")
+        return
+    wrong = _out_of_time(cert)
+    if wrong:
+        found.warn(section.where("cert_file"), f"'certFile': {cert}: {wrong}")
+
+
+def _authorities(section: Tls, found: Findings) -> None:
+    if section.ca_file:
+        try:
+            stream_tls.load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), section.ca_file)
+        except stream_tls.BadFile as bad:
+            found.error(section.where("ca_file"), f"'caFile': {bad}")
+
+
+def _out_of_time(cert: str) -> str:
+    """What is wrong with the time in which a certificate is valid; empty for nothing."""
+    from cryptography import x509  # 8 MB that only this needs
+
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(cert).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    now = datetime.now(UTC)
+    if now > certificate.not_valid_after_utc:
+        return f"the certificate has expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    if now < certificate.not_valid_before_utc:
+        return f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+    return ""
+
+
+def _made(hub: HubSettings, where: Position, found: Findings) -> None:
+    """Look at the certificate that a hub without one of its own takes, or makes."""
+    files = stream_certificates.HERE
+    if not all(map(os.path.exists, files)):
+        directory = stream_certificates.state_directory()
+        files = str(directory / files[0]), str(directory / files[1])
+        if not all(map(os.path.exists, files)):
+            wrong = cannot_be_made(files[0], with_directory=True)
+            if wrong:
+                text = f"service {hub.name}: the certificate that it makes cannot be kept: {wrong}"
+                found.warn(where, text, "pins fail after the next start; write certFile and keyFile")
+            return
+    try:
+        stream_tls.load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *files)
+    except stream_tls.BadFile as bad:
+        found.error(where, f"service {hub.name} names no certificate and takes {files[0]}: {bad}")
+
+
+# --- addresses ----------------------------------------------------------------------------------
+
+
+def _addresses(config: Config, services: Services, settings: Settings, found: Findings) -> None:
+    for hub in settings.hubs:
+        _address(hub.host, hub.port, hub.transport.reuse_port, services[hub.name].where("addr"), found)
+    metrics, section = settings.metrics, config.metrics
+    if metrics is None or section is None or metrics.socket:
+        return
+    _address(metrics.host, metrics.port, False, section.where("addr"), found)
+    for hub in settings.hubs:
+        is_same = hub.host == metrics.host or "" in (hub.host, metrics.host)
+        if is_same and 0 < hub.port == metrics.port:
+            text = f"metrics would be served where service {hub.name} listens: {metrics.address}"
+            found.error(section.where("addr"), text)
+
+
+def _address(host: str, port: int, reuse_port: bool, where: Position, found: Findings) -> None:
+    """See whether an address is one of this host's. Names are not looked up: that would ask a name server."""
+    if host and not is_address(host.partition("%")[0]):
+        return
+    address = join_host_port(host, port)
+    try:
+        _bind(host, port, reuse_port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            found.warn(where, f"somebody listens on {address} now", "a second one cannot start there")
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            hint = "run it as root, or give it CAP_NET_BIND_SERVICE"
+            found.warn(where, f"this user may not listen on {address}", hint)
+        elif error.errno == errno.EADDRNOTAVAIL:
+            found.error(where, f"cannot listen on {address}: it is no address of this host")
+        elif error.errno != errno.EAFNOSUPPORT or host:
+            found.error(where, f"cannot listen on {address}: {error.strerror or error}")
+
+
+def _bind(host: str, port: int, reuse_port: bool) -> None:
+    """Bind a socket as a hub does, without listening, and close it. Raises OSError."""
+    target = host or ("::" if socket.has_dualstack_ipv6() else "0.0.0.0")
+    family, kind, proto, _, address = socket.getaddrinfo(
+        target, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST
+    )[0]
+    with socket.socket(family, kind, proto) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+        sock.bind(address)
+
+
+# --- paths --------------------------------------------------------------------------------------
+
+
+def _paths(config: Config, settings: Settings, given: Mapping[str, str], found: Findings) -> None:
+    control, metrics, log = settings.control, settings.metrics, settings.log_output
+    if control:
+        wrong = _no_socket(control, private=True)
+        where = Position("--control") if given.get("--control") else Position("control socket")
+        if wrong and control == ctl_client.default_path():
+            found.warn(where, f"{control}: {wrong}", "it runs without one; nobody can ask it")
+        elif wrong:
+            found.error(where, f"{control}: {wrong}")
+    if metrics is not None and metrics.socket and config.metrics is not None:
+        where = config.metrics.where("addr")
+        wrong = _no_socket(metrics.socket, private=False)
+        if wrong:
+            found.error(where, f"'addr': {metrics.socket}: {wrong}")
+        elif metrics.socket == control:
+            found.error(where, f"'addr': {metrics.socket} is the control socket")
+    if log not in _NO_FILES and config.log is not None:
+        wrong = cannot_be_made(log)
+        if wrong:
+            found.error(config.log.where("output"), f"'output': {log}: {wrong}")
+
+
+def _no_socket(path: str, private: bool) -> str:
+    """Why no unix socket can be made at a path, as ctl_server.take_path finds out; empty where one can."""
+    if len(os.fsencode(path)) > ctl_server.MAX_PATH:
+        return f"a socket's path has at most {ctl_server.MAX_PATH} bytes"
+    parent = str(Path(path).parent)
+    try:
+        weak = weak_spot(parent) if private else ""
+        if weak:
+            return weak
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return "is there already, and is no socket"
+    except FileNotFoundError:
+        return cannot_be_made(path, with_directory=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return _no_writing(parent)
+
+
+def cannot_be_made(path: str, with_directory: bool = False) -> str:
+    """Why a file cannot be opened for writing; empty where it can be. Nothing is opened.
+
+    `with_directory` is for a file whose directory is made as well.
+    """
+    path = os.path.abspath(path)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        place = os.path.dirname(path)
+        while with_directory and not os.path.lexists(place):
+            place = os.path.dirname(place)
+        return _no_writing(place)
+    except OSError as error:
+        return error.strerror or str(error)
+    if stat.S_ISDIR(mode):
+        return "is a directory"
+    return "" if os.access(path, os.W_OK) else "this user may not write to it"
+
+
+def _no_writing(directory: str) -> str:
+    if not os.path.lexists(directory):
+        return f"there is no directory {directory}"
+    if not os.path.isdir(directory):
+        return f"{directory} is no directory"
+    return "" if os.access(directory, os.W_OK | os.X_OK) else f"this user may not write to {directory}"
+
+
+# --- the user and devices -----------------------------------------------------------------------
+
+
+def _user(config: Config, settings: Settings, given: Mapping[str, str], found: Findings) -> None:
+    if settings.user:
+        try:
+            pwd.getpwnam(settings.user)
+        except KeyError:
+            where = Position("--user") if given.get("--user") else config.where("user")
+            found.error(where, f"there is no user {settings.user[:64]!r} here")
+
+
+def _devices(services: Services, settings: Settings, found: Findings) -> None:
+    for client in settings.clients:
+        service, name = services[client.name], client.device.name
+        if not os.path.exists(_TUN):
+            hint = "load the kernel module tun, or give the device to the container"
+            found.warn(service.where("listener"), f"there is no {_TUN} here", hint)
+        if name and os.path.exists(f"{_NET}/{name}") and not os.path.exists(f"{_NET}/{name}/tun_flags"):
+            listener = service.listener or service
+            text = f"there is a network device {name} already, and it is no TUN device"
+            found.error(listener.where("metadata.name"), text)

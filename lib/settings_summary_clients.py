@@ -1,0 +1,104 @@
+"""The part of a configuration's summary that is about clients: device, routes, and the way to the hub.
+
+Knows: how a client's settings are put into words, and what is and is not safe on its way.
+Refuses to know: hubs, and how long a summary may be (settings_summary).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lib.addresses import join_host_port
+from lib.humanize import counted
+from lib.ids import NO_NAMESPACE, format_uuid
+from lib.settings import ClientSettings, NodeSettings, TlsSettings
+
+MAX_SHOWN = 8
+"""Hubs, and routes, of one client that are named; the others are counted."""
+
+
+def words(client: ClientSettings) -> Iterator[str]:
+    """The summary of one client, as lines of text."""
+    nodes = ways(client)
+    behind = ", ".join(nodes[:MAX_SHOWN]) + _more(nodes, "hub")
+    yield f"ok: service {client.name} is host {client.host} behind {behind}"
+    device = client.device
+    name = f"device {device.name}" if device.name else "a device that the kernel names"
+    nets = ", ".join(map(str, device.addresses)) or "no net: it has no address of its own"
+    yield f"    {name}, {nets if not device.addresses else f'net {nets}'}, MTU {device.mtu}"
+    routes = _routes(client)
+    yield "    routes into the tunnel: " + (
+        ", ".join(routes[:MAX_SHOWN]) + _more(routes, "route") if routes else "none"
+    )
+    namespaces = dict.fromkeys(node.namespace for node in client.nodes if node.namespace != NO_NAMESPACE)
+    if namespaces:
+        yield f"    namespace: {', '.join(map(format_uuid, namespaces))}"
+    yield from _safety(client.nodes)
+
+
+def ways(client: ClientSettings) -> list[str]:
+    """Each way to a hub: its address, the transport, and the proxies before it."""
+    return [
+        f"{join_host_port(node.host, node.port)} over {node.transport.kind}"
+        + "".join(
+            f" through {proxy.kind}://{join_host_port(proxy.host, proxy.port)}" for proxy in node.proxies
+        )
+        for node in client.nodes
+    ]
+
+
+def data(client: ClientSettings) -> dict[str, object]:
+    """The summary of one client for machines."""
+    device = client.device
+    return {
+        "name": client.name,
+        "role": "client",
+        "host": client.host,
+        "hubs": ways(client),
+        "device": device.name or None,
+        "net": list(map(str, device.addresses)),
+        "routes": [{"dst": str(net), "gateway": via or None} for net, via in device.routes],
+        "mtu": device.mtu,
+        "transports": [node.transport.kind for node in client.nodes],
+        "inTheClear": any(not node.transport.encrypted for node in client.nodes),
+    }
+
+
+def _more(items: Sequence[object], noun: str) -> str:
+    return f" and {counted(len(items) - MAX_SHOWN, f'more {noun}')}" if len(items) > MAX_SHOWN else ""
+
+
+def _routes(client: ClientSettings) -> list[str]:
+    return [f"{net} via {via}" if via else str(net) for net, via in client.device.routes]
+
+
+def _safety(nodes: Sequence[NodeSettings]) -> Iterator[str]:
+    """Who could read or change what is sent, and how the hub is known; each once."""
+    clear = [node for node in nodes if not node.transport.encrypted]
+    if clear:
+        text = "in the clear: whoever is on the way can read and change what is sent"
+        yield f"    {text}{_of(clear, nodes)}"
+    by: dict[str, list[NodeSettings]] = {}
+    for node in nodes:
+        if node.transport.encrypted:
+            by.setdefault(_check(node.transport.tls), []).append(node)
+    for how, some in by.items():
+        yield f"    encrypted; {how}{_of(some, nodes)}"
+
+
+def _of(some: Sequence[NodeSettings], nodes: Sequence[NodeSettings]) -> str:
+    """Which hubs a statement is about, where it is not about all."""
+    names = list(dict.fromkeys(join_host_port(node.host, node.port) for node in some))
+    return "" if len(some) == len(nodes) else f" ({', '.join(names[:MAX_SHOWN])}{_more(names, 'hub')})"
+
+
+def _check(tls: TlsSettings) -> str:
+    if tls.pin:
+        how = f"only the hub's certificate sha256:{tls.pin.hex()} is taken"
+    elif tls.verify or tls.ca_file:
+        whose = f"the authorities in {tls.ca_file}" if tls.ca_file else "the system's authorities"
+        name = " and its name" if tls.verify else ", its name is not"
+        how = f"the hub's certificate is checked by {whose}{name}"
+    else:
+        how = "the hub's certificate is not checked: whoever is on the way can be the hub"
+    return how + (f"; this client shows {tls.cert_file}" if tls.cert_file else "")

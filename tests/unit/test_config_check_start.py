@@ -1,0 +1,249 @@
+"""What `check` finds that a start on this host would fail at: certificates, paths, addresses, users, devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lib import cli_check, cli_main, ctl_server
+from lib.errors import Position, Problem
+from tests.support.tls import Authority
+
+HUB = """services:
+- name: hub
+  addr: "127.0.0.1:0"
+  handler: {type: router}
+  listener:
+    type: tls
+    tls: {certFile: CERT, keyFile: KEY, caFile: CA}
+"""
+CLIENT = """services:
+- name: host
+  handler: {type: tun, chain: c}
+  listener: {type: tun}
+  forwarder: {nodes: [{name: n, addr: host-1}]}
+chains:
+- name: c
+  hops:
+  - name: h
+    nodes:
+    - name: n
+      addr: "127.0.0.1:1"
+      connector: {type: router}
+      dialer:
+        type: tls
+        tls: {certFile: CERT, keyFile: KEY, caFile: CA}
+"""
+PLAIN = HUB.replace("type: tls\n    tls: {certFile: CERT, keyFile: KEY, caFile: CA}", "type: tcp")
+
+Check = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run `check` on a text; returns its status and all that it says, without the directory."""
+
+    def run(text: str, *words: str) -> tuple[int, str]:
+        (tmp_path / "f.yml").write_text(text)
+        if "--control" not in words:
+            words = ("--control", "none", *words)
+        status = cli_main.main(["check", "-C", str(tmp_path / "f.yml"), *words])
+        said = capsys.readouterr()
+        return status, (said.err + said.out).replace(f"{tmp_path}/", "")
+
+    return run
+
+
+def with_files(text: str, directory: Path, cert: str, key: str, ca: str) -> str:
+    for word, name in (("CERT", cert), ("KEY", key), ("CA", ca)):
+        text = text.replace(word, str(directory / name), 1)
+    return text
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    """A directory with good and bad certificates and keys."""
+    directory = tmp_path / "pem"
+    directory.mkdir()
+    authority = Authority(directory)
+    pair = authority.issue("a")
+    authority.issue("b")
+    authority.issue("old", days=-30)
+    (directory / "junk").write_text("junk")
+    words = (
+        "openssl",
+        "ec",
+        "-in",
+        pair.key,
+        "-out",
+        str(directory / "secret"),
+        "-aes128",
+        "-passout",
+        "pass:x",
+    )
+    subprocess.run(words, check=True, capture_output=True)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "where"), [(HUB, 7, 10), (CLIENT, 16, 14)], ids=["a hub", "a client"]
+)
+@pytest.mark.parametrize(
+    ("files", "key", "why"),
+    [
+        (("none.pem", "a-key.pem", "ca.pem"), "certFile", "pem/none.pem: No such file or directory"),
+        (("a.pem", "none", "ca.pem"), "keyFile", "pem/none: No such file or directory"),
+        (("a.pem", "a-key.pem", "none"), "caFile", "pem/none: No such file or directory"),
+        (
+            ("a.pem", "b-key.pem", "ca.pem"),
+            "keyFile",
+            "b-key.pem: the key does not belong to the certificate",
+        ),
+        (("a.pem", "secret", "ca.pem"), "keyFile", "pem/secret: the key is encrypted"),
+        (("junk", "a-key.pem", "ca.pem"), "certFile", "pem/junk: it holds no certificate"),
+        (("a.pem", "junk", "ca.pem"), "keyFile", "pem/junk: it holds no private key"),
+        (("a.pem", "a-key.pem", "junk"), "caFile", "pem/junk: it holds no certificate"),
+        (("a.pem", "a-key.pem", ""), "caFile", "Is a directory"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_certificate_or_key_that_cannot_be_used(
+    check: Check, pem: Path, text: str, line: int, where: int, files: tuple[str, str, str], key: str, why: str
+) -> None:
+    written = with_files(text, pem, *files)
+    status, said = check(written)
+    column = written.splitlines()[line - 1].index(f"{key}: ") + len(key) + 3
+    assert status == 2
+    assert f"error: f.yml:{line}:{column}: {key!r}: " in said
+    assert why in said
+    assert "ok: " not in said
+
+
+@pytest.mark.parametrize("text", [HUB, CLIENT], ids=["a hub", "a client"])
+def test_good_certificates_pass_and_an_expired_one_is_warned_of(check: Check, pem: Path, text: str) -> None:
+    status, said = check(with_files(text, pem, "a.pem", "a-key.pem", "ca.pem"))
+    assert (status, "certificate has" in said) == (0, False)
+    status, said = check(with_files(text, pem, "old.pem", "old-key.pem", "ca.pem"))
+    assert status == 0
+    assert "old.pem: the certificate has expired on " in said
+
+
+def test_the_default_certificate_is_looked_at_where_a_listener_takes_it(check: Check, pem: Path) -> None:
+    default = f"tls: {{certFile: {pem}/a.pem, keyFile: {pem}/b-key.pem}}\n"
+    taken = HUB.replace("    tls: {certFile: CERT, keyFile: KEY, caFile: CA}\n", "")
+    assert check(default + taken)[0] == 2
+    assert check(default + PLAIN)[0] == 0
+
+
+def test_the_certificate_in_the_working_directory_is_looked_at(
+    check: Check, pem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cert.pem").write_bytes((pem / "a.pem").read_bytes())
+    (tmp_path / "key.pem").write_bytes((pem / "b-key.pem").read_bytes())
+    status, said = check(HUB.replace("    tls: {certFile: CERT, keyFile: KEY, caFile: CA}\n", ""))
+    assert status == 2
+    assert "names no certificate and takes cert.pem: key.pem: the key does not belong" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/" + "x" * ctl_server.MAX_PATH, f"a socket's path has at most {ctl_server.MAX_PATH} bytes"),
+        ("TMP/file/ctl", "file is no directory"),
+        ("TMP/file", "is there already, and is no socket"),
+        ("TMP/open/ctl", "others may write to"),
+        ("/proc/ctl", "this user may not write to /proc"),
+    ],
+    ids=["too long", "below a file", "a file", "others may write there", "no rights"],
+)
+def test_a_control_path_that_cannot_be(check: Check, tmp_path: Path, path: str, why: str) -> None:
+    if path.startswith("/proc") and os.access("/proc", os.W_OK):
+        pytest.skip("root may write everywhere, as access(2) says")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    status, said = check(PLAIN, "--control", path.replace("TMP", str(tmp_path)))
+    assert status == 2
+    assert "error: --control: " in said
+    assert why in said
+
+
+def test_a_control_path_whose_directory_a_start_would_make(check: Check, tmp_path: Path) -> None:
+    assert check(PLAIN, "--control", str(tmp_path / "new" / "ctl"))[0] == 0
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "place", "why"),
+    [
+        ("log: {output: TMP/none/t.log}", "f.yml:7:15: 'output': none/t.log: there is no directory", ""),
+        ("log: {output: TMP}", "f.yml:7:15: 'output': ", "is a directory"),
+        ("metrics: {addr: 'unix://TMP/f.yml'}", "f.yml:7:17: 'addr': f.yml: ", "is no socket"),
+        ("metrics: {addr: '192.0.2.1:9000'}", "f.yml:7:17: ", "it is no address of this host"),
+        ("user: nobody-of-this-name", "f.yml:7:7: ", "there is no user"),
+    ],
+    ids=["log without directory", "log", "metrics socket", "metrics address", "user"],
+)
+def test_what_else_a_start_opens(check: Check, tmp_path: Path, section: str, place: str, why: str) -> None:
+    status, said = check(PLAIN + section.replace("TMP", str(tmp_path)) + "\n")
+    assert status == 2
+    assert f"error: {place}" in said
+    assert why in said
+
+
+def test_an_address_of_another_host_is_no_address_to_listen_on(check: Check) -> None:
+    status, said = check(PLAIN.replace("127.0.0.1:0", "192.0.2.1:8443"))
+    assert status == 2
+    assert "error: f.yml:3:9: cannot listen on 192.0.2.1:8443: it is no address of this host" in said
+
+
+def test_a_port_that_is_in_use_is_only_warned_of(check: Check) -> None:
+    """Most who check a file want it to replace the one that runs."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        status, said = check(PLAIN.replace("127.0.0.1:0", address))
+    assert status == 0
+    assert f"warning: f.yml:3:9: somebody listens on {address} now" in said
+
+
+def test_metrics_and_a_hub_on_one_port(check: Check) -> None:
+    status, said = check(PLAIN.replace("127.0.0.1:0", ":18443") + "metrics: {addr: '127.0.0.1:18443'}\n")
+    assert status == 2
+    assert "metrics would be served where service hub listens" in said
+
+
+def test_a_device_that_is_no_tun_device(check: Check) -> None:
+    text = CLIENT.replace("{type: tun}", "{type: tun, metadata: {name: lo}}", 1)
+    status, said = check(text.replace("        tls: {certFile: CERT, keyFile: KEY, caFile: CA}\n", ""))
+    assert status == 2
+    assert "there is a network device lo already, and it is no TUN device" in said
+
+
+def test_everything_is_found_at_once_and_for_machines_too(
+    check: Check,
+) -> None:
+    text = PLAIN.replace("127.0.0.1:0", "192.0.2.1:1") + "user: nobody-of-this-name\nlog: {output: /}\n"
+    assert check(text)[1].count("error: ") == 3
+    status, said = check(text, "--json")
+    whole = json.loads(said)
+    assert (status, whole["ok"], len(whole["problems"])) == (2, False, 3)
+    assert [service["name"] for service in whole["services"]] == ["hub"]
+
+
+def test_many_warnings_of_one_kind_are_counted() -> None:
+    of_a_kind = [Problem(Position("f", n, 1), f"router r{n}: 10.0.{n}.0/24 is odd") for n in range(1, 201)]
+    lines = list(cli_check.folded([*of_a_kind, Problem(Position("f", 300, 1), "another")], "warning"))
+    assert lines == [
+        *map(str, of_a_kind[: cli_check.OF_A_KIND]),
+        "and 197 more warnings of this kind; --all prints them",
+        "f:300:1: another",
+    ]
+    kinds = [Problem(Position("f", n, 1), "x" * n) for n in range(1, 21)]
+    assert list(cli_check.folded(kinds, "note"))[-1] == "and 5 more notes of other kinds; --all prints them"
