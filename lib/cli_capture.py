@@ -17,7 +17,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lib import __version__, capture_filter, capture_pcapng, capture_records, ctl_client, ids, packet_offload
+from lib import (
+    __version__,
+    capture_filter,
+    capture_pcapng,
+    capture_records,
+    cli_process,
+    ctl_client,
+    ids,
+    packet_offload,
+)
 from lib import capture_fate as fates
 from lib.capture_records import Record
 from lib.cli_descriptors import complain
@@ -38,7 +47,7 @@ def run(arguments: Mapping[str, Any]) -> int:
     text = checked(" ".join(arguments["FILTER"]), "FILTER")
     count = _count(arguments["--count"])
     request = {"filter": text, "host": arguments["--host"] or "", "ns": _namespace(arguments["--ns"])}
-    path = arguments["--control"] or ctl_client.running()
+    path = cli_process.path(arguments)
     if arguments["trace"]:
         sock = ctl_client.ask_on(path, {"do": "trace", **request})
         with sock:

@@ -4,6 +4,7 @@ Knows: exit statuses; that help, version and questions to a running process need
 Refuses to know: every other command (cli_main), what is asked (cli_show).
 
     exit status   0 done   1 this host does not allow it   2 the command line or a file is wrong
+                  (cli_explain and cli_health have more to say with theirs)
 """
 
 from __future__ import annotations
@@ -106,12 +107,19 @@ def _top(arguments: Arguments) -> int:
     return cli_top.run(arguments)
 
 
+def _health(arguments: Arguments) -> int:
+    from lib import cli_health
+
+    return cli_health.run(arguments)
+
+
 _SHOWN = ("status", "drops", "routes", "kick", "drain")
 AT_ONCE: tuple[tuple[str, Callable[[Arguments], int]], ...] = (
     ("--help", _help),
     ("--version", _version),
     *((name, _show) for name in _SHOWN),
     ("top", _top),
+    ("health", _health),
 )
 """Commands and options that need no gevent, by docopt's name, with the function for each."""
 _WORDS = frozenset(("-h", "-V", *dict(AT_ONCE)))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import ctl_client, ctl_explain
+from lib import cli_process, ctl_client, ctl_explain
 from lib.cli_descriptors import complain
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
@@ -45,7 +45,7 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
     if arguments["-C"] or arguments["-L"]:
         reply = _of_file(settings(), request)
     else:
-        reply = ctl_client.ask(arguments["--control"] or ctl_client.running("hubs"), request)
+        reply = ctl_client.ask(cli_process.path(arguments, "hubs"), request)
     if arguments["--json"]:
         print(json.dumps(reply, indent=2))
     else:

@@ -28,7 +28,7 @@ from lib import (
     config_read,
     config_resolve,
     config_secrets,
-    ctl_client,
+    ctl_find,
     log_setup,
     settings_summary,
     text_encoding,
@@ -239,7 +239,7 @@ def _every(text: str | None) -> float:
 def _settings(arguments: Mapping[str, Any], config: Config | None = None) -> Settings:
     """The settings of the arguments and of the files they name, which `config` holds. Raises ConfigError."""
     names = [name for name in arguments["-C"] if name != "-" and not config_read.is_inline(name)]
-    control = arguments["--control"] or ctl_client.default_path()
+    control = arguments["--control"] or ctl_find.default_path()
     settings = config_resolve.resolve(config or _read(arguments), config_secrets.read)
     return replace(
         settings,

@@ -19,8 +19,9 @@ _FILES = (
     (
         "/run/tunrouter/PID.sock",
         (
-            "the control socket of each running process, mode 0600; $XDG_RUNTIME_DIR/tunrouter for "
-            "users other than root"
+            "the control socket of each running process, mode 0600; for users other than root in "
+            "$XDG_RUNTIME_DIR/tunrouter, or without that variable in /tmp/tunrouter-UID/tunrouter. "
+            "Where /run/tunrouter belongs to another user, root's are in /run/tunrouter-root"
         ),
     ),
     (
@@ -31,15 +32,28 @@ _FILES = (
 )
 
 _STATUS = (
-    ("0", "done, or ended by SIGTERM or SIGINT; explain: the packet would be forwarded; --single: one runs"),
+    (
+        "0",
+        (
+            "done, or ended by SIGTERM or SIGINT; explain: the packet would be forwarded; --single: one "
+            "runs; health: every hub listens and every client is connected"
+        ),
+    ),
     (
         "1",
         (
             "this host does not allow it, and one line says why: a port is taken, a device cannot be "
-            "made, no process runs that could be asked; lint: there are findings"
+            "made, no process runs that could be asked; lint: there are findings; "
+            "health: something is not as it should be, or no process replies within 3 s"
         ),
     ),
-    ("2", "the command line or a file is wrong; each mistake is printed with file, line and column"),
+    (
+        "2",
+        (
+            "the command line or a file is wrong; each mistake is printed with file, line and column; "
+            "commands that ask a process: several run, and --control names none of them"
+        ),
+    ),
     ("3", "explain: the packet would be dropped"),
 )
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib import cli_columns, ctl_client
+from lib import cli_columns, cli_process, ctl_client
 from lib.cli_descriptors import complain
 from lib.cli_table import Column, lines
 from lib.errors import ConfigError, HostError, Position, Problem
@@ -58,7 +58,10 @@ def paper() -> Paper:
 def show(command: str, arguments: Mapping[str, Any]) -> int:
     """Ask the process and print its reply; returns the exit status. Raises HostError, ConfigError."""
     request = _request(command, arguments)
-    path = arguments["--control"] or ctl_client.running()
+    alone = command == "status" and not (
+        arguments["--watch"] or arguments["--json"] or arguments["--control"]
+    )
+    path = cli_process.path(arguments)
     if command in ("kick", "drain"):
         count = ctl_client.ask(path, request)["sessions"]
         told = "ended" if command == "kick" else "told to go elsewhere"
@@ -71,6 +74,8 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
             sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
         return 0
     print("\n".join(_TEXTS[command](every(ctl_client.ask(path, request)), paper())))
+    for line in cli_process.others(path) if alone else ():
+        complain(printable(line))
     return 0
 
 
@@ -81,8 +86,9 @@ def _many(count: int, what: str) -> str:
 def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
     request: dict[str, object] = {"do": command}
     ns = arguments["--ns"]
-    if ns:
-        _check_namespace(ns)
+    check_namespace(ns)
+    if command in ("status", "drops"):
+        request |= {"host": arguments["--host"] or "", "ns": ns or ""}
     if command in ("kick", "drain"):
         service = arguments["--service"] or ""
         request |= {"host": arguments["HOST"], "ns": ns or "", "service": service, "all": arguments["--all"]}
@@ -94,7 +100,10 @@ def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
     return request
 
 
-def _check_namespace(text: str) -> None:
+def check_namespace(text: str | None) -> None:
+    """Raise ConfigError for a --ns that is no UUID."""
+    if not text:
+        return
     from lib.ids import parse_uuid
 
     try:
@@ -158,10 +167,16 @@ def _look(
 
 
 def _status(reply: Reply, on: Paper) -> list[str]:
-    found = [f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}"]
+    found = [f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}{_whose(reply)}"]
     for hub in reply["hubs"]:
         many = _many(hub["sessions"], "session")
         found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
+    if only := reply.get("only"):
+        what = [
+            f"{name} {value}" for name, value in (("host", only["host"]), ("namespace", only["ns"])) if value
+        ]
+        nobody = not reply["sessions"] and not reply["clients"]
+        found.append(f"only {', '.join(what)}{': no session and no client' if nobody else ''}")
     sessions = sorted(reply["sessions"], key=lambda row: (row["namespace"], row["host"]))
     found += on.table(cli_columns.SESSIONS, sessions)
     found += on.table(cli_columns.CLIENTS, reply["clients"])
@@ -191,6 +206,13 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     ]
     rest = [*_away(reply["clients"]), *differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
+
+
+def _whose(reply: Reply) -> str:
+    """The user of the process and its control socket; empty where a process of an older version replies."""
+    if not reply.get("control"):
+        return ""
+    return f", user {reply['user']}, control socket {reply['control']}"
 
 
 def _away(clients: Sequence[Reply]) -> list[str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from lib import cli_columns, ctl_client
+from lib import cli_columns, cli_process, ctl_client
 from lib.cli_descriptors import complain
 from lib.cli_table import Column, fitting
 from lib.errors import ConfigError, HostError, Position, Problem
@@ -104,7 +104,7 @@ def run(arguments: Mapping[str, Any]) -> int:
     sort = _sort(arguments["--sort"] or "in")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise HostError("top needs a terminal; tunrouter status --watch goes anywhere")
-    path = arguments["--control"] or ctl_client.running()
+    path = cli_process.path(arguments)
     screen = Screen(_ask(path), sort, _is_number(sort))
     try:
         with _signals() as changed, _raw(sys.stdin.fileno()):

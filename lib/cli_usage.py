@@ -18,7 +18,8 @@ Usage:
   tunrouter lint [--json] FILE...
   tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--service NAME]
             [--ns UUID] [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
-  tunrouter (status | drops) [--control PATH] [--watch] [--json]
+  tunrouter (status | drops) [--control PATH] [--host HOST] [--ns UUID] [--watch] [--json]
+  tunrouter health [--control PATH] [--host HOST] [--ns UUID] [--json]
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
   tunrouter (kick | drain) [--control PATH] [--service NAME] [--ns UUID] [--all] HOST
@@ -37,6 +38,7 @@ Commands:
   lint              report mistakes in a file that GOST accepts without a word
   explain           say what would happen to a packet to ADDRESS and why, by a running hub, or by -L and -C
   status            print the sessions of the running process
+  health            print whether every hub listens and every client is connected; the exit status says it too
   drops             print how many packets were dropped, whose they were, why, and what to do about it
   top               show sessions live on the whole screen
   routes            print routes, each with the gateway that carries it now
@@ -60,7 +62,8 @@ Options:
   --only-tunnel     run the routing tunnel's part of a file for GOST, and say what is left to GOST
   --metrics ADDR    serve metrics: [USER:PASS@]HOST:PORT[?path=/metrics]
   --control PATH    the path of the control socket, or the word none for no control socket;
-                    the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR
+                    the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR.
+                    Without it, commands ask the one process that runs; root finds those of all users
   --user NAME       become this user once devices and ports are open
   --single PIDFILE  end at once, with status 0, if a running tunrouter holds this file
   --trace FILTER    log packets that match, each with what became of it, at most 20 a second
@@ -73,7 +76,7 @@ Options:
   --from HOST       the host that sends the packet
   --source IP       the packet's source address; the default is one that HOST may send from
   --port PORT       the packet's protocol and port, such as tcp/22; the default is a ping
-  --host HOST       only packets that this host sends or receives
+  --host HOST       only this host: its sessions and clients, or packets that it sends or receives
   --count N         end after N packets
   --recorder        write the packets that the flight recorder has kept, and no new ones
   -w FILE           the pcapng file to write; - for standard output

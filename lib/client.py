@@ -33,7 +33,7 @@ from lib.netlink_host_routes import HostRoutes
 from lib.prefixes import Prefix
 from lib.service_supervisor import Task, keep
 from lib.session_sender import SessionSender
-from lib.settings import ClientSettings
+from lib.settings import ClientSettings, NodeSettings
 
 
 class Client:
@@ -91,6 +91,11 @@ class Client:
     def session(self) -> ClientSession | None:
         """The session with the hub; None where there is none."""
         return self._reconnector.session
+
+    @property
+    def node(self) -> NodeSettings:
+        """The hub that there is a session with, or the first one that is dialled for one."""
+        return self.session.node if self.session is not None else self.settings.nodes[0]
 
     @property
     def away(self) -> Away:

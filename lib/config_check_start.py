@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gevent import ssl
 
-from lib import ctl_client, ctl_server, stream_certificates, stream_tls
+from lib import ctl_find, ctl_server, stream_certificates, stream_tls
 from lib.addresses import is_address, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Config, Dialer, Listener, Service, Tls
@@ -201,7 +201,7 @@ def _paths(config: Config, settings: Settings, given: Mapping[str, str], found: 
     if control:
         wrong = _no_socket(control, private=True)
         where = Position("--control") if given.get("--control") else Position("control socket")
-        if wrong and control == ctl_client.default_path():
+        if wrong and control == ctl_find.default_path():
             found.warn(where, f"{control}: {wrong}", "it runs without one; nobody can ask it")
         elif wrong:
             found.error(where, f"{control}: {wrong}")

@@ -1,20 +1,20 @@
-"""Client of the control socket: finds a running process, sends one request, reads a reply of any size.
+"""Client of the control socket: sends one request to a process, reads a reply of any size.
 
-Knows: the directory of the sockets, who must own it, how a reply is read while it comes.
-Refuses to know: gevent (loading it would cost more than the request), what is asked (cli_show), the other
-end (ctl_server).
+Knows: how a reply is read while it comes, and what is no reply.
+Refuses to know: gevent (loading it would cost more than the request), where sockets are (ctl_find), what is
+asked (cli_show), the other end (ctl_server).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import socket
+import struct
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib.ctl_path import weak_spot
-from lib.errors import ConfigError, HostError, Position, Problem
+from lib.errors import HostError
 from lib.printable import printable
 
 SECONDS = 20.0
@@ -23,35 +23,26 @@ ROW = b"\r"
 """Byte in a reply where a row begins or ends: white space to JSON, and a place to cut (PROTOCOL.md)."""
 
 _OK = b'{"ok": true, '
+MAX_HELLO = 1 << 24
+"""Bytes of the reply to `hello`, which another user's process may give: it has the names of all services."""
 CUT_OFF = "the reply ends in the middle: the process has ended, or a table has changed; ask again"
 _PIECE = 1 << 18
+_LETTERS = bytes(range(0x20, 0x7F)) + b"\r\n"
+"""What a reply consists of: ctl_encode writes every other letter as \\u…."""
 
 
-def directory() -> str:
-    """The directory of the control sockets of this user's processes."""
-    if os.geteuid() == 0:
-        return "/run/tunrouter"
-    return f"{os.environ.get('XDG_RUNTIME_DIR') or f'/tmp/tunrouter-{os.getuid()}'}/tunrouter"
+class Silent(HostError):
+    """A process listens on the control socket, and does not reply."""
 
 
-def default_path() -> str:
-    """The path of this process's own control socket, unless --control names another one."""
-    return f"{directory()}/{os.getpid()}.sock"
+def stream(path: str, request: Mapping[str, object], seconds: float = SECONDS) -> Iterator[bytes]:
+    """Send a request and yield the reply in pieces. Raises HostError without one, or for an error in it.
 
-
-def is_ours(path: str) -> bool:
-    """Whether a directory belongs to this user: in /tmp somebody else may have made it first."""
-    try:
-        return os.stat(path, follow_symlinks=False).st_uid == os.geteuid()
-    except OSError:
-        return False
-
-
-def stream(path: str, request: Mapping[str, object]) -> Iterator[bytes]:
-    """Send a request and yield the reply in pieces. Raises HostError without one, or for an error in it."""
+    `seconds` is how long the process may be silent.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(SECONDS)
+            sock.settimeout(seconds)
             sock.connect(path)
             sock.sendall(json.dumps(request).encode() + b"\n")
             head = b""
@@ -61,13 +52,22 @@ def stream(path: str, request: Mapping[str, object]) -> Iterator[bytes]:
                 raise HostError(f"control socket {path}: {_refusal(head, sock)}")
             piece = b"{" + head.removeprefix(_OK)
             while not piece.endswith(b"\n"):
-                yield piece
+                yield _checked(piece, path)
                 piece = sock.recv(_PIECE)
                 if not piece:
                     raise HostError(f"control socket {path}: {CUT_OFF}")
-            yield piece
+            yield _checked(piece, path)
+    except TimeoutError:
+        raise HostError(f"control socket {path}: no reply within {seconds:.1g} s") from None
     except OSError as error:
         raise HostError(f"control socket {path}: {error.strerror or error}") from None
+
+
+def _checked(piece: bytes, path: str) -> bytes:
+    """The piece of a reply: another user's process shall not send escape sequences to root's terminal."""
+    if piece.translate(None, _LETTERS):
+        raise HostError(f"control socket {path}: the reply has letters that no tunrouter sends")
+    return piece
 
 
 def _refusal(head: bytes, sock: socket.socket) -> str:
@@ -79,10 +79,44 @@ def _refusal(head: bytes, sock: socket.socket) -> str:
         return "no tunrouter answers there"
 
 
-def ask(path: str, request: Mapping[str, object]) -> dict[str, Any]:
+def ask(path: str, request: Mapping[str, object], seconds: float = SECONDS) -> dict[str, Any]:
     """Send a request and return the whole reply. Raises HostError without one, or for an error in it."""
-    reply: dict[str, Any] = json.loads(b"".join(stream(path, request)))
+    reply: dict[str, Any] = json.loads(b"".join(stream(path, request, seconds)))
     return reply
+
+
+def hello(path: str, seconds: float, listeners: frozenset[int]) -> dict[str, Any]:
+    """The reply to `hello`, within so many seconds in all.
+
+    `listeners` are the uids whose process may listen there; nothing is sent to one of another user, which a
+    symbolic link could have led us to. Raises Silent where somebody listens and does not reply, HostError or
+    ValueError where nobody does or it is no tunrouter.
+    """
+    end = time.monotonic() + seconds
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(seconds)
+            sock.connect(path)
+            _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if uid not in listeners:
+                raise HostError(f"control socket {path}: a process of another user listens there (uid {uid})")
+            sock.sendall(b'{"do": "hello"}\n')
+            line = b""
+            while not line.endswith(b"\n") and len(line) < MAX_HELLO:
+                sock.settimeout(max(0.001, end - time.monotonic()))
+                more = sock.recv(_PIECE)
+                if not more:
+                    break
+                line += more
+    except TimeoutError:
+        raise Silent(f"control socket {path}: no reply within {seconds:.1g} s") from None
+    except OSError as error:
+        raise HostError(f"control socket {path}: {error.strerror or error}") from None
+    reply = json.loads(line)
+    lists = [reply[name] for name in ("hubs", "clients", "files")] if isinstance(reply, dict) else [None]
+    if not all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists):
+        raise ValueError("no hello of a tunrouter")
+    return {**reply, "pid": int(reply["pid"])}
 
 
 def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
@@ -106,33 +140,3 @@ def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
             raise HostError(f"control socket {path}: no tunrouter answers there") from None
         raise
     return sock
-
-
-def running(what: str = "") -> str:
-    """The path of the control socket of the one running process; `what` "hubs" counts only those with hubs.
-
-    Raises HostError where there is none, ConfigError where there are several.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    where = directory()
-    names = sorted(os.listdir(where)) if is_ours(where) and not weak_spot(where) else ()
-    for path in (f"{where}/{name}" for name in names if name.endswith(".sock")):
-        try:
-            reply = ask(path, {"do": "hello"})
-        except (HostError, ValueError):
-            continue  # left behind by a process that was killed, or one that we may not ask
-        if not what or reply[what]:
-            found[path] = reply
-    who = what[:-1] or "tunrouter"
-    if len(found) == 1:
-        return next(iter(found))
-    if not found:
-        raise HostError(f"no running {who} has a control socket in {where}; name one with --control PATH")
-    several = [
-        Problem(Position(path), f"pid {one['pid']}, {', '.join(one['hubs'] + one['clients'] + one['files'])}")
-        for path, one in found.items()
-    ]
-    wrong = Problem(
-        Position("--control"), f"several {who}s run here", "name one of the above with --control PATH"
-    )
-    raise ConfigError([*several, wrong])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from lib import ids
+from lib import ctl_filter, ids
 from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -25,32 +26,42 @@ ENDED = "(ended)"
 Row = dict[str, object]
 
 
-def drops(hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> dict[str, object]:
-    """The reply: drops by namespace, session and reason, the latest by destination, and refusals."""
-    now = time.monotonic()
+def drops(
+    hubs: Mapping[str, Hub], clients: Mapping[str, Client], request: Mapping[str, Any]
+) -> dict[str, object]:
+    """The reply: drops by namespace, session and reason, the latest by destination, and refusals.
+
+    With "host" or "ns" in the request only what fits, so no refusals, and with "host" no destinations, since
+    nobody knows whose those were. Raises ValueError for a wrong "ns".
+    """
+    now, wanted = time.monotonic(), ctl_filter.read(request)
     domains = list({id(hub.domain): hub.domain for hub in hubs.values()}.values())
     namespaces = [namespace for domain in domains for namespace in domain.namespaces.values()]
+    namespaces = [one for one in namespaces if wanted.fits(wanted.host, one.id)]
 
     def rows() -> Iterator[Row | None]:
         for namespace in namespaces:
             name = ids.format_uuid(namespace.id)
             for attachment in namespace.attachments():
                 yield None
-                yield from _rows(name, attachment.host, attachment.peer, attachment.traffic, now)
-            yield from _rows(name, ENDED, "", namespace.gone, now)
-        for domain in domains:
+                if wanted.host in ("", attachment.host):
+                    yield from _rows(name, attachment.host, attachment.peer, attachment.traffic, now)
+            if not wanted.host:
+                yield from _rows(name, ENDED, "", namespace.gone, now)
+        for domain in domains if not wanted else ():
             yield from _rows("(gone)", ENDED, "", domain.gone, now)
         for client in clients.values():
-            peer = client.session.peer if client.session else ""
-            yield from _rows("-", client.settings.host, peer, client.traffic, now)
+            if wanted.fits(client.settings.host, client.node.namespace):
+                peer = client.session.peer if client.session else ""
+                yield from _rows("-", client.settings.host, peer, client.traffic, now)
 
     def destinations() -> Iterator[Row]:
-        for namespace in namespaces:
+        for namespace in namespaces if not wanted.host else ():
             name = ids.format_uuid(namespace.id)
             for where, lost in list(namespace.lost.items())[-MAX_LOST:]:
                 yield _late(name, where, lost, now)
 
-    refusals = [row for name, hub in hubs.items() for row in _refusals(name, hub, now)]
+    refusals = [row for name, hub in hubs.items() if not wanted for row in _refusals(name, hub, now)]
     return {"drops": rows(), "destinations": destinations(), "refusals": refusals}
 
 

@@ -1,8 +1,8 @@
-"""Handlers of the control socket's requests: hello, explain, status, drops, routes, kick, drain.
+"""Handlers of the control socket's requests: hello, explain, status, health, drops, routes, kick, drain.
 
 Knows: which requests there are, and which part of the process has the reply to each.
 Refuses to know: how a request is transported (ctl_server), what the longer replies contain (ctl_status,
-ctl_drops, ctl_routes, ctl_explain).
+ctl_health, ctl_drops, ctl_routes, ctl_explain).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import __version__, ctl_drops, ctl_explain, ctl_routes, ctl_status
+from lib import __version__, ctl_drops, ctl_explain, ctl_health, ctl_routes, ctl_status
 from lib.client import Client
 from lib.ctl_server import Handlers
 from lib.hub import Hub
@@ -24,8 +24,12 @@ def handlers(
     clients: Mapping[str, Client],
     tables: Tables,
     files: Callable[[], tuple[str, ...]],
+    control: str,
 ) -> Handlers:
-    """The handlers of a process with these services, by the name of the request; `files` are its -C files."""
+    """The handlers of a process with these services, by the name of the request.
+
+    `files` are its -C files, `control` is the path of its control socket.
+    """
     started = time.monotonic()
     return {
         "hello": lambda request: {
@@ -36,8 +40,9 @@ def handlers(
             "files": list(files()),
         },
         "explain": lambda request: _explain(hubs, request),
-        "status": lambda request: ctl_status.status(hubs, clients, tables, started),
-        "drops": lambda request: ctl_drops.drops(hubs, clients),
+        "status": lambda request: ctl_status.status(hubs, clients, tables, started, control, request),
+        "health": lambda request: ctl_health.health(hubs, clients, request),
+        "drops": lambda request: ctl_drops.drops(hubs, clients, request),
         "routes": lambda request: ctl_routes.routes(hubs, tables, request),
         "kick": lambda request: _kick(hubs, request),
         "drain": lambda request: _drain(hubs, request),

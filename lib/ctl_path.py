@@ -1,7 +1,7 @@
-"""Check that nobody but root and our own user can replace what lies at a path.
+"""Check that nobody but root and one user, as a rule our own, can replace what lies at a path.
 
 Knows: owners, modes and symbolic links of every directory on the way. Refuses to know: what the directory is
-for (ctl_server, ctl_client).
+for (ctl_server, ctl_find).
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ MAX_LINKS = 40
 """As many as the kernel follows (path_resolution(7))."""
 
 
-def weak_spot(path: str) -> str:
-    """Why another user may replace what lies at a path, as text; empty where only root and our user can.
+def weak_spot(path: str, user: int | None = None) -> str:
+    """Why another user may replace what lies at a path, as text; empty where only root and `user` can.
 
-    Each directory from / on, and each symbolic link, has to belong to root or to our user. Others may write
+    `user` is a uid; None for our own. Each directory from / on, and each symbolic link, has to belong to root
+    or to that user. Others may write
     to a directory only where it is sticky, as /tmp is: there nobody can remove or rename the files of others.
     A part of the path that does not exist yet ends the check. Raises OSError where a directory cannot be
     looked at.
     """
     parts = deque(os.path.join(os.getcwd(), path).split("/"))
-    place, links = "/", 0
-    found = _weakness(place, os.lstat(place))
+    place, links, owners = "/", 0, (0, os.geteuid() if user is None else user)
+    found = _weakness(place, os.lstat(place), owners)
     while parts and not found:
         part = parts.popleft()
         if part in ("", "."):
@@ -37,7 +38,7 @@ def weak_spot(path: str) -> str:
             status = os.lstat(here)
         except FileNotFoundError:
             return ""
-        found = _weakness(here, status)
+        found = _weakness(here, status, owners)
         if not stat.S_ISLNK(status.st_mode):
             place = here
             continue
@@ -50,8 +51,8 @@ def weak_spot(path: str) -> str:
     return found
 
 
-def _weakness(here: str, status: os.stat_result) -> str:
-    if status.st_uid not in (0, os.geteuid()):
+def _weakness(here: str, status: os.stat_result, owners: tuple[int, int]) -> str:
+    if status.st_uid not in owners:
         return f"{here} belongs to somebody else (uid {status.st_uid})"
     if stat.S_ISLNK(status.st_mode):
         return ""  # the mode of a link has no meaning

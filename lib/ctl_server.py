@@ -26,8 +26,8 @@ import gevent.socket as gsocket
 from gevent.pool import Pool
 
 from lib import hub_accept, service_supervisor
-from lib.ctl_client import directory, is_ours
 from lib.ctl_encode import pieces
+from lib.ctl_find import directory, is_ours
 from lib.ctl_path import weak_spot
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -100,13 +100,13 @@ class ControlSocket:
         self._task.start()
 
     def give_to(self, user: int) -> None:
-        """Make a user the owner of the socket, and let everybody pass through its directory to it.
+        """Make a user the owner of the socket, and let everybody find it in its directory.
 
         The mode of the socket still decides who may connect.
         """
         os.chown(self.path, user, -1, follow_symlinks=False)
         if str(Path(self.path).parent) == directory():
-            os.chmod(directory(), 0o711)
+            os.chmod(directory(), 0o755)
 
     def close(self) -> None:
         """Stop listening, and remove the file unless another process has replaced it."""

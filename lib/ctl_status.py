@@ -10,16 +10,18 @@ packets get their turn.
 from __future__ import annotations
 
 import os
+import pwd
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib import __version__, ids, service_supervisor
+from lib import __version__, ctl_filter, ids, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.client_reconnect import Away
 from lib.counter_rates import Rates
 from lib.counters import Traffic
+from lib.ctl_filter import Filter
 from lib.ctl_routes import PrefixesByHost, source_name
 from lib.hub import Hub
 from lib.hub_session import HubSession
@@ -36,17 +38,47 @@ _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 
 
 def status(
-    hubs: Mapping[str, Hub], clients: Mapping[str, Client], tables: Tables, started: float
+    hubs: Mapping[str, Hub],
+    clients: Mapping[str, Client],
+    tables: Tables,
+    started: float,
+    control: str,
+    request: Mapping[str, Any],
 ) -> dict[str, object]:
-    """The reply; `started` is when the process began, in seconds of the monotonic clock."""
-    now = time.monotonic()
+    """The reply; `started` is when the process began, in seconds of the monotonic clock.
+
+    `control` is the path of its control socket.
+    With "host" or "ns" in the request only the sessions and clients that fit are listed, and nothing that
+    belongs to no host. Raises ValueError for a wrong "ns".
+    """
+    now, wanted = time.monotonic(), ctl_filter.read(request)
     return {
         "software": f"tunrouter {__version__}",
         "pid": os.getpid(),
+        "user": _user(),
+        "control": control,
         "uptime_s": round(now - started, 1),
         "hubs": [_hub(hub) for hub in hubs.values()],
-        "sessions": _sessions(list(hubs.values()), now),
-        "clients": [_client(client, now) for client in clients.values()],
+        "sessions": _sessions(list(hubs.values()), wanted, now),
+        "clients": [
+            _client(client, now)
+            for client in clients.values()
+            if wanted.fits(client.settings.host, client.node.namespace)
+        ],
+        **({"only": wanted.words(), "refused": {}, "tables": [], "tasks": []} if wanted else {}),
+        **({} if wanted else _of_no_host(hubs, tables, now)),
+    }
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may have no such account
+        return str(os.geteuid())
+
+
+def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
+    return {
         "refused": {
             name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
         },
@@ -66,13 +98,17 @@ def _hub(hub: Hub) -> Row:
     }
 
 
-def _sessions(hubs: list[Hub], now: float) -> Iterator[Row | None]:
+def _sessions(hubs: list[Hub], wanted: Filter, now: float) -> Iterator[Row | None]:
     prefixes = PrefixesByHost()
     for hub in hubs:
         for session in list(hub.sessions.values()):
-            yield from prefixes.read(session.attachment.namespace)
-            if session.attachment.live:
-                yield _session(session, prefixes.of(session.attachment), now)
+            attachment = session.attachment
+            if not wanted.fits(attachment.host, attachment.namespace.id):
+                yield None
+                continue
+            yield from prefixes.read(attachment.namespace)
+            if attachment.live:
+                yield _session(session, prefixes.of(attachment), now)
 
 
 def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
@@ -97,8 +133,7 @@ def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
 
 
 def _client(client: Client, now: float) -> Row:
-    session, settings = client.session, client.settings
-    node = session.node if session else settings.nodes[0]
+    session, settings, node = client.session, client.settings, client.node
     return {
         "service": settings.name,
         "host": settings.host,

@@ -163,6 +163,11 @@ class Hub:
         self._server.close()
         self._clients.kill(timeout=1)
 
+    @property
+    def listens(self) -> bool:
+        """Whether clients are accepted: not before start(), and not while the hub ends."""
+        return bool(self._server.started) and not self._ending
+
     def fault(self) -> str:
         """Which greenlet has ended that must not end, in words; empty if all is well."""
         if not self._ending and (self._server.closed or not self._server.started):

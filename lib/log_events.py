@@ -180,6 +180,10 @@ class Entry(Enum):
         "a reload failed: nothing has changed, or that service has not",
     )
     USER_CHANGED = "user-changed", "info", "user", "the process has become this user"
+    CONTROL_LISTENING = (
+        *("control-listening", "info", "path"),
+        "`tunrouter status` and the like ask the process by this control socket",
+    )
     CONTROL_FAILED = "control-failed", "warning", "path reason", "the control socket cannot be opened"
     ANSWER_CUT = "answer-cut", "debug", "reason", "a table was replaced while it was being listed"
     METRICS_LISTENING = "metrics-listening", "info", "address path", "metrics can be scraped"

@@ -14,7 +14,7 @@ import gevent
 from gevent.event import Event
 
 from lib import ctl_server, log_setup, service_privileges
-from lib.ctl_client import default_path
+from lib.ctl_find import default_path
 from lib.ctl_handlers import handlers
 from lib.ctl_server import ControlSocket
 from lib.errors import HostError
@@ -119,10 +119,14 @@ class Service:
         try:
             if path:
                 ctl_server.sweep()
-                questions = handlers(parts.hubs, parts.clients, parts.tables, lambda: parts.settings.files)
+                questions = handlers(
+                    parts.hubs, parts.clients, parts.tables, lambda: parts.settings.files, path
+                )
                 self._control = ControlSocket(path, {**questions, **parts.tapping.handlers()})
             if self._control is not None and self._account is not None:
                 self._control.give_to(self._account.pw_uid)  # who may end this process may ask it
+            if self._control is not None:
+                say(Entry.CONTROL_LISTENING, "control socket %s", path, path=path)
         except OSError as error:
             reason = error.strerror or str(error)
             if path != default_path():  # somebody wanted it there

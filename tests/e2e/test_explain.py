@@ -114,8 +114,8 @@ def test_the_running_hub_is_found(topology: Topology, write: Write, tmp_path: Pa
     (tmp_path / "run").mkdir()
     control = str(tmp_path / "run" / "7.sock")
     code = (
-        "import sys; from lib import cli_main, ctl_client; "
-        f"ctl_client.directory = lambda: {str(tmp_path / 'run')!r}; sys.exit(cli_main.main(sys.argv[1:]))"
+        "import sys; from lib import cli_main, ctl_find; ctl_find.OURS = ctl_find.OF_ALL = (); "
+        f"ctl_find.directory = lambda: {str(tmp_path / 'run')!r}; sys.exit(cli_main.main(sys.argv[1:]))"
     )
 
     def explain() -> tuple[int, str]:

@@ -99,6 +99,17 @@ def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tupl
     assert all(part in line for part in ("10.77.1.2:", "192.168.123.1", "tcp", "bit/s", "no-route"))
     assert "router router-0" in text
 
+    only = asked(sockets[0], "status", "status", "--host", "host-1")
+    assert ([row["host"] for row in only["sessions"]], only["tables"]) == (["host-1"], [])
+    assert asked(sockets[0], "status", "status", "--ns", NS_1)["sessions"] == []
+    text = run("status", "--control", sockets[0], "--host", "host-9")[1]
+    assert "only host host-9: no session and no client" in text
+    assert {row["host"] for row in asked(sockets[0], "drops", "drops", "--host", "host-2")["drops"]} <= {
+        "host-2"
+    }
+    assert run("health", "--control", sockets[0]) == (0, "healthy: hub service-0 listens on :8443\n")
+    assert asked(sockets[1], "health", "health", "--host", "host-1")["healthy"] is True
+
     drops = asked(sockets[0], "drops", "drops")
     row = next(row for row in drops["drops"] if row["reason"] == "no-route")
     assert row["last"]["packet"] == "icmp echo 192.168.123.1 > 192.168.123.77"
@@ -131,6 +142,10 @@ def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tupl
     assert (row["hub"], away["hub"]) == (None, f"{HUB_TO_HOST_1}:8443")
     assert away["reason"]
     assert 0 <= away["next_try_s"] <= 4
+    status, text = run("health", "--control", sockets[1])
+    assert (status, text.count("\n")) == (1, 1)
+    assert text.startswith(f"unhealthy: client host-1 has no session with hub {HUB_TO_HOST_1}:8443: ")
+    assert run("health", "--control", sockets[0])[0] == 1
     text = run("status", "--control", sockets[1])[1]
     assert f"host-1 has no session with hub {HUB_TO_HOST_1}:8443: " in text
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import cli_descriptors, cli_main, ctl_client
+from lib import cli_descriptors, cli_main, cli_process, ctl_client
 from tests.support.program import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_output_to_a_full_disk_is_one_error_line_and_status_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reply = {"sessions": 1, "drops": [], "refusals": [], "destinations": [], "routes": [], "tables": []}
-    monkeypatch.setattr(ctl_client, "running", lambda: "/control")
+    monkeypatch.setattr(cli_process, "path", lambda *_: "/control")
     monkeypatch.setattr(ctl_client, "ask", lambda *_: reply)
     monkeypatch.setattr(ctl_client, "stream", lambda *_: iter([b"{" + b" " * 100_000 + b"}"]))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))

@@ -13,7 +13,7 @@ def names(command: str) -> list[str]:
 
 
 def test_alternatives_are_commands_of_their_own() -> None:
-    assert names("status") == names("drops") == ["--control", "--watch", "--json"]
+    assert names("status") == names("drops") == ["--control", "--host", "--ns", "--watch", "--json"]
     assert BY_NAME["kick"].operands == BY_NAME["drain"].operands == ("HOST",)
     assert BY_NAME["man"].options == BY_NAME["licences"].options == ()
 
@@ -44,7 +44,7 @@ def test_choices() -> None:
 def test_an_explanation_of_two_lines_is_one() -> None:
     about = next(option.about for option in cli_grammar.options() if option.long == "--control")
     assert about == (
-        "the path of the control socket, or the word none for no control socket; the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR"
+        "the path of the control socket, or the word none for no control socket; the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR. Without it, commands ask the one process that runs; root finds those of all users"
     )
 
 

@@ -1,8 +1,7 @@
-"""Asking over a control socket: whose directory it is, what comes back, what is no reply."""
+"""Asking over a control socket: what comes back, what is no reply."""
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +10,12 @@ from threading import Thread
 import pytest
 
 from lib import ctl_client
-from lib.errors import ConfigError, HostError
+from lib.errors import HostError
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "1.sock")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctl_client, "directory", lambda: str(tmp_path))
 
 
 def answering(path: str, *pieces: bytes, times: int = 1) -> Thread:
@@ -54,6 +48,7 @@ def test_an_answer_comes_without_its_ok(path: str) -> None:
         ((b'{"ok": false, "error": "no', b' such"}\n'), "no such$"),
         ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), "no tunrouter answers there"),
         ((b'{"ok": true, "a": [\r{"b": 1}',), "ends in the middle"),
+        ((b'{"ok": true, "a": "', b'\x1b]0;gone\x07"}\n'), "letters that no tunrouter sends"),
         ((), "no reply"),
     ],
 )
@@ -68,40 +63,6 @@ def test_nobody_there(path: str) -> None:
         ctl_client.ask(path, {})
     with pytest.raises(HostError, match="AF_UNIX path too long"):
         ctl_client.ask(f"/{'x' * 200}", {})
-    with pytest.raises(HostError, match="no running tunrouter"):
-        ctl_client.running()
-
-
-HELLO = b'{"ok": true, "pid": 7, "hubs": [], "clients": ["c"], "files": []}\n'
-
-
-def test_the_one_that_runs_is_found(path: str, tmp_path: Path) -> None:
-    answering(path, HELLO, times=4)
-    (tmp_path / "dead.sock").touch()
-    assert ctl_client.running() == path
-    with pytest.raises(HostError, match="no running hub"):
-        ctl_client.running("hubs")
-    answering(str(tmp_path / "2.sock"), HELLO)
-    with pytest.raises(
-        ConfigError, match=r"(?s)1\.sock: pid 7, c.*2\.sock: pid 7.*several tunrouters run here"
-    ):
-        ctl_client.running()
-
-
-def test_somebody_elses_directory_is_not_looked_into(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(HostError, match="no running tunrouter"):
-        ctl_client.running()
-
-
-@pytest.mark.parametrize(("runtime", "where"), [("/run/user/7", "/run/user/7"), ("", "/tmp/tunrouter-7")])
-def test_where_sockets_are(runtime: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(os, "geteuid", lambda: 7)
-    monkeypatch.setattr(os, "getuid", lambda: 7)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-    assert ctl_client.directory() == f"{where}/tunrouter"
-    assert ctl_client.default_path() == f"{where}/tunrouter/{os.getpid()}.sock"
 
 
 def test_the_answer_may_be_long(path: str) -> None:
@@ -112,3 +73,11 @@ def test_the_answer_may_be_long(path: str) -> None:
 
     answering(path, *pieces())
     assert len(ctl_client.ask(path, {})["rows"]) == 100_001
+
+
+def test_a_process_that_hangs_is_waited_for_no_longer_than_said(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        with pytest.raises(HostError, match=r"no reply within 0\.05 s"):
+            ctl_client.ask(path, {}, seconds=0.05)

@@ -188,7 +188,7 @@ def test_a_directory_further_up_counts_as_well(tmp_path: Path) -> None:
     assert not (tmp_path / "open" / "below").exists()
 
 
-@pytest.mark.parametrize(("own", "mode"), [(True, 0o711), (False, 0o700)], ids=["ours", "of its own"])
+@pytest.mark.parametrize(("own", "mode"), [(True, 0o755), (False, 0o700)], ids=["ours", "of its own"])
 def test_another_user_s_socket_can_be_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, mode: int
 ) -> None:

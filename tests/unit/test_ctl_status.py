@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lib import ctl_filter
 from lib.ctl_status import MAX_NAMED, sessions_of
 from lib.ids import format_uuid
 
@@ -73,3 +74,28 @@ def test_many_are_counted() -> None:
     with pytest.raises(ValueError, match=f"200 namespaces have .*, {200 - MAX_NAMED} more; say") as refused:
         sessions_of(hubs, {"host": "a"})
     assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("request_", "fitting"),
+    [
+        ({}, "a1 b1 a2"),
+        ({"host": "", "ns": ""}, "a1 b1 a2"),
+        ({"host": "a"}, "a1 a2"),
+        ({"ns": uuid(1)}, "a1 b1"),
+        ({"host": "a", "ns": uuid(2).upper()}, "a2"),
+        ({"host": "A"}, ""),
+    ],
+    ids=str,
+)
+def test_which_hosts_a_request_wants(request_: dict[str, object], fitting: str) -> None:
+    wanted = ctl_filter.read(request_)
+    hosts = [("a", ONE), ("b", ONE), ("a", TWO)]
+    found = [f"{host}{where.id[-1]}" for host, where in hosts if wanted.fits(host, where.id)]
+    assert " ".join(found) == fitting
+    assert bool(wanted) is (len(found) < len(hosts))
+
+
+def test_a_request_with_a_wrong_namespace_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        ctl_filter.read({"ns": "nonsense"})

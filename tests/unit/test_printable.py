@@ -80,7 +80,7 @@ def test_no_field_of_a_session_reaches_a_terminal_raw(field: str) -> None:
 
 REPLIES = {
     "status": {
-        "software": EVIL, "pid": 1, "uptime_s": 1.0, "sessions": [session(host=EVIL)], "clients": [], "tables": [],
+        "software": EVIL, "pid": 1, "user": EVIL, "control": EVIL, "only": {"host": EVIL, "ns": ""}, "uptime_s": 1.0, "sessions": [session(host=EVIL)], "clients": [], "tables": [],
         "hubs": [{"service": EVIL, "listen": EVIL, "transport": EVIL, "sessions": 1}], "refused": {EVIL: {EVIL: 1}},
     },
     "drops": {
@@ -117,6 +117,7 @@ def test_what_is_asked_is_printed_without_a_raw_character(
         "--watch": False,
         "--json": False,
         "--ns": None,
+        "--host": None,
         "PREFIX": None,
         "--service": None,
     }

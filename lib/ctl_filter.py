@@ -1,0 +1,40 @@
+"""Filter of a request of the control socket by host name and namespace.
+
+Knows: the fields `host` and `ns` of a request. Refuses to know: which requests have them, and rows
+(ctl_status, ctl_drops, ctl_health).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib import ids
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which hosts are wanted."""
+
+    host: str = ""
+    """A host name; empty for all."""
+    namespace: bytes | None = None
+    """A namespace; None for all."""
+
+    def __bool__(self) -> bool:
+        return bool(self.host) or self.namespace is not None
+
+    def fits(self, host: str, namespace: bytes) -> bool:
+        """Whether a host of that name in that namespace is wanted."""
+        return self.host in ("", host) and self.namespace in (None, namespace)
+
+    def words(self) -> dict[str, str]:
+        """The filter as a reply says it: {"host": name, "ns": UUID}, each empty for all."""
+        return {"host": self.host, "ns": "" if self.namespace is None else ids.format_uuid(self.namespace)}
+
+
+def read(request: Mapping[str, Any]) -> Filter:
+    """The filter in a request's "host" and "ns", which may both be missing. Raises ValueError."""
+    host, namespace = (str(request.get(key) or "") for key in ("host", "ns"))
+    return Filter(host, ids.parse_uuid(namespace) if namespace else None)

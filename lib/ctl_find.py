@@ -1,0 +1,156 @@
+"""Search for running processes by their control sockets: where these may be, and whose they are.
+
+Knows: the directory of our own sockets, the directories of other users' (only root looks there), and who must
+own everything on the way to a socket.
+Refuses to know: which process a command is for (cli_process), requests (ctl_client), the other end
+(ctl_server).
+
+    /run/tunrouter, /run/tunrouter-root, /run/tunrouter*     root, or whom root gave it: a unit with User=
+    $XDG_RUNTIME_DIR/tunrouter, /run/user/UID/tunrouter      a user with a login session
+    /tmp/tunrouter-UID/tunrouter                             a user without one
+    /tmp/systemd-private-*/tmp/tunrouter-UID/tunrouter       a unit with User= and PrivateTmp=
+
+What an entry of these is called proves nothing. What counts is the owner of the directory: nobody but that
+user and root can have put a socket there (ctl_path). The kernel names the user of the process that listens.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib import ctl_client
+from lib.ctl_path import weak_spot
+from lib.errors import HostError
+
+RUN = "/run/tunrouter"
+RUN_OF_ROOT = "/run/tunrouter-root"
+"""Root's directory where /run/tunrouter belongs to another user: a unit with User= leaves it so."""
+OTHERS_SECONDS = 2.0
+"""How long the processes of other users may take to say who they are, all together."""
+MAX_SOCKETS = 256
+"""Sockets of a directory that are looked at: another user may have made any number."""
+
+OURS = (f"{RUN}*",)
+"""Patterns of directories that only root can have made."""
+OF_ALL = (
+    "/run/user/*/tunrouter",
+    "/tmp/tunrouter-*/tunrouter",
+    "/tmp/systemd-private-*/tmp/tunrouter-*/tunrouter",
+)
+"""Patterns of directories of users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A running process."""
+
+    path: str
+    """Of its control socket."""
+    uid: int
+    """The user whose process it is: who may ask it, and end it."""
+    hello: Mapping[str, Any] | None
+    """Its reply to `hello`; None for a process that listens and does not reply."""
+
+    @property
+    def names(self) -> list[str]:
+        """Its services, and the configuration files that it was started with."""
+        said = self.hello or {}
+        return [name for names in ("hubs", "clients", "files") for name in said.get(names, ())]
+
+
+def directory() -> str:
+    """The directory of the control sockets of this user's processes."""
+    if os.geteuid() == 0:
+        return RUN if not os.path.lexists(RUN) or is_ours(RUN) else RUN_OF_ROOT
+    return f"{os.environ.get('XDG_RUNTIME_DIR') or _of_user('/tmp/tunrouter-')}/tunrouter"
+
+
+def default_path() -> str:
+    """The path of this process's own control socket, unless --control names another one."""
+    return f"{directory()}/{os.getpid()}.sock"
+
+
+def is_ours(path: str) -> bool:
+    """Whether a directory belongs to this user: in /tmp somebody else may have made it first."""
+    return _owner(path) == os.geteuid()
+
+
+def own(seconds: float = ctl_client.SECONDS) -> list[Found]:
+    """The processes of this user, and those in /run/tunrouter* that it may ask.
+
+    All together have so many seconds to say who they are.
+    """
+    return list(_running(_own_directories(), time.monotonic() + seconds))
+
+
+def of_others() -> list[Found]:
+    """The processes of all other users; only root may ask them."""
+    if os.geteuid() != 0:
+        return []
+    mine = set(_own_directories())
+    places = [place for place in _globbed(OF_ALL) if place not in mine]
+    return list(_running(places, time.monotonic() + OTHERS_SECONDS))
+
+
+def _own_directories() -> list[str]:
+    places = [directory(), *_globbed(OURS)]
+    if os.geteuid() != 0:  # a login has an XDG_RUNTIME_DIR, and what cron or su starts has none
+        places += [f"{_of_user('/run/user/')}/tunrouter", f"{_of_user('/tmp/tunrouter-')}/tunrouter"]
+    return list(dict.fromkeys(map(os.path.realpath, places)))
+
+
+def _of_user(prefix: str) -> str:
+    return f"{prefix}{os.getuid()}"
+
+
+def _globbed(patterns: tuple[str, ...]) -> list[str]:
+    return [os.path.realpath(place) for pattern in patterns for place in sorted(glob.glob(pattern))]
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.stat(path, follow_symlinks=False).st_uid
+    except OSError:
+        return None
+
+
+def _running(places: list[str], end: float) -> Iterator[Found]:
+    """Ask every socket in these directories until the time `end`; each gets half of what is left."""
+    for place in places:
+        for path, uid, listeners in _sockets(place):
+            try:
+                hello = ctl_client.hello(path, max(0.1, (end - time.monotonic()) / 2), listeners)
+            except ctl_client.Silent:
+                yield Found(path, uid, None)
+                continue
+            except (HostError, ValueError, KeyError, TypeError):
+                continue  # left behind by a process that was killed, or one that we may not ask
+            yield Found(path, uid, hello)
+
+
+def _sockets(place: str) -> Iterator[tuple[str, int, frozenset[int]]]:
+    """(path, owner, users that may listen there) of each socket that nobody else can have put there."""
+    owner, me = _owner(place), os.geteuid()
+    if owner is None or (me != 0 and owner not in (0, me)):
+        return
+    try:
+        if weak_spot(place, owner):
+            return
+        names = sorted(name for name in os.listdir(place) if name.endswith(".sock"))
+    except OSError:
+        return  # it is not ours to look into
+    for name in names[:MAX_SOCKETS]:
+        path = f"{place}/{name}"
+        try:
+            found = os.lstat(path)
+        except OSError:
+            continue
+        # In a directory of root's a socket is root's, or that of the user to whom root's process changed.
+        if stat.S_ISSOCK(found.st_mode) and (owner == 0 or found.st_uid == owner):
+            yield path, found.st_uid, frozenset((owner, found.st_uid))

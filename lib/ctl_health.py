@@ -1,0 +1,75 @@
+"""Reply to the control socket's `health`: whether every hub listens and every client is connected.
+
+Knows: the fields of the reply (PROTOCOL.md, the control socket). Refuses to know: how long somebody
+waits for it, and exit statuses (cli_health).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lib import ctl_filter, ids, service_supervisor
+from lib.addresses import join_host_port
+from lib.client import Client
+from lib.hub import Hub
+
+Row = dict[str, Any]
+
+
+def health(hubs: Mapping[str, Hub], clients: Mapping[str, Client], request: Mapping[str, Any]) -> Row:
+    """The reply. With "host" or "ns" in the request only clients that fit count, and no hub.
+
+    Raises ValueError where no client fits.
+    """
+    wanted = ctl_filter.read(request)
+    listening = [] if wanted else [_hub(hub) for hub in hubs.values()]
+    chosen = [one for one in clients.values() if wanted.fits(one.settings.host, one.node.namespace)]
+    connected = list(map(_client, chosen))
+    if wanted and not connected:
+        raise ValueError(f"there is no client {' in '.join(filter(None, wanted.words().values()))} here")
+    fault = service_supervisor.fault()
+    problems = [row["problem"] for row in (*listening, *connected) if row["problem"]]
+    problems += [fault] if fault else []
+    return {
+        "healthy": not problems,
+        "pid": os.getpid(),
+        "problems": problems,
+        "hubs": listening,
+        "clients": connected,
+    }
+
+
+def _hub(hub: Hub) -> Row:
+    settings = hub.settings
+    address = join_host_port(settings.host, settings.port)
+    fault = hub.fault() if hub.listens else "it does not listen"
+    return {
+        "service": settings.name,
+        "listen": address,
+        "listens": hub.listens,
+        "problem": f"hub {settings.name} on {address}: {fault}" if fault else "",
+    }
+
+
+def _client(client: Client) -> Row:
+    settings, session = client.settings, client.session
+    fault = client.fault()
+    return {
+        "service": settings.name,
+        "host": settings.host,
+        "namespace": ids.format_uuid(client.node.namespace),
+        "hub": session.peer if session else None,
+        "connected": session is not None,
+        "problem": f"client {settings.host}: {fault}" if fault else "" if session else _away(client),
+    }
+
+
+def _away(client: Client) -> str:
+    away = client.away
+    wait = away.next_at - time.monotonic()
+    then = f"next try in {max(1.0, wait):.0f} s" if wait > 0 else "it is being tried now"
+    why = away.reason or "not tried yet"
+    return f"client {client.settings.host} has no session with hub {away.hub}: {why}; {then}"
