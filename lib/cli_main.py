@@ -188,6 +188,7 @@ def _licences(arguments: Mapping[str, Any]) -> int:
 
 
 def _serve(arguments: Mapping[str, Any]) -> int:
+    log_setup.guard()
     if not arguments["--single"]:
         return _run(arguments)
     from lib import service_pidfile

@@ -198,3 +198,7 @@ class Entry(Enum):
         "an unexpected error, after which a task goes on, or by which one session, request or call has ended",
     )
     LOG_FAILED = "log-failed", "warning", "path reason", "the log cannot be rotated or opened anew"
+    LINES_LOST = (
+        *("lines-lost", "error", "output lines reason"),
+        "lines of the log were lost here: nobody read them, or they could not be written",
+    )

@@ -2,7 +2,7 @@
 
 Knows: sizes, ages and names of old files (lumberjack's, which GOST uses); that somebody else, as logrotate,
 may move the file or cut it short.
-Refuses to know: what a line says (log_setup).
+Refuses to know: what a line says (log_setup), the thread that writes (log_output).
 
     hub.log -> hub-2026-11-25T02-29-12.757.log -> hub-2026-11-25T02-29-12.757.log.gz
 
@@ -11,11 +11,12 @@ Rotation itself is a rename and an open. Compressing and removing takes long: ti
 
 from __future__ import annotations
 
-import logging
 import os
 import re
+import select
+import stat
 import time
-from collections.abc import Callable
+from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,52 +25,72 @@ from lib.settings_telemetry import RotationSettings
 DAY = 86400.0
 RETRY_SECONDS = 60.0
 """How long to wait with the next try after the file could not be renamed or opened anew."""
+PIECE = 1 << 16
+"""Bytes of lines that are written at once."""
 _STAMP = "%Y-%m-%dT%H-%M-%S"
 _STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)\.\d{3}")
 _PART = ".part"
 
 
-class LogFile(logging.Handler):
-    """A log handler that appends lines to a file; lines stay whole lines even while the disk is full."""
+class LogFile:
+    """A file that lines are appended to; they stay whole lines even while the disk is full.
+
+    Whatever its disk does, it may do for ever: everything here is for the thread of a log_output.Output.
+    """
+
+    why = "the file did not take them in time"
+    """Why lines that waited too long are lost, for people."""
 
     def __init__(self, path: str, rotation: RotationSettings | None = None) -> None:
         """Open the file. Raises OSError."""
-        super().__init__()
         self.path, self.rotation = os.path.abspath(path), rotation
-        self.complain: Callable[[OSError], None] = lambda error: None
-        """Called when the file cannot be renamed or opened anew. Lines still go into the one that is open."""
+        self.complaints: deque[OSError] = deque(maxlen=1)
+        """Why the file cannot be renamed or opened anew. Lines still go into the one that is open."""
         self.untidy = rotation is not None
         """Whether a file may have come since the last tidy()."""
         self._fd = self._open()
+        self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._within_line = False
+        """Whether a part of a line has been written, and the rest comes with the next call."""
         self._torn = False
+        """Whether the last line in the file has no end."""
         self._next_try = 0.0
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+    def at_once(self) -> int:
+        """How many bytes of lines may be written by one call: what there is room for before a rotation."""
+        if not self._is_regular:
+            return select.PIPE_BUF
+        if self.rotation is None:
+            return PIECE
+        return min(PIECE, self.rotation.max_bytes - os.fstat(self._fd).st_size)
+
+    def room_on(self) -> int:
+        """The descriptor of a pipe or a terminal (`/dev/stdout`); -1 for a file, which is always ready."""
+        return -1 if self._is_regular else self._fd
+
+    def write(self, data: bytes) -> int:
+        """Write lines, as much of them as is taken now; returns how many bytes. Raises OSError."""
+        if not self._within_line:
+            self._prepare(len(data))
+        before = b"\n" if self._torn else b""
         try:
-            line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
-            self._prepare(len(line))
-            self._write(line)
-        except OSError:
-            self.handleError(record)
+            written = os.write(self._fd, before + data) - len(before)
+        except BlockingIOError:
+            raise
+        except OSError:  # the rest of a line that was begun is lost with all that follows it
+            self._torn |= self._within_line
+            self._within_line = False
+            raise
+        self._torn = False
+        self._within_line = written > 0 and data[written - 1] != ord("\n")
+        return max(0, written)
 
     def close(self) -> None:
         """Close the file."""
-        super().close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        os.close(self._fd)
 
     def _open(self, mode: int = 0o644) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
-
-    def _write(self, line: bytes) -> None:
-        if self._torn:  # a full disk took half a line
-            line = b"\n" + line
-        while line:
-            written = os.write(self._fd, line)
-            self._torn = written < len(line)
-            line = line[written:]
 
     def _prepare(self, size: int) -> None:
         """Before a line of `size` bytes: rotate a full file, and open the path anew if the file was moved."""
@@ -91,10 +112,11 @@ class LogFile(logging.Handler):
             new = self._open(here.st_mode & 0o777)
         except OSError as error:
             self._next_try = time.monotonic() + RETRY_SECONDS
-            self.complain(error)
+            self.complaints.append(error)
             return
         os.close(self._fd)
         self._fd, self._torn = new, False
+        self._is_regular = stat.S_ISREG(os.fstat(new).st_mode)
 
 
 def aside(path: str, now: float, local_time: bool) -> str:

@@ -2,13 +2,15 @@
 
 Knows: formats, levels, where lines go.
 Refuses to know: which events there are (log_events), what is worth a line (whoever calls `say`), how a log
-file is rotated (log_file).
+file is rotated (log_file), how a line waits for whoever reads it (log_output).
 
     {"time": …, "level": …, "event": …, "msg": …, and the event's fields}     time, level and msg as GOST's
 """
 
 from __future__ import annotations
 
+import atexit
+import io
 import json
 import logging
 import sys
@@ -24,6 +26,7 @@ from lib.errors import HostError, Problem
 from lib.log_dedup import FLOOD, Fold, Habit, Key, Told
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
+from lib.log_output import Descriptor, Output, Stream
 from lib.printable import printable
 from lib.settings_telemetry import RotationSettings
 
@@ -154,11 +157,14 @@ def setup(level: str, style: str, output: str = "stderr", rotation: RotationSett
     Raises HostError where the file cannot be opened; the log then stays as it was.
     """
     handler = _handler(output, rotation)
-    handler.handleError = _Trouble()  # type: ignore[method-assign]
     handler.setFormatter(_Json() if style == "json" else _Text())
     for old in log.handlers:
-        if isinstance(old, LogFile):
-            old.close()
+        if (
+            isinstance(old, Handler)
+            and old.file is not None
+            and old.file is not getattr(handler, "file", None)
+        ):
+            old.output.retire()
     log.handlers[:] = [handler]
     log.setLevel(LEVELS[level])
     log.propagate = False
@@ -168,13 +174,105 @@ def _handler(output: str, rotation: RotationSettings | None) -> logging.Handler:
     if output == "none":
         return logging.NullHandler()
     if output in ("stdout", "stderr"):
-        return logging.StreamHandler(sys.stdout if output == "stdout" else sys.stderr)
+        return Handler(_standard(output), getattr(sys, output).encoding or "utf-8")
+    for old in log.handlers:
+        if isinstance(old, Handler) and old.file is not None and old.output.name == output:
+            old.file.rotation = rotation  # one thread for one file, so that its lines stay in their order
+            old.file.untidy = rotation is not None
+            return Handler(old.output, "utf-8", old.file)
     try:
-        handler = LogFile(output, rotation)
+        file = LogFile(output, rotation)
     except OSError as error:
         raise HostError(f"log file {output}: {error.strerror}") from None
-    handler.complain = lambda error: _file_failed(handler.path, error)
-    return handler
+    return Handler(Output(output, file), "utf-8", file)
+
+
+_standards: dict[str, Output] = {}
+
+
+def _standard(name: str) -> Output:
+    """The output to "stdout" or "stderr", one for whoever writes there."""
+    if name not in _standards:
+        _standards[name] = Output(name, Descriptor(("stdout", "stderr").index(name) + 1))
+    return _standards[name]
+
+
+class Handler(logging.Handler):
+    """Formats lines for an output, and tells in between what has become of those before."""
+
+    def __init__(self, output: Output, encoding: str, file: LogFile | None = None) -> None:
+        """`file` is the output's target, where it is a file."""
+        super().__init__()
+        self.output, self.file, self._encoding = output, file, encoding
+        self._has_told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put one line into the output."""
+        line = (self.format(record) + "\n").encode(self._encoding, "backslashreplace")
+        self.look()
+        self.output.put(line)
+
+    def look(self, at_the_end: bool = False) -> None:
+        """Tell of lines that are lost, of a file that cannot be written, of one that cannot be rotated."""
+        _tell_missing(self.output, at_the_end)
+        if self.file is None:
+            return
+        trouble = self.output.trouble
+        if trouble is not None and not self._has_told:
+            self._has_told = True
+            _complain(f"the log cannot be written: {trouble}; lines are lost until it can\n")
+        if self.file.complaints:
+            _file_failed(self.file.path, self.file.complaints.pop())
+
+
+def _tell_missing(output: Output, at_the_end: bool = False) -> None:
+    lost = output.missing(at_the_end)
+    if lost is not None:
+        many = "1 line" if lost.lines == 1 else f"{lost.lines:,} lines"
+        text = "%s of %s lost: %s"
+        say(Entry.LINES_LOST, text, many, output.name, lost.why,
+            output=output.name, lines=lost.lines, reason=lost.why)  # fmt: skip
+
+
+def _complain(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+    except OSError:
+        pass  # there is no place left to say it
+
+
+def guard() -> None:
+    """Let nothing wait for standard error: what writes there by itself goes through the log's queue, too.
+
+    From now on the end of the process waits for the last lines of the log, and not for ever (log_output).
+    """
+    if isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
+        sys.stderr.flush()
+        buffer = io.BufferedWriter(Stream(_standard("stderr"), sys.stderr.fileno()))
+        encoding, errors = sys.stderr.encoding, sys.stderr.errors
+        sys.stderr = io.TextIOWrapper(buffer, encoding, errors, line_buffering=True)
+        atexit.register(flush)
+
+
+def pause() -> None:
+    """End the threads of all outputs, until the next line; their lines stay."""
+    for output in _outputs():
+        output.pause()
+
+
+def flush() -> None:
+    """Wait until all lines are written, a second at most for whom nobody reads."""
+    for handler in log.handlers:
+        if isinstance(handler, Handler):
+            handler.look(at_the_end=True)
+    for output in _outputs():
+        output.finish()
+
+
+def _outputs() -> list[Output]:
+    """Every output of this process, standard error last: others tell of their trouble there."""
+    files = [handler.output for handler in log.handlers if isinstance(handler, Handler) and handler.file]
+    return [*files, *(_standards[name] for name in ("stdout", "stderr") if name in _standards)]
 
 
 def _file_failed(path: str, error: OSError) -> None:
@@ -184,18 +282,24 @@ def _file_failed(path: str, error: OSError) -> None:
 
 
 def tend() -> None:
-    """Never returns; for a greenlet. Logs the sums of repeated events, and looks after old log files."""
+    """Never returns; for a greenlet. Logs sums of repeated and lost lines, and looks after old log files."""
     looked = float("-inf")
     while True:
         gevent.sleep(SWEEP_SECONDS)
         now = time.monotonic()
         _write_told(_fold.sweep(now))
+        for output in _standards.values():
+            _tell_missing(output)
         for handler in list(log.handlers):
-            if not isinstance(handler, LogFile) or handler.rotation is None:
+            if not isinstance(handler, Handler):
                 continue
-            if handler.untidy or now - looked >= TIDY_SECONDS:
-                looked, handler.untidy = now, False
-                _tidy(handler.path, handler.rotation)
+            handler.look()
+            file = handler.file
+            if file is None or file.rotation is None:
+                continue
+            if file.untidy or now - looked >= TIDY_SECONDS:
+                looked, file.untidy = now, False
+                _tidy(file.path, file.rotation)
 
 
 def _tidy(path: str, rotation: RotationSettings) -> None:
@@ -206,23 +310,6 @@ def _tidy(path: str, rotation: RotationSettings) -> None:
         reason = error.strerror or str(error)
         text = "old files of log %s cannot be compressed or removed: %s"
         say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
-
-
-class _Trouble:
-    """Called when a line cannot be written, as on a full disk: the line is lost, and stderr says so once."""
-
-    def __init__(self) -> None:
-        self.said = False
-
-    def __call__(self, record: logging.LogRecord) -> None:
-        if not self.said:
-            self.said = True
-            try:
-                sys.stderr.write(
-                    f"the log cannot be written: {sys.exc_info()[1]}; lines are lost until it can\n"
-                )
-            except OSError:
-                pass  # stderr cannot be written either, so there is no place left to say it
 
 
 class _Text(logging.Formatter):

@@ -107,6 +107,7 @@ class Service:
         if any(hub.settings.port < 1024 for hub in self._parts.hubs.values()):
             keep.add(service_privileges.NET_BIND_SERVICE)  # a reload may move it
         service_privileges.load_late()
+        log_setup.pause()
         gevent.get_hub().threadpool.kill()  # it has looked up names; its threads would keep what we give up
         service_privileges.drop(self._account, frozenset(keep))
         name = self._account.pw_name

@@ -152,6 +152,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "log_setup",
             "log_file",
+            "log_output",
             "service_places",
             "service_scheduling",
             "tun",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,6 @@ from lib.forward_drop_reasons import Reason
 from lib.limits import stranger
 from lib.log_dedup import BUSY, FLOOD, OUTAGE
 from lib.log_events import FOLDED, Entry
-from lib.log_file import LogFile
 from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
 
@@ -36,12 +38,21 @@ def log_of(tmp_path: Path) -> Iterator[Path]:
     log_setup.setup("debug", "json", str(path))
     yield path
     log_setup.finish()
+    log_setup.flush()
     for handler in log_setup.log.handlers:
-        handler.close()
+        if isinstance(handler, log_setup.Handler) and handler.file is not None:
+            handler.output.retire()
     log_setup.log.handlers[:], log_setup.log.level, log_setup.log.propagate = before
 
 
+def text_of(path: Path) -> str:
+    """What has been logged to a file so far."""
+    log_setup.flush()
+    return path.read_text()
+
+
 def lines(path: Path) -> list[dict[str, object]]:
+    log_setup.flush()
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -205,6 +216,7 @@ def test_what_a_peer_says_does_not_break_a_line(log_of: Path) -> None:
         log_setup.say(
             Entry.SESSION_OPENED, "%s", evil, service="s", host=evil, namespace="", peer="", transport="tcp"
         )
+    log_setup.flush()
     as_json, as_text = log_of.read_bytes().decode().splitlines()
     assert json.loads(as_json)["host"] == evil.replace("\udc80", "\\udc80")
     assert as_text.endswith('x\\x0a{"level": "error"}\\x0d\\x1b[2J\\u2028\\udc80')
@@ -213,7 +225,7 @@ def test_what_a_peer_says_does_not_break_a_line(log_of: Path) -> None:
 def test_a_secret_in_a_text_or_a_field_is_hidden(log_of: Path) -> None:
     url = "http://one:s3cret@h/?token=s3cret"
     log_setup.say(Entry.SOURCE_FAILED, "%s", url, table="t", source=url, reason=OSError(url))
-    assert "s3cret" not in log_of.read_text()
+    assert "s3cret" not in text_of(log_of)
     assert lines(log_of)[0]["source"] == "http://***@h/?token=***"
 
 
@@ -232,21 +244,56 @@ def test_what_is_below_the_level_costs_nothing_and_says_nothing(log_of: Path) ->
     log_setup.setup("warn", "json", str(log_of))
     assert not log_setup.is_on(Entry.LISTENING)
     log_setup.say(Entry.LISTENING, "%d", "no number: never formatted", service="", address="")
-    assert log_of.read_text() == ""
+    assert text_of(log_of) == ""
 
 
 def test_another_log_is_opened_before_the_old_one_is_closed(log_of: Path, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="Is a directory"):
         log_setup.setup("info", "text", str(tmp_path))
     log_setup.say(Entry.LISTENING, "still here", service="", address="")
-    assert "still here" in log_of.read_text()
-    assert isinstance(log_setup.log.handlers[0], LogFile)
+    assert "still here" in text_of(log_of)
+    assert isinstance(log_setup.log.handlers[0], log_setup.Handler)
+
+
+def test_lost_lines_are_said_where_they_are_missing(log_of: Path) -> None:
+    def take(number: int) -> None:
+        log_setup.say(Entry.LISTENING, "line %d", number, service="", address="")
+
+    handler = log_setup.log.handlers[0]
+    assert isinstance(handler, log_setup.Handler)
+    take(1)
+    handler.output.lost += 1234  # as while nobody reads
+    take(2)
+    one, lost, two = lines(log_of)
+    assert (one["msg"], two["msg"]) == ("line 1", "line 2")
+    assert lost["msg"] == f"1,234 lines of {log_of} lost: the file did not take them in time"
+    assert (lost["event"], lost["level"], lost["lines"]) == ("lines-lost", "error", 1234)
+
+
+def test_what_writes_to_standard_error_by_itself_waits_for_nobody() -> None:
+    """A traceback of gevent, a library's warning: nobody reads, and the process ends in time."""
+    program = (
+        "from lib import log_setup; import sys; log_setup.guard()\n"
+        "for number in range(20_000): print('x' * 100, number, file=sys.stderr)\n"
+        "print('done', flush=True)"
+    )
+    reading, writing = os.pipe()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=writing, timeout=30
+        )
+        assert (done.returncode, done.stdout) == (0, b"done\n")
+        assert os.read(reading, 200).startswith(b"x" * 100 + b" 0\n")
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_full_disk_is_said_once(log_of: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log_setup.setup("info", "text", "/dev/full")
     for _ in range(3):
         log_setup.say(Entry.LISTENING, "something", service="", address="")
+        log_setup.flush()
     said_of_it = capsys.readouterr().err
     assert said_of_it.count("the log cannot be written") == 1
     assert "No space left on device" in said_of_it
