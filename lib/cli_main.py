@@ -30,6 +30,7 @@ from lib import (
     config_secrets,
     ctl_find,
     log_setup,
+    service_collector,
     settings_summary,
     text_encoding,
 )
@@ -241,7 +242,8 @@ def _settings(arguments: Mapping[str, Any], config: Config | None = None) -> Set
     """The settings of the arguments and of the files they name, which `config` holds. Raises ConfigError."""
     names = [name for name in arguments["-C"] if name != "-" and not config_read.is_inline(name)]
     control = arguments["--control"] or ctl_find.default_path()
-    settings = config_resolve.resolve(config or _read(arguments), config_secrets.read)
+    with service_collector.paused():
+        settings = config_resolve.resolve(config or _read(arguments), config_secrets.read)
     return replace(
         settings,
         user=_user(arguments["--user"]) or settings.user,

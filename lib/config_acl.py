@@ -33,7 +33,7 @@ def acl_rules(router: Router, found: Findings) -> tuple[AclRule, ...] | None:
         if "acl" in router.at:
             found.error(router.where("acl"), "an empty 'acl' would deny everything", "write {action: deny}")
         return None
-    return tuple(_rule(entry, found) for entry in router.acl)
+    return tuple(_rule(entry, found) for entry in found.each(router.acl))
 
 
 def _rule(entry: AclEntry, found: Findings) -> AclRule:

@@ -7,14 +7,32 @@ Refuses to know: what is looked for (config_read, config_from_urls, config_resol
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
+from lib.did_you_mean import did_you_mean
 from lib.errors import Position, Problem
+
+MAX_GUESSES, MAX_NAMES = 20, 1000
+"""Guesses of names in one configuration, and names that each looks through."""
+
+T = TypeVar("T")
+
+
+def at_once() -> None:
+    """The step of a reading that nothing else waits for."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was found while a configuration was read and resolved."""
+    """What was found while a configuration was read and resolved.
+
+    Everything that goes through a configuration has one of these, so it also has the `step`: a function that
+    is called after every piece of work of some microseconds. In a hub that reads a new configuration it lets
+    packets pass.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     """Errors: with any of them the configuration is not used."""
@@ -24,6 +42,25 @@ class Findings:
     """What is right and good to know."""
     warned: set[str] = field(default_factory=set)
     """The messages of `warnings`, against repeats."""
+    step: Callable[[], None] = at_once
+    """Lets others work, where they have to."""
+
+    guesses: int = 0
+    """How often was guessed what a name may be meant to be."""
+
+    def guess(self, name: str, names: Iterable[str]) -> str:
+        """A hint which of the configuration's own names may be meant by one that is none of them, or "".
+
+        The first mistakes get one: every guess costs time for each name that there is.
+        """
+        self.guesses += 1
+        return did_you_mean(name, islice(names, MAX_NAMES)) if self.guesses <= MAX_GUESSES else ""
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, with a step after each."""
+        for item in items:
+            yield item
+            self.step()
 
     def error(self, where: Position, message: str, hint: str = "") -> None:
         """Add a problem that makes the configuration unusable."""

@@ -293,7 +293,7 @@ def _dialer_tls(url: Url, found: Findings) -> Tls:
 
 
 def _is_name(host: str) -> bool:
-    """Whether this can be looked up; where it cannot, config_client says so."""
+    """Whether this can be looked up; where it cannot, config_chain says so."""
     try:
         dns_name(host)
     except ValueError:

@@ -13,7 +13,7 @@ from lib import config_metadata
 from lib.addresses import host_port, is_loopback, prefix
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_KEYS
-from lib.config_limits import hub_limits, size_of
+from lib.config_limits import Limiters, size_of
 from lib.config_schema import Config, Handler, Listener, Login, Service
 from lib.config_tables import logins, namespace_of
 from lib.config_transport import is_header_name, listener_transport
@@ -32,11 +32,33 @@ from lib.settings import (
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
 
+class Tables:
+    """The tables of a configuration by name: many services look for theirs among many."""
+
+    def __init__(self, tables: tuple[TableSettings, ...]) -> None:
+        self._by_name: dict[str | bytes, TableSettings] = {}
+        for table in tables:
+            self._by_name.setdefault(table.name, table)
+            if table.namespace is not None:
+                self._by_name.setdefault(table.namespace, table)
+        self.has_namespaces = any(isinstance(key, bytes) for key in self._by_name)
+        """Whether any table's name is a namespace's UUID."""
+
+    def named(self, name: str) -> TableSettings | None:
+        """The table of that name, a UUID in any spelling; None where there is none."""
+        return self._by_name.get(name) or self._by_name.get(namespace_of(name) or b"")
+
+    def names(self) -> list[str]:
+        """The names of all tables."""
+        return [name for name in self._by_name if isinstance(name, str)]
+
+
 def hub(
     service: Service,
-    tables: tuple[TableSettings, ...],
+    tables: Tables,
     ingresses: Mapping[str, IngressSettings],
     authers: Mapping[str, AutherSettings],
+    limiters: Limiters,
     config: Config,
     found: Findings,
 ) -> HubSettings | None:
@@ -53,7 +75,7 @@ def hub(
     _check_rest(service, handler, found)
     table = _default_table(handler, tables, found)
     ingress = _ingress(handler, ingresses, found)
-    if table is None and all(other.namespace is None for other in tables):
+    if table is None and not tables.has_namespaces:
         found.warn(service.where(), f"service {service.name} has no router: no packet can pass")
     try:
         host, port = host_port(service.addr)
@@ -83,7 +105,7 @@ def hub(
         on_duplicate=_on_duplicate(handler, found),
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         queue_memory=config_metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
-        limits=hub_limits(service, handler, config, found),
+        limits=limiters.of(service, handler),
         trusted_proxies=_trusted_proxies(handler, found),
         address_header=_address_header(handler, transport, found),
         drain_timeout=config_metadata.seconds(handler, "drainTimeout", 5.0, found),
@@ -168,18 +190,16 @@ def _check_rest(service: Service, handler: Handler, found: Findings) -> None:
         found.warn(handler.where("chain"), "a chain means nothing to handler router")
 
 
-def _default_table(
-    handler: Handler, tables: tuple[TableSettings, ...], found: Findings
-) -> TableSettings | None:
+def _default_table(handler: Handler, tables: Tables, found: Findings) -> TableSettings | None:
     name = config_metadata.text(handler, "router", found=found)
     if not name:
         return None
-    for table in tables:
-        if table.name == name or (table.namespace is not None and table.namespace == namespace_of(name)):
-            return table
+    table = tables.named(name)
+    if table is not None:
+        return table
     tree = config_metadata.find(handler, "router")
     where = tree.where if tree else handler.where()
-    hint = did_you_mean(name, [table.name for table in tables])
+    hint = found.guess(name, tables.names())
     found.error(where, f"there is no router {name[:64]!r}", hint)
     return None
 
@@ -193,7 +213,7 @@ def _ingress(
         return ingresses.get(name)
     tree = config_metadata.find(handler, "ingress")
     where = tree.where if tree else handler.where()
-    found.error(where, f"there is no ingress {name[:64]!r}", did_you_mean(name, ingresses))
+    found.error(where, f"there is no ingress {name[:64]!r}", found.guess(name, ingresses))
     return None
 
 
@@ -206,7 +226,7 @@ def _authers(
         named[handler.auther] = handler.where("auther")
     for name, where in named.items():
         if name not in authers:
-            found.error(where, f"there is no auther {name[:64]!r}", did_you_mean(name, authers))
+            found.error(where, f"there is no auther {name[:64]!r}", found.guess(name, authers))
     auth = handler.auth
     if auth is not None and auth.file:
         found.error(auth.where("file"), "'file' is for a client's login; a hub's come from an auther's file")
@@ -256,9 +276,15 @@ def _rules(hub: HubSettings) -> tuple[object, ...]:
 
 def check_overlaps(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:
     """Check that no two services listen on the same port of the same address or of a wildcard address."""
-    for index, (service, settings) in enumerate(hubs):
-        for _, other in hubs[:index]:
-            same = other.host == settings.host or {other.host, settings.host} & _WILDCARDS
-            if settings.port and other.port == settings.port and same:
-                message = f"service {service.name} would listen where service {other.name} does already"
-                found.error(service.where("addr"), f"{message}: {service.addr}")
+    ports: dict[int, dict[str, str]] = {}
+    """Port -> address -> the first service that listens there, in the order of the services."""
+    for service, settings in hubs:
+        if not settings.port:
+            continue
+        taken = ports.setdefault(settings.port, {})
+        hosts = taken if settings.host in _WILDCARDS else (settings.host, *_WILDCARDS)
+        other = next((taken[host] for host in hosts if host in taken), None)
+        if other is not None:
+            message = f"service {service.name} would listen where service {other} does already"
+            found.error(service.where("addr"), f"{message}: {service.addr}")
+        taken.setdefault(settings.host, settings.name)

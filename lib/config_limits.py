@@ -21,8 +21,6 @@ from typing import TypeVar
 from lib.addresses import prefix
 from lib.config_findings import Findings
 from lib.config_schema import Config, Handler, Limiter, Service
-from lib.did_you_mean import did_you_mean
-from lib.errors import Position
 from lib.ids import is_host_name, parse_uuid
 from lib.settings_limits import (
     DEFAULT_CONNECTIONS,
@@ -38,70 +36,70 @@ LEAST_RATE = 20 << 10
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(i?)B", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}  # KB and KiB alike, as in GOST
 
+_KINDS = ("limiter", "climiter", "rlimiter")
+
 T = TypeVar("T")
 
 
-def hub_limits(service: Service, handler: Handler, config: Config, found: Findings) -> HubLimits:
-    """The limits that a service and its handler name; each wrong row is a problem in `found`."""
-    return HubLimits(
-        services=_named(
-            service.limiter, service.where("limiter"), config.limiters, "limiter", _service_row, found
-        ),
-        hosts=_named(handler.limiter, handler.where("limiter"), config.limiters, "limiter", _host_row, found),
-        connections=_named(
-            service.climiter, service.where("climiter"), config.climiters, "climiter", _count_row, found
-        )
-        if service.climiter
-        else DEFAULT_CONNECTIONS,
-        handshakes=_named(
-            service.rlimiter, service.where("rlimiter"), config.rlimiters, "rlimiter", _count_row, found
-        )
-        if service.rlimiter
-        else DEFAULT_HANDSHAKES,
-    )
+class Limiters:
+    """The limiters of a configuration. Each is read once for each use, however many services name it."""
 
+    def __init__(self, config: Config, found: Findings) -> None:
+        """Wrong rows, and names of limiters that are not there, are problems in `found`."""
+        self._found = found
+        self._sections = {kind: _by_name(getattr(config, f"{kind}s")) for kind in _KINDS}
+        self._rows: dict[tuple[str, str, object], tuple[object, ...]] = {}
 
-def check_limits(config: Config, found: Findings) -> None:
-    """Check the limiters that no service names, so that mistakes in them are reported too."""
-    named = {service.limiter for service in config.services}
-    hosts = {service.handler.limiter for service in config.services if service.handler}
-    for limiter in config.limiters:
-        if limiter.name not in named | hosts:
-            _rows(limiter, _service_row, found)
-    for counts, used in (
-        (config.climiters, {service.climiter for service in config.services}),
-        (config.rlimiters, {service.rlimiter for service in config.services}),
-    ):
-        for limiter in counts:
-            if limiter.name not in used:
-                _rows(limiter, _count_row, found)
+    def of(self, service: Service, handler: Handler) -> HubLimits:
+        """The limits that a service and its handler name."""
+        return HubLimits(
+            services=self._named(service, "limiter", _service_row),
+            hosts=self._named(handler, "limiter", _host_row),
+            connections=self._named(service, "climiter", _count_row, DEFAULT_CONNECTIONS),
+            handshakes=self._named(service, "rlimiter", _count_row, DEFAULT_HANDSHAKES),
+        )
+
+    def check_rest(self) -> None:
+        """Check the limiters that no service has named, so that mistakes in them are reported too."""
+        read = {(kind, name) for kind, name, _ in self._rows}
+        for kind, sections in self._sections.items():
+            for name, limiter in sections.items():
+                if (kind, name) not in read:
+                    _rows(limiter, _service_row if kind == "limiter" else _count_row, self._found)
+
+    def _named(
+        self, section: Service | Handler, kind: str, read: Callable[[str], T], default: tuple[T, ...] = ()
+    ) -> tuple[T, ...]:
+        name: str = getattr(section, kind)
+        if not name:
+            return default
+        limiter = self._sections[kind].get(name)
+        if limiter is None:
+            hint = self._found.guess(name, self._sections[kind])
+            self._found.error(section.where(kind), f"there is no {kind} {name[:64]!r}", hint)
+            return ()
+        key = kind, name, read
+        if key not in self._rows:
+            self._rows[key] = _rows(limiter, read, self._found)
+            _warn_slow(limiter, self._rows[key], self._found)
+        return self._rows[key]  # type: ignore[return-value]  # `read` is part of the key
 
 
 def _warn_slow(limiter: Limiter, rows: tuple[object, ...], found: Findings) -> None:
-    for row in rows:
+    for row in found.each(rows):
         if isinstance(row, RateLimit) and any(0 < rate.bytes < LEAST_RATE for rate in (row.into, row.out)):
             message = f"limiter {limiter.name}: under {LEAST_RATE >> 10} KB a second a session may look dead"
             found.warn(limiter.where("limits"), message, "raise it, or the keepalive.timeout")
 
 
-def _named(
-    name: str, where: Position, limiters: list[Limiter], kind: str, read: Callable[[str], T], found: Findings
-) -> tuple[T, ...]:
-    if not name:
-        return ()
-    for limiter in limiters:
-        if limiter.name == name:
-            rows = _rows(limiter, read, found)
-            _warn_slow(limiter, rows, found)
-            return rows
-    hint = did_you_mean(name, [limiter.name for limiter in limiters])
-    found.error(where, f"there is no {kind} {name[:64]!r}", hint)
-    return ()
+def _by_name(limiters: list[Limiter]) -> dict[str, Limiter]:
+    """Limiters by name; of two with the same name, which is an error elsewhere, the first one."""
+    return {limiter.name: limiter for limiter in reversed(limiters)}
 
 
 def _rows(limiter: Limiter, read: Callable[[str], T], found: Findings) -> tuple[T, ...]:
     rows = []
-    for line in limiter.limits:
+    for line in found.each(limiter.limits):
         try:
             rows.append(read(line))
         except ValueError as wrong:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from msgspec.structs import FieldInfo, fields
 
-from lib.config_findings import Findings
+from lib.config_findings import Findings, at_once
 from lib.config_schema import Config
 from lib.config_section import Part, Section, section_fields
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree, generic, parse
@@ -51,12 +51,12 @@ def is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-def read(sources: Iterable[tuple[str, str]]) -> Config:
-    """Read texts, given as (name, text), into one configuration.
+def read(sources: Iterable[tuple[str, str]], step: Callable[[], None] = at_once) -> Config:
+    """Read texts, given as (name, text), into one configuration. `step` is as in Findings.
 
     Problems stay in the result's `problems`, beside what could be read.
     """
-    return merge(_read_one(name, text) for name, text in sources)
+    return merge(_read_one(name, text, step) for name, text in sources)
 
 
 def merge(configs: Iterable[Config]) -> Config:
@@ -72,9 +72,9 @@ def merge(configs: Iterable[Config]) -> Config:
     return total
 
 
-def _read_one(name: str, text: str) -> Config:
-    tree, problems = parse(name, text)
-    found = Findings(problems)
+def _read_one(name: str, text: str, step: Callable[[], None]) -> Config:
+    tree, problems = parse(name, text, step)
+    found = Findings(problems, step=step)
     if tree is None or (isinstance(tree, Scalar) and tree.is_null):
         config = Config(at={"": Position(name)})
     else:
@@ -92,25 +92,28 @@ def _section(cls: type[S], tree: Tree, found: Findings) -> S:
     if not isinstance(tree, Mapping):
         found.error(tree.where, f"{_title(cls)} wants keys and values, not {_kind(tree)}")
         return section
+    found.step()
+    keys, at = _keys(cls), section.at
     for key, value in tree.items:
-        field = _keys(cls).get(key.text.lower())
-        if field is None:
+        known = keys.get(key.text.lower())
+        if known is None:
             _foreign_or_unknown(section, key, found)
         elif not (isinstance(value, Scalar) and value.is_null):
-            section.at[field.name] = value.where
-            if get_origin(field.type) is dict and isinstance(value, Mapping):
-                section.at |= {f"{field.name}.{name.text.lower()}": name.where for name, _ in value.items}
-            decoded = _value(field, value, found)
+            field, decode = known
+            at[field.name] = value.where
+            if decode is _metadata and isinstance(value, Mapping):
+                at |= {f"{field.name}.{name.text.lower()}": name.where for name, _ in value.items}
+            decoded = decode(field, value, found)
             if decoded is not None:
                 setattr(section, field.name, decoded)
         elif not value.text:  # `pin:` and nothing: not set, but written
-            section.at[field.name] = value.where
+            at[known[0].name] = value.where
     return section
 
 
 def _part(cls: type[S], tree: Tree, found: Findings) -> S:
     """A section of a list of the configuration, which keeps what was found in it."""
-    own = Findings()
+    own = Findings(step=found.step)
     section = _section(cls, tree, own)
     assert isinstance(section, Part)
     section.problems, section.warnings = own.problems, own.warnings
@@ -120,10 +123,14 @@ def _part(cls: type[S], tree: Tree, found: Findings) -> S:
     return section
 
 
+Decode = Callable[[FieldInfo, Tree, Findings], Any]
+"""Makes a value of the type that a field wants; None after a problem."""
+
+
 @cache
-def _keys(cls: type[Section]) -> dict[str, FieldInfo]:
-    """The keys of a section, lower case."""
-    return {field.encode_name.lower(): field for field in section_fields(cls)}
+def _keys(cls: type[Section]) -> dict[str, tuple[FieldInfo, Decode]]:
+    """The keys of a section, lower case, each with its field and how its value is read."""
+    return {field.encode_name.lower(): (field, _decode(field)) for field in section_fields(cls)}
 
 
 def _foreign_or_unknown(section: Section, key: Scalar, found: Findings) -> None:
@@ -145,17 +152,16 @@ def _kind(tree: Tree) -> str:
     return {Scalar: "a text", Sequence: "a list", Mapping: "keys and values"}[type(tree)]
 
 
-def _value(field: FieldInfo, tree: Tree, found: Findings) -> Any:
-    """A value by the type its field wants; None after a problem."""
+def _decode(field: FieldInfo) -> Decode:
     if get_origin(field.type) is list:
-        return _items(field, get_args(field.type)[0], tree, found)
+        return partial(_items, get_args(field.type)[0])
     if get_origin(field.type) is dict:
-        return _metadata(field, tree, found)
-    wanted = _SCALARS.get(_bare(field.type))
-    if wanted:
-        return _scalar(field, wanted, tree, found)
-    cls = _bare(field.type)
-    return _part(cls, tree, found) if issubclass(cls, Part) else _section(cls, tree, found)
+        return _metadata
+    wanted = _bare(field.type)
+    if wanted in _SCALARS:
+        return partial(_scalar, _SCALARS[wanted])
+    read_section = _part if issubclass(wanted, Part) else _section
+    return lambda _, tree, found: read_section(wanted, tree, found)
 
 
 def _bare(wanted: Any) -> Any:
@@ -163,14 +169,15 @@ def _bare(wanted: Any) -> Any:
     return get_args(wanted)[0] if type(None) in get_args(wanted) else wanted
 
 
-def _items(field: FieldInfo, wanted: Any, tree: Tree, found: Findings) -> list[Any] | None:
+def _items(wanted: Any, field: FieldInfo, tree: Tree, found: Findings) -> list[Any] | None:
     if not isinstance(tree, Sequence):
         found.error(tree.where, f"{field.encode_name!r} wants a list, not {_kind(tree)}")
         return None
     if wanted not in _SCALARS:
         read_item = _part if issubclass(wanted, Part) else _section
         return [read_item(wanted, item, found) for item in tree.items]
-    values = [_scalar(field, _SCALARS[wanted], item, found) for item in tree.items]
+    read_text = _SCALARS[wanted]
+    values = [_scalar(read_text, field, item, found) for item in found.each(tree.items)]
     return [value for value in values if value is not None]
 
 
@@ -182,7 +189,7 @@ def _metadata(field: FieldInfo, tree: Tree, found: Findings) -> dict[str, Tree] 
     return None
 
 
-def _scalar(field: FieldInfo, read_text: Callable[[str], Any], tree: Tree, found: Findings) -> Any:
+def _scalar(read_text: Callable[[str], Any], field: FieldInfo, tree: Tree, found: Findings) -> Any:
     if not isinstance(tree, Scalar):
         found.error(tree.where, f"{field.encode_name!r} wants one value, not {_kind(tree)}")
         return None

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
+
+from msgspec.structs import FieldInfo
 
 from lib.config_findings import Findings
 from lib.config_schema import AclEntry, Auth, Config, Handler, Login
-from lib.config_section import Section, section_fields, words
+from lib.config_section import Metadata, Section, section_fields, words
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
 
@@ -43,18 +46,20 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
     """Replace the references in one section, not in those below it, by their values, in place."""
     if not isinstance(section, Auth | Login):  # a login is bytes on the wire, everything else is text
         read = _text_only(read)
-    checked = _SECURITY | _SECURITY_OF.get(type(section), frozenset())
-    for field in section_fields(type(section)):
-        value = getattr(section, field.name)
-        where = section.where(field.name)
-        if field.name in checked and field.name in section.at and _is_empty(value):
+    for field, is_checked in _texts(type(section)):
+        name = field.name
+        value = getattr(section, name)
+        if is_checked and name in section.at and _is_empty(value):
+            where = section.where(name)
             found.error(where, f"{field.encode_name!r} is empty", "write a value, or leave the key out")
-        if isinstance(value, str):
-            setattr(section, field.name, _text(value, where, read, found))
-        elif isinstance(value, list) and value and isinstance(value[0], str):
-            setattr(section, field.name, [_text(text, where, read, found) for text in value])
-        elif field.name == "metadata" and isinstance(value, dict):
-            section.metadata = {key: _tree(tree, read, found) for key, tree in value.items()}  # type: ignore[attr-defined]
+        elif isinstance(value, str):
+            if "${" in value:
+                setattr(section, name, _text(value, section.where(name), read, found))
+        elif isinstance(value, dict):
+            setattr(section, name, {key: _tree(tree, read, found) for key, tree in value.items()})
+        elif isinstance(value, list) and any("${" in text for text in found.each(value)):
+            where = section.where(name)
+            setattr(section, name, [_text(text, where, read, found) for text in found.each(value)])
     if isinstance(section, Auth) and section.file:
         _login_file(section, read, found)
 
@@ -62,6 +67,17 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
 def _is_empty(value: object) -> bool:
     """Whether a value is None, a blank text, or a list without items."""
     return not (value.strip() if isinstance(value, str) else value)
+
+
+@cache
+def _texts(cls: type[Section]) -> tuple[tuple[FieldInfo, bool], ...]:
+    """The fields of a section that may hold references, each with whether it may not be written and empty."""
+    checked = _SECURITY | _SECURITY_OF.get(cls, frozenset())
+    return tuple(
+        (field, field.name in checked)
+        for field in section_fields(cls)
+        if field.type in (str, list[str], Metadata) or field.name in checked
+    )
 
 
 def _text_only(read: Reader) -> Reader:
@@ -94,7 +110,7 @@ def _text(text: str, where: Position, read: Reader, found: Findings) -> str:
 
 def _tree(tree: Tree, read: Reader, found: Findings) -> Any:
     if isinstance(tree, Scalar):
-        return replace(tree, text=_text(tree.text, tree.where, read, found)) if "${" in tree.text else tree
+        return tree._replace(text=_text(tree.text, tree.where, read, found)) if "${" in tree.text else tree
     if isinstance(tree, Sequence):
         return replace(tree, items=[_tree(item, read, found) for item in tree.items])
     assert isinstance(tree, Mapping)

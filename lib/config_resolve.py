@@ -9,15 +9,19 @@ those found while reading (Config.problems).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from msgspec.structs import FieldInfo
 
 from lib.capture_taps import LEAST_RECORDER
+from lib.config_chain import Chains
 from lib.config_client import client
-from lib.config_findings import Findings
+from lib.config_findings import Findings, at_once
 from lib.config_gost_keys import HANDLERS
-from lib.config_hub import check_domains, check_overlaps, hub
+from lib.config_hub import Tables, check_domains, check_overlaps, hub
 from lib.config_instead import WITHOUT_OTHERS, instead_of
-from lib.config_limits import check_limits, size_of
+from lib.config_limits import Limiters, size_of
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Log, Service
 from lib.config_section import Section, section_fields, walk
@@ -25,7 +29,7 @@ from lib.config_tables import auther_settings, ingress_settings, namespace_of, t
 from lib.config_telemetry import log_settings, metrics_settings
 from lib.did_you_mean import did_you_mean
 from lib.errors import ConfigError, Position, Problem
-from lib.settings import ClientSettings, HubSettings, Settings
+from lib.settings import ClientSettings, HubSettings, IngressSettings, Settings
 
 _NAMED = (
     *("services", "chains", "hops", "ingresses", "authers"),
@@ -36,13 +40,13 @@ MOST_RECORDER = 1 << 30
 """The biggest flight recorder that a configuration may ask for, bytes."""
 
 
-def resolve(config: Config, read: Reader = nowhere) -> Settings:
+def resolve(config: Config, read: Reader = nowhere, step: Callable[[], None] = at_once) -> Settings:
     """The settings that a configuration stands for; `read` gives the values of its references.
 
-    Raises ConfigError with every problem. Warnings and notices are in the result.
+    `step` is as in Findings. Raises ConfigError with every problem. Warnings and notices are in the result.
     """
-    found = Findings(warnings=list(config.warnings), notices=list(config.notices))
-    for section in walk(config):
+    found = Findings(warnings=list(config.warnings), notices=list(config.notices), step=step)
+    for section in found.each(walk(config)):
         _refuse_not_yet(section, found)
         fill_in(section, read, found)
     _check_names(config, found)
@@ -66,9 +70,9 @@ def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
 
 
 def _refuse_not_yet(section: Section, found: Findings) -> None:
-    for field in section_fields(type(section)):
+    for field in _not_yet(type(section)):
         value = getattr(section, field.name)
-        if field.name in section.not_yet and (value or isinstance(value, Section)):
+        if value or isinstance(value, Section):
             where = section.where(field.name)
             if not where.line and isinstance(value, list) and isinstance(value[0], Section):
                 where = value[0].where()  # made by the command line: its argument is the place
@@ -76,6 +80,11 @@ def _refuse_not_yet(section: Section, found: Findings) -> None:
                 where = value.where()
             hint = instead_of(type(section).__name__, field.name)
             found.error(where, f"{field.encode_name!r} is not supported yet", hint)
+
+
+@cache
+def _not_yet(cls: type[Section]) -> tuple[FieldInfo, ...]:
+    return tuple(field for field in section_fields(cls) if field.name in cls.not_yet)
 
 
 def _check_names(config: Config, found: Findings) -> None:
@@ -104,18 +113,20 @@ def _check_distinct(kind: str, named: Sequence[tuple[str, Section]], found: Find
 
 
 def _settings(config: Config, found: Findings) -> Settings:
-    tables = tuple(table(router, found) for router in config.routers)
-    ingresses = {section.name: ingress_settings(section, found) for section in config.ingresses}
-    authers = {section.name: auther_settings(section, found) for section in config.authers}
+    tables = tuple(table(router, found) for router in found.each(config.routers))
+    ingresses = {section.name: ingress_settings(section, found) for section in found.each(config.ingresses)}
+    authers = {section.name: auther_settings(section, found) for section in found.each(config.authers)}
+    by_name, limiters, chains = Tables(tables), Limiters(config, found), Chains(config, found)
     hubs: list[tuple[Service, HubSettings]] = []
     clients: list[tuple[Service, ClientSettings]] = []
-    for service in config.services:
+    for service in found.each(config.services):
         role = _role(service, found)
         if role == "router":
-            settings = hub(service, tables, ingresses, authers, config, found)
+            settings = hub(service, by_name, ingresses, authers, limiters, config, found)
             hubs.extend([(service, settings)] if settings else [])
         elif role == "tun":
-            clients.append((service, client(service, config, found)))
+            clients.append((service, client(service, chains, found)))
+    limiters.check_rest()
     _check_together(config, hubs, clients, found)
     log = log_settings(config.log or Log(), found)
     metrics, more_authers = metrics_settings(config.metrics, authers, found)
@@ -165,11 +176,13 @@ def _check_together(
 ) -> None:
     """Checks that look at several services at once."""
     check_overlaps(hubs, found)
-    check_limits(config, found)
     check_domains(hubs, found)
+    entered: dict[str, tuple[IngressSettings, list[str]]] = {}
     for _, settings in hubs:
         if settings.ingress:
-            warn_shut_out(config, settings.name, settings.ingress, found)
+            entered.setdefault(settings.ingress.name, (settings.ingress, []))[1].append(settings.name)
+    for ingress, services in entered.values():
+        warn_shut_out(config, services, ingress, found)
     devices: set[str] = set()
     for service, client_settings in clients:
         name = client_settings.device.name

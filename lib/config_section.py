@@ -13,7 +13,8 @@ Each section sorts its keys into:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from functools import cache
+from typing import ClassVar, get_args
 
 import msgspec
 
@@ -56,16 +57,27 @@ BESIDE = words("at problems warnings notices")
 """Fields of a section that are no keys of a file."""
 
 
+@cache  # msgspec evaluates every annotation again for each call
 def section_fields(cls: type[Section]) -> tuple[msgspec.structs.FieldInfo, ...]:
     """The fields of a section that are keys, in GOST's order."""
     return tuple(key for key in msgspec.structs.fields(cls) if key.name not in BESIDE)
 
 
+@cache
+def _nesting(cls: type[Section]) -> tuple[str, ...]:
+    """The fields of a section that are sections, or lists of them."""
+    return tuple(
+        field.name
+        for field in section_fields(cls)
+        if any(isinstance(kind, type) and issubclass(kind, Section) for kind in get_args(field.type))
+    )
+
+
 def walk(section: Section) -> Iterator[Section]:
     """A section and all below it."""
     yield section
-    for field in section_fields(type(section)):
-        value = getattr(section, field.name)
+    for name in _nesting(type(section)):
+        value = getattr(section, name)
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, Section):
                 yield from walk(inner)

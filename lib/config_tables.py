@@ -8,11 +8,11 @@ Refuses to know: plugins and sources (config_plugins, config_sources), which ser
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from lib import auth_passwords
 from lib import ingress as rules
-from lib.addresses import is_address, prefix
+from lib.addresses import is_address, packed_prefix
 from lib.config_acl import acl_rules
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
@@ -22,7 +22,7 @@ from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.go_values import SECONDS
 from lib.ids import format_uuid, is_host_name, parse_uuid
-from lib.prefixes import Prefix, packed
+from lib.prefixes import Prefix
 from lib.route_first_match import differences, never_used
 from lib.route_table import DEFAULT_HOLD_DOWN
 from lib.settings import (
@@ -55,8 +55,9 @@ def table(router: Router, found: Findings) -> TableSettings:
     """The settings of one router. Wrong routes are left out, and each is a problem in `found`."""
     entries: list[RouteEntry] = []
     places: dict[int, Position] = {}
-    for route in router.routes:
-        entry = _route(route, found)
+    hops: dict[Hop, Hop] = {}
+    for route in found.each(router.routes):
+        entry = _route(route, hops, found)
         if entry:
             entries.append(entry)
             places[id(entry)] = route.where("gateway")
@@ -108,23 +109,34 @@ def _hold_down(router: Router, found: Findings) -> float:
     return router.hold_down / SECONDS
 
 
-def _route(route: Route, found: Findings) -> RouteEntry | None:
+def _route(route: Route, hops: dict[Hop, Hop], found: Findings) -> RouteEntry | None:
+    """One route. `hops` are those of the routes before it that are right: most routes share a few."""
     destination = _destination(route, found)
+    hop = Hop(route.gateway, route.metric, route.fall_through)
+    known = hops.get(hop)
+    if known is None and _is_right(route, found):
+        known = hops[hop] = hop
+    if destination is None or not route.gateway:
+        return None
+    return RouteEntry(*destination, known or hop)
+
+
+def _is_right(route: Route, found: Findings) -> bool:
+    """Whether a route's gateway and metric can be; a wrong one is a problem in `found`."""
+    before = len(found.problems)
     if not route.gateway:
         found.error(route.where("gateway"), "a route without a gateway", "write gateway: and a host name")
     elif not is_host_name(route.gateway):
         found.error(route.where("gateway"), f"no host can go by this name: {route.gateway[:64]!r}")
     if route.metric is not None and route.metric not in METRICS:
         found.error(route.where("metric"), f"'metric': {route.metric} is not within 0 to {METRICS.stop - 1}")
-    if destination is None or not route.gateway:
-        return None
     if is_address(route.gateway):
         found.warn(
             route.where("gateway"),
             f"the gateway {route.gateway} is an IP address: GOST would also set a kernel route, here it is a "
             "host name and nothing more",
         )
-    return RouteEntry(*destination, Hop(route.gateway, route.metric, route.fall_through))
+    return len(found.problems) == before
 
 
 def _destination(route: Route, found: Findings) -> Prefix | None:
@@ -136,17 +148,16 @@ def _destination(route: Route, found: Findings) -> Prefix | None:
         found.error(route.where("dst"), "a route without a destination", "write dst: and a CIDR")
         return None
     try:
-        network = prefix(written)
+        return packed_prefix(written)
     except ValueError as wrong:
         found.error(route.where(field), f"{field!r}: {wrong}")
         return None
-    return packed(network)
 
 
 def _warn_first_match(
     router: Router, entries: list[RouteEntry], places: dict[int, Position], found: Findings
 ) -> None:
-    surprises = differences(entries)
+    surprises = differences(found.each(entries))
     for first, longest in surprises[:MAX_SURPRISES]:
         found.warn(
             places.get(id(longest), router.where()),
@@ -164,7 +175,7 @@ def _warn_twice(
     router: Router, entries: Iterable[RouteEntry], places: dict[int, Position], found: Findings
 ) -> None:
     """Warn of routes written twice; a second gateway for the same prefix is only a notice."""
-    for first, again in never_used(entries):
+    for first, again in found.each(never_used(found.each(entries))):
         if first.hop.gateway == again.hop.gateway:
             found.warn(
                 places[id(again)], f"router {router.name}: {again} to {again.hop.gateway} is there already"
@@ -182,7 +193,7 @@ def _warn_twice(
 
 def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
     """The settings of one ingress. An endpoint that is no UUID gets a warning: GOST takes it for zeros."""
-    for rule in section.rules:
+    for rule in found.each(section.rules):
         if not rule.hostname:
             found.error(rule.where("hostname"), "a rule without a hostname")
         if not rule.endpoint:
@@ -209,7 +220,7 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
     """The rows of an auther's logins; each wrong value is a problem in `found`."""
     rows = []
     names: dict[str, Login] = {}
-    for login in section:
+    for login in found.each(section):
         first = names.setdefault(login.username, login)
         if first is not login and login.username:
             found.error(
@@ -242,22 +253,27 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
     return tuple(rows)
 
 
-def warn_shut_out(config: Config, service: str, settings: IngressSettings, found: Findings) -> None:
-    """Warn of each gateway in a namespace's table that the service's ingress never admits there."""
+def warn_shut_out(
+    config: Config, services: Sequence[str], settings: IngressSettings, found: Findings
+) -> None:
+    """Warn of each gateway of a namespace that an ingress, the one of these services, never admits there."""
     if settings.plugin or settings.more.sources:
         return  # these may admit more hosts than can be known here
-    admission = rules.Ingress(settings.rules)
+    admission = rules.Ingress(found.each(settings.rules))
+    others = f" and {len(services) - 1} more" if len(services) > 1 else ""
     for router, namespace in _namespaces(config):
         told: set[str] = set()
-        for route in router.routes:
+        for route in found.each(router.routes):
             gateway = route.gateway
-            if not gateway or gateway in told or admission.admits(gateway, namespace):
+            if not gateway or gateway in told:
                 continue
             told.add(gateway)
+            if admission.admits(gateway, namespace):
+                continue
             found.warn(
                 route.where("gateway"),
-                f"service {service}: ingress {settings.name} shuts gateway {gateway} out of namespace "
-                f"{format_uuid(namespace)}: its routes lead nowhere",
+                f"service {services[0]}{others}: ingress {settings.name} shuts gateway {gateway} out of "
+                f"namespace {format_uuid(namespace)}: its routes lead nowhere",
             )
 
 

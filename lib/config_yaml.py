@@ -10,12 +10,14 @@ stack. An alias shares its node, and the number of nodes that aliases expand to 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf, isinf
+from typing import NamedTuple
 
 import yaml
 
+from lib.config_findings import at_once
 from lib.errors import Position, Problem
 from lib.go_values import parse_integer
 
@@ -23,6 +25,10 @@ MAX_DEPTH = 40
 """Levels of nesting."""
 MAX_ALIASED = 100_000
 """Nodes that all aliases of a text together may expand to."""
+_EVENTS = 64
+"""Parser events of one step."""
+_AT_ONCE = 1 << 16
+"""Characters that are looked through in one step."""
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -34,8 +40,7 @@ _STANDARD_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|seq|map
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):  # as Position
     """A value as text; `plain` where it has no quotes, so that it may be a number, a boolean or null."""
 
     text: str
@@ -67,21 +72,23 @@ class Mapping:
 Tree = Scalar | Sequence | Mapping
 
 
-def parse(name: str, text: str) -> tuple[Tree | None, list[Problem]]:
-    """Parse one document; `name` is the file name in positions.
+def parse(name: str, text: str, step: Callable[[], None] = at_once) -> tuple[Tree | None, list[Problem]]:
+    """Parse one document; `name` is the file name in positions, `step` is called after every few events.
 
     Returns (tree, problems). The tree is None for an empty text and where it cannot be parsed. A syntax error
     ends the parsing, a duplicate key or a bad alias does not.
     """
-    unreadable = _UNREADABLE.search(text)
+    unreadable = _unreadable(text, step)
     if unreadable:
         where = _position_of(name, text, unreadable.start())
         return None, [Problem(where, f"a character no YAML text holds: {unreadable[0]!r}")]
     builder = _Builder(name)
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
+        for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
             if not builder.take(event):
                 break
+            if not number % _EVENTS:
+                step()
     except yaml.YAMLError as error:
         return None, [*builder.problems, _syntax_problem(name, error)]
     return builder.root, builder.problems
@@ -109,6 +116,15 @@ def _resolved(scalar: Scalar) -> object:
     except ValueError:
         number = float(text) if _FLOAT.fullmatch(text) else inf
         return text if isinf(number) else number
+
+
+def _unreadable(text: str, step: Callable[[], None]) -> re.Match[str] | None:
+    for start in range(0, len(text), _AT_ONCE):
+        found = _UNREADABLE.search(text, start, start + _AT_ONCE)
+        if found:
+            return found
+        step()
+    return None
 
 
 def _position_of(name: str, text: str, index: int) -> Position:
@@ -150,20 +166,24 @@ class _Builder:
 
     def take(self, event: yaml.Event) -> bool:
         """Use one event; False where parsing has to stop."""
-        where = self._where(event)
         if isinstance(event, yaml.ScalarEvent):
-            self._check_tag(event, where)
-            self._add(Scalar(event.value, where, _is_plain(event)), 1, 1, event.anchor)
+            where = self._where(event)
+            if event.tag:
+                self._check_tag(event, where)
+            # `implicit` is (no quotes and no tag, no tag): a tagged scalar such as !!str 5 is not plain
+            self._add(Scalar(event.value, where, event.implicit[0]), 1, 1, event.anchor)
         elif isinstance(event, yaml.CollectionStartEvent):
+            where = self._where(event)
             self._check_tag(event, where)
             self.stack.append(_Open(where, isinstance(event, yaml.MappingStartEvent), event.anchor))
             return len(self.stack) <= MAX_DEPTH or self._stop(where, f"nested deeper than {MAX_DEPTH}")
         elif isinstance(event, yaml.CollectionEndEvent):
             self._close(self.stack.pop())
         elif isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor or "", where)
+            return self._alias(event.anchor or "", self._where(event))
         elif isinstance(event, yaml.DocumentStartEvent):
             self.documents += 1
+            where = self._where(event)
             return self.documents == 1 or self._stop(where, "a second document: one is read")
         return True
 
@@ -188,7 +208,8 @@ class _Builder:
             parent = self.stack[-1]
             parent.children.append(tree)
             parent.size += size
-            parent.height = max(parent.height, height + 1)
+            if height >= parent.height:
+                parent.height = height + 1
         else:
             self.root = tree
 
@@ -209,31 +230,27 @@ class _Builder:
     def _close(self, opened: _Open) -> None:
         tree: Tree = Sequence(opened.children, opened.where)
         if opened.is_mapping:
-            pairs = zip(opened.children[::2], opened.children[1::2], strict=True)
-            tree = Mapping(list(self._distinct(pairs)), opened.where)
+            tree = Mapping(self._distinct(opened.children), opened.where)
         self._add(tree, opened.size, opened.height, opened.anchor)
 
-    def _distinct(self, pairs: Iterator[tuple[Tree, Tree]]) -> Iterator[tuple[Scalar, Tree]]:
-        """The pairs without duplicates, then those of merge keys that are not overridden."""
-        seen: dict[str, Position] = {}
+    def _distinct(self, children: list[Tree]) -> list[tuple[Scalar, Tree]]:
+        """Pairs of keys and values without duplicates, then those of merge keys that are not overridden."""
+        seen: dict[str, tuple[Scalar, Tree]] = {}
         merges: list[Tree] = []
-        for key, value in pairs:
+        each = iter(children)
+        for key, value in zip(each, each, strict=True):
             if not isinstance(key, Scalar):
                 self.problems.append(Problem(key.where, "a key must be a word"))
-            elif key.plain and key.text == "<<":
+                continue
+            pair = key, value
+            if key.text == "<<" and key.plain:
                 merges.append(value)
-            elif key.text.lower() in seen:
-                first = seen[key.text.lower()]
-                self.problems.append(
-                    Problem(key.where, f"the key {key.text!r} is there already", f"see line {first.line}")
-                )
-            else:
-                seen[key.text.lower()] = key.where
-                yield key, value
-        for key, value in self._merged(merges):
-            if key.text.lower() not in seen:
-                seen[key.text.lower()] = key.where
-                yield key, value
+            elif (first := seen.setdefault(key.text.lower(), pair)) is not pair:
+                message = f"the key {key.text!r} is there already"
+                self.problems.append(Problem(key.where, message, f"see line {first[0].where.line}"))
+        for pair in self._merged(merges) if merges else ():
+            seen.setdefault(pair[0].text.lower(), pair)
+        return list(seen.values())
 
     def _merged(self, merges: list[Tree]) -> Iterator[tuple[Scalar, Tree]]:
         for tree in merges:
@@ -242,8 +259,3 @@ class _Builder:
                     yield from source.items
                 else:
                     self.problems.append(Problem(source.where, "<< wants a mapping or a list of mappings"))
-
-
-def _is_plain(event: yaml.ScalarEvent) -> bool:
-    # `implicit` is (no quotes and no tag, no tag): a tagged scalar such as !!str 5 is not plain
-    return bool(event.implicit[0])

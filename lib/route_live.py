@@ -8,13 +8,12 @@ A hub keeps the RouteTable it was given. A reload only changes the routes in it,
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 from gevent.lock import BoundedSemaphore
 
+from lib import service_collector
 from lib.acl import Acl
 from lib.cli_progress import Bar
 from lib.log_events import Entry
@@ -169,7 +168,7 @@ class LiveRoutes:
             )
 
     def _load(self, steps: Steps, size: int = 0, bar: Bar | None = None) -> LoadReport:
-        with self._loading, _without_collector(size >= BIG):
+        with self._loading, service_collector.paused() if size >= BIG else nullcontext():
             while True:
                 try:
                     next(steps)
@@ -193,27 +192,3 @@ def _retire(acl: Acl | None) -> None:
 
 def _counts(added: int, changed: int, removed: int) -> str:
     return f"+{added} ~{changed} -{removed}"
-
-
-_loads = 0
-
-
-@contextmanager
-def _without_collector(big: bool) -> Iterator[None]:
-    """Switch the cyclic garbage collector off during a big load, and freeze afterwards what was loaded.
-
-    It would walk a growing table again and again, and the finished one at every full collection.
-    """
-    global _loads
-    if not big:
-        yield
-        return
-    _loads += 1
-    gc.disable()
-    try:
-        yield
-    finally:
-        _loads -= 1
-        if not _loads:
-            gc.enable()
-            gc.freeze()

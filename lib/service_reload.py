@@ -64,11 +64,12 @@ def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem]) -> N
 def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[str]:
     """Remove, change and add services; returns how many of each, by "-", "~" and "+". Adds to `lines`."""
     counts: Counter[str] = Counter()
-    for name in [name for name in parts.hubs if name not in {hub.name for hub in new.hubs}]:
+    hubs, clients = {hub.name for hub in new.hubs}, {client.name for client in new.clients}
+    for name in [name for name in parts.hubs if name not in hubs]:
         parts.hubs.pop(name).stop()
         lines.append(f"service {name}: removed")
         counts["-"] += 1
-    for name in [name for name in parts.clients if name not in {client.name for client in new.clients}]:
+    for name in [name for name in parts.clients if name not in clients]:
         parts.clients.pop(name).stop()
         lines.append(f"service {name}: removed")
         counts["-"] += 1

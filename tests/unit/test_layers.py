@@ -121,6 +121,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_metadata",
         ),
         *(
+            "config_chain",
             "config_client",
             "config_hub",
             "config_tables",
@@ -155,6 +156,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "log_output",
             "service_places",
             "service_scheduling",
+            "service_collector",
             "tun",
             "netlink",
             "netlink_request",

@@ -1,0 +1,224 @@
+"""Chains of a configuration: the way of a client to its hub, checked and turned into NodeSettings.
+
+Knows: which chain a client takes, its hops and their nodes, the proxies before the hub.
+Refuses to know: a client's device and name (config_client), and how a node is chosen at run time (client).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+from lib import config_metadata
+from lib.addresses import host_port
+from lib.config_findings import Findings
+from lib.config_gost_keys import CHAIN_KEYS, CONNECTORS, PROXIES, STRATEGIES
+from lib.config_instead import ROUTER_NODE
+from lib.config_schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Node, Selector, Service
+from lib.config_transport import dialer_transport
+from lib.did_you_mean import did_you_mean
+from lib.ids import NO_NAMESPACE, parse_uuid
+from lib.settings import NodeSettings, ProxySettings
+
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
+_LAST_LETTER = {"http": "\xff", "socks5": "\x7f", "socks4": "\x7f"}
+"""What python-socks sends a login in: Latin-1 or ASCII."""
+
+
+class Way(NamedTuple):
+    """The way to a hub: the nodes of a chain, and how one of them is chosen."""
+
+    chain: str
+    """The chain's name; empty without one."""
+    nodes: tuple[NodeSettings, ...]
+    selector: Selector
+
+
+NO_WAY = Way("", (), Selector())
+
+
+class Chains:
+    """The chains of a configuration. Each is read once, however many clients take it."""
+
+    def __init__(self, config: Config, found: Findings) -> None:
+        """Whatever is wrong with a chain that is taken is a problem in `found`."""
+        self._chains = {chain.name: chain for chain in config.chains}
+        self._hops = {hop.name: hop for hop in config.hops}
+        self._found = found
+        self._ways: dict[str, Way] = {}
+
+    def way(self, service: Service, handler: Handler) -> Way:
+        """The way that a client takes; NO_WAY, and a problem, where there is none."""
+        chain = self._chain(service, handler)
+        if chain is None:
+            return NO_WAY
+        if chain.name not in self._ways:
+            hops = _hops(chain, self._hops, self._found)
+            selector = hops[-1].selector if hops and hops[-1].selector else Selector()
+            _check_selector(selector, self._found)
+            self._ways[chain.name] = Way(chain.name, _ways(hops, self._found), selector)
+        return self._ways[chain.name]
+
+    def _chain(self, service: Service, handler: Handler) -> Chain | None:
+        found, chains = self._found, self._chains
+        if handler.chain:
+            if handler.chain not in chains:
+                hint = found.guess(handler.chain, chains)
+                found.error(handler.where("chain"), f"there is no chain {handler.chain[:64]!r}", hint)
+            return chains.get(handler.chain)
+        first = next(iter(chains.values()), None)
+        if first is not None and len(chains) == 1:
+            message = f"service {service.name} names no chain: {first.name}, the only one, is used"
+            found.notice(service.where("handler"), message)
+            return first
+        message = (
+            f"service {service.name} names no chain, and there is {'more than one' if first else 'none'}"
+        )
+        hint = (
+            f"write chain: {first.name} in its handler"
+            if first
+            else "write -F router://server:8443, or chains: in the file"
+        )
+        found.error(service.where("handler"), message, hint)
+        return None
+
+
+def _hops(chain: Chain, named: dict[str, Hop], found: Findings) -> list[Hop]:
+    """The hops of a chain, the hub's last; one without nodes is looked up by name in the top-level `hops`."""
+    if not chain.hops:
+        found.error(chain.where("hops"), f"chain {chain.name} has no hops")
+    hops = []
+    for hop in chain.hops:
+        if hop.nodes or "nodes" in hop.at:
+            hops.append(hop)
+        elif hop.name in named:
+            hops.append(named[hop.name])
+        else:
+            found.error(hop.where(), f"hop {hop.name[:64]!r} has no nodes", found.guess(hop.name, named))
+    return hops
+
+
+def _ways(hops: list[Hop], found: Findings) -> tuple[NodeSettings, ...]:
+    """Every way to a hub: each node of the last hop, combined with each choice of proxies before it."""
+    if not hops:
+        return ()
+    before = [_proxies(hop, found) for hop in hops[:-1]]
+    return tuple(
+        replace(node, proxies=proxies) for node in _nodes(hops[-1], found) for proxies in product(*before)
+    )
+
+
+def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
+    """The proxies of a hop that comes before the hub's."""
+    if not hop.nodes:
+        found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
+    proxies = []
+    for node in hop.nodes:
+        connector = node.connector or Connector(at=node.at)
+        dialer = node.dialer or Dialer(type="tcp", at=node.at)
+        kind = PROXIES.get(connector.type.lower())
+        if kind is None:
+            message = f"a node of type {connector.type[:64] or 'none'!r} before the hub's"
+            found.error(connector.where("type"), message, f"there can be {', '.join(PROXIES)}")
+        if dialer.type.lower() not in ("tcp", ""):
+            found.error(dialer.where("type"), f"a proxy is reached over tcp, not {dialer.type[:64]!r}")
+        address = _address(node, found)
+        if address and kind:
+            auth = _checked_login(connector, found)
+            _check_proxy_login(kind, auth, found)
+            proxies.append(ProxySettings(kind, *address, auth.username, auth.password))
+    return proxies
+
+
+def _check_proxy_login(kind: str, auth: Auth, found: Findings) -> None:
+    """What the login of a proxy may consist of (python-socks; RFC 7617, 2)."""
+    login = auth.username + auth.password
+    if _NOT_UTF_8.search(login):
+        found.error(auth.where(), "a proxy's login that is not UTF-8")
+    elif any(letter > _LAST_LETTER[kind] for letter in login):
+        found.error(
+            auth.where(), f"a login that {kind} cannot carry: only letters up to {_LAST_LETTER[kind]!r}"
+        )
+    elif kind == "http" and ":" in auth.username:
+        found.error(auth.where(), "a user name for an http proxy with a colon: it ends the name (RFC 7617)")
+
+
+def _check_selector(selector: Selector, found: Findings) -> None:
+    if selector.strategy and selector.strategy not in STRATEGIES:
+        hint = did_you_mean(selector.strategy, STRATEGIES)
+        found.error(selector.where("strategy"), f"unknown strategy {selector.strategy[:64]!r}", hint)
+    if selector.max_fails < 0:
+        found.error(selector.where("max_fails"), "'maxFails': a number below zero")
+    if selector.fail_timeout < 0:
+        found.error(selector.where("fail_timeout"), "'failTimeout': a duration below zero")
+
+
+def _nodes(hop: Hop, found: Findings) -> list[NodeSettings]:
+    if not hop.nodes:
+        found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
+    nodes = (_node(hop, node, found) for node in hop.nodes)
+    return [node for node in nodes if node]
+
+
+def _node(hop: Hop, node: Node, found: Findings) -> NodeSettings | None:
+    connector = node.connector or Connector(at=node.at)
+    dialer = node.dialer or Dialer(at=node.at)
+    layers: dict[str, config_metadata.Layer | None] = {
+        "connector": connector,
+        "dialer": dialer,
+        "node": node,
+        "hop": hop,
+    }
+    config_metadata.check(layers, CHAIN_KEYS, "a node", found)
+    _check_connector(connector, found)
+    transport = dialer_transport(dialer, found)
+    auth = _checked_login(connector, found)
+    if (auth.username or auth.password) and not transport.encrypted:
+        found.warn(
+            auth.where(), f"the login goes over the network in the clear: the dialer is {transport.kind}"
+        )
+    address = _address(node, found)
+    if address is None:
+        return None
+    return NodeSettings(
+        name=node.name,
+        host=address[0],
+        port=address[1],
+        transport=transport,
+        namespace=config_metadata.scalar(connector, ("router.id",), parse_uuid, NO_NAMESPACE, found),
+        username=auth.username,
+        password=auth.password,
+        connect_timeout=config_metadata.seconds(connector, "connectTimeout", 10.0, found) or 10.0,
+    )
+
+
+def _check_connector(connector: Connector, found: Findings) -> None:
+    kind, where = connector.type.lower(), connector.where("type")
+    if kind == "router" or (not kind and not where.line):
+        return
+    if not kind:
+        found.error(where, "a node without a connector type", "write connector: {type: router}")
+    elif kind in CONNECTORS:
+        found.error(where, f"connector type {kind} does not reach a router", ROUTER_NODE)
+    else:
+        found.error(where, f"unknown connector type {kind[:64]!r}", did_you_mean(kind, CONNECTORS))
+
+
+def _address(node: Node, found: Findings) -> tuple[str, int] | None:
+    try:
+        host, port = host_port(node.addr)
+        if not host or not port:
+            raise ValueError(f"{node.addr[:64]!r} names no {'port' if host else 'host'} to dial")
+    except ValueError as wrong:
+        found.error(node.where("addr"), f"'addr': {wrong}")
+        return None
+    return host, port
+
+
+def _checked_login(connector: Connector, found: Findings) -> Auth:
+    auth = connector.auth or Auth()
+    if max(len(text.encode("utf-8", "surrogateescape")) for text in (auth.username, auth.password)) > 255:
+        found.error(auth.where(), "a user name or password of more than 255 bytes")
+    return auth

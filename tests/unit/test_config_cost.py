@@ -1,0 +1,129 @@
+"""What a configuration costs that grows: each part costs the same, however many there are of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lib import config_read, config_resolve
+from lib.errors import ConfigError
+from tests.support.opcodes import counted
+
+
+def lines(count: int, line: str) -> str:
+    """So many lines, with their number in place of %."""
+    return "".join(line.replace("%", str(number)) + "\n" for number in range(count))
+
+
+def uuid(number: str = "%") -> str:
+    return f"e87f56dd-fd57-4921-9ab8-1{number:0>11}"
+
+
+ROUTER = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
+HUB = "- {name: s%, addr: '1.1.1.1:1%', handler: {type: router, metadata: {router: r}}, listener: {type: tcp}"
+TENANT = "- {name: s%, addr: '1.1.1.1:1%', handler: {type: router, metadata: {ingress: i}}}"
+CLIENT = (
+    "- {name: s%, handler: {type: tun, chain: c%}, listener: {type: tun}, forwarder: {nodes: [{addr: h%}]}}"
+)
+SHARED = "- {name: s%, handler: {type: tun}, listener: {type: tun}, forwarder: {nodes: [{addr: h%}]}}"
+NODE = "{name: n%, addr: 'hub:8443', connector: {type: router}, dialer: {type: tcp}}"
+
+GROWING: dict[str, Callable[[int], str]] = {
+    "routes": lambda n: "services: []\nrouters:\n- name: r\n  routes:\n" + lines(n, "  - {dst: 10.0.%.0/24, gateway: g}"),
+    "nested routes": lambda n: (
+        "services: []\nrouters:\n- name: r\n  routes:\n" + lines(n, "  - {dst: 10.0.0.0/1%, gateway: g%}")
+    ),
+    "routes of one prefix": lambda n: (
+        "services: []\nrouters:\n- name: r\n  routes:\n" + lines(n, "  - {dst: 10.0.0.0/8, gateway: g%}")
+    ),
+    "aliased routes": lambda n: (
+        "services: []\nrouters:\n- name: r\n  routes:\n  - &a {dst: 10.0.0.0/8, gateway: g}\n" + lines(n, "  - *a")
+    ),
+    "merged routes": lambda n: (
+        "services: []\nrouters:\n- name: r\n  routes:\n  - &a {dst: 10.0.0.0/8, gateway: g}\n"
+        + lines(n, "  - {<<: *a, dst: 10.1.%.0/24}")
+    ),
+    "access rules": lambda n: (
+        "services: []\nrouters:\n- name: r\n  acl:\n" + lines(n, "  - {action: allow, from: h%, to: 10.0.%.0/24}")
+    ),
+    "rules of an ingress": lambda n: (
+        "services: []\ningresses:\n- name: i\n  rules:\n" + lines(n, f"  - {{hostname: h%, endpoint: {uuid('1')}}}")
+    ),
+    "logins": lambda n: (
+        "services: []\nauthers:\n- name: a\n  auths:\n" + lines(n, "  - {username: u%, password: p%, hosts: [h%]}")
+    ),
+    "hosts, which GOST knows": lambda n: (
+        "services: []\nhosts:\n- name: h\n  mappings:\n" + lines(n, "  - {ip: 10.0.0.%, hostname: h%}")
+    ),
+    "services": lambda n: "services:\n" + lines(n, HUB + "}") + ROUTER,
+    "services on the ports of others": lambda n: (
+        "services:\n" + lines(n, HUB.replace("1.1.1.1:1%", ":1") + "}") + ROUTER
+    ),
+    "services with a router each": lambda n: (
+        "services:\n"
+        + lines(n, HUB.replace("router: r}", "router: r%}") + "}")
+        + "routers:\n"
+        + lines(n, "- {name: r%, routes: [{dst: 10.0.0.0/8, gateway: g}]}")
+    ),
+    "services with a router that is not there": lambda n: (
+        "services:\n"
+        + lines(n, HUB.replace("router: r}", "router: q%}") + "}")
+        + "routers:\n"
+        + lines(n, "- {name: r%, routes: [{dst: 10.0.0.0/8, gateway: g}]}")
+    ),
+    "services with one long limiter": lambda n: (
+        "services:\n"
+        + lines(n, HUB + ", limiter: l, climiter: c, rlimiter: d}")
+        + ROUTER
+        + "limiters:\n- name: l\n  limits:\n"
+        + lines(n, "  - 10.0.0.% 100KB")
+        + "climiters:\n- name: c\n  limits:\n"
+        + lines(n, "  - 10.0.0.% 10")
+        + "rlimiters:\n- name: d\n  limits:\n"
+        + lines(n, "  - 10.0.0.% 10")
+    ),
+    "services with a limiter each": lambda n: (
+        "services:\n" + lines(n, HUB + ", limiter: l%}") + ROUTER + "limiters:\n" + lines(n, "- {name: l%, limits: [$ 1MB]}")
+    ),
+    "tenants behind one ingress": lambda n: (
+        "services:\n"
+        + lines(n, TENANT)
+        + "ingresses: [{name: i, rules: [{hostname: h, endpoint: ''}]}]\nrouters:\n"
+        + lines(n, f"- {{name: '{uuid()}', routes: [{{dst: 10.0.0.0/8, gateway: g}}]}}")
+    ),
+    "clients with a chain each": lambda n: (
+        "services:\n" + lines(n, CLIENT) + "chains:\n" + lines(n, f"- {{name: c%, hops: [{{name: h, nodes: [{NODE}]}}]}}")
+    ),
+    "clients with one long chain": lambda n: (
+        "services:\n" + lines(n, SHARED) + "chains:\n- name: c\n  hops:\n  - name: h\n    nodes:\n" + lines(n, f"    - {NODE}")
+    ),
+}  # fmt: skip
+
+
+def cost(text: str) -> int:
+    """Instructions that it takes to read a text and to find out what it means, or what is wrong with it."""
+    config = config_read.read([("f", text)])
+
+    def work() -> None:
+        config_read.read([("f", text)])
+        try:
+            config_resolve.resolve(config)
+        except ConfigError:
+            pass
+
+    return counted(work)
+
+
+@pytest.mark.parametrize("kind", GROWING)
+def test_twice_as_much_of_it_is_checked_in_twice_the_time(kind: str) -> None:
+    # the first one fills caches that each class of sections has
+    _, few, some, many = (cost(GROWING[kind](count)) for count in (25, 25, 50, 100))
+    assert many - some <= 2.12 * (some - few)
+
+
+def test_a_route_takes_few_instructions() -> None:
+    """It took 40,000 of them once: every section looked up again which keys it may have."""
+    text = GROWING["routes"]
+    cost(text(10))
+    assert (cost(text(60)) - cost(text(10))) / 50 < 4000
