@@ -13,7 +13,7 @@ import signal
 import gevent
 from gevent.event import Event
 
-from lib import ctl_server, log_setup, service_privileges
+from lib import ctl_server, log_setup, service_preload, service_privileges
 from lib.ctl_find import default_path
 from lib.ctl_handlers import handlers
 from lib.ctl_server import ControlSocket
@@ -50,6 +50,7 @@ class Service:
         self._reload_wanted = Event()
         self._failure = ""
         self._control: ControlSocket | None = None
+        service_preload.load(settings)
         self._parts = Parts(settings, self._device_gone)
         self._notifier = notifier
         self._watchdog = Watchdog(self._notifier, self._parts.hubs, self._parts.clients)
@@ -106,7 +107,7 @@ class Service:
         keep = {service_privileges.NET_ADMIN} if self._parts.clients else set()
         if any(hub.settings.port < 1024 for hub in self._parts.hubs.values()):
             keep.add(service_privileges.NET_BIND_SERVICE)  # a reload may move it
-        service_privileges.load_late()
+        service_preload.load_all()
         log_setup.pause()
         gevent.get_hub().threadpool.kill()  # it has looked up names; its threads would keep what we give up
         service_privileges.drop(self._account, frozenset(keep))

@@ -6,7 +6,6 @@ Knows: capabilities(7), in which order they are dropped. Refuses to know: why so
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import pwd
 import struct
@@ -21,32 +20,6 @@ _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 23, 24, 38
 _VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
-
-
-LATE = (
-    *(
-        "lib.stream_websocket",
-        "lib.netlink",
-        "lib.metrics_server",
-        "gzip",
-        "shutil",
-        "python_socks.sync",
-        "urllib3",
-        "redis",
-        "redis.exceptions",
-        "pyroute2",
-    ),
-    *("h2.connection", "h2.events", "h2.config", "google.protobuf.descriptor_pb2"),
-    *("google.protobuf.descriptor_pool", "google.protobuf.message_factory", "encodings.idna", "stringprep"),
-    *("cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ec", "gevent.resolver.thread"),
-)
-"""Modules that are otherwise imported on first use. Another user might not be able to read their files."""
-
-
-def load_late() -> None:
-    """Import the modules of LATE, before the user is changed."""
-    for module in LATE:
-        importlib.import_module(module)
 
 
 def find(user: str) -> pwd.struct_passwd:

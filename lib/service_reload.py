@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from lib import log_setup
+from lib import log_setup, service_preload
 from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -30,6 +30,7 @@ def reload(parts: Parts, reread: Reread) -> None:
     """
     try:
         new = reread()
+        service_preload.load(new)
     except (ConfigError, HostError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (error,)
         if isinstance(error, ConfigError):

@@ -123,6 +123,16 @@ def _names(path: str) -> tuple[str, ...]:
         return ()
 
 
+def needs_cryptography(settings: TlsSettings) -> bool:
+    """Whether a hub's certificate would have to be made now, or its names read."""
+    if settings.reject_unknown_sni and not settings.server_names:
+        return True
+    kept = map(str, (state_directory() / name for name in HERE))
+    return (
+        not settings.cert_file and not all(map(os.path.exists, HERE)) and not all(map(os.path.exists, kept))
+    )
+
+
 def _kept(settings: TlsSettings) -> tuple[str, str]:
     """(certificate file, key file) of the certificate that was made once; made where it is missing.
 

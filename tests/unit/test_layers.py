@@ -191,6 +191,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "auth_password_pool",
             "config_secrets",
             "service_privileges",
+            "service_preload",
         ),
         *(
             "plugin_client",
