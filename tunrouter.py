@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The entry point: quick commands by lib.cli_entry, all others by lib.cli_main under gevent."""
 
+import os
 import sys
 
-from lib import cli_descriptors
+from lib import cli_descriptors, service_environment, service_signals
 
 if __name__ == "__main__":
+    service_signals.hold()
     cli_descriptors.complete()
+    service_environment.set_aside(os.environ, loaded=hasattr(sys, "frozen"))
 
     from lib import cli_entry
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lib import __version__, log_redact, printable
+from lib import __version__, log_redact, printable, service_signals
 from lib.cli_descriptors import OutputError, complain, give_up
 from lib.cli_flags import first_word, normalise, repeated
 from lib.cli_usage import PARSED, USAGE
@@ -32,6 +32,7 @@ def is_at_once(argv: Sequence[str]) -> bool:
 
 def do_at_once(argv: Sequence[str]) -> int:
     """Run a command of AT_ONCE; returns the exit status."""
+    service_signals.ordinary()
     return run(argv, lambda arguments: next(act for name, act in AT_ONCE if arguments[name])(arguments))
 
 

@@ -31,6 +31,7 @@ from lib import (
     ctl_find,
     log_setup,
     service_collector,
+    service_signals,
     settings_summary,
     text_encoding,
 )
@@ -66,7 +67,11 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("licences", _licences),
         ("-O", _print),
     )
-    return next((run for name, run in table if arguments[name]), _serve)
+    for name, run in table:
+        if arguments[name]:
+            service_signals.ordinary()
+            return run
+    return _serve
 
 
 def _demo(arguments: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ Knows: man(7)'s macros, signals, files, exit statuses, environment. Refuses to k
 
 from __future__ import annotations
 
-from lib import cli_grammar
+from lib import cli_grammar, service_environment
 from lib.cli_grammar import Command
 
 _FILES = (
@@ -70,21 +70,11 @@ _SIGNALS = (
 )
 
 _ENVIRONMENT = (
-    ("GOST_LOGGER_LEVEL", "the log's level: trace, debug, info, warn, error, fatal"),
-    ("GOST_METRICS", "as --metrics"),
+    *((", ".join(names), about) for names, about in service_environment.READ),
     (
-        "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
-        (
-            "set by a service manager, which is told that the process is ready, reloads, ends, and "
-            "still works; see sd_notify(3)"
-        ),
+        "any other",
+        "only by its name in a configuration (${env:NAME}); nothing else of the environment is used",
     ),
-    ("TMPDIR", "where the one-file executable unpacks itself; files there must be executable (no noexec)"),
-    (
-        "XDG_RUNTIME_DIR, XDG_STATE_HOME",
-        "where control sockets and certificates are, for users other than root",
-    ),
-    ("SOURCE_DATE_EPOCH", "the day of this page"),
 )
 
 _EXAMPLES = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lib import text_encoding
+from lib import service_environment, text_encoding
 
 MAX_SIZE = 1 << 16
 
@@ -20,7 +20,7 @@ def read(kind: str, name: str) -> str:
     A newline at the end of a file and a byte order mark are not part of the value.
     """
     if kind == "env":
-        value = os.environ.get(name)
+        value = service_environment.value(name, os.environ)
         if value is None:
             raise ValueError(f"environment variable {name} is not set")
         return value

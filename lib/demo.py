@@ -33,7 +33,7 @@ import gevent
 from gevent import subprocess
 from gevent.monkey import get_original
 
-from lib import ctl_client, demo_net, demo_probe, demo_table
+from lib import ctl_client, demo_net, demo_probe, demo_table, service_environment
 from lib.demo_net import HOSTS, Host, Namespace
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.tun import open_tun
@@ -237,8 +237,8 @@ def _program(stack: ExitStack, namespace: Namespace, config: Path) -> Program:
     program = (
         [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, str(ROOT / "tunrouter.py")]
     )
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GOST_")}
-    environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # a one-file program unpacks anew, and outlives us
+    whole = service_environment.whole(os.environ)
+    environ = {name: value for name, value in whole.items() if not name.startswith("GOST_")}
     with log.open("wb") as output, _no_signals():  # never between its start and the note to end it
         process = subprocess.Popen(
             [*program, "-C", str(config), "--control", control], cwd=config.parent, env=environ,

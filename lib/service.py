@@ -13,7 +13,7 @@ import signal
 import gevent
 from gevent.event import Event
 
-from lib import ctl_server, log_setup, service_preload, service_privileges
+from lib import ctl_server, log_setup, service_preload, service_privileges, service_signals
 from lib.ctl_find import default_path
 from lib.ctl_handlers import handlers
 from lib.ctl_server import ControlSocket
@@ -50,6 +50,9 @@ class Service:
         self._reload_wanted = Event()
         self._failure = ""
         self._control: ControlSocket | None = None
+        for code in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(code, self._ended.set)
+        gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
         service_preload.load(settings)
         self._parts = Parts(settings, self._device_gone)
         self._notifier = notifier
@@ -59,10 +62,8 @@ class Service:
         """Serve until a signal asks to end. Raises HostError where a removed device cannot be made anew."""
         parts = self._parts
         watch_greenlets()
-        for code in (signal.SIGTERM, signal.SIGINT):
-            gevent.signal_handler(code, self._ended.set)
         gevent.signal_handler(signal.SIGUSR1, say_drops, parts)
-        gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        service_signals.release()
         self._open_control()  # before the ports: who has read "listening" may ask
         self._drop_privileges()
         parts.tapping.record(parts.settings.recorder)

@@ -1,14 +1,17 @@
 """What the executable does before tunrouter.py.
 
-The bootloader has led the dynamic linker to the libraries it unpacked. That is read once, at start: programs
-that this one starts shall find the system's own. And pyroute2 as a whole imports its database of the network,
-with sqlite3, which nobody here asks: it gets names that stand for nothing (packaging/tunrouter.spec leaves
-the rest out). Its OpenSSL looks for the system's certificates where Debian has them: elsewhere it is told.
+Python's modules are in the executable's own file, which PyInstaller opens anew for each of them. A package
+manager may have put another version there meanwhile: it is opened once. And pyroute2 as a whole imports its
+database of the network, with sqlite3, which nobody here asks: it gets names that stand for nothing
+(packaging/tunrouter.spec leaves the rest out). Its OpenSSL looks for the certificates where Debian has them:
+elsewhere it is told.
 """
 
 import os
 import sys
 from types import ModuleType
+
+import pyimod02_importers  # PyInstaller's own
 
 NOT_IN_HERE = {"pyroute2.ipdb": ("IPDB", "CommitException", "CreateException"), "pyroute2.ndb.main": ("NDB",)}
 
@@ -19,11 +22,10 @@ BUNDLES = (
     "/etc/ssl/cert.pem",  # Alpine
 )
 
-original = os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
-if original is None:
-    os.environ.pop("LD_LIBRARY_PATH", None)
-else:
-    os.environ["LD_LIBRARY_PATH"] = original
+archive = pyimod02_importers.pyz_archive
+opened = os.open(archive._filename, os.O_RDONLY | os.O_CLOEXEC)
+if os.path.exists(f"/proc/self/fd/{opened}"):
+    archive._filename = f"/proc/self/fd/{opened}"
 
 for name, attributes in NOT_IN_HERE.items():
     sys.modules[name] = ModuleType(name)

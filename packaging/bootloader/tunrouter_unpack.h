@@ -7,10 +7,12 @@
 
 struct PYI_CONTEXT;
 
-void tunrouter_open_standard_descriptors(void);
+void tunrouter_begin(void);
+void tunrouter_mark_child(void);
 int tunrouter_needs(const struct PYI_CONTEXT *pyi_ctx, const char *name);
 void tunrouter_make_folder(struct PYI_CONTEXT *pyi_ctx);
-void tunrouter_unpack_failed(struct PYI_CONTEXT *pyi_ctx);
+void tunrouter_unpack(struct PYI_CONTEXT *pyi_ctx);
+int tunrouter_remove_folder(const char *path);
 void tunrouter_end_with(unsigned int parent);
 void tunrouter_release_signals(void);
 int tunrouter_child_has_it(const siginfo_t *about);

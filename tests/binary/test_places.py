@@ -19,6 +19,7 @@ ALL = "licences"
 """A command for which everything is unpacked."""
 READ_ONLY = "mount -o remount,bind,ro $R"
 SMALL = "size=1M,mode=1777"
+FEW = "nr_inodes=20,mode=1777"
 NO_SHM = "mount -t tmpfs -o size=1M,ro none $R/dev/shm"
 NOTHING = f"mount -t tmpfs -o {SMALL} none $R/tmp; mount -t tmpfs -o noexec,mode=1777 none $R/var/tmp; {READ_ONLY}; {NO_SHM}"
 ANYBODY = (
@@ -40,6 +41,7 @@ def run(namespace: Namespace, *argv: str) -> tuple[int, str]:
         pytest.param(READ_ONLY, id="read-only, shared memory is left"),
         pytest.param("mount -t tmpfs -o noexec,mode=1777 none $R/tmp", id="tmp is noexec"),
         pytest.param(f"mount -t tmpfs -o {SMALL} none $R/tmp", id="tmp is full"),
+        pytest.param(f"mount -t tmpfs -o {FEW} none $R/tmp", id="tmp has few inodes"),
     ],
 )
 @pytest.mark.parametrize("user", [(), ANYBODY], ids=["root", "anybody"])
@@ -67,6 +69,14 @@ def test_nowhere_to_unpack_is_one_line_that_says_what_to_set(namespace: Namespac
         "error: no place to unpack to: /tmp is full, /var/tmp is mounted noexec, /run is read-only"
     )
     assert "set TMPDIR=/some/dir: " in text
+
+
+def test_few_inodes_are_told_of(namespace: Namespace, in_root: InRoot) -> None:
+    status, text = run(namespace, *in_root(BINARY, ALL, before=NOTHING.replace(SMALL, FEW, 1)))
+    assert (status, text.count("\n")) == (1, 1)
+    assert text.startswith(
+        "error: no place to unpack to: /tmp has no inodes left, /var/tmp is mounted noexec, "
+    )
 
 
 def test_what_it_says_to_set_helps(namespace: Namespace, in_root: InRoot) -> None:

@@ -146,6 +146,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_only_tunnel",
             "settings_summary",
             "settings_summary_clients",
+            "service_environment",
             "capture_filter",
         ),
     ),
@@ -192,6 +193,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_secrets",
             "service_privileges",
             "service_preload",
+            "service_signals",
         ),
         *(
             "plugin_client",
