@@ -83,6 +83,21 @@ def packed_prefix(text: str) -> Prefix:
     return prefixes.network(packed, length), length
 
 
+def widened(text: str) -> str:
+    """The network that `prefix` makes of a CIDR with host bits (192.168.100.1/24); "" where it has none.
+
+    `text` is one that `prefix` accepts.
+    """
+    address, slash, length = text.partition("/")
+    if not slash:
+        return ""
+    packed = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    spare = 8 * len(packed) - int(length)
+    if not int.from_bytes(packed, "big") & ((1 << spare) - 1):
+        return ""
+    return str(prefix(text))
+
+
 def interface(text: str) -> IPv4Interface | IPv6Interface:
     """An address of an interface with its prefix length, such as `192.168.1.5/24`. Raises ValueError."""
     if _ADDRESS.fullmatch(text):

@@ -205,5 +205,5 @@ class Client:
             self._device.use_offloads(bits, limit)
 
     def leave(self, session: ClientSession) -> None:
-        """The session's hub is about to end (DRAIN): move to another node first, where there is one."""
+        """The session's hub asks for another session in place of it (DRAIN): move, to another node first."""
         self._reconnector.leave(session)

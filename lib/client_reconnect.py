@@ -277,7 +277,7 @@ class Reconnector:
                 return
 
     def leave(self, session: ClientSession) -> None:
-        """The hub is about to end (DRAIN): move to another node first, where there is one."""
+        """The hub asks for another session in place of this one (DRAIN): move, to another node first."""
         if session is self.session and session not in self._moving:
             self._moving.append(session)
             gevent.spawn(self._leave, session)
@@ -285,7 +285,7 @@ class Reconnector:
     def _leave(self, session: ClientSession) -> None:
         try:
             name = self._client.settings.name
-            text = "service %s: %s is about to end"
+            text = "service %s: %s asks for another session in place of this one"
             say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
             index = self._index(self.node)
             others = [] if index is None else self._selector.others(index, time.monotonic())

@@ -37,7 +37,7 @@ class Selector:
         return [i for i in better if not self._has_failed(i, now)]
 
     def others(self, node: int, now: float) -> list[int]:
-        """The nodes to move to when this one is about to end (DRAIN); itself comes last."""
+        """The nodes to move to when this one asks for that (DRAIN); itself comes last."""
         order = [
             (self.first + i) % self.count for i in range(self.count) if (self.first + i) % self.count != node
         ]

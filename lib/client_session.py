@@ -8,11 +8,20 @@ Refuses to know: which hub is dialled and when again (client), packets (client_d
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import gevent
 
-from lib import capture_watch, client_downlink, framing, ids, service_supervisor, wire_control
+from lib import (
+    capture_watch,
+    client_downlink,
+    framing,
+    ids,
+    packet_icmp,
+    service_supervisor,
+    wire_control,
+)
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
 from lib.client_transit import Transit
@@ -25,7 +34,7 @@ from lib.log_setup import say
 from lib.prefixes import Prefix
 from lib.session_control import SessionControl
 from lib.session_sender import SessionSender
-from lib.settings import ClientSettings, NodeSettings
+from lib.settings import ClientSettings, Interface, NodeSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Response
 
@@ -70,7 +79,7 @@ class Owner(Protocol):
         """Warn where the hub routes prefixes to this host and its kernel would not forward them."""
 
     def leave(self, session: ClientSession) -> None:
-        """Move to another hub, because this session's hub is about to end."""
+        """Open another session, because this session's hub has asked for that."""
 
 
 class ClientSession:
@@ -100,7 +109,14 @@ class ClientSession:
         client.use_offloads(self, 0, framing.GOST_HUB_MAX)
         client.transit.gateways = ()
         if self._kin:
-            self.control.greet(client.instance, client.offloads, client.settings.device.mtu)
+            device = client.settings.device
+            more = wire_control.Feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
+            self.control.greet(client.instance, client.offloads, device.mtu, more=more)
+
+    def _takes_dummies(self, addresses: Sequence[Interface]) -> bool:
+        """Whether an ICMP error from a dummy address reaches this host; a strict rp_filter would drop it."""
+        own = next((one.ip.packed for one in addresses if one.version == 4), None)
+        return own is not None and self._client.transit.lets_in(packet_icmp.DUMMY_IPV4, own)
 
     def run(self) -> str:
         """Receive and deliver until the session ends; returns why it did."""
@@ -130,7 +146,7 @@ class ClientSession:
         gevent.spawn_later(LINGER, self.sender.close, why)
 
     def decline(self) -> None:
-        """Tell a hub that is about to end not to wait for us."""
+        """Tell a hub that has asked us to leave not to wait for us."""
         self.control.drain()
 
     def beat(self, now: float) -> None:

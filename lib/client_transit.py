@@ -87,6 +87,10 @@ class Transit:
         if known is not None and known[0] is not None:
             self._count(view[pos:end], now)
 
+    def lets_in(self, source: bytes, destination: bytes) -> bool:
+        """Whether the kernel would let a packet with these packed addresses in from the tunnel."""
+        return self._ask(source, destination) is None
+
     def warnings(self, now: float) -> list[str]:
         """What has been dropped lately and would be dropped now, a line for each reason.
 

@@ -59,7 +59,9 @@ def _end(text: str, where: Position, found: Findings) -> AclEnd | None:
     if not text or text.lower() == "any":
         return None
     try:
-        return packed(prefix(text))
+        end = packed(prefix(text))
+        found.warn_widened(where, "acl", text)
+        return end
     except ValueError as wrong:
         if "/" in text or not is_host_name(text):
             found.error(where, f"neither a prefix nor a host: {wrong}")

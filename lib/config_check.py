@@ -118,6 +118,7 @@ def _table(table: TableSettings, named: Places) -> Iterator[Problem]:
             if entry is not None:
                 entries.append(entry)
                 places[id(entry)] = Position(path, number, 1)
+        bad.note_widened(path, lines.widened, lines.first_widened)
         yield from bad.problems()
     if places and not table.first_match:
         # between two inline rows config_tables has warned already

@@ -193,6 +193,7 @@ def _add_route(routes: dict[Network, str], net: str, gateway: str, item: Scalar,
     except ValueError as wrong:
         found.error(item.where, f"route: {wrong}")
         return
+    found.warn_widened(item.where, "route", net)
     if routes.setdefault(target, via) != via:
         found.error(
             item.where, f"route: {target} has a gateway already", f"it is {routes[target] or 'the device'}"

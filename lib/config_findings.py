@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
+from lib.addresses import widened
 from lib.did_you_mean import did_you_mean
 from lib.errors import Position, Problem
 
@@ -71,6 +72,13 @@ class Findings:
         if message not in self.warned:
             self.warned.add(message)
             self.warnings.append(Problem(where, message, hint))
+
+    def warn_widened(self, where: Position, what: str, written: str) -> None:
+        """Warn of a prefix whose host bits are cleared, so that it stands for more than was written."""
+        network = widened(written)
+        if network:
+            hint = f"write {network}, or {written.partition('/')[0]} for the address alone"
+            self.warn(where, f"{what}: {written} stands for the whole network {network}", hint)
 
     def notice(self, where: Position, message: str) -> None:
         """Add a notice."""

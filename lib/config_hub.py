@@ -133,6 +133,7 @@ def _trusted_proxies(handler: Handler, found: Findings) -> tuple[Network, ...]:
         if not one.prefixlen:
             message = f"'trustedProxies': {one} trusts everybody: any client may name any address as its own"
             found.warn(item.where, message, "write the addresses of the proxies")
+        found.warn_widened(item.where, "'trustedProxies'", item.text)
         prefixes.append(_unmapped(one))
     return tuple(prefixes)
 

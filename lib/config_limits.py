@@ -102,9 +102,16 @@ def _rows(limiter: Limiter, read: Callable[[str], T], found: Findings) -> tuple[
     for line in found.each(limiter.limits):
         try:
             rows.append(read(line))
+            if read is not _host_row:
+                _warn_widened(limiter, line.split()[0], found)
         except ValueError as wrong:
             found.error(limiter.where("limits"), f"limiter {limiter.name}: {line[:64]!r}: {wrong}")
     return tuple(rows)
+
+
+def _warn_widened(limiter: Limiter, key: str, found: Findings) -> None:
+    if not key.startswith("$"):
+        found.warn_widened(limiter.where("limits"), f"limiter {limiter.name}", key)
 
 
 def _service_row(line: str) -> RateLimit:

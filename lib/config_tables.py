@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lib import auth_passwords
 from lib import ingress as rules
-from lib.addresses import is_address, packed_prefix
+from lib.addresses import is_address, packed_prefix, widened
 from lib.config_acl import acl_rules
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
@@ -37,7 +37,7 @@ from lib.settings import (
 )
 
 MAX_SURPRISES = 10
-"""First-match differences of one table that get a warning each."""
+"""First-match differences, or destinations with host bits, of one table that get a warning each."""
 
 FIRST_MATCH = "first-match"
 METRICS = range(1 << 32)
@@ -65,6 +65,7 @@ def table(router: Router, found: Findings) -> TableSettings:
     if not first_match:
         _warn_first_match(router, entries, places, found)
     _warn_twice(router, entries, places, found)
+    _warn_widened(router, found)
     plugin, more = _elsewhere(router, bool(entries), found)
     return TableSettings(
         name=router.name,
@@ -186,6 +187,24 @@ def _warn_twice(
                 f"router {router.name}: {again.hop.gateway} stands in for {first.hop.gateway} on {again}; "
                 "GOST would never use it",
             )
+
+
+def _warn_widened(router: Router, found: Findings) -> None:
+    """Warn of destinations with host bits, of the first ones each, and of how many more there are."""
+    odd = [route for route in found.each(router.routes) if _is_widened(route.dst or route.net)]
+    for route in odd[:MAX_SURPRISES]:
+        field = "dst" if route.dst else "net"
+        found.warn_widened(route.where(field), f"router {router.name}: {field!r}", route.dst or route.net)
+    if len(odd) > MAX_SURPRISES:
+        more = len(odd) - MAX_SURPRISES
+        found.warn(router.where(), f"router {router.name}: {more} more destinations stand for whole networks")
+
+
+def _is_widened(written: str) -> bool:
+    try:
+        return bool(widened(written))
+    except (OSError, ValueError):  # it was no prefix, which has been said
+        return False
 
 
 # --- ingresses and authers ----------------------------------------------------------------------

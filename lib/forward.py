@@ -308,7 +308,9 @@ def _refuse(attachment: Attachment, frame: _Frame, verdict: Reason | bytes, now:
     _drop(attachment, verdict, frame, now)
     sent = False
     if _may_send_icmp_error(attachment, now, out):
-        icmp_error = packet_icmp.unreachable(frame.buf, frame.packet_start, frame.packet, frame.end, verdict)
+        icmp_error = packet_icmp.unreachable(
+            frame.buf, frame.packet_start, frame.packet, frame.end, verdict, attachment.takes_dummies
+        )
         sent = _send_icmp_error(attachment, icmp_error, out)
     _tell(out, frame.start, verdict, None, sent)
 

@@ -261,6 +261,7 @@ class HubSession:
         """Handle HELLO: the client is a tunrouter; send our own HELLO, and use what the client can do."""
         attachment = self.attachment
         attachment.instance = hello.instance
+        attachment.takes_dummies = bool(hello.features & wire_control.Feature.DUMMY_SOURCE)
         attachment.mtu = min(
             hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
         )
@@ -305,7 +306,7 @@ class HubSession:
         return False
 
     def tell_drain(self) -> None:
-        """The hub is about to end: tell a client that can go elsewhere."""
+        """Ask the client to open another session before this one ends, where it can go elsewhere."""
         self.awaited = self.control.drain() or self.awaited
 
     def _resolve(self, cache: PluginCache[Attachment], address: bytes) -> None:

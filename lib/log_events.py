@@ -85,7 +85,7 @@ class Entry(Enum):
     )
     HUB_DRAINS = (
         *("hub-drains", "info", "service hub"),
-        "the hub is about to end, and the client looks for another one",
+        "the hub asks for another session in place of this one: it ends, or somebody drains the host",
     )
     NOT_MOVED = (
         *("not-moved", "debug", "service reason"),

@@ -95,6 +95,8 @@ class Attachment:
     """What the peer can receive: offload bits (packet_offload); 0 for single complete packets only (GOST)."""
     is_tunrouter: bool = False
     """Whether the peer has said HELLO, and so may send virtio-net headers."""
+    takes_dummies: bool = False
+    """Whether ICMP errors from a dummy address reach the peer's host; of a GOST peer nobody knows."""
     mtu: int = 0
     """Largest single packet the peer takes, bytes."""
     live: bool = True

@@ -12,40 +12,55 @@ import struct
 from lib.forward_drop_reasons import Reason
 from lib.packet import ICMP, ICMPV6, Buffer, Packet, checksum, pseudo_sum
 
+DUMMY_IPV4 = bytes((192, 0, 0, 8))
+"""The source of an ICMP error of a router without an IPv4 address (RFC 7600, 4.8), as Linux has it too."""
+DUMMY_IPV6 = bytes((1, 0, 0, 0, 0, 0, 0, 1)) + bytes(7) + b"\x08"
+"""100:0:0:1::8, of the IPv6 prefix for addresses that are only sources (RFC 9780)."""
 _V4_UNREACHABLE, _V4_TOO_BIG = 3, 4
 _V6_UNREACHABLE, _V6_TOO_BIG, _V6_REDIRECT = 1, 2, 137
 _V4_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 1, Reason.DENIED: 13}
 _V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3, Reason.DENIED: 1}
 
 
-def unreachable(buf: Buffer, start: int, packet: Packet, end: int, reason: Reason) -> bytes | None:
+def unreachable(
+    buf: Buffer, start: int, packet: Packet, end: int, reason: Reason, dummy: bool = False
+) -> bytes | None:
     """The ICMP error "destination unreachable" about a packet, as an IP packet to its sender.
 
-    None where no error may be sent (RFC 1122 3.2.2, RFC 4443 2.4), or where none fits the reason. Its source
-    is the address that could not be reached, as a hub need not have an address of its own.
+    None where no error may be sent (RFC 1122 3.2.2, RFC 4443 2.4), or where none fits the reason. A router's
+    errors come from an address of its own (RFC 1812 4.3.2.4), and a hub has none. With `dummy` they come from
+    a dummy address, so that ping and traceroute do not name the address that could not be reached as the one
+    who speaks. Else they come from that address, which every reverse path filter lets in.
     """
     if packet.version == 4:
         if reason not in _V4_CODES or not _icmp_error_allowed_ipv4(buf, start, packet, end):
             return None
-        return _icmp_error_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_CODES[reason], 0)
+        source = DUMMY_IPV4 if dummy else packet.destination
+        return _icmp_error_ipv4(buf, start, packet, end, source, _V4_UNREACHABLE, _V4_CODES[reason], 0)
     if reason not in _V6_CODES or not _icmp_error_allowed_ipv6(buf, packet, end):
         return None
-    return _icmp_error_ipv6(buf, start, packet, end, _V6_UNREACHABLE, _V6_CODES[reason], 0)
+    source = DUMMY_IPV6 if dummy else packet.destination
+    return _icmp_error_ipv6(buf, start, packet, end, source, _V6_UNREACHABLE, _V6_CODES[reason], 0)
 
 
 def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
     """The ICMP error "fragmentation needed" (IPv6: "packet too big") with an MTU in bytes, as an IP packet.
 
-    None where no error may be sent, as about an IPv4 packet that allows fragmentation.
+    None where no error may be sent, as about an IPv4 packet that allows fragmentation. Its source is the
+    address that the packet was for: a strict check of the reverse path (rp_filter=1) would drop a dummy
+    address, and a connection whose path MTU is not told hangs.
     """
     if packet.version == 4:
         dont_fragment = buf[start + 6] & 0x40
         if not dont_fragment or not _icmp_error_allowed_ipv4(buf, start, packet, end):
             return None
-        return _icmp_error_ipv4(buf, start, packet, end, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF))
+        source = packet.destination
+        return _icmp_error_ipv4(
+            buf, start, packet, end, source, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF)
+        )
     if not _icmp_error_allowed_ipv6(buf, packet, end):
         return None
-    return _icmp_error_ipv6(buf, start, packet, end, _V6_TOO_BIG, 0, mtu)
+    return _icmp_error_ipv6(buf, start, packet, end, packet.destination, _V6_TOO_BIG, 0, mtu)
 
 
 def is_unicast(address: bytes) -> bool:
@@ -68,23 +83,23 @@ def _icmp_error_allowed_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
 
 
 def _icmp_error_ipv4(
-    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+    buf: Buffer, start: int, packet: Packet, end: int, source: bytes, kind: int, code: int, word: int
 ) -> bytes:
     quoted = bytes(buf[start : min(end, start + 548)])  # 576 with the two headers: RFC 1812 4.3.2.3
     message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
     struct.pack_into("!H", message, 2, checksum(message))
     header = bytearray(struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(message), 0, 0, 64, ICMP, 0))
-    header += packet.destination + packet.source
+    header += source + packet.source
     struct.pack_into("!H", header, 10, checksum(header))
     return bytes(header + message)
 
 
 def _icmp_error_ipv6(
-    buf: Buffer, start: int, packet: Packet, end: int, kind: int, code: int, word: int
+    buf: Buffer, start: int, packet: Packet, end: int, source: bytes, kind: int, code: int, word: int
 ) -> bytes:
     quoted = bytes(buf[start : min(end, start + 1232)])  # at most 1,280 in all: RFC 4443 2.4 (c)
     message = bytearray(struct.pack("!BBHI", kind, code, 0, word) + quoted)
-    pseudo = pseudo_sum(packet.destination, packet.source, ICMPV6, len(message))
+    pseudo = pseudo_sum(source, packet.source, ICMPV6, len(message))
     struct.pack_into("!H", message, 2, checksum(message, pseudo))
     header = struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, 64)
-    return header + packet.destination + packet.source + bytes(message)
+    return header + source + packet.source + bytes(message)

@@ -194,6 +194,7 @@ class RouteLoader:
             if number % STEP == 0:
                 yield
         wrong: dict[bytes, str] = {}
+        lines.widened, lines.first_widened = 0, ""  # those of lines that went
         for number, line in enumerate(come):
             entry = _read(lines, line)
             if isinstance(entry, RouteEntry):
@@ -206,6 +207,7 @@ class RouteLoader:
         # order decides which gateway is preferred. For these, and for the line numbers of bad lines, the
         # whole text has to be read after all. Usually there are none: most prefixes have one row.
         unclear = {prefix for prefix in changes if self._has(rank, prefix) != losses.get(prefix, 0)}
+        bad.note_widened(name, lines.widened, lines.first_widened)
         if unclear or wrong:
             yield from _ordered(lines, new, unclear, changes, wrong, name, bad)
         return changes
@@ -255,8 +257,8 @@ def _all_rows(
     """(rank, row) of all inline rows and sources in their order; row None for a line that holds no route."""
     for entry in entries:
         yield 0, entry
-    lines = RouteLines()
     for rank, (name, text) in sorted(texts.items()):
+        lines = RouteLines()
         number = 0
         for piece in pieces(text):
             for line in piece:
@@ -266,6 +268,7 @@ def _all_rows(
                 except BadLine as wrong:
                     bad.add(name, number, wrong)
                     yield rank, None
+        bad.note_widened(name, lines.widened, lines.first_widened)
 
 
 def _ordered(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, inet_pton
 
 from lib.ids import is_host_name
-from lib.prefixes import Prefix, network
+from lib.prefixes import network
 from lib.settings import Hop, RouteEntry
 
 PIECE = 1 << 14
@@ -40,6 +40,8 @@ class RouteLines:
 
     def __init__(self) -> None:
         self._hops: dict[bytes, Hop] = {}
+        self.widened, self.first_widened = 0, ""
+        """Destinations with host bits: how many were read, and the first. Each is a whole network."""
 
     def read(self, line: bytes) -> RouteEntry | None:
         """The route in a line; None for an empty line or a comment. Raises BadLine."""
@@ -48,15 +50,18 @@ class RouteLines:
             return None
         if len(words) == 1 or b"#" in words[0]:
             raise BadLine("a route without a gateway")
-        prefix, length = _prefix(words[0])
+        prefix, length, cleared = _prefix(words[0])
+        if cleared:
+            self.widened += 1
+            self.first_widened = self.first_widened or words[0].decode()
         hop = self._hops.get(words[1])
         if hop is None:
             hop = self._hops[words[1]] = _hop(words[1])
         return RouteEntry(prefix, length, hop)
 
 
-def _prefix(word: bytes) -> Prefix:
-    """(packed, length) of an address or CIDR; bits beyond the length are cleared, as GOST does."""
+def _prefix(word: bytes) -> tuple[bytes, int, bool]:
+    """(packed, length, whether bits beyond the length were cleared, as GOST does) of an address or CIDR."""
     text = word.decode("latin-1")
     address, slash, bits = text.partition("/")
     try:
@@ -64,12 +69,13 @@ def _prefix(word: bytes) -> Prefix:
     except (OSError, ValueError):  # ValueError: a NUL in it
         raise BadLine(f"not an address or CIDR: {text[:64]!r}") from None
     if not slash:
-        return packed, 8 * len(packed)
+        return packed, 8 * len(packed), False
     length = _LENGTHS.get(bits, 129)
     rest = 8 * len(packed) - length
     if rest < 0:
         raise BadLine(f"not a prefix length: {text[:64]!r}")
-    return (network(packed, length) if rest else packed), length
+    cleared = network(packed, length) if rest else packed
+    return cleared, length, cleared != packed
 
 
 def _hop(rest: bytes) -> Hop:

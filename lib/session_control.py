@@ -65,13 +65,20 @@ class SessionControl:
         """Whether the peer has said in its HELLO that it understands a feature."""
         return bool(self.features & feature)
 
-    def greet(self, instance: bytes, offloads: int, mtu: int = 0, prefixes: tuple[Prefix, ...] = ()) -> None:
+    def greet(
+        self,
+        instance: bytes,
+        offloads: int,
+        mtu: int = 0,
+        prefixes: tuple[Prefix, ...] = (),
+        more: int = 0,
+    ) -> None:
         """Send HELLO: who we are, which superpackets we take, our device's MTU in bytes (0: no device).
 
-        `prefixes` are those for which the peer is a gateway.
+        `prefixes` are those for which the peer is a gateway; `more` are features beside ALL_FEATURES.
         """
         software = f"tunrouter {__version__}"
-        hello = Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES, prefixes)
+        hello = Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES | more, prefixes)
         self._send(wire_control.encode_hello(hello))
 
     def ask(self, now: float) -> None:

@@ -6,6 +6,7 @@ Refuses to know: what is wrong with a line (route_parse, rule_parse), and where 
 
 from __future__ import annotations
 
+from lib.addresses import widened
 from lib.errors import Position, Problem
 from lib.humanize import counted
 
@@ -33,6 +34,12 @@ class BadLines:
     def note(self, name: str, why: str) -> None:
         """Add what is wrong with a text as a whole."""
         self._notes.append(Problem(Position(name), why))
+
+    def note_widened(self, name: str, count: int, first: str) -> None:
+        """Add that `count` destinations of a text have host bits; `first` is the first of them."""
+        if count:
+            what = f"{first} stands for the whole network {widened(first)}"
+            self.note(name, f"{what}; lines of this kind: {count}" if count > 1 else what)
 
     def problems(self) -> tuple[Problem, ...]:
         """The report: at most MAX_REPORTED lines, and one problem that counts the others."""

@@ -13,6 +13,7 @@ took, in all layers together. An expensive stream waits for its turn in the shar
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Hashable, Sequence
@@ -339,9 +340,24 @@ def listen(host: str, port: int, reuse_port: bool = False) -> Any:
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
-        raise HostError(
-            f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
-        ) from error
+        remedy = _listen_remedy(error.errno, port)
+        what = f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
+        raise HostError(f"{what}; {remedy}" if remedy else what) from error
+
+
+def _listen_remedy(number: int | None, port: int) -> str:
+    """What to do where a port cannot be opened, by the errno; "" for what nobody can guess."""
+    if number in (errno.EACCES, errno.EPERM) and port < 1024:
+        return (
+            "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE: write "
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, or run "
+            f"`sysctl net.ipv4.ip_unprivileged_port_start={port}`"
+        )
+    if number == errno.EADDRINUSE:
+        return f"another program listens there: `ss -ltnp sport = :{port}` shows which"
+    if number == errno.EADDRNOTAVAIL:
+        return "this host has no such address: `ip address` shows those that it has"
+    return ""
 
 
 def format_peer(address: Any) -> str:

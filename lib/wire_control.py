@@ -61,10 +61,13 @@ class Feature(IntFlag):
     KEEPALIVE = 1
     """The peer replies to PING with PONG."""
     DRAIN = 2
-    """The peer knows DRAIN: a hub's notice that it is about to end, and a client's reply that it has left."""
+    """The peer knows DRAIN: a hub asks it to open another session, and a client replies that it has left."""
+    DUMMY_SOURCE = 4
+    """ICMP errors from a dummy address reach the client's host: no reverse path filter drops them."""
 
 
 ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN)
+"""The features that every tunrouter of this version has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """The notice of a hub that it is about to end, or of a client that it needs this session no more."""
+    """A hub's request to open another session, or a client's notice that it needs this one no more."""
 
 
 @dataclass(frozen=True, slots=True)

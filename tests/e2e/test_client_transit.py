@@ -62,3 +62,17 @@ def test_packets_for_a_network_behind_are_counted_while_forwarding_is_off(
     topology.host_2.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
     assert pings(topology.host_1, "192.168.123.2", 2, "-W0.3", "-I", "192.168.100.1") == 0
     client.wait_line("packets are dropped: reverse-path 192.168.100.1 to 192.168.123.2: ")
+
+
+def test_an_unreachable_does_not_seem_to_come_from_the_address_that_is_unreachable(
+    topology: Topology, write: Write
+) -> None:
+    """Two hosts, one with a strict reverse path filter, which lets in nothing but addresses of the tunnel."""
+    nowhere = "10.99.1.1"
+    start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
+    topology.host_2.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+    start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&route=10.99.0.0/16"))
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2, extra="&route=10.99.0.0/16"))
+    for namespace, speaker in ((topology.host_1, "192.0.0.8"), (topology.host_2, nowhere)):
+        said = namespace.run("ping", "-c1", "-W2", nowhere, check=False)
+        assert f"From {speaker} icmp_seq=1 Destination Net Unreachable" in said

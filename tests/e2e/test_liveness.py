@@ -123,7 +123,7 @@ def test_fail_over_and_home_again(topology: Topology, hubs: Callable[[int], Proc
     hubs(8443)
     client.wait_line("connected to 10.77.1.1:8443", timeout=10, after=client.line_count() - 1)
     other.wait_line("left: closed by the client")
-    assert "about to end" not in client.text()
+    assert "asks for another session" not in client.text()
 
 
 @pytest.mark.alone
@@ -141,7 +141,7 @@ def test_the_next_session_is_up_before_a_drained_hub_goes(
     assert home.stop(signal.SIGTERM) == 0
     assert time.monotonic() - ended < 3
     for number, client in enumerate(clients, 1):
-        client.wait_line("is about to end")
+        client.wait_line("asks for another session")
         client.wait_line(f"connected to 10.77.{number}.1:8444")
         assert "trying again" not in client.text()
     reach(topology.host_1, OVERLAY_2)

@@ -131,7 +131,10 @@ def test_an_address_in_use_ends_it_before_anything_runs(topology: Topology, writ
         status, said = run("-C", config, "--metrics", "127.0.0.1:9100", namespace=topology.hub)
     assert (status, said.splitlines()[-1]) == (
         1,
-        "error: cannot listen on 127.0.0.1:9100: Address already in use",
+        (
+            "error: cannot listen on 127.0.0.1:9100: Address already in use; "
+            "another program listens there: `ss -ltnp sport = :9100` shows which"
+        ),
     )
     assert "listening" not in said
 

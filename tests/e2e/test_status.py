@@ -204,7 +204,7 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     hub.wait_line(met, after=before)
     before, lines = hub.line_count(), client.line_count()
     assert run("drain", "host-1", "--control", sockets[0]) == (0, "1 session told to go elsewhere\n")
-    client.wait_line("is about to end", after=lines)
+    client.wait_line("asks for another session", after=lines)
     client.wait_line("connected to", after=lines)
     assert "trying again" not in "".join(client.text().splitlines(True)[lines:])
     status, said = run("kick", "host-9", "--control", sockets[0])

@@ -326,7 +326,7 @@ def test_a_real_supervisord(ctl: Callable[..., str], topology: Topology, tmp_pat
 
     assert "stopped" in ctl("stop", "tunrouter")
     assert "STOPPED" in status()
-    client.wait_line("is about to end")  # drained: it got one SIGTERM, not two
+    client.wait_line("asks for another session")  # drained: it got one SIGTERM, not two
     assert "started" in ctl("start", "tunrouter")
     assert "RUNNING" in status()
 

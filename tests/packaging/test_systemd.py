@@ -86,7 +86,7 @@ def test_a_hub_and_a_client_as_services(machine: Booted, newer: Callable[[str], 
 
     # A restart drains: the client is told, and has no need to find out.
     machine.run("systemctl", "restart", UNIT)
-    machine.wait_journal(CLIENT, "is about to end")
+    machine.wait_journal(CLIENT, "asks for another session")
     machine.wait_journal(CLIENT, "connected to", 2)
 
     # An upgrade restarts what runs.

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.addresses import dns_name, host_of, host_port, is_address, join_host_port, url_host, without_zone
+from lib.addresses import (
+    dns_name,
+    host_of,
+    host_port,
+    is_address,
+    join_host_port,
+    url_host,
+    widened,
+    without_zone,
+)
 from lib.stream_tcp import format_peer
 
 CASES = [
@@ -21,6 +30,22 @@ CASES = [
     ("fe80::1%eth0", 8443, "[fe80::1%eth0]:8443"),
     ("fe80::1%2", 8443, "[fe80::1%2]:8443"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("192.168.100.1/24", "192.168.100.0/24"),
+        ("fd00::1/64", "fd00::/64"),
+        ("10.0.0.1/0", "0.0.0.0/0"),
+        ("192.168.100.0/24", ""),
+        ("192.168.100.1/32", ""),
+        ("192.168.100.1", ""),
+        ("FD00:0::/64", ""),
+    ],
+)
+def test_a_prefix_that_stands_for_more_than_was_written(text: str, network: str) -> None:
+    assert widened(text) == network
 
 
 @pytest.mark.parametrize(("host", "port", "text"), CASES)

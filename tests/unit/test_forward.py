@@ -666,6 +666,15 @@ def test_link_local_without_a_route_is_not_answered(net: Net, source: str, desti
     assert drops(one) == {Reason.LINK_LOCAL: 2}
 
 
+def test_whose_kernel_lets_it_in_is_not_told_that_the_address_itself_speaks(net: Net) -> None:
+    one = net.join("host-1")
+    one.takes_dummies = True  # as its HELLO says; nobody knows of a GOST client
+    net.send(one, p.udp(H1, H2))
+    (answer,) = net.got(one)
+    p.assert_right(answer)
+    assert p.ends_of(answer) == ("192.0.0.8", H1)
+
+
 def test_no_session_is_answered(net: Net) -> None:
     one = net.join("host-1")
     net.send(one, p.udp(H1, H2))

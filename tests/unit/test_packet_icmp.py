@@ -14,11 +14,11 @@ from tests.support import packets as p
 from tests.unit.test_packet import A6, B6, DESTINATION, NO_NEXT, A, B, extension, ipv6
 
 
-def unreachable(data: bytes, reason: Reason = Reason.NO_ROUTE) -> bytes | None:
+def unreachable(data: bytes, reason: Reason = Reason.NO_ROUTE, dummy: bool = False) -> bytes | None:
     buf = b"\x45" * 7 + data + b"\x45" * 7
     packet = ip.parse(buf, 7, 7 + len(data))
     assert isinstance(packet, Packet), packet
-    return packet_icmp.unreachable(buf, 7, packet, 7 + len(data), reason)
+    return packet_icmp.unreachable(buf, 7, packet, 7 + len(data), reason, dummy)
 
 
 def too_big(data: bytes, mtu: int = 1300) -> bytes | None:
@@ -78,6 +78,22 @@ def test_ipv4_unreachable(data: bytes, reason: Reason, code: int) -> None:
 )
 def test_ipv6_unreachable(data: bytes, reason: Reason, code: int) -> None:
     assert_answer(unreachable(data, reason), data, 1, code, 0, 1280)
+
+
+@pytest.mark.parametrize(
+    ("data", "dummy"), [(p.udp(A, B, b"x"), "192.0.0.8"), (p.udp(A6, B6, b"x"), "100:0:0:1::8")]
+)
+def test_a_dummy_address_speaks_for_a_hub_that_has_none(data: bytes, dummy: str) -> None:
+    answer = unreachable(data, dummy=True)
+    assert answer is not None
+    p.assert_right(answer)
+    assert p.ends_of(answer) == (dummy, p.ends_of(data)[0])
+    plain = unreachable(data)
+    assert plain is not None
+    assert answer[p.transport_at(answer) + 4 :] == plain[p.transport_at(plain) + 4 :]
+    packet = ip.parse(answer, 0, len(answer))
+    assert isinstance(packet, Packet)
+    assert unreachable(answer, dummy=True) is None, "no error about an error"
 
 
 @pytest.mark.parametrize("mtu", [68, 1300, 65535, 70000])

@@ -60,7 +60,7 @@ def test_a_hello_says_what_the_peer_can() -> None:
     talk = Talk(greeted=False)
     assert not any(map(talk.control.can, Feature))
     talk.control.receive([wire_control.encode_hello(HELLO)], 0.0)
-    assert all(map(talk.control.can, Feature))
+    assert [feature for feature in Feature if talk.control.can(feature)] == list(Feature(ALL_FEATURES))
     assert talk.control.software == "tunrouter 9"
 
 
@@ -86,6 +86,14 @@ def test_we_greet_with_all_that_we_can() -> None:
     talk = Talk(greeted=False)
     talk.control.greet(bytes(16), 7, 1400)
     assert talk.wire.sent == [Hello(bytes(16), 7, 1400, f"tunrouter {__version__}", ALL_FEATURES)]
+
+
+def test_a_client_says_what_its_kernel_lets_in() -> None:
+    talk = Talk(greeted=False)
+    talk.control.greet(bytes(16), 7, 1400, more=Feature.DUMMY_SOURCE)
+    (hello,) = talk.wire.sent
+    assert isinstance(hello, Hello)
+    assert hello.features == ALL_FEATURES | Feature.DUMMY_SOURCE
 
 
 def test_only_who_knows_drain_is_told() -> None:
