@@ -77,16 +77,23 @@ def admit(
     ingress: HostRules | None = None,
     certificate: Certificate = NO_CERTIFICATE,
     cert_hosts: bool = False,
+    unread: tuple[str, str] = ("", ""),
 ) -> tuple[Status, str]:
     """(status, why) for a request that came to `service` from `client` (address:port); why is "" for OK.
 
     One auther that accepts the login is enough; without authers every client passes. With cert_hosts, a
     client may only use a host name that stands in its certificate; a wildcard there is no name. Never raises
     OSError: an auther or ingress that cannot be asked gives SERVICE_UNAVAILABLE.
+
+    `unread` says which rows of the authers, and which of the ingress, have never been read, and why; empty
+    where all have been. Who has no row gets SERVICE_UNAVAILABLE then: the row may be there.
     """
+    unread_logins, unread_rules = unread
     try:
         username, password = request.login or ("", "")  # a plugin may let such a client in
         grants = _grants(authers, Login(username, password, client, service, certificate))
+        if not grants and unread_logins and request.login:
+            return Status.SERVICE_UNAVAILABLE, unread_logins
         if not grants:
             return Status.UNAUTHORIZED, "wrong login" if request.login else "no login was given"
         if request.command != wire_relay.ASSOCIATE:
@@ -94,17 +101,27 @@ def admit(
         if not ids.is_host_name(request.host):
             return Status.BAD_REQUEST, "control characters in the host name"
         if not any(grant.allows(request.host, request.namespace) for grant in grants):
-            namespace = ids.format_uuid(request.namespace)
-            return Status.FORBIDDEN, f"the login {username[:64]!r} is not for it in namespace {namespace}"
+            if unread_logins:
+                return Status.SERVICE_UNAVAILABLE, unread_logins
+            return Status.FORBIDDEN, _why_not(grants, username, request.namespace)
         names = _host_names(certificate)
         if cert_hosts and request.host not in names:
             return Status.FORBIDDEN, f"its certificate is for {', '.join(names) or 'nobody'}"
         if ingress is not None and not ingress.admits(request.host, request.namespace, service, client):
+            if unread_rules:
+                return Status.SERVICE_UNAVAILABLE, unread_rules
             namespace = ids.format_uuid(request.namespace)
             return Status.HOST_UNREACHABLE, f"the ingress does not let it into namespace {namespace}"
     except OSError as error:
         return Status.SERVICE_UNAVAILABLE, str(error)
     return Status.OK, ""
+
+
+def _why_not(grants: list[Grant], username: str, namespace: bytes) -> str:
+    """Why none of these grants is for the host and namespace that a login asks for."""
+    if all(grant.nothing for grant in grants):
+        return grants[0].nothing
+    return f"the login {username[:64]!r} is not for it in namespace {ids.format_uuid(namespace)}"
 
 
 def _host_names(certificate: Certificate) -> tuple[str, ...]:

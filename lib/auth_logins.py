@@ -23,10 +23,19 @@ class Grant:
     """Host names; `.x` and `*.x` stand for x and everything below it."""
     namespaces: tuple[bytes, ...] = ()
     """Namespaces, 16 bytes each."""
+    further: tuple[Grant, ...] = ()
+    """Other hosts and namespaces that the login may use too."""
+    nothing: str = ""
+    """Why it may use none at all; empty where it may."""
 
     def allows(self, host: str, namespace: bytes) -> bool:
         """Whether this login may join as this host in this namespace (16 bytes)."""
-        if self.namespaces and namespace not in self.namespaces:
+        if self._holds(host, namespace):
+            return True
+        return any(grant.allows(host, namespace) for grant in self.further)
+
+    def _holds(self, host: str, namespace: bytes) -> bool:
+        if self.nothing or (self.namespaces and namespace not in self.namespaces):
             return False
         return not self.hosts or any(_fits(pattern, host) for pattern in self.hosts)
 
@@ -46,30 +55,46 @@ EVERYTHING = Grant()
 class Matches(Protocol):
     """auth_passwords.matches, or what does the same beside the packets."""
 
-    def __call__(self, stored: str | None, password: str, dearest: str = "") -> bool:
-        """Whether a password is the stored one; as long as the dearest hash takes."""
+    def __call__(
+        self, stored: str | None, password: str, dearest: str = "", *, others: tuple[str | None, ...] = ()
+    ) -> bool:
+        """Whether a password is the stored one, or one of the others; as long as the dearest hash takes."""
 
 
 class Logins:
-    """Logins by user name; where a name has several rows, the last one counts."""
+    """Logins by user name; where a name has several rows, the passwords of the last one count.
 
-    __slots__ = ("_dearest", "_rows")
+    A row that binds the name to nothing does not take back what an earlier row has bound it to: a source
+    has passwords only.
+    """
+
+    __slots__ = ("_dearest", "_most", "_rows")
 
     def __init__(self, rows: Iterable[LoginRow] = ()) -> None:
         """Rows in the order of the sources that they come from: the later ones count."""
-        self._rows = {row.username: row for row in rows}
-        passwords = (row.password for row in self._rows.values())
+        self._rows: dict[str, LoginRow] = {}
+        for row in rows:
+            before = self._rows.get(row.username)
+            if before and not (row.hosts or row.namespaces):
+                row = row._replace(hosts=before.hosts, namespaces=before.namespaces)
+            self._rows[row.username] = row
+        every = self._rows.values()
+        passwords = (password for row in every for password in (row.password, *row.others))
         self._dearest = max(filter(auth_passwords.is_hashed, passwords), key=auth_passwords.work, default="")
+        self._most = max((len(row.others) for row in every), default=0) if self._dearest else 0
 
     def grant(self, username: str, password: str, matches: Matches = auth_passwords.matches) -> Grant | None:
         """What a login permits; None for an unknown name or a wrong password.
 
         A stored empty password admits nobody (in GOST it admits everybody). Where any password is hashed,
         every wrong login takes as long as the dearest hash, so that the time does not tell which names exist:
-        also a name that nobody has, one with a plain password, and one with a cheaper hash.
+        also a name that nobody has, one with a plain password, and one with a cheaper hash. Where a name has
+        several passwords, it takes so many times as long.
         """
         row = self._rows.get(username)
-        right = matches(row.password if row else None, password, self._dearest)
+        others: tuple[str | None, ...] = row.others if row else ()
+        others += (None,) * (self._most - len(others))
+        right = matches(row.password if row else None, password, self._dearest, others=others)
         return Grant(row.hosts, row.namespaces) if row and right else None
 
     def __len__(self) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from functools import partial
 
 from gevent.threadpool import ThreadPool
 
@@ -32,30 +34,40 @@ class Checks:
         self._key = os.urandom(32)
         self._known: BoundedDict[bytes, None] = BoundedDict(MAX_KNOWN)
 
-    def matches(self, stored: str | None, password: str, dearest: str = "", login: Login = ("", "")) -> bool:
+    def matches(
+        self,
+        stored: str | None,
+        password: str,
+        dearest: str = "",
+        login: Login = ("", ""),
+        *,
+        others: tuple[str | None, ...] = (),
+    ) -> bool:
         """As auth_passwords.matches; a hash is checked in a thread while other greenlets run. Raises Busy.
 
         `login` (user name, address) says in which lane the check waits. A password that is remembered as
         right does not wait. A name that nobody has is never remembered, so it takes as long as a wrong
         password.
         """
-        if not auth_passwords.takes_a_while(stored, dearest):
-            return auth_passwords.matches(stored, password, dearest)
-        text = f"{stored}\0{password}".encode("utf-8", "surrogateescape")
+        if not any(auth_passwords.takes_a_while(one, dearest) for one in (stored, *others)):
+            return auth_passwords.matches(stored, password, dearest, others=others)
+        kept = "\0".join(filter(None, (stored, *others)))
+        text = f"{kept}\0{password}".encode("utf-8", "surrogateescape")
         mark = hashlib.blake2b(text, key=self._key).digest()
         if stored is not None and mark in self._known:
             return True
-        right = self._in_a_thread(stored, password, dearest, login)
+        check = partial(auth_passwords.matches, stored, password, dearest, others=others)
+        right = self._in_a_thread(check, login)
         self.lanes.judged(login, right)
         if right:
             self._known.remember(mark, None)
         return right
 
-    def _in_a_thread(self, stored: str | None, password: str, dearest: str, login: Login) -> bool:
+    def _in_a_thread(self, check: Callable[[], bool], login: Login) -> bool:
         self.lanes.enter(login)
         try:
             self._pool = self._pool or ThreadPool(AT_ONCE)
-            result = self._pool.spawn(auth_passwords.matches, stored, password, dearest)
+            result = self._pool.spawn(check)
         except BaseException:
             self.lanes.leave(login)
             raise

@@ -39,13 +39,22 @@ def check_form(stored: str) -> None:
     _parse(stored)
 
 
-def matches(stored: str | None, password: str, dearest: str = "") -> bool:
-    """Whether a password is the stored one. `stored` is None for a user name that nobody has.
+def matches(
+    stored: str | None, password: str, dearest: str = "", *, others: tuple[str | None, ...] = ()
+) -> bool:
+    """Whether a password is the stored one, or one of the `others` that are right for the same name.
+
+    `stored` is None for a user name that nobody has, and None among the others stands for a password that
+    this name does not have and another name has: so all names take the same time.
 
     An empty stored password and a broken hash match nothing. `dearest` is the hash that takes longest to
     check among all users, empty where there is none. Every check takes as long as that one, also for a plain
     password or a name that nobody has: so the time does not tell which names exist.
     """
+    return any(_matches(one, password, dearest) for one in (stored, *others))
+
+
+def _matches(stored: str | None, password: str, dearest: str) -> bool:
     kept_hash = stored if stored is not None and is_hashed(stored) else ""
     right = bool(kept_hash) and _is_hash_of(kept_hash, password)
     own, most = work(kept_hash), work(dearest)

@@ -114,8 +114,10 @@ def every_peer(reply: Row) -> list[dict[str, Any]]:
 
 
 def _source_state(row: Row) -> str:
+    bad = row.get("bad_rows")
     if not row["error"]:
-        return "good" if row["read_s"] is not None else "-"
+        wrong = f", but {number(bad)} bad row{'' if bad == 1 else 's'} (see the log, or check)" if bad else ""
+        return f"good{wrong}" if row["read_s"] is not None else "-"
     since = f" for {span(row['failing_s'])}" if row["failing_s"] is not None else ""
     return f"failing{since}: {row['error']}"
 
@@ -125,7 +127,11 @@ TABLES = (
     Column("rows", lambda row: number(row["rows"]), right=True),
     Column("source", _plain("source"), 1),
     Column("read", lambda row: ago(row["read_s"]) if row["read_s"] is not None else "-", 2, right=True),
-    Column("state", _source_state, style=lambda row: RED if row["error"] else ""),
+    Column(
+        "state",
+        _source_state,
+        style=lambda row: RED if row["error"] else YELLOW if row.get("bad_rows") else "",
+    ),
 )
 
 

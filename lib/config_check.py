@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from lib import auth_passwords, rule_parse, source_text, text_encoding
+from lib import rule_parse, source_text, text_encoding
 from lib.config_schema import Config, File
 from lib.config_section import walk
 from lib.errors import Position, Problem
@@ -37,47 +37,13 @@ def warnings(settings: Settings, config: Config) -> Iterator[Problem]:
     rules = [(hub.ingress.more, rule_parse.ingress_row) for hub in settings.hubs if hub.ingress is not None]
     authers = [*(auther for hub in settings.hubs for auther in hub.authers), *settings.authers]
     logins = [(auther.more, rule_parse.auther_row) for auther in authers]
-    for more, read in dict.fromkeys([*rules, *logins]):
+    bindings = [(auther.bindings.more, rule_parse.binding_row) for auther in authers if auther.bindings]
+    for more, read in dict.fromkeys([*rules, *logins, *bindings]):
         for path, text in _texts(more, places):
             if isinstance(text, Problem):
                 yield text
             else:
                 yield from (row for row in rule_parse.rows(text, path, read) if isinstance(row, Problem))
-    for auther in dict.fromkeys(auther.more for auther in authers):
-        for path, text in _texts(auther, places):
-            if not isinstance(text, Problem):
-                yield from _logins(text, path)
-
-
-def _logins(text: bytes, path: str) -> Iterator[Problem]:
-    """Rows of an auther's file that can be read and let nobody in, or not as their writer thinks."""
-    odd = BadLines()
-    first: dict[str, int] = {}
-    for number, line in enumerate(text.split(b"\n"), 1):
-        try:
-            row = rule_parse.auther_row(line.decode("utf-8", "surrogateescape"))
-        except ValueError:
-            continue  # it is told of as a bad line
-        if row is not None:
-            why = _odd_login(row, first.get(row[0]))
-            first.setdefault(row[0], number)
-            if why:
-                odd.add(path, number, why, "")
-    yield from odd.problems()
-
-
-def _odd_login(row: rule_parse.Row, before: int | None) -> str:
-    name, password = row
-    if before is not None:
-        return f"{name[:64]!r} is in line {before} already; only the last password of a name counts"
-    if not password:
-        return f"{name[:64]!r} has no password and is not let in"
-    if auth_passwords.is_hashed(password):
-        try:
-            auth_passwords.check_form(password)
-        except ValueError as wrong:
-            return f"{name[:64]!r} is not let in: {wrong}"
-    return ""
 
 
 def _texts(more: SourceSettings, places: Places) -> Iterator[tuple[str, bytes | Problem]]:

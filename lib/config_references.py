@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import FieldInfo
 
 from lib.config_findings import Findings
-from lib.config_schema import AclEntry, Auth, Config, Handler, Login
+from lib.config_schema import AclEntry, Auth, Auther, Config, Handler, Login
 from lib.config_section import Metadata, Section, section_fields, words
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
@@ -27,7 +27,8 @@ _SECURITY = words("cert_file key_file ca_file auther auth token")
 """Fields without which less is checked: one that is written and empty is a mistake, mostly a template's."""
 _SECURITY_OF = {
     Auth: words("username file"),
-    Login: words("hosts namespaces"),
+    Login: words("passwords hosts namespaces"),
+    Auther: words("bindings"),
     AclEntry: words("source to protocol port"),
     Handler: words("authers"),
     Config: words("user"),

@@ -226,18 +226,29 @@ class Chain(Part):
 
 
 class Login(Section):
-    """A user of an auther; hosts and namespaces, which restrict it, are keys of tunrouter's own."""
+    """A user of an auther; passwords, hosts and namespaces are keys of tunrouter's own."""
 
     username: str = ""
     password: str = ""
+    passwords: list[str] = []
     hosts: list[str] = []
     namespaces: list[str] = []
 
 
+class Bindings(Section):
+    """Where the hosts and namespaces stand that an auther's users may use; a section of tunrouter's own."""
+
+    reload: Duration = Duration(0)
+    file: File | None = None
+    redis: Redis | None = None
+    http: Http | None = None
+
+
 class Auther(Sourced):
-    """A list of users that may log in."""
+    """A list of users that may log in; bindings is a key of tunrouter's own."""
 
     auths: list[Login] = []
+    bindings: Bindings | None = None
 
 
 class Admission(Sourced):

@@ -10,7 +10,7 @@ import re
 
 from lib.addresses import host_port, join_host_port, url_host
 from lib.config_findings import Findings
-from lib.config_schema import File, Http, Redis, Sourced
+from lib.config_schema import Bindings, File, Http, Redis, Sourced
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
 from lib.settings import FileSource, HttpSource, RedisSource, Source, SourceSettings
@@ -22,7 +22,9 @@ DEFAULT_TIMEOUT = 10.0
 _URL = re.compile(r"https?://[^\s/?#]+([/?][^\s#]*)?", re.IGNORECASE)
 
 
-def source_settings(section: Sourced, redis_types: tuple[str, ...], found: Findings) -> SourceSettings:
+def source_settings(
+    section: Sourced | Bindings, redis_types: tuple[str, ...], found: Findings
+) -> SourceSettings:
     """The sources of a table. `redis_types` are the Redis types that can hold its rows, the default first."""
     sources: list[Source | None] = []
     if section.file:

@@ -27,6 +27,7 @@ from lib.route_first_match import differences, never_used
 from lib.route_table import DEFAULT_HOLD_DOWN
 from lib.settings import (
     AutherSettings,
+    BindingSettings,
     Hop,
     IngressSettings,
     LoginRow,
@@ -38,6 +39,9 @@ from lib.settings import (
 
 MAX_SURPRISES = 10
 """First-match differences, or destinations with host bits, of one table that get a warning each."""
+
+MAX_PASSWORDS = 4
+"""Passwords of one login: each one more makes every wrong login of the auther dearer (auth_logins)."""
 
 FIRST_MATCH = "first-match"
 METRICS = range(1 << 32)
@@ -232,7 +236,18 @@ def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
 def auther_settings(section: Auther, found: Findings) -> AutherSettings:
     """The settings of one auther. An empty password gets a warning: in GOST it lets any password in."""
     plugin, more = _elsewhere(section, bool(section.auths), found, ("hash",))
-    return AutherSettings(section.name, logins(section.auths, found), plugin, more)
+    return AutherSettings(section.name, logins(section.auths, found), plugin, more, _bindings(section, found))
+
+
+def _bindings(section: Auther, found: Findings) -> BindingSettings | None:
+    """Where the bindings of an auther's logins stand; None where its logins are bound by their rows only."""
+    if section.bindings is None:
+        return None
+    more = source_settings(section.bindings, ("hash", "set", "list"), found)
+    if not (section.bindings.file or section.bindings.redis or section.bindings.http):
+        where = section.where("bindings")
+        found.error(where, "'bindings' without file, redis or http: nobody would be let in")
+    return BindingSettings(section.name, more)
 
 
 def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
@@ -245,20 +260,17 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
             found.error(
                 login.where("username"),
                 f"the login {login.username!r} is there already, in line {first.where('username').line}",
-                "for a new password without an outage add a second name, and remove this one later",
+                "for a new password without an outage write passwords: [OLD, NEW] in one of them, and take "
+                "the old one out when every client has the new one",
             )
         if not login.username.strip():
             found.error(login.where("username"), "a login without a username")
-        elif not login.password:
+        elif not login.password and not login.passwords:
             found.warn(
                 login.where("password"),
                 f"{login.username!r} has no password and is not let in; in GOST any password would do",
             )
-        if auth_passwords.is_hashed(login.password):
-            try:
-                auth_passwords.check_form(login.password)
-            except ValueError as wrong:
-                found.error(login.where("password"), f"'password': {wrong}")
+        passwords = _passwords(login, found)
         for host in login.hosts:
             if not host.strip() or not is_host_name(host):
                 found.error(login.where("hosts"), f"no host can go by this name: {host[:64]!r}")
@@ -268,8 +280,26 @@ def logins(section: Iterable[Login], found: Findings) -> tuple[LoginRow, ...]:
                 namespaces.append(parse_uuid(text))
             except ValueError as wrong:
                 found.error(login.where("namespaces"), f"'namespaces': {wrong}")
-        rows.append(LoginRow(login.username, login.password, tuple(login.hosts), tuple(namespaces)))
+        hosts, more = tuple(login.hosts), passwords[1:]
+        rows.append(LoginRow(login.username, passwords[0], hosts, tuple(namespaces), more))
     return tuple(rows)
+
+
+def _passwords(login: Login, found: Findings) -> tuple[str, ...]:
+    """Every password of a login, of `password` and of `passwords`; ("",) where it has none."""
+    named = [("password", login.password)] if login.password else []
+    named += [("passwords", password) for password in login.passwords]
+    for key, password in named:
+        if not password:
+            found.error(login.where(key), f"{key!r}: an empty password")
+        if auth_passwords.is_hashed(password):
+            try:
+                auth_passwords.check_form(password)
+            except ValueError as wrong:
+                found.error(login.where(key), f"{key!r}: {wrong}")
+    if len(named) > MAX_PASSWORDS:
+        found.error(login.where("passwords"), f"'passwords': more than {MAX_PASSWORDS} for one login")
+    return tuple(password for _, password in named) or ("",)
 
 
 def warn_shut_out(

@@ -207,6 +207,7 @@ def _source(source: Source, state: SourceState, now: float) -> Row:
         "read_s": _since(state.read_at, now),
         "error": state.error,
         "failing_s": _since(state.failing_since, now),
+        "bad_rows": state.bad_rows,
     }
 
 

@@ -47,6 +47,7 @@ from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
+from lib.rule_live import Believed
 from lib.service_scheduling import Pauses, Turns, breathe
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
@@ -241,15 +242,16 @@ class Hub:
     def _admit(self, request: Request, stream: AnyStream, asked: bool = True) -> tuple[Status, str]:
         """(status, why) for a request; with asked=False no plugin is asked, and each counts as a yes."""
         settings, tables = self.settings, self.tables
-        authers = tuple(
-            tables.logins(auther.name) for auther in settings.authers if asked or not auther.plugin
-        )
-        if not asked and len(authers) < len(settings.authers):
-            authers = ()  # the plugin may be the auther that accepts this login
-        ingress = settings.ingress
-        rules = tables.ingress(ingress.name) if ingress and (asked or not ingress.plugin) else None
+        logins = [tables.logins(auther.name) for auther in settings.authers]
+        authers = tuple(live if asked or not live.plugin else Believed(live) for live in logins)
+        ingress = tables.ingress(settings.ingress.name) if settings.ingress else None
+        rules = ingress if ingress and (asked or not ingress.plugin) else None
+        unread = "", ""
+        if asked:  # a session goes by what is known: what was never read has not let it in
+            unread = next(filter(None, (live.unread for live in logins)), ""), rules.unread if rules else ""
         return admit(
-            request, settings.name, stream.peer, authers, rules, stream.certificate, settings.cert_hosts
+            *(request, settings.name, stream.peer, authers, rules, stream.certificate, settings.cert_hosts),
+            unread,
         )
 
     def _serve(self, sock: Any, address: Any) -> None:

@@ -1,4 +1,4 @@
-"""All routers, ingresses and authers of a process by name, with their sources and plugins.
+"""All routers, ingresses, authers and bindings of a process by name, with their sources and plugins.
 
 Knows: which there are, which a reload adds, changes and removes.
 Refuses to know: what is in them (route_live, rule_live), who asks them (hub).
@@ -12,16 +12,21 @@ from collections.abc import Callable
 from lib.plugin_client import RouterPlugin
 from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
-from lib.rule_live import LiveIngress, LiveLogins
-from lib.settings import AutherSettings, IngressSettings, Settings, TableSettings
+from lib.rule_live import LiveBindings, LiveIngress, LiveLogins
+from lib.settings import AutherSettings, BindingSettings, IngressSettings, Settings, TableSettings
 from lib.source_watch import Watch
 
 Key = tuple[str, str]
-"""("router", "ingress" or "auther", name)."""
-Wanted = TableSettings | IngressSettings | AutherSettings
-Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins
+"""("router", "ingress", "auther" or "bindings", name); bindings go by the name of their auther."""
+Wanted = TableSettings | IngressSettings | AutherSettings | BindingSettings
+Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins | LiveBindings
 
-_KINDS = {TableSettings: "router", IngressSettings: "ingress", AutherSettings: "auther"}
+_KINDS = {
+    TableSettings: "router",
+    IngressSettings: "ingress",
+    AutherSettings: "auther",
+    BindingSettings: "bindings",
+}
 
 
 class Tables:
@@ -106,8 +111,16 @@ class Tables:
     def _make(self, wanted: Wanted) -> Live:
         if isinstance(wanted, TableSettings):
             return AskedRoutes(wanted, self._watch) if wanted.plugin else LiveRoutes(wanted, self._watch)
-        kind = LiveIngress if isinstance(wanted, IngressSettings) else LiveLogins
-        return kind(wanted, self._watch, lambda: self.rules_changed())  # type: ignore[arg-type]
+        told = lambda: self.rules_changed()  # noqa: E731  whoever is set there later
+        if isinstance(wanted, IngressSettings):
+            return LiveIngress(wanted, self._watch, told)
+        if isinstance(wanted, BindingSettings):
+            return LiveBindings(wanted, self._watch, told)
+        return LiveLogins(wanted, self._watch, told, lambda: self._bindings(wanted.name))
+
+    def _bindings(self, name: str) -> LiveBindings | None:
+        live = self._live.get(("bindings", name))
+        return live if isinstance(live, LiveBindings) else None
 
     @staticmethod
     def _fits(live: Live, wanted: Wanted) -> bool:
@@ -124,4 +137,5 @@ def _wanted(settings: Settings) -> dict[Key, Wanted]:
         every += [hub.ingress] if hub.ingress is not None else []
         every += hub.authers
     every += settings.authers
+    every += [wanted.bindings for wanted in every if isinstance(wanted, AutherSettings) and wanted.bindings]
     return {(_KINDS[type(wanted)], wanted.name): wanted for wanted in every}

@@ -127,7 +127,7 @@ class Entry(Enum):
     )
     RULES_LOADED = (
         *("rules-loaded", "info", "table source rows"),
-        "a source of an ingress or an auther was read, and its rows have changed",
+        "a source of an ingress, an auther or its bindings was read, and its rows have changed",
     )
     BAD_ROW = "bad-row", "warning", "table reason", "a row of a source is wrong and is left out"
     SOURCE_FAILED = (

@@ -122,7 +122,9 @@ MEMORY = _family(
 )
 TABLE = {
     "routes": _family("tunrouter_routes", "gauge", "router", "Routes of a table."),
-    "rules": _family("tunrouter_rules", "gauge", "kind name", "Rows of an ingress or an auther."),
+    "rules": _family(
+        "tunrouter_rules", "gauge", "kind name", "Rows of an ingress, an auther or its bindings."
+    ),
     "up": _family(
         "tunrouter_source_up", "gauge", "table source", "Whether a source could be read the last time."
     ),

@@ -155,7 +155,12 @@ class MetricsServer:
             return True
         username, password = _basic(environ.get("HTTP_AUTHORIZATION", ""))
         client = join_host_port(environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", ""))
-        return self._logins(name).grant(Login(username, password, client, "metrics")) is not None
+        logins = self._logins(name)
+        if logins.grant(Login(username, password, client, "metrics")) is not None:
+            return True
+        if logins.unread and username:
+            raise OSError(logins.unread)  # it may be a right login
+        return False
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
-"""Configured ingresses and authers at run time: their rows with the sources that fill them, or their plugin.
+"""Configured ingresses, authers and bindings at run time: their rows with their sources, or their plugin.
 
 Knows: rows of sources, plugins, that nobody is let in while the rules are not known.
 Refuses to know: how and when sources are read (source_read, source_feed), what a rule means (ingress,
-auth_logins).
+auth_logins, auth_bindings).
 
 New rows are built into a new object, and one assignment puts it in place. So a client is checked by the old
 rules or the new ones, never by a mixture.
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from lib import auth_lanes, auth_password_pool, rule_parse, source_text
 from lib.auth_admission import Login
+from lib.auth_bindings import Bindings
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
 from lib.ids import NO_NAMESPACE
@@ -26,16 +27,18 @@ from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
 from lib.route_live import APPLY_SECONDS
 from lib.service_scheduling import breathe
-from lib.settings import AutherSettings, IngressSettings, LoginRow
+from lib.settings import AutherSettings, BindingSettings, IngressSettings, LoginRow
+from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
-from lib.source_read import Reading
+from lib.source_read import Reading, describe
 from lib.source_text import NoTable
 from lib.source_watch import Watch
 
 ASKED_AT_ONCE, ASKED_OF_ONE = 16, 12
 """Questions to a plugin at a time, as many as it has connections (plugin_http), and those about clients of
 one address: the other places are for clients from elsewhere, however slow the plugin is."""
-Rows = tuple[tuple[str, str], ...]
+Rows = tuple[rule_parse.Row, ...]
+Wanted = IngressSettings | AutherSettings | BindingSettings
 Reply = TypeVar("Reply")
 _MEANT = f"one that is meant to be empty has the row {source_text.EMPTY!r}"
 
@@ -45,20 +48,20 @@ class Unavailable(OSError):
 
 
 class LiveRules:
-    """What an ingress and an auther have in common: rows of the configuration and of sources, or a plugin."""
+    """What ingresses, authers and bindings have in common: rows of the configuration and of sources."""
 
     kind = ""
     reader: rule_parse.Reader
 
-    def __init__(
-        self, settings: IngressSettings | AutherSettings, watch: Watch, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, settings: Wanted, watch: Watch, changed: Callable[[], None]) -> None:
         self.settings = settings
         self._watch, self._changed = watch, changed
         self._lanes = auth_lanes.Lanes(ASKED_AT_ONCE, ASKED_OF_ONE)
         self._texts: dict[int, Rows] = {}
         self._servers: dict[int, str | None] = {}
         """Rank of a source -> the run of the Redis from which its last good rows are."""
+        self._told: dict[int, frozenset[Problem]] = {}
+        """Rank of a source -> what was wrong with its rows, and has been logged."""
         self.total = 0
         """Number of rows in use."""
         self.feed = self._feed()
@@ -74,12 +77,22 @@ class LiveRules:
         """Asked instead, where there is one."""
         raise NotImplementedError
 
-    def _inline(self) -> tuple[tuple[Any, ...], ...]:
+    def _inline(self) -> Rows:
         raise NotImplementedError
 
     def _build(self, rows: Iterator[Any]) -> int:
         """Use these rows from now on; returns how many there are, of rows with the same key only one."""
         raise NotImplementedError
+
+    @property
+    def unread(self) -> str:
+        """Why a rule that is not known may be there; empty if every source that counts has been read once."""
+        if self.plugin is not None:
+            return ""
+        for rank, (source, state) in enumerate(self.feed.states(), 1):
+            if rank not in self._texts:
+                return f"{self.label}: {state.error or f'{describe(source)}: it has not been read yet'}"
+        return ""
 
     def _check(self) -> None:
         """Raise Unavailable until the sources have been read once."""
@@ -101,10 +114,11 @@ class LiveRules:
     def _feed(self) -> Feed:
         return Feed(self.label, self.settings.more, self._watch, self._put, with_server=True)
 
-    def _put(self, rank: int, reading: Reading, name: str) -> None:
-        rows: list[tuple[str, str]] = []
+    def _put(self, rank: int, reading: Reading, name: str) -> int:
+        rows: list[rule_parse.Row] = []
         bad: list[Problem] = []
-        for number, row in enumerate(rule_parse.rows(reading.text, name, type(self).reader)):
+        counted = BadLines()
+        for number, row in enumerate(rule_parse.rows(reading.text, name, type(self).reader, counted)):
             if isinstance(row, Problem):
                 bad.append(row)
             else:
@@ -113,8 +127,18 @@ class LiveRules:
                 breathe()
         self._check_table(rank, reading, rows, bad)
         self._servers[rank] = reading.server
-        for row in bad:
-            say(Entry.BAD_ROW, "%s: %s", self.label, row, fold=self.label, table=self.label, reason=row)
+        told, self._told[rank] = self._told.get(rank, frozenset()), frozenset(bad)
+        for wrong in bad:
+            if wrong not in told:  # else the same as at the last reading
+                say(
+                    Entry.BAD_ROW,
+                    "%s: %s",
+                    self.label,
+                    wrong,
+                    fold=self.label,
+                    table=self.label,
+                    reason=wrong,
+                )
         before = self._texts
         self._texts = {**before, rank: tuple(rows)}
         if before.get(rank) != self._texts[rank]:
@@ -126,9 +150,10 @@ class LiveRules:
             prose = "%s: %d rows with %s"
             say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
             self._changed()
+        return counted.count
 
     def _check_table(
-        self, rank: int, reading: Reading, rows: list[tuple[str, str]], bad: list[Problem]
+        self, rank: int, reading: Reading, rows: list[rule_parse.Row], bad: list[Problem]
     ) -> None:
         """Raise NoTable for what is no table, or is empty only because something has failed.
 
@@ -156,7 +181,7 @@ class LiveRules:
         self.total = self._build(row for rows in texts for row in rows)
         return self.total
 
-    def _apply(self, settings: IngressSettings | AutherSettings) -> list[str]:
+    def _apply(self, settings: Wanted) -> list[str]:
         if settings == self.settings:
             return []
         old, self.settings = self.settings, settings
@@ -168,6 +193,7 @@ class LiveRules:
                 for rank, rows in self._texts.items()
                 if old.more.sources[rank - 1 : rank] == settings.more.sources[rank - 1 : rank]
             }
+            self._told = {rank: told for rank, told in self._told.items() if rank in self._texts}
             self.feed = self._feed()
             self.feed.inherit(before)
             self.feed.start()
@@ -232,7 +258,15 @@ class LiveLogins(LiveRules):
     kind = "auther"
     reader = staticmethod(rule_parse.auther_row)
 
-    def __init__(self, settings: AutherSettings, watch: Watch, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: AutherSettings,
+        watch: Watch,
+        changed: Callable[[], None],
+        bindings: Callable[[], LiveBindings | None] = lambda: None,
+    ) -> None:
+        """`bindings` gives those of this auther, None where it has none."""
+        self.bindings = bindings
         self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
         super().__init__(settings, watch, changed)
 
@@ -246,6 +280,25 @@ class LiveLogins(LiveRules):
 
         Raises Unavailable where that is not known; the client must be refused then.
         """
+        own = self._own(login)
+        return self._bound(login, own) if own is not None else None
+
+    @property
+    def unread(self) -> str:
+        """Why a login that is not known, or its binding, may be there all the same."""
+        bindings = self.bindings()
+        return super().unread or (bindings.unread if bindings is not None else "")
+
+    def granted(self, login: Login) -> Grant:
+        """What a login may use that the plugin has let in."""
+        return self._bound(login, EVERYTHING)
+
+    def _bound(self, login: Login, own: Grant) -> Grant:
+        bindings = self.bindings()
+        return bindings.grant(login.username, own) if bindings is not None else own
+
+    def _own(self, login: Login) -> Grant | None:
+        """What a login may use by the row that has its password, or by the plugin; None where it is wrong."""
         whose, plugin = (login.username, stranger(login.client)), self._plugin
         if plugin is None:
             self._check()
@@ -259,10 +312,51 @@ class LiveLogins(LiveRules):
             self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
         return self._apply(settings)
 
-    def _inline(self) -> tuple[tuple[Any, ...], ...]:
+    def _inline(self) -> Rows:
         assert isinstance(self.settings, AutherSettings)
         return self.settings.logins
 
     def _build(self, rows: Iterator[Any]) -> int:
         self._logins = Logins(LoginRow(*row) for row in rows)
         return len(self._logins)
+
+
+class Believed:
+    """An auther whose plugin is not asked again about a login: it has let it in. Its bindings count."""
+
+    def __init__(self, logins: LiveLogins) -> None:
+        self._logins = logins
+
+    def grant(self, login: Login) -> Grant:
+        """What the login may use now. Raises Unavailable where that is not known."""
+        return self._logins.granted(login)
+
+
+class LiveBindings(LiveRules):
+    """The bindings of an auther's logins: which hosts and namespaces each of them may use."""
+
+    kind = "bindings"
+    reader = staticmethod(rule_parse.binding_row)
+
+    @property
+    def plugin(self) -> None:
+        """None: no plugin has bindings."""
+
+    def grant(self, username: str, own: Grant) -> Grant:
+        """What a right login may use; `own` is what stands beside its password.
+
+        Raises Unavailable where that is not known; the client must be refused then.
+        """
+        self._check()
+        return self._bindings.grant(username, own)
+
+    def apply(self, settings: BindingSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        return self._apply(settings)
+
+    def _inline(self) -> Rows:
+        return ()
+
+    def _build(self, rows: Iterator[Any]) -> int:
+        self._bindings = Bindings(rows)
+        return len(self._bindings)

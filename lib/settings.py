@@ -175,6 +175,17 @@ class LoginRow(NamedTuple):
     hosts: tuple[str, ...] = ()
     """Host names; `.x` and `*.x` stand for x and everything below it."""
     namespaces: tuple[bytes, ...] = ()
+    others: tuple[str, ...] = ()
+    """Further passwords, or their hashes, that are right too."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingSettings:
+    """Where the hosts and namespaces stand that the logins of the auther `name` may use."""
+
+    name: str
+    more: SourceSettings
+    plugin: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +196,8 @@ class AutherSettings:
     logins: tuple[LoginRow, ...] = field(default=(), repr=False)
     plugin: PluginSettings | None = None
     more: SourceSettings = NO_SOURCES
+    bindings: BindingSettings | None = None
+    """None: a login may use every host and namespace, unless its row says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

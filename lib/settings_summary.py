@@ -178,6 +178,10 @@ def _hub(hub: HubSettings) -> Iterator[str]:
     yield f"    logins: {authers or 'none asked for, anybody may connect'}"
     rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
     yield f"    which host may use which namespace: {rules}"
+    for auther in hub.authers:
+        if auther.bindings:
+            where = ", ".join(map(_source, auther.bindings.more.sources))
+            yield f"    which login of {auther.name} may use which host and namespace: {where}"
     bound = sum(bool(row.hosts or row.namespaces) for auther in hub.authers for row in auther.logins)
     if bound:
         verb = "is" if bound == 1 else "are"

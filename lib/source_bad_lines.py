@@ -22,9 +22,12 @@ class BadLines:
         self._notes: list[Problem] = []
         self._more = 0
         self._file = ""
+        self.count = 0
+        """Bad lines so far, reported or not."""
 
     def add(self, name: str, number: int, why: object, then: str = "; the line is left out") -> None:
         """Add a bad line: the name of its text, its number (from 1), what is wrong, what follows."""
+        self.count += 1
         if len(self._reported) < MAX_REPORTED:
             self._reported.append(Problem(Position(name, number, 1), f"{why}{then}"))
         else:

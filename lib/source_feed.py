@@ -33,10 +33,11 @@ DEBOUNCE = 0.05
 RETRY = 1.0, 60.0
 """Seconds until a source that failed is tried again: after the first failure, and at most; they double."""
 
-Put = Callable[[int, Reading, str], None]
+Put = Callable[[int, Reading, str], int | None]
 """Called with (rank of a source, what was read, its name); ranks are 1, 2, … in the order of the sources.
 
-Raises NoTable where the source has failed after all.
+Returns how many of its rows are wrong, None where they are not counted. Raises NoTable where the source has
+failed after all.
 """
 
 
@@ -52,6 +53,8 @@ class SourceState:
     """When the first of the present failures was."""
     failures: int = 0
     """How often it could not be read so far."""
+    bad_rows: int | None = None
+    """Wrong rows in its last good text; None where they are not counted (in a router's)."""
 
 
 class Feed:
@@ -152,7 +155,7 @@ class Feed:
         name = source_read.describe(source)
         try:
             with failing_as(lambda why: SourceError(f"{name}: {why}"), SourceError, NoTable):
-                self._put(rank, source_read.read(source, self._with_server), name)
+                state.bad_rows = self._put(rank, source_read.read(source, self._with_server), name)
         except (SourceError, NoTable) as wrong:
             error = f"{name}: {wrong}" if isinstance(wrong, NoTable) else str(wrong)
             state.failures += 1

@@ -258,6 +258,31 @@ def test_authers(topology: Topology, write: Write, source: str) -> None:
     assert pings(topology.host_1, OVERLAY_2) == 5
 
 
+@needs_redis
+def test_logins_and_their_bindings_in_redis(topology: Topology, write: Write) -> None:
+    """One name may be host-1 only; when its binding goes, its session goes, and the other stays."""
+    redis = Redis(topology.hub)
+    redis.start()
+    at = f"addr: '{redis.addr}'"
+    text = HUB % (", auther: a", "") + "routers: [{name: router-0}]\nauthers:\n- name: a\n"
+    text += f"  redis: {{{at}, key: logins}}\n"
+    text += f"  bindings: {{reload: 1s, redis: {{{at}, key: bindings, type: set}}}}\n"
+    redis.do("HSET", "logins", "one", "pass word", "two", "pass")
+    redis.do("SADD", "bindings", "one host-1", f"two host-2 {NAMESPACE_1}", "two host-2 none")
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    hub.wait_line(
+        r"bindings a: redis://.*/bindings:3:1: the namespace 'none' is no UUID; the line is left out"
+    )
+    start_client(topology.host_1, *login(1, HUB_TO_HOST_1, "one:pass%20word"))
+    other = start(topology.host_2, *login(2, HUB_TO_HOST_2, "two:pass"))
+    other.wait_line("refused: forbidden")
+    redis.do("SADD", "bindings", "two host-2")
+    other.wait_line("connected to", timeout=20)
+    redis.do("SREM", "bindings", "one host-1")
+    hub.wait_line(r"host-1 \(.*\) is no longer let in: no binding of the login 'one' is known", timeout=5)
+    assert "host-2 (" not in "".join(line for line in hub.text().splitlines() if "no longer" in line)
+
+
 def test_nobody_is_let_in_while_the_auther_has_not_been_read(topology: Topology, write: Write) -> None:
     """Its only source takes its time: until it has answered, nobody can say who may come in."""
     slow = topology.hub.popen(

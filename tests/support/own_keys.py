@@ -44,6 +44,7 @@ GOST = {
     "authers.http": "url timeout",
     "authers.plugin": "type addr tls token timeout",
     "authers.auths": "username password",
+    "authers.bindings": "reload file redis http",  # a section of ours with the keys of GOST's sources
     "ingresses.rules": "hostname endpoint",
     "routers.routes": "net dst gateway",
     "tls.options": "minVersion maxVersion cipherSuites alpn",
@@ -67,6 +68,7 @@ _METADATA = {
 
 PLACES = {
     "top level": ("(top)",),
+    "auther": ("authers",),
     "login": ("authers.auths",),
     "router": ("routers",),
     "route": ("routers.routes",),

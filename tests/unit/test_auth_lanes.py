@@ -122,9 +122,11 @@ def test_hundreds_that_guess_do_not_keep_a_newcomer_out(monkeypatch: pytest.Monk
     checks, order = auth_password_pool.Checks(), []
     real = auth_passwords.matches
 
-    def counted(stored: str | None, password: str, dearest: str = "") -> bool:
+    def counted(
+        stored: str | None, password: str, dearest: str = "", *, others: tuple[str | None, ...] = ()
+    ) -> bool:
         order.append(password)
-        return real(stored, password, dearest)
+        return real(stored, password, dearest, others=others)
 
     monkeypatch.setattr(auth_passwords, "matches", counted)
 

@@ -137,6 +137,37 @@ def test_a_password_that_is_right_for_another_name_is_no_shortcut(name: str, wor
     assert sum(work) == auth_passwords.work(HASH)
 
 
+SEVERAL = {
+    "one": LoginRow("one", HASH),
+    "two": LoginRow("two", HASH, others=(auth_passwords.hashed("new", bytes(16)),)),
+    "mixed": LoginRow("mixed", CHEAP, others=("plain",)),
+    "plain": LoginRow("plain", "plain"),
+}
+
+
+@pytest.mark.parametrize("name", [*SEVERAL, "nobody"])
+@pytest.mark.parametrize("beside", [False, True], ids=["here", "in a thread"])
+def test_every_wrong_login_takes_as_long_as_the_name_with_most_passwords(
+    name: str, beside: bool, work: list[int]
+) -> None:
+    logins = Logins(SEVERAL.values())
+    matches = auth_password_pool.Checks().matches if beside else auth_passwords.matches
+    assert logins.grant(name, "wrong", matches) is None
+    assert sum(work) == 2 * auth_passwords.work(HASH)
+
+
+def test_either_password_of_a_name_is_remembered(work: list[int]) -> None:
+    checks, logins = auth_password_pool.Checks(), Logins(SEVERAL.values())
+    for _ in range(2):
+        work.clear()
+        for name, password in (("two", "secret"), ("two", "new"), ("mixed", "plain"), ("mixed", "secret")):
+            assert logins.grant(name, password, checks.matches) is not None
+    assert work == []
+    without = Logins([SEVERAL["two"]._replace(others=())])
+    assert without.grant("two", "new", checks.matches) is None
+    assert without.grant("two", "secret", checks.matches) is not None
+
+
 def test_what_was_right_is_remembered_and_takes_no_turn(work: list[int]) -> None:
     logins = Logins(LoginRow(kind, stored) for kind, stored in KINDS.items())
     checks = auth_password_pool.Checks()
@@ -190,11 +221,30 @@ def test_values_that_stand_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ('{username: u, password: p, hosts: ["a\\nb"]}', "no host can go by this name"),
         ("{username: u, password: p, namespaces: [x]}", "'namespaces': not a UUID: 'x'"),
         ("{username: u, password: p, host: x}", "did you mean 'hosts'?"),
+        ("{username: u, passwords: [p, '$scrypt$x']}", "'passwords': not a hash as `tunrouter hash`"),
+        ("{username: u, passwords: [p, '']}", "'passwords': an empty password"),
+        ("{username: u, passwords: [a, b, c, d, e]}", "'passwords': more than 4 for one login"),
     ],
 )
 def test_a_login_that_is_wrong(login: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(f"authers: [{{name: a, auths: [{login}]}}]")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "expected"),
+    [
+        ("{reload: 1s}", "'bindings' without file, redis or http: nobody would be let in"),
+        ("", "'bindings' is empty"),
+        ("{redis: {addr: x, type: zset}}", "redis type 'zset' cannot hold this; did you mean 'set'?"),
+        ("{file: {path: ''}}", "a file source without a path"),
+        ("{plugin: {addr: x}}", "unknown key 'plugin'"),
+    ],
+)
+def test_bindings_that_are_wrong(bindings: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(f"authers: [{{name: a, auths: [{{username: u, password: p}}], bindings: {bindings}}}]")
     assert expected in str(caught.value)
 
 

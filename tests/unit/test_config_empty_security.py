@@ -204,4 +204,4 @@ def test_two_logins_of_one_name() -> None:
         of_text(hub("auther: a, metadata: {router: r}", more=logins))
     (problem,) = refused.value.problems
     assert problem.message == "the login 'u' is there already, in line 6"
-    assert problem.hint.startswith("for a new password without an outage add a second name")
+    assert problem.hint.startswith("for a new password without an outage write passwords: [OLD, NEW]")

@@ -97,6 +97,8 @@ def test_rules_that_change_while_somebody_waits_for_a_check_count(
     to, grants = hubs[0], [Grant(), None]
 
     class Auther:
+        plugin, unread = None, ""
+
         def grant(self, login: object) -> Grant | None:
             given = grants.pop(0)
             if grants:

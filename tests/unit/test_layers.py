@@ -60,6 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "acl_shares",
             "acl_connections",
             "auth_logins",
+            "auth_bindings",
             "auth_passwords",
             "session_cost",
             "session_keepalive",

@@ -65,6 +65,7 @@ def section(config: dict[str, Any], place: str) -> dict[str, Any]:
     node = config["chains"][0]["hops"][0]["nodes"][0]
     found: dict[str, Any] = {
         "(top)": config,
+        "authers": config["authers"][0],
         "authers.auths": config["authers"][0]["auths"][0],
         "routers": config["routers"][0],
         "routers.routes": config["routers"][0]["routes"][0],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from lib import config_check, rule_parse
+from lib.auth_bindings import Binding
 from lib.errors import Position, Problem
 from lib.route_loader import LoadReport, RouteLoader
 from lib.route_table import RouteTable
 from lib.settings import FileSource, SourceSettings, TableSettings
-from lib.source_bad_lines import MAX_REPORTED
+from lib.source_bad_lines import MAX_REPORTED, BadLines
 
 UUID = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 
@@ -38,6 +41,67 @@ def test_files_joined_to_one_have_marks_in_the_middle() -> None:
         ("user", "one"),
         ("other", "two words"),
     ]
+
+
+NS = bytes.fromhex(UUID.replace("-", ""))
+
+
+@pytest.mark.parametrize(
+    ("line", "binding"),
+    [
+        ("u host-1", Binding("u", ("host-1",))),
+        ("u\thost-1,*.site-1,.x  *", Binding("u", ("host-1", "*.site-1", ".x"))),
+        (f"u * {UUID}", Binding("u", (), (NS,))),
+        (f"u host-1 {UUID},{UUID.upper()} # both", Binding("u", ("host-1",), (NS, NS))),
+        ("u *", Binding("u")),
+        ("a#b host#1 # more", Binding("a#b", ("host#1",))),
+        ("# u host-1", None),
+        (" \r", None),
+    ],
+)
+def test_a_row_of_bindings(line: str, binding: Binding | None) -> None:
+    assert rule_parse.binding_row(line) == binding
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("u", "not `name hosts [namespaces]`"),
+        ("u # host-1", "not `name hosts [namespaces]`"),
+        (f"u host-1 {UUID} more", "not `name hosts [namespaces]`"),
+        ("u host-1 host-2", "the namespace 'host-2' is no UUID"),
+        ("u host-1,", "no host can go by this name: ''"),
+        ("u host-1,*", "'*' stands for all, and so for itself"),
+        ("u *,host-1", "'*' stands for all, and so for itself"),
+        (f"u host-1 {UUID},*", "'*' stands for all, and so for itself"),
+        ("u host\0one", "not `name hosts"),
+        ("u host\x1b", "no host can go by this name"),
+    ],
+)
+def test_a_row_of_bindings_that_is_not_understood_permits_nothing(line: str, why: str) -> None:
+    (problem,) = rule_parse.rows(line.encode(), "f", rule_parse.binding_row)
+    assert isinstance(problem, Problem)
+    assert (str(problem.where), problem.message.startswith(why)) == ("f:1:1", True)
+
+
+def test_logins_that_count_and_let_nobody_in_are_told_of() -> None:
+    text = b"alone\nhashed $scrypt$x\nu old\nu new\n"
+    bad = BadLines()
+    assert list(rule_parse.rows(text, "f", rule_parse.auther_row, bad)) == [
+        ("alone", ""),
+        ("hashed", "$scrypt$x"),
+        ("u", "old"),
+        ("u", "new"),
+        *(
+            Problem(Position("f", number, 1), why)
+            for number, why in (
+                (1, "'alone' has no password and is not let in"),
+                (2, "'hashed' is not let in: not a hash as `tunrouter hash` prints it"),
+                (4, "'u' is in line 3 already; only the last password of a name counts"),
+            )
+        ),
+    ]
+    assert bad.count == 3
 
 
 def test_bad_lines_are_told_alike_by_all_who_read(tmp_path: Path) -> None:
