@@ -34,6 +34,7 @@ from tests.support.program import (
     start,
     start_client,
     start_hub,
+    wait_for,
 )
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
@@ -91,16 +92,22 @@ def test_no_hub_at_start(topology: Topology, write: Write) -> None:
     assert tun_of(topology.host_1) == before
 
 
-def test_refused_client_says_why_once_and_keeps_trying(topology: Topology, write: Write) -> None:
+def test_refused_client_is_told_of_once_here_and_there_and_keeps_trying(
+    topology: Topology, write: Write
+) -> None:
     hub = start_hub(topology.hub, "-C", write("server.yml", example("ingress-server.yml")))
     client = start(topology.host_1, *host(1, HUB_TO_HOST_1, NAMESPACE_1))
-    seen = 0
-    for _ in range(3):
-        hub.wait_line("'host-1' refused", after=seen)
-        lines = hub.text().splitlines()
-        seen = next(n for n in range(seen, len(lines)) if "'host-1' refused" in lines[n]) + 1
-    assert told(client, "refused: host unreachable") == 1
+
+    def has_tried_again() -> bool:
+        hub.send(signal.SIGUSR1)
+        return bool(told(hub, "refused 2 "))
+
+    wait_for(has_tried_again)
+    assert told(hub, "'host-1' refused") == 1
     assert client.returncode is None
+    hub.stop()
+    assert told(hub, r"'host-1' refused: .* \(once more in") == 1
+    assert told(client, "refused: host unreachable") == 1
 
 
 def test_hub_name_is_resolved_anew(topology: Topology, write: Write, hosts_file: Path) -> None:
