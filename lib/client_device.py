@@ -34,6 +34,9 @@ from lib.counters import Traffic
 from lib.errors import HostError
 from lib.forward_drop_reasons import Reason
 from lib.ids import NO_NAMESPACE
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say
 from lib.packet_text import head, head_of_frame
 from lib.prefixes import Prefix, packed
 from lib.session_sender import SessionSender
@@ -80,6 +83,12 @@ class ClientDevice:
             raise
         self.offloads = capabilities if settings.superpackets else 0
         """The offload bits that the device can do (packet_offload)."""
+        if settings.superpackets and device.refusal:
+            text = "service %s: device %s: the kernel refuses superpackets (%s): packets go one by one"
+            say(
+                Entry.NO_SUPERPACKETS, text, settings.name, device.name, device.refusal, fold="superpackets",
+                habit=OUTAGE, service=settings.name, device=device.name, reason=device.refusal,
+            )  # fmt: skip
         self._file = io.FileIO(device.fd, "r+b", closefd=False)
         self.up = Uplink(self._file, device.has_header, client.traffic, self._write_packet, lost=self._lost)
         self.down = Downlink(

@@ -66,6 +66,10 @@ class Entry(Enum):
         *("device-differs", "warning", "service device difference"),
         "a client's device is not as configured, and is left so: set down, moved away, or the kernel refuses",
     )
+    NO_SUPERPACKETS = (
+        *("no-superpackets", "warning", "service device reason"),
+        "the kernel refuses a client's device its offloads: packets go one by one, which is slow",
+    )
     PUT_BACK = (
         *("put-back", "warning", "service device what"),
         "something was missing on a client's device, because it had been set down or by another program",

@@ -26,6 +26,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +43,8 @@ NAME_MAX = 15
 """Bytes of a device name (IFNAMSIZ without its closing zero)."""
 
 _PATH = "/dev/net/tun"
+_NODE = 10, 200  # linux/miscdevice.h: MISC_MAJOR, TUN_MINOR
+_DEVICE = "device {}:{}"
 
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA
@@ -76,11 +79,19 @@ _OPEN_HINTS = {
     errno.ENODEV: "the kernel has no tun module: modprobe tun",
     errno.ENXIO: "the kernel has no tun module: modprobe tun",
     errno.EACCES: f"no permission on {_PATH}: run as root or with CAP_NET_ADMIN and access to it",
-    errno.EPERM: f"no permission on {_PATH}: run as root or with CAP_NET_ADMIN",
+    errno.EPERM: f"no permission on {_PATH}: give the container that device (docker run --device {_PATH})",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+}
+_KINDS = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a block device",
 }
 _CREATE_HINTS = {
     errno.EPERM: "no permission: run as root or with CAP_NET_ADMIN",
+    errno.ENOTTY: f"{_PATH} makes no TUN devices here",
     errno.EBUSY: "a device of that name exists already: choose another name",
     errno.EEXIST: "a device of that name exists already: choose another name",
     errno.EINVAL: "the kernel takes no such name: no spaces, '/', ':' or '%', and not '.' or '..'",
@@ -118,21 +129,26 @@ class TunDevice:
     name          the device's name in the kernel
     has_header    whether every packet has a virtio-net header before it, in both directions
     capabilities  the offload bits (packet_offload) that set_offload takes here; 0 without has_header
+    refusal       why the kernel hands out single packets only (capabilities is 0); empty where it does not
     """
 
-    __slots__ = ("_found", "capabilities", "fd", "has_header", "name")
+    __slots__ = ("_found", "capabilities", "fd", "has_header", "name", "refusal")
 
-    def __init__(self, fd: int, name: str, has_header: bool, found: _Found | None = None) -> None:
+    def __init__(
+        self, fd: int, name: str, has_header: bool, found: _Found | None = None, refusal: str = ""
+    ) -> None:
         """Take over a descriptor that is attached to a device (open_tun makes one), with all offloads off.
 
-        `found` is what the device had before, where it is persistent.
+        `found` is what the device had before, where it is persistent, `refusal` why there are no headers.
         """
-        self._found = found
+        self._found, self.refusal = found, refusal
         self.fd = fd
         self.name = name
         self.has_header = has_header
         self.capabilities = accepted_offloads(self._try_offload) if has_header else 0
-        self.set_offload(0)
+        if self.capabilities:
+            self.refusal = ""
+            self.set_offload(0)
 
     def set_offload(self, bits: int) -> int:
         """Set what the kernel may hand us from now on; 0 for single packets with complete checksums only.
@@ -141,9 +157,11 @@ class TunDevice:
         Packets that wait in the device stay as they are; so after bits were taken away, the reader must still
         look at each header. Writes are not affected. Raises HostError if the device is gone.
         """
+        if not self.capabilities:
+            return 0  # the kernel refuses even this setting, or there is nothing to set
         wanted = bits & self.capabilities
         usable = accepted_offloads(lambda some: some & wanted == some and self._try_offload(some))
-        if self.has_header and not self._try_offload(usable):
+        if not self._try_offload(usable):
             raise HostError(f"TUN device {self.name}: the kernel no longer takes offload settings")
         return usable
 
@@ -172,7 +190,8 @@ class TunDevice:
 
     def _detach(self, fd: int, found: _Found) -> None:
         try:
-            fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
+            if self.capabilities:
+                fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
             for request, value in found.settings:
                 fcntl.ioctl(fd, request, _INT.pack(value))
         except OSError:  # deleted meanwhile: nothing is left to set back
@@ -190,7 +209,8 @@ class TunDevice:
     def _try_offload(self, bits: int) -> bool:
         try:
             fcntl.ioctl(self.fd, _TUNSETOFFLOAD, bits)
-        except OSError:
+        except OSError as refused:
+            self.refusal = f"TUNSETOFFLOAD: {refused.strerror}"
             return False
         return True
 
@@ -209,12 +229,17 @@ def open_tun(name: str = "", state: TunState | None = None) -> TunDevice:
         # EINVAL: the kernel has no virtio headers, or the name is bad. A second try without them tells which.
         if refused.errno == errno.EBUSY and state is not None:
             raise HostError(f"TUN device {name}: another program uses it") from None
-        if refused.errno != errno.EINVAL:
+        if refused.errno != errno.EINVAL and not isinstance(refused, _NoHeaders):
             raise _host_error(name, refused) from None
+        refusal = f"virtio-net headers: {refused.strerror}"
     try:
-        return _create(name, 0, state)
+        return _create(name, 0, state, refusal)
     except OSError as refused:
         raise _host_error(name, refused) from None
+
+
+class _NoHeaders(OSError):
+    """The device is there, but its virtio-net headers cannot be made as ours are."""
 
 
 class _Found(NamedTuple):
@@ -226,7 +251,7 @@ class _Found(NamedTuple):
     """(ioctl, value) that set the rest back."""
 
 
-def _create(name: str, header_flag: int, state: TunState | None) -> TunDevice:
+def _create(name: str, header_flag: int, state: TunState | None, refusal: str = "") -> TunDevice:
     """Open /dev/net/tun and make the device, with virtio-net headers or not. Raises OSError, HostError."""
     fd = _open_path()
     try:
@@ -235,13 +260,20 @@ def _create(name: str, header_flag: int, state: TunState | None) -> TunDevice:
         reply = fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
         found = None if state is None else _Found(_flags(state), _settings(fd))
         if header_flag:
-            fcntl.ioctl(fd, _TUNSETVNETHDRSZ, _INT.pack(HEADER_SIZE))
-            fcntl.ioctl(fd, _TUNSETVNETLE, _INT.pack(1))  # as on our wire, whatever the host is
+            _set_headers(fd)
         kernel_name: bytes = _IFREQ.unpack(reply)[0]
-        return TunDevice(fd, kernel_name.rstrip(b"\0").decode(), bool(header_flag), found)
+        return TunDevice(fd, kernel_name.rstrip(b"\0").decode(), bool(header_flag), found, refusal)
     except BaseException:
         _close(fd)
         raise
+
+
+def _set_headers(fd: int) -> None:
+    try:
+        fcntl.ioctl(fd, _TUNSETVNETHDRSZ, _INT.pack(HEADER_SIZE))
+        fcntl.ioctl(fd, _TUNSETVNETLE, _INT.pack(1))  # as on our wire, whatever the host is
+    except OSError as refused:
+        raise _NoHeaders(refused.errno, refused.strerror) from None
 
 
 def _flags(state: TunState) -> int:
@@ -260,9 +292,32 @@ def _open_path() -> int:
         return os.open(_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as refused:
         hint = _OPEN_HINTS.get(refused.errno or 0, f"{_PATH}: {refused.strerror}")
-        raise HostError(f"no TUN device: {hint}") from None
+        raise HostError(f"no TUN device: {_what_is_wrong(refused.errno) or hint}") from None
+
+
+def _what_is_wrong(code: int | None) -> str:
+    """What _PATH is instead of the device; empty where it is that, or where it cannot be looked at.
+
+    `code` is the errno of what has failed, which says little: it is ENODEV for a wrong number, and EACCES
+    where the file system allows no devices.
+    """
+    try:
+        found = os.stat(_PATH)
+        flags = os.statvfs(_PATH).f_flag
+    except OSError:
+        return f"{_PATH} is a link to what is not there" if os.path.islink(_PATH) else ""
+    number = os.major(found.st_rdev), os.minor(found.st_rdev)
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode), _DEVICE.format(*number))
+    if not stat.S_ISCHR(found.st_mode) or number != _NODE:
+        make = f"remove it, and mknod -m 666 {_PATH} c {_NODE[0]} {_NODE[1]}"
+        return f"{_PATH} is {kind}, not the {_DEVICE.format(*_NODE)}: {make}"
+    if code == errno.EACCES and flags & os.ST_NODEV:
+        return f"{_PATH} is on a file system that is mounted with nodev, where devices cannot be opened"
+    return ""
 
 
 def _host_error(name: str, refused: OSError) -> HostError:
+    if refused.errno == errno.ENOTTY and (wrong := _what_is_wrong(refused.errno)):
+        return HostError(f"no TUN device: {wrong}")
     hint = _CREATE_HINTS.get(refused.errno or 0, str(refused.strerror))
     return HostError(f"TUN device {name or '(any name)'}: {hint}")

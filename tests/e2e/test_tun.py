@@ -20,7 +20,17 @@ from lib.netlink import GSO_MAX_SIZE
 from lib.packet_offload import CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6
 from lib.tun import HEADER_SIZE, TunDevice, accepted_offloads, is_gone
 from tests.support.devices import READ_SIZE, device, readable, settings
-from tests.support.netns import Namespace, Topology, in_namespace
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology, in_namespace
+from tests.support.program import (
+    OVERLAY_1,
+    OVERLAY_2,
+    TUNROUTER,
+    example,
+    host,
+    pings,
+    start_client,
+    start_hub,
+)
 
 TSO = CSUM | TSO4 | TSO6 | TSO_ECN
 USO = USO4 | USO6
@@ -305,6 +315,7 @@ def test_persistent_device_is_not_taken_over(namespace: Namespace) -> None:
 
 OPEN = "from lib.tun import open_tun; open_tun('tr0')"
 WITHOUT_CAPABILITY = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+WRONG_NODE = ("unshare", "--mount", "sh", "-c", 'mount --bind /etc/hostname /dev/net/tun && exec "$@"', "sh")
 WITHOUT_NODE = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh")
 
 
@@ -315,9 +326,39 @@ WITHOUT_NODE = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net 
             WITHOUT_CAPABILITY, "tr0: no permission: run as root or with CAP_NET_ADMIN", id="no capability"
         ),
         pytest.param(WITHOUT_NODE, "there is no /dev/net/tun: modprobe tun", id="no device node"),
+        pytest.param(WRONG_NODE, "/dev/net/tun is a regular file, not the device 10:200", id="a file"),
     ],
 )
 def test_host_without_tun(namespace: Namespace, wrapper: tuple[str, ...], message: str) -> None:
     child = namespace.popen(*wrapper, sys.executable, "-c", OPEN)
     child.wait_line(f"^lib.errors.HostError: .*{message}")
     assert child.wait() == 1
+
+
+# --- a kernel, or a sandbox, that refuses offloads -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_number", "code", "reason"),
+    [
+        pytest.param("0x400454d0", errno.EPERM, "TUNSETOFFLOAD: Operation not permitted", id="TUNSETOFFLOAD"),
+        pytest.param(
+            "0x400454d8", errno.ENOTTY, "virtio-net headers: Inappropriate ioctl for device",
+            id="TUNSETVNETHDRSZ",
+        ),
+    ],
+)  # fmt: skip
+def test_a_host_that_refuses_offloads_goes_on_without_superpackets_and_says_so_once(
+    topology: Topology, write: Callable[[str, str], str], request_number: str, code: int, reason: str
+) -> None:
+    start_hub(topology.hub, "-C", write("server.yml", example("server.yml")))
+    sandbox = (sys.executable, "-m", "tests.support.refused_ioctl", request_number, str(code))
+    client = topology.host_1.popen(*sandbox, *TUNROUTER, *host(1, HUB_TO_HOST_1))
+    start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
+    client.wait_line("connected to")
+    assert pings(topology.host_2, OVERLAY_1, 2) == 2
+    amount = 1 << 20
+    assert send_stream(topology.host_1, topology.host_2, OVERLAY_2, amount) == amount
+    assert send_stream(topology.host_2, topology.host_1, OVERLAY_1, amount) == amount
+    assert client.text().count(f"the kernel refuses superpackets ({reason}): packets go one by one") == 1
+    assert client.stop() == 0
