@@ -49,19 +49,25 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void open_standard_descriptors(void);
-static void hold_signals(void);
 static void set_aside_environment(void);
+static int is_child(void);
 
 /* The folder and the lock in it, open and locked as long as this process lives; -1 before there is one. */
 static int folder = -1, lock = -1;
+
+/* The caller's umask, which the child gets back. With some (0177) we could not enter our own folder. */
+static mode_t callers_umask;
 
 /* Both processes begin with this, before anything else is opened or read. */
 void
 tunrouter_begin(void)
 {
     open_standard_descriptors();
-    hold_signals();
+    tunrouter_hold_signals();
     set_aside_environment();
+    if (!is_child()) {
+        callers_umask = umask(077);
+    }
 }
 
 /* Open what is missing of descriptors 0 to 2 on /dev/null, before anything else is opened. The executable's file
@@ -106,6 +112,7 @@ tunrouter_mark_child(void)
 
     snprintf(pid, sizeof(pid), "%ld", (long)getpid());
     setenv(CHILD, pid, 1);
+    umask(callers_umask);
 }
 
 static int
@@ -579,11 +586,11 @@ static const int FOR_THE_PROGRAM[] = {SIGHUP, SIGINT, SIGUSR1};
 
 static int releasing;
 
-/* Hold back every signal until there is a child, or until the child is sure to end with its parent. One that ended us
- * during unpacking would leave the files behind. Those stay that report an error of ours, and those for which a
+/* Hold back every signal until there is a child, until the child is sure to end with its parent, and once it has ended.
+ * One that ended us while we unpack or clean up would leave files behind. Those stay that report an error of ours, and those for which a
  * terminal stops us. Whatever mask we began with: a caller that has blocked SIGTERM has not meant us. */
-static void
-hold_signals(void)
+void
+tunrouter_hold_signals(void)
 {
     static const int never[] = {
         SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD
@@ -611,6 +618,18 @@ tunrouter_release_signals(void)
     releasing = 1;
     sigprocmask(SIG_SETMASK, &none, NULL);
     releasing = 0;
+}
+
+/* In the parent, which has removed the folder: end by the signal that the child has ended by. */
+void
+tunrouter_end_by(int number)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, number);
+    sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    raise(number);
 }
 
 /* In the child: unblock all but those for which the program has to be ready. */

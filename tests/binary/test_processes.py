@@ -128,7 +128,37 @@ def test_a_signal_while_it_unpacks_leaves_nothing(place: Path, number: signal.Si
         assert list(place.iterdir()) == []
 
 
+def test_signals_at_the_very_end_change_nothing(namespace: Namespace, write: Write, place: Path) -> None:
+    """They come while the directory is removed, by a manager that has not noticed yet."""
+    hub = hub_of(namespace, write)
+    hub.send(signal.SIGTERM)
+    while hub.returncode is None:
+        hub.send(signal.SIGHUP)
+        hub.send(signal.SIGUSR1)
+    assert hub.wait() == 0
+    assert list(place.iterdir()) == []
+
+
 # --- what was unpacked --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", ["0177", "0777"])
+def test_a_umask_that_forbids_everything_is_the_program_s_only(place: Path, mask: str) -> None:
+    place.chmod(0o1777)
+    for parent in (place.parent, place.parent.parent, place.parent.parent.parent):
+        parent.chmod(0o755)
+    before = (
+        "setpriv",
+        "--reuid=54321",
+        "--regid=54321",
+        "--clear-groups",
+        "sh",
+        "-c",
+        f'umask {mask}; exec "$@"',
+        "sh",
+    )
+    assert run("licences", before=before)[0] == 0
+    assert list(place.iterdir()) == []
 
 
 def test_nothing_is_left(place: Path) -> None:
