@@ -207,6 +207,27 @@ def test_on_port_443_beside_a_web_site(stack: ExitStack, tmp_path: Path) -> None
     assert "warning" not in player.started[0].text(), player.started[0].text()
 
 
+def test_all_traffic_through_one_host(stack: ExitStack, tmp_path: Path) -> None:
+    places = namespaces(stack, tmp_path, "hub laptop exit internet")
+    hub, server = places["hub"], places["internet"]
+    hub.ip("addr", "add", f"{HUB}/32", "dev", "lo")
+    for number, name in enumerate(("laptop", "exit"), 1):
+        connect(hub, name, f"10.77.{number}.1/24", places[name], "uplink", f"10.77.{number}.2/24")
+        places[name].ip("route", "add", "default", "via", f"10.77.{number}.1")
+    connect(places["exit"], "world", "198.51.100.1/24", server, "eth0", "198.51.100.80/24")
+    player = Player(tmp_path, places)
+    play(player, "All traffic through one host")
+    assert " 0% packet loss" in player.said[-1]
+    # nobody comes in from outside, who knows the way: the hub's access list
+    server.ip("route", "add", "10.200.0.0/24", "via", "198.51.100.1")
+    assert pings(server, "10.200.0.1", 1, "-W1") == 0
+    around = places["laptop"].run("ip", "route", "get", HUB)
+    assert "dev uplink" in around
+    player.started[-1].stop()
+    assert "default via 10.77.1.1" in places["laptop"].run("ip", "route")
+    assert pings(places["laptop"], "198.51.100.80", 1, "-W1") == 0, "it was the tunnel that led there"
+
+
 def test_under_supervisord(stack: ExitStack, tmp_path: Path) -> None:
     places = namespaces(stack, tmp_path, "hub")
     player = Player(tmp_path, places)
