@@ -29,6 +29,13 @@ _FILES = (
         "a certificate that was made because none was given; ~/.local/state/tunrouter for others than root",
     ),
     ("/dev/net/tun", "a client makes its device with it"),
+    (
+        "/usr/share/doc/tunrouter/guide.md",
+        (
+            "the guide: every key of a configuration; beside it recipes.md, operating.md (passwords, backup, "
+            "containers), watching.md, and examples; /usr/local/share where no package has installed it"
+        ),
+    ),
 )
 
 _STATUS = (

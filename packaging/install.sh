@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs and removes tunrouter: the executable, units, completions, the manual page, examples, a configuration.
+# Installs and removes tunrouter: the executable, units, completions, the manual, the guide, examples, a configuration.
 #
 #   packaging/install.sh [install]              asks nothing, may be run again, leaves a configuration as it is
 #   packaging/install.sh uninstall [--purge]    leaves /etc/tunrouter, what is kept, and the user, unless --purge
@@ -40,7 +40,14 @@ files() {
 644 $share/man/man8/tunrouter.8
 644 $doc/examples/supervisord.conf
 644 $doc/examples/cron
+644 $doc/schema/control.json
+644 $doc/grafana/tunrouter.json
+644 $doc/PROTOCOL.md
+644 $doc/SECURITY.md
 LIST
+    for page in "$here"/docs/*.md; do
+        echo "644 $doc/${page##*/}"
+    done
     for example in "$here"/examples/*; do
         echo "644 $doc/examples/${example##*/}"
     done
@@ -48,6 +55,12 @@ LIST
 
 here_paths() { # the paths of a file as they are here
     sed "s|/usr/bin/tunrouter|$program|g" "$1"
+}
+
+page() { # a page as it is where it is installed: all pages in one folder, the examples below; no link leads nowhere
+    sed -e 's|\[\([^]]*\)\](\(\.\./\)*tests/[^)]*)|\1|g' -e 's|\[\([^]]*\)\](\.\./README\.md)|\1|g' \
+        -e 's|](\.\./\.\./|](|g' -e 's|packaging/docs/||g' \
+        -e 's#packaging/\(examples\|schema\|grafana\)/#\1/#g' "$1"
 }
 
 make() { # what belongs at a path
@@ -58,6 +71,9 @@ make() { # what belongs at a path
     */_tunrouter) "$EXECUTABLE" completion zsh ;;
     *.fish) "$EXECUTABLE" completion fish ;;
     *.8) "$EXECUTABLE" man ;;
+    */schema/control.json | */grafana/tunrouter.json) cat "$here/${1#"$doc/"}" ;;
+    */PROTOCOL.md | */SECURITY.md) page "$here/../${1##*/}" ;;
+    *.md) page "$here/docs/${1##*/}" ;;
     */examples/supervisord.conf) here_paths "$here/supervisord/tunrouter.conf" ;;
     */examples/cron) here_paths "$here/cron/tunrouter" ;;
     */examples/*) cat "$here/examples/${1##*/}" ;;
@@ -121,7 +137,7 @@ uninstall_all() {
             echo "removed    $DESTDIR$path"
         fi
     done
-    rmdir "$DESTDIR$doc/examples" "$DESTDIR$doc" 2>/dev/null || :
+    rmdir "$DESTDIR$doc/examples" "$DESTDIR$doc/schema" "$DESTDIR$doc/grafana" "$DESTDIR$doc" 2>/dev/null || :
     if systemd_runs; then systemctl daemon-reload; fi
     for path in /etc/tunrouter /var/lib/tunrouter /var/log/tunrouter; do
         [ -e "$DESTDIR$path" ] || continue
