@@ -42,6 +42,7 @@ from lib.go_values import SECONDS, parse_duration
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.printable import printable
+from lib.service_threads import aside
 from lib.settings import Settings
 
 DEMO_SECONDS = "5"
@@ -317,7 +318,7 @@ def _source(source: str) -> tuple[str, str]:
         raise ConfigError([Problem(Position("-C"), wrong, config_instead.URL_OF_A_FILE)])
     name = "standard input" if source == "-" else source
     try:
-        data = _standard_input() if source == "-" else Path(source).read_bytes()
+        data = _standard_input() if source == "-" else aside(source, Path(source).read_bytes)
         return name, text_encoding.utf8(data).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise ConfigError([Problem(Position(name), error.strerror or str(error))]) from None

@@ -33,6 +33,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_places import Places
 from lib.service_supervisor import Task
+from lib.service_threads import aside
 
 MAX_LINE = 1 << 16
 """Bytes of a request."""
@@ -46,6 +47,8 @@ MAX_PATH = 107
 """Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
 """How long a client may be silent, and how long it may take for a piece of a reply."""
+GIVE_SECONDS = 1.0
+"""How long the end of the process waits for the disk of the socket's file."""
 FULL_SECONDS = 1.0
 """How long somebody for whom there is no place may take to be told so."""
 TURN_SECONDS = 0.001
@@ -113,11 +116,7 @@ class ControlSocket:
         self._task.kill(block=False)
         self._server.close()
         self._pool.kill(timeout=1)
-        try:
-            if os.stat(self.path).st_ino == self._inode:
-                os.unlink(self.path)
-        except OSError:
-            pass  # somebody has removed it already
+        give_path(self.path, self._inode)
 
     def _watch(self) -> None:
         service_supervisor.watch_server(self._server)
@@ -224,6 +223,19 @@ def take_path(path: str, private: bool = False) -> None:
     if str(parent) == directory() and not is_ours(str(parent)):
         raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
     _clear(path)
+
+
+def give_path(path: str, inode: int) -> None:
+    """Remove a socket that we have made, unless another process has replaced it."""
+
+    def remove() -> None:
+        if os.stat(path).st_ino == inode:
+            os.unlink(path)
+
+    try:
+        aside(path, remove, seconds=GIVE_SECONDS)
+    except OSError:
+        pass  # somebody has removed it already, or its disk hangs
 
 
 def _refuse_weak(directory_: Path) -> None:

@@ -28,6 +28,7 @@ from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
 from lib.log_output import Descriptor, Output, Stream
 from lib.printable import printable
+from lib.service_threads import aside
 from lib.settings_telemetry import RotationSettings
 
 LEVELS = {
@@ -181,7 +182,7 @@ def _handler(output: str, rotation: RotationSettings | None) -> logging.Handler:
             old.file.untidy = rotation is not None
             return Handler(old.output, "utf-8", old.file)
     try:
-        file = LogFile(output, rotation)
+        file = aside(output, LogFile, output, rotation)
     except OSError as error:
         raise HostError(f"log file {output}: {error.strerror}") from None
     return Handler(Output(output, file), "utf-8", file)
@@ -299,13 +300,13 @@ def tend() -> None:
                 continue
             if file.untidy or now - looked >= TIDY_SECONDS:
                 looked, file.untidy = now, False
-                _tidy(file.path, file.rotation)
+                gevent.spawn(_tidy, file.path, file.rotation)
 
 
 def _tidy(path: str, rotation: RotationSettings) -> None:
     """Compress and remove old files in a thread, so that packets do not wait for it."""
     try:
-        gevent.get_hub().threadpool.apply(tidy, (path, rotation, time.time()))
+        aside(f"old files of {path}", tidy, path, rotation, time.time(), seconds=TIDY_SECONDS)
     except OSError as error:
         reason = error.strerror or str(error)
         text = "old files of log %s cannot be compressed or removed: %s"

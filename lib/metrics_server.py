@@ -21,7 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from lib import service_supervisor
 from lib.addresses import join_host_port
 from lib.auth_admission import Login
-from lib.ctl_server import take_path
+from lib.ctl_server import give_path, take_path
 from lib.errors import HostError
 from lib.limits import stranger
 from lib.log_events import Entry
@@ -108,12 +108,8 @@ class MetricsServer:
         self._task.kill(block=False)
         self._server.close()
         self._pool.kill(timeout=1)
-        path = self.settings.socket
-        try:
-            if path and os.stat(path).st_ino == self._inode:
-                os.unlink(path)
-        except OSError:
-            pass  # somebody has removed it already
+        if self.settings.socket:
+            give_path(self.settings.socket, self._inode)
 
     def _answer(self, environ: dict[str, Any], start: Start) -> list[bytes]:
         """The reply to a request; whatever making it raises is a failed reply, counted."""

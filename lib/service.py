@@ -13,7 +13,7 @@ import signal
 import gevent
 from gevent.event import Event
 
-from lib import ctl_server, log_setup, service_preload, service_privileges, service_signals
+from lib import ctl_server, log_setup, service_preload, service_privileges, service_signals, service_threads
 from lib.ctl_find import default_path
 from lib.ctl_handlers import handlers
 from lib.ctl_server import ControlSocket
@@ -66,6 +66,7 @@ class Service:
         service_signals.release()
         self._open_control()  # before the ports: who has read "listening" may ask
         self._drop_privileges()
+        service_threads.begin()
         parts.tapping.record(parts.settings.recorder)
         parts.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
         if parts.settings.trace:

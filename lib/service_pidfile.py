@@ -19,7 +19,10 @@ import re
 import stat
 
 from lib.errors import HostError
+from lib.service_threads import aside
 
+RELEASE_SECONDS = 1.0
+"""How long the end of the process waits for the file's disk."""
 _CONTENT = re.compile(rb"[0-9]{0,20}\s*")
 
 
@@ -31,6 +34,12 @@ class PidFile:
 
     def release(self) -> None:
         """Remove the file, or empty it where we may not remove it; then release the lock."""
+        try:
+            aside(self.path, self._remove, seconds=RELEASE_SECONDS)
+        except TimeoutError:
+            pass  # its disk hangs: the lock goes with the process, which does not wait for it
+
+    def _remove(self) -> None:
         try:
             if _is_named(self.path, self._descriptor):
                 os.unlink(self.path)

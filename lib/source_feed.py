@@ -149,12 +149,13 @@ class Feed:
         return min([*times, *self._failed.values()], default=None)
 
     def _read(self, rank: int, source: Source) -> None:
-        if rank in self._tellers:
-            self._watch.add(source_read.describe(source), self._tellers[rank])
         state = self._states[rank]
         name = source_read.describe(source)
         try:
             with failing_as(lambda why: SourceError(f"{name}: {why}"), SourceError, NoTable):
+                if rank in self._tellers:
+                    source_read.check_disk(source)  # what is watched is looked up without a thread
+                    self._watch.add(name, self._tellers[rank])
                 state.bad_rows = self._put(rank, source_read.read(source, self._with_server), name)
         except (SourceError, NoTable) as wrong:
             error = f"{name}: {wrong}" if isinstance(wrong, NoTable) else str(wrong)

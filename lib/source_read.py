@@ -7,12 +7,14 @@ Refuses to know: what the lines mean (route_parse, rule_parse), when to read aga
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from heapq import merge
+from io import RawIOBase
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -20,6 +22,7 @@ from urllib.parse import unquote
 from lib import log_redact
 from lib.addresses import host_port
 from lib.service_scheduling import breathe
+from lib.service_threads import aside
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.stream_bounded import Bounds, failing_as
 from lib.stream_dial import dial, in_use
@@ -98,8 +101,25 @@ def read(source: Source, with_server: bool = False) -> Reading:
 
 
 def _file(source: FileSource) -> bytes:
-    with open(source.path, "rb") as file:
-        return _joined(source, utf8_pieces(iter(lambda: file.read(PIECE), b"")))
+    with aside(source.path, open, source.path, "rb", 0) as file:
+        return _joined(source, utf8_pieces(iter(lambda: aside(source.path, _piece, file), b"")))
+
+
+def _piece(file: RawIOBase) -> bytes:
+    """The next PIECE bytes, or what is left."""
+    data = b""
+    while len(data) < PIECE and (more := file.read(PIECE - len(data))):
+        data = data + more if data else more
+    return data
+
+
+def check_disk(source: Source) -> None:
+    """Raise SourceError where the disk of a file does not answer; the file need not be there."""
+    if isinstance(source, FileSource):
+        try:
+            aside(source.path, os.path.exists, source.path)
+        except TimeoutError as error:
+            raise SourceError(f"{source.path}: {error.strerror}") from None
 
 
 def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:

@@ -17,11 +17,15 @@ from gevent import ssl
 
 from lib import stream_tls
 from lib.errors import HostError
+from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say
+from lib.log_setup import say, settle
+from lib.service_threads import aside
 from lib.settings import TlsSettings
 
 TEN_YEARS = 10 * 365 * 86400.0
+LOOK_SECONDS = 1.0
+"""How long a handshake waits for the disk of the certificate."""
 HERE = ("cert.pem", "key.pem")
 """Names of GOST's default certificate and key, in the working directory."""
 
@@ -40,26 +44,41 @@ class Identity:
         """Load the certificate, or make one. Raises HostError where the configured files cannot be used."""
         self._settings = settings
         self._files = self._find()
-        self._seen = self._look()
-        self._context = self._load()
+        try:
+            self._seen, self._context = aside(self._files[0], lambda: (self._look(), self._load()))
+        except TimeoutError as error:
+            raise HostError(f"{self._files[0]}: {error.strerror}") from None
 
     def context(self) -> Any:
         """The SSL context for the next handshake.
 
         Files that have changed are loaded again. Where they cannot be used, the last good ones stay in use.
         """
-        seen = self._look()
-        if seen != self._seen and None not in seen[:2]:  # another user may not be able to see them any more
-            self._seen = seen
-            try:
-                self._context = self._load()
-                file, mark = self._files[0], f"sha256:{self.fingerprint()}"
+        file = self._files[0]
+        try:
+            found = aside(file, self._changed, seconds=LOOK_SECONDS)
+            if found is not None:
+                self._context, fingerprint = found
+                mark = f"sha256:{fingerprint}"
+                settle(Entry.CERTIFICATE_FAILED, file)
                 text = "certificate %s read again: %s"
                 say(Entry.CERTIFICATE_RELOADED, text, file, mark, file=file, fingerprint=mark)
-            except HostError as error:
-                text = "certificate not read again: %s; the one before stays"
-                say(Entry.CERTIFICATE_FAILED, text, error, file=self._files[0], reason=error)
+        except (HostError, TimeoutError) as error:
+            reason = f"{file}: {error.strerror}" if isinstance(error, TimeoutError) else str(error)
+            text = "certificate not read again: %s; the one before stays"
+            say(Entry.CERTIFICATE_FAILED, text, reason, fold=file, habit=OUTAGE, file=file, reason=reason)
         return self._context
+
+    def _changed(self) -> tuple[Any, str] | None:
+        """The context and the fingerprint of files that have changed; None where they have not.
+
+        Raises HostError where they cannot be used; they are not looked at again before they change once more.
+        """
+        seen = self._look()
+        if seen == self._seen or None in seen[:2]:  # another user may not be able to see them any more
+            return None
+        self._seen = seen
+        return self._load(), self.fingerprint()
 
     def fingerprint(self) -> str:
         """SHA-256 of the certificate in hex digits, for the pin of a client."""
@@ -144,9 +163,7 @@ def _kept(settings: TlsSettings) -> tuple[str, str]:
         return files
     certificate, key = make(settings)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(files[1], key)
-        _write(files[0], certificate)
+        aside(str(directory), _keep, directory, files, certificate, key)
         say(Entry.CERTIFICATE_MADE, "certificate made and kept in %s", files[0], file=files[0])
         return files
     except OSError as error:
@@ -163,6 +180,12 @@ def _kept(settings: TlsSettings) -> tuple[str, str]:
     _write(fallback[1], key)
     _write(fallback[0], certificate)
     return fallback
+
+
+def _keep(directory: Path, files: tuple[str, str], certificate: bytes, key: bytes) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(files[1], key)
+    _write(files[0], certificate)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -14,6 +14,7 @@ from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_threads import aside
 from lib.session_mismatch import silent
 from lib.settings import NodeSettings, TransportSettings
 from lib.stream_bounded import Bounds
@@ -88,7 +89,7 @@ def _over(stream: Stream, node: NodeSettings, bounds: Bounds) -> AnyStream:
     if transport.encrypted:
         settings = transport.tls
         try:
-            made = context(settings, server=False)
+            made = aside(settings.ca_file or settings.cert_file or "certificates", context, settings, False)
         except HostError as error:  # a file that was there when we began
             raise OSError(22, str(error)) from None
         name = settings.server_name or without_zone(node.host)

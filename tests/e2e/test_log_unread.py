@@ -78,6 +78,10 @@ def test_nobody_reads_the_log(
     config = example("server.yml")
     if kind == "file":
         config += f"log: {{output: {tmp_path / 'hub'}}}\n"
+        os.mkfifo(tmp_path / "rows")  # a table on the same disk
+        hangs = f"  - {{name: hangs, file: {{path: {tmp_path / 'rows'}}}}}\n"
+        config = config.replace("routers:\n", f"routers:\n{hangs}")
+        assert hangs in config
     hub = start(stack, topology.hub, of_hub.open, "-D", "-C", write("hub.yml", config))
     client = start(stack, topology.host_1, of_client.open, "-D", *host(1, HUB_TO_HOST_1))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))

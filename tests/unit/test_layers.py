@@ -156,6 +156,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "log_setup",
             "log_file",
             "log_output",
+            "service_threads",
             "service_places",
             "service_scheduling",
             "service_collector",

@@ -1,0 +1,129 @@
+"""Calls that a disk may hold up: others run meanwhile, there is a deadline, one disk that hangs is one thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+from lib import service_threads
+from lib.service_threads import aside
+from lib.settings import FileSource, SourceSettings
+from lib.source_feed import Feed
+from lib.source_read import Reading
+from lib.source_watch import Watch
+
+SHORT = 0.1
+
+
+@pytest.fixture(autouse=True)
+def _serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads, as while packets are forwarded."""
+    monkeypatch.setattr(service_threads._state, "pool", None)
+    service_threads.begin()
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[str]:
+    """A file that hangs whoever opens it, as one on a server that is away."""
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    yield path
+    os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # lets go what still waits
+
+
+def contents(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def write(path: str, text: bytes) -> None:
+    """Write into the FIFO that somebody waits to read."""
+    descriptor = os.open(path, os.O_WRONLY)
+    os.write(descriptor, text)
+    os.close(descriptor)
+
+
+def test_a_call_gives_what_it_gives_and_raises_what_it_raises(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"rows")
+    assert aside("there", contents, str(tmp_path / "there")) == b"rows"
+    with pytest.raises(FileNotFoundError):
+        aside("missing", contents, str(tmp_path / "missing"))
+
+
+def test_others_run_while_a_file_hangs(fifo: str) -> None:
+    waiting = gevent.spawn(aside, fifo, contents, fifo)
+    for _ in range(20):
+        gevent.sleep(0.001)
+    assert not waiting.ready()
+    write(fifo, b"at last")
+    assert waiting.get(timeout=5) == b"at last"
+
+
+def test_a_file_that_hangs_costs_one_thread_and_the_others_are_read(fifo: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"no answer from its disk within 0\.1 s"):
+        aside(fifo, contents, fifo, seconds=SHORT)
+    assert SHORT <= time.monotonic() - began < 5
+    for _ in range(100):  # more than there are threads: they fail at once
+        with pytest.raises(TimeoutError):
+            aside(fifo, contents, fifo, seconds=60)
+    (tmp_path / "there").write_bytes(b"rows")
+    assert aside("there", contents, str(tmp_path / "there")) == b"rows"
+
+
+def test_a_file_that_hung_is_read_once_its_disk_answers(fifo: str) -> None:
+    with pytest.raises(TimeoutError):
+        aside(fifo, contents, fifo, seconds=SHORT)
+    write(fifo, b"nobody wants it any more")
+    while fifo in service_threads._state.under_way:
+        gevent.sleep(0.001)
+    again = gevent.spawn(aside, fifo, contents, fifo)
+    gevent.sleep(0.01)
+    write(fifo, b"rows")
+    assert again.get(timeout=5) == b"rows"
+
+
+def test_two_may_want_the_same_file(fifo: str) -> None:
+    calls = [gevent.spawn(aside, fifo, contents, fifo, seconds=5) for _ in range(2)]
+    gevent.sleep(0.01)
+    write(fifo, b"first")
+    assert calls[0].get(timeout=5) == b"first"
+    gevent.sleep(0.01)
+    write(fifo, b"second")
+    assert calls[1].get(timeout=5) == b"second"
+
+
+def test_before_anything_is_served_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_threads._state, "pool", None)
+    before = len(os.listdir("/proc/self/task"))
+    assert aside("x", len, "four") == 4
+    assert len(os.listdir("/proc/self/task")) == before
+
+
+def test_a_table_whose_file_hangs_fails_and_is_read_later(fifo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_threads, "SECONDS", SHORT)
+    rows: list[bytes] = []
+
+    def put(rank: int, reading: Reading, name: str) -> None:
+        rows.append(reading.text)
+
+    watch = Watch()
+    feed = Feed("router r", SourceSettings((FileSource(fifo),)), watch, put)
+    feed.start()
+    assert feed.wait(5)
+    ((_, state),) = feed.states()
+    assert state.error == f"{fifo}: no answer from its disk within 0.1 s"
+    write(fifo, b"")
+    while fifo in service_threads._state.under_way:
+        gevent.sleep(0.001)
+    os.unlink(fifo)
+    Path(fifo).write_bytes(b"10.0.0.0/8 host-1\n")
+    feed.refresh()
+    assert feed.wait(5)
+    assert (rows, state.error) == ([b"10.0.0.0/8 host-1\n"], "")
+    feed.stop()
+    watch.stop()
