@@ -24,6 +24,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.netlink_host_routes import PROTOCOL, HostRoutes, Way
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_deadline import to_its_end
 from lib.stream_name_servers import name_servers
 from lib.stream_resolve import Address
@@ -84,7 +85,7 @@ class Around:
     @contextmanager
     def dialling(self, node: NodeSettings) -> Iterator[Dialling]:
         """Dial a node in the block; afterwards only the host routes to addresses tried in it are left."""
-        dialling, served = Dialling(self), False
+        dialling, served = Dialling(self, node.first.dial), False
         try:
             yield dialling
             served = True
@@ -112,17 +113,18 @@ class Around:
                 with suppress(OSError, HostError):  # the next dialling says why
                     self._routes.way(address, self._name, covered=True)
 
-    def device_for(self, address: str) -> str | None:
+    def device_for(self, address: str, how: DialSettings = PLAIN_DIAL) -> str | None:
         """The device that a socket to an IP address is to be bound to; None where any is right.
 
-        Sets the host route that the device's routes make necessary. Raises OSError where there is no way.
+        Sets the host route that the device's routes make necessary; `how` may name the device, and a
+        mark that the kernel's rules look at. Raises OSError where there is no way.
         """
         plain, _, zone = address.partition("%")
         if zone:
             return zone
-        way = self._way(plain)
+        way = self._way(plain, how=how)
         if way is None:
-            return None
+            return how.device or None
         if self._told.get(plain) != way:
             self._told[plain] = way
             self._say(plain, way)
@@ -144,11 +146,11 @@ class Around:
             if servers:
                 self._routes.keep(holder, ())
 
-    def _way(self, address: str, holder: str = "") -> Way | None:
+    def _way(self, address: str, holder: str = "", how: DialSettings = PLAIN_DIAL) -> Way | None:
         covered = covers(self._client.settings.device, address)
         try:
             self._routes.join(self._name, self._client.device_name)
-            return self._routes.way(address, self._name, covered, holder)
+            return self._routes.way(address, self._name, covered, holder, how.device, how.mark)
         except HostError as error:
             raise OSError(errno.EHOSTUNREACH, str(error)) from None
 
@@ -169,14 +171,14 @@ class Around:
 class Dialling:
     """One dialling of a node: remembers the addresses that it tried."""
 
-    def __init__(self, around: Around) -> None:
-        self._around = around
+    def __init__(self, around: Around, how: DialSettings) -> None:
+        self._around, self._how = around, how
         self.tried: set[str] = set()
 
     def device_for(self, address: str) -> str | None:
         """Around.device_for."""
         self.tried.add(address)
-        return self._around.device_for(address)
+        return self._around.device_for(address, self._how)
 
     def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
         """Around.look_up."""
@@ -200,10 +202,11 @@ def look_ahead(clients: Iterable[ClientSettings]) -> None:
     if shutil.which("getent") is None:  # a look-up in a thread may outlast its deadline (stream_resolve)
         return
     first = [
-        node.proxies[0] if node.proxies else node
+        node.first
         for client in clients
         if client.device.routes
         for node in client.nodes
+        if not node.first.dial.addresses
     ]
     names = {(one.host, one.port) for one in first if not is_address(one.host)}
     gevent.joinall([gevent.spawn(stream_dial.look_ahead, *name, AHEAD_SECONDS) for name in names])

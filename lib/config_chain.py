@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from lib import config_metadata
 from lib.addresses import host_port
+from lib.config_dial import Tables, dial_settings, hosts_tables
 from lib.config_findings import Findings
 from lib.config_gost_keys import CHAIN_KEYS, CONNECTORS, PROXIES, STRATEGIES
 from lib.config_instead import ROUTER_NODE
@@ -21,6 +22,7 @@ from lib.config_transport import dialer_transport
 from lib.did_you_mean import did_you_mean
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.settings import NodeSettings, ProxySettings
+from lib.settings_dial import PLAIN_DIAL
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
 _LAST_LETTER = {"http": "\xff", "socks5": "\x7f", "socks4": "\x7f"}
@@ -47,6 +49,7 @@ class Chains:
         self._chains = {chain.name: chain for chain in config.chains}
         self._hops = {hop.name: hop for hop in config.hops}
         self._found = found
+        self._tables = hosts_tables(config, found)
         self._ways: dict[str, Way] = {}
 
     def way(self, service: Service, handler: Handler) -> Way:
@@ -58,7 +61,7 @@ class Chains:
             hops = _hops(chain, self._hops, self._found)
             selector = hops[-1].selector if hops and hops[-1].selector else Selector()
             _check_selector(selector, self._found)
-            self._ways[chain.name] = Way(chain.name, _ways(hops, self._found), selector)
+            self._ways[chain.name] = Way(chain.name, _ways(hops, self._tables, self._found), selector)
         return self._ways[chain.name]
 
     def _chain(self, service: Service, handler: Handler) -> Chain | None:
@@ -100,17 +103,16 @@ def _hops(chain: Chain, named: dict[str, Hop], found: Findings) -> list[Hop]:
     return hops
 
 
-def _ways(hops: list[Hop], found: Findings) -> tuple[NodeSettings, ...]:
+def _ways(hops: list[Hop], tables: Tables, found: Findings) -> tuple[NodeSettings, ...]:
     """Every way to a hub: each node of the last hop, combined with each choice of proxies before it."""
     if not hops:
         return ()
-    before = [_proxies(hop, found) for hop in hops[:-1]]
-    return tuple(
-        replace(node, proxies=proxies) for node in _nodes(hops[-1], found) for proxies in product(*before)
-    )
+    before = [_proxies(hop, tables, hop is hops[0], found) for hop in hops[:-1]]
+    nodes = _nodes(hops[-1], tables, not before, found)
+    return tuple(replace(node, proxies=proxies) for node in nodes for proxies in product(*before))
 
 
-def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
+def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[ProxySettings]:
     """The proxies of a hop that comes before the hub's."""
     if not hop.nodes:
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
@@ -128,7 +130,11 @@ def _proxies(hop: Hop, found: Findings) -> list[ProxySettings]:
         if address and kind:
             auth = _checked_login(connector, found)
             _check_proxy_login(kind, auth, found)
-            proxies.append(ProxySettings(kind, *address, auth.username, auth.password))
+            host, port = address
+            dial = dial_settings(hop, node, host, tables, is_first, found)
+            if not is_first and dial.addresses:  # the proxy before it is told this address, and not the name
+                host, dial = dial.addresses[0], PLAIN_DIAL
+            proxies.append(ProxySettings(kind, host, port, auth.username, auth.password, dial))
     return proxies
 
 
@@ -155,14 +161,14 @@ def _check_selector(selector: Selector, found: Findings) -> None:
         found.error(selector.where("fail_timeout"), "'failTimeout': a duration below zero")
 
 
-def _nodes(hop: Hop, found: Findings) -> list[NodeSettings]:
+def _nodes(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[NodeSettings]:
     if not hop.nodes:
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
-    nodes = (_node(hop, node, found) for node in hop.nodes)
+    nodes = (_node(hop, node, tables, is_first, found) for node in hop.nodes)
     return [node for node in nodes if node]
 
 
-def _node(hop: Hop, node: Node, found: Findings) -> NodeSettings | None:
+def _node(hop: Hop, node: Node, tables: Tables, is_first: bool, found: Findings) -> NodeSettings | None:
     connector = node.connector or Connector(at=node.at)
     dialer = node.dialer or Dialer(at=node.at)
     layers: dict[str, config_metadata.Layer | None] = {
@@ -191,6 +197,7 @@ def _node(hop: Hop, node: Node, found: Findings) -> NodeSettings | None:
         username=auth.username,
         password=auth.password,
         connect_timeout=config_metadata.seconds(connector, "connectTimeout", 10.0, found) or 10.0,
+        dial=dial_settings(hop, node, address[0], tables, is_first, found),
     )
 
 

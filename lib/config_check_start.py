@@ -18,11 +18,12 @@ from pathlib import Path
 
 from gevent import ssl
 
-from lib import ctl_find, ctl_server, stream_certificates, stream_tls
+from lib import config_metadata, ctl_find, ctl_server, stream_certificates, stream_tls
 from lib.addresses import is_address, join_host_port
 from lib.config_findings import Findings
-from lib.config_schema import Config, Dialer, Listener, Service, Tls
+from lib.config_schema import Config, Dialer, Hop, Listener, Node, Service, Tls
 from lib.config_section import walk
+from lib.config_yaml import Scalar
 from lib.ctl_path import weak_spot
 from lib.errors import Position
 from lib.settings import HubSettings, Settings, TlsSettings
@@ -45,7 +46,7 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     _addresses(config, services, settings, found)
     _paths(config, settings, given, found)
     _user(config, settings, given, found)
-    _devices(services, settings, found)
+    _devices(config, services, settings, found)
 
 
 # --- certificates -------------------------------------------------------------------------------
@@ -276,7 +277,8 @@ def _user(config: Config, settings: Settings, given: Mapping[str, str], found: F
             found.error(where, f"there is no user {settings.user[:64]!r} here")
 
 
-def _devices(services: Services, settings: Settings, found: Findings) -> None:
+def _devices(config: Config, services: Services, settings: Settings, found: Findings) -> None:
+    _interfaces(config, settings, found)
     for client in settings.clients:
         service, name = services[client.name], client.device.name
         if not os.path.exists(_TUN):
@@ -286,3 +288,19 @@ def _devices(services: Services, settings: Settings, found: Findings) -> None:
             listener = service.listener or service
             text = f"there is a network device {name} already, and it is no TUN device"
             found.error(listener.where("metadata.name"), text)
+
+
+def _interfaces(config: Config, settings: Settings, found: Findings) -> None:
+    """Warn of devices through which hubs are to be dialled and that are not there; they may come later."""
+    nodes = [node for client in settings.clients for node in client.nodes]
+    wanted = {node.first.dial.device for node in nodes} - {""}
+    gone = {name for name in wanted if not os.path.exists(f"{_NET}/{name}")}
+    if not gone:
+        return
+    for section in walk(config):
+        if isinstance(section, Hop | Node):
+            tree = config_metadata.find(section, "interface")
+            name = (tree.text if isinstance(tree, Scalar) else section.interface).removesuffix("!")
+            if name in gone:
+                where = tree.where if tree is not None else section.where("interface")
+                found.warn(where, f"'interface': there is no network device {name} here now")

@@ -16,7 +16,10 @@ from lib.config_chain import Chains
 from lib.config_findings import Findings
 from lib.config_gost_keys import (
     CLIENT_KEYS,
+    SERVICE_KEYS,
+    SERVICE_WITH_CHAIN,
 )
+from lib.config_no_effect import UNNAMED
 from lib.config_schema import (
     Handler,
     Listener,
@@ -89,6 +92,14 @@ def _check_rest(service: Service, handler: Handler, listener: Listener, found: F
             "a login means nothing to handler tun",
             "it belongs to the node's connector",
         )
+    if "retries" in handler.at:
+        found.warn(
+            handler.where("retries"), "'retries' is not needed: a client connects again until it succeeds"
+        )
+    for key in SERVICE_KEYS:
+        if key in service.at:
+            why = UNNAMED if key in ("resolver", "hosts") else SERVICE_WITH_CHAIN
+            found.warn(service.where(key), f"{key!r} in a service section {why}")
     if listener.tls:
         found.warn(listener.where("tls"), "tls means nothing to a listener of type tun")
 

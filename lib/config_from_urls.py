@@ -30,15 +30,17 @@ from lib.config_schema import (
     ForwardNode,
     Handler,
     Hop,
+    HostMapping,
+    Hosts,
     Limiter,
     Listener,
-    Log,
     Metrics,
     Node,
     Selector,
     Service,
     Tls,
 )
+from lib.config_schema_log import Log
 from lib.config_section import Metadata
 from lib.config_url import Url, encoded_path, parse_url
 from lib.config_yaml import Scalar
@@ -84,7 +86,7 @@ def read(
     found = Findings()
     config = Config(at={"": Position("command line")}, problems=found.problems, warnings=found.warnings)
     taken = taken or Config()
-    chain = _chain(forwards, taken, found) if forwards else None
+    chain = _chain(forwards, config, taken, found) if forwards else None
     if chain:
         config.chains.append(chain)
     used = {service.name for service in taken.services}
@@ -239,18 +241,20 @@ def _limiters(url: Url, service: Service, config: Config, taken: Config) -> None
 # --- -F -----------------------------------------------------------------------------------------
 
 
-def _chain(forwards: Sequence[str], taken: Config, found: Findings) -> Chain:
+def _chain(forwards: Sequence[str], config: Config, taken: Config, found: Findings) -> Chain:
     """The chain that all -F URLs form, a hop for each."""
     chain = Chain(name=_free("chain", {c.name for c in taken.chains}), at={"": Position("-F 1")})
     used = {hop.name for hop in taken.hops}
     for number, text in enumerate(forwards, 1):
         url = parse_url(text, Position(f"-F {number}"), found)
         if url:
-            chain.hops.append(_hop(_free("hop", used), url, found))
+            hop = _hop(_free("hop", used), url, found)
+            hop.hosts = _hosts(url, config, taken, found)
+            chain.hops.append(hop)
     return chain
 
 
-_USED_BY_NODE = (*_TLS_NAMES, *_SECURE, *_SERVER_NAME, *_SELECTOR, "auth", "interface")
+_USED_BY_NODE = (*_TLS_NAMES, *_SECURE, *_SERVER_NAME, *_SELECTOR, "auth", "interface", "resolver", "hosts")
 
 
 def _hop(name: str, url: Url, found: Findings) -> Hop:
@@ -262,9 +266,31 @@ def _hop(name: str, url: Url, found: Findings) -> Hop:
     if not addresses:
         found.error(url.where, "no address to dial", "write router://host:port")
     hop = Hop(name=name, selector=_selector(url, found), at=at)
-    hop.metadata = _metadata(url, "hop", _SELECTOR)
+    if url.take("resolver"):
+        hop.at = {**at, "resolver": url.where}  # which config_resolve refuses
+    hop.metadata = _metadata(url, "hop", (*_SELECTOR, "resolver", "hosts"))
     hop.nodes = [_node(f"node-{i}", addr, url, types, found) for i, addr in enumerate(addresses)]
     return hop
+
+
+def _hosts(url: Url, config: Config, taken: Config, found: Findings) -> str:
+    """Add the hosts section that a URL's parameter `hosts=NAME:IP,…` asks for; returns its name."""
+    rows = url.take("hosts")
+    if not rows:
+        return ""
+    at = {"": url.where}
+    name = _free("hosts", {table.name for table in taken.hosts + config.hosts})
+    table = Hosts(name=name, at=at)
+    for row in rows.split(","):
+        host, colon, ip = row.partition(":")
+        if colon:
+            table.mappings.append(HostMapping(ip=ip, hostname=host, at=at))
+        else:
+            found.error(
+                url.where, f"hosts: no NAME:IP in {row[:64]!r}", "write hosts=hub.example.com:10.0.0.1"
+            )
+    config.hosts.append(table)
+    return name
 
 
 def _node(name: str, addr: str, url: Url, types: tuple[str, str], found: Findings) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib.config_no_effect import BY_REQUEST, OTHER_HANDLERS, UNNAMED
 from lib.config_section import words
 from lib.did_you_mean import did_you_mean
 
@@ -54,14 +55,16 @@ class Key:
     """Whether it is an error, because it belongs to a routing tunnel and is not supported yet."""
     odd: str = ""
     """Why it has no effect, for a warning; empty when it works."""
+    also: str = ""
+    """A second section that has it, whose value counts where `layer` has none."""
 
 
 Keys = dict[str, Key]
 """Metadata key in lower case -> Key."""
 
 
-def _works(layer: str, text: str) -> Keys:
-    return {key.lower(): Key(key, layer) for key in text.split()}
+def _works(layer: str, text: str, also: str = "") -> Keys:
+    return {key.lower(): Key(key, layer, also=also) for key in text.split()}
 
 
 def _to_come(layer: str, text: str) -> Keys:
@@ -72,22 +75,41 @@ def _odd(layer: str, reason: str, text: str) -> Keys:
     return {key.lower(): Key(key, layer, odd=reason) for key in text.split()}
 
 
-_FOREIGN = "means nothing to a routing tunnel"
+_ALWAYS = "is always on here"
+_BUFFERS = "means nothing here: packets of any size pass"
+_IN_TIME = "is part of handshakeTimeout here"
+_PLAIN_TCP = "is not supported yet: connections are plain TCP, which every peer with MPTCP speaks too"
+_UNCOMPRESSED = "is not supported yet: nothing is compressed, which every peer takes"
+_WS_BUFFERS = "readBufferSize writeBufferSize ws.readBufferSize ws.writeBufferSize"
 _UDP_PEER = "is for GOST's UDP peers and without effect on a router"
 
+HUB_DIALS_NOBODY = "is for connections that a service makes, and a hub makes none"
+SERVICE_WITH_CHAIN = (
+    "is for a service without a chain, in GOST too, and not for the way to a hub: write it in the hop or node"
+)
+
+SERVICE_KEYS = ("interface", "sockopts", "resolver", "hosts")
+"""Keys of a service section whose reason depends on its role."""
 _SERVICE: Keys = {
-    **_to_come(
-        "service", "preUp postUp preDown postDown interface so_mark netns netns.out proxyProtocol labels"
-    ),
+    **_to_come("service", "preUp postUp preDown postDown netns netns.out proxyProtocol labels"),
     **_to_come("service", "observer.period observePeriod observer.observePeriod enableStats"),
     **_to_come("service", "limiter.refreshInterval limiter.scope"),
     # -L leaves these in metadata after it has made limiters of them
     **_works("service", "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"),
     **_to_come("listener", "admission"),
     **_odd("service", "has nothing to clean up here", "limiter.cleanupInterval"),
-    **_odd("service", _FOREIGN, "retries timeout nodelay hash sniffing sniffing.timeout sniffing.websocket"),
-    **_odd("service", _FOREIGN, "mux backlog bind udp udpBufferSize udp.bufferSize ttl secure validity"),
-    **_odd("service", _FOREIGN, "bypass resolver hosts recorder observeTraffic enableTLS mptcp idleTimeout"),
+    **_odd(
+        "service", OTHER_HANDLERS, "timeout hash sniffing sniffing.timeout sniffing.websocket mux bind udp"
+    ),
+    **_odd("service", OTHER_HANDLERS, "udpBufferSize udp.bufferSize ttl idleTimeout recorder observeTraffic"),
+    **_odd("service", OTHER_HANDLERS, "enableTLS"),
+    **_odd("service", "is asked by no handler of a routing tunnel, in GOST neither", "bypass"),
+    **_odd("service", UNNAMED, "resolver hosts"),
+    **_odd("service", _ALWAYS, "nodelay"),
+    **_odd("listener", "is for clients: a listener checks certificates by caFile alone", "secure"),
+    **_odd("listener", "is a key of the section tls, and read there", "validity"),
+    **_odd("listener", _PLAIN_TCP, "mptcp"),
+    **_odd("listener", "means nothing here: 1,024 connections may wait for their turn", "backlog ws.backlog"),
 }
 
 _TUN_LISTENER = "name net peer mtu route routes gw"
@@ -102,15 +124,19 @@ def _prefixed(prefix: str, text: str) -> str:
 HUB_KEYS: Keys = {
     **_SERVICE,
     **_works("listener", "keepalive.idle keepalive.interval keepalive.count reuseport"),
-    **_odd("listener", "is always on here", "keepalive"),
+    **_odd("listener", _ALWAYS, "keepalive"),
+    **_odd("service", HUB_DIALS_NOBODY, "interface so_mark retries"),
     **_works("listener", "path ws.path header ws.header"),
+    **_odd("listener", _UNCOMPRESSED, "enableCompression ws.enableCompression"),
+    **_odd("listener", _IN_TIME, "readHeaderTimeout ws.readHeaderTimeout ws.handshakeTimeout"),
+    **_odd("listener", _BUFFERS, _WS_BUFFERS),
     **_to_come(
         "handler", "skipauth entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"
     ),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets domain handshakeTimeout onDuplicate certHosts"),
     **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
-    **_odd("handler", "means nothing here: packets of any size pass", "router.bufferSize bufferSize"),
+    **_odd("handler", _BUFFERS, "router.bufferSize bufferSize"),
 }
 """The keys of a hub: a service with handler router."""
 
@@ -121,7 +147,9 @@ CLIENT_KEYS: Keys = {
     ),
     **_to_come("service", "dialTimeout"),
     **_odd("listener", "is for Windows", "guid tun.guid"),
-    **_odd("listener", _FOREIGN, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
+    **_odd("listener", _BUFFERS, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
+    **_odd("service", SERVICE_WITH_CHAIN, "interface so_mark"),
+    **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
     **_works("handler", "superpackets keepalive.timeout"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
@@ -129,11 +157,25 @@ CLIENT_KEYS: Keys = {
 """The keys of a client: a service with handler tun."""
 
 CHAIN_KEYS: Keys = {
-    **_to_come("node", "interface so_mark netns proxyProtocol weight backup maxFails failTimeout"),
+    **_works("node", "interface so_mark", also="hop"),
+    **_to_come("node", "netns proxyProtocol weight backup maxFails failTimeout"),
     **_works("dialer", "path ws.path header ws.header host ws.host keepalive ttl pin"),
     **_works("dialer", "keepalive.idle keepalive.interval keepalive.count"),
-    **_odd("dialer", "is part of connectTimeout here", "handshakeTimeout"),
-    **_odd("connector", _FOREIGN, "timeout nodelay retries mux bypass resolver hosts udp idleTimeout hash"),
+    **_works("dialer", "tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive"),
+    **_odd("dialer", _ALWAYS, "tcp.keepalive"),
+    **_odd(
+        "dialer",
+        "is part of connectTimeout here",
+        "handshakeTimeout ws.handshakeTimeout readHeaderTimeout ws.readHeaderTimeout",
+    ),
+    **_odd("dialer", _BUFFERS, _WS_BUFFERS),
+    **_odd("dialer", _UNCOMPRESSED, "enableCompression ws.enableCompression"),
+    **_odd("connector", "is read by other connectors of GOST only", "timeout mux udp idleTimeout"),
+    **_odd("connector", _ALWAYS, "nodelay"),
+    **_odd("connector", "is not needed: a client connects again until it succeeds", "retries"),
+    **_odd("hop", "is read from a URL only; in a file it is a key of the hop", "resolver hosts"),
+    **_odd("hop", BY_REQUEST, "bypass"),
+    **_odd("hop", "is read by other handlers of GOST only; write strategy: hash in the selector", "hash"),
     # -F leaves these in the hop's metadata after it has used them
     **_works("hop", "auth cert certFile key keyFile ca caFile secure serverName"),
     **_works("hop", _prefixed("tls.", "certFile keyFile caFile secure serverName")),

@@ -12,7 +12,7 @@ from ipaddress import IPv6Network, ip_network
 from lib import config_metadata
 from lib.addresses import host_port, is_loopback, prefix
 from lib.config_findings import Findings
-from lib.config_gost_keys import DUPLICATES, HUB_KEYS
+from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
 from lib.config_limits import Limiters, size_of
 from lib.config_schema import Config, Handler, Listener, Login, Service
 from lib.config_tables import logins, namespace_of
@@ -185,6 +185,11 @@ def _cache_seconds(handler: Handler, found: Findings) -> float:
 
 
 def _check_rest(service: Service, handler: Handler, found: Findings) -> None:
+    if "retries" in handler.at:
+        found.warn(handler.where("retries"), f"'retries' {HUB_DIALS_NOBODY}")
+    for key in SERVICE_KEYS:
+        if key in service.at:
+            found.warn(service.where(key), f"{key!r} in a service section {HUB_DIALS_NOBODY}")
     if service.forwarder and service.forwarder.nodes:
         found.warn(service.where("forwarder"), "a forwarder means nothing to handler router")
     if "chain" in handler.at:

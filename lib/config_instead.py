@@ -18,8 +18,9 @@ _ADMISSION = (
     "leave it out, and say who may connect in the firewall (nftables), or ask for certificates (caFile)"
 )
 _IN_HANDLER = "write it in the handler, which checks logins here"
-_ROUTE_TO_HUB = "leave it out, and set a route to the hub: ip route add HUB dev DEVICE"
-_MARK = "leave it out, and set the mark in the firewall (nftables: meta skuid … meta mark set …)"
+_RESOLVER = "leave it out, and name the hub's addresses in hosts, or the name server in /etc/resolv.conf"
+_NODES_THERE = "write the host name here: nodes: [{name: host, addr: host-1}]"
+_QUOTA = "leave it out, and let a monitor watch the bytes of each service and host in the metrics"
 _NETNS = "leave it out, and start tunrouter there: ip netns exec NAME tunrouter …"
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
 _NODES_HERE = "write the nodes in this file, which SIGHUP or -R reads again"
@@ -39,18 +40,27 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "sds": _SEVERAL_HUBS,
         "api": "leave it out: tunrouter status, routes, kick and drain ask the running process",
     },
-    "Service": {"admission": _ADMISSION, "admissions": _ADMISSION, "observer": _OBSERVED},
+    "Service": {
+        "admission": _ADMISSION,
+        "admissions": _ADMISSION,
+        "observer": _OBSERVED,
+        **dict.fromkeys(("quota", "quotas"), _QUOTA),
+    },
     "Handler": {
         "observer": _OBSERVED,
-        "retries": "leave it out: a client connects again until it succeeds, and a hub connects to nobody",
+        "chain_group": "write chain: NAME, and all hubs as nodes of its last hop, of which one is used",
     },
     "Listener": {"auther": _IN_HANDLER, "authers": _IN_HANDLER, "auth": _IN_HANDLER},
-    "Forwarder": {"selector": "leave it out: a client has one host name, and nothing to choose from"},
-    "Node": {"interface": _ROUTE_TO_HUB, "netns": _NETNS},
+    "Forwarder": {
+        "selector": "leave it out: a client has one host name, and nothing to choose from",
+        **dict.fromkeys(("name", "hop", "hop_group"), _NODES_THERE),
+    },
+    "Node": {"netns": _NETNS, "resolver": _RESOLVER},
     "Hop": {
         **dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _NODES_HERE),
-        "interface": _ROUTE_TO_HUB,
+        "resolver": _RESOLVER,
     },
+    "Hosts": dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _ROWS_HERE),
     "Dialer": {"auth": "write it in the connector, whose login the hub checks"},
     "Limiter": dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _ROWS_HERE),
 }
@@ -58,8 +68,6 @@ _SECTIONS: dict[str, dict[str, str]] = {
 
 _METADATA: dict[str, str] = {
     **dict.fromkeys(("preup", "postup", "predown", "postdown"), _COMMANDS),
-    "interface": _ROUTE_TO_HUB,
-    "so_mark": _MARK,
     **dict.fromkeys(("netns", "netns.out"), _NETNS),
     "proxyprotocol": _PROXY_HEADER,
     "labels": "leave it out: a log line names its service",

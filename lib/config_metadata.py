@@ -67,7 +67,7 @@ def _judge(known: Key, layer: str, where: Position, found: Findings) -> None:
         found.error(where, f"metadata key {key!r} is not supported yet", instead_of_key(key))
     elif known.odd:
         found.warn(where, f"metadata key {key!r} {known.odd}")
-    elif layer != known.layer:
+    elif layer not in (known.layer, known.also):
         found.warn(
             where, f"{key!r} has no effect in {layer} metadata", f"it belongs to {known.layer} metadata"
         )

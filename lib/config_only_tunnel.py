@@ -29,7 +29,7 @@ MAX_NAMES = 8
 _ROLES = frozenset({"router", "tun"})
 _TUNNEL_KEYS = ("router", "ingress")
 _SECTIONS = (
-    *("chains", "hops", "authers", "ingresses", "routers", "limiters", "climiters", "rlimiters"),
+    *("chains", "hops", "hosts", "authers", "ingresses", "routers", "limiters", "climiters", "rlimiters"),
     *("admissions", "observers", "sds"),
 )
 _WHOLE = {
@@ -145,6 +145,10 @@ def _named(services: Iterable[Service], config: Config) -> Named:
         named.add(("authers", config.metrics.auther))
     chains = [chain for chain in config.chains if ("chains", chain.name) in named]
     named |= {("hops", name) for name in _hops_elsewhere(chains)}
+    hops = [hop for chain in chains for hop in chain.hops]
+    hops += [hop for hop in config.hops if ("hops", hop.name) in named]
+    for hop in hops:
+        named |= {("hosts", hop.hosts), *(("hosts", node.hosts) for node in hop.nodes)}
     return {(kind, name) for kind, name in named if name}
 
 

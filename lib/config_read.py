@@ -134,10 +134,11 @@ def _keys(cls: type[Section]) -> dict[str, tuple[FieldInfo, Decode]]:
 
 
 def _foreign_or_unknown(section: Section, key: Scalar, found: Findings) -> None:
-    cls = type(section)
-    if key.text.lower() in cls.foreign:
-        section.at.setdefault(key.text.lower(), key.where)
-        found.warn(key.where, f"{key.text!r} in {_title(cls)} means nothing to a routing tunnel")
+    cls, name = type(section), key.text.lower()
+    if name in cls.foreign or name in {word.replace("_", "") for word in cls.not_yet}:
+        section.at.setdefault(name, key.where)
+        if cls.foreign.get(name):
+            found.warn(key.where, f"{key.text!r} in {_title(cls)} {cls.foreign[name]}")
         return
     spelled = [field.encode_name for field in section_fields(cls)]
     hint = did_you_mean(key.text, spelled)

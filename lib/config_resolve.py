@@ -23,8 +23,9 @@ from lib.config_hub import Tables, check_domains, check_overlaps, hub
 from lib.config_instead import WITHOUT_OTHERS, instead_of
 from lib.config_limits import Limiters, size_of
 from lib.config_references import Reader, fill_in, nowhere
-from lib.config_schema import Config, Handler, Log, Service
-from lib.config_section import Section, section_fields, walk
+from lib.config_schema import Config, Handler, Service
+from lib.config_schema_log import Log
+from lib.config_section import Section, section_fields, spelled, walk
 from lib.config_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.config_telemetry import log_settings, metrics_settings
 from lib.did_you_mean import did_you_mean
@@ -32,7 +33,7 @@ from lib.errors import ConfigError, Position, Problem
 from lib.settings import ClientSettings, HubSettings, IngressSettings, Settings
 
 _NAMED = (
-    *("services", "chains", "hops", "ingresses", "authers"),
+    *("services", "chains", "hops", "ingresses", "authers", "hosts"),
     *("limiters", "climiters", "rlimiters"),
 )
 _NONE = ("", "0", "off", "no", "false")
@@ -80,11 +81,21 @@ def _refuse_not_yet(section: Section, found: Findings) -> None:
                 where = value.where()
             hint = instead_of(type(section).__name__, field.name)
             found.error(where, f"{field.encode_name!r} is not supported yet", hint)
+    for name in _without_field(type(section)):
+        key = name.replace("_", "")
+        if key in section.at:  # a key that has no field: only its place is kept
+            hint = instead_of(type(section).__name__, name)
+            found.error(section.where(key), f"{spelled(name)!r} is not supported yet", hint)
 
 
 @cache
 def _not_yet(cls: type[Section]) -> tuple[FieldInfo, ...]:
     return tuple(field for field in section_fields(cls) if field.name in cls.not_yet)
+
+
+@cache
+def _without_field(cls: type[Section]) -> frozenset[str]:
+    return cls.not_yet - {field.name for field in section_fields(cls)}
 
 
 def _check_names(config: Config, found: Findings) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import msgspec
 
+from lib.config_no_effect import keys_of
+from lib.config_schema_log import Log
 from lib.config_section import Metadata, Part, Section, words
 from lib.errors import Problem
 from lib.go_values import Duration
@@ -105,8 +107,8 @@ class Selector(Section):
 class Handler(Section):
     """What a service does: router (a hub) or tun (a client)."""
 
-    not_yet = words("retries observer")
-    foreign = words("chaingroup tls")
+    not_yet = words("observer chain_group")
+    foreign = keys_of("Handler")
     type: str = ""
     retries: int = 0
     chain: str = ""
@@ -122,7 +124,7 @@ class Listener(Section):
     """How a service is reached: a transport for a hub, tun for a client."""
 
     not_yet = words("auther authers auth")
-    foreign = words("chain chaingroup")
+    foreign = keys_of("Listener")
     type: str = ""
     auther: str = ""
     authers: list[str] = []
@@ -134,7 +136,7 @@ class Listener(Section):
 class ForwardNode(Section):
     """A target of a service; for a client its addr is the host name that it joins under."""
 
-    foreign = words("network bypass bypasses protocol host path filter matcher http tls auth probe metadata")
+    foreign = keys_of("ForwardNode")
     name: str = ""
     addr: str = ""
 
@@ -142,8 +144,7 @@ class ForwardNode(Section):
 class Forwarder(Section):
     """The targets of a service."""
 
-    foreign = words("name hop hopgroup")
-    not_yet = words("selector")
+    not_yet = words("selector name hop hop_group")
     selector: Selector | None = None
     nodes: list[ForwardNode] = []
 
@@ -151,11 +152,8 @@ class Forwarder(Section):
 class Service(Part):
     """A hub that listens, or a client that opens a device."""
 
-    not_yet = words("admission admissions observer")
-    foreign = words(
-        "interface sockopts bypass bypasses resolver hosts logger loggers recorders rewriter cache status "
-        "quota quotas"
-    )
+    not_yet = words("admission admissions observer quota quotas")
+    foreign = keys_of("Service")
     name: str = ""
     addr: str = ""
     admission: str = ""
@@ -170,10 +168,16 @@ class Service(Part):
     metadata: Metadata = {}
 
 
+class SockOpts(Section):
+    """Options of the socket that a node is dialled with."""
+
+    mark: int = 0
+
+
 class Connector(Section):
     """The protocol spoken with a node: router, or that of a proxy."""
 
-    foreign = words("tls")
+    foreign = keys_of("Connector")
     type: str = ""
     auth: Auth | None = None
     metadata: Metadata = {}
@@ -192,15 +196,14 @@ class Dialer(Section):
 class Node(Section):
     """A hub, or a proxy on the way to it."""
 
-    foreign = words(
-        "host network protocol path bypass bypasses resolver hosts http tls filter matcher auth probe "
-        "sockopts"
-    )
-    not_yet = words("interface netns")
+    foreign = keys_of("Node")
+    not_yet = words("netns resolver")
     name: str = ""
     addr: str = ""
+    hosts: str = ""
     interface: str = ""
     netns: str = ""
+    sockopts: SockOpts | None = None
     connector: Connector | None = None
     dialer: Dialer | None = None
     metadata: Metadata = {}
@@ -209,9 +212,11 @@ class Node(Section):
 class Hop(Sourced):
     """One step of a chain: several nodes, of which one is used."""
 
-    not_yet = words("reload file redis http plugin interface")
-    foreign = words("sockopts bypass bypasses resolver hosts")
+    not_yet = words("reload file redis http plugin resolver")
+    foreign = keys_of("Hop")
     interface: str = ""
+    sockopts: SockOpts | None = None
+    hosts: str = ""
     selector: Selector | None = None
     nodes: list[Node] = []
     metadata: Metadata = {}
@@ -220,7 +225,7 @@ class Hop(Sourced):
 class Chain(Part):
     """The way to a hub: its last hop is the hub's, those before are proxies."""
 
-    foreign = words("metadata")
+    foreign = keys_of("Chain")
     name: str = ""
     hops: list[Hop] = []
 
@@ -256,6 +261,21 @@ class Admission(Sourced):
 
     whitelist: bool = False
     matchers: list[str] = []
+
+
+class HostMapping(Section):
+    """A row of a hosts section: the address of a host name; `.x` is for x and every name below it."""
+
+    foreign = keys_of("HostMapping")
+    ip: str = ""
+    hostname: str = ""
+
+
+class Hosts(Sourced):
+    """A list of host names with their addresses, which are then not looked up."""
+
+    not_yet = words("reload file redis http plugin")
+    mappings: list[HostMapping] = []
 
 
 class Rule(Section):
@@ -314,25 +334,6 @@ class Router(Sourced):
     hold_down: Duration | None = None
 
 
-class Rotation(Section):
-    """When a log file is rotated, and how many old ones are kept."""
-
-    max_size: int = 0
-    max_age: int = 0
-    max_backups: int = 0
-    local_time: bool = False
-    compress: bool = False
-
-
-class Log(Section):
-    """Level, format and destination of the log."""
-
-    output: str = ""
-    level: str = ""
-    format: str = ""
-    rotation: Rotation | None = None
-
-
 class Api(Part):
     """The web API."""
 
@@ -356,13 +357,14 @@ class Config(Section):
     """A whole configuration, with the problems and warnings of reading it."""
 
     not_yet = words("admissions sds observers api")
-    foreign = words("bypasses resolvers hosts recorders rewriters caches loggers profiling quotas")
+    foreign = keys_of("Config")
 
     services: list[Service] = []
     chains: list[Chain] = []
     hops: list[Hop] = []
     authers: list[Auther] = []
     admissions: list[Admission] = []
+    hosts: list[Hosts] = []
     ingresses: list[Ingress] = []
     sds: list[Asked] = []
     limiters: list[Limiter] = []

@@ -6,13 +6,14 @@ Each section sorts its keys into:
 
     fields      typed, kept, printed by -O; in a file the name is the camelCase form
     not_yet     fields that belong to a routing tunnel and are not supported yet: setting one is an error
-    foreign     keys that GOST knows and a routing tunnel has no use for: dropped, one warning
+    foreign     keys that GOST knows and that have no effect here: dropped, one warning with the reason
+                (config_no_effect), which for some keys the section's role decides: hub or client
     required    fields that -O prints even when empty, as GOST does
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import ClassVar, get_args
 
@@ -34,7 +35,7 @@ class Section(msgspec.Struct, rename="camel", kw_only=True):
     """Base of all sections. `at` has the place of each field's value; `at[""]` that of the section."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset()
-    foreign: ClassVar[frozenset[str]] = frozenset()
+    foreign: ClassVar[Mapping[str, str]] = {}
     required: ClassVar[frozenset[str]] = frozenset()
 
     at: Places = {}
@@ -71,6 +72,12 @@ def _nesting(cls: type[Section]) -> tuple[str, ...]:
         for field in section_fields(cls)
         if any(isinstance(kind, type) and issubclass(kind, Section) for kind in get_args(field.type))
     )
+
+
+def spelled(name: str) -> str:
+    """The name that a field has in a file: chain_group is chainGroup."""
+    head, *rest = name.split("_")
+    return head + "".join(map(str.capitalize, rest))
 
 
 def walk(section: Section) -> Iterator[Section]:

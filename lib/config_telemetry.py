@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from lib import addresses
 from lib.config_findings import Findings
 from lib.config_gost_keys import LOG_FORMATS, LOG_LEVELS
-from lib.config_schema import Log, Login, Metrics
+from lib.config_schema import Login, Metrics
+from lib.config_schema_log import Log
 from lib.config_tables import logins
 from lib.did_you_mean import did_you_mean
 from lib.settings import AutherSettings

@@ -261,15 +261,26 @@ def _pings(dialer: Dialer, kind: str, found: Findings) -> float:
     """Seconds between a WebSocket client's pings: `keepalive` switches them on, `ttl` says how often."""
     if kind not in ("ws", "wss"):
         return 0.0
-    ttl = config_metadata.seconds(dialer, "ttl", 15.0, found) or 15.0
-    return ttl if config_metadata.switch(dialer, "keepalive", False, found) else 0.0
+    ttl = config_metadata.seconds(dialer, _set(dialer, "ttl", "keepalive.interval"), 15.0, found) or 15.0
+    return (
+        ttl
+        if config_metadata.switch(dialer, _set(dialer, "ws.keepalive", "keepalive"), False, found)
+        else 0.0
+    )
+
+
+def _set(section: Listener | Dialer, *names: str) -> str:
+    """The first of these keys that the metadata has; the last one where it has none."""
+    return next((name for name in names if config_metadata.find(section, name) is not None), names[-1])
 
 
 def _tcp_keepalive(section: Listener | Dialer, kind: str, found: Findings) -> tuple[int, int, int] | None:
     """(idle s, interval s, count) of TCP keepalive; None without any key, for stream_tcp's own values."""
-    idle = config_metadata.seconds(section, "keepalive.idle", 0.0, found)
-    interval = config_metadata.seconds(section, "keepalive.interval", 0.0, found)
-    count = config_metadata.integer(section, ("keepalive.count",), 0, found)
+    names = [
+        _set(section, f"tcp.keepalive.{word}", f"keepalive.{word}") for word in ("idle", "interval", "count")
+    ]
+    idle, interval = (config_metadata.seconds(section, name, 0.0, found) for name in names[:2])
+    count = config_metadata.integer(section, (names[2],), 0, found)
     if not (idle or interval or count):
         return None
     if not 0 <= count <= 127 or max(idle, interval) > 32767:

@@ -176,23 +176,28 @@ class HostRoutes:
                     lost.append(held.way.route)
         return lost
 
-    def way(self, address: str, client: str, covered: bool, holder: str = "") -> Way | None:
+    def way(
+        self, address: str, client: str, covered: bool, holder: str = "", device: str = "", mark: int = 0
+    ) -> Way | None:
         """Decide how an IP address is reached around the tunnel of a client, and set the host route.
 
         `covered` says whether the tunnel's routes cover the address, or soon will. The route stays until its
         `holder` (the client, unless named) gives it up. None where there is no need for one: neither the
-        settings nor the kernel's routes lead the address into the tunnel, or it is one of this host.
+        settings nor the kernel's routes lead the address into the tunnel, or it is one of this host. A socket
+        that is bound to `device`, or whose packets have a `mark`, has the ways that these leave to it.
         Raises NoWayAround; HostError without netlink.
         """
         with opened() as ip:
-            if not covered and address not in self._held and not self._leads_in(_lookup(ip, address), client):
+            marked = {"mark": mark} if mark else {}
+            in_question = covered or address in self._held
+            if not in_question and not self._leads_in(_lookup(ip, address, **marked), client):
                 return None
             had = self._held.pop(address, None)
             others = had.holders - {holder or client} if had else set()
             numbers = _clear(ip, address)  # it would be the kernel's reply
             self._others.renew(address, self._others.get(address, set()) | numbers - {self._number})
             try:
-                fields = self._decide(ip, address, client, covered)
+                fields = self._decide(ip, address, client, covered, device, marked)
             except NoWayAround:
                 fields = None
                 raise
@@ -210,9 +215,11 @@ class HostRoutes:
             self._held[address] = held
             return held.way
 
-    def _decide(self, ip: Any, address: str, client: str, covered: bool) -> dict[str, Any] | None:
+    def _decide(
+        self, ip: Any, address: str, client: str, covered: bool, device: str, marked: dict[str, int]
+    ) -> dict[str, Any] | None:
         """The fields of the host route; None where there is no need for one. Raises NoWayAround."""
-        now = _lookup(ip, address)
+        now = _lookup(ip, address, **marked)
         if now is None or now["type"] != _RTN_UNICAST:
             return None
         if not covered and not self._leads_in(now, client):
@@ -220,15 +227,17 @@ class HostRoutes:
         tunnel, index = self._tunnels[client], now.get_attr("RTA_OIF")
         own, ours = _index(tunnel), {_index(name) for name in self._tunnels.values()}
         ours |= self._tunnels_of_others(ip, address)
-        if index in ours:  # around all of them, so that two tunnels do not lead through each other
-            best = _best(ip, address, ours) or _best(ip, address, {own})
+        if device:
+            wanted = _index(device)  # 0 where it is not there: the kernel would take any
+            is_other = wanted and wanted not in ours
+            best = _lookup(ip, address, oif=wanted, flags=_FIB_MATCH, **marked) if is_other else None
+        elif index in ours:  # around all of them, so that two tunnels do not lead through each other
+            best = _best(ip, address, ours, marked) or _best(ip, address, {own}, marked)
         else:
-            best = _lookup(ip, address, oif=index, flags=_FIB_MATCH) or now
+            best = _lookup(ip, address, oif=index, flags=_FIB_MATCH, **marked) or now
         if best is None:
-            raise NoWayAround(
-                errno.ENETUNREACH,
-                f"the routes of {tunnel} cover {address}, and no other device leads there",
-            )
+            why = f"{device} does not lead" if device else "no other device leads"
+            raise NoWayAround(errno.ENETUNREACH, f"the routes of {tunnel} cover {address}, and {why} there")
         return self._host_route(address, best, ours)
 
     def _tunnels_of_others(self, ip: Any, address: str) -> set[int]:
@@ -337,33 +346,38 @@ def _clear(ip: Any, address: str) -> set[int]:
     return numbers
 
 
-def _best(ip: Any, address: str, without: Collection[int]) -> Any:
+def _best(ip: Any, address: str, without: Collection[int], marked: dict[str, int]) -> Any:
     """The route that the kernel would take if these devices were not there; None for none."""
     found = []
     for link in ip.get_links():
         if link["flags"] & (_IFF_UP | _IFF_LOOPBACK) == _IFF_UP and link["index"] not in without:
-            route = _lookup(ip, address, oif=link["index"], flags=_FIB_MATCH)
+            route = _lookup(ip, address, oif=link["index"], flags=_FIB_MATCH, **marked)
             if route is not None and route["type"] == _RTN_UNICAST:
                 found.append(route)
     tables = {_table(route) for route in found}
     rules = list(ip.get_rules(family=family(address))) if len(tables) > 1 else []
-    return min(found, key=lambda route: _rank(route, rules), default=None)
+    mark = marked.get("mark", 0)
+    return min(found, key=lambda route: _rank(route, rules, mark), default=None)
 
 
-def _rank(route: Any, rules: list[Any]) -> tuple[int, int, int]:
+def _rank(route: Any, rules: list[Any], mark: int) -> tuple[int, int, int]:
     """A route's place among those that the kernel could take: the lowest wins."""
     length, table = route["dst_len"], _table(route)
-    asked = (at for at, rule in enumerate(rules) if _asks(rule, table, length))
+    asked = (at for at, rule in enumerate(rules) if _asks(rule, table, length, mark))
     return next(asked, len(rules)), -length, route.get_attr("RTA_PRIORITY") or 0
 
 
-def _asks(rule: Any, table: int, length: int) -> bool:
-    """Whether a rule looks into a table, and takes a prefix of this length from there."""
+def _asks(rule: Any, table: int, length: int, mark: int) -> bool:
+    """Whether a rule looks into a table for this mark, and takes a prefix of this length from there."""
     suppressed = rule.get_attr("FRA_SUPPRESS_PREFIXLEN")
     if rule["action"] != _FR_ACT_TO_TBL or rule.get_attr("FRA_TABLE") != table:
         return False
-    if rule.get_attr("FRA_FWMARK") and not rule["flags"] & _FIB_RULE_INVERT:  # our sockets have no mark
-        return False
+    wanted = rule.get_attr("FRA_FWMARK")
+    if wanted:
+        mask = rule.get_attr("FRA_FWMASK") or 0xFFFFFFFF
+        fits = (mark ^ wanted) & mask == 0
+        if fits == bool(rule["flags"] & _FIB_RULE_INVERT):
+            return False
     return suppressed in (None, _NOT_SUPPRESSED) or length > suppressed
 
 

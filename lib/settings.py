@@ -13,6 +13,7 @@ from typing import NamedTuple
 from lib import prefixes
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
+from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_telemetry import MetricsSettings, RotationSettings
 
@@ -270,6 +271,7 @@ class ProxySettings:
     port: int
     username: str = ""
     password: str = field(default="", repr=False)
+    dial: DialSettings = PLAIN_DIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +339,12 @@ class NodeSettings:
     transport: TransportSettings = TCP
     proxies: tuple[ProxySettings, ...] = ()
     """The chain of proxies, in order: the first one is dialled."""
+    dial: DialSettings = PLAIN_DIAL
+
+    @property
+    def first(self) -> ProxySettings | NodeSettings:
+        """What this host dials itself: the first proxy, or the hub."""
+        return self.proxies[0] if self.proxies else self
 
 
 @dataclass(frozen=True, slots=True)

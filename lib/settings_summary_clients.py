@@ -33,7 +33,24 @@ def words(client: ClientSettings) -> Iterator[str]:
     namespaces = dict.fromkeys(node.namespace for node in client.nodes if node.namespace != NO_NAMESPACE)
     if namespaces:
         yield f"    namespace: {', '.join(map(format_uuid, namespaces))}"
+    dialled = dict.fromkeys(text for node in client.nodes if (text := _dialled(node)))
+    if dialled:
+        yield f"    dialled {'; '.join(dialled)}"
     yield from _safety(client.nodes)
+
+
+def _dialled(node: NodeSettings) -> str:
+    """What the settings decide about a connection instead of the kernel and the name servers."""
+    dial, parts = node.first.dial, []
+    if dial.device:
+        parts.append(f"through device {dial.device}")
+    if dial.source:
+        parts.append(f"from {dial.source}")
+    if dial.mark:
+        parts.append(f"with mark {dial.mark}")
+    if dial.addresses:
+        parts.append(f"at {', '.join(dial.addresses)} ({node.first.host} is in hosts)")
+    return " ".join(parts)
 
 
 def ways(client: ClientSettings) -> list[str]:

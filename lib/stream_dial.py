@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import math
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ from gevent.queue import Empty, SimpleQueue
 
 from lib import stream_resolve
 from lib.bounded_dict import BoundedDict
+from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
 from lib.stream_deadline import to_its_end, within
 from lib.stream_resolve import Address
@@ -44,6 +46,7 @@ LOOK_UP_SECONDS = 3.0
 """Seconds for a look-up where addresses are known that it gave before."""
 MAX_NAMES = 256
 """Names whose good and bad addresses are remembered."""
+_SO_MARK = 36  # asm-generic/socket.h
 MAX_TOLD = 4
 """Addresses in a message."""
 
@@ -94,8 +97,11 @@ def dial(
     ways: Ways = PLAIN,
     pieces: Pieces = PIECES,
     patience: float = math.inf,
+    how: DialSettings = PLAIN_DIAL,
 ) -> BoundedSocket:
     """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
+
+    `how` says what the kernel and the name servers are not asked for.
 
     Where that gives nothing (in LOOK_UP_SECONDS), the addresses are tried that it gave the last time. All of
     it takes at most `patience` seconds, where the bounds do not end before. A socket is bound to the device
@@ -105,18 +111,28 @@ def dial(
     with within(
         patience, lambda: TimeoutError(errno.ETIMEDOUT, f"not over within {patience:g} s: {bounds.waits_for}")
     ):
-        known = _look_up(host, port, bounds.remaining(), ways)
+        known = _given(host, port, how) or _look_up(host, port, bounds.remaining(), ways)
         found = known.found
         targets = {address[4] for address in found}
         known.bad = [target for target in known.bad if target in targets]
         known.connected = False
 
         def connect(address: Address) -> BoundedSocket:
-            return _connect(address, bounds, ways, pieces)
+            return _connect(address, bounds, ways, pieces, how)
 
         winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
     known.good, known.connected, bounds.waits_for = winner[4], True, ""
     return sock
+
+
+def _given(host: str, port: int, how: DialSettings) -> _Known | None:
+    """What is known of a name whose addresses are in the settings; None where they are not."""
+    if not how.addresses:
+        return None
+    known = _known.get((host, port)) or _Known()
+    known.found = [address for text in how.addresses for address in stream_resolve.numeric(text, port)]
+    _known.renew((host, port), known)
+    return known
 
 
 def look_ahead(host: str, port: int, seconds: float) -> None:
@@ -268,14 +284,22 @@ class _Race:
         return [f"{', '.join(of[:MAX_TOLD])}: {why}" for why, of in by.items()]
 
 
-def _connect(address: Address, bounds: Bounds, ways: Ways, pieces: Pieces) -> BoundedSocket:
+def _connect(
+    address: Address, bounds: Bounds, ways: Ways, pieces: Pieces, how: DialSettings
+) -> BoundedSocket:
     family, kind, proto, _, target = address
     sock = BoundedSocket(family, kind, proto, bounds, pieces)
     try:
         scoped = family == socket.AF_INET6 and target[3]  # its %zone is the device already
         device = None if scoped else to_its_end(ways.device_for, target[0])
+        device = how.device or device
         if device:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
+            text = f"interface {device}"
+            _set(sock, socket.SO_BINDTODEVICE, device.encode() + b"\0", text)
+        if how.mark:
+            _set(sock, _SO_MARK, how.mark.to_bytes(4, sys.byteorder), f"so_mark {how.mark}")
+        if how.source:
+            _bind(sock, how.source)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         gsocket.socket.settimeout(sock, None)
         sock.connect(target)
@@ -283,3 +307,20 @@ def _connect(address: Address, bounds: Bounds, ways: Ways, pieces: Pieces) -> Bo
     except BaseException:
         sock.close()
         raise
+
+
+def _set(sock: BoundedSocket, option: int, value: bytes, what: str) -> None:
+    """Set an option of the socket layer. Raises OSError, whose text names the key of the configuration."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, option, value)
+    except OSError as error:
+        raise OSError(error.errno, f"{what}: {error.strerror or error}") from None
+
+
+def _bind(sock: BoundedSocket, source: str) -> None:
+    """Let a connection come from an address of this host. Raises OSError."""
+    try:
+        sock.bind((source, 0))
+    except (OSError, ValueError) as error:  # a name of the other family is looked up, and is none
+        number = error.errno if isinstance(error, OSError) else errno.EAFNOSUPPORT
+        raise OSError(number, f"interface {source}: it is no address of this host for this hub") from None

@@ -79,8 +79,7 @@ def dial(node: NodeSettings, ways: Ways, bounds: Bounds, dead_after: float = DEA
 
 def not_useful(node: NodeSettings) -> None:
     """Try another address first the next time: a connection was made, and no hub answered over it."""
-    first = node.proxies[0] if node.proxies else node
-    distrust(first.host, first.port)
+    distrust(node.first.host, node.first.port)
 
 
 def _over(stream: Stream, node: NodeSettings, bounds: Bounds) -> AnyStream:
@@ -142,7 +141,8 @@ def handshake(
 def _connected(node: NodeSettings, ways: Ways, bounds: Bounds) -> tuple[Any, str]:
     """A connection to the hub, and the far address as people write it."""
     if not node.proxies:
-        sock = dial_name(node.host, node.port, bounds, ways)
+        sock = dial_name(node.host, node.port, bounds, ways, how=node.dial)
         return sock, format_peer(sock.getpeername())
-    sock = connect(node.proxies, node.host, node.port, bounds, ways)
+    host = node.dial.addresses[0] if node.dial.addresses else node.host
+    sock = connect(node.proxies, host, node.port, bounds, ways)
     return sock, join_host_port(node.host, node.port)

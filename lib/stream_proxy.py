@@ -65,12 +65,12 @@ class _First:
     """The connection to the first proxy, made our way."""
 
     def __init__(self, proxy: ProxySettings, bounds: Bounds, ways: Ways) -> None:
-        self._name, self._bounds, self._ways = _name(proxy), bounds, ways
+        self._name, self._bounds, self._ways, self._how = _name(proxy), bounds, ways, proxy.dial
         self.sock: Any = None
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
         try:
-            self.sock = dial(dest_host, dest_port, self._bounds, self._ways)
+            self.sock = dial(dest_host, dest_port, self._bounds, self._ways, how=self._how)
         except OSError as error:
             text = f"{self._name} cannot be reached: {error.strerror or error}"
             raise ProxyFailed(error.errno or errno.EHOSTUNREACH, text) from None

@@ -68,7 +68,7 @@ _running: set[int] = set()
 def look_up(host: str, port: int, seconds: float) -> list[Address]:
     """The TCP addresses of a name, within `seconds`; other greenlets run. Raises OSError."""
     try:  # an address needs no name server
-        return _numeric(host, port)
+        return numeric(host, port)
     except socket.gaierror:
         check_device(host)
     except (UnicodeError, ValueError) as error:
@@ -80,7 +80,7 @@ def look_up(host: str, port: int, seconds: float) -> list[Address]:
         found: list[str] | OSError = whole.get() if whole.ready() else _first(host, whole)
     if isinstance(found, OSError):
         raise found
-    return [address for text in found for address in _numeric(text, port)]
+    return [address for text in found for address in numeric(text, port)]
 
 
 def _first(host: str, whole: Any) -> list[str] | OSError:
@@ -104,7 +104,8 @@ def _shared(host: str, families: str) -> Any:
     return _under_way[key]
 
 
-def _numeric(host: str, port: int) -> list[Address]:
+def numeric(host: str, port: int) -> list[Address]:
+    """The TCP address that a text is. Raises OSError, ValueError."""
     if "\0" in host:
         raise ValueError("it has a NUL")
     return list(_getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))

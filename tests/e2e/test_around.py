@@ -159,3 +159,36 @@ def test_default_route_that_moves_to_another_device(topology: Topology, hub: Pro
     one.run("ip", "link", "set", "uplink", "down")
     client.wait_line(f"connected to {FAR}:8443", after=seen)
     assert host_routes(one) == [(FAR, "10.77.3.1")]
+
+
+def test_a_device_a_mark_and_hosts_of_the_settings_decide_how_the_hub_is_dialled(
+    topology: Topology, hub: Process
+) -> None:
+    """With two ways to the hub, a default route into the tunnel, and the strict check of the reverse path."""
+    one, mobile = topology.host_1, "10.77.3.1"
+    connect(topology.hub, "to-lte", f"{mobile}/24", one, "lte0", "10.77.3.2/24")
+    one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1, "metric", "100")
+    one.run("ip", "route", "add", "default", "via", mobile, "metric", "600")
+    one.run("ip", "route", "add", "default", "via", mobile, "dev", "lte0", "table", "100")
+    one.run("ip", "rule", "add", "fwmark", "0x64", "lookup", "100")
+    strict(one, 1)
+    one.run("sysctl", "-qw", "net.ipv4.conf.lte0.rp_filter=1")
+    listen = f"tun:///host-1?net=192.168.123.1/24{FULL}"
+    runs = (
+        (FAR, "", HUB_TO_HOST_1),
+        (FAR, "?interface=lte0", mobile),
+        (FAR, "?interface=10.77.3.2&so_mark=100", mobile),
+        (FAR, "?so_mark=100", mobile),
+        ("no.such.name", f"?hosts=.such.name:{FAR}", HUB_TO_HOST_1),
+    )
+    for name, query, gateway in runs:
+        client = start(one, "-L", listen, "-F", f"router://{name}:8443{query}")
+        client.wait_line(f"connected to {FAR}:8443", timeout=5)
+        assert host_routes(one) == [(FAR, gateway)]
+        assert (" 10.77.3.2" in one.run("ss", "-Htn", "dst", FAR)) == (gateway == mobile)
+        client.stop(signal.SIGTERM)
+    for device in ("wlan7", "tun0"):
+        client = start(one, "-L", listen, "-F", f"router://{FAR}:8443?interface={device}")
+        client.wait_line(f"the routes of tun0 cover {FAR}, and {device} does not lead there")
+        assert host_routes(one) == []
+        client.stop(signal.SIGTERM)

@@ -12,6 +12,7 @@ from lib.client_around import Around
 from lib.netlink import configure
 from lib.netlink_host_routes import HostRoutes
 from lib.settings import ClientSettings, DeviceSettings
+from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_resolve import Address
 from lib.tun import HEADER_SIZE, TunDevice, open_tun
 from tests.support.netns import Namespace, in_namespace
@@ -24,7 +25,7 @@ class NoTunnel(Around):
         self.settings, self.device_name, self.session = settings, "", None
         super().__init__(self, HostRoutes())
 
-    def device_for(self, address: str) -> str | None:
+    def device_for(self, address: str, how: DialSettings = PLAIN_DIAL) -> str | None:
         """None."""
         return None
 

@@ -14,7 +14,7 @@ from typing import get_args
 import msgspec
 
 from lib import config_gost_keys, config_schema
-from lib.config_section import Section, section_fields
+from lib.config_section import Section, section_fields, spelled
 from tests.support.page import DOCS, between
 
 PAGE = DOCS / "coming-from-gost.md"
@@ -50,8 +50,8 @@ def _sections() -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, cls in sections():
         not_yet = {outside(cls, key) for key in cls.not_yet}
-        works = {key.encode_name for key in section_fields(cls)} - not_yet
         foreign = {outside(cls, key) for key in cls.foreign}
+        works = {key.encode_name for key in section_fields(cls)} - not_yet - foreign
         yield f"| {name} | {_words(works)} | {_words(foreign)} | {_words(not_yet)} |"
 
 
@@ -96,8 +96,7 @@ def _held(kind: object) -> Iterator[type[Section]]:
 def outside(cls: type[Section], key: str) -> str:
     """The name a key has in a file."""
     names = {field.name: field.encode_name for field in msgspec.structs.fields(cls)}
-    head, *rest = key.split("_")
-    return names.get(key, head + "".join(map(str.capitalize, rest)))
+    return names.get(key, spelled(key))
 
 
 def _words(names: Iterable[str]) -> str:

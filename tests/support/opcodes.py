@@ -15,7 +15,7 @@ def counted(work: Callable[[], object]) -> int:
     """How many instructions a function takes, with all that it calls."""
     count = 0
 
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal count
         if event == "call":
             frame.f_trace_opcodes, frame.f_trace_lines = True, False

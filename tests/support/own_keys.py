@@ -23,10 +23,13 @@ _LIMITS = "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlim
 _TCP = "keepalive.idle keepalive.interval keepalive.count"
 _TUN = "name net peer mtu route routes gw"
 GOST = {
-    "(top)": "services chains hops authers ingresses limiters climiters rlimiters routers tls log metrics",
+    "(top)": "services chains hops hosts authers ingresses limiters climiters rlimiters routers tls log metrics",
     "services": "name addr limiter climiter rlimiter handler listener forwarder metadata",
     "chains": "name hops",
-    "hops": "name selector nodes metadata",
+    "hops": "name selector nodes metadata interface sockopts hosts",
+    "hosts": "name mappings",
+    "hosts.mappings": "ip hostname",
+    "hops.sockopts": "mark",
     "authers": f"{_SOURCED} auths",
     "ingresses": f"{_SOURCED} rules",
     "limiters": "name limits",
@@ -38,7 +41,7 @@ GOST = {
     "services.listener": "type tls metadata",
     "services.forwarder": "nodes",
     "hops.selector": "strategy maxFails failTimeout",
-    "hops.nodes": "name addr connector dialer metadata",
+    "hops.nodes": "name addr connector dialer metadata interface sockopts hosts",
     "authers.file": "path",
     "authers.redis": "addr db username password key type",
     "authers.http": "url timeout",
@@ -56,7 +59,7 @@ GOST = {
     "hub": f"{_LIMITS} {_TCP} reuseport path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
     "client": f"{_LIMITS} {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
-    "way": f"{_TCP} path ws.path header ws.header host ws.host keepalive ttl auth cert certFile key keyFile ca "
+    "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark path ws.path header ws.header host ws.host keepalive ttl auth cert certFile key keyFile ca "
     "caFile secure serverName tls.certFile tls.keyFile tls.caFile tls.secure tls.serverName router.id connectTimeout",
 }
 """Section, or owner of metadata (hub, client, way) -> the keys of GOST in it that work here."""
@@ -104,7 +107,7 @@ def works() -> dict[str, set[str]]:
     found = {}
     for section, cls in keys_table.sections():
         not_yet = {keys_table.outside(cls, key) for key in cls.not_yet}
-        found[section] = {key.encode_name for key in section_fields(cls)} - not_yet
+        found[section] = {key.encode_name for key in section_fields(cls)} - not_yet - set(cls.foreign)
     for owner, keys in _METADATA.items():
         found[owner] = {key.name for key in keys.values() if not key.odd and not key.not_yet}
     return found

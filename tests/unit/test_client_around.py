@@ -33,7 +33,7 @@ class Routes:
     def join(self, client: str, tunnel: str) -> None:
         pass
 
-    def way(self, address: str, client: str, covered: bool, holder: str = "") -> Way | None:
+    def way(self, address: str, client: str, covered: bool, holder: str = "", *how: object) -> Way | None:
         if not covered:
             return None
         self.held.setdefault(holder or client, set()).add(address)
@@ -144,7 +144,7 @@ def test_a_refused_host_route_is_worth_a_warning_where_replies_would_be_dropped(
 
 def test_netlink_that_fails_is_one_address_that_failed() -> None:
     class Broken(Routes):
-        def way(self, address: str, client: str, covered: bool, holder: str = "") -> Way | None:
+        def way(self, address: str, client: str, covered: bool, holder: str = "", *how: object) -> Way | None:
             raise HostError("netlink: Too many open files")
 
     with pytest.raises(OSError, match="Too many open files"):

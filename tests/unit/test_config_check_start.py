@@ -226,6 +226,15 @@ def test_a_device_that_is_no_tun_device(check: Check) -> None:
     assert "there is a network device lo already, and it is no TUN device" in said
 
 
+@pytest.mark.parametrize("key", ["interface: wlan77", "metadata: {interface: wlan77}"])
+def test_a_device_through_which_the_hub_is_dialled_and_that_is_not_there(check: Check, key: str) -> None:
+    text = CLIENT.replace("        tls: {certFile: CERT, keyFile: KEY, caFile: CA}\n", "")
+    status, said = check(text.replace("    - name: n\n", f"    - name: n\n      {key}\n"))
+    assert status == 0
+    assert "warning: f.yml:12:" in said
+    assert "'interface': there is no network device wlan77 here now" in said
+
+
 def test_everything_is_found_at_once_and_for_machines_too(
     check: Check,
 ) -> None:

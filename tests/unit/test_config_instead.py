@@ -91,3 +91,25 @@ def test_a_whole_section_that_is_not_supported_says_what_to_do_instead(section: 
     value = "{addr: ':1'}" if section == "api" else "[{name: x}]"
     [wrong] = problems(HUB % "{router: r}", TABLE, f"{section}: {value}")
     assert f"'{section}' is not supported yet; leave it out" in wrong
+
+
+@pytest.mark.parametrize(
+    ("role", "key", "name"),
+    [
+        ("handler", "chainGroup: {chains: [c]}", "chainGroup"),
+        ("service", "quotas: [q]", "quotas"),
+        ("forwarder", "hop: h", "hop"),
+        ("forwarder", "name: h", "name"),
+        ("forwarder", "hopGroup: {hops: [{hop: h}]}", "hopGroup"),
+    ],
+)
+def test_what_would_change_where_packets_go_or_how_many_is_no_mere_warning(
+    role: str, key: str, name: str
+) -> None:
+    """GOST's chain group, forwarder hop and quota work in its routing tunnel too."""
+    places = {"handler": "handler: {", "service": "{name: s, ", "forwarder": "forwarder: {"}
+    text = CLIENT % "{}"
+    assert text.count(places[role]) == 1
+    [wrong] = problems(text.replace(places[role], f"{places[role]}{key}, "), CHAIN)
+    assert f": {name!r} is not supported yet; " in wrong
+    assert wrong.startswith("f:2:")

@@ -164,11 +164,11 @@ def test_read_keeps_what_is_good() -> None:
 
 
 def test_foreign_gost_keys_cost_one_warning_each() -> None:
-    loaded = load("services: [{name: a, bypass: x}, {name: b, bypass: y, resolver: z}]\nhosts: []")
+    loaded = load("services: [{name: a, bypass: x}, {name: b, bypass: y, status: z}]\nprofiling: {}")
     assert [str(warning) for warning in loaded.warnings] == [
-        "f:1:22: 'bypass' in a service section means nothing to a routing tunnel",
-        "f:1:55: 'resolver' in a service section means nothing to a routing tunnel",
-        "f:2:1: 'hosts' in the configuration means nothing to a routing tunnel",
+        "f:1:22: 'bypass' in a service section is asked by no handler of a routing tunnel, in GOST neither",
+        "f:1:55: 'status' in a service section is what GOST's web API says of a running service; nothing reads it",
+        "f:2:1: 'profiling' in the configuration is for GOST's own developers",
     ]
 
 

@@ -180,3 +180,21 @@ def test_a_name_that_is_no_ascii_goes_out_as_dns_has_it() -> None:
     wrong = problems(CLIENT, CHAIN % "type: ws, metadata: {header: {Host: a..b}}")
     assert "header 'Host': not a host name: 'a..b'" in wrong
     assert wrong.startswith("f:2:"), "with its place"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "pings", "tcp"),
+    [
+        ("keepalive: true", 15.0, None),
+        ("keepalive: true, ttl: 7s", 7.0, None),
+        ("ws.keepalive: true, keepalive.interval: 30s", 30.0, (15, 30, 9)),
+        ("tcp.keepalive.idle: 20s, tcp.keepalive.interval: 5s, tcp.keepalive.count: 3", 0.0, (20, 5, 3)),
+        ("keepalive: true, ttl: 7s, keepalive.idle: 20s", 7.0, (20, 15, 9)),
+    ],
+)
+def test_pings_and_tcp_s_own_keepalive_of_a_ws_dialer(
+    metadata: str, pings: float, tcp: tuple[int, int, int] | None
+) -> None:
+    settings = dialled(f"type: ws, metadata: {{{metadata}}}")
+    transport = settings.clients[0].nodes[0].transport
+    assert (transport.keepalive, transport.tcp_keepalive) == (pings, tcp)

@@ -52,6 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "settings",
+            "settings_dial",
             "route_trie",
             "route_table",
             "route_first_match",
@@ -143,6 +144,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "source_text",
             "route_loader",
             "config_instead",
+            "config_no_effect",
+            "config_schema_log",
+            "config_dial",
             "config_lint",
             "config_only_tunnel",
             "settings_summary",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import gevent
@@ -26,6 +27,7 @@ from lib.settings import (
     RedisSource,
     TransportSettings,
 )
+from lib.settings_dial import DialSettings
 from lib.stream_bounded import BoundedSocket, Bounds
 from lib.stream_dial import NEXT_AFTER, dial, distrust, in_order
 from lib.stream_resolve import Address
@@ -418,3 +420,38 @@ def test_a_refused_connection_is_told_in_words() -> None:
     url = f"http://127.0.0.1:{port}/rows"
     with pytest.raises(OSError, match=re.escape(f"{url}: no connection: Connection refused") + "$"):
         source_read.read(HttpSource(url, 1.0))
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="SO_MARK takes CAP_NET_ADMIN")
+
+
+def dialled(how: DialSettings, port: int = 1) -> Any:
+    """A connection that is made so; it is closed at the end of the block."""
+    return closing(dial("how.test", port, Bounds(5, 100), how=how))
+
+
+def test_addresses_of_the_settings_are_dialled_and_the_name_is_not_looked_up(world: World) -> None:
+    server = world.answers("127.0.0.2")
+    world.found = []
+    how = DialSettings(addresses=("127.0.0.9", "127.0.0.2"))
+    with dialled(how, server.getsockname()[1]) as sock:
+        assert sock.getpeername() == server.getsockname()
+
+
+def test_a_connection_comes_from_the_address_of_the_settings(world: World) -> None:
+    world.answers("127.0.0.2")
+    with dialled(DialSettings(source="127.0.0.77")) as sock:
+        assert sock.getsockname()[0] == "127.0.0.77"
+    for source in ("192.0.2.1", "2001:db8::1"):
+        with pytest.raises(OSError, match=f"interface {source}: it is no address of this host for this hub"):
+            dialled(DialSettings(source=source))
+
+
+@needs_root
+def test_a_connection_has_the_device_and_the_mark_of_the_settings(world: World) -> None:
+    world.answers("127.0.0.2")
+    with dialled(DialSettings("lo", mark=0xFFFFFFFF)) as sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0") == b"lo"
+        assert sock.getsockopt(socket.SOL_SOCKET, 36) & 0xFFFFFFFF == 0xFFFFFFFF
+    with pytest.raises(OSError, match="interface no-such-device: No such device"):
+        dialled(DialSettings("no-such-device"))

@@ -1,0 +1,195 @@
+"""How a hub is dialled: interface, so_mark and hosts of a hop and its nodes, as GOST takes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import config_dial, config_from_urls, config_read, config_resolve, settings_summary
+from lib.errors import ConfigError
+from lib.settings import NodeSettings, Settings
+from lib.settings_dial import PLAIN_DIAL, DialSettings
+
+TEXT = """services:
+- name: host
+  handler: {{type: tun, chain: c}}
+  listener: {{type: tun, metadata: {{net: 10.0.0.1/24}}}}
+  forwarder: {{nodes: [{{name: n, addr: host-1}}]}}
+hosts:
+- name: names
+  mappings:
+  - {{ip: 192.0.2.1, hostname: hub.test}}
+  - {{ip: 192.0.2.2, hostname: hub.test}}
+  - {{ip: 2001:db8::1, hostname: .lab.test}}
+chains:
+- name: c
+  hops:
+  - name: h
+    nodes:
+    - {{name: n, addr: 'hub.test:1', connector: {{type: router}}, dialer: {{type: tcp}}{node}}}
+{hop}
+"""
+
+
+def resolved(node: str = "", hop: str = "") -> Settings:
+    """The settings of a client whose node and hop have these keys more."""
+    text = TEXT.format(node=f", {node}" if node else "", hop=f"    {hop}" if hop else "")
+    return config_resolve.resolve(config_read.read([("f", text)]))
+
+
+def dial(node: str = "", hop: str = "") -> DialSettings:
+    return resolved(node, hop).clients[0].nodes[0].dial
+
+
+def url(*ways: str) -> tuple[Settings, NodeSettings]:
+    settings = config_resolve.resolve(config_from_urls.read(["tun:///host-1?net=10.0.0.1/24"], ways))
+    return settings, settings.clients[0].nodes[0]
+
+
+@pytest.mark.parametrize(
+    ("node", "hop", "expected"),
+    [
+        ("", "", PLAIN_DIAL),
+        ("interface: eth1", "", DialSettings("eth1")),
+        ("metadata: {interface: eth1}", "", DialSettings("eth1")),
+        ("", "interface: eth1", DialSettings("eth1")),
+        ("", "metadata: {interface: eth1}", DialSettings("eth1")),
+        ("interface: eth2", "interface: eth1", DialSettings("eth2")),
+        ("interface: eth2, metadata: {interface: eth3}", "", DialSettings("eth3")),
+        ("interface: eth1!", "", DialSettings("eth1")),
+        ("interface: 192.0.2.9", "", DialSettings("", "192.0.2.9")),
+        ("interface: 2001:db8::9", "", DialSettings("", "2001:db8::9")),
+        ("sockopts: {mark: 100}", "", DialSettings(mark=100)),
+        ("metadata: {so_mark: 0x64}", "", DialSettings(mark=100)),
+        ("", "sockopts: {mark: 100}", DialSettings(mark=100)),
+        ("", "metadata: {so_mark: 100}", DialSettings(mark=100)),
+        ("sockopts: {mark: 1}", "sockopts: {mark: 2}", DialSettings(mark=1)),
+        ("hosts: names", "", DialSettings(addresses=("192.0.2.1", "192.0.2.2"))),
+        ("", "hosts: names", DialSettings(addresses=("192.0.2.1", "192.0.2.2"))),
+        ("interface: eth1, sockopts: {mark: 7}", "hosts: names", None),
+    ],
+    ids=str,
+)
+def test_what_a_hop_or_node_says_of_its_socket_counts(
+    node: str, hop: str, expected: DialSettings | None
+) -> None:
+    every = DialSettings("eth1", mark=7, addresses=("192.0.2.1", "192.0.2.2"))
+    settings = resolved(node, hop)
+    assert settings.clients[0].nodes[0].dial == (expected or every)
+    assert not settings.warnings
+
+
+@pytest.mark.parametrize(
+    ("node", "hop", "message"),
+    [
+        ("hosts: nams", "", "f:17:92: there is no hosts section 'nams'; did you mean 'names'?"),
+        ("interface: 'eth0,eth1'", "", "several interfaces for one node are not supported yet; write a node"),
+        ("interface: a/b", "", "'interface': 'a/b' is no device and no address"),
+        ("interface: sixteen-letters-", "", "is no device and no address"),
+        ("sockopts: {mark: -1}", "", "so_mark: -1 is not within 0 to 4294967295"),
+        ("sockopts: {mrk: 1}", "", "unknown key 'mrk' in a sockopts section; did you mean 'mark'?"),
+        (
+            "resolver: r",
+            "",
+            "'resolver' is not supported yet; leave it out, and name the hub's addresses in hosts",
+        ),
+        ("", "resolver: r", "f:18:5: 'resolver' is not supported yet; leave it out, and name the hub's"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_kept_is_an_error_with_its_place(node: str, hop: str, message: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        resolved(node, hop)
+    assert message in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{ip: hub, hostname: x}", "'ip': "),
+        ("{ip: 192.0.2.1}", "a mapping without a hostname"),
+    ],
+)
+def test_a_wrong_mapping_is_an_error_and_not_left_out_as_in_gost(row: str, message: str) -> None:
+    text = TEXT.format(node="", hop="").replace("{ip: 192.0.2.1, hostname: hub.test}", row)
+    with pytest.raises(ConfigError) as wrong:
+        config_resolve.resolve(config_read.read([("f", text)]))
+    assert f"f:9:{5 if 'without' in message else 10}: {message}" in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("hub.test", "1"),
+        ("lab.test", "2"),
+        ("a.lab.test", "2"),
+        ("a.b.lab.test", "3"),
+        ("x.b.lab.test", "3"),
+        ("lab.tes", ""),
+        ("xlab.test", ""),
+    ],
+)
+def test_a_name_is_found_as_gost_finds_it(host: str, expected: str) -> None:
+    rows = {"hub.test": ("1",), ".lab.test": ("2",), ".b.lab.test": ("3",)}
+    assert config_dial.look_up(rows, host) == tuple(expected)
+    assert config_dial.look_up({**rows, ".": ("4",)}, host) == tuple(expected or "4")
+
+
+def test_the_command_line_says_it_too() -> None:
+    settings, node = url(
+        "router+tls://hub.test:1?interface=eth1&so_mark=100&hosts=hub.test:192.0.2.1,x:192.0.2.2&secure=true"
+    )
+    assert node.dial == DialSettings("eth1", mark=100, addresses=("192.0.2.1",))
+    assert node.transport.tls.server_name == "hub.test", "the certificate is still the name's"
+    assert not settings.warnings
+    words = settings_summary.words(settings)
+    assert "    dialled through device eth1 with mark 100 at 192.0.2.1 (hub.test is in hosts)" in words
+
+
+def test_behind_a_proxy_the_proxy_is_dialled_so_and_the_hub_is_named_by_its_address() -> None:
+    settings, node = url(
+        "socks5://proxy.test:1?interface=eth1&hosts=proxy.test:192.0.2.1",
+        "http://second.test:2?hosts=second.test:192.0.2.2",
+        "router://hub.test:3?so_mark=5&hosts=hub.test:192.0.2.3",
+    )
+    assert [proxy.dial for proxy in node.proxies] == [
+        DialSettings("eth1", addresses=("192.0.2.1",)),
+        PLAIN_DIAL,
+    ]
+    assert [proxy.host for proxy in node.proxies] == ["proxy.test", "192.0.2.2"]
+    assert node.dial == DialSettings(addresses=("192.0.2.3",))
+    [warning] = settings.warnings
+    assert "'so_mark' has no effect behind a proxy, as in GOST" in str(warning)
+
+
+CLIENT_KEY = "for a service without a chain, in GOST too"
+
+
+@pytest.mark.parametrize(
+    ("role", "key", "reason"),
+    [
+        ("tun", "interface: eth0", CLIENT_KEY),
+        ("tun", "sockopts: {mark: 1}", CLIENT_KEY),
+        ("tun", "metadata: {interface: eth0}", CLIENT_KEY),
+        ("tun", "metadata: {so_mark: 1}", CLIENT_KEY),
+        ("tun", "hosts: names", "for names with a port"),
+        ("tun", "resolver: r", "for names with a port"),
+        ("router", "interface: eth0", "a hub makes none"),
+        ("router", "sockopts: {mark: 1}", "a hub makes none"),
+        ("router", "metadata: {so_mark: 1}", "a hub makes none"),
+        ("router", "resolver: r", "a hub makes none"),
+        ("router", "hosts: names", "a hub makes none"),
+    ],
+    ids=str,
+)
+def test_a_service_s_own_keys_have_no_effect_as_in_gost_and_the_reason_is_true(
+    role: str, key: str, reason: str
+) -> None:
+    text = TEXT.format(node="", hop="")
+    if role == "tun":
+        text = text.replace("- name: host\n", f"- name: host\n  {key}\n")
+    else:
+        text = f"services:\n- {{name: s, addr: ':1', handler: {{type: router, metadata: {{router: r}}}}, {key}}}\n"
+        text += "routers: [{name: r}]\nhosts: [{name: names}]\n"
+    [warning] = config_resolve.resolve(config_read.read([("f", text)])).warnings
+    assert reason in str(warning)
+    assert warning.where.line == (3 if role == "tun" else 2)
