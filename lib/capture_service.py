@@ -200,7 +200,7 @@ class Tapping:
             leaving.kill(block=False)
 
 
-_FIT = "packets fit"
+_FIT = "packet"
 
 
 def _choice(request: Mapping[str, Any]) -> Choice:

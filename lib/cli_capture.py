@@ -31,6 +31,7 @@ from lib import capture_fate as fates
 from lib.capture_records import Record
 from lib.cli_descriptors import complain
 from lib.errors import ConfigError, HostError, Position, Problem, ProtocolError
+from lib.humanize import counted
 from lib.printable import printable
 
 RECEIVE = 1 << 18
@@ -57,9 +58,10 @@ def run(arguments: Mapping[str, Any]) -> int:
     asked = {"do": "capture", "recorder": arguments["--recorder"], **request}
     sock = ctl_client.ask_on(path, asked)
     with sock:
+        file = _open(arguments["-w"])
         if not arguments["--recorder"]:
             _announce("capturing", text)
-        _write(sock, arguments["-w"], text, count)
+        _write(sock, file, text, count)
     return 0
 
 
@@ -185,8 +187,8 @@ def _open(name: str) -> _File:
         raise HostError(f"{name}: {error.strerror}") from None
 
 
-def _write(sock: Any, name: str, text: str, count: int) -> None:
-    ending, file = _Ending(sock), _open(name)
+def _write(sock: Any, file: _File, text: str, count: int) -> None:
+    ending = _Ending(sock)
     file.write(
         capture_pcapng.section(f"tunrouter {__version__}") + capture_pcapng.interface("tunrouter", text)
     )
@@ -209,8 +211,8 @@ def _write(sock: Any, name: str, text: str, count: int) -> None:
         _close(file, max(fitted, written + lost), lost)
         if not ending.wanted:
             ending.end()
-    lost_text = f", {lost:,} more were lost: they came faster than they were taken" if lost else ""
-    complain(f"{written:,} packets{lost_text}")
+    lost_text = f", and {lost:,} lost, which came faster than they were taken" if lost else ""
+    complain(f"{counted(written, 'packet')}{lost_text}")
 
 
 def _close(file: _File, fitted: int, lost: int) -> None:

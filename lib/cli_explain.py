@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import cli_process, ctl_client, ctl_explain
+from lib import cli_process, ctl_client, ctl_explain, ctl_filter
 from lib.cli_descriptors import complain
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
@@ -41,7 +41,8 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
         "port": arguments["--port"] or "",
     }
     if not request["from"]:
-        raise ConfigError([Problem(Position("--from"), "which host sends the packet?", "--from HOST")])
+        what = "no host is named that sends the packet"
+        raise ConfigError([Problem(Position("--from"), what, "write --from HOST")])
     if arguments["-C"] or arguments["-L"]:
         reply = _of_file(settings(), request)
     else:
@@ -78,9 +79,8 @@ def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:
     chosen = [hub for hub in hubs if name in ("", hub.name)]
     if len(chosen) == 1:
         return chosen[0]
-    names = ", ".join(hub.name for hub in hubs)
-    what = f"which service? there are {names}" if chosen else f"there is no hub {name!r}"
-    raise ConfigError([Problem(Position("--service"), what)])
+    names = [hub.name for hub in hubs]
+    raise ConfigError([Problem(Position("--service"), ctl_filter.which_hub(name, names))])
 
 
 class _Everybody(dict[str, Any]):

@@ -39,6 +39,7 @@ from lib.cli_descriptors import complain
 from lib.config_schema import Config
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.go_values import SECONDS, parse_duration
+from lib.humanize import counted
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.printable import printable
@@ -88,7 +89,7 @@ def _demo(arguments: Mapping[str, Any]) -> int:
 def _print(arguments: Mapping[str, Any]) -> int:
     style = arguments["-O"]
     if style not in ("yaml", "json"):
-        raise ConfigError([Problem(Position("-O"), f"unknown format {style!r}", "yaml or json")])
+        raise ConfigError([Problem(Position("-O"), f"unknown format {style!r}", "write yaml or json")])
     whole = _read(arguments)
     if whole.problems:
         raise ConfigError(whole.problems, whole.warnings, whole.notices)
@@ -113,7 +114,9 @@ def _lint(arguments: Mapping[str, Any]) -> int:
     else:
         for finding in findings:
             print(printable(str(finding)))
-        print(f"{len(findings)} findings" if findings else "no mistake that GOST accepts without a word")
+        print(
+            counted(len(findings), "finding") if findings else "no mistake that GOST accepts without a word"
+        )
     return 1 if findings else 0
 
 

@@ -19,7 +19,7 @@ from lib import cli_columns, cli_process, ctl_client
 from lib.cli_descriptors import complain
 from lib.cli_table import Column, lines
 from lib.errors import ConfigError, HostError, Position, Problem
-from lib.humanize import number, span
+from lib.humanize import counted, number, span
 from lib.printable import every, printable
 
 WATCH_SECONDS = 1.0
@@ -64,8 +64,8 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     path = cli_process.path(arguments)
     if command in ("kick", "drain"):
         count = ctl_client.ask(path, request)["sessions"]
-        told = "ended" if command == "kick" else "told to go elsewhere"
-        print(f"{_many(count, 'session')} {told}")
+        told = "ended" if command == "kick" else "asked to make way for another"
+        print(f"{counted(count, 'session')} {told}")
         return 0
     if arguments["--watch"]:
         return _watch(path, request, arguments["--json"], _TEXTS[command])
@@ -77,10 +77,6 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     for line in cli_process.others(path) if alone else ():
         complain(printable(line))
     return 0
-
-
-def _many(count: int, what: str) -> str:
-    return f"{number(count)} {what}{'' if count == 1 else 's'}"
 
 
 def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
@@ -159,7 +155,7 @@ def _look(
         return "\n".join(found if first else ["", *found]) + "\n"
     height = shutil.get_terminal_size().lines - 1
     if len(found) > height:
-        found = [*found[: height - 1], f"… and {number(len(found) - height + 1)} lines more"]
+        found = [*found[: height - 1], f"… and {counted(len(found) - height + 1, 'more line')}"]
     return "\x1b[H\x1b[J" + "\n".join(found) + "\n"
 
 
@@ -169,7 +165,7 @@ def _look(
 def _status(reply: Reply, on: Paper) -> list[str]:
     found = [f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}{_whose(reply)}"]
     for hub in reply["hubs"]:
-        many = _many(hub["sessions"], "session")
+        many = counted(hub["sessions"], "session")
         found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
     if only := reply.get("only"):
         what = [
@@ -182,7 +178,7 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     found += on.table(cli_columns.CLIENTS, reply["clients"])
     rows = cli_columns.sources_of(reply["tables"])
     found += on.table(cli_columns.TABLES, rows[:MAX_TABLES])
-    found += [f"and {number(len(rows) - MAX_TABLES)} tables more"] if len(rows) > MAX_TABLES else []
+    found += [f"and {counted(len(rows) - MAX_TABLES, 'more table')}"] if len(rows) > MAX_TABLES else []
     refused = [
         f"refused by {service}: {number(count)} {why}"
         for service, counts in reply["refused"].items()
@@ -191,7 +187,7 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     tasks = [row for row in reply.get("tasks", ()) if row["failures"]]
     failed = [
         f"{row['task']}: {'fails' if row['failing_s'] is not None else 'failed'}, "
-        f"{number(row['failures'])} times so far: {row['error']}"
+        f"{counted(row['failures'], 'time')} so far: {row['error']}"
         for row in tasks
     ]
     differing = [
@@ -246,10 +242,10 @@ def _drops(reply: Reply, on: Paper) -> list[str]:
 def _routes(reply: Reply, on: Paper) -> list[str]:
     found = []
     for table in reply["tables"]:
-        many = _many(table["routes"], "reply" if table["kind"] == "plugin" else "route")
+        many = counted(table["routes"], "reply" if table["kind"] == "plugin" else "route")
         what = f"router {table['table']} of {table['service']}: {many}"
         differs = table["matching"] != table["routes"]
-        found.append(what + (f", {number(table['matching'])} of them fit" if differs else ""))
+        found.append(what + (f"; PREFIX matches {number(table['matching'])} of them" if differs else ""))
     found += on.table(cli_columns.ROUTES, reply["routes"])
     count = sum(table["matching"] for table in reply["tables"])
     shown = len(reply["routes"])

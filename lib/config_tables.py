@@ -21,6 +21,7 @@ from lib.config_sources import source_settings
 from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.go_values import SECONDS
+from lib.humanize import counted
 from lib.ids import format_uuid, is_host_name, parse_uuid
 from lib.prefixes import Prefix
 from lib.route_first_match import differences, never_used
@@ -172,7 +173,8 @@ def _warn_first_match(
     if len(surprises) > MAX_SURPRISES:
         more = len(surprises) - MAX_SURPRISES
         found.warn(
-            router.where(), f"router {router.name}: {more} more routes where GOST's first match differs"
+            router.where(),
+            f"router {router.name}: {counted(more, 'more route')} where GOST's first match differs",
         )
 
 
@@ -201,7 +203,10 @@ def _warn_widened(router: Router, found: Findings) -> None:
         found.warn_widened(route.where(field), f"router {router.name}: {field!r}", route.dst or route.net)
     if len(odd) > MAX_SURPRISES:
         more = len(odd) - MAX_SURPRISES
-        found.warn(router.where(), f"router {router.name}: {more} more destinations stand for whole networks")
+        found.warn(
+            router.where(),
+            f"router {router.name}: {counted(more, 'more prefix', 'more prefixes')} of this kind",
+        )
 
 
 def _is_widened(written: str) -> bool:

@@ -49,7 +49,7 @@ def stream(path: str, request: Mapping[str, object], seconds: float = SECONDS) -
             while len(head) < len(_OK) and (more := sock.recv(_PIECE)):
                 head += more
             if not head.startswith(_OK):
-                raise HostError(f"control socket {path}: {_refusal(head, sock)}")
+                raise _refusal(path, head, sock)
             piece = b"{" + head.removeprefix(_OK)
             while not piece.endswith(b"\n"):
                 yield _checked(piece, path)
@@ -70,13 +70,16 @@ def _checked(piece: bytes, path: str) -> bytes:
     return piece
 
 
-def _refusal(head: bytes, sock: socket.socket) -> str:
+def _refusal(path: str, head: bytes, sock: socket.socket) -> HostError:
+    """The error for a reply that is none: in the process's own words, where it has refused the request."""
     while head and not head.endswith(b"\n") and (more := sock.recv(_PIECE)):
         head += more
+    if not head:
+        return HostError(f"control socket {path}: no reply")
     try:
-        return printable(str(json.loads(head)["error"])) if head else "no reply"
+        return HostError(printable(str(json.loads(head)["error"])))
     except (ValueError, KeyError, TypeError):
-        return "no tunrouter answers there"
+        return HostError(f"control socket {path}: no tunrouter answers there")
 
 
 def ask(path: str, request: Mapping[str, object], seconds: float = SECONDS) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
         while not line.endswith(b"\n") and (more := sock.recv(1)):  # not a byte more than the line
             line += more
         if not json.loads(line or "{}").get("ok"):
-            raise HostError(f"control socket {path}: {_refusal(line, sock)}")
+            raise _refusal(path, line, sock)
         sock.settimeout(None)
     except BaseException as error:
         sock.close()

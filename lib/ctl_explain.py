@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
 from lib import ids
+from lib.addresses import address
 from lib.forward_explain import Explanation, explain, source_for
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
@@ -44,7 +44,7 @@ def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
 
     Raises ValueError where a field is wrong, and KeyError where a required one is missing.
     """
-    destination = ip_address(str(request["to"])).packed
+    destination = _packed(str(request["to"]), "ADDRESS")
     namespace = domain.namespace(ids.parse_uuid(str(request.get("ns") or ids.format_uuid(ids.NO_NAMESPACE))))
     host = str(request["from"])
     gateway = namespace.gateways.get(host)
@@ -53,12 +53,19 @@ def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
     )
     given = str(request.get("source") or "")
     if given:
-        source: bytes | None = ip_address(given).packed
+        source: bytes | None = _packed(given, "--source")
         if source is not None and len(source) != len(destination):
             raise ValueError(f"{given} and {request['to']}: two versions of IP")
     else:
         source = source_for(namespace, host, len(destination))
     return Question(attachment, source, destination, _protocol_and_port(str(request.get("port") or "")))
+
+
+def _packed(text: str, what: str) -> bytes:
+    try:
+        return address(text).packed
+    except ValueError:
+        raise ValueError(f"{what}: {text[:64]!r} is no IP address: write one, such as 10.0.0.9") from None
 
 
 def _protocol_and_port(text: str) -> tuple[int, int] | None:
@@ -68,7 +75,7 @@ def _protocol_and_port(text: str) -> tuple[int, int] | None:
     name, _, number = text.lower().partition("/")
     protocols = {"tcp": TCP, "udp": UDP}
     if name not in protocols or not number.isdecimal() or int(number) > 65535:
-        raise ValueError(f"{text[:32]!r} is no protocol and port: write tcp/22")
+        raise ValueError(f"--port: {text[:32]!r} is no protocol and port: write tcp/22")
     return protocols[name], int(number)
 
 

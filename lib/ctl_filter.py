@@ -1,16 +1,20 @@
-"""Filter of a request of the control socket by host name and namespace.
+"""Filter of a request of the control socket by host name and namespace, and words for a wrong hub.
 
-Knows: the fields `host` and `ns` of a request. Refuses to know: which requests have them, and rows
-(ctl_status, ctl_drops, ctl_health).
+Knows: the fields `host` and `ns` of a request, and what is said where `service` names no hub.
+Refuses to know: which requests have them, and rows (ctl_status, ctl_drops, ctl_health).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lib import ids
+from lib.did_you_mean import did_you_mean
+
+MAX_HUBS = 10
+"""Hubs that are listed where one has to be named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +42,15 @@ def read(request: Mapping[str, Any]) -> Filter:
     """The filter in a request's "host" and "ns", which may both be missing. Raises ValueError."""
     host, namespace = (str(request.get(key) or "") for key in ("host", "ns"))
     return Filter(host, ids.parse_uuid(namespace) if namespace else None)
+
+
+def which_hub(name: str, hubs: Collection[str]) -> str:
+    """What to say to somebody who has named no hub where there are several, or one that is not there."""
+    if not hubs:
+        return "there is no hub here, only clients"
+    listed = ", ".join(list(hubs)[:MAX_HUBS])
+    more = f" and {len(hubs) - MAX_HUBS} more" if len(hubs) > MAX_HUBS else ""
+    if not name:
+        return f"name one with --service: {listed}{more}"
+    hint = did_you_mean(name, hubs) or f"--service can be {listed}{more}"
+    return f"there is no hub {name[:64]!r}; {hint}"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import __version__, ctl_drops, ctl_explain, ctl_health, ctl_routes, ctl_status
+from lib import __version__, ctl_drops, ctl_explain, ctl_filter, ctl_health, ctl_routes, ctl_status
 from lib.client import Client
 from lib.ctl_server import Handlers
 from lib.hub import Hub
@@ -74,8 +74,6 @@ def _explain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, o
 
 def _hub(hubs: Mapping[str, Hub], name: str) -> Hub:
     chosen = [hub for hub in hubs.values() if name in ("", hub.settings.name)]
-    if not chosen:
-        raise ValueError(f"there is no hub {name!r}" if name else "there is no hub here, only clients")
-    if len(chosen) > 1:
-        raise ValueError(f"which service? there are {', '.join(hubs)}")
+    if len(chosen) != 1:
+        raise ValueError(ctl_filter.which_hub(name, hubs))
     return chosen[0]

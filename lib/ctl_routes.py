@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
-from lib import ids, prefixes, source_read
+from lib import ctl_filter, ids, prefixes, source_read
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
@@ -140,9 +140,7 @@ def _first(rows: Iterator[Row | None], most: int | None) -> Iterator[Row | None]
 def _views(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> list[_View]:
     chosen = [hub for hub in hubs.values() if service in ("", hub.settings.name)]
     if not chosen:
-        raise ValueError(
-            f"there is no hub {service[:64]!r}" if service else "there is no hub here, only clients"
-        )
+        raise ValueError(ctl_filter.which_hub(service, hubs))
     key = ids.parse_uuid(ns) if ns else None
     names = {id(live.router): (name, live) for name, live in tables.routers()}
     views: dict[tuple[int, int], _View] = {}

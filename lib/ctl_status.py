@@ -13,6 +13,7 @@ import os
 import pwd
 import time
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from lib import __version__, ctl_filter, ids, service_supervisor
@@ -23,6 +24,7 @@ from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_filter import Filter
 from lib.ctl_routes import PrefixesByHost, source_name
+from lib.did_you_mean import did_you_mean
 from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
@@ -30,6 +32,8 @@ from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.source_feed import SourceState
 
+MAX_GUESSED = 1000
+"""Hosts among which a misspelt name is looked for."""
 MAX_NAMED = 10
 """Namespaces that are named where a request fits several."""
 
@@ -238,10 +242,15 @@ def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[Hub
         and service in ("", name)
     ]
     if not found:
+        if service and service not in hubs:
+            raise ValueError(ctl_filter.which_hub(service, hubs))
         where = (f" in namespace {namespace[:64]}" if namespace else "") + (
             f" at {service[:64]}" if service else ""
         )
-        raise ValueError(f"no live session of host {host[:64]!r}{where}")
+        hosts = {session.attachment.host for hub in hubs.values() for session in hub.sessions.values()}
+        guess = "" if host in hosts else did_you_mean(host, islice(hosts, MAX_GUESSED))
+        hint = guess or "`tunrouter status` says who has one"
+        raise ValueError(f"no live session of host {host[:64]!r}{where}; {hint}")
     # Services that share a domain share their namespaces: the same object is the same namespace.
     places: dict[int, str] = {}
     for name, session in found:

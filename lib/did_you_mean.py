@@ -25,8 +25,10 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     beginning = ""
     for candidate in candidates:
         spelled = candidate[:LONGEST].lower()
-        mistakes = _mistakes(typed, spelled, fewest)
-        if mistakes < fewest:
+        # of two that are as near, the one that begins as the word does: `prot` is proto rather than port
+        begins = spelled.startswith(typed)
+        mistakes = _mistakes(typed, spelled, fewest + begins)
+        if mistakes < fewest + begins:
             best, fewest = candidate, mistakes
         elif not beginning and _begins(typed, spelled):
             beginning = candidate

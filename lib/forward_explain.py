@@ -14,6 +14,7 @@ from itertools import islice
 from lib.capture_fate import headline
 from lib.forward_decide import decide, unroutable
 from lib.forward_drop_reasons import Reason
+from lib.humanize import counted
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.namespace import Attachment, Namespace, Table
 from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
@@ -101,8 +102,11 @@ def _acl(attachment: Attachment, packet: Packet, now: float) -> Lines:
     target = namespace.choose(*route, packet.destination, packet.flow, now)
     number = acl.match(attachment.host, packet, target.host if target is not None else "")
     what = {TCP: "TCP", UDP: "UDP", ICMP: "a ping", ICMPV6: "a ping"}.get(packet.protocol, "it")
-    yield "access list", f"{what}: {acl.describe(number)}; it has decided {acl.hits[number]} times"
-    yield "access list", f"{len(acl.rules)} rules, {len(namespace.connections)} connections let through"
+    yield "access list", f"{what}: {acl.describe(number)}; it has decided {counted(acl.hits[number], 'time')}"
+    yield (
+        "access list",
+        f"{counted(len(acl.rules), 'rule')}, {counted(len(namespace.connections), 'connection')} let through",
+    )
 
 
 def _namespace(namespace: Namespace) -> Lines:
@@ -117,7 +121,7 @@ def _about(table: Table) -> str:
     if not len(table):
         return "none, or without routes"
     order = "GOST's order, first match" if table.first_match else "longest prefix"
-    return f"{len(table)} routes, {order}"
+    return f"{counted(len(table), 'route')}, {order}"
 
 
 def _source(namespace: Namespace, host: str, source: bytes | None, now: float) -> Lines:
@@ -203,7 +207,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
         if len(gateway.attachments) > MAX_SHOWN:
             yield (
                 f"gateway {name}",
-                f"{len(gateway.attachments) - MAX_SHOWN} more sessions; flows are spread over all",
+                f"{counted(len(gateway.attachments) - MAX_SHOWN, 'more session')}; flows are spread over all",
             )
 
 

@@ -38,6 +38,7 @@ from lib.hub_accept import Server
 from lib.hub_caller import Caller
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
+from lib.humanize import counted
 from lib.limits import Gate, stranger
 from lib.log_dedup import RETRIED
 from lib.log_events import Entry
@@ -237,7 +238,7 @@ class Hub:
     def _end_all(self, why: str) -> str:
         for session in list(self.sessions.values()):
             session.sender.close(why)
-        return f"{len(self.sessions)} sessions ended: {why}"
+        return f"{counted(len(self.sessions), 'session')} ended: {why}"
 
     def _admit(self, request: Request, stream: AnyStream, asked: bool = True) -> tuple[Status, str]:
         """(status, why) for a request; with asked=False no plugin is asked, and each counts as a yes."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lib.humanize import counted
+
 LINES_PER_SECOND = 20
 
 
@@ -16,7 +18,7 @@ class Pace:
     __slots__ = ("_began", "_left_out", "_most", "_said", "_say", "_what")
 
     def __init__(self, say: Callable[[str], None], what: str, most: int = LINES_PER_SECOND) -> None:
-        """`say` writes a line. `what` names the lines: `… 3,812 more {what} in the last second`."""
+        """`say` writes a line. `what` is a line's subject: `… 3,812 more packets fit`."""
         self._say, self._what, self._most = say, what, most
         self._began = float("-inf")
         self._said = self._left_out = 0
@@ -35,5 +37,6 @@ class Pace:
         if now - self._began < 1.0:
             return
         if self._left_out:
-            self._say(f"… {self._left_out:,} more {self._what} in the last second")
+            more = counted(self._left_out, f"more {self._what}")
+            self._say(f"… {more} {'fits' if self._left_out == 1 else 'fit'}, in the last second")
         self._began, self._said, self._left_out = now, 0, 0

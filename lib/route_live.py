@@ -16,6 +16,7 @@ from gevent.lock import BoundedSemaphore
 from lib import service_collector
 from lib.acl import Acl
 from lib.cli_progress import Bar
+from lib.humanize import counted
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import RouterPlugin
@@ -155,8 +156,12 @@ class LiveRoutes:
             seconds = time.monotonic() - began
             say(
                 Entry.TABLE_LOADED,
-                "%s: %d routes (%s) with %s, in %.2f s",
-                *(self.label, report.total, _counts(report.added, report.changed, report.removed)),
+                "%s: %s (%s) with %s, in %.2f s",
+                *(
+                    self.label,
+                    counted(report.total, "route"),
+                    _counts(report.added, report.changed, report.removed),
+                ),
                 *(name, seconds),
                 table=self.label,
                 source=name,

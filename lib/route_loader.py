@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from lib import source_text
 from lib.errors import Problem
+from lib.humanize import counted
 from lib.prefixes import Prefix
 from lib.route_first_match import painted
 from lib.route_parse import BadLine, RouteLines, pieces
@@ -139,7 +140,7 @@ class RouteLoader:
             if number % STEP == 0:
                 yield
         for rank, count in left_out.items():
-            bad.note(texts[rank][0], f"{count} rows are left out: a prefix may have {MAX_ROWS}")
+            bad.note(texts[rank][0], f"{counted(count, 'row')} left out: a prefix may have {MAX_ROWS}")
         if first_match:
             tries = yield from painted(tries, first)
         counts = yield from _compared(table.tries, tries)

@@ -19,6 +19,7 @@ from lib.auth_admission import Login
 from lib.auth_bindings import Bindings
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
+from lib.humanize import counted
 from lib.ids import NO_NAMESPACE
 from lib.ingress import Ingress, endpoint_namespace
 from lib.limits import stranger
@@ -117,8 +118,8 @@ class LiveRules:
     def _put(self, rank: int, reading: Reading, name: str) -> int:
         rows: list[rule_parse.Row] = []
         bad: list[Problem] = []
-        counted = BadLines()
-        for number, row in enumerate(rule_parse.rows(reading.text, name, type(self).reader, counted)):
+        unread = BadLines()
+        for number, row in enumerate(rule_parse.rows(reading.text, name, type(self).reader, unread)):
             if isinstance(row, Problem):
                 bad.append(row)
             else:
@@ -147,10 +148,10 @@ class LiveRules:
             except BaseException:
                 self._texts = before  # so that the next reading is news again
                 raise
-            prose = "%s: %d rows with %s"
-            say(Entry.RULES_LOADED, prose, self.label, total, name, table=self.label, source=name, rows=total)
+            words = "%s: %s with %s", self.label, counted(total, "row"), name
+            say(Entry.RULES_LOADED, *words, table=self.label, source=name, rows=total)
             self._changed()
-        return counted.count
+        return unread.count
 
     def _check_table(
         self, rank: int, reading: Reading, rows: list[rule_parse.Row], bad: list[Problem]
@@ -198,7 +199,7 @@ class LiveRules:
             self.feed.inherit(before)
             self.feed.start()
             self.feed.wait(APPLY_SECONDS)
-        return [f"{self.label}: {self._replace()} rows now"]
+        return [f"{self.label}: {counted(self._replace(), 'row')} now"]
 
     def stop(self) -> None:
         """Stop reading sources."""

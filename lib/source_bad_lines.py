@@ -42,7 +42,9 @@ class BadLines:
         """Add that `count` destinations of a text have host bits; `first` is the first of them."""
         if count:
             what = f"{first} stands for the whole network {widened(first)}"
-            self.note(name, f"{what}; lines of this kind: {count}" if count > 1 else what)
+            self.note(
+                name, f"{what}, and {counted(count - 1, 'more line')} of this kind" if count > 1 else what
+            )
 
     def problems(self) -> tuple[Problem, ...]:
         """The report: at most MAX_REPORTED lines, and one problem that counts the others."""

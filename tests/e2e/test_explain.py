@@ -43,7 +43,7 @@ SERVER = str(EXAMPLES / "server.yml")
             3,
             "leads back to host-2, not to host-1",
         ),
-        (("--from", "host-1", "192.168.200"), 2, "does not appear to be an IPv4 or IPv6 address"),
+        (("--from", "host-1", "192.168.200"), 2, "ADDRESS: '192.168.200' is no IP address"),
         (("--from", "host-1", "--ns", "x", "192.168.200.7"), 2, "error: "),
         (("--from", "host-1", "--service", "service-9", "192.168.200.7"), 2, "there is no hub 'service-9'"),
         (("192.168.200.7",), 2, "--from"),

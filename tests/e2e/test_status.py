@@ -203,12 +203,12 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     client.wait_line("connected to", after=3)
     hub.wait_line(met, after=before)
     before, lines = hub.line_count(), client.line_count()
-    assert run("drain", "host-1", "--control", sockets[0]) == (0, "1 session told to go elsewhere\n")
+    assert run("drain", "host-1", "--control", sockets[0]) == (0, "1 session asked to make way for another\n")
     client.wait_line("asks for another session", after=lines)
     client.wait_line("connected to", after=lines)
     assert "trying again" not in "".join(client.text().splitlines(True)[lines:])
     status, said = run("kick", "host-9", "--control", sockets[0])
-    assert (status, said) == (1, f"error: control socket {sockets[0]}: no live session of host 'host-9'\n")
+    assert (status, said) == (1, "error: no live session of host 'host-9'; did you mean 'host-1'?\n")
     status, said = run("kick", "host-1", "--ns", NS_1, "--control", sockets[0])
     assert (status, f"'host-1' in namespace {NS_1}" in said) == (1, True)
     status, said = run("drain", "host-1", "--ns", "nonsense", "--control", sockets[0])
@@ -218,7 +218,10 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     start_client(topology.host_2, *host(1, HUB_TO_HOST_2))  # a second one of that name
     hub.wait_line("is host host-1", after=lines)
     hub.wait_line(met.replace(r"77\.1", r"77\.2"))
-    assert run("drain", "host-1", "--control", sockets[0]) == (0, "2 sessions told to go elsewhere\n")
+    assert run("drain", "host-1", "--control", sockets[0]) == (
+        0,
+        "2 sessions asked to make way for another\n",
+    )
     other_tenant = f"router://{HUB_TO_HOST_2}:8443?router.id={NS_1}"
     start_client(topology.host_2, "-L", "tun:///host-1?net=192.168.124.1/24", "-F", other_tenant)
     status, said = run("kick", "host-1", "--control", sockets[0])

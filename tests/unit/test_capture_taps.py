@@ -180,20 +180,20 @@ def test_the_recorder_keeps_the_last_and_no_more_than_it_may(runs: list[list[int
 def test_a_trace_says_some_lines_a_second_and_counts_the_rest() -> None:
     lines: list[str] = []
     now = [0.0]
-    trace = Trace(Choice(test=parse("tcp")), Pace(lines.append, "packets fit", 3), lambda: now[0])
+    trace = Trace(Choice(test=parse("tcp")), Pace(lines.append, "packet", 3), lambda: now[0])
     run = p.stream([p.tcp(H1, H2, bytes(20), flags=0x12), p.udp(H1, H2)] * 5)
     trace.take(0, WENT, run, 0, len(run))
     assert lines == [f"host-1 tcp {H1}:4000 > {H2}:5000 [S.] 60 B: to host-2, session x"] * 3
     now[0] = 1.5
     trace.take(0, WENT, run, 0, 2 + 60)
-    assert lines[3:] == ["… 2 more packets fit in the last second", lines[0]]
+    assert lines[3:] == ["… 2 more packets fit, in the last second", lines[0]]
     trace.pace.sweep(9.0)
     assert len(lines) == 5
 
 
 def test_a_trace_names_the_namespace_of_a_host() -> None:
     lines: list[str] = []
-    trace = Trace(Choice(), Pace(lines.append, "packets fit", 9), lambda: 0.0)
+    trace = Trace(Choice(), Pace(lines.append, "packet", 9), lambda: 0.0)
     run = p.stream([p.udp(H1, H2)])
     for fate in (WENT._replace(namespace="e87f56ddfd5749219ab8a0847662daae"), WENT._replace(host="")):
         trace.take(0, fate, run, 0, len(run))

@@ -24,6 +24,7 @@ KEYS = [key.name for key in HUB_KEYS.values() if not key.odd and not key.not_yet
         ("limiter.on", KEYS, "limiter.in"),
         ("user", ["password", "username"], "username"),
         ("hh", ["h"], "h"),
+        ("prot", ["port", "proto", "protocol"], "proto"),
     ],
 )
 def test_what_was_probably_meant(word: str, candidates: list[str], guess: str) -> None:

@@ -293,7 +293,7 @@ def test_rows_of_one_prefix_have_a_bound() -> None:
     report = load("".join(lines))
     assert time.process_time() - began < 5
     assert [str(warning) for warning in report.warnings] == [
-        f"fuzz: {len(lines) - MAX_ROWS} rows are left out: a prefix may have {MAX_ROWS}"
+        f"fuzz: {len(lines) - MAX_ROWS:,} rows left out: a prefix may have {MAX_ROWS}"
     ]
     (route,) = table
     assert len(route.group.names) == MAX_ROWS

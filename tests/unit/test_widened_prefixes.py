@@ -46,7 +46,7 @@ def test_of_very_many_the_first_are_named_and_the_rest_counted() -> None:
         for warning in resolve(HUB % "{router: r}", f"routers:\n- name: r\n  routes:\n{rows}").warnings
     ]
     assert len(said) == 11
-    assert said[-1] == "router r: 20 more destinations stand for whole networks"
+    assert said[-1] == "router r: 20 more prefixes of this kind"
 
 
 ROWS = "10.1.2.3/8 a\n192.168.1.1/32 b\n10.9.1.1/16 c\n"
@@ -56,14 +56,14 @@ def test_check_tells_of_rows_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_text(ROWS)
     said = warnings(HUB % "{router: r}" + f"routers: [{{name: r, file: {{path: {path}}}}}]\n")
-    assert f"{path}: 10.1.2.3/8 stands for the whole network 10.0.0.0/8; lines of this kind: 2" in said
+    assert f"{path}: 10.1.2.3/8 stands for the whole network 10.0.0.0/8, and 1 more line of this kind" in said
 
 
 def test_a_load_tells_of_rows_of_any_source_and_a_difference_only_of_new_ones() -> None:
     loader = RouteLoader(RouteTable())
     report = drain(loader.source(1, ROWS.encode(), "redis"))
     assert [str(warning) for warning in report.warnings] == [
-        "redis: 10.1.2.3/8 stands for the whole network 10.0.0.0/8; lines of this kind: 2"
+        "redis: 10.1.2.3/8 stands for the whole network 10.0.0.0/8, and 1 more line of this kind"
     ]
     plain = "".join(f"10.{n}.0.0/16 d\n" for n in range(20, 60))
     assert not [w for w in drain(loader.source(1, plain.encode(), "redis")).warnings if "stands" in w.message]
