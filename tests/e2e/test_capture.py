@@ -26,6 +26,7 @@ from tests.support.program import (
     run,
     start_client,
     start_hub,
+    stopped,
     wait_for,
 )
 
@@ -252,15 +253,14 @@ def test_a_reader_that_stops_loses_its_packets_and_nobody_elses(net: Net) -> Non
     capture = begin(tmp_path, str(file), "tcp")
     server = topology.host_2.popen("iperf3", "-s", "--forceflush", "-B", OVERLAY_2)
     server.wait_line("listening")
-    capture.send(signal.SIGSTOP)
-    load = topology.host_1.popen("iperf3", "-c", OVERLAY_2, "-t", "2", "-J")
-    recorded = tmp_path / "meanwhile.pcapng"
-    words = ("capture", "--control", str(tmp_path / "hub.sock"), "--recorder", "-w", str(recorded))
-    assert run(*words, "tcp")[0] == 0  # of what flows on while it is handed over
-    assert load.wait() == 0
-    assert json.loads(load.text())["end"]["sum_received"]["bits_per_second"] > 100e6
-    assert len(tshark(recorded, "ip.src")) > 10
-    capture.send(signal.SIGCONT)
+    with stopped(capture):
+        load = topology.host_1.popen("iperf3", "-c", OVERLAY_2, "-t", "2", "-J")
+        recorded = tmp_path / "meanwhile.pcapng"
+        words = ("capture", "--control", str(tmp_path / "hub.sock"), "--recorder", "-w", str(recorded))
+        assert run(*words, "tcp")[0] == 0  # of what flows on while it is handed over
+        assert load.wait() == 0
+        assert json.loads(load.text())["end"]["sum_received"]["bits_per_second"] > 100e6
+        assert len(tshark(recorded, "ip.src")) > 10
     assert capture.stop(signal.SIGINT) == 0
     lost = capture.wait_line(r"([\d,]+) more were lost")
     assert int(lost[1].replace(",", "")) > 10

@@ -34,6 +34,7 @@ from tests.support.program import (
     start,
     start_client,
     start_hub,
+    stopped,
     wait_for,
 )
 
@@ -165,11 +166,10 @@ def test_more_packets_at_once_than_a_batch_holds(topology: Topology, write: Writ
     reach(topology.host_1, OVERLAY_2)
     with udp(topology.host_2, OVERLAY_2, PORT) as receiver:
         receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
-        one.send(signal.SIGSTOP)
-        for number in range(count):  # each a flow of its own
-            with udp(topology.host_1, OVERLAY_1) as out:
-                out.sendto(b"%03d" % number, (OVERLAY_2, PORT))
-        one.send(signal.SIGCONT)
+        with stopped(one):
+            for number in range(count):  # each a flow of its own
+                with udp(topology.host_1, OVERLAY_1) as out:
+                    out.sendto(b"%03d" % number, (OVERLAY_2, PORT))
         with udp(topology.host_1, OVERLAY_1) as out:
             out.sendto(b"end", (OVERLAY_2, PORT))
         arrived = []

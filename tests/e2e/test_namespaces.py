@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +18,7 @@ from tests.support.program import (
     pings,
     start_client,
     start_hub,
+    stopped,
     total,
 )
 
@@ -167,9 +167,7 @@ def test_drops_are_counted_in_packets_not_superpackets(topology: Topology, write
     """A flow whose packets are all in the device before the client reads them comes as superpackets."""
     hub = start_hub(topology.hub, "-C", write("server.yml", HUB + table("router-0", **BOTH)))
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
-    client.send(signal.SIGSTOP)
-    with udp(topology.host_1, OVERLAY_1) as out:
+    with stopped(client), udp(topology.host_1, OVERLAY_1) as out:
         for _ in range(COUNT):
             out.sendto(bytes(1000), ("192.168.123.77", PORT))
-    client.send(signal.SIGCONT)
     drops(hub, lambda counts: total(counts, "no-route") == COUNT)

@@ -33,6 +33,7 @@ from tests.support.program import (
     start_client,
     start_hub,
     start_plugin,
+    stopped,
     unlimited,
 )
 from tests.support.redis_server import Redis, needs_redis
@@ -160,15 +161,13 @@ def test_receiver_that_stops_reading(
 ) -> None:
     text = example("server.yml") + "      - {dst: 192.168.123.3, gateway: host-3}\n"
     hub, _, _ = network(topology, write, text)
-    stopped = start_client(more_hosts[0], *host(3, "10.77.3.1"))
+    deaf = start_client(more_hosts[0], *host(3, "10.77.3.1"))
     reach(topology.host_1, "192.168.123.3")
     flood = topology.host_1.popen("ping", "-f", "-q", "-s", "1400", "192.168.123.3")
-    with pinging(topology.host_1, OVERLAY_2) as result:
-        stopped.send(signal.SIGSTOP)
+    with pinging(topology.host_1, OVERLAY_2) as result, stopped(deaf):
         time.sleep(4)
         transfer(topology.host_1, topology.host_2, OVERLAY_2, 16)
     flood.stop(signal.SIGINT)
-    stopped.send(signal.SIGCONT)
     assert result[1] == 0
     note("receiver stops reading", "its queue at the hub", "at once: full after 16 MB or 0.5 s",
          f"its own packets; others: 0 of {result[0]:.0f} pings, the longest {result[2]:.0f} ms")  # fmt: skip

@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.soak import hungry
 from tests.support.load import transfer
 from tests.support.netns import Namespace, Process, Topology, connect, in_namespace
-from tests.support.program import GOST, start_client, start_gost, start_hub
+from tests.support.program import GOST, start_client, start_gost, start_hub, stopped
 
 SAMPLE_SECONDS = 5.0
 HUB = """\
@@ -216,9 +216,8 @@ class Soak:
 
     def deaf(self) -> None:
         """host-3 stops reading for a while."""
-        self.clients[3].send(signal.SIGSTOP)
-        time.sleep(self.dice.uniform(0.5, 3.0))
-        self.clients[3].send(signal.SIGCONT)
+        with stopped(self.clients[3]):
+            time.sleep(self.dice.uniform(0.5, 3.0))
 
     # --- at the end
 

@@ -13,7 +13,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def program_pid(process: Process) -> int:
         return process.pid
     (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return int(pid)
+
+
+@contextmanager
+def stopped(process: Process) -> Iterator[None]:
+    """Let the program itself stand still meanwhile, as Ctrl-Z would: an executable's bootloader cannot pass SIGSTOP on."""
+    pid = program_pid(process)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def start(namespace: Namespace, *arguments: str) -> Process:
