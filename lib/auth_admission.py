@@ -7,6 +7,7 @@ what an admitted client may send (forward_decide).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +40,11 @@ class Certificate:
 NO_CERTIFICATE = Certificate()
 
 
+def stays() -> bool:
+    """Never gone: for a question without a connection that could end meanwhile."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """The credentials that a client presents, and where it connected; empty where it gave none."""
@@ -50,6 +56,8 @@ class Login:
     service: str
     """The name of the hub's service that it connected to."""
     certificate: Certificate = NO_CERTIFICATE
+    has_gone: Callable[[], bool] = field(default=stays, repr=False, compare=False)
+    """Whether the client has closed its connection: then nobody waits for the answer."""
 
 
 class Auther(Protocol):
@@ -62,7 +70,9 @@ class Auther(Protocol):
 class HostRules(Protocol):
     """Checks which host may join which namespace: a table of rules, or a plugin (an `ingress`)."""
 
-    def admits(self, host: str, namespace: bytes, service: str, client: str) -> bool:
+    def admits(
+        self, host: str, namespace: bytes, service: str, client: str, has_gone: Callable[[], bool]
+    ) -> bool:
         """Whether a host may join a namespace (16 bytes), from `client` (address:port).
 
         Raises OSError where it cannot be asked.
@@ -78,12 +88,14 @@ def admit(
     certificate: Certificate = NO_CERTIFICATE,
     cert_hosts: bool = False,
     unread: tuple[str, str] = ("", ""),
+    has_gone: Callable[[], bool] = stays,
 ) -> tuple[Status, str]:
     """(status, why) for a request that came to `service` from `client` (address:port); why is "" for OK.
 
     One auther that accepts the login is enough; without authers every client passes. With cert_hosts, a
     client may only use a host name that stands in its certificate; a wildcard there is no name. Never raises
-    OSError: an auther or ingress that cannot be asked gives SERVICE_UNAVAILABLE.
+    OSError: an auther or ingress that cannot be asked gives SERVICE_UNAVAILABLE. Raises ProtocolError where
+    the client has gone (`has_gone`) before it was its turn to be checked.
 
     `unread` says which rows of the authers, and which of the ingress, have never been read, and why; empty
     where all have been. Who has no row gets SERVICE_UNAVAILABLE then: the row may be there.
@@ -91,7 +103,7 @@ def admit(
     unread_logins, unread_rules = unread
     try:
         username, password = request.login or ("", "")  # a plugin may let such a client in
-        grants = _grants(authers, Login(username, password, client, service, certificate))
+        grants = _grants(authers, Login(username, password, client, service, certificate, has_gone))
         if not grants and unread_logins and request.login:
             return Status.SERVICE_UNAVAILABLE, unread_logins
         if not grants:
@@ -107,7 +119,9 @@ def admit(
         names = _host_names(certificate)
         if cert_hosts and request.host not in names:
             return Status.FORBIDDEN, f"its certificate is for {', '.join(names) or 'nobody'}"
-        if ingress is not None and not ingress.admits(request.host, request.namespace, service, client):
+        if ingress is not None and not ingress.admits(
+            request.host, request.namespace, service, client, has_gone
+        ):
             if unread_rules:
                 return Status.SERVICE_UNAVAILABLE, unread_rules
             namespace = ids.format_uuid(request.namespace)

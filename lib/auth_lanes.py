@@ -3,18 +3,23 @@
 Knows: the order of the checks. There is a lane for each address (limits.stranger), and one for each login or
 host name that was right from its address lately. Those that were right go first, one check of each at a time;
 addresses take turns. However much is guessed from one address, a client of another waits for one of those
-checks, or for none where an address may not have all places.
+checks, or for none where an address may not have all places. The check of a client that has gone is not made.
 Refuses to know: what is checked (auth_password_pool, rule_live).
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gevent.event import AsyncResult
+
+from lib.auth_admission import stays
+from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Refusal
 
 MAX_WAITING, MAX_OF_ONE = 1024, 64
 """Most checks that wait, in all and of one address: 64 hashes take some two seconds."""
@@ -31,6 +36,15 @@ class Busy(OSError):
     """Too many checks wait, so this one is not made: it is not known whether the login is right."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """A check that waits for its turn."""
+
+    has_gone: Callable[[], bool]
+    """Whether its client has closed the connection."""
+    turn: AsyncResult = field(default_factory=AsyncResult)
+
+
 class Lanes:
     """The checks that run, at most `at_once`, and those that wait for their turn."""
 
@@ -38,33 +52,37 @@ class Lanes:
         """`of_one` is how many checks of one address run at the same time; 0 for all of them."""
         self._free, self._of_one = at_once, of_one or at_once
         self._running: Counter[str] = Counter()
-        self._first: OrderedDict[Login, deque[AsyncResult]] = OrderedDict()
-        self._others: OrderedDict[str, deque[AsyncResult]] = OrderedDict()
+        self._first: OrderedDict[Login, deque[_Waiter]] = OrderedDict()
+        self._others: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         self._lately: OrderedDict[Login, None] = OrderedDict()
         self.waiting = 0
 
     @contextmanager
-    def turn(self, login: Login) -> Iterator[None]:
-        """Wait for a turn, which lasts as long as the block. Raises Busy where too many wait already."""
-        self.enter(login)
+    def turn(self, login: Login, has_gone: Callable[[], bool] = stays) -> Iterator[None]:
+        """Wait for a turn, which lasts as long as the block. Raises as enter()."""
+        self.enter(login, has_gone)
         try:
             yield
         finally:
             self.leave(login)
 
-    def enter(self, login: Login) -> None:
-        """Wait for a turn, which leave() ends. Raises Busy where too many wait already."""
+    def enter(self, login: Login, has_gone: Callable[[], bool] = stays) -> None:
+        """Wait for a turn, which leave() ends. Raises Busy where too many wait already.
+
+        Raises ProtocolError where the client has gone by then (`has_gone`): guesses that nobody waits for any
+        more would take the turns of those who do.
+        """
         if self._free and self._running[login[1]] < self._of_one:
             self._take(login[1])
             return
-        waiter = AsyncResult()
+        waiter = _Waiter(has_gone)
         self._put(waiter, login)
         try:
-            waiter.get()
+            waiter.turn.get()
         except BaseException:  # killed, or too late: a turn that nobody takes goes to the next one
-            if not waiter.ready():
+            if not waiter.turn.ready():
                 self._remove(waiter)
-            elif waiter.successful():
+            elif waiter.turn.successful():
                 self.leave(login)
             raise
 
@@ -77,8 +95,13 @@ class Lanes:
             del self._running[address]
         while self._free and (found := self._next()) is not None:
             whose, waiter = found
+            if waiter.has_gone():
+                waiter.turn.set_exception(
+                    ProtocolError("it has closed while it waited to be checked", Refusal.CUT_OFF)
+                )
+                continue
             self._take(whose)
-            waiter.set(True)
+            waiter.turn.set(True)
 
     def _take(self, address: str) -> None:
         self._free -= 1
@@ -92,7 +115,7 @@ class Lanes:
                 self._lately.popitem(last=False)
             self._lately[login] = None
 
-    def _put(self, waiter: AsyncResult, login: Login) -> None:
+    def _put(self, waiter: _Waiter, login: Login) -> None:
         address = login[1]
         if login in self._lately and login not in self._first:
             self._first[login] = deque((waiter,))
@@ -110,11 +133,11 @@ class Lanes:
         longest = max(self._others, key=lambda address: len(self._others[address]), default=None)
         if longest is None or len(self._others[longest]) <= length:
             return False
-        self._others[longest].pop().set_exception(Busy(f"{MAX_WAITING} clients wait to be checked"))
+        self._others[longest].pop().turn.set_exception(Busy(f"{MAX_WAITING} clients wait to be checked"))
         self.waiting -= 1
         return True
 
-    def _next(self) -> tuple[str, AsyncResult] | None:
+    def _next(self) -> tuple[str, _Waiter] | None:
         """The check whose turn it is, with its address: of an address that may have one more."""
         for login in self._first:
             if self._running[login[1]] < self._of_one:
@@ -124,7 +147,7 @@ class Lanes:
                 return address, self._pop(self._others, address)
         return None
 
-    def _pop(self, lanes: OrderedDict[Key, deque[AsyncResult]], key: Key) -> AsyncResult:
+    def _pop(self, lanes: OrderedDict[Key, deque[_Waiter]], key: Key) -> _Waiter:
         lane = lanes.pop(key)
         waiter = lane.popleft()
         if lane:
@@ -132,13 +155,13 @@ class Lanes:
         self.waiting -= 1
         return waiter
 
-    def _remove(self, waiter: AsyncResult) -> None:
+    def _remove(self, waiter: _Waiter) -> None:
         _remove(self._first, waiter)
         _remove(self._others, waiter)
         self.waiting -= 1
 
 
-def _remove(lanes: OrderedDict[Key, deque[AsyncResult]], waiter: AsyncResult) -> None:
+def _remove(lanes: OrderedDict[Key, deque[_Waiter]], waiter: _Waiter) -> None:
     for key, lane in lanes.items():
         if waiter in lane:
             lane.remove(waiter)

@@ -15,6 +15,7 @@ from functools import partial
 from gevent.threadpool import ThreadPool
 
 from lib import auth_passwords
+from lib.auth_admission import stays
 from lib.auth_lanes import Lanes, Login
 from lib.bounded_dict import BoundedDict
 
@@ -40,14 +41,15 @@ class Checks:
         password: str,
         dearest: str = "",
         login: Login = ("", ""),
+        has_gone: Callable[[], bool] = stays,
         *,
         others: tuple[str | None, ...] = (),
     ) -> bool:
-        """As auth_passwords.matches; a hash is checked in a thread while other greenlets run. Raises Busy.
+        """As auth_passwords.matches; a hash is checked in a thread while other greenlets run.
 
-        `login` (user name, address) says in which lane the check waits. A password that is remembered as
-        right does not wait. A name that nobody has is never remembered, so it takes as long as a wrong
-        password.
+        `login` (user name, address) says in which lane the check waits, `has_gone` whether its client has
+        gone by then. Raises as Lanes.enter. A password that is remembered as right does not wait. A name that
+        nobody has is never remembered, so it takes as long as a wrong password.
         """
         if not any(auth_passwords.takes_a_while(one, dearest) for one in (stored, *others)):
             return auth_passwords.matches(stored, password, dearest, others=others)
@@ -57,6 +59,7 @@ class Checks:
         if stored is not None and mark in self._known:
             return True
         check = partial(auth_passwords.matches, stored, password, dearest, others=others)
+        self.lanes.enter(login, has_gone)
         right = self._in_a_thread(check, login)
         self.lanes.judged(login, right)
         if right:
@@ -64,7 +67,7 @@ class Checks:
         return right
 
     def _in_a_thread(self, check: Callable[[], bool], login: Login) -> bool:
-        self.lanes.enter(login)
+        """Check in a thread, and end the turn when that is over."""
         try:
             self._pool = self._pool or ThreadPool(AT_ONCE)
             result = self._pool.spawn(check)

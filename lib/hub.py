@@ -252,7 +252,7 @@ class Hub:
             unread = next(filter(None, (live.unread for live in logins)), ""), rules.unread if rules else ""
         return admit(
             *(request, settings.name, stream.peer, authers, rules, stream.certificate, settings.cert_hosts),
-            unread,
+            *(unread, stream.has_closed),
         )
 
     def _serve(self, sock: Any, address: Any) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from lib import auth_lanes, auth_password_pool, rule_parse, source_text
-from lib.auth_admission import Login
+from lib.auth_admission import Login, stays
 from lib.auth_bindings import Bindings
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
@@ -101,11 +101,15 @@ class LiveRules:
             raise Unavailable(f"{self.label}: its sources have not been read yet")
 
     def _ask(
-        self, whose: auth_lanes.Login, question: Callable[[], Reply], is_right: Callable[[Reply], bool]
+        self,
+        whose: auth_lanes.Login,
+        has_gone: Callable[[], bool],
+        question: Callable[[], Reply],
+        is_right: Callable[[Reply], bool],
     ) -> Reply:
-        """Ask the plugin when it is the turn of this client's address. Raises Unavailable, Busy."""
+        """Ask the plugin when it is the turn of this client's address. Raises Unavailable, as Lanes.enter."""
         try:
-            with self._lanes.turn(whose):
+            with self._lanes.turn(whose, has_gone):
                 reply = question()
         except PluginError as error:
             raise Unavailable(f"{self.label}: {error}") from error
@@ -221,10 +225,18 @@ class LiveIngress(LiveRules):
         """Asked instead, where there is one."""
         return self._plugin
 
-    def admits(self, host: str, namespace: bytes, service: str, client: str) -> bool:
+    def admits(
+        self,
+        host: str,
+        namespace: bytes,
+        service: str,
+        client: str,
+        has_gone: Callable[[], bool] = stays,
+    ) -> bool:
         """Whether a host may join a namespace (16 bytes), at a hub service of that name, from address:port.
 
         Raises Unavailable where that is not known, Busy where too many wait; the client must be refused then.
+        Raises ProtocolError where the client has gone meanwhile.
         """
         plugin = self._plugin
         if plugin is None:
@@ -236,7 +248,8 @@ class LiveIngress(LiveRules):
         def fits(endpoint: str) -> bool:
             return namespace == (endpoint_namespace(endpoint) if endpoint else NO_NAMESPACE)
 
-        return fits(self._ask((host, stranger(client)), lambda: plugin.endpoint(host, service), fits))
+        whose = host, stranger(client)
+        return fits(self._ask(whose, has_gone, lambda: plugin.endpoint(host, service), fits))
 
     def apply(self, settings: IngressSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -279,7 +292,7 @@ class LiveLogins(LiveRules):
     def grant(self, login: Login) -> Grant | None:
         """The hosts and namespaces that a login may use; None where the login is wrong.
 
-        Raises Unavailable where that is not known; the client must be refused then.
+        Raises Unavailable where that is not known; the client must be refused then. Raises as Lanes.enter.
         """
         own = self._own(login)
         return self._bound(login, own) if own is not None else None
@@ -303,9 +316,10 @@ class LiveLogins(LiveRules):
         whose, plugin = (login.username, stranger(login.client)), self._plugin
         if plugin is None:
             self._check()
-            matches = partial(auth_password_pool.CHECKS.matches, login=whose)
+            matches = partial(auth_password_pool.CHECKS.matches, login=whose, has_gone=login.has_gone)
             return self._logins.grant(login.username, login.password, matches)
-        return EVERYTHING if self._ask(whose, lambda: plugin.authenticate(login), bool) else None
+        right = self._ask(whose, login.has_gone, lambda: plugin.authenticate(login), bool)
+        return EVERYTHING if right else None
 
     def apply(self, settings: AutherSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""

@@ -146,6 +146,10 @@ class Layered:
         """The address of the proxy that has named the peer; empty for none."""
         return self._below.via
 
+    def has_closed(self) -> bool:
+        """Whether the peer has closed or reset the connection; bytes of it may still wait to be received."""
+        return self._below.has_closed()
+
     @property
     def certificate(self) -> Certificate:
         """The identity in the peer's certificate, of this layer or one below."""

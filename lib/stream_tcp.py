@@ -195,7 +195,7 @@ class Stream:
         if cost.expensive:
             SHARE.enter(self._key)
             self._holds = True
-            if cost.admitted and (self._ended or self._has_closed()):
+            if cost.admitted and (self._ended or self.has_closed()):
                 return False
         cost.turn = _PASSES.turn_seconds(self._hub.loop.iteration)
         self._clock = time.thread_time if cost.exact else time.monotonic
@@ -226,7 +226,8 @@ class Stream:
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window)
         self._clamped = clamped
 
-    def _has_closed(self) -> bool:
+    def has_closed(self) -> bool:
+        """Whether the peer has closed or reset the connection; bytes of it may still wait to be received."""
         return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.auth_admission import NO_CERTIFICATE, REFUSALS, Auther, Certificate, Login, admit
+from lib.auth_admission import NO_CERTIFICATE, REFUSALS, Auther, Certificate, Login, admit, stays
 from lib.auth_logins import EVERYTHING, Grant
 from lib.ids import NO_NAMESPACE
 from lib.wire_relay import Request, Status
@@ -73,7 +73,7 @@ def test_an_auther_is_asked_with_everything_known() -> None:
 def test_the_ingress(ingress: bool | None, status: Status) -> None:
     rules = Says(ingress)
     assert admit(Request("host-1"), "service-0", "192.0.2.1:1", (), rules)[0] == status
-    assert rules.asked == [("host-1", NO_NAMESPACE, "service-0", "192.0.2.1:1")]
+    assert rules.asked == [("host-1", NO_NAMESPACE, "service-0", "192.0.2.1:1", stays)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import gevent.event
 import pytest
 
 from lib import auth_lanes, auth_password_pool, auth_passwords, ids, rule_live
-from lib.auth_admission import Login
+from lib.auth_admission import Login, stays
 from lib.auth_lanes import Busy, Lanes
 from lib.ids import NO_NAMESPACE
 from lib.settings import AutherSettings, IngressSettings, PluginSettings
@@ -29,11 +29,11 @@ class Queue:
         self.lanes.enter(FIRST)
         self.had: list[str] = []
 
-    def wait(self, name: str, address: str) -> gevent.Greenlet:
+    def wait(self, name: str, address: str, has_gone: Callable[[], bool] = stays) -> gevent.Greenlet:
         """Somebody waits for a turn."""
 
         def check() -> None:
-            with self.lanes.turn((name, address)):
+            with self.lanes.turn((name, address), has_gone):
                 self.had.append(name)
 
         made = gevent.spawn(check)
@@ -97,6 +97,16 @@ def test_when_all_is_full_the_longest_lane_makes_room() -> None:
         queue.lanes.enter(("guess", "198.51.100.1"))
     assert queue.run().index("host-2") <= 16
     assert came.successful()
+
+
+def test_nothing_is_checked_for_clients_that_have_gone() -> None:
+    """64 guesses take two seconds: whoever comes after them must not wait for those of closed connections."""
+    queue = Queue()
+    gone = [queue.wait("guess", GUESSER, lambda: True) for _ in range(auth_lanes.MAX_OF_ONE)]
+    queue.wait("host-1", GUESSER + "0")
+    assert queue.run() == ["host-1"]
+    assert {str(one.exception) for one in gone} == {"it has closed while it waited to be checked"}
+    queue.lanes.enter(FIRST)  # their turns are free again
 
 
 @pytest.mark.parametrize("end", [gevent.GreenletExit(), gevent.Timeout(1)], ids=["killed", "too late"])

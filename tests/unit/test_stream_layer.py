@@ -390,7 +390,7 @@ def test_what_an_expensive_session_sent_before_it_closed_is_not_read(
         ours.send_all(bytes(5000))
         ours.close()
         with gevent.Timeout(SECONDS):
-            while not read_by._has_closed():
+            while not read_by.has_closed():
                 gevent.sleep(0.001)
             got = read_by.receive_into(memoryview(bytearray(1 << 16)))
         assert (got == 0) is expensive

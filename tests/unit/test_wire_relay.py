@@ -125,7 +125,7 @@ class _Rules:
     def __init__(self, ingress: Ingress) -> None:
         self._ingress = ingress
 
-    def admits(self, host: str, namespace: bytes, service: str, client: str) -> bool:
+    def admits(self, host: str, namespace: bytes, *_: object) -> bool:
         return self._ingress.admits(host, namespace)
 
 
