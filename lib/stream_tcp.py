@@ -45,6 +45,9 @@ _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEP
 LITTLE_UNREAD = 1 << 14
 """Window of a peer that is expensive, bytes: what it has sent and we have not read stays little. Two of its
 segments where that is more (loopback), since with less it would send only when its persist timer fires."""
+REST_SECONDS = 0.1
+"""Seconds between two looks whether a peer has closed. What it sent before is read until the second of them:
+the kernel may hold megabytes, which would take seconds where many such peers end at once."""
 _WINDOW_OPEN = 1 << 30  # the kernel's own bounds are smaller
 
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
@@ -67,10 +70,12 @@ class Stream:
             "_hub",
             "_into",
             "_key",
+            "_look_at",
             "_most",
             "_out",
             "_readable",
             "_receive",
+            "_rest",
             "_sock",
             "_turn_began",
             "_waiting",
@@ -105,6 +110,8 @@ class Stream:
         self._clock = time.monotonic
         self._turn_began = -1.0  # by that clock; negative between turns
         self._ended = False
+        self._rest = False  # the peer had closed at the last look
+        self._look_at = 0.0
         self._budget: Budget | None = None
         self._waiting = 0
         self._into: Meter | None = None
@@ -207,7 +214,9 @@ class Stream:
         if self._turn_began >= 0:
             assert self.cost is not None
             seconds, self._turn_began = self._clock() - self._turn_began, -1.0
-            self.cost.end(seconds, time.monotonic())
+            self.cost.end(seconds, now := time.monotonic())
+            if now >= self._look_at:
+                self._look(now)
             if self._clamped or (self.cost.admitted and self.cost.expensive):
                 self._clamp(self.cost.expensive)
         else:
@@ -215,6 +224,13 @@ class Stream:
         if self._holds:
             self._holds = False
             SHARE.leave(seconds)
+
+    def _look(self, now: float) -> None:
+        """See whether the peer has closed; the second time that it has, nothing more of it is read."""
+        self._look_at = now + REST_SECONDS
+        closed = self.has_closed()
+        self._ended = self._ended or (self._rest and closed)
+        self._rest = closed
 
     def _clamp(self, clamped: bool) -> None:
         """Keep the peer's window small, each time anew: the kernel opens it when it grows the buffer."""

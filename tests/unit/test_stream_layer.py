@@ -20,7 +20,7 @@ from lib.errors import ProtocolError
 from lib.limits import MIN_SLICE, Bucket, Meter
 from lib.service_scheduling import Share
 from lib.session_budget import Budget
-from lib.session_cost import Cost
+from lib.session_cost import FIRST, Cost
 from lib.settings import TlsSettings
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import LITTLE_UNREAD, Stream
@@ -376,6 +376,28 @@ def test_a_pin_is_compared_in_constant_time(
         server.get(timeout=SECONDS)
     ((pin, fingerprint),) = compared
     assert pin == bytes(32) != fingerprint
+
+
+@pytest.mark.parametrize(("seconds", "whole"), [(60.0, True), (0.0, False)], ids=["in time", "too much"])
+def test_what_a_peer_sent_before_it_closed_is_read_for_a_moment(
+    seconds: float, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may hold megabytes of it, and sixteen such peers end at once."""
+    monkeypatch.setattr("lib.stream_tcp.REST_SECONDS", seconds)
+    with stream_pair() as (ours, far):
+        read_by, cost = Stream(far, "near"), Cost()
+        cost.admit("tcp")
+        read_by.count(cost, "key")
+        sent = 20 * FIRST
+        ours.send_all(bytes(sent))
+        ours.close()
+        got, view = 0, memoryview(bytearray(FIRST))
+        with gevent.Timeout(SECONDS):
+            while not read_by.has_closed():
+                gevent.sleep(0.001)
+            while size := read_by.receive_into(view):
+                got += size
+        assert got == (sent if whole else 2 * FIRST)
 
 
 @pytest.mark.parametrize("expensive", [True, False])
