@@ -64,13 +64,18 @@ class Codec(Protocol):
     def feed(self, data: memoryview) -> None:
         """Take received bytes from the stream below."""
 
+    patience: float
+    """Seconds after which read_into stops."""
+    messages: int
+    """Messages with something in them that have ended since the layer has set it to 0 (WebSocket)."""
     more: bool
     """Whether read_into stopped before it had looked at all that was fed: there was much of it."""
 
     def read_into(self, view: memoryview) -> int | None:
         """Decode into view; how many bytes, None while there are none, 0 once the far end has closed.
 
-        It stops after a turn's time at the latest. Raises OSError where the far end breaks the layer's rules.
+        It stops after `patience` seconds at the latest. Raises OSError where the far end breaks the layer's
+        rules.
         """
 
     def encode(self, buffers: Sequence[Buffer]) -> int:
@@ -158,10 +163,14 @@ class Layered:
 
     def receive_into(self, view: memoryview) -> int:
         """Wait for bytes and put them into view; returns how many, 0 when the peer has closed."""
-        codec = self.codec
+        codec, cost = self.codec, self.cost
         if codec.more and not self._below.give_way():
             return 0
-        while (size := codec.read_into(view)) is None:
+        while True:
+            if cost is not None:
+                codec.patience = cost.turn / 2  # the other half is for what becomes of the bytes
+            if (size := codec.read_into(view)) is not None:
+                break
             self._let_read()
             if codec.more:
                 if not self._below.give_way():
@@ -171,6 +180,9 @@ class Layered:
             if not got:
                 return 0
             codec.feed(codec.landing[:got])
+        if cost is not None:
+            cost.messages += codec.messages
+        codec.messages = 0
         return size
 
     def _let_read(self) -> None:

@@ -71,6 +71,8 @@ class WebSocketCodec:
         """The last ping that has not been answered; those before it need no pong (RFC 6455, 5.5.3)."""
         self._open = self._closed = False
         self.more = False
+        self.patience = TURN_SECONDS
+        self.messages = 0
         self.pongs = 0
         """How many pongs the peer has sent."""
         if self._client:
@@ -151,8 +153,8 @@ class WebSocketCodec:
         return size or (0 if self._closed else None)
 
     def _decode(self) -> None:
-        """Take events for a turn's time; wsproto parses no frame before it is asked for its event."""
-        until = time.monotonic() + TURN_SECONDS
+        """Take events for `patience` seconds; wsproto parses no frame before it is asked for its event."""
+        until = time.monotonic() + self.patience
         self.more = True
         for event in self._connection.events():
             self._take(event)
@@ -163,6 +165,7 @@ class WebSocketCodec:
     def _take(self, event: Event) -> None:
         if isinstance(event, BytesMessage):
             if event.data:
+                self.messages += event.message_finished
                 self._in.append(memoryview(event.data))
         elif isinstance(event, Ping):
             self._asked = event

@@ -32,12 +32,17 @@ def turns(
     seconds: float,
     count: int,
     forwarded: tuple[int, int, int] = (0, 0, 0),
-    size: int = 0,
+    size: int = -1,
     now: float = 0.0,
+    messages: int = 0,
 ) -> None:
-    """So many turns, each of which forwards (frames, bytes, cut segments)."""
+    """So many turns, each of which forwards (frames, bytes, cut segments) that came in so many messages.
+
+    A turn reads `size` bytes if it may read as many; negative for as many as it may.
+    """
     for _ in range(count):
-        cost.begin(min(cost.size, size) if size else cost.size)
+        cost.begin(min(cost.size, size) if size >= 0 else cost.size)
+        cost.messages += messages
         cost.forward(*forwarded)
         cost.end(seconds, now)
 
@@ -51,23 +56,55 @@ def test_before_a_login_every_turn_is_an_expensive_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("transport", "seconds", "forwarded"),
+    ("transport", "seconds", "forwarded", "messages"),
     [
-        pytest.param("tcp", 50e-6, (1, 100, 0), id="one packet a turn"),
-        pytest.param("tcp", 400e-6, (1, 65000, 45), id="a superpacket that is cut up"),
-        pytest.param("tcp", 400e-6, (2, 15000, 128), id="UDP superpackets with little in each segment"),
-        pytest.param("tcp", 900e-6, (1000, 100_000, 0), id="small packets, many at a time"),
-        pytest.param("wss", 380e-6, (1, 100, 0), id="one packet a turn, through every layer"),
-        pytest.param("ws", 900e-6, (10, 14_000, 0), id="a GOST client over ws, a message a packet"),
+        pytest.param("tcp", 400e-6, (1, 65000, 45), 0, id="a superpacket that is cut up"),
+        pytest.param("tcp", 400e-6, (2, 15000, 128), 0, id="UDP superpackets with little in each segment"),
+        pytest.param("tcp", 900e-6, (300, 30_000, 0), 0, id="small packets, many at a time"),
+        pytest.param("wss", 900e-6, (45, 4500, 0), 45, id="small packets, many at a time, a message each"),
+        pytest.param("ws", 900e-6, (10, 14_000, 0), 10, id="a GOST client over ws, a message a packet"),
     ],
 )
 def test_who_forwards_is_never_expensive(
-    transport: str, seconds: float, forwarded: tuple[int, int, int]
+    transport: str, seconds: float, forwarded: tuple[int, int, int], messages: int
 ) -> None:
     cost = session(transport)
-    turns(cost, seconds, 100_000, forwarded)
+    turns(cost, seconds, 100_000, forwarded, messages=messages)
     assert cost.debt == 0
     assert not cost.expensive
+
+
+@pytest.mark.parametrize(("size", "expensive"), [(520, False), (0, True), (-1, True)])
+def test_only_a_turn_that_reads_all_there_is_has_a_price_of_its_own(size: int, expensive: bool) -> None:
+    """Else whoever has few packets judged in each turn, since there are many such sessions, looks honest."""
+    cost = session("wss")
+    turns(cost, 450e-6, 100, (13, 520, 0), size)
+    assert cost.expensive is expensive
+
+
+@pytest.mark.parametrize(
+    ("transport", "seconds", "frames", "messages"),
+    [
+        pytest.param("tcp", 1000e-6, 50, 0, id="each packet a flow of its own, under 100 rules"),
+        pytest.param("wss", 1200e-6, 40, 1, id="the same, many in a message"),
+        pytest.param("wss", 1000e-6, 5, 1000, id="messages with a byte in each"),
+    ],
+)
+def test_who_costs_several_times_what_others_do_is_expensive(
+    transport: str, seconds: float, frames: int, messages: int
+) -> None:
+    cost = session(transport)
+    turns(cost, seconds, 100, (frames, frames * 40, 0), messages=messages)
+    assert cost.expensive
+
+
+@pytest.mark.parametrize(
+    ("transport", "seconds"), [("tcp", 80e-6), ("tls", 170e-6), ("ws", 160e-6), ("wss", 220e-6)]
+)
+def test_who_sends_one_packet_after_the_other_is_never_expensive(transport: str, seconds: float) -> None:
+    cost = session(transport)
+    turns(cost, seconds, 100_000, (1, 100, 0), 150, messages=transport.startswith("ws"))
+    assert cost.debt == 0
 
 
 def test_who_forwards_nothing_is_expensive_soon_and_not_for_ever() -> None:
@@ -89,9 +126,9 @@ def test_turns_are_shorter_where_many_have_one() -> None:
     passes = Passes()
     alone = [passes.turn_seconds(number) for number in range(5)]
     assert alone == [TURN_SECONDS] * 5
-    crowd = [passes.turn_seconds(number) for number in range(5, 8) for _ in range(24)]
-    assert sum(crowd[24:48]) == pytest.approx(PASS_SECONDS)
-    assert sum(crowd[:24]) < 24 * TURN_SECONDS, "not only from the second pass on"
+    crowd = [passes.turn_seconds(number) for number in range(5, 8) for _ in range(16)]
+    assert sum(crowd[16:32]) == pytest.approx(PASS_SECONDS)
+    assert sum(crowd[:16]) < 16 * TURN_SECONDS, "not only from the second pass on"
     assert min(passes.turn_seconds(8) for _ in range(1000)) == LEAST_TURN_SECONDS
     assert passes.turn_seconds(9) == LEAST_TURN_SECONDS, "there may be as many in this pass"
     assert passes.turn_seconds(10) == TURN_SECONDS
