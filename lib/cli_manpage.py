@@ -5,8 +5,12 @@ Knows: man(7)'s macros, signals, files, exit statuses, environment. Refuses to k
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 from lib import cli_grammar, service_environment
 from lib.cli_grammar import Command
+from lib.config_own_keys import KEYS
 
 _FILES = (
     (
@@ -139,6 +143,7 @@ def page(version: str, date: str) -> str:
         lines += [f".SH {title}"]
         for what, about in entries:
             lines += [".TP", f".B {_text(what)}", *_paragraph(about)]
+    lines += [".SH CONFIGURATION", *_paragraph(_ABOUT_KEYS), *_keys()]
     lines += [".SH EXAMPLES"]
     for number, (about, commands) in enumerate(_EXAMPLES):
         lines += [".PP"] * bool(number) + _paragraph(about)
@@ -153,6 +158,23 @@ _DESCRIPTION = (
     " Configuration files, -L and -F URLs and the bytes on the wire are those of GOST v3's routing tunnel,"
     " in both roles."
 )
+
+
+_ABOUT_KEYS = (
+    "The notation is GOST's. These keys are tunrouter's own; the guide explains them with everything around"
+    " them. A switch is on or off; a duration is written 500ms, 10s or 1m30s; a size is written 64KB or 16MB,"
+    " where 1 KB is 1,024 bytes."
+)
+
+
+def _keys() -> Iterator[str]:
+    """The keys of ours, by place."""
+    for place, rows in groupby(KEYS, key=lambda row: row.place):
+        yield f".SS {_text(place)}"
+        for row in rows:
+            said = f"{row.about} Type: {row.kind}. Default: {row.default}. Example:"
+            yield from (".TP", f".B {_text(row.key)}", *_paragraph(said.replace("`", "")))
+            yield from (".nf", _text(row.example), ".fi")  # some are longer than a line
 
 
 def _subject() -> str:

@@ -1,6 +1,6 @@
 """Writes the table of GOST's keys (works, warns, refused) in packaging/docs/coming-from-gost.md.
 
-    .venv/bin/python -m tests.support.keys_table     writes it into the page
+    .venv/bin/python -m tests.support.keys_table     writes it into the page, and the guide's table of our keys
 
 Knows: how to read in lib/config_schema.py and lib/config_gost_keys.py what becomes of a key.
 Refuses to know: the keys.
@@ -104,7 +104,10 @@ def _words(names: Iterable[str]) -> str:
 
 
 def main() -> None:
-    """Write the table into the page."""
+    """Write the table into the page, and that of our own keys into the guide."""
+    from tests.support import own_keys  # it uses this module
+
+    own_keys.main()
     text = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(text.replace(BEGIN + in_page(), BEGIN + table()), encoding="utf-8")
 

@@ -1,21 +1,23 @@
 """The keys of a configuration that are tunrouter's own, and the guide's table of them.
 
-Knows: which keys GOST has, so that every other key that works here is ours; how the guide's table is laid out.
-Refuses to know: what any key does.
+Knows: which keys GOST has, so that every other key that works here is ours; how the guide's table is laid out;
+what a type in words is in the schema. Refuses to know: what any key does (lib/config_own_keys.py has the words).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import get_args, get_origin
 
 from lib import config_gost_keys
+from lib.config_own_keys import KEYS, OwnKey
 from lib.config_section import section_fields, words
 from tests.support import keys_table
-from tests.support.page import DOCS
+from tests.support.page import DOCS, between
 
 PAGE = DOCS / "guide.md"
-HEADING = "\n## Every key of ours\n"
+BEGIN = "<!-- keys of ours: written by tests/support/keys_table.py -->\n"
+END = "<!-- end of keys of ours -->\n"
 
 _SOURCED = "name reload file redis http plugin"
 _TLS = "certFile keyFile caFile secure serverName options validity commonName organization rejectUnknownSNI serverNames"
@@ -83,25 +85,6 @@ PLACES = {
 """A place as the guide calls it -> sections and metadata."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the guide's table."""
-
-    place: str
-    key: str
-    kind: str
-    """Type and unit."""
-    default: str
-    example: str
-    """YAML, without its backticks."""
-    about: str
-
-    @property
-    def literal_default(self) -> str:
-        """The default as it could be written in a file; empty where the table only describes it."""
-        return self.default.strip("`") if self.default.startswith("`") else ""
-
-
 def works() -> dict[str, set[str]]:
     """Section, or owner of metadata -> every key that works there, GOST's and ours."""
     found = {}
@@ -118,13 +101,61 @@ def ours() -> set[tuple[str, str]]:
     return {(place, key) for place, keys in works().items() for key in keys - words(GOST.get(place, ""))}
 
 
-def rows() -> list[Row]:
-    """The rows of the guide's table."""
-    text = PAGE.read_text(encoding="utf-8").partition(HEADING)[2].partition("\nSome keys of GOST's")[0]
-    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
-    return [_row(re.split(r" \| ", line.strip("| "))) for line in lines]
+def literal_default(row: OwnKey) -> str:
+    """The default as it could be written in a file; empty where the row only describes it."""
+    return row.default.strip("`") if row.default.startswith("`") else ""
 
 
-def _row(cells: list[str]) -> Row:
-    place, key, kind, default, example, about = cells
-    return Row(place, key.strip("`"), kind, default, example.strip("`"), about)
+def choices(row: OwnKey) -> list[str]:
+    """The words of a key whose type is a choice of words; empty for others."""
+    found = re.fullmatch(r"(?:`[\w-]+`, )*`[\w-]+`(?: or `[\w-]+`)?", row.kind)
+    return re.findall(r"`([\w-]+)`", row.kind) if found else []
+
+
+def bounds(row: OwnKey) -> tuple[str, str] | None:
+    """The least and the greatest value, where the type has them."""
+    found = re.search(r"(?:^|, )(\d\w*) to (\d\w*)", row.kind)
+    return (found[1], found[2]) if found else None
+
+
+def type_of(section: str, key: str) -> object:
+    """The type of a section's field by the schema; None for metadata, whose keys have no types."""
+    cls = dict(keys_table.sections()).get(section)
+    return (
+        next((field.type for field in section_fields(cls) if field.encode_name == key), None) if cls else None
+    )
+
+
+def is_said(kind: str, type_: object) -> bool:
+    """Whether a type in words is that of the schema."""
+    inner = [one for one in (type_, *get_args(type_)) if one is not type(None)]
+    if get_origin(type_) is list:
+        return kind.startswith("list of ")
+    names = {getattr(one, "__name__", "") for one in inner}
+    for name, word in (("bool", "switch"), ("Duration", "duration"), ("int", "integer")):
+        if name in names:
+            return kind.startswith(word)
+    return not kind.startswith(("list", "switch", "duration", "integer"))
+
+
+def table() -> str:
+    """The guide's table, in Markdown."""
+    lines = [
+        "| place | key | type and unit | default | example | what it does |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in KEYS:
+        cells = (row.place, f"`{row.key}`", row.kind, row.default, f"`{row.example}`", row.about)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def in_page() -> str:
+    """The table as it stands in the guide."""
+    return between(PAGE, BEGIN, END)
+
+
+def main() -> None:
+    """Write the table into the guide."""
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(text.replace(BEGIN + in_page(), BEGIN + table()), encoding="utf-8")

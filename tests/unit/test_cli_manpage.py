@@ -13,10 +13,8 @@ from lib import cli_grammar, cli_manpage
 from lib.cli_usage import LONG_FLAGS, USAGE
 
 PAGE = cli_manpage.page("1.2.3", "2026-11-25")
-SECTIONS = (
-    "NAME|SYNOPSIS|DESCRIPTION|COMMANDS|OPTIONS|EXIT STATUS|FILES|SIGNALS|ENVIRONMENT|EXAMPLES|SEE ALSO"
-)
-MACROS = {"TH", "SH", "TP", "PP", "HP", "B", "I", "BR", "RS", "RE", "nf", "fi", "nh", "hy", "ad"}
+SECTIONS = "NAME|SYNOPSIS|DESCRIPTION|COMMANDS|OPTIONS|EXIT STATUS|FILES|SIGNALS|ENVIRONMENT|CONFIGURATION|EXAMPLES|SEE ALSO"
+MACROS = {"TH", "SH", "SS", "TP", "PP", "HP", "B", "I", "BR", "RS", "RE", "nf", "fi", "nh", "hy", "ad"}
 
 
 @pytest.fixture

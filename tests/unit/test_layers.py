@@ -104,6 +104,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "go_values",
             "config_findings",
+            "config_own_keys",
             "config_yaml",
             "config_section",
             "config_schema",

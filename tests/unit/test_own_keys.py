@@ -1,17 +1,21 @@
-"""The guide's table of our own keys: every key is there, its example works, its default is the one in force."""
+"""Our own keys in the guide and the manual: every key is there, with its type, an example that works, its default."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
-from lib import config_read, config_resolve
+from lib import cli_manpage, config_read, config_resolve
+from lib.config_own_keys import KEYS, OwnKey
+from lib.errors import ConfigError
 from lib.settings import Settings
-from tests.support.own_keys import GOST, PLACES, Row, ours, rows, works
+from tests.support import own_keys
+from tests.support.own_keys import GOST, PLACES, bounds, choices, literal_default, ours, works
 
 WHOLE: dict[str, Any] = {
     "services": [
@@ -55,8 +59,7 @@ WHOLE: dict[str, Any] = {
         }
     ],
 }
-ROWS = rows()
-CASES = [(row, place) for row in ROWS for place in PLACES[row.place]]
+CASES = [(row, place) for row in KEYS for place in PLACES[row.place]]
 
 
 def section(config: dict[str, Any], place: str) -> dict[str, Any]:
@@ -85,14 +88,14 @@ def settings(place: str = "(top)", text: str = "") -> Settings:
     return replace(found, warnings=(), notices=())
 
 
-def name(case: tuple[Row, str]) -> str:
+def name(case: tuple[OwnKey, str]) -> str:
     return f"{case[1]}-{case[0].key}"
 
 
 def test_every_key_of_ours_is_in_the_table_and_no_other() -> None:
     table = [(place, row.key) for row, place in CASES]
     assert len(table) == len(set(table))
-    assert set(table) == ours(), "the table is in packaging/docs/guide.md"
+    assert set(table) == ours(), "the table is in lib/config_own_keys.py"
 
 
 @pytest.mark.parametrize("place", GOST)
@@ -101,19 +104,72 @@ def test_gost_s_keys_work(place: str) -> None:
     assert set(GOST[place].split()) <= works()[place]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.place}-{row.key}")
-def test_a_row_is_whole(row: Row) -> None:
+@pytest.mark.parametrize("row", KEYS, ids=lambda row: f"{row.place}-{row.key}")
+def test_a_row_is_whole(row: OwnKey) -> None:
     assert all((row.kind, row.default, row.about))
+    assert row.about[0].isupper()
+    assert row.about.endswith(".")
+    assert "|" not in f"{row.kind}{row.default}{row.example}{row.about}", "a cell of the guide's table"
     assert row.key in yaml.safe_load(f"{{{row.example}}}")
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
-def test_an_example_works_and_makes_a_difference(case: tuple[Row, str]) -> None:
+def test_an_example_works_and_makes_a_difference(case: tuple[OwnKey, str]) -> None:
     row, place = case
     assert settings(place, row.example) != settings()
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case[0].literal_default], ids=name)
-def test_a_default_is_what_holds_without_the_key(case: tuple[Row, str]) -> None:
+@pytest.mark.parametrize("case", [case for case in CASES if literal_default(case[0])], ids=name)
+def test_a_default_is_what_holds_without_the_key(case: tuple[OwnKey, str]) -> None:
     row, place = case
-    assert settings(place, f"{row.key}: {row.literal_default}") == settings()
+    assert settings(place, f"{row.key}: {literal_default(row)}") == settings()
+
+
+def refused(place: str, row: OwnKey, value: str) -> bool:
+    """Whether a value is an error, with what else stands in the key's example (a port wants a protocol)."""
+    others = yaml.safe_load(f"{{{row.example}}}") | {row.key: yaml.safe_load(value)}
+    try:
+        settings(place, json.dumps(others)[1:-1])
+    except ConfigError:
+        return True
+    return False
+
+
+TYPED = {"switch": "maybe", "duration": "soon", "size": "much", "integer": "few", "`": "nonsense"}
+"""How a type begins -> a value that is none of it."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_a_type_is_that_of_the_schema(case: tuple[OwnKey, str]) -> None:
+    """By the section's field, where it has one, and by what is accepted."""
+    row, place = case
+    found = own_keys.type_of(place, row.key)
+    assert found is None or own_keys.is_said(row.kind, found), f"{row.kind}: {found}"
+    wrong = next((value for word, value in TYPED.items() if row.kind.startswith(word)), None)
+    if wrong is not None and not row.kind.startswith(("`file`", "`sha256:`")):
+        assert refused(place, row, wrong)
+    for value in choices(row):
+        assert not refused(place, row, value), value
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if bounds(case[0])], ids=name)
+def test_bounds_are_those_in_force(case: tuple[OwnKey, str]) -> None:
+    row, place = case
+    limits = bounds(row)
+    assert limits is not None
+    for value in limits:
+        assert not refused(place, row, value), value
+    number = re.match(r"\d+", limits[1])
+    assert number is not None
+    assert refused(place, row, f"{int(number[0]) + 1}{limits[1][number.end() :]}")
+
+
+def test_the_guide_s_table_is_that_of_the_code() -> None:
+    assert own_keys.in_page() == own_keys.table(), "run: .venv/bin/python -m tests.support.keys_table"
+
+
+def test_the_manual_has_every_key_of_ours() -> None:
+    page = cli_manpage.page("1", "2026-01-01")
+    keys = page.partition(".SH CONFIGURATION")[2].partition("\n.SH ")[0]
+    for row in KEYS:
+        assert f"\n.B {row.key}\n" in keys, row.key

@@ -1,0 +1,195 @@
+"""The configuration keys that GOST does not know: type and unit, default, example and meaning of each.
+
+Knows: the words of the guide's table of these keys, and of the manual page.
+Refuses to know: what a key does (config_schema, config_gost_keys and those that read them). Tests compare the
+two: every key of ours is here, with the type that the schema has; its example works; its default is in force.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKey:
+    """A key, and what a user has to know to write it; Markdown, in one line each."""
+
+    place: str
+    """Where it stands in a file, in the guide's words."""
+    key: str
+    kind: str
+    """Type and unit; `a`, `b` or `c` for a choice, and `X to Y` for what is allowed."""
+    default: str
+    """As it could be written in a file, between backticks; words where it could not."""
+    example: str
+    """YAML."""
+    about: str
+    """What it does, in whole sentences."""
+
+
+KEYS = (
+    OwnKey(
+        "top level", "user", "name of a user account", "none",
+        "user: nobody",
+        "The process becomes this user once devices and ports are open.",
+    ),
+    OwnKey(
+        "top level", "recorder", "size, 64KB to 1GB; or `off`", "`off`",
+        "recorder: 16MB",
+        "So much memory keeps the last packets, for `tunrouter capture --recorder`.",
+    ),
+    OwnKey(
+        "auther", "bindings", "`file`, `redis` and `http`, and `reload`, as in a table",
+        "only `hosts` and `namespaces` bind",
+        "bindings: {file: {path: /etc/tunrouter/bindings}}",
+        (
+            "Where it stands which hosts and namespaces each login may use. A login without a row "
+            "there and without `hosts` or `namespaces` of its own is refused."
+        ),
+    ),
+    OwnKey(
+        "login", "passwords", "list of passwords or hashes, 4 at most with `password`", "none",
+        "passwords: [new, old]",
+        "Further passwords that are right too, while clients change from one to the other.",
+    ),
+    OwnKey(
+        "login", "hosts", "list of host names", "every host",
+        'hosts: [host-1, "*.site-1"]',
+        "The login is good for these hosts only.",
+    ),
+    OwnKey(
+        "login", "namespaces", "list of UUIDs", "every namespace",
+        "namespaces: [e87f56dd-fd57-4921-9ab8-a0847662daae]",
+        "The login is good for these namespaces only.",
+    ),
+    OwnKey(
+        "router", "compat", "`first-match`", "longest prefix",
+        "compat: first-match",
+        "The first route in the list that matches wins, as in GOST.",
+    ),
+    OwnKey(
+        "router", "holdDown", "duration", "`5s`",
+        "holdDown: 30s",
+        "A gateway that comes back must stay so long before it is preferred again.",
+    ),
+    OwnKey(
+        "router", "acl", "list of access rules", "all is allowed",
+        "acl: [{action: allow, protocol: icmp}]",
+        "What may be sent. The first rule that matches decides; what no rule matches is denied.",
+    ),
+    OwnKey(
+        "route", "metric", "integer, 0 to 4294967295", "in the order written",
+        "metric: 10",
+        (
+            "Gateways of a prefix with the same metric share flows, and a lower metric goes first. A "
+            "gateway without one counts as 0, and shares with none."
+        ),
+    ),
+    OwnKey(
+        "route", "fallThrough", "switch", "`off`",
+        "fallThrough: on",
+        (
+            "While no gateway of this prefix is connected, a route with a shorter prefix may carry "
+            "its packets."
+        ),
+    ),
+    OwnKey(
+        "access rule", "action", "`allow` or `deny`", "required",
+        "action: deny",
+        "What happens to a packet that this rule matches.",
+    ),
+    OwnKey(
+        "access rule", "from", "prefix or host name", "`any`",
+        "from: host-1",
+        "Where the packet comes from.",
+    ),
+    OwnKey(
+        "access rule", "to", "prefix or host name", "`any`",
+        "to: 192.168.200.0/24",
+        "Where the packet goes.",
+    ),
+    OwnKey(
+        "access rule", "protocol", "`tcp`, `udp`, `icmp`, `icmpv6`, `gre`, `esp`, or a number, 0 to 255",
+        "`any`",
+        "protocol: tcp",
+        "The packet's protocol.",
+    ),
+    OwnKey(
+        "access rule", "port", "ports and ranges of ports, with commas; text", "every port",
+        'protocol: tcp, port: "22,8000-8080"',
+        "The packet's destination port; wants `protocol` tcp or udp.",
+    ),
+    OwnKey(
+        "metadata of handler router", "domain", "text", "none",
+        "domain: inside",
+        "Services with the same domain share their namespaces and hosts.",
+    ),
+    OwnKey(
+        "metadata of handler router", "sourceCheck", "switch", "`on`",
+        "sourceCheck: off",
+        (
+            "A packet whose source does not route back to the host that sent it is dropped. ICMP "
+            "errors of routers behind the host pass, ten a second."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "onDuplicate", "`share`, `replace` or `refuse`", "`share`",
+        "onDuplicate: refuse",
+        (
+            "What happens when a second session uses the name of a host: both share its flows, the "
+            "new one replaces the old one, or the new one is refused while the old one shows that it "
+            "lives."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "certHosts", "switch", "`off`",
+        "certHosts: on",
+        (
+            "A client may only use a host name that stands in its certificate; wants a listener with "
+            "`caFile`."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "handshakeTimeout", "duration, above 0", "`10s`",
+        "handshakeTimeout: 5s",
+        "All handshakes of a connection (TLS, WebSocket, GOST's) together must be done in this time.",
+    ),
+    OwnKey(
+        "metadata of handler router", "drainTimeout", "duration", "`5s`",
+        "drainTimeout: 3s",
+        "A hub that is told to end waits at most so long until its clients are elsewhere.",
+    ),
+    OwnKey(
+        "metadata of handler router", "queueMemory", "size", "`256MB`",
+        "queueMemory: 128MB",
+        "All send queues of the hub together hold at most this.",
+    ),
+    OwnKey(
+        "metadata of handler router", "trustedProxies", "list of prefixes", "none",
+        "trustedProxies: [127.0.0.1, 10.0.0.0/24]",
+        (
+            "Proxies before the hub that are believed when they name a client's address; they have "
+            "no limits by address."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "trustedProxies.header", "name of an HTTP header", "`X-Forwarded-For`",
+        "trustedProxies.header: X-Real-IP",
+        "The one header in which trusted proxies name the client (ws and wss).",
+    ),
+    OwnKey(
+        "metadata of handler router or tun", "keepalive.timeout", "duration, 1s to 1h", "`15s`",
+        "keepalive.timeout: 10s",
+        "A peer that has sent nothing for so long, although it was asked, counts as dead.",
+    ),
+    OwnKey(
+        "metadata of handler router or tun", "superpackets", "switch", "`on`",
+        "superpackets: off",
+        "Off: one packet a frame, to tunrouters too.",
+    ),
+    OwnKey(
+        "metadata of a dialer", "pin", "`sha256:` and 64 hex digits", "none",
+        "pin: sha256:0f343b0931126a20f133d67c2b018a3b7f4c5d6e7a8b9c0d1e2f30415263748a",
+        "The client trusts the hub's certificate with this fingerprint, and no other.",
+    ),
+)  # fmt: skip
