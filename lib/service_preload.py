@@ -21,6 +21,7 @@ from lib import stream_certificates
 from lib.errors import HostError
 from lib.settings import (
     AutherSettings,
+    BindingSettings,
     HttpSource,
     IngressSettings,
     RedisSource,
@@ -30,14 +31,17 @@ from lib.settings import (
     TransportSettings,
 )
 
+Owner = TableSettings | IngressSettings | AutherSettings | BindingSettings
+"""All that has sources or a plugin."""
 
-def _owners(settings: Settings) -> Iterator[TableSettings | IngressSettings | AutherSettings]:
-    """All that has sources or a plugin."""
+
+def _owners(settings: Settings) -> Iterator[Owner]:
+    authers = [*settings.authers, *(auther for hub in settings.hubs for auther in hub.authers)]
     yield from settings.tables
-    yield from settings.authers
+    yield from authers
+    yield from (auther.bindings for auther in authers if auther.bindings)
     for hub in settings.hubs:
         yield from filter(None, (hub.default_table, hub.ingress))
-        yield from hub.authers
 
 
 def _has_source(settings: Settings, kind: type[Source]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.e2e.test_metrics import get
 from tests.e2e.test_plugins_grpc import start_plugin as start_grpc_plugin
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
-from tests.support.program import TUNROUTER, reach, run, start, start_plugin
+from tests.support.program import reach, run, start, start_plugin
 from tests.support.redis_server import Redis, needs_redis
 from tests.support.tls import Authority
 from tests.support.vanishing import Vanishing
@@ -123,16 +123,27 @@ def test_every_feature_works_when_the_program_s_files_have_gone(
         assert status == 0, said
     hosts = [row["host"] for row in json.loads(run("status", "--json", *control)[1])["sessions"]]
     assert sorted(hosts) == ["host-1"] * 4 + ["host-2"] * 4
-    capture = Process(
-        (*TUNROUTER, "capture", *control, "-w", str(tmp_path / "a.pcapng"), "icmp"), tmp_path / "c"
-    )
-    capture.wait_line("captur")
-    trace = Process((*TUNROUTER, "trace", *control, "icmp"), tmp_path / "t")
-    trace.wait_line("tracing")
+    # Commands that run for long lose their files too.
+    watching = [
+        (Vanishing(tmp_path / word), word, options, begins)
+        for word, options, begins in (
+            ("capture", ("-w", str(tmp_path / "a.pcapng"), "icmp"), "captur"),
+            ("trace", ("icmp",), "tracing"),
+            ("status", ("--watch",), "host-1"),
+        )
+    ]
+    commands = {}
+    for files, word, options, begins in watching:
+        commands[word] = files.start(topology.hub, word, *control, *options)
+        commands[word].wait_line(begins)
+        files.vanish()
+    seen = commands["status"].line_count()
     reach(topology.host_1, "10.4.0.2")
-    trace.wait_line("10.4.0.2")
-    assert capture.stop(signal.SIGINT) == 0
-    trace.stop(signal.SIGINT)
+    commands["trace"].wait_line("10.4.0.2")
+    commands["status"].wait_line("host-1", after=seen)
+    assert commands["capture"].stop(signal.SIGINT) == 0
+    for word in ("trace", "status"):
+        commands[word].stop(signal.SIGINT)
     assert run("capture", *control, "--recorder", "-w", str(tmp_path / "r.pcapng"))[0] == 0
     assert "tunrouter_sessions" in get(topology.hub)[1]
     hub.send(signal.SIGUSR1)
@@ -157,7 +168,7 @@ def test_every_feature_works_when_the_program_s_files_have_gone(
     assert run("drain", *control, "--service", "plain", "host-2")[0] == 0
     assert client.stop() == 0
     assert hub.stop() == 0
-    for process in (client, hub):
+    for process in (client, hub, *commands.values()):
         assert "Traceback" not in process.text()
         assert "gone" not in process.text(), process.text()
         assert "must not happen" not in process.text()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import sys
+import typing
 from collections.abc import Iterator
 
 import pytest
 
 from lib import config_read, config_resolve, config_secrets, service_preload
+from lib import settings as settings_module
 from lib.errors import HostError
 from lib.settings import Settings
 from tests.support.configs import checked
@@ -57,11 +60,27 @@ def test_every_import_in_a_function_is_loaded_before() -> None:
     assert [pair for pair in found if pair[1] not in MODULES | packages] == []
 
 
+def test_all_that_has_sources_or_a_plugin_is_looked_at() -> None:
+    """A new class of settings with sources or a plugin belongs into service_preload._owners."""
+    kinds = ("SourceSettings", "PluginSettings", "PluginSettings | None")
+    found = {
+        one
+        for one in vars(settings_module).values()
+        if dataclasses.is_dataclass(one) and any(field.type in kinds for field in dataclasses.fields(one))
+    }
+    assert found == set(typing.get_args(service_preload.Owner))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         (NOTHING % "", set()),
         (NOTHING % ", redis: {addr: '127.0.0.1:1', key: k}", {"a Redis"}),
+        (
+            (NOTHING % "").replace("type: router,", "type: router, auther: a,")
+            + "\nauthers: [{name: a, auths: [{username: u, password: p}], bindings: {redis: {addr: 'x:1', key: k}}}]",
+            {"a Redis"},
+        ),
         (NOTHING % ", http: {url: 'http://127.0.0.1/'}", {"HTTP"}),
         (NOTHING % ", plugin: {type: http, addr: 'http://127.0.0.1/'}", {"HTTP"}),
         (NOTHING % ", plugin: {addr: '127.0.0.1:1'}", {"a plugin over gRPC"}),
