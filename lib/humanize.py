@@ -49,6 +49,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
+def plain(count: int, noun: str) -> str:
+    """A number of things without separators, as programs that read a log want it: 2000 clients."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def span(seconds: float) -> str:
     """A duration: 3 s, 5 min, 2 h, 4 days."""
     seconds = max(0.0, seconds)

@@ -16,7 +16,7 @@ from gevent.lock import BoundedSemaphore
 from lib import service_collector
 from lib.acl import Acl
 from lib.cli_progress import Bar
-from lib.humanize import counted
+from lib.humanize import plain
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import RouterPlugin
@@ -157,12 +157,8 @@ class LiveRoutes:
             say(
                 Entry.TABLE_LOADED,
                 "%s: %s (%s) with %s, in %.2f s",
-                *(
-                    self.label,
-                    counted(report.total, "route"),
-                    _counts(report.added, report.changed, report.removed),
-                ),
-                *(name, seconds),
+                *(self.label, plain(report.total, "route")),
+                *(_counts(report.added, report.changed, report.removed), name, seconds),
                 table=self.label,
                 source=name,
                 rows=report.total,

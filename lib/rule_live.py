@@ -19,7 +19,7 @@ from lib.auth_admission import Login, stays
 from lib.auth_bindings import Bindings
 from lib.auth_logins import EVERYTHING, Grant, Logins
 from lib.errors import PluginError, Problem
-from lib.humanize import counted
+from lib.humanize import plain
 from lib.ids import NO_NAMESPACE
 from lib.ingress import Ingress, endpoint_namespace
 from lib.limits import stranger
@@ -152,7 +152,7 @@ class LiveRules:
             except BaseException:
                 self._texts = before  # so that the next reading is news again
                 raise
-            words = "%s: %s with %s", self.label, counted(total, "row"), name
+            words = "%s: %s with %s", self.label, plain(total, "row"), name
             say(Entry.RULES_LOADED, *words, table=self.label, source=name, rows=total)
             self._changed()
         return unread.count
@@ -203,7 +203,7 @@ class LiveRules:
             self.feed.inherit(before)
             self.feed.start()
             self.feed.wait(APPLY_SECONDS)
-        return [f"{self.label}: {counted(self._replace(), 'row')} now"]
+        return [f"{self.label}: {plain(self._replace(), 'row')} now"]
 
     def stop(self) -> None:
         """Stop reading sources."""

@@ -102,7 +102,7 @@ def test_inline_configuration() -> None:
     ("arguments", "told"),
     [
         (("-L", "rooter://:8443"), "-L 1: unknown scheme 'rooter'"),
-        (("-O", "xml", "-L", "router://:1"), "-O: unknown format 'xml'; yaml or json"),
+        (("-O", "xml", "-L", "router://:1"), "-O: unknown format 'xml'; write yaml or json"),
         (("-C", "nowhere.yml"), "nowhere.yml: No such file or directory"),
         (("-L", "router://:8443?sourceChek=off"), "did you mean 'sourceCheck'?"),
         (("-L", "router://:8443", "-L", "router://:8443"), "would listen where"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lib import ctl_filter
-from lib.humanize import counted
+from lib.humanize import counted, plain
 
 LIB = Path(__file__).parents[2] / "lib"
 
@@ -104,6 +104,7 @@ def test_such_a_place_would_be_found() -> None:
         counts_with_a_plural('f"{len(rows)} rows"\nf"and {count - 3} more lines"\nf"{MAX_ROWS} rows"')
     ) == [1, 2]
     assert [counted(1, "row"), counted(0, "row"), counted(2000, "row")] == ["1 row", "0 rows", "2,000 rows"]
+    assert [plain(1, "row"), plain(0, "row"), plain(2000, "row")] == ["1 row", "0 rows", "2000 rows"]
 
 
 @pytest.mark.parametrize(
