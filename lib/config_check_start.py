@@ -21,7 +21,7 @@ from gevent import ssl
 from lib import config_metadata, ctl_find, ctl_server, stream_certificates, stream_tls
 from lib.addresses import is_address, join_host_port
 from lib.config_findings import Findings
-from lib.config_schema import Config, Dialer, Hop, Listener, Node, Service, Tls
+from lib.config_schema import Config, Dialer, File, Hop, Listener, Node, Service, Tls
 from lib.config_section import walk
 from lib.config_yaml import Scalar
 from lib.ctl_path import weak_spot
@@ -46,6 +46,7 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     _addresses(config, services, settings, found)
     _paths(config, settings, given, found)
     _user(config, settings, given, found)
+    _sources(config, settings, found)
     _devices(config, services, settings, found)
 
 
@@ -275,6 +276,37 @@ def _user(config: Config, settings: Settings, given: Mapping[str, str], found: F
         except KeyError:
             where = Position("--user") if given.get("--user") else config.where("user")
             found.error(where, f"there is no user {settings.user[:64]!r} here")
+
+
+def _sources(config: Config, settings: Settings, found: Findings) -> None:
+    """Warn of files with rows that the user of the settings may not read: they are read after the change."""
+    try:
+        account = pwd.getpwnam(settings.user) if settings.user and os.geteuid() == 0 else None
+    except KeyError:
+        return  # it is an error already
+    if account is None or account.pw_uid == 0:
+        return
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    for section in walk(config):
+        if isinstance(section, File) and section.path:
+            wrong = _unreadable(os.path.abspath(section.path), account.pw_uid, groups)
+            if wrong:
+                text = f"'path': {section.path}: user {settings.user} may not {wrong}"
+                found.warn(section.where("path"), text, "it is read after the change of the user")
+
+
+def _unreadable(path: str, user: int, groups: list[int]) -> str:
+    """What a user may not do on the way to a file, by its modes; empty for nothing, or for no such file."""
+    parents = list(Path(path).parents)[::-1]
+    try:
+        for place, bit in (*((one, 1) for one in parents), (Path(path), 4)):
+            status = place.stat()
+            shift = 6 if status.st_uid == user else 3 if status.st_gid in groups else 0
+            if not status.st_mode >> shift & bit:
+                return f"enter {place}" if bit == 1 else "read it"
+    except OSError:
+        pass  # config_check tells of a file that is not there
+    return ""
 
 
 def _devices(config: Config, services: Services, settings: Settings, found: Findings) -> None:

@@ -30,6 +30,8 @@ from lib.settings_limits import CountLimit, HubLimits
 
 MAX_SHOWN = 20
 """Routes, rules and hosts of one namespace that are shown; the others are counted."""
+ALL = 1 << 40
+"""As many of them as there are."""
 PAGE = 60
 """Lines of a summary that is printed whole; a longer one gets short, unless everything is asked for."""
 FIRST = 3
@@ -59,27 +61,29 @@ class Reach:
 def words(settings: Settings, everything: bool = False) -> list[str]:
     """The summary as lines of text: of what would be more than a PAGE only the first ones, and counts.
 
-    With `everything` nothing is left out but what is long in itself (MAX_SHOWN).
+    With `everything` nothing is left out, be it a million routes.
     """
-    lines = [line for block in _services(settings) for line in block]
+    lines = [line for block in _services(settings, everything) for line in block]
     lines += [*_about(settings), *_memory(settings)]
     if everything or len(lines) <= PAGE:
         return lines
     return list(_short(settings))
 
 
-def _services(settings: Settings) -> Iterator[Iterator[str]]:
+def _services(settings: Settings, everything: bool) -> Iterator[Iterator[str]]:
     """The lines of each hub and client."""
     for hub in settings.hubs:
-        yield _whole_hub(hub, settings)
+        yield _whole_hub(hub, settings, ALL if everything else MAX_SHOWN)
     for client in settings.clients:
-        yield settings_summary_clients.words(client)
+        yield settings_summary_clients.words(
+            client, ALL if everything else settings_summary_clients.MAX_SHOWN
+        )
 
 
-def _whole_hub(hub: HubSettings, settings: Settings) -> Iterator[str]:
+def _whole_hub(hub: HubSettings, settings: Settings, most: int) -> Iterator[str]:
     yield from _hub(hub)
     for reach in _reaches(hub, settings.tables):
-        yield from _reach(reach, MAX_SHOWN)
+        yield from _reach(reach, most)
 
 
 def _short(settings: Settings) -> Iterator[str]:

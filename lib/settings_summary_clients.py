@@ -17,10 +17,10 @@ MAX_SHOWN = 8
 """Hubs, and routes, of one client that are named; the others are counted."""
 
 
-def words(client: ClientSettings) -> Iterator[str]:
-    """The summary of one client, as lines of text."""
+def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
+    """The summary of one client, as lines of text; of its hubs and routes the first `most`."""
     nodes = ways(client)
-    behind = ", ".join(nodes[:MAX_SHOWN]) + _more(nodes, "hub")
+    behind = ", ".join(nodes[:most]) + _more(nodes, "hub", most)
     yield f"ok: service {client.name} is host {client.host} behind {behind}"
     device = client.device
     name = f"device {device.name}" if device.name else "a device that the kernel names"
@@ -28,7 +28,7 @@ def words(client: ClientSettings) -> Iterator[str]:
     yield f"    {name}, {nets if not device.addresses else f'net {nets}'}, MTU {device.mtu}"
     routes = _routes(client)
     yield "    routes into the tunnel: " + (
-        ", ".join(routes[:MAX_SHOWN]) + _more(routes, "route") if routes else "none"
+        ", ".join(routes[:most]) + _more(routes, "route", most) if routes else "none"
     )
     namespaces = dict.fromkeys(node.namespace for node in client.nodes if node.namespace != NO_NAMESPACE)
     if namespaces:
@@ -81,8 +81,8 @@ def data(client: ClientSettings) -> dict[str, object]:
     }
 
 
-def _more(items: Sequence[object], noun: str) -> str:
-    return f" and {counted(len(items) - MAX_SHOWN, f'more {noun}')}" if len(items) > MAX_SHOWN else ""
+def _more(items: Sequence[object], noun: str, most: int) -> str:
+    return f" and {counted(len(items) - most, f'more {noun}')}" if len(items) > most else ""
 
 
 def _routes(client: ClientSettings) -> list[str]:
@@ -106,7 +106,11 @@ def _safety(nodes: Sequence[NodeSettings]) -> Iterator[str]:
 def _of(some: Sequence[NodeSettings], nodes: Sequence[NodeSettings]) -> str:
     """Which hubs a statement is about, where it is not about all."""
     names = list(dict.fromkeys(join_host_port(node.host, node.port) for node in some))
-    return "" if len(some) == len(nodes) else f" ({', '.join(names[:MAX_SHOWN])}{_more(names, 'hub')})"
+    return (
+        ""
+        if len(some) == len(nodes)
+        else f" ({', '.join(names[:MAX_SHOWN])}{_more(names, 'hub', MAX_SHOWN)})"
+    )
 
 
 def _check(tls: TlsSettings) -> str:

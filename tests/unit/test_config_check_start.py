@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,6 +218,24 @@ def test_metrics_and_a_hub_on_one_port(check: Check) -> None:
     status, said = check(PLAIN.replace("127.0.0.1:0", ":18443") + "metrics: {addr: '127.0.0.1:18443'}\n")
     assert status == 2
     assert "metrics would be served where service hub listens" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_that_the_later_user_may_not_read(check: Check, tmp_path: Path) -> None:
+    """Routes are read after the change of the user, so that root's check is not enough."""
+    public = Path("/tmp").is_dir() and Path("/tmp").stat().st_mode & 1
+    assert public, "the test needs a directory that everybody may enter"
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        (Path(name) / "routes").write_text("10.0.0.0/8 a\n")
+        text = PLAIN + f"user: nobody\nrouters:\n- name: r\n  file: {{path: {name}/routes}}\n"
+        for directory, mode, why in ((0o700, 0o644, f"enter {name}"), (0o755, 0o600, "read it")):
+            Path(name).chmod(directory)
+            (Path(name) / "routes").chmod(mode)
+            status, said = check(text)
+            assert status == 0
+            assert f"warning: f.yml:10:16: 'path': {name}/routes: user nobody may not {why}" in said
+        (Path(name) / "routes").chmod(0o644)
+        assert "may not" not in check(text)[1]
 
 
 def test_a_device_that_is_no_tun_device(check: Check) -> None:

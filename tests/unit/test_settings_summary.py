@@ -243,6 +243,14 @@ def test_many_tenants_are_a_page_and_all_of_them_on_request() -> None:
     assert page[-1].endswith(" more parts")
 
 
+def test_all_is_all() -> None:
+    rows = "".join(f"  - {{dst: 10.9.{n}.0/24, gateway: a}}\n" for n in range(settings_summary.MAX_SHOWN))
+    text = TEXT.replace("  - {dst: 10.1.0.0/16, gateway: a}\n", rows + "  - {dst: 10.1.0.0/16, gateway: a}\n")
+    whole = settings_summary.words(config_resolve.resolve(config_read.read([("f", text)])), everything=True)
+    assert sum(line.startswith("        10.9.") for line in whole) == settings_summary.MAX_SHOWN
+    assert not [line for line in whole if " more " in line]
+
+
 def test_one_client_is_no_plural() -> None:
     told = settings_summary.words(settings())
     assert [line.endswith(" MB 1 client") for line in told].count(True) == 1
