@@ -200,7 +200,9 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for row in reply["clients"]
         for line in row.get("warnings", ())
     ]
-    rest = [*_away(reply["clients"]), *differing, *failed, *refused]
+    mistaken = [f"hub {hub['service']}: {line}" for hub in reply["hubs"] for line in hub.get("warnings", ())]
+    mistaken += [f"{row['service']}: {line}" for row in reply["clients"] for line in row.get("advice", ())]
+    rest = [*mistaken, *_away(reply["clients"]), *differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
 
 

@@ -15,6 +15,7 @@ import gevent
 
 from lib import (
     capture_watch,
+    client_advice,
     client_downlink,
     framing,
     ids,
@@ -99,6 +100,8 @@ class ClientSession:
         self.control = SessionControl(
             self.sender, client.traffic, client.settings.keepalive_timeout, self.since
         )
+        self.advice = wire_control.Advice()
+        """What the hub finds wrong with this client's identity."""
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
@@ -198,8 +201,31 @@ class ClientSession:
         for message in self.control.receive([content], time.monotonic()):
             if isinstance(message, wire_control.Hello):
                 self._meet(message)
-            else:
+            elif isinstance(message, wire_control.Drain):
                 self._client.leave(self)
+            else:
+                self._heed(message)
+
+    def _heed(self, advice: wire_control.Advice) -> None:
+        """Log what the hub finds wrong with our name or router.id, where it has not said so before."""
+        client, before = self._client, self.warnings()
+        self.advice = advice
+        for line in self.warnings():
+            if line not in before:
+                say(
+                    Entry.HUB_ADVICE,
+                    "service %s: hub %s: %s",
+                    *(client.settings.name, self.peer, line),
+                    fold=client.settings.name,
+                    service=client.settings.name,
+                    host=client.settings.host,
+                    hub=self.peer,
+                    advice=line,
+                )
+
+    def warnings(self) -> list[str]:
+        """A line for each thing that the hub finds wrong with our name or router.id now."""
+        return client_advice.lines(self.advice, self._client.settings.host)
 
     def _meet(self, message: wire_control.Hello) -> None:
         """Handle the hub's HELLO: from now on superpackets that it takes are sent to it."""

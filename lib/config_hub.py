@@ -102,7 +102,8 @@ def hub(
         cache_seconds=_cache_seconds(handler, found),
         transport=transport,
         cert_hosts=_cert_hosts(handler, transport, found),
-        on_duplicate=_on_duplicate(handler, found),
+        on_duplicate=(on_duplicate := _on_duplicate(handler, found)),
+        shared_by_intent=on_duplicate == "share" and _is_written(handler, "onDuplicate"),
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         queue_memory=config_metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
         limits=limiters.of(service, handler),
@@ -168,6 +169,10 @@ def _on_duplicate(handler: Handler, found: Findings) -> str:
         hint = did_you_mean(word, DUPLICATES) or f"there is {', '.join(DUPLICATES)}"
         found.error(tree.where if tree else handler.where(), f"'onDuplicate': {word[:64]!r} is unknown", hint)
     return word
+
+
+def _is_written(handler: Handler, key: str) -> bool:
+    return config_metadata.find(handler, key) is not None
 
 
 def _handshake_timeout(handler: Handler, found: Findings) -> float:

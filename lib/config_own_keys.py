@@ -133,12 +133,14 @@ KEYS = (
         ),
     ),
     OwnKey(
-        "metadata of handler router", "onDuplicate", "`share`, `replace` or `refuse`", "`share`",
+        "metadata of handler router", "onDuplicate", "`share`, `replace` or `refuse`",
+        "share, and a warning about two machines",
         "onDuplicate: refuse",
         (
             "What happens when a second session uses the name of a host: both share its flows, the "
             "new one replaces the old one, or the new one is refused while the old one shows that it "
-            "lives."
+            "lives. `share` that is written says that two machines of one name are meant: then there "
+            "is no warning."
         ),
     ),
     OwnKey(

@@ -34,6 +34,8 @@ from lib.source_feed import SourceState
 
 MAX_GUESSED = 1000
 """Hosts among which a misspelt name is looked for."""
+MAX_WARNINGS = 100
+"""Mistaken identities of a hub's clients that are listed."""
 MAX_NAMED = 10
 """Namespaces that are named where a request fits several."""
 
@@ -62,7 +64,7 @@ def status(
         "user": _user(),
         "control": control,
         "uptime_s": round(now - started, 1),
-        "hubs": [_hub(hub) for hub in hubs.values()],
+        "hubs": [_hub(hub, wanted, now) for hub in hubs.values()],
         "sessions": _sessions(list(hubs.values()), wanted, now),
         "clients": [
             _client(client, now)
@@ -91,14 +93,19 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
     }
 
 
-def _hub(hub: Hub) -> Row:
+def _hub(hub: Hub, wanted: Filter, now: float) -> Row:
     settings = hub.settings
+    found = hub.identities.warnings(list(hub.sessions.values()), now)
+    fitting = (line for namespace, host, line in found if wanted.fits(host, namespace))
+    warnings = list(islice(fitting, MAX_WARNINGS))
+    more = sum(1 for _ in fitting)
     return {
         "service": settings.name,
         "listen": join_host_port(settings.host, settings.port),
         "transport": settings.transport.kind,
         "sessions": len(hub.sessions),
         "unnamed_clients": hub.unnamed,
+        "warnings": [*warnings, *([f"and {more} more like these"] if more else [])],
     }
 
 
@@ -146,6 +153,7 @@ def _client(client: Client, now: float) -> Row:
         "addresses": [str(address) for address in settings.device.addresses],
         "differences": client.differences(),
         "warnings": client.transit.warnings(now),
+        "advice": session.warnings() if session else [],
         "hub": session.peer if session else None,
         "away": None if session else _away(client.away, now),
         "transport": node.transport.kind,

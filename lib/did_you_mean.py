@@ -20,6 +20,12 @@ _SHORTENED = 4
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """`did you mean 'X'?` for a word that is none of the candidates; "" where none of them is near."""
+    chosen = nearest(word, candidates)
+    return f"did you mean {chosen!r}?" if chosen else ""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """The candidate that was perhaps meant by a word; "" where none of them is near."""
     typed = word[:LONGEST].lower()
     best, fewest = "", _allowed(typed) + 1
     beginning = ""
@@ -32,8 +38,7 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
             best, fewest = candidate, mistakes
         elif not beginning and _begins(typed, spelled):
             beginning = candidate
-    chosen = best or beginning
-    return f"did you mean {chosen!r}?" if chosen else ""
+    return best or beginning
 
 
 def _allowed(word: str) -> int:

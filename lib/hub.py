@@ -36,6 +36,8 @@ from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
 from lib.hub_accept import Server
 from lib.hub_caller import Caller
+from lib.hub_identity import Identities
+from lib.hub_identity import Tables as TablesNow
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.humanize import counted
@@ -110,6 +112,7 @@ class Hub:
         self.sessions: dict[Attachment, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.prefixes = PrefixesOfHosts()
+        self.identities = Identities(settings)
         self.moved = Event()
         self._ending = False
         self._rules = 0
@@ -190,6 +193,15 @@ class Hub:
                     breathe()
                 if not number % BEAT_SESSIONS:
                     breathe()
+            self._beating.attempt(self._look_at_identities)
+
+    def _look_at_identities(self) -> None:
+        """Look for hosts and namespaces that are not what their clients think."""
+        self.identities.begin()
+        tables = TablesNow(self.domain, self.tables.unread_routes)
+        for number, session in enumerate(list(self.sessions.values()), 1):
+            if self.identities.look(session, tables, time.monotonic()) or not number % BEAT_SESSIONS:
+                breathe()
 
     def apply(self, settings: HubSettings, domain: Domain) -> list[str]:
         """Take the settings of a reload; sessions that they still allow are not touched.
@@ -211,6 +223,7 @@ class Hub:
         if differs:
             lines.append(f"new sessions come over {settings.transport.kind}")
         self.settings, self._acceptor = settings, acceptor
+        self.identities.settings = settings
         self.budget.limit = settings.queue_memory
         if (settings.limits, settings.trusted_proxies) != (old.limits, old.trusted_proxies):
             self.gate.settings, self.gate.trusted = settings.limits, settings.trusted_proxies
@@ -323,7 +336,7 @@ class Hub:
         rules = self._rules
         status, why = self._admit(request, stream)
         if status == Status.OK and self.settings.on_duplicate == "refuse":
-            status, why = self._take_name(request, name)
+            status, why = self._take_name(request, stream.peer, name)
         if self._ending:
             status, why = Status.SERVICE_UNAVAILABLE, "the hub is about to end"
         tunnel_id = b""
@@ -339,7 +352,7 @@ class Hub:
                 raise ProtocolError(f"host {request.host!r}: no longer let in: {why}", REFUSALS[again])
         return status == Status.OK
 
-    def _take_name(self, request: Request, name: ExitStack) -> tuple[Status, str]:
+    def _take_name(self, request: Request, peer: str, name: ExitStack) -> tuple[Status, str]:
         """Have a host name that no live session has, nor anybody else who is just being let in."""
         if not name.enter_context(self.domain.reserve(request.namespace, request.host)):
             return (
@@ -347,6 +360,7 @@ class Hub:
                 "another one is just being let in by this host name (onDuplicate: refuse)",
             )
         if owner := self._owner(request):
+            self.identities.refused(request.namespace, request.host, peer, owner, time.monotonic())
             return (
                 Status.FORBIDDEN,
                 f"another live session has this host name, of {owner} (onDuplicate: refuse)",

@@ -8,6 +8,7 @@ Refuses to know: when a line is due (hub, hub_session), how lines are folded and
 from __future__ import annotations
 
 import time
+from enum import Enum
 
 from lib import ids
 from lib.forward_drop_reasons import Reason, Refusal
@@ -109,6 +110,32 @@ def drops(name: str, attachment: Attachment, reason: Reason, detail: str) -> Non
             host=attachment.host,
             advice=f"dst: {source}, gateway: {attachment.host}",
         )
+
+
+class Mistake(Enum):
+    """What is wrong with the identity of a host (hub_identity); the value is its name in the log."""
+
+    GATEWAY_OF_NOTHING = "gateway-of-nothing"
+    UNKNOWN_NAMESPACE = "unknown-namespace"
+    NAME_TWICE = "name-twice"
+
+
+def identity(mistake: Mistake, name: str, line: str, host: str, namespace: bytes, peer: str) -> None:
+    """Log what is wrong with the identity of a host, in the words of `line`."""
+    say(
+        Entry.MISTAKEN_IDENTITY,
+        "service %s: %s (%s)",
+        *(name, line, peer),
+        fold=f"{name} {mistake.value}",
+        by=stranger(peer),
+        habit=RETRIED,
+        service=name,
+        host=host,
+        namespace=ids.format_uuid(namespace),
+        peer=peer,
+        mistake=mistake.value,
+        reason=line,
+    )
 
 
 def hello(name: str, attachment: Attachment, software: str) -> None:

@@ -20,6 +20,7 @@ from lib.capture_taps import Taps
 from lib.counter_rates import Rates
 from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
+from lib.hub_identity import Identities, Verdict
 from lib.limits import Gate, Meter
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
@@ -71,6 +72,7 @@ class Owner(Protocol):
     instance: bytes
     """16 random bytes: this hub, as long as it runs."""
     prefixes: PrefixesOfHosts
+    identities: Identities
     moved: Event
     """Set whenever a session ends, or its client has replied to DRAIN."""
 
@@ -103,6 +105,9 @@ class HubSession:
         now = time.monotonic()
         self.control = SessionControl(self.sender, self.attachment.traffic, settings.keepalive_timeout, now)
         self.rates = Rates(now)
+        self._heard = 0
+        self.verdict = Verdict()
+        """What is wrong with its host name or namespace."""
 
     def enter(self) -> None:
         """Go live under the host's name; run() follows at once."""
@@ -117,6 +122,7 @@ class HubSession:
             book.enter(attachment)
         if self.hub.settings.on_duplicate == "replace":
             for other in attachment.namespace.others(attachment):
+                self.hub.identities.replaced(other, attachment, time.monotonic())
                 other.sender.close(f"replaced by a new session of its host name, of {attachment.peer}")
         hub_log.opened(name, attachment, self.hub.settings.transport.kind, self.stream.via)
         why = "closed by the client"
@@ -248,7 +254,7 @@ class HubSession:
         for message in self.control.receive(contents, time.monotonic()):
             if isinstance(message, wire_control.Hello):
                 self._meet(message)
-            else:
+            elif isinstance(message, wire_control.Drain):
                 self.awaited = False  # it has another session now, or no other hub to go to
                 self.hub.moved.set()
 
@@ -281,7 +287,15 @@ class HubSession:
     def beat(self, now: float) -> None:
         """Check the keepalive: ask the client for a sign of life, or end a session that is dead."""
         self.rates.sample(self.attachment.traffic, now)
+        if self.attachment.traffic.received_packets != self._heard:
+            self._heard, self.attachment.heard_at = self.attachment.traffic.received_packets, now
         self.control.beat(now)
+
+    def tell(self) -> None:
+        """Tell the client what is wrong with its identity, where that has changed and it understands it."""
+        verdict = self.verdict
+        if verdict.advice != verdict.told and self.control.advise(verdict.advice):
+            verdict.told = verdict.advice
 
     def limit(self) -> None:
         """Apply the limits of the present settings to this session."""

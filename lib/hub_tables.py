@@ -72,6 +72,14 @@ class Tables:
             if isinstance(live, LiveRoutes | AskedRoutes)
         ]
 
+    def unread_routes(self) -> frozenset[int]:
+        """id() of each RouteTable of which a source has never been read: routes may be missing there."""
+        return frozenset(
+            id(live.router)
+            for _, live in self.routers()
+            if any(not state.read_at for _, state in live.feed.states())
+        )
+
     def routes(self, name: str) -> RouteTable | RouterPlugin:
         """The router of a name. After apply() it is another object where a plugin was added or removed."""
         live = self._live["router", name]

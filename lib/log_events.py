@@ -53,6 +53,10 @@ class Entry(Enum):
         *("not-accepting", "warning", "service reason"),
         "there is no descriptor or memory for one more connection",
     )
+    MISTAKEN_IDENTITY = (
+        *("mistaken-identity", "warning", "service host namespace peer mistake reason"),
+        "a host's name or router.id is wrong; `mistake`: gateway-of-nothing, unknown-namespace or name-twice",
+    )
     HELLO = "hello", "debug", "service host peer software offloads", "the far side is a tunrouter"
 
     # a client
@@ -86,6 +90,10 @@ class Entry(Enum):
     NOT_AROUND = (
         *("no-host-route", "warning", "service address route reason"),
         "the kernel refuses such a host route, and rp_filter=1 will drop the replies",
+    )
+    HUB_ADVICE = (
+        *("hub-advice", "warning", "service host hub advice"),
+        "the hub finds this client's host name or router.id wrong",
     )
     HUB_DRAINS = (
         *("hub-drains", "info", "service hub"),

@@ -105,6 +105,8 @@ class Attachment:
     """The client's instance id, 16 bytes, from its HELLO; empty without one."""
     since: float = 0.0
     """When its session began, in seconds of a steady clock."""
+    heard_at: float = 0.0
+    """When it was seen last that something has come from it, in seconds of a steady clock."""
     flows: dict[bytes, Attachment] = field(default_factory=dict)
     """The flow cache: flow key -> attachment its packets go to. For packets from here, except UDP."""
     udp_flows: dict[bytes, Attachment] = field(default_factory=dict)

@@ -25,6 +25,9 @@ DEFAULT_HOLD_DOWN = 5.0
 MAX_ROWS = 256
 """Rows of one prefix that count, the first ones: each one more takes time for all those before."""
 
+MAX_GROUPS = 10_000
+"""Groups whose names are looked through at once, which takes a few milliseconds."""
+
 Row = tuple[int, Hop]
 """(rank, hop): the rank is 0 for inline rows, and 1, 2, … for rows of the sources in their order."""
 
@@ -131,6 +134,16 @@ class RouteTable:
 
     def __len__(self) -> int:
         return len(self._four) + len(self._six)
+
+    def names(self) -> frozenset[str] | None:
+        """Every gateway of its routes; None where there are too many to look through at once.
+
+        For some milliseconds after a change those of the routes before it may still be among them.
+        """
+        groups = list(self._groups.values())
+        if len(groups) > MAX_GROUPS:
+            return None
+        return frozenset().union(*(group.names for group in groups))
 
     # --- for those who fill it
 

@@ -1,8 +1,8 @@
 """Control frames and keepalive of a session, the same for a hub and a client.
 
 Knows: how every tunrouter replies to a control frame, and when it sends PING.
-Refuses to know: what a HELLO or a DRAIN means to a hub (hub_session) or a client (client_session), the layout
-of messages (wire_control), when silence has lasted too long (session_keepalive).
+Refuses to know: what a HELLO, a DRAIN or an ADVICE means to a hub (hub_session) or a client (client_session),
+the layout of messages (wire_control), when silence has lasted too long (session_keepalive).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lib.forward_drop_reasons import Reason
 from lib.prefixes import Prefix
 from lib.session_keepalive import Health, Liveness
 from lib.session_sender import SessionSender
-from lib.wire_control import Drain, Feature, Hello, Message, Ping, Pong
+from lib.wire_control import Advice, Drain, Feature, Hello, Message, Ping, Pong
 
 
 class SessionControl:
@@ -34,7 +34,7 @@ class SessionControl:
         self.features = 0
         """What the peer understands beside HELLO (bits of Feature); 0 before HELLO, and for a GOST peer."""
 
-    def receive(self, contents: Iterable[bytes], now: float) -> list[Hello | Drain]:
+    def receive(self, contents: Iterable[bytes], now: float) -> list[Hello | Drain | Advice]:
         """Take the contents of the control frames of one turn; returns the messages for the role to act on.
 
         Only the last message of each type counts: who asks a thousand times in a turn gets one reply.
@@ -51,7 +51,7 @@ class SessionControl:
                     last[type(message)] = message
         return [message for message in last.values() if self._receive(message, now)]
 
-    def _receive(self, message: Message, now: float) -> TypeGuard[Hello | Drain]:
+    def _receive(self, message: Message, now: float) -> TypeGuard[Hello | Drain | Advice]:
         """Do what both roles do with a message; returns whether the role has to act on it too."""
         if isinstance(message, Ping):
             self._sender.reply(framing.encode(wire_control.encode_pong(message.token)))
@@ -59,7 +59,7 @@ class SessionControl:
             self.liveness.pong(message.token, now)
         elif isinstance(message, Hello):
             self.features, self.software = message.features, message.software
-        return isinstance(message, Hello | Drain)
+        return isinstance(message, Hello | Drain | Advice)
 
     def can(self, feature: Feature) -> bool:
         """Whether the peer has said in its HELLO that it understands a feature."""
@@ -90,6 +90,13 @@ class SessionControl:
         if not self.can(Feature.DRAIN):
             return False
         self._send(wire_control.encode_drain())
+        return True
+
+    def advise(self, advice: Advice) -> bool:
+        """Send ADVICE: what is wrong with the client's identity. Returns whether the peer understands it."""
+        if not self.can(Feature.ADVICE):
+            return False
+        self._send(wire_control.encode_advice(advice))
         return True
 
     def beat(self, now: float) -> None:

@@ -298,6 +298,8 @@ class HubSettings:
     """Whether a client's host name must be one of its certificate's names."""
     on_duplicate: str = "share"
     """With a second session of one host name: "share" flows, "replace" the first, or "refuse" the second."""
+    shared_by_intent: bool = False
+    """Whether "share" was written: so two machines of one name are no mistake."""
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     drain_timeout: float = 5.0
     """Seconds that a hub which is about to end waits for its clients to leave."""

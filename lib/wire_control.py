@@ -1,4 +1,4 @@
-"""Control frames between tunrouters: HELLO, PING, PONG and DRAIN, encoded and decoded (PROTOCOL.md).
+"""Control frames between tunrouters: HELLO, PING, PONG, DRAIN and ADVICE, encoded and decoded (PROTOCOL.md).
 
 Knows: the layout of a control frame and of each message.
 Refuses to know: when to send one, and what a capability changes (session_sender, forward).
@@ -27,6 +27,8 @@ MARK = 0xF0
 INSTANCE_SIZE = 16
 TOKEN_SIZE = 8
 MAX_PREFIXES = 8
+MAX_NAME = 255
+"""Bytes of a host name, as in GOST's handshake."""
 MAX_SOFTWARE = 64
 """Bytes of the software field, each a printable character of ASCII; what is beyond is cut off on receipt."""
 
@@ -38,6 +40,14 @@ class Type(IntEnum):
     PING = 2
     PONG = 3
     DRAIN = 4
+    ADVICE = 5
+
+
+class AdviceField(IntEnum):
+    """Fields of ADVICE."""
+
+    TROUBLES = 1
+    NAME = 2
 
 
 class Field(IntEnum):
@@ -64,9 +74,11 @@ class Feature(IntFlag):
     """The peer knows DRAIN: a hub asks it to open another session, and a client replies that it has left."""
     DUMMY_SOURCE = 4
     """ICMP errors from a dummy address reach the client's host: no reverse path filter drops them."""
+    ADVICE = 8
+    """The peer, a client, reads ADVICE and shows it."""
 
 
-ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN)
+ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE)
 """The features that every tunrouter of this version has."""
 
 
@@ -89,6 +101,27 @@ class Drain:
     """A hub's request to open another session, or a client's notice that it needs this one no more."""
 
 
+class Trouble(IntFlag):
+    """Bits of ADVICE: what a hub finds wrong with a client's host name or namespace."""
+
+    NO_GATEWAY = 1
+    """No route leads to the host, so no packet will."""
+    UNKNOWN_NAMESPACE = 2
+    """No router of the hub has the client's router.id for its name."""
+    NAME_TWICE = 4
+    """Another machine is connected under the same host name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """All that a hub finds wrong with a client now; without troubles nothing, any more."""
+
+    troubles: int = 0
+    """Bits of Trouble."""
+    name: str = ""
+    """The host name that was perhaps meant, for people; empty where none is near."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """What one tunrouter tells the other about itself, once, right after the handshake."""
@@ -108,7 +141,7 @@ class Hello:
     """Of a hub: prefixes for which the receiver is a gateway, so that it can tell whether it forwards."""
 
 
-Message = Hello | Ping | Pong | Drain
+Message = Hello | Ping | Pong | Drain | Advice
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -139,6 +172,13 @@ def encode_drain() -> bytes:
     return bytes([MARK, Type.DRAIN])
 
 
+def encode_advice(advice: Advice) -> bytes:
+    """An ADVICE as the content of a frame."""
+    name = advice.name.encode("utf-8", "surrogateescape")[:MAX_NAME]
+    body = ((AdviceField.TROUBLES, struct.pack("!I", advice.troubles)), (AdviceField.NAME, name))
+    return bytes([MARK, Type.ADVICE]) + wire_fields.encode(body)
+
+
 def decode(content: bytes) -> Message | None:
     """Decode the content of a control frame; None for a type that this version does not know.
 
@@ -155,6 +195,12 @@ def _decode_token(found: dict[int, bytes]) -> bytes:
     if len(token) != TOKEN_SIZE:
         raise ProtocolError("PING or PONG without a token")
     return token
+
+
+def _decode_advice(found: dict[int, bytes]) -> Advice:
+    troubles = int.from_bytes(found.get(AdviceField.TROUBLES, b"")[:4], "big")
+    name = found.get(AdviceField.NAME, b"")[:MAX_NAME].decode("utf-8", "replace")
+    return Advice(troubles, name)
 
 
 def _decode_hello(found: dict[int, bytes]) -> Hello:
@@ -199,4 +245,5 @@ _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
     Type.PING: lambda found: Ping(_decode_token(found)),
     Type.PONG: lambda found: Pong(_decode_token(found)),
     Type.DRAIN: lambda found: Drain(),
+    Type.ADVICE: _decode_advice,
 }

@@ -30,6 +30,7 @@ from tests.support.program import (
     start_client,
     start_gost,
     start_hub,
+    wait_for,
 )
 from tests.support.terminal import Terminal
 
@@ -403,3 +404,47 @@ def test_questions_do_without_gevent() -> None:
     process = Process((sys.executable, "-c", code), Path("/dev/null"))
     assert process.wait(20) == 0
     assert "control socket /nonexistent: No such file" in process.text()
+
+
+IDENTITIES = """\
+services:
+- name: s
+  addr: ":8443"
+  handler: {{type: router, metadata: {{router: r, keepalive.timeout: 3s}}}}
+  listener: {{type: tcp}}
+routers: [{{name: r, file: {{path: {routes}}}}}]
+"""
+
+
+def test_a_misspelt_host_and_two_machines_of_one_name(
+    topology: Topology, write: Write, sockets: tuple[str, str], tmp_path: Path
+) -> None:
+    """Both ends say it in the log and in `status`, until the route has come, or the other machine has gone."""
+    (hub_socket, client_socket), routes = sockets, tmp_path / "routes"
+    routes.write_text("192.168.123.1 host-1\n192.168.123.2 host-2\n")
+    file = write("hub.yml", IDENTITIES.format(routes=routes))
+    hub = start_hub(topology.hub, "-C", file, "--control", hub_socket)
+    misspelt = tuple(word.replace("host-2", "hots-2") for word in host(2, HUB_TO_HOST_2))
+    client = start_client(topology.host_2, *misspelt, "--control", client_socket)
+    hub.wait_line("host hots-2 is gateway of nothing in .*; did you mean 'host-2'?")
+    client.wait_line("no route of the hub leads to host hots-2, .*; did you mean 'host-2'?")
+    assert "hub s: host hots-2 is gateway of nothing" in run("status", "--control", hub_socket)[1]
+    assert "no route of the hub leads to host hots-2" in run("status", "--control", client_socket)[1]
+    routes.write_text("192.168.123.1 host-1\n192.168.123.2 hots-2\n")
+    hub.wait_line("router r: .* routes")
+    wait_for(lambda: asked(client_socket, "status", "status")["clients"][0]["advice"] == [])
+    assert asked(hub_socket, "status", "status")["hubs"][0]["warnings"] == []
+    client.stop()
+
+    first = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    second = start_client(topology.host_2, *host(1, HUB_TO_HOST_2), "--control", client_socket)
+    line = hub.wait_line(
+        r"host host-1 is connected from (10\S+):\d+ and from (10\S+):\d+, and both are alive"
+    )
+    assert {line[1], line[2]} == {"10.77.1.2", "10.77.2.2"}
+    second.wait_line("another machine is connected to the hub as host-1 too")
+    first.wait_line("another machine is connected to the hub as host-1 too")
+    assert "and both are alive" in run("status", "--control", hub_socket)[1]
+    assert hub.text().count("and both are alive") == 1
+    first.stop()
+    wait_for(lambda: asked(client_socket, "status", "status")["clients"][0]["advice"] == [])

@@ -493,7 +493,7 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "relay_request": [request],
         "relay_response": [wire_relay.encode_response(wire_relay.Response(0, bytes(20)))],
-        "control_frame": [wire_control.encode_hello(wire_control.Hello(bytes(16)))[1:], b"\x02\x01\x00\x08" + bytes(8)],
+        "control_frame": [wire_control.encode_hello(wire_control.Hello(bytes(16)))[1:], wire_control.encode_advice(wire_control.Advice(3, "host-1"))[1:], b"\x02\x01\x00\x08" + bytes(8)],
         "frames": [bytes([flags]) + stream for flags in range(8)],
         "from_the_hub": [b"\0" + stream, b"\1" + stream],
         "packets": whole,

@@ -85,6 +85,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "counters",
             "client_downlink",
             "client_transit",
+            "client_advice",
         ),
         *(
             "settings_diff",
@@ -230,6 +231,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "namespace_domains",
         "hub",
         "hub_log",
+        "hub_identity",
         "hub_caller",
         "hub_session",
         "client",

@@ -172,7 +172,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
             "self.name",
             "self.place",
         ),
-        *("self.label", "refusal.value", "reason.value", "source_read.describe(source)"),
+        *("self.label", "refusal.value", "reason.value", "mistake.value", "source_read.describe(source)"),
     }
     local = {"client_reconnect.py": {"fold"}, "source_feed.py": {"name"}, "stream_certificates.py": {"file"}}
     for where, call in calls():

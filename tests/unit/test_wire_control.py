@@ -70,11 +70,23 @@ def test_what_is_no_prefix_ends_them(wire: str) -> None:
             wire_control.Pong(b"12345678"),
         ),
         (wire_control.encode_drain(), "f0 04", wire_control.Drain()),
+        (
+            wire_control.encode_advice(wire_control.Advice(5, "hö-2")),
+            "f0 05 01 0004 00000005 02 0005 68c3b62d32",
+            wire_control.Advice(5, "hö-2"),
+        ),
     ],
 )
 def test_the_others_on_the_wire(content: bytes, wire: str, message: object) -> None:
     assert content == bytes.fromhex(wire)
     assert wire_control.decode(content) == message
+
+
+def test_advice_that_is_cut_or_not_utf_8_is_read_as_far_as_it_goes() -> None:
+    assert wire_control.decode(frame(kind=5)) == wire_control.Advice()
+    assert wire_control.decode(frame(field(2, b"\xff"), kind=5)) == wire_control.Advice(0, "\ufffd")
+    long = wire_control.decode(wire_control.encode_advice(wire_control.Advice(1, "x" * 300)))
+    assert long == wire_control.Advice(1, "x" * wire_control.MAX_NAME)
 
 
 @pytest.mark.parametrize("kind", [2, 3])
