@@ -98,7 +98,10 @@ class ControlSocket:
         self._inode = os.stat(path).st_ino
         self._pool, self._places = Pool(), Places(MAX_CLIENTS)
         self._task = Task("the control socket is answered", self._watch, vital=False)
-        self._server = hub_accept.Server(sock, self._serve, self._pool, self._task.note)
+        self._server = hub_accept.Server(
+            sock, self._serve, self._pool, "control socket", "control socket", hub_accept.NONE
+        )
+        self._server.make_room = self._places.make_room
         self._server.start()
         self._task.start()
 

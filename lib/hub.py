@@ -34,7 +34,7 @@ from lib.capture_taps import Taps
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
-from lib.hub_accept import Server
+from lib.hub_accept import ALL, Server
 from lib.hub_caller import Caller
 from lib.hub_identity import Identities
 from lib.hub_identity import Tables as TablesNow
@@ -42,7 +42,6 @@ from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.humanize import counted
 from lib.limits import Gate, stranger
-from lib.log_dedup import RETRIED
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
@@ -130,12 +129,7 @@ class Hub:
 
     def _listen(self, settings: HubSettings) -> Server:
         sock = listen(settings.host, settings.port, settings.transport.reuse_port)
-        return Server(sock, self._serve, self._clients, self._is_full)
-
-    def _is_full(self, error: OSError) -> None:
-        name, reason = self.settings.name, error.strerror or str(error)
-        text = "service %s: no connection is accepted: %s"
-        say(Entry.NOT_ACCEPTING, text, name, reason, fold=name, habit=RETRIED, service=name, reason=reason)
+        return Server(sock, self._serve, self._clients, settings.name, f"service {settings.name}", ALL)
 
     def start(self) -> None:
         """Begin to accept connections."""

@@ -1,49 +1,105 @@
-"""Listening socket of a hub: accepts connections into greenlets, and pauses when descriptors run out.
+"""Listening sockets: connections accepted into greenlets, with a pause where descriptors run out.
 
-Knows: gevent's StreamServer. Refuses to know: what a connection is for (hub).
+Knows: gevent's servers, the limit of open files, how many descriptors are kept for those who look in.
+Refuses to know: what a connection is for (hub, ctl_server, metrics_server).
+
+    0 ........ limit - kept ........ limit - kept/2 ........ limit
+    a hub's connections  |  scrapes of metrics     |  the control socket, files, look-ups
+
+A new descriptor has the lowest free number, so that number says how many are left.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from collections.abc import Callable
 from typing import Any
 
+from gevent import monkey
 from gevent.pool import Pool
 from gevent.server import StreamServer
+
+from lib.log_dedup import RETRIED
+from lib.log_events import Entry
+from lib.log_setup import say
 
 MAX_ACCEPT = 8
 """Connections accepted in a row before packets get their turn."""
 PAUSE_SECONDS = 0.2
 """Seconds without an accept after descriptors or memory have run out."""
+ROOM_SECONDS = 0.01
+"""The same where a connection that did nothing makes room."""
+KEPT = 32
+"""Descriptors that a hub leaves to those who look in; a quarter of the limit where that is less."""
+ALL, HALF, NONE = 1.0, 0.5, 0.0
+"""How much of that a server leaves."""
+_close = monkey.get_original("os", "close")
+"""The system's: gevent's closes a moment later, in case that somebody waits for the descriptor."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Server(StreamServer):  # type: ignore[misc]  # gevent has no types
+class Sparing:
+    """What a gevent server does with connections for which there is no descriptor: it lets them wait.
+
+    To be put before the server's class.
+    """
+
+    leaves = ALL
+    """How much is left of the descriptors that are kept."""
+    told_full: Callable[[OSError], None]
+    """Called when a connection cannot be accepted; it stays in the kernel's queue meanwhile."""
+    make_room: Callable[[], bool] = staticmethod(lambda: False)
+    """Called then: it ends a connection that does nothing, if there is one; returns whether there was one."""
+
+    def do_read(self: Any) -> Any:
+        """Accept the next connection (called by gevent); None where there is none now."""
+        try:
+            check_left(self.socket.fileno(), self.leaves)
+            return super().do_read()  # type: ignore[misc]  # the server's
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self.told_full(error)
+            self.stop_accepting()
+            self._timer = self.loop.timer(ROOM_SECONDS if self.make_room() else PAUSE_SECONDS)
+            self._timer.start(self._start_accepting_if_started)
+            return None
+
+
+class Server(Sparing, StreamServer):  # type: ignore[misc]  # gevent has no types
     """Accepts connections into a pool of greenlets."""
 
     max_accept = MAX_ACCEPT
 
     def __init__(
-        self, sock: Any, serve: Callable[[Any, Any], None], pool: Pool, full: Callable[[OSError], None]
+        self, sock: Any, serve: Callable[[Any, Any], None], pool: Pool, name: str, label: str, leaves: float
     ) -> None:
-        """`full` is called when a connection cannot be accepted; it stays in the kernel's queue meanwhile."""
-        self._told_full = full
+        """`name` and `label` are those of `not_accepting`; `leaves` is ALL, HALF or NONE."""
+        self.leaves = leaves
+        self.told_full = lambda error: not_accepting(name, label, error)
         super().__init__(sock, serve, spawn=pool)
 
-    def do_read(self) -> Any:
-        """Accept the next connection (called by gevent); None where there is none now."""
-        try:
-            return super().do_read()
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            self._told_full(error)
-            self.stop_accepting()
-            self._timer = self.loop.timer(PAUSE_SECONDS)
-            self._timer.start(self._start_accepting_if_started)
-            return None
+
+def not_accepting(name: str, label: str, error: OSError) -> None:
+    """Log that connections wait: to what (`name`; `label` is its name in a sentence), and why."""
+    reason = error.strerror or str(error)
+    text = "%s: no connection is accepted: %s"
+    say(Entry.NOT_ACCEPTING, text, label, reason, fold=name, habit=RETRIED, service=name, reason=reason)
+
+
+def check_left(descriptor: int, leaves: float) -> None:
+    """Raise OSError where too few descriptors are left for one more; `descriptor` is any that is open."""
+    if not leaves:
+        return
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    kept = min(KEPT, limit // 4)
+    lowest = os.dup(descriptor)
+    _close(lowest)
+    if lowest >= limit - kept * leaves:
+        why = f"{os.strerror(errno.EMFILE)}: the limit is {limit} (ulimit -n), {kept} are kept for looking in"
+        raise OSError(errno.EMFILE, why)
 
 
 def raise_descriptor_limit() -> None:

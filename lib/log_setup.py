@@ -183,9 +183,9 @@ def _handler(output: str, rotation: RotationSettings | None) -> logging.Handler:
             return Handler(old.output, "utf-8", old.file)
     try:
         file = aside(output, LogFile, output, rotation)
+        return Handler(Output(output, file), "utf-8", file)
     except OSError as error:
         raise HostError(f"log file {output}: {error.strerror}") from None
-    return Handler(Output(output, file), "utf-8", file)
 
 
 _standards: dict[str, Output] = {}

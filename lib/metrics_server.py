@@ -18,7 +18,7 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from lib import service_supervisor
+from lib import hub_accept, service_supervisor
 from lib.addresses import join_host_port
 from lib.auth_admission import Login
 from lib.ctl_server import give_path, take_path
@@ -65,6 +65,13 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         super().handle_error(kind, error, trace)
 
 
+class _Server(hub_accept.Sparing, WSGIServer):  # type: ignore[misc]  # gevent has no types
+    """pywsgi's server; alone it would print a traceback for each connection without a descriptor."""
+
+    leaves = hub_accept.HALF
+    max_accept = hub_accept.MAX_ACCEPT
+
+
 class _Quiet:
     """pywsgi's error log, thrown away: anybody can cause its lines by sending nonsense."""
 
@@ -89,10 +96,18 @@ class MetricsServer:
         sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
         self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
         self._pool, self._places = Pool(), Places(MAX_AT_ONCE)
-        self._server = WSGIServer(
-            sock, self._answer, log=None, error_log=_Quiet(), handler_class=_Handler, spawn=self._pool
+        self._server = _Server(
+            sock,
+            self._answer,
+            log=None,
+            error_log=_Quiet(),
+            handler_class=_Handler,
+            spawn=self._pool,
+            environ={"SERVER_NAME": "tunrouter"},  # or pywsgi asks name servers for it, without a deadline
         )
         self._server.places = self._places
+        self._server.make_room = self._places.make_room
+        self._server.told_full = lambda error: hub_accept.not_accepting("metrics", "metrics", error)
         self._task = Task("metrics are served", service_supervisor.watch_server, self._server, vital=False)
         self._server.task = self._task
 

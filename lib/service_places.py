@@ -53,6 +53,15 @@ class Places:
         finally:
             self._taken.pop(me, None)
 
+    def make_room(self) -> bool:
+        """End the idle connection that has its place longest, if there is one; whether there was one."""
+        idle = next((one for one, place in self._taken.items() if not place.busy), None)
+        if idle is None:
+            return False
+        del self._taken[idle]
+        idle.kill(block=False)
+        return True
+
     @contextmanager
     def busy(self) -> Iterator[None]:
         """Mark the current greenlet as working for its peer, not waiting for it, while the block runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import gevent
 import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
+from gevent.server import StreamServer
 
 from lib import metrics_server, service_supervisor
 from lib.metrics import Seen
@@ -55,6 +57,43 @@ def test_a_collection_that_takes_too_long_ends_with_its_connection(
     sock = asked(server[1])
     assert sock.recv(1000) == b"", "closed, and no 500 after which more could be asked"
     assert time.monotonic() - began < 2
+
+
+def test_no_name_is_looked_up_for_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pywsgi wants the name of its address, and a name server that does not reply would hold up the start."""
+
+    def look_up(name: str) -> str:
+        raise AssertionError(f"{name} is looked up")
+
+    monkeypatch.setattr("gevent.pywsgi.socket.getfqdn", look_up)
+    made = MetricsServer(MetricsSettings(host="127.0.0.1", port=0), Seen({}, {}, None), lambda name: None)  # type: ignore[arg-type, return-value]
+    made.start()
+    made.stop()
+
+
+def test_without_descriptors_scrapes_wait_and_then_come(
+    server: tuple[MetricsServer, str, Event],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """pywsgi printed a traceback for each."""
+    tries: list[object] = []
+    real = StreamServer.do_read
+
+    def none_left(made: object) -> object:
+        tries.append(made)
+        if len(tries) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(made)
+
+    monkeypatch.setattr(StreamServer, "do_read", none_left)
+    with gevent.Timeout(5):
+        asked(server[1])
+        server[2].wait()
+    said = [text for text in caplog.messages if "accepted" in text]
+    assert said == ["metrics: no connection is accepted: Too many open files"]
+    assert capfd.readouterr().err == ""
 
 
 def test_who_has_to_make_room_goes(server: tuple[MetricsServer, str, Event]) -> None:

@@ -90,3 +90,17 @@ def test_who_has_been_served_is_idle_again() -> None:
 def test_busy_without_a_place_is_nothing() -> None:
     with Places(1).busy():
         pass
+
+
+def test_the_oldest_idle_one_makes_room_for_whoever_has_no_descriptor() -> None:
+    room = Room(10)
+    room.come("served", busy=True)
+    room.come("first")
+    room.come("second")
+    assert room.places.make_room()
+    gevent.sleep(0)
+    assert (room.there, len(room.places)) == (["served", "second"], 2)
+    assert room.places.make_room()
+    assert not room.places.make_room(), "nobody who is served goes"
+    gevent.sleep(0)
+    assert room.there == ["served"]
