@@ -15,7 +15,7 @@ from lib import config_metadata
 from lib.addresses import host_port
 from lib.config_dial import Tables, dial_settings, hosts_tables
 from lib.config_findings import Findings
-from lib.config_gost_keys import CHAIN_KEYS, CONNECTORS, PROXIES, STRATEGIES
+from lib.config_gost_keys import CHAIN_KEYS, CONNECTORS, PROXIES, PROXY_KEYS, STRATEGIES
 from lib.config_instead import ROUTER_NODE
 from lib.config_schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Node, Selector, Service
 from lib.config_transport import dialer_transport
@@ -120,12 +120,22 @@ def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[
     for node in hop.nodes:
         connector = node.connector or Connector(at=node.at)
         dialer = node.dialer or Dialer(type="tcp", at=node.at)
+        layers: dict[str, config_metadata.Layer | None] = {
+            "connector": connector,
+            "dialer": dialer,
+            "node": node,
+            "hop": hop,
+        }
+        config_metadata.check(layers, PROXY_KEYS, "a proxy before the hub", found)
         kind = PROXIES.get(connector.type.lower())
         if kind is None:
             message = f"a node of type {connector.type[:64] or 'none'!r} before the hub's"
             found.error(connector.where("type"), message, f"there can be {', '.join(PROXIES)}")
         if dialer.type.lower() not in ("tcp", ""):
             found.error(dialer.where("type"), f"a proxy is reached over tcp, not {dialer.type[:64]!r}")
+        tls = dialer.tls
+        if tls and (tls.secure or tls.ca_file or tls.cert_file or tls.key_file):
+            found.warn(tls.where(), "tls means nothing on the way to a proxy: nothing is encrypted there")
         address = _address(node, found)
         if address and kind:
             auth = _checked_login(connector, found)

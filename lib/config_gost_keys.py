@@ -80,6 +80,10 @@ _BUFFERS = "means nothing here: packets of any size pass"
 _IN_TIME = "is part of handshakeTimeout here"
 _PLAIN_TCP = "is not supported yet: connections are plain TCP, which every peer with MPTCP speaks too"
 _UNCOMPRESSED = "is not supported yet: nothing is compressed, which every peer takes"
+_NO_USE = "is of no use on the way to a hub"
+_OF_THE_HUB = "counts for the whole way, and is read at the hub's node"
+_MUX = "type version keepaliveDisabled keepaliveInterval keepaliveTimeout maxFrameSize maxReceiveBuffer"
+_MUX += " maxStreamBuffer maxStreamWindow"
 _WS_BUFFERS = "readBufferSize writeBufferSize ws.readBufferSize ws.writeBufferSize"
 _UDP_PEER = "is for GOST's UDP peers and without effect on a router"
 
@@ -156,9 +160,21 @@ CLIENT_KEYS: Keys = {
 }
 """The keys of a client: a service with handler tun."""
 
-CHAIN_KEYS: Keys = {
+_NODE: Keys = {
     **_works("node", "interface so_mark", also="hop"),
     **_to_come("node", "netns proxyProtocol weight backup maxFails failTimeout"),
+    **_odd("hop", "is read from a URL only; in a file it is a key of the hop", "resolver hosts"),
+    **_odd("hop", BY_REQUEST, "bypass"),
+    **_odd("hop", "is read by other handlers of GOST only; write strategy: hash in the selector", "hash"),
+    # -F leaves these in the hop's metadata after it has used them
+    **_works("hop", "auth cert certFile key keyFile ca caFile secure serverName"),
+    **_works("hop", _prefixed("tls.", "certFile keyFile caFile secure serverName")),
+    **_odd("connector", _ALWAYS, "nodelay"),
+    **_odd("connector", "is not needed: a client connects again until it succeeds", "retries"),
+}
+
+CHAIN_KEYS: Keys = {
+    **_NODE,
     **_works("dialer", "path ws.path header ws.header host ws.host keepalive ttl pin"),
     **_works("dialer", "keepalive.idle keepalive.interval keepalive.count"),
     **_works("dialer", "tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive"),
@@ -171,22 +187,27 @@ CHAIN_KEYS: Keys = {
     **_odd("dialer", _BUFFERS, _WS_BUFFERS),
     **_odd("dialer", _UNCOMPRESSED, "enableCompression ws.enableCompression"),
     **_odd("connector", "is read by other connectors of GOST only", "timeout mux udp idleTimeout"),
-    **_odd("connector", _ALWAYS, "nodelay"),
-    **_odd("connector", "is not needed: a client connects again until it succeeds", "retries"),
-    **_odd("hop", "is read from a URL only; in a file it is a key of the hop", "resolver hosts"),
-    **_odd("hop", BY_REQUEST, "bypass"),
-    **_odd("hop", "is read by other handlers of GOST only; write strategy: hash in the selector", "hash"),
-    # -F leaves these in the hop's metadata after it has used them
-    **_works("hop", "auth cert certFile key keyFile ca caFile secure serverName"),
-    **_works("hop", _prefixed("tls.", "certFile keyFile caFile secure serverName")),
     **_works("connector", "router.id connectTimeout"),
 }
 """The keys of a hop, its nodes, and their connectors and dialers."""
 
+PROXY_KEYS: Keys = {
+    **_NODE,
+    **_to_come("connector", "header"),
+    **_odd("connector", _NO_USE, "notls relay udp udp.timeout mux"),
+    **_odd("connector", _NO_USE, _prefixed("mux.", _MUX)),
+    **_odd("connector", _BUFFERS, "udpBufferSize udp.bufferSize"),
+    **_odd("connector", _OF_THE_HUB, "timeout connectTimeout"),
+    **_odd("dialer", _OF_THE_HUB, "handshakeTimeout keepalive ttl"),
+    **_odd("dialer", _OF_THE_HUB, "keepalive.idle keepalive.interval keepalive.count"),
+}
+"""The keys of a proxy on the way to a hub, with its hop, connector and dialer."""
+
 _OWNERS = (
     ("a service with handler router", HUB_KEYS),
     ("a service with handler tun", CLIENT_KEYS),
-    ("a node of a chain", CHAIN_KEYS),
+    ("the hub's node in a chain", CHAIN_KEYS),
+    ("a proxy before the hub", PROXY_KEYS),
 )
 
 

@@ -89,6 +89,7 @@ _METADATA: dict[str, str] = {
     **dict.fromkeys(("entrypoint", "sd", "sd.cache.expiration", "sd.renewinterval"), _SEVERAL_HUBS),
     **dict.fromkeys(("router", "tun.router"), "write its routes here: routes: [CIDR, CIDR]"),
     **dict.fromkeys(("dns", "tun.dns"), _DNS),
+    "header": "leave it out: an http proxy gets a login, and no other header",
     "weight": "leave it out, and name the better node first with strategy: fifo in the hop's selector",
     "backup": "leave it out, and name this node last with strategy: fifo in the hop's selector",
     **dict.fromkeys(("maxfails", "failtimeout"), _IN_SELECTOR),

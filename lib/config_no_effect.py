@@ -42,7 +42,9 @@ _SECTIONS: dict[str, dict[str, str]] = {
         **_because(OTHER_HANDLERS, "rewriter cache"),
         **_because("is what GOST's web API says of a running service; nothing reads it", "status"),
     },
-    "Connector": _because("is not read by the connectors there are here, in GOST neither", "tls"),
+    "Connector": _because(
+        "is for GOST's own SOCKS5 over TLS, which no proxy here speaks; TLS to a hub is in the dialer", "tls"
+    ),
     "Node": {
         **_because(BY_REQUEST, "host protocol path filter matcher http tls auth bypass bypasses"),
         **_because("is for the targets of a forwarder: a chain dials TCP", "network"),

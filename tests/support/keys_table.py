@@ -62,6 +62,7 @@ def _metadata() -> Iterator[str]:
         ("a hub: service, handler `router`, its listener", config_gost_keys.HUB_KEYS),
         ("a client: service, handler and listener `tun`", config_gost_keys.CLIENT_KEYS),
         ("the way to a hub: hop, node, connector, dialer", config_gost_keys.CHAIN_KEYS),
+        ("a proxy before the hub: the same", config_gost_keys.PROXY_KEYS),
     )
     for owner, keys in owners:
         works = {key.name for key in keys.values() if not key.odd and not key.not_yet}

@@ -193,3 +193,33 @@ def test_a_service_s_own_keys_have_no_effect_as_in_gost_and_the_reason_is_true(
     [warning] = config_resolve.resolve(config_read.read([("f", text)])).warnings
     assert reason in str(warning)
     assert warning.where.line == (3 if role == "tun" else 2)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("socks5://p:1?notels=true", "unknown metadata key 'notels' for a proxy before the hub"),
+        ("socks5://p:1?netns=blue", "metadata key 'netns' is not supported yet; leave it out, and start"),
+        ("http://p:1?header=X-A", "metadata key 'header' is not supported yet; leave it out: an http proxy"),
+        ("socks5://p:1?router.id=x", "it belongs to the connector metadata of the hub's node in a chain"),
+        ("socks5://p:1?resolver=192.0.2.53", "-F 1: 'resolver' is not supported yet; leave it out, and name"),
+    ],
+)
+def test_a_key_of_a_proxy_is_looked_at_as_well(proxy: str, message: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        url(proxy, "router://h:1")
+    assert message in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("socks5://u:p@p:1?notls=true", "'notls' is of no use on the way to a hub"),
+        ("socks5://p:1?timeout=5s", "'timeout' counts for the whole way, and is read at the hub's node"),
+        ("http://p:1?secure=true", "tls means nothing on the way to a proxy: nothing is encrypted there"),
+        ("http://p:1?nodelay=true", "'nodelay' is always on here"),
+    ],
+)
+def test_a_key_of_a_proxy_without_effect_has_its_reason(proxy: str, reason: str) -> None:
+    [warning] = url(proxy, "router://h:1")[0].warnings
+    assert reason in str(warning)

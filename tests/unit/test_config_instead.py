@@ -17,6 +17,7 @@ from lib.config_gost_keys import (
     LISTENERS,
     MULTIPLEXED,
     PROXIES,
+    PROXY_KEYS,
     TRANSPORTS,
 )
 from lib.config_section import Section
@@ -42,7 +43,14 @@ def test_a_key_that_is_not_supported_says_what_to_do_instead(section: type[Secti
 
 @pytest.mark.parametrize(
     "key",
-    sorted({k.name for keys in (HUB_KEYS, CLIENT_KEYS, CHAIN_KEYS) for k in keys.values() if k.not_yet}),
+    sorted(
+        {
+            k.name
+            for keys in (HUB_KEYS, CLIENT_KEYS, CHAIN_KEYS, PROXY_KEYS)
+            for k in keys.values()
+            if k.not_yet
+        }
+    ),
 )
 def test_a_metadata_key_that_is_not_supported_says_what_to_do_instead(key: str) -> None:
     hint = config_instead.instead_of_key(key)
