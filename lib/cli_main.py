@@ -12,25 +12,18 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from lib import (
     __version__,
     auth_passwords,
+    cli_config,
     cli_entry,
-    config_from_urls,
-    config_instead,
     config_lint,
     config_only_tunnel,
     config_read,
-    config_resolve,
     config_secrets,
-    ctl_find,
     log_setup,
-    service_collector,
     service_signals,
     settings_summary,
     text_encoding,
@@ -43,7 +36,6 @@ from lib.humanize import counted
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.printable import printable
-from lib.service_threads import aside
 from lib.settings import Settings
 
 DEMO_SECONDS = "5"
@@ -90,7 +82,7 @@ def _print(arguments: Mapping[str, Any]) -> int:
     style = arguments["-O"]
     if style not in ("yaml", "json"):
         raise ConfigError([Problem(Position("-O"), f"unknown format {style!r}", "write yaml or json")])
-    whole = _read(arguments)
+    whole = cli_config.read(arguments)
     if whole.problems:
         raise ConfigError(whole.problems, whole.warnings, whole.notices)
     print(config_read.render(whole, style))
@@ -102,13 +94,13 @@ def _check(arguments: Mapping[str, Any]) -> int:
 
     def resolve(config: Config) -> Settings:
         _every(arguments["-R"])
-        return _settings(arguments, config)
+        return cli_config.settings(arguments, config)
 
-    return cli_check.run(arguments, lambda: _read(arguments), resolve)
+    return cli_check.run(arguments, lambda: cli_config.read(arguments), resolve)
 
 
 def _lint(arguments: Mapping[str, Any]) -> int:
-    findings = config_lint.findings([_source(source) for source in arguments["FILE"]])
+    findings = config_lint.findings([cli_config.text(source) for source in arguments["FILE"]])
     if arguments["--json"]:
         print(settings_summary.as_json(None, findings))
     else:
@@ -155,7 +147,7 @@ def _first_line(file: BinaryIO) -> str:
 def _explain(arguments: Mapping[str, Any]) -> int:
     from lib import cli_explain  # the data plane, which what only prints need not load
 
-    status: int = cli_explain.run(arguments, lambda: _told(_settings(arguments)))
+    status: int = cli_explain.run(arguments, lambda: _told(cli_config.settings(arguments)))
     return status
 
 
@@ -216,7 +208,8 @@ def _serve(arguments: Mapping[str, Any]) -> int:
 
 
 def _run(arguments: Mapping[str, Any]) -> int:
-    settings = _settings(arguments)
+    reading = cli_config.Rereading(arguments)
+    settings = reading.settings()
     _every(arguments["-R"])
     log_setup.setup(settings.log_level, settings.log_format, settings.log_output, settings.log_rotation)
     for warning in settings.warnings:
@@ -230,7 +223,7 @@ def _run(arguments: Mapping[str, Any]) -> int:
     raise_descriptor_limit()
     notifier = service_notify.take(os.environ)
     try:
-        Service(settings, lambda: _settings(arguments), _every(arguments["-R"]), notifier).run()
+        Service(settings, reading.settings, _every(arguments["-R"]), notifier).run()
     finally:
         log_setup.finish()
     return 0
@@ -245,85 +238,3 @@ def _every(text: str | None) -> float:
     if seconds < 0:
         raise ConfigError([Problem(Position("-R"), "a duration below zero")])
     return seconds
-
-
-def _settings(arguments: Mapping[str, Any], config: Config | None = None) -> Settings:
-    """The settings of the arguments and of the files they name, which `config` holds. Raises ConfigError."""
-    names = [name for name in arguments["-C"] if name != "-" and not config_read.is_inline(name)]
-    control = arguments["--control"] or ctl_find.default_path()
-    with service_collector.paused():
-        settings = config_resolve.resolve(config or _read(arguments), config_secrets.read)
-    return replace(
-        settings,
-        user=_user(arguments["--user"]) or settings.user,
-        files=tuple(map(os.path.abspath, names)),
-        control="" if control == "none" else control,
-        trace=_trace(arguments["--trace"]),
-    )
-
-
-def _user(name: str | None) -> str:
-    """The name of --user, "" without it. Raises ConfigError for an empty one, with which root would stay."""
-    if name is not None and not name.strip():
-        raise ConfigError([Problem(Position("--user"), "it is empty", "write a name, or leave it out")])
-    return name or ""
-
-
-def _trace(text: str | None) -> str:
-    """The filter of --trace, "" without it; parsed here so that a wrong one ends the program at once."""
-    if text:
-        from lib import cli_capture
-
-        cli_capture.checked(text, "--trace")
-    return text or ""
-
-
-def _read(arguments: Mapping[str, Any]) -> Config:
-    """The configuration of -C, -L and -F; without -C and -L, of the first default file that exists."""
-    sources = list(arguments["-C"])
-    if not sources and not arguments["-L"] and not arguments["--api"]:
-        sources = _found_files()
-    files = config_read.read([_source(source) for source in sources])
-    environ = os.environ.get
-    level = "debug" if arguments["-D"] else environ("GOST_LOGGER_LEVEL", "")
-    api = arguments["--api"] or environ("GOST_API", "")
-    metrics = arguments["--metrics"] or environ("GOST_METRICS", "")
-    flags = config_from_urls.read(
-        arguments["-L"], arguments["-F"], api=api, metrics=metrics, level=level, taken=files
-    )
-    if files.log is not None and flags.log is not None:  # as in GOST: where to and in which form stays
-        files.log.level, flags.log = flags.log.level, None
-    whole = config_read.merge([files, flags])
-    return config_only_tunnel.only_tunnel(whole) if arguments["--only-tunnel"] else whole
-
-
-def _found_files() -> list[str]:
-    names = config_read.default_files(os.path.expanduser("~"))
-    found = [name for name in names if os.path.exists(name)]
-    if not found:
-        what = "no -L, no -C, and none of these exists: " + ", ".join(names)
-        raise ConfigError([Problem(Position("tunrouter"), what, "see tunrouter --help")])
-    return found[:1]
-
-
-@cache
-def _standard_input() -> bytes:
-    """The text of standard input, kept because a reload cannot read it again."""
-    return sys.stdin.buffer.read()
-
-
-def _source(source: str) -> tuple[str, str]:
-    """(name, text) of one -C."""
-    if config_read.is_inline(source):
-        return "-C", source
-    if config_read.is_url(source):
-        wrong = f"{source}: a configuration from a URL is not supported yet"
-        raise ConfigError([Problem(Position("-C"), wrong, config_instead.URL_OF_A_FILE)])
-    name = "standard input" if source == "-" else source
-    try:
-        data = _standard_input() if source == "-" else aside(source, Path(source).read_bytes)
-        return name, text_encoding.utf8(data).decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise ConfigError([Problem(Position(name), error.strerror or str(error))]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(Position(name), str(error))]) from None

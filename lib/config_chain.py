@@ -108,7 +108,7 @@ def _ways(hops: list[Hop], tables: Tables, found: Findings) -> tuple[NodeSetting
     if not hops:
         return ()
     before = [_proxies(hop, tables, hop is hops[0], found) for hop in hops[:-1]]
-    nodes = _nodes(hops[-1], tables, not before, found)
+    nodes = found.each(_nodes(hops[-1], tables, not before, found))
     return tuple(replace(node, proxies=proxies) for node in nodes for proxies in product(*before))
 
 
@@ -117,7 +117,7 @@ def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[
     if not hop.nodes:
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
     proxies = []
-    for node in hop.nodes:
+    for node in found.each(hop.nodes):
         connector = node.connector or Connector(at=node.at)
         dialer = node.dialer or Dialer(type="tcp", at=node.at)
         layers: dict[str, config_metadata.Layer | None] = {
@@ -174,7 +174,7 @@ def _check_selector(selector: Selector, found: Findings) -> None:
 def _nodes(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[NodeSettings]:
     if not hop.nodes:
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
-    nodes = (_node(hop, node, tables, is_first, found) for node in hop.nodes)
+    nodes = (_node(hop, node, tables, is_first, found) for node in found.each(hop.nodes))
     return [node for node in nodes if node]
 
 

@@ -184,9 +184,9 @@ def _routes(listener: Listener, found: Findings) -> tuple[tuple[Network, str], .
     """(prefix, gateway or "") from `route` (CIDRs by way of `gw`) and `routes` (`CIDR gateway` each)."""
     default = _address_text(listener, "gw", found)
     routes: dict[Network, str] = {}
-    for item in config_metadata.listed(listener, "tun.route", "route", found=found):
+    for item in found.each(config_metadata.listed(listener, "tun.route", "route", found=found)):
         _add_route(routes, item.text, default, item, found)
-    for item in config_metadata.listed(listener, "tun.routes", "routes", found=found):
+    for item in found.each(config_metadata.listed(listener, "tun.routes", "routes", found=found)):
         words = item.text.split()
         if len(words) > 2:
             found.error(item.where, f"'routes' wants `CIDR gateway`, not {item.text[:64]!r}")
@@ -213,7 +213,7 @@ def _add_route(routes: dict[Network, str], net: str, gateway: str, item: Scalar,
 
 def _parsed(items: list[Scalar], name: str, parse: Callable[[str], T], found: Findings) -> list[T]:
     values: list[T] = []
-    for item in items:
+    for item in found.each(items):
         try:
             values.append(parse(item.text))
         except ValueError as wrong:

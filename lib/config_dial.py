@@ -17,7 +17,6 @@ from lib import config_metadata
 from lib.addresses import address, is_address
 from lib.config_findings import Findings
 from lib.config_schema import Config, Hop, HostMapping, Hosts, Node
-from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 
@@ -34,14 +33,14 @@ def hosts_tables(config: Config, found: Findings) -> Tables:
 
 
 def _table(section: Hosts, found: Findings) -> Mapping[str, tuple[str, ...]]:
-    rows: dict[str, tuple[str, ...]] = {}
-    for row in section.mappings:
+    rows: dict[str, dict[str, None]] = {}
+    for row in found.each(section.mappings):
         target = _address(row, found)
         if not row.hostname:
             found.error(row.where("hostname"), "a mapping without a hostname")
-        elif target and target not in rows.get(row.hostname, ()):
-            rows[row.hostname] = (*rows.get(row.hostname, ()), target)
-    return rows
+        elif target:
+            rows.setdefault(row.hostname, {})[target] = None
+    return {name: tuple(targets) for name, targets in found.each(rows.items())}
 
 
 def _address(row: HostMapping, found: Findings) -> str:
@@ -126,7 +125,7 @@ def _mapped(hop: Hop, node: Node, host: str, tables: Tables, found: Findings) ->
     if not section.hosts:
         return ()
     if section.hosts not in tables:
-        hint = did_you_mean(section.hosts, tables) or "write hosts: [{name: …, mappings: …}] at the top level"
+        hint = found.guess(section.hosts, tables) or "write hosts: [{name: …, mappings: …}] at the top level"
         found.error(section.where("hosts"), f"there is no hosts section {section.hosts[:64]!r}", hint)
         return ()
     return look_up(tables[section.hosts], host)

@@ -7,7 +7,7 @@ Refuses to know: what is looked for (config_read, config_from_urls, config_resol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -16,6 +16,8 @@ from lib.addresses import widened
 from lib.did_you_mean import did_you_mean
 from lib.errors import Position, Problem
 
+MOST_PROBLEMS = 1000
+"""Problems that are told."""
 MAX_GUESSES, MAX_NAMES = 20, 1000
 """Guesses of names in one configuration, and names that each looks through."""
 
@@ -65,7 +67,11 @@ class Findings:
 
     def error(self, where: Position, message: str, hint: str = "") -> None:
         """Add a problem that makes the configuration unusable."""
-        self.problems.append(Problem(where, message, hint))
+        self.add([Problem(where, message, hint)])
+
+    def add(self, problems: Sequence[Problem]) -> None:
+        """Add problems, unless there are very many already: all are the same mistake then."""
+        self.problems += problems[: max(0, MOST_PROBLEMS + 1 - len(self.problems))]
 
     def warn(self, where: Position, message: str, hint: str = "") -> None:
         """Add a warning, unless there is one with the same message."""

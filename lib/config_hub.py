@@ -125,7 +125,7 @@ def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings)
 
 def _trusted_proxies(handler: Handler, found: Findings) -> tuple[Network, ...]:
     prefixes: list[Network] = []
-    for item in config_metadata.listed(handler, "trustedProxies", found=found):
+    for item in found.each(config_metadata.listed(handler, "trustedProxies", found=found)):
         try:
             one = prefix(item.text)
         except ValueError as wrong:
@@ -270,7 +270,7 @@ def inline_auther(service: str) -> str:
 def check_domains(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:
     """Check that services with the same `domain` have the same router, cache and source check."""
     first: dict[str, HubSettings] = {}
-    for service, settings in hubs:
+    for service, settings in found.each(hubs):
         if not settings.domain:
             continue
         other = first.setdefault(settings.domain, settings)
@@ -289,7 +289,7 @@ def check_overlaps(hubs: list[tuple[Service, HubSettings]], found: Findings) -> 
     """Check that no two services listen on the same port of the same address or of a wildcard address."""
     ports: dict[int, dict[str, str]] = {}
     """Port -> address -> the first service that listens there, in the order of the services."""
-    for service, settings in hubs:
+    for service, settings in found.each(hubs):
         if not settings.port:
             continue
         taken = ports.setdefault(settings.port, {})

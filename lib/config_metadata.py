@@ -149,7 +149,7 @@ def listed(layer: Layer, *names: str, found: Findings) -> list[Scalar]:
     tree = find(layer, *names)
     items = tree.items if isinstance(tree, Sequence) else [tree] if tree else []
     parts: list[Scalar] = []
-    for item in items:
+    for item in found.each(items):
         if not isinstance(item, Scalar):
             found.error(item.where, f"{names[-1]!r} wants a list of texts")
             continue

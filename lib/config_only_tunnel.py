@@ -62,6 +62,7 @@ def only_tunnel(config: Config) -> Config:
         *_left_whole(config),
     ]
     part = Config(tls=config.tls, log=config.log, metrics=config.metrics, user=config.user, at=config.at)
+    part.trees = config.trees
     part.recorder = config.recorder
     for kind, sections in lists.items():
         setattr(part, kind, sections)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from msgspec.structs import FieldInfo, fields
 
+from lib import config_section, config_yaml
 from lib.config_findings import Findings, at_once
 from lib.config_schema import Config
 from lib.config_section import Part, Section, section_fields
@@ -72,6 +73,13 @@ def merge(configs: Iterable[Config]) -> Config:
     return total
 
 
+def release(config: Config, step: Callable[[], None]) -> None:
+    """Free a configuration that is of no more use, in steps (config_yaml.release)."""
+    config_section.release(config, step)
+    for tree in config.trees:
+        config_yaml.release(tree, step)
+
+
 def _read_one(name: str, text: str, step: Callable[[], None]) -> Config:
     tree, problems = parse(name, text, step)
     found = Findings(problems, step=step)
@@ -80,6 +88,7 @@ def _read_one(name: str, text: str, step: Callable[[], None]) -> Config:
     else:
         config = _section(Config, tree, found)
     config.problems, config.warnings = found.problems, found.warnings
+    config.trees = [tree] if tree is not None else []
     return config
 
 
@@ -117,7 +126,7 @@ def _part(cls: type[S], tree: Tree, found: Findings) -> S:
     section = _section(cls, tree, own)
     assert isinstance(section, Part)
     section.problems, section.warnings = own.problems, own.warnings
-    found.problems += own.problems
+    found.add(own.problems)
     for warning in own.warnings:
         found.warn(warning.where, warning.message, warning.hint)
     return section

@@ -113,7 +113,7 @@ def _tree(tree: Tree, read: Reader, found: Findings) -> Any:
     if isinstance(tree, Scalar):
         return tree._replace(text=_text(tree.text, tree.where, read, found)) if "${" in tree.text else tree
     if isinstance(tree, Sequence):
-        return replace(tree, items=[_tree(item, read, found) for item in tree.items])
+        return replace(tree, items=[_tree(item, read, found) for item in found.each(tree.items)])
     assert isinstance(tree, Mapping)
     return replace(tree, items=[(key, _tree(value, read, found)) for key, value in tree.items])
 

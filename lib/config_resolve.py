@@ -17,7 +17,7 @@ from msgspec.structs import FieldInfo
 from lib.capture_taps import LEAST_RECORDER
 from lib.config_chain import Chains
 from lib.config_client import client
-from lib.config_findings import Findings, at_once
+from lib.config_findings import MOST_PROBLEMS, Findings, at_once
 from lib.config_gost_keys import HANDLERS
 from lib.config_hub import Tables, check_domains, check_overlaps, hub
 from lib.config_instead import WITHOUT_OTHERS, instead_of
@@ -59,7 +59,7 @@ def resolve(config: Config, read: Reader = nowhere, step: Callable[[], None] = a
 
 
 def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
-    """All problems in order of file and line.
+    """All problems in order of file and line; of very many the first ones, and that there are more.
 
     A place where reading has failed gets no second problem, because that would only be a consequence.
     """
@@ -67,7 +67,13 @@ def _all_problems(config: Config, found: Sequence[Problem]) -> list[Problem]:
     rest = [problem for problem in found if problem.where not in complained]
     problems = list(dict.fromkeys([*config.problems, *rest]))
     files = {name: index for index, name in enumerate(dict.fromkeys(p.where.file for p in problems))}
-    return sorted(problems, key=lambda p: (files[p.where.file], p.where.line, p.where.column))
+    ordered = sorted(problems, key=lambda p: (files[p.where.file], p.where.line, p.where.column))
+    if len(ordered) > MOST_PROBLEMS:
+        last = Position(ordered[MOST_PROBLEMS].where.file)
+        ordered[MOST_PROBLEMS:] = [
+            Problem(last, f"and more problems, of which the first {MOST_PROBLEMS} are told")
+        ]
+    return ordered
 
 
 def _refuse_not_yet(section: Section, found: Findings) -> None:
@@ -114,7 +120,7 @@ def _table_key(name: str) -> str:
 
 def _check_distinct(kind: str, named: Sequence[tuple[str, Section]], found: Findings) -> None:
     seen: dict[str, Position] = {}
-    for name, section in named:
+    for name, section in found.each(named):
         where = section.where("name")
         if not name:
             found.error(where, f"one of the {kind} has no name")
@@ -189,13 +195,13 @@ def _check_together(
     check_overlaps(hubs, found)
     check_domains(hubs, found)
     entered: dict[str, tuple[IngressSettings, list[str]]] = {}
-    for _, settings in hubs:
+    for _, settings in found.each(hubs):
         if settings.ingress:
             entered.setdefault(settings.ingress.name, (settings.ingress, []))[1].append(settings.name)
     for ingress, services in entered.values():
         warn_shut_out(config, services, ingress, found)
     devices: set[str] = set()
-    for service, client_settings in clients:
+    for service, client_settings in found.each(clients):
         name = client_settings.device.name
         if name and name in devices:
             place = service.listener.where("metadata.name") if service.listener else service.where()

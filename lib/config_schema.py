@@ -13,6 +13,7 @@ import msgspec
 from lib.config_no_effect import keys_of
 from lib.config_schema_log import Log
 from lib.config_section import Metadata, Part, Section, words
+from lib.config_yaml import Tree
 from lib.errors import Problem
 from lib.go_values import Duration
 
@@ -384,3 +385,5 @@ class Config(Section):
     """Errors; with any of them the configuration is not used, although the rest of it was read."""
     warnings: list[Problem] = []
     notices: list[Problem] = []
+    trees: list[Tree] = []
+    """What its sections were read from (config_yaml): it is freed together with them, in steps."""

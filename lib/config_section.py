@@ -13,7 +13,7 @@ Each section sorts its keys into:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import ClassVar, get_args
 
@@ -54,7 +54,7 @@ class Part(Section):
     """Warnings of reading it; of those with the same message the configuration has only the first."""
 
 
-BESIDE = words("at problems warnings notices")
+BESIDE = words("at problems warnings notices trees")
 """Fields of a section that are no keys of a file."""
 
 
@@ -78,6 +78,17 @@ def spelled(name: str) -> str:
     """The name that a field has in a file: chain_group is chainGroup."""
     head, *rest = name.split("_")
     return head + "".join(map(str.capitalize, rest))
+
+
+def release(section: Section, step: Callable[[], None]) -> None:
+    """Empty the lists of a section that is of no more use, and of all below it (config_yaml.release)."""
+    for name in _nesting(type(section)):
+        value = getattr(section, name)
+        while isinstance(value, list) and value:
+            release(value.pop(), step)
+        if isinstance(value, Section):
+            release(value, step)
+    step()
 
 
 def walk(section: Section) -> Iterator[Section]:

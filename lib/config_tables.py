@@ -233,7 +233,7 @@ def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
                 rule.where("endpoint"),
                 f"the endpoint {rule.endpoint[:64]!r} is no UUID: {rule.hostname!r} belongs to no namespace",
             )
-    rows = tuple((rule.hostname, rule.endpoint) for rule in section.rules)
+    rows = tuple((rule.hostname, rule.endpoint) for rule in found.each(section.rules))
     plugin, more = _elsewhere(section, bool(rows), found, ("hash", "set"))
     return IngressSettings(section.name, rows, plugin, more)
 

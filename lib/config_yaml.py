@@ -94,6 +94,23 @@ def parse(name: str, text: str, step: Callable[[], None] = at_once) -> tuple[Tre
     return builder.root, builder.problems
 
 
+def release(tree: Tree, step: Callable[[], None]) -> None:
+    """Empty a tree that is of no more use, node by node: to free a big one at once takes long."""
+    waiting = [tree]
+    number = 0
+    while waiting:
+        node = waiting.pop()
+        number += 1
+        if isinstance(node, Sequence):
+            waiting += node.items
+            node.items.clear()
+        elif isinstance(node, Mapping):
+            waiting += (value for _, value in node.items)
+            node.items.clear()
+        if not number % _EVENTS:
+            step()
+
+
 def generic(tree: Tree) -> object:
     """The tree as plain Python values, scalars resolved as Go's yaml.v3 resolves them."""
     if isinstance(tree, Scalar):

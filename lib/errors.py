@@ -61,7 +61,10 @@ class ConfigError(TunrouterError):
         self.problems = tuple(problems)
         self.warnings = tuple(warnings)
         self.notices = tuple(notices)
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__()
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class ProtocolError(TunrouterError):

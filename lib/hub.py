@@ -50,7 +50,7 @@ from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
 from lib.rule_live import Believed
-from lib.service_scheduling import Pauses, Turns, breathe
+from lib.service_scheduling import Breaths, Pauses, Turns, breathe
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
 from lib.session_cost import Cost
@@ -232,7 +232,11 @@ class Hub:
         """End the sessions that would not be admitted any more; returns a line for each."""
         lines = []
         self._rules += 1
-        for session in list(self.sessions.values()):
+        step = Breaths()
+        for attachment, session in list(self.sessions.items()):
+            step()
+            if attachment not in self.sessions:
+                continue  # it has ended meanwhile
             status, why = self._admit(session.request, session.stream, asked=False)
             # an auther or ingress that cannot be asked at the moment ends no session
             if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):

@@ -13,6 +13,7 @@ from lib.plugin_client import RouterPlugin
 from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
 from lib.rule_live import LiveBindings, LiveIngress, LiveLogins
+from lib.service_scheduling import Breaths
 from lib.settings import AutherSettings, BindingSettings, IngressSettings, Settings, TableSettings
 from lib.source_watch import Watch
 
@@ -38,6 +39,8 @@ class Tables:
         """Called when the rows of an ingress or an auther have changed."""
         self._watch = Watch()
         self._live = {key: self._make(wanted) for key, wanted in _wanted(settings).items()}
+        self._left: list[Live] = []
+        """Tables whose place another one has taken, and which services may still use."""
 
     def start(self) -> None:
         """Begin to read sources."""
@@ -99,21 +102,34 @@ class Tables:
         return live
 
     def apply(self, settings: Settings) -> list[str]:
-        """Take the settings of a reload; returns a line for each table added, changed or removed."""
+        """Take the settings of a reload; returns a line for each table added or changed.
+
+        Tables that are not wanted any more stay until leave(), for services still use them.
+        """
         lines: list[str] = []
+        step = Breaths()
+        for key, wanted in _wanted(settings).items():
+            live = self._live.get(key)
+            if live is not None and self._fits(live, wanted):
+                lines += live.apply(wanted)  # type: ignore[arg-type]  # _fits
+            else:
+                made = self._make(wanted)
+                made.feed.start()
+                made.feed.wait(APPLY_SECONDS)
+                self._live[key] = made
+                self._left += [live] if live is not None else []
+                lines.append(f"{made.label}: added")
+            step()
+        return lines
+
+    def leave(self, settings: Settings) -> list[str]:
+        """Stop the tables that the settings do not have any more; returns a line for each."""
         wanted = _wanted(settings)
-        for key, live in list(self._live.items()):
-            if key not in wanted or not self._fits(live, wanted[key]):
-                self._live.pop(key).stop()
-                lines += [f"{live.label}: removed"] if key not in wanted else []
-        for key, settings_of in wanted.items():
-            if key in self._live:
-                lines += self._live[key].apply(settings_of)  # type: ignore[arg-type]  # _fits
-                continue
-            live = self._live[key] = self._make(settings_of)
-            live.feed.start()
-            live.feed.wait(APPLY_SECONDS)
-            lines.append(f"{live.label}: added")
+        gone = [key for key in self._live if key not in wanted]
+        lines = [f"{self._live[key].label}: removed" for key in gone]
+        self._left += [self._live.pop(key) for key in gone]
+        while self._left:
+            self._left.pop().stop()
         return lines
 
     def _make(self, wanted: Wanted) -> Live:

@@ -32,8 +32,8 @@ from lib.source_bad_lines import MAX_REPORTED, BadLines
 from lib.source_diff import difference
 from lib.source_text import NoTable
 
-STEP = 400
-"""Rows, or prefixes, that a step goes through."""
+STEP, AT_ONCE = 400, 10_000
+"""Rows, or prefixes, that a step goes through, and routes that it compares with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,11 @@ class RouteLoader:
         """Load these as the inline rows. `first_match`: GOST's order from now on, for sources too."""
         entries = tuple(entries)
         same_order = first_match == self._table.first_match
-        if entries == self._inline and same_order:
-            return LoadReport(total=len(self._table))
+        if same_order:
+            are_equal = yield from _equal(entries, self._inline)
+            if are_equal:
+                self._inline = entries
+                return LoadReport(total=len(self._table))
         report = yield from self._afresh(entries, self._texts, first_match)
         self._inline = entries
         return report
@@ -242,6 +245,17 @@ class RouteLoader:
         after = self._table.group_of(rows[:MAX_ROWS])
         trie.insert(*prefix, after)
         return before, after
+
+
+def _equal(some: tuple[RouteEntry, ...], others: tuple[RouteEntry, ...]) -> Generator[None, None, bool]:
+    """Whether the same routes are in both, in the same order."""
+    if some is others or len(some) != len(others):
+        return some is others
+    for start in range(0, len(some), AT_ONCE):
+        if some[start : start + AT_ONCE] != others[start : start + AT_ONCE]:
+            return False
+        yield
+    return True
 
 
 def _read(lines: RouteLines, line: bytes) -> RouteEntry | str | None:

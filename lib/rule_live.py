@@ -11,8 +11,11 @@ rules or the new ones, never by a mixture.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import partial
 from typing import Any, TypeVar
+
+from gevent.lock import BoundedSemaphore
 
 from lib import auth_lanes, auth_password_pool, rule_parse, source_text
 from lib.auth_admission import Login, stays
@@ -27,7 +30,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
 from lib.route_live import APPLY_SECONDS
-from lib.service_scheduling import breathe
+from lib.service_scheduling import equal_in_steps, in_steps
 from lib.settings import AutherSettings, BindingSettings, IngressSettings, LoginRow
 from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
@@ -48,6 +51,12 @@ class Unavailable(OSError):
     """The rules are not known at present: a source has not been read yet, or a plugin fails."""
 
 
+def _rest(settings: Wanted) -> list[object]:
+    """The settings without the rows, which may be very many."""
+    names = (field.name for field in fields(settings))
+    return [getattr(settings, name) for name in names if name not in ("rules", "logins")]
+
+
 class LiveRules:
     """What ingresses, authers and bindings have in common: rows of the configuration and of sources."""
 
@@ -58,6 +67,7 @@ class LiveRules:
         self.settings = settings
         self._watch, self._changed = watch, changed
         self._lanes = auth_lanes.Lanes(ASKED_AT_ONCE, ASKED_OF_ONE)
+        self._replacing = BoundedSemaphore(1)  # of a reload and a source, the later one has all rows
         self._texts: dict[int, Rows] = {}
         self._servers: dict[int, str | None] = {}
         """Rank of a source -> the run of the Redis from which its last good rows are."""
@@ -123,13 +133,11 @@ class LiveRules:
         rows: list[rule_parse.Row] = []
         bad: list[Problem] = []
         unread = BadLines()
-        for number, row in enumerate(rule_parse.rows(reading.text, name, type(self).reader, unread)):
+        for row in in_steps(rule_parse.rows(reading.text, name, type(self).reader, unread)):
             if isinstance(row, Problem):
                 bad.append(row)
             else:
                 rows.append(row)
-            if number % 1000 == 0:
-                breathe()
         self._check_table(rank, reading, rows, bad)
         self._servers[rank] = reading.server
         told, self._told[rank] = self._told.get(rank, frozenset()), frozenset(bad)
@@ -182,14 +190,17 @@ class LiveRules:
             raise NoTable(f"it has no rows any more, and its server {how}; {_MEANT}")
 
     def _replace(self) -> int:
-        texts = [self._inline(), *(self._texts[rank] for rank in sorted(self._texts))]
-        self.total = self._build(row for rows in texts for row in rows)
-        return self.total
+        """Put all rows into use, while packets are forwarded; returns how many there are."""
+        with self._replacing:
+            texts = [self._inline(), *(self._texts[rank] for rank in sorted(self._texts))]
+            self.total = self._build(in_steps(row for rows in texts for row in rows))
+            return self.total
 
     def _apply(self, settings: Wanted) -> list[str]:
-        if settings == self.settings:
+        old, rows = self.settings, self._inline()
+        self.settings = settings
+        if _rest(settings) == _rest(old) and equal_in_steps(self._inline(), rows):
             return []
-        old, self.settings = self.settings, settings
         if settings.more != old.more:
             self.feed.stop()
             before = self.feed
@@ -253,9 +264,12 @@ class LiveIngress(LiveRules):
 
     def apply(self, settings: IngressSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
-        if settings.plugin != self.settings.plugin:
-            self._plugin = IngressPlugin(settings.plugin) if settings.plugin else None
-        return self._apply(settings)
+        if settings.plugin and settings.plugin != self.settings.plugin:
+            self._plugin = IngressPlugin(settings.plugin)
+        lines = self._apply(settings)
+        if not settings.plugin:
+            self._plugin = None  # from here on the rows count, which are all in place now
+        return lines
 
     def _inline(self) -> Rows:
         assert isinstance(self.settings, IngressSettings)
@@ -323,9 +337,12 @@ class LiveLogins(LiveRules):
 
     def apply(self, settings: AutherSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
-        if settings.plugin != self.settings.plugin:
-            self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
-        return self._apply(settings)
+        if settings.plugin and settings.plugin != self.settings.plugin:
+            self._plugin = AutherPlugin(settings.plugin)
+        lines = self._apply(settings)
+        if not settings.plugin:
+            self._plugin = None  # from here on the rows count, which are all in place now
+        return lines
 
     def _inline(self) -> Rows:
         assert isinstance(self.settings, AutherSettings)

@@ -16,11 +16,8 @@ _pauses = 0
 
 
 @contextmanager
-def paused(stays: bool = True) -> Iterator[None]:
-    """Switch the cyclic garbage collector off in this block.
-
-    `stays`: what was loaded will be there for long, so it is not looked at later either (gc.freeze).
-    """
+def paused() -> Iterator[None]:
+    """Switch the cyclic garbage collector off in this block; what is there at its end is never looked at."""
     global _pauses
     _pauses += 1
     gc.disable()
@@ -29,6 +26,5 @@ def paused(stays: bool = True) -> Iterator[None]:
     finally:
         _pauses -= 1
         if not _pauses:
+            gc.freeze()
             gc.enable()
-            if stays:
-                gc.freeze()

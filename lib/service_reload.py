@@ -16,53 +16,67 @@ from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_parts import Parts
+from lib.service_scheduling import Breaths
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_diff import differences
 
-Reread = Callable[[], Settings]
-"""Reads the settings again and returns them; raises ConfigError and HostError where that fails."""
+Reread = Callable[[Callable[[], None]], Settings]
+"""Reads the settings again and returns them, with a call of its argument after each little piece of work.
+
+Raises ConfigError and HostError where that fails.
+"""
 
 
 def reload(parts: Parts, reread: Reread) -> None:
-    """Read the settings again and change in the running process what differs.
+    """Read the settings again and change in the running process what differs, while packets are forwarded.
 
     Where the settings cannot be read, or have a mistake, nothing is changed and the problems are logged.
     """
+    step = Breaths()
     try:
-        new = reread()
+        new = reread(step)
         service_preload.load(new)
     except (ConfigError, HostError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (error,)
         if isinstance(error, ConfigError):
-            _tell_new(Entry.CONFIG_WARNING, error.warnings, parts.settings.warnings)
+            _tell_new(Entry.CONFIG_WARNING, error.warnings, parts.settings.warnings, step)
         for problem in problems:
             say(Entry.RELOAD_FAILED, "reload: %s", problem, service="", reason=problem)
+            step()
         reason = "nothing was changed: the last good configuration stays in use"
         say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
         return
     old, parts.settings = parts.settings, new
-    _tell_new(Entry.CONFIG_WARNING, new.warnings, old.warnings)
-    _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices)
+    _tell_new(Entry.CONFIG_WARNING, new.warnings, old.warnings, step)
+    _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices, step)
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
     lines += _apply_metrics(parts, old, new)
-    counts = _apply_services(parts, new, lines)
+    counts = _apply_services(parts, new, lines, step)
+    lines += parts.tables.leave(new)  # only now does no service use them any more
     for line in lines:
         say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
+        step()
     summary = " ".join(f"{sign}{counts[sign]}" for sign in "+~-")
     text = f"done, services {summary}" if lines else "nothing is different"
     added, changed, removed = (counts[sign] for sign in "+~-")
     say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
 
 
-def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem]) -> None:
+def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem], step: Callable[[], None]) -> None:
     """Log those findings that were not there before."""
-    told = set(map(str, old))
+    if new is old:
+        return
+    told = set()
+    for finding in old:
+        told.add(finding)
+        step()
     for finding in new:
-        if str(finding) not in told:
+        if finding not in told:
             log_setup.say_problem(event, finding)
+        step()
 
 
-def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[str]:
+def _apply_services(parts: Parts, new: Settings, lines: list[str], step: Callable[[], None]) -> Counter[str]:
     """Remove, change and add services; returns how many of each, by "-", "~" and "+". Adds to `lines`."""
     counts: Counter[str] = Counter()
     hubs, clients = {hub.name for hub in new.hubs}, {client.name for client in new.clients}
@@ -76,8 +90,10 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str]) -> Counter[st
         counts["-"] += 1
     for hub in new.hubs:
         _guarded(parts, hub.name, lines, counts, partial(_apply_hub, parts, hub, new))
+        step()
     for client in new.clients:
         _guarded(parts, client.name, lines, counts, partial(_apply_client, parts, client))
+        step()
     parts.domains.keep_only(hub.settings for hub in parts.hubs.values())
     return counts
 

@@ -23,8 +23,8 @@ import platform
 import struct
 import time
 from collections import OrderedDict, deque
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import gevent
 from gevent.hub import Waiter
@@ -36,6 +36,12 @@ SLICE_SECONDS = 0.010
 UNKNOWN_SECONDS = 0.004
 """Seconds that a turn of the share is taken to last if leave() is not called."""
 
+WORK_SECONDS, MOST_SECONDS = 0.001, 0.010
+"""How long long work goes on between two pauses, and how long a pause is at most (Breaths)."""
+
+COMPARED = 2000
+"""Items that are compared in one step."""
+
 PAUSE_SECONDS = 0.0002
 """How long a hub waits for more packets."""
 CLOSE_SECONDS = 0.001
@@ -45,6 +51,8 @@ SINGLE, PLENTY = 256, 24576
 from PLENTY on enough packets came together, so none is needed."""
 
 _sleep = get_original("time", "sleep")  # not gevent's: the whole process has to sleep
+
+T = TypeVar("T")
 
 _SYSCALLS = {"x86_64": 314, "aarch64": 274}
 # linux/sched/types.h struct sched_attr, version 0: size, policy, flags, nice, priority, runtime,
@@ -163,6 +171,43 @@ def breathe() -> None:
     gevent.sleep(0) would not do: it returns many times before the event loop looks at the sockets again.
     """
     gevent.sleep(1e-9)
+
+
+class Breaths:
+    """Pauses in long work of one greenlet, so that it takes half of the time at most, a millisecond at once.
+
+    Call it after every little piece of the work.
+    """
+
+    __slots__ = ("_began",)
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self) -> None:
+        """Let packets be received for as long as was worked since the last pause, if that was long."""
+        worked = time.monotonic() - self._began
+        if worked >= WORK_SECONDS:
+            gevent.sleep(min(worked, MOST_SECONDS))
+            self._began = time.monotonic()
+
+
+def in_steps(items: Iterable[T]) -> Iterator[T]:
+    """The items, with pauses in which packets are received (Breaths)."""
+    step = Breaths()
+    for item in items:
+        yield item
+        step()
+
+
+def equal_in_steps(some: Sequence[object], others: Sequence[object]) -> bool:
+    """Whether two long sequences are equal; packets are received meanwhile."""
+    if some is others or len(some) != len(others):
+        return some is others
+    starts = range(0, len(some), COMPARED)
+    return all(
+        some[start : start + COMPARED] == others[start : start + COMPARED] for start in in_steps(starts)
+    )
 
 
 class Pauses:

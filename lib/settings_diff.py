@@ -15,18 +15,20 @@ from lib.settings import ClientSettings, HubSettings
 MAX_SHOWN = 100
 """Characters of a change; of a longer one only the field's name is shown."""
 _NAMED = ("default_table", "ingress", "authers")
-_SECRET = ("password", "nodes")
+_HIDDEN = ("password", "nodes", "limits")
+"""Fields with secrets, and those that are always longer."""
 
 
 def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> list[str]:
     """A text for each field that differs: `read timeout 0.0 -> 5.0`."""
     texts = []
     for field in fields(old):
+        if getattr(old, field.name) is getattr(new, field.name):
+            continue
         before, after = (_shown(field.name, getattr(settings, field.name)) for settings in (old, new))
         if before != after:
-            change = f" {before} -> {after}"
-            hidden = field.name in _SECRET or len(change) > MAX_SHOWN
-            texts.append(field.name.replace("_", " ") + ("" if hidden else change))
+            change = "" if field.name in _HIDDEN else f" {before} -> {after}"
+            texts.append(field.name.replace("_", " ") + (change if len(change) <= MAX_SHOWN else ""))
     return texts
 
 

@@ -30,3 +30,29 @@ def counted(work: Callable[[], object]) -> int:
     finally:
         sys.settrace(before)
     return count
+
+
+def longest_step(work: Callable[[Callable[[], None]], object]) -> int:
+    """The most instructions that a function goes through without a call of the function that it is given."""
+    count = most = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count, most
+        if event == "call":
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event == "opcode":
+            count += 1
+            most = max(most, count)
+        return trace
+
+    def step() -> None:
+        nonlocal count
+        count = 0
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work(step)
+    finally:
+        sys.settrace(before)
+    return most

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import auth_passwords, cli_main, config_secrets
+from lib import auth_passwords, cli_config, cli_main, config_secrets
 from tests.unit.test_text_encoding import saved
 
 CONFIG = """\
@@ -43,9 +43,9 @@ def test_a_configuration_however_it_was_saved(
         path.write_bytes(data)
         assert printed(capsys, "-C", str(path), "-O", "yaml") == expected, how
         stdin(monkeypatch, data)
-        cli_main._standard_input.cache_clear()
+        cli_config.standard_input.cache_clear()
         assert printed(capsys, "-C", "-", "-O", "yaml") == expected, how
-    cli_main._standard_input.cache_clear()
+    cli_config.standard_input.cache_clear()
 
 
 def test_a_configuration_that_is_cut_is_an_error_at_its_file(

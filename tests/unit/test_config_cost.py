@@ -8,7 +8,7 @@ import pytest
 
 from lib import config_read, config_resolve
 from lib.errors import ConfigError
-from tests.support.opcodes import counted
+from tests.support.opcodes import counted, longest_step
 
 
 def lines(count: int, line: str) -> str:
@@ -53,8 +53,11 @@ GROWING: dict[str, Callable[[int], str]] = {
     "logins": lambda n: (
         "services: []\nauthers:\n- name: a\n  auths:\n" + lines(n, "  - {username: u%, password: p%, hosts: [h%]}")
     ),
-    "hosts, which GOST knows": lambda n: (
+    "addresses of names": lambda n: (
         "services: []\nhosts:\n- name: h\n  mappings:\n" + lines(n, "  - {ip: 10.0.0.%, hostname: h%}")
+    ),
+    "addresses of one name": lambda n: (
+        "services: []\nhosts:\n- name: h\n  mappings:\n" + lines(n, "  - {ip: 10.0.0.%, hostname: h}")
     ),
     "services": lambda n: "services:\n" + lines(n, HUB + "}") + ROUTER,
     "services on the ports of others": lambda n: (
@@ -127,3 +130,35 @@ def test_a_route_takes_few_instructions() -> None:
     text = GROWING["routes"]
     cost(text(10))
     assert (cost(text(60)) - cost(text(10))) / 50 < 4000
+
+
+@pytest.mark.parametrize("kind", [kind for kind in GROWING if "not there" not in kind])
+def test_packets_have_their_turn_however_much_of_it_a_reload_reads(kind: str) -> None:
+    """Guesses what a name may be are left out: they look through a thousand names at most."""
+
+    def longest(count: int) -> int:
+        def work(step: Callable[[], None]) -> None:
+            config = config_read.read([("f", GROWING[kind](count))], step)
+            try:
+                config_resolve.resolve(config, step=step)
+            except ConfigError:
+                pass
+            config_read.release(config, step)
+
+        return longest_step(work)
+
+    longest(5)  # fills caches
+    few, many = longest(20), longest(60)
+    assert many < 20_000
+    assert many - few <= 10 * 40
+
+
+def test_of_very_many_mistakes_the_first_thousand_are_told() -> None:
+    """A template's mistake is in every row: the log of a reload need not have it fifty thousand times."""
+    text = "services: []\nrouters:\n- name: r\n  routes:\n" + lines(1500, "  - {dst: 10.0.0.0/8, gatway: g}")
+    with pytest.raises(ConfigError) as caught:
+        config_resolve.resolve(config_read.read([("f", text)]))
+    *told, last = map(str, caught.value.problems)
+    assert len(told) == 1000
+    assert told[0].startswith("f:5:")
+    assert last == "f: and more problems, of which the first 1000 are told"

@@ -254,6 +254,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ctl_drops",
         "ctl_routes",
         "cli_check",
+        "cli_config",
         "cli_health",
         "cli_process",
         "cli_show",

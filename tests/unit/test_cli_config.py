@@ -1,0 +1,131 @@
+"""Settings that are read again for a reload: what is parsed anew, and what is not; places of mistakes stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lib import cli_config
+from lib.errors import ConfigError
+from lib.settings import Settings
+
+HUB = """services:
+- {name: hub, addr: ':8443', handler: {type: router, auther: a, metadata: {router: r}}, listener: {type: tcp}}
+routers:
+- {name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}
+authers:
+- name: a
+  auths:
+  - {username: u, password: '${file:SECRET}'}
+"""
+NO_OPTIONS = ("--api", "--metrics", "-D", "--only-tunnel", "--user", "--trace")
+
+
+class Files:
+    """A configuration file with a secret in another one, and how often anything was parsed."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.config, self.secret = folder / "hub.yml", folder / "secret"
+        self.secret.write_text("first\n")
+        self.text = HUB.replace("SECRET", str(self.secret))
+        self.config.write_text(self.text)
+        options: dict[str, Any] = dict.fromkeys(NO_OPTIONS)
+        options |= {"-C": [str(self.config)], "-L": [], "-F": [], "--control": "none"}
+        self.reading = cli_config.Rereading(options)
+        self.parsed = 0
+        parse = yaml.parse
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.parsed += 1
+            return parse(*arguments, **options)
+
+        monkeypatch.setattr(yaml, "parse", counted)
+
+    def problems(self) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            self.reading.settings()
+        return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    return Files(tmp_path, monkeypatch)
+
+
+def password(settings: Settings) -> str:
+    return settings.hubs[0].authers[0].logins[0].password
+
+
+def test_a_reload_of_the_same_bytes_parses_nothing(files: Files) -> None:
+    first = files.reading.settings()
+    files.config.write_text(files.text)  # as a deployment does that writes it again
+    assert files.reading.settings() is first
+    assert files.parsed == 1
+
+
+def test_a_reload_finds_every_byte_that_changed(files: Files) -> None:
+    files.reading.settings()
+    files.config.write_text(files.text.replace("10.0.0.0/8", "11.0.0.0/8"))
+    assert str(files.reading.settings().tables[0].routes[0]) == "11.0.0.0/8"
+
+
+def test_a_reload_finds_a_secret_that_changed_in_its_own_file(files: Files) -> None:
+    assert password(files.reading.settings()) == "first"
+    files.secret.write_text("second\n")
+    assert password(files.reading.settings()) == "second"
+
+
+def test_a_mistake_is_told_at_its_place_again_without_being_read_again(files: Files) -> None:
+    files.reading.settings()
+    files.config.write_text(files.text.replace("gateway", "gatway"))
+    wrong = f"{files.config}:4:40: unknown key 'gatway' in a route section; did you mean 'gateway'?"
+    assert wrong in files.problems()
+    parsed = files.parsed
+    assert wrong in files.problems()
+    assert files.parsed == parsed
+    files.config.write_text(files.text)
+    assert password(files.reading.settings()) == "first"
+
+
+def test_a_secret_that_is_gone_is_told_until_it_is_back(files: Files) -> None:
+    files.reading.settings()
+    files.secret.unlink()
+    wrong = f"{files.config}:8:29: {files.secret}: No such file or directory"
+    assert files.problems() == [wrong]
+    assert files.problems() == [wrong]
+    files.secret.write_text("back\n")
+    assert password(files.reading.settings()) == "back"
+
+
+def test_what_a_reload_compares_by_tells_no_secret(files: Files) -> None:
+    """Only digests are kept of what was read, with a key that another process does not have."""
+    files.reading.settings()
+    again = cli_config.Rereading(files.reading._arguments)
+    again.settings()
+    kept, others = files.reading._references, again._references
+    assert kept.keys() == others.keys() == {("file", str(files.secret))}
+    assert set(kept.values()).isdisjoint(others.values())
+
+
+def test_a_reload_that_is_ended_midway_is_not_taken_for_done(files: Files) -> None:
+    files.reading.settings()
+    files.config.write_text(files.text.replace("10.0.0.0/8", "11.0.0.0/8"))
+    files.reading.settings()
+    files.config.write_text(files.text)
+
+    def end_after(count: int) -> Callable[[], None]:
+        calls = iter(range(count))
+
+        def step() -> None:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+
+        return step
+
+    with pytest.raises(KeyboardInterrupt):
+        files.reading.settings(end_after(8))
+    assert str(files.reading.settings().tables[0].routes[0]) == "10.0.0.0/8"
