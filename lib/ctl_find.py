@@ -6,6 +6,7 @@ Refuses to know: which process a command is for (cli_process), requests (ctl_cli
 (ctl_server).
 
     /run/tunrouter, /run/tunrouter-root, /run/tunrouter*     root, or whom root gave it: a unit with User=
+    /run/tunrouter*.sock                                     root, by --control
     $XDG_RUNTIME_DIR/tunrouter, /run/user/UID/tunrouter      a user with a login session
     /tmp/tunrouter-UID/tunrouter                             a user without one
     /tmp/systemd-private-*/tmp/tunrouter-UID/tunrouter       a unit with User= and PrivateTmp=
@@ -34,10 +35,10 @@ RUN_OF_ROOT = "/run/tunrouter-root"
 OTHERS_SECONDS = 2.0
 """How long the processes of other users may take to say who they are, all together."""
 MAX_SOCKETS = 256
-"""Sockets of a directory that are looked at: another user may have made any number."""
+"""Sockets of another user's directory that are looked at: there may be any number."""
 
 OURS = (f"{RUN}*",)
-"""Patterns of directories that only root can have made."""
+"""Patterns of directories, and of sockets, that only root can have made."""
 OF_ALL = (
     "/run/user/*/tunrouter",
     "/tmp/tunrouter-*/tunrouter",
@@ -136,17 +137,21 @@ def _running(places: list[str], end: float) -> Iterator[Found]:
 
 def _sockets(place: str) -> Iterator[tuple[str, int, frozenset[int]]]:
     """(path, owner, users that may listen there) of each socket that nobody else can have put there."""
-    owner, me = _owner(place), os.geteuid()
+    is_socket = place.endswith(".sock")
+    folder = os.path.dirname(place) if is_socket else place
+    owner, me = _owner(folder), os.geteuid()
     if owner is None or (me != 0 and owner not in (0, me)):
         return
     try:
-        if weak_spot(place, owner):
+        if weak_spot(folder, owner):
             return
-        names = sorted(name for name in os.listdir(place) if name.endswith(".sock"))
+        names = (
+            [place] if is_socket else sorted(name for name in os.listdir(folder) if name.endswith(".sock"))
+        )
     except OSError:
         return  # it is not ours to look into
-    for name in names[:MAX_SOCKETS]:
-        path = f"{place}/{name}"
+    for name in names[: None if owner in (0, me) else MAX_SOCKETS]:
+        path = os.path.join(folder, name)
         try:
             found = os.lstat(path)
         except OSError:

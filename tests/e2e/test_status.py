@@ -17,7 +17,8 @@ from lib import framing, wire_control
 from lib.wire_relay import Request
 from tests.hostile import peer
 from tests.support import schema
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology, in_namespace
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, in_namespace
+from tests.support.page import Player
 from tests.support.program import (
     OVERLAY_2,
     TUNROUTER,
@@ -448,3 +449,27 @@ def test_a_misspelt_host_and_two_machines_of_one_name(
     assert hub.text().count("and both are alive") == 1
     first.stop()
     wait_for(lambda: asked(client_socket, "status", "status")["clients"][0]["advice"] == [])
+
+
+def test_sudo_status_finds_a_hub_of_another_user_unless_one_of_root_s_runs(tmp_path: Path) -> None:
+    nobody = (
+        "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+dac_read_search "
+        "--ambient-caps=+dac_read_search env XDG_RUNTIME_DIR=/run/user/65534"  # it must read this checkout
+    )
+    with Namespace("hub", tmp_path) as namespace:
+        player = Player(tmp_path, {"hub": namespace})
+        own = "mount -t tmpfs tmpfs /run; mkdir /run/tunrouter; install -d -o 65534 -m 700 /run/user /run/user/65534"
+        player.run("hub", own)
+        theirs = player.start("hub", f"{nobody} tunrouter -L router://:8443")
+        path = theirs.wait_line(r"control socket (/run/user/65534/tunrouter/\d+\.sock)")[1]
+        said = player.run("hub", "tunrouter status")
+        assert re.search(rf"^asking pid \d+ of user nobody, control socket {path}$", said, re.MULTILINE)
+        assert "on :8443 over tcp" in said
+        assert player.run("hub", "tunrouter health").startswith("healthy")
+        player.start("hub", "tunrouter -L router://:8444 --user nobody")
+        said = player.run("hub", "tunrouter status")
+        assert "on :8444 over tcp" in said
+        assert f"of user nobody runs too: --control {path}" in said
+        both = player.popen("hub", f"{nobody} tunrouter status")
+        assert both.wait(20) == 2, "it may ask both, and that of --user is in root's directory"
+        assert all(socket in both.text() for socket in (path, "/run/tunrouter/"))

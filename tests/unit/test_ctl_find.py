@@ -182,6 +182,11 @@ def test_root_asks_nobody_whose_socket_somebody_else_may_have_put_there(
         cli_process.path(NONE)
 
 
+def test_a_socket_beside_the_directory_is_found(machine: Path) -> None:
+    path = runs(machine / "run/tunrouter-hub.sock", hello(7))
+    assert cli_process.path(NONE) == str(path)
+
+
 @needs_root
 def test_the_listener_must_be_the_owner_of_its_directory(machine: Path) -> None:
     """The socket and the directory are Alice's, the process that listens is root's: a link that was swapped."""
