@@ -23,6 +23,7 @@ from lib.client_downlink import Downlink
 from lib.client_reconnect import Away, Reconnector
 from lib.client_session import ClientSession
 from lib.client_transit import Transit
+from lib.client_uplink import Batch
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.framing import ReceiveBuffer
@@ -46,16 +47,18 @@ class Client:
         device_gone: Callable[[str], None],
         taps: Taps | None = None,
         host_routes: HostRoutes | None = None,
+        batch: Batch | None = None,
     ) -> None:
         """Make and configure the device; raises HostError where that fails.
 
-        device_gone is called with its name if somebody removes the device while it is in use.
+        `buffer` and `batch` are shared with the other clients. device_gone is called with its name if
+        somebody removes the device while it is in use.
         """
         self.settings = settings
         self.taps = taps or Taps()
         self.traffic = Traffic()
         self.rates = Rates(time.monotonic())
-        self.buffer = buffer
+        self.buffer, self.batch = buffer, batch or Batch()
         self.instance = os.urandom(16)
         self._device = ClientDevice(self, device_gone)
         self.around = Around(self, host_routes or HostRoutes())
@@ -137,11 +140,24 @@ class Client:
             keep(f"service {name}: the device is kept as configured", self._device.upkeep.run),
         ]
 
+    @property
+    def removable(self) -> int:
+        """The device's number, where it can be removed between halt() and close(); 0 where not."""
+        return self._device.removable
+
     def stop(self) -> None:
         """End the session and remove the device."""
+        self.halt()
+        self.close()
+
+    def halt(self, wait: bool = True) -> None:
+        """End the session; nobody reads the device any more. Without `wait`, that has only been asked for."""
         for task in self._tasks:
-            task.kill()
-        self._reconnector.stop()
+            task.kill(block=wait)
+        self._reconnector.stop(wait)
+
+    def close(self) -> None:
+        """Remove the device and the host routes around it, after halt()."""
         self._device.close()
         self.around.close()
 

@@ -21,6 +21,7 @@ from lib import (
     netlink,
     netlink_adopt,
     netlink_input,
+    netlink_watch,
     packet_offload,
     tun,
 )
@@ -29,7 +30,7 @@ from lib.client_downlink import Downlink
 from lib.client_session import ClientSession
 from lib.client_transit import Transit
 from lib.client_upkeep import Upkeep
-from lib.client_uplink import Uplink
+from lib.client_uplink import Batch, Uplink
 from lib.counters import Traffic
 from lib.errors import HostError
 from lib.forward_drop_reasons import Reason
@@ -50,6 +51,7 @@ class Owner(Protocol):
     settings: ClientSettings
     traffic: Traffic
     taps: Taps
+    batch: Batch
 
     @property
     def session(self) -> ClientSession | None:
@@ -122,6 +124,16 @@ class ClientDevice:
         netlink.configure(settings, device.name, device.capabilities)
         return device.capabilities
 
+    @property
+    def removable(self) -> int:
+        """The device's number, where it can be removed before close(); 0 where it stays or has gone."""
+        name = self._device.kernel_name()
+        try:
+            here = bool(name) and netlink_watch.index_of(name) == self.upkeep.index
+        except HostError:  # it is in another network namespace
+            return 0
+        return self.upkeep.index if here and not self._device.persists else 0
+
     def close(self) -> None:
         """Remove the device. One that was there before stays, as it was found."""
         self._readable.close()
@@ -145,9 +157,8 @@ class ClientDevice:
 
     def read(self) -> None:
         """Read packets and send them to the hub, until the device is gone."""
-        buf = bytearray(client_uplink.BUFFER_SIZE)
-        view = memoryview(buf)
         client, up, hub = self._client, self.up, gevent.get_hub()
+        buf, view = client.batch.data, client.batch.view  # of all clients: nothing waits from here to send()
         while True:
             hub.wait(self._readable)
             try:
@@ -158,8 +169,6 @@ class ClientDevice:
                     return
                 client.traffic.drop(Reason.DEVICE_REFUSED)
                 continue
-            if client.traffic.news:
-                client.tell_news()
             sender = client.sender
             if client.taps.on and end:
                 self._tell_sent(view[:end], None if sender is not None else Reason.NO_SESSION)
@@ -169,6 +178,9 @@ class ClientDevice:
                 client.traffic.drop(Reason.NO_SESSION, packets, "", first, time.monotonic())
             elif end:
                 sender.send([view[:end]])
+            if client.traffic.news:
+                client.tell_news()
+            if sender is not None:
                 sender.wait_drained()
 
     def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:

@@ -102,11 +102,11 @@ class Reconnector:
         self._beside: list[Task] = []
         self._moving: list[ClientSession] = []
 
-    def stop(self) -> None:
-        """End the session."""
+    def stop(self, wait: bool = True) -> None:
+        """End the session, and wait for that."""
         for task in self._beside:
-            task.kill()
-        self._reader.kill()
+            task.kill(block=wait)
+        self._reader.kill(block=wait)
 
     def choose_among(self, settings: ClientSettings) -> bool:
         """Choose among the nodes of these settings from now on; False where they were chosen among before."""

@@ -39,6 +39,16 @@ _CSUM_START[0x45] = 20
 _CSUM_START[0x60:0x70] = [40] * 16
 
 
+class Batch:
+    """The buffer of the drawing above, one for all clients of a process; `view` is a memoryview over it."""
+
+    __slots__ = ("data", "view")
+
+    def __init__(self) -> None:
+        self.data = bytearray(BUFFER_SIZE)
+        self.view = memoryview(self.data)
+
+
 @dataclass(slots=True, eq=False)
 class Uplink:
     """A device to read from, and what the hub at the other end takes."""

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 from lib import netlink_owners
 from lib.bounded_dict import BoundedDict
+from lib.netlink_owners import Tunnel
 from lib.netlink_request import family, link_name, opened, reason, refusal
 
 PROTOCOL = 116
@@ -79,16 +80,14 @@ class HostRoutes:
 
     def __init__(self) -> None:
         self._held: dict[str, _Held] = {}
-        self._tunnels: dict[str, str] = {}
-        """Client -> the name of its tunnel's device."""
+        self._tunnels: dict[str, Tunnel] = {}
+        """Client -> its tunnel's device."""
         self._turns: BoundedDict[str, int] = BoundedDict(TURNS)
         """Address -> next hops used before, of a route that has several: a try takes the next one."""
         self._served: dict[str, set[str]] = {}
         """Address -> holders that got there the last time that they tried: for them the next hop stays."""
         self._number = 0
         self._name: socket.socket | None = None
-        self._devices: dict[int, socket.socket] = {}
-        """Device of one of our tunnels -> the name that shows other processes that it is one."""
         self._others: BoundedDict[str, set[int]] = BoundedDict(TURNS)
         """Address -> numbers of the other processes that had a host route there."""
 
@@ -105,29 +104,25 @@ class HostRoutes:
         if not self._number:
             self._number, self._name = netlink_owners.take_number()
             _sweep(self._number)
-        self._tunnels[client] = tunnel
-        self._show()
+        had, index = self._tunnels.get(client), _index(tunnel)
+        if had is not None and had.index == index and had.shown is not None:
+            had.name = tunnel
+            return
+        if had is not None:
+            had.close()
+        self._tunnels[client] = netlink_owners.show_device(self._number, tunnel, index)
 
     def leave(self, client: str) -> None:
         """Forget a client's tunnel, and remove the host routes that nobody else wants."""
-        self._tunnels.pop(client, None)
+        tunnel = self._tunnels.pop(client, None)
         self.keep(client, ())
-        self._show()
+        if tunnel is not None:
+            tunnel.close()
         if not self._tunnels and self._number:
             _sweep(self._number)
             self._number = 0
             if self._name is not None:
                 self._name.close()
-
-    def _show(self) -> None:
-        """Hold a name for the device of each tunnel, and give up the names of others."""
-        devices = {_index(name) for name in self._tunnels.values()} - {0}
-        for gone in self._devices.keys() - devices:
-            self._devices.pop(gone).close()
-        for device in devices - self._devices.keys():
-            name = netlink_owners.hold_device(self._number, device)
-            if name is not None:
-                self._devices[device] = name
 
     def keep(self, holder: str, addresses: Collection[str]) -> None:
         """Give up the host routes of a holder, except those to `addresses`."""
@@ -225,7 +220,7 @@ class HostRoutes:
         if not covered and not self._leads_in(now, client):
             return None
         tunnel, index = self._tunnels[client], now.get_attr("RTA_OIF")
-        own, ours = _index(tunnel), {_index(name) for name in self._tunnels.values()}
+        own, ours = tunnel.index, {one.index for one in self._tunnels.values()}
         ours |= self._tunnels_of_others(ip, address)
         if device:
             wanted = _index(device)  # 0 where it is not there: the kernel would take any
@@ -237,7 +232,9 @@ class HostRoutes:
             best = _lookup(ip, address, oif=index, flags=_FIB_MATCH, **marked) or now
         if best is None:
             why = f"{device} does not lead" if device else "no other device leads"
-            raise NoWayAround(errno.ENETUNREACH, f"the routes of {tunnel} cover {address}, and {why} there")
+            raise NoWayAround(
+                errno.ENETUNREACH, f"the routes of {tunnel.name} cover {address}, and {why} there"
+            )
         return self._host_route(address, best, ours)
 
     def _tunnels_of_others(self, ip: Any, address: str) -> set[int]:
@@ -250,7 +247,7 @@ class HostRoutes:
 
     def _leads_in(self, route: Any, client: str) -> bool:
         """Whether a route leads into the client's own tunnel."""
-        return route is not None and route.get_attr("RTA_OIF") == _index(self._tunnels[client])
+        return route is not None and route.get_attr("RTA_OIF") == self._tunnels[client].index
 
     def _host_route(self, address: str, best: Any, ours: Collection[int]) -> dict[str, Any]:
         hop, device = best, best.get_attr("RTA_OIF")

@@ -23,9 +23,10 @@ from typing import NamedTuple
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+SETLINK = 19
 ERROR, DONE = 2, 3
 
-REQUEST, PART, DUMP = 0x1, 0x2, 0x300
+REQUEST, PART, ACK, DUMP = 0x1, 0x2, 0x4, 0x300
 DUMP_INTERRUPTED = 0x10
 """Something has changed during a dump, so that a part of it may be missing."""
 
@@ -45,6 +46,7 @@ _HOP = struct.Struct("=HBBi")  # length, flags, hops, index
 
 _IFF_UP = 0x1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_LINKINFO, _IFLA_AF_SPEC = 3, 4, 13, 18, 26
+_IFLA_GROUP = 27
 _IFLA_GSO_MAX_SEGS, _IFLA_GSO_MAX_SIZE = 40, 41
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_INET6_ADDR_GEN_MODE = 8
@@ -200,6 +202,18 @@ def routes(body: bytes) -> list[Route]:
 def ask_link(index: int, sequence: int) -> bytes:
     """A request for one device."""
     return _message(GETLINK, REQUEST, sequence, _LINK.pack(0, 0, index, 0, 0))
+
+
+def put_in_group(index: int, group: int, sequence: int) -> bytes:
+    """A request to put a device into a group; the kernel replies only where it refuses."""
+    body = _LINK.pack(0, 0, index, 0, 0) + _attribute(_IFLA_GROUP, _U32.pack(group))
+    return _message(SETLINK, REQUEST, sequence, body)
+
+
+def remove_group(group: int, sequence: int) -> bytes:
+    """A request to remove all devices of a group; the reply is an ERROR message."""
+    body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_GROUP, _U32.pack(group))
+    return _message(DELLINK, REQUEST | ACK, sequence, body)
 
 
 def ask_addresses(index: int, sequence: int) -> bytes:

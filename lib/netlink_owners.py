@@ -8,12 +8,29 @@ Refuses to know: what the numbers are for (netlink_host_routes).
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 
 NUMBERS = 250
 """Processes of one network namespace that are told apart."""
 
 _NAME = "\0tunrouter/host-routes/%d"
 _DEVICE = "\0tunrouter/host-routes/%d/device/%d"
+
+
+@dataclass(slots=True)
+class Tunnel:
+    """The device of a tunnel of this process."""
+
+    name: str
+    index: int
+    """Its number, which stays when it is renamed; 0 where there is none of this name."""
+    shown: socket.socket | None
+    """The name that shows other processes that it is a tunnel; None where it could not be taken."""
+
+    def close(self) -> None:
+        """Show it no longer."""
+        if self.shown is not None:
+            self.shown.close()
 
 
 def take_number() -> tuple[int, socket.socket | None]:
@@ -30,9 +47,9 @@ def is_free(number: int) -> bool:
     return 0 < number <= NUMBERS and not _is_held(_NAME % number)
 
 
-def hold_device(number: int, device: int) -> socket.socket | None:
-    """Show that a device is a tunnel of the process with this number, until the socket is closed."""
-    return _hold(_DEVICE % (number, device))
+def show_device(number: int, name: str, index: int) -> Tunnel:
+    """Show that a device is a tunnel of the process with this number, until it is closed."""
+    return Tunnel(name, index, _hold(_DEVICE % (number, index)) if index else None)
 
 
 def has_device(number: int, device: int) -> bool:

@@ -7,16 +7,19 @@ Refuses to know: signals and when each part is started (service), how settings c
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import gevent
 
-from lib import client_around
+from lib import client_around, netlink_watch
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
+from lib.client_uplink import Batch
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
@@ -26,8 +29,11 @@ from lib.log_setup import say
 from lib.namespace_domains import Domains
 from lib.netlink_host_routes import HostRoutes
 from lib.netlink_plan import Pace
-from lib.service_scheduling import Turns
+from lib.service_scheduling import Turns, breathe
 from lib.settings import ClientSettings, HubSettings, Settings
+
+TOGETHER = 128
+"""Devices that are removed at once; packets wait for that, some 40 ms."""
 
 if TYPE_CHECKING:
     from lib.metrics_server import MetricsServer
@@ -55,7 +61,8 @@ class Parts:
         self._device_gone = device_gone
         self._paces: dict[str, Pace] = {}
         """Client -> how often its device had to be made anew."""
-        self._buffer, self._turns, self._host_routes = ReceiveBuffer(), Turns(), HostRoutes()
+        self._turns, self._host_routes = Turns(), HostRoutes()
+        self._buffer, self._batch = ReceiveBuffer(), Batch()
         try:
             self.metrics = self.make_metrics(settings)
             for hub in settings.hubs:
@@ -86,11 +93,26 @@ class Parts:
         self.tapping.stop()
         if self.metrics is not None:
             self.metrics.stop()
-        for client in self.clients.values():
-            client.stop()
+        self.stop_clients(list(self.clients.values()))
         for hub in self.hubs.values():
             hub.stop()
         self.tables.stop()
+
+    def stop_clients(self, clients: Sequence[Client]) -> None:
+        """Stop clients; the devices of many go together, in the time that the kernel needs for one."""
+        for wait in (False, True):  # all at once: those that are still there would dial meanwhile
+            for client in clients:
+                client.halt(wait)
+        indices = [client.removable for client in clients]
+        for start in range(0, len(indices), TOGETHER):
+            some = list(filter(None, indices[start : start + TOGETHER]))
+            if len(some) > 1:
+                group = int.from_bytes(os.urandom(4), "big") | 1 << 31
+                with suppress(OSError):  # what is refused goes when its descriptor is closed
+                    netlink_watch.remove_together(some, group)
+                breathe()
+        for client in clients:
+            client.close()
 
     def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
         """A hub whose port is open, not started yet. Raises HostError where the port cannot be opened."""
@@ -103,7 +125,7 @@ class Parts:
         return self._open_client(client)
 
     def _open_client(self, client: ClientSettings) -> Client:
-        return Client(client, self._buffer, self._device_gone, self.taps, self._host_routes)
+        return Client(client, self._buffer, self._device_gone, self.taps, self._host_routes, self._batch)
 
     def make_anew(self, device: str) -> None:
         """Make a client anew whose device somebody has removed; at a slow rate where that goes on and on.

@@ -84,8 +84,9 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str], step: Callabl
         parts.hubs.pop(name).stop()
         lines.append(f"service {name}: removed")
         counts["-"] += 1
-    for name in [name for name in parts.clients if name not in clients]:
-        parts.clients.pop(name).stop()
+    removed = [name for name in parts.clients if name not in clients]
+    parts.stop_clients([parts.clients.pop(name) for name in removed])
+    for name in removed:
         lines.append(f"service {name}: removed")
         counts["-"] += 1
     for hub in new.hubs:

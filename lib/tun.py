@@ -168,11 +168,20 @@ class TunDevice:
     @property
     def exists(self) -> bool:
         """Whether the kernel still has the device, perhaps under another name or in another namespace."""
+        return bool(self.kernel_name())
+
+    def kernel_name(self) -> str:
+        """The device's present name, in whichever network namespace it is; empty where it is removed."""
         try:
-            fcntl.ioctl(self.fd, _TUNGETIFF, bytes(_IFREQ.size))
+            reply = fcntl.ioctl(self.fd, _TUNGETIFF, bytes(_IFREQ.size))
         except OSError:
-            return False
-        return True
+            return ""
+        return _name(reply)
+
+    @property
+    def persists(self) -> bool:
+        """Whether the device stays when it is closed."""
+        return self._found is not None
 
     def close(self) -> None:
         """Close the descriptor, so that the kernel removes the device with its addresses and routes.
@@ -261,11 +270,15 @@ def _create(name: str, header_flag: int, state: TunState | None, refusal: str = 
         found = None if state is None else _Found(_flags(state), _settings(fd))
         if header_flag:
             _set_headers(fd)
-        kernel_name: bytes = _IFREQ.unpack(reply)[0]
-        return TunDevice(fd, kernel_name.rstrip(b"\0").decode(), bool(header_flag), found, refusal)
+        return TunDevice(fd, _name(reply), bool(header_flag), found, refusal)
     except BaseException:
         _close(fd)
         raise
+
+
+def _name(reply: bytes) -> str:
+    name: bytes = _IFREQ.unpack(reply)[0]
+    return name.rstrip(b"\0").decode(errors="surrogateescape")
 
 
 def _set_headers(fd: int) -> None:
