@@ -10,6 +10,7 @@ A message that something is not supported ends with one of these, so that its re
 from __future__ import annotations
 
 WITHOUT_OTHERS = "start with --only-tunnel, which leaves this service to GOST"
+TUNNEL_URLS = "write -L router://… for a hub, -L tun:///HOST for a client"
 URL_OF_A_FILE = "fetch it first, as with curl -o FILE, and write -C FILE"
 ROUTER_NODE = "write router: a node of another type reaches no hub"
 

@@ -20,7 +20,7 @@ from lib.config_client import client
 from lib.config_findings import MOST_PROBLEMS, Findings, at_once
 from lib.config_gost_keys import HANDLERS
 from lib.config_hub import Tables, check_domains, check_overlaps, hub
-from lib.config_instead import WITHOUT_OTHERS, instead_of
+from lib.config_instead import TUNNEL_URLS, WITHOUT_OTHERS, instead_of
 from lib.config_limits import Limiters, size_of
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Service
@@ -179,7 +179,9 @@ def _role(service: Service, found: Findings) -> str:
                 f"write router or tun, or {WITHOUT_OTHERS}",
             )
     elif kind in HANDLERS:
-        found.error(where, f"a handler of type {kind} is no part of a routing tunnel", WITHOUT_OTHERS)
+        # who types -L may mean a hub or a client; a file has been GOST's
+        hint = WITHOUT_OTHERS if where.line else f"{TUNNEL_URLS}, or {WITHOUT_OTHERS}"
+        found.error(where, f"a handler of type {kind} is no part of a routing tunnel", hint)
     else:
         found.error(where, f"unknown handler type {kind[:64]!r}", did_you_mean(kind, HANDLERS))
     return ""
