@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gevent import ssl
 
-from lib import config_metadata, ctl_find, ctl_server, stream_certificates, stream_tls
+from lib import config_metadata, ctl_find, ctl_server, stream_certificates, stream_tcp, stream_tls
 from lib.addresses import is_address, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Config, Dialer, File, Hop, Listener, Node, Service, Tls
@@ -169,13 +169,13 @@ def _address(host: str, port: int, reuse_port: bool, where: Position, found: Fin
     try:
         _bind(host, port, reuse_port)
     except OSError as error:
+        remedy = stream_tcp.listen_remedy(error.errno, port)
         if error.errno == errno.EADDRINUSE:
-            found.warn(where, f"somebody listens on {address} now", "a second one cannot start there")
+            found.warn(where, f"somebody listens on {address} now, and a second one cannot", remedy)
         elif error.errno in (errno.EACCES, errno.EPERM):
-            hint = "run it as root, or give it CAP_NET_BIND_SERVICE"
-            found.warn(where, f"this user may not listen on {address}", hint)
+            found.warn(where, f"this user may not listen on {address}", remedy)
         elif error.errno == errno.EADDRNOTAVAIL:
-            found.error(where, f"cannot listen on {address}: it is no address of this host")
+            found.error(where, f"cannot listen on {address}", remedy)
         elif error.errno != errno.EAFNOSUPPORT or host:
             found.error(where, f"cannot listen on {address}: {error.strerror or error}")
 

@@ -55,10 +55,16 @@ _SECTIONS: dict[str, dict[str, str]] = {
     "HostMapping": _because("is not read, in GOST neither: write a mapping for each name", "aliases"),
     "Config": {
         **_because("is for what a service or a hop names as bypass, which has no effect here", "bypasses"),
-        **_because("is for what a hop or a node names as resolver, which is not supported yet", "resolvers"),
-        **_because("is for what a service names as recorders, which is not supported yet", "recorders"),
+        **_because(
+            "is for what names a resolver, which is not supported yet: hosts can hold the hub's addresses",
+            "resolvers",
+        ),
+        **_because(
+            "is for what names recorders, which is not supported yet: `tunrouter capture` writes packets",
+            "recorders",
+        ),
         **_because("is for what a service names as logger: all services share one log here", "loggers"),
-        **_because("is for what a service names as quotas, which is not supported yet", "quotas"),
+        **_because("is for what names quotas, which is not supported yet: the metrics count bytes", "quotas"),
         **_because("is for what other handlers of GOST name", "rewriters caches"),
         **_because("is for GOST's own developers", "profiling"),
     },

@@ -12,6 +12,7 @@ that tunrouter has no use for. A service that cannot be read is kept, so that it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 
 from lib import config_metadata
 from lib.addresses import is_address
@@ -61,9 +62,8 @@ def only_tunnel(config: Config) -> Config:
         *_left_sections(config, lists),
         *_left_whole(config),
     ]
-    part = Config(tls=config.tls, log=config.log, metrics=config.metrics, user=config.user, at=config.at)
-    part.trees = config.trees
-    part.recorder = config.recorder
+    part = copy(config)
+    part.api = None
     for kind, sections in lists.items():
         setattr(part, kind, sections)
     part.problems, part.warnings = _findings(config, part, notices)

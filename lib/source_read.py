@@ -325,7 +325,8 @@ def _body(source: HttpSource, response: BaseHTTPResponse) -> Iterator[bytes]:
         yield from pieces
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise SourceError(f"{describe(source)}: its Content-Encoding {encoding[:64]!r} is not supported")
+        what = f"{describe(source)}: its Content-Encoding {encoding[:64]!r} is not supported"
+        raise SourceError(f"{what}; have its server send gzip, deflate or plain text")
     # urllib3 decodes too, but it takes a text that is cut for a whole one.
     decoder = zlib.decompressobj(_EITHER)
     for packed in pieces:

@@ -17,6 +17,7 @@ MAX_LINE = 1 << 16
 """Bytes of a line of a chunked body: the size of a chunk, a trailer."""
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(;.*)?\r?\n", re.DOTALL)
 _LENGTHS = re.compile(r"(\d+)(\s*,\s*\1)*", re.ASCII)
+PLAIN = "have its server send the text as it is, chunked or with a Content-Length"
 _CODINGS = ("chunked", "identity")
 
 
@@ -27,7 +28,7 @@ def _framing_error(headers: Message) -> str:
     """
     coding, length = headers.get("Transfer-Encoding", "identity"), headers.get("Content-Length", "0")
     if coding.strip().lower() not in _CODINGS:
-        return f"Transfer-Encoding {coding[:64]!r} is not supported"
+        return f"Transfer-Encoding {coding[:64]!r} is not supported; {PLAIN}"
     return "" if _LENGTHS.fullmatch(length.strip()) else f"not a Content-Length: {length[:64]!r}"
 
 

@@ -357,12 +357,12 @@ def listen(host: str, port: int, reuse_port: bool = False) -> Any:
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
-        remedy = _listen_remedy(error.errno, port)
+        remedy = listen_remedy(error.errno, port)
         what = f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
         raise HostError(f"{what}; {remedy}" if remedy else what) from error
 
 
-def _listen_remedy(number: int | None, port: int) -> str:
+def listen_remedy(number: int | None, port: int) -> str:
     """What to do where a port cannot be opened, by the errno; "" for what nobody can guess."""
     if number in (errno.EACCES, errno.EPERM) and port < 1024:
         return (

@@ -187,7 +187,7 @@ def test_a_control_path_whose_directory_a_start_would_make(check: Check, tmp_pat
         ("log: {output: TMP/none/t.log}", "f.yml:7:15: 'output': none/t.log: there is no directory", ""),
         ("log: {output: TMP}", "f.yml:7:15: 'output': ", "is a directory"),
         ("metrics: {addr: 'unix://TMP/f.yml'}", "f.yml:7:17: 'addr': f.yml: ", "is no socket"),
-        ("metrics: {addr: '192.0.2.1:9000'}", "f.yml:7:17: ", "it is no address of this host"),
+        ("metrics: {addr: '192.0.2.1:9000'}", "f.yml:7:17: ", "this host has no such address"),
         ("user: nobody-of-this-name", "f.yml:7:7: ", "there is no user"),
     ],
     ids=["log without directory", "log", "metrics socket", "metrics address", "user"],
@@ -202,7 +202,7 @@ def test_what_else_a_start_opens(check: Check, tmp_path: Path, section: str, pla
 def test_an_address_of_another_host_is_no_address_to_listen_on(check: Check) -> None:
     status, said = check(PLAIN.replace("127.0.0.1:0", "192.0.2.1:8443"))
     assert status == 2
-    assert "error: f.yml:3:9: cannot listen on 192.0.2.1:8443: it is no address of this host" in said
+    assert "error: f.yml:3:9: cannot listen on 192.0.2.1:8443; this host has no such address" in said
 
 
 def test_a_port_that_is_in_use_is_only_warned_of(check: Check) -> None:

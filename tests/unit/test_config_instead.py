@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from lib import config_instead, config_schema
+from lib import cli_main, config_instead, config_schema
 from lib.config_gost_keys import (
     CHAIN_KEYS,
     CLIENT_KEYS,
@@ -21,9 +24,31 @@ from lib.config_gost_keys import (
     TRANSPORTS,
 )
 from lib.config_section import Section
+from tests.support.netns import ROOT
 from tests.unit.test_config_resolve import CHAIN, CLIENT, HUB, TABLE, problems
 
 NOTHING_MORE = "leave it out"
+SAID_IN = {
+    "cli_config.py": "a configuration from a URL: URL_OF_A_FILE",
+    "cli_mistakes.py": "--api: instead_of",
+    "config_dial.py": "several interfaces: its hint",
+    "config_gost_keys.py": "a metadata key without effect: behind the colon",
+    "config_metadata.py": "a metadata key: instead_of_key",
+    "config_no_effect.py": "a key without effect: behind the colon",
+    "config_resolve.py": "a key: instead_of",
+    "source_read.py": "a Content-Encoding: which one to send",
+    "stream_http_body.py": "a Transfer-Encoding: what to send",
+}
+"""The modules that say that something is not supported, and how their message ends."""
+REASONS = sorted(
+    {key.odd for keys in (HUB_KEYS, CLIENT_KEYS, CHAIN_KEYS) for key in keys.values()}
+    | {
+        reason
+        for cls in vars(config_schema).values()
+        if isinstance(cls, type) and issubclass(cls, Section)
+        for reason in dict(cls.foreign).values()
+    }
+)
 
 
 def sections() -> Iterator[type[Section]]:
@@ -121,3 +146,32 @@ def test_what_would_change_where_packets_go_or_how_many_is_no_mere_warning(
     [wrong] = problems(text.replace(places[role], f"{places[role]}{key}, "), CHAIN)
     assert f": {name!r} is not supported yet; " in wrong
     assert wrong.startswith("f:2:")
+
+
+def test_no_other_message_says_that_something_is_not_supported() -> None:
+    assert {path.name for path in (ROOT / "lib").glob("*.py") if says_so(path)} == set(SAID_IN), (
+        "a new one ends with what to do instead, and has its line in SAID_IN"
+    )
+
+
+def says_so(path: Path) -> bool:
+    """Whether a text of this module, no docstring, says that something is not supported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs)
+    return any(isinstance(node.value, str) and "not supported" in node.value for node in texts)
+
+
+@pytest.mark.parametrize("reason", [r for r in REASONS if "not supported" in r])
+def test_a_warning_that_something_is_not_supported_says_what_there_is_instead(reason: str) -> None:
+    assert re.search("not supported yet: .{10}", reason)
+
+
+@pytest.mark.parametrize("words", [["-C", "http://x/gost.yml"], ["--api", ":18080", "-L", "router://:8443"]])
+def test_what_the_command_line_cannot_have_says_what_to_do_instead(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli_main.main(["check", *words]) == 2
+    said = capsys.readouterr().err
+    assert "is not supported yet; " in said
+    assert "fetch it first" in said or "leave it out: tunrouter status" in said

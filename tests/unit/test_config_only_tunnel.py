@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lib import cli_main, config_from_urls, config_only_tunnel, config_read, config_resolve
+from lib.config_schema import Config
+from lib.config_section import section_fields
 from lib.errors import ConfigError
 from lib.settings import Settings
 from tests.support.tls import Authority
@@ -248,3 +250,19 @@ def test_an_error_hides_no_warning(capsys: pytest.CaptureFixture[str], tmp_path:
     assert cli_main.main(["check", "--json", "-C", str(path)]) == 2
     told = json.loads(capsys.readouterr().out)
     assert (len(told["problems"]), len(told["warnings"])) == (1, 2)
+
+
+def test_every_list_of_a_configuration_is_looked_through() -> None:
+    """A new one is left out where nothing of the tunnel names it; until it has its line here it is kept."""
+    lists = {
+        field.name for field in section_fields(Config) if isinstance(getattr(Config(), field.name), list)
+    }
+    assert lists == {"services", *config_only_tunnel._SECTIONS}
+
+
+def test_what_a_configuration_has_beside_lists_is_kept() -> None:
+    more = "user: nobody\nrecorder: 1MB\nlog: {level: warn}\nmetrics: {addr: '127.0.0.1:1'}\ntls: {certFile: x}\n"
+    settings = only_tunnel(HUB.replace("tcp", "tls"), "routers: [{name: R}]\n", more)
+    assert (settings.user, settings.recorder, settings.log_level) == ("nobody", 1 << 20, "warn")
+    assert settings.metrics is not None
+    assert settings.hubs[0].transport.tls.cert_file == "x"
