@@ -191,9 +191,8 @@ class Hub:
 
     def _look_at_identities(self) -> None:
         """Look for hosts and namespaces that are not what their clients think."""
-        self.identities.begin()
         tables = TablesNow(self.domain, self.tables.unread_routes)
-        for number, session in enumerate(list(self.sessions.values()), 1):
+        for number, session in enumerate(self.identities.due(list(self.sessions.values())), 1):
             if self.identities.look(session, tables, time.monotonic()) or not number % BEAT_SESSIONS:
                 breathe()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lib import hub_log, ids
 from lib.addresses import host_of
@@ -25,8 +25,10 @@ from lib.settings import HubSettings
 from lib.wire_control import Advice, Trouble
 
 LOOKED_AT = 16
-"""Hosts that are looked for in the tables in one look; the others have their turn in the next one."""
-MAX_CANDIDATES = 200
+"""Hosts without a route that are judged in one look; the others have their turn in the next one."""
+MANY = 1000
+"""Sessions that are looked at every second; of twice as many, every second one."""
+MAX_CANDIDATES = 100
 """Names among which the one that was perhaps meant is sought: that takes a few milliseconds."""
 MAX_TABLES = 64
 """Namespaces in whose tables a host is looked for that is in none of its own."""
@@ -38,6 +40,8 @@ CLAIM_SECONDS = 600.0
 """How long a claim to a name is told of after it was last made: who is refused may wait 300 s."""
 MAX_CLAIMS = 1024
 
+NEW, UNKNOWN = -1, -2
+"""In place of a generation of tables: not looked at yet, and: its routes are not known."""
 NOTHING = Advice()
 
 
@@ -45,8 +49,8 @@ NOTHING = Advice()
 class Verdict:
     """What is wrong with one session: lines for people, and what its client is told."""
 
-    routes: int = -1
-    """The generation of the namespace's tables by which it was judged last; -1: not judged yet."""
+    routes: int = NEW
+    """The generation of the namespace's tables by which it was judged last; or NEW, or UNKNOWN."""
     table_line: str = ""
     """That no route leads to the host, or that its router.id is unknown; empty where all is well."""
     twice_line: str = ""
@@ -78,6 +82,9 @@ class Session(Protocol):
         """Tell the client its verdict's advice, where that has changed and the client understands it."""
 
 
+S = TypeVar("S", bound=Session)
+
+
 @dataclass(slots=True)
 class Tables:
     """The tables of a domain as they are now, for one look."""
@@ -87,16 +94,17 @@ class Tables:
     """Returns id() of each RouteTable of which a source has never been read."""
     _unread: frozenset[int] | None = None
     _names: dict[int, frozenset[str] | None] = field(default_factory=dict)
+    _together: dict[tuple[int, ...], frozenset[str] | None] = field(default_factory=dict)
 
     def gateways(self, tables: Iterable[object]) -> frozenset[str] | None:
         """All gateways in these tables; None where that cannot be known: plugins, and tables not read yet."""
-        found: frozenset[str] = frozenset()
-        for table in tables:
-            names = self._gateways(table)
-            if names is None:
-                return None
-            found |= names
-        return found
+        tables = tuple(tables)
+        key = tuple(map(id, tables))
+        if key not in self._together:
+            names = [self._gateways(table) for table in tables]
+            known = [found for found in names if found is not None]
+            self._together[key] = frozenset().union(*known) if len(known) == len(names) else None
+        return self._together[key]
 
     def _gateways(self, table: object) -> frozenset[str] | None:
         if self._unread is None:
@@ -120,11 +128,21 @@ class Identities:
     def __init__(self, settings: HubSettings) -> None:
         self.settings = settings
         self._claims: BoundedDict[tuple[bytes, str], Claim] = BoundedDict(MAX_CLAIMS)
-        self._left = LOOKED_AT
+        self._left, self._turn = LOOKED_AT, 0
 
-    def begin(self) -> None:
-        """Begin a look at all sessions."""
+    def due(self, sessions: list[S]) -> list[S]:
+        """Begin a look; returns the sessions that it is the turn of: new ones, and some of the others."""
         self._left = LOOKED_AT
+        self._turn += 1
+        stride = 1 + len(sessions) // MANY
+        if stride == 1:
+            return sessions
+        chosen = self._turn % stride
+        return [
+            session
+            for number, session in enumerate(sessions)
+            if session.verdict.routes == NEW or number % stride == chosen
+        ]
 
     def look(self, session: Session, tables: Tables, now: float) -> bool:
         """Judge one session, log what is new, and tell its client. Returns whether it took milliseconds."""
@@ -149,7 +167,7 @@ class Identities:
         namespace, host = attachment.namespace, attachment.host
         gateways = tables.gateways(namespace.tables)
         if gateways is None:
-            verdict.table_line, verdict.advice = "", NOTHING
+            verdict.routes, verdict.table_line, verdict.advice = UNKNOWN, "", NOTHING
             return  # and again at the next look: a source may have been read by then
         verdict.routes = routes
         before = verdict.table_line
@@ -277,7 +295,11 @@ def _are_two(one: Attachment, other: Attachment) -> bool:
 
 def _perhaps(host: str, gateways: frozenset[str], namespace: Namespace) -> str:
     """The gateway whose name is nearest to a host's, first of those that are not connected; "" for none."""
-    near = [name for name in gateways if abs(len(name) - len(host)) <= 2][:MAX_CANDIDATES]
+    letters = sorted(host)
+    alike = [name for name in gateways if abs(len(name) - len(host)) <= 2]
+    if len(alike) > MAX_CANDIDATES:  # those in which letters have changed places first
+        alike.sort(key=lambda name: len(name) != len(host) or sorted(name) != letters)
+    near = alike[:MAX_CANDIDATES]
     away = [name for name in near if not namespace.sessions_of(name)]
     return nearest(host, away) or nearest(host, near)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +12,10 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import client_advice, ctl_status, framing, hub_log, wire_control, wire_relay
+from lib import client_advice, ctl_status, framing, hub_identity, hub_log, wire_control, wire_relay
 from lib.addresses import prefix
 from lib.ctl_filter import Filter
-from lib.hub_identity import ALIVE_SECONDS, CLAIM_SECONDS, NOTHING, Identities, Tables, Verdict
+from lib.hub_identity import ALIVE_SECONDS, CLAIM_SECONDS, MANY, NOTHING, Identities, Tables, Verdict
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
@@ -24,6 +25,7 @@ from lib.route_table import RouteTable
 from lib.settings import AutherSettings, Hop, HubSettings, IngressSettings, LoginRow, RouteEntry
 from lib.wire_control import Advice, Feature, Trouble
 from tests.support.hubs import running
+from tests.support.packets import udp
 
 A, B, UNKNOWN = bytes(15) + b"\xa1", bytes(15) + b"\xb2", bytes(15) + b"\xa7"
 HUB = HubSettings("s", "", 1)
@@ -70,9 +72,8 @@ class Place:
         self.sessions.remove(session)
 
     def look(self, now: float = 1.0) -> None:
-        self.identities.begin()
         tables = Tables(self.domain, lambda: frozenset(map(id, self.unread)))
-        for session in self.sessions:
+        for session in self.identities.due(self.sessions):
             self.identities.look(session, tables, now)
 
     def warnings(self, now: float = 1.0) -> list[str]:
@@ -339,3 +340,71 @@ def test_status_shows_it(client: Any) -> None:
     (line,) = rows[0]["warnings"]
     assert "host host-11 is gateway of nothing" in line
     assert rows[1]["warnings"] == []
+
+
+def connect(hub: Any, number: int) -> Any:
+    """A GOST client called host-1, from 127.0.0.<number>, that has been answered."""
+    made = socket.create_connection(hub._server.socket.getsockname(), 5, (f"127.0.0.{number}", 0))
+    made.sendall(wire_relay.encode_request(wire_relay.Request("host-1", "10.0.0.1")))
+    assert made.recv(4096)
+    return made
+
+
+def found_at(hub: Any) -> list[str]:
+    """What status shows, in its first seven words."""
+    row: Any = ctl_status._hub(hub, Filter(), time.monotonic())
+    return [" ".join(line.split()[:7]) for line in row["warnings"]]
+
+
+def until(true: Callable[[], object]) -> None:
+    with gevent.Timeout(5):
+        while not true():
+            gevent.sleep(0.01)
+
+
+@pytest.mark.parametrize("policy", ["share", "", "replace", "refuse"])
+def test_two_machines_of_one_name_at_a_hub(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GOST clients, of which only packets show that they are alive."""
+    monkeypatch.setattr(hub_identity, "ALIVE_SECONDS", 0.0)
+    text = CONFIG.replace("router: r}", f"router: r, onDuplicate: {policy}}}" if policy else "router: r}")
+    with running(text) as (hub,):
+        made = [connect(hub, 1), connect(hub, 2)]
+        if policy == "replace":
+            until(lambda: len(hub.sessions) == 1)
+            for number in (1, 2):
+                made.append(connect(hub, number))
+                until(lambda: len(hub.sessions) == 1)
+            expected = ["host host-1 is wanted by 127.0.0.1 and"]
+        elif policy == "refuse":
+            expected = ["host host-1 of 127.0.0.1 is wanted by"]
+        else:
+            until(lambda: len(hub.sessions) == 2)
+            for one in made:
+                one.sendall(framing.encode(udp("10.0.0.1", "10.0.0.1", b"x")))
+            until(lambda: all(one.traffic.received_packets for one in hub.sessions))
+            for session in hub.sessions.values():
+                session.beat(time.monotonic())
+            hub._look_at_identities()
+            expected = (
+                []
+                if policy
+                else [
+                    f"host host-1 is connected from {first.getsockname()[0]}:{first.getsockname()[1]} and"
+                    for first in made[:1]
+                ]
+            )
+        assert found_at(hub) == expected
+        for one in made:
+            one.close()
+
+
+def test_of_many_sessions_each_look_takes_new_ones_and_some() -> None:
+    place = Place(Domain({}, table("host-1")))
+    for number in range(3 * MANY):
+        place.join("host-1", f"192.0.2.1:{number}")
+    assert len(place.identities.due(place.sessions)) == 3 * MANY
+    for session in place.sessions:
+        session.verdict.routes = 1
+    looked_at = [place.identities.due(place.sessions) for _ in range(4)]
+    assert {len(sessions) for sessions in looked_at} == {3 * MANY // 4}
+    assert len({id(session) for sessions in looked_at for session in sessions}) == 3 * MANY
