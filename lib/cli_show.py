@@ -26,6 +26,8 @@ WATCH_SECONDS = 1.0
 """Seconds between two requests of --watch."""
 MAX_ROUTES = 500
 """Routes that are printed for people; --json prints all."""
+MANY_LINES = 100
+"""Lines of the log that wait, above which `status` tells of them."""
 MAX_TABLES = 200
 """Rows of the list of tables and their sources that are printed for people."""
 
@@ -189,6 +191,12 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         f"{row['task']}: {'fails' if row['failing_s'] is not None else 'failed'}, "
         f"{counted(row['failures'], 'time')} so far: {row['error']}"
         for row in tasks
+    ]
+    failed += [
+        f"log to {row['output']}: {counted(row['waiting'], 'line')} to be read, "
+        f"{number(row['lost'])} lost so far" + (f": {row['error']}" if row["error"] else "")
+        for row in reply.get("log", ())
+        if row["lost"] or row["waiting"] > MANY_LINES
     ]
     differing = [
         f"device {row['device']} of {row['service']} differs from the configuration: {line}"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from lib import __version__, ctl_filter, ids, service_supervisor
+from lib import __version__, ctl_filter, ids, log_setup, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.client_reconnect import Away
@@ -28,6 +28,7 @@ from lib.did_you_mean import did_you_mean
 from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
+from lib.log_output import Output
 from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.source_feed import SourceState
@@ -71,7 +72,7 @@ def status(
             for client in clients.values()
             if wanted.fits(client.settings.host, client.node.namespace)
         ],
-        **({"only": wanted.words(), "refused": {}, "tables": [], "tasks": []} if wanted else {}),
+        **({"only": wanted.words(), "refused": {}, "tables": [], "tasks": [], "log": []} if wanted else {}),
         **({} if wanted else _of_no_host(hubs, tables, now)),
     }
 
@@ -90,6 +91,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         },
         "tables": _tables(tables, now),
         "tasks": [_task(task, now) for task in service_supervisor.tasks()],
+        "log": [_output(output) for output in log_setup.outputs()],
     }
 
 
@@ -209,6 +211,16 @@ def _task(task: service_supervisor.Task, now: float) -> Row:
         "failures": task.failures,
         "error": task.error,
         "failing_s": round(failing, 1) if failing is not None else None,
+    }
+
+
+def _output(output: Output) -> Row:
+    trouble = output.trouble
+    return {
+        "output": output.name,
+        "waiting": output.waiting,
+        "lost": output.lost + output.refused,
+        "error": (trouble.strerror or str(trouble)) if trouble is not None else "",
     }
 
 

@@ -115,6 +115,11 @@ class Output:
         """Held while the thread runs."""
         self._is_asleep = self._is_halted = self._is_closing = self._is_retired = False
 
+    @property
+    def waiting(self) -> int:
+        """How many lines, or runs of lines, wait."""
+        return len(self._queue)
+
     # --- for whoever has lines
 
     def put(self, line: bytes) -> None:

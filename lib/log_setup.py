@@ -257,7 +257,7 @@ def guard() -> None:
 
 def pause() -> None:
     """End the threads of all outputs, until the next line; their lines stay."""
-    for output in _outputs():
+    for output in outputs():
         output.pause()
 
 
@@ -266,12 +266,12 @@ def flush() -> None:
     for handler in log.handlers:
         if isinstance(handler, Handler):
             handler.look(at_the_end=True)
-    for output in _outputs():
+    for output in outputs():
         output.finish()
 
 
-def _outputs() -> list[Output]:
-    """Every output of this process, standard error last: others tell of their trouble there."""
+def outputs() -> list[Output]:
+    """Every output that is in use, standard error last: others tell of their trouble there."""
     files = [handler.output for handler in log.handlers if isinstance(handler, Handler) and handler.file]
     return [*files, *(_standards[name] for name in ("stdout", "stderr") if name in _standards)]
 

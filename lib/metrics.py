@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFami
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from lib import __version__, ids, log_redact, service_supervisor
+from lib import __version__, ids, log_redact, log_setup, service_supervisor
 from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -35,6 +35,7 @@ from lib.metrics_names import (
     BY_HOST,
     DURATION,
     GOST,
+    LOG,
     MEMORY,
     OTHER,
     REFUSED,
@@ -149,6 +150,7 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
     yield from _tables(seen.tables)
     yield from _tasks()
+    yield from _log()
 
 
 def _summed(rows: Iterable[Row]) -> Iterable[Row]:
@@ -278,6 +280,12 @@ def _tasks() -> Iterator[tuple[Family, Iterable[Row]]]:
     rows = [(_labels(TASK["up"], task.name), task) for task in service_supervisor.tasks()]
     yield TASK["up"], [(labels, float(task.failing_for(now) is None)) for labels, task in rows]
     yield TASK["failures"], [(labels, float(task.failures)) for labels, task in rows]
+
+
+def _log() -> Iterator[tuple[Family, Iterable[Row]]]:
+    rows = [(_labels(LOG["lost"], output.name), output) for output in log_setup.outputs()]
+    yield LOG["waiting"], [(labels, float(output.waiting)) for labels, output in rows]
+    yield LOG["lost"], [(labels, float(output.lost + output.refused)) for labels, output in rows]
 
 
 def _histograms(seen: Seen) -> Iterator[Metric]:

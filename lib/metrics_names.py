@@ -135,6 +135,15 @@ TABLE = {
         "tunrouter_source_failures", "counter", "table source", "How often a source could not be read."
     ),
 }
+LOG = {
+    "waiting": _family(
+        "tunrouter_log_waiting", "gauge", "output", "Lines of the log that nobody has read yet."
+    ),
+    "lost": _family(
+        *("tunrouter_log_lost_lines", "counter", "output"),
+        "Lines of the log that are lost: too many waited, or they could not be written.",
+    ),
+}
 TASK = {
     "up": _family("tunrouter_task_up", "gauge", "task", "Whether what must run for ever does so."),
     "failures": _family(

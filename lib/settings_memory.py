@@ -26,6 +26,8 @@ BASE = 110 * MB
 """The program with everything imported, its receive buffers, and what the allocator keeps for next time."""
 HUB = 8 * MB
 """A service beside its connections: refusals, last drops, books of the metrics."""
+LOG = 10 * MB
+"""Lines that wait for whoever reads the log: 4 MB for standard error, as many for a file (log_output)."""
 CLIENT = 24 * MB
 """A client service: its batch, and a queue whose reader waits."""
 CONNECTION = {"tcp": 280e3, "tls": 470e3, "ws": 280e3, "wss": 550e3}
@@ -56,7 +58,7 @@ class Part(NamedTuple):
 
 def parts(settings: Settings) -> list[Part]:
     """The parts of the memory that a process with these settings holds at most."""
-    found = [Part("the program", BASE)]
+    found = [Part("the program", BASE + LOG)]
     routes = sum(len(table.routes) for table in settings.tables)
     tables = routes * ROUTE
     for table in settings.tables:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lib import ctl_filter
+from lib import cli_show, ctl_encode, ctl_filter, ctl_status, log_setup, metrics
+from lib.cli_show import Paper
 from lib.ctl_status import MAX_NAMED, sessions_of
 from lib.ids import format_uuid
+from lib.log_output import Descriptor, Output
+from tests.support.schema import check
 
 
 def session(host: str, namespace: object) -> Any:
@@ -99,3 +104,29 @@ def test_which_hosts_a_request_wants(request_: dict[str, object], fitting: str) 
 def test_a_request_with_a_wrong_namespace_is_an_error() -> None:
     with pytest.raises(ValueError, match="nonsense"):
         ctl_filter.read({"ns": "nonsense"})
+
+
+def test_a_log_that_nobody_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `status` and in the metrics, for the log itself cannot tell it."""
+    reading, writing = os.pipe()
+    output = Output("stderr", Descriptor(writing), most=200_000)
+    monkeypatch.setattr(log_setup, "_standards", {"stderr": output})
+    tables: Any = SimpleNamespace(all=list)
+    while not output.lost:
+        output.put(b"." * 1000 + b"\n")
+    try:
+        reply = ctl_status.status({}, {}, tables, 0.0, "/run/x", {})
+        read = json.loads(b"".join(ctl_encode.pieces(reply)))
+        check(read, "status")
+        waiting = read["log"][-1]["waiting"]
+        assert read["log"][-1] == {"output": "stderr", "waiting": waiting, "lost": 1, "error": ""}
+        assert (
+            cli_show._status(read, Paper(None, False))[-1]
+            == f"log to stderr: {waiting} lines to be read, 1 lost so far"
+        )
+        scraped = b"".join(metrics.exposition(metrics.Seen({}, {}, tables)))
+        assert b'tunrouter_log_lost_lines_total{output="stderr"} 1.0\n' in scraped
+    finally:
+        os.close(reading)
+        output.finish()
+        os.close(writing)
