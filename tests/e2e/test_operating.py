@@ -97,8 +97,8 @@ def test_a_second_hub_takes_over_and_no_ping_waits_long(stack: ExitStack, tmp_pa
     player.environment["PIN"] = fingerprint(player.started[0])
     player.play(before[2:])
     player.run("host-1", "ping -c 1 -W 5 10.200.0.2")
-    pings = places["host-1"].popen("ping", "-n", "-c", "400", "-i", "0.005", "-W", "2", "10.200.0.2")
-    pings.wait_line("icmp_seq=50 ")
+    pings = places["host-1"].popen("ping", "-n", "-i", "0.005", "10.200.0.2")
+    pings.wait_line("icmp_seq=")
     player.play([second, health])
     assert player.said[-1] == "healthy: hub hub listens on :8443\n"
     lines = [host.line_count() for host in player.started[1:3]]
@@ -106,9 +106,12 @@ def test_a_second_hub_takes_over_and_no_ping_waits_long(stack: ExitStack, tmp_pa
     assert player.started[0].wait(10) == 0
     for host, seen in zip(player.started[1:3], lines, strict=True):
         host.wait_line("connected to", after=seen)
-    pings.wait(20)
-    lost = 400 - int(re.search(r"(\d+) received", pings.text())[1])  # type: ignore[index]
-    assert lost <= 40, f"{lost} of 400, in steps of 5 ms"  # two or three; the machine may be busy
+    pings.wait_line("icmp_seq=", after=pings.line_count() + 20)  # by the new hub
+    pings.stop(signal.SIGINT)
+    counts = re.search(r"(\d+) packets transmitted, (\d+) received", pings.text())
+    assert counts, pings.text()
+    lost = int(counts[1]) - int(counts[2])
+    assert lost <= 40, f"{lost} of {counts[1]}, in steps of 5 ms"  # two or three; the machine may be busy
     assert "2 sessions" in player.run("hub", "tunrouter status --control green.sock")
 
 
