@@ -57,7 +57,8 @@ def read(arguments: Arguments) -> Config:
 
     Raises ConfigError where a file cannot be read. What else is wrong is in the result.
     """
-    return _parsed(arguments, _sources(arguments, at_once), at_once)
+    with service_collector.paused():
+        return _parsed(arguments, _sources(arguments, at_once), at_once)
 
 
 def settings(arguments: Arguments, config: Config | None = None) -> Settings:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from lib import log_redact, settings_memory, settings_summary_clients
 from lib.addresses import join_host_port
@@ -21,6 +22,7 @@ from lib.route_table import RouteTable
 from lib.settings import (
     FileSource,
     HubSettings,
+    IngressSettings,
     RedisSource,
     Settings,
     Source,
@@ -63,34 +65,55 @@ def words(settings: Settings, everything: bool = False) -> list[str]:
 
     With `everything` nothing is left out, be it a million routes.
     """
-    lines = [line for block in _services(settings, everything) for line in block]
-    lines += [*_about(settings), *_memory(settings)]
-    if everything or len(lines) <= PAGE:
-        return lines
-    return list(_short(settings))
+    known = _Known()
+    blocks = (_services(settings, everything, known), [_about(settings), _memory(settings)])
+    whole = (line for block in chain(*blocks) for line in block)
+    lines = list(whole if everything else islice(whole, PAGE + 1))  # no more of it is made than is looked at
+    return lines if everything or len(lines) <= PAGE else list(_short(settings, known))
 
 
-def _services(settings: Settings, everything: bool) -> Iterator[Iterator[str]]:
+class _Known:
+    """What the namespaces of many services have in common: it is made once."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, list[tuple[str, tuple[tuple[str, ...], ...]]]] = {}
+        self._rules: dict[str, Ingress] = {}
+
+    def routes(self, table: TableSettings) -> list[tuple[str, tuple[tuple[str, ...], ...]]]:
+        """(prefix, tiers of gateways) of each route of a table."""
+        if table.name not in self._routes:
+            found = RouteTable(table.routes)
+            self._routes[table.name] = [(str(route), route.group.tiers) for route in found]
+        return self._routes[table.name]
+
+    def rules(self, ingress: IngressSettings) -> Ingress:
+        """The rules of an ingress."""
+        if ingress.name not in self._rules:
+            self._rules[ingress.name] = Ingress(ingress.rules)
+        return self._rules[ingress.name]
+
+
+def _services(settings: Settings, everything: bool, known: _Known) -> Iterator[Iterator[str]]:
     """The lines of each hub and client."""
     for hub in settings.hubs:
-        yield _whole_hub(hub, settings, ALL if everything else MAX_SHOWN)
+        yield _whole_hub(hub, settings, ALL if everything else MAX_SHOWN, known)
     for client in settings.clients:
         yield settings_summary_clients.words(
             client, ALL if everything else settings_summary_clients.MAX_SHOWN
         )
 
 
-def _whole_hub(hub: HubSettings, settings: Settings, most: int) -> Iterator[str]:
+def _whole_hub(hub: HubSettings, settings: Settings, most: int, known: _Known) -> Iterator[str]:
     yield from _hub(hub)
-    for reach in _reaches(hub, settings.tables):
+    for reach in _reaches(hub, settings.tables, known):
         yield from _reach(reach, most)
 
 
-def _short(settings: Settings) -> Iterator[str]:
+def _short(settings: Settings, known: _Known) -> Iterator[str]:
     """The summary of many services, or of many namespaces, on a page."""
     for hub in settings.hubs[:FIRST]:
         yield from _hub(hub)
-        yield from _counted_namespaces(list(_reaches(hub, settings.tables)))
+        yield from _counted_namespaces(list(_reaches(hub, settings.tables, known)))
     yield from _rest(len(settings.hubs), "hub")
     for client in settings.clients[:FIRST]:
         yield from settings_summary_clients.words(client)
@@ -143,6 +166,7 @@ def as_json(
         "notices": list(map(_problem, notices)),
     }
     if settings is not None:
+        known = _Known()
         whole |= {
             "services": [_hub_data(hub) for hub in settings.hubs]
             + list(map(settings_summary_clients.data, settings.clients)),
@@ -155,7 +179,7 @@ def as_json(
             "memoryBoundMb": memory_bound_mb(settings),
             "memory": {what: round(size / 1e6, 1) for what, size in settings_memory.parts(settings)},
             "namespaces": [
-                _reach_data(reach) for hub in settings.hubs for reach in _reaches(hub, settings.tables)
+                _reach_data(reach) for hub in settings.hubs for reach in _reaches(hub, settings.tables, known)
             ],
         }
     return json.dumps(whole, indent=2, ensure_ascii=False)
@@ -224,23 +248,22 @@ def _transport(hub: HubSettings) -> str:
     return f"{transport.kind}, {certificate}{clients}"
 
 
-def _reaches(hub: HubSettings, tables: Iterable[TableSettings]) -> Iterator[Reach]:
+def _reaches(hub: HubSettings, tables: Iterable[TableSettings], known: _Known) -> Iterator[Reach]:
     """The summary of each namespace of a hub that is known from the settings."""
     default = hub.default_table
     for table in tables:
         if table.namespace is not None:
-            yield _reach_of(
-                hub, table.namespace, [table, default] if default not in (None, table) else [table]
-            )
+            both = [table] if default is None or default is table else [table, default]
+            yield _reach_of(hub, table.namespace, both, known)
     if default is not None and default.namespace != NO_NAMESPACE:
-        yield _reach_of(hub, NO_NAMESPACE, [default])
+        yield _reach_of(hub, NO_NAMESPACE, [default], known)
 
 
-def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings | None]) -> Reach:
+def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings], known: _Known) -> Reach:
     routes: list[tuple[str, tuple[tuple[str, ...], ...]]] = []
     elsewhere: list[str] = []
-    for table in filter(None, tables):
-        routes += [(str(route), route.group.tiers) for route in RouteTable(table.routes)]
+    for table in tables:
+        routes += known.routes(table)
         elsewhere += (
             [f"plugin {log_redact.secrets(table.plugin.url)}"]
             if table.plugin
@@ -248,13 +271,13 @@ def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings
         )
     hosts = dict.fromkeys(name for _, tiers in routes for tier in tiers for name in tier)
     ingress = hub.ingress
-    known = ingress is not None and not ingress.plugin and not ingress.more.sources
-    rules = Ingress(ingress.rules) if ingress is not None and known else None
-    shut = tuple(host for host in hosts if rules is not None and not rules.admits(host, namespace))
+    is_known = ingress is not None and not ingress.plugin and not ingress.more.sources
+    rules = known.rules(ingress) if ingress is not None and is_known else None
+    shut = {host: None for host in hosts if rules is not None and not rules.admits(host, namespace)}
     name = format_uuid(namespace)
-    rules_of = tuple(str(rule) for table in filter(None, tables) for rule in table.acl or ())
+    rules_of = tuple(str(rule) for table in tables for rule in table.acl or ())
     allowed = tuple(h for h in hosts if h not in shut)
-    return Reach(hub.name, name, tuple(routes), allowed, shut, tuple(elsewhere), rules_of)
+    return Reach(hub.name, name, tuple(routes), allowed, tuple(shut), tuple(elsewhere), rules_of)
 
 
 def _source(source: Source) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
-from lib import config_read, config_resolve
+from lib import config_read, config_resolve, settings_summary
 from lib.errors import ConfigError
+from lib.route_table import RouteTable
+from lib.settings import RouteEntry
 from tests.support.opcodes import counted, longest_step
 
 
@@ -162,3 +164,28 @@ def test_of_very_many_mistakes_the_first_thousand_are_told() -> None:
     assert len(told) == 1000
     assert told[0].startswith("f:5:")
     assert last == "f: and more problems, of which the first 1000 are told"
+
+
+@pytest.mark.parametrize("kind", ["services", "tenants behind one ingress", "services with a router each"])
+def test_twice_as_many_services_are_summed_up_in_twice_the_time(kind: str) -> None:
+    """Each hub of the second kind has every namespace, and its rules are those of the others."""
+
+    def summed_up(count: int) -> int:
+        settings = config_resolve.resolve(config_read.read([("f", GROWING[kind](count))]))
+        return counted(lambda: settings_summary.words(settings))
+
+    few, some, many = (summed_up(count) for count in (50, 100, 200))
+    assert many - some <= 2.12 * (some - few)
+
+
+def test_a_table_is_made_once_for_all_services_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def counting(entries: Iterable[RouteEntry]) -> RouteTable:
+        made.append(entries)
+        return RouteTable(entries)
+
+    monkeypatch.setattr(settings_summary, "RouteTable", counting)
+    settings = config_resolve.resolve(config_read.read([("f", GROWING["services"](30))]))
+    settings_summary.as_json(settings)
+    assert len(made) == 1
