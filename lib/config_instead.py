@@ -61,7 +61,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _NODES_HERE),
         "resolver": _RESOLVER,
     },
-    "Hosts": dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _ROWS_HERE),
+    "Hosts": dict.fromkeys(("redis", "http", "plugin"), _ROWS_HERE),
     "Dialer": {"auth": "write it in the connector, whose login the hub checks"},
     "Limiter": dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _ROWS_HERE),
 }

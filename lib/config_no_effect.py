@@ -15,7 +15,7 @@ OTHER_HANDLERS = "is read by other handlers of GOST only"
 UNNAMED = "is for names with a port, and a host name on a router has none, in GOST neither"
 BY_REQUEST = "chooses nodes by what is asked for, and a client asks for nothing but its own host name"
 BY_ROLE = ""
-"""The reason is another one for a hub than for a client: config_hub and config_client give it."""
+"""The reason depends on more than the key: config_hub, config_client and config_references give it."""
 
 
 def _because(reason: str, text: str) -> dict[str, str]:
@@ -52,6 +52,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
     },
     "Hop": _because(BY_REQUEST, "bypass bypasses"),
     "Chain": _because("is for choosing among the chains of a chainGroup", "metadata"),
+    "Hosts": _because(BY_ROLE, "reload"),
     "HostMapping": _because("is not read, in GOST neither: write a mapping for each name", "aliases"),
     "Config": {
         **_because("is for what a service or a hop names as bypass, which has no effect here", "bypasses"),

@@ -1,4 +1,4 @@
-"""References in a configuration (`${file:…}`, `${env:…}`, a login's `auth.file`) replaced by their values.
+"""References in a configuration (`${file:…}`, `${env:…}`, `auth.file`, files of hosts) and their values.
 
 Knows: where references may stand, and that one that cannot be read is a problem at its place.
 Refuses to know: how files and the environment are read (config_secrets; the reader comes in).
@@ -14,11 +14,13 @@ from typing import Any
 
 from msgspec.structs import FieldInfo
 
+from lib.addresses import is_address
 from lib.config_findings import Findings
-from lib.config_schema import AclEntry, Auth, Auther, Config, Handler, Login
+from lib.config_schema import AclEntry, Auth, Auther, Config, File, Handler, HostMapping, Hosts, Login
 from lib.config_section import Metadata, Section, section_fields, words
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
+from lib.source_bad_lines import BadLines
 
 Reader = Callable[[str, str], str]
 """("file" or "env", path or variable name) -> the value; raises ValueError."""
@@ -63,6 +65,8 @@ def fill_in(section: Section, read: Reader, found: Findings) -> None:
             setattr(section, name, [_text(text, where, read, found) for text in found.each(value)])
     if isinstance(section, Auth) and section.file:
         _login_file(section, read, found)
+    elif isinstance(section, Hosts) and section.file:
+        _hosts_file(section, section.file, read, found)
 
 
 def _is_empty(value: object) -> bool:
@@ -132,3 +136,30 @@ def _login_file(auth: Auth, read: Reader, found: Findings) -> None:
         found.error(auth.where("file"), f"{auth.file}: no password after the user name on the first line")
     auth.username = auth.username or parts[0]
     auth.password = auth.password or (parts[1].strip() if len(parts) > 1 else "")
+
+
+def _hosts_file(section: Hosts, file: File, read: Reader, found: Findings) -> None:
+    """Add the rows of a file of hosts, as hosts(5) and GOST have them: `address name [name…] # comment`.
+
+    A bad line is left out, with a warning that has its place.
+    """
+    try:
+        lines = read("file", file.path).split("\n")
+    except ValueError as wrong:
+        found.error(file.where("path"), str(wrong))
+        return
+    bad = BadLines()
+    for number, line in found.each(enumerate(lines, 1)):
+        row = line.partition("#")[0].split()
+        if not row:
+            continue
+        if len(row) < 2 or not is_address(row[0]) or "${" in line:
+            bad.add(file.path, number, f"not `address name`: {line.strip()[:64]!r}")
+            continue
+        at = {"": Position(file.path, number, 1)}
+        section.mappings += [HostMapping(ip=row[0], hostname=name, at=at) for name in row[1:]]
+    for problem in bad.problems():
+        found.warn(problem.where, problem.message)
+    if section.reload:
+        text = "'reload' is not supported yet: a file of hosts is read again by SIGHUP and -R"
+        found.warn(section.where("reload"), text)

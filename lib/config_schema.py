@@ -275,7 +275,8 @@ class HostMapping(Section):
 class Hosts(Sourced):
     """A list of host names with their addresses, which are then not looked up."""
 
-    not_yet = words("reload file redis http plugin")
+    not_yet = words("redis http plugin")
+    foreign = keys_of("Hosts")
     mappings: list[HostMapping] = []
 
 

@@ -29,7 +29,7 @@ GOST = {
     "services": "name addr limiter climiter rlimiter handler listener forwarder metadata",
     "chains": "name hops",
     "hops": "name selector nodes metadata interface sockopts hosts",
-    "hosts": "name mappings",
+    "hosts": "name mappings file",
     "hosts.mappings": "ip hostname",
     "hops.sockopts": "mark",
     "authers": f"{_SOURCED} auths",

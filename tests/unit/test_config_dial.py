@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from lib import config_dial, config_from_urls, config_read, config_resolve, settings_summary
+from lib import (
+    config_dial,
+    config_from_urls,
+    config_read,
+    config_resolve,
+    config_secrets,
+    settings_summary,
+)
 from lib.errors import ConfigError
 from lib.settings import NodeSettings, Settings
 from lib.settings_dial import PLAIN_DIAL, DialSettings
@@ -223,3 +232,39 @@ def test_a_key_of_a_proxy_is_looked_at_as_well(proxy: str, message: str) -> None
 def test_a_key_of_a_proxy_without_effect_has_its_reason(proxy: str, reason: str) -> None:
     [warning] = url(proxy, "router://h:1")[0].warnings
     assert reason in str(warning)
+
+
+def hosts_file(path: str, more: str = "") -> Settings:
+    text = TEXT.format(node="", hop="    hosts: names").replace(
+        "- name: names", f"- name: names{more}\n  file: {{path: {path}}}"
+    )
+    return config_resolve.resolve(config_read.read([("f", text)]), config_secrets.read)
+
+
+def test_a_file_of_hosts_is_read_as_etc_hosts_is(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("# ours\n192.0.2.7\thub.test  hub # new\n\n2001:db8::7 hub.test\n")
+    settings = hosts_file(str(path))
+    dial = settings.clients[0].nodes[0].dial
+    assert dial.addresses == ("192.0.2.1", "192.0.2.2", "192.0.2.7", "2001:db8::7")
+    assert not settings.warnings
+
+
+def test_bad_lines_of_a_file_of_hosts_are_warned_of_with_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("hub.test 192.0.2.7\n192.0.2.8\n192.0.2.9 ${env:HOME}\n192.0.2.10 x\n")
+    assert [str(warning).removeprefix(f"{path}:") for warning in hosts_file(str(path)).warnings] == [
+        "1:1: not `address name`: 'hub.test 192.0.2.7'; the line is left out",
+        "2:1: not `address name`: '192.0.2.8'; the line is left out",
+        "3:1: not `address name`: '192.0.2.9 ${env:HOME}'; the line is left out",
+    ]
+    [*_, told] = hosts_file(str(path), "\n  reload: 10s").warnings
+    assert "f:8:11: 'reload' is not supported yet: a file of hosts is read again by SIGHUP and -R" in str(
+        told
+    )
+
+
+def test_a_file_of_hosts_that_is_not_there_is_an_error_at_the_place_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        hosts_file("/no/such/hosts")
+    assert str(wrong.value) == "f:8:16: /no/such/hosts: No such file or directory"
