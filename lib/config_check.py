@@ -6,7 +6,7 @@ check connects to nothing; and how the rows are used (hub_tables).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from lib import rule_parse, source_text, text_encoding
@@ -15,8 +15,8 @@ from lib.config_section import walk
 from lib.errors import Position, Problem
 from lib.route_first_match import differences
 from lib.route_parse import BadLine, RouteLines
-from lib.settings import FileSource, RouteEntry, Settings, SourceSettings, TableSettings
-from lib.source_bad_lines import BadLines
+from lib.settings import AutherSettings, FileSource, RouteEntry, Settings, SourceSettings, TableSettings
+from lib.source_bad_lines import MAX_REPORTED, BadLines
 
 MAX_SURPRISES = 10
 """Routes of a table that are told of because GOST's order differs."""
@@ -44,6 +44,46 @@ def warnings(settings: Settings, config: Config) -> Iterator[Problem]:
                 yield text
             else:
                 yield from (row for row in rule_parse.rows(text, path, read) if isinstance(row, Problem))
+    for auther in dict.fromkeys(authers):
+        yield from _bound(auther, places)
+
+
+def _bound(auther: AutherSettings, places: Places) -> Iterator[Problem]:
+    """Logins without a binding, and bindings without a login, where all of both are in files."""
+    bindings = auther.bindings
+    if bindings is None or auther.plugin:
+        return
+    names = _names(auther.more, rule_parse.auther_row, places)
+    bound = _names(bindings.more, rule_parse.binding_row, places)
+    if names is None or bound is None:
+        return
+    where = Position(next(source.path for source in bindings.more.sources if isinstance(source, FileSource)))
+    inline = {row.username: bool(row.hosts or row.namespaces) for row in auther.logins}
+    missing = [
+        name for name in dict.fromkeys([*inline, *names]) if name not in bound and not inline.get(name)
+    ]
+    yield from _listed(where, f"auther {auther.name}: no binding, and so not let in", missing)
+    strangers = [name for name in bound if name not in inline and name not in names]
+    yield from _listed(where, f"auther {auther.name}: a binding, but no login", strangers)
+
+
+def _names(more: SourceSettings, read: rule_parse.Reader, places: Places) -> dict[str, None] | None:
+    """The user names in the files of an auther or its bindings; None where not all of them can be known."""
+    if not all(isinstance(source, FileSource) for source in more.sources):
+        return None
+    names: dict[str, None] = {}
+    for path, text in _texts(more, places):
+        if isinstance(text, Problem):
+            return None
+        names |= {row[0]: None for row in rule_parse.rows(text, path, read) if not isinstance(row, Problem)}
+    return names
+
+
+def _listed(where: Position, what: str, names: Sequence[str]) -> Iterator[Problem]:
+    if names:
+        shown = ", ".join(repr(name[:64]) for name in names[:MAX_REPORTED])
+        more = f" and {len(names) - MAX_REPORTED:,} more" if len(names) > MAX_REPORTED else ""
+        yield Problem(where, f"{what}: {shown}{more}")
 
 
 def _texts(more: SourceSettings, places: Places) -> Iterator[tuple[str, bytes | Problem]]:

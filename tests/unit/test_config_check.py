@@ -87,3 +87,19 @@ def test_logins_for_metrics_are_looked_at_too(tmp_path: Path) -> None:
         + "metrics: {addr: '127.0.0.1:9000', auther: a}\n"
     )
     assert warnings(text) == [f"{tmp_path}/a.txt:1:1: 'anna' has no password and is not let in"]
+
+
+def test_logins_without_a_binding_and_bindings_without_a_login(tmp_path: Path) -> None:
+    logins, bindings = tmp_path / "logins", tmp_path / "bindings"
+    logins.write_text("one p\ntwo p\nthree p\n")
+    bindings.write_text("one host-1\ntow host-2\nthree host-3 none\n")
+    inline = "auths: [{username: bound, password: p, hosts: [h]}, {username: free, password: p}]"
+    sources = f"file: {{path: {logins}}}, bindings: {{file: {{path: {bindings}}}}}"
+    text = HUB.replace(", ingress: i", "") + "routers: [{name: r}]\n"
+    assert warnings(f"{text}authers: [{{name: a, {inline}, {sources}}}]\n") == [
+        f"{bindings}:3:1: the namespace 'none' is no UUID; the line is left out",
+        f"{bindings}: auther a: no binding, and so not let in: 'free', 'two', 'three'",
+        f"{bindings}: auther a: a binding, but no login: 'tow'",
+    ]
+    logins.unlink()  # then nobody can say
+    assert len(warnings(f"{text}authers: [{{name: a, {inline}, {sources}}}]\n")) == 2
