@@ -35,7 +35,8 @@ def reload(parts: Parts, reread: Reread) -> None:
     step = Breaths()
     try:
         new = reread(step)
-        service_preload.load(new)
+        if new is not parts.settings:
+            service_preload.load(new, step)
     except (ConfigError, HostError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (error,)
         if isinstance(error, ConfigError):

@@ -68,7 +68,8 @@ def test_onto_a_machine_and_off_it_again(root: Root) -> None:
     before, accounts = root.files(), root.read("/etc/passwd")
     (root.path / "tmp/tree/build/dist").mkdir(parents=True)
     root.copy(EXECUTABLE, "/tmp/tree/build/dist")
-    subprocess.run(("cp", "-a", str(ROOT / "packaging"), str(root.path / "tmp/tree")), check=True)
+    for part in ("packaging", "PROTOCOL.md", "SECURITY.md"):
+        subprocess.run(("cp", "-a", str(ROOT / part), str(root.path / "tmp/tree")), check=True)
     script = "/tmp/tree/packaging/install.sh"
     assert "added      user tunrouter" in root.run(script)
     assert "added" not in root.run(script)

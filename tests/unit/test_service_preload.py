@@ -17,7 +17,7 @@ from lib.settings import Settings
 from tests.support.configs import checked
 from tests.support.netns import ROOT
 
-MODULES = {module for _, _, modules in service_preload.NEEDED for module in modules}
+MODULES = {module for modules in service_preload.NEEDED.values() for module in modules}
 COMMANDS = ("cli_", "demo")
 """Modules that run for a person at a terminal, or before anything is served."""
 
@@ -34,7 +34,7 @@ def settings(text: str) -> Settings:
 
 
 def needs(text: str) -> set[str]:
-    return {what for what, needed, _ in service_preload.NEEDED if needed(settings(text))} - {"any process"}
+    return service_preload.needs(settings(text)) - {"any process"}
 
 
 def _imports() -> Iterator[tuple[str, str]]:
