@@ -29,6 +29,16 @@ TEMPORARY = frozenset({Status.TIMEOUT, Status.SERVICE_UNAVAILABLE, Status.INTERN
 """Statuses that say nothing about this client: who decides cannot be asked, or a table is not loaded yet."""
 
 
+_MEANINGS: dict[int, str] = {
+    Status.BAD_REQUEST: "the hub does not understand this client",
+    Status.UNAUTHORIZED: "the hub wants a login, and this one is wrong or missing",
+    Status.FORBIDDEN: "the login or certificate is not for this host name or namespace, or the name is taken",
+    Status.SERVICE_UNAVAILABLE: "the hub ends, or cannot ask who decides about clients",
+    Status.HOST_UNREACHABLE: "the hub's ingress does not let this host name into this namespace",
+}
+"""What a status means when a hub sends it (PROTOCOL.md); the names alone mislead."""
+
+
 class Refused(ProtocolError):
     """The hub's response has a status other than OK."""
 
@@ -36,9 +46,9 @@ class Refused(ProtocolError):
         self.temporary = status in TEMPORARY
         """Whether the same request may soon be granted."""
         known = status in Status.__members__.values()
-        super().__init__(
-            f"refused: {Status(status).name.lower().replace('_', ' ') if known else f'status {status}'}"
-        )
+        name = Status(status).name.lower().replace("_", " ") if known else f"status {status}"
+        meaning = _MEANINGS.get(status)
+        super().__init__(f"refused: {name}: {meaning}" if meaning else f"refused: {name}")
 
 
 def let_in(settings: ClientSettings, node: NodeSettings, around: Around) -> tuple[AnyStream, Response, bytes]:

@@ -83,7 +83,17 @@ def test_a_hub_of_another_transport(hub: str, client: str, said: str, tmp_path: 
         ),
         ("tls", [b""], f"closed without a reply to the TLS handshake: perhaps the hub wants {TCP} or {WS}"),
         ("tls", [b"\x16\3\3\0\x7a\2"], "closed in the middle of the TLS handshake"),
-        ("tcp", [b"\1\5\0\0"], "refused: service unavailable"),
+        (
+            "tcp",
+            [b"\1\5\0\0"],
+            "refused: service unavailable: the hub ends, or cannot ask who decides about clients",
+        ),
+        (
+            "tcp",
+            [b"\1\6\0\0"],
+            "refused: host unreachable: the hub's ingress does not let this host name into this namespace",
+        ),
+        ("tcp", [b"\1\7\0\0"], "refused: network unreachable"),
     ],
 )
 def test_another_server(client: str, replies: list[bytes], said: str) -> None:
