@@ -212,12 +212,20 @@ def _parsed(arguments: Arguments, sources: Sequence[Source], step: Step) -> Conf
 
 
 def _found_files() -> list[str]:
-    names = config_read.default_files(os.path.expanduser("~"))
-    found = [name for name in names if os.path.exists(name)]
+    try:
+        names, found = aside("the default files", _look_for_files)
+    except TimeoutError as error:
+        raise ConfigError([Problem(Position("the default files"), str(error.strerror))]) from None
     if not found:
         what = "no -L, no -C, and none of these exists: " + ", ".join(names)
         raise ConfigError([Problem(Position("tunrouter"), what, "see tunrouter --help")])
     return found[:1]
+
+
+def _look_for_files() -> tuple[list[str], list[str]]:
+    """The default files: all of them, and those that exist."""
+    names = list(config_read.default_files(os.path.expanduser("~")))
+    return names, [name for name in names if os.path.exists(name)]
 
 
 @cache

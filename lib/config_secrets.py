@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 from lib import service_environment, text_encoding
-from lib.service_threads import aside
 
 MAX_SIZE = 1 << 16
 
@@ -26,7 +25,8 @@ def read(kind: str, name: str) -> str:
             raise ValueError(f"environment variable {name} is not set")
         return value
     try:
-        raw = aside(name, _beginning, name)
+        with Path(name).open("rb") as file:
+            raw = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise ValueError(f"{name}: {error.strerror or error}") from None
     if len(raw) > MAX_SIZE:
@@ -36,8 +36,3 @@ def read(kind: str, name: str) -> str:
     except UnicodeDecodeError:
         pass  # any bytes may be a secret, also such as begin like a mark
     return raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
-
-
-def _beginning(name: str) -> bytes:
-    with Path(name).open("rb") as file:
-        return file.read(MAX_SIZE + 1)

@@ -30,6 +30,7 @@ from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.log_output import Output
 from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
+from lib.service_threads import aside
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.source_feed import SourceState
 
@@ -41,6 +42,8 @@ MAX_NAMED = 10
 """Namespaces that are named where a request fits several."""
 
 Row = dict[str, object]
+NAME_SECONDS = 1.0
+"""How long the name of our own user may take (LDAP and the like)."""
 _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 
 
@@ -78,10 +81,11 @@ def status(
 
 
 def _user() -> str:
+    user = os.geteuid()
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container may have no such account
-        return str(os.geteuid())
+        return aside("user names", pwd.getpwuid, user, seconds=NAME_SECONDS).pw_name
+    except (KeyError, TimeoutError):  # no such account, as in a container, or a directory service that hangs
+        return str(user)
 
 
 def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:

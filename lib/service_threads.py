@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from gevent import monkey
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
@@ -25,6 +26,8 @@ THREADS = 16
 """Files that may hang at the same time before reading of others waits for them."""
 SECONDS = 10.0
 """Seconds for a call."""
+
+_thread_id = monkey.get_original("_thread", "get_ident")
 
 T = TypeVar("T")
 
@@ -39,6 +42,8 @@ class _Call:
 class _State:
     pool: ThreadPool | None = None
     under_way: dict[str, _Call] = field(default_factory=dict)
+    served_by: int = 0
+    """The thread in which packets are forwarded."""
 
 
 _state = _State()
@@ -50,6 +55,7 @@ def begin() -> None:
     Before, nothing is served that would have to wait, and privileges are dropped in a process of one thread.
     """
     _state.pool = _state.pool or ThreadPool(THREADS)
+    _state.served_by = _thread_id()
 
 
 def aside(file: str, call: Callable[..., T], *arguments: object, seconds: float | None = None) -> T:
@@ -58,7 +64,7 @@ def aside(file: str, call: Callable[..., T], *arguments: object, seconds: float 
     `file` is what the call may wait for. Raises TimeoutError after `seconds` (None: SECONDS), and at once
     while the last call for the same file hangs. That call goes on to its end, and its result is thrown away.
     """
-    if _state.pool is None:
+    if _state.pool is None or _thread_id() != _state.served_by:  # or we are in one of these threads already
         return call(*arguments)
     seconds = SECONDS if seconds is None else seconds
     late, mine = f"no answer from its disk within {seconds:g} s", _Call()

@@ -7,9 +7,11 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
+from gevent import monkey
 
-from lib import cli_show, ctl_encode, ctl_filter, ctl_status, log_setup, metrics
+from lib import cli_show, ctl_encode, ctl_filter, ctl_status, log_setup, metrics, service_threads
 from lib.cli_show import Paper
 from lib.ctl_status import MAX_NAMED, sessions_of
 from lib.ids import format_uuid
@@ -104,6 +106,22 @@ def test_which_hosts_a_request_wants(request_: dict[str, object], fitting: str) 
 def test_a_request_with_a_wrong_namespace_is_an_error() -> None:
     with pytest.raises(ValueError, match="nonsense"):
         ctl_filter.read({"ns": "nonsense"})
+
+
+def test_a_directory_service_that_hangs_costs_a_second_and_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the user comes from LDAP or the like; packets pass meanwhile."""
+    door = monkey.get_original("_thread", "allocate_lock")()
+    door.acquire()
+    monkeypatch.setattr(service_threads._state, "pool", None)
+    monkeypatch.setattr(ctl_status, "NAME_SECONDS", 0.05)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: door.acquire())
+    service_threads.begin()
+    try:
+        passed = gevent.spawn_later(0.01, lambda: True)
+        assert ctl_status._user() == str(os.geteuid())
+        assert passed.ready()
+    finally:
+        door.release()
 
 
 def test_a_log_that_nobody_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

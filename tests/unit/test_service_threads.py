@@ -97,6 +97,11 @@ def test_two_may_want_the_same_file(fifo: str) -> None:
     assert calls[1].get(timeout=5) == b"second"
 
 
+def test_what_runs_in_a_thread_may_want_a_thread_itself() -> None:
+    """For the same file too: the one call would wait for the other for ever."""
+    assert aside("x", lambda: aside("x", len, "four", seconds=1), seconds=5) == 4
+
+
 def test_before_anything_is_served_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_threads._state, "pool", None)
     before = len(os.listdir("/proc/self/task"))
