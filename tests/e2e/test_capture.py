@@ -262,7 +262,7 @@ def test_a_reader_that_stops_loses_its_packets_and_nobody_elses(net: Net) -> Non
         assert json.loads(load.text())["end"]["sum_received"]["bits_per_second"] > 100e6
         assert len(tshark(recorded, "ip.src")) > 10
     assert capture.stop(signal.SIGINT) == 0
-    lost = capture.wait_line(r"([\d,]+) more were lost")
+    lost = capture.wait_line(r"and ([\d,]+) lost")
     assert int(lost[1].replace(",", "")) > 10
     assert len(tshark(file, "ip.src")) > 10
     assert pings(topology.host_1, OVERLAY_2, 2) == 2
