@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from lib import log_redact
-from lib.addresses import host_port
+from lib.addresses import host_port, join_host_port
 from lib.service_scheduling import breathe
 from lib.service_threads import aside
 from lib.settings import FileSource, HttpSource, RedisSource, Source
@@ -167,10 +167,30 @@ def _redis(source: RedisSource, with_server: bool) -> Reading:
             text = _joined(source, _REDIS[source.type](ask, source.key))
             return Reading(text, _run_of(ask) if with_server else "")
     except (redis.RedisError, UnicodeError) as error:
-        late = f"not read within {TOTAL:g} s" if bounds.late else ""
-        raise SourceError(f"{describe(source)}: {late or error}") from error
+        why = f"not read within {TOTAL:g} s" if bounds.late else _why(error, ask, source)
+        raise SourceError(f"{describe(source)}: {why}") from error
     finally:
         connection.disconnect()
+
+
+def _why(error: Exception, ask: Ask, source: RedisSource) -> str:
+    """A refusal by Redis in words that say what was expected; any other error in its own words."""
+    import redis
+
+    if isinstance(error, redis.exceptions.MovedError):  # redis-py leaves the word MOVED out
+        node = join_host_port(error.host, int(error.port))
+        return f"the key is kept by another node of the cluster, {node}: write that as addr"
+    if not isinstance(error, redis.ResponseError) or not str(error).startswith("WRONGTYPE"):
+        return str(error)
+    try:
+        reply = ask("TYPE", source.key)
+    except redis.RedisError:
+        reply = b""
+    kind = reply.decode("ascii", "replace") if isinstance(reply, bytes) else ""
+    if kind in _REDIS:
+        return f"the key is a {kind}, and a {source.type} is expected: write `type: {kind}`"
+    found = f"the key is a {kind[:32]}" if kind else "the key is of another type"
+    return f"{found}, and a {source.type} is expected, as made by {_MADE_BY[source.type]}"
 
 
 def _run_of(ask: Ask) -> str:
@@ -225,6 +245,7 @@ def _list(ask: Ask, key: str) -> Iterator[bytes]:
 
 
 _REDIS = {"hash": _hash, "set": _set, "list": _list}
+_MADE_BY = {"hash": "HSET", "set": "SADD", "list": "RPUSH"}
 
 
 def _scanned(ask: Ask, command: str, key: str, width: int) -> list[list[Pair]]:

@@ -215,7 +215,7 @@ def test_redis_slow_and_lying(topology: Topology, write: Write, note: Note) -> N
         time.sleep(4)
         redis.do("SET", "gost", "no hash any more")
         began = time.monotonic()
-        hub.wait_line("redis.*(WRONGTYPE|wrong kind)", timeout=20)
+        hub.wait_line("redis.*the key is a string, and a hash is expected", timeout=20)
         noticed = seconds(began)
     assert result[1] == 0
     note("Redis slow", "its table waits, beside the packets", "-", "nothing")

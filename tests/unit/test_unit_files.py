@@ -1,7 +1,8 @@
-"""Unit files as they stand in packaging/systemd: what systemd itself says of them."""
+"""Files for service managers as they stand in packaging: what systemd says of its units, what comments promise."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lib import config_read, config_resolve
 from tests.support.netns import ROOT
 
 FOLDER = ROOT / "packaging" / "systemd"
@@ -91,3 +93,23 @@ def test_what_the_unit_asks_for(unit: str) -> None:
         assert line in lines
     assert [line for line in lines if line.startswith("DeviceAllow=")] == ["DeviceAllow=/dev/net/tun rw"]
     assert not [line for line in lines if line.startswith("ReadWritePaths=")]
+
+
+def test_what_crons_file_says_of_rotation_is_a_configuration() -> None:
+    """Nothing rotates what `>>` appends to, and the file says what does."""
+    text = (ROOT / "packaging" / "cron" / "tunrouter").read_text()
+    assert ">>/var/log/tunrouter.log" in text
+    (log,) = re.findall(r"^#   (log: .*)$", text, re.MULTILINE)
+    hub = "services: [{name: hub, addr: ':1', handler: {type: router}, listener: {type: tcp}}]\n"
+    settings = config_resolve.resolve(config_read.read([("cron", f"{log}\n{hub}")]))
+    assert settings.log_output == "/var/log/tunrouter.log"
+    assert settings.log_rotation is not None
+    (logrotate,) = re.findall(r"^#   /var/log/tunrouter.log \{ (.*) \}$", text, re.MULTILINE)
+    assert "copytruncate" in logrotate.split(), "cron's >> keeps the file open"
+
+
+def test_what_supervisords_file_says_of_a_start_that_fails_is_what_it_sets() -> None:
+    text = (ROOT / "packaging" / "supervisord" / "tunrouter.conf").read_text()
+    (retries,) = re.findall(r"^startretries=(\d+)$", text, re.MULTILINE)
+    (promised,) = re.findall(r"and so on, (\d+) s in all", text)
+    assert int(promised) == sum(range(1, int(retries) + 1))
