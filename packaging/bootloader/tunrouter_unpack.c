@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -49,6 +50,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void open_standard_descriptors(void);
+static void need_to_read_ourselves(void);
 static void set_aside_environment(void);
 static int is_child(void);
 
@@ -63,6 +65,7 @@ void
 tunrouter_begin(void)
 {
     open_standard_descriptors();
+    need_to_read_ourselves();
     tunrouter_hold_signals();
     set_aside_environment();
     if (!is_child()) {
@@ -83,6 +86,22 @@ open_standard_descriptors(void)
         if (fcntl(number, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
             (void)open("/", O_RDONLY);
         }
+    }
+}
+
+/* A file that may be executed and not be read (mode 0711) begins, and cannot unpack what it contains. */
+static void
+need_to_read_ourselves(void)
+{
+    const char *name = (const char *)getauxval(AT_EXECFN);
+    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+    if (file >= 0) {
+        close(file);
+    } else if (errno == EACCES) {
+        name = name == NULL ? "the executable" : name;
+        fprintf(stderr, "error: %s may be executed, but not read, and it contains all that it runs: chmod a+r %s\n", name, name);
+        exit(1);
     }
 }
 

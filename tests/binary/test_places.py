@@ -51,6 +51,17 @@ def test_starts(namespace: Namespace, in_root: InRoot, before: str, user: tuple[
         assert (status, text.split()[:1]) == (0, ["tunrouter"]), text
 
 
+def test_an_executable_that_may_not_be_read_is_one_line_that_says_so(
+    namespace: Namespace, in_root: InRoot
+) -> None:
+    """It contains all that it runs; root reads it anyway."""
+    before = f"mount -t tmpfs none $R/srv; cp $R{BINARY} $R/srv/tunrouter; chmod 0711 $R/srv/tunrouter"
+    status, text = run(namespace, *in_root(*ANYBODY, "/srv/tunrouter", "--version", before=before))
+    assert (status, text.count("\n")) == (1, 1)
+    assert text.startswith("error: /srv/tunrouter may be executed, but not read, ")
+    assert run(namespace, *in_root("/srv/tunrouter", "--version", before=before))[0] == 0
+
+
 def test_starts_without_proc(namespace: Namespace, in_root: InRoot) -> None:
     assert run(namespace, *in_root(BINARY, ALL, before="umount $R/proc"))[0] == 0
 
