@@ -62,7 +62,8 @@ class Trace:
 
     def _carries(self, environ: Path) -> bool:
         try:
-            return self.mark.encode() in environ.read_bytes().split(b"\0")
+            entries = environ.read_bytes().split(b"\0")
+            return any(entry.endswith(self.mark.encode()) for entry in entries)  # the executable renames it
         except OSError:
             return False
 
