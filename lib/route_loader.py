@@ -34,6 +34,8 @@ from lib.source_text import NoTable
 
 STEP, AT_ONCE = 400, 10_000
 """Rows, or prefixes, that a step goes through, and routes that it compares with others."""
+ROWS_OF_GROUP = 2
+"""Rows of a prefix that cost as much as a row more: all of them are put in order again with each one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +136,18 @@ class RouteLoader:
         bad = BadLines()
         first: dict[Prefix, int] = {}
         left_out: dict[int, int] = {}
-        for number, (rank, entry) in enumerate(_all_rows(entries, texts, bad), 1):
+        work = 0
+        for rank, entry in _all_rows(entries, texts, bad):
+            work += 1
             if entry is not None:
-                if not table.add_row(tries, entry, rank) and rank in texts:
+                count = table.add_row(tries, entry, rank)
+                work += count // ROWS_OF_GROUP
+                if not count and rank in texts:
                     left_out[rank] = left_out.get(rank, 0) + 1
                 if first_match:
                     first.setdefault((entry.prefix, entry.length), len(first))
-            if number % STEP == 0:
+            if work >= STEP:
+                work = 0
                 yield
         for rank, count in left_out.items():
             bad.note(texts[rank][0], f"{counted(count, 'row')} left out: a prefix may have {MAX_ROWS}")
@@ -167,13 +174,15 @@ class RouteLoader:
         if any(self._is_full(prefix) for prefix in changes):
             return None  # rows that were left out may count now
         tries = yield from _copied(self._table.tries)
-        added = changed = removed = 0
-        for number, (prefix, hops) in enumerate(changes.items()):
+        added = changed = removed = work = 0
+        for prefix, hops in changes.items():
             before, after = self._put(tries, rank, prefix, hops)
+            work += 1 + (len(after.rows) // ROWS_OF_GROUP if after else 0)
             added += before is None and after is not None
             removed += before is not None and after is None
             changed += None not in (before, after) and _differ(before, after)
-            if number % STEP == 0:
+            if work >= STEP:
+                work = 0
                 yield
         yield from _freed(self._table.swap(tries))
         return LoadReport(added, changed, removed, len(self._table), bad.problems())

@@ -170,10 +170,10 @@ class RouteTable:
             group = self._groups[rows] = _group(rows)
         return group
 
-    def add_row(self, tries: Tries, entry: RouteEntry, rank: int) -> bool:
+    def add_row(self, tries: Tries, entry: RouteEntry, rank: int) -> int:
         """Add a row to tries that are not in use yet, after all rows of its prefix up to that rank.
 
-        False, and nothing is added, where the prefix has MAX_ROWS already.
+        Returns how many rows the prefix has then; 0, and nothing is added, where it has MAX_ROWS already.
         """
         prefix, length, hop = entry
         trie = tries.four if len(prefix) == 4 else tries.six
@@ -181,8 +181,8 @@ class RouteTable:
         rows: tuple[Row, ...] = ((rank, hop),)
         if before is not None:
             if len(before.rows) >= MAX_ROWS:
-                return False
+                return 0
             index = sum(row[0] <= rank for row in before.rows)
             rows = before.rows[:index] + rows + before.rows[index:]
         trie.insert(prefix, length, self.group_of(rows))
-        return True
+        return len(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from lib.route_table import MAX_ROWS, RouteTable
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED
 from lib.source_text import NoTable
+from tests.support.opcodes import longest_step
 from tests.support.routes import drain, entry, gateways, packed
 
 Table = list[tuple[str, tuple[tuple[str, ...], ...], bool]]
@@ -303,3 +305,18 @@ def test_rows_of_one_prefix_have_a_bound() -> None:
     load("".join(lines[10:20]))
     (route,) = table
     assert len(route.group.names) == 10
+
+
+def test_packets_have_their_turn_however_many_gateways_a_prefix_has() -> None:
+    """Every gateway more puts all of its prefix in order again: 42 ms at once, for 200 of them."""
+
+    def longest(entries: list[RouteEntry]) -> int:
+        def work(step: Callable[[], None]) -> None:
+            for _ in RouteLoader(RouteTable()).inline(entries):
+                step()
+
+        return longest_step(work)
+
+    apart = longest([entry(f"10.0.{n >> 8}.{n & 255}/32", "host-1") for n in range(600)])
+    together = longest([entry("10.0.0.0/8", f"host-{n}") for n in range(200)])
+    assert together < 2 * apart
