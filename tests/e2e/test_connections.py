@@ -11,7 +11,7 @@ from tests.bench import connections
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
-COUNT = 150
+COUNT = 60
 
 
 def test_the_page_s_figures_hold(tmp_path: Path) -> None:
