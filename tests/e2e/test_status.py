@@ -298,19 +298,18 @@ def test_top(topology: Topology, write: Write, sockets: tuple[str, str]) -> None
     start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
 
-    def order(screen: str) -> list[str]:
-        return [line.split()[0] for line in screen.splitlines() if line.startswith("host-")]
+    def are(*hosts: str) -> Callable[[str], bool]:
+        return lambda screen: tuple(re.findall(r"^host-\d", screen, re.MULTILINE)) == hosts
 
     with terminal(hub, "top", "--sort", "host") as top:
-        assert order(top.wait("host-1", "host-2", "▲host", "q end")) == ["host-1", "host-2"]
+        top.wait("▲host", "q end", where=are("host-1", "host-2"))
         assert top.modes != top.before
         top.press(b"r")
-        assert order(top.wait("▼host")) == ["host-2", "host-1"]
+        top.wait("▼host", where=are("host-2", "host-1"))
         top.press(b"\x1b[C")
-        top.wait(gone="▼host")
+        top.wait("q end", gone="▼host")
         top.press(b"<")
-        top.wait("▼host")
-        assert "packets/s " not in top.text.splitlines()[4]
+        top.wait("▼host", where=lambda screen: "packets/s " not in screen.splitlines()[4])
         top.resize(300, 30)
         top.wait("packets in", "prefixes")
         top.press(b"q")

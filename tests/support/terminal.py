@@ -12,7 +12,7 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,12 +59,21 @@ class Terminal:
         with self._changed:
             return "\n".join(line.rstrip() for line in self._screen.display)
 
-    def wait(self, *texts: str, gone: str = "", seconds: float = 10.0) -> str:
-        """Wait until all of this stands on the screen, and what is `gone` does not; returns the screen."""
+    def wait(
+        self,
+        *texts: str,
+        gone: str = "",
+        where: Callable[[str], bool] = lambda shown: True,
+        seconds: float = 10.0,
+    ) -> str:
+        """Wait until all of this stands on the screen, and what is `gone` does not; returns the screen.
+
+        A frame comes in pieces: what has to be true of more than these texts is asked for by `where`.
+        """
 
         def stands() -> bool:
             shown = "\n".join(self._screen.display)
-            return all(text in shown for text in texts) and not (gone and gone in shown)
+            return all(text in shown for text in texts) and not (gone and gone in shown) and where(shown)
 
         with self._changed:
             assert self._changed.wait_for(stands, seconds), f"not there: {texts}\n" + "\n".join(
