@@ -101,7 +101,7 @@ def test_ssh_one_way(topology: Topology, write: Write, control: str) -> None:
         return run(*words)[1]
 
     assert (
-        "TCP: rule 1: allow from host-1 to host-2 protocol tcp port 2200; it has decided 1 times"
+        "TCP: rule 1: allow from host-1 to host-2 protocol tcp port 2200; it has decided 1 time"
         in explain("tcp/2200")
     )
     assert "UDP: no rule: deny" in explain("udp/2200")

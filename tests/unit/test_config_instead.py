@@ -35,6 +35,7 @@ SAID_IN = {
     "config_gost_keys.py": "a metadata key without effect: behind the colon",
     "config_metadata.py": "a metadata key: instead_of_key",
     "config_no_effect.py": "a key without effect: behind the colon",
+    "config_references.py": "reload of a file of hosts: SIGHUP and -R",
     "config_resolve.py": "a key: instead_of",
     "source_read.py": "a Content-Encoding: which one to send",
     "stream_http_body.py": "a Transfer-Encoding: what to send",
