@@ -29,7 +29,7 @@ from lib import (
     wire_relay,
 )
 from lib.addresses import host_of, join_host_port
-from lib.auth_admission import REFUSALS, admit
+from lib.auth_admission import REFUSALS, admit, stays
 from lib.capture_taps import Taps
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
@@ -251,7 +251,10 @@ class Hub:
         return f"{counted(len(self.sessions), 'session')} ended: {why}"
 
     def _admit(self, request: Request, stream: AnyStream, asked: bool = True) -> tuple[Status, str]:
-        """(status, why) for a request; with asked=False no plugin is asked, and each counts as a yes."""
+        """(status, why) for a request; with asked=False no plugin is asked, and each counts as a yes.
+
+        Then it is judged to its end also where the client has gone: whoever rechecks all sessions goes on.
+        """
         settings, tables = self.settings, self.tables
         logins = [tables.logins(auther.name) for auther in settings.authers]
         authers = tuple(live if asked or not live.plugin else Believed(live) for live in logins)
@@ -262,7 +265,7 @@ class Hub:
             unread = next(filter(None, (live.unread for live in logins)), ""), rules.unread if rules else ""
         return admit(
             *(request, settings.name, stream.peer, authers, rules, stream.certificate, settings.cert_hosts),
-            *(unread, stream.has_closed),
+            *(unread, stream.has_closed if asked else stays),
         )
 
     def _serve(self, sock: Any, address: Any) -> None:

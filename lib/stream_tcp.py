@@ -243,7 +243,12 @@ class Stream:
         self._clamped = clamped
 
     def has_closed(self) -> bool:
-        """Whether the peer has closed or reset the connection; bytes of it may still wait to be received."""
+        """Whether the peer has closed or reset the connection; bytes of it may still wait to be received.
+
+        True also once this side has closed it.
+        """
+        if self._sock.fileno() < 0:
+            return True
         return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED
 
     @property

@@ -99,6 +99,15 @@ def test_when_all_is_full_the_longest_lane_makes_room() -> None:
     assert came.successful()
 
 
+@pytest.mark.parametrize("gap", ["\0", "", "', '"])
+def test_a_password_that_was_taken_away_does_not_come_back_as_part_of_another(gap: str) -> None:
+    """What is remembered as right is told apart by its parts, whatever characters a password has."""
+    checks, plain = auth_password_pool.Checks(), "old"
+    assert checks.matches(plain, "secret", HASH, others=(HASH,))
+    assert not checks.matches(plain, f"{HASH}{gap}secret", HASH)
+    assert not checks.matches(f"{plain}{gap}{HASH}", "secret", HASH)
+
+
 def test_nothing_is_checked_for_clients_that_have_gone() -> None:
     """64 guesses take two seconds: whoever comes after them must not wait for those of closed connections."""
     queue = Queue()

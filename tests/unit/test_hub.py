@@ -12,6 +12,7 @@ import pytest
 from gevent import socket
 
 from lib import framing, hub, hub_session, service_supervisor, stream_tcp, wire_control, wire_relay
+from lib.auth_admission import Login, stays
 from lib.auth_logins import Grant
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
@@ -111,6 +112,25 @@ def test_rules_that_change_while_somebody_waits_for_a_check_count(
     assert made.recv(1) == b""
     assert to.refused == {Refusal.UNAUTHORIZED: 1}
     assert not to.sessions
+
+
+def test_a_session_that_has_gone_ends_no_recheck(hubs: list[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its check waits for a turn and is not asked whether the client is there: the others come after it."""
+    to, asked = hubs[0], []
+
+    class Auther:
+        plugin, unread = None, ""
+
+        def grant(self, login: Login) -> Grant | None:
+            asked.append(login.has_gone)
+            return Grant()
+
+    monkeypatch.setattr(to.tables, "logins", lambda name: Auther())
+    made = knock(to)
+    assert status_of(made) == Status.OK
+    assert to.recheck() == []
+    assert asked[0] is not stays
+    assert asked[-1] is stays
 
 
 @pytest.mark.parametrize(

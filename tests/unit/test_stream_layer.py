@@ -378,6 +378,15 @@ def test_a_pin_is_compared_in_constant_time(
     assert pin == bytes(32) != fingerprint
 
 
+def test_a_stream_that_we_have_closed_ourselves_has_closed() -> None:
+    """A session ends while a check of its login still waits: whoever asks then gets an answer, no error."""
+    with stream_pair() as (_, far):
+        stream = Stream(far, "near")
+        assert not stream.has_closed()
+        stream.close()
+        assert stream.has_closed()
+
+
 @pytest.mark.parametrize(("seconds", "whole"), [(60.0, True), (0.0, False)], ids=["in time", "too much"])
 def test_what_a_peer_sent_before_it_closed_is_read_for_a_moment(
     seconds: float, whole: bool, monkeypatch: pytest.MonkeyPatch
