@@ -167,7 +167,8 @@ class MetricsServer:
         username, password = _basic(environ.get("HTTP_AUTHORIZATION", ""))
         client = join_host_port(environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", ""))
         logins = self._logins(name)
-        if logins.grant(Login(username, password, client, "metrics")) is not None:
+        grant = logins.grant(Login(username, password, client, "metrics"))
+        if grant is not None and not grant.nothing:  # a login without any binding may not read them either
             return True
         if logins.unread and username:
             raise OSError(logins.unread)  # it may be a right login

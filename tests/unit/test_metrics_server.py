@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import socket
 import time
@@ -15,8 +16,10 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from lib import metrics_server, service_supervisor
+from lib.hub_tables import Tables
 from lib.metrics import Seen
 from lib.metrics_server import MetricsServer
+from lib.settings import AutherSettings, BindingSettings, FileSource, LoginRow, Settings, SourceSettings
 from lib.settings_telemetry import MetricsSettings
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -124,3 +127,37 @@ def test_a_mistake_of_ours_is_a_failed_scrape_and_counted(
     monkeypatch.setattr(metrics_server, "exposition", lambda seen: iter([b"whole\n"]))
     assert asked(path).recv(1000).startswith(b"HTTP/1.1 200 ")
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_right_login_without_a_binding_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """And where the bindings cannot be read at all, nobody knows: come again."""
+    monkeypatch.setattr(metrics_server, "exposition", lambda seen: iter([b"values\n"]))
+    rows, path = tmp_path / "bindings", str(tmp_path / "metrics")
+    bindings = BindingSettings("a", SourceSettings((FileSource(str(rows)),)))
+    logins = LoginRow("bound", "p"), LoginRow("free", "p"), LoginRow("own", "p", ("host-2",))
+    tables = Tables(Settings(authers=(AutherSettings("a", logins, bindings=bindings),)))
+    made = MetricsServer(MetricsSettings(socket=path, auther="a"), Seen({}, {}, tables), tables.logins)
+
+    def status(login: str) -> int:
+        sock = gsocket.socket(socket.AF_UNIX)
+        sock.settimeout(5)
+        sock.connect(path)
+        given = base64.b64encode(login.encode()).decode()
+        sock.sendall(REQUEST[:-2] + f"Authorization: Basic {given}\r\n\r\n".encode())
+        return int(sock.recv(1000).split()[1])
+
+    try:
+        tables.start()
+        made.start()
+        assert tables.wait_loaded(5)
+        assert [status(login) for login in ("bound:p", "free:p", "own:p")] == [503, 503, 200]
+        rows.write_text("bound host-1\n")
+        tables.refresh()
+        assert tables.wait_loaded(5)
+        wanted = [200, 401, 200, 401]
+        assert [status(login) for login in ("bound:p", "free:p", "own:p", "bound:q")] == wanted
+    finally:
+        made.stop()
+        tables.stop()
