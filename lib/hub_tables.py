@@ -108,7 +108,9 @@ class Tables:
         """
         lines: list[str] = []
         step = Breaths()
-        for key, wanted in _wanted(settings).items():
+        # Bindings come first: an auther's new rows may count only where those who have them are bound.
+        items = sorted(_wanted(settings).items(), key=lambda item: not isinstance(item[1], BindingSettings))
+        for key, wanted in items:
             live = self._live.get(key)
             if live is not None and self._fits(live, wanted):
                 lines += live.apply(wanted)  # type: ignore[arg-type]  # _fits

@@ -323,6 +323,8 @@ class LiveLogins(LiveRules):
 
     def _bound(self, login: Login, own: Grant) -> Grant:
         bindings = self.bindings()
+        if bindings is None and isinstance(self.settings, AutherSettings) and self.settings.bindings:
+            raise Unavailable(f"{self.label}: its bindings are not there yet")
         return bindings.grant(login.username, own) if bindings is not None else own
 
     def _own(self, login: Login) -> Grant | None:

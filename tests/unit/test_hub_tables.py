@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import gevent
 import pytest
+from gevent.event import Event
+from gevent.server import StreamServer
 
+from lib import rule_live
+from lib.auth_admission import Login
 from lib.hub_tables import Tables
 from lib.plugin_client import RouterPlugin
 from lib.route_table import RouteTable
-from lib.settings import Hop, PluginSettings, RouteEntry, Settings, TableSettings
+from lib.settings import (
+    AutherSettings,
+    BindingSettings,
+    Hop,
+    HttpSource,
+    LoginRow,
+    PluginSettings,
+    RouteEntry,
+    Settings,
+    SourceSettings,
+    TableSettings,
+)
 
 ADDRESS = bytes((10, 0, 0, 1))
 ROUTES = (RouteEntry(bytes((10, 0, 0, 0)), 8, Hop("g")),)
@@ -55,3 +72,53 @@ def test_the_same_settings_change_nothing(tables: Tables) -> None:
     assert not tables.apply(OLD)
     assert not tables.leave(OLD)
     assert routes(tables, "old").changes == changes
+
+
+NAMESPACE = bytes(16)
+LOGIN = Login("u", "p", "192.0.2.1:5", "s")
+
+
+def bound_by(port: int) -> AutherSettings:
+    """An auther whose login is bound by a source of bindings at this port of the loopback address."""
+    source = SourceSettings((HttpSource(f"http://127.0.0.1:{port}/"),))
+    return AutherSettings("a", (LoginRow("u", "p"),), bindings=BindingSettings("a", source))
+
+
+def test_a_login_is_never_unbound_while_a_reload_waits_for_its_bindings() -> None:
+    """`hosts` go from the login's row to a source of bindings, which takes its time."""
+    asked, reply = Event(), Event()
+
+    def answer(sock: Any, address: Any) -> None:
+        asked.set()
+        reply.wait()
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nu host-1\n")
+
+    server = StreamServer(("127.0.0.1", 0), answer)
+    server.start()
+    made = Tables(Settings(authers=(AutherSettings("a", (LoginRow("u", "p", ("host-1",)),)),)))
+
+    def allowed() -> list[bool]:
+        grant = made.logins("a").grant(LOGIN)
+        assert grant is not None
+        return [grant.allows(host, NAMESPACE) for host in ("host-1", "another")]
+
+    try:
+        made.start()
+        assert allowed() == [True, False]
+        with gevent.Timeout(5):
+            reload = gevent.spawn(made.apply, Settings(authers=(bound_by(server.server_port),)))
+            asked.wait()
+            assert allowed() == [True, False]
+            reply.set()
+            reload.get()
+        assert allowed() == [True, False]
+    finally:
+        reply.set()
+        made.stop()
+        server.stop()
+
+
+def test_an_auther_whose_bindings_are_not_there_lets_nobody_in(tables: Tables) -> None:
+    live = rule_live.LiveLogins(bound_by(9), tables._watch, lambda: None)
+    with pytest.raises(rule_live.Unavailable, match="auther a: its bindings are not there yet"):
+        live.grant(LOGIN)
