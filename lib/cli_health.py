@@ -39,7 +39,7 @@ def run(arguments: Mapping[str, Any]) -> int:
         *several, wrong = map(str, error.problems)
         status, reply = 2, _bad([wrong, *several])
         text = line(reply)
-    except (HostError, ValueError, KeyError, TypeError) as error:
+    except (HostError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         status, reply = 1, _bad([_why(error)])
         text = line(reply)
     print(json.dumps(reply) if arguments["--json"] else printable(text))

@@ -11,7 +11,8 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +66,10 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     )
     path = cli_process.path(arguments)
     if command in ("kick", "drain"):
-        count = ctl_client.ask(path, request)["sessions"]
         told = "ended" if command == "kick" else "asked to make way for another"
-        print(f"{counted(count, 'session')} {told}")
+        with _understood(path):
+            text = f"{counted(ctl_client.ask(path, request)['sessions'], 'session')} {told}"
+        print(text)
         return 0
     if arguments["--watch"]:
         return _watch(path, request, arguments["--json"], _TEXTS[command])
@@ -75,10 +77,24 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
         for piece in ctl_client.stream(path, request):
             sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
         return 0
-    print("\n".join(_TEXTS[command](every(ctl_client.ask(path, request)), paper())))
+    with _understood(path):
+        page = _TEXTS[command](every(ctl_client.ask(path, request)), paper())
+    print("\n".join(page))
     for line in cli_process.others(path) if alone else ():
         complain(printable(line))
     return 0
+
+
+@contextmanager
+def _understood(path: str) -> Iterator[None]:
+    """Make a HostError of what goes wrong in the block with a reply: root may ask another user's process."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {str(error)[:80]}"
+        raise HostError(
+            f"control socket {path}: the reply is not one of a tunrouter of this version ({reason})"
+        ) from error
 
 
 def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
@@ -152,7 +168,8 @@ def _look(
     if as_json:
         return b"".join(ctl_client.stream(path, request)).replace(ctl_client.ROW, b"").decode()
     on = paper()
-    found = text(every(ctl_client.ask(path, request)), on)
+    with _understood(path):
+        found = text(every(ctl_client.ask(path, request)), on)
     if on.width is None:
         return "\n".join(found if first else ["", *found]) + "\n"
     height = shutil.get_terminal_size().lines - 1

@@ -106,12 +106,15 @@ class Around:
     def prepare(self, device: DeviceSettings) -> None:
         """Set the host routes that a reload makes necessary, before it sets the routes of `device`.
 
-        A session whose hub was not covered is bound to no device.
+        A session whose hub was not covered is bound to no device, unless its node names one.
         """
-        for address in self._addresses():
-            if covers(device, address) and not covers(self._client.settings.device, address):
-                with suppress(OSError, HostError):  # the next dialling says why
-                    self._routes.way(address, self._name, covered=True)
+        dials = {node.name: node.first.dial for node in self._client.settings.nodes}
+        for name, addresses in self._wanted.items():
+            how = dials.get(name, PLAIN_DIAL)
+            for address in addresses:
+                if covers(device, address) and not covers(self._client.settings.device, address):
+                    with suppress(OSError, HostError):  # the next dialling says why
+                        self._routes.way(address, self._name, True, "", how.device, how.mark)
 
     def device_for(self, address: str, how: DialSettings = PLAIN_DIAL) -> str | None:
         """The device that a socket to an IP address is to be bound to; None where any is right.

@@ -82,9 +82,24 @@ def _refusal(path: str, head: bytes, sock: socket.socket) -> HostError:
         return HostError(f"control socket {path}: no tunrouter answers there")
 
 
+def _read(line: bytes) -> dict[str, Any]:
+    """A reply, which another user's process may have made up. Raises ValueError for all that is none."""
+    try:
+        reply = json.loads(line)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(reply, dict):
+        raise ValueError("no reply of a tunrouter")
+    return reply
+
+
 def ask(path: str, request: Mapping[str, object], seconds: float = SECONDS) -> dict[str, Any]:
     """Send a request and return the whole reply. Raises HostError without one, or for an error in it."""
-    reply: dict[str, Any] = json.loads(b"".join(stream(path, request, seconds)))
+    whole = b"".join(stream(path, request, seconds))
+    try:
+        reply = _read(whole)
+    except ValueError:
+        raise HostError(f"control socket {path}: no tunrouter answers there") from None
     return reply
 
 
@@ -115,11 +130,13 @@ def hello(path: str, seconds: float, listeners: frozenset[int]) -> dict[str, Any
         raise Silent(f"control socket {path}: no reply within {seconds:.1g} s") from None
     except OSError as error:
         raise HostError(f"control socket {path}: {error.strerror or error}") from None
-    reply = json.loads(line)
-    lists = [reply[name] for name in ("hubs", "clients", "files")] if isinstance(reply, dict) else [None]
+    reply = _read(line)
+    lists = [reply.get(name) for name in ("hubs", "clients", "files")]
     if not all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists):
         raise ValueError("no hello of a tunrouter")
-    return {**reply, "pid": int(reply["pid"])}
+    if type(reply.get("pid")) is not int:
+        raise ValueError("no pid of a process")
+    return reply
 
 
 def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:

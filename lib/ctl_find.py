@@ -122,15 +122,21 @@ def _owner(path: str) -> int | None:
 
 
 def _running(places: list[str], end: float) -> Iterator[Found]:
-    """Ask every socket in these directories until the time `end`; each gets half of what is left."""
+    """Ask every socket in these directories until the time `end`; each gets half of what is left.
+
+    Those that are left then are not asked: a user may have any number of silent ones.
+    """
     for place in places:
         for path, uid, listeners in _sockets(place):
+            left = end - time.monotonic()
+            if left <= 0:
+                return
             try:
-                hello = ctl_client.hello(path, max(0.1, (end - time.monotonic()) / 2), listeners)
+                hello = ctl_client.hello(path, max(0.1, left / 2), listeners)
             except ctl_client.Silent:
                 yield Found(path, uid, None)
                 continue
-            except (HostError, ValueError, KeyError, TypeError):
+            except (HostError, ValueError):
                 continue  # left behind by a process that was killed, or one that we may not ask
             yield Found(path, uid, hello)
 

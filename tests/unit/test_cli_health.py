@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from lib import cli_entry, cli_health, ctl_find, ctl_health, ids, service_supervisor
+from lib import (
+    cli_entry,
+    cli_health,
+    cli_main,
+    cli_process,
+    ctl_client,
+    ctl_find,
+    ctl_health,
+    ids,
+    service_supervisor,
+)
 from lib.client_reconnect import Away
 from lib.ctl_find import Found
 from tests.support import schema
@@ -174,3 +184,22 @@ def test_several_processes_are_listed_in_the_one_line(
     assert text.startswith("unhealthy: --control: several tunrouters run here")
     assert all(one.path in text for one in found)
     assert text.count("\n") == 1
+
+
+def nested(depth: int) -> Any:
+    return json.loads('{"a": ' * depth + "1" + "}" * depth)
+
+
+@pytest.mark.parametrize("command", [("health",), ("status",), ("kick", "host-1")], ids=" ".join)
+@pytest.mark.parametrize(
+    "lie", [{"healthy": True, **nested(700)}, {}, {"healthy": True, "hubs": [1], "sessions": "many"}]
+)
+def test_a_reply_that_is_none_is_one_line(
+    command: tuple[str, ...], lie: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_process, "path", lambda *_, **more: "/control")
+    monkeypatch.setattr(ctl_client, "ask", lambda *_: lie)
+    assert cli_main.main(command) == 1
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("\n") == 1
+    assert "the reply is not one of a tunrouter" in said.out + said.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from lib.client_around import Around, covers, look_ahead
 from lib.errors import HostError, ProtocolError
 from lib.netlink_host_routes import Way
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
+from lib.settings_dial import DialSettings
 
 FULL = DeviceSettings(routes=tuple((ip_network(text), "") for text in ("0.0.0.0/1", "128.0.0.0/1")))
 HUB, OTHER, NAME_SERVER = "203.0.113.10", "203.0.113.11", "203.0.113.53"
@@ -29,11 +31,13 @@ class Routes:
         self.held: dict[str, set[str]] = {}
         self.refused = refused
         self.served: dict[str, bool] = {}
+        self.how: tuple[object, ...] = ()
 
     def join(self, client: str, tunnel: str) -> None:
         pass
 
     def way(self, address: str, client: str, covered: bool, holder: str = "", *how: object) -> Way | None:
+        self.how = how
         if not covered:
             return None
         self.held.setdefault(holder or client, set()).add(address)
@@ -120,6 +124,18 @@ def test_a_reload_that_covers_the_hub_in_use_sets_its_host_route_first() -> None
         assert dialling.device_for(HUB) is None
     one.prepare(FULL)
     assert routes.held["s"] == {HUB}
+
+
+def test_a_reload_sets_it_by_the_device_and_the_mark_of_the_node() -> None:
+    routes = Routes()
+    one = around(routes, DeviceSettings())
+    dial = DialSettings(device="wwan0", mark=7)
+    one._client.settings = replace(one._client.settings, nodes=(replace(node("a"), dial=dial),))
+    with one.dialling(one._client.settings.nodes[0]) as dialling:
+        dialling.device_for(HUB)
+    asked, routes.how = routes.how, ()
+    one.prepare(FULL)
+    assert routes.how == asked == ("wwan0", 7)
 
 
 @pytest.mark.parametrize(("value", "warned"), [("1", True), ("0", False), ("2", False), ("nonsense", False)])

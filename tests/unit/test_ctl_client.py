@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,8 @@ def test_an_answer_comes_without_its_ok(path: str) -> None:
         ((b'{"ok": true, "a": [\r{"b": 1}',), "ends in the middle"),
         ((b'{"ok": true, "a": "', b'\x1b]0;gone\x07"}\n'), "letters that no tunrouter sends"),
         ((), "no reply"),
+        ((b'{"ok": true, "a": ' + b"[" * 100_000 + b"\n",), "no tunrouter answers there"),
+        ((b'{"ok": true, "a": }\n',), "no tunrouter answers there"),
     ],
 )
 def test_what_is_no_answer(path: str, pieces: tuple[bytes, ...], error: str) -> None:
@@ -81,3 +84,23 @@ def test_a_process_that_hangs_is_waited_for_no_longer_than_said(path: str) -> No
         server.listen()
         with pytest.raises(HostError, match=r"no reply within 0\.05 s"):
             ctl_client.ask(path, {}, seconds=0.05)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b'{"hubs": [], "clients": [], "files": [], "pid": 1e999}',
+        b'{"hubs": [], "clients": [], "files": [], "pid": "7"}',
+        b'{"hubs": [], "clients": [], "files": [], "pid": true}',
+        b'{"hubs": [], "clients": [], "files": []}',
+        b'{"hubs": [1], "clients": [], "files": [], "pid": 7}',
+        b'{"pid": 7}',
+        b"[" * 100_000,
+        b"7",
+    ],
+    ids=lambda lie: lie[-20:].decode(),
+)
+def test_a_lie_about_who_one_is(path: str, lie: bytes) -> None:
+    answering(path, lie + b"\n")
+    with pytest.raises(ValueError, match=r"tunrouter|pid|nested"):
+        ctl_client.hello(path, 5.0, frozenset({os.geteuid()}))

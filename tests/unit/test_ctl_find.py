@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lib import cli_process, ctl_find
+from lib import cli_process, ctl_client, ctl_find
 from lib.errors import ConfigError, HostError
 
 ALICE, BOB = 61001, 61002
@@ -231,3 +232,22 @@ def test_root_has_a_directory_where_a_unit_has_left_run_tunrouter_to_its_user(ma
     assert ctl_find.directory() == f"{machine}/run/tunrouter-root"
     (machine / "run/tunrouter").rmdir()
     assert ctl_find.directory() == f"{machine}/run/tunrouter"
+
+
+def test_silent_sockets_take_no_longer_than_said_whatever_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+
+    def silent(path: str, seconds: float, listeners: frozenset[int]) -> Mapping[str, Any]:
+        nonlocal now
+        now += seconds
+        raise ctl_client.Silent(path)
+
+    many = [(f"{number}.sock", ALICE, frozenset({ALICE})) for number in range(ctl_find.MAX_SOCKETS)]
+    monkeypatch.setattr(ctl_find, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(ctl_find, "_sockets", lambda place: iter(many))
+    monkeypatch.setattr(ctl_client, "hello", silent)
+    found = list(ctl_find._running(["a", "b"], 2.0))
+    assert found[0].hello is None
+    assert 1.9 < now <= 2.1
