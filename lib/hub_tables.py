@@ -7,14 +7,21 @@ Refuses to know: what is in them (route_live, rule_live), who asks them (hub).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lib.plugin_client import RouterPlugin
 from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
 from lib.rule_live import LiveBindings, LiveIngress, LiveLogins
 from lib.service_scheduling import Breaths
-from lib.settings import AutherSettings, BindingSettings, IngressSettings, Settings, TableSettings
+from lib.settings import (
+    AutherSettings,
+    BindingSettings,
+    HubSettings,
+    IngressSettings,
+    Settings,
+    TableSettings,
+)
 from lib.source_watch import Watch
 
 Key = tuple[str, str]
@@ -124,10 +131,14 @@ class Tables:
             step()
         return lines
 
-    def leave(self, settings: Settings) -> list[str]:
-        """Stop the tables that the settings do not have any more; returns a line for each."""
-        wanted = _wanted(settings)
-        gone = [key for key in self._live if key not in wanted]
+    def leave(self, settings: Settings, hubs: Iterable[HubSettings] = ()) -> list[str]:
+        """Stop the tables that the settings do not have any more; returns a line for each.
+
+        `hubs` are the settings that hubs really use: one whose new settings were refused still asks its old
+        auther and ingress.
+        """
+        used = _wanted(settings).keys() | _wanted(Settings(hubs=tuple(hubs))).keys()
+        gone = [key for key in self._live if key not in used]
         lines = [f"{self._live[key].label}: removed" for key in gone]
         self._left += [self._live.pop(key) for key in gone]
         while self._left:

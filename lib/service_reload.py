@@ -53,7 +53,8 @@ def reload(parts: Parts, reread: Reread) -> None:
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
     lines += _apply_metrics(parts, old, new)
     counts = _apply_services(parts, new, lines, step)
-    lines += parts.tables.leave(new)  # only now does no service use them any more
+    used = [hub.settings for hub in parts.hubs.values()]
+    lines += parts.tables.leave(new, used)  # only now does no service use them any more
     for line in lines:
         say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
         step()

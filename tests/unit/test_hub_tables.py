@@ -16,10 +16,13 @@ from lib.hub_tables import Tables
 from lib.plugin_client import RouterPlugin
 from lib.route_table import RouteTable
 from lib.settings import (
+    NO_SOURCES,
     AutherSettings,
     BindingSettings,
     Hop,
     HttpSource,
+    HubSettings,
+    IngressSettings,
     LoginRow,
     PluginSettings,
     RouteEntry,
@@ -122,3 +125,26 @@ def test_an_auther_whose_bindings_are_not_there_lets_nobody_in(tables: Tables) -
     live = rule_live.LiveLogins(bound_by(9), tables._watch, lambda: None)
     with pytest.raises(rule_live.Unavailable, match="auther a: its bindings are not there yet"):
         live.grant(LOGIN)
+
+
+def hub(name: str) -> HubSettings:
+    auther = AutherSettings(name, bindings=BindingSettings(name, NO_SOURCES))
+    return HubSettings("hub", "", 8443, authers=(auther,), ingress=IngressSettings(name))
+
+
+def test_a_hub_whose_new_settings_were_refused_keeps_the_auther_and_the_ingress_it_asks() -> None:
+    old, new = Settings(hubs=(hub("old"),)), Settings(hubs=(hub("new"),))
+    tables = Tables(old)
+    try:
+        tables.apply(new)
+        assert not tables.leave(new, old.hubs)
+        assert {key for key, _ in tables.all() if key[1] == "old"} == {
+            ("auther", "old"),
+            ("bindings", "old"),
+            ("ingress", "old"),
+        }
+        gone = tables.leave(new, new.hubs)
+        assert len(gone) == 3
+        assert {name for (_, name), _ in tables.all()} == {"new"}
+    finally:
+        tables.stop()

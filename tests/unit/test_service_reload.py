@@ -10,6 +10,8 @@ import pytest
 
 from lib import service_reload
 from lib.errors import HostError
+from lib.hub_tables import Tables
+from lib.settings import AutherSettings, HubSettings, Settings
 
 
 def apply(parts: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -38,3 +40,31 @@ def test_a_service_that_still_runs_is_told_from_one_that_does_not(monkeypatch: p
         assert apply(parts, name, monkeypatch) == f"reload: service {name}: {why}; it stays as it was"
     gone = f"reload: service d: {why}; it does not run; the next reload tries again"
     assert apply(parts, "d", monkeypatch) == gone
+
+
+def test_tables_are_left_by_what_the_hubs_really_use() -> None:
+    """A hub whose new port is taken goes on with its old settings, and new clients log in by its old auther."""
+    old, new = (
+        Settings(hubs=(HubSettings("h", "", port, authers=(AutherSettings(f"on {port}"),)),))
+        for port in (8443, 8444)
+    )
+
+    def refused(*_: object) -> list[str]:
+        raise HostError("the port is taken")
+
+    tables = Tables(old)
+    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [])
+    parts: Any = SimpleNamespace(
+        settings=old,
+        hubs={"h": SimpleNamespace(settings=old.hubs[0], apply=refused)},
+        clients={},
+        tables=tables,
+        tapping=nothing,
+        domains=nothing,
+        stop_clients=list,
+    )
+    try:
+        service_reload.reload(parts, lambda step: new)
+        assert {("auther", "on 8443"), ("auther", "on 8444")} == {key for key, _ in tables.all()}
+    finally:
+        tables.stop()
