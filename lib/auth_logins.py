@@ -97,5 +97,8 @@ class Logins:
         right = matches(row.password if row else None, password, self._dearest, others=others)
         return Grant(row.hosts, row.namespaces) if row and right else None
 
+    def __contains__(self, username: str) -> bool:
+        return username in self._rows
+
     def __len__(self) -> int:
         return len(self._rows)

@@ -49,7 +49,7 @@ from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
-from lib.rule_live import Believed
+from lib.rule_recheck import Believed
 from lib.service_scheduling import Breaths, Pauses, Turns, breathe
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
@@ -257,7 +257,7 @@ class Hub:
         """
         settings, tables = self.settings, self.tables
         logins = [tables.logins(auther.name) for auther in settings.authers]
-        authers = tuple(live if asked or not live.plugin else Believed(live) for live in logins)
+        authers = tuple(live if asked else Believed(live) for live in logins)
         ingress = tables.ingress(settings.ingress.name) if settings.ingress else None
         rules = ingress if ingress and (asked or not ingress.plugin) else None
         unread = "", ""

@@ -317,6 +317,11 @@ class LiveLogins(LiveRules):
         bindings = self.bindings()
         return super().unread or (bindings.unread if bindings is not None else "")
 
+    def has(self, username: str) -> bool:
+        """Whether a row has this user name. Raises Unavailable where the rows are not known."""
+        self._check()
+        return username in self._logins
+
     def granted(self, login: Login) -> Grant:
         """What a login may use that the plugin has let in."""
         return self._bound(login, EVERYTHING)
@@ -353,17 +358,6 @@ class LiveLogins(LiveRules):
     def _build(self, rows: Iterator[Any]) -> int:
         self._logins = Logins(LoginRow(*row) for row in rows)
         return len(self._logins)
-
-
-class Believed:
-    """An auther whose plugin is not asked again about a login: it has let it in. Its bindings count."""
-
-    def __init__(self, logins: LiveLogins) -> None:
-        self._logins = logins
-
-    def grant(self, login: Login) -> Grant:
-        """What the login may use now. Raises Unavailable where that is not known."""
-        return self._logins.granted(login)
 
 
 class LiveBindings(LiveRules):

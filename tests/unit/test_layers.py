@@ -227,6 +227,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "route_live",
         "rule_live",
+        "rule_recheck",
         "hub_tables",
         "namespace_domains",
         "hub",

@@ -9,7 +9,8 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import ctl_status, wire_relay
+from lib import auth_password_pool, auth_passwords, config_read, config_resolve, ctl_status, wire_relay
+from lib.auth_lanes import MAX_OF_ONE, Busy
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
 from lib.ids import NO_NAMESPACE, parse_uuid
@@ -101,8 +102,6 @@ def test_both_passwords_are_right_while_clients_change_from_one_to_the_other() -
 
 
 def test_a_password_that_is_taken_out_ends_the_sessions_that_came_by_it() -> None:
-    from lib import config_read, config_resolve
-
     with running(config(BOTH)) as (to,):
         (_, old), (_, new) = let_in(to, "u:old"), let_in(to, "u:new")
         rotated = config_resolve.resolve(config_read.read([("f", config(BOTH.replace("old, ", "")))]))
@@ -113,6 +112,36 @@ def test_a_password_that_is_taken_out_ends_the_sessions_that_came_by_it() -> Non
         assert status_of(to, "u:new") == Status.OK
         assert len([one for one in to.sessions.values() if one.request.login == ("u", "new")]) >= 1
         new.close()
+
+
+def test_guesses_from_the_address_of_a_session_do_not_keep_it_when_its_login_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One login is removed, and one gets another password, while as many as may wait from there wait."""
+    checks = auth_password_pool.Checks()
+    monkeypatch.setattr(auth_password_pool, "CHECKS", checks)
+    row = "{{username: {}, password: '{}'}}".format
+    one, two = (auth_passwords.hashed(password, bytes(16)) for password in ("p", "q"))
+    guess = "guess", "127.0.0.1"
+    with running(config(f"auths: [{row('u', one)}, {row('v', one)}]")) as (to,), gevent.Timeout(20):
+        (_, removed), (_, changed) = let_in(to, "u:p", "host-1"), let_in(to, "v:p", "host-2")
+        for name in ("u", "v"):
+            checks.lanes.judged((name, guess[1]), False)  # somebody has guessed at them from there
+        for _ in range(auth_password_pool.AT_ONCE):
+            checks.lanes.enter(guess)
+        guesses = [gevent.spawn(checks.lanes.enter, guess) for _ in range(MAX_OF_ONE)]
+        gevent.idle()
+        with pytest.raises(Busy):
+            checks.lanes.enter(guess)
+        new = config(f"auths: [{row('v', two)}]")
+        to.tables.apply(config_resolve.resolve(config_read.read([("f", new)])))
+        recheck = gevent.spawn(to.recheck)
+        assert ended(removed), "without a turn"
+        for _ in range(auth_password_pool.AT_ONCE):
+            checks.lanes.leave(guess)
+        assert ended(changed), "after one guess"
+        assert len(recheck.get()) == 2
+        gevent.killall(guesses)
 
 
 def test_logins_in_a_file_are_bound_by_a_file_of_bindings(tmp_path: Path, lines: list[str]) -> None:
