@@ -100,6 +100,9 @@ def test_rules_that_change_while_somebody_waits_for_a_check_count(
     class Auther:
         plugin, unread = None, ""
 
+        def has(self, username: str) -> bool:
+            return True
+
         def grant(self, login: object) -> Grant | None:
             given = grants.pop(0)
             if grants:
@@ -120,6 +123,9 @@ def test_a_session_that_has_gone_ends_no_recheck(hubs: list[Hub], monkeypatch: p
 
     class Auther:
         plugin, unread = None, ""
+
+        def has(self, username: str) -> bool:
+            return True
 
         def grant(self, login: Login) -> Grant | None:
             asked.append(login.has_gone)
