@@ -57,7 +57,7 @@ class Tables:
     def wait_loaded(self, seconds: float) -> bool:
         """Wait until every source has been read or has failed; False where `seconds` were not enough."""
         until = time.monotonic() + seconds
-        return all(live.feed.wait(max(0.0, until - time.monotonic())) for live in self._live.values())
+        return all(live.feed.wait(max(0.0, until - time.monotonic())) for live in list(self._live.values()))
 
     def refresh(self) -> None:
         """Read every source again."""

@@ -60,9 +60,10 @@ class LogFile:
         """How many bytes of lines may be written by one call: what there is room for before a rotation."""
         if not self._is_regular:
             return select.PIPE_BUF
-        if self.rotation is None:
+        rotation = self.rotation  # a reload may set another one at any moment
+        if rotation is None:
             return PIECE
-        return min(PIECE, self.rotation.max_bytes - os.fstat(self._fd).st_size)
+        return min(PIECE, rotation.max_bytes - os.fstat(self._fd).st_size)
 
     def room_on(self) -> int:
         """The descriptor of a pipe or a terminal (`/dev/stdout`); -1 for a file, which is always ready."""
@@ -100,14 +101,13 @@ class LogFile:
             moved = (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
         except OSError:
             moved = True
-        full = (
-            self.rotation is not None and here.st_size > 0 and here.st_size + size > self.rotation.max_bytes
-        )
+        rotation = self.rotation
+        full = rotation is not None and here.st_size > 0 and here.st_size + size > rotation.max_bytes
         if not (moved or full) or time.monotonic() < self._next_try:
             return
         try:
-            if not moved and self.rotation is not None:
-                os.rename(self.path, aside(self.path, time.time(), self.rotation.local_time))
+            if not moved and rotation is not None:
+                os.rename(self.path, aside(self.path, time.time(), rotation.local_time))
                 self.untidy = True
             new = self._open(here.st_mode & 0o777)
         except OSError as error:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from lib import client_around, netlink_watch
 from lib.capture_service import Tapping
@@ -61,6 +62,8 @@ class Parts:
         self._device_gone = device_gone
         self._paces: dict[str, Pace] = {}
         """Client -> how often its device had to be made anew."""
+        self.one_maker = BoundedSemaphore(1)
+        """Held while a client is made anew: by a reload, or for a device that somebody has removed."""
         self._turns, self._host_routes = Turns(), HostRoutes()
         self._buffer, self._batch = ReceiveBuffer(), Batch()
         try:
@@ -143,10 +146,11 @@ class Parts:
         pace = self._paces.setdefault(name, Pace())
         gevent.sleep(pace.wait(time.monotonic()))
         pace.took(time.monotonic())
-        for settings in self.settings.clients:  # a reload may have come meanwhile
-            if settings.name == name and name not in self.clients:
-                self.clients[name] = client = self.make_client(settings)
-                client.start()
+        with self.one_maker:
+            for settings in self.settings.clients:  # a reload may have come meanwhile
+                if settings.name == name and name not in self.clients:
+                    self.clients[name] = client = self.make_client(settings)
+                    client.start()
 
     def make_metrics(self, settings: Settings) -> MetricsServer | None:
         """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""

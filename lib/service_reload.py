@@ -136,6 +136,11 @@ def _apply_hub(parts: Parts, settings: HubSettings, new: Settings) -> tuple[str,
 
 
 def _apply_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str]]:
+    with parts.one_maker:
+        return _change_client(parts, settings)
+
+
+def _change_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str]]:
     client = parts.clients.get(settings.name)
     changed = differences(client.settings, settings) if client is not None else []
     done = client.apply(settings) if client is not None else None
@@ -156,6 +161,13 @@ def _apply_log(parts: Parts, old: Settings, new: Settings) -> list[str]:
         log_setup.setup(*wanted, new.log_rotation)
     except HostError as error:
         say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
+        parts.settings = replace(  # so that the next reload tries again
+            parts.settings,
+            log_level=old.log_level,
+            log_format=old.log_format,
+            log_output=old.log_output,
+            log_rotation=old.log_rotation,
+        )
         return []
     parts.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
     return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]

@@ -78,8 +78,8 @@ def aside(file: str, call: Callable[..., T], *arguments: object, seconds: float 
             _state.under_way[file] = mine
             result.rawlink(lambda _: _end(file, mine))
             value, error = result.get()
-    except BaseException:
-        mine.is_late = True  # or its caller was killed: nobody is to wait for it
+    except TimeoutError:
+        mine.is_late = True
         raise
     if error is not None:
         raise error

@@ -322,7 +322,7 @@ def test_top(topology: Topology, write: Write, sockets: tuple[str, str]) -> None
         top.process.send_signal(signal.SIGTERM)
         assert top.ended() == 0
         assert top.modes == top.before
-        assert b"\x1b[?1049l" in top.output
+        assert top.ends_with(b"\x1b[?1049l", b"\x1b[?25h")
     with terminal(hub, "top") as top:
         top.wait("host-1")
         hub.stop(signal.SIGKILL)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lib import service_reload
+from lib import log_setup, service_reload
 from lib.errors import HostError
 from lib.hub_tables import Tables
 from lib.settings import AutherSettings, HubSettings, Settings
@@ -68,3 +69,17 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         assert {("auther", "on 8443"), ("auther", "on 8444")} == {key for key, _ in tables.all()}
     finally:
         tables.stop()
+
+
+def test_a_log_that_cannot_be_opened_is_tried_again_by_the_next_reload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> None:
+        raise HostError("log file /none/t.log: No such file or directory")
+
+    monkeypatch.setattr(log_setup, "setup", refused)
+    monkeypatch.setattr(service_reload, "say", lambda *_, **__: None)
+    old = Settings()
+    parts: Any = SimpleNamespace(settings=replace(old, log_output="/none/t.log"))
+    assert service_reload._apply_log(parts, old, parts.settings) == []
+    assert parts.settings == old

@@ -75,6 +75,18 @@ def test_a_file_that_hangs_costs_one_thread_and_the_others_are_read(fifo: str, t
     assert aside("there", contents, str(tmp_path / "there")) == b"rows"
 
 
+def test_a_caller_that_is_killed_says_nothing_of_the_disk(fifo: str) -> None:
+    """A reload ends a feed while its file is read: who reads it next waits for its turn, and that is all."""
+    killed = gevent.spawn(aside, fifo, contents, fifo)
+    gevent.sleep(0.01)
+    killed.kill()
+    waiting = gevent.spawn(aside, fifo, lambda: b"new")
+    gevent.sleep(0.01)
+    assert not waiting.ready()
+    write(fifo, b"old")
+    assert waiting.get(timeout=5) == b"new"
+
+
 def test_a_file_that_hung_is_read_once_its_disk_answers(fifo: str) -> None:
     with pytest.raises(TimeoutError):
         aside(fifo, contents, fifo, seconds=SHORT)
