@@ -111,11 +111,7 @@ class Rereading:
 
     def _noted(self, kind: str, name: str) -> str:
         """The value of a reference, whose digest is kept. Raises ValueError."""
-        value: str | ValueError
-        try:
-            value = _secret(kind, name)
-        except ValueError as wrong:
-            value = wrong
+        value = _secret(kind, name)
         self._references[kind, name] = self._digest_of_value(value)
         if isinstance(value, ValueError):
             raise value
@@ -124,12 +120,7 @@ class Rereading:
     def _refers_to_others(self, step: Step) -> bool:
         """Whether the value of a reference is another one than the last time."""
         for (kind, name), digest in self._references.items():
-            value: str | ValueError
-            try:
-                value = _secret(kind, name)
-            except ValueError as wrong:
-                value = wrong
-            if self._digest_of_value(value) != digest:
+            if self._digest_of_value(_secret(kind, name)) != digest:
                 return True
             step()
         return False
@@ -148,12 +139,14 @@ class Rereading:
         return found.digest()
 
 
-def _secret(kind: str, name: str) -> str:
-    """As config_secrets.read, in a thread. Raises ValueError."""
+def _secret(kind: str, name: str) -> str | ValueError:
+    """The value of config_secrets.read, in a thread; or the error that it raises."""
     try:
         return aside(name, config_secrets.read, kind, name)
     except TimeoutError as late:
-        raise ValueError(f"{name}: {late.strerror}") from None
+        return ValueError(f"{name}: {late.strerror}")
+    except ValueError as wrong:
+        return wrong
 
 
 def _completed(resolved: Settings, arguments: Arguments) -> Settings:

@@ -120,13 +120,9 @@ def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[
     for node in found.each(hop.nodes):
         connector = node.connector or Connector(at=node.at)
         dialer = node.dialer or Dialer(type="tcp", at=node.at)
-        layers: dict[str, config_metadata.Layer | None] = {
-            "connector": connector,
-            "dialer": dialer,
-            "node": node,
-            "hop": hop,
-        }
-        config_metadata.check(layers, PROXY_KEYS, "a proxy before the hub", found)
+        config_metadata.check(
+            _layers(connector, dialer, node, hop), PROXY_KEYS, "a proxy before the hub", found
+        )
         kind = PROXIES.get(connector.type.lower())
         if kind is None:
             message = f"a node of type {connector.type[:64] or 'none'!r} before the hub's"
@@ -181,13 +177,7 @@ def _nodes(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[No
 def _node(hop: Hop, node: Node, tables: Tables, is_first: bool, found: Findings) -> NodeSettings | None:
     connector = node.connector or Connector(at=node.at)
     dialer = node.dialer or Dialer(at=node.at)
-    layers: dict[str, config_metadata.Layer | None] = {
-        "connector": connector,
-        "dialer": dialer,
-        "node": node,
-        "hop": hop,
-    }
-    config_metadata.check(layers, CHAIN_KEYS, "a node", found)
+    config_metadata.check(_layers(connector, dialer, node, hop), CHAIN_KEYS, "a node", found)
     _check_connector(connector, found)
     transport = dialer_transport(dialer, found)
     auth = _checked_login(connector, found)
@@ -209,6 +199,13 @@ def _node(hop: Hop, node: Node, tables: Tables, is_first: bool, found: Findings)
         connect_timeout=config_metadata.seconds(connector, "connectTimeout", 10.0, found) or 10.0,
         dial=dial_settings(hop, node, address[0], tables, is_first, found),
     )
+
+
+def _layers(
+    connector: Connector, dialer: Dialer, node: Node, hop: Hop
+) -> dict[str, config_metadata.Layer | None]:
+    """The sections in whose metadata a key of a node may stand."""
+    return {"connector": connector, "dialer": dialer, "node": node, "hop": hop}
 
 
 def _check_connector(connector: Connector, found: Findings) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from gevent.lock import BoundedSemaphore
 
@@ -31,7 +31,7 @@ from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
 from lib.route_live import APPLY_SECONDS
 from lib.service_scheduling import equal_in_steps, in_steps
-from lib.settings import AutherSettings, BindingSettings, IngressSettings, LoginRow
+from lib.settings import AutherSettings, BindingSettings, IngressSettings, LoginRow, PluginSettings
 from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
 from lib.source_read import Reading, describe
@@ -44,6 +44,7 @@ one address: the other places are for clients from elsewhere, however slow the p
 Rows = tuple[rule_parse.Row, ...]
 Wanted = IngressSettings | AutherSettings | BindingSettings
 Reply = TypeVar("Reply")
+Plugin = TypeVar("Plugin", IngressPlugin, AutherPlugin)
 _MEANT = f"one that is meant to be empty has the row {source_text.EMPTY!r}"
 
 
@@ -62,6 +63,8 @@ class LiveRules:
 
     kind = ""
     reader: rule_parse.Reader
+    plugin: IngressPlugin | AutherPlugin | None = None
+    """Asked instead, where there is one."""
 
     def __init__(self, settings: Wanted, watch: Watch, changed: Callable[[], None]) -> None:
         self.settings = settings
@@ -82,11 +85,6 @@ class LiveRules:
     def label(self) -> str:
         """Its name in the log."""
         return f"{self.kind} {self.settings.name}"
-
-    @property
-    def plugin(self) -> IngressPlugin | AutherPlugin | None:
-        """Asked instead, where there is one."""
-        raise NotImplementedError
 
     def _inline(self) -> Rows:
         raise NotImplementedError
@@ -221,20 +219,41 @@ class LiveRules:
         self.feed.stop()
 
 
-class LiveIngress(LiveRules):
+class AskedRules(LiveRules, Generic[Plugin]):
+    """Rules for which a plugin may answer."""
+
+    settings: IngressSettings | AutherSettings
+    plugin: Plugin | None = None
+
+    def __init__(
+        self, settings: IngressSettings | AutherSettings, watch: Watch, changed: Callable[[], None]
+    ) -> None:
+        if settings.plugin:
+            self.plugin = self._reach(settings.plugin)
+        super().__init__(settings, watch, changed)
+
+    def _reach(self, settings: PluginSettings) -> Plugin:
+        """The plugin of these settings."""
+        raise NotImplementedError
+
+    def apply(self, settings: IngressSettings | AutherSettings) -> list[str]:
+        """Take other settings; returns what that changed, a line, or none."""
+        if settings.plugin and settings.plugin != self.settings.plugin:
+            self.plugin = self._reach(settings.plugin)
+        lines = self._apply(settings)
+        if not settings.plugin:
+            self.plugin = None  # from here on the rows count, which are all in place now
+        return lines
+
+
+class LiveIngress(AskedRules[IngressPlugin]):
     """An ingress: which host may join which namespace."""
 
     kind = "ingress"
     reader = staticmethod(rule_parse.ingress_row)
 
-    def __init__(self, settings: IngressSettings, watch: Watch, changed: Callable[[], None]) -> None:
-        self._plugin = IngressPlugin(settings.plugin) if settings.plugin else None
-        super().__init__(settings, watch, changed)
-
-    @property
-    def plugin(self) -> IngressPlugin | None:
-        """Asked instead, where there is one."""
-        return self._plugin
+    def _reach(self, settings: PluginSettings) -> IngressPlugin:
+        return IngressPlugin(settings)
 
     def admits(
         self,
@@ -249,7 +268,7 @@ class LiveIngress(LiveRules):
         Raises Unavailable where that is not known, Busy where too many wait; the client must be refused then.
         Raises ProtocolError where the client has gone meanwhile.
         """
-        plugin = self._plugin
+        plugin = self.plugin
         if plugin is None:
             self._check()
             return self._rules.admits(host, namespace)
@@ -262,15 +281,6 @@ class LiveIngress(LiveRules):
         whose = host, stranger(client)
         return fits(self._ask(whose, has_gone, lambda: plugin.endpoint(host, service), fits))
 
-    def apply(self, settings: IngressSettings) -> list[str]:
-        """Take other settings; returns what that changed, a line, or none."""
-        if settings.plugin and settings.plugin != self.settings.plugin:
-            self._plugin = IngressPlugin(settings.plugin)
-        lines = self._apply(settings)
-        if not settings.plugin:
-            self._plugin = None  # from here on the rows count, which are all in place now
-        return lines
-
     def _inline(self) -> Rows:
         assert isinstance(self.settings, IngressSettings)
         return self.settings.rules
@@ -280,7 +290,7 @@ class LiveIngress(LiveRules):
         return len(self._rules)
 
 
-class LiveLogins(LiveRules):
+class LiveLogins(AskedRules[AutherPlugin]):
     """An auther: who may log in."""
 
     kind = "auther"
@@ -295,13 +305,10 @@ class LiveLogins(LiveRules):
     ) -> None:
         """`bindings` gives those of this auther, None where it has none."""
         self.bindings = bindings
-        self._plugin = AutherPlugin(settings.plugin) if settings.plugin else None
         super().__init__(settings, watch, changed)
 
-    @property
-    def plugin(self) -> AutherPlugin | None:
-        """Asked instead, where there is one."""
-        return self._plugin
+    def _reach(self, settings: PluginSettings) -> AutherPlugin:
+        return AutherPlugin(settings)
 
     def grant(self, login: Login) -> Grant | None:
         """The hosts and namespaces that a login may use; None where the login is wrong.
@@ -334,22 +341,13 @@ class LiveLogins(LiveRules):
 
     def _own(self, login: Login) -> Grant | None:
         """What a login may use by the row that has its password, or by the plugin; None where it is wrong."""
-        whose, plugin = (login.username, stranger(login.client)), self._plugin
+        whose, plugin = (login.username, stranger(login.client)), self.plugin
         if plugin is None:
             self._check()
             matches = partial(auth_password_pool.CHECKS.matches, login=whose, has_gone=login.has_gone)
             return self._logins.grant(login.username, login.password, matches)
         right = self._ask(whose, login.has_gone, lambda: plugin.authenticate(login), bool)
         return EVERYTHING if right else None
-
-    def apply(self, settings: AutherSettings) -> list[str]:
-        """Take other settings; returns what that changed, a line, or none."""
-        if settings.plugin and settings.plugin != self.settings.plugin:
-            self._plugin = AutherPlugin(settings.plugin)
-        lines = self._apply(settings)
-        if not settings.plugin:
-            self._plugin = None  # from here on the rows count, which are all in place now
-        return lines
 
     def _inline(self) -> Rows:
         assert isinstance(self.settings, AutherSettings)
@@ -365,10 +363,6 @@ class LiveBindings(LiveRules):
 
     kind = "bindings"
     reader = staticmethod(rule_parse.binding_row)
-
-    @property
-    def plugin(self) -> None:
-        """None: no plugin has bindings."""
 
     def grant(self, username: str, own: Grant) -> Grant:
         """What a right login may use; `own` is what stands beside its password.
