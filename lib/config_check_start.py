@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import socket
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -167,7 +166,7 @@ def _address(host: str, port: int, reuse_port: bool, where: Position, found: Fin
         return
     address = join_host_port(host, port)
     try:
-        _bind(host, port, reuse_port)
+        stream_tcp.bind(host, port, reuse_port).close()
     except OSError as error:
         remedy = stream_tcp.listen_remedy(error.errno, port)
         if error.errno == errno.EADDRINUSE:
@@ -178,21 +177,6 @@ def _address(host: str, port: int, reuse_port: bool, where: Position, found: Fin
             found.error(where, f"cannot listen on {address}", remedy)
         elif error.errno != errno.EAFNOSUPPORT or host:
             found.error(where, f"cannot listen on {address}: {error.strerror or error}")
-
-
-def _bind(host: str, port: int, reuse_port: bool) -> None:
-    """Bind a socket as a hub does, without listening, and close it. Raises OSError."""
-    target = host or ("::" if socket.has_dualstack_ipv6() else "0.0.0.0")
-    family, kind, proto, _, address = socket.getaddrinfo(
-        target, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST
-    )[0]
-    with socket.socket(family, kind, proto) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
-        sock.bind(address)
 
 
 # --- paths --------------------------------------------------------------------------------------

@@ -342,29 +342,32 @@ def _tune(sock: Any, keepalive: Keepalive | None, dead_after: float) -> None:
 
 
 def listen(host: str, port: int, reuse_port: bool = False) -> Any:
-    """A listening socket; an empty host means every address, IPv4 and IPv6. Raises HostError.
-
-    A host may be a link-local address with its device: `fe80::1%eth0`.
-    """
+    """A listening socket, as bind() gives it. Raises HostError."""
     try:
-        check_device(host)
-        infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
-        dual = not host and socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if dual else infos[0][0]
-        address = ("::", port) if dual else infos[0][4]
-        sock = gsocket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if dual:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind(address)
+        sock = bind(host, port, reuse_port)
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
         remedy = listen_remedy(error.errno, port)
         what = f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
         raise HostError(f"{what}; {remedy}" if remedy else what) from error
+
+
+def bind(host: str, port: int, reuse_port: bool = False) -> Any:
+    """A bound socket; an empty host means every address, IPv4 and IPv6. Raises OSError.
+
+    A host may be a link-local address with its device: `fe80::1%eth0`.
+    """
+    check_device(host)
+    infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    dual = not host and socket.has_dualstack_ipv6()
+    sock = gsocket.socket(socket.AF_INET6 if dual else infos[0][0], socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+    if dual:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind(("::", port) if dual else infos[0][4])
+    return sock
 
 
 def listen_remedy(number: int | None, port: int) -> str:
