@@ -77,8 +77,8 @@ def _refusal(path: str, head: bytes, sock: socket.socket) -> HostError:
     if not head:
         return HostError(f"control socket {path}: no reply")
     try:
-        return HostError(printable(str(json.loads(head)["error"])))
-    except (ValueError, KeyError, TypeError):
+        return HostError(printable(str(_read(head)["error"])))
+    except (ValueError, KeyError):
         return HostError(f"control socket {path}: no tunrouter answers there")
 
 
@@ -149,7 +149,7 @@ def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
         line = b""
         while not line.endswith(b"\n") and (more := sock.recv(1)):  # not a byte more than the line
             line += more
-        if not json.loads(line or "{}").get("ok"):
+        if not _read(line or b"{}").get("ok"):
             raise _refusal(path, line, sock)
         sock.settimeout(None)
     except BaseException as error:

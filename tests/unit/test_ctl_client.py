@@ -61,6 +61,15 @@ def test_what_is_no_answer(path: str, pieces: tuple[bytes, ...], error: str) -> 
         ctl_client.ask(path, {"do": "x"})
 
 
+@pytest.mark.parametrize(
+    "line", [b"[" * 100_000, b"[]", b"1", b'{"ok": false}', b'{"ok": false, "error": ' + b"[" * 9999]
+)
+def test_what_is_no_answer_to_a_request_for_a_stream(path: str, line: bytes) -> None:
+    answering(path, line + b"\n")
+    with pytest.raises(HostError, match="no tunrouter answers there"):
+        ctl_client.ask_on(path, {"do": "trace"})
+
+
 def test_nobody_there(path: str) -> None:
     with pytest.raises(HostError, match="No such file"):
         ctl_client.ask(path, {})
