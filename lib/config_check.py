@@ -13,6 +13,7 @@ from lib import rule_parse, source_text, text_encoding
 from lib.config_schema import Config, File
 from lib.config_section import walk
 from lib.errors import Position, Problem
+from lib.humanize import listed
 from lib.route_first_match import differences
 from lib.route_parse import BadLine, RouteLines
 from lib.settings import AutherSettings, FileSource, RouteEntry, Settings, SourceSettings, TableSettings
@@ -81,9 +82,7 @@ def _names(more: SourceSettings, read: rule_parse.Reader, places: Places) -> dic
 
 def _listed(where: Position, what: str, names: Sequence[str]) -> Iterator[Problem]:
     if names:
-        shown = ", ".join(repr(name[:64]) for name in names[:MAX_REPORTED])
-        more = f" and {len(names) - MAX_REPORTED:,} more" if len(names) > MAX_REPORTED else ""
-        yield Problem(where, f"{what}: {shown}{more}")
+        yield Problem(where, f"{what}: {listed([repr(name[:64]) for name in names], MAX_REPORTED)}")
 
 
 def _texts(more: SourceSettings, places: Places) -> Iterator[tuple[str, bytes | Problem]]:

@@ -23,6 +23,7 @@ from lib.config_section import Part
 from lib.config_tables import namespace_of
 from lib.config_yaml import Scalar
 from lib.errors import Position, Problem
+from lib.humanize import listed
 
 _LEFT = "left to GOST:"
 MAX_NAMES = 8
@@ -181,8 +182,7 @@ def _left_sections(config: Config, lists: dict[str, list[Part]]) -> Iterable[Pro
         left = [part for part in getattr(config, kind) if id(part) not in kept]
         if left:
             names = [part.name or "without a name" for part in left]
-            more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-            text = f"{kind} {', '.join(names[:MAX_NAMES])}{more}, which no service of the tunnel names"
+            text = f"{kind} {listed(names, MAX_NAMES)}, which no service of the tunnel names"
             yield _left(left[0].where(), text)
     for key in sorted(Config.foreign):
         if key in config.at and key not in _WHOLE:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lib import ids
 from lib.did_you_mean import did_you_mean
+from lib.humanize import listed
 
 MAX_HUBS = 10
 """Hubs that are listed where one has to be named."""
@@ -48,9 +49,8 @@ def which_hub(name: str, hubs: Collection[str]) -> str:
     """What to say to somebody who has named no hub where there are several, or one that is not there."""
     if not hubs:
         return "there is no hub here, only clients"
-    listed = ", ".join(list(hubs)[:MAX_HUBS])
-    more = f" and {len(hubs) - MAX_HUBS} more" if len(hubs) > MAX_HUBS else ""
+    several = listed(list(hubs), MAX_HUBS)
     if not name:
-        return f"name one with --service: {listed}{more}"
-    hint = did_you_mean(name, hubs) or f"--service can be {listed}{more}"
+        return f"name one with --service: {several}"
+    hint = did_you_mean(name, hubs) or f"--service can be {several}"
     return f"there is no hub {name[:64]!r}; {hint}"

@@ -5,6 +5,8 @@ Knows: units, and that three digits are enough. Refuses to know: what is counted
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _TIMES = ((1.0, 59.5, "s"), (60.0, 59.5, "min"), (3600.0, 47.5, "h"))
 """(seconds in a unit, number of it from which the next unit is used, name)."""
@@ -52,6 +54,12 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def plain(count: int, noun: str) -> str:
     """A number of things without separators, as programs that read a log want it: 2000 clients."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first `most` names, and how many more there are: a, b and 1,998 more."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def span(seconds: float) -> str:

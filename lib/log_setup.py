@@ -23,6 +23,7 @@ import gevent
 
 from lib import log_redact
 from lib.errors import HostError, Problem
+from lib.humanize import counted
 from lib.log_dedup import FLOOD, Fold, Habit, Key, Told
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
@@ -229,7 +230,7 @@ class Handler(logging.Handler):
 def _tell_missing(output: Output, at_the_end: bool = False) -> None:
     lost = output.missing(at_the_end)
     if lost is not None:
-        many = "1 line" if lost.lines == 1 else f"{lost.lines:,} lines"
+        many = counted(lost.lines, "line")
         text = "%s of %s lost: %s"
         say(Entry.LINES_LOST, text, many, output.name, lost.why,
             output=output.name, lines=lost.lines, reason=lost.why)  # fmt: skip

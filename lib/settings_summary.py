@@ -15,7 +15,7 @@ from itertools import chain, islice
 from lib import log_redact, settings_memory, settings_summary_clients
 from lib.addresses import join_host_port
 from lib.errors import Problem
-from lib.humanize import counted
+from lib.humanize import counted, listed
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
 from lib.route_table import RouteTable
@@ -139,8 +139,7 @@ def _counted_namespaces(reaches: Sequence[Reach]) -> Iterator[str]:
         yield f"    and {counted(len(reaches) - 1, 'more namespace')}; --all shows them"
     shut = [reach.namespace for reach in reaches[1:] if reach.shut_out]
     if shut:
-        more = f" and {len(shut) - FIRST} more" if len(shut) > FIRST else ""
-        yield f"    the ingress shuts out gateways of {', '.join(shut[:FIRST])}{more}"
+        yield f"    the ingress shuts out gateways of {listed(shut, FIRST)}"
 
 
 def _about(settings: Settings) -> Iterator[str]:
@@ -309,14 +308,9 @@ def _reach(reach: Reach, most: int) -> Iterator[str]:
     for source in reach.elsewhere:
         yield f"        further routes: {source}"
     if len(reach.hosts) > 1:
-        yield f"        {_some(reach.hosts, most)} reach each other"
+        yield f"        {listed(reach.hosts, most)} reach each other"
     if reach.shut_out:
-        yield f"        shut out by the ingress: {_some(reach.shut_out, most)}"
-
-
-def _some(names: Sequence[str], most: int) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+        yield f"        shut out by the ingress: {listed(reach.shut_out, most)}"
 
 
 def _seeing(settings: Settings) -> Iterator[str]:

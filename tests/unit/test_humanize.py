@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.humanize import ago, milliseconds, number, packets, rate, scaled, size, span
+from lib.humanize import ago, listed, milliseconds, number, packets, rate, scaled, size, span
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,11 @@ def test_ago() -> None:
 )  # fmt: skip
 def test_round_trips(seconds: float, text: str) -> None:
     assert milliseconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "text"),
+    [(0, 2, ""), (1, 2, "n0"), (2, 2, "n0, n1"), (3, 2, "n0, n1 and 1 more"), (2000, 1, "n0 and 1,999 more")],
+)
+def test_a_list_that_may_be_long(count: int, most: int, text: str) -> None:
+    assert listed([f"n{number}" for number in range(count)], most) == text

@@ -18,7 +18,7 @@ RIGHT = {
     "cli_capture.py": 1,  # a superpacket has several packets
     "cli_progress.py": 1,  # only big tables have a bar
     "ctl_status.py": 1,  # where there are several
-    "log_setup.py": 2,  # once, and 1 line, are said otherwise
+    "log_setup.py": 1,  # once is said otherwise
     "route_live.py": 1,  # +1 ~0 -2 routes
     "service_notify.py": 1,  # one hub is said otherwise
 }
