@@ -322,10 +322,10 @@ def test_a_real_supervisord(ctl: Callable[..., str], topology: Topology, tmp_pat
     ctl("signal", "HUP", "tunrouter")
     wait_for(log.read_text, "reload: nothing is different")
 
-    first = int(ctl("pid", "tunrouter"))
+    first, before = int(ctl("pid", "tunrouter")), client.line_count()
     os.kill(first, signal.SIGKILL)
     wait_for(log.read_text, r"(?s)listening on.*listening on")
-    client.wait_line("connected to", 20, after=client.line_count() - 1)
+    client.wait_line("connected to", 20, after=before)
     assert int(ctl("pid", "tunrouter")) != first
 
     assert "stopped" in ctl("stop", "tunrouter")
