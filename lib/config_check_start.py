@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gevent import ssl
 
-from lib import config_metadata, ctl_find, ctl_server, stream_certificates, stream_tcp, stream_tls
+from lib import config_metadata, ctl_find, ctl_server, stream_certificates, stream_listen, stream_tls
 from lib.addresses import is_address, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Config, Dialer, File, Hop, Listener, Node, Service, Tls
@@ -166,9 +166,9 @@ def _address(host: str, port: int, reuse_port: bool, where: Position, found: Fin
         return
     address = join_host_port(host, port)
     try:
-        stream_tcp.bind(host, port, reuse_port).close()
+        stream_listen.bind(host, port, reuse_port).close()
     except OSError as error:
-        remedy = stream_tcp.listen_remedy(error.errno, port)
+        remedy = stream_listen.listen_remedy(error.errno, port)
         if error.errno == errno.EADDRINUSE:
             found.warn(where, f"somebody listens on {address} now, and a second one cannot", remedy)
         elif error.errno in (errno.EACCES, errno.EPERM):

@@ -275,7 +275,7 @@ def _set(section: Listener | Dialer, *names: str) -> str:
 
 
 def _tcp_keepalive(section: Listener | Dialer, kind: str, found: Findings) -> tuple[int, int, int] | None:
-    """(idle s, interval s, count) of TCP keepalive; None without any key, for stream_tcp's own values."""
+    """(idle s, interval s, count) of TCP keepalive; None without any key, for stream_options' own values."""
     names = [
         _set(section, f"tcp.keepalive.{word}", f"keepalive.{word}") for word in ("idle", "interval", "count")
     ]

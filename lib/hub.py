@@ -58,8 +58,9 @@ from lib.settings import HubSettings
 from lib.settings_memory import ALL_FLOWS, LEAST_FLOWS, MAX_CLIENTS
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
+from lib.stream_listen import listen
 from lib.stream_open import Acceptor
-from lib.stream_tcp import Stream, format_peer, listen
+from lib.stream_tcp import Stream, format_peer
 from lib.wire_relay import Request, Response, Status
 
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)

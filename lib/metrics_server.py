@@ -31,7 +31,8 @@ from lib.rule_live import LiveLogins
 from lib.service_places import Places
 from lib.service_supervisor import Task
 from lib.settings_telemetry import MetricsSettings
-from lib.stream_tcp import format_peer, listen
+from lib.stream_listen import listen
+from lib.stream_tcp import format_peer
 
 MAX_AT_ONCE = 16
 """Connections; one more makes another go that says nothing or does not read (service_places)."""

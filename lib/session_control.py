@@ -102,7 +102,7 @@ class SessionControl:
     def beat(self, now: float) -> None:
         """Check that the peer is alive: send PING where it is time, and end the session where it is dead.
 
-        A GOST peer gets no PING; TCP's own keepalive looks after it (stream_tcp).
+        A GOST peer gets no PING; TCP's own keepalive looks after it (stream_options).
         """
         if not self.can(Feature.KEEPALIVE):
             return

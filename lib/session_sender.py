@@ -26,7 +26,7 @@ from lib.service_scheduling import breathe
 from lib.session_budget import Budget
 from lib.session_queue import SendQueue
 from lib.stream_layer import AnyStream
-from lib.stream_tcp import NOTSENT_LOWAT
+from lib.stream_options import NOTSENT_LOWAT
 
 RUN_BYTES = 192 << 10
 """Most bytes that the writer takes from the queue at a time, from a peer that reads fast."""

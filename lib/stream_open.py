@@ -22,8 +22,9 @@ from lib.stream_certificates import Identity
 from lib.stream_dial import Ways, distrust
 from lib.stream_dial import dial as dial_name
 from lib.stream_layer import AnyStream, Layered
+from lib.stream_options import DEAD_AFTER
 from lib.stream_proxy import connect
-from lib.stream_tcp import DEAD_AFTER, Stream, format_peer
+from lib.stream_tcp import Stream, format_peer
 from lib.stream_tls import TlsCodec, context
 
 

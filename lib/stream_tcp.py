@@ -1,7 +1,7 @@
-"""TCP streams to peers: listening, socket options, receiving and sending with gevent.
+"""TCP streams to peers: receiving and sending with gevent.
 
-Knows: TCP sockets and their options; how gevent waits for them.
-Refuses to know: what the bytes mean.
+Knows: how gevent waits for TCP sockets, how much is received at once.
+Refuses to know: what the bytes mean, with which options a socket begins (stream_options).
 
 A Stream has one watcher for each direction. Before each receive it waits for the event loop, even if data is
 there, so that all sessions have their turn: gevent's own recv would go on with one session while it has data.
@@ -13,7 +13,6 @@ took, in all layers together. An expensive stream waits for its turn in the shar
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from collections.abc import Hashable, Sequence
@@ -21,26 +20,15 @@ from typing import Any
 
 import gevent
 from gevent import monkey
-from gevent import socket as gsocket
 
 from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
-from lib.errors import HostError
 from lib.limits import Meter
 from lib.packet import Buffer
 from lib.service_scheduling import SHARE, breathe
 from lib.session_budget import Budget
 from lib.session_cost import Cost, Passes
-from lib.stream_resolve import check_device
-
-NOTSENT_LOWAT = 1 << 18
-"""Most unsent bytes that the kernel holds for a session (TCP_NOTSENT_LOWAT). More would be a second queue,
-which we could neither see nor bound."""
-DEAD_AFTER = 15.0
-"""Seconds without any acknowledgement after which a connection is dead (GOST never notices)."""
-Keepalive = tuple[int, int, int]
-"""TCP keepalive: (seconds of silence before the first probe, seconds between probes, number of probes)."""
-_KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 
 LITTLE_UNREAD = 1 << 14
 """Window of a peer that is expensive, bytes: what it has sent and we have not read stays little. Two of its
@@ -50,9 +38,7 @@ REST_SECONDS = 0.1
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
 _WINDOW_OPEN = 1 << 30  # the kernel's own bounds are smaller
 
-_TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
-_BACKLOG = 1024
 _PASSES = Passes()
 _OriginalSocket = monkey.get_original("socket", "socket")
 
@@ -97,7 +83,7 @@ class Stream:
         self.peer = peer
         self.via = ""
         """The address of the proxy through which the peer has come, where that has named the peer."""
-        _tune(self._sock, keepalive, dead_after)
+        tune(self._sock, keepalive, dead_after)
         self._receive = self._sock.recv_into
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
@@ -293,7 +279,7 @@ class Stream:
 
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet (TCP_NOTSENT_LOWAT)."""
-        self._sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, size)
+        self._sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes more bytes."""
@@ -329,60 +315,6 @@ class Stream:
 
 
 _IOV_MAX = 1024
-
-
-def _tune(sock: Any, keepalive: Keepalive | None, dead_after: float) -> None:
-    third = max(1, int(dead_after / 3))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(dead_after * 1000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in zip(_KEEPALIVE_OPTIONS, keepalive or (third, third, 2), strict=True):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def listen(host: str, port: int, reuse_port: bool = False) -> Any:
-    """A listening socket, as bind() gives it. Raises HostError."""
-    try:
-        sock = bind(host, port, reuse_port)
-        sock.listen(_BACKLOG)
-        return sock
-    except OSError as error:
-        remedy = listen_remedy(error.errno, port)
-        what = f"cannot listen on {join_host_port(host, port)}: {error.strerror or error}"
-        raise HostError(f"{what}; {remedy}" if remedy else what) from error
-
-
-def bind(host: str, port: int, reuse_port: bool = False) -> Any:
-    """A bound socket; an empty host means every address, IPv4 and IPv6. Raises OSError.
-
-    A host may be a link-local address with its device: `fe80::1%eth0`.
-    """
-    check_device(host)
-    infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
-    dual = not host and socket.has_dualstack_ipv6()
-    sock = gsocket.socket(socket.AF_INET6 if dual else infos[0][0], socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
-    if dual:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    sock.bind(("::", port) if dual else infos[0][4])
-    return sock
-
-
-def listen_remedy(number: int | None, port: int) -> str:
-    """What to do where a port cannot be opened, by the errno; "" for what nobody can guess."""
-    if number in (errno.EACCES, errno.EPERM) and port < 1024:
-        return (
-            "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE: write "
-            "AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, or run "
-            f"`sysctl net.ipv4.ip_unprivileged_port_start={port}`"
-        )
-    if number == errno.EADDRINUSE:
-        return f"another program listens there: `ss -ltnp sport = :{port}` shows which"
-    if number == errno.EADDRNOTAVAIL:
-        return "this host has no such address: `ip address` shows those that it has"
-    return ""
 
 
 def format_peer(address: Any) -> str:

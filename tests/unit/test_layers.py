@@ -175,6 +175,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "client_upkeep",
             "netlink_host_routes",
             "netlink_owners",
+            "stream_listen",
+            "stream_options",
             "stream_tcp",
             "hub_accept",
             "stream_bounded",

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from lib import stream_tcp
+from lib import stream_listen
 from lib.errors import HostError
 
 
@@ -17,24 +17,24 @@ def test_a_low_port_without_the_capability_names_the_capability(monkeypatch: pyt
         def bind(self, address: object) -> None:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("lib.stream_tcp.gsocket.socket", Forbidden)
+    monkeypatch.setattr("lib.stream_listen.gsocket.socket", Forbidden)
     with pytest.raises(
         HostError, match="cannot listen on :443: Permission denied; ports below 1024 need"
     ) as low:
-        stream_tcp.listen("", 443)
+        stream_listen.listen("", 443)
     assert "CAP_NET_BIND_SERVICE" in str(low.value)
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in str(low.value)
     with pytest.raises(HostError, match=r"cannot listen on :8443: Permission denied$"):
-        stream_tcp.listen("", 8443)
+        stream_listen.listen("", 8443)
 
 
 def test_a_port_in_use_says_how_to_see_by_whom() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(HostError, match=f"Address already in use; .*`ss -ltnp sport = :{port}`"):
-            stream_tcp.listen("127.0.0.1", port)
+            stream_listen.listen("127.0.0.1", port)
 
 
 def test_an_address_of_another_machine_says_how_to_see_ours() -> None:
     with pytest.raises(HostError, match=r"Cannot assign requested address; .*`ip address`"):
-        stream_tcp.listen("192.0.2.1", 8443)
+        stream_listen.listen("192.0.2.1", 8443)
