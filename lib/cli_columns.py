@@ -73,6 +73,10 @@ _COUNTERS = (
         style=lambda row: YELLOW if row["drops"] else "",
     ),
     Column("by reason", _why, 14, _dropped),
+    Column(
+        "marked", lambda row: number(row["marked"]) if row.get("marked") else "-", 16,
+        lambda row: row.get("marked", 0), right=True,
+    ),
 )  # fmt: skip
 
 _WHERE = (

@@ -39,6 +39,8 @@ class Traffic:
     """Runs of frames that left a send queue to be sent."""
     waited: float = 0.0
     """Sum of the seconds that these had waited."""
+    marked: int = 0
+    """Packets marked CE in a send queue, where others are dropped (Reason.QUEUE_CODEL)."""
 
     last: dict[Reason, Seen] = field(default_factory=dict)
     """The last dropped packet for each reason, where its bytes were at hand."""
@@ -69,6 +71,7 @@ class Traffic:
         self.dropped += other.dropped
         self.queued += other.queued
         self.waited += other.waited
+        self.marked += other.marked
         for reason, seen in other.last.items():
             if reason not in self.last or self.last[reason].at <= seen.at:
                 self.last[reason] = seen

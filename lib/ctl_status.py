@@ -191,6 +191,7 @@ def _traffic(traffic: Traffic, rates: Rates, now: float) -> Row:
         "received_bytes_per_s": round(rate.received_bytes),
         "sent_packets_per_s": round(rate.sent_packets, 1),
         "sent_bytes_per_s": round(rate.sent_bytes),
+        "marked": traffic.marked,
         "drops": {reason.value: count for reason, count in traffic.drops.items() if count},
     }
 

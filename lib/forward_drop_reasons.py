@@ -205,6 +205,11 @@ class Reason(_Documented):
         "the receiver does not keep up: its queue is full",
         "the receiver's path is slower than what is sent to it: a faster path, or a limiter on who sends",
     )
+    QUEUE_CODEL = (
+        "queue-codel",
+        "packets of its flow kept waiting too long in the receiver's queue: its sender is told to slow down",
+        "nothing: this keeps everybody's delay low; with ECN (net.ipv4.tcp_ecn=1) packets are marked instead",
+    )
     QUEUE_MEMORY = (
         "queue-memory",
         "all queues together hold as much as they may",

@@ -219,7 +219,7 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
 def _traffic(
     families: Mapping[str, Family], rows: Sequence[tuple[str, Traffic]]
 ) -> Iterator[tuple[Family, Iterable[Row]]]:
-    for name in ("received_packets", "received_bytes", "sent_packets", "sent_bytes"):
+    for name in ("received_packets", "received_bytes", "sent_packets", "sent_bytes", "marked"):
         yield families[name], ((labels, float(getattr(traffic, name))) for labels, traffic in rows)
     yield (
         families["drops"],

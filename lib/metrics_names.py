@@ -53,6 +53,12 @@ BY_HOST = {
         "tunrouter_queue_runs", "counter", HOST, "Runs of frames that waited before they were sent."
     ),
     "waited": _family("tunrouter_queue_wait_seconds", "counter", HOST, "How long they had waited, in sum."),
+    "marked": _family(
+        "tunrouter_marked_packets",
+        "counter",
+        HOST,
+        "Packets marked CE (ECN) instead of dropped, as they had waited too long.",
+    ),
     "drops": _family(
         "tunrouter_dropped_packets", "counter", f"{HOST} reason", "Packets that were lost here, and why."
     ),
@@ -69,6 +75,12 @@ BY_CLIENT = {
     "received_bytes": _family("tunrouter_client_received_bytes", "counter", CLIENT, "Bytes from the hub."),
     "sent_packets": _family("tunrouter_client_sent_packets", "counter", CLIENT, "Packets to the hub."),
     "sent_bytes": _family("tunrouter_client_sent_bytes", "counter", CLIENT, "Bytes to the hub."),
+    "marked": _family(
+        "tunrouter_client_marked_packets",
+        "counter",
+        CLIENT,
+        "Packets to the hub marked CE (ECN) instead of dropped.",
+    ),
     "drops": _family(
         "tunrouter_client_dropped_packets",
         "counter",

@@ -252,25 +252,40 @@ def segment(content: Buffer) -> Iterator[bytes]:
     _, _, headers, gso_size, transport, _ = _HEADER.unpack_from(content)
     head = bytes(content[HEADER_SIZE : HEADER_SIZE + headers])
     payload = memoryview(content)[HEADER_SIZE + headers :]
-    write_ip = _write_ipv4 if head[0] >> 4 == 4 else _write_ipv6
-    write_transport = _write_tcp if headers - transport >= 20 else _write_udp
-    source_at, width = (12, 4) if head[0] >> 4 == 4 else (8, 16)
-    addresses = head[source_at : source_at + 2 * width]
+    protocol = TCP if headers - transport >= 20 else UDP
     last = (len(payload) - 1) // gso_size
     for index in range(last + 1):
-        part = payload[index * gso_size : (index + 1) * gso_size]
         out = bytearray(head)
-        out += part
-        write_ip(out, index)
-        write_transport(out, transport, index, index * gso_size, index == last)
-        protocol = TCP if write_transport is _write_tcp else UDP
-        at = transport + _CHECKSUM_AT[protocol]
-        size = len(out) - transport
-        pseudo = ip.pseudo_sum(addresses[:width], addresses[width:], protocol, size)
-        value = ip.checksum(memoryview(out)[transport:], pseudo)
+        out += payload[index * gso_size : (index + 1) * gso_size]
+        _write_segment(out, transport, protocol, index, index * gso_size, index == last)
+        value = ip.checksum(memoryview(out)[transport:], _pseudo_sum(out, transport, protocol))
         # To UDP, 0 is "no checksum" (RFC 768); to TCP it is a value like any other.
-        struct.pack_into("!H", out, at, value or (0xFFFF if protocol == UDP else 0))
+        value = value or (0xFFFF if protocol == UDP else 0)
+        struct.pack_into("!H", out, transport + _CHECKSUM_AT[protocol], value)
         yield bytes(out)
+
+
+def _write_segment(
+    out: bytearray, transport: int, protocol: int, index: int, offset: int, last: bool
+) -> None:
+    """Make the headers of a superpacket those of its segment number `index`, at `offset` in its payload.
+
+    The transport checksum is 0 afterwards.
+    """
+    if out[0] >> 4 == 4:
+        _write_ipv4(out, index)
+    else:
+        struct.pack_into("!H", out, 4, len(out) - 40)
+    if protocol == TCP:
+        _write_tcp(out, transport, index, offset, last)
+    else:
+        struct.pack_into("!HH", out, transport + 4, len(out) - transport, 0)
+
+
+def _pseudo_sum(out: bytearray, transport: int, protocol: int) -> int:
+    at, width = (12, 4) if out[0] >> 4 == 4 else (8, 16)
+    source, destination = bytes(out[at : at + width]), bytes(out[at + width : at + 2 * width])
+    return ip.pseudo_sum(source, destination, protocol, len(out) - transport)
 
 
 def _write_ipv4(out: bytearray, index: int) -> None:
@@ -278,10 +293,6 @@ def _write_ipv4(out: bytearray, index: int) -> None:
     struct.pack_into("!HH", out, 2, len(out), (identity + index) & 0xFFFF)
     struct.pack_into("!H", out, 10, 0)
     struct.pack_into("!H", out, 10, ip.checksum(out[: (out[0] & 15) * 4]))
-
-
-def _write_ipv6(out: bytearray, index: int) -> None:
-    struct.pack_into("!H", out, 4, len(out) - 40)
 
 
 def _write_tcp(out: bytearray, at: int, index: int, offset: int, last: bool) -> None:
@@ -294,8 +305,46 @@ def _write_tcp(out: bytearray, at: int, index: int, offset: int, last: bool) -> 
     struct.pack_into("!H", out, at + 16, 0)
 
 
-def _write_udp(out: bytearray, at: int, index: int, offset: int, last: bool) -> None:
-    struct.pack_into("!HH", out, at + 4, len(out) - at, 0)
+def cut(content: Buffer, segments: int) -> tuple[bytes, bytes] | None:
+    """Cut a superpacket into two contents: its first `segments` segments, and the others.
+
+    Together they stand for the same packets, bit by bit, as the whole does (`packets`), and `rebuild` leaves
+    both headers as they are. A part of one segment is a single packet. None for what is no superpacket, or
+    has no more segments than that. hdr_len is not read: our own kernel counts payload in it sometimes.
+    """
+    if len(content) <= HEADER_SIZE:
+        return None
+    flags, gso_type, _, gso_size, transport, _ = _HEADER.unpack_from(content)
+    protocol, begin = _PROTOCOLS.get(gso_type & ~GSO_ECN, 0), HEADER_SIZE + transport
+    least = 20 if protocol == TCP else 8
+    if not protocol or not flags & NEEDS_CSUM or len(content) < begin + least:
+        return None
+    headers = (content[begin + 12] >> 4) * 4 if protocol == TCP else 8
+    begin += headers
+    at = begin + segments * gso_size
+    if headers < least or transport < _LEAST_IP.get(content[HEADER_SIZE] >> 4, begin):
+        return None
+    if not begin < at < len(content):
+        return None
+    head, payload = bytes(content[HEADER_SIZE:begin]), memoryview(content)[begin:]
+    parts = []
+    for index, body in ((0, payload[: at - begin]), (segments, payload[at - begin :])):
+        packet = bytearray(head)
+        packet += body
+        _write_segment(packet, transport, protocol, index, index * gso_size, index > 0)
+        # A partial checksum is the pseudo-header's sum, with the part's own length.
+        value = _pseudo_sum(packet, transport, protocol) % 65535 or 0xFFFF
+        struct.pack_into("!H", packet, transport + _CHECKSUM_AT[protocol], value)
+        if len(body) <= gso_size:
+            kind = GSO_NONE, 0, 0
+        else:  # CWR, of which GSO_ECN tells, stays in the first segment
+            kind = gso_type & ~GSO_ECN if index else gso_type, begin - HEADER_SIZE, gso_size
+        parts.append(_HEADER.pack(NEEDS_CSUM, *kind, transport, _CHECKSUM_AT[protocol]) + packet)
+    return parts[0], parts[1]
+
+
+_PROTOCOLS = {GSO_TCPV4: TCP, GSO_TCPV6: TCP, GSO_UDP_L4: UDP}
+_LEAST_IP = {4: 20, 6: 40}
 
 
 def packets(content: Buffer) -> list[bytes]:

@@ -13,7 +13,8 @@ a part of them may have been sent, and the peer would lose its place in the stre
 
 When there is no room, the oldest frames of one of the flows with most bytes are dropped. Then the sender that
 fills the queue loses, and learns it early. Frames that have waited too long are dropped at a push, at a pop,
-and when the hub looks after the queue.
+and when the hub looks after the queue. Long before that, a flow that keeps a queue is told to slow down: by
+CoDel (session_codel) single packets of it are dropped, or marked where its sender understands that.
 """
 
 from __future__ import annotations
@@ -21,28 +22,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from struct import Struct
 
-from lib import packet_offload, wire_control
+from lib import packet_ecn, packet_offload, session_codel
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import head_of_frame
 from lib.session_budget import Budget, BySize
+from lib.session_chunks import CONTROL, MERGED, chunks, first_packets, merge
+from lib.session_codel import Codel, Pace
 
 QUANTUM = 16 << 10
 """Bytes that a flow may send in a turn. A superpacket of 64 KB takes the bytes of the turns that follow."""
-BUCKETS = 512
-"""A flow is known by a hash with so many values; two flows with the same hash share their turns."""
-MAX_CHUNK = 64 << 10
-"""Bytes of frames of one flow that are kept, sent and dropped as one."""
-MERGED = 2048
-"""Bytes up to which small chunks of one flow become one: each costs CHUNK_BYTES more."""
 MERGE_SECONDS = 0.01
 """Seconds after its first frame in which others may join a chunk; all count as having come with the first."""
 CHUNK_BYTES = 152
-FLOW_BYTES = 1312
+FLOW_BYTES = 1440
 """Memory of a chunk beside its bytes (bytes object, tuple, time, slot of a deque, rounding), and of a flow
-with any: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
+with any and a CoDel: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
 MAX_TAKEN = 256
 """Chunks that one call looks at, at most: some tenths of a millisecond."""
 LEAST_FRAME = 64
@@ -51,9 +47,6 @@ MAX_CONTROL = 4096
 """Bytes of control frames that may wait: a few of each kind."""
 _LOOKS = 16
 
-_CONTROL = -1
-_UNUSUAL = 0xFF
-_PORTED = (6, 17)
 _FLOW_UNIT = 10  # bits: flows that hold less than 1 KB are all alike
 
 
@@ -68,6 +61,8 @@ class _Flow:
     held: int = 0
     """Bytes of its chunks."""
     credit: int = QUANTUM
+    codel: Codel | None = None
+    """Whether and when its packets are dropped or marked; None while none of them has waited too long."""
     rank: int = -1
     high: int = 0
 
@@ -87,6 +82,8 @@ class SendQueue:
     high: int = 0
     lost: Callable[[Reason, bytes], None] | None = None
     """Called with the reason and the frames of each dropped chunk; None where nobody wants to know."""
+    rate: float = 0.0
+    """Bytes a second that the peer takes, as its sender has measured; 0.0 where that is fast or not known."""
     traffic: Traffic = field(default_factory=Traffic)
     """Where drops are counted: the counters of the last push or pop."""
     _flows: dict[int, _Flow] = field(default_factory=dict)
@@ -101,6 +98,9 @@ class SendQueue:
     _look_at: float = 0.0
     """When a push looks for such chunks the next time."""
     _merge_seconds: float = 0.0
+    _rate: float = 0.0
+    """The rate that _pace is for."""
+    _pace: Pace = session_codel.USUAL
 
     def __post_init__(self) -> None:
         self._merge_seconds = min(MERGE_SECONDS, self.max_seconds / 8)
@@ -108,7 +108,7 @@ class SendQueue:
     @property
     def control_waits(self) -> bool:
         """Whether a control frame has not gone out yet."""
-        flow = self._flows.get(_CONTROL)
+        flow = self._flows.get(CONTROL)
         return flow is not None and bool(flow.chunks)
 
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
@@ -125,7 +125,7 @@ class SendQueue:
                 self._expire(flow, late, now, 2, ends=False)
             # Small frames that come close together become one chunk: a chunk costs CHUNK_BYTES of memory,
             # which would be more than the frames themselves.
-            if not waiting or size >= MERGED or not _merge(waiting, chunk, packets, soon):
+            if not waiting or size >= MERGED or not merge(waiting, chunk, packets, soon):
                 waiting.append((now, chunk, packets))
                 pieces += 1
             flow.held += size
@@ -139,7 +139,7 @@ class SendQueue:
         self.held += added
         if self.held >= self.high:
             budget.hold(self, 0)
-        if key == _CONTROL and flow.held > MAX_CONTROL:
+        if key == CONTROL and flow.held > MAX_CONTROL:
             self._drop(flow, Reason.QUEUE_FULL, now)
         # Flows that get nothing more must not keep old frames either: now and then a few are looked at.
         if now >= self._look_at:
@@ -161,6 +161,9 @@ class SendQueue:
         where all that was looked at had waited too long, and then `size` is not 0.
         """
         self.traffic = traffic
+        if self.rate != self._rate:
+            self._rate, self._pace = self.rate, session_codel.pace(self.rate)
+        target = self._pace.target
         taken: list[bytes] = []
         size = gone = 0
         late, left, room = now - self.max_seconds, MAX_TAKEN, most
@@ -188,10 +191,20 @@ class SendQueue:
                 self._lose(Reason.QUEUE_TIME, chunk, packets, now)
                 continue
             waited = now - since
+            if waited >= target and flow.key != CONTROL:
+                kept, packets = self._slow_down(
+                    flow, chunk, packets, waited, self.size - size - gone - got, now
+                )
+                gone += got - len(kept)
+                chunk, got = kept, len(kept)
+                if not chunk:
+                    continue
+            elif flow.codel is not None:
+                flow.codel.calm()
             traffic.queued += 1
             traffic.waited += waited
             self.budget.waits.observe(waited)
-            if flow.key != _CONTROL:  # control frames are few and small, and must not wait for a turn
+            if flow.key != CONTROL:  # control frames are few and small, and must not wait for a turn
                 flow.credit -= got
             size += got
             room -= max(got, packets * LEAST_FRAME)
@@ -244,7 +257,7 @@ class SendQueue:
     def _begin(self, key: int) -> _Flow:
         """Make a flow that had nothing waiting: it goes before the old ones, control frames before all."""
         flow = self._flows[key] = _Flow(key, self._new)
-        if key == _CONTROL:
+        if key == CONTROL:
             self._new.appendleft(flow)
         else:
             self._new.append(flow)
@@ -298,89 +311,27 @@ class SendQueue:
             self._end(flow)
         self._lose(reason, chunk, packets, now)
 
+    def _slow_down(
+        self, flow: _Flow, chunk: bytes, packets: int, waited: float, backlog: int, now: float
+    ) -> tuple[bytes, int]:
+        """Where it is time to, tell the sender of a chunk to slow down: drop its first packets, or mark one.
+
+        Returns what is left of the chunk, and how many packets that stands for.
+        """
+        codel = flow.codel = flow.codel or Codel()
+        count = codel.due(waited, backlog, now, self._pace, packets)
+        if not count:
+            return chunk, packets
+        marked = packet_ecn.mark(chunk, 2, 2 + int.from_bytes(chunk[:2], "big"))
+        if marked is not None:
+            self.traffic.marked += 1
+            return marked, packets
+        # As few as possible: the first segment of a superpacket tells the sender as much as all of it.
+        lost, kept = first_packets(chunk, count)
+        self._lose(Reason.QUEUE_CODEL, lost, packet_offload.count_packets(lost), now)
+        return kept, packet_offload.count_packets(kept)
+
     def _lose(self, reason: Reason, chunk: bytes, packets: int, now: float) -> None:
         self.traffic.drop(reason, packets, "", head_of_frame(chunk), now)
         if self.lost is not None:
             self.lost(reason, chunk)
-
-
-def _merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, soon: float) -> bool:
-    """Make a chunk part of the last one; False where that is too old or would be too large."""
-    since, before, count = waiting[-1]
-    if since < soon or len(before) + len(chunk) > MERGED:
-        return False
-    waiting[-1] = since, before + chunk, count + packets
-    return True
-
-
-# --- cutting ---------------------------------------------------------------------------------------------
-
-_PLAIN, _PLAIN_SIZE = Struct("!HB8xB2x12s").unpack_from, 26
-"""A frame with an IPv4 packet without options: length, first byte, protocol, addresses and ports."""
-_IPV4_HEADER, _IPV6_HEADER = 20, 40
-_HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s").unpack_from, 36
-"""The same behind a virtio-net header, whose hdr_len and gso_size come first."""
-
-
-def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
-    """Cut a run into chunks: (bucket of the flow, its frames, how many packets they stand for).
-
-    A chunk is frames of one flow that follow each other, MAX_CHUNK bytes at most. A superpacket stands for as
-    many packets as it has segments. A frame that is cut off at the end of the run is left out.
-    """
-    found: list[tuple[int, bytes, int]] = []
-    begin = at = packets = 0
-    last, same, protocol_before = _CONTROL - 1, b"", 0
-    whole = len(run)
-    while at + 2 <= whole:
-        if at + _PLAIN_SIZE <= whole:
-            size, first, protocol, flow = _PLAIN(run, at)
-        else:
-            size, first = int.from_bytes(run[at : at + 2], "big"), _UNUSUAL
-        after = at + 2 + size
-        if after > whole:
-            break
-        stands_for = 1
-        if first <= 2:
-            if size >= _HEADED_SIZE:
-                headers, gso_size, first, protocol, flow = _HEADED(run, at)
-                if gso_size:
-                    payload = size - packet_offload.HEADER_SIZE - headers
-                    stands_for = -(-payload // gso_size) if payload > 0 else 1
-            else:
-                first = _UNUSUAL
-        if first == 0x45 and protocol in _PORTED and size >= 24:
-            if flow != same or protocol != protocol_before:
-                key = (hash(flow) + protocol) % BUCKETS
-                same, protocol_before = flow, protocol
-        else:
-            key, same = _bucket(run, at + 2, after), b""
-        if key != last or after - begin > MAX_CHUNK:
-            if at > begin:
-                found.append((last, run[begin:at], packets))
-            begin, last, packets = at, key, 0
-        packets += stands_for
-        at = after
-    if at > begin:
-        found.append((last, run[begin:at], packets))
-    return found
-
-
-def _bucket(run: bytes, start: int, end: int) -> int:
-    """The bucket of the frame whose content is run[start:end]: a hash of addresses, protocol and ports.
-
-    A content that is too short for a packet has a bucket by its bytes.
-    """
-    first = run[start] if start < end else 0
-    if first == wire_control.MARK:
-        return _CONTROL
-    if first <= 2:
-        start += packet_offload.HEADER_SIZE
-        first = run[start] if start < end else 0
-    if first >> 4 == 4 and end - start >= _IPV4_HEADER:
-        ports = first == 0x45 and run[start + 9] in _PORTED
-        return (hash(run[start + 12 : min(end, start + (24 if ports else 20))]) + run[start + 9]) % BUCKETS
-    if first >> 4 == 6 and end - start >= _IPV6_HEADER:
-        ports = run[start + 6] in _PORTED
-        return (hash(run[start + 8 : min(end, start + (44 if ports else 40))]) + run[start + 6]) % BUCKETS
-    return hash(run[start:end]) % BUCKETS

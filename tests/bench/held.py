@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib import session_budget, session_queue
 from lib.counters import Traffic
-from lib.session_queue import BUCKETS, SendQueue
+from lib.session_chunks import BUCKETS
+from lib.session_queue import SendQueue
 from tests.bench.quiet import resident_mb
 from tests.support import packets as p
 

@@ -390,6 +390,7 @@ def queued_frames(data: bytes) -> None:
     """Frames that wait for a session, each after a byte that says when it comes and how many are taken."""
     budget = Budget(1 << 15)
     queue, traffic, now = SendQueue(1 << 14, 0.5, budget), Traffic(), 0.0
+    queue.rate = (data[0] & 3) * 20_000.0 if data else 0.0
     while len(data) > 3:
         when, size = data[0], int.from_bytes(data[1:3])
         frame, data = data[1 : 3 + size], data[3 + size :]

@@ -117,6 +117,13 @@ def icmp(
     return ip(source, destination, protocol, body)
 
 
+def with_tos(packet: bytes, tos: int) -> bytes:
+    """An IP packet (IPv4 without options) with this type of service or traffic class, its last two bits ECN."""
+    if packet[0] >> 4 == 6:
+        return struct.pack("!H", 6 << 12 | tos << 4 | packet[1] & 15) + packet[2:]
+    return with_payload(bytes((packet[0], tos)) + packet[2:], packet[20:])
+
+
 def extended(packet: bytes, *headers: tuple[int, int]) -> bytes:
     """An IPv6 packet with extension headers, each (number, bytes), before what stands there now."""
     for number, size in reversed(headers):

@@ -20,7 +20,7 @@ def attachment_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> At
     attachment.traffic.received_bytes, attachment.traffic.sent_bytes = 1000, 2000
     attachment.traffic.received_packets, attachment.traffic.sent_packets = 10, 20
     attachment.traffic.drop(Reason.NO_ROUTE, 3)
-    attachment.traffic.queued, attachment.traffic.waited = 4, 0.5
+    attachment.traffic.queued, attachment.traffic.waited, attachment.traffic.marked = 4, 0.5, 6
     return attachment
 
 

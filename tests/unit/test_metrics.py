@@ -83,6 +83,7 @@ def test_values_by_host() -> None:
         "tunrouter_sent_packets_total": 20,
         "tunrouter_queue_runs_total": 4,
         "tunrouter_queue_wait_seconds_total": 0.5,
+        "tunrouter_marked_packets_total": 6,
     }
     assert {name: of(text, name, **host) for name in expected} == expected
     assert of(text, "tunrouter_dropped_packets_total", reason="no-route", **host) == 3

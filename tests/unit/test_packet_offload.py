@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lib import packet as ip
@@ -687,3 +687,86 @@ def test_any_bytes_are_refused_or_cut_up(header: bytes, rest: bytes) -> None:
     claim = rebuilt(header + rest)
     if isinstance(claim, Claim):
         assert len(packet_offload.packets(claim.content)) == claim.segments
+
+
+# --- superpackets cut in two -----------------------------------------------------------------------------
+
+
+def same(one: list[bytes], other: list[bytes]) -> None:
+    assert [packet.hex() for packet in one] == [packet.hex() for packet in other]
+
+
+@given(
+    st.sampled_from([tcp4, tcp6, udp4, udp6]),
+    st.integers(2, 20_000),
+    st.integers(28, 3000),
+    st.integers(1, 130),
+    st.integers(0, 255),
+)
+def test_the_parts_of_a_superpacket_stand_for_the_same_packets(
+    make: Any, size: int, gso: int, segments: int, flags: int
+) -> None:
+    assume(gso < size <= 120 * gso)
+    whole = make(size, gso, **({"flags": flags} if make in (tcp4, tcp6) else {}), identity=65530)
+    if make in (tcp4, tcp6) and flags & 0x80:
+        whole = forged(whole, kind=fields(whole)["kind"] | ECN)
+    parts = packet_offload.cut(whole, segments)
+    assert (parts is None) == (segments * gso >= size)
+    if parts is None:
+        return
+    first, other = parts
+    count = len(packet_offload.packets(first))
+    assert count == segments
+    same(packet_offload.packets(first) + packet_offload.packets(other), packet_offload.packets(whole))
+    for part in parts:
+        assert accepted(part).content == part, "the header is the right one"
+        assert fields(part)["gso_size"] in (0, gso)
+        if make in (tcp4, udp4):
+            usual = make is tcp4 and gso >= packet_offload.FEW_SEGMENTS
+            assert (packet_offload.quick_check(part, 0, len(part)) is not None) >= (
+                usual or not fields(part)["gso_size"]
+            )
+    assert not fields(other)["kind"] & ECN, "only the first segment has CWR"
+
+
+@pytest.mark.parametrize(("content", "_offloads", "count"), SUPERPACKETS)
+def test_a_superpacket_is_cut_behind_each_segment(content: bytes, _offloads: int, count: int) -> None:
+    whole = accepted(content).content
+    for segments in {1, 2, count // 2, count - 1} - {0, count}:
+        parts = packet_offload.cut(whole, segments)
+        assert parts is not None
+        same([one for part in parts for one in packet_offload.packets(part)], packet_offload.packets(whole))
+    for segments in (0, count, count + 1):
+        assert packet_offload.cut(whole, segments) is None
+
+
+def test_a_header_length_that_counts_payload_too_is_not_believed() -> None:
+    """As in what the kernel reads out to a TUN device: there it is the length of what lies in one piece."""
+    assert packet_offload.cut(forged(tcp4(), hdr_len=900), 1) == packet_offload.cut(tcp4(), 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        bytes(10),
+        p.headed(p.tcp(A, B)),
+        p.partial(p.tcp(A, B, partial=True)),
+        forged(tcp4(), flags=0),
+        forged(tcp4(), kind=3),
+        forged(tcp4(), gso_size=0),
+        forged(tcp4(), start=0),
+        forged(tcp4(), start=3020),
+        forged(tcp4(), start=65535),
+        forged(udp4(), start=3030),
+        tcp4()[:42] + b"\x40" + tcp4()[43:],
+    ],
+)
+def test_what_is_no_superpacket_is_not_cut(content: bytes) -> None:
+    assert packet_offload.cut(content, 1) is None
+
+
+@given(st.binary(max_size=120), st.integers(1, 9))
+def test_cutting_any_bytes(data: bytes, segments: int) -> None:
+    parts = packet_offload.cut(b"\x01\x01" + data, segments)
+    assert parts is None or sum(map(len, parts)) > len(data)

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import session_queue, wire_control
+from lib import packet_offload, session_chunks, session_queue, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import summary
 from lib.session_budget import PARKED_BYTES, Budget
-from lib.session_queue import CHUNK_BYTES, FLOW_BYTES, MERGED, QUANTUM, SendQueue, chunks
+from lib.session_chunks import MERGED, chunks, first_packets
+from lib.session_queue import CHUNK_BYTES, FLOW_BYTES, QUANTUM, SendQueue
 from tests.support import packets as p
 
 A, B = "10.0.0.1", "10.0.0.2"
@@ -189,9 +190,9 @@ def test_every_packet_is_sent_or_counted(room: int, moves: list[tuple[int, int] 
             now += move
         assert 0 <= queue.size <= queue.max_bytes
         assert queue.held == queue.budget.used == held(queue)
-    lost = traffic.drops[Reason.QUEUE_TIME] + traffic.drops[Reason.QUEUE_FULL]
+    lost = sum(traffic.drops.values())
     assert pushed == popped + lost + queue.clear()
-    assert len(queue._flows) <= session_queue.BUCKETS + 1
+    assert len(queue._flows) <= session_chunks.BUCKETS + 1
     assert queue.budget.used == 0
 
 
@@ -365,3 +366,98 @@ def test_the_last_packet_lost_is_kept_for_each_reason_and_who_waits_longest_is_k
     assert drain(queue, 20.0, traffic) == []
     assert summary(traffic.last[Reason.QUEUE_TIME].head) == f"udp {A}:2 > {B}:9"
     assert queue.oldest() is None
+
+
+# --- CoDel -----------------------------------------------------------------------------------------------
+
+
+def standing(frame: bytes, queue: SendQueue, traffic: Traffic) -> list[bytes]:
+    """What leaves in 1 s a queue in which 80 frames wait all the time, with four pushes and four pops in 25 ms."""
+    found = []
+    for number in range(60):
+        now = number * 0.025
+        for _ in range(4):
+            queue.push(frame, now, traffic)
+        if number >= 20:
+            found += [queue.pop(now, traffic, len(frame)) for _ in range(4)]
+    return found
+
+
+def test_a_queue_that_stays_loses_single_packets_and_each_is_counted() -> None:
+    queue, traffic, seen = SendQueue(10**6, 9.0), Traffic(), []
+    queue.lost = lambda reason, frames: seen.append((reason, frames))
+    standing(flow(1), queue, traffic)
+    assert 15 <= traffic.drops[Reason.QUEUE_CODEL] <= 35
+    assert traffic.drops.keys() == {Reason.QUEUE_CODEL}
+    assert seen == [(Reason.QUEUE_CODEL, flow(1))] * traffic.drops[Reason.QUEUE_CODEL]
+    assert summary(traffic.last[Reason.QUEUE_CODEL].head) == f"udp {A}:1 > {B}:9"
+    assert (traffic.marked, queue.held) == (0, held(queue))
+
+
+def test_of_a_superpacket_only_the_first_segments_are_lost() -> None:
+    queue, traffic, seen = SendQueue(10**6, 9.0), Traffic(), []
+    queue.lost = lambda reason, frames: seen.append(frames)
+    payload = b"".join(bytes([n]) * 1000 for n in range(10))
+    whole = p.superpacket(p.tcp(A, B, payload, partial=True), 1000)
+    sent = standing(p.frame(whole), queue, traffic)
+    assert 15 <= traffic.drops[Reason.QUEUE_CODEL] == sum(map(packet_offload.count_packets, seen)) <= 35
+    assert all(p.payload_of(p.contents(one)[0][10:])[:1] == b"\0" for one in seen), "the first segments"
+    assert queue.held == queue.budget.used == held(queue)
+    packets = sum(map(packet_offload.count_packets, sent))
+    assert packets + traffic.drops[Reason.QUEUE_CODEL] + queue.clear() == 240 * 10
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(p.with_tos(p.tcp(A, B, bytes(1000)), 2), id="single"),
+        pytest.param(p.headed(p.with_tos(p.tcp(A, B, bytes(1000)), 1)), id="single with header"),
+        pytest.param(p.superpacket(p.with_tos(p.tcp(A, B, bytes(9000), partial=True), 2), 1000), id="super"),
+        pytest.param(p.with_tos(p.udp("fd00::1", "fd00::2", bytes(1000)), 2), id="IPv6"),
+    ],
+)
+def test_whose_sender_understands_marks_loses_nothing(content: bytes) -> None:
+    queue, traffic = SendQueue(10**7, 9.0), Traffic()
+    sent = p.contents(b"".join(standing(p.frame(content), queue, traffic)))
+    assert not traffic.drops
+    marked = [one for one in sent if one != content]
+    assert 15 <= len(marked) == traffic.marked <= 35
+    offset = 10 if content[0] < 16 else 0
+    shift = 4 if content[offset] >> 4 == 6 else 0
+    for one in marked:
+        assert one[offset + 1] >> shift & 3 == 3
+        for packet in packet_offload.packets(one) if offset else [one]:
+            p.assert_right(packet)
+
+
+def test_control_frames_are_neither_dropped_nor_marked_however_long_they_wait() -> None:
+    queue, traffic = SendQueue(10**7, 99.0), Traffic()
+    ping = p.frame(wire_control.encode_ping(bytes(8)))
+    for number in range(400):
+        queue.push(flow(1), number * 0.05, traffic)
+        queue.push(ping, number * 0.05, traffic)
+        assert queue.pop(number * 0.05 + 0.04, traffic) == ping
+    assert not traffic.drops
+
+
+def test_a_flow_that_keeps_no_queue_loses_nothing_beside_one_that_does() -> None:
+    queue, traffic, seen = SendQueue(10**6, 9.0), Traffic(), []
+    queue.lost = lambda reason, frames: seen.append(frames)
+    for number in range(400):
+        for one in (flow(1, 1400), flow(1, 1400), flow(2, 100)):
+            queue.push(one, number * 0.005, traffic)
+        for _ in range(2):
+            queue.pop(number * 0.005, traffic)
+    assert set(seen) == {flow(1, 1400)}
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(0, 40))
+def test_the_first_packets_of_a_chunk(sizes: list[int], most: int) -> None:
+    frames = [
+        p.frame(p.superpacket(p.tcp(A, B, bytes(1000 * n), partial=True), 1000) if n > 1 else p.udp(A, B))
+        for n in sizes
+    ]
+    chunk = b"".join(frames)
+    first, other = first_packets(chunk, most)
+    assert packet_offload.count_packets(first) == min(most, sum(sizes))
+    assert packet_offload.count_packets(other) == max(0, sum(sizes) - most)

@@ -1,0 +1,126 @@
+"""Chunks of a session's queue: runs of frames cut by flow, and the first packets taken off a chunk.
+
+Knows: which flow a frame belongs to, and how many packets it stands for.
+Refuses to know: which chunk waits, is sent or is dropped (session_queue).
+
+A chunk is frames of one flow that follow each other in a run. It is kept, sent and dropped as one where that
+is quick enough; `first_packets` takes its beginning off where it is not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+
+from lib import framing, packet_offload, wire_control
+
+BUCKETS = 512
+"""A flow is known by a hash with so many values; two flows with the same hash share their turns."""
+CONTROL = -1
+"""The bucket of control frames."""
+MAX_CHUNK = 64 << 10
+"""Bytes of frames of one flow that are kept as one."""
+MERGED = 2048
+"""Bytes up to which small chunks of one flow become one: each costs session_queue.CHUNK_BYTES more."""
+
+_UNUSUAL = 0xFF
+_PORTED = (6, 17)
+
+_PLAIN, _PLAIN_SIZE = Struct("!HB8xB2x12s").unpack_from, 26
+"""A frame with an IPv4 packet without options: length, first byte, protocol, addresses and ports."""
+_IPV4_HEADER, _IPV6_HEADER = 20, 40
+_HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s").unpack_from, 36
+"""The same behind a virtio-net header, whose hdr_len and gso_size come first."""
+
+
+def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
+    """Cut a run into chunks: (bucket of the flow, its frames, how many packets they stand for).
+
+    A chunk is frames of one flow that follow each other, MAX_CHUNK bytes at most. A superpacket stands for as
+    many packets as it has segments. A frame that is cut off at the end of the run is left out.
+    """
+    found: list[tuple[int, bytes, int]] = []
+    begin = at = packets = 0
+    last, same, protocol_before = CONTROL - 1, b"", 0
+    whole = len(run)
+    while at + 2 <= whole:
+        if at + _PLAIN_SIZE <= whole:
+            size, first, protocol, flow = _PLAIN(run, at)
+        else:
+            size, first = int.from_bytes(run[at : at + 2], "big"), _UNUSUAL
+        after = at + 2 + size
+        if after > whole:
+            break
+        stands_for = 1
+        if first <= 2:
+            if size >= _HEADED_SIZE:
+                headers, gso_size, first, protocol, flow = _HEADED(run, at)
+                if gso_size:
+                    payload = size - packet_offload.HEADER_SIZE - headers
+                    stands_for = -(-payload // gso_size) if payload > 0 else 1
+            else:
+                first = _UNUSUAL
+        if first == 0x45 and protocol in _PORTED and size >= 24:
+            if flow != same or protocol != protocol_before:
+                key = (hash(flow) + protocol) % BUCKETS
+                same, protocol_before = flow, protocol
+        else:
+            key, same = _bucket(run, at + 2, after), b""
+        if key != last or after - begin > MAX_CHUNK:
+            if at > begin:
+                found.append((last, run[begin:at], packets))
+            begin, last, packets = at, key, 0
+        packets += stands_for
+        at = after
+    if at > begin:
+        found.append((last, run[begin:at], packets))
+    return found
+
+
+def _bucket(run: bytes, start: int, end: int) -> int:
+    """The bucket of the frame whose content is run[start:end]: a hash of addresses, protocol and ports.
+
+    A content that is too short for a packet has a bucket by its bytes.
+    """
+    first = run[start] if start < end else 0
+    if first == wire_control.MARK:
+        return CONTROL
+    if first <= 2:
+        start += packet_offload.HEADER_SIZE
+        first = run[start] if start < end else 0
+    if first >> 4 == 4 and end - start >= _IPV4_HEADER:
+        ports = first == 0x45 and run[start + 9] in _PORTED
+        return (hash(run[start + 12 : min(end, start + (24 if ports else 20))]) + run[start + 9]) % BUCKETS
+    if first >> 4 == 6 and end - start >= _IPV6_HEADER:
+        ports = run[start + 6] in _PORTED
+        return (hash(run[start + 8 : min(end, start + (44 if ports else 40))]) + run[start + 6]) % BUCKETS
+    return hash(run[start:end]) % BUCKETS
+
+
+def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, soon: float) -> bool:
+    """Make a chunk part of the last one; False where that is too old or would be too large."""
+    since, before, count = waiting[-1]
+    if since < soon or len(before) + len(chunk) > MERGED:
+        return False
+    waiting[-1] = since, before + chunk, count + packets
+    return True
+
+
+# --- the first packets of a chunk ------------------------------------------------------------------------
+
+
+def first_packets(chunk: bytes, most: int) -> tuple[bytes, bytes]:
+    """Cut a chunk into frames of its first `most` packets, and the others.
+
+    The first segments of a superpacket are taken off it. Of a frame that cannot be cut all packets are taken.
+    """
+    at = 0
+    while most > 0 and at < len(chunk):
+        end = at + 2 + int.from_bytes(chunk[at : at + 2], "big")
+        parts = packet_offload.cut(memoryview(chunk)[at + 2 : end], most)
+        if parts is not None:
+            first, other = map(framing.encode, parts)
+            return chunk[:at] + first, other + chunk[end:]
+        most -= packet_offload.count_packets(chunk[at:end])
+        at = end
+    return chunk[:at], chunk[at:]
