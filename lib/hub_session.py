@@ -202,16 +202,17 @@ class HubSession:
 
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
-        out, traffic = self.hub.output, self.attachment.traffic
-        stop = self._scan_pieces(data, view, start, end)
+        out, traffic, cost = self.hub.output, self.attachment.traffic, self.stream.cost
+        patience = cost.patience if cost is not None else TURN_SECONDS
+        stop = self._scan_pieces(data, view, start, end, patience)
         for target, run in out.runs.items():
             target.sender.send(run)
         out.runs.clear()
         out.has_icmp_error = False
         if out.controls:
             self._controls(out)
-        if self.stream.cost is not None:
-            self.stream.cost.forward(out.frames, out.bytes, out.cut)
+        if cost is not None:
+            cost.forward(out.frames, out.bytes, out.cut)
         out.frames = out.bytes = out.cut = 0
         if traffic.news:
             self._tell_news()
@@ -221,10 +222,9 @@ class HubSession:
                     gevent.spawn(self._resolve, cache, address)
         return stop
 
-    def _scan_pieces(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
+    def _scan_pieces(self, data: bytearray, view: memoryview, start: int, end: int, patience: float) -> int:
         attachment, out, taps = self.attachment, self.hub.output, self.hub.taps
         began = now = time.monotonic()
-        patience = self.stream.cost.patience if self.stream.cost is not None else TURN_SECONDS
         stop = start
         while True:
             piece = min(end, stop + PIECE)

@@ -160,6 +160,57 @@ class Share:
         waiter.switch(None)
 
 
+class Passes:
+    """One long turn in each pass of the event loop, in the order in which they were asked for.
+
+    Between two of them the loop looks at all sockets. So a packet of whoever has short turns waits for one
+    long turn at most, however many connections have those.
+    """
+
+    __slots__ = ("_number", "_timer", "_waiting")
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._timer: Any = None
+        self._waiting: deque[Any] = deque()
+
+    def enter(self, loop: Any) -> None:
+        """Wait until no other long turn has begun in this pass of `loop`. The caller has to work at once."""
+        if self._waiting or loop.iteration == self._number:
+            self._wait(loop)
+        self._number = loop.iteration
+
+    def _wait(self, loop: Any) -> None:
+        waiter = Waiter()
+        self._waiting.append(waiter)
+        if self._timer is None:
+            self._call(loop)
+        try:
+            waiter.get()
+        except BaseException:  # killed, or too late
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            raise
+
+    def _call(self, loop: Any) -> None:
+        """Ask for _next in the next pass, after all whose sockets are ready then (a lower priority)."""
+        self._timer = loop.timer(1e-9, priority=-1)
+        self._timer.start(self._next)
+
+    def _next(self) -> None:
+        """Let the next one have its turn. The event loop calls it, once in each pass."""
+        timer, self._timer = self._timer, None
+        timer.stop()
+        if self._waiting:
+            waiter = self._waiting.popleft()
+            if self._waiting:
+                self._call(gevent.get_hub().loop)
+            waiter.switch(None)
+
+
+PASSES = Passes()
+"""The passes of this process's event loop."""
+
 SHARE = Share()
 """The share of this process: for handshakes, for sessions that cost much and forward little, and for what is
 read from helpers (stream_bounded)."""

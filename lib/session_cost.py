@@ -13,8 +13,8 @@ Time beyond what the forwarded frames are worth is a debt, and a debt fades slow
 never becomes expensive, however fast it is; junk, control frames and denied packets do, and so do
 superpackets of next to nothing that have to be cut up.
 
-A turn is shorter while many connections have one in each pass of the event loop, since whoever has to wait
-waits for all of them.
+A turn that is not short is one of the long ones, of which there is one in each pass of the event loop
+(service_scheduling). So whoever has little to say waits for one of them at most, not for all.
 
 A steady clock is cheap to read, but it goes on while another process has our core. The clock of our own CPU
 time is exact, but costs ten times as much to read. So a turn is timed by the first clock, and the turns after
@@ -25,11 +25,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TURN_SECONDS, LEAST_TURN_SECONDS = 0.001, 0.0002
-"""Seconds that a turn should take: at most, and at least, however many connections have one in each pass of
-the loop. The number of bytes of the next turn is chosen by it."""
-PASS_SECONDS = 0.004
-"""Seconds that the turns of one pass should take together. A ping and its reply wait for two passes."""
+TURN_SECONDS = 0.001
+"""Seconds that a turn should take at most. The number of bytes of the next turn is chosen by it."""
+HALF_TURN_SECONDS = TURN_SECONDS / 2
+"""Seconds of it that a layer may take for decoding; the rest is for what becomes of the bytes."""
+SHORT = 2
+"""A turn that has read all there was is short up to so many times what it is worth without packets."""
 LEAST, FIRST, MOST = 256, 2048, 1 << 18
 """Bytes of a turn: the least, those of a connection that is new, and the most."""
 CUT_SECONDS = 1.5e-6
@@ -71,23 +72,6 @@ MORE_SECONDS = 60e-6
 earlier: many short turns are our own choice then."""
 
 
-class Passes:
-    """How many turns there are in a pass of the event loop."""
-
-    __slots__ = ("_before", "_number", "_turns")
-
-    def __init__(self) -> None:
-        self._number = -1
-        self._turns = self._before = 0
-
-    def turn_seconds(self, number: int) -> float:
-        """Note another turn, in the pass with this number; returns the seconds that it should take."""
-        if number != self._number:
-            self._number, self._before, self._turns = number, self._turns, 0
-        self._turns += 1
-        return max(LEAST_TURN_SECONDS, min(TURN_SECONDS, PASS_SECONDS / max(self._before, self._turns)))
-
-
 @dataclass(slots=True)
 class Cost:
     """The account of one connection, which is not yet let in when it begins."""
@@ -97,8 +81,10 @@ class Cost:
     size: int = FIRST
     """Bytes to read in the next turn, at most."""
     debt: float = 0.0
-    turn: float = TURN_SECONDS
-    """Seconds that the present turn should take."""
+    expensive: bool = True
+    """Whether its turns are taken from the share that all expensive connections have together."""
+    long: bool = False
+    """Whether its last turn was not a short one, so that it has its next one in a pass without others."""
     exact: int = EXACT_TURNS
     """Turns that are still to be timed by the processor's own clock."""
     messages: int = 0
@@ -111,24 +97,19 @@ class Cost:
     @property
     def patience(self) -> float:
         """Seconds of a steady clock after which a turn ends: more where they may be another process's."""
-        return self.turn if self.exact else 4 * self.turn
+        return TURN_SECONDS if self.exact else 4 * TURN_SECONDS
 
     @property
     def heard(self) -> bool:
         """Whether a byte has come, of a connection that is not let in yet."""
         return self._read > 0
 
-    @property
-    def expensive(self) -> bool:
-        """Whether its turns are taken from the share that all expensive connections have together."""
-        return not self.admitted or self.debt > BURST_SECONDS
-
     def admit(self, transport: str) -> None:
         """Note that the connection is a session now, over a transport ("tcp", "tls", "ws" or "wss").
 
         What its handshakes cost was paid from the share, so it begins without a debt.
         """
-        self.admitted, self._prices, self.debt = True, WORTH[transport], 0.0
+        self.admitted, self.expensive, self._prices, self.debt = True, False, WORTH[transport], 0.0
 
     def begin(self, size: int) -> None:
         """Begin a turn, with `size` bytes just received."""
@@ -144,18 +125,24 @@ class Cost:
 
     def end(self, seconds: float, now: float) -> None:
         """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
-        if seconds > self.turn:
+        is_full = self._read >= self.size
+        self.long = is_full or seconds > SHORT * self._prices.turn
+        if seconds > TURN_SECONDS:
             known, self.exact = self.exact > 0, EXACT_TURNS
             if not known:
                 return  # it may be that another process had the core
             self._shrink(seconds)
-        elif self.exact:
-            self.exact -= 1
-        faded = (now - self._seen_at) * FORGIVEN
+        else:
+            if self.exact:
+                self.exact -= 1
+            if is_full and 2 * seconds <= TURN_SECONDS:
+                self.size = min(MOST, 2 * self.size)
+        over = seconds - self._worth
+        if self.debt or over > 0:
+            faded = (now - self._seen_at) * FORGIVEN
+            self.debt = max(0.0, self.debt - faded) + max(0.0, over)
+            self.expensive = not self.admitted or self.debt > BURST_SECONDS
         self._seen_at = now
-        self.debt = max(0.0, self.debt - faded) + max(0.0, seconds - self._worth)
-        if 2 * seconds <= self.turn and self._read >= self.size:
-            self.size = min(MOST, 2 * self.size)
 
     def _shrink(self, seconds: float) -> None:
-        self.size = max(LEAST, int(min(self.size, self._read or LEAST) * self.turn / seconds))
+        self.size = max(LEAST, int(min(self.size, self._read or LEAST) * TURN_SECONDS / seconds))

@@ -64,8 +64,6 @@ class Codec(Protocol):
     def feed(self, data: memoryview) -> None:
         """Take received bytes from the stream below."""
 
-    patience: float
-    """Seconds after which read_into stops."""
     messages: int
     """Messages with something in them that have ended since the layer has set it to 0 (WebSocket)."""
     more: bool
@@ -74,8 +72,8 @@ class Codec(Protocol):
     def read_into(self, view: memoryview) -> int | None:
         """Decode into view; how many bytes, None while there are none, 0 once the far end has closed.
 
-        It stops after `patience` seconds at the latest. Raises OSError where the far end breaks the layer's
-        rules.
+        It stops after half a turn at the latest (session_cost). Raises OSError where the far end breaks the
+        layer's rules.
         """
 
     def encode(self, buffers: Sequence[Buffer]) -> int:
@@ -167,8 +165,6 @@ class Layered:
         if codec.more and not self._below.give_way():
             return 0
         while True:
-            if cost is not None:
-                codec.patience = cost.turn / 2  # the other half is for what becomes of the bytes
             if (size := codec.read_into(view)) is not None:
                 break
             self._let_read()

@@ -25,9 +25,9 @@ from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.limits import Meter
 from lib.packet import Buffer
-from lib.service_scheduling import SHARE, breathe
+from lib.service_scheduling import PASSES, SHARE, breathe
 from lib.session_budget import Budget
-from lib.session_cost import Cost, Passes
+from lib.session_cost import Cost
 from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 
 LITTLE_UNREAD = 1 << 14
@@ -39,7 +39,6 @@ the kernel may hold megabytes, which would take seconds where many such peers en
 _WINDOW_OPEN = 1 << 30  # the kernel's own bounds are smaller
 
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
-_PASSES = Passes()
 _OriginalSocket = monkey.get_original("socket", "socket")
 
 
@@ -142,21 +141,20 @@ class Stream:
         After shutdown() it returns 0 as well, whatever the kernel still holds. Received bytes begin a turn.
         """
         self.end_turn()
+        cost = self.cost
         if self._into is not None:
             self.hold_back()
         while not self._ended:
             self._hub.wait(self._readable)
-            if self._ended or not self._may_begin():
+            if self._ended or (cost is not None and not self._may_begin(cost)):
                 break
             try:
-                size: int = self._receive(
-                    view if self.cost is None else view[: min(self.cost.size, self._most)]
-                )
+                size: int = self._receive(view if cost is None else view[: min(cost.size, self._most)])
             except (BlockingIOError, InterruptedError):
                 self.end_turn()
                 continue
-            if self.cost is not None:
-                self.cost.begin(size)
+            if cost is not None:
+                cost.begin(size)
                 if self._into is not None:
                     self._into.take_bytes(size, time.monotonic())
             return size
@@ -169,44 +167,47 @@ class Stream:
     def give_way(self) -> bool:
         """Let other greenlets run before the next received bytes; False where the stream has ended."""
         self.end_turn()
-        if self.cost is None or not self.cost.expensive:
+        cost = self.cost
+        if cost is None or not (cost.expensive or cost.long):
             breathe()
-        if self._ended or not self._may_begin():
+        if self._ended or (cost is not None and not self._may_begin(cost)):
             return False
-        if self.cost is not None:
-            self.cost.begin(0)
+        if cost is not None:
+            cost.begin(0)
         return True
 
-    def _may_begin(self) -> bool:
-        """Begin a turn; an expensive stream waits for its share first. False where its peer has closed.
+    def _may_begin(self, cost: Cost) -> bool:
+        """Begin a turn; one that may be long waits first. False where the peer has closed.
 
         Bytes that an expensive peer sent before it closed are not read: they may be many, and they are junk.
         """
-        cost = self.cost
-        if cost is None:
-            return True
         if cost.expensive:
             SHARE.enter(self._key)
             self._holds = True
             if cost.admitted and (self._ended or self.has_closed()):
                 return False
-        cost.turn = _PASSES.turn_seconds(self._hub.loop.iteration)
+        elif cost.long:
+            PASSES.enter(self._hub.loop)
+            if self._ended:
+                return False
         self._clock = time.thread_time if cost.exact else time.monotonic
         self._turn_began = self._clock()
         return True
 
     def end_turn(self) -> None:
         """End the turn that receive_into began: its bytes are handled, or their reader waits for others."""
+        seconds = 0.0
         if self._turn_began >= 0:
-            assert self.cost is not None
-            seconds, self._turn_began = self._clock() - self._turn_began, -1.0
-            self.cost.end(seconds, now := time.monotonic())
+            cost = self.cost
+            assert cost is not None
+            now = time.monotonic()
+            seconds = (now if self._clock is time.monotonic else self._clock()) - self._turn_began
+            self._turn_began = -1.0
+            cost.end(seconds, now)
             if now >= self._look_at:
                 self._look(now)
-            if self._clamped or (self.cost.admitted and self.cost.expensive):
-                self._clamp(self.cost.expensive)
-        else:
-            seconds = 0.0
+            if self._clamped or (cost.expensive and cost.admitted):
+                self._clamp(cost.expensive)
         if self._holds:
             self._holds = False
             SHARE.leave(seconds)

@@ -20,7 +20,7 @@ from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
-from lib.session_cost import TURN_SECONDS
+from lib.session_cost import HALF_TURN_SECONDS
 from lib.settings import TlsSettings
 from lib.wire_guess import Spoken
 from lib.wire_tls import HELLO_BYTES, TLS_1_2, TLS_1_3, names, version_chosen, versions_offered
@@ -154,7 +154,6 @@ class TlsCodec:
     name = "TLS"
     landing = memoryview(bytearray(_RECEIVE))
     speaks = frozenset({Spoken.TLS, Spoken.UNKNOWN})
-    patience = TURN_SECONDS
     messages = 0  # records are cheap
 
     def __init__(self, made: Any, server: bool, server_name: str = "", pin: bytes = b"") -> None:
@@ -221,9 +220,9 @@ class TlsCodec:
         return Certificate(subject.get("commonName", ""), names, self.fingerprint().hex())
 
     def read_into(self, view: memoryview) -> int | None:
-        """Decrypt the records that are there, as far as view has room and for `patience` seconds."""
+        """Decrypt the records that are there, as far as view has room and for half a turn."""
         read, size, room = self.connection.read, 0, len(view)
-        until = time.monotonic() + self.patience  # a peer may put a byte in each record
+        until = time.monotonic() + HALF_TURN_SECONDS  # a peer may put a byte in each record
         self.more = True
         try:
             while got := read(room - size, view[size:]):

@@ -31,7 +31,7 @@ from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
-from lib.session_cost import TURN_SECONDS
+from lib.session_cost import HALF_TURN_SECONDS
 from lib.wire_guess import Spoken
 
 Headers = tuple[tuple[str, str], ...]
@@ -71,7 +71,6 @@ class WebSocketCodec:
         """The last ping that has not been answered; those before it need no pong (RFC 6455, 5.5.3)."""
         self._open = self._closed = False
         self.more = False
-        self.patience = TURN_SECONDS
         self.messages = 0
         self.pongs = 0
         """How many pongs the peer has sent."""
@@ -153,8 +152,8 @@ class WebSocketCodec:
         return size or (0 if self._closed else None)
 
     def _decode(self) -> None:
-        """Take events for `patience` seconds; wsproto parses no frame before it is asked for its event."""
-        until = time.monotonic() + self.patience
+        """Take events for half a turn; wsproto parses no frame before it is asked for its event."""
+        until = time.monotonic() + HALF_TURN_SECONDS
         self.more = True
         for event in self._connection.events():
             self._take(event)

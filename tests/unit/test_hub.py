@@ -233,7 +233,7 @@ def test_turns_go_by_address_before_the_login_and_by_session_after_it(
             pass
 
     monkeypatch.setattr(stream_tcp, "SHARE", Asked())
-    monkeypatch.setattr(Cost, "expensive", property(lambda self: True))
+    monkeypatch.setattr(Cost, "expensive", property(lambda self: True, lambda self, value: None))
     made = [knock(hubs[0], f"host-{number}") for number in range(2)]
     assert [status_of(one) for one in made] == [Status.OK] * 2
     before = len(keys)

@@ -12,12 +12,9 @@ from lib.session_cost import (
     FIRST,
     FORGIVEN,
     LEAST,
-    LEAST_TURN_SECONDS,
     MOST,
-    PASS_SECONDS,
     TURN_SECONDS,
     Cost,
-    Passes,
 )
 
 
@@ -122,16 +119,22 @@ def test_superpackets_of_next_to_nothing_are_expensive_where_they_are_cut() -> N
     assert cost.expensive
 
 
-def test_turns_are_shorter_where_many_have_one() -> None:
-    passes = Passes()
-    alone = [passes.turn_seconds(number) for number in range(5)]
-    assert alone == [TURN_SECONDS] * 5
-    crowd = [passes.turn_seconds(number) for number in range(5, 8) for _ in range(16)]
-    assert sum(crowd[16:32]) == pytest.approx(PASS_SECONDS)
-    assert sum(crowd[:16]) < 16 * TURN_SECONDS, "not only from the second pass on"
-    assert min(passes.turn_seconds(8) for _ in range(1000)) == LEAST_TURN_SECONDS
-    assert passes.turn_seconds(9) == LEAST_TURN_SECONDS, "there may be as many in this pass"
-    assert passes.turn_seconds(10) == TURN_SECONDS
+@pytest.mark.parametrize(
+    ("size", "seconds", "long"),
+    [
+        pytest.param(100, 300e-6, False, id="some packets"),
+        pytest.param(100, 600e-6, True, id="some packets that take long"),
+        pytest.param(FIRST, 0.0, True, id="more may be there"),
+        pytest.param(100, 3 * TURN_SECONDS, True, id="another process may have had the core"),
+    ],
+)
+def test_a_turn_is_short_that_is_quick_and_reads_all_there_is(size: int, seconds: float, long: bool) -> None:
+    cost = session("wss")
+    turns(cost, 0.0, EXACT_TURNS, size=1)
+    turns(cost, seconds, 1, size=size)
+    assert cost.long is long
+    turns(cost, 0.0, 1, size=1)
+    assert not cost.long
 
 
 def test_little_work_for_nothing_is_nobodys_business() -> None:

@@ -413,7 +413,7 @@ def test_what_a_peer_sent_before_it_closed_is_read_for_a_moment(
 def test_what_an_expensive_session_sent_before_it_closed_is_not_read(
     expensive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Cost, "expensive", property(lambda self: expensive))
+    monkeypatch.setattr(Cost, "expensive", property(lambda self: expensive, lambda self, value: None))
     with stream_pair() as (ours, far):
         read_by, cost = Stream(far, "near"), Cost()
         cost.admit("tcp")
