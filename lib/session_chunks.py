@@ -33,11 +33,12 @@ _HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s").unpack_from, 36
 """The same behind a virtio-net header, whose hdr_len and gso_size come first."""
 
 
-def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
+def chunks(run: bytes, most: int = MAX_CHUNK) -> list[tuple[int, bytes, int]]:
     """Cut a run into chunks: (bucket of the flow, its frames, how many packets they stand for).
 
-    A chunk is frames of one flow that follow each other, MAX_CHUNK bytes at most. A superpacket stands for as
-    many packets as it has segments. A frame that is cut off at the end of the run is left out.
+    A chunk is frames of one flow that follow each other, `most` bytes at most where they are several. A
+    superpacket stands for as many packets as it has segments. A frame that is cut off at the end of the run
+    is left out.
     """
     found: list[tuple[int, bytes, int]] = []
     begin = at = packets = 0
@@ -66,7 +67,7 @@ def chunks(run: bytes) -> list[tuple[int, bytes, int]]:
                 same, protocol_before = flow, protocol
         else:
             key, same = _bucket(run, at + 2, after), b""
-        if key != last or after - begin > MAX_CHUNK:
+        if key != last or after - begin > most:
             if at > begin:
                 found.append((last, run[begin:at], packets))
             begin, last, packets = at, key, 0
@@ -106,7 +107,7 @@ def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, 
     return True
 
 
-# --- the first packets of a chunk ------------------------------------------------------------------------
+# --- the beginning of a chunk ------------------------------------------------------------------------
 
 
 def first_packets(chunk: bytes, most: int) -> tuple[bytes, bytes]:
@@ -124,3 +125,18 @@ def first_packets(chunk: bytes, most: int) -> tuple[bytes, bytes]:
         most -= packet_offload.count_packets(chunk[at:end])
         at = end
     return chunk[:at], chunk[at:]
+
+
+def first_bytes(chunk: bytes, most: int) -> tuple[bytes, bytes]:
+    """Cut a chunk into frames of about its first `most` bytes, of one packet at least, and the others."""
+    at = 0
+    while at < len(chunk):
+        end = at + 2 + int.from_bytes(chunk[at : at + 2], "big")
+        if end > most:
+            break
+        at = end
+    if at:
+        return chunk[:at], chunk[at:]
+    # The first frame alone is longer: of a superpacket as many segments are taken as there is room for.
+    gso_size = int.from_bytes(chunk[6:8], "little") if chunk[2] >> 4 == 0 else 0
+    return first_packets(chunk, max(1, most // gso_size if gso_size else 1))

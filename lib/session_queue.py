@@ -9,7 +9,8 @@ frames go before everything. Frames that were popped are not in the queue any mo
 a part of them may have been sent, and the peer would lose its place in the stream.
 
     push    a run of frames -> chunks, each of one flow -> the flow's own queue; small ones become one chunk
-    pop     flows new to the queue, then the others, QUANTUM bytes a turn
+    pop     flows new to the queue, then the others, QUANTUM bytes a turn; less at a slow rate, where a long
+            superpacket is cut as well
 
 When there is no room, the oldest frames of one of the flows with most bytes are dropped. Then the sender that
 fills the queue loses, and learns it early. Frames that have waited too long are dropped at a push, at a pop,
@@ -28,11 +29,13 @@ from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import head_of_frame
 from lib.session_budget import Budget, BySize
-from lib.session_chunks import CONTROL, MERGED, chunks, first_packets, merge
+from lib.session_chunks import CONTROL, MAX_CHUNK, MERGED, chunks, first_bytes, first_packets, merge
 from lib.session_codel import Codel, Pace
 
 QUANTUM = 16 << 10
 """Bytes that a flow may send in a turn. A superpacket of 64 KB takes the bytes of the turns that follow."""
+SLICE_SECONDS = 0.003
+"""No turn is longer than this at the peer's rate, nor is what is sent as one: all others wait for as long."""
 MERGE_SECONDS = 0.01
 """Seconds after its first frame in which others may join a chunk; all count as having come with the first."""
 CHUNK_BYTES = 152
@@ -99,8 +102,14 @@ class SendQueue:
     """When a push looks for such chunks the next time."""
     _merge_seconds: float = 0.0
     _rate: float = 0.0
-    """The rate that _pace is for."""
+    """The rate that the three below are for."""
     _pace: Pace = session_codel.USUAL
+    _longest: int = 2 * MAX_CHUNK
+    """Bytes that are sent as one, at most: a longer chunk is cut, be it one superpacket. None is so long."""
+    _gathered: int = MAX_CHUNK
+    """Bytes of frames that are kept as one, at most."""
+    _quantum: int = QUANTUM
+    """Bytes of a turn."""
 
     def __post_init__(self) -> None:
         self._merge_seconds = min(MERGE_SECONDS, self.max_seconds / 8)
@@ -114,9 +123,11 @@ class SendQueue:
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
         """Put a run of whole frames into the queue. What there is no room for is dropped and counted."""
         self.traffic = traffic
+        if self.rate != self._rate:
+            self._adapt()
         late, soon = now - self.max_seconds, now - self._merge_seconds
         added = pieces = key = 0
-        for key, chunk, packets in chunks(run):
+        for key, chunk, packets in chunks(run, self._gathered):
             flow = self._flows.get(key) or self._begin(key)
             size, waiting = len(chunk), flow.chunks
             # A flow that gets new frames drops two that are too old first. So a flow that is never served, as
@@ -162,8 +173,8 @@ class SendQueue:
         """
         self.traffic = traffic
         if self.rate != self._rate:
-            self._rate, self._pace = self.rate, session_codel.pace(self.rate)
-        target = self._pace.target
+            self._adapt()
+        target, longest, quantum = self._pace.target, self._longest, self._quantum
         taken: list[bytes] = []
         size = gone = 0
         late, left, room = now - self.max_seconds, MAX_TAKEN, most
@@ -178,7 +189,7 @@ class SendQueue:
             if flow.credit <= 0:
                 # Its turn is over. It gets the credit of its next turn now and goes to the end. After a
                 # superpacket of 64 KB the credit is still below zero, so the next turns only pay the debt.
-                flow.credit += QUANTUM
+                flow.credit += quantum
                 self._turn(flow)
                 continue
             left -= 1
@@ -201,6 +212,9 @@ class SendQueue:
                     continue
             elif flow.codel is not None:
                 flow.codel.calm()
+            if got > longest:
+                chunk, packets = self._shorten(flow, since, chunk, longest)
+                got = len(chunk)
             traffic.queued += 1
             traffic.waited += waited
             self.budget.waits.observe(waited)
@@ -252,11 +266,19 @@ class SendQueue:
         """When the oldest chunk came, in seconds of the steady clock; None where nothing waits."""
         return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
 
+    def _adapt(self) -> None:
+        """Follow the rate: at a slow one, turns and what is sent as one last SLICE_SECONDS or a packet."""
+        rate = self._rate = self.rate
+        self._pace = session_codel.pace(rate)
+        fits = int(max(session_codel.PACKET, rate * SLICE_SECONDS)) if rate else 2 * MAX_CHUNK
+        self._longest, self._gathered = min(2 * MAX_CHUNK, fits), min(MAX_CHUNK, fits)
+        self._quantum = min(QUANTUM, fits)
+
     # --- flows ---------------------------------------------------------------------------------------
 
     def _begin(self, key: int) -> _Flow:
         """Make a flow that had nothing waiting: it goes before the old ones, control frames before all."""
-        flow = self._flows[key] = _Flow(key, self._new)
+        flow = self._flows[key] = _Flow(key, self._new, credit=self._quantum)
         if key == CONTROL:
             self._new.appendleft(flow)
         else:
@@ -290,6 +312,17 @@ class SendQueue:
         del self._flows[flow.key]
         self._by_size.remove(flow)
         self.budget.hold(self, -FLOW_BYTES)
+
+    def _shorten(self, flow: _Flow, since: float, chunk: bytes, longest: int) -> tuple[bytes, int]:
+        """Put all but the beginning of a chunk back; returns that, and how many packets it stands for."""
+        first, other = first_bytes(chunk, longest)
+        if other:
+            flow.chunks.appendleft((since, other, packet_offload.count_packets(other)))
+            flow.held += len(other)
+            # pop() counts one chunk less for the one that it took, and the bytes that it sends.
+            self.budget.hold(self, CHUNK_BYTES + len(first) + len(other) - len(chunk))
+            self.size += len(first) + len(other) - len(chunk)
+        return first, packet_offload.count_packets(first)
 
     # --- losses --------------------------------------------------------------------------------------
 

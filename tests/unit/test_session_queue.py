@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -461,3 +464,94 @@ def test_the_first_packets_of_a_chunk(sizes: list[int], most: int) -> None:
     first, other = first_packets(chunk, most)
     assert packet_offload.count_packets(first) == min(most, sum(sizes))
     assert packet_offload.count_packets(other) == max(0, sum(sizes) - most)
+
+
+# --- slow links ------------------------------------------------------------------------------------------
+
+
+def payload(size: int, number: int = 0) -> bytes:
+    """A payload in which each 8 bytes are like no others."""
+    return b"".join((number << 32 | at).to_bytes(8, "big") for at in range(0, size, 8))[:size]
+
+
+def segments_of(runs: list[bytes]) -> list[bytes]:
+    return [one for run in runs for content in p.contents(run) for one in packet_offload.packets(content)]
+
+
+@pytest.mark.parametrize("make", [p.tcp, p.udp])
+@pytest.mark.parametrize("mbit", [0.1, 1, 5, 20, 100])
+def test_at_a_slow_rate_a_superpacket_goes_in_pieces(make: Any, mbit: float) -> None:
+    queue, traffic = SendQueue(10**6, 99.0), Traffic()
+    queue.rate = mbit * 125_000
+    whole = p.superpacket(make(A, B, payload(60_000), partial=True), 1368)
+    queue.push(p.frame(whole), 0, traffic)
+    found = []
+    while run := queue.pop(0, traffic):
+        found.append(run)
+        assert queue.held == queue.budget.used == held(queue)
+    assert max(map(len, found)) <= max(1500, queue.rate * session_queue.SLICE_SECONDS + 100)
+    assert segments_of(found) == packet_offload.packets(whole)
+    assert not traffic.drops
+
+
+@pytest.mark.parametrize("rate", [0.0, 25e6, 1e9])
+def test_at_full_speed_nothing_is_cut(rate: float) -> None:
+    queue, traffic = SendQueue(10**6, 99.0), Traffic()
+    queue.rate = rate
+    whole = p.frame(p.superpacket(p.tcp(A, B, bytes(65_485), partial=True), 1368))
+    assert len(whole) == 65_537, "the longest frame there is"
+    queue.push(whole, 0, traffic)
+    queue.push(flow(1) * 60, 0, traffic)
+    assert drain(queue, 0) == [whole, flow(1) * 60]
+
+
+def test_what_comes_meanwhile_goes_between_the_pieces() -> None:
+    queue, traffic = SendQueue(10**6, 99.0), Traffic()
+    queue.rate = 625_000
+    queue.push(p.frame(p.superpacket(p.tcp(A, B, bytes(60_000), partial=True), 1368)), 0, traffic)
+    for number in range(20):
+        queue.pop(0, traffic)
+        queue.push(flow(1000 + number, 100), 0, traffic)
+        assert flow(1000 + number, 100) in (queue.pop(0, traffic), queue.pop(0, traffic))
+
+
+def test_turns_are_short_on_a_slow_link() -> None:
+    queue, traffic = SendQueue(10**7, 99.0), Traffic()
+    queue.rate = 625_000
+    for number in (1, 2):
+        queue.push(flow(number, 1372) * 40, 0, traffic)
+    ports = [int.from_bytes(one[20:22], "big") for run in drain(queue, 0) for one in p.contents(run)]
+    longest = max(len(list(same)) for _, same in itertools.groupby(ports[:70]))
+    assert longest <= 2, "turns of 3 ms, which one packet and a part of the next one take"
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.integers(1, 4), st.integers(1, 20_000), st.integers(100, 1400)),
+            st.integers(1, 20_000),
+            st.sampled_from([0.0, 1e4, 1e6, 1e8]),
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_the_rate_each_flow_gets_its_bytes_in_order(moves: list[Any]) -> None:
+    queue, traffic, pushed, runs = SendQueue(1 << 24, 99.0), Traffic(), dict[int, bytes](), list[bytes]()
+    for number, move in enumerate(moves):
+        if isinstance(move, tuple):
+            port, size, gso = move
+            data = payload(size, number)
+            pushed[port] = pushed.get(port, b"") + data
+            packet = p.tcp(A, B, data, ports=(port, 9), partial=True)
+            queue.push(p.frame(p.superpacket(packet, gso) if size > gso else p.partial(packet)), 0, traffic)
+        elif isinstance(move, int):
+            runs.append(queue.pop(0, traffic, move))
+        else:
+            queue.rate = move
+        assert queue.held == queue.budget.used == held(queue)
+    arrived: dict[int, bytes] = {}
+    for one in segments_of(runs + drain(queue, 0)):
+        p.assert_right(one)
+        port = int.from_bytes(one[20:22], "big")
+        arrived[port] = arrived.get(port, b"") + p.payload_of(one)
+    assert arrived == pushed
