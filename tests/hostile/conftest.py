@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.arena import MOST, PATIENCE, Case
-from tests.hostile.attacks import ALL, ATTACKS
+from tests.hostile.arena import MOST, PATIENCE, Arena, Case
+from tests.hostile.attacks import ALL, ATTACKS, Attack
 from tests.support.netns import ROOT
 
 RELIABILITY = ROOT / "RELIABILITY.md"
@@ -35,6 +35,36 @@ def note() -> Note:
     return add
 
 
+class Arenas:
+    """The arena that stands: the same one for one attacker and for sixteen, anew for another attack or transport."""
+
+    def __init__(self, place: pytest.TempPathFactory) -> None:
+        self._place = place
+        self._standing: tuple[tuple[str, str], Arena] | None = None
+
+    def of(self, attack: Attack, kind: str) -> Arena:
+        wanted = attack.name, kind
+        if self._standing is None or self._standing[0] != wanted:
+            self.close()
+            arena = Arena(self._place.mktemp("arena"), kind, attack.hub)
+            arena.__enter__()
+            self._standing = wanted, arena
+        return self._standing[1]
+
+    def close(self) -> None:
+        """End the hub and all around it, if there is one."""
+        if self._standing is not None:
+            self._standing[1].__exit__(None, None, None)
+            self._standing = None
+
+
+@pytest.fixture(scope="session")
+def arenas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arenas]:
+    found = Arenas(tmp_path_factory)
+    yield found
+    found.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def table() -> Iterator[None]:
     """Write what has been noted, and print it."""
@@ -42,7 +72,7 @@ def table() -> Iterator[None]:
     if _CASES:
         print("\n" + HEAD + rows(_CASES))
         if os.environ.get("HOSTILE_TABLE"):
-            write_table(RELIABILITY, rows(_CASES))
+            write_table(RELIABILITY, _CASES)
 
 
 def rows(cases: list[Case]) -> str:
@@ -70,8 +100,17 @@ def _longest(cases: list[Case], kind: str) -> str:
     return " · ".join(found.get(count, "?") for count in (1, MOST)) if found else ""
 
 
-def write_table(path: Path, body: str) -> None:
+def write_table(path: Path, cases: list[Case]) -> None:
+    """Put the rows of these cases into the table; rows of attacks that were not tried this time stay."""
     text = path.read_text()
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    table, _, after = rest.partition(END)
+    found = {
+        _title(row): row for row in [*table.splitlines(keepends=True), *rows(cases).splitlines(keepends=True)]
+    }
+    body = "".join(found[attack.name] for attack in ATTACKS if attack.name in found)
     path.write_text(f"{before}{BEGIN}\n{HEAD}{body}{END}{after}")
+
+
+def _title(row: str) -> str:
+    return row.strip("| \n").partition(" |")[0]
