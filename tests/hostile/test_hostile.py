@@ -1,9 +1,9 @@
 """Tests of what hostile peers cost others: each attack over each transport, by one and by sixteen at once.
 
-    make hostile                                   all of them, some 45 minutes; writes the table
+    make hostile                                   all of them, some 40 minutes; writes the table
     make hostile ARGS="-k junk-and-tcp"            some of them
     HOSTILE_SHORT=1 pytest tests/hostile           one for each transport, as .ci/run does
-    HOSTILE_RUNS=1, HOSTILE_SECONDS=2              fewer runs than three of each, shorter ones than 3 s
+    HOSTILE_RUNS=1, HOSTILE_SECONDS=1              fewer runs than three of each, shorter ones than 2 s
                                                    (where the first two of three meet every bar, so does the
                                                    median, and there is no third)
     HOSTILE_BOUND_MB=400                           where `tunrouter check` prints no bound
@@ -38,7 +38,7 @@ pytestmark = [
 ]
 
 RUNS = int(os.environ.get("HOSTILE_RUNS", "3"))
-ATTACK_SECONDS = float(os.environ.get("HOSTILE_SECONDS", "3"))
+ATTACK_SECONDS = float(os.environ.get("HOSTILE_SECONDS", "2"))
 BOUND_MB = float(os.environ.get("HOSTILE_BOUND_MB", "0")) or None
 
 
