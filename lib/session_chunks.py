@@ -14,7 +14,7 @@ from struct import Struct
 
 from lib import framing, packet_offload, wire_control
 
-BUCKETS = 512
+BUCKETS = 2048
 """A flow is known by a hash with so many values; two flows with the same hash share their turns."""
 CONTROL = -1
 """The bucket of control frames."""
@@ -105,6 +105,15 @@ def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, 
         return False
     waiting[-1] = since, before + chunk, count + packets
     return True
+
+
+def source_of(chunk: bytes) -> bytes:
+    """The source address of the first frame in a chunk, packed; b"" where it holds no IP packet."""
+    start = 2 + packet_offload.HEADER_SIZE if chunk[2] <= 2 else 2
+    version = chunk[start] >> 4 if start < len(chunk) else 0
+    if version == 4:
+        return chunk[start + 12 : start + 16]
+    return chunk[start + 8 : start + 24] if version == 6 else b""
 
 
 # --- the beginning of a chunk ------------------------------------------------------------------------

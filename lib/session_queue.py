@@ -3,9 +3,9 @@
 Knows: which frames may wait, which flow's turn it is, which frames are dropped, what they cost in memory.
 Refuses to know: sockets and clocks (session_sender), what is in the frames beyond the flow they belong to.
 
-Flows are served in turn by deficit round robin (Shreedhar and Varghese 1995). A flow that had nothing waiting
-goes before those that had (as in fq_codel, RFC 8290), so a ping does not wait behind a download. Control
-frames go before everything. Frames that were popped are not in the queue any more, so they cannot be dropped:
+Hosts are served in turn, and so are the flows of each (session_turns). A flow that had nothing waiting goes
+before those that had (as in fq_codel, RFC 8290), so a ping does not wait behind a download. Control frames go
+before everything. Frames that were popped are not in the queue any more, so they cannot be dropped:
 a part of them may have been sent, and the peer would lose its place in the stream.
 
     push    a run of frames -> chunks, each of one flow -> the flow's own queue; small ones become one chunk
@@ -20,7 +20,6 @@ CoDel (session_codel) single packets of it are dropped, or marked where its send
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,46 +27,39 @@ from lib import packet_ecn, packet_offload, session_codel
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import head_of_frame
-from lib.session_budget import Budget, BySize
-from lib.session_chunks import CONTROL, MAX_CHUNK, MERGED, chunks, first_bytes, first_packets, merge
+from lib.session_budget import Budget
+from lib.session_chunks import (
+    CONTROL,
+    MAX_CHUNK,
+    MERGED,
+    chunks,
+    first_bytes,
+    first_packets,
+    merge,
+    source_of,
+)
 from lib.session_codel import Codel, Pace
+from lib.session_turns import QUANTUM, Flow, Turns
 
-QUANTUM = 16 << 10
-"""Bytes that a flow may send in a turn. A superpacket of 64 KB takes the bytes of the turns that follow."""
 SLICE_SECONDS = 0.003
 """No turn is longer than this at the peer's rate, nor is what is sent as one: all others wait for as long."""
 MERGE_SECONDS = 0.01
 """Seconds after its first frame in which others may join a chunk; all count as having come with the first."""
 CHUNK_BYTES = 152
 FLOW_BYTES = 1440
-"""Memory of a chunk beside its bytes (bytes object, tuple, time, slot of a deque, rounding), and of a flow
-with any and a CoDel: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
+HOST_BYTES = 1200
+"""Memory of a chunk beside its bytes (bytes object, tuple, time, slot of a deque, rounding), of a flow with
+any and a CoDel, and of a host with a flow: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
 MAX_TAKEN = 256
 """Chunks that one call looks at, at most: some tenths of a millisecond."""
+MAX_RESTS = 512
+"""Flows without chunks that one call looks at, at most."""
 LEAST_FRAME = 64
 """Bytes that a packet counts as in a pop, at least."""
 MAX_CONTROL = 4096
 """Bytes of control frames that may wait: a few of each kind."""
 _LOOKS = 16
-
-_FLOW_UNIT = 10  # bits: flows that hold less than 1 KB are all alike
-
-
-@dataclass(slots=True, eq=False)
-class _Flow:
-    """The chunks of one flow that wait, each as (time it came, frames, packets they stand for)."""
-
-    key: int
-    turns: deque[_Flow]
-    """The queue in which it waits for its turn."""
-    chunks: deque[tuple[float, bytes, int]] = field(default_factory=deque)
-    held: int = 0
-    """Bytes of its chunks."""
-    credit: int = QUANTUM
-    codel: Codel | None = None
-    """Whether and when its packets are dropped or marked; None while none of them has waited too long."""
-    rank: int = -1
-    high: int = 0
+_NOBODY = b"control"  # the host of control frames: no address
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +72,7 @@ class SendQueue:
     size: int = 0
     """Bytes waiting."""
     held: int = 0
-    """Bytes of memory that they cost, with CHUNK_BYTES and FLOW_BYTES."""
+    """Bytes of memory that they cost, with CHUNK_BYTES, FLOW_BYTES and HOST_BYTES."""
     rank: int = -1
     high: int = 0
     lost: Callable[[Reason, bytes], None] | None = None
@@ -89,27 +81,19 @@ class SendQueue:
     """Bytes a second that the peer takes, as its sender has measured; 0.0 where that is fast or not known."""
     traffic: Traffic = field(default_factory=Traffic)
     """Where drops are counted: the counters of the last push or pop."""
-    _flows: dict[int, _Flow] = field(default_factory=dict)
-    """The flows with chunks that wait, and those that became empty and whose next turn has not come yet."""
-    _new: deque[_Flow] = field(default_factory=deque)
-    """Flows that had nothing waiting before, in the order of their turns; they are served first."""
-    _old: deque[_Flow] = field(default_factory=deque)
-    """Flows that have had a turn and still have chunks (or had until now), in the order of their turns."""
-    _by_size: BySize[_Flow] = field(default_factory=lambda: BySize(_FLOW_UNIT))
-    _looks: list[_Flow] = field(default_factory=list)
+    _turns: Turns = field(default_factory=Turns)
+    _looks: list[Flow] = field(default_factory=list)
     """Flows in which expire() has still to look for chunks that have waited too long."""
     _look_at: float = 0.0
     """When a push looks for such chunks the next time."""
     _merge_seconds: float = 0.0
     _rate: float = 0.0
-    """The rate that the three below are for."""
+    """The rate that those below are for, and the length of turns."""
     _pace: Pace = session_codel.USUAL
     _longest: int = 2 * MAX_CHUNK
     """Bytes that are sent as one, at most: a longer chunk is cut, be it one superpacket. None is so long."""
     _gathered: int = MAX_CHUNK
     """Bytes of frames that are kept as one, at most."""
-    _quantum: int = QUANTUM
-    """Bytes of a turn."""
 
     def __post_init__(self) -> None:
         self._merge_seconds = min(MERGE_SECONDS, self.max_seconds / 8)
@@ -117,7 +101,7 @@ class SendQueue:
     @property
     def control_waits(self) -> bool:
         """Whether a control frame has not gone out yet."""
-        flow = self._flows.get(CONTROL)
+        flow = self._turns.flows.get(CONTROL)
         return flow is not None and bool(flow.chunks)
 
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
@@ -126,9 +110,9 @@ class SendQueue:
         if self.rate != self._rate:
             self._adapt()
         late, soon = now - self.max_seconds, now - self._merge_seconds
-        added = pieces = key = 0
+        flows, added, pieces, key = self._turns.flows, 0, 0, 0
         for key, chunk, packets in chunks(run, self._gathered):
-            flow = self._flows.get(key) or self._begin(key)
+            flow = flows.get(key) or self._begin(key, chunk)
             size, waiting = len(chunk), flow.chunks
             # A flow that gets new frames drops two that are too old first. So a flow that is never served, as
             # its peer does not read, stays short without anybody looking at all flows.
@@ -142,7 +126,7 @@ class SendQueue:
             flow.held += size
             added += size
             if flow.held >= flow.high:
-                self._by_size.grown(flow)
+                self._turns.by_size.grown(flow)
         self.size += added
         added += pieces * CHUNK_BYTES
         budget = self.budget
@@ -174,23 +158,19 @@ class SendQueue:
         self.traffic = traffic
         if self.rate != self._rate:
             self._adapt()
-        target, longest, quantum = self._pace.target, self._longest, self._quantum
+        turns, target, longest = self._turns, self._pace.target, self._longest
         taken: list[bytes] = []
         size = gone = 0
-        late, left, room = now - self.max_seconds, MAX_TAKEN, most
-        # New flows come first: a flow with little to send (a ping, a handshake) is empty again before its
-        # credit is used up, so it never waits behind the bulk flows in _old.
-        while room > 0 and left and (turns := self._new or self._old):
-            flow = turns[0]
+        late, left, rests, room = now - self.max_seconds, MAX_TAKEN, MAX_RESTS, most
+        while room > 0 and left and rests and (flow := turns.whose()) is not None:
             waiting = flow.chunks
             if not waiting:
-                self._rest(flow)
+                rests -= 1
+                if turns.rest(flow):
+                    self._end(flow)
                 continue
             if flow.credit <= 0:
-                # Its turn is over. It gets the credit of its next turn now and goes to the end. After a
-                # superpacket of 64 KB the credit is still below zero, so the next turns only pay the debt.
-                flow.credit += quantum
-                self._turn(flow)
+                turns.end_turn(flow)
                 continue
             left -= 1
             since, chunk, packets = waiting.popleft()
@@ -219,20 +199,26 @@ class SendQueue:
             traffic.waited += waited
             self.budget.waits.observe(waited)
             if flow.key != CONTROL:  # control frames are few and small, and must not wait for a turn
-                flow.credit -= got
+                turns.spend(flow, got)
             size += got
             room -= max(got, packets * LEAST_FRAME)
             taken.append(chunk)
-        gone += size
-        self.size -= gone
-        self.budget.hold(self, -gone - CHUNK_BYTES * (MAX_TAKEN - left))
+        self._release(gone + size, MAX_TAKEN - left)
         return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def _release(self, size: int, count: int) -> None:
+        """Count bytes and chunks that have left the queue."""
+        self.size -= size
+        self.budget.hold(self, -size - CHUNK_BYTES * count)
+        if not self.size and len(self._turns.flows) > MAX_RESTS:  # all of them are empty
+            self._turns.clear()
+            self.budget.hold(self, -self.held)
 
     def expire(self, now: float, most: int = MAX_TAKEN) -> bool:
         """Drop chunks that have waited too long; look at `most`. False once all flows were looked at."""
         late = now - self.max_seconds
         if not self._looks:
-            self._looks = list(self._flows.values())
+            self._looks = list(self._turns.flows.values())
         while most > 0 and self._looks:
             flow = self._looks[-1]
             most -= 1 + self._expire(flow, late, now, most)
@@ -242,21 +228,19 @@ class SendQueue:
 
     def drop_one(self, reason: Reason, now: float) -> None:
         """Drop the oldest chunk of one of the flows that hold most."""
-        flow = self._by_size.largest()
+        flow = self._turns.by_size.largest()
         if flow is not None:
             self._drop(flow, reason, now)
 
     def clear(self) -> int:
         """Drop everything, as the session has ended; returns how many packets were lost."""
         lost = 0
-        for flow in self._flows.values():
+        for flow in self._turns.flows.values():
             lost += sum([packets for _, _, packets in flow.chunks])
             if self.lost is not None:
                 for _, chunk, _ in flow.chunks:
                     self.lost(Reason.SESSION_GONE, chunk)
-        self._flows, self._by_size = {}, BySize(_FLOW_UNIT)
-        self._new.clear()
-        self._old.clear()
+        self._turns.clear()
         self._looks = []
         self.size = 0
         self.budget.hold(self, -self.held)
@@ -264,7 +248,7 @@ class SendQueue:
 
     def oldest(self) -> float | None:
         """When the oldest chunk came, in seconds of the steady clock; None where nothing waits."""
-        return min((flow.chunks[0][0] for flow in self._flows.values() if flow.chunks), default=None)
+        return min((flow.chunks[0][0] for flow in self._turns.flows.values() if flow.chunks), default=None)
 
     def _adapt(self) -> None:
         """Follow the rate: at a slow one, turns and what is sent as one last SLICE_SECONDS or a packet."""
@@ -272,48 +256,24 @@ class SendQueue:
         self._pace = session_codel.pace(rate)
         fits = int(max(session_codel.PACKET, rate * SLICE_SECONDS)) if rate else 2 * MAX_CHUNK
         self._longest, self._gathered = min(2 * MAX_CHUNK, fits), min(MAX_CHUNK, fits)
-        self._quantum = min(QUANTUM, fits)
+        self._turns.quantum = min(QUANTUM, fits)
 
     # --- flows ---------------------------------------------------------------------------------------
 
-    def _begin(self, key: int) -> _Flow:
-        """Make a flow that had nothing waiting: it goes before the old ones, control frames before all."""
-        flow = self._flows[key] = _Flow(key, self._new, credit=self._quantum)
-        if key == CONTROL:
-            self._new.appendleft(flow)
-        else:
-            self._new.append(flow)
-        self.budget.hold(self, FLOW_BYTES)
+    def _begin(self, key: int, chunk: bytes) -> Flow:
+        """Make a flow that had nothing waiting; control frames are one that goes before all."""
+        turns, hosts = self._turns, len(self._turns.hosts)
+        flow = turns.begin(key, _NOBODY if key == CONTROL else source_of(chunk), key == CONTROL)
+        self.budget.hold(self, FLOW_BYTES + HOST_BYTES * (len(turns.hosts) - hosts))
         return flow
 
-    def _rest(self, flow: _Flow) -> None:
-        """Take an empty flow out of its turn; it ends, or it waits for one round of the old flows first."""
-        # A sender that paces its packets has an empty flow after each of them. If the flow ended at once,
-        # each packet would begin a new flow, which goes before all old ones, and those would starve. So an
-        # empty new flow first stays for one round of the old flows (RFC 8290, 4.2).
-        if flow.turns is self._new and self._old:
-            self._turn(flow)
-        else:
-            self._end(flow)
-
-    def _turn(self, flow: _Flow) -> None:
-        """End a flow's turn: it goes to the end of the old flows, whichever kind it was."""
-        flow.turns.popleft()
-        self._old.append(flow)
-        flow.turns = self._old
-
-    def _end(self, flow: _Flow) -> None:
+    def _end(self, flow: Flow) -> None:
         """Forget an empty flow."""
-        # It is mostly the first one, whose turn it is. One that became empty by a drop may be anywhere.
-        if flow.turns[0] is flow:
-            flow.turns.popleft()
-        else:
-            flow.turns.remove(flow)
-        del self._flows[flow.key]
-        self._by_size.remove(flow)
-        self.budget.hold(self, -FLOW_BYTES)
+        turns, hosts = self._turns, len(self._turns.hosts)
+        turns.end(flow)
+        self.budget.hold(self, -FLOW_BYTES - HOST_BYTES * (hosts - len(turns.hosts)))
 
-    def _shorten(self, flow: _Flow, since: float, chunk: bytes, longest: int) -> tuple[bytes, int]:
+    def _shorten(self, flow: Flow, since: float, chunk: bytes, longest: int) -> tuple[bytes, int]:
         """Put all but the beginning of a chunk back; returns that, and how many packets it stands for."""
         first, other = first_bytes(chunk, longest)
         if other:
@@ -326,7 +286,7 @@ class SendQueue:
 
     # --- losses --------------------------------------------------------------------------------------
 
-    def _expire(self, flow: _Flow, late: float, now: float, most: int, ends: bool = True) -> int:
+    def _expire(self, flow: Flow, late: float, now: float, most: int, ends: bool = True) -> int:
         """Drop up to `most` chunks of a flow that came before `late`; returns how many."""
         done = 0
         while done < most and flow.chunks and flow.chunks[0][0] < late:
@@ -334,7 +294,7 @@ class SendQueue:
             done += 1
         return done
 
-    def _drop(self, flow: _Flow, reason: Reason, now: float, ends: bool = True) -> None:
+    def _drop(self, flow: Flow, reason: Reason, now: float, ends: bool = True) -> None:
         """Drop the first chunk of a flow. With `ends`, a flow that is empty then is forgotten."""
         _, chunk, packets = flow.chunks.popleft()
         flow.held -= len(chunk)
@@ -345,7 +305,7 @@ class SendQueue:
         self._lose(reason, chunk, packets, now)
 
     def _slow_down(
-        self, flow: _Flow, chunk: bytes, packets: int, waited: float, backlog: int, now: float
+        self, flow: Flow, chunk: bytes, packets: int, waited: float, backlog: int, now: float
     ) -> tuple[bytes, int]:
         """Where it is time to, tell the sender of a chunk to slow down: drop its first packets, or mark one.
 

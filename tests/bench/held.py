@@ -43,7 +43,20 @@ def flows(count: int = 40_000) -> tuple[list[SendQueue], int]:
         queue = SendQueue(1 << 40, 1e9)
         for number in range(4 * BUCKETS):
             queue.push(p.frame(p.udp(A, B, bytes(970), ports=(1 + number, 9))), made * 1.0, Traffic())
-        made += len(queue._flows)
+        made += len(queue._turns.flows)
+        queues.append(queue)
+    return queues, made
+
+
+def hosts(count: int = 40_000) -> tuple[list[SendQueue], int]:
+    """The same, each flow of a host of its own."""
+    queues, made = [], 0
+    while made < count:
+        queue = SendQueue(1 << 40, 1e9)
+        for number in range(4 * BUCKETS):
+            source = f"10.1.{number >> 8}.{number & 255}"
+            queue.push(p.frame(p.udp(source, B, bytes(970))), made * 1.0, Traffic())
+        made += len(queue._turns.hosts)
         queues.append(queue)
     return queues, made
 
@@ -82,7 +95,7 @@ def large() -> tuple[SendQueue, int]:
 
 def main() -> int:
     print(
-        f"counted: chunk {session_queue.CHUNK_BYTES}, flow {session_queue.FLOW_BYTES}, parked {session_budget.PARKED_BYTES}"
+        f"counted: chunk {session_queue.CHUNK_BYTES}, flow {session_queue.FLOW_BYTES}, host {session_queue.HOST_BYTES}, parked {session_budget.PARKED_BYTES}"
     )
     for size, make in ((30, small), (1400, usual), (60_000, large)):
         resident, count, counted = _apart(make)
@@ -92,6 +105,10 @@ def main() -> int:
     resident, count, counted = _apart(flows)
     print(
         f"flow with a chunk of 1,000 bytes: {resident / count - 1000:.0f} beside them; resident / counted {resident / counted:.2f}"
+    )
+    resident, count, counted = _apart(hosts)
+    print(
+        f"host with such a flow: {resident / count - 1000:.0f} beside them; resident / counted {resident / counted:.2f}"
     )
     resident, count, _ = _apart(parked)
     print(f"parked frame of 1,000 bytes: {resident / count - 1000:.0f} beside them")

@@ -49,7 +49,8 @@ from lib.plugin_protobuf import decode as decode_message
 from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable
 from lib.session_budget import Budget
-from lib.session_queue import FLOW_BYTES, SendQueue
+from lib.session_chunks import BUCKETS
+from lib.session_queue import FLOW_BYTES, HOST_BYTES, SendQueue
 from lib.settings import AclRule, TlsSettings
 from lib.source_text import NoTable
 from lib.stream_tls import TlsCodec, context
@@ -63,8 +64,8 @@ CORPUS = HERE / "corpus"
 CRASHERS = HERE / "crashers"
 
 _KEY = bytes(16)
-MAX_EMPTY = 1 << 10
-"""Flows that a queue may have, at most (session_queue's buckets): the empty ones cannot be dropped."""
+MAX_EMPTY = BUCKETS + 1
+"""Flows that a queue may have, at most: the empty ones cannot be dropped."""
 BASE_SECONDS, BYTE_SECONDS = 0.1, 8e-6
 """CPU time that a target may take, whatever it is given, and for each byte: who is quadratic needs more."""
 
@@ -402,7 +403,7 @@ def queued_frames(data: bytes) -> None:
             queue.pop(now, traffic, when & 0x70)
         assert 0 <= queue.size <= queue.max_bytes
         assert queue.size <= queue.held == budget.used
-        assert budget.used <= budget.limit + FLOW_BYTES * MAX_EMPTY
+        assert budget.used <= budget.limit + (FLOW_BYTES + HOST_BYTES) * MAX_EMPTY
     while queue.pop(now, traffic) or queue.size:
         pass
     queue.clear()

@@ -81,6 +81,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "session_queue",
             "session_chunks",
             "session_codel",
+            "session_turns",
             "limits",
             "hub_proxies",
             "client_backoff",

@@ -92,7 +92,8 @@ def test_senders_keep_the_line_busy_and_the_queue_short(
     assert line.median_wait(3.0) < wait
     lost, marks = sum(one.lost for one in line.senders), sum(one.marks for one in line.senders)
     if ecn:
-        assert (lost, marks) == (0, line.traffic.marked)
+        assert lost == 0
+        assert 0 <= line.traffic.marked - marks <= 0.1 * marks + 2, "those on their way at the end"
         assert not line.traffic.drops
         assert marks > 2
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import summary
 from lib.session_budget import PARKED_BYTES, Budget
-from lib.session_chunks import MERGED, chunks, first_packets
-from lib.session_queue import CHUNK_BYTES, FLOW_BYTES, QUANTUM, SendQueue
+from lib.session_chunks import MERGED, chunks, first_packets, source_of
+from lib.session_queue import CHUNK_BYTES, FLOW_BYTES, HOST_BYTES, SendQueue
+from lib.session_turns import QUANTUM
 from tests.support import packets as p
 
 A, B = "10.0.0.1", "10.0.0.2"
@@ -23,9 +26,9 @@ ONE = p.frame(p.udp(A, B))
 SUPER = p.frame(p.superpacket(p.tcp(A, B, bytes(3000), partial=True), 1000))
 
 
-def flow(number: int, size: int = 1000) -> bytes:
+def flow(number: int, size: int = 1000, source: str = A) -> bytes:
     """A frame of a flow of its own."""
-    return p.frame(p.udp(A, B, bytes(size), ports=(number, 9)))
+    return p.frame(p.udp(source, B, bytes(size), ports=(number, 9)))
 
 
 def drain(queue: SendQueue, now: float, traffic: Traffic | None = None) -> list[bytes]:
@@ -135,7 +138,7 @@ def test_a_superpacket_that_has_no_room_is_counted_as_its_segments() -> None:
     queue, traffic = SendQueue(len(ONE), 1.0), Traffic()
     queue.push(SUPER + ONE, 0, traffic)
     assert traffic.drops == {Reason.QUEUE_FULL: 3}
-    assert queue.held == len(ONE) + CHUNK_BYTES + FLOW_BYTES
+    assert queue.held == len(ONE) + CHUNK_BYTES + FLOW_BYTES + HOST_BYTES
     assert drain(queue, 0) == [ONE]
 
 
@@ -165,9 +168,21 @@ def test_clear_counts_packets() -> None:
 
 def held(queue: SendQueue) -> int:
     """What a queue holds, counted anew."""
-    waiting = [chunk for one in queue._flows.values() for _, chunk, _ in one.chunks]
+    turns = queue._turns
+    waiting = [chunk for one in turns.flows.values() for _, chunk, _ in one.chunks]
     assert queue.size == sum(map(len, waiting))
-    return queue.size + CHUNK_BYTES * len(waiting) + FLOW_BYTES * len(queue._flows)
+    kept = Counter(one.host.key for one in turns.flows.values())
+    assert kept == {key: host.count for key, host in turns.hosts.items()}
+    olds = [one for host in turns.old for one in host.flows]
+    assert all(host.flows for host in turns.old)
+    assert Counter([*turns.new, *olds]) == Counter(turns.flows.values())
+    assert [one.is_new for one in [*turns.new, *olds]] == [True] * len(turns.new) + [False] * len(olds)
+    return (
+        queue.size
+        + CHUNK_BYTES * len(waiting)
+        + FLOW_BYTES * len(turns.flows)
+        + HOST_BYTES * len(turns.hosts)
+    )
 
 
 MOVES = st.lists(
@@ -195,7 +210,7 @@ def test_every_packet_is_sent_or_counted(room: int, moves: list[tuple[int, int] 
         assert queue.held == queue.budget.used == held(queue)
     lost = sum(traffic.drops.values())
     assert pushed == popped + lost + queue.clear()
-    assert len(queue._flows) <= session_chunks.BUCKETS + 1
+    assert len(queue._turns.flows) <= session_chunks.BUCKETS + 1
     assert queue.budget.used == 0
 
 
@@ -207,8 +222,8 @@ def test_tiny_packets_of_a_flow_become_few_chunks() -> None:
     for number in range(100):
         queue.push(b"".join(TINY), number * 1e-4, traffic)
     assert queue.size == 100 * sum(map(len, TINY))
-    assert queue.held < 1.6 * queue.size, "512 flows of 2 KB cost more than half as much again"
-    assert all(len(chunk) <= MERGED for one in queue._flows.values() for _, chunk, _ in one.chunks)
+    assert queue.held < 1.6 * queue.size, "many chunks cost more than half as much again"
+    assert all(len(chunk) <= MERGED for one in queue._turns.flows.values() for _, chunk, _ in one.chunks)
     apart, _ = SendQueue(1 << 24, 9.0), Traffic()
     for number in range(10):
         apart.push(TINY[0], number * 0.02, traffic)
@@ -287,12 +302,12 @@ def test_an_overflow_takes_from_a_flow_that_has_half_of_the_most_at_least(
     for number, size in moves:
         queue.push(flow(number, size), 0, traffic)
     while queue.size:
-        before = {key: one.held for key, one in queue._flows.items()}
+        before = {key: one.held for key, one in queue._turns.flows.items()}
         most = max(before.values())
         queue.drop_one(Reason.QUEUE_FULL, 0)
-        (paid,) = [k for k in before if k not in queue._flows or queue._flows[k].held < before[k]]
+        (paid,) = [k for k in before if k not in queue._turns.flows or queue._turns.flows[k].held < before[k]]
         assert before[paid] * 2 > most or most < 1024
-    assert (queue.held, queue._flows) == (0, {})
+    assert (queue.held, queue._turns.flows) == (0, {})
 
 
 def test_who_fills_the_budget_pays_and_not_who_comes_last() -> None:
@@ -555,3 +570,129 @@ def test_whatever_the_rate_each_flow_gets_its_bytes_in_order(moves: list[Any]) -
         port = int.from_bytes(one[20:22], "big")
         arrived[port] = arrived.get(port, b"") + p.payload_of(one)
     assert arrived == pushed
+
+
+# --- hosts -----------------------------------------------------------------------------------------------
+
+
+def served(queue: SendQueue, size: int, again: Callable[[], None]) -> Counter[str]:
+    """Bytes that each source address has sent, of so many; `again` fills the queue up before each pop."""
+    found: Counter[str] = Counter()
+    while sum(found.values()) < size:
+        again()
+        for content in p.contents(queue.pop(0, Traffic(), 1000)):
+            packet = content[10:] if content[0] < 16 else content
+            found[p.ends_of(packet)[0]] += len(content)
+        assert queue.held == held(queue)
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e6])
+@pytest.mark.parametrize("size", [1300, 30_000])
+@pytest.mark.parametrize("other", ["10.0.0.3", "10.9.0.1"])
+def test_a_host_with_many_flows_gets_as_much_as_one_with_one(rate: float, size: int, other: str) -> None:
+    queue, turn = SendQueue(1 << 30, 9.0), itertools.count()
+    queue.rate = rate
+
+    def frame(source: str, port: int) -> bytes:
+        packet = p.tcp(source, B, bytes(size), ports=(port, 9), partial=True)
+        return p.frame(p.superpacket(packet, 1300) if size > 1300 else p.partial(packet))
+
+    one, many = frame(other, 1), [frame(A, 1 + n) for n in range(40)]
+
+    def again() -> None:
+        queue.push(one, 0, Traffic())
+        queue.push(many[next(turn) % 40], 0, Traffic())
+
+    for _ in range(200):
+        again()
+    sent = served(queue, 3_000_000 if size > 1300 else 600_000, again)
+    assert 0.85 < sent[A] / sent[other] < 1.18
+
+
+def test_hosts_of_ipv6_share_as_well() -> None:
+    queue = SendQueue(1 << 30, 9.0)
+    for n in range(2000):
+        queue.push(p.frame(p.udp("fd00::1", "fd00::9", bytes(1000), ports=(1 + n % 50, 9))), 0, Traffic())
+        queue.push(p.frame(p.headed(p.udp("fd00::2", "fd00::9", bytes(1000)))), 0, Traffic())
+    sent = served(queue, 1_000_000, lambda: None)
+    assert 0.9 < sent["fd00::1"] / sent["fd00::2"] < 1.1
+
+
+def test_many_short_flows_do_not_get_past_a_host_with_one_long_one() -> None:
+    queue, port = SendQueue(1 << 30, 9.0), itertools.count(1)
+
+    def again() -> None:
+        """One host has a new flow for each packet, and never waits; the other one has one flow."""
+        queue.push(flow(1, 1000, "10.0.0.3"), 0, Traffic())
+        queue.push(flow(next(port) % 60_000, 1000), 0, Traffic())
+
+    queue.push(flow(1, 1000, "10.0.0.3") * 60, 0, Traffic())
+    sent = served(queue, 3_000_000, again)
+    assert 0.8 < sent[A] / sent["10.0.0.3"] < 1.25
+
+
+def test_a_ping_of_a_host_that_fills_the_queue_goes_first_all_the_same() -> None:
+    queue, traffic = SendQueue(1 << 30, 9.0), Traffic()
+    whole = p.frame(p.superpacket(p.tcp(A, B, bytes(60_000), partial=True), 1300))
+    for n in range(100):
+        queue.push(whole, 0, traffic)
+        queue.push(flow(1, 1000, f"10.0.1.{n}") * 60, 0, traffic)
+    while queue._turns.new:
+        queue.pop(0, traffic, 40_000)
+    for n in range(100):
+        queue.pop(0, traffic, 40_000)
+        queue.push(flow(1000 + n, 60), 0, traffic)
+        assert queue.pop(0, traffic) == flow(1000 + n, 60)
+
+
+def test_one_call_looks_at_few_flows_that_are_empty() -> None:
+    """A stranger may send one packet in each of thousands of flows."""
+    queue, traffic = SendQueue(1 << 30, 9.0), Traffic()
+    queue.push(flow(1) * 60 * 60, 0, traffic)
+    queue.pop(0, traffic, 60_000)  # a bulk flow, behind which empty ones rest
+    for n in range(2, 3000):
+        queue.push(flow(n, 10), 0, traffic)
+    most = len(queue._turns.flows)
+    assert most > 1200
+    while queue.size > 1_000_000:
+        before = len(queue._turns.flows)
+        queue.pop(0, traffic, 60_000)
+        assert before - len(queue._turns.flows) <= session_queue.MAX_RESTS
+    assert len(queue._turns.flows) == 1
+    while queue.pop(0, traffic):
+        pass
+    assert (queue.held, queue._turns.flows, queue._turns.hosts) == (0, {}, {})
+    for n in range(2, 3000):
+        queue.push(flow(n, 10), 0, traffic)
+    while queue.size:
+        queue.pop(0, traffic, 1 << 20)
+    assert queue.held == 0, "all at once, where there is nothing but empty flows"
+
+
+def test_a_second_control_frame_goes_before_everything_as_well() -> None:
+    queue, traffic = SendQueue(10**7, 9.0), Traffic()
+    ping = p.frame(wire_control.encode_ping(bytes(8)))
+    for _ in range(30):
+        queue.push(flow(1) * 20, 0, traffic)
+    for _ in range(3):
+        queue.pop(0, traffic, 20_000)
+        queue.push(ping, 0, traffic)
+        assert queue.pop(0, traffic) == ping
+
+
+@pytest.mark.parametrize(
+    ("content", "source"),
+    [
+        (p.udp(A, B), p.packed(A)),
+        (p.headed(p.udp(A, B)), p.packed(A)),
+        (p.icmp("fd00::1", "fd00::2"), p.packed("fd00::1")),
+        (p.partial(p.udp("fd00::1", "fd00::2", partial=True)), p.packed("fd00::1")),
+        (b"\xf1", b""),
+        (b"\0", b""),
+        (b"\0" * 30, b""),
+        (b"\x45", b""),
+    ],
+)
+def test_the_source_of_a_frame(content: bytes, source: bytes) -> None:
+    assert source_of(p.frame(content)) == source
