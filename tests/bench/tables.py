@@ -192,7 +192,7 @@ def _worst(pinging: Process) -> float:
 
 
 def _speed(sender: Namespace, receiver: Namespace) -> float:
-    return float(iperf3(sender, receiver, OVERLAY_2))
+    return float(iperf3(sender, receiver, OVERLAY_2, "-t", "1"))
 
 
 def measure(work: Path, count: int = COUNT, pairs: int = 60) -> dict[str, float]:

@@ -8,7 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import program
 from tests.support.netns import Namespace, Topology, connect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_starts() -> Iterator[None]:
+    """Let tests start copies of a loaded process (tests.support.forkserver), which costs a third of a start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "COPIES", True)
+        yield
+
+
+@pytest.fixture
+def real_starts(quick_starts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the program itself: for tests of its first moments, its memory, its rights and its end."""
+    monkeypatch.setattr(program, "COPIES", False)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Topology, in_namespace
 from tests.support.program import OVERLAY_2, TUNROUTER, example, host, pings, reach, run, start_client
 
-pytestmark = pytest.mark.usefixtures("no_traceback")
+pytestmark = pytest.mark.usefixtures("no_traceback", "real_starts")
 
 Write = Callable[[str, str], str]
 

@@ -28,7 +28,7 @@ OURS, THEIRS = "tunrouter", "GOST"
 FULL = ("-M", "do", "-s", "1392")
 """A ping that fills the MTU of 1420, not to be fragmented."""
 ENOUGH = 1 << 20
-"""Bytes that a second of iperf3 must move; the slowest pairing moves twenty times that."""
+"""Bytes that must have arrived of iperf3's 8 MB when it ends; the last of them may still be on their way."""
 
 START_HUB = {OURS: start_hub, THEIRS: start_gost}
 START_CLIENT = {OURS: start_client, THEIRS: start_gost}

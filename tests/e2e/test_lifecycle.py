@@ -22,7 +22,7 @@ from tests.support.program import (
     start_hub,
 )
 
-pytestmark = pytest.mark.usefixtures("no_traceback")
+pytestmark = pytest.mark.usefixtures("no_traceback", "real_starts")
 
 Write = Callable[[str, str], str]
 

@@ -16,7 +16,7 @@ from lib.tun import open_tun
 from tests.support.netns import Namespace, Process, Topology, in_namespace
 from tests.support.program import program_pid, start, wait_for
 
-pytestmark = pytest.mark.usefixtures("no_traceback")
+pytestmark = pytest.mark.usefixtures("no_traceback", "real_starts")
 
 Write = Callable[[str, str], str]
 CLIENT = """\

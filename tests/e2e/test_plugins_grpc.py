@@ -89,9 +89,9 @@ def test_a_slow_answer_costs_only_its_own_destination(topology: Topology, write:
     hub = start_hub(topology.hub, "-C", write("hub.yml", HUB % ("", "")))
     start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
-    pinging = topology.host_1.popen("ping", "-c20", "-i0.1", "192.168.123.77")
+    pinging = topology.host_1.popen("ping", "-c20", "-i0.1", "-W1", "192.168.123.77")
     plugin.wait_line("asked GetRoute .*192.168.123.77")
-    assert pings(topology.host_1, OVERLAY_2, 10) == 10
+    assert pings(topology.host_1, OVERLAY_2, 10, "-i0.1") == 10
     pinging.wait(30)
     drops(hub, lambda counts: total(counts, "router-failed") > 0)
     assert "0 received" in pinging.text()

@@ -26,7 +26,7 @@ from tests.support.program import (
     start_hub,
 )
 
-pytestmark = pytest.mark.usefixtures("no_traceback")
+pytestmark = pytest.mark.usefixtures("no_traceback", "real_starts")
 
 Write = Callable[[str, str], str]
 NET_BIND_SERVICE, NET_ADMIN = 1 << 10, 1 << 12

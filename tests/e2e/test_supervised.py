@@ -19,7 +19,7 @@ from tests.support.manager import Manager
 from tests.support.netns import HUB_TO_HOST_1, ROOT, Namespace, Process, Topology
 from tests.support.program import TUNROUTER, example, host, program_pid, run, start, start_client, start_hub
 
-pytestmark = pytest.mark.usefixtures("no_traceback")
+pytestmark = pytest.mark.usefixtures("no_traceback", "real_starts")
 
 Write = Callable[[str, str], str]
 PROGRAM = shlex.join(TUNROUTER)

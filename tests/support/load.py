@@ -52,10 +52,11 @@ def _send(client: socket.socket, blocks: int, digest: hashlib._Hash) -> None:
 
 
 def iperf3(sender: Namespace, receiver: Namespace, address: str, *options: str) -> int:
-    """One second of iperf3 towards an address of the receiver; returns the bytes received."""
+    """iperf3 with 8 MB, or with `-t SECONDS` for so long, towards an address of the receiver; returns the bytes received."""
     server = receiver.popen("iperf3", "-s", "-1", "--forceflush")
     server.wait_line("Server listening")
-    said = sender.run("iperf3", "-c", address, "-t1", "--json", *options)
+    end = () if "-t" in options else ("-n", "8M")
+    said = sender.run("iperf3", "-c", address, *end, "--json", *options)
     server.wait()
     return int(json.loads(said)["end"]["sum_received"]["bytes"])
 

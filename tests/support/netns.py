@@ -36,6 +36,7 @@ HUB_TO_HOST_2 = "10.77.2.1"
 HOST_1 = "10.77.1.2"
 HOST_2 = "10.77.2.2"
 
+HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count(1)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,6 +46,7 @@ class Process:
     """A program under test. Its output, stdout and stderr in one, is kept in `log` as it comes."""
 
     def __init__(self, argv: Sequence[str], log: Path, **options: Any) -> None:
+        """Start it. `options` are those of subprocess.Popen; `launch` is what starts it instead of that."""
         self.argv = tuple(argv)
         self.log = log
         self._lines: list[str] = []
@@ -53,8 +55,11 @@ class Process:
         options.setdefault("cwd", ROOT)
         options.setdefault("stdin", subprocess.DEVNULL)
         options.setdefault("env", os.environ | {"PYTHONUNBUFFERED": "1"})
-        self._popen = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
-        self.pid = self._popen.pid
+        launch = options.pop("launch", subprocess.Popen)
+        self._popen: subprocess.Popen[bytes] = launch(
+            self.argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
+        )
+        self.pid: int = self._popen.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -95,10 +100,17 @@ class Process:
 
         Raises AssertionError with its output when the time is up.
         """
-        try:
-            status = self._popen.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self._about()}: still runs after {timeout} s\n{self.text()}") from None
+        if self._popen.poll() is None:
+            process = os.pidfd_open(
+                self.pid
+            )  # nobody but _popen waits for it, so the number is still its own
+            try:
+                has_ended = _ends(process, timeout)  # Popen.wait would look once in 50 ms
+            finally:
+                os.close(process)
+            if not has_ended:
+                raise AssertionError(f"{self._about()}: still runs after {timeout} s\n{self.text()}")
+        status = self._popen.wait()
         self._reader.join(1.0)  # longer only if a child of its own holds the pipe
         return status
 
@@ -141,7 +153,7 @@ class Namespace:
 
     def __enter__(self) -> Self:
         _ip("netns", "add", self.name)
-        _ip("-n", self.name, "link", "set", "lo", "up")
+        _batch(self, "link set lo up")
         return self
 
     def __exit__(
@@ -221,15 +233,20 @@ def connect(
     right_address: str,
 ) -> None:
     """Join two namespaces by a veth pair; addresses as 10.77.1.1/24. IPv6 stays quiet on it."""
-    _ip(
-        *("link", "add", left_device, "netns", left.name),
-        *("type", "veth", "peer", "name", right_device, "netns", right.name),
+    _batch(
+        left,
+        f"link add {left_device} type veth peer name {right_device} netns {right.name}",
+        *_up(left_device, left_address),
     )
-    ends = ((left, left_device, left_address), (right, right_device, right_address))
-    for namespace, device, address in ends:
-        _ip("-n", namespace.name, "link", "set", device, "addrgenmode", "none", check=False)  # no IPv6 at all
-        _ip("-n", namespace.name, "addr", "add", address, "dev", device)
-        _ip("-n", namespace.name, "link", "set", device, "up")
+    _batch(right, *_up(right_device, right_address))
+
+
+def _up(device: str, address: str) -> Iterator[str]:
+    """Commands that give a device its address, and set it up."""
+    if HAS_IPV6:
+        yield f"link set {device} addrgenmode none"
+    yield f"addr add {address} dev {device}"
+    yield f"link set {device} up"
 
 
 @contextmanager
@@ -267,23 +284,34 @@ def _kill(pid: int, timeout: float) -> None:
         return
     try:
         signal.pidfd_send_signal(process, signal.SIGKILL)
-        ended = select.poll()
-        ended.register(process, select.POLLIN)
-        assert ended.poll(timeout * 1000), f"process {pid} survives kill -9"
+        assert _ends(process, timeout), f"process {pid} survives kill -9"
     except ProcessLookupError:
         pass
     finally:
         os.close(process)
 
 
-def _ip(*arguments: str, check: bool = True) -> str:
-    return _run(("ip", *arguments), check, 30.0)
+def _ends(process: int, timeout: float) -> bool:
+    """Wait until the process of a pidfd has ended; False when the time is up before."""
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    return bool(ended.poll(timeout * 1000))
 
 
-def _run(argv: Sequence[str], check: bool, timeout: float) -> str:
+def _ip(*arguments: str) -> str:
+    return _run(("ip", *arguments), True, 30.0)
+
+
+def _batch(namespace: Namespace, *commands: str) -> None:
+    """Commands of ip(8) in a namespace, all of them in one process."""
+    _run(("ip", "-n", namespace.name, "-batch", "-"), True, 30.0, "\n".join(commands))
+
+
+def _run(argv: Sequence[str], check: bool, timeout: float, said: str | None = None) -> str:
     try:
+        stdin = subprocess.DEVNULL if said is None else None
         done = subprocess.run(
-            argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+            argv, cwd=ROOT, stdin=stdin, input=said, capture_output=True, text=True, timeout=timeout
         )
     except subprocess.TimeoutExpired as late:
         raise AssertionError(f"{' '.join(argv)}: over {timeout} s\n{late.stdout!r}{late.stderr!r}") from None

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import forkserver
 from tests.support.netns import ROOT, Namespace, Process
 
 BINARY = os.environ.get("TUNROUTER_BIN", "")
@@ -39,6 +40,9 @@ NAMESPACE_2 = "ef502590-c5f4-437e-a81f-fe4083505075"
 OVERLAY_1 = "192.168.123.1"
 OVERLAY_2 = "192.168.123.2"
 """Where host-1 and host-2 are in the overlay of the example files."""
+
+COPIES = False
+"""Whether start and its kin start copies of a loaded process (forkserver): in tests/e2e, unless a test says no."""
 
 needs_gost = pytest.mark.skipif(not GOST, reason=NO_GOST)
 
@@ -97,7 +101,8 @@ def stopped(process: Process) -> Iterator[None]:
 
 def start(namespace: Namespace, *arguments: str) -> Process:
     """Start tunrouter; nothing is awaited."""
-    return namespace.popen(*TUNROUTER, *arguments)
+    quick = {"launch": forkserver.Copy} if COPIES and not BINARY else {}
+    return namespace.popen(*TUNROUTER, *arguments, **quick)
 
 
 def start_hub(namespace: Namespace, *arguments: str) -> Process:
@@ -143,11 +148,14 @@ def reach(namespace: Namespace, address: str, seconds: float = 20.0) -> None:
     until = time.monotonic() + seconds
     while True:
         started = time.monotonic()
-        said = namespace.run("ping", "-c1", "-W1", address, check=False)
-        if " 1 received" in said:
+        left = str(max(1, round(until - started)))
+        said = namespace.run(
+            "ping", "-c1", "-i0.05", f"-w{left}", address, check=False
+        )  # up to the first reply
+        if re.search(r" [1-9]\d* received", said):
             return
         assert time.monotonic() < until, f"{address} is not reached from {namespace.role}\n{said}"
-        time.sleep(max(0.0, started + 0.1 - time.monotonic()))  # no device yet: ping ends at once
+        time.sleep(max(0.0, started + 0.1 - time.monotonic()))  # no device or route yet: ping ends at once
 
 
 def wait_for(true: Callable[[], object], seconds: float = 10.0) -> None:
@@ -159,8 +167,8 @@ def wait_for(true: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 def pings(namespace: Namespace, address: str, count: int = 5, *options: str) -> int:
-    """Send so many pings, ten a second; returns how many were answered."""
-    said = namespace.run("ping", "-c", str(count), "-i0.1", "-W2", *options, address, check=False)
+    """Send so many pings, fifty a second unless the options say otherwise (`-i0.1`); returns how many were answered."""
+    said = namespace.run("ping", "-c", str(count), "-i0.02", "-W2", *options, address, check=False)
     found = re.search(r"(\d+) received", said)
     assert found, said
     return int(found[1])
