@@ -181,7 +181,7 @@ class ClientDevice:
             if client.traffic.news:
                 client.tell_news()
             if sender is not None:
-                sender.wait_drained()
+                sender.wait_while_fast()
 
     def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:
         """Show the taps what came from the device: forwarded to the hub, or dropped for `reason`."""

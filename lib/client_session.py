@@ -35,12 +35,16 @@ from lib.log_setup import say
 from lib.prefixes import Prefix
 from lib.session_control import SessionControl
 from lib.session_sender import SessionSender
-from lib.settings import ClientSettings, Interface, NodeSettings
+from lib.settings import (
+    DEFAULT_QUEUE_BYTES,
+    DEFAULT_QUEUE_SECONDS,
+    ClientSettings,
+    Interface,
+    NodeSettings,
+)
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Response
 
-QUEUE_BYTES = 1 << 20
-"""Bytes that may wait for a hub that does not read."""
 LINGER = 1.0
 """Seconds for which a session that has been given up is still read, because packets are on the way."""
 
@@ -94,7 +98,7 @@ class ClientSession:
         self._kin = bool(ids.hub_version(response.tunnel_id))
         self.node = node
         self.peer = stream.peer
-        self.sender = SessionSender(stream, client.traffic, QUEUE_BYTES, float("inf"))
+        self.sender = SessionSender(stream, client.traffic, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_SECONDS)
         self.sender.tell_losses(self._lost)
         self.since = time.monotonic()
         self.control = SessionControl(

@@ -6,6 +6,13 @@ Refuses to know: what is in the frames, and who receives from the peer (hub, cli
 `send` never waits. It writes to the socket only while nothing is queued and no frame is partly sent.
 Otherwise it puts the frames into the queue, and one writer greenlet, made on demand, sends them. So frames
 are never mixed up in the stream, and no reader ever waits for another session's socket.
+
+While the queue drains, the writer measures how fast it does (`rate`), and this decides two things:
+
+                    the kernel holds unsent           a reader of packets for this peer (client_device)
+    unknown         2 x FIRST_BYTES at most           waits until the queue is empty, or the rate is known
+    below FAST      what drains in 4 ms               reads on: flows take turns in the queue
+    FAST and above  NOTSENT_LOWAT at most             waits until the queue is empty: nothing is dropped
 """
 
 from __future__ import annotations
@@ -29,21 +36,26 @@ from lib.stream_layer import AnyStream
 from lib.stream_options import NOTSENT_LOWAT
 
 RUN_BYTES = 192 << 10
-"""Most bytes that the writer takes from the queue at a time, from a peer that reads fast."""
-LEAST_BYTES = 32 << 10
-"""Least bytes of the same, for the slowest peer: with less there would be too many system calls."""
+"""Most bytes that the writer takes from the queue at a time, for a fast peer."""
+FIRST_BYTES = 8 << 10
+"""The same until the peer's speed is known: enough for 20 Mbit/s. A fast peer is known as such in 20 ms."""
+LEAST_BYTES = 1200
+"""Least bytes of the same, for the slowest peer: one whole packet, as a queue gives no less than that."""
 MOMENT_SECONDS = 0.002
-"""What the peer reads in this time is taken from the queue at a time; the kernel may hold twice as much."""
+"""What drains in this time is taken from the queue at a time; the kernel may hold twice as much."""
+FAST = RUN_BYTES / MOMENT_SECONDS
+"""Bytes a second from which on a peer is fast: the processors limit it, not a wire. 790 Mbit/s."""
 MEASURE_SECONDS = 0.02
-"""Least time over which the peer's speed is measured."""
+"""Least time over which the peer's speed is measured. Half of what was known counts no more after it."""
 
 
 class SessionSender:
     """The sending half of a session."""
 
     __slots__ = (
-        *("_drained", "_most", "_queue", "_run", "_sent", "_since", "_written", "_writer"),
-        *("budget", "is_alive", "closed_because", "meter", "stream", "traffic"),
+        *("_direct", "_goes_on", "_most", "_queue", "_run", "_sent", "_since", "_taken"),
+        *("_total", "_total_since", "_writer"),
+        *("budget", "is_alive", "closed_because", "meter", "rate", "stream", "traffic"),
     )
 
     def __init__(
@@ -63,17 +75,27 @@ class SessionSender:
         """The rate limits of this direction; None for none."""
         self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
         """The memory that all that waits for peers may use together."""
+        self.rate = 0.0
+        """Bytes a second at which the queue drains, as last measured; 0 while that is unknown."""
         self._queue = SendQueue(max_bytes, max_seconds, self.budget)
-        self._most = RUN_BYTES
-        """Bytes that the writer takes from the queue at a time: what the peer reads in a moment."""
-        self._since = self._written = 0.0
-        """When the present measurement of the peer's speed began, and the bytes written since."""
+        self._most = FIRST_BYTES
+        """Bytes that the writer takes from the queue at a time: what drains in a moment."""
+        self._direct: float = FIRST_BYTES
+        """Bytes of the longest run that goes straight to the socket, past the queue."""
+        self._since = 0.0
+        """When the present measurement of the rate began; 0 until the kernel takes bytes again."""
+        self._taken = 0
+        """Bytes that the stream has taken since then, and those that it had but the kernel had not."""
+        self._total_since, self._total = time.monotonic(), 0
+        """Bytes that the stream has taken since then, whether there was a queue or not."""
         self._run = b""
         """The frames that the writer is sending; no longer in the queue, so they cannot be dropped."""
         self._sent = 0
         """How many bytes of `_run` have been sent."""
         self._writer: gevent.Greenlet | None = None
-        self._drained: Event | None = None
+        self._goes_on: Event | None = None
+        """Set once the reader that waits need not wait any more."""
+        stream.hold_unsent(2 * FIRST_BYTES)
 
     def tell_losses(self, lost: Callable[[Reason, bytes], None]) -> None:
         """Call `lost` from now on with the reason and the frames of every run that is dropped here."""
@@ -95,7 +117,9 @@ class SessionSender:
         if self._writer is not None:
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             return
-        if self.meter is not None and self.meter.wait(time.monotonic()):
+        size = sum(map(len, buffers))
+        # On a slow wire a long run would be a queue in the kernel, one without turns.
+        if size > self._direct or (self.meter is not None and self.meter.wait(time.monotonic())):
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             self._begin_to_write()
             return
@@ -105,10 +129,11 @@ class SessionSender:
             self.stream.shutdown()
             self._lose(Reason.SESSION_GONE, b"".join(buffers))
             return
+        self._total += sent
         if self.meter is not None and self.meter.counts_packets:
             self._count(b"".join(buffers))
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
-        if sent < sum(map(len, buffers)) or self.stream.pending:
+        if sent < size or self.stream.pending:
             self._hold(b"".join(buffers), sent)
             self._begin_to_write()
 
@@ -129,11 +154,21 @@ class SessionSender:
             self.budget.relieve(time.monotonic())
 
     def wait_drained(self) -> None:
-        """Wait until the queue is empty, for a reader that would rather wait than have frames dropped."""
+        """Wait until the queue is empty."""
         if self._writer is not None:
-            self._drained = Event()
-            self._drained.wait()
-            self._drained = None
+            self._writer.join()
+
+    def wait_while_fast(self) -> None:
+        """Wait as long as a reader of packets for this peer should: not at all if the peer is slow.
+
+        The processors limit a fast peer. What is not read then waits in the device, where it costs nothing,
+        and nothing has to be dropped here. What is meant for a slow wire is read at once: here flows take
+        turns, in the device all of them wait behind each other.
+        """
+        if self._writer is not None and not self._queue.rate:
+            self._goes_on = Event()
+            self._goes_on.wait()
+            self._goes_on = None
 
     def close(self, because: str) -> None:
         """End the session: the greenlet that reads it sees the stream's end. `because` is for the log."""
@@ -152,7 +187,8 @@ class SessionSender:
         self._give_up()
 
     def _begin_to_write(self) -> None:
-        self._since, self._written = time.monotonic(), 0.0
+        self._look_back(time.monotonic())
+        self._since = 0.0
         self.budget.stuck[self] = None
         self._writer = gevent.spawn(self._write)
 
@@ -167,8 +203,11 @@ class SessionSender:
                 view = memoryview(self._run)
                 while self._sent < len(view) or stream.pending:
                     stream.wait_writable()
-                    self._sent += stream.try_send([view[self._sent :]] if self._sent < len(view) else ())
-                self._adapt(len(view))
+                    self._measure()
+                    taken = stream.try_send([view[self._sent :]] if self._sent < len(view) else ())
+                    self._sent += taken
+                    self._taken += taken
+                    self._total += taken
                 self.budget.moves_on(self)
                 # A rate limit delays here, while frames are still in the queue: there flows take turns, and
                 # what waits for too long is dropped.
@@ -194,22 +233,52 @@ class SessionSender:
         else:
             self._finish()
 
-    def _adapt(self, written: int) -> None:
-        """Measure how fast the peer reads, and let the kernel hold only what it reads in a few milliseconds.
+    def _measure(self) -> None:
+        """Measure how fast the queue drains; called each time when the kernel takes bytes again.
+
+        At these moments it holds half of what it may, so what the stream took between two of them has
+        drained. Before the first of them it took bytes at the speed of memory, which tells nothing.
+        """
+        now, pending = time.monotonic(), self.stream.pending
+        passed = now - self._since
+        if self._since:
+            if passed < MEASURE_SECONDS:
+                return
+            # Above 4 * FAST all peers are alike; a wire that becomes slow has to be noticed soon.
+            rate = min((self._taken - pending) / passed, 4 * FAST)
+            weight = passed / (passed + MEASURE_SECONDS) if self.rate else 1.0
+            self.rate += (rate - self.rate) * weight
+            self._adapt()
+        self._since, self._taken = now, pending
+
+    def _look_back(self, now: float) -> None:
+        """Raise the rate to what was sent lately: where the queue is short, nothing else shows it."""
+        passed = now - self._total_since
+        if passed < MEASURE_SECONDS:
+            return
+        if self._total > passed * (self.rate or FAST):
+            self.rate = min(self._total / passed, 4 * FAST)
+            self._adapt()
+        self._total_since, self._total = now, 0
+
+    def _adapt(self) -> None:
+        """Let the kernel hold only what drains in some milliseconds.
 
         Unsent bytes in the kernel are a queue too, one without turns: a ping waits behind all of a download.
         The less the kernel holds, the more waits in our queue, where the ping overtakes.
         """
-        now = time.monotonic()
-        self._written += written
-        passed = now - self._since
-        # Single writes go at the speed of memory until the kernel's buffer is full, so they tell nothing.
-        if passed < MEASURE_SECONDS:
-            return
-        rate, self._since, self._written = self._written / passed, now, 0.0
+        fast = self.rate >= FAST
+        self._most = int(min(RUN_BYTES, max(LEAST_BYTES, self.rate * MOMENT_SECONDS)))
+        self._direct = float("inf") if fast else self._most
+        self._queue.rate = 0.0 if fast else self.rate
         # The kernel may hold two runs, so that it never runs dry while the writer fetches the next one.
-        self._most = int(min(RUN_BYTES, max(LEAST_BYTES, rate * MOMENT_SECONDS)))
-        self.stream.hold_unsent(int(min(NOTSENT_LOWAT, max(LEAST_BYTES, 2 * rate * MOMENT_SECONDS))))
+        self.stream.hold_unsent(min(NOTSENT_LOWAT, 2 * self._most))
+        if not fast:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._goes_on is not None:
+            self._goes_on.set()
 
     def _count(self, run: bytes) -> None:
         """Take the packets of a run from the limits; the stream takes the bytes."""
@@ -228,8 +297,7 @@ class SessionSender:
     def _finish(self) -> None:
         self.budget.stuck.pop(self, None)
         self._writer = None
-        if self._drained is not None:
-            self._drained.set()
+        self._go_on()
 
     def _first_unsent(self) -> int:
         """Offset in the writer's run of the first frame that has not been sent whole."""

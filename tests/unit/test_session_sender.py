@@ -16,7 +16,7 @@ from lib import wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet import Buffer
-from lib.session_sender import SessionSender
+from lib.session_sender import FAST, SessionSender
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
 
@@ -104,6 +104,8 @@ def test_several_buffers_go_in_order(session: Session) -> None:
 
 def test_more_buffers_than_one_system_call_takes(session: Session) -> None:
     data = [session.frames(1, 4) for _ in range(1500)]
+    session.sender.rate = FAST  # so all of them go straight to the socket
+    session.sender._adapt()
     session.sender.send(data)
     assert session.finish() == list(range(1500))
 
@@ -226,6 +228,7 @@ def test_what_the_writer_holds_is_in_the_budget(session: Session) -> None:
     budget = session.sender.budget
     assert budget.used == 0
     session.sender.send([session.frames(64)])
+    gevent.sleep(0)  # the writer takes it from the queue
     assert budget.used >= len(session.sender._run) > 60_000
     session.finish()
     assert budget.used == 0
@@ -234,6 +237,7 @@ def test_what_the_writer_holds_is_in_the_budget(session: Session) -> None:
 
 def test_who_does_not_read_is_ended_once_nothing_else_gives_room(session: Session) -> None:
     session.sender.send([session.frames(64)])
+    gevent.sleep(0)  # the writer takes it from the queue
     session.sender.send([session.frames(10)])
     budget = session.sender.budget
     budget.limit = budget.used + 1000

@@ -1,0 +1,248 @@
+"""How a session's sending half follows the speed of its wire, over a wire and a clock made for that.
+
+The wire stands for the kernel as well: it holds what is unsent, takes more while that is less than the bound
+(TCP_NOTSENT_LOWAT), and wakes its writer at half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
+
+import gevent
+import pytest
+
+from lib import session_sender
+from lib.counters import Traffic
+from lib.packet import Buffer
+from lib.session_sender import FAST, FIRST_BYTES, SessionSender
+from lib.stream_options import NOTSENT_LOWAT
+from tests.support import packets as p
+from tests.support.streams import SECONDS
+
+PACKET = p.stream([p.udp("10.0.0.1", "10.0.0.2", bytes(1392))])
+PING = p.stream([p.udp("10.0.0.1", "10.0.0.3", bytes(56))])
+STEP = 0.0005
+WAKE = 0.00002
+"""Seconds until the writer runs after the kernel has woken it."""
+SETTLED = 0.4
+"""Seconds after which a new rate must be known."""
+MBIT = 1e6 / 8
+
+
+class Wire:
+    """A stream over a wire whose speed is given as (seconds, bytes a second) one after the other."""
+
+    def __init__(self, stages: Iterable[tuple[float, float]]) -> None:
+        self.now = 1000.0
+        self.unsent = 0.0
+        self.sent = self.calls = 0
+        self.bound = NOTSENT_LOWAT
+        self.pending = 0
+        self.held: list[tuple[float, float, float]] = []
+        """(seconds since the rate has last changed, rate, bytes unsent) after each send."""
+        self.feed: Callable[[], None]
+        self.become(stages)
+
+    def become(self, stages: Iterable[tuple[float, float]]) -> None:
+        """Have other speeds from now on; nothing is fed any more."""
+        self._stages, self._began = list(stages), self.now
+        self.feed = lambda: None
+
+    @property
+    def rate(self) -> float:
+        return self._stages[0][1]
+
+    @property
+    def over(self) -> bool:
+        return not self._stages[1:] and self.now - self._began > self._stages[0][0]
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def hold_unsent(self, size: int) -> None:
+        self.bound = size
+
+    def try_send(self, buffers: Sequence[Buffer]) -> int:
+        self.calls += 1
+        taken, left = 0, sum(map(len, buffers))
+        while left and self.unsent < self.bound:  # the kernel looks before each 64 KB
+            piece = min(left, 1 << 16)
+            self.unsent, taken, left = self.unsent + piece, taken + piece, left - piece
+        self.sent += taken
+        self.held.append((self.now - self._began, self.rate, self.unsent))
+        return taken
+
+    def wait_writable(self) -> None:
+        gevent.sleep(0)
+        self.feed()
+        while (more := self.unsent - self.bound / 2) >= 0:
+            self.pass_time(min(STEP, more / self.rate + WAKE))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.unsent = max(0.0, self.unsent - self.rate * seconds)
+        if self._stages[1:] and self.now - self._began > self._stages[0][0]:
+            del self._stages[0]
+            self._began = self.now
+
+    def shutdown(self) -> None:
+        self._stages = [(0.0, 1.0)]
+
+
+def sender_over(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> SessionSender:
+    monkeypatch.setattr(session_sender, "time", SimpleNamespace(monotonic=wire.monotonic))
+    return SessionSender(wire, Traffic(), 1 << 24, float("inf"))  # type: ignore[arg-type]
+
+
+def fill(wire: Wire, sender: SessionSender) -> None:
+    """Keep a queue until the wire's time is over."""
+
+    def feed() -> None:
+        while sender.queued < 100_000 + wire.rate / 100 and not wire.over:
+            sender.send([PACKET])
+
+    wire.feed = feed
+    while sender._writer is None:
+        sender.send([PACKET])
+    with gevent.Timeout(SECONDS):
+        sender.wait_drained()
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [(100, 5, 100), (20,), (5,), (500, 50), (2000, 20, 2000), (3, 300)],
+    ids=lambda rates: "-".join(map(str, rates)),
+)
+def test_the_kernel_holds_what_drains_in_5_ms(
+    rates: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire((1.0 if rate * MBIT < FAST else 0.2, rate * MBIT) for rate in rates)
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    seen = set()
+    for since, rate, unsent in wire.held:
+        if since > SETTLED and rate < FAST:
+            seen.add(rate)
+            assert unsent <= max(rate * 0.005, session_sender.LEAST_BYTES + len(PACKET)), (since, rate)
+    assert seen == {rate * MBIT for rate in rates if rate * MBIT < FAST}
+
+
+@pytest.mark.parametrize("mbit", [1, 5, 20, 100, 500])
+def test_the_first_second_is_no_worse_than_the_start(mbit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(1.0, mbit * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    assert max(unsent for _, _, unsent in wire.held) <= max(2.2 * FIRST_BYTES, wire.rate * 0.005)
+
+
+@pytest.mark.parametrize("mbit", [3, 20, 100, 700])
+def test_the_queue_is_told_the_rate(mbit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(1.0, mbit * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    assert sender._queue.rate == pytest.approx(mbit * MBIT, rel=0.15)
+
+
+def test_a_fast_peer_has_no_rate_and_large_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(0.2, 8e9 / 8)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    assert sender._queue.rate == 0.0
+    assert wire.bound == NOTSENT_LOWAT
+    wire.pass_time(STEP)
+    calls, sent = wire.calls, wire.sent
+    sender.send([PACKET * 100])
+    assert (wire.calls - calls, wire.sent - sent) == (1, len(PACKET) * 100), "straight to the kernel, as one"
+
+
+def test_bursts_with_pauses_show_a_fast_peer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No queue lasts long enough to be measured here."""
+    wire = Wire([(9.0, 8e9 / 8)])
+    sender = sender_over(wire, monkeypatch)
+    for _ in range(100):
+        sender.send([PACKET * 200])
+        with gevent.Timeout(SECONDS):
+            sender.wait_drained()
+        wire.pass_time(0.001)
+    assert wire.bound == NOTSENT_LOWAT
+
+
+def test_few_system_calls_on_a_fast_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(1.0, 500 * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    assert wire.sent / wire.calls > 50_000
+
+
+def test_a_ping_on_a_slow_wire_waits_for_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is before it is what the kernel holds, and the run that the writer has in its hands."""
+    wire = Wire([(1.0, 20 * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    waited: list[float] = []
+    asked = wire.try_send
+
+    def try_send(buffers: Sequence[Buffer]) -> int:
+        taken = asked(buffers)
+        if PING in b"".join(map(bytes, buffers)):
+            waited.append(wire.now - pinged[0] + wire.unsent / wire.rate)
+            pinged.clear()
+        return taken
+
+    pinged: list[float] = []
+    wire.try_send = try_send  # type: ignore[method-assign]
+
+    def feed() -> None:
+        while sender.queued < 1_000_000 and not wire.over:
+            sender.send([PACKET])
+        if not pinged and wire.now - wire._began > SETTLED and not wire.over:
+            pinged.append(wire.now)
+            sender.send([PING])
+
+    wire.feed = feed
+    sender.send([PACKET * 20])  # more than goes straight to the kernel
+    with gevent.Timeout(SECONDS):
+        sender.wait_drained()
+    assert len(waited) > 30
+    assert max(waited) < 0.010
+
+
+# --- the reader ------------------------------------------------------------------------------------
+
+
+def test_a_reader_goes_on_at_once_where_the_wire_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(1.0, 20 * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    sender.send([PACKET * 200])
+    assert sender._writer is not None
+    with gevent.Timeout(SECONDS):
+        sender.wait_while_fast()
+    assert sender.queued == len(PACKET) * 200, "nothing has been sent meanwhile"
+    sender.ended()
+
+
+def test_a_reader_waits_for_a_fast_peer_until_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(0.2, 8e9 / 8)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    sender.send([PACKET * 400])
+    assert sender._writer is not None
+    with gevent.Timeout(SECONDS):
+        sender.wait_while_fast()
+    assert sender._writer is None
+    assert sender.queued == 0
+
+
+def test_a_reader_that_waits_goes_on_once_the_peer_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(0.2, 8e9 / 8)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    wire.become([(9.0, 5 * MBIT)])
+    for _ in range(40):
+        sender.send([PACKET * 100])
+    with gevent.Timeout(SECONDS):
+        sender.wait_while_fast()
+    assert sender.queued, "it did not wait for all of them"
+    assert 0.0 < wire.now - wire._began < 1.0
+    sender.ended()
