@@ -9,9 +9,10 @@ whichever layer needed it: decrypting, unmasking, parsing, judging, sending on.
 
     begin(size)  ...  forward(frames, bytes, cut)  ...  end(seconds)     -> `size` for the next turn, `debt`
 
-Time beyond what the forwarded frames are worth is a debt, and a debt fades slowly. So a stream of packets
-never becomes expensive, however fast it is; junk, control frames and denied packets do, and so do
-superpackets of next to nothing that have to be cut up.
+Time beyond what the forwarded frames are worth is a debt, and a debt fades slowly. A turn that brought a part
+of a frame is settled when the frame is forwarded. So a stream of packets never becomes expensive, however
+fast it is, or however slow; junk, control frames and denied packets do, and so do superpackets of next to
+nothing that have to be cut up.
 
 A turn that is not short is one of the long ones, of which there is one in each pass of the event loop
 (service_scheduling). So whoever has little to say waits for one of them at most, not for all.
@@ -39,6 +40,10 @@ BURST_SECONDS = 0.005
 """Seconds of debt that make nothing expensive: the first packets of a flow cost so much, or a reconnect."""
 FORGIVEN = 0.01
 """Seconds of debt that fade in a second."""
+PART = 512
+"""Bytes of a turn, at least, that may be a part of a frame: over a slow wire its segments come one by one."""
+MOST_PARTS = (1 << 16) + 1
+"""Bytes of the longest frame, with its length: so many may come in parts."""
 EXACT_TURNS = 64
 """Turns timed exactly after one that took long."""
 
@@ -89,6 +94,10 @@ class Cost:
     """Turns that are still to be timed by the processor's own clock."""
     messages: int = 0
     """WebSocket messages that were decoded in this turn (stream_layer counts them)."""
+    _parts: int = 0
+    """Bytes of parts of a frame since the last turn that forwarded one."""
+    _parts_seconds: float = 0.0
+    """What their turns took; it becomes debt if no frame is forwarded that they can be parts of."""
     _prices: Worth = WORTH["tcp"]
     _worth: float = 0.0
     _read: int = 0
@@ -137,12 +146,27 @@ class Cost:
                 self.exact -= 1
             if is_full and 2 * seconds <= TURN_SECONDS:
                 self.size = min(MOST, 2 * self.size)
-        over = seconds - self._worth
+        over = self._unworthy(seconds)
         if self.debt or over > 0:
             faded = (now - self._seen_at) * FORGIVEN
             self.debt = max(0.0, self.debt - faded) + max(0.0, over)
             self.expensive = not self.admitted or self.debt > BURST_SECONDS
         self._seen_at = now
+
+    def _unworthy(self, seconds: float) -> float:
+        """Seconds of a turn beyond its worth. Parts of a frame are worth a turn each once it is forwarded."""
+        over = seconds - self._worth
+        if self._worth:
+            self._parts, self._parts_seconds = 0, 0.0
+        elif self._read >= PART and self._parts + self._read <= MOST_PARTS:
+            spared = min(seconds, self._prices.turn)
+            self._parts += self._read
+            self._parts_seconds += spared
+            over -= spared
+        elif self._parts:
+            over += self._parts_seconds
+            self._parts, self._parts_seconds = 0, 0.0
+        return over
 
     def _shrink(self, seconds: float) -> None:
         self.size = max(LEAST, int(min(self.size, self._read or LEAST) * TURN_SECONDS / seconds))

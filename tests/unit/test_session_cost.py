@@ -104,6 +104,33 @@ def test_who_sends_one_packet_after_the_other_is_never_expensive(transport: str,
     assert cost.debt == 0
 
 
+@pytest.mark.parametrize(("transport", "seconds"), [("tcp", 60e-6), ("tls", 150e-6), ("wss", 200e-6)])
+@pytest.mark.parametrize("parts", [1, 4, 44])
+def test_a_frame_in_parts_is_not_expensive(transport: str, seconds: float, parts: int) -> None:
+    """A slow wire brings one segment at a time, and a superpacket is many of them."""
+    cost = session(transport)
+    for _ in range(20_000 // parts):
+        turns(cost, seconds, parts, size=1448)
+        turns(cost, seconds, 1, (1, (parts + 1) * 1448, 0), 1448, messages=1)
+    assert cost.debt == 0
+    assert not cost.expensive
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"),
+    [
+        pytest.param(1448, 60e-6, id="frames that are dropped, a segment at a time"),
+        pytest.param(1448, 500e-6, id="the same, under 100 rules"),
+        pytest.param(1, 40e-6, id="a frame that comes a byte at a time"),
+        pytest.param(100, 40e-6, id="a frame that comes in small pieces"),
+    ],
+)
+def test_parts_of_nothing_are_expensive(size: int, seconds: float) -> None:
+    cost = session()
+    turns(cost, seconds, 300, size=size)
+    assert cost.expensive
+
+
 def test_who_forwards_nothing_is_expensive_soon_and_not_for_ever() -> None:
     cost = session()
     turns(cost, TURN_SECONDS, int(BURST_SECONDS / TURN_SECONDS) + 1)
