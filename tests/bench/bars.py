@@ -4,7 +4,7 @@ Knows: every bar as a figure, a bound, and the peer whose figure it is a multipl
 Refuses to know: how figures come about (measure, memory, forwarding, trie).
 
 Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables, handshakes,
-shaped.
+shaped, overload.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ BARS = (
     Bar("  longest ping of others meanwhile, ms", ("handshakes", "ping_longest"), "<", 50),
     Bar("100 Mbit/s, full: ping p99 over idle, ms", ("shaped", "ping_over_idle"), "<=", 25),
     Bar("  the stream's share of it", ("shaped", "stream_share"), ">=", 0.9),
+    Bar("3 times what the hub carries: of the best", ("overload", "of_best"), ">=", 0.9),
+    Bar("  others' ping p99 over idle, ms", ("overload", "ping_over_idle_p99"), "<", 20),
     Bar("100,000 ingress rules: us a look-up", ("tables", "ingress_us"), "<", 2),
     Bar("hub memory idle, MB", ("memory", "idle_mb"), "<=", 50),
     Bar("executable: hub memory idle, MB", ("memory", "binary_idle_mb"), "<=", 50),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -42,7 +42,7 @@ FIGURES = {
 
 PORT = 5201
 UDP_SIZE = 64
-_RTT = re.compile(r"time=([\d.]+) ms")
+_TRIP = re.compile(r"icmp_seq=(\d+) .*time=([\d.]+) ms")
 
 Figures = dict[str, float]
 
@@ -70,7 +70,7 @@ def tcp(streams: int) -> Callable[[Running, Lengths, Figures], Figures]:
 
     def run(running: Running, lengths: Lengths, earlier: Figures) -> Figures:
         before = _cpu(running)
-        client, _ = _iperf(running, lengths.tcp, "-P", str(streams))
+        client, _ = iperf(running, lengths.tcp, "-P", str(streams))
         after = _cpu(running)
         received = client["end"]["sum_received"]
         figures = {f"tcp{streams}": received["bits_per_second"] / 1e9}
@@ -85,8 +85,8 @@ def tcp(streams: int) -> Callable[[Running, Lengths, Figures], Figures]:
 
 def udp(running: Running, lengths: Lengths, earlier: Figures) -> Figures:
     """Small packets as fast as iperf3 sends them: how many arrive."""
-    client, server = _iperf(running, lengths.udp, *_udp(0))
-    received, _ = _received(server)
+    client, server = iperf(running, lengths.udp, *_udp(0))
+    received, _ = received_packets(server)
     sent, seconds = client["end"]["sum"]["packets"], client["end"]["sum"]["seconds"]
     return {"udp": received / seconds / 1e3, "udp_offered": sent / seconds / 1e3}
 
@@ -97,8 +97,8 @@ def udp_at_70_percent(running: Running, lengths: Lengths, earlier: Figures) -> F
     if "udp" not in earlier:
         raise RunFailed("no overload rate to take 70 % of")
     before = _socket_drops(running)
-    _, server = _iperf(running, lengths.udp, *_udp(0.7 * earlier["udp"] * 1e3))
-    received, lost = _received(server)
+    _, server = iperf(running, lengths.udp, *_udp(0.7 * earlier["udp"] * 1e3))
+    received, lost = received_packets(server)
     full = min(lost, _socket_drops(running) - before)
     total = received + lost
     return {"loss70": 100 * lost / total, "loss70_way": 100 * (lost - full) / total}
@@ -113,9 +113,13 @@ def ping_load(running: Running, lengths: Lengths, earlier: Figures) -> Figures:
     """Round trips beside one TCP stream."""
     times: list[float] = []
     count = int(100 * lengths.tcp * 0.75)
-    _iperf(running, lengths.tcp, beside=lambda: times.extend(_ping(running, count, 0.01)))
-    times.sort()
-    return {"ping_load": median(times), "ping_load_p99": times[int(0.99 * (len(times) - 1))]}
+    iperf(running, lengths.tcp, beside=lambda: times.extend(_ping(running, count, 0.01)))
+    return {"ping_load": median(times), "ping_load_p99": quantile(times, 0.99)}
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that this share of them does not exceed."""
+    return sorted(values)[int(share * (len(values) - 1))]
 
 
 RUNS: dict[str, Callable[[Running, Lengths, Figures], Figures]] = {
@@ -147,15 +151,22 @@ def _udp(packets_per_second: float) -> tuple[str, ...]:
     return ("-u", "-l", str(UDP_SIZE), "-b", str(int(packets_per_second * UDP_SIZE * 8)))
 
 
-def _iperf(
-    running: Running, seconds: int, *options: str, beside: Callable[[], object] | None = None
+def iperf(
+    running: Running,
+    seconds: int,
+    *options: str,
+    beside: Callable[[], object] | None = None,
+    port: int = PORT,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run iperf3 from host-1 to host-2, and `beside` while it runs; returns both ends' reports."""
+    """Run iperf3 from host-1 to host-2, and `beside` while it runs; returns both ends' reports.
+
+    Raises RunFailed when there is no report within 20 s after its time.
+    """
     target, topology = running.peer.target, running.topology
-    started = [topology.host_2.popen("iperf3", "-s", "-1", "-J", "-p", str(PORT))]
+    started = [topology.host_2.popen("iperf3", "-s", "-1", "-J", "-p", str(port))]
     try:
-        wait_listening(topology.host_2, PORT)
-        where = ("-c", target, "-p", str(PORT), "--connect-timeout", "5000")
+        wait_listening(topology.host_2, port)
+        where = ("-c", target, "-p", str(port), "--connect-timeout", "5000")
         started.append(topology.host_1.popen("iperf3", "-J", "-t", str(seconds), *where, *options))
         if beside is not None:
             beside()
@@ -182,7 +193,7 @@ def _report(program: Process) -> dict[str, Any]:
     return report
 
 
-def _received(server: dict[str, Any]) -> tuple[int, int]:
+def received_packets(server: dict[str, Any]) -> tuple[int, int]:
     """(received, lost) packets, by the receiver's own account: what was never seen to be sent after the
     last arrival counts as neither."""
     sums = [interval["sum"] for interval in server["intervals"] if "packets" in interval["sum"]]
@@ -199,14 +210,20 @@ def _socket_drops(running: Running) -> int:
 
 def _ping(running: Running, count: int, interval: float) -> list[float]:
     """Round-trip times in ms. Raises RunFailed when none came back."""
-    often = ("-n", "-c", str(count), "-i", str(interval), "-W", "1")
+    return [time for _, time in trips(running, count, interval)]
+
+
+def trips(running: Running, count: int, interval: float, wait: int = 1) -> list[tuple[int, float]]:
+    """(number of the ping from 1 on, round-trip time in ms) of those that came back; the last is awaited so many
+    seconds. Raises RunFailed when none did."""
+    often = ("-n", "-c", str(count), "-i", str(interval), "-W", str(wait))
     try:
         text = running.topology.host_1.run(
             "ping", *often, running.peer.target, check=False, timeout=count * interval * 3 + 10
         )
     except AssertionError as late:
         raise RunFailed(str(late)[:300]) from None
-    times = [float(each) for each in _RTT.findall(text)]
-    if not times:
+    found = [(int(number), float(time)) for number, time in _TRIP.findall(text)]
+    if not found:
         raise RunFailed("no ping came back")
-    return times
+    return found

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,25 @@ PANELS = (
     ("ping_load_p99", "Ping beside a TCP stream", "ms, 99th percentile, less is better"),
 )
 OURS, THEIRS, LIMIT = "#1f6f8b", "#b8bcc2", "#e2d3b0"
-_INK = "#24292f"
+INK = "#24292f"
 
 
 def draw(whole: Mapping[str, Any], stem: Path) -> list[Path]:
     """Write STEM.svg and STEM.png of what `make bench` wrote as JSON; returns their paths."""
+    figures = whole["figures"]
+    with picture(stem, 2, 2, (11, 6.6), _caption(whole)) as (axes, paths):
+        for axis, (figure, title, unit) in zip(axes, PANELS, strict=True):
+            _panel(axis, {name: figures[name][figure] for name in PEERS if figure in figures.get(name, {})})
+            axis.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=8)
+            axis.set_xlabel(unit, color=INK)
+    return paths
+
+
+@contextmanager
+def picture(
+    stem: Path, rows: int, columns: int, size: tuple[float, float], caption: str
+) -> Iterator[tuple[list[Any], list[Path]]]:
+    """So many panels to draw in and the files that they are written to, STEM.svg and STEM.png, at the end."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -49,23 +64,18 @@ def draw(whole: Mapping[str, Any], stem: Path) -> list[Path]:
         "font.size": 10,
         "font.family": "DejaVu Sans",
         "svg.hashsalt": "tunrouter",
-        "text.color": _INK,
+        "text.color": INK,
     }
-    figures = whole["figures"]
+    paths = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
     with pyplot.rc_context(style):
-        picture, axes = pyplot.subplots(2, 2, figsize=(11, 6.6), facecolor="white")
-        picture.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
-        for axis, (figure, title, unit) in zip(axes.flat, PANELS, strict=True):
-            _panel(axis, {name: figures[name][figure] for name in PEERS if figure in figures.get(name, {})})
-            axis.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=8)
-            axis.set_xlabel(unit, color=_INK)
-        picture.supxlabel(_caption(whole), fontsize=8, color="#57606a")
-        paths = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
+        drawn, axes = pyplot.subplots(rows, columns, figsize=size, facecolor="white", squeeze=False)
+        drawn.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
+        yield list(axes.flat), paths
+        drawn.supxlabel(caption, fontsize=8, color="#57606a")
         stem.parent.mkdir(parents=True, exist_ok=True)
-        picture.savefig(paths[0], metadata={"Date": None})
-        picture.savefig(paths[1], dpi=110)
-        pyplot.close(picture)
-    return paths
+        drawn.savefig(paths[0], metadata={"Date": None})
+        drawn.savefig(paths[1], dpi=110)
+        pyplot.close(drawn)
 
 
 def _panel(axis: Any, rows: Mapping[str, Mapping[str, float]]) -> None:
@@ -82,7 +92,7 @@ def _panel(axis: Any, rows: Mapping[str, Mapping[str, float]]) -> None:
         axis.text(row["most"] + 0.015 * furthest, place, f"{row['median']:.3g}", va="center", fontsize=9)
     axis.set_xlim(0, furthest * 1.14)
     axis.invert_yaxis()
-    axis.tick_params(length=0, labelcolor=_INK)
+    axis.tick_params(length=0, labelcolor=INK)
     axis.grid(axis="x", color="#d8dee4", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "bottom"]].set_visible(False)

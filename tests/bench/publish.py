@@ -1,11 +1,12 @@
-"""Writes the README's table and picture, and the figures that they show, from a run of `make bench`.
+"""Writes the tables and pictures of the pages, and the figures that they show, from runs of the benchmarks.
 
-    .venv/bin/python tests/bench/publish.py build/bench.json
+    .venv/bin/python tests/bench/publish.py build/bench.json     into the README
+    .venv/bin/python tests/bench/publish.py build/wires.json     into the README, and all of it into RESULTS.md
 
 Knows: which columns and rows a reader of the README sees. Refuses to know: how figures came about.
 
-The figures are kept beside the picture (packaging/docs/bench.json), so that a test can tell whether the
-table is theirs.
+The figures are kept beside the pictures (packaging/docs/bench.json, wires.json), so that a test can tell whether the
+tables are theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import plot
+from tests.bench import plot, wire_plot, wire_report
 from tests.support.netns import ROOT
 from tests.support.page import DOCS
 
@@ -27,6 +28,14 @@ STEM = DOCS / "bench"
 FIGURES = STEM.with_suffix(".json")
 BEGIN = "<!-- figures: written by tests/bench/publish.py -->\n"
 END = "<!-- end of figures -->\n"
+
+RESULTS = ROOT / "tests" / "bench" / "RESULTS.md"
+WIRE_STEM = DOCS / "wires"
+WIRE_FIGURES = WIRE_STEM.with_suffix(".json")
+WIRE_BEGIN = "<!-- wires: written by tests/bench/publish.py -->\n"
+WIRE_END = "<!-- end of wires -->\n"
+WIRES = ("20", "5/50", "200+1%")
+"""Those that the README shows."""
 
 COLUMNS = {
     "tunrouter": "tunrouter",
@@ -55,10 +64,26 @@ def table(whole: Mapping[str, Any]) -> str:
     return "\n".join([*_rows(whole["figures"]), "", _about(whole), ""])
 
 
+def wire_pages(whole: Mapping[str, Any]) -> dict[Path, str]:
+    """What each page says of a run over wires."""
+    shown = {wire: whole["wires"][wire]["figures"] for wire in WIRES if wire in whole["wires"]}
+    about = ["", wire_report.about(whole), ""]
+    picture = f"![Throughput over loss, and pings beside an upload]({WIRE_STEM.relative_to(ROOT)}.svg)"
+    command = f"Made by `tests/bench/wires.py {whole['command']}`, then `tests/bench/publish.py`."
+    return {
+        README: "\n".join([picture, "", *wire_report.short_table(shown), *about]),
+        RESULTS: "\n".join([command, "", *wire_report.tables(whole), "", *wire_report.bars(whole), *about]),
+    }
+
+
+def in_page(page: Path, begin: str = BEGIN, end: str = END) -> str:
+    """What stands in a page between two marks."""
+    return page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]
+
+
 def in_readme() -> str:
     """The table as it stands in the README."""
-    text = README.read_text(encoding="utf-8")
-    return text.partition(BEGIN)[2].partition(END)[0]
+    return in_page(README)
 
 
 def _rows(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -88,16 +113,39 @@ def _number(value: float) -> str:
 
 
 def main() -> int:
-    """Write all three; returns the exit status."""
+    """Write what the run is for; returns the exit status."""
     whole = json.loads(Path(sys.argv[1]).read_text())
     if whole["quick"]:
         print("bench: that was a quick run: its figures mean nothing", file=sys.stderr)
         return 2
-    kept = {key: value for key, value in whole.items() if key not in ("errors", "drops", "bars", "runs")}
+    if "wires" in whole:
+        _publish_wires(whole)
+        return 0
+    kept = _without(whole, "bars")
     FIGURES.write_text(json.dumps(kept, indent=1) + "\n")
     print(*plot.draw(kept, STEM))
-    README.write_text(README.read_text(encoding="utf-8").replace(BEGIN + in_readme(), BEGIN + table(kept)))
+    _replace(README, BEGIN, END, table(kept))
     return 0
+
+
+def _publish_wires(whole: dict[str, Any]) -> None:
+    kept = whole | {"wires": {wire: _without(part) for wire, part in whole["wires"].items()}}
+    WIRE_FIGURES.write_text(json.dumps(kept) + "\n")
+    print(*wire_plot.draw(kept, WIRE_STEM))
+    for page, text in wire_pages(kept).items():
+        _replace(page, WIRE_BEGIN, WIRE_END, text)
+
+
+def _without(whole: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """What is not kept of a run: its errors, and each of its timed runs."""
+    return {key: value for key, value in whole.items() if key not in ("errors", "drops", "runs", *more)}
+
+
+def _replace(page: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two marks of a page."""
+    before = page.read_text(encoding="utf-8")
+    assert begin in before, f"{page} has no mark {begin}"
+    page.write_text(before.replace(begin + in_page(page, begin, end) + end, begin + text + end))
 
 
 if __name__ == "__main__":

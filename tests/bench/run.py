@@ -1,6 +1,6 @@
 """`make bench`: tunrouter beside GOST, WireGuard, a floor in C and the kernel, in one interleaved run.
 
-    .venv/bin/python tests/bench/run.py                     everything, 3 rounds, about 15 minutes
+    .venv/bin/python tests/bench/run.py                     everything, 3 rounds, about 40 minutes
     .venv/bin/python tests/bench/run.py --quick             does the harness work? under a minute
     .venv/bin/python tests/bench/run.py --only tunrouter,gost,memory --rounds 5
     .venv/bin/python tests/bench/run.py --parent OTHER_CHECKOUT  as a peer
@@ -16,14 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,12 +29,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import forwarding, handshakes, memory, plot, report, shaped, wireguard
+from tests.bench import forwarding, handshakes, memory, overload, plot, report, shaped
 from tests.bench.bars import BARS, Key, Summary, Verdict, judge, summarise
-from tests.bench.measure import Figures
-from tests.bench.peers import RUNS, Peer, all_peers
-from tests.bench.rounds import CONGESTION_CONTROL, Results, run_round, say
-from tests.support.netns import ROOT
+from tests.bench.measure import QUICK, Figures, Lengths
+from tests.bench.measure import RUNS as ALL_RUNS
+from tests.bench.peers import RUNS, Peer, Running, all_peers
+from tests.bench.rounds import CONGESTION_CONTROL, Plan, Results, Run, machine, run_round, say
+from tests.support.netns import ROOT, Topology
 
 TOOLS = ("ip", "iperf3", "ping", "ss", "sysctl")
 
@@ -48,25 +47,30 @@ def main() -> int:
     if arguments.peers:
         print("\n".join(f"{peer.name:18}{peer.about}{_because(peer.missing())}" for peer in peers))
         return 0
-    names = [peer.name for peer in peers] + list(PARTS)
+    names = [*(peer.name for peer in peers), *PARTS, "wires"]
     chosen = arguments.only.split(",") if arguments.only else names
     runs = arguments.runs.split(",") if arguments.runs else list(RUNS)
     unknown = [f"no peer or part is called {name!r}" for name in chosen if name not in names]
     unknown += [f"no run is called {name!r}" for name in runs if name not in RUNS]
+    if arguments.quick:
+        peers = [replace(peer, runs=peer.quick_runs) for peer in peers]
     peers = [replace(peer, runs=tuple(run for run in peer.runs if run in runs)) for peer in peers]
     if wrong := unknown or _unable():
         print("\n".join(f"bench: {each}" for each in wrong), file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every `with` is left
     results, started = Results(), time.time()
-    present = _present([peer for peer in peers if peer.name in chosen], results, arguments.quick)
+    present = _present([peer for peer in peers if peer.name in chosen], results)
     rounds = 1 if arguments.quick else arguments.rounds
+    plan = _plan(QUICK if arguments.quick else Lengths())
     with tempfile.TemporaryDirectory(prefix="tunrouter-bench-") as directory:
         for number in range(rounds if present else 0):
             say(f"round {number + 1} of {rounds}")
-            run_round(number, present, Path(directory), results, arguments.quick)
+            run_round(number, present, Path(directory), results, plan)
         for part in [name for name in chosen if name in PARTS]:
             _part(part, Path(directory), results, arguments.quick)
+        if "wires" in chosen:
+            _wires(arguments, results)
     _report(arguments, results, [peer.name for peer in present], started)
     return 1 if any(error["ours"] for error in results.errors) else 0
 
@@ -79,7 +83,7 @@ def _report(arguments: argparse.Namespace, results: Results, owners: Sequence[st
     print("\n".join(_lines(results, figures, shown, owners)))
     note = ", too short for the figures to mean anything" if arguments.quick else ""
     print(f"took {time.time() - started:.0f} s{note}")
-    whole = _as_json(results, figures, verdicts, started) | {"quick": arguments.quick}
+    whole = _as_json(results, verdicts, started) | {"quick": arguments.quick}
     if arguments.json:
         arguments.json.write_text(json.dumps(whole, indent=1) + "\n")
     if arguments.plot and owners:
@@ -92,7 +96,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--quick", action="store_true", help="one round of short runs: figures mean nothing")
-    parser.add_argument("--only", metavar="NAMES", help=f"comma list of peers and {', '.join(PARTS)}")
+    parser.add_argument("--only", metavar="NAMES", help=f"comma list of peers and {', '.join(PARTS)}, wires")
     parser.add_argument(
         "--runs", metavar="NAMES", help=f"comma list of what is measured of them: {', '.join(RUNS)}"
     )
@@ -113,16 +117,24 @@ def _because(why: str) -> str:
     return f" (not here: {why})" if why else ""
 
 
-def _present(peers: Sequence[Peer], results: Results, quick: bool) -> list[Peer]:
+def _present(peers: Sequence[Peer], results: Results) -> list[Peer]:
     """Those that can run here; the others are noted."""
-    results.missing |= {peer.name: why for peer in peers if (why := _missing(peer, quick))}
+    results.missing |= {peer.name: why for peer in peers if (why := _missing(peer))}
     for name, why in results.missing.items():
         say(f"{name}: not here: {why}")
     return [peer for peer in peers if peer.name not in results.missing]
 
 
-def _missing(peer: Peer, quick: bool) -> str:
-    return peer.missing() or ("" if peer.quick_runs or not quick else "not part of a quick run")
+def _missing(peer: Peer) -> str:
+    return peer.missing() or ("" if peer.runs else "nothing of it is measured in such a run")
+
+
+def _plan(lengths: Lengths) -> Plan:
+    def bound(run: Callable[[Running, Lengths, Figures], Figures]) -> Run:
+        return lambda running, seen: run(running, lengths, seen)
+
+    runs = {name: bound(run) for name, run in ALL_RUNS.items()}
+    return Plan(Topology, runs, CONGESTION_CONTROL, lengths.patience)
 
 
 def _part(name: str, work: Path, results: Results, quick: bool) -> None:
@@ -131,6 +143,23 @@ def _part(name: str, work: Path, results: Results, quick: bool) -> None:
         results.add(name, PARTS[name](work, results, quick))
     except (AssertionError, OSError, subprocess.SubprocessError) as error:
         results.fail(name, "measuring", error, ours=True)
+
+
+def _wires(arguments: argparse.Namespace, results: Results) -> None:
+    """wires.py in a process of its own, which reports for itself: a short run of the wires that users notice most."""
+    say("wires …")
+    command = [sys.executable, str(ROOT / "tests/bench/wires.py")]
+    command += (
+        ["--quick"] if arguments.quick else ["--wires", "20,5/50,200+1%", "--seconds", "10", "--rounds", "1"]
+    )
+    command += ["--parent", str(arguments.parent)] if arguments.parent else []
+    for option in ("json", "plot"):
+        if path := getattr(arguments, option):
+            command += [f"--{option}", str(path.with_name(f"wires{path.suffix}"))]
+    try:
+        subprocess.run(command, check=True)
+    except subprocess.CalledProcessError as error:
+        results.fail("wires", "measuring", error, ours=True)
 
 
 def _memory(work: Path, results: Results, quick: bool) -> Figures:
@@ -175,6 +204,10 @@ def _shaped(work: Path, results: Results, quick: bool) -> Figures:
     return shaped.measure(3.0 if quick else 15.0)
 
 
+def _overload(work: Path, results: Results, quick: bool) -> Figures:
+    return overload.measure(1.0, first=80_000) if quick else overload.measure(5.0)
+
+
 PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
     "memory": _memory,
     "forwarding": _forwarding,
@@ -182,6 +215,7 @@ PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
     "tables": _tables,
     "handshakes": _handshakes,
     "shaped": _shaped,
+    "overload": _overload,
 }
 """What is measured without the topology."""
 
@@ -203,31 +237,13 @@ def _lines(
     yield from report.disturbance(results.runs)
 
 
-def _as_json(
-    results: Results, figures: Mapping[Key, Summary], verdicts: Sequence[Verdict], started: float
-) -> dict[str, Any]:
-    by_owner: dict[str, dict[str, Any]] = defaultdict(dict)
-    for (owner, figure), summary in figures.items():
-        by_owner[owner][figure] = asdict(summary) | {"values": results.samples[owner, figure]}
+def _as_json(results: Results, verdicts: Sequence[Verdict], started: float) -> dict[str, Any]:
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
         "seconds": round(time.time() - started),
-        "machine": {
-            "kernel": platform.release(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "congestion_control": CONGESTION_CONTROL,
-            "wireguard": wireguard.version(),
-        },
-        "figures": by_owner,
+        "machine": machine(CONGESTION_CONTROL),
         "bars": [asdict(verdict) for verdict in verdicts],
-        "missing": results.missing,
-        "errors": results.errors,
-        "drops": results.drops,
-        "rounds": len({run["round"] for run in results.runs}),
-        "timed": len(results.runs),
-        "disturbed": sum(run["disturbed"] for run in results.runs),
-        "runs": results.runs,
+        **results.as_json(),
     }
 
 

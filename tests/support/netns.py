@@ -213,10 +213,14 @@ class Topology:
         with ExitStack() as building:  # unwinds if a step fails
             for namespace in (self.hub, self.host_1, self.host_2):
                 building.enter_context(namespace)
-            connect(self.hub, "to-host-1", f"{HUB_TO_HOST_1}/24", self.host_1, "uplink", f"{HOST_1}/24")
-            connect(self.hub, "to-host-2", f"{HUB_TO_HOST_2}/24", self.host_2, "uplink", f"{HOST_2}/24")
+            self.join(building)
             self._stack = building.pop_all()
         return self
+
+    def join(self, building: ExitStack) -> None:
+        """Join the hosts to the hub; `building` gets what must be undone."""
+        connect(self.hub, "to-host-1", f"{HUB_TO_HOST_1}/24", self.host_1, "uplink", f"{HOST_1}/24")
+        connect(self.hub, "to-host-2", f"{HUB_TO_HOST_2}/24", self.host_2, "uplink", f"{HOST_2}/24")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
