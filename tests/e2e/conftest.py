@@ -21,7 +21,7 @@ def quick_starts() -> Iterator[None]:
 
 
 @pytest.fixture
-def real_starts(quick_starts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def real_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start the program itself: for tests of its first moments, its memory, its rights and its end."""
     monkeypatch.setattr(program, "COPIES", False)
 
