@@ -22,6 +22,7 @@ REFUSALS = {
     Status.FORBIDDEN: Refusal.NAME,
     Status.SERVICE_UNAVAILABLE: Refusal.UNAVAILABLE,
     Status.HOST_UNREACHABLE: Refusal.INGRESS,
+    Status.NETWORK_UNREACHABLE: Refusal.LANE,
 }
 """Status other than OK -> the reason that a refused client is counted under."""
 
@@ -108,7 +109,7 @@ def admit(
             return Status.SERVICE_UNAVAILABLE, unread_logins
         if not grants:
             return Status.UNAUTHORIZED, "wrong login" if request.login else "no login was given"
-        if request.command != wire_relay.ASSOCIATE:
+        if request.command not in (wire_relay.ASSOCIATE, wire_relay.JOIN):
             return Status.BAD_REQUEST, f"unknown command {request.command}"
         if not ids.is_host_name(request.host):
             return Status.BAD_REQUEST, "control characters in the host name"

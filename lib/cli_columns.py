@@ -77,6 +77,10 @@ _COUNTERS = (
         "marked", lambda row: number(row["marked"]) if row.get("marked") else "-", 16,
         lambda row: row.get("marked", 0), right=True,
     ),
+    Column(
+        "lanes", lambda row: str(len(row.get("lanes", ())) or "-"), 17, lambda row: len(row.get("lanes", ())),
+        right=True,
+    ),
 )  # fmt: skip
 
 _WHERE = (

@@ -33,7 +33,7 @@ from lib.log_setup import say
 from lib.netlink_host_routes import HostRoutes
 from lib.prefixes import Prefix
 from lib.service_supervisor import Task, keep
-from lib.session_sender import SessionSender
+from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, NodeSettings
 
 
@@ -106,7 +106,7 @@ class Client:
         return self._reconnector.away
 
     @property
-    def sender(self) -> SessionSender | None:
+    def sender(self) -> LaneSender | None:
         """The sender of the session; None where there is none, or none yet."""
         return self._reconnector.sender
 

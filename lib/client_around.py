@@ -100,6 +100,11 @@ class Around:
             self._routes.keep(self._name, self._addresses())
             self._told = {address: way for address, way in self._told.items() if address in self._addresses()}
 
+    @contextmanager
+    def dialling_again(self, node: NodeSettings) -> Iterator[Again]:
+        """Dial, in the block, an address that there is a connection to, by the same way: no route changes."""
+        yield Again(self, node.first.dial)
+
     def _addresses(self) -> set[str]:
         return set().union(*self._wanted.values())
 
@@ -132,6 +137,11 @@ class Around:
             self._told[plain] = way
             self._say(plain, way)
         return way.device
+
+    def device_now(self, address: str) -> str:
+        """The device of the way around the tunnel to an address; empty where there is none."""
+        way = self._told.get(address)
+        return way.device if way is not None else ""
 
     def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
         """As stream_resolve.look_up. Without a session the name servers are asked around the tunnel as well.
@@ -182,6 +192,22 @@ class Dialling:
         """Around.device_for."""
         self.tried.add(address)
         return self._around.device_for(address, self._how)
+
+    def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
+        """Around.look_up."""
+        return self._around.look_up(host, port, seconds)
+
+
+class Again:
+    """Another connection by the ways that there are."""
+
+    def __init__(self, around: Around, how: DialSettings) -> None:
+        self._around, self._how = around, how
+
+    def device_for(self, address: str) -> str | None:
+        """The device of the way that Around.device_for has found last."""
+        plain, _, zone = address.partition("%")
+        return zone or self._around.device_now(plain) or self._how.device or None
 
     def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
         """Around.look_up."""

@@ -40,7 +40,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.packet_text import head, head_of_frame
 from lib.prefixes import Prefix, packed
-from lib.session_sender import SessionSender
+from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, DeviceSettings
 from lib.tun import TunDevice
 
@@ -58,7 +58,7 @@ class Owner(Protocol):
         """The session that packets are sent on; None where there is none."""
 
     @property
-    def sender(self) -> SessionSender | None:
+    def sender(self) -> LaneSender | None:
         """The sender of that session; None where packets are dropped."""
 
     def tell_news(self) -> None:

@@ -19,7 +19,7 @@ from lib.stream_bounded import Bounds, failing_as
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.stream_open import dial, handshake, not_useful
-from lib.wire_relay import Request, Response, Status
+from lib.wire_relay import ASSOCIATE, JOIN, Request, Response, Status
 
 MAX_PROXY = 1 << 16
 """Bytes that proxies may say until there is a connection."""
@@ -34,6 +34,7 @@ _MEANINGS: dict[int, str] = {
     Status.UNAUTHORIZED: "the hub wants a login, and this one is wrong or missing",
     Status.FORBIDDEN: "the login or certificate is not for this host name or namespace, or the name is taken",
     Status.SERVICE_UNAVAILABLE: "the hub ends, or cannot ask who decides about clients",
+    Status.NETWORK_UNREACHABLE: "the session that this lane is for is not there",
     Status.HOST_UNREACHABLE: "the hub's ingress does not let this host name into this namespace",
 }
 """What a status means when a hub sends it (PROTOCOL.md); the names alone mislead."""
@@ -51,10 +52,13 @@ class Refused(ProtocolError):
         super().__init__(f"refused: {name}: {meaning}" if meaning else f"refused: {name}")
 
 
-def let_in(settings: ClientSettings, node: NodeSettings, around: Around) -> tuple[AnyStream, Response, bytes]:
+def let_in(
+    settings: ClientSettings, node: NodeSettings, around: Around, token: bytes = b""
+) -> tuple[AnyStream, Response, bytes]:
     """Dial a node and do the handshake; returns (stream, response, bytes that came after the response).
 
     The node's `connect_timeout` is one deadline for the look-up, TCP, proxies, layers and the handshake.
+    With a token (16 bytes) the connection is to join the session that the token is of, as a lane.
     Raises OSError; ProtocolError where the hub breaks the protocol; Refused where it does not admit us.
     """
     bounds = Bounds(math.inf, MAX_PROXY)  # the one deadline is here
@@ -63,7 +67,7 @@ def let_in(settings: ClientSettings, node: NodeSettings, around: Around) -> tupl
         failing_as(OSError, OSError, ProtocolError),
     ):
         try:
-            return _let_in(settings, node, around, bounds)
+            return _let_in(settings, node, around, bounds, token)
         except ProtocolError as error:
             if not error.layer:
                 raise
@@ -77,13 +81,13 @@ def _late(bounds: Bounds, node: NodeSettings) -> OSError:
 
 
 def _let_in(
-    settings: ClientSettings, node: NodeSettings, around: Around, bounds: Bounds
+    settings: ClientSettings, node: NodeSettings, around: Around, bounds: Bounds, token: bytes
 ) -> tuple[AnyStream, Response, bytes]:
-    with around.dialling(node) as dialling:
+    with around.dialling_again(node) if token else around.dialling(node) as dialling:
         stream = dial(node, dialling, bounds, settings.keepalive_timeout)
     try:
         with handshake(RELAY, node, stream.peer, bounds):
-            response, rest = session_handshake.ask(stream, _request(settings, node))
+            response, rest = session_handshake.ask(stream, _request(settings, node, token))
     except BaseException:
         stream.close()
         not_useful(node)
@@ -94,8 +98,9 @@ def _let_in(
     return stream, response, rest
 
 
-def _request(settings: ClientSettings, node: NodeSettings) -> Request:
+def _request(settings: ClientSettings, node: NodeSettings, token: bytes) -> Request:
     addresses = settings.device.addresses
     source = str(addresses[0].ip) if addresses else ""
     login = (node.username, node.password) if node.username or node.password else None
-    return Request(settings.host, source, node.namespace, login)
+    command = JOIN if token else ASSOCIATE
+    return Request(settings.host, source, node.namespace, login, command, token)

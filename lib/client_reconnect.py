@@ -23,7 +23,6 @@ from gevent.event import Event
 
 from lib import client_dial, client_session, service_supervisor
 from lib.addresses import join_host_port
-from lib.client_around import Around
 from lib.client_backoff import LASTING, LOST, TEMPORARY, Backoff, Pace
 from lib.client_dial import Refused
 from lib.client_selector import Selector
@@ -34,7 +33,7 @@ from lib.log_dedup import FLAPPING, OUTAGE, RETRIED
 from lib.log_events import Entry
 from lib.log_setup import absorb, forget, say, settle
 from lib.service_supervisor import Task, keep
-from lib.session_sender import SessionSender
+from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, NodeSettings
 
 STEADY_SECONDS = 10.0
@@ -68,7 +67,6 @@ class Owner(client_session.Owner, Protocol):
     """What is used of the client."""
 
     rates: Rates
-    around: Around
 
 
 class Reconnector:
@@ -78,7 +76,7 @@ class Reconnector:
         """Nothing is dialled before keep_connected()."""
         self._client = client
         self.session: ClientSession | None = None
-        self.sender: SessionSender | None = None
+        self.sender: LaneSender | None = None
         """The sender of the session; None where there is none, or none yet."""
         self.sessions_made = 0
         self.failures: Counter[str] = Counter()

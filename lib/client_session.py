@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import gevent
+from gevent.event import Event
 
 from lib import (
     capture_watch,
@@ -24,7 +25,9 @@ from lib import (
     wire_control,
 )
 from lib.capture_taps import Taps
+from lib.client_around import Around
 from lib.client_downlink import Downlink
+from lib.client_lane import SecondLane
 from lib.client_transit import Transit
 from lib.counters import Traffic
 from lib.errors import ProtocolError
@@ -34,6 +37,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.prefixes import Prefix
 from lib.session_control import SessionControl
+from lib.session_lane_sender import LaneSender
 from lib.session_sender import SessionSender
 from lib.settings import (
     DEFAULT_QUEUE_BYTES,
@@ -57,6 +61,7 @@ class Owner(Protocol):
     buffer: ReceiveBuffer
     taps: Taps
     instance: bytes
+    around: Around
 
     @property
     def device_name(self) -> str:
@@ -94,11 +99,11 @@ class ClientSession:
         self, client: Owner, node: NodeSettings, stream: AnyStream, response: Response, tail: bytes
     ) -> None:
         """`tail` is the bytes that came after the hub's response."""
-        self._client, self._stream, self._tail = client, stream, tail
+        self._client, self._tail = client, tail
         self._kin = bool(ids.hub_version(response.tunnel_id))
         self.node = node
         self.peer = stream.peer
-        self.sender = SessionSender(stream, client.traffic, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_SECONDS)
+        self.sender = LaneSender(stream, client.traffic, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_SECONDS)
         self.sender.tell_losses(self._lost)
         self.since = time.monotonic()
         self.control = SessionControl(
@@ -106,6 +111,11 @@ class ClientSession:
         )
         self.advice = wire_control.Advice()
         """What the hub finds wrong with this client's identity."""
+        self._lane = SecondLane(client, self)
+        self._readers = 0
+        self._lane_over = Event()
+        self._why = ""
+        """Why the lane that ended last did."""
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
@@ -118,6 +128,7 @@ class ClientSession:
         if self._kin:
             device = client.settings.device
             more = wire_control.Feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
+            more |= wire_control.Feature.LANES if self._lane.wanted else 0
             self.control.greet(client.instance, client.offloads, device.mtu, more=more)
 
     def _takes_dummies(self, addresses: Sequence[Interface]) -> bool:
@@ -127,9 +138,32 @@ class ClientSession:
 
     def run(self) -> str:
         """Receive and deliver until the session ends; returns why it did."""
-        why = "closed by the hub"
+        stream = self.sender.stream
         try:
-            self._receive()
+            self._read(self.sender.lanes[0], self._tail)
+            while self._readers:  # the session goes on with the lane that is left
+                self._lane_over.wait()
+                self._lane_over.clear()
+        finally:
+            self._lane.stop()
+            self.sender.ended()
+            stream.close()
+        return self.sender.closed_because or self._why
+
+    def read_lane(self, stream: AnyStream, tail: bytes) -> None:
+        """Use a second lane until it ends; `tail` is the bytes that came after the hub's response."""
+        try:
+            if self._readers and not self.sender.closed_because:
+                self._read(self.sender.add(stream, time.monotonic()), tail)
+        finally:
+            stream.close()
+
+    def _read(self, lane: SessionSender, tail: bytes) -> None:
+        """Read a lane until it ends. The session goes on with the other one, where there is one."""
+        self._readers += 1
+        began, why = time.monotonic(), "closed by the hub"
+        try:
+            self._receive(lane, tail)
         except OSError as error:
             why = error.strerror or str(error)
         except ProtocolError as error:
@@ -138,14 +172,28 @@ class ClientSession:
             service_supervisor.note(error)
             why = f"an error of this program: {type(error).__name__}"
         finally:
-            self.sender.ended()
-            self._stream.close()
-        return self.sender.closed_because or why
+            self._readers -= 1
+            self._why = why
+            self._lane_over.set()
+            if len(self.sender.lanes) > 1:
+                self.sender.remove(lane)
+                lane.stream.close()
+                self._lane.lost(time.monotonic() - began, time.monotonic())
+                if not self.sender.closed_because:
+                    self._tell_lost(lane, why)
+
+    def _tell_lost(self, lane: SessionSender, why: str) -> None:
+        name, host = self._client.settings.name, self._client.settings.host
+        say(
+            Entry.LANE_LOST, "service %s: the session with %s goes on without a lane: %s",
+            *(name, self.peer, why),
+            fold=name, service=name, host=host, peer=self.peer, lane=lane.stream.peer, reason=why,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close a session that has not begun."""
         self.sender.ended()
-        self._stream.close()
+        self.sender.stream.close()
 
     def give_up(self, why: str) -> None:
         """Close the session after LINGER seconds, because another one has taken its place."""
@@ -159,21 +207,24 @@ class ClientSession:
     def beat(self, now: float) -> None:
         """Look whether the hub still lives."""
         self.control.beat(now)
+        self._lane.beat(now)
         if self._pings and now - self._pinged_at >= self._pings:
             self._ping(now)
 
     def _ping(self, now: float) -> None:
         """Send WebSocket pings as GOST does; ends the session without a pong within twice their interval."""
-        if self._stream.pongs != self._pongs:
-            self._pongs, self._ponged_at = self._stream.pongs, now
+        pongs = sum(lane.stream.pongs for lane in self.sender.lanes)
+        if pongs != self._pongs:
+            self._pongs, self._ponged_at = pongs, now
         if now - self._ponged_at > 2 * self._pings + self.control.liveness.tick:
             self.sender.close(f"no pong within {2 * self._pings:g} s")
             return
         self._pinged_at = now
-        self._stream.ping()
+        for lane in self.sender.lanes:
+            lane.stream.ping()
 
-    def _receive(self) -> None:
-        client, tail = self._client, self._tail
+    def _receive(self, lane: SessionSender, tail: bytes) -> None:
+        client, stream = self._client, lane.stream
         buffer, down, transit = client.buffer, client.down, client.transit
         size = 0
         while True:
@@ -187,10 +238,10 @@ class ClientSession:
                 stop = client_downlink.deliver(down, buffer.data, buffer.view, start, end)
             tail = bytes(buffer.view[stop:end])
             for content in down.take_controls():
-                self._control(content)
+                self._control(content, lane)
             if client.traffic.news:
                 client.tell_news()
-            size = self._stream.receive_into(buffer.landing)
+            size = stream.receive_into(buffer.landing)
             if not size:
                 return
 
@@ -201,12 +252,14 @@ class ClientSession:
             fate = capture_watch.leaving(self.node.namespace, client.settings.host, self.peer, reason)
             capture_watch.sent(client.taps, fate, frames)
 
-    def _control(self, content: bytes) -> None:
-        for message in self.control.receive([content], time.monotonic()):
+    def _control(self, content: bytes, lane: SessionSender) -> None:
+        for message in self.control.receive([content], time.monotonic(), lane.reply):
             if isinstance(message, wire_control.Hello):
                 self._meet(message)
             elif isinstance(message, wire_control.Drain):
                 self._client.leave(self)
+            elif isinstance(message, wire_control.Lane):
+                self._lane.given(message.token)
             else:
                 self._heed(message)
 
@@ -236,6 +289,7 @@ class ClientSession:
         client = self._client
         client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
         client.tell_gateway(message.prefixes)
+        self._lane.given(message.lane)
         say(
             Entry.HELLO,
             "service %s: hub is %s, offloads %#x",

@@ -64,6 +64,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         nodes=way.nodes,
         chain=way.chain,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
+        lanes=config_metadata.lanes(handler, found),
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         strategy=way.selector.strategy or "round",
         max_fails=way.selector.max_fails or 1,

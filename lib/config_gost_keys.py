@@ -138,7 +138,7 @@ HUB_KEYS: Keys = {
         "handler", "skipauth entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"
     ),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
-    **_works("handler", "sourceCheck superpackets domain handshakeTimeout onDuplicate certHosts"),
+    **_works("handler", "sourceCheck superpackets lanes domain handshakeTimeout onDuplicate certHosts"),
     **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
     **_odd("handler", _BUFFERS, "router.bufferSize bufferSize"),
 }
@@ -154,7 +154,7 @@ CLIENT_KEYS: Keys = {
     **_odd("listener", _BUFFERS, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
     **_odd("service", SERVICE_WITH_CHAIN, "interface so_mark"),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
-    **_works("handler", "superpackets keepalive.timeout"),
+    **_works("handler", "superpackets lanes keepalive.timeout"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
 }

@@ -97,6 +97,7 @@ def hub(
         domain=config_metadata.text(handler, "domain", found=found),
         source_check=config_metadata.switch(handler, "sourceCheck", True, found),
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
+        lanes=config_metadata.lanes(handler, found),
         handshake_timeout=_handshake_timeout(handler, found),
         read_timeout=config_metadata.seconds(handler, "readTimeout", 0.0, found),
         cache_seconds=_cache_seconds(handler, found),

@@ -16,7 +16,7 @@ from lib.config_section import Metadata
 from lib.config_yaml import Scalar, Sequence, Tree
 from lib.errors import Position
 from lib.go_values import SECONDS, parse_duration, parse_integer, parse_switch
-from lib.settings import DEFAULT_KEEPALIVE
+from lib.settings import DEFAULT_KEEPALIVE, DEFAULT_LANES
 
 T = TypeVar("T")
 
@@ -130,6 +130,16 @@ def keepalive_timeout(layer: Layer, found: Findings) -> float:
     if tree and not 1 <= timeout <= 3600:
         found.error(tree.where, f"'keepalive.timeout': {timeout:g} s is not within 1 s to 1 h")
     return timeout
+
+
+def lanes(layer: Layer, found: Findings) -> int:
+    """The key lanes: how many connections a session between tunrouters may have, 1 or 2."""
+    count = integer(layer, ("lanes",), DEFAULT_LANES, found)
+    tree = find(layer, "lanes")
+    if tree and count not in (1, 2):
+        found.error(tree.where, f"'lanes': {count} is not 1 or 2")
+        return DEFAULT_LANES
+    return count
 
 
 def _seconds(text: str) -> float:

@@ -190,6 +190,14 @@ KEYS = (
         "Off: one packet a frame, to tunrouters too.",
     ),
     OwnKey(
+        "metadata of handler router or tun", "lanes", "integer, 1 to 2", "`2`",
+        "lanes: 1",
+        (
+            "Connections of a session between tunrouters. By the second one goes what is not bulk, so it "
+            "does not wait behind a transfer."
+        ),
+    ),
+    OwnKey(
         "metadata of a dialer", "pin", "`sha256:` and 64 hex digits", "none",
         "pin: sha256:0f343b0931126a20f133d67c2b018a3b7f4c5d6e7a8b9c0d1e2f30415263748a",
         "The client trusts the hub's certificate with this fingerprint, and no other.",

@@ -31,8 +31,10 @@ from lib.hub_tables import Tables
 from lib.log_output import Output
 from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.service_threads import aside
+from lib.session_lane_sender import LaneSender
 from lib.settings import FileSource, HttpSource, RedisSource, Source
 from lib.source_feed import SourceState
+from lib.stream_layer import AnyStream
 
 MAX_GUESSED = 1000
 """Hosts among which a misspelt name is looked for."""
@@ -142,10 +144,28 @@ def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
         "software": session.control.software,
         "since_s": round(now - attachment.since, 1),
         "rtt_s": round(session.control.liveness.rtt, 6),
+        "lanes": _lanes(session.sender),
         "queue_bytes": session.sender.queued,
         "queue_s": round(session.sender.waits(now), 4),
         "superpackets": bool(attachment.offloads),
         **_traffic(attachment.traffic, session.rates, now),
+    }
+
+
+def _lanes(sender: LaneSender) -> list[Row]:
+    """A row for each connection of a session; the first carries what is bulk, where there are two."""
+    carries = ("bulk", "sparse") if len(sender.lanes) > 1 else ("all",)
+    found = [(what, lane.stream) for what, lane in zip(carries, sender.lanes, strict=False)]
+    return [{"peer": stream.peer, "carries": what, **_figures(stream)} for what, stream in found]
+
+
+def _figures(stream: AnyStream) -> Row:
+    figures = stream.figures()
+    return {
+        "rtt_s": round(figures.rtt, 6),
+        "sent_bytes": figures.sent,
+        "received_bytes": figures.received,
+        "delivered_bytes_per_s": figures.rate,
     }
 
 
@@ -166,6 +186,7 @@ def _client(client: Client, now: float) -> Row:
         "software": session.control.software if session else "",
         "since_s": round(now - session.since, 1) if session else None,
         "rtt_s": round(session.control.liveness.rtt, 6) if session else 0.0,
+        "lanes": _lanes(session.sender) if session else [],
         "queue_bytes": session.sender.queued if session else 0,
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),

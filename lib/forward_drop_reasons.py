@@ -80,6 +80,11 @@ class Refusal(_Documented):
         "the login or certificate is not for this host name or namespace, or the name is taken",
         "use the host name that the login or certificate is for, or end the session that has the name (kick)",
     )
+    LANE = (
+        "lane",
+        "the second lane of a session that is not here",
+        "nothing: a load balancer has sent it to another hub than its session, which goes on with one lane",
+    )
     UNAVAILABLE = (
         "unavailable",
         "who decides (ingress or auther) cannot be asked at the moment",

@@ -21,7 +21,9 @@ from gevent.pool import Pool
 
 from lib import (
     forward,
+    hub_lane,
     hub_log,
+    hub_names,
     ids,
     packet_offload,
     session_handshake,
@@ -54,6 +56,7 @@ from lib.service_scheduling import Breaths, Pauses, Turns, breathe
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
 from lib.session_cost import Cost
+from lib.session_lane_tokens import LaneTokens
 from lib.settings import HubSettings
 from lib.settings_memory import ALL_FLOWS, LEAST_FLOWS, MAX_CLIENTS
 from lib.stream_deadline import within
@@ -61,14 +64,15 @@ from lib.stream_layer import AnyStream
 from lib.stream_listen import listen
 from lib.stream_open import Acceptor
 from lib.stream_tcp import Stream, format_peer
-from lib.wire_relay import Request, Response, Status
+from lib.wire_relay import JOIN, Request, Response, Status
 
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
 """Bounds, in seconds, of the histogram of how long connections lasted; the same as GOST's."""
 BEAT_SESSIONS = 64
 """Sessions that the hub looks after before packets have their turn again."""
-PROBE_SECONDS = 1.0
-"""Seconds that a session has to give a sign of life before a new session may take its host name."""
+
+SCARCE_SECONDS = 60.0
+"""Seconds without new second lanes after descriptors have run out."""
 
 
 def flows_of(sessions: int) -> int:
@@ -111,10 +115,13 @@ class Hub:
         """The last refused client for each reason: (when, its address:port, why)."""
         self.sessions: dict[Attachment, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
+        self.tokens: LaneTokens[HubSession] = LaneTokens()
+        self.gate.expected = self.tokens.expected
         self.prefixes = PrefixesOfHosts()
         self.identities = Identities(settings)
         self.moved = Event()
         self._ending = False
+        self._scarce_until = 0.0
         self._rules = 0
         """How often the hub has looked again at who may be here."""
         self.instance = os.urandom(16)
@@ -128,9 +135,25 @@ class Hub:
         """Offload bits (packet_offload) that this hub takes from clients."""
         return packet_offload.ALL if self.settings.superpackets else 0
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for connections that are not needed: second lanes of sessions."""
+        return len(self._clients) < MAX_CLIENTS // 2 and time.monotonic() >= self._scarce_until
+
+    def new_token(self, session: HubSession) -> bytes:
+        """A token for a second lane of a session, 16 bytes; empty where none may join now."""
+        return hub_lane.new_token(session)
+
     def _listen(self, settings: HubSettings) -> Server:
         sock = listen(settings.host, settings.port, settings.transport.reuse_port)
-        return Server(sock, self._serve, self._clients, settings.name, f"service {settings.name}", ALL)
+        server = Server(sock, self._serve, self._clients, settings.name, f"service {settings.name}", ALL)
+        server.make_room = self._make_room
+        return server
+
+    def _make_room(self) -> bool:
+        """End the second lane of a session, as descriptors have run out; and let nobody have another one."""
+        self._scarce_until = time.monotonic() + SCARCE_SECONDS
+        return hub_lane.end_one(self.sessions.values())
 
     def start(self) -> None:
         """Begin to accept connections."""
@@ -282,7 +305,8 @@ class Hub:
             self._handle(sock, caller)
         finally:
             caller.leave()
-            self.durations.observe(time.monotonic() - began)
+            if not caller.is_lane:
+                self.durations.observe(time.monotonic() - began)
 
     def _handle(self, sock: Any, caller: Caller) -> None:
         """Serve a connection within the limits: TLS, WebSocket and relay handshake, then its session."""
@@ -303,12 +327,18 @@ class Hub:
                     top = self._acceptor.accept(stream, caller.read_headers)
                     request, rest = session_handshake.receive_request(top, seconds)
                     stream.end_turn()
-                    if not self._answer(top, request, name):
+                    session = hub_lane.session_of(self, caller, request)
+                    if not self._answer(top, request, name, session):
                         return
+                if session is not None:
+                    if hub_lane.has_room(session):  # it may have ended meanwhile
+                        stream.count(cost, session.attachment, self.budget)
+                        session.run_lane(top, rest)
+                    return
                 caller.admitted()
                 cost.admit(settings.transport.kind)
-                stream.count(cost, stream, self.budget)
                 session = HubSession(self, top, request)
+                stream.count(cost, session.attachment, self.budget)
                 session.enter()  # from here on others see that the name is taken
             session.run(rest)
         except ProtocolError as error:
@@ -329,15 +359,20 @@ class Hub:
         hub_log.refused(self.settings.name, peer, refusal, why)
         self.turned_away[refusal] = now, peer, why
 
-    def _answer(self, stream: AnyStream, request: Request, name: ExitStack) -> bool:
+    def _answer(
+        self, stream: AnyStream, request: Request, name: ExitStack, session: HubSession | None = None
+    ) -> bool:
         """Send the handshake's response; returns whether the client is admitted. Raises ProtocolError.
 
-        The client has its host name for itself until `name` is left.
+        The client has its host name for itself until `name` is left. `session` is the one that it joins.
         """
         rules = self._rules
         status, why = self._admit(request, stream)
-        if status == Status.OK and self.settings.on_duplicate == "refuse":
-            status, why = self._take_name(request, stream.peer, name)
+        if status == Status.OK and request.command == JOIN:
+            if session is None or not hub_lane.may_join(session, request, stream):
+                status, why = Status.NETWORK_UNREACHABLE, "the session of this lane is not here"
+        elif status == Status.OK and self.settings.on_duplicate == "refuse":
+            status, why = hub_names.take(self.domain, self.identities, request, stream.peer, name)
         if self._ending:
             status, why = Status.SERVICE_UNAVAILABLE, "the hub is about to end"
         tunnel_id = b""
@@ -352,30 +387,3 @@ class Hub:
             if again not in (Status.OK, Status.SERVICE_UNAVAILABLE):
                 raise ProtocolError(f"host {request.host!r}: no longer let in: {why}", REFUSALS[again])
         return status == Status.OK
-
-    def _take_name(self, request: Request, peer: str, name: ExitStack) -> tuple[Status, str]:
-        """Have a host name that no live session has, nor anybody else who is just being let in."""
-        if not name.enter_context(self.domain.reserve(request.namespace, request.host)):
-            return (
-                Status.FORBIDDEN,
-                "another one is just being let in by this host name (onDuplicate: refuse)",
-            )
-        if owner := self._owner(request):
-            self.identities.refused(request.namespace, request.host, peer, owner, time.monotonic())
-            return (
-                Status.FORBIDDEN,
-                f"another live session has this host name, of {owner} (onDuplicate: refuse)",
-            )
-        return Status.OK, ""
-
-    def _owner(self, request: Request) -> str:
-        """The peer whose live session has the host name already; empty for none (onDuplicate: refuse).
-
-        Sessions of that name are asked for a sign of life, and ended without one within PROBE_SECONDS.
-        """
-        namespace = self.domain.namespace(request.namespace)
-        for attachment in namespace.sessions_of(request.host):
-            if attachment.sender.is_alive(PROBE_SECONDS):
-                return attachment.peer
-            attachment.sender.close("silent, and a new session wants its host name")
-        return ""

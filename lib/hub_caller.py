@@ -48,6 +48,8 @@ class Caller:
         self._hub = hub
         self._visit = Visit(host_of(peer))
         self._book: Book | None = None
+        self.is_lane = False
+        """Whether it has joined a session, in which it is counted."""
 
     def enter(self) -> Refusal | None:
         """Count the connection. Returns None, or why it is refused; else `leave` must follow."""
@@ -91,10 +93,26 @@ class Caller:
         """The client is let in: a session begins."""
         self._hub.gate.settle(self._visit)
 
+    def check_owes(self) -> None:
+        """Raise ProtocolError where there was room only for a lane, and it is none of a session here."""
+        owes = self._visit.owes
+        if owes is not None:
+            raise ProtocolError(owes.doc, owes)
+
+    def joined(self, address: str) -> None:
+        """The connection is a lane of a session whose client comes from `address`; raises as check_owes."""
+        refusal = self._hub.gate.join(self._visit, address, time.monotonic())
+        if refusal is not None:
+            raise ProtocolError(refusal.doc, refusal)
+        self._hub.gate.settle(self._visit)
+        self._close()
+        self.is_lane = True
+
     def leave(self) -> None:
         """The connection has ended."""
         self._hub.gate.leave(self._visit)
-        self._close()
+        if not self.is_lane:
+            self._close()
 
     def is_check(self, cost: Cost) -> bool:
         """Whether a connection that has ended was a trusted proxy's health check: no byte has come."""

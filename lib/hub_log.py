@@ -44,6 +44,39 @@ def opened(name: str, attachment: Attachment, transport: str, via: str) -> None:
     )
 
 
+def lane(name: str, attachment: Attachment, peer: str) -> None:
+    """Log that a session has a second lane, which comes from `peer`."""
+    say(
+        Entry.LANE_JOINED,
+        "service %s: %s (%s) has a second lane, of %s",
+        *(name, attachment.peer, attachment.host, peer),
+        fold=name,
+        by=stranger(attachment.peer),
+        habit=BUSY,
+        service=name,
+        host=attachment.host,
+        peer=attachment.peer,
+        lane=peer,
+    )
+
+
+def lane_lost(name: str, attachment: Attachment, peer: str, why: str) -> None:
+    """Log that a session goes on without one of its two lanes, and why."""
+    say(
+        Entry.LANE_LOST,
+        "service %s: %s (%s) goes on without its lane of %s: %s",
+        *(name, attachment.peer, attachment.host, peer, why),
+        fold=name,
+        by=stranger(attachment.peer),
+        habit=BUSY,
+        service=name,
+        host=attachment.host,
+        peer=attachment.peer,
+        lane=peer,
+        reason=why,
+    )
+
+
 def closed(name: str, attachment: Attachment, why: str) -> None:
     """Log that a session has ended, and why."""
     say(

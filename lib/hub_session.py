@@ -14,7 +14,7 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from lib import capture_watch, forward, framing, hub_log, ids, packet_offload, wire_control
+from lib import capture_watch, forward, framing, hub_log, hub_resolve, packet_offload, wire_control
 from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
@@ -22,23 +22,20 @@ from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
 from lib.hub_identity import Identities, Verdict
 from lib.limits import Gate, Meter
-from lib.log_dedup import OUTAGE
-from lib.log_events import Entry
-from lib.log_setup import say, settle
 from lib.metrics_ledger import Book, Ledger
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
-from lib.packet import format_address
-from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
 from lib.session_budget import Budget
 from lib.session_control import SessionControl
 from lib.session_cost import TURN_SECONDS
+from lib.session_lane_sender import MAX_LANES, LaneSender
+from lib.session_lane_tokens import LaneTokens
+from lib.session_lanes import BUCKETS
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
-from lib.stream_bounded import failing_as
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
@@ -51,6 +48,10 @@ SLOW = 1 << 18
 
 With a bigger buffer its TCP window would stay shut for too long after it has once been full.
 """
+
+
+class _Silent(OSError):
+    """Nothing was received for readTimeout."""
 
 
 class Owner(Protocol):
@@ -75,6 +76,15 @@ class Owner(Protocol):
     identities: Identities
     moved: Event
     """Set whenever a session ends, or its client has replied to DRAIN."""
+    tokens: LaneTokens[HubSession]
+    """The tokens by which lanes may join sessions."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for connections that are not needed: second lanes."""
+
+    def new_token(self, session: HubSession) -> bytes:
+        """A token for a second lane of a session, 16 bytes; empty where none may join now."""
 
     @property
     def offloads(self) -> int:
@@ -89,12 +99,18 @@ class HubSession:
         self.hub = hub
         self.domain = hub.domain
         self.request = request
-        self.stream = stream
+        self.certificate = stream.certificate
         self.attachment = Attachment(self.domain.namespace(request.namespace), request.host, stream.peer)
         self.attachment.mtu = framing.GOST_CLIENT_MAX
-        self.sender = SessionSender(
+        self.sender = LaneSender(
             stream, self.attachment.traffic, settings.queue_bytes, settings.queue_seconds, hub.budget
         )
+        self._reader: SessionSender = self.sender.lanes[0]
+        """The lane whose bytes are handled in this turn."""
+        self._readers = 0
+        """Lanes that are read, each by the greenlet of its own connection."""
+        self._lane_over = Event()
+        self._ended_because = ""
         self.sender.tell_losses(self._lost)
         self.limit()
         self.attachment.sender, self.attachment.budget = self.sender, hub.budget
@@ -108,6 +124,11 @@ class HubSession:
         self._heard = 0
         self.verdict = Verdict()
         """What is wrong with its host name or namespace."""
+
+    @property
+    def stream(self) -> AnyStream:
+        """The stream of its first lane."""
+        return self.sender.stream
 
     def enter(self) -> None:
         """Go live under the host's name; run() follows at once."""
@@ -125,11 +146,13 @@ class HubSession:
                 self.hub.identities.replaced(other, attachment, time.monotonic())
                 other.sender.close(f"replaced by a new session of its host name, of {attachment.peer}")
         hub_log.opened(name, attachment, self.hub.settings.transport.kind, self.stream.via)
-        why = "closed by the client"
+        why = ""
         try:
-            self._forward(rest)
-        except OSError as error:
-            why = error.strerror or str(error)
+            self._read(self.sender.lanes[0], rest)
+            while self._readers:  # the session goes on with the lane that is left
+                self._lane_over.wait()
+                self._lane_over.clear()
+            why = self._ended_because
         except gevent.GreenletExit:
             why = "the hub ends"
         except Exception as error:
@@ -137,6 +160,7 @@ class HubSession:
             raise
         finally:
             del self.hub.sessions[attachment]
+            self.hub.tokens.forget(self)
             self.hub.moved.set()
             self.sender.ended()
             self.domain.leave(attachment)
@@ -147,29 +171,63 @@ class HubSession:
             self._tell_news()
             hub_log.closed(name, attachment, self.sender.closed_because or why)
 
+    def run_lane(self, stream: AnyStream, rest: bytes) -> None:
+        """Read a lane that has joined the session until it ends; `rest` came after its request."""
+        own, other = stream.cost, self.sender.lanes[0].stream.cost
+        if own is not None and other is not None:
+            own.admit(self.hub.settings.transport.kind)
+            own.join(other)
+        lane = self.sender.add(stream, time.monotonic(), min(BUCKETS, self.attachment.max_flows))
+        self._limit_stream(stream)
+        hub_log.lane(self.hub.settings.name, self.attachment, stream.peer)
+        self._read(lane, rest)
+
+    def _read(self, lane: SessionSender, rest: bytes) -> None:
+        """Read a lane until it ends. The session goes on with the other one, where there is one."""
+        self._readers += 1
+        why = "closed by the client"
+        try:
+            self._forward(lane, rest)
+        except OSError as error:
+            why = error.strerror or str(error)
+        finally:
+            self._readers -= 1
+            self._ended_because = why
+            self._lane_over.set()
+            if len(self.sender.lanes) > 1:
+                self.sender.remove(lane)
+                if lane.stream.cost is not None:
+                    lane.stream.cost.part()
+                if not self.sender.closed_because:
+                    lane.stream.close()
+                    hub_log.lane_lost(self.hub.settings.name, self.attachment, lane.stream.peer, why)
+
     def _books(self) -> tuple[Book, Book]:
         """The ledger entries that its counters go to: that of its host, and that of its address."""
         attachment = self.attachment
         by_host = self.hub.by_host.book((attachment.namespace.id, attachment.host))
         by_host.opened += 1
-        return by_host, self.hub.by_address.book(self._address)
+        return by_host, self.hub.by_address.book(self.address)
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
+        """The client's IP address."""
         return host_of(self.attachment.peer)
 
-    def _forward(self, tail: bytes) -> None:
-        """Receive and forward until the client closes."""
-        buffer = self.hub.buffer
+    def _forward(self, lane: SessionSender, tail: bytes) -> None:
+        """Receive from a lane and forward until the client closes it."""
+        buffer, stream = self.hub.buffer, lane.stream
         try:
             while True:
                 while framing.is_whole(tail):  # more has come than a turn has time for
-                    if not self.stream.give_way():
+                    if not stream.give_way():
                         return
+                    self._reader = lane
                     tail = tail[self.scan_copy(tail) :]
-                size = self._receive(buffer.landing)
+                size = self._receive(stream, buffer.landing)
                 if not size:
                     return
+                self._reader = lane
                 end = framing.HEADROOM + size
                 stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
                 tail = bytes(buffer.view[stop:end])
@@ -186,14 +244,20 @@ class HubSession:
         meter.take_packets(received - self._counted, time.monotonic())
         self._counted = received
 
-    def _receive(self, landing: memoryview) -> int:
+    def _receive(self, stream: AnyStream, landing: memoryview) -> int:
         seconds = self.hub.settings.read_timeout
         if not seconds:
-            return self.stream.receive_into(landing)
-        self.stream.hold_back()  # that is no silence of the client's
+            return stream.receive_into(landing)
+        stream.hold_back()  # that is no silence of the client's
         late = f"nothing received for {seconds:g} s (readTimeout)"
-        with within(seconds, lambda: OSError(errno.ETIMEDOUT, late)):
-            return self.stream.receive_into(landing)
+        while True:
+            before = self.attachment.traffic.received_bytes
+            try:
+                with within(seconds, lambda: _Silent(errno.ETIMEDOUT, late)):
+                    return stream.receive_into(landing)
+            except _Silent:
+                if self.attachment.traffic.received_bytes == before:  # by the other lane neither
+                    raise
 
     def scan_copy(self, frames: bytes) -> int:
         """Forward frames that are not in the receive buffer; returns how many bytes were whole frames."""
@@ -202,7 +266,7 @@ class HubSession:
 
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
-        out, traffic, cost = self.hub.output, self.attachment.traffic, self.stream.cost
+        out, traffic, cost = self.hub.output, self.attachment.traffic, self._reader.stream.cost
         patience = cost.patience if cost is not None else TURN_SECONDS
         stop = self._scan_pieces(data, view, start, end, patience)
         for target, run in out.runs.items():
@@ -219,7 +283,7 @@ class HubSession:
         for cache in self.attachment.namespace.tables:
             if isinstance(cache, PluginCache):
                 for address in cache.take_wanted():
-                    gevent.spawn(self._resolve, cache, address)
+                    gevent.spawn(hub_resolve.resolve, self.hub, cache, self.attachment.namespace.id, address)
         return stop
 
     def _scan_pieces(self, data: bytearray, view: memoryview, start: int, end: int, patience: float) -> int:
@@ -251,12 +315,14 @@ class HubSession:
     def _controls(self, out: forward.Output) -> None:
         """Act on the control frames of a turn."""
         contents, out.controls = out.controls, []
-        for message in self.control.receive(contents, time.monotonic()):
+        for message in self.control.receive(contents, time.monotonic(), self._reader.reply):
             if isinstance(message, wire_control.Hello):
                 self._meet(message)
             elif isinstance(message, wire_control.Drain):
                 self.awaited = False  # it has another session now, or no other hub to go to
                 self.hub.moved.set()
+            elif isinstance(message, wire_control.Lane) and (token := self.hub.new_token(self)):
+                self.control.give_lane(token)
 
     def _tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time in this session."""
@@ -279,7 +345,10 @@ class HubSession:
                 hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
             )
         prefixes = self.hub.prefixes.of(attachment.namespace, attachment.host)
-        self.control.greet(self.hub.instance, self.hub.offloads, prefixes=prefixes)
+        lanes = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
+        self.control.greet(
+            self.hub.instance, self.hub.offloads, prefixes=prefixes, more=lanes, lane=self.hub.new_token(self)
+        )
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
         hub_log.hello(self.hub.settings.name, attachment, hello.software)
@@ -290,6 +359,8 @@ class HubSession:
         if self.attachment.traffic.received_packets != self._heard:
             self._heard, self.attachment.heard_at = self.attachment.traffic.received_packets, now
         self.control.beat(now)
+        if self.hub.settings.lanes < len(self.sender.lanes):  # a reload
+            self.sender.lanes[-1].stream.shutdown()
 
     def tell(self) -> None:
         """Tell the client what is wrong with its identity, where that has changed and it understands it."""
@@ -300,12 +371,16 @@ class HubSession:
     def limit(self) -> None:
         """Apply the limits of the present settings to this session."""
         into, out = self.hub.gate.meters(
-            self._address, self.attachment.host, self.attachment.namespace.id, self
+            self.address, self.attachment.host, self.attachment.namespace.id, self
         )
         self._meter, self.sender.meter = into or None, out or None
-        self.stream.limit(self._meter, self.sender.meter)
-        if into and into.slice < SLOW:
-            self.stream.hold_unread(4 * into.slice)
+        for lane in self.sender.lanes:
+            self._limit_stream(lane.stream)
+
+    def _limit_stream(self, stream: AnyStream) -> None:
+        stream.limit(self._meter, self.sender.meter)
+        if self._meter is not None and self._meter.slice < SLOW:
+            stream.hold_unread(4 * self._meter.slice)
 
     def is_alive(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""
@@ -322,39 +397,3 @@ class HubSession:
     def tell_drain(self) -> None:
         """Ask the client to open another session before this one ends, where it can go elsewhere."""
         self.awaited = self.control.drain() or self.awaited
-
-    def _resolve(self, cache: PluginCache[Attachment], address: bytes) -> None:
-        """Ask the plugin for a route (in a greenlet of its own), then forward the frames that waited."""
-        plugin, failed, name = cache.asker, self.hub.failed_plugins, self.hub.settings.name
-        assert plugin is not None
-        try:
-            with failing_as(OSError, OSError):
-                route = plugin.route(address, self.attachment.namespace.id)
-            waited = cache.store(address, route, time.monotonic())
-            if plugin in failed:
-                settle(Entry.PLUGIN_FAILED, name)
-                say(Entry.PLUGIN_RECOVERED, "router plugin: replies again", service=name)
-                failed.discard(plugin)
-        except OSError as error:
-            say(
-                Entry.PLUGIN_FAILED,
-                "router plugin: %s: %s",
-                *(format_address(address), error),
-                fold=name,
-                habit=OUTAGE,
-                service=name,
-                namespace=ids.format_uuid(self.attachment.namespace.id),
-                address=format_address(address),
-                reason=error,
-            )
-            failed.add(plugin)
-            waited = cache.fail(address, time.monotonic())
-        for attachment, frame in waited:
-            attachment.unpark(frame)
-            session = self.hub.sessions.get(attachment)
-            if session is not None:
-                session.scan_copy(frame)
-            else:
-                attachment.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
-                if self.hub.taps.on:  # the sender's session has ended meanwhile
-                    capture_watch.dropped(self.hub.taps, attachment, Reason.SESSION_GONE, frame)

@@ -124,6 +124,12 @@ class Visit:
     """The IP address that it is counted under: a proxy's, until that has named its client."""
     keys: list[str] = field(default_factory=list)
     """What it was counted under: settings may be others when it leaves."""
+    paid: list[Bucket] = field(default_factory=list)
+    """The buckets from which its handshake was taken."""
+    owes: Refusal | None = None
+    """Why it may only stay if it is a lane: there was no room for one more."""
+    lent: str | None = None
+    """The address whose lanes that are on their way it counts as one of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -136,6 +142,9 @@ class Gate:
     settings: HubLimits
     trusted: tuple[Network, ...] = ()
     """Prefixes of trusted proxies."""
+    expected: Callable[[str, float], int] = lambda address, now: 0
+    """How many lanes of sessions may be on their way from an address at a moment; "" for all addresses."""
+    _lent: Counter[str] = field(default_factory=Counter)
     _buckets: WeakValueDictionary[tuple[object, ...], Bucket] = field(default_factory=WeakValueDictionary)
     """The buckets of live sessions. Sessions that share a bucket have the same key; it goes with the last."""
     _connections: Counter[str] = field(default_factory=Counter)
@@ -172,8 +181,24 @@ class Gate:
             visit.keys.remove(_unnamed(visit))
             self._uncount(_unnamed(visit))
 
+    def join(self, visit: Visit, address: str, now: float) -> Refusal | None:
+        """Uncount a connection that is a lane of a session from `address`: that is counted already.
+
+        A lane from elsewhere counts as any connection. Returns None, or why it is refused.
+        """
+        if visit.address != address:
+            return visit.owes
+        for bucket in visit.paid:
+            bucket.take(-1, now)
+        visit.paid.clear()
+        self.leave(visit)
+        return None
+
     def leave(self, visit: Visit) -> None:
         """Uncount a connection that has entered."""
+        if visit.lent is not None:
+            self._lent[visit.lent] -= 1
+            visit.lent = visit.owes = None
         for key in visit.keys:
             self._uncount(key)
         visit.keys.clear()
@@ -190,6 +215,33 @@ class Gate:
         handshakes: list[tuple[float, str]],
         now: float,
     ) -> Refusal | None:
+        refusal = self._refusal(visit, connections, handshakes, now)
+        if refusal is not None and not self._lend(visit, refusal, now):
+            return refusal
+        keys = [key for _, key in connections]
+        self._connections.update(keys)
+        visit.keys += keys
+        return None
+
+    def _lend(self, visit: Visit, refusal: Refusal, now: float) -> bool:
+        """Let in a connection that there is no room for, if it may be a lane; what it is will be seen."""
+        address = "" if is_trusted(visit.address, self.trusted) else visit.address
+        if visit.lent is None:
+            if self._lent[address] >= self.expected(address, now):
+                return False
+            self._lent[address] += 1
+            visit.lent = address
+        visit.owes = refusal
+        return True
+
+    def _refusal(
+        self,
+        visit: Visit,
+        connections: list[tuple[float, str]],
+        handshakes: list[tuple[float, str]],
+        now: float,
+    ) -> Refusal | None:
+        """Why there is no room for a connection; None where there is. Then it has paid for its handshake."""
         if any(self._connections[key] >= limit for limit, key in connections):
             return Refusal.CONNECTIONS
         for limit, key in handshakes:
@@ -201,9 +253,7 @@ class Gate:
             if bucket.tokens < 1:
                 return Refusal.RATE
             bucket.take(1, now)
-        keys = [key for _, key in connections]
-        self._connections.update(keys)
-        visit.keys += keys
+            visit.paid.append(bucket)
         return None
 
     def _uncount(self, key: str) -> None:

@@ -57,6 +57,14 @@ class Entry(Enum):
         *("mistaken-identity", "warning", "service host namespace peer mistake reason"),
         "a host's name or router.id is wrong; `mistake`: gateway-of-nothing, unknown-namespace or name-twice",
     )
+    LANE_JOINED = (
+        *("lane-joined", "debug", "service host peer lane"),
+        "a session has a second lane: one more connection of its client, for what is not bulk",
+    )
+    LANE_LOST = (
+        *("lane-lost", "debug", "service host peer lane reason"),
+        "a session goes on with one of its two lanes, or its client could not get a second one",
+    )
     HELLO = "hello", "debug", "service host peer software offloads", "the far side is a tunrouter"
 
     # a client

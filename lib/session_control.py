@@ -1,13 +1,13 @@
 """Control frames and keepalive of a session, the same for a hub and a client.
 
 Knows: how every tunrouter replies to a control frame, and when it sends PING.
-Refuses to know: what a HELLO, a DRAIN or an ADVICE means to a hub (hub_session) or a client (client_session),
-the layout of messages (wire_control), when silence has lasted too long (session_keepalive).
+Refuses to know: what a HELLO, a DRAIN, an ADVICE or a LANE means to a hub (hub_session) or a client
+(client_session), the layout of messages (wire_control), when silence has lasted too long (session_keepalive).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeGuard
 
 from lib import __version__, framing, wire_control
@@ -16,8 +16,8 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.prefixes import Prefix
 from lib.session_keepalive import Health, Liveness
-from lib.session_sender import SessionSender
-from lib.wire_control import Advice, Drain, Feature, Hello, Message, Ping, Pong
+from lib.session_lane_sender import LaneSender
+from lib.wire_control import Advice, Drain, Feature, Hello, Lane, Message, Ping, Pong
 
 
 class SessionControl:
@@ -25,7 +25,7 @@ class SessionControl:
 
     __slots__ = ("_sender", "_traffic", "features", "liveness", "software")
 
-    def __init__(self, sender: SessionSender, traffic: Traffic, timeout: float, now: float) -> None:
+    def __init__(self, sender: LaneSender, traffic: Traffic, timeout: float, now: float) -> None:
         """`traffic` counts what the peer sends. `timeout`: seconds of silence until the peer is dead."""
         self._sender, self._traffic = sender, traffic
         self.liveness = Liveness(timeout, now)
@@ -34,8 +34,12 @@ class SessionControl:
         self.features = 0
         """What the peer understands beside HELLO (bits of Feature); 0 before HELLO, and for a GOST peer."""
 
-    def receive(self, contents: Iterable[bytes], now: float) -> list[Hello | Drain | Advice]:
+    def receive(
+        self, contents: Iterable[bytes], now: float, reply: Callable[[bytes], None] | None = None
+    ) -> list[Hello | Drain | Advice | Lane]:
         """Take the contents of the control frames of one turn; returns the messages for the role to act on.
+
+        `reply` sends a frame by the lane on which they came.
 
         Only the last message of each type counts: who asks a thousand times in a turn gets one reply.
         A content that does not parse is counted as a drop, a type that is not known is ignored.
@@ -49,17 +53,19 @@ class SessionControl:
             else:
                 if message is not None:
                     last[type(message)] = message
-        return [message for message in last.values() if self._receive(message, now)]
+        return [message for message in last.values() if self._receive(message, now, reply)]
 
-    def _receive(self, message: Message, now: float) -> TypeGuard[Hello | Drain | Advice]:
+    def _receive(
+        self, message: Message, now: float, reply: Callable[[bytes], None] | None
+    ) -> TypeGuard[Hello | Drain | Advice | Lane]:
         """Do what both roles do with a message; returns whether the role has to act on it too."""
         if isinstance(message, Ping):
-            self._sender.reply(framing.encode(wire_control.encode_pong(message.token)))
+            (reply or self._sender.reply)(framing.encode(wire_control.encode_pong(message.token)))
         elif isinstance(message, Pong):
             self.liveness.pong(message.token, now)
         elif isinstance(message, Hello):
             self.features, self.software = message.features, message.software
-        return isinstance(message, Hello | Drain | Advice)
+        return isinstance(message, Hello | Drain | Advice | Lane)
 
     def can(self, feature: Feature) -> bool:
         """Whether the peer has said in its HELLO that it understands a feature."""
@@ -72,18 +78,28 @@ class SessionControl:
         mtu: int = 0,
         prefixes: tuple[Prefix, ...] = (),
         more: int = 0,
+        lane: bytes = b"",
     ) -> None:
         """Send HELLO: who we are, which superpackets we take, our device's MTU in bytes (0: no device).
 
-        `prefixes` are those for which the peer is a gateway; `more` are features beside ALL_FEATURES.
+        `prefixes` are those for which the peer is a gateway; `more` are features beside ALL_FEATURES,
+        and `lane` is the token for a second lane.
         """
         software = f"tunrouter {__version__}"
-        hello = Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES | more, prefixes)
+        hello = Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES | more, prefixes, lane)
         self._send(wire_control.encode_hello(hello))
 
     def ask(self, now: float) -> None:
         """Send PING, to which a live peer replies with PONG."""
-        self._send(wire_control.encode_ping(self.liveness.token(now)))
+        self._sender.probe(framing.encode(wire_control.encode_ping(self.liveness.token(now))))
+
+    def ask_lane(self) -> None:
+        """Ask the hub for a token for a second lane."""
+        self._send(wire_control.encode_lane(Lane()))
+
+    def give_lane(self, token: bytes) -> None:
+        """Send a client the token (16 bytes) that it has asked for."""
+        self._sender.reply(framing.encode(wire_control.encode_lane(Lane(token))))
 
     def drain(self) -> bool:
         """Send DRAIN: we will leave, or need the peer no more. Returns whether the peer understands it."""

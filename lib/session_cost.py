@@ -44,6 +44,8 @@ PART = 512
 """Bytes of a turn, at least, that may be a part of a frame: over a slow wire its segments come one by one."""
 MOST_PARTS = (1 << 16) + 1
 """Bytes of the longest frame, with its length: so many may come in parts."""
+RIVAL_SECONDS = 0.1
+"""Two lanes of a session share one place among long turns while the other one had such a turn so lately."""
 EXACT_TURNS = 64
 """Turns timed exactly after one that took long."""
 
@@ -102,6 +104,10 @@ class Cost:
     _worth: float = 0.0
     _read: int = 0
     _seen_at: float = 0.0
+    beside: Cost | None = None
+    """That of the other lane of its session; None where there is one lane."""
+    _own_at: float = 0.0
+    """When its own last turn ended; `_seen_at` is that of any lane."""
 
     @property
     def patience(self) -> float:
@@ -119,6 +125,23 @@ class Cost:
         What its handshakes cost was paid from the share, so it begins without a debt.
         """
         self.admitted, self.expensive, self._prices, self.debt = True, False, WORTH[transport], 0.0
+
+    def join(self, other: Cost) -> None:
+        """Have one debt together with another connection from now on: both are lanes of one session."""
+        self.beside, other.beside = other, self
+        self.debt, self.expensive, self._seen_at = other.debt, other.expensive, other._seen_at
+
+    def part(self) -> None:
+        """This connection has ended; the other lane goes on alone."""
+        other, self.beside = self.beside, None
+        if other is not None:
+            other.beside = None
+
+    @property
+    def has_rival(self) -> bool:
+        """Whether the other lane of the session has had a long turn lately."""
+        beside = self.beside
+        return beside is not None and beside.long and beside._seen_at - beside._own_at < RIVAL_SECONDS
 
     def begin(self, size: int) -> None:
         """Begin a turn, with `size` bytes just received."""
@@ -152,6 +175,10 @@ class Cost:
             self.debt = max(0.0, self.debt - faded) + max(0.0, over)
             self.expensive = not self.admitted or self.debt > BURST_SECONDS
         self._seen_at = now
+        if self.beside is not None:
+            self._own_at = now
+            beside = self.beside
+            beside.debt, beside.expensive, beside._seen_at = self.debt, self.expensive, now
 
     def _unworthy(self, seconds: float) -> float:
         """Seconds of a turn beyond its worth. Parts of a frame are worth a turn each once it is forwarded."""

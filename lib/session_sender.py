@@ -102,6 +102,11 @@ class SessionSender:
         self._queue.lost = lost
 
     @property
+    def has_queue(self) -> bool:
+        """Whether frames wait to be written, or a frame is partly sent."""
+        return self._writer is not None
+
+    @property
     def queued(self) -> int:
         """Bytes in the queue."""
         return self._queue.size

@@ -21,6 +21,7 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 DEFAULT_MTU = 1420
+DEFAULT_LANES = 2
 DEFAULT_QUEUE_BYTES = 16 << 20
 DEFAULT_QUEUE_SECONDS = 0.5
 DEFAULT_QUEUE_MEMORY = 256 << 20
@@ -298,16 +299,15 @@ class HubSettings:
     """Whether a client's host name must be one of its certificate's names."""
     on_duplicate: str = "share"
     """With a second session of one host name: "share" flows, "replace" the first, or "refuse" the second."""
-    shared_by_intent: bool = False
-    """Whether "share" was written: so two machines of one name are no mistake."""
+    shared_by_intent: bool = False  # "share" was written: so two machines of one name are no mistake
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     drain_timeout: float = 5.0
     """Seconds that a hub which is about to end waits for its clients to leave."""
     limits: HubLimits = NO_LIMITS
     trusted_proxies: tuple[Network, ...] = ()
-    """Prefixes of the proxies before this hub that are believed when they name a client's address."""
+    """Prefixes of the proxies before this hub that are believed when `address_header` names a client."""
     address_header: str = DEFAULT_ADDRESS_HEADER
-    """The only HTTP header in which they do so."""
+    lanes: int = DEFAULT_LANES  # connections of a session: 1 or 2
     queue_memory: int = DEFAULT_QUEUE_MEMORY
     """Bytes that the queues of all sessions may hold together."""
     queue_bytes: int = DEFAULT_QUEUE_BYTES
@@ -365,6 +365,7 @@ class ClientSettings:
     """Failures in a row after which a node is passed over for `fail_timeout` seconds."""
     fail_timeout: float = 10.0
     keepalive_timeout: float = DEFAULT_KEEPALIVE
+    lanes: int = DEFAULT_LANES
 
 
 @dataclass(frozen=True, slots=True)

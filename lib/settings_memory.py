@@ -37,6 +37,8 @@ measures 220, 380, 220 and 440 KB; a quarter more is for what the allocator does
 connections need a tenth of that."""
 FLOW = 6 * 130
 """A flow where it is remembered: of UDP, of all else, and four of the host it goes to."""
+LANE_FLOW = 320
+"""A flow that a session with two lanes remembers in the direction to its client."""
 SLACK = 1.25
 """What waits is freed in other sizes than it was asked for."""
 ROUTE = 420
@@ -93,4 +95,8 @@ def _hub(hub: HubSettings) -> Iterator[Part]:
     yield Part(
         f"service {hub.name}: {counted(count, 'connection')} over {kind} (climiter)", count * CONNECTION[kind]
     )
+    if hub.lanes > 1:
+        more = min(count, MAX_CLIENTS - count) * CONNECTION[kind]
+        flows = max(ALL_FLOWS, count * LEAST_FLOWS) * LANE_FLOW
+        yield Part(f"service {hub.name}: second lanes of its sessions (lanes)", more + flows)
     yield Part(f"service {hub.name}: flows and counts", max(ALL_FLOWS, count * LEAST_FLOWS) * FLOW + HUB)

@@ -28,7 +28,7 @@ from lib.forward_drop_reasons import Refusal
 from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_cost import Cost
-from lib.stream_tcp import Stream
+from lib.stream_tcp import Figures, Stream
 from lib.wire_guess import FIRST_BYTES, GUESSED_BYTES, Spoken, guess
 
 MAX_PENDING = 1 << 20
@@ -215,6 +215,19 @@ class Layered:
     def hold_back(self) -> None:
         """Wait until the limits let more be received."""
         self._below.hold_back()
+
+    @property
+    def far_address(self) -> str:
+        """The IP address that the socket is connected to; "" where that is not enough to find it again."""
+        return self._below.far_address
+
+    def figures(self) -> Figures:
+        """What the kernel has measured of the connection."""
+        return self._below.figures()
+
+    def progress(self) -> tuple[int, int]:
+        """(bytes that the kernel was given to send, those that the far kernel has acknowledged)."""
+        return self._below.progress()
 
     def hold_unread(self, size: int) -> None:
         """Let the kernel hold about `size` bytes that have not been read yet."""

@@ -13,10 +13,13 @@ took, in all layers together. An expensive stream waits for its turn in the shar
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
+import sys
 import time
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent import monkey
@@ -38,8 +41,22 @@ REST_SECONDS = 0.1
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
 _WINDOW_OPEN = 1 << 30  # the kernel's own bounds are smaller
 
+_SIOCOUTQ = 0x5411  # linux/sockios.h
+_ACKED_AT = 120  # linux/tcp.h, struct tcp_info: tcpi_bytes_acked
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
 _OriginalSocket = monkey.get_original("socket", "socket")
+
+
+class Figures(NamedTuple):
+    """What the kernel says of a connection (linux/tcp.h, struct tcp_info)."""
+
+    rtt: float
+    """Smoothed round-trip time, seconds."""
+    sent: int
+    """Bytes that the far kernel has acknowledged."""
+    received: int
+    rate: int
+    """Bytes a second at which sent bytes were last acknowledged (tcpi_delivery_rate)."""
 
 
 class Stream:
@@ -188,6 +205,8 @@ class Stream:
                 return False
         elif cost.long:
             PASSES.enter(self._hub.loop)
+            if cost.has_rival:  # two lanes of one session have one place between them
+                PASSES.enter(self._hub.loop)
             if self._ended:
                 return False
         self._clock = time.thread_time if cost.exact else time.monotonic
@@ -237,6 +256,31 @@ class Stream:
         if self._sock.fileno() < 0:
             return True
         return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED
+
+    @property
+    def far_address(self) -> str:
+        """The IP address that the socket is connected to; "" where that is not enough to find it again."""
+        try:
+            address = self._sock.getpeername()
+        except OSError:  # not connected any more
+            return ""
+        return "" if len(address) > 3 and address[3] else str(address[0])
+
+    def progress(self) -> tuple[int, int]:
+        """(bytes that the kernel was given to send, those that the far kernel has acknowledged)."""
+        waiting = fcntl.ioctl(self._sock.fileno(), _SIOCOUTQ, bytes(4))
+        info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
+        acknowledged = int.from_bytes(info[_ACKED_AT:], sys.byteorder)
+        return acknowledged + int.from_bytes(waiting, sys.byteorder), acknowledged
+
+    def figures(self) -> Figures:
+        """What the kernel has measured of the connection; all zero where it is not connected any more."""
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 168)
+            rtt, acked, received, rate = struct.unpack("=68xI48xQQ24xQ", info)
+        except (OSError, struct.error):  # a kernel before 4.9 tells less
+            return Figures(0.0, 0, 0, 0)
+        return Figures(rtt / 1e6, acked, received, rate)
 
     @property
     def pending(self) -> int:

@@ -1,4 +1,4 @@
-"""Control frames between tunrouters: HELLO, PING, PONG, DRAIN and ADVICE, encoded and decoded (PROTOCOL.md).
+"""Control frames between tunrouters: HELLO, PING, PONG, DRAIN, ADVICE, LANE, as bytes (PROTOCOL.md).
 
 Knows: the layout of a control frame and of each message.
 Refuses to know: when to send one, and what a capability changes (session_sender, forward).
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
 from lib import wire_fields
@@ -26,6 +26,7 @@ from lib.prefixes import Prefix, network
 MARK = 0xF0
 INSTANCE_SIZE = 16
 TOKEN_SIZE = 8
+LANE_TOKEN_SIZE = 16
 MAX_PREFIXES = 8
 MAX_NAME = 255
 """Bytes of a host name, as in GOST's handshake."""
@@ -41,6 +42,7 @@ class Type(IntEnum):
     PONG = 3
     DRAIN = 4
     ADVICE = 5
+    LANE = 6
 
 
 class AdviceField(IntEnum):
@@ -59,10 +61,11 @@ class Field(IntEnum):
     SOFTWARE = 4
     FEATURES = 5
     PREFIXES = 6
+    LANE = 7
 
 
 TOKEN = 1
-"""The type of the only field of PING and PONG."""
+"""The type of the only field of PING and PONG, and of that of LANE."""
 
 
 class Feature(IntFlag):
@@ -76,6 +79,8 @@ class Feature(IntFlag):
     """ICMP errors from a dummy address reach the client's host: no reverse path filter drops them."""
     ADVICE = 8
     """The peer, a client, reads ADVICE and shows it."""
+    LANES = 16
+    """Sessions may have a second lane; a hub has a token for it in HELLO, and one more for each LANE."""
 
 
 ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE)
@@ -123,6 +128,13 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
+class Lane:
+    """Without a token a client's request for one; with one (16 bytes) a hub's reply."""
+
+    token: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What one tunrouter tells the other about itself, once, right after the handshake."""
 
@@ -139,9 +151,11 @@ class Hello:
     """Bits of Feature."""
     prefixes: tuple[Prefix, ...] = ()
     """Of a hub: prefixes for which the receiver is a gateway, so that it can tell whether it forwards."""
+    lane: bytes = field(default=b"", repr=False)
+    """Of a hub: the token by which a lane may join the session, 16 bytes; empty where none may."""
 
 
-Message = Hello | Ping | Pong | Drain | Advice
+Message = Hello | Ping | Pong | Drain | Advice | Lane
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -153,6 +167,7 @@ def encode_hello(hello: Hello) -> bytes:
         (Field.SOFTWARE, _software(hello.software.encode()).encode()),
         (Field.FEATURES, struct.pack("!I", hello.features)),
         *([(Field.PREFIXES, _encode_prefixes(hello.prefixes))] if hello.prefixes else ()),
+        *([(Field.LANE, hello.lane)] if hello.lane else ()),
     )
     return bytes([MARK, Type.HELLO]) + wire_fields.encode(body)
 
@@ -179,6 +194,11 @@ def encode_advice(advice: Advice) -> bytes:
     return bytes([MARK, Type.ADVICE]) + wire_fields.encode(body)
 
 
+def encode_lane(lane: Lane) -> bytes:
+    """A LANE as the content of a frame."""
+    return bytes([MARK, Type.LANE]) + wire_fields.encode([(TOKEN, lane.token)] if lane.token else ())
+
+
 def decode(content: bytes) -> Message | None:
     """Decode the content of a control frame; None for a type that this version does not know.
 
@@ -203,6 +223,13 @@ def _decode_advice(found: dict[int, bytes]) -> Advice:
     return Advice(troubles, name)
 
 
+def _decode_lane(found: dict[int, bytes]) -> Lane:
+    token = found.get(TOKEN, b"")
+    if len(token) not in (0, LANE_TOKEN_SIZE):
+        raise ProtocolError("LANE with a token of another size")
+    return Lane(token)
+
+
 def _decode_hello(found: dict[int, bytes]) -> Hello:
     instance = found.get(Field.INSTANCE, b"")
     if len(instance) != INSTANCE_SIZE:
@@ -214,6 +241,7 @@ def _decode_hello(found: dict[int, bytes]) -> Hello:
         _software(found.get(Field.SOFTWARE, b"")),
         int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
         tuple(_decode_prefixes(found.get(Field.PREFIXES, b""))),
+        found.get(Field.LANE, b"") if len(found.get(Field.LANE, b"")) == LANE_TOKEN_SIZE else b"",
     )
 
 
@@ -246,4 +274,5 @@ _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
     Type.PONG: lambda found: Pong(_decode_token(found)),
     Type.DRAIN: lambda found: Drain(),
     Type.ADVICE: _decode_advice,
+    Type.LANE: _decode_lane,
 }

@@ -14,7 +14,7 @@ are needed, or raises ProtocolError. A feature list of more than MAX_FEATURES by
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -24,6 +24,8 @@ from lib.ids import NO_NAMESPACE, TUNNEL_ID_SIZE
 
 VERSION = 1
 ASSOCIATE = 3
+JOIN = 4
+"""Of tunrouters: a connection that joins a session as a lane. To every other hub it is an unknown command."""
 COMMAND_MASK = 0x0F
 MAX_FEATURES = 16384
 """Longest feature list that is accepted, in bytes. A GOST client needs under 1,100; FEALEN allows 65,535."""
@@ -55,6 +57,8 @@ class FeatureType(IntEnum):
     ADDRESS = 0x02
     TUNNEL_ID = 0x03
     NETWORK = 0x04
+    LANE = 0xF0
+    """Of tunrouters, with the command JOIN: the token of the session that a lane joins."""
 
 
 class AddressType(IntEnum):
@@ -76,6 +80,8 @@ class Request:
     login: tuple[str, str] | None = None
     """(user name, password), None when the client sent none."""
     command: int = ASSOCIATE
+    token: bytes = field(default=b"", repr=False)
+    """With JOIN: the token of the session (wire_control.Hello.lane); else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ class Response:
 def encode_request(request: Request) -> bytes:
     """Encode a request with the features in a GOST client's order: login, network, source, host, tunnel id.
 
+    A lane's token comes last.
+
     Raises ValueError where a name is longer than 255 bytes.
     """
     features = []
@@ -99,6 +107,8 @@ def encode_request(request: Request) -> bytes:
     features.append((FeatureType.ADDRESS, _encode_address(request.host)))
     if request.namespace != NO_NAMESPACE:
         features.append((FeatureType.TUNNEL_ID, request.namespace.ljust(TUNNEL_ID_SIZE, b"\0")))
+    if request.token:
+        features.append((FeatureType.LANE, request.token))
     return _encode(request.command, features)
 
 
@@ -112,7 +122,7 @@ def decode_request(data: bytes) -> tuple[Request, int] | None:
         return None
     command, features, size = message
     addresses: list[str] = []
-    login, namespace = None, NO_NAMESPACE
+    login, namespace, token = None, NO_NAMESPACE, b""
     for kind, body in wire_fields.decode(features, "feature"):
         if kind == FeatureType.USER_AUTH:
             login = _decode_login(body)
@@ -120,11 +130,13 @@ def decode_request(data: bytes) -> tuple[Request, int] | None:
             addresses.append(_decode_address(body))
         elif kind == FeatureType.TUNNEL_ID:
             namespace = _decode_tunnel_id(body)[:16]
+        elif kind == FeatureType.LANE:
+            token = body
         elif kind == FeatureType.NETWORK and len(body) < 2:
             raise ProtocolError("network feature cut off")
     source = addresses[0] if addresses else ""
     host = addresses[-1] if len(addresses) > 1 else ""
-    return Request(host, source, namespace, login, command & COMMAND_MASK), size
+    return Request(host, source, namespace, login, command & COMMAND_MASK, token), size
 
 
 def encode_response(response: Response) -> bytes:

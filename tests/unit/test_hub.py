@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import framing, hub, hub_session, service_supervisor, stream_tcp, wire_control, wire_relay
+from lib import framing, hub_names, hub_session, service_supervisor, stream_tcp, wire_control, wire_relay
 from lib.auth_admission import Login, stays
 from lib.auth_logins import Grant
 from lib.forward_drop_reasons import Refusal
@@ -39,7 +39,7 @@ authers: [{name: a, auths: [{username: u, password: p}]}]
 @pytest.fixture
 def hubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Hub]]:
     """Two services of one domain that listen on ports of their own."""
-    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(hub_names, "PROBE_SECONDS", 0.3)
     with running(CONFIG) as made:
         yield made
 
@@ -244,7 +244,7 @@ def test_turns_go_by_address_before_the_login_and_by_session_after_it(
     with gevent.Timeout(5):
         while len(set(keys[before:])) < 2:
             gevent.sleep(0.01)
-    assert set(keys[before:]) == {session.stream for session in hubs[0].sessions.values()}
+    assert set(keys[before:]) == set(hubs[0].sessions)
     for one in made:
         one.close()
 

@@ -29,6 +29,8 @@ class Wire:
     def reply(self, frame: bytes) -> None:
         self.send([frame])
 
+    probe = reply
+
     def close(self, because: str) -> None:
         self.closed = because
 

@@ -15,7 +15,7 @@ from lib.settings import HubSettings, PluginSettings, Settings, TableSettings, T
 from lib.settings_limits import CountLimit, HubLimits
 from lib.settings_memory import ALL_FLOWS, CONNECTION, LEAST_FLOWS, SLACK, bound, connections, parts
 
-HUB = HubSettings("hub", "", 8443, limits=HubLimits(connections=(CountLimit("$", 1000),)))
+HUB = HubSettings("hub", "", 8443, lanes=1, limits=HubLimits(connections=(CountLimit("$", 1000),)))
 ALONE = Settings(hubs=(HUB,))
 
 
@@ -36,6 +36,9 @@ def with_hub(**changes: object) -> Settings:
             with_hub(transport=TransportSettings("wss")),
             1000 * (CONNECTION["wss"] - CONNECTION["tcp"]),
             id="wss",
+        ),
+        pytest.param(
+            with_hub(lanes=2), 1000 * CONNECTION["tcp"] + ALL_FLOWS * settings_memory.LANE_FLOW, id="lanes"
         ),
         pytest.param(replace(ALONE, recorder=1 << 24), (1 << 24) * SLACK, id="recorder"),
         pytest.param(replace(ALONE, control="/x"), settings_memory.CAPTURES, id="captures"),

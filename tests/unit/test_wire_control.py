@@ -183,3 +183,28 @@ def test_any_bytes_are_a_hello_or_nothing_or_the_peers_fault(content: bytes) -> 
         return
     assert content[0] == wire_control.MARK
     assert (hello is None) == (content[1] != wire_control.Type.HELLO)
+
+
+TOKEN = bytes(range(16))
+
+
+def test_lanes_on_the_wire() -> None:
+    hello = wire_control.encode_hello(Hello(INSTANCE, lane=TOKEN))
+    assert hello.endswith(field(7, TOKEN))
+    assert wire_control.decode(hello) == Hello(INSTANCE, lane=TOKEN)
+    assert wire_control.encode_lane(wire_control.Lane()) == frame(kind=6)
+    assert wire_control.encode_lane(wire_control.Lane(TOKEN)) == frame(field(1, TOKEN), kind=6)
+    for lane in (wire_control.Lane(), wire_control.Lane(TOKEN)):
+        assert wire_control.decode(wire_control.encode_lane(lane)) == lane
+
+
+@pytest.mark.parametrize("token", [TOKEN[:15], TOKEN + b"x"])
+def test_a_token_has_16_bytes(token: bytes) -> None:
+    assert wire_control.decode(frame(ID, field(7, token))) == Hello(INSTANCE)
+    with pytest.raises(ProtocolError):
+        wire_control.decode(frame(field(1, token), kind=6))
+
+
+def test_a_token_is_in_no_log() -> None:
+    assert TOKEN.hex() not in repr(Hello(INSTANCE, lane=TOKEN))
+    assert repr(TOKEN) not in repr(wire_control.Lane(TOKEN))

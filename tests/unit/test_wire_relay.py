@@ -434,3 +434,16 @@ def test_the_request_in_an_entrypoint_datagram_is_read(name: str) -> None:
         assert datagram[size:].hex() == case[name]["packet"]
     else:
         assert datagram[size:].hex() == case[name]["received_by_host_1"][4:]
+
+
+def test_a_lane_s_request_is_that_of_its_session_with_a_token() -> None:
+    """Everything a hub checks stands where it always does; the command is one that no other hub knows."""
+    session = Request("host-1", "192.168.123.1", bytes(range(1, 17)), ("u", "p"))
+    lane = Request(
+        "host-1", "192.168.123.1", bytes(range(1, 17)), ("u", "p"), wire_relay.JOIN, bytes(range(16))
+    )
+    one, other = wire_relay.encode_request(session), wire_relay.encode_request(lane)
+    assert other[1] == wire_relay.JOIN == 4
+    assert other[4:] == one[4:] + b"\xf0\x00\x10" + bytes(range(16))
+    assert wire_relay.decode_request(other) == (lane, len(other))
+    assert bytes(range(16)).hex() not in repr(lane)

@@ -1,0 +1,228 @@
+"""Sending half of a session with one connection or two, its lanes: one sender for each, and who gets what.
+
+Knows: which lanes there are, that one which is lost leaves the session to the other, which lane PING takes.
+Refuses to know: how a lane sends (session_sender), which packet takes which (session_lanes), who opens and
+reads lanes (hub_session, client_session).
+
+With one lane everything goes straight to its sender. What one side sends by which lane is its own affair:
+whoever receives takes every frame from either.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import gevent
+
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.limits import Meter
+from lib.packet import Buffer
+from lib.session_budget import Budget
+from lib.session_lanes import BUCKETS, Lanes, Progress
+from lib.session_sender import SessionSender
+from lib.stream_layer import AnyStream
+
+MAX_LANES = 2
+RELEASE_SECONDS = 0.005
+"""How often it is looked whether frames that are held back may go, while there are any."""
+
+
+class _Lane(SessionSender):
+    """The sender of one lane."""
+
+    __slots__ = ("_end",)
+
+    def __init__(
+        self,
+        stream: AnyStream,
+        traffic: Traffic,
+        max_bytes: int,
+        max_seconds: float,
+        budget: Budget | None,
+        end: Callable[[str], None],
+    ) -> None:
+        super().__init__(stream, traffic, max_bytes, max_seconds, budget)
+        self._end = end
+
+    def evict(self) -> None:
+        """End the whole session: it is the one whose peer does not read."""
+        super().evict()
+        self._end(self.closed_because)
+
+
+class LaneSender:
+    """The sending half of a session."""
+
+    __slots__ = (
+        *("_choice", "_closed_because", "_joined", "_limits", "_lost", "_meter", "_probes", "_releaser"),
+        *("is_alive", "lanes", "send", "stream", "traffic"),
+    )
+
+    def __init__(
+        self,
+        stream: AnyStream,
+        traffic: Traffic,
+        max_bytes: int,
+        max_seconds: float,
+        budget: Budget | None = None,
+    ) -> None:
+        """`stream` is the first lane's. The limits are those of each lane's queue (SessionSender)."""
+        self.traffic = traffic
+        self._limits = max_bytes, max_seconds, budget
+        self._choice: Lanes | None = None
+        self._closed_because = ""
+        self._joined = False
+        """Whether there has been a second lane."""
+        self._lost: Callable[[Reason, bytes], None] | None = None
+        self._meter: Meter | None = None
+        self._probes = 0
+        self._releaser: gevent.Greenlet | None = None
+        self.is_alive: Callable[[float], bool] = lambda seconds: True
+        """Asks the peer, and returns whether it gave a sign of life within so many seconds."""
+        self.stream = stream
+        """The stream of the first lane that lives, or of the last one that did."""
+        self.lanes: list[SessionSender] = [self._lane(stream)]
+        """The lanes that live, the one for bulk first; none once the session has ended."""
+        self.send: Callable[[Sequence[Buffer]], None] = self.lanes[0].send
+        """Sends a run of whole frames, or queues it, or drops it; never waits. They may be reused then."""
+
+    # --- lanes
+
+    def _lane(self, stream: AnyStream) -> SessionSender:
+        return _Lane(stream, self.traffic, *self._limits, self.close)
+
+    def add(self, stream: AnyStream, now: float, buckets: int = BUCKETS) -> SessionSender:
+        """Add a second lane over this stream; flows move to it one by one. Returns its sender."""
+        lane = self._lane(stream)
+        lane.meter = self._meter
+        if self._lost is not None:
+            lane.tell_losses(self._lost)
+        if self._closed_because:
+            lane.close(self._closed_because)
+        self.lanes.append(lane)
+        self._joined = True
+        if len(self.lanes) == MAX_LANES:
+            self._choice = Lanes(self._look, now, buckets)
+            self.send = self._send_both
+        return lane
+
+    def remove(self, lane: SessionSender) -> None:
+        """Go on without a lane, whose stream has ended; what waits in it is counted as dropped."""
+        self.lanes.remove(lane)
+        lane.ended()
+        choice, self._choice = self._choice, None
+        if not self.lanes:
+            self._closed_because = self._closed_because or lane.closed_because
+        else:
+            self.stream = self.lanes[0].stream
+            self.send = self.lanes[0].send
+            if choice is not None and (held := choice.give_up()):
+                self.send(held)
+
+    def _look(self, number: int) -> Progress | None:
+        """How far a lane is; None while not all of it has been given to the kernel."""
+        lane = self.lanes[number]
+        if lane.has_queue or lane.stream.pending:
+            return None
+        return Progress(*lane.stream.progress())
+
+    def _send_both(self, buffers: Sequence[Buffer]) -> None:
+        """Send by two lanes."""
+        choice, (bulk, sparse) = self._choice, self.lanes
+        assert choice is not None
+        now = time.monotonic()
+        if len(buffers) == 1 and choice.is_bulk(buffers[0], now):
+            bulk.send(buffers)
+            return
+        for_bulk, for_sparse = choice.split(buffers, now, sparse.has_queue)
+        if for_bulk:
+            bulk.send(for_bulk)
+        if for_sparse:
+            sparse.send(for_sparse)
+        if choice.has_marks:
+            choice.sent()
+        if choice.holding and self._releaser is None:
+            self._releaser = gevent.spawn(self._release)
+
+    def _release(self) -> None:
+        """Let go what is held back, as soon as it may; ends when nothing is."""
+        try:
+            while self._choice is not None and self._choice.holding:
+                gevent.sleep(RELEASE_SECONDS)
+                if self._choice is not None:
+                    self._send_both(())
+        finally:
+            self._releaser = None
+
+    # --- as the sender of one stream
+
+    @property
+    def closed_because(self) -> str:
+        """Why this side has closed the session; empty where it has not."""
+        return self._closed_because or next((one.closed_because for one in self.lanes), "")
+
+    @property
+    def meter(self) -> Meter | None:
+        """The rate limits of this direction, for all lanes together; None for none."""
+        return self._meter
+
+    @meter.setter
+    def meter(self, meter: Meter | None) -> None:
+        self._meter = meter
+        for lane in self.lanes:
+            lane.meter = meter
+
+    def tell_losses(self, lost: Callable[[Reason, bytes], None]) -> None:
+        """Call `lost` from now on with the reason and the frames of every run that is dropped here."""
+        self._lost = lost
+        for lane in self.lanes:
+            lane.tell_losses(lost)
+
+    @property
+    def queued(self) -> int:
+        """Bytes in the queues."""
+        return sum(lane.queued for lane in self.lanes)
+
+    def waits(self, now: float) -> float:
+        """Seconds that the oldest frames in the queues have waited; 0 while they are empty."""
+        return max((lane.waits(now) for lane in self.lanes), default=0.0)
+
+    def reply(self, frame: bytes) -> None:
+        """As SessionSender.reply, by the lane for what is sparse."""
+        self.lanes[-1].reply(frame)
+
+    def probe(self, frame: bytes) -> None:
+        """Send PING: by each lane in turn, so that both are used and no lane needs a timer of its own."""
+        self._probes += 1
+        self.lanes[self._probes % len(self.lanes)].send([frame])
+
+    def expire(self, now: float) -> bool:
+        """Drop some of the frames that have waited too long; False once all queues were looked at."""
+        return any(lane.expire(now) for lane in self.lanes)
+
+    def wait_drained(self) -> None:
+        """Wait until the queues are empty."""
+        for lane in list(self.lanes):
+            lane.wait_drained()
+
+    def wait_while_fast(self) -> None:
+        """As SessionSender.wait_while_fast: wait for each lane whose far end is fast."""
+        for lane in list(self.lanes):
+            lane.wait_while_fast()
+
+    def close(self, because: str) -> None:
+        """End the session: those who read the lanes see their end. `because` is for the log."""
+        self._closed_because = because
+        for lane in self.lanes:
+            lane.close(because)
+
+    def ended(self) -> None:
+        """Clean up after the session has ended: stop writing, count what was not sent as dropped."""
+        if self._releaser is not None:
+            self._releaser.kill(block=False)
+        for lane in list(self.lanes):
+            lane.ended()
+            if self._joined:  # who reads it sees its end, and closes it
+                lane.stream.shutdown()
