@@ -34,7 +34,6 @@ _MEANINGS: dict[int, str] = {
     Status.UNAUTHORIZED: "the hub wants a login, and this one is wrong or missing",
     Status.FORBIDDEN: "the login or certificate is not for this host name or namespace, or the name is taken",
     Status.SERVICE_UNAVAILABLE: "the hub ends, or cannot ask who decides about clients",
-    Status.NETWORK_UNREACHABLE: "the session that this lane is for is not there",
     Status.HOST_UNREACHABLE: "the hub's ingress does not let this host name into this namespace",
 }
 """What a status means when a hub sends it (PROTOCOL.md); the names alone mislead."""
@@ -43,12 +42,14 @@ _MEANINGS: dict[int, str] = {
 class Refused(ProtocolError):
     """The hub's response has a status other than OK."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, as_lane: bool = False) -> None:
+        """`as_lane`: the request was to join a session."""
         self.temporary = status in TEMPORARY
         """Whether the same request may soon be granted."""
         known = status in Status.__members__.values()
         name = Status(status).name.lower().replace("_", " ") if known else f"status {status}"
-        meaning = _MEANINGS.get(status)
+        gone = as_lane and status == Status.NETWORK_UNREACHABLE
+        meaning = "the session that this lane is for is not there" if gone else _MEANINGS.get(status)
         super().__init__(f"refused: {name}: {meaning}" if meaning else f"refused: {name}")
 
 
@@ -94,7 +95,7 @@ def _let_in(
         raise
     if response.status != Status.OK:
         stream.close()
-        raise Refused(response.status)
+        raise Refused(response.status, bool(token))
     return stream, response, rest
 
 

@@ -146,5 +146,6 @@ def test_every_refusal_is_counted_under_a_reason() -> None:
         Status.FORBIDDEN,
         Status.SERVICE_UNAVAILABLE,
         Status.HOST_UNREACHABLE,
+        Status.NETWORK_UNREACHABLE,
     }
     assert len(set(REFUSALS.values())) == len(REFUSALS)

@@ -397,6 +397,9 @@ class SilentStream:
         self._over.wait()
         return 0
 
+    def hold_unsent(self, size: int) -> None:
+        """Nothing is ever sent."""
+
     def shutdown(self) -> None:
         self._over.set()
 
