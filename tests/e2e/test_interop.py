@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.load import iperf3, transfer
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import (
     OVERLAY_1,
     OVERLAY_2,
@@ -77,6 +77,18 @@ def exercise(topology: Topology, programs: list[Process]) -> None:
 def test_pairing(topology: Topology, write: Write, hub: str, left: str, right: str) -> None:
     config = write("server.yml", example("server.yml"))
     exercise(topology, bring_up(topology, config, hub, left, right))
+    if right == OURS and THEIRS in (hub, left):
+        size, packets = received(topology.host_2)
+        transfer(topology.host_1, topology.host_2, OVERLAY_2, 16)
+        more_size, more_packets = received(topology.host_2)
+        mean = (more_size - size) / (more_packets - packets)
+        assert mean > 1500, "segments reach the device in superpackets"
+
+
+def received(host: Namespace) -> tuple[int, int]:
+    """(bytes, packets) that were written to its device; a superpacket counts once."""
+    (link,) = host.ip("-s", "link", "show", "tun0")
+    return link["stats64"]["rx"]["bytes"], link["stats64"]["rx"]["packets"]
 
 
 def test_superpackets_off_at_the_hub(topology: Topology, write: Write) -> None:

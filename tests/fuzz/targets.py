@@ -142,7 +142,7 @@ def from_the_hub(data: bytes) -> None:
     def write(view: memoryview) -> None:
         written.append(bytes(view))
 
-    down = Downlink(write, refused, Traffic(), headed, 1500)
+    down = Downlink(write, refused, Traffic(), headed, 1500, merges=headed)
     stop = client_downlink.deliver(down, buf, memoryview(buf), 16, 16 + len(body))
     assert 16 <= stop <= 16 + len(body)
 

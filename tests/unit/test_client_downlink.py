@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +139,28 @@ def test_a_header_is_laid_over_the_frame_before_and_nothing_else(headed: Device)
     assert headed.down.take_controls() == [HELLO]
     headed.feed(p.frame(COMPLETE["UDP"])[-1:])
     assert headed.writes[-1] == p.headed(COMPLETE["UDP"])
+
+
+@pytest.mark.parametrize("ends", [(A, B), (A6, B6)], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("merges", [False, True])
+def test_segments_of_a_flow_are_one_write_where_they_may_be_merged(
+    headed: Device, ends: tuple[str, str], merges: bool
+) -> None:
+    """Between other frames, of which none is touched; each segment counts."""
+    headed.down.merges = merges
+    numbers: list[dict[str, Any]] = [{} if ends == (A6, B6) else {"identity": 7 + n} for n in range(3)]
+    run = [p.tcp(*ends, bytes([n]) * 1000, sequence=1000 + n * 1000, **numbers[n]) for n in range(3)]
+    around = [p.udp(*ends), p.tcp(*ends)]
+    stream = p.stream([*around, *run, HELLO, *around])
+    headed.feed(stream + p.frame(run[0])[:-1])
+    whole = p.tcp(*ends, b"".join(bytes([n]) * 1000 for n in range(3)), partial=True)
+    between = [p.superpacket(whole, 1000)] if merges else list(map(p.headed, run))
+    assert headed.writes == [*map(p.headed, around), *between, *map(p.headed, around)]
+    assert headed.down.take_controls() == [HELLO]
+    traffic = headed.down.traffic
+    assert (traffic.received_packets, traffic.received_bytes) == (3 + 4 + 1, len(stream))
+    headed.feed(p.frame(run[0])[-1:])
+    assert headed.writes[-1] == p.headed(run[0])
 
 
 # --- what is not -----------------------------------------------------------------------------------

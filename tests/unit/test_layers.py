@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "wire_control",
         "wire_tls",
         "packet_udp_gro",
+        "packet_tcp_gro",
         "packet_text",
         "capture_records",
         "capture_pcapng",

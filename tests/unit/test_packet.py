@@ -240,7 +240,7 @@ def test_known_checksums(data: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-@pytest.mark.parametrize("size", [1, 2, 1368, 65535])
+@pytest.mark.parametrize("size", [1, 2, 512, 513, 514, 515, 516, 1368, 65535])
 def test_checksums_over_any_buffer(kind: Callable[[bytes], bytes], size: int) -> None:
     data = (bytes(range(1, 256)) * 258)[:size]
     assert ip.checksum(kind(data)) == 0xFFFF - p.ones_sum(data)
