@@ -227,7 +227,7 @@ class Reason(_Documented):
     )
     SESSION_GONE = (
         "session-gone",
-        "the session ended with the packet in its queue",
+        "the session, or one of its two lanes, ended with the packet in its queue",
         "nothing: it was on the way when the session ended; the log says why it did",
     )
     NOT_FORWARDED = (

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from gevent import socket
 
-from lib import framing, hub_lane, wire_control, wire_relay
+from lib import client_dial, framing, hub_lane, stream_dial, wire_control, wire_relay
+from lib.client_dial import Refused
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
 from lib.hub_session import HubSession
+from lib.settings import NO_TLS, ClientSettings, DeviceSettings, NodeSettings, TlsSettings, TransportSettings
+from lib.stream_layer import AnyStream
 from lib.wire_control import Feature, Hello, Lane, Ping, Pong
 from lib.wire_relay import JOIN, Request, Status
 from tests.support import packets as p
 from tests.support.hubs import running
+from tests.support.tls import Authority, Pair
 
 CONFIG = """\
 services:
@@ -284,6 +290,54 @@ def test_lanes_are_one_share_of_the_loop(hub: Hub) -> None:
 def test_no_lanes_where_connections_are_scarce(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lib.hub.MAX_CLIENTS", 1)
     assert Peer(hub, REQUEST).greet().lane == b""
+
+
+class KernelsWays:
+    """Stands for client_around.Around: nothing is covered by routes of a tunnel."""
+
+    @contextmanager
+    def dialling(self, node: NodeSettings) -> Iterator[stream_dial.Ways]:
+        yield stream_dial.PLAIN
+
+    dialling_again = dialling
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls", "ws", "wss"])
+def test_a_lane_takes_the_way_of_its_session(kind: str, tmp_path: Path) -> None:
+    """Every layer again, with the same client certificate; one of another client may not join."""
+    own, two = Authority(tmp_path), Authority(tmp_path, "others")
+    server = own.issue("hub.test")
+    clients = [two.issue("host-1", file=f"client-{number}") for number in range(2)]
+    secured = kind in ("tls", "wss")
+    tls = f", tls: {{certFile: {server.cert}, keyFile: {server.key}, caFile: {two.ca.cert}}}"
+    text = CONFIG % ("refuse", "$$ 1", "1")
+    with running(text.replace("{type: tcp}", f"{{type: {kind}{tls if secured else ''}}}")) as (hub,):
+        port = hub._server.socket.getsockname()[1]
+
+        def dial(client: Pair, token: bytes = b"") -> AnyStream:
+            pair = TlsSettings(client.cert, client.key) if secured else NO_TLS
+            transport = TransportSettings(kind, pair)
+            node = NodeSettings("n", "127.0.0.1", port, transport=transport, username="u", password="p")
+            settings = ClientSettings("c", "host-1", DeviceSettings(), (node,))
+            around: Any = KernelsWays()
+            return client_dial.let_in(settings, node, around, token)[0]
+
+        def hello(stream: AnyStream) -> bytes:
+            features = int(Feature.LANES)
+            stream.send_all(p.stream([wire_control.encode_hello(Hello(bytes(16), features=features))]))
+            buffer = memoryview(bytearray(4096))
+            reply = wire_control.decode(bytes(buffer[2 : stream.receive_into(buffer)]))
+            assert isinstance(reply, Hello)
+            return reply.lane
+
+        first = dial(clients[0])
+        if secured:
+            with pytest.raises(Refused):
+                dial(clients[1], hello(first))
+        lane = dial(clients[0], hello(first))
+        wait(lambda: len(session_of(hub).sender.lanes) == 2)
+        lane.close()
+        first.close()
 
 
 def test_lanes_make_room_where_descriptors_run_out(hub: Hub) -> None:
