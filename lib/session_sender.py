@@ -107,6 +107,11 @@ class SessionSender:
         return self._writer is not None
 
     @property
+    def is_slow(self) -> bool:
+        """Whether the peer's rate is known, and a wire's."""
+        return bool(self._queue.rate)
+
+    @property
     def queued(self) -> int:
         """Bytes in the queue."""
         return self._queue.size
@@ -170,7 +175,7 @@ class SessionSender:
         and nothing has to be dropped here. What is meant for a slow wire is read at once: here flows take
         turns, in the device all of them wait behind each other.
         """
-        if self._writer is not None and not self._queue.rate:
+        if self._writer is not None and not self.is_slow:
             self._goes_on = Event()
             self._goes_on.wait()
             self._goes_on = None

@@ -88,6 +88,26 @@ def test_one_lane_is_enough(two: Two, number: int) -> None:
     assert two.sender.stream is two.sender.lanes[0].stream
 
 
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_reader_waits_for_no_lane_where_the_wire_is_slow(slow: int) -> None:
+    """The rate of the other lane is mostly not known, as too little goes by it."""
+    with stream_pair(4096) as one, stream_pair(4096) as other:
+        two = Two([one, other])
+        filled = two.sender.lanes[1 - slow]
+        while not filled.has_queue:
+            filled.send([run(0, 1)])
+        waiting = gevent.spawn(two.sender.wait_while_fast)
+        gevent.sleep(0)
+        assert not waiting.ready()
+        waiting.kill()
+        two.sender.lanes[slow].rate = 1e6
+        two.sender.lanes[slow]._adapt()
+        with gevent.Timeout(5):
+            two.sender.wait_while_fast()
+        assert filled.has_queue
+        two.sender.ended()
+
+
 def test_whoever_does_not_read_ends_the_whole_session(two: Two) -> None:
     two.second.evict()
     assert "has not read for longest" in two.sender.closed_because
