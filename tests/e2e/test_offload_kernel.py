@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from lib import packet as ip
-from lib import packet_offload
+from lib import packet_ecn, packet_offload
 from lib.packet import Packet
 from lib.packet_offload import CSUM, TSO4, TSO6, USO4, USO6
 from lib.tun import TunDevice
@@ -200,6 +200,26 @@ def test_the_kernel_makes_the_same_datagrams(
     if not forwarding[0].capabilities & USO4:
         pytest.skip("no USO before Linux 6.2")
     compare(*forwarding, content, count)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(p.superpacket(p.with_tos(tcp(4001, identity=65534), 2), 1000), id="TCP over IPv4"),
+        pytest.param(with_ecn(p.superpacket(p.with_tos(tcp(4001, flags=0xFF), 1), 1000)), id="every flag"),
+        pytest.param(p.superpacket(p.with_tos(tcp6(4001, flags=p.ACK | p.PSH), 2), 1000), id="TCP over IPv6"),
+    ],
+)
+def test_the_kernel_makes_the_same_of_what_a_queue_has_marked_and_cut(
+    forwarding: tuple[TunDevice, TunDevice], content: bytes
+) -> None:
+    marked = packet_ecn.mark(content, 0, len(content))
+    assert marked is not None
+    for segments in (1, 2, 4):
+        parts = packet_offload.cut(marked, segments)
+        assert parts is not None
+        for part, count in zip(parts, (segments, 5 - segments), strict=True):
+            compare(*forwarding, part, count)
 
 
 # --- the kernel's superpackets -----------------------------------------------------------------------
