@@ -20,6 +20,7 @@ from zlib import crc32
 
 import gevent
 from gevent.event import Event
+from gevent.pool import Group
 
 from lib import client_dial, client_session, service_supervisor
 from lib.addresses import join_host_port
@@ -99,11 +100,14 @@ class Reconnector:
         """How many tries have failed since then, and when the first one did."""
         self._beside: list[Task] = []
         self._moving: list[ClientSession] = []
+        self._leaving = Group()
+        """Greenlets that dial another hub because the present one has asked for that."""
 
     def stop(self, wait: bool = True) -> None:
         """End the session, and wait for that."""
         for task in self._beside:
             task.kill(block=wait)
+        self._leaving.kill(block=wait)
         self._reader.kill(block=wait)
 
     def choose_among(self, settings: ClientSettings) -> bool:
@@ -144,7 +148,10 @@ class Reconnector:
                 backoff.reset()
                 self._note(node, None)
                 self._forget()
-            else:
+            if self._try_now.is_set():  # it is a reload that has ended it: no hub has failed
+                self._say_anew(settings.name, _address(node))
+                continue
+            if ended.seconds <= STEADY_SECONDS:
                 self._note(node, now)
                 self.failures[node.name] += 1
             self._tries_since = self._tries_since if self._tries else now
@@ -189,6 +196,12 @@ class Reconnector:
         say(Entry.RECONNECTING, text, *of, fold=fold, by=hub, habit=OUTAGE, service=name, hub=hub, reason=why)
         return fold, hub
 
+    @staticmethod
+    def _say_anew(name: str, hub: str) -> None:
+        """Log that a reload has ended a session, or a try, and that the next one is made at once."""
+        text, why = "service %s: hub %s: %s; connecting anew", "the configuration has changed"
+        say(Entry.CONNECTS_ANEW, text, name, hub, why, fold=name, service=name, hub=hub, reason=why)
+
     def _settle(self) -> None:
         """Let the next failure be logged in full again, for the settings are others (log_dedup)."""
         for fold, hub in self._tried:
@@ -227,6 +240,12 @@ class Reconnector:
 
     def _take(self, session: ClientSession) -> None:
         """Send on a session from now on; the one before is still read until it ends."""
+        self.session = session
+        session.begin()
+        self.sender = session.sender
+        self._reader = gevent.spawn(session.run)
+        self._look_after(session)
+        self.sessions_made += 1
         name, host = self._client.settings.name, self._client.settings.host
         tries = self._tries
         seconds = time.monotonic() - self._tries_since
@@ -237,11 +256,22 @@ class Reconnector:
         )  # fmt: skip
         for fold, hub in self._tried:  # the line above has counted them
             absorb(Entry.RECONNECTING, fold, hub)
-        self.session = session
-        self.sessions_made += 1
-        session.begin()
-        self.sender = session.sender
-        self._reader = gevent.spawn(session.run)
+
+    def _take_over(self, session: ClientSession, node: NodeSettings) -> None:
+        """Take a session with another node in place of the present one, which stays where that fails."""
+        present, before = self.session, (self.session, self.sender, self._reader, self.node)
+        self.node = node
+        try:
+            self._take(session)
+        except Exception:
+            self.session, self.sender, self._reader, self.node = before
+            if present is not None:
+                present.resume()
+                self._look_after(present)
+            raise
+
+    def _look_after(self, session: ClientSession) -> None:
+        """Start the tasks beside a session, in place of those beside the one before."""
         self._leave_alone()
         name = f"service {self._client.settings.name}"
         self._beside = [keep(f"{name}: the session is looked after", self._beat, session)]
@@ -278,7 +308,7 @@ class Reconnector:
         """The hub asks for another session in place of this one (DRAIN): move, to another node first."""
         if session is self.session and session not in self._moving:
             self._moving.append(session)
-            gevent.spawn(self._leave, session)
+            self._leaving.spawn(self._leave, session)
 
     def _leave(self, session: ClientSession) -> None:
         try:
@@ -300,25 +330,33 @@ class Reconnector:
         for node in [self._nodes[index] for index in indices]:
             if node not in self._nodes:
                 continue
+            new: ClientSession | None = None
             try:
                 new = self._open(node)
-            except (OSError, ProtocolError) as error:
-                self._note(node, time.monotonic())
-                name = self._client.settings.name
-                text = "service %s: not moved: %s"
-                say(Entry.NOT_MOVED, text, name, error, fold=name, habit=RETRIED, service=name, reason=error)
+                if session is not self.session:  # it has ended meanwhile, and another one is being made
+                    new.close()
+                    return True
+                if node not in self._nodes:
+                    new.close()
+                    continue
+                self._take_over(new, node)
+            except Exception as error:  # noqa: BLE001  whatever it is, the session that there is stays
+                if new is not None:
+                    new.close()
+                self._not_moved(node, error)
                 continue
-            if session is not self.session:  # it has ended meanwhile, and another one is being made
-                new.close()
-                return True
-            if node not in self._nodes:
-                new.close()
-                continue
-            self.node = node
-            self._take(new)
             session.give_up(f"moved to {new.peer}")
             return True
         return False
+
+    def _not_moved(self, node: NodeSettings, error: Exception) -> None:
+        """Count and log that there is no session with another node."""
+        self._note(node, time.monotonic())
+        if not isinstance(error, (OSError, ProtocolError)):
+            service_supervisor.note(error)
+        name = self._client.settings.name
+        text = "service %s: not moved: %s"
+        say(Entry.NOT_MOVED, text, name, error, fold=name, habit=RETRIED, service=name, reason=error)
 
 
 def _address(node: NodeSettings) -> str:

@@ -119,17 +119,26 @@ class ClientSession:
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
+        self._takes = 0, framing.GOST_HUB_MAX
+        """The offloads that the hub takes, and the size of contents."""
+        self._prefixes: tuple[Prefix, ...] = ()
+        """Those that the hub routes to this host."""
 
     def begin(self) -> None:
         """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
-        client.use_offloads(self, 0, framing.GOST_HUB_MAX)
+        client.use_offloads(self, *self._takes)
         client.transit.gateways = ()
         if self._kin:
             device = client.settings.device
             more = wire_control.Feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
             more |= wire_control.Feature.LANES if self._lane.wanted else 0
             self.control.greet(client.instance, client.offloads, device.mtu, more=more)
+
+    def resume(self) -> None:
+        """Set the device again to what this hub takes: a session that was to take its place did not begin."""
+        self._client.use_offloads(self, *self._takes)
+        self._client.tell_gateway(self._prefixes)
 
     def _takes_dummies(self, addresses: Sequence[Interface]) -> bool:
         """Whether an ICMP error from a dummy address reaches this host; a strict rp_filter would drop it."""
@@ -287,8 +296,10 @@ class ClientSession:
     def _meet(self, message: wire_control.Hello) -> None:
         """Handle the hub's HELLO: from now on superpackets that it takes are sent to it."""
         client = self._client
-        client.use_offloads(self, message.offloads & client.offloads, framing.MAX_CONTENT)
-        client.tell_gateway(message.prefixes)
+        self._takes = message.offloads & client.offloads, framing.MAX_CONTENT
+        self._prefixes = message.prefixes
+        client.use_offloads(self, *self._takes)
+        client.tell_gateway(self._prefixes)
         self._lane.given(message.lane)
         say(
             Entry.HELLO,

@@ -91,6 +91,10 @@ class Entry(Enum):
         "a hub has let this client in, after so many failed tries",
     )
     RECONNECTING = "reconnecting", "warning", "service hub reason", "a client has no session, and tries again"
+    CONNECTS_ANEW = (
+        *("connects-anew", "info", "service hub reason"),
+        "a reload has changed what a client's session is made of: another one is made at once",
+    )
     AROUND = (
         *("around-tunnel", "info", "service address route"),
         "a client's own routes cover an address that it dials: it has set this host route around its tunnel",

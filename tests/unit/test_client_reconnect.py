@@ -64,6 +64,9 @@ class World:
     def use_offloads(self, *arguments: object) -> None:
         """There is no device."""
 
+    def tell_gateway(self, *arguments: object) -> None:
+        """There is nothing behind this host."""
+
     def let_in(self, *arguments: object) -> Any:
         self.dialled.set()
         return self.dial()
@@ -309,6 +312,72 @@ def test_a_hub_that_a_reload_removes_while_it_is_dialled_gets_no_session(nodes: 
     assert nodes.streams[0].closed
 
 
+# --- a reload that changes what a session is made of is no failure of the hub
+
+
+def events(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
+    """What is logged from now on."""
+    logged: list[Entry] = []
+    monkeypatch.setattr(client_reconnect, "say", lambda event, *a, **fields: logged.append(event))
+    return logged
+
+
+def is_no_failure(nodes: Nodes, logged: list[Entry], delays: list[object]) -> None:
+    assert logged == [Entry.CONNECTS_ANEW, Entry.CONNECTED]
+    assert Entry.CONNECTS_ANEW.level == "info"
+    assert not nodes.reconnector.failures
+    assert not delays, "the next session is made at once"
+    assert nodes.reconnector.node == THREE[0], "nor does the selector take the hub for one that has failed"
+
+
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    asked: list[object] = []
+
+    def noted(*arguments: object) -> float:
+        asked.append(arguments)
+        return 0.001
+
+    monkeypatch.setattr(client_backoff.Backoff, "next", noted)
+    return asked
+
+
+@pytest.mark.parametrize("seconds", [0.0, 10.0], ids=["a session that lasted", "one that has just begun"])
+def test_a_reload_that_ends_a_session_is_no_failure(
+    nodes: Nodes, delays: list[object], monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(client_reconnect, "STEADY_SECONDS", seconds)
+    session, logged = nodes.connect("node-0", "node-1"), events(monkeypatch)
+    nodes.around = SimpleNamespace(prepare=lambda device: None)
+    changed = Client.apply(nodes, replace(nodes.settings, host="host-2"))  # type: ignore[arg-type]
+    assert changed == ["connects anew"]
+    nodes.until(lambda: nodes.reconnector.session not in (None, session))
+    assert nodes.streams[0].closed
+    is_no_failure(nodes, logged, delays)
+
+
+@pytest.mark.parametrize("admits", [{"node-0"}, set()], ids=["let in", "refused"])
+def test_a_reload_in_the_middle_of_a_dial_is_no_failure(
+    nodes: Nodes, delays: list[object], monkeypatch: pytest.MonkeyPatch, admits: set[str]
+) -> None:
+    """What the hub of the old settings replies no longer matters, whatever it is."""
+    logged = events(monkeypatch)
+    nodes.may_dial.clear()
+    nodes.running = gevent.spawn(nodes.reconnector.keep_connected)
+    assert nodes.dialled.wait(SECONDS)
+    nodes.dialled.clear()
+    nodes.around = SimpleNamespace(prepare=lambda device: None)
+    Client.apply(nodes, replace(nodes.settings, host="host-2"))  # type: ignore[arg-type]
+    nodes.admits = admits
+    nodes.may_dial.set()
+    nodes.may_dial.clear()
+    assert nodes.dialled.wait(SECONDS)
+    nodes.admits = {"node-0"}
+    nodes.may_dial.set()
+    nodes.until(lambda: nodes.reconnector.session)
+    is_no_failure(nodes, logged, delays)
+
+
 # --- what the log says of tries that fail
 
 
@@ -383,10 +452,83 @@ def test_an_unforeseen_error_of_a_session_is_a_failed_try(
     assert not world.running.dead
 
 
+@pytest.mark.parametrize("error", [ValueError("x"), OSError(24, "Too many open files")], ids=str)
+@pytest.mark.parametrize("step", ["dialling", "begin", "spawn", "keep"])
+@pytest.mark.parametrize("cause", ["a drain", "the way home"])
+def test_an_error_of_a_move_leaves_the_session_that_there_is(
+    nodes: Nodes,
+    noted: list[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    cause: str,
+    step: str,
+    error: Exception,
+) -> None:
+    """It is sent on, read and looked after as before, and the next move is not disturbed."""
+    nodes.settings = replace(nodes.settings, nodes=THREE[:2])
+    session, reconnector = nodes.connect("node-1"), nodes.reconnector
+    reader = reconnector._reader
+    nodes.admits = {"node-0"}
+    reconnector._selector.succeeded(0)
+    used: list[object] = []
+    nodes.use_offloads = lambda *arguments: used.append(arguments)  # type: ignore[method-assign]
+    session._takes = 7, 65535
+    real = {
+        "dialling": nodes.let_in,
+        "begin": client_session.ClientSession.begin,
+        "spawn": gevent.spawn,
+        "keep": service_supervisor.keep,
+    }
+    broken = [True]
+
+    def fails(*arguments: Any) -> Any:
+        if broken:
+            broken.clear()
+            raise error
+        return real[step](*arguments)
+
+    with monkeypatch.context() as patched:
+        if step == "dialling":
+            patched.setattr(client_dial, "let_in", fails)
+        elif step == "begin":
+            patched.setattr(client_session.ClientSession, "begin", fails)
+        elif step == "spawn":
+            patched.setattr(client_reconnect, "gevent", SimpleNamespace(spawn=fails, sleep=gevent.sleep))
+        else:
+            patched.setattr(client_reconnect, "keep", fails)
+        if cause == "a drain":
+            reconnector._moving.append(session)
+            gevent.Greenlet.spawn(reconnector._leave, session).get(timeout=SECONDS)
+        else:
+            assert not gevent.Greenlet.spawn(reconnector._move, session, [0]).get(timeout=SECONDS)
+    assert noted == ([error] if isinstance(error, ValueError) else [])
+    assert (reconnector.session, reconnector.sender) == (session, session.sender)
+    assert (reconnector._reader, reconnector.node) == (reader, THREE[1])
+    assert not reader.dead
+    assert not nodes.streams[0].closed
+    assert all(stream.closed for stream in nodes.streams[1:])
+    assert [task.dead for task in reconnector._beside] == [False, False]
+    if step != "dialling":
+        assert used[-1] == (session, 7, 65535), "the device's offloads are this hub's again"
+    assert reconnector._move(session, [0])
+    assert reconnector.node == THREE[0]
+
+
+def test_the_end_of_a_client_ends_a_move_that_a_drain_has_begun(nodes: Nodes) -> None:
+    """Or it would dial a hub, and set host routes, for a client that is no longer there."""
+    session = nodes.connect("node-1")
+    nodes.dialled.clear()
+    nodes.may_dial.clear()
+    nodes.reconnector.leave(session)
+    assert nodes.dialled.wait(SECONDS)
+    nodes.running.kill()
+    nodes.reconnector.stop()
+    assert not nodes.reconnector._moving
+
+
 class SilentStream:
     """A stream to a hub that says nothing, and perhaps breaks with an error of ours."""
 
-    peer, pending, cost, pongs = "192.0.2.1:8443", 0, None, 0
+    peer, far_address, pending, cost, pongs = "192.0.2.1:8443", "192.0.2.1", 0, None, 0
 
     def __init__(self, error: Exception | None) -> None:
         self._error, self._over, self.closed = error, Event(), False
