@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,7 +22,8 @@ from lib.errors import HostError, ProtocolError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.netlink_host_routes import PROTOCOL, HostRoutes, Way
+from lib.netlink_host_routes import HostRoutes, Way
+from lib.netlink_own_routes import PROTOCOL
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_deadline import to_its_end
@@ -31,6 +32,8 @@ from lib.stream_resolve import Address
 
 AHEAD_SECONDS = 3.0
 """Seconds for which the start waits for name servers."""
+NAME_SERVERS = "name servers"
+"""The purpose of host routes to these (HostRoutes.way)."""
 
 _RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
 _REACHED = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
@@ -60,6 +63,7 @@ class Around:
         self._wanted: dict[str, set[str]] = {}
         """Node -> the addresses that its last dialling has tried."""
         self._told: dict[str, Way] = {}
+        self._is_closed = False
 
     @property
     def _name(self) -> str:
@@ -79,8 +83,10 @@ class Around:
         return self._routes.put_back()
 
     def close(self) -> None:
-        """Remove the host routes."""
-        self._routes.leave(self._name)
+        """Remove the host routes; none is set from now on, also by what dials still."""
+        self._is_closed = True
+        with suppress(HostError):  # without netlink; the next tunrouter with clients removes them
+            to_its_end(self._routes.leave, self._name)
 
     @contextmanager
     def dialling(self, node: NodeSettings) -> Iterator[Dialling]:
@@ -97,7 +103,7 @@ class Around:
             nodes = {one.name for one in self._client.settings.nodes}
             self._wanted[node.name] = dialling.tried
             self._wanted = {name: tried for name, tried in self._wanted.items() if name in nodes}
-            self._routes.keep(self._name, self._addresses())
+            self._keep(self._addresses())
             self._told = {address: way for address, way in self._told.items() if address in self._addresses()}
 
     @contextmanager
@@ -119,7 +125,7 @@ class Around:
             for address in addresses:
                 if covers(device, address) and not covers(self._client.settings.device, address):
                     with suppress(OSError, HostError):  # the next dialling says why
-                        self._routes.way(address, self._name, True, "", how.device, how.mark)
+                        to_its_end(self._routes.way, address, self._name, True, "", how.device, how.mark)
 
     def device_for(self, address: str, how: DialSettings = PLAIN_DIAL) -> str | None:
         """The device that a socket to an IP address is to be bound to; None where any is right.
@@ -149,21 +155,27 @@ class Around:
         While there is a session they may be within the tunnel; without one nobody there can reply.
         """
         servers = () if self._client.session or is_address(host) else name_servers()
-        holder = f"{self._name}: name servers"
         try:
             for server in servers:
                 with suppress(OSError):
-                    to_its_end(self._way, server, holder)
+                    to_its_end(self._way, server, NAME_SERVERS)
             return stream_resolve.look_up(host, port, seconds)
         finally:
             if servers:
-                self._routes.keep(holder, ())
+                self._keep((), NAME_SERVERS)
 
-    def _way(self, address: str, holder: str = "", how: DialSettings = PLAIN_DIAL) -> Way | None:
+    def _keep(self, addresses: Collection[str], purpose: str = "") -> None:
+        """Give up all host routes but those to `addresses`, also where the caller is killed meanwhile."""
+        with suppress(HostError):  # without netlink; the next call removes them
+            to_its_end(self._routes.keep, self._name, addresses, purpose)
+
+    def _way(self, address: str, purpose: str = "", how: DialSettings = PLAIN_DIAL) -> Way | None:
+        if self._is_closed:
+            raise OSError(errno.ECANCELED, f"service {self._name} has ended")
         covered = covers(self._client.settings.device, address)
         try:
             self._routes.join(self._name, self._client.device_name)
-            return self._routes.way(address, self._name, covered, holder, how.device, how.mark)
+            return self._routes.way(address, self._name, covered, purpose, how.device, how.mark)
         except HostError as error:
             raise OSError(errno.EHOSTUNREACH, str(error)) from None
 

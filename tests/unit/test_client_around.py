@@ -36,17 +36,18 @@ class Routes:
     def join(self, client: str, tunnel: str) -> None:
         pass
 
-    def way(self, address: str, client: str, covered: bool, holder: str = "", *how: object) -> Way | None:
+    def way(self, address: str, client: str, covered: bool, purpose: str = "", *how: object) -> Way | None:
         self.how = how
         if not covered:
             return None
-        self.held.setdefault(holder or client, set()).add(address)
+        self.held.setdefault(f"{client} {purpose}".strip(), set()).add(address)
         return Way("eth0", f"{address} via 10.9.0.1 dev eth0", self.refused)
 
-    def tried(self, holder: str, addresses: Iterable[str], served: bool) -> None:
+    def tried(self, client: str, addresses: Iterable[str], served: bool) -> None:
         self.served |= dict.fromkeys(addresses, served)
 
-    def keep(self, holder: str, addresses: Collection[str]) -> None:
+    def keep(self, client: str, addresses: Collection[str], purpose: str = "") -> None:
+        holder = f"{client} {purpose}".strip()
         self.held[holder] = self.held.get(holder, set()) & set(addresses)
 
 
@@ -160,7 +161,9 @@ def test_a_refused_host_route_is_worth_a_warning_where_replies_would_be_dropped(
 
 def test_netlink_that_fails_is_one_address_that_failed() -> None:
     class Broken(Routes):
-        def way(self, address: str, client: str, covered: bool, holder: str = "", *how: object) -> Way | None:
+        def way(
+            self, address: str, client: str, covered: bool, purpose: str = "", *how: object
+        ) -> Way | None:
             raise HostError("netlink: Too many open files")
 
     with pytest.raises(OSError, match="Too many open files"):

@@ -181,6 +181,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "netlink_adopt",
             "client_upkeep",
             "netlink_host_routes",
+            "netlink_lookup",
+            "netlink_own_routes",
             "netlink_owners",
             "stream_listen",
             "stream_options",
