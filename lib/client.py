@@ -145,11 +145,6 @@ class Client:
         """The device's number, where it can be removed between halt() and close(); 0 where not."""
         return self._device.removable
 
-    def stop(self) -> None:
-        """End the session and remove the device."""
-        self.halt()
-        self.close()
-
     def halt(self, wait: bool = True) -> None:
         """End the session; nobody reads the device any more. Without `wait`, that has only been asked for."""
         for task in self._tasks:
@@ -157,7 +152,7 @@ class Client:
         self._reconnector.stop(wait)
 
     def close(self) -> None:
-        """Remove the device and the host routes around it, after halt()."""
+        """Remove the device and the host routes around it, after halt(). May be called again."""
         self._device.close()
         self.around.close()
 

@@ -80,7 +80,7 @@ class ClientDevice:
         try:
             capabilities = self._configure()
             self.upkeep = Upkeep(settings.name, device, settings.device)
-        except HostError:
+        except BaseException:  # also where the end of the process breaks a reload off
             self._leave(settings.device)
             raise
         self.offloads = capabilities if settings.superpackets else 0
@@ -135,15 +135,20 @@ class ClientDevice:
         return self.upkeep.index if here and not self._device.persists else 0
 
     def close(self) -> None:
-        """Remove the device. One that was there before stays, as it was found."""
+        """Remove the device. One that was there before stays, as it was found.
+
+        May be called again, as after a call that was broken off.
+        """
         self._readable.close()
         self._leave(self.upkeep.wanted)
 
     def _leave(self, settings: DeviceSettings) -> None:
-        found, was_there = self._found, self._device.exists
+        if self._device.fd >= 0 and not self._device.exists:
+            self._found = None  # somebody has removed it
         self._device.close()
-        if found is not None and was_there:
-            netlink_adopt.restore(settings, found, self._device.name)
+        if self._found is not None:
+            netlink_adopt.restore(settings, self._found, self._device.name)
+            self._found = None
 
     def use_offloads(self, bits: int, limit: int) -> None:
         """Set the device's offloads to what a hub takes: `bits`, and contents of up to `limit` bytes."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gc
 import signal
+from contextlib import ExitStack
 
 import gevent
 from gevent.event import Event
+from gevent.pool import Group
 
 from lib import ctl_server, log_setup, service_preload, service_privileges, service_signals, service_threads
 from lib.ctl_find import default_path
@@ -24,7 +26,7 @@ from lib.service_drops import say_drops
 from lib.service_notify import Notifier
 from lib.service_parts import Parts
 from lib.service_reload import Reread, reload
-from lib.service_supervisor import keep, watch_greenlets
+from lib.service_supervisor import Task, keep, watch_greenlets
 from lib.service_watchdog import Watchdog
 from lib.settings import Settings
 
@@ -49,7 +51,10 @@ class Service:
         self._reread, self._every = reread, every
         self._reload_wanted = Event()
         self._failure = ""
+        self._making = Group()
+        """Greenlets that make a client anew."""
         self._control: ControlSocket | None = None
+        self._tending = Task("the log is kept in order", log_setup.tend)
         for code in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(code, self._ended.set)
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
@@ -60,6 +65,15 @@ class Service:
 
     def run(self) -> None:
         """Serve until a signal asks to end. Raises HostError where a removed device cannot be made anew."""
+        with ExitStack() as ends:  # whatever comes, nothing is left behind on the host
+            ends.callback(self._stop)
+            self._serve()
+            self._drain()
+        if self._failure:
+            raise HostError(self._failure)
+
+    def _serve(self) -> None:
+        """Start everything, and wait until a signal asks to end. Raises HostError."""
         parts = self._parts
         watch_greenlets()
         gevent.signal_handler(signal.SIGUSR1, say_drops, parts)
@@ -74,12 +88,18 @@ class Service:
         parts.start_tables()
         parts.tables.wait_loaded(LOAD_SECONDS)
         parts.start_services()
-        tending = keep("the log is kept in order", log_setup.tend)
+        self._tending.start()
         reloading = keep("settings are read again", self._reload_when_wanted)
-        gc.freeze()  # what is here now stays: the collector need not look at it again
-        self._watchdog.start(parts.tables.wait_loaded)
-        self._ended.wait()
-        reloading.kill()
+        try:
+            gc.freeze()  # what is here now stays: the collector need not look at it again
+            self._watchdog.start(parts.tables.wait_loaded)
+            self._ended.wait()
+        finally:
+            reloading.kill()
+
+    def _drain(self) -> None:
+        """Let clients of the hubs move to other hubs, until a second signal."""
+        parts = self._parts
         self._notifier.tell("STOPPING=1", "STATUS=ending")
         draining = [gevent.spawn(hub.drain) for hub in parts.hubs.values()]
         again = gevent.spawn(self._wait_again)
@@ -87,10 +107,6 @@ class Service:
         gevent.killall([*draining, again])
         if log_setup.is_on(Entry.DECISION):
             say_drops(parts)
-        self._stop()
-        tending.kill()
-        if self._failure:
-            raise HostError(self._failure)
 
     def _wait_again(self) -> None:
         """Wait for a second signal to end, after which clients are waited for no longer.
@@ -134,19 +150,21 @@ class Service:
         except OSError as error:
             reason = error.strerror or str(error)
             if path != default_path():  # somebody wanted it there
-                self._stop()
                 raise HostError(f"control socket {path}: {reason}") from None
             say(Entry.CONTROL_FAILED, "control socket %s: %s", path, reason, path=path, reason=reason)
 
     def _stop(self) -> None:
         """Close the control socket and every port, and remove every device."""
-        self._watchdog.stop()
-        if self._control is not None:
-            self._control.close()
-        self._parts.stop()
+        with ExitStack() as steps:  # the last one comes first; what fails keeps none of the others
+            steps.callback(self._tending.kill)
+            steps.callback(self._parts.stop)
+            if self._control is not None:
+                steps.callback(self._control.close)
+            steps.callback(self._making.kill)
+            steps.callback(self._watchdog.stop)
 
     def _device_gone(self, name: str) -> None:
-        gevent.spawn(self._make_anew, name)  # it is one of the client's own greenlets that says so
+        self._making.spawn(self._make_anew, name)  # it is one of the client's own greenlets that says so
 
     def _make_anew(self, name: str) -> None:
         try:

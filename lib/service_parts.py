@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import gevent
@@ -64,6 +64,9 @@ class Parts:
         """Client -> how often its device had to be made anew."""
         self.one_maker = BoundedSemaphore(1)
         """Held while a client is made anew: by a reload, or for a device that somebody has removed."""
+        self._leaving: list[Client] = []
+        """Clients that are being stopped, and are no longer in `clients`."""
+        self._is_ending = False
         self._turns, self._host_routes = Turns(), HostRoutes()
         self._buffer, self._batch = ReceiveBuffer(), Batch()
         try:
@@ -92,17 +95,27 @@ class Parts:
             client.start()
 
     def stop(self) -> None:
-        """Close every port and remove every device."""
-        self.tapping.stop()
-        if self.metrics is not None:
-            self.metrics.stop()
-        self.stop_clients(list(self.clients.values()))
-        for hub in self.hubs.values():
-            hub.stop()
-        self.tables.stop()
+        """Close every port and remove every device, also of clients whose removal was broken off before.
+
+        What fails keeps nothing else from being stopped.
+        """
+        self._is_ending = True
+        with ExitStack() as steps:  # the last one comes first
+            steps.callback(self.tables.stop)
+            for hub in self.hubs.values():
+                steps.callback(hub.stop)
+            steps.callback(self.stop_clients, [*self.clients.values(), *self._leaving])
+            if self.metrics is not None:
+                steps.callback(self.metrics.stop)
+            steps.callback(self.tapping.stop)
+
+    def remove_clients(self, names: Sequence[str]) -> None:
+        """Stop clients that are served no longer. Where this is broken off, stop() goes on with it."""
+        self.stop_clients([self.clients.pop(name) for name in names])
 
     def stop_clients(self, clients: Sequence[Client]) -> None:
         """Stop clients; the devices of many go together, in the time that the kernel needs for one."""
+        self._leaving += [client for client in clients if client not in self._leaving]
         for wait in (False, True):  # all at once: those that are still there would dial meanwhile
             for client in clients:
                 client.halt(wait)
@@ -116,16 +129,23 @@ class Parts:
                 breathe()
         for client in clients:
             client.close()
+            if client in self._leaving:
+                self._leaving.remove(client)
 
     def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
         """A hub whose port is open, not started yet. Raises HostError where the port cannot be opened."""
         domain = self.domains.of(hub, settings.tables)
         return Hub(hub, domain, self.tables, self._buffer, self._turns, self.taps)
 
-    def make_client(self, client: ClientSettings) -> Client:
-        """A client whose device is open, not started yet. Raises HostError where it cannot be opened."""
-        client_around.look_ahead([client])
-        return self._open_client(client)
+    def add_client(self, settings: ClientSettings) -> None:
+        """Make a client and start it. Raises HostError where that fails; nothing of it is left then."""
+        client_around.look_ahead([settings])
+        self.clients[settings.name] = client = self._open_client(settings)
+        try:
+            client.start()
+        except BaseException:
+            self.remove_clients([settings.name])
+            raise
 
     def _open_client(self, client: ClientSettings) -> Client:
         return Client(client, self._buffer, self._device_gone, self.taps, self._host_routes, self._batch)
@@ -138,7 +158,7 @@ class Parts:
         name = next((name for name, client in self.clients.items() if client.device_name == device), None)
         if name is None:
             return  # it has been said twice
-        self.clients.pop(name).stop()
+        self.remove_clients([name])
         text = "service %s: device %s has been removed; it is made anew"
         say(
             Entry.DEVICE_REMOVED, text, name, device, fold=name, habit=OUTAGE, service=name, device=device
@@ -148,9 +168,8 @@ class Parts:
         pace.took(time.monotonic())
         with self.one_maker:
             for settings in self.settings.clients:  # a reload may have come meanwhile
-                if settings.name == name and name not in self.clients:
-                    self.clients[name] = client = self.make_client(settings)
-                    client.start()
+                if settings.name == name and name not in self.clients and not self._is_ending:
+                    self.add_client(settings)
 
     def make_metrics(self, settings: Settings) -> MetricsServer | None:
         """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""

@@ -87,7 +87,7 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str], step: Callabl
         lines.append(f"service {name}: removed")
         counts["-"] += 1
     removed = [name for name in parts.clients if name not in clients]
-    parts.stop_clients([parts.clients.pop(name) for name in removed])
+    parts.remove_clients(removed)
     for name in removed:
         lines.append(f"service {name}: removed")
         counts["-"] += 1
@@ -146,9 +146,8 @@ def _change_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[st
     done = client.apply(settings) if client is not None else None
     if done is None:
         if client is not None:
-            parts.clients.pop(settings.name).stop()
-        parts.clients[settings.name] = made = parts.make_client(settings)
-        made.start()
+            parts.remove_clients([settings.name])
+        parts.add_client(settings)
         return ("~", [*changed, "made anew"]) if client is not None else ("+", ["added"])
     return "~", [*changed, *done]
 

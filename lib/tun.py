@@ -172,6 +172,8 @@ class TunDevice:
 
     def kernel_name(self) -> str:
         """The device's present name, in whichever network namespace it is; empty where it is removed."""
+        if self.fd < 0:
+            return ""
         try:
             reply = fcntl.ioctl(self.fd, _TUNGETIFF, bytes(_IFREQ.size))
         except OSError:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
+from gevent.event import Event
 
-from lib import netlink_watch, service_parts
+from lib import client_around, netlink_watch, service_parts
+from lib.errors import HostError
 from lib.service_parts import Parts
+from lib.service_reload import _apply_services
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings, Settings
 
 
 class Client:
@@ -43,6 +49,144 @@ def test_all_clients_are_told_before_any_is_waited_for_and_their_devices_go_toge
     monkeypatch.setattr(netlink_watch, "remove_together", remove)
     monkeypatch.setattr(service_parts, "TOGETHER", 2)
     clients: Any = [Client(index, done) for index in (3, 4, 0, 5, 6)]
-    Parts.stop_clients(SimpleNamespace(), clients)  # type: ignore[arg-type]
+    Parts.stop_clients(SimpleNamespace(_leaving=[]), clients)  # type: ignore[arg-type]
     assert done == [*["told"] * 5, *["halted"] * 5, "removed", *["closed"] * 5]
     assert removed == [[3, 4]], "a device by itself goes when it is closed"
+
+
+# --- an end in the middle of something
+
+SECONDS = 5
+ONE = ClientSettings("one", "host-1", DeviceSettings(), (NodeSettings("node-0", "hub.test", 8443),))
+
+
+class Slow:
+    """A client that can be held up in each step of its life, and says which steps were finished."""
+
+    def __init__(self, waits_in: str = "", name: str = "one") -> None:
+        self.settings, self.device_name = ONE, f"device of {name}"
+        self._waits_in = waits_in
+        self.waits, self.may_go = Event(), Event()
+        self.done: list[str] = []
+        self.error: Exception | None = None
+
+    @property
+    def removable(self) -> int:
+        return 0
+
+    def _step(self, name: str) -> None:
+        if self._waits_in == name:
+            self._waits_in = ""
+            self.waits.set()
+            self.may_go.wait()
+            if self.error is not None:
+                raise self.error
+        self.done.append(name)
+
+    def start(self) -> None:
+        self._step("start")
+
+    def halt(self, wait: bool) -> None:
+        if wait:
+            self._step("halt")
+
+    def close(self) -> None:
+        self._step("close")
+
+
+def parts_of(monkeypatch: pytest.MonkeyPatch, made: Slow) -> Parts:
+    """The parts of a process without services, which will make this client."""
+    monkeypatch.setattr(client_around, "look_ahead", lambda clients: None)
+    monkeypatch.setattr(service_parts, "Client", lambda *_: made)
+    return Parts(Settings(), lambda name: None)
+
+
+def reload_that_removes(parts: Parts) -> object:
+    return _apply_services(parts, Settings(), [], lambda: None)
+
+
+def reload_that_adds(parts: Parts) -> object:
+    return _apply_services(parts, Settings(clients=(ONE,)), [], lambda: None)
+
+
+def removed_device(parts: Parts) -> None:
+    parts.make_anew("device of one")
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["SIGTERM", "an error"])
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [
+        (reload_that_removes, "halt"),
+        (reload_that_removes, "close"),
+        (reload_that_adds, "start"),
+        (removed_device, "halt"),
+        (removed_device, "close"),
+    ],
+)
+def test_what_ends_a_reload_in_the_middle_leaves_no_device(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[Parts], object], step: str, is_killed: bool
+) -> None:
+    """Nor host routes: the kernel removes neither these nor what was set on a persistent device."""
+    client = Slow(step)
+    parts = parts_of(monkeypatch, client)
+    if run is not reload_that_adds:
+        parts.clients["one"] = client  # type: ignore[assignment]
+    client.error = None if is_killed else ValueError("an error of this program")
+    running = gevent.spawn(run, parts)
+    assert client.waits.wait(SECONDS)
+    if is_killed:
+        running.kill(timeout=SECONDS)
+    client.may_go.set()
+    assert running.ready() or running.join(SECONDS) is None
+    parts.stop()
+    assert client.done[-2:] == ["halt", "close"]
+    client.done.clear()
+    parts.stop()
+    assert not client.done, "what has gone is not stopped again"
+
+
+def test_a_client_that_cannot_start_is_not_left_as_if_it_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the next reload would find it unchanged, and never try again."""
+    client = Slow("start")
+    client.error = HostError("netlink: Too many open files")
+    client.may_go.set()
+    parts = parts_of(monkeypatch, client)
+    with pytest.raises(HostError):
+        parts.add_client(ONE)
+    assert not parts.clients
+    assert client.done == ["halt", "close"]
+    reload_that_adds(parts)
+    assert client.done[-1] == "start"
+    assert list(parts.clients) == ["one"]
+    parts.stop()
+
+
+def test_no_client_is_made_anew_in_a_process_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Slow("close")
+    parts = parts_of(monkeypatch, client)
+    parts.settings = Settings(clients=(ONE,))
+    parts.clients["one"] = client  # type: ignore[assignment]
+    making = gevent.spawn(parts.make_anew, "device of one")
+    assert client.waits.wait(SECONDS)
+    stopping = gevent.spawn(parts.stop)
+    client.may_go.set()
+    assert len(gevent.joinall([making, stopping], timeout=SECONDS)) == 2
+    assert "start" not in client.done
+    assert not parts.clients
+
+
+def test_what_fails_at_the_end_keeps_nothing_else_from_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, stopped = Slow(), []
+    parts = parts_of(monkeypatch, client)
+    parts.clients["one"] = client  # type: ignore[assignment]
+
+    def fails() -> None:
+        raise OSError(errno.EIO, "a capture on a disk that has gone")
+
+    monkeypatch.setattr(parts.tapping, "stop", fails)
+    parts.hubs["h"] = SimpleNamespace(stop=lambda: stopped.append("hub"))  # type: ignore[assignment]
+    with pytest.raises(OSError, match="disk"):
+        parts.stop()
+    assert client.done == ["halt", "close"]
+    assert stopped == ["hub"]

@@ -62,7 +62,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         tables=tables,
         tapping=nothing,
         domains=nothing,
-        stop_clients=list,
+        remove_clients=list,
     )
     try:
         service_reload.reload(parts, lambda step: new)
