@@ -18,6 +18,7 @@ from lib.config_schema import Config, Handler, Listener, Login, Service
 from lib.config_tables import logins, namespace_of
 from lib.config_transport import is_header_name, listener_transport
 from lib.did_you_mean import did_you_mean
+from lib.prefixes import PrefixSet, packed
 from lib.settings import (
     DEFAULT_ADDRESS_HEADER,
     DEFAULT_QUEUE_MEMORY,
@@ -124,8 +125,8 @@ def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings)
     return wanted
 
 
-def _trusted_proxies(handler: Handler, found: Findings) -> tuple[Network, ...]:
-    prefixes: list[Network] = []
+def _trusted_proxies(handler: Handler, found: Findings) -> PrefixSet:
+    prefixes = PrefixSet()
     for item in found.each(config_metadata.listed(handler, "trustedProxies", found=found)):
         try:
             one = prefix(item.text)
@@ -136,8 +137,8 @@ def _trusted_proxies(handler: Handler, found: Findings) -> tuple[Network, ...]:
             message = f"'trustedProxies': {one} trusts everybody: any client may name any address as its own"
             found.warn(item.where, message, "write the addresses of the proxies")
         found.warn_widened(item.where, "'trustedProxies'", item.text)
-        prefixes.append(_unmapped(one))
-    return tuple(prefixes)
+        prefixes.add(packed(_unmapped(one)))
+    return prefixes
 
 
 def _unmapped(one: Network) -> Network:

@@ -163,6 +163,6 @@ def listed(layer: Layer, *names: str, found: Findings) -> list[Scalar]:
         if not isinstance(item, Scalar):
             found.error(item.where, f"{names[-1]!r} wants a list of texts")
             continue
-        words = (word.strip() for word in item.text.split(","))
+        words = (word.strip() for word in found.each(item.text.split(",")))
         parts.extend(Scalar(word, item.where) for word in words if word)
     return parts

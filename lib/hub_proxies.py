@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from lib.addresses import address, join_host_port
-from lib.settings import Network
+from lib.prefixes import PrefixSet
 
 FORWARDED = "forwarded"
 """The standard header (RFC 7239), in lower case. It has a notation of its own; all others list addresses."""
@@ -36,18 +36,17 @@ class Named(NamedTuple):
     """Why no address could be read."""
 
 
-def is_trusted(text: str, trusted: tuple[Network, ...]) -> bool:
+def is_trusted(text: str, trusted: PrefixSet) -> bool:
     """Whether an IP address lies in one of these prefixes."""
     if not trusted:
         return False
     try:
-        found = ip_address(text.partition("%")[0])
+        return trusted.holds(ip_address(text.partition("%")[0]).packed)
     except ValueError:
         return False
-    return any(found in prefix for prefix in trusted)
 
 
-def client_of(values: Sequence[str], header: str, trusted: tuple[Network, ...]) -> Named:
+def client_of(values: Sequence[str], header: str, trusted: PrefixSet) -> Named:
     """The client's address by the values of `header`, of which there is one for each line of that name.
 
     Where all addresses are trusted, it is the one farthest from the hub.

@@ -23,8 +23,7 @@ from lib.addresses import host_of, without_zone
 from lib.bounded_dict import BoundedDict
 from lib.forward_drop_reasons import Refusal
 from lib.hub_proxies import is_trusted
-from lib.prefixes import covers, packed
-from lib.settings import Network
+from lib.prefixes import PrefixSet, covers, packed
 from lib.settings_limits import CountLimit, HubLimits, Rate, RateLimit
 
 BURST_SECONDS = 0.1
@@ -140,7 +139,7 @@ class Gate:
     """
 
     settings: HubLimits
-    trusted: tuple[Network, ...] = ()
+    trusted: PrefixSet = field(default_factory=PrefixSet)
     """Prefixes of trusted proxies."""
     expected: Callable[[str, float], int] = lambda address, now: 0
     """How many lanes of sessions may be on their way from an address at a moment; "" for all addresses."""

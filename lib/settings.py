@@ -13,6 +13,7 @@ from typing import NamedTuple
 from lib import prefixes
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
+from lib.prefixes import PrefixSet
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_telemetry import MetricsSettings, RotationSettings
@@ -304,8 +305,7 @@ class HubSettings:
     drain_timeout: float = 5.0
     """Seconds that a hub which is about to end waits for its clients to leave."""
     limits: HubLimits = NO_LIMITS
-    trusted_proxies: tuple[Network, ...] = ()
-    """Prefixes of the proxies before this hub that are believed when `address_header` names a client."""
+    trusted_proxies: PrefixSet = field(default_factory=PrefixSet)  # they are believed about `address_header`
     address_header: str = DEFAULT_ADDRESS_HEADER
     lanes: int = DEFAULT_LANES  # connections of a session: 1 or 2
     queue_memory: int = DEFAULT_QUEUE_MEMORY

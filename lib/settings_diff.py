@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from lib.settings import ClientSettings, HubSettings
+from lib.settings import ClientSettings, DeviceSettings, HubSettings
 
 MAX_SHOWN = 100
 """Characters of a change; of a longer one only the field's name is shown."""
+MAX_ROUTES = 8
+"""Routes of a device that is shown."""
 _NAMED = ("default_table", "ingress", "authers")
 _HIDDEN = ("password", "nodes", "limits")
 """Fields with secrets, and those that are always longer."""
@@ -27,16 +29,20 @@ def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSett
             continue
         before, after = (_shown(field.name, getattr(settings, field.name)) for settings in (old, new))
         if before != after:
-            change = "" if field.name in _HIDDEN else f" {before} -> {after}"
+            is_hidden = field.name in _HIDDEN or _is_long(before) or _is_long(after)
+            change = "" if is_hidden else f" {before} -> {after}"
             texts.append(field.name.replace("_", " ") + (change if len(change) <= MAX_SHOWN else ""))
     return texts
 
 
 def _shown(name: str, value: Any) -> Any:
-    if name == "trusted_proxies":
-        return ", ".join(map(str, value)) or "none"
     if name not in _NAMED:
         return value
     if isinstance(value, tuple):
         return tuple(named.name for named in value)
     return value.name if value is not None else None
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a value is surely too long to be shown: the text of 50,000 routes takes a tenth of a second."""
+    return len(value.routes if isinstance(value, DeviceSettings) else ()) > MAX_ROUTES

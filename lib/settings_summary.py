@@ -219,7 +219,7 @@ def _hub(hub: HubSettings) -> Iterator[str]:
         if keys:
             yield f"    limits on {what}: {', '.join(keys)}"
     if hub.trusted_proxies:
-        trusted = ", ".join(map(str, hub.trusted_proxies))
+        trusted = ", ".join(hub.trusted_proxies.texts())
         header = f"their {hub.address_header} names the client" if hub.transport.kind in ("ws", "wss") else ""
         yield f"    trusted proxies, without limits by address: {trusted}" + (f"; {header}" if header else "")
     yield f"    source check: {'on' if hub.source_check else 'off, hosts may send from any address'}"
@@ -362,7 +362,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
         "authers": [auther.name for auther in hub.authers],
         "ingress": hub.ingress.name if hub.ingress else None,
         "sourceCheck": hub.source_check,
-        "trustedProxies": list(map(str, hub.trusted_proxies)),
+        "trustedProxies": list(hub.trusted_proxies.texts()),
     }
 
 

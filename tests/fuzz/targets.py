@@ -46,6 +46,7 @@ from lib.namespace_domain import Domain
 from lib.plugin_client import read_route
 from lib.plugin_http import read_object
 from lib.plugin_protobuf import decode as decode_message
+from lib.prefixes import PrefixSet, packed
 from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable
 from lib.session_budget import Budget
@@ -313,7 +314,7 @@ def tls_hello(data: bytes) -> None:
     assert 0 <= wire_tls.version_chosen(data) <= 0xFFFF
 
 
-_PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+_PROXIES = PrefixSet(packed(ip_network(one)) for one in ("10.0.0.0/8", "fd00::/8"))
 
 
 def forwarded_header(data: bytes) -> None:

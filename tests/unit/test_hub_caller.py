@@ -16,6 +16,7 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
 from lib.log_events import Entry
+from lib.prefixes import PrefixSet
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import Stream
 from lib.stream_websocket import WebSocketCodec
@@ -197,7 +198,7 @@ def test_who_has_a_name_already_is_told_by_the_client_s_address() -> None:
 
 def test_a_reload_changes_whom_new_connections_trust(hub: Hub) -> None:
     with closing(come(hub, forwarded(CLIENT))):
-        hub.apply(replace(hub.settings, trusted_proxies=()), hub.domain)
+        hub.apply(replace(hub.settings, trusted_proxies=PrefixSet()), hub.domain)
         with closing(come(hub, forwarded(OTHER), host="host-2")):
             peers = [session.attachment.peer for session in hub.sessions.values()]
     assert peers[0] == f"{CLIENT}:0"

@@ -12,6 +12,7 @@ from lib import config_read, config_resolve
 from lib.errors import ConfigError
 from lib.forward_drop_reasons import Refusal
 from lib.limits import MAX_UNNAMED, Bucket, Gate, Meter, Visit, stranger
+from lib.prefixes import PrefixSet, packed
 from lib.settings import Settings
 from lib.settings_limits import (
     DEFAULT_CONNECTIONS,
@@ -270,7 +271,7 @@ def test_who_entered_under_other_settings_leaves_nothing_behind() -> None:
 # --- behind a trusted proxy -----------------------------------------------------------------------
 
 PROXY = "10.0.0.1"
-TRUSTED = (ip_network("10.0.0.0/24"),)
+TRUSTED = PrefixSet([packed(ip_network("10.0.0.0/24"))])
 
 
 def test_a_trusted_proxy_has_no_limit_by_address_but_those_in_all_and_its_clients_have() -> None:
@@ -299,7 +300,7 @@ def test_connections_of_a_proxy_that_has_named_nobody_yet_are_bounded() -> None:
     gate.settle(visits[0])
     assert gate.rename(visits[1], "192.0.2.1", 0) is None
     assert [gate.enter(Visit(PROXY), 0) for _ in range(3)] == [None, None, Refusal.CONNECTIONS]
-    gate.trusted = ()
+    gate.trusted = PrefixSet()
     for visit in visits:
         gate.leave(visit)
     assert gate._connections == {f"unnamed {PROXY}": 2, "unnamed 10.0.0.2": 1}

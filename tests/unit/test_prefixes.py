@@ -67,3 +67,25 @@ def test_within(prefix: str, length: int, address: str, within: bool) -> None:
 )
 def test_text_is_that_of_ipaddress(text: str) -> None:
     assert prefixes.text(*prefixes.packed(ip_network(text))) == str(ip_network(text))
+
+
+@given(st.lists(_prefixes(), max_size=9), _addresses())
+def test_a_set_holds_what_one_of_its_prefixes_covers(some: list[tuple[bytes, int]], address: bytes) -> None:
+    cleared = [(prefixes.network(*one), one[1]) for one in some]
+    made = prefixes.PrefixSet(cleared)
+    assert made.holds(address) == any(prefixes.covers(*one, address) for one in cleared)
+    assert all(made.holds(one) for one, _ in cleared)
+    assert list(made.texts()) == [prefixes.text(*one) for one in cleared]
+    assert (len(made), bool(made)) == (len(some), bool(some))
+
+
+def test_sets_are_equal_that_were_filled_alike() -> None:
+    one, other = (bytes([10, 0, 0, 0]), 8), (bytes([10, 0, 0, 0]), 9)
+    made = prefixes.PrefixSet([one, other])
+    assert made == prefixes.PrefixSet([one, other])
+    assert hash(made) == hash(prefixes.PrefixSet([one, other]))
+    assert made != prefixes.PrefixSet([one])
+    assert made != prefixes.PrefixSet([other, one]), "a reload shows that somebody has written another order"
+    assert str(made) == "10.0.0.0/8, 10.0.0.0/9"
+    assert str(prefixes.PrefixSet()) == "none"
+    assert str(prefixes.PrefixSet([one] * 9)) == "9 prefixes"
