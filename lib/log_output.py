@@ -18,6 +18,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from gevent import monkey
@@ -88,6 +89,28 @@ class Lost(NamedTuple):
     why: str
 
 
+class _Bell:
+    """An eventfd that is closed when nobody has it any more.
+
+    Whoever closed it at a certain moment could close it between another thread's decision to ring and the
+    ringing, which would then reach whatever has got its number.
+    """
+
+    def __init__(self) -> None:
+        self.number = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        """Wake whoever waits for it with poll(2)."""
+        os.eventfd_write(self.number, 1)
+
+    def hear(self) -> None:
+        """Take what has been rung, so that the next poll(2) waits again."""
+        os.eventfd_read(self.number)
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.number)
+
+
 class Output:
     """A queue of lines and the thread that writes them, which is started by the first one."""
 
@@ -110,10 +133,10 @@ class Output:
         self._told = 0
         self._why = ""
         """Why the last line that could not be written could not."""
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._bell = _Bell()
         self._ended = _lock()
         """Held while the thread runs."""
-        self._is_asleep = self._is_halted = self._is_closing = self._is_retired = False
+        self._is_asleep = self._is_halted = self._is_closing = self._is_retired = self._is_closed = False
 
     @property
     def waiting(self) -> int:
@@ -135,7 +158,7 @@ class Output:
         if not self._ended.locked():
             self._start()
         elif self._is_asleep:
-            os.eventfd_write(self._wake, 1)
+            self._bell.ring()
 
     def missing(self, at_the_end: bool = False) -> Lost | None:
         """The lines lost since the last call, once another line would be written; None where there are none.
@@ -178,41 +201,50 @@ class Output:
 
     def retire(self) -> None:
         """Write what waits, then close the target; nobody waits for it, and no line may be put any more."""
-        self._is_closing = self._is_retired = True
+        self._is_retired = True  # first, for a thread that ends because of the next one looks at it then
+        self._is_closing = True
         if self._ended.locked():
-            os.eventfd_write(self._wake, 1)
+            self._bell.ring()
         else:
             self._start()
 
     def _start(self) -> None:
-        self._ended.acquire()
-        _start_thread(self._run, ())
+        if self._ended.acquire(False):  # else one runs again by itself, which has seen that something is left
+            _start_thread(self._run, ())
 
     def _end(self, seconds: float) -> bool:
         """Wake the thread, for it is to end, and wait for that; whether it has ended."""
-        if self._ended.locked() and not self._is_retired:
-            os.eventfd_write(self._wake, 1)
+        if self._ended.locked():
+            self._bell.ring()
         if not self._ended.acquire(timeout=max(0.0, seconds)):
             return False
         self._ended.release()
         return True
 
     def _run(self) -> None:
-        try:
-            while self._wait():
-                self._write()
-            if self._is_retired:
-                self.target.close()
-                os.close(self._wake)
-        finally:
-            self._ended.release()
+        while True:
+            try:
+                while self._wait():
+                    self._write()
+                if self._is_retired and not self._is_closed:
+                    self._is_closed = True
+                    self.target.close()
+            finally:
+                self._ended.release()
+            # Whoever put a line, or retired this, after the last look has seen a thread and started none.
+            if not self._is_something_left() or not self._ended.acquire(False):
+                return
+
+    def _is_something_left(self) -> bool:
+        has_to_close = self._is_retired and not self._is_closed
+        return not self._is_halted and bool(self._queue or has_to_close)
 
     def _wait(self) -> bool:
         """Wait until there is something to write and room for it. False where the thread is to end."""
         while not self._is_halted:
             room = -1
             poll = _poll()
-            poll.register(self._wake, select.POLLIN)
+            poll.register(self._bell.number, select.POLLIN)
             if self._rest or self._queue:
                 room = self.target.room_on()
                 if room < 0:
@@ -227,8 +259,8 @@ class Output:
                     continue
             ready = dict(poll.poll())
             self._is_asleep = False
-            if self._wake in ready:
-                os.eventfd_read(self._wake)
+            if self._bell.number in ready:
+                self._bell.hear()
             if room in ready:
                 return True
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -198,6 +198,83 @@ def test_an_output_that_is_given_up_writes_what_waits_and_is_closed() -> None:
     disk.go()
     assert output.finish()
     assert (disk.written, disk.closed) == ([line(1)], True)
+
+
+# --- moments in which the thread ends while somebody wants something of it
+
+
+class Held:
+    """The lock that an output's thread holds, with something that happens at a certain moment."""
+
+    def __init__(self, at_a_look: Callable[[], None] | None = None) -> None:
+        self._lock, self._at_a_look = lock(), at_a_look
+        self.ends, self.may_end = lock(), lock()
+        self.ends.acquire()
+
+    def acquire(self, *how: object, **more: float) -> bool:
+        return bool(self._lock.acquire(*how, **more))
+
+    def release(self) -> None:
+        """The thread is about to end, and has looked at everything for the last time."""
+        if self.ends.locked():
+            self.ends.release()
+        with self.may_end:
+            self._lock.release()
+
+    def locked(self) -> bool:
+        is_locked = self._lock.locked()
+        if is_locked and self._at_a_look is not None:
+            act, self._at_a_look = self._at_a_look, None
+            act()
+            assert self._lock.acquire(timeout=5), "the thread has ended"
+            self._lock.release()
+        return bool(is_locked)
+
+
+def test_giving_up_an_output_whose_thread_ends_that_moment_is_no_error() -> None:
+    """The thread closed its eventfd between the look whether it runs and the write that was to wake it."""
+    disk = Disk()
+    output = Output("hub.log", disk)
+    output._ended = Held(at_a_look=disk.go)
+    output.put(line(1))
+    assert disk.is_asked()
+    output.retire()
+    assert (disk.written, disk.closed) == ([line(1)], True)
+
+
+@pytest.mark.parametrize("wanted", ["a line", "the end"])
+def test_what_is_wanted_of_a_thread_that_has_looked_for_the_last_time_is_done(wanted: str) -> None:
+    disk = Disk()
+    disk.go()
+    output = Output("hub.log", disk)
+    output._ended = held = Held()
+    with held.may_end:
+        output.put(line(1))
+        output.finish(patience=0.01, longest=0.01)
+        assert held.ends.acquire(timeout=5), "nothing is left, and the thread ends"
+        if wanted == "a line":
+            output.put(line(2))
+        else:
+            output.retire()
+    until = time.monotonic() + 5
+    while not (disk.closed if wanted == "the end" else line(2) in disk.written):
+        assert time.monotonic() < until
+        sleep(0.001)
+
+
+def test_an_output_that_nobody_has_any_more_leaves_no_descriptor() -> None:
+    before = os.listdir("/proc/self/fd")
+    disk = Disk()
+    disk.go()
+    output = Output("hub.log", disk)
+    output.put(line(1))
+    output.retire()
+    assert output.finish()
+    del output
+    until = time.monotonic() + 5
+    while os.listdir("/proc/self/fd") != before:  # the thread has it for a moment longer
+        assert time.monotonic() < until
+        sleep(0.001)
 
 
 def test_a_descriptor_that_somebody_has_made_non_blocking_loses_nothing(pipe: Pipe) -> None:
