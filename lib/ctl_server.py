@@ -255,8 +255,11 @@ def _clear(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)  # a process that stands still (Ctrl-Z) accepts nobody, and has a full queue
         try:
             sock.connect(path)
+        except BlockingIOError:
+            pass
         except ConnectionRefusedError:
             os.unlink(path)
             return

@@ -17,6 +17,7 @@ import fcntl
 import os
 import re
 import stat
+from contextlib import suppress
 
 from lib.errors import HostError
 from lib.service_threads import aside
@@ -44,7 +45,8 @@ class PidFile:
             if _is_named(self.path, self._descriptor):
                 os.unlink(self.path)
         except OSError:
-            os.ftruncate(self._descriptor, 0)
+            with suppress(OSError):  # the disk has gone: only the lock counts
+                os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 

@@ -74,8 +74,12 @@ def aside(file: str, call: Callable[..., T], *arguments: object, seconds: float 
                 if other.is_late:
                     raise TimeoutError(errno.ETIMEDOUT, late)
                 other.ended.wait()
-            result = _state.pool.spawn(_outcome, call, arguments)
-            _state.under_way[file] = mine
+            _state.under_way[file] = mine  # at once: where all threads are busy, spawn() waits
+            try:
+                result = _state.pool.spawn(_outcome, call, arguments)
+            except BaseException:
+                _end(file, mine)
+                raise
             result.rawlink(lambda _: _end(file, mine))
             value, error = result.get()
     except TimeoutError:

@@ -357,3 +357,16 @@ def test_captures_are_given_to_nothing_but_the_control_socket() -> None:
         if "parts.tapping.handlers()" in line
     ]
     assert "ControlSocket(" in line
+
+
+def test_a_process_that_stands_still_holds_up_no_start(tmp_path: Path) -> None:
+    """Ctrl-Z, or a core dump under way: it accepts nobody, and whoever connects would wait for ever."""
+    path = str(tmp_path / "control.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stopped, socket.socket(socket.AF_UNIX) as first:
+        stopped.bind(path)
+        stopped.listen(0)
+        first.connect(path)  # the queue is full
+        with gevent.Timeout(5), pytest.raises(FileExistsError, match="somebody listens"):
+            ctl_server.take_path(path)
+    ctl_server.take_path(path)
+    assert not Path(path).exists()

@@ -75,6 +75,23 @@ def test_a_file_that_cannot_be_removed_is_emptied(path: str, monkeypatch: pytest
     again.release()
 
 
+def test_a_disk_that_has_gone_does_not_spoil_the_end(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends well, and the lock goes."""
+    held = service_pidfile.take(path)
+    assert held is not None
+
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.unlink", fails)
+        patched.setattr("os.ftruncate", fails)
+        held.release()
+    again = service_pidfile.take(path)
+    assert again is not None
+    again.release()
+
+
 def test_somebody_elses_file_of_that_name_stays(path: str) -> None:
     held = service_pidfile.take(path)
     assert held is not None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import gevent
 import pytest
+from gevent import monkey
+from gevent.threadpool import ThreadPool
 
 from lib import service_threads
 from lib.service_threads import aside
@@ -18,6 +20,7 @@ from lib.source_read import Reading
 from lib.source_watch import Watch
 
 SHORT = 0.1
+system_sleep = monkey.get_original("time", "sleep")
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +110,49 @@ def test_two_may_want_the_same_file(fifo: str) -> None:
     gevent.sleep(0.01)
     write(fifo, b"second")
     assert calls[1].get(timeout=5) == b"second"
+
+
+def test_one_file_takes_one_thread_also_where_all_threads_are_busy(
+    fifo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that want it waited for a thread at the same time, and each got one."""
+    monkeypatch.setattr(service_threads._state, "pool", ThreadPool(2))
+    other = str(tmp_path / "other")
+    os.mkfifo(other)
+    inside: list[int] = []
+    at_once: list[int] = []
+
+    def call() -> None:
+        inside.append(1)
+        at_once.append(len(inside))
+        system_sleep(0.02)
+        inside.pop()
+
+    busy = [gevent.spawn(aside, path, contents, path) for path in (fifo, other)]
+    gevent.sleep(0.01)
+    wanted = [gevent.spawn(aside, "a file", call) for _ in range(3)]
+    gevent.sleep(0.01)
+    assert not at_once, "there is no thread for them yet"
+    for path in (fifo, other):
+        write(path, b"")
+    gevent.joinall([*busy, *wanted], timeout=5, raise_error=True)
+    assert at_once == [1, 1, 1]
+
+
+def test_a_caller_that_is_killed_while_all_threads_are_busy_holds_up_nobody(
+    fifo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_threads._state, "pool", ThreadPool(1))
+    (tmp_path / "there").write_bytes(b"rows")
+    path = str(tmp_path / "there")
+    busy = gevent.spawn(aside, fifo, contents, fifo)
+    gevent.sleep(0.01)
+    killed = gevent.spawn(aside, path, contents, path)
+    gevent.sleep(0.01)
+    killed.kill()
+    write(fifo, b"")
+    busy.get(timeout=5)
+    assert aside(path, contents, path, seconds=5) == b"rows"
 
 
 def test_what_runs_in_a_thread_may_want_a_thread_itself() -> None:
