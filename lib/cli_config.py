@@ -114,7 +114,7 @@ class Rereading:
         value = _secret(kind, name)
         self._references[kind, name] = self._digest_of_value(value)
         if isinstance(value, ValueError):
-            raise value
+            raise ValueError(*value.args)  # the same, for the same reason
         return value
 
     def _refers_to_others(self, step: Step) -> bool:
@@ -146,7 +146,7 @@ def _secret(kind: str, name: str) -> str | ValueError:
     except TimeoutError as late:
         return ValueError(f"{name}: {late.strerror}")
     except ValueError as wrong:
-        return wrong
+        return ValueError(*wrong.args)  # without the frames, which would keep the file that is being read
 
 
 def _completed(resolved: Settings, arguments: Arguments) -> Settings:

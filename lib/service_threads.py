@@ -85,8 +85,11 @@ def aside(file: str, call: Callable[..., T], *arguments: object, seconds: float 
     except TimeoutError:
         mine.is_late = True
         raise
-    if error is not None:
-        raise error
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error, result  # it has this frame, which would have it: a cycle, which keeps all callers' frames
     made: T = value
     return made
 

@@ -54,7 +54,10 @@ def to_its_end(run: Callable[..., T], *arguments: object) -> T:
             return None, error
 
     value, error = gevent.spawn(outcome).get()
-    if error is not None:
-        raise error
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # it has this frame, which would have it: a cycle, which keeps all callers' frames
     result: T = value
     return result

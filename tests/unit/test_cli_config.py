@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lib import cli_config
+from lib import cli_config, service_threads
 from lib.errors import ConfigError
 from lib.settings import Settings
 
@@ -129,3 +130,39 @@ def test_a_reload_that_is_ended_midway_is_not_taken_for_done(files: Files) -> No
     with pytest.raises(KeyboardInterrupt):
         files.reading.settings(end_after(8))
     assert str(files.reading.settings().tables[0].routes[0]) == "10.0.0.0/8"
+
+
+MANY = 2000
+
+
+@pytest.mark.parametrize("is_served", [False, True], ids=["at the start", "in threads"])
+@pytest.mark.parametrize(
+    "last", ["right", "a mistake at the end", "no YAML at the end", "a secret that is gone"]
+)
+def test_nothing_of_a_long_configuration_is_kept_for_good(
+    files: Files, last: str, is_served: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there at the end of a reading is never looked at by the garbage collector (service_collector).
+
+    So nothing of it may be in a cycle; or each reload would keep the configuration before.
+    """
+    monkeypatch.setattr(service_threads._state, "pool", None)
+    if is_served:
+        service_threads.begin()
+    rows = ", ".join(f"{{dst: 10.{n >> 8}.{n & 255}.0/24, gateway: g}}" for n in range(MANY))
+    text = files.text.replace("{dst: 10.0.0.0/8, gateway: g}", rows)
+    end = {"a mistake at the end": "x: 1\n", "no YAML at the end": "x: [\n"}.get(last, "")
+    kept = []
+    for reload in range(4):
+        gc.unfreeze()
+        gc.collect()
+        files.config.write_text(f"{text}{end}# {reload}\n")
+        if last == "a secret that is gone":
+            files.secret.unlink(missing_ok=True)
+        if last == "right":
+            files.reading.settings()
+        else:
+            assert files.problems()
+        gc.unfreeze()
+        kept.append(gc.collect())
+    assert max(kept[1:]) < MANY / 4, "objects that only a collector finds"
