@@ -91,7 +91,7 @@ def test_a_slow_answer_costs_only_its_own_destination(topology: Topology, write:
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
     pinging = topology.host_1.popen("ping", "-c20", "-i0.1", "-W1", "192.168.123.77")
     plugin.wait_line("asked GetRoute .*192.168.123.77")
-    assert pings(topology.host_1, OVERLAY_2, 10, "-i0.1") == 10
+    assert pings(topology.host_1, OVERLAY_2, 10) == 10
     pinging.wait(30)
     drops(hub, lambda counts: total(counts, "router-failed") > 0)
     assert "0 received" in pinging.text()

@@ -167,8 +167,12 @@ def wait_for(true: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 def pings(namespace: Namespace, address: str, count: int = 5, *options: str) -> int:
-    """Send so many pings, fifty a second unless the options say otherwise (`-i0.1`); returns how many were answered."""
-    said = namespace.run("ping", "-c", str(count), "-i0.02", "-W2", *options, address, check=False)
+    """Send so many pings, ten a second; returns how many were answered.
+
+    After the last one ping waits for one interval more (or for two round trips): a shorter interval would take
+    a reply that a busy machine delays for lost.
+    """
+    said = namespace.run("ping", "-c", str(count), "-i0.1", "-W2", *options, address, check=False)
     found = re.search(r"(\d+) received", said)
     assert found, said
     return int(found[1])
