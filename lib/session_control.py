@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeGuard
 
-from lib import __version__, framing, wire_control
+from lib import __version__, framing, session_keepalive, wire_control
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
@@ -63,6 +63,7 @@ class SessionControl:
             (reply or self._sender.reply)(framing.encode(wire_control.encode_pong(message.token)))
         elif isinstance(message, Pong):
             self.liveness.pong(message.token, now)
+            self._sender.answered(message.token)
         elif isinstance(message, Hello):
             self.features, self.software = message.features, message.software
         return isinstance(message, Hello | Drain | Advice | Lane)
@@ -91,7 +92,7 @@ class SessionControl:
 
     def ask(self, now: float) -> None:
         """Send PING, to which a live peer replies with PONG."""
-        self._sender.probe(framing.encode(wire_control.encode_ping(self.liveness.token(now))))
+        self._sender.probe(framing.encode(wire_control.encode_ping(session_keepalive.token(now))))
 
     def ask_lane(self) -> None:
         """Ask the hub for a token for a second lane."""

@@ -23,6 +23,11 @@ SMOOTHING = 8
 _TOKEN = struct.Struct("!Q")
 
 
+def token(now: float, number: int = 0) -> bytes:
+    """The token for a PING, 8 bytes: the time it is sent; with `number` another one at the same time."""
+    return _TOKEN.pack(int(now * 1e9) + number)
+
+
 class Health(Enum):
     """What a look at a session found."""
 
@@ -68,10 +73,6 @@ class Liveness:
             self._unanswered = self._unanswered or now
             return Health.ASK
         return Health.QUIET
-
-    def token(self, now: float) -> bytes:
-        """The token for a PING, 8 bytes: the time it is sent."""
-        return _TOKEN.pack(int(now * 1e9))
 
     def pong(self, token: bytes, now: float) -> None:
         """Measure the round-trip time by a PONG's token. One that is not a recent PING's is ignored."""

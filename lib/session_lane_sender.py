@@ -12,21 +12,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import gevent
 
+from lib import framing, session_keepalive, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_budget import Budget
-from lib.session_lanes import BUCKETS, Lanes, Progress
+from lib.session_lanes import BUCKETS, SPARSE, Lanes, Progress
 from lib.session_sender import SessionSender
 from lib.stream_layer import AnyStream
 
 MAX_LANES = 2
-RELEASE_SECONDS = 0.005
-"""How often it is looked whether frames that are held back may go, while there are any."""
+FOLLOW_SECONDS = 0.005
+"""How often it is looked whether frames that are held back may go, and PING where it is wanted."""
+MARK_SECONDS, LOST_SECONDS = 0.02, 1.0
+"""Least time between two PINGs on a lane that flows want to leave, and when no reply comes any more."""
+
+
+@dataclass(slots=True)
+class _Mark:
+    """The PING behind what flows have sent on a lane that they want to leave."""
+
+    token: bytes = b""
+    """That of the last one; empty once it is answered."""
+    at: float = float("-inf")
+    """When it was sent."""
+    written: int = 0
+    """How far the lane was then."""
+    answered: int = 0
+    """How far it was at the last one that was answered."""
 
 
 class _Lane(SessionSender):
@@ -56,7 +74,18 @@ class LaneSender:
     """The sending half of a session."""
 
     __slots__ = (
-        *("_choice", "_closed_because", "_joined", "_limits", "_lost", "_meter", "_probes", "_releaser"),
+        *(
+            "_choice",
+            "_closed_because",
+            "_joined",
+            "_left",
+            "_limits",
+            "_lost",
+            "_marks",
+            "_meter",
+            "_probes",
+            "_follower",
+        ),
         *("is_alive", "lanes", "send", "stream", "traffic"),
     )
 
@@ -77,8 +106,11 @@ class LaneSender:
         """Whether there has been a second lane."""
         self._lost: Callable[[Reason, bytes], None] | None = None
         self._meter: Meter | None = None
+        self._marks: list[_Mark] = []
+        self._left: set[int] = set()
+        """Lanes that flows want to leave, which have to be asked by PING."""
         self._probes = 0
-        self._releaser: gevent.Greenlet | None = None
+        self._follower: gevent.Greenlet | None = None
         self.is_alive: Callable[[float], bool] = lambda seconds: True
         """Asks the peer, and returns whether it gave a sign of life within so many seconds."""
         self.stream = stream
@@ -105,6 +137,7 @@ class LaneSender:
         self._joined = True
         if len(self.lanes) == MAX_LANES:
             self._choice = Lanes(self._look, now, buckets)
+            self._marks, self._left = [_Mark() for _ in self.lanes], set()
             self.send = self._send_both
         return lane
 
@@ -126,7 +159,7 @@ class LaneSender:
         lane = self.lanes[number]
         if lane.has_queue or lane.stream.pending:
             return None
-        return Progress(*lane.stream.progress())
+        return Progress(lane.stream.written, self._marks[number].answered)
 
     def _send_both(self, buffers: Sequence[Buffer]) -> None:
         """Send by two lanes."""
@@ -142,19 +175,46 @@ class LaneSender:
         if for_sparse:
             sparse.send(for_sparse)
         if choice.has_marks:
-            choice.sent()
-        if choice.holding and self._releaser is None:
-            self._releaser = gevent.spawn(self._release)
+            self._left |= choice.sent()
+        if choice.holding:
+            self._left.add(SPARSE)
+        if self._left:
+            self._mark(choice, now)
+            if self._follower is None:
+                self._follower = gevent.spawn(self._follow)
 
-    def _release(self) -> None:
-        """Let go what is held back, as soon as it may; ends when nothing is."""
+    def _mark(self, choice: Lanes, now: float) -> None:
+        """Send PING behind all that was sent by lanes that flows want to leave.
+
+        Not by a lane that has a queue yet: PING would go before the others in it.
+        """
+        for number in tuple(self._left):
+            lane, mark = self.lanes[number], self._marks[number]
+            enough = now - mark.at >= (LOST_SECONDS if mark.token else MARK_SECONDS)
+            if not enough or lane.has_queue or lane.stream.pending:
+                continue
+            self._left.discard(number)
+            choice.settle(number, lane.stream.written)
+            mark.token, mark.at, mark.written = session_keepalive.token(now, number), now, lane.stream.written
+            lane.send([framing.encode(wire_control.encode_ping(mark.token))])
+            if not lane.has_queue:
+                mark.written = lane.stream.written
+
+    def answered(self, token: bytes) -> None:
+        """PONG has come: what a lane was given before its PING has been passed on."""
+        for mark in self._marks:
+            if token == mark.token:
+                mark.token, mark.answered = b"", mark.written
+
+    def _follow(self) -> None:
+        """Look again, until nothing is held back and no lane waits for its PING."""
         try:
-            while self._choice is not None and self._choice.holding:
-                gevent.sleep(RELEASE_SECONDS)
+            while self._choice is not None and (self._choice.holding or self._left):
+                gevent.sleep(FOLLOW_SECONDS)
                 if self._choice is not None:
                     self._send_both(())
         finally:
-            self._releaser = None
+            self._follower = None
 
     # --- as the sender of one stream
 
@@ -222,8 +282,8 @@ class LaneSender:
 
     def ended(self) -> None:
         """Clean up after the session has ended: stop writing, count what was not sent as dropped."""
-        if self._releaser is not None:
-            self._releaser.kill(block=False)
+        if self._follower is not None:
+            self._follower.kill(block=False)
         for lane in list(self.lanes):
             lane.ended()
             if self._joined:  # who reads it sees its end, and closes it

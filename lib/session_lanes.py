@@ -12,9 +12,10 @@ download is bulk before it is a second old. ICMP and control frames are always s
 until it has been silent for IDLE_SECONDS, when nothing of it can be on the way any more.
 
 The lanes are two TCP connections, so what is sent later on one may arrive before what was sent on the other.
-A flow therefore moves only once the far kernel has acknowledged all that it sent on its lane: TCP senders
-pause for the same reason, to wait for acknowledgements. A flow that does not pause is held back for that
-time, at most HOLD_SECONDS.
+A flow therefore moves only once the far end has passed on all that it sent on its lane: it has answered a
+PING that was sent behind that. An acknowledgement by TCP would not do, as the far process may read the other
+lane first. TCP senders pause as well, to wait for acknowledgements. A flow that does not pause is held back
+for that time, at most HOLD_SECONDS.
 
 Flows are known by buckets of a hash, so this has a bound. Two flows in one bucket move together.
 """
@@ -69,8 +70,8 @@ class Progress(NamedTuple):
 
     written: int
     """Bytes that the kernel was given."""
-    acknowledged: int
-    """Those of them that the far kernel has acknowledged."""
+    answered: int
+    """Those of them that the far end has passed on, as it has answered a PING behind them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -146,13 +147,21 @@ class Lanes:
         """Whether sent() has to be called."""
         return bool(self._marked)
 
-    def sent(self) -> None:
-        """Note that what split() has returned was sent."""
+    def sent(self) -> set[int]:
+        """Note that what split() has returned was sent; returns the lanes that flows want to leave."""
         self._seen.clear()
         for flow in self._marked:
             progress = self._progress(flow.lane)
             flow.mark = progress.written if progress is not None else math.inf
+        left = {flow.lane for flow in self._marked}
         self._marked.clear()
+        return left
+
+    def settle(self, lane: int, written: int) -> None:
+        """Note that a lane, which has no queue, is so far: and with it all flows that were not seen since."""
+        for flow in self._flows.values():
+            if flow.lane == lane and flow.mark == math.inf:
+                flow.mark = written
 
     def release(self, now: float) -> tuple[list[Buffer], list[Buffer]]:
         """The frames that were held back and need not be any more, as split() returns them."""
@@ -276,7 +285,7 @@ class Lanes:
         if not flow.held and now - flow.at >= ARRIVED_SECONDS:
             return True
         progress = self._progress(flow.lane)
-        return progress is not None and progress.acknowledged >= min(flow.mark, progress.written)
+        return progress is not None and progress.answered >= min(flow.mark, progress.written)
 
     def _progress(self, lane: int) -> Progress | None:
         if lane not in self._seen:

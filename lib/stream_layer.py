@@ -225,9 +225,10 @@ class Layered:
         """What the kernel has measured of the connection."""
         return self._below.figures()
 
-    def progress(self) -> tuple[int, int]:
-        """(bytes that the kernel was given to send, those that the far kernel has acknowledged)."""
-        return self._below.progress()
+    @property
+    def written(self) -> int:
+        """Bytes that the kernel was given to send."""
+        return self._below.written
 
     def hold_unread(self, size: int) -> None:
         """Let the kernel hold about `size` bytes that have not been read yet."""

@@ -13,10 +13,8 @@ took, in all layers together. An expensive stream waits for its turn in the shar
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import struct
-import sys
 import time
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -41,8 +39,6 @@ REST_SECONDS = 0.1
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
 _WINDOW_OPEN = 1 << 30  # the kernel's own bounds are smaller
 
-_SIOCOUTQ = 0x5411  # linux/sockios.h
-_ACKED_AT = 120  # linux/tcp.h, struct tcp_info: tcpi_bytes_acked
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
 _OriginalSocket = monkey.get_original("socket", "socket")
 
@@ -83,7 +79,7 @@ class Stream:
             "_waiting",
             "_writable",
         ),
-        *("cost", "peer", "via"),
+        *("cost", "peer", "via", "written"),
     )
 
     def __init__(
@@ -116,6 +112,8 @@ class Stream:
         self._look_at = 0.0
         self._budget: Budget | None = None
         self._waiting = 0
+        self.written = 0
+        """Bytes that the kernel was given to send."""
         self._into: Meter | None = None
         self._out: Meter | None = None
         self._most = 1 << 30  # bytes of one receive that the limits allow
@@ -266,13 +264,6 @@ class Stream:
             return ""
         return "" if len(address) > 3 and address[3] else str(address[0])
 
-    def progress(self) -> tuple[int, int]:
-        """(bytes that the kernel was given to send, those that the far kernel has acknowledged)."""
-        waiting = fcntl.ioctl(self._sock.fileno(), _SIOCOUTQ, bytes(4))
-        info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
-        acknowledged = int.from_bytes(info[_ACKED_AT:], sys.byteorder)
-        return acknowledged + int.from_bytes(waiting, sys.byteorder), acknowledged
-
     def figures(self) -> Figures:
         """What the kernel has measured of the connection; all zero where it is not connected any more."""
         try:
@@ -308,6 +299,7 @@ class Stream:
                 sent = self._sock.send(buffers[0])
             else:
                 sent = self._sock.sendmsg(buffers[:_IOV_MAX])
+            self.written += sent
             if self._out is not None:
                 self._out.take_bytes(sent, time.monotonic())
             return sent

@@ -170,12 +170,8 @@ def test_more_packets_at_once_than_a_batch_holds(topology: Topology, write: Writ
             for number in range(count):  # each a flow of its own
                 with udp(topology.host_1, OVERLAY_1) as out:
                     out.sendto(b"%03d" % number, (OVERLAY_2, PORT))
-        with udp(topology.host_1, OVERLAY_1) as out:
-            out.sendto(b"end", (OVERLAY_2, PORT))
-        arrived = []
-        while (packet := receiver.recv(64)) != b"end":
-            arrived.append(int(packet))
-    assert arrived == list(range(count))
+        arrived = [int(receiver.recv(64)) for _ in range(count)]
+    assert sorted(arrived) == list(range(count)), "none is lost; flows may overtake each other"
 
 
 # --- several in one process ---------------------------------------------------------------------
@@ -338,7 +334,7 @@ def flows(topology: Topology) -> Iterator[Flows]:
 def test_new_session_replaces_its_half_open_one(topology: Topology, write: Write) -> None:
     """The path dies without the hub hearing of it; the client comes back by another connection."""
     hub = start_hub(topology.hub, "-C", server(write))
-    one = start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
+    one = start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&lanes=1"))
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
     reach(topology.host_1, OVERLAY_2)
     port = hub.wait_line(rf"{HOST_1}:(\d+) is host host-1")[1]

@@ -38,14 +38,14 @@ def hub_config(kind: str = "tcp", metadata: str = "") -> str:
 
 
 def lanes_of(path: str) -> list[dict[str, Any]]:
-    """The lanes of the one session of host-1 that a running process has."""
+    """The lanes of the one session of host-1 that a running process has; none while it has no session."""
     code, said = run("status", "--json", "--host", "host-1", "--control", path)
     assert code == 0, said
     reply = json.loads(said)
     schema.check(reply, "status")
-    (row,) = reply["sessions"] or reply["clients"]
-    lanes: list[dict[str, Any]] = row["lanes"]
-    return lanes
+    rows = reply["sessions"] or reply["clients"]
+    assert len(rows) <= 1
+    return [lane for row in rows for lane in row["lanes"]]
 
 
 def wait_lanes(path: str, count: int) -> list[dict[str, Any]]:

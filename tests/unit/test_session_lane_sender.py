@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,11 +9,12 @@ from typing import Any
 import gevent
 import pytest
 
+from lib import framing, wire_control
 from lib.counters import Traffic
-from lib.session_lane_sender import LaneSender
-from lib.session_lanes import FOLLOWED
+from lib.session_lane_sender import MARK_SECONDS, LaneSender
+from lib.session_lanes import BULK, FOLLOWED, SPARSE
 from tests.support import packets as p
-from tests.support.streams import read_until, stream_pair
+from tests.support.streams import SECONDS, read_until, stream_pair
 
 A, B = "10.0.0.1", "10.0.0.2"
 
@@ -42,18 +41,61 @@ def run(number: int, count: int = 30) -> bytes:
 
 
 def numbers(data: bytes) -> list[int]:
-    return [int.from_bytes(packet[40:44]) for packet in p.contents(data)]
+    return [int.from_bytes(packet[40:44]) for packet in p.contents(data) if packet[0] != wire_control.MARK]
+
+
+class FarEnd:
+    """The far process: reads both lanes, passes on what comes, answers PING."""
+
+    def __init__(self, two: Two, sparse_is_late: float = 0.0) -> None:
+        self.passed_on: list[tuple[int, int]] = []
+        """(lane, number of the packet), in the order in which they were read."""
+        self._two = two
+        self._readers = [
+            gevent.spawn_later(late, self._read, lane) for lane, late in enumerate((0, sparse_is_late))
+        ]
+
+    def _read(self, lane: int) -> None:
+        data, done = b"", 0
+        while got := self._two.far[lane].recv(1 << 16):
+            data += got
+            ends = framing.split(data[done:])
+            whole = data[done : done + ends[-1]] if ends else b""
+            done += len(whole)
+            self.passed_on += [(lane, number) for number in numbers(whole)]
+            for content in p.contents(whole):
+                message = wire_control.decode(content) if content[0] == wire_control.MARK else None
+                if isinstance(message, wire_control.Ping):
+                    self._two.sender.answered(message.token)
+
+    def order(self) -> list[int]:
+        """The numbers of the packets once both lanes have ended."""
+        with gevent.Timeout(SECONDS):
+            self._two.sender.wait_drained()
+        self._two.sender.close("test")
+        gevent.joinall(self._readers, timeout=SECONDS, raise_error=True)
+        return [number for _, number in self.passed_on]
 
 
 def test_a_transfer_goes_by_the_first_lane_and_a_ping_by_the_second(two: Two) -> None:
-    first, size = run(0), len(run(0))
-    two.sender.send([first])
-    assert read_until(two.far[1], size) == first
-    two.sender.send([run(30)])  # all of it has been acknowledged, so the flow moves
-    assert numbers(read_until(two.far[0], size)) == list(range(30, 60))
-    ping = p.stream([p.icmp(A, B)])
-    two.sender.send([ping])
-    assert read_until(two.far[1], len(ping)) == ping
+    far = FarEnd(two)
+    for number in range(0, 300, 30):
+        two.sender.send([run(number)])
+        gevent.sleep(2 * MARK_SECONDS)  # as a sender that waits for acknowledgements
+    two.sender.send([p.stream([p.icmp(A, B)])])
+    assert far.order()[:-1] == list(range(300))
+    assert far.passed_on[-1][0] == SPARSE
+    assert [lane for lane, _ in far.passed_on[:-1]] == [SPARSE] * 30 + [BULK] * 270
+
+
+def test_a_flow_is_in_order_though_the_far_end_reads_the_first_lane_first(two: Two) -> None:
+    """TCP has acknowledged all of it, and the far process has not read it yet."""
+    far = FarEnd(two, sparse_is_late=6 * MARK_SECONDS)
+    for number in range(0, 300, 30):
+        two.sender.send([run(number)])
+        gevent.sleep(2 * MARK_SECONDS)
+    assert far.order() == list(range(300))
+    assert {lane for lane, _ in far.passed_on} == {BULK, SPARSE}
 
 
 def test_what_is_held_back_comes_in_its_order() -> None:
@@ -63,19 +105,16 @@ def test_what_is_held_back_comes_in_its_order() -> None:
         two = Two([one, other])
         for number in range(count):
             two.sender.send([run(number, 1)])
-        assert two.sender._choice is not None
-        assert two.sender._choice.holding
-        sparse = gevent.spawn(read_until, two.far[1], 1 << 30)
-        bulk = gevent.spawn(read_until, two.far[0], 1 << 30)
-        with gevent.Timeout(5):
-            while two.sender._choice.holding:
+        choice = two.sender._choice
+        assert choice is not None
+        assert choice.holding
+        far = FarEnd(two)
+        with gevent.Timeout(SECONDS):
+            while choice.holding:
                 gevent.sleep(0.01)
-            two.sender.wait_drained()
-        two.sender.close("test")
-        by_both = [numbers(reader.get()) for reader in (sparse, bulk)]
+        assert far.order() == list(range(count))
+        assert far.passed_on[-1][0] == BULK
         two.sender.ended()
-    assert by_both[1]
-    assert functools.reduce(operator.iadd, by_both, []) == list(range(count))
 
 
 @pytest.mark.parametrize("number", [0, 1])
