@@ -19,7 +19,7 @@ A turn that is not short is one of the long ones, of which there is one in each 
 
 A steady clock is cheap to read, but it goes on while another process has our core. The clock of our own CPU
 time is exact, but costs ten times as much to read. So a turn is timed by the first clock, and the turns after
-a long one by the second.
+a long one, or after one beyond its worth, by the second. Only what the second shows becomes a debt.
 """
 
 from __future__ import annotations
@@ -157,10 +157,10 @@ class Cost:
 
     def end(self, seconds: float, now: float) -> None:
         """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
-        is_full = self._read >= self.size
+        is_full, known = self._read >= self.size, self.exact > 0
         self.long = is_full or seconds > SHORT * self._prices.turn
         if seconds > TURN_SECONDS:
-            known, self.exact = self.exact > 0, EXACT_TURNS
+            self.exact = EXACT_TURNS
             if not known:
                 return  # it may be that another process had the core
             self._shrink(seconds)
@@ -170,6 +170,8 @@ class Cost:
             if is_full and 2 * seconds <= TURN_SECONDS:
                 self.size = min(MOST, 2 * self.size)
         over = self._unworthy(seconds)
+        if over > 0 and not known:  # likewise: the next turns will show it
+            self.exact, over = EXACT_TURNS, 0.0
         if self.debt or over > 0:
             faded = (now - self._seen_at) * FORGIVEN
             self.debt = max(0.0, self.debt - faded) + max(0.0, over)
@@ -189,6 +191,7 @@ class Cost:
             spared = min(seconds, self._prices.turn)
             self._parts += self._read
             self._parts_seconds += spared
+            self.exact = max(self.exact, 1)  # the turn that settles them has to be known
             over -= spared
         elif self._parts:
             over += self._parts_seconds

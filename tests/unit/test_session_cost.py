@@ -131,6 +131,24 @@ def test_parts_of_nothing_are_expensive(size: int, seconds: float) -> None:
     assert cost.expensive
 
 
+def test_only_the_exact_clock_makes_a_debt() -> None:
+    """Another process may have had the core: on a busy machine that adds up."""
+    cost = session()
+    turns(cost, 50e-6, EXACT_TURNS, (1, 100, 0), 150)
+    turns(cost, 900e-6, 1, (1, 100, 0), 150)
+    assert cost.debt == 0
+    turns(cost, 900e-6, 10, (1, 100, 0), 150)
+    assert cost.expensive
+
+
+@pytest.mark.parametrize("size", [512, 1000, 1448])
+def test_parts_of_nothing_are_expensive_after_any_number_of_good_turns(size: int) -> None:
+    cost = session()
+    turns(cost, 50e-6, 10 * EXACT_TURNS, (1, 100, 0), 150)
+    turns(cost, 60e-6, 600, size=size)
+    assert cost.expensive
+
+
 def test_who_forwards_nothing_is_expensive_soon_and_not_for_ever() -> None:
     cost = session()
     turns(cost, TURN_SECONDS, int(BURST_SECONDS / TURN_SECONDS) + 1)
