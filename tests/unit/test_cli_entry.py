@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lib import cli_entry
 
-UNPACK = Path(__file__).parents[2] / "packaging" / "bootloader" / "tunrouter_unpack.c"
+ROOT = Path(__file__).parents[2]
+UNPACK = ROOT / "packaging" / "bootloader" / "tunrouter_unpack.c"
 
 
 @pytest.mark.parametrize(
@@ -85,3 +88,23 @@ def test_what_is_given_more_than_once_is_there_as_often(command: str, words: str
     address = ["10.0.0.1"] if command == "explain" else []
     assert cli_entry.run([*filter(None, [command]), *words.split(), *address], note) == 0
     assert seen == [values]
+
+
+@pytest.mark.parametrize("kilobytes", [20_000, 40_000])
+@pytest.mark.parametrize("command", ["--version", "check -L router://127.0.0.1:0"])
+def test_too_little_memory_to_load_the_program_is_one_line(kilobytes: int, command: str) -> None:
+    limited = f"ulimit -v {kilobytes}; exec {sys.executable} {ROOT / 'tunrouter.py'} {command}"
+    done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("error: not enough memory: see ulimit -v")
+        assert done.stderr.count("\n") == 1
+    else:
+        assert command == "--version", "gevent does not fit"
+
+
+def test_a_checkout_whose_requirements_are_not_installed_says_so_in_one_line() -> None:
+    program = (sys.executable, "-S", str(ROOT / "tunrouter.py"), "check", "-L", "router://:8443")
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, env={})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: No module named 'gevent': install what requirements.txt names\n"
