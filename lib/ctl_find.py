@@ -20,6 +20,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ RUN_OF_ROOT = "/run/tunrouter-root"
 """Root's directory where /run/tunrouter belongs to another user: a unit with User= leaves it so."""
 OTHERS_SECONDS = 2.0
 """How long the processes of other users may take to say who they are, all together."""
+LATE_SECONDS = 0.2
+"""How much longer the last request of a user may take than all may."""
 MAX_SOCKETS = 256
 """Sockets of another user's directory that are looked at: there may be any number."""
 
@@ -87,7 +90,7 @@ def own(seconds: float = ctl_client.SECONDS) -> list[Found]:
 
     All together have so many seconds to say who they are.
     """
-    return list(_running(_own_directories(), time.monotonic() + seconds))
+    return _running(_own_directories(), time.monotonic() + seconds)
 
 
 def of_others() -> list[Found]:
@@ -96,7 +99,7 @@ def of_others() -> list[Found]:
         return []
     mine = set(_own_directories())
     places = [place for place in _globbed(OF_ALL) if place not in mine]
-    return list(_running(places, time.monotonic() + OTHERS_SECONDS))
+    return _running(places, time.monotonic() + OTHERS_SECONDS)
 
 
 def _own_directories() -> list[str]:
@@ -121,12 +124,36 @@ def _owner(path: str) -> int | None:
         return None
 
 
-def _running(places: list[str], end: float) -> Iterator[Found]:
-    """Ask every socket in these directories until the time `end`; each gets half of what is left.
+def _running(places: list[str], end: float) -> list[Found]:
+    """Ask every socket in these directories until the time `end`.
 
-    Those that are left then are not asked: a user may have any number of silent ones.
+    Each user's are asked in a thread of their own: who has many that are silent takes no time from others.
+    """
+    by_user: dict[int | None, list[str]] = {}
+    for place in places:
+        by_user.setdefault(_owner(_folder(place)), []).append(place)
+    found: dict[int | None, list[Found]] = {user: [] for user in by_user}
+    threads = []
+    for user, some in by_user.items():
+        thread = threading.Thread(target=_ask_all, args=(some, end, found[user]), daemon=True)
+        try:
+            thread.start()
+            threads.append(thread)
+        except RuntimeError:  # no memory for one more
+            _ask_all(some, end, found[user])
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()) + LATE_SECONDS)
+    return [one for some in found.values() for one in list(some)]
+
+
+def _ask_all(places: list[str], end: float, found: list[Found]) -> None:
+    """Add the processes in one user's directories to `found`; each socket gets half of the time that is left.
+
+    Those that are left at the time `end` are not asked: a user may have any number of silent ones.
     """
     for place in places:
+        if time.monotonic() > end:
+            return
         for path, uid, listeners in _sockets(place):
             left = end - time.monotonic()
             if left <= 0:
@@ -134,17 +161,20 @@ def _running(places: list[str], end: float) -> Iterator[Found]:
             try:
                 hello = ctl_client.hello(path, max(0.1, left / 2), listeners)
             except ctl_client.Silent:
-                yield Found(path, uid, None)
+                found.append(Found(path, uid, None))
                 continue
             except (HostError, ValueError):
                 continue  # left behind by a process that was killed, or one that we may not ask
-            yield Found(path, uid, hello)
+            found.append(Found(path, uid, hello))
+
+
+def _folder(place: str) -> str:
+    return os.path.dirname(place) if place.endswith(".sock") else place
 
 
 def _sockets(place: str) -> Iterator[tuple[str, int, frozenset[int]]]:
     """(path, owner, users that may listen there) of each socket that nobody else can have put there."""
-    is_socket = place.endswith(".sock")
-    folder = os.path.dirname(place) if is_socket else place
+    is_socket, folder = place.endswith(".sock"), _folder(place)
     owner, me = _owner(folder), os.geteuid()
     if owner is None or (me != 0 and owner not in (0, me)):
         return

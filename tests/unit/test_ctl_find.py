@@ -251,3 +251,26 @@ def test_silent_sockets_take_no_longer_than_said_whatever_their_number(
     found = list(ctl_find._running(["a", "b"], 2.0))
     assert found[0].hello is None
     assert 1.9 < now <= 2.1
+
+
+@needs_root
+def test_silent_sockets_of_one_user_hide_no_process_of_another(
+    machine: Path, as_the_owner_of_sockets: None
+) -> None:
+    """Hers come first in every order of names, and each would be waited for."""
+    hers = machine / f"run/user/{ALICE}/tunrouter"
+    hers.mkdir(parents=True)
+    os.chown(hers, ALICE, -1)
+    silent = []
+    for number in range(20):
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(hers / f"{number:03}.sock"))
+        server.listen()
+        os.chown(hers / f"{number:03}.sock", ALICE, -1)
+        silent.append(server)
+    runs(machine / f"run/user/{BOB}/tunrouter/1.sock", hello(7, "hub"), BOB)
+    found = ctl_find.of_others()
+    for server in silent:
+        server.close()
+    assert [one.hello["pid"] for one in found if one.hello is not None] == [7]
+    assert sum(one.hello is None for one in found) > 2
