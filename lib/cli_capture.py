@@ -61,7 +61,8 @@ def run(arguments: Mapping[str, Any]) -> int:
         file = _open(arguments["-w"])
         if not arguments["--recorder"]:
             _announce("capturing", text)
-        _write(sock, file, text, count)
+        with ctl_client.understood(path):
+            _write(sock, file, text, count)
     return 0
 
 

@@ -44,15 +44,22 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
         what = "no host is named that sends the packet"
         raise ConfigError([Problem(Position("--from"), what, "write --from HOST")])
     if arguments["-C"] or arguments["-L"]:
-        reply = _of_file(settings(), request)
+        return _print(_of_file(settings(), request), arguments["--json"])
+    path = cli_process.path(arguments, "hubs")
+    with ctl_client.understood(path):
+        return _print(ctl_client.ask(path, request), arguments["--json"])
+
+
+def _print(reply: Mapping[str, Any], as_json: bool) -> int:
+    """Print a reply; returns the exit status."""
+    status = 0 if reply["delivered"] else DROPPED
+    if as_json:
+        text = json.dumps(reply, indent=2)
     else:
-        reply = ctl_client.ask(cli_process.path(arguments, "hubs"), request)
-    if arguments["--json"]:
-        print(json.dumps(reply, indent=2))
-    else:
-        for what, text in [("service", reply["service"]), *reply["lines"]]:
-            print(printable(f"{what + ':':18} {text}"))
-    return 0 if reply["delivered"] else DROPPED
+        lines = [("service", reply["service"]), *reply["lines"]]
+        text = "\n".join(printable(f"{what + ':':18} {text}") for what, text in lines)
+    print(text)
+    return status
 
 
 def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:

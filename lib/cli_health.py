@@ -39,7 +39,7 @@ def run(arguments: Mapping[str, Any]) -> int:
         *several, wrong = map(str, error.problems)
         status, reply = 2, _bad([wrong, *several])
         text = line(reply)
-    except (HostError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (HostError, *ctl_client.WRONG_SHAPE) as error:
         status, reply = 1, _bad([_why(error)])
         text = line(reply)
     print(json.dumps(reply) if arguments["--json"] else printable(text))
@@ -55,7 +55,7 @@ def _bad(problems: list[str]) -> dict[str, Any]:
 
 
 def line(reply: Mapping[str, Any]) -> str:
-    """The reply as one line for people. Raises KeyError or TypeError for what is no reply."""
+    """The reply as one line for people. Raises ctl_client.WRONG_SHAPE for what is no reply."""
     if reply["healthy"] is not True:
         return f"unhealthy: {_some(reply['problems'], 'problems')}"
     hubs, clients = reply["hubs"], reply["clients"]

@@ -11,8 +11,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +66,7 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     path = cli_process.path(arguments)
     if command in ("kick", "drain"):
         told = "ended" if command == "kick" else "asked to make way for another"
-        with _understood(path):
+        with ctl_client.understood(path):
             text = f"{counted(ctl_client.ask(path, request)['sessions'], 'session')} {told}"
         print(text)
         return 0
@@ -77,24 +76,12 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
         for piece in ctl_client.stream(path, request):
             sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
         return 0
-    with _understood(path):
+    with ctl_client.understood(path):
         page = _TEXTS[command](every(ctl_client.ask(path, request)), paper())
     print("\n".join(page))
     for line in cli_process.others(path) if alone else ():
         complain(printable(line))
     return 0
-
-
-@contextmanager
-def _understood(path: str) -> Iterator[None]:
-    """Make a HostError of what goes wrong in the block with a reply: root may ask another user's process."""
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {str(error)[:80]}"
-        raise HostError(
-            f"control socket {path}: the reply is not one of a tunrouter of this version ({reason})"
-        ) from error
 
 
 def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
@@ -168,7 +155,7 @@ def _look(
     if as_json:
         return b"".join(ctl_client.stream(path, request)).replace(ctl_client.ROW, b"").decode()
     on = paper()
-    with _understood(path):
+    with ctl_client.understood(path):
         found = text(every(ctl_client.ask(path, request)), on)
     if on.width is None:
         return "\n".join(found if first else ["", *found]) + "\n"

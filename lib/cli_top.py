@@ -107,7 +107,7 @@ def run(arguments: Mapping[str, Any]) -> int:
     path = cli_process.path(arguments)
     screen = Screen(_ask(path), sort, _is_number(sort))
     try:
-        with _signals() as changed, _raw(sys.stdin.fileno()):
+        with ctl_client.understood(path), _signals() as changed, _raw(sys.stdin.fileno()):
             _show(path, screen, changed)
     except (KeyboardInterrupt, _Ended):
         pass
@@ -162,7 +162,8 @@ def _show(path: str, screen: Screen, changed: int) -> None:
 
 def _ask(path: str) -> dict[str, Any]:
     """What the screen shows: rich leaves escape sequences in a text as they are."""
-    return every(ctl_client.ask(path, {"do": "status"}))
+    with ctl_client.understood(path):
+        return every(ctl_client.ask(path, {"do": "status"}))
 
 
 def _look(path: str, screen: Screen) -> None:

@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from lib.errors import HostError
@@ -27,12 +28,34 @@ MAX_HELLO = 1 << 24
 """Bytes of the reply to `hello`, which another user's process may give: it has the names of all services."""
 CUT_OFF = "the reply ends in the middle: the process has ended, or a table has changed; ask again"
 _PIECE = 1 << 18
+MAX_FIRST = 1 << 16
+"""Bytes of the line before a stream, and of an error."""
+WRONG_SHAPE = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    struct.error,
+)
+"""What goes wrong with a reply that has another shape than it should, while it is used."""
 _LETTERS = bytes(range(0x20, 0x7F)) + b"\r\n"
 """What a reply consists of: ctl_encode writes every other letter as \\u…."""
 
 
 class Silent(HostError):
     """A process listens on the control socket, and does not reply."""
+
+
+@contextmanager
+def understood(path: str) -> Iterator[None]:
+    """Make a HostError of what goes wrong in the block with a reply of another shape.
+
+    A process of another version may listen, something else, or one of another user that root asks.
+    """
+    try:
+        yield
+    except WRONG_SHAPE as error:
+        reason = f"{type(error).__name__}: {printable(str(error)[:80])}"
+        raise HostError(
+            f"control socket {path}: the reply is not one of a tunrouter of this version ({reason})"
+        ) from error
 
 
 def stream(path: str, request: Mapping[str, object], seconds: float = SECONDS) -> Iterator[bytes]:
@@ -72,13 +95,13 @@ def _checked(piece: bytes, path: str) -> bytes:
 
 def _refusal(path: str, head: bytes, sock: socket.socket) -> HostError:
     """The error for a reply that is none: in the process's own words, where it has refused the request."""
-    while head and not head.endswith(b"\n") and (more := sock.recv(_PIECE)):
+    while head and not head.endswith(b"\n") and len(head) < MAX_FIRST and (more := sock.recv(_PIECE)):
         head += more
     if not head:
         return HostError(f"control socket {path}: no reply")
     try:
         return HostError(printable(str(_read(head)["error"])))
-    except (ValueError, KeyError):
+    except WRONG_SHAPE:
         return HostError(f"control socket {path}: no tunrouter answers there")
 
 
@@ -147,7 +170,8 @@ def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
         sock.connect(path)
         sock.sendall(json.dumps(request).encode() + b"\n")
         line = b""
-        while not line.endswith(b"\n") and (more := sock.recv(1)):  # not a byte more than the line
+        # not a byte more than the line
+        while not line.endswith(b"\n") and len(line) < MAX_FIRST and (more := sock.recv(1)):
             line += more
         if not _read(line or b"{}").get("ok"):
             raise _refusal(path, line, sock)
