@@ -26,6 +26,13 @@ MAX_WAITING, MAX_OF_ONE = 1024, 64
 MAX_LATELY = 65536
 """Most logins (with their address) that are remembered as right."""
 
+OF_SESSION = "session"
+"""The address of checks of sessions that are there already (rule_recheck); no client has it.
+
+They go first and are never refused: else guesses from many addresses could keep a session whose login is
+gone. There is one of them at a time.
+"""
+
 Login = tuple[str, str]
 """What is checked, a user name or a host name, and the address that it comes from."""
 
@@ -110,15 +117,15 @@ class Lanes:
     def judged(self, login: Login, right: bool) -> None:
         """Note the result of a check: a login that was right goes first the next time."""
         self._lately.pop(login, None)
-        if right:
+        if right and login[1] != OF_SESSION:
             if len(self._lately) >= MAX_LATELY:
                 self._lately.popitem(last=False)
             self._lately[login] = None
 
     def _put(self, waiter: _Waiter, login: Login) -> None:
         address = login[1]
-        if login in self._lately and login not in self._first:
-            self._first[login] = deque((waiter,))
+        if address == OF_SESSION or (login in self._lately and login not in self._first):
+            self._first.setdefault(login, deque()).append(waiter)
         else:
             length = len(self._others.get(address, ()))
             if length >= MAX_OF_ONE:

@@ -26,12 +26,13 @@ from lib import (
     hub_names,
     ids,
     packet_offload,
+    rule_recheck,
     session_handshake,
     session_mismatch,
     wire_relay,
 )
 from lib.addresses import host_of, join_host_port
-from lib.auth_admission import REFUSALS, admit, stays
+from lib.auth_admission import REFUSALS
 from lib.capture_taps import Taps
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
@@ -51,7 +52,6 @@ from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
-from lib.rule_recheck import Believed
 from lib.service_scheduling import Breaths, Pauses, Turns, breathe
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
@@ -124,6 +124,8 @@ class Hub:
         self._scarce_until = 0.0
         self._rules = 0
         """How often the hub has looked again at who may be here."""
+        self.unchecked = 0
+        """Sessions that could not be judged the last time, because of an error: they may have to end."""
         self.instance = os.urandom(16)
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
@@ -253,44 +255,35 @@ class Hub:
 
     def recheck(self) -> list[str]:
         """End the sessions that would not be admitted any more; returns a line for each."""
-        lines = []
+        lines: list[str] = []
         self._rules += 1
         step = Breaths()
-        for attachment, session in list(self.sessions.items()):
+        sessions = list(self.sessions.items())
+        self.unchecked, failed = len(sessions), 0
+        for attachment, session in sessions:
             step()
-            if attachment not in self.sessions:
-                continue  # it has ended meanwhile
-            status, why = self._admit(session.request, session.stream, asked=False)
-            # an auther or ingress that cannot be asked at the moment ends no session
-            if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):
-                session.sender.close(f"no longer let in: {why}")
-                lines.append(
-                    f"host {session.attachment.host} ({session.attachment.peer}) is no longer let in: {why}"
-                )
+            if attachment in self.sessions:  # else it has ended meanwhile
+                failed += not self._beating.attempt(self._recheck_one, session, lines)
+        self.unchecked = failed
         return lines
+
+    def _recheck_one(self, session: HubSession, lines: list[str]) -> None:
+        status, why = self._admit(session.request, session.stream, session.vouchers, asked=False)
+        # an auther or ingress that cannot be asked at the moment ends no session
+        if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):
+            session.sender.close(f"no longer let in: {why}")
+            attachment = session.attachment
+            lines.append(f"host {attachment.host} ({attachment.peer}) is no longer let in: {why}")
 
     def _end_all(self, why: str) -> str:
         for session in list(self.sessions.values()):
             session.sender.close(why)
         return f"{counted(len(self.sessions), 'session')} ended: {why}"
 
-    def _admit(self, request: Request, stream: AnyStream, asked: bool = True) -> tuple[Status, str]:
-        """(status, why) for a request; with asked=False no plugin is asked, and each counts as a yes.
-
-        Then it is judged to its end also where the client has gone: whoever rechecks all sessions goes on.
-        """
-        settings, tables = self.settings, self.tables
-        logins = [tables.logins(auther.name) for auther in settings.authers]
-        authers = tuple(live if asked else Believed(live) for live in logins)
-        ingress = tables.ingress(settings.ingress.name) if settings.ingress else None
-        rules = ingress if ingress and (asked or not ingress.plugin) else None
-        unread = "", ""
-        if asked:  # a session goes by what is known: what was never read has not let it in
-            unread = next(filter(None, (live.unread for live in logins)), ""), rules.unread if rules else ""
-        return admit(
-            *(request, settings.name, stream.peer, authers, rules, stream.certificate, settings.cert_hosts),
-            *(unread, stream.has_closed if asked else stays),
-        )
+    def _admit(
+        self, request: Request, stream: AnyStream, vouchers: set[str], asked: bool = True
+    ) -> tuple[Status, str]:
+        return rule_recheck.judge(self.settings, self.tables, request, stream, vouchers, asked)
 
     def _serve(self, sock: Any, address: Any) -> None:
         """One connection, in its own greenlet: counted, and closed whatever comes."""
@@ -327,8 +320,9 @@ class Hub:
                     top = self._acceptor.accept(stream, caller.read_headers)
                     request, rest = session_handshake.receive_request(top, seconds)
                     stream.end_turn()
+                    vouchers: set[str] = set()
                     session = hub_lane.session_of(self, caller, request)
-                    if not self._answer(top, request, name, session):
+                    if not self._answer(top, request, name, vouchers, session):
                         return
                 if session is not None:
                     if hub_lane.has_room(session):  # it may have ended meanwhile
@@ -337,7 +331,7 @@ class Hub:
                     return
                 caller.admitted()
                 cost.admit(settings.transport.kind)
-                session = HubSession(self, top, request)
+                session = HubSession(self, top, request, vouchers)
                 stream.count(cost, session.attachment, self.budget)
                 session.enter()  # from here on others see that the name is taken
             session.run(rest)
@@ -360,14 +354,20 @@ class Hub:
         self.turned_away[refusal] = now, peer, why
 
     def _answer(
-        self, stream: AnyStream, request: Request, name: ExitStack, session: HubSession | None = None
+        self,
+        stream: AnyStream,
+        request: Request,
+        name: ExitStack,
+        vouchers: set[str],
+        session: HubSession | None = None,
     ) -> bool:
         """Send the handshake's response; returns whether the client is admitted. Raises ProtocolError.
 
-        The client has its host name for itself until `name` is left. `session` is the one that it joins.
+        The client has its host name for itself until `name` is left. `session` is the one that it joins,
+        `vouchers` as for _admit.
         """
         rules = self._rules
-        status, why = self._admit(request, stream)
+        status, why = self._admit(request, stream, vouchers)
         if status == Status.OK and request.command == JOIN:
             if session is None or not hub_lane.may_join(session, request, stream):
                 status, why = Status.NETWORK_UNREACHABLE, "the session of this lane is not here"
@@ -383,7 +383,7 @@ class Hub:
         stream.send_all(wire_relay.encode_response(Response(status, tunnel_id)))
         while status == Status.OK and rules != self._rules:  # they have changed while this one was waiting
             rules = self._rules
-            again, why = self._admit(request, stream, asked=False)
+            again, why = self._admit(request, stream, vouchers, asked=False)
             if again not in (Status.OK, Status.SERVICE_UNAVAILABLE):
                 raise ProtocolError(f"host {request.host!r}: no longer let in: {why}", REFUSALS[again])
         return status == Status.OK

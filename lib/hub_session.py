@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 import gevent
@@ -94,8 +95,10 @@ class Owner(Protocol):
 class HubSession:
     """The session of an admitted client."""
 
-    def __init__(self, hub: Owner, stream: AnyStream, request: Request) -> None:
+    def __init__(self, hub: Owner, stream: AnyStream, request: Request, vouchers: Iterable[str] = ()) -> None:
+        """`vouchers` are the names of the authers whose plugin has let its login in."""
         settings = hub.settings
+        self.vouchers = set(vouchers)
         self.hub = hub
         self.domain = hub.domain
         self.request = request

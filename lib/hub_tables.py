@@ -59,6 +59,16 @@ class Tables:
         until = time.monotonic() + seconds
         return all(live.feed.wait(max(0.0, until - time.monotonic())) for live in list(self._live.values()))
 
+    def wait_rules(self, seconds: float) -> None:
+        """Wait until each source of ingresses, authers and bindings has been tried once, at most so long.
+
+        While the second source of an auther has not been read, its logins seem to be gone.
+        """
+        until = time.monotonic() + seconds
+        for live in list(self._live.values()):
+            if not isinstance(live, LiveRoutes | AskedRoutes) and live.feed.untried:
+                live.feed.wait(max(0.0, until - time.monotonic()))
+
     def refresh(self) -> None:
         """Read every source again."""
         for live in self._live.values():

@@ -1,4 +1,4 @@
-"""Logins of sessions that are there already, checked again because rules have changed.
+"""Judgement of a hub's clients by its rules: of new ones, and again of sessions when rules have changed.
 
 Knows: that a plugin's yes still holds, and that guesses of others must not hold up the end of a session.
 Refuses to know: which sessions there are (hub), what a rule means (rule_live).
@@ -8,17 +8,38 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lib.auth_admission import Login
-from lib.auth_lanes import Busy
+from lib.auth_admission import Login, admit, stays
+from lib.auth_lanes import OF_SESSION
 from lib.auth_logins import Grant
+from lib.hub_tables import Tables
 from lib.rule_live import LiveLogins
+from lib.settings import HubSettings
+from lib.stream_layer import AnyStream
+from lib.wire_relay import Request, Status
+
+
+class Asked:
+    """An auther that is asked about a new client's login; whose plugin has said yes is noted."""
+
+    def __init__(self, logins: LiveLogins, name: str, vouchers: set[str]) -> None:
+        """Adds `name`, which is the auther's, to `vouchers` where its plugin lets the login in."""
+        self._logins, self._name, self._vouchers = logins, name, vouchers
+
+    def grant(self, login: Login) -> Grant | None:
+        """As LiveLogins.grant."""
+        by_plugin = self._logins.plugin is not None
+        grant = self._logins.grant(login)
+        if by_plugin and grant is not None:
+            self._vouchers.add(self._name)
+        return grant
 
 
 class Believed:
-    """An auther whose plugin is not asked again about a login: it has let it in. Its bindings count."""
+    """An auther whose plugin is not asked again about a login that it has let in. Its bindings count."""
 
-    def __init__(self, logins: LiveLogins) -> None:
-        self._logins = logins
+    def __init__(self, logins: LiveLogins, vouched: bool) -> None:
+        """`vouched` says whether its plugin has let this login in: another auther of the hub may have."""
+        self._logins, self._vouched = logins, vouched
 
     def grant(self, login: Login) -> Grant | None:
         """What the login may use now; None where it is wrong now. Raises as LiveLogins.grant.
@@ -26,10 +47,39 @@ class Believed:
         A name without a row needs no hash: who has a session cannot tell from the time which names exist.
         """
         if self._logins.plugin is not None:
-            return self._logins.granted(login)
+            return self._logins.granted(login) if self._vouched else None
         if not self._logins.has(login.username):
             return None
-        try:
-            return self._logins.grant(login)
-        except Busy:  # too many from its address wait; no client over TCP has the lane of no address
-            return self._logins.grant(replace(login, client=""))
+        return self._logins.grant(replace(login, client=f"{OF_SESSION}:0"))
+
+
+def judge(
+    hub: HubSettings,
+    tables: Tables,
+    request: Request,
+    stream: AnyStream,
+    vouchers: set[str],
+    asked: bool = True,
+) -> tuple[Status, str]:
+    """(status, why) for a request. With asked=False no plugin is asked: what it has said before counts.
+
+    `vouchers` are the authers whose plugin has said yes; with asked=True these are added to it. With
+    asked=False it is judged to its end also where the client has gone: whoever rechecks all sessions goes on.
+    """
+    logins = {auther.name: tables.logins(auther.name) for auther in hub.authers}
+    authers = tuple(
+        Asked(live, name, vouchers) if asked else Believed(live, name in vouchers)
+        for name, live in logins.items()
+    )
+    ingress = tables.ingress(hub.ingress.name) if hub.ingress else None
+    rules = ingress if ingress and (asked or not ingress.plugin) else None
+    unread = "", ""
+    if asked:  # a session goes by what is known: what was never read has not let it in
+        unread = (
+            next(filter(None, (live.unread for live in logins.values())), ""),
+            rules.unread if rules else "",
+        )
+    return admit(
+        *(request, hub.name, stream.peer, authers, rules, stream.certificate, hub.cert_hosts),
+        *(unread, stream.has_closed if asked else stays),
+    )

@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import gevent
+from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from lib import client_around, netlink_watch
@@ -30,9 +31,13 @@ from lib.log_setup import say
 from lib.namespace_domains import Domains
 from lib.netlink_host_routes import HostRoutes
 from lib.netlink_plan import Pace
+from lib.route_live import APPLY_SECONDS
 from lib.service_scheduling import Turns, breathe
+from lib.service_supervisor import Task
 from lib.settings import ClientSettings, HubSettings, Settings
 
+AGAIN_SECONDS = 5.0
+"""Seconds until sessions are checked again that could not be judged because of an error."""
 TOGETHER = 128
 """Devices that are removed at once; packets wait for that, some 40 ms."""
 
@@ -69,6 +74,9 @@ class Parts:
         self._is_ending = False
         self._turns, self._host_routes = Turns(), HostRoutes()
         self._buffer, self._batch = ReceiveBuffer(), Batch()
+        self._rules = Event()
+        """Set when sessions are to be checked again."""
+        self._rechecking = Task("sessions are checked by changed rules", self._keep_rechecking)
         try:
             self.metrics = self.make_metrics(settings)
             for hub in settings.hubs:
@@ -82,7 +90,8 @@ class Parts:
 
     def start_tables(self) -> None:
         """Begin to read the tables' sources. From now on sessions are checked again when a rule changes."""
-        self.tables.rules_changed = self._recheck
+        self.tables.rules_changed = self.recheck
+        self._rechecking.start()
         self.tables.start()
 
     def start_services(self) -> None:
@@ -108,6 +117,7 @@ class Parts:
             if self.metrics is not None:
                 steps.callback(self.metrics.stop)
             steps.callback(self.tapping.stop)
+            steps.callback(self._rechecking.kill, block=False)
 
     def remove_clients(self, names: Sequence[str]) -> None:
         """Stop clients that are served no longer. Where this is broken off, stop() goes on with it."""
@@ -180,9 +190,25 @@ class Parts:
 
         return MetricsServer(settings.metrics, Seen(self.hubs, self.clients, self.tables), self.tables.logins)
 
-    def _recheck(self) -> None:
-        for hub in self.hubs.values():
-            for line in hub.recheck():
-                name = hub.settings.name
-                text = "service %s: %s"
-                say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)
+    def recheck(self) -> None:
+        """Have all sessions checked again soon, by the rules as they are then.
+
+        That takes a while where passwords are hashed. So it is no part of reading a source, which would seem
+        to fail where a check does, and may be stopped by a reload.
+        """
+        self._rules.set()
+
+    def _keep_rechecking(self) -> None:
+        while True:
+            unjudged = any(hub.unchecked for hub in self.hubs.values())
+            self._rules.wait(AGAIN_SECONDS if unjudged else None)
+            self._rules.clear()
+            self.tables.wait_rules(APPLY_SECONDS)
+            for hub in list(self.hubs.values()):  # a reload may add or remove one meanwhile
+                self._rechecking.attempt(self._recheck_hub, hub)
+
+    def _recheck_hub(self, hub: Hub) -> None:
+        for line in hub.recheck():
+            name = hub.settings.name
+            text = "service %s: %s"
+            say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)

@@ -59,6 +59,8 @@ def reload(parts: Parts, reread: Reread) -> None:
         say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
         step()
     summary = " ".join(f"{sign}{counts[sign]}" for sign in "+~-")
+    if any(hub.unchecked for hub in parts.hubs.values()):
+        parts.recheck()
     text = f"done, services {summary}" if lines else "nothing is different"
     added, changed, removed = (counts[sign] for sign in "+~-")
     say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
@@ -119,6 +121,7 @@ def _guarded(
         outcome = "it stays as it was" if runs else "it does not run; the next reload tries again"
         text = "reload: service %s: %s; %s"
         say(Entry.RELOAD_FAILED, text, name, error, outcome, service=name, reason=error)
+        parts.recheck()  # its rules may be others all the same
         return
     counts[kind] += bool(done)
     lines += [f"service {name}: {line}" for line in done]

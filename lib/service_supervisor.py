@@ -8,6 +8,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     connections are accepted                 hub_accept          the hub stops; gevent itself tries again
     sessions are looked after                hub                 the hub stops
     sources of a table are read              source_feed         the table goes
+    sessions are checked by changed rules    service_parts       the process ends
     files are watched                        source_watch        the process ends
     settings are read again, the log kept    service             the process ends
     all that runs is watched                 service_watchdog    the process ends

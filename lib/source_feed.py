@@ -82,6 +82,11 @@ class Feed:
         loaded: bool = self._done.is_set()
         return loaded
 
+    @property
+    def untried(self) -> bool:
+        """Whether a source has neither been read nor failed yet."""
+        return any(not state.read_at and not state.error for state in self._states.values())
+
     def states(self) -> Iterator[tuple[Source, SourceState]]:
         """Every source with its state."""
         for rank, source in self._ranked.items():

@@ -49,6 +49,20 @@ class Queue:
         return self.had
 
 
+def test_a_check_of_a_session_goes_first_and_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, from however many addresses: else they keep a session whose login is gone."""
+    monkeypatch.setattr(auth_lanes, "MAX_WAITING", 5)
+    queue = Queue()
+    for number in range(5):
+        queue.wait(f"guess {number}", f"192.0.2.{number}")
+    with pytest.raises(Busy):
+        queue.lanes.enter(("guess", "192.0.2.9"))
+    for number in range(2):
+        queue.wait(f"session {number}", auth_lanes.OF_SESSION)
+    queue.wait("session 0", auth_lanes.OF_SESSION)  # two processes of checking, one name
+    assert queue.run()[:3] == ["session 0", "session 1", "session 0"]
+
+
 def test_addresses_take_turns() -> None:
     queue = Queue()
     for number in range(5):

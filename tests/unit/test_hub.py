@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lib.auth_logins import Grant
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
 from lib.session_cost import Cost
+from lib.settings import AutherSettings
 from lib.wire_relay import Request, Status
 from tests.support.hubs import running
 from tests.support.tls import Authority
@@ -137,6 +139,73 @@ def test_a_session_that_has_gone_ends_no_recheck(hubs: list[Hub], monkeypatch: p
     assert to.recheck() == []
     assert asked[0] is not stays
     assert asked[-1] is stays
+
+
+def test_an_error_at_one_session_keeps_no_other_whose_login_is_gone(
+    hubs: list[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, wrong = hubs[0], [True]
+
+    class Auther:
+        plugin, unread, revoked = None, "", False
+
+        def has(self, username: str) -> bool:
+            return True
+
+        def grant(self, login: Login) -> Grant | None:
+            if self.revoked and wrong and wrong.pop():
+                raise KeyError("the first one that is asked")
+            return None if self.revoked else Grant()
+
+    auther = Auther()
+    monkeypatch.setattr(to.tables, "logins", lambda name: auther)
+    made = [knock(to, host) for host in ("host-1", "host-2")]
+    assert [status_of(one) for one in made] == [Status.OK] * 2
+    auther.revoked = True
+    assert len(to.recheck()) == 1
+    assert made[1].recv(1) == b""
+    assert to.unchecked == 1, "it is checked again"
+    assert any(line.startswith("host host-1 (") for line in to.recheck())
+    assert (made[0].recv(1), to.unchecked) == (b"", 0)
+
+
+def test_the_yes_of_a_plugin_that_was_never_given_keeps_no_session(
+    hubs: list[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two authers, rows and a plugin: who came by a row that is gone now was no friend of the plugin's."""
+    to = hubs[0]
+    to.settings = replace(to.settings, authers=(AutherSettings("rows"), AutherSettings("plugin")))
+
+    class Auther:
+        unread = ""
+
+        def __init__(self, name: str) -> None:
+            self.plugin = object() if name == "plugin" else None
+            self.users = {name, "both"}
+
+        def has(self, username: str) -> bool:
+            return username in self.users
+
+        def grant(self, login: Login) -> Grant | None:
+            return Grant() if self.has(login.username) else None
+
+        def granted(self, login: Login) -> Grant:
+            return Grant()
+
+    authers = {name: Auther(name) for name in ("rows", "plugin")}
+    monkeypatch.setattr(to.tables, "logins", authers.__getitem__)
+    made = {}
+    for number, user in enumerate(("rows", "plugin", "both")):
+        made[user] = socket.create_connection(to._server.socket.getsockname(), 5)
+        request = Request(f"host-{number}", "10.0.0.1", login=(user, "p"))
+        made[user].sendall(wire_relay.encode_request(request))
+        assert status_of(made[user]) == Status.OK
+    authers["rows"].users.clear()
+    authers["plugin"].users.clear()  # it is not asked again
+    (line,) = to.recheck()
+    assert line.startswith("host host-0 (")
+    assert made["rows"].recv(1) == b""
+    assert {one.attachment.host for one in to.sessions.values()} >= {"host-1", "host-2"}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,17 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 
-from lib import auth_password_pool, auth_passwords, config_read, config_resolve, ctl_status, wire_relay
+from lib import (
+    auth_password_pool,
+    auth_passwords,
+    config_read,
+    config_resolve,
+    ctl_status,
+    source_feed,
+    wire_relay,
+)
 from lib.auth_lanes import MAX_OF_ONE, Busy
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
@@ -269,3 +278,44 @@ def test_bindings_that_are_emptied_let_nobody_in_and_a_login_page_changes_nothin
         change(to, bindings, "# nobody\n", ("bindings", "a"))
         assert ended(made)
         assert status_of(to, "u:p") == Status.FORBIDDEN
+
+
+def test_sessions_are_checked_only_when_every_new_source_has_been_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload names two other files: between the reading of the first and the second, logins seem to be gone."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("u pass\n")
+    two.write_text("v pass\n")
+    may_go_on, begun = Event(), Event()
+    read = source_feed.source_read.read
+
+    def slowly(source: Any, *more: Any) -> Any:
+        if source.path == str(two):
+            begun.set()
+            may_go_on.wait(5)
+        return read(source, *more)
+
+    sources = "redis: {addr: '127.0.0.1:1'}, file: {path: %s}, reload: 1h"
+    with running(config(sources % one)) as (to,):
+        serve(to)
+        assert status_of(to, "u:pass") == Status.OK
+        monkeypatch.setattr(source_feed.source_read, "read", slowly)
+        rechecked: list[bool] = []
+        to.tables.rules_changed = lambda: rechecked.append(True)
+        text = config(sources % two)
+        settings = config_resolve.resolve(config_read.read([("f", text)]))
+        applying = gevent.spawn(to.tables.apply, settings)
+        assert begun.wait(5)
+        waiting = gevent.spawn(to.tables.wait_rules, 5)
+        gevent.idle()
+        assert not waiting.ready()
+        may_go_on.set()
+        waiting.get(timeout=5)
+        applying.get(timeout=5)
+        assert rechecked
+        assert status_of(to, "v:pass") == Status.OK
+        monkeypatch.setattr(source_feed.source_read, "read", read)
+        started = gevent.spawn(to.tables.wait_rules, 5)
+        gevent.idle()
+        assert started.ready(), "nothing is waited for once all has been tried"

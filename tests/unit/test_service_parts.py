@@ -15,6 +15,7 @@ from lib import client_around, netlink_watch, service_parts
 from lib.errors import HostError
 from lib.service_parts import Parts
 from lib.service_reload import _apply_services
+from lib.service_supervisor import Task
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, Settings
 
 
@@ -190,3 +191,72 @@ def test_what_fails_at_the_end_keeps_nothing_else_from_being_stopped(monkeypatch
         parts.stop()
     assert client.done == ["halt", "close"]
     assert stopped == ["hub"]
+
+
+# --- rules that have changed
+
+
+class Checked:
+    """A hub that notes when its sessions are checked; the first `failing` times that fails."""
+
+    def __init__(self, failing: int = 0, raises: bool = False) -> None:
+        self.settings = SimpleNamespace(name="h")
+        self.unchecked, self._failing, self._raises = 0, failing, raises
+        self.times, self.done = 0, Event()
+
+    def recheck(self) -> list[str]:
+        self.times += 1
+        self.unchecked = int(self.times <= self._failing)
+        if self.unchecked and self._raises:
+            raise KeyError("an auther")
+        if not self.unchecked:
+            self.done.set()
+        return []
+
+
+def rechecking(hubs: dict[str, Checked], waited: list[float]) -> Any:
+    """What of a process checks sessions, begun."""
+    parts: Any = SimpleNamespace(hubs=hubs, tables=SimpleNamespace(wait_rules=waited.append), _rules=Event())
+    parts._rechecking = Task("sessions are checked", Parts._keep_rechecking, parts)
+    parts._recheck_hub = lambda hub: Parts._recheck_hub(parts, hub)
+    parts._rechecking.start()
+    gevent.idle()
+    return parts
+
+
+@pytest.mark.parametrize("raises", [True, False], ids=["a hub fails", "some of its sessions fail"])
+def test_an_error_at_one_hub_keeps_no_revoked_login_at_another_nor_at_its_own_for_long(
+    monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    monkeypatch.setattr(service_parts, "AGAIN_SECONDS", 0.01)
+    first, second = Checked(2, raises), Checked()
+    waited: list[float] = []
+    parts = rechecking({"first": first, "second": second}, waited)
+    try:
+        assert first.times == 0
+        Parts.recheck(parts)
+        assert second.done.wait(5)
+        assert first.done.wait(5)
+        assert first.times == len(waited) == 3
+        assert parts._rechecking.failures == (2 if raises else 0)
+    finally:
+        parts._rechecking.kill()
+
+
+def test_a_hub_that_a_reload_adds_while_sessions_are_checked_stops_no_check() -> None:
+    """A check waits for hashes, and the list of hubs grows meanwhile."""
+    last, hubs = Checked(), {}
+
+    class Adding(Checked):
+        def recheck(self) -> list[str]:
+            hubs["new"] = Checked()
+            return super().recheck()
+
+    hubs |= {"first": Adding(), "last": last}
+    parts = rechecking(hubs, [])
+    try:
+        Parts.recheck(parts)
+        assert last.done.wait(5)
+        assert parts._rechecking.failures == 0
+    finally:
+        parts._rechecking.kill()

@@ -35,12 +35,16 @@ def apply(parts: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_service_that_still_runs_is_told_from_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = SimpleNamespace(hubs={"h": object()}, clients={"c": object()})
+    rechecks: list[bool] = []
+    parts = SimpleNamespace(
+        hubs={"h": object()}, clients={"c": object()}, recheck=lambda: rechecks.append(True)
+    )
     why = "no access to /dev/net/tun"
     for name in ("h", "c"):
         assert apply(parts, name, monkeypatch) == f"reload: service {name}: {why}; it stays as it was"
     gone = f"reload: service d: {why}; it does not run; the next reload tries again"
     assert apply(parts, "d", monkeypatch) == gone
+    assert len(rechecks) == 3, "its logins may be others now, although its settings are not"
 
 
 def test_tables_are_left_by_what_the_hubs_really_use() -> None:
@@ -57,7 +61,8 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
     nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [])
     parts: Any = SimpleNamespace(
         settings=old,
-        hubs={"h": SimpleNamespace(settings=old.hubs[0], apply=refused)},
+        hubs={"h": SimpleNamespace(settings=old.hubs[0], apply=refused, unchecked=0)},
+        recheck=lambda: None,
         clients={},
         tables=tables,
         tapping=nothing,
