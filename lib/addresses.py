@@ -134,7 +134,7 @@ def host_port(text: str) -> tuple[str, int]:
         raise ValueError(f"not a port number: {port[:64]!r}")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
-        host = _in_brackets(host[1:-1])
+        host = zoned(host[1:-1], "[{}]")
     elif ":" in host:
         raise ValueError(f"{text[:64]!r}: an IPv6 address goes in brackets, as in [::1]:8443")
     elif host:
@@ -187,14 +187,19 @@ def url_host(url: str) -> str:
     return dns_name(parts.hostname)
 
 
-def _in_brackets(text: str) -> str:
-    """An address with or without %device as the kernel's tools write it. Raises ValueError."""
+def zoned(text: str, written: str = "{}") -> str:
+    """An address, a link-local one with its %device, as the kernel's tools write it. Raises ValueError.
+
+    `written` is how it would be written where it comes from, for the message: `[{}]` for one in brackets.
+    """
     bare, percent, zone = text.partition("%")
     parsed = address(bare)
-    if percent and not (parsed.version == 6 and parsed.is_link_local):
+    is_link_local = parsed.version == 6 and parsed.is_link_local
+    if percent and not is_link_local:
         raise ValueError(f"{text[:64]!r}: only a link-local address (fe80::/10) has a %device")
     if percent and not _ZONE.fullmatch(zone):
         raise ValueError(f"{text[:64]!r}: not the name of a network device: {zone[:64]!r}")
-    if not percent and parsed.version == 6 and parsed.is_link_local:
-        raise ValueError(f"{text[:64]!r} may be behind any network device: write [{parsed}%eth0]")
+    if not percent and is_link_local:
+        example = written.format(f"{parsed}%eth0")
+        raise ValueError(f"{text[:64]!r} may be behind any network device: write {example}")
     return f"{parsed}%{zone}" if percent else str(parsed)

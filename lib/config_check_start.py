@@ -17,8 +17,16 @@ from pathlib import Path
 
 from gevent import ssl
 
-from lib import config_metadata, ctl_find, ctl_server, stream_certificates, stream_listen, stream_tls
-from lib.addresses import is_address, join_host_port
+from lib import (
+    config_metadata,
+    ctl_find,
+    ctl_server,
+    stream_certificates,
+    stream_dial,
+    stream_listen,
+    stream_tls,
+)
+from lib.addresses import is_address, join_host_port, without_zone, zoned
 from lib.config_findings import Findings
 from lib.config_schema import Config, Dialer, File, Hop, Listener, Node, Service, Tls
 from lib.config_section import walk
@@ -307,16 +315,25 @@ def _devices(config: Config, services: Services, settings: Settings, found: Find
 
 
 def _interfaces(config: Config, settings: Settings, found: Findings) -> None:
-    """Warn of devices through which hubs are to be dialled and that are not there; they may come later."""
-    nodes = [node for client in settings.clients for node in client.nodes]
-    wanted = {node.first.dial.device for node in nodes} - {""}
-    gone = {name for name in wanted if not os.path.exists(f"{_NET}/{name}")}
+    """Warn of devices and addresses to dial hubs from that are not there; they may come later."""
+    dials = [node.first.dial for client in settings.clients for node in client.nodes]
+    gone = {
+        name: f"there is no network device {name} here now"
+        for name in {dial.device for dial in dials} - {""}
+        if not os.path.exists(f"{_NET}/{name}")
+    }
+    gone |= {
+        source: f"{source} is no address of this host now"
+        for source in {dial.source for dial in dials} - {""}
+        if not stream_dial.is_ours(source)
+    }
     if not gone:
         return
     for section in walk(config):
         if isinstance(section, Hop | Node):
             tree = config_metadata.find(section, "interface")
             name = (tree.text if isinstance(tree, Scalar) else section.interface).removesuffix("!")
+            name = zoned(name) if is_address(without_zone(name)) else name
             if name in gone:
                 where = tree.where if tree is not None else section.where("interface")
-                found.warn(where, f"'interface': there is no network device {name} here now")
+                found.warn(where, f"'interface': {gone[name]}")

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from lib import config_metadata
-from lib.addresses import address, is_address
+from lib.addresses import address, is_address, without_zone, zoned
 from lib.config_findings import Findings
 from lib.config_schema import Config, Hop, HostMapping, Hosts, Node
 from lib.errors import Position
@@ -22,6 +22,8 @@ from lib.settings_dial import PLAIN_DIAL, DialSettings
 
 _DEVICE = re.compile(r"[^\s/:%,\x00-\x1f\x7f]{1,15}")
 _MARKS = range(1 << 32)
+_MAX_TOLD = 4
+"""Addresses in a message."""
 
 Tables = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Name of a hosts section -> name of a host -> its addresses."""
@@ -45,7 +47,7 @@ def _table(section: Hosts, found: Findings) -> Mapping[str, tuple[str, ...]]:
 
 def _address(row: HostMapping, found: Findings) -> str:
     try:
-        return str(address(row.ip))
+        return zoned(row.ip)
     except ValueError as wrong:
         found.error(row.where("ip"), f"'ip': {wrong}")
         return ""
@@ -64,7 +66,8 @@ def dial_settings(
             text = f"{key!r} has no effect behind a proxy, as in GOST: this host dials the first hop alone"
             found.warn(where, text, "write it there")
         return DialSettings(addresses=addresses) if addresses else PLAIN_DIAL
-    device, source = _interface(hop, node, found)
+    targets = addresses or ((host,) if is_address(without_zone(host)) else ())
+    device, source = _interface(hop, node, targets, found)
     return DialSettings(device, source, _mark(hop, node, found), addresses)
 
 
@@ -81,8 +84,8 @@ def _own_socket(hop: Hop, node: Node) -> Iterator[tuple[str, Position]]:
             yield "sockopts", section.where("sockopts")
 
 
-def _interface(hop: Hop, node: Node, found: Findings) -> tuple[str, str]:
-    """(device, source address), of which one is empty or both."""
+def _interface(hop: Hop, node: Node, targets: tuple[str, ...], found: Findings) -> tuple[str, str]:
+    """(device, source address), of which one is empty or both; `targets` as for _source."""
     for section in (node, hop):
         tree = config_metadata.find(section, "interface")
         text = config_metadata.text(section, "interface", found=found) or section.interface
@@ -93,8 +96,8 @@ def _interface(hop: Hop, node: Node, found: Findings) -> tuple[str, str]:
         if "," in name:
             hint = "write a node for each of them, with the same addr: they stand in for each other"
             found.error(where, "'interface': several interfaces for one node are not supported yet", hint)
-        elif is_address(name):
-            return "", str(address(name))
+        elif is_address(without_zone(name)):
+            return "", _source(name, where, targets, found)
         elif not _DEVICE.fullmatch(name) or len(name.encode()) > 15:
             hint = "write the name of a network device, or an address of this host"
             found.error(where, f"'interface': {text[:64]!r} is no device and no address", hint)
@@ -102,6 +105,24 @@ def _interface(hop: Hop, node: Node, found: Findings) -> tuple[str, str]:
             return name, ""
         break
     return "", ""
+
+
+def _source(text: str, where: Position, targets: tuple[str, ...], found: Findings) -> str:
+    """The address that connections come from; "" for a wrong one.
+
+    `targets` are the addresses that are dialled, where they are known.
+    """
+    try:
+        source = zoned(text)
+    except ValueError as wrong:
+        found.error(where, f"'interface': {wrong}")
+        return ""
+    version = address(without_zone(source)).version
+    if targets and all(address(without_zone(target)).version != version for target in targets):
+        reached = f"{', '.join(targets[:_MAX_TOLD])}: IPv{10 - version}"
+        text = f"'interface': from {source}, which is IPv{version}, nothing reaches {reached}"
+        found.error(where, text, "write an address of this host of the same version, or a device")
+    return source
 
 
 def _mark(hop: Hop, node: Node, found: Findings) -> int:

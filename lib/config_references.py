@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import FieldInfo
 
-from lib.addresses import is_address
+from lib.addresses import is_address, without_zone, zoned
 from lib.config_findings import Findings
 from lib.config_schema import AclEntry, Auth, Auther, Config, File, Handler, HostMapping, Hosts, Login
 from lib.config_section import Metadata, Section, section_fields, words
@@ -153,8 +153,9 @@ def _hosts_file(section: Hosts, file: File, read: Reader, found: Findings) -> No
         row = line.partition("#")[0].split()
         if not row:
             continue
-        if len(row) < 2 or not is_address(row[0]) or "${" in line:
-            bad.add(file.path, number, f"not `address name`: {line.strip()[:64]!r}")
+        wrong = _wrong_host_row(row, line)
+        if wrong:
+            bad.add(file.path, number, wrong)
             continue
         at = {"": Position(file.path, number, 1)}
         section.mappings += [HostMapping(ip=row[0], hostname=name, at=at) for name in row[1:]]
@@ -163,3 +164,14 @@ def _hosts_file(section: Hosts, file: File, read: Reader, found: Findings) -> No
     if section.reload:
         text = "'reload' is not supported yet: a file of hosts is read again by SIGHUP and -R"
         found.warn(section.where("reload"), text)
+
+
+def _wrong_host_row(row: list[str], line: str) -> str:
+    """What is wrong with a line of a file of hosts; empty for a good one."""
+    if len(row) < 2 or not is_address(without_zone(row[0])) or "${" in line:
+        return f"not `address name`: {line.strip()[:64]!r}"
+    try:
+        zoned(row[0])
+    except ValueError as wrong:
+        return str(wrong)
+    return ""

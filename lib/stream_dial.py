@@ -130,9 +130,24 @@ def _given(host: str, port: int, how: DialSettings) -> _Known | None:
     if not how.addresses:
         return None
     known = _known.get((host, port)) or _Known()
-    known.found = [address for text in how.addresses for address in stream_resolve.numeric(text, port)]
+    known.found = list(_numeric(how.addresses, port))
     _known.renew((host, port), known)
     return known
+
+
+def _numeric(texts: Iterable[str], port: int) -> Iterator[Address]:
+    """The addresses of texts, without those whose %device is not there. Raises OSError where all are so."""
+    missing: OSError | None = None
+    found = False
+    for text in texts:
+        try:
+            stream_resolve.check_device(text)
+            yield from stream_resolve.numeric(text, port)
+            found = True
+        except OSError as error:
+            missing = error
+    if missing is not None and not found:
+        raise missing
 
 
 def look_ahead(host: str, port: int, seconds: float) -> None:
@@ -317,10 +332,24 @@ def _set(sock: BoundedSocket, option: int, value: bytes, what: str) -> None:
         raise OSError(error.errno, f"{what}: {error.strerror or error}") from None
 
 
+def is_ours(source: str) -> bool:
+    """Whether a connection can come from this address now."""
+    try:
+        ((family, *_, address),) = stream_resolve.numeric(source, 0)
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind(address)
+    except OSError:
+        return False
+    return True
+
+
 def _bind(sock: BoundedSocket, source: str) -> None:
     """Let a connection come from an address of this host. Raises OSError."""
     try:
-        sock.bind((source, 0))
-    except (OSError, ValueError) as error:  # a name of the other family is looked up, and is none
-        number = error.errno if isinstance(error, OSError) else errno.EAFNOSUPPORT
-        raise OSError(number, f"interface {source}: it is no address of this host for this hub") from None
+        ((family, *_, address),) = stream_resolve.numeric(source, 0)
+        if family != sock.family:
+            raise OSError(errno.EAFNOSUPPORT, "the other version of IP")
+        sock.bind(address)
+    except OSError as error:
+        text = f"interface {source}: it is no address of this host for this hub"
+        raise OSError(error.errno, text) from None

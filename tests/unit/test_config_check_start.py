@@ -256,6 +256,15 @@ def test_a_device_through_which_the_hub_is_dialled_and_that_is_not_there(check: 
     assert "'interface': there is no network device wlan77 here now" in said
 
 
+@pytest.mark.parametrize("source", ["192.0.2.77", "2001:DB8::77"])
+def test_an_address_that_the_hub_is_dialled_from_and_that_is_not_here(check: Check, source: str) -> None:
+    text = CLIENT.replace("        tls: {certFile: CERT, keyFile: KEY, caFile: CA}\n", "")
+    text = text.replace("127.0.0.1:1", "hub.test:1")
+    status, said = check(text.replace("    - name: n\n", f"    - name: n\n      interface: '{source}'\n"))
+    assert status == 0
+    assert f"'interface': {source.lower()} is no address of this host now" in said
+
+
 def test_everything_is_found_at_once_and_for_machines_too(
     check: Check,
 ) -> None:

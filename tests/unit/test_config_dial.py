@@ -29,6 +29,8 @@ hosts:
   - {{ip: 192.0.2.1, hostname: hub.test}}
   - {{ip: 192.0.2.2, hostname: hub.test}}
   - {{ip: 2001:db8::1, hostname: .lab.test}}
+- {{name: v4, mappings: [{{ip: 192.0.2.3, hostname: hub.test}}]}}
+- {{name: both, mappings: [{{ip: 192.0.2.4, hostname: .test}}, {{ip: fe80::4%eth0, hostname: .test}}]}}
 chains:
 - name: c
   hops:
@@ -90,10 +92,30 @@ def test_what_a_hop_or_node_says_of_its_socket_counts(
 @pytest.mark.parametrize(
     ("node", "hop", "message"),
     [
-        ("hosts: nams", "", "f:17:92: there is no hosts section 'nams'; did you mean 'names'?"),
+        ("hosts: nams", "", "f:19:92: there is no hosts section 'nams'; did you mean 'names'?"),
         ("interface: 'eth0,eth1'", "", "several interfaces for one node are not supported yet; write a node"),
         ("interface: a/b", "", "'interface': 'a/b' is no device and no address"),
         ("interface: sixteen-letters-", "", "is no device and no address"),
+        (
+            "interface: fe80::9",
+            "",
+            "f:19:96: 'interface': 'fe80::9' may be behind any network device: write fe80::9%eth0",
+        ),
+        (
+            "interface: 'fe80::9%a/b'",
+            "",
+            "'interface': 'fe80::9%a/b': not the name of a network device: 'a/b'",
+        ),
+        (
+            "interface: 2001:db8::9, hosts: v4",
+            "",
+            "f:19:96: 'interface': from 2001:db8::9, which is IPv6, nothing reaches 192.0.2.3: IPv4; write an",
+        ),
+        (
+            "hosts: v4",
+            "metadata: {interface: '::1'}",
+            "'interface': from ::1, which is IPv6, nothing reaches 192",
+        ),
         ("sockopts: {mark: -1}", "", "so_mark: -1 is not within 0 to 4294967295"),
         ("sockopts: {mrk: 1}", "", "unknown key 'mrk' in a sockopts section; did you mean 'mark'?"),
         (
@@ -101,7 +123,7 @@ def test_what_a_hop_or_node_says_of_its_socket_counts(
             "",
             "'resolver' is not supported yet; leave it out, and name the hub's addresses in hosts",
         ),
-        ("", "resolver: r", "f:18:5: 'resolver' is not supported yet; leave it out, and name the hub's"),
+        ("", "resolver: r", "f:20:5: 'resolver' is not supported yet; leave it out, and name the hub's"),
     ],
     ids=str,
 )
@@ -115,6 +137,10 @@ def test_what_cannot_be_kept_is_an_error_with_its_place(node: str, hop: str, mes
     ("row", "message"),
     [
         ("{ip: hub, hostname: x}", "'ip': "),
+        (
+            "{ip: fe80::1, hostname: x}",
+            "'ip': 'fe80::1' may be behind any network device: write fe80::1%eth0",
+        ),
         ("{ip: 192.0.2.1}", "a mapping without a hostname"),
     ],
 )
@@ -152,6 +178,35 @@ def test_the_command_line_says_it_too() -> None:
     assert not settings.warnings
     words = settings_summary.words(settings)
     assert "    dialled through device eth1 with mark 100 at 192.0.2.1 (hub.test is in hosts)" in words
+
+
+@pytest.mark.parametrize(
+    ("hub", "source", "fits"),
+    [
+        ("[::1]", "127.0.0.1", False),
+        ("127.0.0.1", "::1", False),
+        ("127.0.0.1", "127.0.0.2", True),
+        ("[fe80::1%25eth0]", "fe80::2%25eth0", True),
+        ("[fe80::1%25eth0]", "192.0.2.1", False),
+        ("hub.test", "127.0.0.1", True),
+        ("hub.test", "::1", True),
+    ],
+)
+def test_an_address_to_come_from_is_of_the_hub_s_version_of_ip(hub: str, source: str, fits: bool) -> None:
+    way = f"router://{hub}:1?interface={source}"
+    if fits:
+        assert url(way)[1].dial == DialSettings(source=source.replace("%25", "%"))
+        return
+    with pytest.raises(ConfigError) as wrong:
+        url(way)
+    assert str(wrong.value).startswith(f"-F 1: 'interface': from {source}, which is IPv")
+
+
+def test_of_several_addresses_one_of_the_right_version_is_enough() -> None:
+    way = "router://hub.test:1?interface=192.0.2.9&hosts=hub.test:192.0.2.1"
+    assert url(way)[1].dial.source == "192.0.2.9"
+    dial_of_both = dial("hosts: both, interface: '::1'", "")
+    assert dial_of_both.addresses == ("192.0.2.4", "fe80::4%eth0")
 
 
 def test_behind_a_proxy_the_proxy_is_dialled_so_and_the_hub_is_named_by_its_address() -> None:
@@ -252,11 +307,12 @@ def test_a_file_of_hosts_is_read_as_etc_hosts_is(tmp_path: Path) -> None:
 
 def test_bad_lines_of_a_file_of_hosts_are_warned_of_with_their_place(tmp_path: Path) -> None:
     path = tmp_path / "hosts"
-    path.write_text("hub.test 192.0.2.7\n192.0.2.8\n192.0.2.9 ${env:HOME}\n192.0.2.10 x\n")
+    path.write_text("hub.test 192.0.2.7\n192.0.2.8\n192.0.2.9 ${env:HOME}\n192.0.2.10 x\nfe80::1 x\n")
     assert [str(warning).removeprefix(f"{path}:") for warning in hosts_file(str(path)).warnings] == [
         "1:1: not `address name`: 'hub.test 192.0.2.7'; the line is left out",
         "2:1: not `address name`: '192.0.2.8'; the line is left out",
         "3:1: not `address name`: '192.0.2.9 ${env:HOME}'; the line is left out",
+        "5:1: 'fe80::1' may be behind any network device: write fe80::1%eth0; the line is left out",
     ]
     [*_, told] = hosts_file(str(path), "\n  reload: 10s").warnings
     assert "f:8:11: 'reload' is not supported yet: a file of hosts is read again by SIGHUP and -R" in str(

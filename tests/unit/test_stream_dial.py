@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -446,6 +447,23 @@ def test_a_connection_comes_from_the_address_of_the_settings(world: World) -> No
     for source in ("192.0.2.1", "2001:db8::1"):
         with pytest.raises(OSError, match=f"interface {source}: it is no address of this host for this hub"):
             dialled(DialSettings(source=source))
+
+
+def test_an_address_of_the_settings_whose_device_is_not_there_stops_no_other(world: World) -> None:
+    server = world.answers("127.0.0.2")
+    how = DialSettings(addresses=("fe80::1%no-such", "127.0.0.2"))
+    with dialled(how, server.getsockname()[1]) as sock:
+        assert sock.getpeername() == server.getsockname()
+    with pytest.raises(OSError, match="there is no network device no-such"):
+        dialled(DialSettings(addresses=("fe80::1%no-such",)))
+
+
+def test_a_link_local_address_to_come_from_keeps_its_device() -> None:
+    """Python's bind() forgets the device of an address that is only a text."""
+    bound: list[Any] = []
+    sock: Any = SimpleNamespace(family=socket.AF_INET6, bind=bound.append)
+    stream_dial._bind(sock, "fe80::1%lo")
+    assert bound[0][3] == socket.if_nametoindex("lo")
 
 
 @needs_root
