@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from lib import config_metadata
+from lib import config_metadata, config_url_keys
 from lib.addresses import host_port
 from lib.config_dial import Tables, dial_settings, hosts_tables
 from lib.config_findings import Findings
@@ -120,8 +120,9 @@ def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[
     for node in found.each(hop.nodes):
         connector = node.connector or Connector(at=node.at)
         dialer = node.dialer or Dialer(type="tcp", at=node.at)
+        repeats = config_url_keys.of_node(dialer.tls, connector.auth)
         config_metadata.check(
-            _layers(connector, dialer, node, hop), PROXY_KEYS, "a proxy before the hub", found
+            _layers(connector, dialer, node, hop), PROXY_KEYS, "a proxy before the hub", found, repeats
         )
         kind = PROXIES.get(connector.type.lower())
         if kind is None:
@@ -177,7 +178,8 @@ def _nodes(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[No
 def _node(hop: Hop, node: Node, tables: Tables, is_first: bool, found: Findings) -> NodeSettings | None:
     connector = node.connector or Connector(at=node.at)
     dialer = node.dialer or Dialer(at=node.at)
-    config_metadata.check(_layers(connector, dialer, node, hop), CHAIN_KEYS, "a node", found)
+    repeats = config_url_keys.of_node(dialer.tls, connector.auth)
+    config_metadata.check(_layers(connector, dialer, node, hop), CHAIN_KEYS, "a node", found, repeats)
     _check_connector(connector, found)
     transport = dialer_transport(dialer, found)
     auth = _checked_login(connector, found)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from lib import config_metadata
+from lib import config_metadata, config_url_keys
 from lib.addresses import address, interface, is_address, prefix
 from lib.config_chain import Chains
 from lib.config_findings import Findings
@@ -54,7 +54,8 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         "listener": listener,
         "service": service,
     }
-    config_metadata.check(layers, CLIENT_KEYS, "a service with handler tun", found)
+    repeats = config_url_keys.of_client(service)
+    config_metadata.check(layers, CLIENT_KEYS, "a service with handler tun", found, repeats)
     _check_rest(service, handler, listener, found)
     way = chains.way(service, handler)
     return ClientSettings(

@@ -6,9 +6,12 @@ Refuses to know: how they are checked (config_metadata for keys, config_client a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lib import config_url_keys
 from lib.config_no_effect import BY_REQUEST, OTHER_HANDLERS, UNNAMED
+from lib.config_own_keys import place_of_own
 from lib.config_section import words
 from lib.did_you_mean import did_you_mean
 
@@ -57,6 +60,13 @@ class Key:
     """Why it has no effect, for a warning; empty when it works."""
     also: str = ""
     """A second section that has it, whose value counts where `layer` has none."""
+    instead: str = ""
+    """What is written in a file, where only a URL has the key (config_url_keys); empty for all others."""
+
+    @property
+    def works(self) -> bool:
+        """Whether it has an effect in metadata."""
+        return not (self.odd or self.not_yet or self.instead)
 
 
 Keys = dict[str, Key]
@@ -69,6 +79,13 @@ def _works(layer: str, text: str, also: str = "") -> Keys:
 
 def _to_come(layer: str, text: str) -> Keys:
     return {key.lower(): Key(key, layer, not_yet=True) for key in text.split()}
+
+
+def _of_urls(layer: str, text: str, tls: str = "", auth: str = "") -> Keys:
+    """Keys that only a URL has; in a file `tls` and `auth` are the sections that have these."""
+    return {
+        key.lower(): Key(key, layer, instead=config_url_keys.instead(key, tls, auth)) for key in text.split()
+    }
 
 
 def _odd(layer: str, reason: str, text: str) -> Keys:
@@ -98,8 +115,7 @@ _SERVICE: Keys = {
     **_to_come("service", "preUp postUp preDown postDown netns netns.out proxyProtocol labels"),
     **_to_come("service", "observer.period observePeriod observer.observePeriod enableStats"),
     **_to_come("service", "limiter.refreshInterval limiter.scope"),
-    # -L leaves these in metadata after it has made limiters of them
-    **_works("service", "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"),
+    **_of_urls("service", config_url_keys.LIMITS),
     **_to_come("listener", "admission"),
     **_odd("service", "has nothing to clean up here", "limiter.cleanupInterval"),
     **_odd(
@@ -126,6 +142,7 @@ def _prefixed(prefix: str, text: str) -> str:
 
 
 HUB_KEYS: Keys = {
+    **_of_urls("listener", f"auth {config_url_keys.TLS}", "the listener", "the handler"),
     **_SERVICE,
     **_works("listener", "keepalive.idle keepalive.interval keepalive.count reuseport"),
     **_odd("listener", _ALWAYS, "keepalive"),
@@ -146,6 +163,12 @@ HUB_KEYS: Keys = {
 
 CLIENT_KEYS: Keys = {
     **_SERVICE,
+    **_of_urls(
+        "service",
+        f"auth {config_url_keys.TLS}",
+        "the dialer of the hub's node",
+        "the connector of the hub's node",
+    ),
     **_odd(
         "handler", _UDP_PEER, _TUN_HANDLER + " passphrase tun.passphrase " + _prefixed("tun.", _TUN_HANDLER)
     ),
@@ -166,9 +189,7 @@ _NODE: Keys = {
     **_odd("hop", "is read from a URL only; in a file it is a key of the hop", "resolver hosts"),
     **_odd("hop", BY_REQUEST, "bypass"),
     **_odd("hop", "is read by other handlers of GOST only; write strategy: hash in the selector", "hash"),
-    # -F leaves these in the hop's metadata after it has used them
-    **_works("hop", "auth cert certFile key keyFile ca caFile secure serverName"),
-    **_works("hop", _prefixed("tls.", "certFile keyFile caFile secure serverName")),
+    **_of_urls("hop", f"auth {config_url_keys.TLS}", "the node's dialer", "the node's connector"),
     **_odd("connector", _ALWAYS, "nodelay"),
     **_odd("connector", "is not needed: a client connects again until it succeeds", "retries"),
 }
@@ -209,12 +230,33 @@ _OWNERS = (
     ("the hub's node in a chain", CHAIN_KEYS),
     ("a proxy before the hub", PROXY_KEYS),
 )
+_OF_SECTIONS = {
+    **dict.fromkeys(("Service", "Handler", "Listener"), _OWNERS),
+    **dict.fromkeys(("Hop", "Node", "Connector", "Dialer"), _OWNERS[2:] + _OWNERS[:2]),
+}
+"""Class of a section that has metadata -> whose metadata keys may be meant there, the likeliest first."""
 
 
 def key_hint(word: str, keys: Keys) -> str:
     """A hint for a metadata key that is not in `keys`: where it belongs, or how it is spelt; "" for none."""
-    for owner, others in _OWNERS:
-        known = others.get(word.lower())
+    names = [key.name for key in keys.values() if not key.odd]
+    return _place(word, _OWNERS) or place_of_own(word) or did_you_mean(word, names)
+
+
+def section_hint(word: str, section: str) -> str:
+    """A hint where a key belongs that a section has not, such as one of metadata; "" for none.
+
+    `section` is the name of its class (config_schema).
+    """
+    owners = _OF_SECTIONS.get(section, ())
+    return _place(word, owners) or place_of_own(word)
+
+
+def _place(word: str, owners: Sequence[tuple[str, Keys]]) -> str:
+    for owner, keys in owners:
+        known = keys.get(word.lower())
+        if known and known.instead:
+            return f"write {known.instead}"
         if known and not known.odd:
             return f"it belongs to the {known.layer} metadata of {owner}"
-    return did_you_mean(word, [key.name for key in keys.values() if not key.odd])
+    return ""

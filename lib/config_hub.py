@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv6Network, ip_network
 
-from lib import config_metadata
+from lib import config_metadata, config_url_keys
 from lib.addresses import host_port, is_loopback, prefix
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
@@ -70,7 +70,8 @@ def hub(
         "service": service,
         "listener": service.listener,
     }
-    config_metadata.check(layers, HUB_KEYS, "a service with handler router", found)
+    repeats = config_url_keys.of_hub(service, limiters.rows)
+    config_metadata.check(layers, HUB_KEYS, "a service with handler router", found, repeats)
     listener = service.listener or Listener(type="tcp", at=service.at)
     transport = listener_transport(listener, config.tls, found)
     _check_rest(service, handler, found)

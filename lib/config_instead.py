@@ -9,6 +9,8 @@ A message that something is not supported ends with one of these, so that its re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 WITHOUT_OTHERS = "start with --only-tunnel, which leaves this service to GOST"
 TUNNEL_URLS = "write -L router://… for a hub, -L tun:///HOST for a client"
 URL_OF_A_FILE = "fetch it first, as with curl -o FILE, and write -C FILE"
@@ -97,6 +99,20 @@ _METADATA: dict[str, str] = {
 }
 """Metadata key in lower case -> what to do instead."""
 
+_MISPLACED: dict[str, dict[str, str]] = {
+    "Handler": {"tls": "write it in the listener"},
+    "Connector": {"tls": "write it in the dialer; what is sent to a proxy is not encrypted"},
+    "Node": {"tls": "write it in the dialer of this node", "auth": "write it in the connector of this node"},
+    "ForwardNode": {
+        "tls": "write it in the dialer of the hub's node",
+        "auth": "write it in the connector of the hub's node",
+    },
+}
+"""Class of a section -> a key that GOST has there for other handlers or connectors -> where it has an effect.
+
+Who writes one of these expects that something is checked or encrypted, so it is an error and no warning.
+"""
+
 _ENCRYPTED = "write tls, or wss to get through web proxies: both are encrypted"
 _TRANSPORTS = {
     "mtcp": "write tcp: a routing tunnel has one stream, and nothing to multiplex",
@@ -110,6 +126,11 @@ _TRANSPORTS = {
 def instead_of(section: str, field: str) -> str:
     """What to do instead of a field that is not supported yet; `section` is the name of its class."""
     return _SECTIONS.get(section, {}).get(field, "leave it out")
+
+
+def misplaced(section: str) -> Mapping[str, str]:
+    """The keys (lower case) that would have to stand elsewhere, each with what to do; `section` as above."""
+    return _MISPLACED.get(section, {})
 
 
 def instead_of_key(key: str) -> str:

@@ -59,6 +59,11 @@ class Limiters:
             handshakes=self._named(service, "rlimiter", _count_row, DEFAULT_HANDSHAKES),
         )
 
+    def rows(self, kind: str, name: str) -> list[str]:
+        """The rows of a limiter as they are written; none where there is no such limiter."""
+        limiter = self._sections[kind].get(name)
+        return limiter.limits if limiter is not None else []
+
     def check_rest(self) -> None:
         """Check the limiters that no service has named, so that mistakes in them are reported too."""
         read = {(kind, name) for kind, name, _ in self._rows}

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
+from lib import config_url_keys
 from lib.config_findings import Findings
 from lib.config_gost_keys import Key, Keys, key_hint
 from lib.config_instead import instead_of_key
+from lib.config_own_keys import OWN
 from lib.config_section import Metadata
 from lib.config_yaml import Scalar, Sequence, Tree
 from lib.errors import Position
@@ -32,45 +34,96 @@ class Layer(Protocol):
         """The place of a field, or of `metadata.key`, in the configuration."""
 
 
-def check(layers: Mapping[str, Layer | None], keys: Keys, what: str, found: Findings) -> None:
-    """Check every metadata key of all layers of one service or node, each key once.
+def check(
+    layers: Mapping[str, Layer | None],
+    keys: Keys,
+    what: str,
+    found: Findings,
+    repeats: config_url_keys.Repeats = config_url_keys.nothing,
+) -> None:
+    """Check every metadata key of all layers of one service or node.
 
-    Unknown keys and those that are not supported yet are problems. Keys without effect are warnings, also
-    those that stand only in layers that do not read them. `what` names the owner in messages.
+    Unknown keys and those that are not supported yet are problems, and keys without effect are warnings, each
+    once. A key that works may stand in layers that do not read it only as a copy, as GOST's -O writes it: the
+    layer that reads it has it too. A copy that says something else is a warning, and a problem where the key
+    is our own, for then no GOST has written it. `what` names the owner in messages; `repeats` says whether
+    what only a URL has stands in the sections too.
     """
-    places: dict[str, tuple[str, Position]] = {}
+    places: dict[str, dict[str, Layer]] = {}
     for name, layer in layers.items():
         for key in layer.metadata if layer else ():
-            owner = keys[key.lower()].layer if key.lower() in keys else ""
-            if key.lower() not in places or name == owner:
-                places[key.lower()] = name, _key_position(layer, key)
-    for text, (name, where) in places.items():
+            assert layer is not None  # only layers with keys get here
+            places.setdefault(key.lower(), {})[name] = layer
+    for text, owners in places.items():
         known = keys.get(text)
         if known is None:
-            _unknown(text, where, keys, what, found)
+            name, layer = next(iter(owners.items()))
+            _unknown(text, _key_position(layer, text), keys, what, found)
+        elif known.not_yet or known.odd:
+            layer = owners.get(known.layer) or next(iter(owners.values()))
+            _refuse_or_warn(known, _key_position(layer, text), found)
+        elif known.instead:
+            _judge_left_over(known, owners, found, repeats)
         else:
-            _judge(known, name, where, found)
+            _judge_copies(known, owners, found)
 
 
-def _key_position(layer: Layer | None, key: str) -> Position:
-    assert layer is not None  # only layers with keys get here
-    return layer.where(f"metadata.{key.lower()}")
+def _key_position(layer: Layer, key: str) -> Position:
+    return layer.where(f"metadata.{key}")
 
 
 def _unknown(key: str, where: Position, keys: Keys, what: str, found: Findings) -> None:
     found.error(where, f"unknown metadata key {key[:64]!r} for {what}", key_hint(key, keys))
 
 
-def _judge(known: Key, layer: str, where: Position, found: Findings) -> None:
+def _refuse_or_warn(known: Key, where: Position, found: Findings) -> None:
     key = known.name
     if known.not_yet:
         found.error(where, f"metadata key {key!r} is not supported yet", instead_of_key(key))
-    elif known.odd:
+    else:
         found.warn(where, f"metadata key {key!r} {known.odd}")
-    elif layer not in (known.layer, known.also):
-        found.warn(
-            where, f"{key!r} has no effect in {layer} metadata", f"it belongs to {known.layer} metadata"
-        )
+
+
+def _judge_left_over(
+    known: Key, owners: Mapping[str, Layer], found: Findings, repeats: config_url_keys.Repeats
+) -> None:
+    """A key that only a URL has: in metadata it may say no more than the sections do."""
+    key = known.name.lower()
+    for name, layer in owners.items():
+        if not repeats(key, _value(layer, key)):
+            text = f"{known.name!r} has no effect in {name} metadata, in GOST neither"
+            found.error(_key_position(layer, key), text, f"write {known.instead}")
+
+
+def _judge_copies(known: Key, owners: Mapping[str, Layer], found: Findings) -> None:
+    """A key that works: where it stands in a layer that does not read it, the one that does has it too."""
+    key, readers = known.name.lower(), (known.layer, known.also)
+    reader = next((name for name in readers if name in owners), "")
+    for name, layer in owners.items():
+        where = _key_position(layer, key)
+        if name in readers:
+            continue
+        if not reader:
+            belongs = " or ".join(filter(None, readers))
+            text = f"{known.name!r} has no effect in {name} metadata"
+            found.error(where, text, f"it belongs to {belongs} metadata")
+        elif _plain(_value(layer, key)) != _plain(_value(owners[reader], key)):
+            text = f"{known.name!r} is another one in {reader} metadata, and that one counts"
+            tell = found.error if key in OWN else found.warn
+            tell(where, text, f"delete the one in {name} metadata")
+
+
+def _value(layer: Layer, key: str) -> Tree:
+    return next(value for name, value in layer.metadata.items() if name.lower() == key)
+
+
+def _plain(tree: Tree) -> object:
+    """A value without its places."""
+    if isinstance(tree, Scalar):
+        return tree.text
+    if isinstance(tree, Sequence):
+        return list(map(_plain, tree.items))
+    return {key.text.lower(): _plain(value) for key, value in tree.items}
 
 
 def find(layer: Layer, *names: str) -> Tree | None:

@@ -23,13 +23,13 @@ def _because(reason: str, text: str) -> dict[str, str]:
 
 
 _SECTIONS: dict[str, dict[str, str]] = {
-    "Handler": {**_because(OTHER_HANDLERS, "tls"), **_because(BY_ROLE, "retries")},
+    "Handler": _because(BY_ROLE, "retries"),
     "Listener": _because(
         "is for GOST's listeners at the far end of a chain (rtcp, rudp)", "chain chaingroup"
     ),
     "ForwardNode": _because(
         "is for targets that are dialled; a host name on a router is not, in GOST neither",
-        "network bypass bypasses protocol host path filter matcher http tls auth probe metadata",
+        "network bypass bypasses protocol host path filter matcher http probe metadata",
     ),
     "Service": {
         **_because(BY_ROLE, "interface sockopts resolver hosts"),
@@ -42,11 +42,8 @@ _SECTIONS: dict[str, dict[str, str]] = {
         **_because(OTHER_HANDLERS, "rewriter cache"),
         **_because("is what GOST's web API says of a running service; nothing reads it", "status"),
     },
-    "Connector": _because(
-        "is for GOST's own SOCKS5 over TLS, which no proxy here speaks; TLS to a hub is in the dialer", "tls"
-    ),
     "Node": {
-        **_because(BY_REQUEST, "host protocol path filter matcher http tls auth bypass bypasses"),
+        **_because(BY_REQUEST, "host protocol path filter matcher http bypass bypasses"),
         **_because("is for the targets of a forwarder: a chain dials TCP", "network"),
         **_because("is not supported yet: a node fails when a connection to it fails (maxFails)", "probe"),
     },

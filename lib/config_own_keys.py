@@ -203,3 +203,27 @@ KEYS = (
         "The client trusts the hub's certificate with this fingerprint, and no other.",
     ),
 )  # fmt: skip
+
+OWN = frozenset(row.key.lower() for row in KEYS if row.place.startswith("metadata"))
+"""The metadata keys among them, in lower case."""
+
+_COMMON_WORDS = frozenset(("hosts", "from", "to", "protocol", "port", "action"))
+"""Keys that may mean anything else."""
+
+
+def place_of_own(word: str) -> str:
+    """A hint where a key of ours belongs that is none of metadata; "" for a word that is none."""
+    for row in KEYS:
+        if row.key.lower() == word.lower() and word not in _COMMON_WORDS and row.key.lower() not in OWN:
+            return f"it belongs to {_PLACES.get(row.place, row.place)}"
+    return ""
+
+
+_PLACES = {
+    "top level": "the top level of the file",
+    "auther": "an auther",
+    "login": "a login of an auther",
+    "router": "a router",
+    "route": "a route of a router",
+    "access rule": "a rule of a router's acl",
+}

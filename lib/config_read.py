@@ -25,6 +25,8 @@ from msgspec.structs import FieldInfo, fields
 
 from lib import config_section, config_yaml
 from lib.config_findings import Findings, at_once
+from lib.config_gost_keys import section_hint
+from lib.config_instead import misplaced
 from lib.config_schema import Config
 from lib.config_section import Part, Section, section_fields
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree, generic, parse
@@ -149,8 +151,12 @@ def _foreign_or_unknown(section: Section, key: Scalar, found: Findings) -> None:
         if cls.foreign.get(name):
             found.warn(key.where, f"{key.text!r} in {_title(cls)} {cls.foreign[name]}")
         return
+    elsewhere = misplaced(cls.__name__).get(name)
+    if elsewhere:
+        found.error(key.where, f"{key.text!r} in {_title(cls)} has no effect, in GOST neither", elsewhere)
+        return
     spelled = [field.encode_name for field in section_fields(cls)]
-    hint = did_you_mean(key.text, spelled)
+    hint = did_you_mean(key.text, spelled) or section_hint(name, cls.__name__)
     found.error(key.where, f"unknown key {key.text[:64]!r} in {_title(cls)}", hint)
 
 

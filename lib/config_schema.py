@@ -178,7 +178,6 @@ class SockOpts(Section):
 class Connector(Section):
     """The protocol spoken with a node: router, or that of a proxy."""
 
-    foreign = keys_of("Connector")
     type: str = ""
     auth: Auth | None = None
     metadata: Metadata = {}

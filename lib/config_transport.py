@@ -34,6 +34,14 @@ _CIPHERS = {
 }
 """Go's name of a TLS 1.2 cipher that is still secure -> OpenSSL's name."""
 _PIN = re.compile(r"sha256:((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.IGNORECASE)
+_OF_WEBSOCKET = {
+    "listener": ("path", "ws.path", "header", "ws.header"),
+    "dialer": (
+        *("path", "ws.path", "header", "ws.header", "host", "ws.host"),
+        *("keepalive", "ttl", "ws.keepalive"),
+    ),
+}
+"""Listener or dialer -> the metadata keys that only ws and wss have a use for."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|")
 
@@ -41,6 +49,7 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|")
 def listener_transport(listener: Listener, default: Tls | None, found: Findings) -> TransportSettings:
     """The transport of a hub's listener; `default` is the configuration's top-level `tls`."""
     kind = _kind(listener, "listener", LISTENERS, found)
+    _check_use(listener, "listener", kind, found)
     tls = NO_TLS
     if kind in ENCRYPTED:
         given = listener.tls or Tls(at=listener.at)
@@ -64,6 +73,7 @@ def listener_transport(listener: Listener, default: Tls | None, found: Findings)
 def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:
     """The transport of a client's dialer."""
     kind = _kind(dialer, "dialer", DIALERS, found)
+    _check_use(dialer, "dialer", kind, found)
     tls, given = NO_TLS, dialer.tls
     if kind in ENCRYPTED:
         given = given or Tls(at=dialer.at)
@@ -106,6 +116,21 @@ def _kind(section: Listener | Dialer, what: str, known: frozenset[str], found: F
     elif where.line:
         found.error(where, f"a {what} without a type", "write type: tcp")
     return "tcp"
+
+
+def _check_use(section: Listener | Dialer, what: str, kind: str, found: Findings) -> None:
+    """Tell of metadata that a type has no use for: `pin` is an error, for it would check nothing."""
+    if section.type.lower() != kind:
+        return  # the type is wrong, and told of
+    pin = config_metadata.find(section, "pin") if what == "dialer" and kind not in ENCRYPTED else None
+    if pin is not None:
+        text = f"'pin' checks nothing: a dialer of type {kind} has no TLS"
+        found.error(pin.where, text, "write tls, or wss")
+    for key in () if kind in ("ws", "wss") else _OF_WEBSOCKET[what]:
+        tree = config_metadata.find(section, key)
+        if tree is not None:
+            text = f"{key!r} has no effect: a {what} of type {kind} speaks no WebSocket"
+            found.warn(tree.where, text, "write ws, or wss")
 
 
 # --- TLS ----------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ END = "<!-- end of keys of ours -->\n"
 
 _SOURCED = "name reload file redis http plugin"
 _TLS = "certFile keyFile caFile secure serverName options validity commonName organization rejectUnknownSNI serverNames"
-_LIMITS = "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"
 _TCP = "keepalive.idle keepalive.interval keepalive.count"
 _TUN = "name net peer mtu route routes gw"
 GOST = {
@@ -58,11 +57,11 @@ GOST = {
     "services.forwarder.nodes": "name addr",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
-    "hub": f"{_LIMITS} {_TCP} reuseport path ws.path header ws.header router router.cache "
+    "hub": f"{_TCP} reuseport path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
-    "client": f"{_LIMITS} {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
-    "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark path ws.path header ws.header host ws.host keepalive ttl auth cert certFile key keyFile ca "
-    "caFile secure serverName tls.certFile tls.keyFile tls.caFile tls.secure tls.serverName router.id connectTimeout",
+    "client": f"{_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
+    "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark path ws.path header ws.header host ws.host keepalive ttl "
+    "router.id connectTimeout",
 }
 """Section, or owner of metadata (hub, client, way) -> the keys of GOST in it that work here."""
 _METADATA = {
@@ -92,7 +91,7 @@ def works() -> dict[str, set[str]]:
         not_yet = {keys_table.outside(cls, key) for key in cls.not_yet}
         found[section] = {key.encode_name for key in section_fields(cls)} - not_yet - set(cls.foreign)
     for owner, keys in _METADATA.items():
-        found[owner] = {key.name for key in keys.values() if not key.odd and not key.not_yet}
+        found[owner] = {key.name for key in keys.values() if key.works}
     return found
 
 

@@ -691,15 +691,6 @@ def test_a_hub_without_any_table_passes_nothing() -> None:
     assert warnings(resolve(HUB % "{}")) == ["f:1:12: service s has no router: no packet can pass"]
 
 
-def test_a_key_that_stands_only_where_nobody_reads_it() -> None:
-    text = (HUB % "{}").replace("listener: {type: tcp}", "listener: {type: tcp, metadata: {router: r}}")
-    settings = resolve(text, TABLE)
-    assert settings.hubs[0].default_table is None
-    assert (
-        "'router' has no effect in listener metadata; it belongs to handler metadata" in warnings(settings)[0]
-    )
-
-
 def test_tls_over_plain_tcp_is_told_of() -> None:
     text = CLIENT % "{}" + CHAIN.replace("type: tcp", "type: tcp, tls: {secure: true}")
     assert "nothing is encrypted" in warnings(resolve(text))[0]

@@ -118,6 +118,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_schema",
             "did_you_mean",
             "config_gost_keys",
+            "config_url_keys",
             "config_read",
             "config_url",
             "cli_usage",
