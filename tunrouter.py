@@ -52,5 +52,6 @@ if __name__ == "__main__":
         why = _cannot_begin(error)
         if not why:
             raise
-        sys.exit(f"error: {why}")
+        sys.stderr.write(f"error: {why}\n")
+        os._exit(1)  # gevent, half loaded, would have more to say
     sys.exit(status)

@@ -147,7 +147,7 @@ def _service(name: str, url: Url, chain: str, config: Config, taken: Config, fou
     service = Service(name=name, addr=url.addr, at=at)
     service.metadata = _metadata(url, "service", (*_TLS_NAMES, *_SELECTOR, "auth"))
     service.handler = Handler(type=handler_type, chain=chain, auth=url.auth, at=at)
-    service.listener = Listener(type=listener_type, tls=_listener_tls(url, found), at=at)
+    service.listener = Listener(type=listener_type, tls=_listener_tls(url, handler_type, found), at=at)
     beside = (*_TLS_NAMES, *_SELECTOR, *_service_only(url), "auth")
     service.handler.metadata = _metadata(url, "handler", (*beside, *_LIMITS, "retries"))
     service.handler.retries = _integer(url, "retries", found)
@@ -191,12 +191,16 @@ def _parameter(key: str, value: str, where: Position) -> Scalar | TextList:
     return Scalar(value, where, plain=key == "so_mark" and value.isdecimal())
 
 
-def _listener_tls(url: Url, found: Findings) -> Tls | None:
+def _listener_tls(url: Url, handler: str, found: Findings) -> Tls | None:
     tls = _tls(url)
     if tls.cert_file:
         return tls
-    if tls.key_file or tls.ca_file:
-        found.warn(url.where, "key and ca of a listener do nothing without cert: GOST drops them too")
+    if tls.ca_file:
+        text = "no client is asked for a certificate: 'ca' does nothing without 'cert', in GOST neither"
+        hint = "it belongs to -F" if handler == "tun" else "write cert=… and key=… as well"
+        found.warn(url.where, text, hint)
+    elif tls.key_file:
+        found.warn(url.where, "'key' of a listener does nothing without 'cert': GOST drops it too")
     return None
 
 

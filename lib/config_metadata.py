@@ -91,8 +91,11 @@ def _judge_left_over(
     key = known.name.lower()
     for name, layer in owners.items():
         if not repeats(key, _value(layer, key)):
+            where = _key_position(layer, key)
             text = f"{known.name!r} has no effect in {name} metadata, in GOST neither"
-            found.error(_key_position(layer, key), text, f"write {known.instead}")
+            found.error(where, text, f"write {known.instead}")
+            if not where.line:  # a parameter of a URL, which is in every layer
+                return
 
 
 def _judge_copies(known: Key, owners: Mapping[str, Layer], found: Findings) -> None:

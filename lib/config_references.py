@@ -153,9 +153,9 @@ def _hosts_file(section: Hosts, file: File, read: Reader, found: Findings) -> No
         row = line.partition("#")[0].split()
         if not row:
             continue
-        wrong = _wrong_host_row(row, line)
-        if wrong:
-            bad.add(file.path, number, wrong)
+        why = _wrong_host_row(row, line)
+        if why:
+            bad.add(file.path, number, why)
             continue
         at = {"": Position(file.path, number, 1)}
         section.mappings += [HostMapping(ip=row[0], hostname=name, at=at) for name in row[1:]]

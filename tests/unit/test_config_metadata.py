@@ -355,6 +355,25 @@ def test_tls_and_a_login_where_nobody_reads_them(path: str, key: str, hint: str)
     assert told.endswith(f" section has no effect, in GOST neither; {hint}")
 
 
+def test_a_parameter_that_is_in_every_layer_is_told_of_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        config_resolve.resolve(
+            config_from_urls.read(["tun:///h?secure=true"], ["router+tls://hub:1?secure=1"])
+        )
+    (told,) = refused.value.problems
+    assert "'secure' has no effect in handler metadata, in GOST neither; write secure in" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("listen", "hint"),
+    [("router+tls://:1?ca=x", "write cert=… and key=…"), ("tun:///h?caFile=x", "it belongs to -F")],
+)
+def test_a_ca_that_asks_nobody_for_a_certificate(listen: str, hint: str) -> None:
+    read = config_from_urls.read([listen], ["router+tls://hub:1?secure=true"])
+    told = [str(one) for one in config_resolve.resolve(read).warnings]
+    assert any("no client is asked for a certificate" in one and hint in one for one in told)
+
+
 @pytest.mark.parametrize("kind", ["tcp", "ws"])
 def test_a_pin_without_tls_is_an_error(kind: str) -> None:
     config = whole()

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -143,7 +144,7 @@ HUB = """
 services: [{name: s, addr: '127.0.0.1:0', handler: {type: router, metadata: {router: r}}, listener: {type: tcp}}]
 routers: [{name: r, routes: [{net: 10.0.0.0/8, gateway: host-1}, {net: 10.9.0.0/16, gateway: host-2}]}]
 """
-ASKED = {
+ASKED: dict[str, dict[str, Any]] = {
     "status": {},
     "drops": {},
     "routes": {"service": "", "ns": "", "prefix": "", "most": 500},
@@ -259,11 +260,11 @@ def test_top_ends_with_one_line_where_the_reply_is_none(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ctl_client, "ask", lambda *_: {"ok": True, "sessions": 7})
-    monkeypatch.setattr(cli_top.sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(cli_top.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(cli_top, "_raw", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(cli_top, "_signals", lambda: contextlib.nullcontext(0))
-    monkeypatch.setattr(cli_top.sys.stdin, "fileno", lambda: 0, raising=False)
+    monkeypatch.setattr(sys.stdin, "fileno", lambda: 0, raising=False)
     assert cli_main.main(["top", "--control", "/control"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: control socket /control: the reply is not one of a tunrouter")

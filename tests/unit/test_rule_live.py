@@ -16,7 +16,7 @@ from lib import (
     config_read,
     config_resolve,
     ctl_status,
-    source_feed,
+    source_read,
     wire_relay,
 )
 from lib.auth_lanes import MAX_OF_ONE, Busy
@@ -288,7 +288,7 @@ def test_sessions_are_checked_only_when_every_new_source_has_been_tried(
     one.write_text("u pass\n")
     two.write_text("v pass\n")
     may_go_on, begun = Event(), Event()
-    read = source_feed.source_read.read
+    read = source_read.read
 
     def slowly(source: Any, *more: Any) -> Any:
         if source.path == str(two):
@@ -300,7 +300,7 @@ def test_sessions_are_checked_only_when_every_new_source_has_been_tried(
     with running(config(sources % one)) as (to,):
         serve(to)
         assert status_of(to, "u:pass") == Status.OK
-        monkeypatch.setattr(source_feed.source_read, "read", slowly)
+        monkeypatch.setattr(source_read, "read", slowly)
         rechecked: list[bool] = []
         to.tables.rules_changed = lambda: rechecked.append(True)
         text = config(sources % two)
@@ -315,7 +315,7 @@ def test_sessions_are_checked_only_when_every_new_source_has_been_tried(
         applying.get(timeout=5)
         assert rechecked
         assert status_of(to, "v:pass") == Status.OK
-        monkeypatch.setattr(source_feed.source_read, "read", read)
+        monkeypatch.setattr(source_read, "read", read)
         started = gevent.spawn(to.tables.wait_rules, 5)
         gevent.idle()
         assert started.ready(), "nothing is waited for once all has been tried"
