@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterable
 from typing import Protocol
 
 import gevent
@@ -95,10 +94,9 @@ class Owner(Protocol):
 class HubSession:
     """The session of an admitted client."""
 
-    def __init__(self, hub: Owner, stream: AnyStream, request: Request, vouchers: Iterable[str] = ()) -> None:
-        """`vouchers` are the names of the authers whose plugin has let its login in."""
+    def __init__(self, hub: Owner, stream: AnyStream, request: Request, vouchers: set[str]) -> None:
         settings = hub.settings
-        self.vouchers = set(vouchers)
+        self.vouchers = vouchers  # names of the authers whose plugin has let its login in
         self.hub = hub
         self.domain = hub.domain
         self.request = request
