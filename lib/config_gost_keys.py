@@ -257,6 +257,6 @@ def _place(word: str, owners: Sequence[tuple[str, Keys]]) -> str:
         known = keys.get(word.lower())
         if known and known.instead:
             return f"write {known.instead}"
-        if known and not known.odd:
+        if known and (known.works or known.not_yet):
             return f"it belongs to the {known.layer} metadata of {owner}"
     return ""

@@ -254,9 +254,8 @@ def test_silent_sockets_take_no_longer_than_said_whatever_their_number(
 
 
 @needs_root
-def test_silent_sockets_of_one_user_hide_no_process_of_another(
-    machine: Path, as_the_owner_of_sockets: None
-) -> None:
+@pytest.mark.usefixtures("as_the_owner_of_sockets")
+def test_silent_sockets_of_one_user_hide_no_process_of_another(machine: Path) -> None:
     """Hers come first in every order of names, and each would be waited for."""
     hers = machine / f"run/user/{ALICE}/tunrouter"
     hers.mkdir(parents=True)
