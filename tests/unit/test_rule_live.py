@@ -283,7 +283,7 @@ def test_bindings_that_are_emptied_let_nobody_in_and_a_login_page_changes_nothin
 def test_sessions_are_checked_only_when_every_new_source_has_been_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reload names two other files: between the reading of the first and the second, logins seem to be gone."""
+    """A reload names another file: until it has been read, logins seem to be gone."""
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("u pass\n")
     two.write_text("v pass\n")
@@ -296,7 +296,7 @@ def test_sessions_are_checked_only_when_every_new_source_has_been_tried(
             may_go_on.wait(5)
         return read(source, *more)
 
-    sources = "redis: {addr: '127.0.0.1:1'}, file: {path: %s}, reload: 1h"
+    sources = "file: {path: %s}"
     with running(config(sources % one)) as (to,):
         serve(to)
         assert status_of(to, "u:pass") == Status.OK
