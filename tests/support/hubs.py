@@ -30,3 +30,4 @@ def running(text: str) -> Iterator[list[Hub]]:
     finally:
         for one in made:
             one.stop()
+        tables.stop()  # else sources that cannot be read go on dialling, in other tests
