@@ -37,6 +37,9 @@ BULK, SPARSE = 0, 1
 
 LEVEL_RATE = 256 << 10
 """Bytes a second that a flow may send for ever without being bulk: 2 Mbit/s."""
+LEAST_BYTES = 256
+"""Bytes that a packet counts as at least. So acknowledgements of a fast transfer, over 1,000 a second, are
+bulk too: by the lane of what they acknowledge they cost the kernel less, as its own ones go with them."""
 TCP_BURST, BURST = 16 << 10, 64 << 10
 """Bytes above that after which a flow is bulk: TCP's first window, and for others a key frame of video."""
 IDLE_SECONDS = 5.0
@@ -258,7 +261,7 @@ class Lanes:
         else:
             is_new = False
         gone = 0.0 if crowded else (now - flow.at) * LEVEL_RATE
-        flow.level = max(0.0, flow.level - gone) + size
+        flow.level = max(0.0, flow.level - gone) + max(size, LEAST_BYTES)
         if flow.level > (TCP_BURST if protocol == ip.TCP or crowded else BURST):
             flow.bulk = True
         wanted = BULK if flow.bulk else SPARSE

@@ -102,6 +102,16 @@ def test_a_call_stays_sparse_for_ever() -> None:
     assert set(wires.by) == {SPARSE}
 
 
+@pytest.mark.parametrize(("rate", "lane"), [(800, SPARSE), (4000, BULK)])
+def test_acknowledgements_of_a_fast_transfer_are_bulk(rate: int, lane: int) -> None:
+    """Those of a slow one are not: there they must not wait behind what is sent the same way."""
+    wires = Wires()
+    for number in range(2000):
+        wires.send(p.tcp(A, B, b""), now=LATER + number / rate)
+        wires.arrive(SPARSE)
+    assert wires.by[-1] == lane
+
+
 def test_a_transfer_moves_once_when_what_it_sent_has_arrived() -> None:
     wires = Wires()
     wires.send(*map(tcp, range(20)))
