@@ -43,7 +43,7 @@ def run(
     _pidfile(arguments["--single"], found)
     config_check_start.look(config, settings, arguments, found)
     warnings = (*settings.warnings, *config_check.warnings(settings, config), *found.warnings)
-    settings = replace(settings, warnings=warnings)
+    settings = replace(settings, warnings=warnings, notices=(*settings.notices, *found.notices))
     if arguments["--json"]:
         print(settings_summary.as_json(settings, found.problems))
         return 2 if found.problems else 0

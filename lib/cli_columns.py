@@ -87,6 +87,8 @@ _WHERE = (
     _namespace_column(7),
     Column("over", _plain("transport"), 9),
     Column("version", _version, 10),
+    Column("paths", lambda row: str(row.get("mptcp_paths") or "-"), 17, right=True),
+    Column("congestion", lambda row: row.get("congestion") or "-", 16),
 )
 
 SESSIONS = (

@@ -177,7 +177,7 @@ class Client:
         self.settings = new
         self._reconnector.choose_among(new)
         source_moved = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
-        if new.host != old.host or self._reconnector.node not in new.nodes or source_moved:
+        if new.host != old.host or not self._reconnector.keeps_its_node() or source_moved:
             lines.append("connects anew")
             self._reconnector.connect_anew("the configuration has changed")
         return lines

@@ -85,7 +85,7 @@ def _let_in(
     settings: ClientSettings, node: NodeSettings, around: Around, bounds: Bounds, token: bytes
 ) -> tuple[AnyStream, Response, bytes]:
     with around.dialling_again(node) if token else around.dialling(node) as dialling:
-        stream = dial(node, dialling, bounds, settings.keepalive_timeout)
+        stream = dial(node, dialling, bounds, settings.keepalive_timeout, settings.name)
     try:
         with handshake(RELAY, node, stream.peer, bounds):
             response, rest = session_handshake.ask(stream, _request(settings, node, token))

@@ -14,7 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -36,6 +36,7 @@ from lib.log_setup import absorb, forget, say, settle
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, NodeSettings
+from lib.settings_transport import SYSTEM
 
 STEADY_SECONDS = 10.0
 """A session that lived this long was a success: the next delay is the first one again."""
@@ -115,6 +116,17 @@ class Reconnector:
         if settings.nodes == self._nodes and _choice(settings) == self._choice:
             return False
         self._nodes, self._choice, self._selector = settings.nodes, _choice(settings), _selector(settings)
+        return True
+
+    def keeps_its_node(self) -> bool:
+        """Whether the node in use is still configured. A change of its congestion control is made here."""
+        like = _but_congestion(self.node)
+        same = next((node for node in self._nodes if _but_congestion(node) == like), None)
+        if same is None:
+            return False
+        self.node = same
+        if self.session is not None:
+            self.session.adopt(same)
         return True
 
     def _index(self, node: NodeSettings) -> int | None:
@@ -241,6 +253,7 @@ class Reconnector:
     def _take(self, session: ClientSession) -> None:
         """Send on a session from now on; the one before is still read until it ends."""
         self.session = session
+        session.adopt(self.node)  # a reload may have come while it was being made
         session.begin()
         self.sender = session.sender
         self._reader = gevent.spawn(session.run)
@@ -361,6 +374,11 @@ class Reconnector:
 
 def _address(node: NodeSettings) -> str:
     return join_host_port(node.host, node.port)
+
+
+def _but_congestion(node: NodeSettings) -> NodeSettings:
+    """A node's settings without the congestion control, which a living session can change."""
+    return replace(node, transport=replace(node.transport, congestion=SYSTEM))
 
 
 def _choice(settings: ClientSettings) -> tuple[str, int, float]:

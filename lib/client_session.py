@@ -124,6 +124,23 @@ class ClientSession:
         self._prefixes: tuple[Prefix, ...] = ()
         """Those that the hub routes to this host."""
 
+    @property
+    def congestion(self) -> str:
+        """The congestion control that the kernel uses for what is sent to the hub."""
+        return self.sender.stream.congestion
+
+    @property
+    def paths(self) -> int:
+        """How many TCP connections of MPTCP the session has; 0 where it is plain TCP."""
+        return self.sender.stream.paths
+
+    def adopt(self, node: NodeSettings) -> None:
+        """Take other settings of the same node, which differ in congestion control at most."""
+        had, self.node = self.node.transport.congestion, node
+        if node.transport.congestion != had:
+            for lane in self.sender.lanes:
+                lane.stream.use_congestion(node.transport.congestion, self._client.settings.name, had)
+
     def begin(self) -> None:
         """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
@@ -217,6 +234,7 @@ class ClientSession:
         """Look whether the hub still lives."""
         self.control.beat(now)
         self._lane.beat(now)
+        self.sender.end_stuck(now)
         if self._pings and now - self._pinged_at >= self._pings:
             self._ping(now)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from gevent import ssl
 
 from lib import (
+    config_check_socket,
     config_metadata,
     ctl_find,
     ctl_server,
@@ -33,7 +34,8 @@ from lib.config_section import walk
 from lib.config_yaml import Scalar
 from lib.ctl_path import weak_spot
 from lib.errors import Position
-from lib.settings import HubSettings, Settings, TlsSettings
+from lib.settings import HubSettings, Settings
+from lib.settings_transport import TlsSettings
 
 _TUN, _NET = "/dev/net/tun", "/sys/class/net"
 _NO_FILES = ("stdout", "stderr", "none")
@@ -55,6 +57,7 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     _user(config, settings, given, found)
     _sources(config, settings, found)
     _devices(config, services, settings, found)
+    config_check_socket.look(config, services, settings, found)
 
 
 # --- certificates -------------------------------------------------------------------------------

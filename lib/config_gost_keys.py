@@ -95,7 +95,6 @@ def _odd(layer: str, reason: str, text: str) -> Keys:
 _ALWAYS = "is always on here"
 _BUFFERS = "means nothing here: packets of any size pass"
 _IN_TIME = "is part of handshakeTimeout here"
-_PLAIN_TCP = "is not supported yet: connections are plain TCP, which every peer with MPTCP speaks too"
 _UNCOMPRESSED = "is not supported yet: nothing is compressed, which every peer takes"
 _NO_USE = "is of no use on the way to a hub"
 _OF_THE_HUB = "counts for the whole way, and is read at the hub's node"
@@ -128,7 +127,6 @@ _SERVICE: Keys = {
     **_odd("service", _ALWAYS, "nodelay"),
     **_odd("listener", "is for clients: a listener checks certificates by caFile alone", "secure"),
     **_odd("listener", "is a key of the section tls, and read there", "validity"),
-    **_odd("listener", _PLAIN_TCP, "mptcp"),
     **_odd("listener", "means nothing here: 1,024 connections may wait for their turn", "backlog ws.backlog"),
 }
 
@@ -144,7 +142,7 @@ def _prefixed(prefix: str, text: str) -> str:
 HUB_KEYS: Keys = {
     **_of_urls("listener", f"auth {config_url_keys.TLS}", "the listener", "the handler"),
     **_SERVICE,
-    **_works("listener", "keepalive.idle keepalive.interval keepalive.count reuseport"),
+    **_works("listener", "keepalive.idle keepalive.interval keepalive.count reuseport mptcp congestion"),
     **_odd("listener", _ALWAYS, "keepalive"),
     **_odd("service", HUB_DIALS_NOBODY, "interface so_mark retries"),
     **_works("listener", "path ws.path header ws.header"),
@@ -174,6 +172,7 @@ CLIENT_KEYS: Keys = {
     ),
     **_to_come("service", "dialTimeout"),
     **_odd("listener", "is for Windows", "guid tun.guid"),
+    **_odd("listener", "is for TCP, and read in the metadata of the hub's dialer", "mptcp"),
     **_odd("listener", _BUFFERS, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
     **_odd("service", SERVICE_WITH_CHAIN, "interface so_mark"),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
@@ -197,7 +196,7 @@ _NODE: Keys = {
 CHAIN_KEYS: Keys = {
     **_NODE,
     **_works("dialer", "path ws.path header ws.header host ws.host keepalive ttl pin"),
-    **_works("dialer", "keepalive.idle keepalive.interval keepalive.count"),
+    **_works("dialer", "keepalive.idle keepalive.interval keepalive.count mptcp congestion"),
     **_works("dialer", "tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive"),
     **_odd("dialer", _ALWAYS, "tcp.keepalive"),
     **_odd(
@@ -220,7 +219,7 @@ PROXY_KEYS: Keys = {
     **_odd("connector", _BUFFERS, "udpBufferSize udp.bufferSize"),
     **_odd("connector", _OF_THE_HUB, "timeout connectTimeout"),
     **_odd("dialer", _OF_THE_HUB, "handshakeTimeout keepalive ttl"),
-    **_odd("dialer", _OF_THE_HUB, "keepalive.idle keepalive.interval keepalive.count"),
+    **_odd("dialer", _OF_THE_HUB, "keepalive.idle keepalive.interval keepalive.count mptcp congestion"),
 }
 """The keys of a proxy on the way to a hub, with its hop, connector and dialer."""
 

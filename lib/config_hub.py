@@ -27,8 +27,8 @@ from lib.settings import (
     IngressSettings,
     Network,
     TableSettings,
-    TransportSettings,
 )
+from lib.settings_transport import TransportSettings
 
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 

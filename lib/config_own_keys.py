@@ -198,6 +198,24 @@ KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of a listener or a dialer", "congestion", "name of an algorithm, `auto` or `system`",
+        "`auto`",
+        "congestion: cubic",
+        (
+            "How fast TCP sends. `auto` is bbr where the kernel lets us use it, else the kernel's own "
+            "choice; `system` is always that choice. Others are named as in "
+            "`sysctl net.ipv4.tcp_available_congestion_control`."
+        ),
+    ),
+    OwnKey(
+        "metadata of a dialer", "mptcp", "switch", "`off`",
+        "mptcp: on",
+        (
+            "The connection may have several paths, where the kernels of both ends know MPTCP and the "
+            "hub's listener has `mptcp: true`, as in GOST."
+        ),
+    ),
+    OwnKey(
         "metadata of a dialer", "pin", "`sha256:` and 64 hex digits", "none",
         "pin: sha256:0f343b0931126a20f133d67c2b018a3b7f4c5d6e7a8b9c0d1e2f30415263748a",
         "The client trusts the hub's certificate with this fingerprint, and no other.",

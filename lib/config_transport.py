@@ -17,7 +17,7 @@ from lib.config_schema import Dialer, Listener, Tls, TlsOptions
 from lib.config_yaml import Mapping, Scalar
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
-from lib.settings import NO_TLS, TlsSettings, TransportSettings
+from lib.settings_transport import AUTO, NO_TLS, TlsSettings, TransportSettings
 
 ENCRYPTED = frozenset({"tls", "wss"})
 VERSIONS = {"versiontls12": "1.2", "versiontls13": "1.3"}
@@ -33,6 +33,7 @@ _CIPHERS = {
     )
 }
 """Go's name of a TLS 1.2 cipher that is still secure -> OpenSSL's name."""
+_ALGORITHM = re.compile(r"[a-z0-9_.-]{1,15}")  # TCP_CA_NAME_MAX, net/tcp.h
 _PIN = re.compile(r"sha256:((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.IGNORECASE)
 _OF_WEBSOCKET = {
     "listener": ("path", "ws.path", "header", "ws.header"),
@@ -66,6 +67,8 @@ def listener_transport(listener: Listener, default: Tls | None, found: Findings)
         path=_path(listener, kind, found),
         headers=_headers(listener, kind, found),
         reuse_port=config_metadata.switch(listener, "reuseport", False, found),
+        mptcp=config_metadata.switch(listener, "mptcp", False, found),
+        congestion=config_metadata.scalar(listener, ("congestion",), parse_congestion, AUTO, found),
         tcp_keepalive=_tcp_keepalive(listener, kind, found),
     )
 
@@ -96,6 +99,8 @@ def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:
         host=_host(dialer, kind, headers, found),
         keepalive=_pings(dialer, kind, found),
         tcp_keepalive=_tcp_keepalive(dialer, kind, found),
+        mptcp=config_metadata.switch(dialer, "mptcp", False, found),
+        congestion=config_metadata.scalar(dialer, ("congestion",), parse_congestion, AUTO, found),
     )
 
 
@@ -131,6 +136,18 @@ def _check_use(section: Listener | Dialer, what: str, kind: str, found: Findings
         if tree is not None:
             text = f"{key!r} has no effect: a {what} of type {kind} speaks no WebSocket"
             found.warn(tree.where, text, "write ws, or wss")
+
+
+def parse_congestion(text: str) -> str:
+    """AUTO, SYSTEM, or the kernel's name of an algorithm. Raises ValueError.
+
+    Which ones there are is known to the kernel alone (config_check_socket): a module or a BPF program may
+    bring any name.
+    """
+    name = text.lower()
+    if not _ALGORITHM.fullmatch(name):
+        raise ValueError(f"{text[:64]!r} is no congestion control: write auto, system, bbr or cubic")
+    return name
 
 
 # --- TLS ----------------------------------------------------------------------------------------

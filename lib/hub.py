@@ -13,6 +13,7 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -22,6 +23,7 @@ from gevent.pool import Pool
 from lib import (
     forward,
     hub_lane,
+    hub_listen,
     hub_log,
     hub_names,
     ids,
@@ -29,6 +31,7 @@ from lib import (
     rule_recheck,
     session_handshake,
     session_mismatch,
+    stream_options,
     wire_relay,
 )
 from lib.addresses import host_of, join_host_port
@@ -37,7 +40,6 @@ from lib.capture_taps import Taps
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
-from lib.hub_accept import ALL, Server
 from lib.hub_caller import Caller
 from lib.hub_identity import Identities
 from lib.hub_identity import Tables as TablesNow
@@ -61,7 +63,6 @@ from lib.settings import HubSettings
 from lib.settings_memory import ALL_FLOWS, LEAST_FLOWS, MAX_CLIENTS
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
-from lib.stream_listen import listen
 from lib.stream_open import Acceptor
 from lib.stream_tcp import Stream, format_peer
 from lib.wire_relay import JOIN, Request, Response, Status
@@ -129,7 +130,7 @@ class Hub:
         self.instance = os.urandom(16)
         self._acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
-        self._server = self._listen(settings)
+        self._server = hub_listen.opened(settings, self._serve, self._clients, self._make_room)
         self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
 
     @property
@@ -145,12 +146,6 @@ class Hub:
     def new_token(self, session: HubSession) -> bytes:
         """A token for a second lane of a session, 16 bytes; empty where none may join now."""
         return hub_lane.new_token(session)
-
-    def _listen(self, settings: HubSettings) -> Server:
-        sock = listen(settings.host, settings.port, settings.transport.reuse_port)
-        server = Server(sock, self._serve, self._clients, settings.name, f"service {settings.name}", ALL)
-        server.make_room = self._make_room
-        return server
 
     def _make_room(self) -> bool:
         """End the second lane of a session, as descriptors have run out; and let nobody have another one."""
@@ -230,10 +225,10 @@ class Hub:
         """
         lines = []
         old = self.settings
-        differs = settings.transport != old.transport
+        differs = settings.transport != replace(old.transport, congestion=settings.transport.congestion)
         acceptor = Acceptor(settings.transport, settings.name) if differs else self._acceptor
-        if (settings.host, settings.port) != (old.host, old.port):
-            server = self._listen(settings)
+        server = hub_listen.reopened(self._server, old, settings, self._serve, self._clients)
+        if server is not None:
             self._server.close()  # its sessions stay
             self._server = server
             lines.append(f"listens on {join_host_port(settings.host, settings.port)} now")
@@ -242,6 +237,7 @@ class Hub:
         if differs:
             lines.append(f"new sessions come over {settings.transport.kind}")
         self.settings, self._acceptor = settings, acceptor
+        lines += self._use_congestion(settings.transport.congestion, old.transport.congestion)
         self.identities.settings = settings
         self.budget.limit = settings.queue_memory
         if (settings.limits, settings.trusted_proxies) != (old.limits, old.trusted_proxies):
@@ -252,6 +248,20 @@ class Hub:
             self.domain = domain
             lines.append(self._end_all("the service has other namespaces now"))
         return lines + self.recheck()
+
+    def _use_congestion(self, wanted: str, had: str) -> list[str]:
+        """Let every session, and those to come, use a congestion control; a line where another was wanted.
+
+        AUTO is tried again where nothing has changed: meanwhile root may have loaded bbr.
+        """
+        step = Breaths()
+        stream_options.use_congestion(self._server.socket, wanted, self.settings.name, had)
+        for session in list(self.sessions.values()):
+            for lane in session.sender.lanes:
+                lane.stream.use_congestion(wanted, self.settings.name, had)
+            step()
+        count = counted(len(self.sessions), "session")
+        return [f"congestion control of {count}: {had} -> {wanted}"] if wanted != had else []
 
     def recheck(self) -> list[str]:
         """End the sessions that would not be admitted any more; returns a line for each."""

@@ -45,7 +45,6 @@ PIECE, JUDGED = 1 << 17, 16
 
 SLOW = 1 << 18
 """Bytes in 0.25 s. A client that may send less gets a receive buffer for one second (Stream.hold_unread).
-
 With a bigger buffer its TCP window would stay shut for too long after it has once been full.
 """
 
@@ -362,6 +361,7 @@ class HubSession:
         self.control.beat(now)
         if self.hub.settings.lanes < len(self.sender.lanes):  # a reload
             self.sender.lanes[-1].stream.shutdown()
+        self.sender.end_stuck(now)
 
     def tell(self) -> None:
         """Tell the client what is wrong with its identity, where that has changed and it understands it."""

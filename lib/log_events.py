@@ -45,6 +45,14 @@ class Entry(Enum):
         *("connection-lost", "info", "service peer reason"),
         "a connection ended before it was a session",
     )
+    CONGESTION_REFUSED = (
+        *("congestion-refused", "warning", "service wanted used reason"),
+        "the kernel refuses the congestion control that the configuration names; it has `used` another one",
+    )
+    NO_MPTCP = (
+        *("no-mptcp", "warning", "service reason"),
+        "`mptcp` is on, and the kernel has no MPTCP for us: connections are plain TCP",
+    )
     CLIENT_UNNAMED = (
         *("client-unnamed", "warning", "service peer reason"),
         "a trusted proxy has not named its client, or by an address that cannot be read",

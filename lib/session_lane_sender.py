@@ -262,6 +262,14 @@ class LaneSender:
         """Drop some of the frames that have waited too long; False once all queues were looked at."""
         return any(lane.expire(now) for lane in self.lanes)
 
+    def end_stuck(self, now: float) -> None:
+        """End lanes whose far end has long acknowledged nothing (MPTCP); the last one ends the session."""
+        for lane in list(self.lanes):
+            if lane.stream.is_stuck(now) and len(self.lanes) > 1:
+                lane.stream.shutdown()
+            elif lane.stream.is_stuck(now):
+                self.close("nothing of what was sent has been acknowledged for too long")
+
     def wait_drained(self) -> None:
         """Wait until the queues are empty."""
         for lane in list(self.lanes):

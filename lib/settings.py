@@ -17,6 +17,7 @@ from lib.prefixes import PrefixSet
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_telemetry import MetricsSettings, RotationSettings
+from lib.settings_transport import TCP, TransportSettings
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -201,66 +202,6 @@ class AutherSettings:
     more: SourceSettings = NO_SOURCES
     bindings: BindingSettings | None = None
     """None: a login may use every host and namespace, unless its row says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
-    """TLS settings of a hub or a client. A hub without a certificate makes one. A client without `verify`,
-    `ca_file` and `pin` does not check the hub's certificate, as in GOST."""
-
-    cert_file: str = ""
-    key_file: str = ""
-    ca_file: str = ""
-    """CA certificates. A hub's: clients must show a certificate signed by one. A client's: to trust these
-    instead of the system's."""
-    min_version: str = "1.2"
-    max_version: str = ""
-    """"1.2" or "1.3"; empty for the newest version there is."""
-    ciphers: tuple[str, ...] = ()
-    """Cipher suites of TLS 1.2, by OpenSSL's names."""
-    alpn: tuple[str, ...] = ()
-    # a client's
-    verify: bool = False
-    server_name: str = ""
-    pin: bytes = b""
-    """SHA-256 of the only certificate to trust, 32 bytes; empty for no pin."""
-    # a hub's
-    common_name: str = ""
-    organization: str = ""
-    validity: float = 0.0
-    """Seconds for which a certificate made by the hub is valid; 0 for ten years."""
-    server_names: tuple[str, ...] = ()
-    reject_unknown_sni: bool = False
-
-
-NO_TLS = TlsSettings()
-
-
-@dataclass(frozen=True, slots=True)
-class TransportSettings:
-    """The transport of a session: TCP, TLS or WebSocket, with their options."""
-
-    kind: str = "tcp"
-    """tcp, tls, ws or wss."""
-    tls: TlsSettings = NO_TLS
-    path: str = "/ws"
-    headers: tuple[tuple[str, str], ...] = ()
-    host: str = ""
-    """A WebSocket client's Host header; empty for the address dialled."""
-    keepalive: float = 0.0
-    """Seconds between a WebSocket client's pings; 0 for none."""
-    reuse_port: bool = False
-    tcp_keepalive: tuple[int, int, int] | None = None
-    """TCP keepalive: (idle seconds, seconds between probes, number of probes). None for our default, by which
-    a dead path is noticed within 15 s."""
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether it has TLS."""
-        return self.kind in ("tls", "wss")
-
-
-TCP = TransportSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from lib.addresses import join_host_port
 from lib.humanize import counted
 from lib.ids import NO_NAMESPACE, format_uuid
-from lib.settings import ClientSettings, NodeSettings, TlsSettings
+from lib.settings import ClientSettings, NodeSettings
+from lib.settings_transport import TlsSettings
 
 MAX_SHOWN = 8
 """Hubs, and routes, of one client that are named; the others are counted."""

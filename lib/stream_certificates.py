@@ -21,7 +21,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.service_threads import aside
-from lib.settings import TlsSettings
+from lib.settings_transport import TlsSettings
 
 TEN_YEARS = 10 * 365 * 86400.0
 LOOK_SECONDS = 1.0

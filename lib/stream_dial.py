@@ -35,6 +35,7 @@ from lib.bounded_dict import BoundedDict
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
 from lib.stream_deadline import to_its_end, within
+from lib.stream_options import made
 from lib.stream_resolve import Address
 from lib.stream_tcp import format_peer
 
@@ -98,10 +99,12 @@ def dial(
     pieces: Pieces = PIECES,
     patience: float = math.inf,
     how: DialSettings = PLAIN_DIAL,
+    mptcp: bool = False,
 ) -> BoundedSocket:
     """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
 
-    `how` says what the kernel and the name servers are not asked for.
+    `how` says what the kernel and the name servers are not asked for. With `mptcp` it is a socket of MPTCP
+    where the kernel has that.
 
     Where that gives nothing (in LOOK_UP_SECONDS), the addresses are tried that it gave the last time. All of
     it takes at most `patience` seconds, where the bounds do not end before. A socket is bound to the device
@@ -118,7 +121,7 @@ def dial(
         known.connected = False
 
         def connect(address: Address) -> BoundedSocket:
-            return _connect(address, bounds, ways, pieces, how)
+            return _connect(address, bounds, ways, pieces, how, mptcp)
 
         winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
     known.good, known.connected, bounds.waits_for = winner[4], True, ""
@@ -300,10 +303,10 @@ class _Race:
 
 
 def _connect(
-    address: Address, bounds: Bounds, ways: Ways, pieces: Pieces, how: DialSettings
+    address: Address, bounds: Bounds, ways: Ways, pieces: Pieces, how: DialSettings, mptcp: bool
 ) -> BoundedSocket:
     family, kind, proto, _, target = address
-    sock = BoundedSocket(family, kind, proto, bounds, pieces)
+    sock = made(lambda protocol: BoundedSocket(family, kind, protocol, bounds, pieces), proto, mptcp)
     try:
         scoped = family == socket.AF_INET6 and target[3]  # its %zone is the device already
         device = None if scoped else to_its_end(ways.device_for, target[0])

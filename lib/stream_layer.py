@@ -28,7 +28,9 @@ from lib.forward_drop_reasons import Refusal
 from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_cost import Cost
-from lib.stream_tcp import Figures, Stream
+from lib.settings_transport import SYSTEM
+from lib.stream_figures import Figures
+from lib.stream_tcp import Stream
 from lib.wire_guess import FIRST_BYTES, GUESSED_BYTES, Spoken, guess
 
 MAX_PENDING = 1 << 20
@@ -212,6 +214,10 @@ class Layered:
         """Take the bytes on the wire, below all layers, from these meters (stream_tcp)."""
         self._below.limit(into, out)
 
+    def is_stuck(self, now: float) -> bool:
+        """Whether the peer has acknowledged nothing for so long that the stream is dead (MPTCP)."""
+        return self._below.is_stuck(now)
+
     def hold_back(self) -> None:
         """Wait until the limits let more be received."""
         self._below.hold_back()
@@ -229,6 +235,20 @@ class Layered:
     def written(self) -> int:
         """Bytes that the kernel was given to send."""
         return self._below.written
+
+    @property
+    def congestion(self) -> str:
+        """The congestion control of the connection below all layers."""
+        return self._below.congestion
+
+    def use_congestion(self, wanted: str, service: str, had: str = SYSTEM) -> None:
+        """Use another one from now on (stream_options)."""
+        self._below.use_congestion(wanted, service, had)
+
+    @property
+    def paths(self) -> int:
+        """How many TCP connections of MPTCP the stream has; 0 where it is plain TCP."""
+        return self._below.paths
 
     def hold_unread(self, size: int) -> None:
         """Let the kernel hold about `size` bytes that have not been read yet."""

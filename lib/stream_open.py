@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from lib import stream_options
 from lib.addresses import dns_name, join_host_port, without_zone
 from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
@@ -16,7 +17,8 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_threads import aside
 from lib.session_mismatch import silent
-from lib.settings import NodeSettings, TransportSettings
+from lib.settings import NodeSettings
+from lib.settings_transport import TransportSettings
 from lib.stream_bounded import Bounds
 from lib.stream_certificates import Identity
 from lib.stream_dial import Ways, distrust
@@ -61,16 +63,23 @@ class Acceptor:
         return top
 
 
-def dial(node: NodeSettings, ways: Ways, bounds: Bounds, dead_after: float = DEAD_AFTER) -> AnyStream:
+def dial(
+    node: NodeSettings, ways: Ways, bounds: Bounds, dead_after: float = DEAD_AFTER, service: str = ""
+) -> AnyStream:
     """Connect to a hub through proxies and layers. The deadline is the caller's (stream_deadline).
 
     Host names are resolved anew; behind proxies the last one resolves the hub's name. `ways` says for
     an IP address through which network device to send (stream_dial.dial). `bounds` limits what proxies may
     say, and at each moment says what has not come yet. A path on which nothing is acknowledged for
-    `dead_after` seconds ends the stream. Raises OSError, ProtocolError.
+    `dead_after` seconds ends the stream. `service` is whose it is, for the log. Raises OSError,
+    ProtocolError.
     """
-    stream = Stream(*_connected(node, ways, bounds), node.transport.tcp_keepalive, dead_after)
+    transport = node.transport
+    stream = Stream(*_connected(node, ways, bounds), transport.tcp_keepalive, dead_after)
     try:
+        stream.use_congestion(transport.congestion, service)
+        if transport.mptcp and not stream.is_mptcp:
+            stream_options.tell_no_mptcp(service)
         return _over(stream, node, bounds)
     except BaseException:
         stream.close()
@@ -142,8 +151,8 @@ def handshake(
 def _connected(node: NodeSettings, ways: Ways, bounds: Bounds) -> tuple[Any, str]:
     """A connection to the hub, and the far address as people write it."""
     if not node.proxies:
-        sock = dial_name(node.host, node.port, bounds, ways, how=node.dial)
+        sock = dial_name(node.host, node.port, bounds, ways, how=node.dial, mptcp=node.transport.mptcp)
         return sock, format_peer(sock.getpeername())
     host = node.dial.addresses[0] if node.dial.addresses else node.host
-    sock = connect(node.proxies, host, node.port, bounds, ways)
+    sock = connect(node.proxies, host, node.port, bounds, ways, node.transport.mptcp)
     return sock, join_host_port(node.host, node.port)

@@ -1,13 +1,29 @@
-"""TCP options of a session's socket: how soon a dead path is noticed, how much the kernel holds back.
+"""Socket options of a session: congestion control, MPTCP, when a path is dead, what the kernel holds back.
 
-Knows: the options that every stream begins with, and why.
-Refuses to know: the bytes (stream_tcp); options of a connection that is only about to be made (stream_dial).
+Knows: the options that every stream begins with, and why; why a congestion control cannot be used.
+Refuses to know: the bytes (stream_tcp), where a connection leads (stream_dial).
+
+A socket that is accepted inherits the congestion control of the one that listens. So a hub that root has
+started uses bbr also after it has become another user, who may not choose it (`user:`).
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lib.did_you_mean import did_you_mean
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.service_privileges import NET_ADMIN
+from lib.settings_transport import AUTO, SYSTEM
+
+T = TypeVar("T")
 
 NOTSENT_LOWAT = 1 << 18
 """Most unsent bytes that the kernel holds for a session (TCP_NOTSENT_LOWAT). More would be a second queue,
@@ -19,13 +35,204 @@ Keepalive = tuple[int, int, int]
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 
+IPPROTO_MPTCP = 262  # linux/in.h
+_SO_PROTOCOL = 38  # asm-generic/socket.h
+_UNKNOWN = (errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+_NO_MPTCP = (*_UNKNOWN, errno.EPROTONOSUPPORT, errno.EINVAL, errno.EPERM, errno.EACCES)
+"""Switched off; not built in; before Linux 5.6; forbidden to a container."""
 
-def tune(sock: Any, keepalive: Keepalive | None, dead_after: float) -> None:
-    """Set the options of a new stream: seconds without an acknowledgement, and keepalive where it is said."""
+BBR = "bbr"
+"""What AUTO asks for. It does not take each lost packet for a full queue, and so it keeps its rate on wires
+that lose some, where reno and cubic fall to a few Mbit/s. It also keeps queues on the way short."""
+_NAME_BYTES = 16  # TCP_CA_NAME_MAX, net/tcp.h
+_SYSCTL, _STATUS, _MODULES = Path("/proc/sys/net/ipv4"), Path("/proc/self/status"), Path("/lib/modules")
+_ALLOWED = "tcp_allowed_congestion_control"
+_MODULES_OF_LINUX = (
+    *(
+        "bbr",
+        "bbr1",
+        "bbr2",
+        "bbr3",
+        "bic",
+        "cdg",
+        "cubic",
+        "dctcp",
+        "highspeed",
+        "htcp",
+        "hybla",
+        "illinois",
+    ),
+    *("lp", "nv", "scalable", "vegas", "veno", "westwood", "yeah"),
+)  # net/ipv4/Kconfig, and those of well-known patches: a kernel may load tcp_NAME when it is asked for NAME
+_USUAL = ("reno", "cubic")  # what that sysctl has where nobody has changed it
+
+
+def tune(sock: Any, keepalive: Keepalive | None, dead_after: float, mptcp: bool) -> None:
+    """Set the options of a new stream: seconds without an acknowledgement, and keepalive where it is said.
+
+    A socket of MPTCP has not all of them; which ones depends on the kernel. Linux 6.18 has no
+    TCP_USER_TIMEOUT there.
+    """
     third = max(1, int(dead_after / 3))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(dead_after * 1000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in zip(_KEEPALIVE_OPTIONS, keepalive or (third, third, 2), strict=True):
+    for option, value in (
+        (socket.TCP_NODELAY, 1),
+        (TCP_NOTSENT_LOWAT, NOTSENT_LOWAT),
+        (socket.TCP_USER_TIMEOUT, int(dead_after * 1000)),
+        *zip(_KEEPALIVE_OPTIONS, keepalive or (third, third, 2), strict=True),
+    ):
+        set_tcp(sock, option, value, mptcp)
+
+
+def set_tcp(sock: Any, option: int, value: int, mptcp: bool) -> None:
+    """Set an option of TCP; one that this kernel has not for MPTCP is left out there. Raises OSError."""
+    try:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError as error:
+        if not mptcp or error.errno not in _UNKNOWN:
+            raise
+
+
+# --- MPTCP ---------------------------------------------------------------------------------------
+
+
+def made(make: Callable[[int], T], protocol: int, mptcp: bool) -> T:
+    """A socket that `make` makes of its protocol: MPTCP where that is wanted and the kernel has it, as in Go.
+
+    Raises OSError.
+    """
+    if mptcp:
+        try:
+            return make(IPPROTO_MPTCP)
+        except OSError as error:
+            if error.errno not in _NO_MPTCP:
+                raise
+    return make(protocol)
+
+
+def is_mptcp(sock: Any) -> bool:
+    """Whether a socket is one of MPTCP. One that was accepted over plain TCP is not, says the kernel then."""
+    if sock.proto != IPPROTO_MPTCP:
+        return False
+    number: int = sock.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL)
+    return number == IPPROTO_MPTCP
+
+
+def no_mptcp() -> str:
+    """Why this process gets no socket of MPTCP, and what to do about it; "" where it gets one."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP).close()
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return "it is switched off: let root run `sysctl -w net.mptcp.enabled=1`"
+        if error.errno in (errno.EPROTONOSUPPORT, errno.EINVAL):
+            return "this kernel is built without it"
+        return error.strerror or str(error)
+    return ""
+
+
+def tell_no_mptcp(service: str) -> None:
+    """Warn that connections of a service that shall use MPTCP are plain TCP."""
+    why = no_mptcp() or "it was not there for a moment"
+    text = "service %s: mptcp: %s; connections are plain TCP"
+    say(Entry.NO_MPTCP, text, service, why, fold=service, habit=OUTAGE, service=service, reason=why)
+
+
+# --- congestion control --------------------------------------------------------------------------
+
+
+def congestion(sock: Any) -> str:
+    """The congestion control that a socket really uses, by the kernel's name; "" for a closed socket."""
+    try:
+        name: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES)
+    except OSError:
+        return ""
+    return name.rstrip(b"\0").decode("ascii", "replace")
+
+
+def use_congestion(sock: Any, wanted: str, service: str, had: str = SYSTEM) -> None:
+    """Let a socket, and those that it accepts, use a congestion control; a warning where it is refused.
+
+    `wanted`, and `had`, which was wanted of this socket before, are AUTO, SYSTEM or a name. AUTO is never
+    refused: a kernel that lets us use no bbr has its own choice, as one has that knows another kind of bbr.
+    Where the wanted one is refused, and for SYSTEM, the socket has the kernel's choice again. `service` is
+    named in the warning.
+    """
+    if wanted == AUTO and congestion(sock).startswith(BBR):
+        return
+    why = _set(sock, BBR if wanted == AUTO else wanted) if wanted != SYSTEM else ""
+    if had != SYSTEM and (why or wanted == SYSTEM):
+        _set(sock, _of_the_system())
+    if why and wanted != AUTO:
+        text = "service %s: congestion: %s; %s is used instead"
+        used = congestion(sock)
+        say(
+            Entry.CONGESTION_REFUSED, text, service, why, used, fold=service, habit=OUTAGE,
+            service=service, wanted=wanted, used=used, reason=why,
+        )  # fmt: skip
+
+
+def _set(sock: Any, name: str) -> str:
+    """Set it; returns why that cannot be, or ""."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError as error:
+        is_known = error.errno in (errno.EPERM, errno.ENOENT)
+        return (missing(name, tried=True) if is_known else "") or f"{name}: {error.strerror or error}"
+    return ""
+
+
+def _of_the_system() -> str:
+    """The kernel's choice for new sockets in our network namespace (net.ipv4.tcp_congestion_control)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
+        return congestion(fresh)
+
+
+def missing(name: str, tried: bool = False) -> str:
+    """Why this process cannot use a congestion control, and what to do about it; "" where it can.
+
+    Nothing is tried here, as that may load a kernel module. `tried`: that it has been, and was refused.
+    """
+    loaded, allowed = _words("tcp_available_congestion_control"), _words(_ALLOWED)
+    is_admin = _is_admin()
+    allow = f"`sysctl -w net.ipv4.{_ALLOWED}='{' '.join([*(allowed or _USUAL), name])}'`"
+    if name in allowed or (is_admin and name in loaded):
+        return ""
+    if name in loaded:
+        return f"only root may use {name}: let root run {allow}"
+    may_load = _may_have_module(name)
+    if is_admin and may_load and not tried:
+        return ""  # the kernel loads it when it is asked for
+    have = f"the kernel has not loaded {name}" + (f", only {', '.join(loaded)}" if loaded else "")
+    guess = "" if name in _MODULES_OF_LINUX else did_you_mean(name, (*loaded, *_MODULES_OF_LINUX))
+    if guess or not may_load:
+        return f"{have}; {guess or 'it has no such module'}"
+    return f"{have}: let root run `modprobe tcp_{name}`{'' if is_admin else f' and {allow}'}"
+
+
+def _words(sysctl: str) -> list[str]:
+    try:
+        return (_SYSCTL / sysctl).read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return []
+
+
+def _is_admin() -> bool:
+    """Whether this process has CAP_NET_ADMIN, with which a socket may use everything that is loaded."""
+    try:
+        status = _STATUS.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    bits = status.partition("CapEff:")[2].split()[:1]
+    return bool(bits) and bool(int(bits[0], 16) >> NET_ADMIN & 1)
+
+
+def _may_have_module(name: str) -> bool:
+    """Whether the running kernel has a module of that congestion control; True where nobody can say."""
+    if name not in _MODULES_OF_LINUX:
+        return False
+    try:
+        text = (_MODULES / os.uname().release / "modules.dep").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return f"/tcp_{name}.ko" in text

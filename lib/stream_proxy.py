@@ -43,12 +43,13 @@ def connect(
     port: int,
     bounds: Bounds,
     ways: Ways,
+    mptcp: bool = False,
 ) -> Any:
     """A socket that is connected to host:port through these proxies; the last one looks up the host's name.
 
-    `bounds` and `ways` are as for stream_dial.dial. Raises ProxyFailed.
+    `bounds`, `ways` and `mptcp` are as for stream_dial.dial. Raises ProxyFailed.
     """
-    first = _First(proxies[0], bounds, ways)
+    first = _First(proxies[0], bounds, ways, mptcp)
     way: Any = first
     for proxy in proxies:
         way = _Through(proxy, way, bounds)
@@ -64,13 +65,14 @@ def connect(
 class _First:
     """The connection to the first proxy, made our way."""
 
-    def __init__(self, proxy: ProxySettings, bounds: Bounds, ways: Ways) -> None:
+    def __init__(self, proxy: ProxySettings, bounds: Bounds, ways: Ways, mptcp: bool) -> None:
         self._name, self._bounds, self._ways, self._how = _name(proxy), bounds, ways, proxy.dial
+        self._mptcp = mptcp
         self.sock: Any = None
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
         try:
-            self.sock = dial(dest_host, dest_port, self._bounds, self._ways, how=self._how)
+            self.sock = dial(dest_host, dest_port, self._bounds, self._ways, how=self._how, mptcp=self._mptcp)
         except OSError as error:
             text = f"{self._name} cannot be reached: {error.strerror or error}"
             raise ProxyFailed(error.errno or errno.EHOSTUNREACH, text) from None

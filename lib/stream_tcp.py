@@ -14,14 +14,14 @@ took, in all layers together. An expensive stream waits for its turn in the shar
 from __future__ import annotations
 
 import socket
-import struct
 import time
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 from gevent import monkey
 
+from lib import stream_figures, stream_options
 from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.limits import Meter
@@ -29,6 +29,8 @@ from lib.packet import Buffer
 from lib.service_scheduling import PASSES, SHARE, breathe
 from lib.session_budget import Budget
 from lib.session_cost import Cost
+from lib.settings_transport import SYSTEM
+from lib.stream_figures import Figures
 from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 
 LITTLE_UNREAD = 1 << 14
@@ -43,26 +45,17 @@ _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
 _OriginalSocket = monkey.get_original("socket", "socket")
 
 
-class Figures(NamedTuple):
-    """What the kernel says of a connection (linux/tcp.h, struct tcp_info)."""
-
-    rtt: float
-    """Smoothed round-trip time, seconds."""
-    sent: int
-    """Bytes that the far kernel has acknowledged."""
-    received: int
-    rate: int
-    """Bytes a second at which sent bytes were last acknowledged (tcpi_delivery_rate)."""
-
-
 class Stream:
     """A connected, non-blocking byte stream."""
 
     __slots__ = (
         *(
+            "_acked",
+            "_acked_at",
             "_budget",
             "_clamped",
             "_clock",
+            "_dead_after",
             "_ended",
             "_holds",
             "_hub",
@@ -79,7 +72,7 @@ class Stream:
             "_waiting",
             "_writable",
         ),
-        *("cost", "peer", "via", "written"),
+        *("cost", "is_mptcp", "peer", "via", "written"),
     )
 
     def __init__(
@@ -95,7 +88,10 @@ class Stream:
         self.peer = peer
         self.via = ""
         """The address of the proxy through which the peer has come, where that has named the peer."""
-        tune(self._sock, keepalive, dead_after)
+        self.is_mptcp = stream_options.is_mptcp(self._sock)
+        """Whether the connection may have several paths, at this end."""
+        tune(self._sock, keepalive, dead_after, self.is_mptcp)
+        self._acked, self._acked_at, self._dead_after = -1, 0.0, dead_after
         self._receive = self._sock.recv_into
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
@@ -223,7 +219,7 @@ class Stream:
             cost.end(seconds, now)
             if now >= self._look_at:
                 self._look(now)
-            if self._clamped or (cost.expensive and cost.admitted):
+            if self._clamped or (cost.expensive and cost.admitted and not self.is_mptcp):
                 self._clamp(cost.expensive)
         if self._holds:
             self._holds = False
@@ -237,7 +233,10 @@ class Stream:
         self._rest = closed
 
     def _clamp(self, clamped: bool) -> None:
-        """Keep the peer's window small, each time anew: the kernel opens it when it grows the buffer."""
+        """Keep the peer's window small, each time anew: the kernel opens it when it grows the buffer.
+
+        MPTCP has no such option (TCP_WINDOW_CLAMP): there the receive buffer alone bounds what is unread.
+        """
         if clamped:
             segment = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
             window = max(LITTLE_UNREAD, 2 * segment)
@@ -253,7 +252,24 @@ class Stream:
         """
         if self._sock.fileno() < 0:
             return True
+        if self.is_mptcp:
+            return stream_figures.has_hung_up(self._sock)
         return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether the peer has acknowledged nothing for so long that the stream is dead, while bytes wait.
+
+        The kernel ends a connection of TCP then by itself (TCP_USER_TIMEOUT), but not one of MPTCP.
+        """
+        if not self.is_mptcp or self._sock.fileno() < 0:
+            return False
+        try:
+            acked, is_all = stream_figures.acknowledged(self._sock)
+        except OSError:  # a kernel before Linux 5.16 cannot say
+            return False
+        if is_all or acked != self._acked:
+            self._acked, self._acked_at = acked, now
+        return now - self._acked_at >= self._dead_after
 
     @property
     def far_address(self) -> str:
@@ -266,12 +282,7 @@ class Stream:
 
     def figures(self) -> Figures:
         """What the kernel has measured of the connection; all zero where it is not connected any more."""
-        try:
-            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 168)
-            rtt, acked, received, rate = struct.unpack("=68xI48xQQ24xQ", info)
-        except (OSError, struct.error):  # a kernel before 4.9 tells less
-            return Figures(0.0, 0, 0, 0)
-        return Figures(rtt / 1e6, acked, received, rate)
+        return stream_figures.figures(self._sock, self.is_mptcp)
 
     @property
     def pending(self) -> int:
@@ -306,6 +317,20 @@ class Stream:
         except (BlockingIOError, InterruptedError):
             return 0
 
+    @property
+    def congestion(self) -> str:
+        """The congestion control that the kernel uses for what is sent; "" once it is closed."""
+        return stream_options.congestion(self._sock)
+
+    def use_congestion(self, wanted: str, service: str, had: str = SYSTEM) -> None:
+        """Use another one from now on (stream_options.use_congestion)."""
+        stream_options.use_congestion(self._sock, wanted, service, had)
+
+    @property
+    def paths(self) -> int:
+        """How many TCP connections of MPTCP the stream has now; 0 where it is plain TCP."""
+        return stream_figures.paths(self._sock) if self.is_mptcp else 0
+
     def hold_unread(self, size: int) -> None:
         """Let the kernel's receive buffer hold about `size` bytes that we have not read yet (SO_RCVBUF).
 
@@ -316,7 +341,7 @@ class Stream:
 
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet (TCP_NOTSENT_LOWAT)."""
-        self._sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
+        stream_options.set_tcp(self._sock, TCP_NOTSENT_LOWAT, size, self.is_mptcp)
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes more bytes."""

@@ -21,7 +21,7 @@ from lib.errors import HostError, ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.packet import Buffer
 from lib.session_cost import HALF_TURN_SECONDS
-from lib.settings import TlsSettings
+from lib.settings_transport import TlsSettings
 from lib.wire_guess import Spoken
 from lib.wire_tls import HELLO_BYTES, TLS_1_2, TLS_1_3, names, version_chosen, versions_offered
 

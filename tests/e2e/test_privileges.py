@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import signal
@@ -30,6 +31,9 @@ pytestmark = pytest.mark.usefixtures("no_traceback", "real_starts")
 
 Write = Callable[[str, str], str]
 NET_BIND_SERVICE, NET_ADMIN = 1 << 10, 1 << 12
+AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+BBR = "bbr" if "bbr" in AVAILABLE else "reno"
+"""What `congestion: auto` is on this machine."""
 
 
 def state(process: Process) -> dict[str, str]:
@@ -46,6 +50,13 @@ def state(process: Process) -> dict[str, str]:
     return found
 
 
+def used(control: str) -> set[str]:
+    """The congestion control of each session of a hub."""
+    rows = json.loads(run("status", "--json", "--control", control)[1])["sessions"]
+    assert rows
+    return {row["congestion"] for row in rows}
+
+
 def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     topology: Topology, write: Write, tmp_path: Path
 ) -> None:
@@ -55,6 +66,8 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
         if directory != Path("/") and directory.owner() == "root" and "pytest" in str(directory):
             directory.chmod(0o755)  # the user must be able to read the configuration again
     control = str(tmp_path / "hub.sock")
+    for namespace in (topology.hub, topology.host_1):
+        namespace.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno")
     text = "user: nobody\n" + example("server.yml")
     path = write("hub.yml", text)
     hub = start_hub(topology.hub, "-C", path, "--control", control)
@@ -76,14 +89,19 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     start(topology.host_2, *host(2, HUB_TO_HOST_2)).wait_line("connected to")
     reach(topology.host_1, OVERLAY_2)
     assert pings(topology.host_1, OVERLAY_2) == 5
+    assert used(control) == {BBR}, "what its listening socket had before it gave up its privileges"
+    sockets = topology.host_1.run("ss", "-tin", "state", "established")
+    assert f"\t {BBR} " in sockets
 
     Path(config).write_text(Path(config).read_text().replace("192.168.200.0/24", "192.168.201.0/24"))
     client.send(signal.SIGHUP)
     client.wait_line("reload: done")
     assert any(route["dst"] == "192.168.201.0/24" for route in topology.host_1.ip("route", "show"))
-    Path(path).write_text(text.replace("host-2", "host-3"))
+    slower = text.replace("type: tcp", "type: tcp\n      metadata: {congestion: reno}")
+    Path(path).write_text(slower.replace("host-2", "host-3"))
     hub.send(signal.SIGHUP)
     hub.wait_line("reload: done")
+    assert used(control) == {"reno"}, "in sessions that live"
     assert client.stop() == 0
     assert hub.stop() == 0
 

@@ -57,7 +57,7 @@ GOST = {
     "services.forwarder.nodes": "name addr",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
-    "hub": f"{_TCP} reuseport path ws.path header ws.header router router.cache "
+    "hub": f"{_TCP} reuseport mptcp path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
     "client": f"{_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
     "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark path ws.path header ws.header host ws.host keepalive ttl "
@@ -80,6 +80,7 @@ PLACES = {
     "metadata of handler router": ("hub",),
     "metadata of handler router or tun": ("hub", "client"),
     "metadata of a dialer": ("way",),
+    "metadata of a listener or a dialer": ("hub", "way"),
 }
 """A place as the guide calls it -> sections and metadata."""
 

@@ -13,7 +13,8 @@ from gevent.server import StreamServer
 
 from lib.client_dial import Refused, let_in
 from lib.errors import ProtocolError
-from lib.settings import ClientSettings, DeviceSettings, NodeSettings, TransportSettings
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.settings_transport import TransportSettings
 from tests.support.devices import NoTunnel
 from tests.support.hubs import running
 from tests.support.tls import Authority

@@ -378,6 +378,32 @@ def test_a_reload_in_the_middle_of_a_dial_is_no_failure(
     is_no_failure(nodes, logged, delays)
 
 
+def congested(node: NodeSettings, congestion: str) -> NodeSettings:
+    return replace(node, transport=replace(node.transport, congestion=congestion))
+
+
+def test_another_congestion_control_reaches_the_session_that_lives(nodes: Nodes) -> None:
+    session = nodes.connect("node-1")
+    assert nodes.reload(*(congested(node, "cubic") for node in THREE)) == []
+    assert nodes.reconnector.session is session
+    assert nodes.streams[0].told == [("auto", "cubic")]
+    assert session.node == nodes.reconnector.node == congested(THREE[1], "cubic")
+    assert nodes.reload(*(congested(node, "cubic") for node in THREE)) == []
+    assert len(nodes.streams[0].told) == 1
+    assert nodes.reload(THREE[0]) == ["connects anew"]
+
+
+def test_another_congestion_control_reaches_a_session_that_was_being_made(nodes: Nodes) -> None:
+    nodes.may_dial.clear()
+    nodes.admits = {"node-0"}
+    nodes.running = gevent.spawn(nodes.reconnector.keep_connected)
+    assert nodes.dialled.wait(SECONDS)
+    assert nodes.reload(*(congested(node, "cubic") for node in THREE)) == []
+    nodes.may_dial.set()
+    nodes.until(lambda: nodes.reconnector.session is not None)
+    assert nodes.streams[0].told == [("auto", "cubic")]
+
+
 # --- what the log says of tries that fail
 
 
@@ -529,8 +555,10 @@ class SilentStream:
     """A stream to a hub that says nothing, and perhaps breaks with an error of ours."""
 
     peer, far_address, pending, cost, pongs = "192.0.2.1:8443", "192.0.2.1", 0, None, 0
+    congestion = "reno"
 
     def __init__(self, error: Exception | None) -> None:
+        self.told: list[tuple[str, str]] = []
         self._error, self._over, self.closed = error, Event(), False
 
     def receive_into(self, view: memoryview) -> int:
@@ -539,8 +567,14 @@ class SilentStream:
         self._over.wait()
         return 0
 
+    def use_congestion(self, wanted: str, service: str, had: str) -> None:
+        self.told.append((had, wanted))
+
+    def is_stuck(self, now: float) -> bool:
+        return False
+
     def hold_unsent(self, size: int) -> None:
-        """Nothing is ever sent."""
+        """It sends nothing."""
 
     def shutdown(self) -> None:
         self._over.set()

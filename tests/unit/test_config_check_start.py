@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import cli_check, cli_main, ctl_server
+from lib import cli_check, cli_main, ctl_server, stream_options
 from lib.errors import Position, Problem
 from tests.support.tls import Authority
 
@@ -286,3 +286,49 @@ def test_many_warnings_of_one_kind_are_counted() -> None:
     ]
     kinds = [Problem(Position("f", n, 1), "x" * n) for n in range(1, 21)]
     assert list(cli_check.folded(kinds, "note"))[-1] == "and 5 more notes of other kinds; --all prints them"
+
+
+DIALLED = CLIENT.replace("tls: {certFile: CERT, keyFile: KEY, caFile: CA}", "metadata: {congestion: NAME}")
+
+
+def test_a_congestion_control_that_the_kernel_would_refuse_is_warned_of(check: Check) -> None:
+    listened = PLAIN.replace("type: tcp", "type: tcp, metadata: {congestion: none_such}").replace(
+        "\n    type", " {type"
+    )
+    text = listened.rstrip() + "}\n"
+    status, said = check(text)
+    place = f"f.yml:{text.count(chr(10))}:{text.splitlines()[-1].index('none_such') + 1}"
+    assert status == 0
+    assert f"warning: {place}: 'congestion': the kernel has not loaded none_such, only " in said
+    status, said = check(DIALLED.replace("NAME", "None_Such"))
+    assert status == 0
+    assert "warning: f.yml:16:32: 'congestion': the kernel has not loaded none_such, only " in said
+
+
+@pytest.mark.parametrize("name", ["system", "reno"])
+def test_a_congestion_control_that_everybody_may_use_is_not_spoken_of(check: Check, name: str) -> None:
+    assert "congestion" not in check(DIALLED.replace("NAME", name))[1]
+
+
+@pytest.mark.parametrize("text", [PLAIN, DIALLED.replace("NAME", "auto")], ids=["a hub", "a client"])
+def test_a_note_says_what_to_do_where_auto_gets_no_bbr(
+    check: Check, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(stream_options, "missing", lambda name: f"no {name}: do this")
+    status, said = check(text)
+    assert status == 0
+    assert said.count("note: ") == 1
+    assert "bbr would carry more where packets are lost, and is not used: no bbr: do this. " in said
+    monkeypatch.setattr(stream_options, "missing", lambda name: "")
+    assert "note: " not in check(text)[1]
+
+
+def test_mptcp_that_the_kernel_has_not_is_warned_of(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = DIALLED.replace("congestion: NAME", "mptcp: yes")
+    monkeypatch.setattr(stream_options, "no_mptcp", lambda: "it is off: do this")
+    status, said = check(text)
+    assert status == 0
+    assert "warning: f.yml:16:27: 'mptcp': it is off: do this; until then connections are plain TCP" in said
+    assert "'mptcp'" not in check(text.replace("yes", "no"))[1]
+    monkeypatch.setattr(stream_options, "no_mptcp", lambda: "")
+    assert "'mptcp'" not in check(text)[1]

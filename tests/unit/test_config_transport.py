@@ -6,7 +6,8 @@ import pytest
 
 from lib import config_from_urls, config_read, config_resolve
 from lib.errors import ConfigError
-from lib.settings import ProxySettings, Settings, TlsSettings
+from lib.settings import ProxySettings, Settings
+from lib.settings_transport import TlsSettings
 
 PIN = "ab" * 32
 HUB = "services: [{name: s, addr: ':1', handler: {type: router, metadata: {router: r}}, listener: {%s}}]\n"
@@ -104,6 +105,38 @@ def test_tcp_options() -> None:
     assert transport.hubs[0].transport.reuse_port
 
 
+@pytest.mark.parametrize(
+    ("query", "congestion"),
+    [("", "auto"), ("congestion=auto", "auto"), ("congestion=system", "system"), ("congestion=BBR", "bbr")],
+)
+def test_congestion_control(query: str, congestion: str) -> None:
+    """In a URL it goes to every layer. Behind a proxy it is that of the connection to the proxy."""
+    (client,) = line("socks5://a:1", f"router+wss://h:4?{query}").clients
+    assert client.nodes[0].transport.congestion == congestion
+    url = f"router+tls://:8443?{query}"
+    assert config_resolve.resolve(config_from_urls.read([url], [])).hubs[0].transport.congestion == congestion
+    metadata = f"metadata: {{{query.replace('=', ': ')}}}"
+    assert hub(f"type: ws, {metadata}").hubs[0].transport.congestion == congestion
+    assert dialled(f"type: tls, {metadata}").clients[0].nodes[0].transport.congestion == congestion
+
+
+@pytest.mark.parametrize(("query", "mptcp"), [("", False), ("mptcp=true", True), ("mptcp=off", False)])
+def test_mptcp(query: str, mptcp: bool) -> None:
+    """A listener's is GOST's key. Behind a proxy it is for the connection to the proxy."""
+    (client,) = line("http://a:1", f"router+tls://h:4?{query}").clients
+    assert client.nodes[0].transport.mptcp == mptcp
+    url = f"router+ws://:8443?{query}"
+    assert config_resolve.resolve(config_from_urls.read([url], [])).hubs[0].transport.mptcp == mptcp
+
+
+def test_mptcp_of_a_client_s_own_listener_is_warned_of() -> None:
+    text = CLIENT.replace("listener: {type: tun}", "listener: {type: tun, metadata: {mptcp: true}}")
+    found = resolve(text, CHAIN % "type: tcp")
+    assert "'mptcp' is for TCP, and read in the metadata of the hub's dialer" in "".join(
+        map(str, found.warnings)
+    )
+
+
 def test_ways_through_proxies() -> None:
     (client,) = line("socks5://u:p@a:1,b:2", "http://c:3", "router+wss://h:4,i:5?secure=true").clients
     last = ProxySettings("http", "c", 3)
@@ -129,6 +162,8 @@ def test_ways_through_proxies() -> None:
         ("type: ws, metadata: {header: {'a b': x}}", "no HTTP header: 'a b'"),
         ("type: ws, metadata: {header: {a: [x]}}", "header 'a' wants one text"),
         ("type: tcp, metadata: {keepalive.count: 200}", "at most 127 probes"),
+        ("type: tcp, metadata: {congestion: bbr cubic}", "'congestion': 'bbr cubic' is no congestion control"),
+        ("type: tls, metadata: {congestion: [bbr]}", "'congestion' wants one value"),
         ("type: mtls", "mtls is GOST's tls with multiplexing inside"),
     ],
 )  # fmt: skip

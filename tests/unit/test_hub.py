@@ -12,15 +12,26 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import framing, hub_names, hub_session, service_supervisor, stream_tcp, wire_control, wire_relay
+from lib import (
+    framing,
+    hub_names,
+    hub_session,
+    service_supervisor,
+    stream_options,
+    stream_tcp,
+    wire_control,
+    wire_relay,
+)
 from lib.auth_admission import Login, stays
 from lib.auth_logins import Grant
+from lib.errors import HostError
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
 from lib.session_cost import Cost
 from lib.settings import AutherSettings
 from lib.wire_relay import Request, Status
 from tests.support.hubs import running
+from tests.support.mptcp import needs_mptcp
 from tests.support.tls import Authority
 
 CONFIG = """\
@@ -206,6 +217,67 @@ def test_the_yes_of_a_plugin_that_was_never_given_keeps_no_session(
     assert line.startswith("host host-0 (")
     assert made["rows"].recv(1) == b""
     assert {one.attachment.host for one in to.sessions.values()} >= {"host-1", "host-2"}
+
+
+def test_another_congestion_control_reaches_the_sessions_that_live_and_those_to_come(hubs: list[Hub]) -> None:
+    to = hubs[0]
+    made = knock(to)
+    assert status_of(made) == Status.OK
+    (session,) = to.sessions.values()
+    usual = session.stream.congestion
+    for wanted in ("reno", "system", "auto"):
+        old = to.settings
+        new = replace(old, transport=replace(old.transport, congestion=wanted))
+        had = old.transport.congestion
+        assert to.apply(new, to.domain) == [f"congestion control of 1 session: {had} -> {wanted}"]
+        if wanted == "reno":
+            other = knock(to, "host-2")
+            assert status_of(other) == Status.OK
+            assert {one.stream.congestion for one in to.sessions.values()} == {"reno"}
+            other.close()
+            with gevent.Timeout(5):
+                while len(to.sessions) > 1:
+                    gevent.sleep(0.001)
+    assert list(to.sessions.values()) == [session]
+    assert session.stream.congestion == usual
+    made.close()
+
+
+@needs_mptcp
+def test_a_reload_to_mptcp_and_back_turns_nobody_away_and_ends_no_session(hubs: list[Hub]) -> None:
+    to = hubs[0]
+    address = to._server.socket.getsockname()
+    made = [knock(to)]
+    assert status_of(made[0]) == Status.OK
+    for number, mptcp in enumerate((True, False)):
+        new = replace(to.settings, transport=replace(to.settings.transport, mptcp=mptcp))
+        assert "new sessions come over tcp" in to.apply(new, to.domain)
+        assert to._server.socket.getsockname() == address
+        assert stream_options.is_mptcp(to._server.socket) == mptcp
+        made.append(knock(to, f"host-{number + 2}"))
+        assert status_of(made[-1]) == Status.OK
+    with gevent.Timeout(5):
+        while len(to.sessions) < len(made):
+            gevent.sleep(0.001)
+    assert to.listens
+    assert to.fault() == ""
+
+
+def test_a_reload_to_mptcp_whose_port_somebody_else_has_leaves_the_hub_as_it_was(
+    hubs: list[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the hub has become another user meanwhile, who may not share the port with root."""
+    to = hubs[0]
+
+    def refused(*arguments: object) -> None:
+        raise HostError("taken")
+
+    monkeypatch.setattr("lib.hub_listen.listen", refused)
+    new = replace(to.settings, transport=replace(to.settings.transport, mptcp=True))
+    with pytest.raises(HostError):
+        to.apply(new, to.domain)
+    assert not to.settings.transport.mptcp
+    assert status_of(knock(to)) == Status.OK
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from lib.client_dial import Refused
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
 from lib.hub_session import HubSession
-from lib.settings import NO_TLS, ClientSettings, DeviceSettings, NodeSettings, TlsSettings, TransportSettings
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.settings_transport import NO_TLS, TlsSettings, TransportSettings
 from lib.stream_layer import AnyStream
 from lib.wire_control import Feature, Hello, Lane, Ping, Pong
 from lib.wire_relay import JOIN, Request, Status

@@ -28,9 +28,8 @@ from lib.settings import (
     PluginSettings,
     ProxySettings,
     RedisSource,
-    TlsSettings,
-    TransportSettings,
 )
+from lib.settings_transport import TlsSettings, TransportSettings
 from lib.source_read import SourceError
 from tests.support.devices import NoTunnel
 from tests.support.liars import LIES, rows

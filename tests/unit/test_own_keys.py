@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lib import cli_manpage, config_read, config_resolve
+from lib.config_gost_keys import HUB_KEYS
 from lib.config_own_keys import KEYS, OwnKey
 from lib.errors import ConfigError
 from lib.settings import Settings
@@ -23,7 +24,7 @@ WHOLE: dict[str, Any] = {
             "name": "hub",
             "addr": ":8443",
             "handler": {"type": "router", "auther": "a", "metadata": {"router": "r"}},
-            "listener": {"type": "tls", "tls": {"caFile": "ca.pem"}},
+            "listener": {"type": "tls", "tls": {"caFile": "ca.pem"}, "metadata": {}},
         },
         {
             "name": "client",
@@ -59,11 +60,12 @@ WHOLE: dict[str, Any] = {
         }
     ],
 }
+LAYERS = {key.name: key.layer for key in HUB_KEYS.values()}
 CASES = [(row, place) for row in KEYS for place in PLACES[row.place]]
 
 
-def section(config: dict[str, Any], place: str) -> dict[str, Any]:
-    """The part of a configuration in which a place's keys stand."""
+def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
+    """The part of a configuration in which a key of a place stands."""
     hub, client = config["services"]
     node = config["chains"][0]["hops"][0]["nodes"][0]
     found: dict[str, Any] = {
@@ -73,7 +75,7 @@ def section(config: dict[str, Any], place: str) -> dict[str, Any]:
         "routers": config["routers"][0],
         "routers.routes": config["routers"][0]["routes"][0],
         "routers.acl": config["routers"][0]["acl"][0],
-        "hub": hub["handler"]["metadata"],
+        "hub": hub["listener" if LAYERS.get(key) == "listener" else "handler"]["metadata"],
         "client": client["handler"]["metadata"],
         "way": node["dialer"]["metadata"],
     }[place]
@@ -83,7 +85,8 @@ def section(config: dict[str, Any], place: str) -> dict[str, Any]:
 def settings(place: str = "(top)", text: str = "") -> Settings:
     """What the whole configuration means with these keys (YAML) in one place. Raises ConfigError."""
     config = json.loads(json.dumps(WHOLE))
-    section(config, place).update(yaml.safe_load(f"{{{text}}}"))
+    for key, value in yaml.safe_load(f"{{{text}}}").items():
+        section(config, place, key)[key] = value
     found = config_resolve.resolve(config_read.read([("f", json.dumps(config))]))
     return replace(found, warnings=(), notices=())
 

@@ -26,9 +26,9 @@ from lib.settings import (
     PluginSettings,
     ProxySettings,
     RedisSource,
-    TransportSettings,
 )
 from lib.settings_dial import DialSettings
+from lib.settings_transport import TransportSettings
 from lib.stream_bounded import BoundedSocket, Bounds
 from lib.stream_dial import NEXT_AFTER, dial, distrust, in_order
 from lib.stream_resolve import Address

@@ -21,7 +21,7 @@ from lib.limits import MIN_SLICE, Bucket, Meter
 from lib.service_scheduling import Share
 from lib.session_budget import Budget
 from lib.session_cost import FIRST, Cost
-from lib.settings import TlsSettings
+from lib.settings_transport import TlsSettings
 from lib.stream_layer import AnyStream, Layered
 from lib.stream_tcp import LITTLE_UNREAD, Stream
 from lib.stream_tls import TlsCodec

@@ -13,7 +13,7 @@ import pytest
 
 from lib import stream_tls
 from lib.errors import ProtocolError
-from lib.settings import TlsSettings
+from lib.settings_transport import TlsSettings
 from lib.stream_tls import TlsCodec
 from tests.support.tls import Authority, Pair
 

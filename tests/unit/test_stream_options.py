@@ -1,0 +1,213 @@
+"""Congestion control of a socket: what the kernel really uses, and what is said where it refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib import stream_options
+from lib.settings_transport import AUTO, SYSTEM
+from lib.stream_options import congestion, missing, use_congestion
+
+OTHER = "reno"
+"""Every kernel has it and lets everybody use it."""
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The fields of all that is logged."""
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr(stream_options, "say", lambda *words, **fields: lines.append(fields))
+    return lines
+
+
+@pytest.fixture
+def sock() -> Iterator[socket.socket]:
+    with socket.socket() as made:
+        yield made
+
+
+def test_auto_is_bbr_where_the_kernel_lets_us(
+    sock: socket.socket, said: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an algorithm that every kernel has; whether this one has bbr is another question."""
+    monkeypatch.setattr(stream_options, "BBR", OTHER)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    use_congestion(sock, AUTO, "s")
+    assert congestion(sock) == OTHER
+    assert not said
+
+
+def test_auto_falls_back_without_a_word(
+    sock: socket.socket, said: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = congestion(sock)
+    monkeypatch.setattr(stream_options, "BBR", "none_such")
+    use_congestion(sock, AUTO, "s")
+    assert congestion(sock) == before
+    assert not said
+
+
+def test_auto_leaves_another_kind_of_bbr_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator who has a kernel with bbr3 means it."""
+    asked = Refusing("bbr3", 0)
+    use_congestion(asked, AUTO, "s")
+    assert asked.set == []
+
+
+def test_a_name_that_the_kernel_refuses_is_warned_of_once_with_what_is_used(
+    sock: socket.socket, said: list[dict[str, Any]]
+) -> None:
+    before = congestion(sock)
+    use_congestion(sock, "none_such", "s")
+    assert congestion(sock) == before
+    [line] = said
+    assert (line["service"], line["wanted"], line["used"]) == ("s", "none_such", before)
+    assert "has not loaded none_such" in line["reason"]
+    assert line["fold"] == "s", "told once, however often a client dials"
+
+
+@pytest.mark.parametrize("wanted", [SYSTEM, AUTO, "none_such"])
+def test_a_reload_gives_a_socket_the_kernel_s_choice_again(
+    sock: socket.socket, said: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    """Also where the new algorithm is refused: the old one is not what the configuration says any more."""
+    monkeypatch.setattr(stream_options, "BBR", "none_such")
+    usual = congestion(sock)
+    had = next(name for name in ("reno", "bbr", "cubic") if name != usual and sets(sock, name))
+    use_congestion(sock, wanted, "s", had)
+    assert congestion(sock) == usual
+    assert bool(said) == (wanted == "none_such")
+
+
+def sets(sock: socket.socket, name: str) -> bool:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError:
+        return False
+    return True
+
+
+def test_system_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Refusing("cubic", 0)
+    use_congestion(asked, SYSTEM, "s")
+    assert asked.set == []
+
+
+def test_what_a_listening_socket_accepts_has_its_congestion_control() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        use_congestion(listener, OTHER, "s")
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert congestion(accepted) == OTHER
+
+
+def test_a_closed_socket_has_none(sock: socket.socket) -> None:
+    sock.close()
+    assert congestion(sock) == ""
+
+
+class Refusing:
+    """A socket whose kernel uses one algorithm, and refuses others with an errno."""
+
+    def __init__(self, used: str, number: int) -> None:
+        self.used, self.number, self.set = used, number, list[bytes]()
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        return self.used.encode().ljust(size, b"\0")
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        self.set.append(value)
+        raise OSError(self.number, os.strerror(self.number))
+
+
+class Kernel:
+    """What a kernel says of its congestion controls, for one process."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._path = path
+        monkeypatch.setattr(stream_options, "_SYSCTL", path)
+        monkeypatch.setattr(stream_options, "_STATUS", path / "status")
+        monkeypatch.setattr(stream_options, "_MODULES", path)
+        self.admin(False)
+
+    def has(self, loaded: str, allowed: str) -> None:
+        (self._path / "tcp_available_congestion_control").write_text(loaded + "\n")
+        (self._path / "tcp_allowed_congestion_control").write_text(allowed + "\n")
+
+    def admin(self, is_admin: bool) -> None:
+        (self._path / "status").write_text(
+            f"Name:\tx\nCapEff:\t{0x3000 if is_admin else 0:016x}\nSeccomp:\t0\n"
+        )
+
+    def modules(self, *names: str) -> None:
+        folder = self._path / os.uname().release
+        folder.mkdir()
+        lines = (f"kernel/net/ipv4/tcp_{name}.ko.xz: kernel/net/ipv4/x.ko\n" for name in names)
+        (folder / "modules.dep").write_text("".join(lines))
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return Kernel(tmp_path, monkeypatch)
+
+
+SYSCTL = "`sysctl -w net.ipv4.tcp_allowed_congestion_control='reno cubic bbr'`"
+
+
+def test_what_is_missing_for_somebody_who_is_not_root(kernel: Kernel) -> None:
+    kernel.has("reno cubic", "reno cubic")
+    kernel.modules("bbr", "westwood")
+    have = "the kernel has not loaded bbr, only reno, cubic"
+    assert missing("bbr") == f"{have}: let root run `modprobe tcp_bbr` and {SYSCTL}"
+    kernel.has("reno cubic bbr", "reno cubic")
+    assert missing("bbr") == f"only root may use bbr: let root run {SYSCTL}"
+    kernel.has("reno cubic bbr", "reno cubic bbr")
+    assert missing("bbr") == ""
+
+
+def test_root_may_use_what_is_loaded_and_the_kernel_loads_what_there_is(kernel: Kernel) -> None:
+    kernel.admin(True)
+    kernel.has("reno cubic bbr", "reno cubic")
+    assert missing("bbr") == ""
+    kernel.has("reno cubic", "reno cubic")
+    assert missing("bbr") == "", "nobody can say whether there is a module"
+    have = "the kernel has not loaded bbr, only reno, cubic"
+    assert missing("bbr", tried=True) == f"{have}: let root run `modprobe tcp_bbr`"
+    kernel.modules("westwood")
+    assert missing("bbr") == f"{have}; it has no such module"
+
+
+def test_a_name_that_no_kernel_knows_is_told_to_root_too(kernel: Kernel) -> None:
+    """`check` is mostly run by root, who could load any module that there is."""
+    kernel.admin(True)
+    kernel.has("reno bbr", "reno")
+    have = "the kernel has not loaded {}, only reno, bbr; {}"
+    assert missing("cubci") == have.format("cubci", "did you mean 'cubic'?")
+    assert missing("swiftest") == have.format("swiftest", "it has no such module")
+
+
+def test_a_process_that_sees_no_sysctls_is_told_as_much_as_can_be(kernel: Kernel) -> None:
+    """systemd hides them (ProcSubset=pid)."""
+    text = f"the kernel has not loaded bbr: let root run `modprobe tcp_bbr` and {SYSCTL}"
+    assert missing("bbr") == text
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EPERM, f"only root may use bbr: let root run {SYSCTL}"),
+        (errno.EINVAL, "bbr: Invalid argument"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    kernel: Kernel, said: list[dict[str, Any]], number: int, reason: str
+) -> None:
+    kernel.has("reno cubic bbr", "reno cubic")
+    use_congestion(Refusing("cubic", number), "bbr", "s")
+    assert [line["reason"] for line in said] == [reason]
