@@ -19,6 +19,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent: list[wire_control.Message | None] = []
+        self.answers: list[bytes] = []
+        """Tokens of the PONGs that it was told of."""
         self.closed = ""
 
     def send(self, buffers: list[bytes]) -> None:
@@ -30,6 +32,9 @@ class Wire:
         self.send([frame])
 
     probe = reply
+
+    def answered(self, token: bytes) -> None:
+        self.answers.append(token)
 
     def close(self, because: str) -> None:
         self.closed = because
@@ -56,6 +61,7 @@ def test_a_pong_measures_the_path() -> None:
     assert isinstance(asked, Ping)
     assert talk.control.receive([wire_control.encode_pong(asked.token)], 10.25) == []
     assert talk.control.liveness.rtt == pytest.approx(0.25)
+    assert talk.wire.answers == [asked.token]
 
 
 def test_a_hello_says_what_the_peer_can() -> None:

@@ -19,6 +19,7 @@ RIGHT = {
     "cli_progress.py": 1,  # only big tables have a bar
     "ctl_status.py": 1,  # where there are several
     "log_setup.py": 1,  # once is said otherwise
+    "prefixes.py": 1,  # more than are shown one by one
     "route_live.py": 1,  # +1 ~0 -2 routes
     "service_notify.py": 1,  # one hub is said otherwise
 }
