@@ -258,7 +258,32 @@ def _no_writing(directory: str) -> str:
         return f"there is no directory {directory}"
     if not os.path.isdir(directory):
         return f"{directory} is no directory"
-    return "" if os.access(directory, os.W_OK | os.X_OK) else f"this user may not write to {directory}"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"this user may not write to {directory}"
+    kind = _filesystem(directory)
+    return (
+        f"{directory} is of the kernel's own ({kind}): no files can be made there"
+        if kind in _KERNEL_S
+        else ""
+    )
+
+
+_KERNEL_S = frozenset(
+    {"proc", "sysfs", "cgroup", "cgroup2", "devpts", "debugfs", "tracefs", "securityfs", "bpf"}
+)
+"""File systems in which nobody can make a file, although access(2) grants it to root."""
+
+
+def _filesystem(directory: str) -> str:
+    """The type of the file system of a directory (proc(5), mountinfo); empty where that is not known."""
+    number = os.stat(directory).st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    found = (line.split(" - ", 1)[1].split()[0] for line in mounts if line.split()[2] == device)
+    return next(found, "")
 
 
 # --- the user and devices -----------------------------------------------------------------------

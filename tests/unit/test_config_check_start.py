@@ -160,15 +160,26 @@ def test_the_certificate_in_the_working_directory_is_looked_at(
         ("TMP/file/ctl", "file is no directory"),
         ("TMP/file", "is there already, and is no socket"),
         ("TMP/open/ctl", "others may write to"),
-        ("/proc/ctl", "this user may not write to /proc"),
+        ("TMP/closed/ctl", "this user may not write to closed"),
+        ("/proc/ctl", "/proc is of the kernel's own (proc): no files can be made there"),
+        ("/sys/none/ctl", "/sys is of the kernel's own (sysfs)"),
     ],
-    ids=["too long", "below a file", "a file", "others may write there", "no rights"],
+    ids=[
+        "too long",
+        "below a file",
+        "a file",
+        "others may write there",
+        "no rights",
+        "proc",
+        "sys",
+    ],
 )
 def test_a_control_path_that_cannot_be(
     check: Check, tmp_path: Path, path: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may = os.access  # root may write everywhere, as access(2) says
-    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/proc" and may(path, mode))
+    monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path) and may(path, mode))
+    (tmp_path / "closed").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
@@ -188,11 +199,12 @@ def test_a_control_path_whose_directory_a_start_would_make(check: Check, tmp_pat
     [
         ("log: {output: TMP/none/t.log}", "f.yml:7:15: 'output': none/t.log: there is no directory", ""),
         ("log: {output: TMP}", "f.yml:7:15: 'output': ", "is a directory"),
+        ("log: {output: /proc/t.log}", "f.yml:7:15: 'output': /proc/t.log: ", "no files can be made there"),
         ("metrics: {addr: 'unix://TMP/f.yml'}", "f.yml:7:17: 'addr': f.yml: ", "is no socket"),
         ("metrics: {addr: '192.0.2.1:9000'}", "f.yml:7:17: ", "this host has no such address"),
         ("user: nobody-of-this-name", "f.yml:7:7: ", "there is no user"),
     ],
-    ids=["log without directory", "log", "metrics socket", "metrics address", "user"],
+    ids=["log without directory", "log", "log in proc", "metrics socket", "metrics address", "user"],
 )
 def test_what_else_a_start_opens(check: Check, tmp_path: Path, section: str, place: str, why: str) -> None:
     status, said = check(PLAIN + section.replace("TMP", str(tmp_path)) + "\n")
