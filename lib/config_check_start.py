@@ -277,7 +277,7 @@ _KERNEL_S = frozenset(
 def _filesystem(directory: str) -> str:
     """The type of the file system of a directory (proc(5), mountinfo); empty where that is not known."""
     number = os.stat(directory).st_dev
-    device = f"{os.major(number)}:{os.minor(number)}"
+    device = ":".join(map(str, (os.major(number), os.minor(number))))
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
     except OSError:
