@@ -33,6 +33,7 @@ from tests.bench.memory import allow_descriptors
 from tests.bench.quiet import resident_mb
 from tests.hostile import peer, streams
 from tests.support import packets as p
+from tests.support.marked import between, put_between
 from tests.support.netns import ROOT, Namespace, in_namespace
 from tests.support.program import TUNROUTER, program_pid
 
@@ -190,7 +191,7 @@ def table(figures: dict[str, dict[str, float]]) -> str:
 
 def written() -> dict[str, dict[str, float]]:
     """The figures in SECURITY.md."""
-    rows = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
+    rows = between(PAGE, BEGIN, END).strip().splitlines()[2:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     return {
         step: {kind: float(figure) for kind, figure in zip(KINDS, figures, strict=True) if figure}
@@ -199,10 +200,7 @@ def written() -> dict[str, dict[str, float]]:
 
 
 def write(made: str) -> None:
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}")
+    put_between(PAGE, BEGIN, END, f"\n{made}\n")
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench import plot, wire_plot, wire_report
+from tests.support.marked import between, put_between
 from tests.support.netns import ROOT
 from tests.support.page import DOCS
 
@@ -76,14 +77,9 @@ def wire_pages(whole: Mapping[str, Any]) -> dict[Path, str]:
     }
 
 
-def in_page(page: Path, begin: str = BEGIN, end: str = END) -> str:
-    """What stands in a page between two marks."""
-    return page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]
-
-
 def in_readme() -> str:
     """The table as it stands in the README."""
-    return in_page(README)
+    return between(README, BEGIN, END)
 
 
 def _rows(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -124,7 +120,7 @@ def main() -> int:
     kept = _without(whole, "bars")
     FIGURES.write_text(json.dumps(kept, indent=1) + "\n")
     print(*plot.draw(kept, STEM))
-    _replace(README, BEGIN, END, table(kept))
+    put_between(README, BEGIN, END, table(kept))
     return 0
 
 
@@ -133,19 +129,12 @@ def _publish_wires(whole: dict[str, Any]) -> None:
     WIRE_FIGURES.write_text(json.dumps(kept) + "\n")
     print(*wire_plot.draw(kept, WIRE_STEM))
     for page, text in wire_pages(kept).items():
-        _replace(page, WIRE_BEGIN, WIRE_END, text)
+        put_between(page, WIRE_BEGIN, WIRE_END, text)
 
 
 def _without(whole: Mapping[str, Any], *more: str) -> dict[str, Any]:
     """What is not kept of a run: its errors, and each of its timed runs."""
     return {key: value for key, value in whole.items() if key not in ("errors", "drops", "runs", *more)}
-
-
-def _replace(page: Path, begin: str, end: str, text: str) -> None:
-    """Put a text between two marks of a page."""
-    before = page.read_text(encoding="utf-8")
-    assert begin in before, f"{page} has no mark {begin}"
-    page.write_text(before.replace(begin + in_page(page, begin, end) + end, begin + text + end))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import more_hosts, no_traceback
+from tests.support.marked import put_between
 from tests.support.netns import ROOT
 
 __all__ = ["more_hosts", "no_traceback", "note", "short"]
@@ -46,7 +47,4 @@ def table() -> Iterator[None]:
 
 
 def write_table(path: Path) -> None:
-    text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{HEAD}{''.join(_ROWS.values())}{END}{after}")
+    put_between(path, BEGIN, END, f"\n{HEAD}{''.join(_ROWS.values())}")

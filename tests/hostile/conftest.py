@@ -11,6 +11,7 @@ import pytest
 
 from tests.hostile.arena import MOST, PATIENCE, Arena, Case
 from tests.hostile.attacks import ALL, ATTACKS, Attack
+from tests.support.marked import between, put_between
 from tests.support.netns import ROOT
 
 RELIABILITY = ROOT / "RELIABILITY.md"
@@ -102,14 +103,10 @@ def _longest(cases: list[Case], kind: str) -> str:
 
 def write_table(path: Path, cases: list[Case]) -> None:
     """Put the rows of these cases into the table; rows of attacks that were not tried this time stay."""
-    text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    table, _, after = rest.partition(END)
-    found = {
-        _title(row): row for row in [*table.splitlines(keepends=True), *rows(cases).splitlines(keepends=True)]
-    }
+    every = between(path, BEGIN, END) + rows(cases)
+    found = {_title(row): row for row in every.splitlines(keepends=True)}
     body = "".join(found[attack.name] for attack in ATTACKS if attack.name in found)
-    path.write_text(f"{before}{BEGIN}\n{HEAD}{body}{END}{after}")
+    put_between(path, BEGIN, END, f"\n{HEAD}{body}")
 
 
 def _title(row: str) -> str:

@@ -16,7 +16,8 @@ import msgspec
 from lib import config_gost_keys, config_schema
 from lib.config_instead import misplaced
 from lib.config_section import Section, section_fields, spelled
-from tests.support.page import DOCS, between
+from tests.support.marked import between, put_between
+from tests.support.page import DOCS
 
 PAGE = DOCS / "coming-from-gost.md"
 BEGIN = "<!-- keys: written by tests/support/keys_table.py -->\n"
@@ -111,8 +112,7 @@ def main() -> None:
     from tests.support import own_keys  # it uses this module
 
     own_keys.main()
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(text.replace(BEGIN + in_page(), BEGIN + table()), encoding="utf-8")
+    put_between(PAGE, BEGIN, END, table())
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from tests.support.marked import between, put_between
 from tests.support.netns import ROOT
-from tests.support.page import between
 from tests.unit.test_layers import LAYER_OF
 
 LIB = ROOT / "lib"
@@ -109,8 +109,7 @@ def _rows() -> Iterator[str]:
 
 def main() -> None:
     """Write the table into the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(text.replace(BEGIN + in_page(), BEGIN + table()), encoding="utf-8")
+    put_between(PAGE, BEGIN, END, table())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from lib import config_gost_keys
 from lib.config_own_keys import KEYS, OwnKey
 from lib.config_section import section_fields, words
 from tests.support import keys_table
-from tests.support.page import DOCS, between
+from tests.support.marked import between, put_between
+from tests.support.page import DOCS
 
 PAGE = DOCS / "guide.md"
 BEGIN = "<!-- keys of ours: written by tests/support/keys_table.py -->\n"
@@ -157,5 +158,4 @@ def in_page() -> str:
 
 def main() -> None:
     """Write the table into the guide."""
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(text.replace(BEGIN + in_page(), BEGIN + table()), encoding="utf-8")
+    put_between(PAGE, BEGIN, END, table())

@@ -150,12 +150,3 @@ class Player:
             keeper.wait_line("^own$")
             self._machines[place] = keeper.pid
         return self._machines[place]
-
-
-def between(page: Path, begin: str, end: str) -> str:
-    """What stands between two marker lines of a page, which a script has written."""
-    _, found, rest = page.read_text(encoding="utf-8").partition(begin)
-    assert found, f"{page.name}: no line {begin!r}"
-    text, found, _ = rest.partition(end)
-    assert found, f"{page.name}: no line {end!r}"
-    return text

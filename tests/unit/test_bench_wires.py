@@ -16,6 +16,7 @@ from tests.bench.wire_bars import WireBar, judge, judged, wire_bars, worst_loss
 from tests.bench.wire_report import PEERS, bars, changing_columns, number, table, tables, wire_title
 from tests.bench.wire_runs import RUNS, call_figures, changing_figures
 from tests.bench.wires import CURVE, TABLE, runs_over
+from tests.support.marked import between
 from tests.support.wires import Wire, wire_of
 
 
@@ -267,7 +268,7 @@ def test_the_pages_figures_of_wires_are_those_of_the_run_that_is_kept() -> None:
     pages = publish.wire_pages(kept) if kept else dict.fromkeys((publish.README, publish.RESULTS), "")
     for page, text in pages.items():
         assert page.read_text(encoding="utf-8").count(publish.WIRE_BEGIN) == 1, page
-        assert publish.in_page(page, publish.WIRE_BEGIN, publish.WIRE_END) == text, (
+        assert between(page, publish.WIRE_BEGIN, publish.WIRE_END) == text, (
             "run: tests/bench/publish.py build/wires.json"
         )
 
