@@ -55,7 +55,7 @@ class SessionSender:
     __slots__ = (
         *("_direct", "_goes_on", "_most", "_queue", "_run", "_sent", "_since", "_taken"),
         *("_total", "_total_since", "_writer"),
-        *("budget", "is_alive", "closed_because", "meter", "rate", "stream", "traffic"),
+        *("budget", "closed_because", "meter", "rate", "stream", "traffic"),
     )
 
     def __init__(
@@ -69,8 +69,6 @@ class SessionSender:
         self.stream = stream
         self.traffic = traffic
         self.closed_because = ""
-        self.is_alive: Callable[[float], bool] = lambda seconds: True
-        """Asks the peer, and returns whether it gave a sign of life within so many seconds."""
         self.meter: Meter | None = None
         """The rate limits of this direction; None for none."""
         self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
