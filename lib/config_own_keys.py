@@ -78,6 +78,24 @@ KEYS = (
         "What may be sent. The first rule that matches decides; what no rule matches is denied.",
     ),
     OwnKey(
+        "router", "address", "address with the length of its prefix, one of each version of IP", "none",
+        "address: 10.20.0.1/16",
+        "The hub's own address in the networks of this router.",
+    ),
+    OwnKey(
+        "router", "pool", "prefixes, with commas or as a list", "none",
+        "pool: 10.20.0.0/16",
+        (
+            "A host that joins gets an address from here, of IPv4 and of IPv6 where there are prefixes of "
+            "both, and always the same one."
+        ),
+    ),
+    OwnKey(
+        "router", "hosts", "host names with their addresses", "none",
+        "hosts: {host-1: 10.20.0.7}",
+        "Addresses of hosts, in place of ones from the pool: one, or several with commas or as a list.",
+    ),
+    OwnKey(
         "route", "metric", "integer, 0 to 4294967295", "in the order written",
         "metric: 10",
         (
@@ -225,7 +243,7 @@ KEYS = (
 OWN = frozenset(row.key.lower() for row in KEYS if row.place.startswith("metadata"))
 """The metadata keys among them, in lower case."""
 
-_COMMON_WORDS = frozenset(("hosts", "from", "to", "protocol", "port", "action"))
+_COMMON_WORDS = frozenset(("hosts", "address", "from", "to", "protocol", "port", "action"))
 """Keys that may mean anything else."""
 
 

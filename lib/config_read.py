@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from msgspec.structs import FieldInfo, fields
@@ -171,8 +171,10 @@ def _kind(tree: Tree) -> str:
 def _decode(field: FieldInfo) -> Decode:
     if get_origin(field.type) is list:
         return partial(_items, get_args(field.type)[0])
+    if get_origin(field.type) is Annotated:
+        return _texts
     if get_origin(field.type) is dict:
-        return _metadata
+        return _metadata if field.name == "metadata" else _named
     wanted = _bare(field.type)
     if wanted in _SCALARS:
         return partial(_scalar, _SCALARS[wanted])
@@ -195,6 +197,21 @@ def _items(wanted: Any, field: FieldInfo, tree: Tree, found: Findings) -> list[A
     read_text = _SCALARS[wanted]
     values = [_scalar(read_text, field, item, found) for item in found.each(tree.items)]
     return [value for value in values if value is not None]
+
+
+def _texts(field: FieldInfo, tree: Tree, found: Findings) -> list[str] | None:
+    """A list of texts, or one text with commas (config_section.Texts)."""
+    if not isinstance(tree, Scalar):
+        return _items(str, field, tree, found)
+    return [word for word in map(str.strip, tree.text.split(",")) if word]
+
+
+def _named(field: FieldInfo, tree: Tree, found: Findings) -> dict[str, Tree] | None:
+    """Values by names as they are written (config_section.Named)."""
+    if isinstance(tree, Mapping):
+        return {key.text: value for key, value in tree.items}
+    found.error(tree.where, f"{field.encode_name!r} wants keys and values, not {_kind(tree)}")
+    return None
 
 
 def _metadata(field: FieldInfo, tree: Tree, found: Findings) -> dict[str, Tree] | None:

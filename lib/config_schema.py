@@ -12,7 +12,7 @@ import msgspec
 
 from lib.config_no_effect import keys_of
 from lib.config_schema_log import Log
-from lib.config_section import Metadata, Part, Section, words
+from lib.config_section import Metadata, Named, Part, Section, Texts, words
 from lib.config_yaml import Tree
 from lib.errors import Problem
 from lib.go_values import Duration
@@ -327,12 +327,15 @@ class AclEntry(Section):
 
 
 class Router(Sourced):
-    """A routing table; with a UUID as name it is that namespace's. compat, hold_down and acl are our own."""
+    """A routing table; with a UUID as name it is that namespace's. All but name and routes is our own."""
 
     acl: list[AclEntry] = []
     routes: list[Route] = []
     compat: str = ""
     hold_down: Duration | None = None
+    address: Texts = []
+    pool: Texts = []
+    hosts: Named = {}
 
 
 class Api(Part):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import ClassVar, get_args
+from typing import Annotated, ClassVar, get_args
 
 import msgspec
 
@@ -24,6 +24,10 @@ from lib.errors import Position, Problem
 
 Metadata = dict[str, Tree]
 Places = dict[str, Position]
+Texts = Annotated[list[str], "or one text, with commas"]
+"""A list of texts that may be written as one text, with commas: `pool: 10.20.0.0/16`."""
+Named = dict[str, Tree]
+"""Values by names that somebody chose, whose letters stay as they are: host names."""
 
 
 def words(text: str) -> frozenset[str]:

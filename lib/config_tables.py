@@ -16,6 +16,7 @@ from lib.addresses import is_address, packed_prefix, widened
 from lib.config_acl import acl_rules
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
+from lib.config_pool import pool_settings
 from lib.config_schema import Auther, Config, Ingress, Login, Route, Router, Sourced
 from lib.config_sources import source_settings
 from lib.did_you_mean import did_you_mean
@@ -72,6 +73,7 @@ def table(router: Router, found: Findings) -> TableSettings:
     _warn_twice(router, entries, places, found)
     _warn_widened(router, found)
     plugin, more = _elsewhere(router, bool(entries), found)
+    own, pool, fixed = pool_settings(router, found)
     return TableSettings(
         name=router.name,
         namespace=namespace_of(router.name),
@@ -81,6 +83,9 @@ def table(router: Router, found: Findings) -> TableSettings:
         first_match=first_match,
         hold_down=_hold_down(router, found),
         acl=acl_rules(router, found),
+        own=own,
+        pool=pool,
+        fixed=fixed,
     )
 
 

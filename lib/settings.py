@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lib import prefixes
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
-from lib.prefixes import PrefixSet
+from lib.prefixes import Prefix, PrefixSet
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_telemetry import MetricsSettings, RotationSettings
@@ -159,6 +159,12 @@ class TableSettings:
     """Seconds a gateway that went away and came back must live before it is preferred again."""
     acl: tuple[AclRule, ...] | None = None
     """The access list for packets on its routes; None for everything."""
+    own: tuple[Interface, ...] = ()
+    """The hub's own addresses on this table, of each version of IP one at most (`address`)."""
+    pool: tuple[Prefix, ...] = ()
+    """Hosts that join get an address of each version of IP from these."""
+    fixed: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
+    """Host name -> its addresses, packed, in place of ones from the pool (`hosts`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_chain",
             "config_client",
             "config_hub",
+            "config_pool",
             "config_tables",
             "config_plugins",
             "config_sources",
