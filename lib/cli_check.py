@@ -1,7 +1,7 @@
 """`tunrouter check`: what a configuration means, and what is wrong with it and with the files that it names.
 
 Knows: in which order it is said, and how much of it. Refuses to know: what is wrong (config_resolve,
-config_check, config_check_start), and the words of the summary (settings_summary).
+config_check, config_check_start, service_policy), and the words of the summary (settings_summary).
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lib import config_check, config_check_start, config_only_tunnel, service_pidfile, settings_summary
+from lib import (
+    config_check,
+    config_check_start,
+    config_only_tunnel,
+    service_pidfile,
+    service_policy,
+    settings_summary,
+)
 from lib.config_findings import Findings
 from lib.config_schema import Config
 from lib.errors import ConfigError, Position, Problem
@@ -42,12 +49,18 @@ def run(
         return 2
     _pidfile(arguments["--single"], found)
     config_check_start.look(config, settings, arguments, found)
+    failing, unjudged = service_policy.problems(settings, service_policy.rows_of_files)
+    found.add(failing)
+    found.notices += unjudged
     warnings = (*settings.warnings, *config_check.warnings(settings, config), *found.warnings)
     settings = replace(settings, warnings=warnings, notices=(*settings.notices, *found.notices))
     if arguments["--json"]:
         print(settings_summary.as_json(settings, found.problems))
         return 2 if found.problems else 0
     _print(settings, arguments["--all"], not found.problems)
+    held = len(settings.tests) - len(failing) - len(unjudged)
+    if held and not found.problems:
+        print(f"ok: {counted(held, 'policy test holds', 'policy tests hold')}")
     if found.problems:
         raise ConfigError(found.problems)
     return 0

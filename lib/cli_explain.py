@@ -7,7 +7,6 @@ Refuses to know: how a decision is explained (forward_explain, ctl_explain).
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +14,6 @@ from lib import cli_process, ctl_client, ctl_explain, ctl_filter
 from lib.cli_descriptors import complain
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
-from lib.namespace import Attachment, Namespace
 from lib.namespace_domains import Domains
 from lib.printable import printable
 from lib.settings import HubSettings, Settings
@@ -75,8 +73,7 @@ def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
             question = ctl_explain.read_question(domain, request)
         except ValueError as wrong:
             raise ConfigError([Problem(Position("explain"), str(wrong))]) from None
-        namespace = question.attachment.namespace
-        namespace.gateways.here = _Everybody(namespace)
+        ctl_explain.connect_everybody(question.attachment.namespace)
         return ctl_explain.reply(hub.name, question, sessions=False)
     finally:
         tables.stop()
@@ -88,25 +85,3 @@ def _hub(hubs: tuple[HubSettings, ...], name: str) -> HubSettings:
         return chosen[0]
     names = [hub.name for hub in hubs]
     raise ConfigError([Problem(Position("--service"), ctl_filter.which_hub(name, names))])
-
-
-class _Everybody(dict[str, Any]):
-    """Gateways by name, all of them connected: a configuration does not say who is."""
-
-    def __init__(self, namespace: Namespace) -> None:
-        super().__init__()
-        self._namespace = namespace
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> Any:
-        from lib.route_gateways import Gateway
-
-        attachment = Attachment(self._namespace, name, "(not known)", since=time.monotonic())
-        gateway = self[name] = Gateway(name, attachments=[attachment])
-        return gateway
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The gateway of that name."""
-        return self[name]

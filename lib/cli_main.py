@@ -52,6 +52,7 @@ def _command(arguments: Mapping[str, Any]) -> Any:
     table = (
         ("demo", _demo),
         ("check", _check),
+        ("test", _test),
         ("lint", _lint),
         ("hash", _hash),
         *cli_entry.AT_ONCE,
@@ -97,6 +98,12 @@ def _check(arguments: Mapping[str, Any]) -> int:
         return cli_config.settings(arguments, config)
 
     return cli_check.run(arguments, lambda: cli_config.read(arguments), resolve)
+
+
+def _test(arguments: Mapping[str, Any]) -> int:
+    from lib import cli_test
+
+    return cli_test.run(_told(cli_config.settings(arguments)), arguments["--json"])
 
 
 def _lint(arguments: Mapping[str, Any]) -> int:

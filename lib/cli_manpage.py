@@ -55,6 +55,7 @@ _STATUS = (
         (
             "this host does not allow it, and one line says why: a port is taken, a device cannot be "
             "made, no process runs that could be asked; lint: there are findings; "
+            "test: a policy test fails, cannot be judged, or there is none; "
             "health: something is not as it should be, or no process replies within 3 s"
         ),
     ),

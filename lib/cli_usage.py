@@ -15,6 +15,7 @@ Usage:
             [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER]
   tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [-R TIME] [--only-tunnel] [--metrics ADDR]
             [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--all] [--json]
+  tunrouter test [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--json]
   tunrouter lint [--json] FILE...
   tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--service NAME]
             [--ns UUID] [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
@@ -35,6 +36,7 @@ Usage:
 Commands:
   (none)            run hubs, clients or both, until SIGTERM
   check             read a configuration, touch nothing; say what it means and what is wrong
+  test              run the policy tests of a configuration (tests:), with all its tables, sources and plugins
   lint              report mistakes in a file that GOST accepts without a word
   explain           say what would happen to a packet to ADDRESS and why, by a running hub, or by -L and -C
   status            print the sessions of the running process

@@ -39,6 +39,49 @@ KEYS = (
         "So much memory keeps the last packets, for `tunrouter capture --recorder`.",
     ),
     OwnKey(
+        "top level", "tests", "list of policy tests", "none",
+        "tests: [{from: host-1, to: 10.2.0.9, port: tcp/22, expect: deny}]",
+        (
+            "Packets of which the hub must let some through, and others not. `check` and `tunrouter test` "
+            "run them, and so does a reload, which one that fails refuses."
+        ),
+    ),
+    OwnKey(
+        "policy test", "from", "host name", "required",
+        "from: host-2",
+        "The host that sends the packet.",
+    ),
+    OwnKey(
+        "policy test", "to", "address", "required",
+        "to: 10.2.0.10",
+        "The address that the packet is for.",
+    ),
+    OwnKey(
+        "policy test", "port", "`tcp/` or `udp/`, and a port", "a ping",
+        "port: tcp/22",
+        "The packet's protocol and destination port.",
+    ),
+    OwnKey(
+        "policy test", "expect", "`allow` or `deny`", "required",
+        "expect: allow",
+        "Whether the packet must be delivered, or dropped for whatever reason.",
+    ),
+    OwnKey(
+        "policy test", "source", "address", "one of each prefix that leads to the host",
+        "source: 10.0.0.7",
+        "The address that the packet comes from.",
+    ),
+    OwnKey(
+        "policy test", "ns", "UUID", "that of clients without `router.id`",
+        "ns: e87f56dd-fd57-4921-9ab8-a0847662daae",
+        "The namespace that the packet is in.",
+    ),
+    OwnKey(
+        "policy test", "service", "name of a service with handler router", "the only hub",
+        "service: hub",
+        "The hub whose tables decide. Wanted where hubs have different tables.",
+    ),
+    OwnKey(
         "auther", "bindings", "`file`, `redis` and `http`, and `reload`, as in a table",
         "only `hosts` and `namespaces` bind",
         "bindings: {file: {path: /etc/tunrouter/bindings}}",
@@ -243,7 +286,12 @@ KEYS = (
 OWN = frozenset(row.key.lower() for row in KEYS if row.place.startswith("metadata"))
 """The metadata keys among them, in lower case."""
 
-_COMMON_WORDS = frozenset(("hosts", "address", "from", "to", "protocol", "port", "action"))
+_COMMON_WORDS = frozenset(
+    (
+        *("hosts", "address", "from", "to", "protocol", "port", "action"),
+        *("source", "ns", "service", "expect", "tests"),
+    )
+)
 """Keys that may mean anything else."""
 
 
@@ -262,4 +310,5 @@ _PLACES = {
     "router": "a router",
     "route": "a route of a router",
     "access rule": "a rule of a router's acl",
+    "policy test": "one of tests, at the top level of the file",
 }

@@ -22,6 +22,7 @@ from lib.config_gost_keys import HANDLERS
 from lib.config_hub import Tables, check_domains, check_overlaps, hub
 from lib.config_instead import TUNNEL_URLS, WITHOUT_OTHERS, instead_of
 from lib.config_limits import Limiters, size_of
+from lib.config_policy import policy_tests
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Service
 from lib.config_schema_log import Log
@@ -145,6 +146,7 @@ def _settings(config: Config, found: Findings) -> Settings:
             clients.append((service, client(service, chains, found)))
     limiters.check_rest()
     _check_together(config, hubs, clients, found)
+    tests = policy_tests(config, [settings for _, settings in hubs], found)
     log = log_settings(config.log or Log(), found)
     metrics, more_authers = metrics_settings(config.metrics, authers, found)
     return Settings(
@@ -159,6 +161,7 @@ def _settings(config: Config, found: Findings) -> Settings:
         log_rotation=log.rotation,
         metrics=metrics,
         authers=more_authers,
+        tests=tests,
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )

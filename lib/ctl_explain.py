@@ -14,10 +14,10 @@ from typing import Any
 
 from lib import ids
 from lib.addresses import address
-from lib.forward_explain import Explanation, explain, source_for
-from lib.namespace import Attachment
+from lib.forward_explain import Explanation, explain, protocol_and_port, source_for
+from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
-from lib.packet import TCP, UDP
+from lib.route_gateways import Gateway
 from lib.route_plugin_cache import PluginCache
 
 MAX_ASKED = 4
@@ -58,7 +58,7 @@ def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
             raise ValueError(f"{given} and {request['to']}: two versions of IP")
     else:
         source = source_for(namespace, host, len(destination))
-    return Question(attachment, source, destination, _protocol_and_port(str(request.get("port") or "")))
+    return Question(attachment, source, destination, _port(str(request.get("port") or "")))
 
 
 def _packed(text: str, what: str) -> bytes:
@@ -68,31 +68,28 @@ def _packed(text: str, what: str) -> bytes:
         raise ValueError(f"{what}: {text[:64]!r} is no IP address: write one, such as 10.0.0.9") from None
 
 
-def _protocol_and_port(text: str) -> tuple[int, int] | None:
-    """(protocol number, port) of a text like `tcp/22`; None for an empty text. Raises ValueError."""
-    if not text:
-        return None
-    name, _, number = text.lower().partition("/")
-    protocols = {"tcp": TCP, "udp": UDP}
-    if name not in protocols or not number.isdecimal() or int(number) > 65535:
-        raise ValueError(f"--port: {text[:32]!r} is no protocol and port: write tcp/22")
-    return protocols[name], int(number)
+def _port(text: str) -> tuple[int, int] | None:
+    try:
+        return protocol_and_port(text)
+    except ValueError as wrong:
+        raise ValueError(f"--port: {wrong}") from None
 
 
 def reply(service: str, question: Question, sessions: bool) -> dict[str, Any]:
     """The fields of the reply. Where `sessions` is false, every host counts as connected."""
-    explanation = _explanation(question, sessions)
-    return {"service": service, "delivered": explanation.delivered, "lines": explanation.lines}
+    found = explanation(question, sessions)
+    return {"service": service, "delivered": found.delivered, "lines": found.lines}
 
 
-def _explanation(question: Question, sessions: bool) -> Explanation:
+def explanation(question: Question, sessions: bool) -> Explanation:
+    """What becomes of a packet, after plugins were asked. `sessions` as for reply()."""
     packet = (question.attachment, question.source, question.destination)
     for _ in range(MAX_ASKED):
-        explanation = explain(*packet, time.monotonic(), sessions, question.protocol_and_port)
-        if not isinstance(explanation.verdict, bytes):
+        found = explain(*packet, time.monotonic(), sessions, question.protocol_and_port)
+        if not isinstance(found.verdict, bytes):
             break
-        _ask_plugins(question.attachment, explanation.verdict)
-    return explanation
+        _ask_plugins(question.attachment, found.verdict)
+    return found
 
 
 def _ask_plugins(attachment: Attachment, address: bytes) -> None:
@@ -103,3 +100,28 @@ def _ask_plugins(attachment: Attachment, address: bytes) -> None:
                 table.store(address, table.asker.route(address, attachment.namespace.id), time.monotonic())
             except OSError:
                 table.fail(address, time.monotonic())
+
+
+def connect_everybody(namespace: Namespace) -> None:
+    """Take every host of a namespace to be connected: a configuration does not say who is."""
+    namespace.gateways.here = _Everybody(namespace)
+
+
+class _Everybody(dict[str, Any]):
+    """Gateways by name, each made when it is asked for."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__()
+        self._namespace = namespace
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Any:
+        attachment = Attachment(self._namespace, name, "(not known)", since=time.monotonic())
+        gateway = self[name] = Gateway(name, attachments=[attachment])
+        return gateway
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The gateway of that name."""
+        return self[name]

@@ -42,6 +42,17 @@ class Explanation:
         return isinstance(self.verdict, Attachment)
 
 
+def protocol_and_port(text: str) -> tuple[int, int] | None:
+    """(protocol number, port) of a text like `tcp/22`; None, a ping, for an empty text. Raises ValueError."""
+    if not text:
+        return None
+    name, _, number = text.lower().partition("/")
+    protocols = {"tcp": TCP, "udp": UDP}
+    if name not in protocols or not number.isascii() or not number.isdecimal() or int(number) > 65535:
+        raise ValueError(f"{text[:32]!r} is no protocol and port: write tcp/22")
+    return protocols[name], int(number)
+
+
 def source_for(namespace: Namespace, host: str, size: int) -> bytes | None:
     """An address (of 4 or 16 bytes, `size`) that a host may send from; None where no route leads to it."""
     found = (route.prefix for route in _routes_to(namespace, host) if len(route.prefix) == size)

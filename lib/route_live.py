@@ -106,6 +106,10 @@ class LiveRoutes:
         """Its name in the log."""
         return f"router {self.settings.name}"
 
+    def texts(self) -> dict[int, tuple[str, bytes]]:
+        """Rank of a source (1, 2, …) -> its name and the text whose rows are used; of those that have one."""
+        return self._loader.texts
+
     def apply(self, settings: TableSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
         old, self.settings = self.settings, settings

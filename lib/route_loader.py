@@ -97,6 +97,11 @@ class RouteLoader:
         self._filled = self._filled | {rank} if filled else self._filled - {rank}
         return report
 
+    @property
+    def texts(self) -> dict[int, tuple[str, bytes]]:
+        """Rank of a source (1, 2, …) -> its name and its last good text; only of those that have one."""
+        return dict(self._texts)
+
     def forget(self, rank: int) -> Steps:
         """Remove the rows of the source of that rank, which is there no more."""
         texts = {other: text for other, text in self._texts.items() if other != rank}
@@ -137,7 +142,7 @@ class RouteLoader:
         first: dict[Prefix, int] = {}
         left_out: dict[int, int] = {}
         work = 0
-        for rank, entry in _all_rows(entries, texts, bad):
+        for rank, entry in all_rows(entries, texts, bad):
             work += 1
             if entry is not None:
                 count = table.add_row(tries, entry, rank)
@@ -275,7 +280,7 @@ def _read(lines: RouteLines, line: bytes) -> RouteEntry | str | None:
         return str(wrong)
 
 
-def _all_rows(
+def all_rows(
     entries: Iterable[RouteEntry], texts: dict[int, tuple[str, bytes]], bad: BadLines
 ) -> Iterator[tuple[int, RouteEntry | None]]:
     """(rank, row) of all inline rows and sources in their order; row None for a line that holds no route."""

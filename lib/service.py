@@ -15,7 +15,15 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
-from lib import ctl_server, log_setup, service_preload, service_privileges, service_signals, service_threads
+from lib import (
+    ctl_server,
+    log_setup,
+    service_policy,
+    service_preload,
+    service_privileges,
+    service_signals,
+    service_threads,
+)
 from lib.ctl_find import default_path
 from lib.ctl_handlers import handlers
 from lib.ctl_server import ControlSocket
@@ -93,6 +101,7 @@ class Service:
         try:
             gc.freeze()  # what is here now stays: the collector need not look at it again
             self._watchdog.start(parts.tables.wait_loaded)
+            gevent.spawn(service_policy.warn, parts.settings, parts.tables)
             self._ended.wait()
         finally:
             reloading.kill()

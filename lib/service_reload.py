@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from lib import log_setup, service_preload
+from lib import log_setup, service_policy, service_preload
 from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -30,13 +30,15 @@ Raises ConfigError and HostError where that fails.
 def reload(parts: Parts, reread: Reread) -> None:
     """Read the settings again and change in the running process what differs, while packets are forwarded.
 
-    Where the settings cannot be read, or have a mistake, nothing is changed and the problems are logged.
+    Where the settings cannot be read, have a mistake or fail one of their own policy tests, nothing is
+    changed and the problems are logged.
     """
     step = Breaths()
     try:
         new = reread(step)
         if new is not parts.settings:
             service_preload.load(new, step)
+            service_policy.refuse(new, parts.tables, step)
     except (ConfigError, HostError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (error,)
         if isinstance(error, ConfigError):

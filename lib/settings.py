@@ -16,6 +16,7 @@ from lib.ids import NO_NAMESPACE
 from lib.prefixes import Prefix, PrefixSet
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
+from lib.settings_policy import PolicyTest
 from lib.settings_telemetry import MetricsSettings, RotationSettings
 from lib.settings_transport import TCP, TransportSettings
 
@@ -341,6 +342,8 @@ class Settings:
     metrics: MetricsSettings | None = None
     authers: tuple[AutherSettings, ...] = ()
     """Authers that are used elsewhere than in hubs (metrics)."""
+    tests: tuple[PolicyTest, ...] = ()
+    """Packets that hubs must let through, or must not (service_policy)."""
     warnings: tuple[Problem, ...] = field(default=())
     """What is odd in the configuration; logged as warnings."""
     notices: tuple[Problem, ...] = field(default=())

@@ -220,3 +220,20 @@ def test_a_mixed_file_runs_and_is_read_again_and_what_is_left_to_gost_is_named_o
     assert "there is no router 's'" in said
     assert "nothing was changed: the last good configuration stays in use" in said
     assert "left to GOST" not in said
+
+
+def test_policy_tests_warn_at_a_start_and_refuse_a_reload(topology: Topology, write: Write) -> None:
+    text = example("server.yml")
+    allow, deny = (
+        f"tests:\n- {{from: host-1, to: 192.168.200.7, expect: {word}}}\n" for word in ("allow", "deny")
+    )
+    path = write("hub.yml", text + deny)
+    hub = start_hub(topology.hub, "-C", path)
+    line = text.count("\n") + 2
+    hub.wait_line(rf"hub\.yml:{line}:\d+: policy test host-1 to 192\.168\.200\.7: it expects deny")
+    assert "nothing is different" in reload(hub, path, text + allow)
+    refused = reload(hub, path, text.replace("192.168.200.0/24", "192.168.201.0/24") + allow)
+    assert "it expects allow, but the packet from " in refused
+    assert " is dropped: no-route" in refused
+    assert "nothing was changed" in refused
+    assert "nothing is different" in reload(hub, path, text), "the routes are those of before"

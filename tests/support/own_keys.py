@@ -78,6 +78,7 @@ PLACES = {
     "router": ("routers",),
     "route": ("routers.routes",),
     "access rule": ("routers.acl",),
+    "policy test": ("tests",),
     "metadata of handler router": ("hub",),
     "metadata of handler router or tun": ("hub", "client"),
     "metadata of a dialer": ("way",),

@@ -34,6 +34,7 @@ WHOLE: dict[str, Any] = {
         },
     ],
     "authers": [{"name": "a", "auths": [{"username": "u", "password": "p"}]}],
+    "tests": [{"from": "host-1", "to": "10.2.0.9", "expect": "deny"}],
     "routers": [
         {
             "name": "r",
@@ -75,6 +76,7 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
         "routers": config["routers"][0],
         "routers.routes": config["routers"][0]["routes"][0],
         "routers.acl": config["routers"][0]["acl"][0],
+        "tests": config["tests"][0],
         "hub": hub["listener" if LAYERS.get(key) == "listener" else "handler"]["metadata"],
         "client": client["handler"]["metadata"],
         "way": node["dialer"]["metadata"],

@@ -1,0 +1,376 @@
+"""Policy tests: by the tables of a configuration, as `explain` decides, with every way in which one can fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lib import cli_main, config_read, config_resolve, ctl_explain, service_policy, service_reload
+from lib.errors import ConfigError, Problem
+from lib.hub_tables import Tables
+from lib.route_live import LiveRoutes
+from lib.service_policy import Outcome, Rows, outcomes, rows_of_all, rows_of_files, rows_of_running
+from lib.settings import Settings
+
+NS = "e87f56dd-fd57-4921-9ab8-a0847662daae"
+HUB = """services:
+- {name: hub, addr: ':8443', handler: {type: router, metadata: {router: r%s}}, listener: {type: tcp}}
+routers:
+- name: r
+  acl:
+  - {action: deny, from: 192.168.100.0/24, to: 192.168.200.9}
+  - {action: allow, protocol: tcp, port: "22"}
+  - {action: allow, protocol: icmp}
+  routes:
+  - {dst: 192.168.123.1, gateway: host-1}
+  - {dst: 192.168.100.0/24, gateway: host-1}
+  - {dst: 192.168.100.0/25, gateway: host-3}
+  - {dst: 192.168.200.0/24, gateway: host-2}
+  - {dst: 'fd00:2::/64', gateway: host-2}
+  - {dst: 'fd00:1::1', gateway: host-1}
+- {name: NS, routes: [{dst: 10.0.0.0/8, gateway: host-1}, {dst: 10.2.0.0/16, gateway: host-2}]}
+""".replace("NS", NS)
+
+
+def settings(*tests: str, metadata: str = "", text: str = HUB) -> Settings:
+    """The settings of the hub with these tests, YAML without braces. Raises ConfigError."""
+    written = "".join(f"- {{{test}}}\n" for test in tests)
+    text = text.replace("%s", metadata) + f"tests:\n{written}"
+    return config_resolve.resolve(config_read.read([("f", text)]))
+
+
+def outcome(test: str, metadata: str = "") -> Outcome:
+    (found,) = outcomes(settings(test, metadata=metadata), rows_of_all)
+    return found
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "from: host-1, to: 192.168.200.7, expect: allow",
+        "from: host-1, to: 192.168.200.7, port: tcp/22, expect: allow",
+        "from: host-1, to: 192.168.200.7, port: TCP/22, expect: ALLOW",
+        "from: host-1, to: 192.168.200.7, port: tcp/80, expect: deny",
+        "from: host-1, to: 192.168.200.7, port: udp/22, expect: deny",
+        "from: host-1, to: 10.9.9.9, expect: deny",
+        "from: host-1, to: 224.0.0.1, expect: deny",
+        "from: host-1, to: 'fd00:2::9', port: tcp/22, expect: allow",
+        "from: host-2, to: 192.168.200.7, source: 192.168.123.1, expect: deny",
+        f"from: host-1, to: 10.2.3.4, ns: {NS}, expect: allow",
+        f"from: host-2, to: 10.1.3.4, ns: {NS}, service: hub, expect: allow",
+        f"from: host-1, to: 192.168.200.7, ns: {NS}, port: tcp/22, expect: allow",
+        "from: host-1, to: 192.168.200.9, source: 192.168.123.1, expect: allow",
+        "from: host-1, to: 192.168.200.9, source: 192.168.100.200, expect: deny",
+    ],
+)
+def test_one_that_holds(test: str) -> None:
+    assert outcome(test).holds
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (
+            "from: host-1, to: 192.168.200.7, port: tcp/22, expect: deny",
+            "it expects deny, but the packet from 192.168.123.1 goes to host-2, if it is there (TCP: rule 2",
+        ),
+        (
+            "from: host-1, to: 192.168.200.7, port: tcp/80, expect: allow",
+            "host-1 to 192.168.200.7 tcp/80: it expects allow, but the packet from 192.168.123.1 is dropped: denied",
+        ),
+        (
+            "from: host-1, to: 172.16.0.1, expect: allow",
+            "a route `dst: 172.16.0.1, gateway: HOST` would help",
+        ),
+        # From one of the host's addresses it passes, from another one it does not: neither word is right.
+        ("from: host-1, to: 192.168.200.9, expect: allow", "but the packet from 192.168.100.255 is dropped"),
+        ("from: host-1, to: 192.168.200.9, expect: deny", "but the packet from 192.168.123.1 goes to host-2"),
+        (
+            "from: hots-1, to: 192.168.200.7, expect: deny",
+            "no IPv4 route leads to host 'hots-1'; did you mean 'host-1'",
+        ),
+        ("from: host-3, to: 'fd00:2::9', expect: deny", "no IPv6 route leads to host 'host-3'"),
+    ],
+    ids=str,
+)
+def test_one_that_fails_says_why_and_where(test: str, said: str) -> None:
+    found = outcome(test)
+    assert found.failure
+    assert said in str(found.problem)
+    assert str(found.problem).startswith(
+        f"f:{HUB.count(chr(10)) + 2}:{test.index('expect: ') + 12}: policy test "
+    )
+
+
+def test_a_host_that_no_route_names_is_judged_where_sources_are_not_checked() -> None:
+    test = "from: guest, to: 192.168.200.7, port: tcp/22, expect: allow"
+    assert "no IPv4 route leads to host 'guest'" in outcome(test).failure
+    assert outcome(test, ", sourceCheck: off").holds
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("from: host-1, to: 10.0.0.1", "a test without 'expect'; write expect: allow or deny"),
+        ("from: host-1, to: 10.0.0.1, expect: alow", "'expect': 'alow' is unknown; did you mean 'allow'?"),
+        ("to: 10.0.0.1, expect: deny", "a test without 'from'"),
+        ("from: 10.0.0.2, to: 10.0.0.1, expect: deny", "'from': 10.0.0.2 is an address"),
+        ("from: host-1, expect: deny", "a test without 'to'"),
+        ("from: host-1, to: 10.0.0.0/8, expect: deny", "'to': '10.0.0.0/8' is no IP address"),
+        ("from: host-1, to: 10.0.0.1, source: 'fd00::1', expect: deny", "two versions of IP"),
+        ("from: host-1, to: 10.0.0.1, port: 22, expect: deny", "'port': '22' is no protocol and port"),
+        ("from: host-1, to: 10.0.0.1, port: tcp/65536, expect: deny", "'port': 'tcp/65536' is no"),
+        ("from: host-1, to: 10.0.0.1, ns: x, expect: deny", "'ns': not a UUID"),
+        ("from: host-1, to: 10.0.0.1, service: hubb, expect: deny", "there is no hub 'hubb'; did you mean 'hub'?"),
+        ("form: host-1, to: 10.0.0.1, expect: deny", "unknown key 'form'"),
+    ],
+)  # fmt: skip
+def test_one_that_cannot_be_meant(test: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        settings(test)
+    assert said in str(raised.value)
+    assert str(raised.value).startswith(f"f:{HUB.count(chr(10)) + 2}:")
+
+
+def test_which_hub_is_meant_where_there_are_several() -> None:
+    more = "- {name: b, addr: ':1', handler: {type: router, metadata: {router: r%s}}, listener: {type: tcp}}\nrouters:"
+    text = HUB.replace("routers:", more)
+    test = "from: host-1, to: 192.168.200.7, expect: allow"
+    with pytest.raises(ConfigError, match=r"which hub is this test about.*one of hub, b"):
+        settings(test, text=text)
+    for found in (
+        settings(f"{test}, service: b", text=text),
+        settings(test, text=text, metadata=", domain: d"),
+    ):
+        assert [one.holds for one in outcomes(found, rows_of_all)] == [True]
+    with pytest.raises(ConfigError, match="a test, but no hub"):
+        config_resolve.resolve(config_read.read([("f", f"tests: [{{{test}}}]\nservices: []")]))
+
+
+# --- where rows come from -------------------------------------------------------------------------
+
+
+def sourced(path: Path, more: str = "") -> str:
+    return f"""services:
+- {{name: hub, addr: ':0', handler: {{type: router, metadata: {{router: r}}}}, listener: {{type: tcp}}}}
+routers: [{{name: r, file: {{path: {path}}}{more}}}]
+"""
+
+
+GOOD = b"10.1.0.0/16 host-1\n10.2.0.0/16 host-2\n"
+TEST = "from: host-1, to: 10.2.0.1, expect: allow"
+
+
+def test_rows_of_a_file_count(tmp_path: Path) -> None:
+    path = tmp_path / "routes"
+    path.write_bytes(GOOD)
+    found = settings(TEST, text=sourced(path))
+    assert [one.holds for one in outcomes(found, rows_of_files)] == [True]
+    path.unlink()
+    (missing,) = outcomes(found, rows_of_files)
+    assert not missing.holds
+    assert f"{path}: No such file" in missing.unjudged
+
+
+@pytest.mark.parametrize(
+    "more", ["redis: {addr: '127.0.0.1:1', key: k}", "plugin: {type: http, addr: '127.0.0.1:1'}"]
+)
+def test_check_connects_to_nothing(tmp_path: Path, more: str) -> None:
+    path = tmp_path / "routes"
+    path.write_bytes(GOOD)
+    found = settings(TEST, text=sourced(path, f", {more}"))
+    (quiet,) = outcomes(found, rows_of_files)
+    assert "`tunrouter test`" in quiet.unjudged
+    (asked,) = outcomes(settings(f"{TEST}, source: 10.1.0.1", text=sourced(path, f", {more}")), rows_of_all)
+    assert "127.0.0.1" in asked.unjudged or "plugin gives no reply" in asked.unjudged
+
+
+def test_a_plugin_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tests.support.routes import to
+
+    class Plugin:
+        acl = None
+
+        def __init__(self, _: object) -> None:
+            self.asked: list[bytes] = []
+
+        def route(self, address: bytes, namespace: bytes) -> Any:
+            from lib.route_table import Route
+
+            return Route(address, 32, to("host-1" if address[1] == 1 else "host-2"))
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(service_policy, "RouterPlugin", Plugin)
+    text = sourced(tmp_path / "none", ", plugin: {type: http, addr: '127.0.0.1:1'}").replace(
+        f"file: {{path: {tmp_path}/none}}, ", ""
+    )
+    (free, named, other) = outcomes(
+        settings(TEST, f"{TEST}, source: 10.1.0.9", f"{TEST}, source: 10.2.0.9", text=text), rows_of_all
+    )
+    assert "write source: and an address" in str(free.problem)
+    assert named.holds
+    assert "wrong-source" in other.failure
+
+
+def test_a_running_hub_s_rows_count_and_those_of_a_source_that_is_new_to_it(tmp_path: Path) -> None:
+    path, other = tmp_path / "routes", tmp_path / "other"
+    path.write_bytes(GOOD)
+    other.write_bytes(GOOD.replace(b"host-2", b"host-3"))
+    old = settings(TEST, text=sourced(path))
+    tables = Tables(old)
+    try:
+        tables.start()
+        assert tables.wait_loaded(5)
+        path.write_bytes(b"")
+        assert [one.holds for one in outcomes(old, rows_of_running(tables))] == [True], "its last good rows"
+        elsewhere = settings("from: host-3, to: 10.1.0.1, expect: allow", text=sourced(other))
+        assert [one.holds for one in outcomes(elsewhere, rows_of_running(tables))] == [True]
+    finally:
+        tables.stop()
+
+
+def test_a_running_hub_whose_source_was_never_read_has_no_judgement(tmp_path: Path) -> None:
+    found = settings(TEST, text=sourced(tmp_path / "none"))
+    tables = Tables(found)
+    try:
+        live = dict(tables.routers())["r"]
+        assert isinstance(live, LiveRoutes)
+        (one,) = outcomes(found, rows_of_running(tables))
+        assert "has never been read" in one.unjudged
+    finally:
+        tables.stop()
+
+
+# --- reload, start, commands ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is logged by the modules here."""
+    lines: list[str] = []
+
+    def say(entry: object, text: str, *values: object, **fields: object) -> None:
+        lines.append(text % values)
+
+    def say_problem(event: object, problem: Problem) -> None:
+        lines.append(str(problem))
+
+    monkeypatch.setattr(service_reload, "say", say)
+    monkeypatch.setattr(service_policy, "say_problem", say_problem)
+    return lines
+
+
+@pytest.fixture
+def parts() -> Iterator[Any]:
+    """Of a process that runs by the configuration without tests."""
+    old = settings()
+    tables = Tables(old)
+    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [])
+    yield SimpleNamespace(
+        settings=old,
+        hubs={},
+        clients={},
+        tables=tables,
+        tapping=nothing,
+        domains=nothing,
+        remove_clients=list,
+        make_hub=lambda settings, new: SimpleNamespace(
+            settings=settings, start=lambda: None, apply=lambda *_: [], unchecked=0
+        ),
+    )
+    tables.stop()
+
+
+def test_a_reload_with_a_failing_test_changes_nothing(parts: Any, said: list[str]) -> None:
+    before = parts.settings
+    failing = settings("from: host-1, to: 192.168.200.7, expect: deny")
+    service_reload.reload(parts, lambda step: failing)
+    assert parts.settings is before
+    assert not parts.hubs
+    assert said[0].startswith("reload: f:")
+    assert "it expects deny" in said[0]
+    assert said[1] == "reload: nothing was changed: the last good configuration stays in use"
+
+
+def test_a_reload_whose_tests_hold_or_cannot_be_judged_is_done(
+    parts: Any, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = settings("from: host-1, to: 192.168.200.7, expect: allow")
+    service_reload.reload(parts, lambda step: right)
+    assert parts.settings is right
+    assert said[-1].startswith("reload: done")
+    monkeypatch.setattr(service_policy, "rows_of_running", lambda tables: lambda table: Rows({}, "an outage"))
+    other = settings("from: host-1, to: 192.168.200.7, expect: allow", metadata=", superpackets: off")
+    del said[:]
+    service_reload.reload(parts, lambda step: other)
+    assert parts.settings is other
+    assert "not judged: an outage" in said[0]
+
+
+def test_a_start_warns(said: list[str]) -> None:
+    found = settings(
+        "from: host-1, to: 192.168.200.7, expect: deny", "from: host-1, to: 1.1.1.1, expect: deny"
+    )
+    tables = Tables(found)
+    try:
+        tables.start()
+        service_policy.warn(found, tables)
+    finally:
+        tables.stop()
+    assert [line for line in said if "it expects deny" in line] == said
+    assert len(said) == 1
+
+
+def written(tmp_path: Path, *tests: str) -> str:
+    path = tmp_path / "hub.yml"
+    path.write_text(HUB.replace("%s", "") + "tests:\n" + "".join(f"- {{{test}}}\n" for test in tests))
+    return str(path)
+
+
+HOLDS, FAILS = (f"from: host-1, to: 192.168.200.7, expect: {word}" for word in ("allow", "deny"))
+
+
+def test_check_runs_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.main(["check", "-C", written(tmp_path, HOLDS)]) == 0
+    assert "ok: 1 policy test holds" in capsys.readouterr().out
+    path = written(tmp_path, HOLDS, FAILS)
+    assert cli_main.main(["check", "-C", path]) == 2
+    shown = capsys.readouterr()
+    assert (
+        f"error: {path}:{HUB.count(chr(10)) + 3}:45: policy test host-1 to 192.168.200.7: it expects"
+        in shown.err
+    )
+    assert "holds" not in shown.out
+    assert cli_main.main(["check", "--json", "-C", path]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert [problem["line"] for problem in found["problems"]] == [HUB.count("\n") + 3]
+
+
+def test_the_command_test_runs_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def tested(*tests: str, flags: tuple[str, ...] = ()) -> tuple[int, str]:
+        status = cli_main.main(["test", "-C", written(tmp_path, *tests), *flags])
+        return status, capsys.readouterr().out
+
+    assert tested(HOLDS) == (0, "ok: host-1 to 192.168.200.7: allow\nthe policy test holds\n")
+    status, text = tested(HOLDS, FAILS)
+    assert status == 1
+    assert text.splitlines()[1].startswith(f"{tmp_path}/hub.yml:")
+    assert text.endswith("1 policy test of 2 failed\n")
+    assert tested()[0] == 1, "a file without tests is perhaps the wrong file"
+    status, text = tested(FAILS, HOLDS, flags=("--json",))
+    assert [one["outcome"] for one in json.loads(text)["tests"]] == ["fails", "holds"]
+    assert not json.loads(text)["ok"]
+
+
+def test_both_commands_and_explain_have_one_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If `explain` changed its mind, so would every test."""
+    monkeypatch.setattr(ctl_explain, "explain", lambda *_: (_ for _ in ()).throw(RuntimeError("asked")))
+    with pytest.raises(RuntimeError, match="asked"):
+        outcome(HOLDS)
