@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -34,7 +35,8 @@ from lib.config_section import walk
 from lib.config_yaml import Scalar
 from lib.ctl_path import weak_spot
 from lib.errors import Position
-from lib.settings import HubSettings, Settings
+from lib.settings import ClientSettings, HubSettings, Settings
+from lib.settings_hooks import PRE_UP
 from lib.settings_transport import TlsSettings
 
 _TUN, _NET = "/dev/net/tun", "/sys/class/net"
@@ -58,6 +60,7 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     _sources(config, settings, found)
     _devices(config, services, settings, found)
     config_check_socket.look(config, services, settings, found)
+    _hooks(services, settings, found)
 
 
 # --- certificates -------------------------------------------------------------------------------
@@ -365,3 +368,19 @@ def _interfaces(config: Config, settings: Settings, found: Findings) -> None:
             if name in gone:
                 where = tree.where if tree is not None else section.where("interface")
                 found.warn(where, f"'interface': {gone[name]}")
+
+
+# --- hooks --------------------------------------------------------------------------------------
+
+
+def _hooks(services: Services, settings: Settings, found: Findings) -> None:
+    """Commands whose program is not here. Only a preUp keeps its service from starting."""
+    every: tuple[HubSettings | ClientSettings, ...] = (*settings.hubs, *settings.clients)
+    for one in every:
+        for phase, commands in one.hooks.commands:
+            tree = config_metadata.find(services[one.name], phase)
+            where = tree.where if tree else services[one.name].where()
+            for program in dict.fromkeys(words[0] for words in commands):
+                if shutil.which(program) is None:
+                    tell = found.error if phase == PRE_UP else found.warn
+                    tell(where, f"{phase!r}: there is no program {program[:64]!r}")

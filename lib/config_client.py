@@ -19,6 +19,7 @@ from lib.config_gost_keys import (
     SERVICE_KEYS,
     SERVICE_WITH_CHAIN,
 )
+from lib.config_hooks import hook_settings
 from lib.config_no_effect import UNNAMED
 from lib.config_schema import (
     Handler,
@@ -70,6 +71,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         strategy=way.selector.strategy or "round",
         max_fails=way.selector.max_fails or 1,
         fail_timeout=way.selector.fail_timeout / SECONDS if way.selector.fail_timeout else 10.0,
+        hooks=hook_settings(service, found),
     )
 
 

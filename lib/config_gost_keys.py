@@ -111,7 +111,8 @@ SERVICE_WITH_CHAIN = (
 SERVICE_KEYS = ("interface", "sockopts", "resolver", "hosts")
 """Keys of a service section whose reason depends on its role."""
 _SERVICE: Keys = {
-    **_to_come("service", "preUp postUp preDown postDown netns netns.out proxyProtocol labels"),
+    **_works("service", "preUp postUp preDown postDown hookTimeout"),
+    **_to_come("service", "netns netns.out proxyProtocol labels"),
     **_to_come("service", "observer.period observePeriod observer.observePeriod enableStats"),
     **_to_come("service", "limiter.refreshInterval limiter.scope"),
     **_of_urls("service", config_url_keys.LIMITS),

@@ -13,6 +13,7 @@ from lib import config_metadata, config_url_keys
 from lib.addresses import host_port, is_loopback, prefix
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
+from lib.config_hooks import hook_settings
 from lib.config_limits import Limiters, size_of
 from lib.config_schema import Config, Handler, Listener, Login, Service
 from lib.config_tables import logins, namespace_of
@@ -113,6 +114,7 @@ def hub(
         trusted_proxies=_trusted_proxies(handler, found),
         address_header=_address_header(handler, transport, found),
         drain_timeout=config_metadata.seconds(handler, "drainTimeout", 5.0, found),
+        hooks=hook_settings(service, found),
     )
 
 

@@ -28,9 +28,6 @@ _NETNS = "leave it out, and start tunrouter there: ip netns exec NAME tunrouter 
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
 _NODES_HERE = "write the nodes in this file, which SIGHUP or -R reads again"
 _IN_SELECTOR = "write it in the selector of the hop"
-_COMMANDS = (
-    "leave it out, and let who starts tunrouter run it (systemd: ExecStartPre, ExecStartPost, ExecStopPost)"
-)
 _SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 _DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
 _PROXY_HEADER = "leave it out: behind a proxy take ws or wss, and name the proxy in trustedProxies"
@@ -70,7 +67,6 @@ _SECTIONS: dict[str, dict[str, str]] = {
 """Class of a section -> its field -> what to do instead."""
 
 _METADATA: dict[str, str] = {
-    **dict.fromkeys(("preup", "postup", "predown", "postdown"), _COMMANDS),
     **dict.fromkeys(("netns", "netns.out"), _NETNS),
     "proxyprotocol": _PROXY_HEADER,
     "labels": "leave it out: a log line names its service",

@@ -259,6 +259,14 @@ KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of a service", "hookTimeout", "duration, 1s to 1h", "`30s`",
+        "hookTimeout: 10s, preUp: [/bin/true]",
+        (
+            "How long each command of `preUp`, `postUp`, `preDown` and `postDown` may take. It is "
+            "killed then, with all that it has started, and counts as failed."
+        ),
+    ),
+    OwnKey(
         "metadata of a listener or a dialer", "congestion", "name of an algorithm, `auto` or `system`",
         "`auto`",
         "congestion: cubic",

@@ -47,8 +47,6 @@ from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.humanize import counted
 from lib.limits import Gate, stranger
-from lib.log_events import Entry
-from lib.log_setup import say
 from lib.metrics_ledger import Histogram, Ledger
 from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
@@ -156,9 +154,12 @@ class Hub:
         """Begin to accept connections."""
         self._server.start()
         self._beating.start()
-        address = format_peer(self._server.socket.getsockname())
-        name = self.settings.name
-        say(Entry.LISTENING, "service %s: listening on %s", name, address, service=name, address=address)
+        hub_log.listening(self.settings.name, self.address)
+
+    @property
+    def address(self) -> str:
+        """The address and port that it listens on."""
+        return format_peer(self._server.socket.getsockname())
 
     def drain(self) -> None:
         """Stop accepting, tell clients to move to another hub, and send what is queued.

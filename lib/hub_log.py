@@ -19,6 +19,11 @@ from lib.log_setup import say, settle_all
 from lib.namespace import Attachment
 
 
+def listening(name: str, address: str) -> None:
+    """Log that service `name` accepts clients from now on."""
+    say(Entry.LISTENING, "service %s: listening on %s", name, address, service=name, address=address)
+
+
 def opened(name: str, attachment: Attachment, transport: str, via: str) -> None:
     """Log that a session of service `name` has begun, over this kind of transport (tcp, tls, ws, wss).
 

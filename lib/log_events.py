@@ -180,6 +180,16 @@ class Entry(Enum):
         "changes of files are only seen on SIGHUP and by `reload`",
     )
 
+    # hooks
+    HOOK_RAN = (
+        *("hook-ran", "info", "service hook program said"),
+        "a command of `preUp`, `postUp`, `preDown` or `postDown` has ended well; `said` is its last line",
+    )
+    HOOK_FAILED = (
+        *("hook-failed", "warning", "service hook program reason"),
+        "such a command has failed; where it is a `preUp`, its service does not start",
+    )
+
     # certificates
     CERTIFICATE = (
         *("certificate", "info", "service fingerprint"),

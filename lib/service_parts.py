@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from lib.namespace_domains import Domains
 from lib.netlink_host_routes import HostRoutes
 from lib.netlink_plan import Pace
 from lib.route_live import APPLY_SECONDS
+from lib.service_hooks import HookRunner, Place, place
 from lib.service_scheduling import Turns, breathe
 from lib.service_supervisor import Task
 from lib.settings import ClientSettings, HubSettings, Settings
@@ -65,6 +66,7 @@ class Parts:
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         self._device_gone = device_gone
+        self._hooks = HookRunner()
         self._paces: dict[str, Pace] = {}
         """Client -> how often its device had to be made anew."""
         self.one_maker = BoundedSemaphore(1)
@@ -99,9 +101,9 @@ class Parts:
         if self.metrics is not None:
             self.metrics.start()
         for hub in self.hubs.values():
-            hub.start()
+            self._start(hub)
         for client in self.clients.values():
-            client.start()
+            self._start(client)
 
     def stop(self) -> None:
         """Close every port and remove every device, also of clients whose removal was broken off before.
@@ -110,6 +112,7 @@ class Parts:
         """
         self._is_ending = True
         with ExitStack() as steps:  # the last one comes first
+            steps.callback(lambda: self._hooks.gone(self._hooks.rest()))
             steps.callback(self.tables.stop)
             for hub in self.hubs.values():
                 steps.callback(hub.stop)
@@ -118,10 +121,28 @@ class Parts:
                 steps.callback(self.metrics.stop)
             steps.callback(self.tapping.stop)
             steps.callback(self._rechecking.kill, block=False)
+            steps.callback(self._end_hooks, self._hooks.rest())
+
+    def _start(self, one: Hub | Client) -> None:
+        one.start()
+        self._hooks.serves(_place(one))
+
+    def _end_hooks(self, names: Iterable[str]) -> None:
+        """Run what these services want to be run before they end."""
+        found = (self.hubs.get(name) or self.clients.get(name) for name in names)
+        self._hooks.ends([_place(one) for one in found if one is not None])
+
+    def remove_hub(self, name: str) -> None:
+        """Stop a hub that is served no longer."""
+        self._end_hooks([name])
+        self.hubs.pop(name).stop()
+        self._hooks.gone([name])
 
     def remove_clients(self, names: Sequence[str]) -> None:
         """Stop clients that are served no longer. Where this is broken off, stop() goes on with it."""
+        self._end_hooks(names)
         self.stop_clients([self.clients.pop(name) for name in names])
+        self._hooks.gone(names)
 
     def stop_clients(self, clients: Sequence[Client]) -> None:
         """Stop clients; the devices of many go together, in the time that the kernel needs for one."""
@@ -143,22 +164,41 @@ class Parts:
                 self._leaving.remove(client)
 
     def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
-        """A hub whose port is open, not started yet. Raises HostError where the port cannot be opened."""
+        """A hub whose port is open, not started yet. Raises HostError; nothing is left open then."""
         domain = self.domains.of(hub, settings.tables)
-        return Hub(hub, domain, self.tables, self._buffer, self._turns, self.taps)
+        made = Hub(hub, domain, self.tables, self._buffer, self._turns, self.taps)
+        try:
+            self._hooks.opened(_place(made))
+        except BaseException:
+            made.stop()
+            self._hooks.gone([hub.name])
+            raise
+        return made
+
+    def add_hub(self, hub: HubSettings, settings: Settings) -> None:
+        """Make a hub and start it. Raises HostError where that fails; nothing of it is left then."""
+        self.hubs[hub.name] = made = self.make_hub(hub, settings)
+        self._start(made)
 
     def add_client(self, settings: ClientSettings) -> None:
         """Make a client and start it. Raises HostError where that fails; nothing of it is left then."""
         client_around.look_ahead([settings])
         self.clients[settings.name] = client = self._open_client(settings)
         try:
-            client.start()
+            self._start(client)
         except BaseException:
             self.remove_clients([settings.name])
             raise
 
     def _open_client(self, client: ClientSettings) -> Client:
-        return Client(client, self._buffer, self._device_gone, self.taps, self._host_routes, self._batch)
+        made = Client(client, self._buffer, self._device_gone, self.taps, self._host_routes, self._batch)
+        try:
+            self._hooks.opened(_place(made))
+        except BaseException:
+            self.stop_clients([made])
+            self._hooks.gone([client.name])
+            raise
+        return made
 
     def make_anew(self, device: str) -> None:
         """Make a client anew whose device somebody has removed; at a slow rate where that goes on and on.
@@ -212,3 +252,8 @@ class Parts:
             name = hub.settings.name
             text = "service %s: %s"
             say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)
+
+
+def _place(one: Hub | Client) -> Place:
+    """A service as its hooks see it."""
+    return place(one.settings, one.address if isinstance(one, Hub) else one.device_name)

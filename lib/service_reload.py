@@ -87,7 +87,7 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str], step: Callabl
     counts: Counter[str] = Counter()
     hubs, clients = {hub.name for hub in new.hubs}, {client.name for client in new.clients}
     for name in [name for name in parts.hubs if name not in hubs]:
-        parts.hubs.pop(name).stop()
+        parts.remove_hub(name)
         lines.append(f"service {name}: removed")
         counts["-"] += 1
     removed = [name for name in parts.clients if name not in clients]
@@ -132,8 +132,7 @@ def _guarded(
 def _apply_hub(parts: Parts, settings: HubSettings, new: Settings) -> tuple[str, list[str]]:
     hub = parts.hubs.get(settings.name)
     if hub is None:
-        parts.hubs[settings.name] = hub = parts.make_hub(settings, new)
-        hub.start()
+        parts.add_hub(settings, new)
         return "+", ["added"]
     changed = differences(hub.settings, settings)
     done = hub.apply(settings, parts.domains.of(settings, new.tables))

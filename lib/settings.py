@@ -15,6 +15,7 @@ from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
 from lib.prefixes import Prefix, PrefixSet
 from lib.settings_dial import PLAIN_DIAL, DialSettings
+from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_policy import PolicyTest
 from lib.settings_telemetry import MetricsSettings, RotationSettings
@@ -256,6 +257,7 @@ class HubSettings:
     trusted_proxies: PrefixSet = field(default_factory=PrefixSet)  # they are believed about `address_header`
     address_header: str = DEFAULT_ADDRESS_HEADER
     lanes: int = DEFAULT_LANES  # connections of a session: 1 or 2
+    hooks: HookSettings = NO_HOOKS
     queue_memory: int = DEFAULT_QUEUE_MEMORY
     """Bytes that the queues of all sessions may hold together."""
     queue_bytes: int = DEFAULT_QUEUE_BYTES
@@ -314,6 +316,7 @@ class ClientSettings:
     fail_timeout: float = 10.0
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     lanes: int = DEFAULT_LANES
+    hooks: HookSettings = NO_HOOKS
 
 
 @dataclass(frozen=True, slots=True)

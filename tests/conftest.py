@@ -93,6 +93,13 @@ def right_time() -> None:
     gevent.get_hub().loop.update_now()
 
 
+@pytest.fixture
+def own_children() -> Iterator[None]:
+    """Let the event loop wait for children in this test only; else subprocess would miss how they ended."""
+    yield
+    gevent.get_hub().loop.reset_sigchld()
+
+
 def _locked(path: Path, how: int) -> IO[str]:
     """A file with this lock on it, until it is closed."""
     file = path.open("a")

@@ -58,9 +58,9 @@ GOST = {
     "services.forwarder.nodes": "name addr",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
-    "hub": f"{_TCP} reuseport mptcp path ws.path header ws.header router router.cache "
+    "hub": f"{_TCP} preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
-    "client": f"{_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
+    "client": f"preUp postUp preDown postDown {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
     "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark path ws.path header ws.header host ws.host keepalive ttl "
     "router.id connectTimeout",
 }
@@ -81,6 +81,7 @@ PLACES = {
     "policy test": ("tests",),
     "metadata of handler router": ("hub",),
     "metadata of handler router or tun": ("hub", "client"),
+    "metadata of a service": ("hub", "client"),
     "metadata of a dialer": ("way",),
     "metadata of a listener or a dialer": ("hub", "way"),
 }

@@ -77,10 +77,17 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
         "routers.routes": config["routers"][0]["routes"][0],
         "routers.acl": config["routers"][0]["acl"][0],
         "tests": config["tests"][0],
-        "hub": hub["listener" if LAYERS.get(key) == "listener" else "handler"]["metadata"],
-        "client": client["handler"]["metadata"],
+        "hub": layer(hub, key),
+        "client": layer(client, key),
         "way": node["dialer"]["metadata"],
     }[place]
+    return found
+
+
+def layer(service: dict[str, Any], key: str) -> dict[str, Any]:
+    """The metadata of the layer that reads a key."""
+    name = LAYERS.get(key, "handler")
+    found: dict[str, Any] = (service if name == "service" else service[name]).setdefault("metadata", {})
     return found
 
 
