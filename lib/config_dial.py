@@ -1,10 +1,11 @@
-"""`interface`, `so_mark` and `hosts` of a hop and its nodes, checked and turned into DialSettings.
+"""`interface`, `so_mark`, `hosts` and the like of a hop and its nodes, checked and turned into DialSettings.
 
 Knows: where GOST takes them from, and which of several counts; how a name is found in a hosts section.
 Refuses to know: what else a node has (config_client), how a connection is made (stream_dial).
 
     interface, so_mark    the node's metadata, the node's own key, the hop's metadata, the hop's own key:
                           the first of these that is there
+    proxyProtocol         the node's metadata, the hop's metadata: the first of these that is there
     hosts                 the node's, else the hop's: the name of a section in the top-level `hosts`
 """
 
@@ -68,13 +69,14 @@ def dial_settings(
         return DialSettings(addresses=addresses) if addresses else PLAIN_DIAL
     targets = addresses or ((host,) if is_address(without_zone(host)) else ())
     device, source = _interface(hop, node, targets, found)
-    return DialSettings(device, source, _mark(hop, node, found), addresses)
+    header = next(filter(None, (config_metadata.proxy_protocol(one, found) for one in (node, hop))), 0)
+    return DialSettings(device, source, _mark(hop, node, found), header, addresses)
 
 
 def _own_socket(hop: Hop, node: Node) -> Iterator[tuple[str, Position]]:
     """(key, place) of everything about the socket that a hop or a node says."""
     for section in (node, hop):
-        for key in ("interface", "so_mark"):
+        for key in ("interface", "so_mark", "proxyProtocol"):
             tree = config_metadata.find(section, key)
             if tree is not None:
                 yield key, tree.where

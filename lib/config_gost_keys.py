@@ -112,7 +112,7 @@ SERVICE_KEYS = ("interface", "sockopts", "resolver", "hosts")
 """Keys of a service section whose reason depends on its role."""
 _SERVICE: Keys = {
     **_works("service", "preUp postUp preDown postDown hookTimeout"),
-    **_to_come("service", "netns netns.out proxyProtocol labels"),
+    **_to_come("service", "netns netns.out labels"),
     **_to_come("service", "observer.period observePeriod observer.observePeriod enableStats"),
     **_to_come("service", "limiter.refreshInterval limiter.scope"),
     **_of_urls("service", config_url_keys.LIMITS),
@@ -156,6 +156,7 @@ HUB_KEYS: Keys = {
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets lanes domain handshakeTimeout onDuplicate certHosts"),
     **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
+    **_works("service", "proxyProtocol"),
     **_odd("handler", _BUFFERS, "router.bufferSize bufferSize"),
 }
 """The keys of a hub: a service with handler router."""
@@ -176,6 +177,9 @@ CLIENT_KEYS: Keys = {
     **_odd("listener", "is for TCP, and read in the metadata of the hub's dialer", "mptcp"),
     **_odd("listener", _BUFFERS, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
     **_odd("service", SERVICE_WITH_CHAIN, "interface so_mark"),
+    **_odd(
+        "service", "is for listeners of a hub; write it in the metadata of the hub's node", "proxyProtocol"
+    ),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
     **_works("handler", "superpackets lanes keepalive.timeout"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
@@ -184,8 +188,8 @@ CLIENT_KEYS: Keys = {
 """The keys of a client: a service with handler tun."""
 
 _NODE: Keys = {
-    **_works("node", "interface so_mark", also="hop"),
-    **_to_come("node", "netns proxyProtocol weight backup maxFails failTimeout"),
+    **_works("node", "interface so_mark proxyProtocol", also="hop"),
+    **_to_come("node", "netns weight backup maxFails failTimeout"),
     **_odd("hop", "is read from a URL only; in a file it is a key of the hop", "resolver hosts"),
     **_odd("hop", BY_REQUEST, "bypass"),
     **_odd("hop", "is read by other handlers of GOST only; write strategy: hash in the selector", "hash"),

@@ -113,6 +113,7 @@ def hub(
         limits=limiters.of(service, handler),
         trusted_proxies=_trusted_proxies(handler, found),
         address_header=_address_header(handler, transport, found),
+        proxy_protocol=_proxy_protocol(service, handler, found),
         drain_timeout=config_metadata.seconds(handler, "drainTimeout", 5.0, found),
         hooks=hook_settings(service, found),
     )
@@ -163,8 +164,19 @@ def _address_header(handler: Handler, transport: TransportSettings, found: Findi
         message = (
             f"'trustedProxies.header' has no effect: a listener of type {transport.kind} gets no headers"
         )
-        found.warn(tree.where, message, "a proxy's clients are seen over ws and wss")
+        found.warn(tree.where, message, "a proxy's clients are seen over ws and wss, or by proxyProtocol")
     return name
+
+
+def _proxy_protocol(service: Service, handler: Handler, found: Findings) -> bool:
+    """Whether a PROXY header is read, of either version, as in GOST: here from trusted proxies only."""
+    version = config_metadata.proxy_protocol(service, found)
+    if version and config_metadata.find(handler, "trustedProxies") is None:
+        tree = config_metadata.find(service, "proxyProtocol")
+        message = "'proxyProtocol' without trustedProxies: any client could name any address as its own"
+        hint = "write trustedProxies: [ADDRESS] in the handler's metadata, with the load balancer's addresses"
+        found.error(tree.where if tree else service.where(), message, hint)
+    return bool(version)
 
 
 def _on_duplicate(handler: Handler, found: Findings) -> str:

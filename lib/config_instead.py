@@ -30,7 +30,6 @@ _NODES_HERE = "write the nodes in this file, which SIGHUP or -R reads again"
 _IN_SELECTOR = "write it in the selector of the hop"
 _SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 _DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
-_PROXY_HEADER = "leave it out: behind a proxy take ws or wss, and name the proxy in trustedProxies"
 _LIMIT_ROWS = "leave it out: limits are taken from this file, at once"
 
 _SECTIONS: dict[str, dict[str, str]] = {
@@ -68,7 +67,6 @@ _SECTIONS: dict[str, dict[str, str]] = {
 
 _METADATA: dict[str, str] = {
     **dict.fromkeys(("netns", "netns.out"), _NETNS),
-    "proxyprotocol": _PROXY_HEADER,
     "labels": "leave it out: a log line names its service",
     **dict.fromkeys(
         (

@@ -198,6 +198,16 @@ def lanes(layer: Layer, found: Findings) -> int:
     return count
 
 
+def proxy_protocol(layer: Layer, found: Findings) -> int:
+    """The key proxyProtocol: a version of the PROXY protocol, 1 or 2; 0 for none."""
+    version = integer(layer, ("proxyProtocol",), 0, found)
+    tree = find(layer, "proxyProtocol")
+    if tree and version not in (0, 1, 2):
+        found.error(tree.where, f"'proxyProtocol': there is version 1 and 2, and not {version}")
+        return 0
+    return version
+
+
 def _seconds(text: str) -> float:
     value = parse_duration(text, SECONDS) / SECONDS
     if value < 0:

@@ -45,6 +45,11 @@ class Refusal(_Documented):
         "the TLS or WebSocket handshake failed, or the client speaks another transport than the listener",
         "compare the client's -F scheme, certificates and pin with the hub's -L; the log names the step",
     )
+    PROXY_HEADER = (
+        "proxy-header",
+        "a trusted proxy's connection does not begin with a PROXY header",
+        "let the proxy send it (HAProxy: send-proxy-v2), or take its address out of trustedProxies",
+    )
     CONNECTIONS = (
         "connections",
         "more connections than the climiter allows",

@@ -328,7 +328,7 @@ class Hub:
             with ExitStack() as name:
                 late = f"no handshake within {seconds:g} s"
                 with within(seconds, lambda: ProtocolError(late, Refusal.LATE)):
-                    top = self._acceptor.accept(stream, caller.read_headers)
+                    top = self._acceptor.accept(caller.unwrapped(stream), caller.read_headers)
                     request, rest = session_handshake.receive_request(top, seconds)
                     stream.end_turn()
                     vouchers: set[str] = set()

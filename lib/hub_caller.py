@@ -1,8 +1,8 @@
 """Far end of one connection to a hub: under which address it is counted, limited and logged.
 
 Knows: that a trusted proxy's connection is somebody else's, who is known once the proxy has named them.
-Refuses to know: how a proxy says so (stream_websocket; a PROXY header would come before TLS and call
-`named` in the same way), which addresses are trusted and what a header means (hub_proxies), limits (limits).
+Refuses to know: how a proxy says so (stream_websocket, stream_proxied), which addresses are trusted and what
+a header means (hub_proxies), limits (limits).
 
     enter ---- named (where a trusted proxy names a client) ---- admitted ---- leave
 """
@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from lib import hub_proxies, stream_proxied
 from lib.addresses import host_of
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
@@ -50,6 +51,8 @@ class Caller:
         self._book: Book | None = None
         self.is_lane = False
         """Whether it has joined a session, in which it is counted."""
+        self._is_own = False
+        """Whether a proxy has said that it is the proxy's own connection (a health check)."""
 
     def enter(self) -> Refusal | None:
         """Count the connection. Returns None, or why it is refused; else `leave` must follow."""
@@ -60,6 +63,22 @@ class Caller:
         if refusal is not None:
             self._close()
         return refusal
+
+    def unwrapped(self, stream: Stream) -> Stream:
+        """The stream, without the PROXY header that a trusted proxy sends before everything else.
+
+        Raises ProtocolError where there is none, or the client may not come in now; OSError.
+        """
+        settings = self._hub.settings
+        if settings.proxy_protocol and is_trusted(self._visit.address, settings.trusted_proxies):
+            header = stream_proxied.read_header(stream)
+            self._is_own = header.is_local
+            found = hub_proxies.named(header.source)
+            if found.peer:
+                self.named(found.peer)
+            elif not header.is_local:
+                self._is_unnamed(found.wrong, "a PROXY header")
+        return stream
 
     def read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Take the client's address out of an HTTP request's headers, if a trusted proxy has sent them.
@@ -74,7 +93,7 @@ class Caller:
         values = [value.decode("latin-1") for key, value in headers if key.lower() == name]
         found = client_of(values, wanted, trusted)
         if found.wrong:
-            self._is_unnamed(found.wrong)
+            self._is_unnamed(found.wrong, wanted)
         else:
             self.named(found.peer)
 
@@ -115,12 +134,14 @@ class Caller:
             self._close()
 
     def is_check(self, cost: Cost) -> bool:
-        """Whether a connection that has ended was a trusted proxy's health check: no byte has come."""
+        """Whether a connection that has ended was a trusted proxy's health check: it says so, or nothing."""
         trusted = self._hub.settings.trusted_proxies
+        if self._is_own:
+            return not cost.admitted
         return not (cost.admitted or cost.heard) and is_trusted(self._visit.address, trusted)
 
-    def _is_unnamed(self, why: str) -> None:
-        name, header = self._hub.settings.name, self._hub.settings.address_header
+    def _is_unnamed(self, why: str, header: str) -> None:
+        name = self._hub.settings.name
         self._hub.unnamed += 1
         say(
             Entry.CLIENT_UNNAMED,

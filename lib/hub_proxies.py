@@ -1,4 +1,4 @@
-"""Trusted proxies before a hub, and the address of a client that such a proxy names in a header.
+"""Trusted proxies before a hub, and the address of a client that such a proxy names in an HTTP header.
 
     X-Forwarded-For: 192.0.2.66, 198.51.100.7, 10.0.0.2       each proxy has appended who came to it
                      forged      the client    trusted        read from right to left
@@ -6,7 +6,7 @@
 Knows: which addresses are trusted, and how the header is read: every address that a trusted proxy has
 appended is true, and the first one that is not a trusted proxy's is the client's. What stands left of it was
 written by the client, who may write anything.
-Refuses to know: HTTP (stream_websocket), and what an address is limited to (limits).
+Refuses to know: HTTP (stream_websocket), PROXY headers (wire_proxy), to what an address is limited (limits).
 """
 
 from __future__ import annotations
@@ -64,6 +64,17 @@ def client_of(values: Sequence[str], header: str, trusted: PrefixSet) -> Named:
     return Named(join_host_port(*found), "") if found else Named("", "the header is missing")
 
 
+def named(address_and_port: tuple[str, int] | None) -> Named:
+    """The client's address as a PROXY header has it."""
+    if address_and_port is None:
+        return Named("", "the header has no IP address")
+    host, port = address_and_port
+    try:
+        return Named(join_host_port(*_sane(address(host), port)), "")
+    except ValueError as wrong:
+        return Named("", f"{host}: {wrong}")
+
+
 def _from_the_right(values: Sequence[str], header: str) -> Iterator[str]:
     """The items of a header, the last one first. No valid item of any such header has a comma inside."""
     read = _node if header.lower() == FORWARDED else str.strip
@@ -85,8 +96,11 @@ def _address_and_port(item: str) -> tuple[str, int]:
     matched = _ADDRESS.fullmatch(item)
     if matched is None:
         raise ValueError("brackets that do not match")
-    found: IPv4Address | IPv6Address = address(matched[1] or matched[2] or matched[4] or "")
-    port = int(matched[3] or 0)
+    return _sane(address(matched[1] or matched[2] or matched[4] or ""), int(matched[3] or 0))
+
+
+def _sane(found: IPv4Address | IPv6Address, port: int) -> tuple[str, int]:
+    """(address, port) of a client, an IPv4-mapped address as that of IPv4. Raises ValueError."""
     if isinstance(found, IPv6Address):
         found = found.ipv4_mapped or found
     if found.is_unspecified or found.is_multicast or port > 65535:

@@ -23,7 +23,10 @@ _LAYER_OF = {Spoken.RELAY: RELAY, Spoken.TLS: TLS, Spoken.WEBSOCKET: WEBSOCKET}
 _PROTOCOL_OF = {layer: protocol for protocol, layer in _LAYER_OF.items()}
 _HINTS = {
     Spoken.HTTP: "a browser, a scanner or a health check",
-    Spoken.PROXY: "a load balancer before this hub sends it, and it is not read here: switch it off there",
+    Spoken.PROXY: (
+        "write proxyProtocol: 2 in the service and the load balancer's address in trustedProxies, "
+        "or switch it off there"
+    ),
 }
 """What a hub says about protocols that no client of a tunnel speaks."""
 _NOT_UPGRADED = "a browser, a scanner, or a proxy in between that does not pass on Upgrade and Connection"

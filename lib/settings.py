@@ -256,6 +256,7 @@ class HubSettings:
     limits: HubLimits = NO_LIMITS
     trusted_proxies: PrefixSet = field(default_factory=PrefixSet)  # they are believed about `address_header`
     address_header: str = DEFAULT_ADDRESS_HEADER
+    proxy_protocol: bool = False  # trusted proxies send a PROXY header before everything else
     lanes: int = DEFAULT_LANES  # connections of a session: 1 or 2
     hooks: HookSettings = NO_HOOKS
     queue_memory: int = DEFAULT_QUEUE_MEMORY

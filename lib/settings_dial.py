@@ -19,6 +19,8 @@ class DialSettings:
     """The address of this host that the connection comes from."""
     mark: int = 0
     """The mark of its packets (SO_MARK), by which rules and firewalls know them."""
+    proxy_protocol: int = 0
+    """The version of the PROXY header that is sent first, 1 or 2; 0 for none."""
     addresses: tuple[str, ...] = ()
     """The addresses of the name, which is then not looked up."""
 

@@ -30,7 +30,7 @@ import gevent
 from gevent import socket as gsocket
 from gevent.queue import Empty, SimpleQueue
 
-from lib import stream_resolve
+from lib import stream_resolve, wire_proxy
 from lib.bounded_dict import BoundedDict
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
@@ -124,8 +124,18 @@ def dial(
             return _connect(address, bounds, ways, pieces, how, mptcp)
 
         winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
+        if how.proxy_protocol:
+            sock.sendall(_header(how.proxy_protocol, sock))
     known.good, known.connected, bounds.waits_for = winner[4], True, ""
     return sock
+
+
+def _header(version: int, sock: BoundedSocket) -> bytes:
+    """The PROXY header of a connection: its own two ends, as nobody stands behind us. Raises OSError."""
+    near, far = (
+        (str(name[0]).partition("%")[0], int(name[1])) for name in (sock.getsockname(), sock.getpeername())
+    )
+    return wire_proxy.encode(version, near, far)
 
 
 def _given(host: str, port: int, how: DialSettings) -> _Known | None:

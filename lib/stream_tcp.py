@@ -175,6 +175,11 @@ class Stream:
         """Wait until bytes have come or the peer has closed. No buffer is needed until then."""
         self._hub.wait(self._readable)
 
+    def peek(self, size: int) -> bytes:
+        """What a receive would give now, which stays to be received. Raises BlockingIOError for nothing."""
+        seen: bytes = self._sock.recv(size, socket.MSG_PEEK)
+        return seen
+
     def give_way(self) -> bool:
         """Let other greenlets run before the next received bytes; False where the stream has ended."""
         self.end_turn()

@@ -29,6 +29,7 @@ from lib import (
     stream_resolve,
     text_encoding,
     wire_control,
+    wire_proxy,
     wire_relay,
     wire_tls,
 )
@@ -90,6 +91,15 @@ def relay_response(data: bytes) -> None:
     try:
         found = wire_relay.decode_response(data)
         assert found is None or found[1] <= len(data)
+    except ProtocolError:
+        pass
+
+
+def proxy_header(data: bytes) -> None:
+    """What a load balancer sends before a client's bytes, or somebody who would be one."""
+    try:
+        found = wire_proxy.parse(data)
+        assert found is None or found.size <= min(len(data), wire_proxy.MAX_HEADER)
     except ProtocolError:
         pass
 
@@ -463,7 +473,16 @@ def in_time(target: Target, data: bytes, slack: float = 1.0) -> None:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        *(relay_request, relay_response, control_frame, frames, from_the_hub, packets, superpackets),
+        *(
+            relay_request,
+            relay_response,
+            control_frame,
+            proxy_header,
+            frames,
+            from_the_hub,
+            packets,
+            superpackets,
+        ),
         quick_check,
         *(header_chains, listed_frames),
         *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
@@ -497,6 +516,7 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "relay_request": [request],
         "relay_response": [wire_relay.encode_response(wire_relay.Response(0, bytes(20)))],
+        "proxy_header": [wire_proxy.encode(1, ("192.0.2.1", 1), ("192.0.2.2", 2)), wire_proxy.encode(2, ("::1", 1), ("::2", 2))],
         "control_frame": [wire_control.encode_hello(wire_control.Hello(bytes(16)))[1:], wire_control.encode_advice(wire_control.Advice(3, "host-1"))[1:], b"\x02\x01\x00\x08" + bytes(8)],
         "frames": [bytes([flags]) + stream for flags in range(8)],
         "from_the_hub": [b"\0" + stream, b"\1" + stream],

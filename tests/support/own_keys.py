@@ -58,10 +58,10 @@ GOST = {
     "services.forwarder.nodes": "name addr",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
-    "hub": f"{_TCP} preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
+    "hub": f"{_TCP} proxyProtocol preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
     "client": f"preUp postUp preDown postDown {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
-    "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark path ws.path header ws.header host ws.host keepalive ttl "
+    "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark proxyProtocol path ws.path header ws.header host ws.host keepalive ttl "
     "router.id connectTimeout",
 }
 """Section, or owner of metadata (hub, client, way) -> the keys of GOST in it that work here."""

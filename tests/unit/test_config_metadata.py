@@ -48,6 +48,7 @@ VALUES = {
     "ws.header": {"X-A": "b"},
     "interface": "lo",
     "ingress": "i",
+    "proxyProtocol": "0",  # more wants trustedProxies
 }
 
 
@@ -181,6 +182,7 @@ _WHERE = {
     "routers": "/routers/0",
     "routers.routes": "/routers/0/routes/0",
     "routers.acl": "/routers/0/acl/0",
+    "tests": "/tests/0",
     "hub": f"{_HUB}/handler/metadata",
     "client": f"{_CLIENT}/handler/metadata",
     "way": f"{_NODE}/dialer/metadata",
@@ -192,6 +194,8 @@ def test_a_key_of_ours_has_an_effect_or_is_an_error_wherever_it_stands(row: OwnK
     right = {_WHERE[place] for place in PLACES[row.place]}
     if row.place == "metadata of a listener or a dialer":
         right = {f"{_HUB}/listener/metadata", _WHERE["way"]}
+    elif row.place == "metadata of a service":
+        right = {f"{_HUB}/metadata", f"{_CLIENT}/metadata"}
     before = meaning(whole())
     silent = []
     for path, _ in sections(whole()):

@@ -325,7 +325,12 @@ MISMATCHES = [
     ("tcp", UPGRADE, "the client speaks WebSocket to a tcp port: write router:// in its -F, or", STATUS_1),
     ("tcp", b"GET / HTTP/1.0\r\n\r\n", "HTTP on a tcp port: ", STATUS_1),
     ("tcp", b"SSH-2.0-x\r\n", "SSH on a tcp port", STATUS_1),
-    ("tcp", b"PROXY TCP4 1.2.3.4 ", "a PROXY protocol header on a tcp port: a load balancer", STATUS_1),
+    (
+        "tcp",
+        b"PROXY TCP4 1.2.3.4 ",
+        "a PROXY protocol header on a tcp port: write proxyProtocol: 2 in",
+        STATUS_1,
+    ),
     ("tls", RELAY, "the client speaks plain relay to a tls port: write router+tls:// in its -F", ALERT),
     ("tls", UPGRADE, "the client speaks WebSocket to a tls port: write router+tls:// in its -F", ALERT),
     ("tls", b"GET / HTTP/1.0\r\n\r\n", "HTTP without TLS on a tls port: ", ALERT),

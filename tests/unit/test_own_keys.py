@@ -34,7 +34,7 @@ WHOLE: dict[str, Any] = {
         },
     ],
     "authers": [{"name": "a", "auths": [{"username": "u", "password": "p"}]}],
-    "tests": [{"from": "host-1", "to": "10.2.0.9", "expect": "deny"}],
+    "tests": [{"from": "host-9", "to": "10.2.0.9", "expect": "deny"}],
     "routers": [
         {
             "name": "r",
