@@ -20,6 +20,7 @@ RUNNING = {"<host>": "host", "<namespace>": "namespace", "<service>": "service"}
 VALUES: dict[str, tuple[str, ...]] = {
     "-C": FILES,
     "-w": FILES,
+    "--bundle": FILES,
     "--single": FILES,
     "--control": FILES,
     "-O": ("yaml", "json"),

@@ -54,6 +54,7 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("check", _check),
         ("test", _test),
         ("lint", _lint),
+        ("doctor", _doctor),
         ("hash", _hash),
         *cli_entry.AT_ONCE,
         *((command, _capture) for command in ("capture", "trace")),
@@ -117,6 +118,12 @@ def _lint(arguments: Mapping[str, Any]) -> int:
             counted(len(findings), "finding") if findings else "no mistake that GOST accepts without a word"
         )
     return 1 if findings else 0
+
+
+def _doctor(arguments: Mapping[str, Any]) -> int:
+    from lib import cli_doctor
+
+    return cli_doctor.run(arguments)
 
 
 def _hash(arguments: Mapping[str, Any]) -> int:

@@ -46,15 +46,15 @@ _STATUS = (
     (
         "0",
         (
-            "done, or ended by SIGTERM or SIGINT; explain: the packet would be forwarded; --single: one "
-            "runs; health: every hub listens and every client is connected"
+            "done, or ended by SIGTERM or SIGINT; doctor: nothing is wrong; explain: the packet would be "
+            "forwarded; --single: one runs; health: every hub listens and every client is connected"
         ),
     ),
     (
         "1",
         (
             "this host does not allow it, and one line says why: a port is taken, a device cannot be "
-            "made, no process runs that could be asked; lint: there are findings; "
+            "made, no process runs that could be asked; lint and doctor: there are findings; "
             "test: a policy test fails, cannot be judged, or there is none; "
             "health: something is not as it should be, or no process replies within 3 s"
         ),
@@ -96,6 +96,7 @@ _EXAMPLES = (
         'tunrouter -L "tun:///host-2?net=192.168.123.2/24&route=192.168.100.0/24" -F "router://server_ip:8443"',
     )),
     ("What is wrong with a file, and what does it mean?", ("tunrouter check -C hub.yml",)),
+    ("What is wrong here, and what mends it?", ("tunrouter doctor", "tunrouter doctor --to 192.168.200.7")),
     ("Why does a packet not arrive?", ("tunrouter explain --from host-1 192.168.200.7", "tunrouter drops")),
     ("From cron, every minute, once only:", (
         "tunrouter -C /etc/tunrouter/tunrouter.yaml --single /run/tunrouter.pid",

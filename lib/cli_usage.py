@@ -17,6 +17,8 @@ Usage:
             [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--all] [--json]
   tunrouter test [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--json]
   tunrouter lint [--json] FILE...
+  tunrouter doctor [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--to ADDRESS]...
+            [--bundle FILE] [--json] [FILE...]
   tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--service NAME]
             [--ns UUID] [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
   tunrouter (status | drops) [--control PATH] [--host HOST] [--ns UUID] [--watch] [--json]
@@ -38,6 +40,7 @@ Commands:
   check             read a configuration, touch nothing; say what it means and what is wrong
   test              run the policy tests of a configuration (tests:), with all its tables, sources and plugins
   lint              report mistakes in a file that GOST accepts without a word
+  doctor            look at this host, the way to the hub and the tunnel; say what is wrong and what mends it
   explain           say what would happen to a packet to ADDRESS and why, by a running hub, or by -L and -C
   status            print the sessions of the running process
   health            print whether every hub listens and every client is connected; the exit status says it too
@@ -78,6 +81,8 @@ Options:
   --from HOST       the host that sends the packet
   --source IP       the packet's source address; the default is one that HOST may send from
   --port PORT       the packet's protocol and port, such as tcp/22; the default is a ping
+  --to ADDRESS      an address behind the tunnel, which doctor pings from each address of this host
+  --bundle FILE     pack the report, and what it is made of, without secrets into this tar.gz
   --host HOST       only this host: its sessions and clients, or packets that it sends or receives
   --count N         end after N packets
   --recorder        write the packets that the flight recorder has kept, and no new ones

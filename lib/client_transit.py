@@ -105,9 +105,17 @@ class Transit:
 
     def not_forwarding(self) -> list[str]:
         """A line for each prefix for which this host is a gateway, but its kernel does not forward."""
-        networks, remedy = self._networks(), Reason.NOT_FORWARDED.remedy
+        remedy = Reason.NOT_FORWARDED.remedy
         return [
             f"the hub routes {text(*prefix)} to this host, which does not forward: {remedy}"
+            for prefix in self.stuck()
+        ]
+
+    def stuck(self) -> list[Prefix]:
+        """The prefixes for which this host is a gateway, but its kernel does not forward."""
+        networks = self._networks()
+        return [
+            prefix
             for prefix in self.gateways
             if not any(covers(*own, prefix[0]) and own[1] <= prefix[1] for own in networks)
             and self._is_stuck(prefix, networks)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from lib import __version__, ctl_filter, ids, log_setup, service_supervisor
+from lib import __version__, ctl_filter, ids, log_setup, prefixes, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.client_reconnect import Away
@@ -179,6 +179,7 @@ def _client(client: Client, now: float) -> Row:
         "namespace": ids.format_uuid(node.namespace),
         "device": client.device_name,
         "addresses": [str(address) for address in settings.device.addresses],
+        "prefixes": [prefixes.text(*prefix) for prefix in client.transit.gateways],
         "differences": client.differences(),
         "warnings": client.transit.warnings(now),
         "advice": session.warnings() if session else [],

@@ -10,6 +10,8 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from email.utils import formatdate
 
 import h11
 from wsproto import ConnectionType, WSConnection
@@ -35,7 +37,7 @@ from lib.session_cost import HALF_TURN_SECONDS
 from lib.wire_guess import Spoken
 
 Headers = tuple[tuple[str, str], ...]
-_NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nDate: %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 RequestHeaders = Sequence[tuple[bytes, bytes]]
 """The headers of a client's upgrade request as they came, names in lower case."""
 MAX_REQUEST = 1 << 16
@@ -46,6 +48,16 @@ TOO_MANY = 429
 
 def _ignore(headers: RequestHeaders) -> None:
     """Nobody wants to see the headers."""
+
+
+def _now() -> bytes:
+    """The time for a response's Date header: by it `tunrouter doctor` sees that two clocks differ."""
+    return formatdate(usegmt=True).encode()
+
+
+def _rejection(event: RejectConnection) -> RejectConnection:
+    """A rejection with the time, as every such response has it (RFC 9110, 6.6.1)."""
+    return replace(event, headers=[*event.headers, (b"date", _now())])
 
 
 class WebSocketCodec:
@@ -80,7 +92,7 @@ class WebSocketCodec:
     def turn_away(self) -> None:
         """Encode an HTTP status 400 for a client that speaks no HTTP."""
         if not self._client:
-            self._out.append(_NO_HTTP)
+            self._out.append(_NO_HTTP % _now())
 
     def handshake(self) -> bool:
         """Go on with the upgrade; returns whether it is done. Raises ProtocolError."""
@@ -96,10 +108,10 @@ class WebSocketCodec:
             try:
                 self.read_headers(event.extra_headers)
             except ProtocolError:
-                self._send(RejectConnection(status_code=TOO_MANY))
+                self._send(_rejection(RejectConnection(status_code=TOO_MANY)))
                 raise
             if event.target.partition("?")[0] != self._path:
-                self._send(RejectConnection(status_code=404))
+                self._send(_rejection(RejectConnection(status_code=404)))
                 raise self._no(f"path {event.target[:64]!r} is not {self._path}")
             self._send(AcceptConnection(extra_headers=self._headers))
             self._open = True
@@ -123,7 +135,7 @@ class WebSocketCodec:
             self._connection.receive_data(bytes(data))
         except RemoteProtocolError as error:
             if not self._client and isinstance(error.event_hint, RejectConnection):
-                self._send(error.event_hint)
+                self._send(_rejection(error.event_hint))
             raise self._no(str(error)) from None
         except (LocalProtocolError, h11.ProtocolError, UnicodeError) as error:
             if self._open:

@@ -44,6 +44,7 @@ GROUPS = {
     "metrics": "what Prometheus reads",
     "service": "the process: start, reload, end, privileges, service manager",
     "demo": "`tunrouter demo`",
+    "doctor": "`tunrouter doctor`",
 }
 """What a module's name may begin with, and what the group is about."""
 MAIN = frozenset(

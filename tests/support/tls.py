@@ -35,20 +35,34 @@ class Authority:
         self._name = _name(f"test {name}")
         self.ca = self._write(name, self._signed(self._name, self._key, True, ()), self._key)
 
-    def issue(self, name: str, *names: str, common_name: str = "", file: str = "", days: float = 0.0) -> Pair:
-        """A certificate for DNS names, the first also its common name; valid for 2 days from `days` on."""
+    def issue(
+        self,
+        name: str,
+        *names: str,
+        common_name: str = "",
+        file: str = "",
+        days: float = 0.0,
+        lasts: float = 2.0,
+    ) -> Pair:
+        """A certificate for DNS names, the first also its common name; valid for `lasts` days from `days` on."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(common_name or name)
-        return self._write(file or name, self._signed(subject, key, False, (name, *names), days), key)
+        return self._write(file or name, self._signed(subject, key, False, (name, *names), days, lasts), key)
 
     def _signed(
-        self, subject: x509.Name, key: Any, is_ca: bool, names: tuple[str, ...], days: float = 0.0
+        self,
+        subject: x509.Name,
+        key: Any,
+        is_ca: bool,
+        names: tuple[str, ...],
+        days: float = 0.0,
+        lasts: float = 2.0,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
         builder = (
             x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
+            .not_valid_after(now + datetime.timedelta(days=lasts))
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(

@@ -1,0 +1,105 @@
+"""Redaction for `tunrouter doctor --bundle`: a configuration and other texts without any secret.
+
+Knows: which keys of a configuration hold secrets, which settings do, in which forms a secret may stand in a
+text. Refuses to know: files (doctor_bundle), patterns of secrets in URLs (log_redact).
+
+A secret is hidden twice: by the key that it stands under, and, in every text of the bundle, by its value.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote, quote_plus
+
+from lib import log_redact
+from lib.settings import AutherSettings, PluginSettings, RedisSource, Settings
+
+HIDDEN = log_redact.HIDDEN
+SECRET_KEYS = frozenset(
+    {"password", "passwords", "passwd", "pass", "token", "secret", "auth", "authorization", "credential"}
+    | {"header", "headers", "requestheader", "responseheader", "passphrase", "apikey", "sig", "signature"}
+)
+"""Keys, in lower case, below which every value is hidden; names of users stay."""
+_HARMLESS = frozenset({"username", "hosts", "namespaces", "name", "file"})
+SHORTEST = 3
+"""Letters of a secret that is hidden wherever it stands: a shorter one would hide half of a text."""
+
+
+def tree(value: object, is_secret: bool = False) -> object:
+    """A configuration (dicts, lists, scalars) with every secret hidden."""
+    if isinstance(value, Mapping):
+        return {
+            key: tree(inner, (is_secret and str(key).lower() not in _HARMLESS) or _is_secret(str(key)))
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [tree(inner, is_secret) for inner in value]
+    if is_secret and value not in ("", None, True, False):
+        return HIDDEN
+    return log_redact.secrets(value) if isinstance(value, str) else value
+
+
+def _is_secret(key: str) -> bool:
+    plain = key.lower().replace("_", "").replace("-", "").rpartition(".")[2]
+    return plain in SECRET_KEYS
+
+
+def secrets(settings: Settings) -> Iterator[str]:
+    """The value of every secret in the settings."""
+    for client in settings.clients:
+        for node in client.nodes:
+            yield node.password
+            yield from (proxy.password for proxy in node.proxies)
+            yield from (value for _, value in node.transport.headers)
+    for hub in settings.hubs:
+        yield from (value for _, value in hub.transport.headers)
+        yield from (secret for auther in hub.authers for secret in _of_auther(auther))
+        yield from _of_owners(hub.ingress)
+    yield from (secret for auther in settings.authers for secret in _of_auther(auther))
+    yield from _of_owners(*settings.tables)
+
+
+def _of_auther(auther: AutherSettings) -> Iterator[str]:
+    for row in auther.logins:
+        yield from (row.password, *row.others)
+    yield from _of_owners(auther, auther.bindings)
+
+
+def _of_owners(*owners: object) -> Iterator[str]:
+    for owner in owners:
+        plugin = getattr(owner, "plugin", None)
+        if isinstance(plugin, PluginSettings):
+            yield plugin.token
+        for source in getattr(getattr(owner, "more", None), "sources", ()):
+            if isinstance(source, RedisSource):
+                yield source.password
+
+
+def hide(text: str, known: Iterable[str]) -> str:
+    """A text without the known secrets, in whatever form they stand there, nor logins in URLs."""
+    forms = {form for secret in known if len(secret) >= SHORTEST for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return log_redact.secrets(text)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it is, in a URL, in JSON, and in base64 at each place of three bytes."""
+    data = _bytes(secret)
+    yield from (secret, quote(data), quote(data, safe=""), quote_plus(data))
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    for before in range(3):
+        whole = b64encode(b"\0" * before + data).decode()
+        inner = whole[-(-before * 8 // 6) :].rstrip("=")[: len(data) * 8 // 6 - 1]
+        if len(inner) >= 6:
+            yield inner
+
+
+def _bytes(text: str) -> bytes:
+    """A text as bytes; it may hold bytes that were no UTF-8, or halves of characters from JSON."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

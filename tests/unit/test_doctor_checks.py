@@ -1,0 +1,184 @@
+"""Checks of doctor: each fault is found, said in three parts, and everything is silent about what is well."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lib import doctor_checks
+from lib.addresses import packed_prefix
+from lib.doctor_checks import CHECKS
+from lib.doctor_facts import (
+    Certificate,
+    Claim,
+    Clock,
+    Facts,
+    Far,
+    Filtered,
+    Gateway,
+    Listening,
+    Local,
+    Looked,
+    Names,
+    NameServer,
+    Neighbour,
+    Networks,
+    Other,
+    PathMtu,
+    Refused,
+    Said,
+    Session,
+    Tun,
+    Unknown,
+    Way,
+)
+from lib.doctor_firewall import Chain, Firewall, Packet
+
+NOW, DAY = 1_800_000_000.0, 86400.0
+MARK = "ab" * 32
+GOOD = Certificate(NOW - DAY, NOW + 900 * DAY, MARK)
+WAY = Way("service-0", "node-0", "hub.example:8443", "", "", 0, True, True, GOOD, NOW + 1, NOW)
+SERVER = NameServer("10.0.0.53", True, "eth0", False, False)
+HUB = Packet("clients' connections", "in", "4", "tcp", "8443", "?")
+LAN = Packet("what the tunnel brings", "forward", "4", "tcp", iif="tun0", oif="eth1")
+CLAIM = Claim("service-0", "tun0", packed_prefix("10.9.0.0/24"), False)
+ROUTE = Claim("service-0", "tun0", packed_prefix("0.0.0.0/1"), True)
+ETH = Local("eth0", packed_prefix("192.168.1.0/24"))
+NEIGHBOUR = Neighbour("192.168.200.7", "eth1", "192.168.200.1", "10.9.0.2/24", True, True)
+
+WELL = Facts(
+    tun=Tun(),
+    gateways=(Gateway("service-0", "192.168.200.0/24", False),),
+    filtered=(),
+    neighbours=(NEIGHBOUR,),
+    far=(Far("192.168.100.7", "tun0", True, (("10.9.0.2", True), ("192.168.200.1", True))),),
+    ways=(WAY,),
+    paths=(PathMtu("to the hub", "203.0.113.1", "eth0", True, 1500, 1500),),
+    names=Names((Looked("hub.example", "", 0.02),), (SERVER,)),
+    clock=Clock(NOW, ("/etc/tunrouter/tunrouter.yaml", NOW - 5), (("/etc/cert.pem", GOOD),)),
+    firewall=Firewall((Chain("inet filter", "input", (), "input"),), (HUB, LAN)),
+    congestion=(),
+    networks=Networks((ETH,), (CLAIM, ROUTE)),
+    others=(),
+    sessions=(Session("service-0", "host-2", "203.0.113.1:8443", "", ()),),
+    listening=(Listening("service-0", ":8443", "", ""),),
+    said=(),
+)
+
+
+def way(**changes: Any) -> tuple[Way, ...]:
+    return (WAY._replace(**changes),)
+
+
+def clock(**changes: Any) -> Clock:
+    assert isinstance(WELL.clock, Clock)
+    return replace(WELL.clock, **changes)
+
+
+def cert(begins: float, ends: float) -> Certificate:
+    return Certificate(NOW + begins, NOW + ends, MARK)
+
+
+DROPS = (
+    Chain("inet filter", "input", (), "input", policy="drop"),
+    Chain("ip x", "forward", (), "forward", policy="drop"),
+)
+TUNNEL_SERVER = NameServer("10.9.0.53", True, "tun0", True, False)
+
+FAULTS: list[tuple[str, str, Any, str, str]] = [
+    ("configuration", "said", (Said("a.yml:3:1: that is odd", "write this", False),), "that is odd", "write this"),
+    ("GOST", "said", (Said("a.yml:3:1: GOST takes the first match", "", True),), "first match", "tunrouter lint"),
+    ("session", "sessions", (Session("s", "host-2", "", "10.0.0.1:8443: refused", ()),), "no session: 10.0.0.1:8443: refused", ""),
+    ("session", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", ("reverse-path …",)),), "reverse-path", "tunrouter drops"),
+    ("names", "names", Names((Looked("hub.example", "no such name", 0.1),), (SERVER,)), "hub.example is not found: no such name", "getent ahosts hub.example"),
+    ("names", "names", Names((Looked("hub.example", "", 4.2),), (SERVER,)), "took 4 s", "resolv.conf"),
+    ("names", "names", Names((), (SERVER._replace(answers=False),)), "10.0.0.53 does not answer", "dig @10.0.0.53"),
+    ("names", "names", Names((Looked("hub.example", "", 0.1),), (TUNNEL_SERVER,)), "only through the tunnel (tun0)", "address instead of its name"),
+    ("hub", "ways", way(error="Connection refused", stage="connection", code=errno.ECONNREFUSED, certificate=None), "hub.example:8443: Connection refused", "ss -ltn"),
+    ("hub", "ways", way(error="no reply", stage="connection", code=errno.ETIMEDOUT, certificate=None), "no reply", "nc -vz hub.example 8443"),
+    ("hub", "ways", way(error="no route", stage="connection", code=errno.ENETUNREACH, certificate=None), "no route", "ip route get hub.example"),
+    ("hub", "ways", way(error="Name not known", stage="name", certificate=None), "Name not known", "getent ahosts hub.example"),
+    ("hub", "ways", way(error="TLS: not the one pinned", stage="TLS"), "not the one pinned", "pin"),
+    ("listening", "listening", (Listening("s", ":8443", "no connection to it from here", "ss -ltnp"),), "no connection", "ss -ltnp"),
+    ("certificate", "ways", way(verified=False), "not checked at all", f"pin=sha256:{MARK}"),
+    ("certificate", "ways", way(certificate=cert(-DAY, -1)), "has expired on 2027-01-15", "renew it on the hub"),
+    ("certificate", "ways", way(certificate=cert(60, DAY)), "not valid before", "timedatectl"),
+    ("certificate", "ways", way(certificate=cert(-DAY, 3 * DAY)), "expires in 3 d", "renew it on the hub"),
+    ("clock", "clock", clock(newest=("/etc/a.yml", NOW + 7200)), "/etc/a.yml was written at", "timedatectl"),
+    ("clock", "clock", clock(certificates=(("/etc/c.pem", cert(-DAY, -1)),)), "/etc/c.pem of the hub here has expired", "renew"),
+    ("hub's clock", "ways", way(date=NOW + 3600), "1 h behind that of hub.example:8443", "chronyc makestep"),
+    ("hub's clock", "ways", way(date=NOW - 120), "ahead of that of", "timedatectl"),
+    ("TUN device", "tun", Tun("no TUN device: no permission on /dev/net/tun"), "no permission", "--device /dev/net/tun"),
+    ("TUN device", "tun", Tun("", "TUNSETOFFLOAD: Invalid argument"), "single packets only (TUNSETOFFLOAD", "kernel"),
+    ("overlap", "networks", Networks((ETH,), (CLAIM._replace(prefix=packed_prefix("192.168.0.0/16")),)), "network 192.168.0.0/16 overlaps with 192.168.1.0/24", "dev eth0"),
+    ("overlap", "networks", Networks((ETH,), (ROUTE._replace(prefix=packed_prefix("192.168.1.128/25")),)), "route 192.168.1.128/25", "eth0"),
+    ("forwarding", "gateways", (Gateway("s", "192.168.200.0/24", True),), "192.168.200.0/24 to this host, which does not", "sysctl -w net.ipv4.ip_forward=1"),
+    ("forwarding", "gateways", (Gateway("s", "2001:db8::/64", True),), "2001:db8::/64", "net.ipv6.conf.all.forwarding=1"),
+    ("reverse path", "filtered", (Filtered("packets from the tunnel", "tun0", "10.7.0.0/16", "net.ipv4.conf.tun0.rp_filter"),), "drops packets from the tunnel from 10.7.0.0/16", "sysctl -w net.ipv4.conf.tun0.rp_filter=2"),
+    ("firewall", "firewall", Firewall(DROPS, (HUB,)), "drops clients' connections: chain input", "nft insert rule inet filter input tcp dport 8443 accept"),
+    ("firewall", "firewall", Firewall(DROPS, (LAN,)), "chain forward of ip x", 'nft insert rule ip x forward iifname "tun0" oifname "eth1" accept'),
+    ("firewall", "firewall", Firewall((replace(DROPS[1], table="ip iptables-filter"),), (LAN,)), "by its policy", "iptables -I forward -i tun0 -o eth1 -j ACCEPT"),
+    ("return routes", "neighbours", (NEIGHBOUR._replace(answers_tunnel=False),), "192.168.200.7 on eth1 answers to 192.168.200.1, but not to 10.9.0.2", "ip route add 10.9.0.0/24 via 192.168.200.1"),
+    ("far address", "far", (Far("10.1.1.1", "", False, ()),), "no route to 10.1.1.1", "ip route get 10.1.1.1"),
+    ("far address", "far", (Far("10.1.1.1", "eth0", False, ()),), "leads through eth0, which is no tunnel", "route="),
+    ("far address", "far", (Far("10.1.1.1", "tun0", True, (("10.9.0.2", False),)),), "does not answer through the tunnel", "explain --from HOST 10.1.1.1"),
+    ("far address", "far", (Far("10.1.1.1", "tun0", True, (("10.9.0.2", True), ("192.168.200.1", False))),), "answers to 10.9.0.2, but not to 192.168.200.1", "tunrouter routes 192.168.200.1"),
+    ("path MTU", "paths", (PathMtu("to the hub", "203.0.113.1", "eth0", True, 1400, 1500),), "more than 1400 bytes vanish", "ip link set dev eth0 mtu 1400"),
+    ("congestion", "congestion", (Refused("s", "bbr", "this kernel has no bbr"),), "bbr is not used: this kernel", "congestion: system"),
+    ("other programs", "others", (Other(77, "gost", "it is host host-1 at hub:8443 too"),), "gost (pid 77) runs here too", "kill 77"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "fact", "what", "mend"), FAULTS, ids=[f"{one[0]}: {one[3]}" for one in FAULTS]
+)
+def test_each_fault_is_found_and_nothing_else(name: str, field: str, fact: Any, what: str, mend: str) -> None:
+    report = doctor_checks.report(replace(WELL, **{field: fact}))
+    ((found, finding),) = report.findings or report.notes
+    assert found == name
+    assert what in finding.what
+    assert mend in finding.mend
+    assert finding.why
+    assert report.healthy == (name == "GOST"), "only what GOST would do otherwise is no illness"
+
+
+def test_every_check_has_a_fault() -> None:
+    assert {check.name for check in CHECKS} == {fault[0] for fault in FAULTS}
+
+
+def test_what_is_well_is_passed_in_silence() -> None:
+    report = doctor_checks.report(WELL)
+    assert (report.findings, report.notes, report.unknown) == ((), (), ())
+    assert report.healthy
+    assert {"forwarding", "hub", "path MTU"} <= set(report.passed)
+
+
+@pytest.mark.parametrize(
+    ("field", "fact"),
+    [
+        ("networks", Networks((ETH,), (ROUTE._replace(prefix=packed_prefix("192.168.0.0/16")),))),
+        ("networks", Networks((ETH,), (CLAIM._replace(prefix=packed_prefix("2001:db8::/32")),))),
+        ("neighbours", (NEIGHBOUR._replace(answers_own=False, answers_tunnel=False),)),
+        ("neighbours", (NEIGHBOUR, NEIGHBOUR._replace(address="192.168.200.9", answers_tunnel=False))),
+        ("paths", (PathMtu("to the hub", "203.0.113.1", "eth0", False, 0, 1500),)),
+        ("names", Names((), (TUNNEL_SERVER,))),
+        ("names", Names((Looked("hub.example", "", 0.1),), (TUNNEL_SERVER._replace(answers_outside=True),))),
+        ("ways", way(date=None)),
+        ("ways", way(encrypted=False, verified=False, certificate=None)),
+    ],
+    ids=["a wider route takes nothing", "the other version of IP", "a machine that answers no pings",
+         "a machine that refuses strangers", "a hub that answers no pings", "no name to look up",
+         "a name server that is reached without the tunnel too", "a hub that does not say the time", "no TLS"],
+)  # fmt: skip
+def test_what_is_no_fault_is_not_told(field: str, fact: Any) -> None:
+    assert not doctor_checks.report(replace(WELL, **{field: fact})).findings
+
+
+def test_what_cannot_be_looked_at_is_said_and_no_finding() -> None:
+    report = doctor_checks.report(replace(WELL, firewall=Unknown("only root may read it"), tun=None))
+    assert report.healthy
+    assert report.unknown == (("firewall", "only root may read it"),)
+    assert "TUN device" not in report.passed

@@ -1,0 +1,139 @@
+"""Looks of doctor: at clocks, name servers and programs, and that none of them outlasts its deadline."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from lib import cli_doctor, doctor_look_host, doctor_look_way
+from lib.doctor_facts import Unknown
+from lib.errors import HostError, ProtocolError
+from lib.settings import ClientSettings, DeviceSettings, HubSettings, NodeSettings, Settings
+from lib.settings_transport import TlsSettings, TransportSettings
+from lib.stream_websocket import WebSocketCodec
+from tests.support import name_server
+from tests.support.tls import Authority
+
+
+@contextmanager
+def served(answer: bytes) -> Iterator[int]:
+    """A server on loopback that answers every connection so; its port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def client(port: int, kind: str = "tcp") -> ClientSettings:
+    node = NodeSettings("node-0", "127.0.0.1", port, transport=TransportSettings(kind))
+    return ClientSettings("service-0", "host-1", DeviceSettings(), (node,))
+
+
+def test_the_time_that_a_web_server_says_is_seen_whatever_else_it_says() -> None:
+    answer = (
+        f"HTTP/1.1 403 Forbidden\r\nServer: x\r\ndate: {formatdate(time.time() - 7200, usegmt=True)}\r\n\r\n"
+    )
+    with served(answer.encode()) as port:
+        (way,) = doctor_look_way.ways([client(port, "ws")])
+    assert way.stage == "WebSocket"
+    assert "403" in way.error
+    assert way.date == pytest.approx(time.time() - 7200, abs=5)
+
+
+def test_nothing_listens_and_nobody_is_there() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        (way,) = doctor_look_way.ways([client(taken.getsockname()[1])])
+    assert (way.stage, way.error) == ("connection", "Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("data", "date"),
+    [
+        (b"HTTP/1.1 400 Bad\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", 784111777.0),
+        (b"HTTP/1.1 400 Bad\r\nX: y\r\nDATE:Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nbody", 784111777.0),
+        (b"HTTP/1.1 400 Bad\r\nDate: yesterday\r\n\r\n", None),
+        (b"HTTP/1.1 400 Bad\r\n\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", None),
+        (b"\xff\xfe\r\n", None),
+        (b"", None),
+    ],
+)
+def test_the_date_of_a_response(data: bytes, date: float | None) -> None:
+    assert doctor_look_way.read_date(data) == date
+
+
+def test_our_own_hub_says_the_time_to_whoever_it_refuses() -> None:
+    no_http, no_path = WebSocketCodec("/ws", ()), WebSocketCodec("/ws", ())
+    no_http.turn_away()
+    with pytest.raises(ProtocolError, match="WebSocket"):
+        no_path.feed(memoryview(b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n"))
+    for codec in (no_http, no_path):
+        assert doctor_look_way.read_date(codec.output()) == pytest.approx(time.time(), abs=5)
+
+
+def test_a_name_server_that_answers_and_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_look_way, "SERVER_SECONDS", 0.1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert not doctor_look_way.asks("127.0.0.1", "", port), "it is silent"
+
+        def answer() -> None:
+            for _ in range(3):  # the two questions that nobody has answered, and one more
+                query, asker = server.recvfrom(4096)
+                server.sendto(name_server.reply(query, "192.0.2.1"), asker)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        assert doctor_look_way.asks("127.0.0.1", "", port)
+        thread.join(5)
+    assert not doctor_look_way.asks("127.0.0.1", "", port), "nobody is there"
+
+
+def test_the_clock_is_held_against_files_and_certificates_of_hubs(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("hub.example", lasts=30)
+    hub = HubSettings("h", "", 8443, transport=TransportSettings("tls", TlsSettings(pair.cert, pair.key)))
+    clock = doctor_look_host.clock(Settings(hubs=(hub,)))
+    ((file, certificate),) = clock.certificates
+    assert (file, certificate.fingerprint) == (pair.cert, pair.fingerprint)
+    assert certificate.ends == pytest.approx(time.time() + 30 * 86400, abs=60)
+    assert clock.newest[0] == pair.cert
+
+
+def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_look_host, "PROGRAM_SECONDS", 0.1)
+    began = time.monotonic()
+    with pytest.raises(HostError, match="timed out"):
+        doctor_look_host._said("sleep", "30")
+    assert time.monotonic() - began < 5
+
+
+def test_a_look_that_hangs_or_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(patient: object) -> None:
+        raise KeyError("odd")
+
+    looks: dict[str, Any] = {name: lambda patient: () for name in cli_doctor._LOOKS}
+    looks |= {"tun": lambda patient: gevent.sleep(60), "clock": fails}
+    monkeypatch.setattr(cli_doctor, "_LOOKS", looks)
+    patient = cli_doctor._Patient(None, Settings(), {"--to": []}, None)  # type: ignore[arg-type]
+    facts = cli_doctor._facts(patient, time.monotonic() + 0.3)
+    assert isinstance(facts.tun, Unknown)
+    assert "took longer" in facts.tun.why
+    assert facts.clock == Unknown("KeyError('odd')")
+    assert facts.others == ()
