@@ -37,10 +37,10 @@ class Grant:
     def _holds(self, host: str, namespace: bytes) -> bool:
         if self.nothing or (self.namespaces and namespace not in self.namespaces):
             return False
-        return not self.hosts or any(_fits(pattern, host) for pattern in self.hosts)
+        return not self.hosts or any(fits(pattern, host) for pattern in self.hosts)
 
 
-def _fits(pattern: str, host: str) -> bool:
+def fits(pattern: str, host: str) -> bool:
     """Whether a host name is the pattern's; `.x` and `*.x` stand for x and all below it, as in an ingress."""
     if not pattern.startswith((".", "*.")):
         return pattern == host

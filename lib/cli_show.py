@@ -202,6 +202,12 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for row in reply.get("log", ())
         if row["lost"] or row["waiting"] > MANY_LINES
     ]
+    failed += [
+        f"notify {row['name']}: {number(row['delivered'])} delivered, {number(row['failed'])} given up, "
+        f"{number(row['dropped'])} dropped, {number(row['waiting'])} to come: {row['error'] or 'all is well'}"
+        for row in reply.get("notify", ())
+        if row["failed"] or row["dropped"] or row["error"]
+    ]
     differing = [
         f"device {row['device']} of {row['service']} differs from the configuration: {line}"
         for row in reply["clients"]

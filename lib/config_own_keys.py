@@ -82,6 +82,65 @@ KEYS = (
         "The hub whose tables decide. Wanted where hubs have different tables.",
     ),
     OwnKey(
+        "top level", "notify", "list of receivers", "nobody",
+        "notify: [{url: https://alerts.example/tunrouter}]",
+        (
+            "Who is told about hosts of the hubs that join, leave, stay away, come and go all the time, "
+            "and about gateways that take over."
+        ),
+    ),
+    OwnKey(
+        "receiver of notify", "name", "text", "notify-0, notify-1 …",
+        "name: pager",
+        "Its name in the log, in `status` and in metrics.",
+    ),
+    OwnKey(
+        "receiver of notify", "command", "program and arguments; text", "none",
+        "command: /usr/local/bin/tell --urgent, url: null",
+        "The program that is started for each event, without a shell; JSON is its standard input.",
+    ),
+    OwnKey(
+        "receiver of notify", "url", "URL, http or https", "none",
+        "url: https://alerts.example/other",
+        "Where each event is posted as JSON. The certificate is always checked.",
+    ),
+    OwnKey(
+        "receiver of notify", "headers", "names and values", "none",
+        'headers: {Authorization: "Bearer secret"}',
+        "Further headers of such a request.",
+    ),
+    OwnKey(
+        "receiver of notify", "events", "list of `join`, `leave`, `away`, `flap` and `takeover`",
+        "all of them",
+        "events: [away, takeover]",
+        "What it is told of.",
+    ),
+    OwnKey(
+        "receiver of notify", "hosts", "list of host names", "every host",
+        'hosts: [host-1, "*.site-1"]',
+        "The hosts that it is told of.",
+    ),
+    OwnKey(
+        "receiver of notify", "grace", "duration, 0s to 168h", "`5m`",
+        "grace: 1m",
+        "A host that has left is `away` after this time.",
+    ),
+    OwnKey(
+        "receiver of notify", "timeout", "duration, 1s to 300s", "`10s`",
+        "timeout: 3s",
+        "How long one try may take.",
+    ),
+    OwnKey(
+        "receiver of notify", "retries", "integer, 0 to 100", "`5`",
+        "retries: 2",
+        "How often an event is tried again, after 1 s, 2 s, 4 s and so on, 60 s at most.",
+    ),
+    OwnKey(
+        "receiver of notify", "queue", "integer, 1 to 100000", "`1000`",
+        "queue: 50",
+        "How many events may wait for it. Of more the oldest is dropped, and counted.",
+    ),
+    OwnKey(
         "auther", "bindings", "`file`, `redis` and `http`, and `reload`, as in a table",
         "only `hosts` and `namespaces` bind",
         "bindings: {file: {path: /etc/tunrouter/bindings}}",
@@ -298,6 +357,7 @@ _COMMON_WORDS = frozenset(
     (
         *("hosts", "address", "from", "to", "protocol", "port", "action"),
         *("source", "ns", "service", "expect", "tests"),
+        *("name", "command", "url", "headers", "events", "grace", "timeout", "retries", "queue"),
     )
 )
 """Keys that may mean anything else."""
@@ -314,6 +374,7 @@ def place_of_own(word: str) -> str:
 _PLACES = {
     "top level": "the top level of the file",
     "auther": "an auther",
+    "receiver of notify": "a receiver of notify",
     "login": "a login of an auther",
     "router": "a router",
     "route": "a route of a router",

@@ -22,6 +22,7 @@ from lib.config_gost_keys import HANDLERS
 from lib.config_hub import Tables, check_domains, check_overlaps, hub
 from lib.config_instead import TUNNEL_URLS, WITHOUT_OTHERS, instead_of
 from lib.config_limits import Limiters, size_of
+from lib.config_notify import notify_settings
 from lib.config_policy import policy_tests
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Service
@@ -162,6 +163,7 @@ def _settings(config: Config, found: Findings) -> Settings:
         metrics=metrics,
         authers=more_authers,
         tests=tests,
+        notify=notify_settings(config, bool(hubs), found),
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )

@@ -12,6 +12,7 @@ import msgspec
 
 from lib.config_no_effect import keys_of
 from lib.config_schema_log import Log
+from lib.config_schema_notify import Notify
 from lib.config_schema_policy import PolicyTest
 from lib.config_section import Metadata, Named, Part, Section, Texts, words
 from lib.config_yaml import Tree
@@ -385,6 +386,7 @@ class Config(Section):
     user: str = ""
     recorder: str = ""
     tests: list[PolicyTest] = []
+    notify: list[Notify] = []
 
     problems: list[Problem] = []
     """Errors; with any of them the configuration is not used, although the rest of it was read."""

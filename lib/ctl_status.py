@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from lib import __version__, ctl_filter, ids, log_setup, prefixes, service_supervisor
+from lib import __version__, ctl_filter, ids, log_setup, notify_delivery, prefixes, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.client_reconnect import Away
@@ -29,6 +29,7 @@ from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.log_output import Output
+from lib.notify_delivery import Receiver
 from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
 from lib.service_threads import aside
 from lib.session_lane_sender import LaneSender
@@ -77,7 +78,11 @@ def status(
             for client in clients.values()
             if wanted.fits(client.settings.host, client.node.namespace)
         ],
-        **({"only": wanted.words(), "refused": {}, "tables": [], "tasks": [], "log": []} if wanted else {}),
+        **(
+            {"only": wanted.words(), "refused": {}, "tables": [], "tasks": [], "log": [], "notify": []}
+            if wanted
+            else {}
+        ),
         **({} if wanted else _of_no_host(hubs, tables, now)),
     }
 
@@ -98,6 +103,19 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "tables": _tables(tables, now),
         "tasks": [_task(task, now) for task in service_supervisor.tasks()],
         "log": [_output(output) for output in log_setup.outputs()],
+        "notify": [_receiver(receiver) for receiver in notify_delivery.running],
+    }
+
+
+def _receiver(receiver: Receiver) -> Row:
+    return {
+        "name": receiver.settings.name,
+        "kind": "command" if receiver.settings.command else "url",
+        "delivered": receiver.counts.delivered,
+        "failed": receiver.counts.failed,
+        "dropped": receiver.counts.dropped,
+        "waiting": receiver.waiting,
+        "error": receiver.error,
     }
 
 

@@ -20,6 +20,7 @@ HIDDEN = log_redact.HIDDEN
 SECRET_KEYS = frozenset(
     {"password", "passwords", "passwd", "pass", "token", "secret", "auth", "authorization", "credential"}
     | {"header", "headers", "requestheader", "responseheader", "passphrase", "apikey", "sig", "signature"}
+    | {"command", "preup", "postup", "predown", "postdown"}
 )
 """Keys, in lower case, below which every value is hidden; names of users stay."""
 _HARMLESS = frozenset({"username", "hosts", "namespaces", "name", "file"})
@@ -57,6 +58,8 @@ def secrets(settings: Settings) -> Iterator[str]:
         yield from (value for _, value in hub.transport.headers)
         yield from (secret for auther in hub.authers for secret in _of_auther(auther))
         yield from _of_owners(hub.ingress)
+    for receiver in settings.notify:  # the path of a URL may be the secret, as Slack's is
+        yield from (receiver.url, *(value for _, value in receiver.headers))
     yield from (secret for auther in settings.authers for secret in _of_auther(auther))
     yield from _of_owners(*settings.tables)
 

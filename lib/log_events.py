@@ -190,6 +190,12 @@ class Entry(Enum):
         "such a command has failed; where it is a `preUp`, its service does not start",
     )
 
+    # notifications
+    NOTIFY_FAILED = (
+        *("notify-failed", "warning", "notify reason"),
+        "a receiver of `notify` was not told of an event: it is tried again, given up, or dropped (`reason`)",
+    )
+
     # certificates
     CERTIFICATE = (
         *("certificate", "info", "service fingerprint"),

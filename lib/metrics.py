@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFami
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from lib import __version__, ids, log_redact, log_setup, service_supervisor
+from lib import __version__, ids, log_redact, log_setup, notify_delivery, service_supervisor
 from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -37,6 +37,7 @@ from lib.metrics_names import (
     GOST,
     LOG,
     MEMORY,
+    NOTIFY,
     OTHER,
     REFUSED,
     TABLE,
@@ -151,6 +152,7 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield from _tables(seen.tables)
     yield from _tasks()
     yield from _log()
+    yield from _notify()
 
 
 def _summed(rows: Iterable[Row]) -> Iterable[Row]:
@@ -286,6 +288,19 @@ def _log() -> Iterator[tuple[Family, Iterable[Row]]]:
     rows = [(_labels(LOG["lost"], output.name), output) for output in log_setup.outputs()]
     yield LOG["waiting"], [(labels, float(output.waiting)) for labels, output in rows]
     yield LOG["lost"], [(labels, float(output.lost + output.refused)) for labels, output in rows]
+
+
+def _notify() -> Iterator[tuple[Family, Iterable[Row]]]:
+    rows = [(one.settings.name, one) for one in notify_delivery.running]
+    yield (
+        NOTIFY["events"],
+        [
+            (_labels(NOTIFY["events"], name, result), float(getattr(one.counts, result)))
+            for name, one in rows
+            for result in ("delivered", "failed", "dropped")
+        ],
+    )
+    yield NOTIFY["waiting"], [(_labels(NOTIFY["waiting"], name), float(one.waiting)) for name, one in rows]
 
 
 def _histograms(seen: Seen) -> Iterator[Metric]:

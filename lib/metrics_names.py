@@ -156,6 +156,13 @@ LOG = {
         "Lines of the log that are lost: too many waited, or they could not be written.",
     ),
 }
+NOTIFY = {
+    "events": _family(
+        *("tunrouter_notify_events", "counter", "notify result"),
+        "Events about hosts by receiver: delivered, failed (given up), dropped (too many waited).",
+    ),
+    "waiting": _family("tunrouter_notify_waiting", "gauge", "notify", "Events that are not delivered yet."),
+}
 TASK = {
     "up": _family("tunrouter_task_up", "gauge", "task", "Whether what must run for ever does so."),
     "failures": _family(

@@ -145,6 +145,11 @@ class RouteTable:
             return None
         return frozenset().union(*(group.names for group in groups))
 
+    def alternatives(self) -> list[Group]:
+        """The groups of its routes that have several gateways; none where there are too many to look at."""
+        groups = list(self._groups.values())
+        return [group for group in groups if len(group.names) > 1] if len(groups) <= MAX_GROUPS else []
+
     # --- for those who fill it
 
     @property

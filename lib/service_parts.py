@@ -31,6 +31,7 @@ from lib.log_setup import say
 from lib.namespace_domains import Domains
 from lib.netlink_host_routes import HostRoutes
 from lib.netlink_plan import Pace
+from lib.notify_watch import NotifyWatch
 from lib.route_live import APPLY_SECONDS
 from lib.service_hooks import HookRunner, Place, place
 from lib.service_scheduling import Turns, breathe
@@ -65,6 +66,7 @@ class Parts:
         self.metrics: MetricsServer | None = None
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
+        self.notify = NotifyWatch(self.domains)
         self._device_gone = device_gone
         self._hooks = HookRunner()
         self._paces: dict[str, Pace] = {}
@@ -97,7 +99,9 @@ class Parts:
         self.tables.start()
 
     def start_services(self) -> None:
-        """Start the metrics server, the hubs and the clients."""
+        """Start the metrics server, the hubs and the clients, and what tells of hosts."""
+        self.notify.apply(self.settings.notify)
+        self.notify.start()
         if self.metrics is not None:
             self.metrics.start()
         for hub in self.hubs.values():
@@ -122,6 +126,7 @@ class Parts:
             steps.callback(self.tapping.stop)
             steps.callback(self._rechecking.kill, block=False)
             steps.callback(self._end_hooks, self._hooks.rest())
+            steps.callback(self.notify.stop)
 
     def _start(self, one: Hub | Client) -> None:
         one.start()

@@ -93,6 +93,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
             found |= {"a proxy"} if node.proxies else set()
         step()
     found |= {"metrics"} if settings.metrics else set()
+    found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     return found | ({"a log file"} if settings.log_rotation else set())
 
 

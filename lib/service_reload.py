@@ -54,6 +54,7 @@ def reload(parts: Parts, reread: Reread) -> None:
     _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices, step)
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
     lines += _apply_metrics(parts, old, new)
+    lines += parts.notify.apply(new.notify)
     counts = _apply_services(parts, new, lines, step)
     used = [hub.settings for hub in parts.hubs.values()]
     lines += parts.tables.leave(new, used)  # only now does no service use them any more

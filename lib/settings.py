@@ -17,6 +17,7 @@ from lib.prefixes import Prefix, PrefixSet
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
+from lib.settings_notify import NotifySettings
 from lib.settings_policy import PolicyTest
 from lib.settings_telemetry import MetricsSettings, RotationSettings
 from lib.settings_transport import TCP, TransportSettings
@@ -346,6 +347,7 @@ class Settings:
     metrics: MetricsSettings | None = None
     authers: tuple[AutherSettings, ...] = ()
     """Authers that are used elsewhere than in hubs (metrics)."""
+    notify: tuple[NotifySettings, ...] = ()
     tests: tuple[PolicyTest, ...] = ()
     """Packets that hubs must let through, or must not (service_policy)."""
     warnings: tuple[Problem, ...] = field(default=())

@@ -40,6 +40,7 @@ GROUPS = {
     "hub": "the role of a hub: clients let in, packets passed between them",
     "plugin": "other people's programs that are asked for a route, a rule or a login",
     "capture": "captures, traces and the flight recorder",
+    "notify": "hosts that come and go, and who is told of them",
     "log": "the log",
     "metrics": "what Prometheus reads",
     "service": "the process: start, reload, end, privileges, service manager",

@@ -73,6 +73,7 @@ _METADATA = {
 
 PLACES = {
     "top level": ("(top)",),
+    "receiver of notify": ("notify",),
     "auther": ("authers",),
     "login": ("authers.auths",),
     "router": ("routers",),

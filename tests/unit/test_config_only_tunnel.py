@@ -257,7 +257,7 @@ def test_every_list_of_a_configuration_is_looked_through() -> None:
     lists = {
         field.name for field in section_fields(Config) if isinstance(getattr(Config(), field.name), list)
     }
-    assert lists == {"services", *config_only_tunnel._SECTIONS}
+    assert lists == {"services", *config_only_tunnel._SECTIONS, "tests", "notify"}, "ours are kept"
 
 
 def test_what_a_configuration_has_beside_lists_is_kept() -> None:

@@ -73,6 +73,17 @@ def test_every_secret_of_the_settings_is_known() -> None:
     assert 'MaRk pass/+"1' in known
 
 
+def test_hooks_and_receivers_keep_their_secrets() -> None:
+    text = (
+        CONFIG.replace("addr: :8443\n", "addr: :8443\n  metadata: {preUp: [tell MaRk-hook]}\n", 1)
+        + "notify: [{url: 'https://h/MaRk-path', headers: {A: MaRk-a}}, {command: tell MaRk-word, name: n}]"
+    )
+    read_one = read([("a.yml", text)])
+    hidden = json.dumps(doctor_redact.tree(json.loads(render(read_one, "json"))))
+    known = doctor_redact.secrets(config_resolve.resolve(read_one, lambda kind, name: ""))
+    assert MARK not in doctor_redact.hide(hidden, known)
+
+
 SECRET = 'MaRk/a+b c"d\\e'
 
 

@@ -34,6 +34,7 @@ WHOLE: dict[str, Any] = {
         },
     ],
     "authers": [{"name": "a", "auths": [{"username": "u", "password": "p"}]}],
+    "notify": [{"url": "http://127.0.0.1/"}],
     "tests": [{"from": "host-9", "to": "10.2.0.9", "expect": "deny"}],
     "routers": [
         {
@@ -72,6 +73,7 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "(top)": config,
         "authers": config["authers"][0],
+        "notify": config["notify"][0],
         "authers.auths": config["authers"][0]["auths"][0],
         "routers": config["routers"][0],
         "routers.routes": config["routers"][0]["routes"][0],

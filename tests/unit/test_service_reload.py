@@ -58,7 +58,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         raise HostError("the port is taken")
 
     tables = Tables(old)
-    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [])
+    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [], apply=lambda _: [])
     parts: Any = SimpleNamespace(
         settings=old,
         hubs={"h": SimpleNamespace(settings=old.hubs[0], apply=refused, unchecked=0)},
@@ -67,6 +67,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         tables=tables,
         tapping=nothing,
         domains=nothing,
+        notify=nothing,
         remove_clients=list,
     )
     try:
