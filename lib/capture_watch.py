@@ -18,8 +18,8 @@ from lib import client_downlink, forward, framing, wire_control
 from lib.capture_fate import ANSWERED, DROPPED, FORWARDED, Fate
 from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
-from lib.forward import Dealt, Output
 from lib.forward_drop_reasons import Reason
+from lib.forward_frame import Dealt, Output
 from lib.namespace import Attachment
 from lib.packet import Buffer
 

@@ -182,7 +182,10 @@ KEYS = (
     OwnKey(
         "router", "address", "address with the length of its prefix, one of each version of IP", "none",
         "address: 10.20.0.1/16",
-        "The hub's own address in the networks of this router.",
+        (
+            "The hub's own address in the networks of this router. With it the hub is a hop: it answers "
+            "pings, shows in traceroute, and bounds the MSS of TCP."
+        ),
     ),
     OwnKey(
         "router", "pool", "prefixes, with commas or as a list", "none",

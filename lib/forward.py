@@ -6,8 +6,10 @@ Refuses to know: sockets, clocks (time comes in), how the runs are sent.
     1  scan        one look at a frame's first 36 bytes: whole? plain TCP or UDP of a known flow?
     2  known flow  the attachment it goes to, from the memory of this session's flows
     3  _judge      anything else: parse, virtio-net header rebuilt, source check, route, gateway
-    4  _deliver    does the receiver take it as it is? else cut it up or fragment it, or send "too big" back
-    5  runs        consecutive frames for one attachment are one slice of the receive buffer
+    4  _pass_hop   only where the hub has an address: a hop less, an MSS that fits (packet_hop)
+    5  _deliver    does the receiver take it as it is? else cut it up or fragment it, or send "too big" back
+    6  runs        consecutive frames for one attachment are one slice of the receive buffer; with an address
+                   a hop is taken from all frames of a run at once
 
 Who owns the bytes: scan reads the receive buffer between pos and end and returns views of it. They are
 valid until the caller receives again; a queue must copy what it keeps.
@@ -16,17 +18,25 @@ valid until the caller receives again; a queue must copy what it keeps.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable
 
-from lib import framing, packet_fragment, packet_headers, packet_icmp, packet_offload, wire_control
+from lib import (
+    forward_errors,
+    framing,
+    packet_fragment,
+    packet_headers,
+    packet_hop,
+    packet_offload,
+    wire_control,
+)
 from lib import packet as ip
 from lib.acl import has_ports
-from lib.forward_decide import Verdict, decide
+from lib.forward_decide import Here, Verdict, decide
 from lib.forward_drop_reasons import Reason
+from lib.forward_errors import own_address
+from lib.forward_frame import Frame, Output, first_bytes, send, tell
 from lib.namespace import DENIED_SECONDS, Attachment
-from lib.packet import Buffer, Packet
-from lib.packet_text import head
+from lib.packet import Packet
 
 _PLAIN = struct.Struct("!HBxHxxHxB2x12s").unpack_from
 """LEN, version and header length, total length, fragment bits, protocol, addresses and ports."""
@@ -37,42 +47,12 @@ _IPV6_HEADER = 40
 _LEAST = [65536] * 256
 """By protocol, from which length on a packet of this version has a whole transport header; others never."""
 _LEAST[ip.TCP], _LEAST[ip.UDP] = 40, 28
+MOST_EXPIRED = 16
+"""Frames of known flows without a hop left that are judged in one scan, for an ICMP error about each."""
 CUT_ALIKE = 4
 """So many segments cost as much to cut as one frame to judge."""
+_Close = Callable[[Output, Attachment | None, memoryview, int, int, int], None]
 _FRAGMENT = 0x3FFF  # more-fragments bit and fragment offset
-
-
-Dealt = tuple[Reason | Attachment, Attachment | None, bool]
-"""(reason, receiver or None, whether an ICMP error was sent) of a frame that was dropped.
-
-An Attachment in place of the reason is the receiver that the frame was cut up for.
-"""
-
-
-@dataclass(slots=True)
-class Output:
-    """The result of a scan."""
-
-    runs: dict[Attachment, list[Buffer]] = field(default_factory=dict)
-    """Receiver -> whole frames for it, in order."""
-    controls: list[bytes] = field(default_factory=list)
-    """Contents of control frames, for the session itself."""
-    fates: dict[int, Dealt] | None = None
-    """While somebody looks (watching): what became of frames that are not in runs as they lay, by where their
-    content starts."""
-    spans: list[tuple[int, int, Attachment]] | None = None
-    """Likewise: where each run of frames that went as they lay began and ended, and whom it went to."""
-    verdicts: list[tuple[Packet, Verdict]] | None = None
-    """For capture_watch, else None: every packet that decide was asked about, with the Verdict."""
-    has_icmp_error: bool = False
-    """Whether an ICMP error was sent in this turn: one a turn is enough to say what is wrong."""
-    frames: int = 0
-    """Frames of this turn that were passed on (frames and bytes as they came)."""
-    bytes: int = 0
-    cut: int = 0
-    """Segments that some of them were cut into."""
-    work: int = 0
-    """What the scan has judged so far: frames that are not of known flows, and each CUT_ALIKE segments."""
 
 
 def scan(
@@ -95,6 +75,7 @@ def scan(
     known, known_udp, least = attachment.flows.get, attachment.udp_flows.get, _LEAST
     headed, check = attachment.is_tunrouter, packet_offload.quick_check
     target: Attachment | None = None
+    close = _closing(attachment, buf, now, out)
     first_pos = begin = pos
     frames = begin_frames = out.work = 0
     while True:
@@ -121,15 +102,60 @@ def scan(
                 break
             out.work += 1
         if unusual or hop is not target:
-            _hand_over(out, target, view, begin, pos, frames - begin_frames)
+            close(out, target, view, begin, pos, frames - begin_frames)
             begin, begin_frames = pos, frames
             target = _judge(attachment, buf, pos + 2, after, now, out) if unusual else hop
         frames += 1
         pos = after
-    _hand_over(out, target, view, begin, pos, frames - begin_frames)
+    close(out, target, view, begin, pos, frames - begin_frames)
     attachment.traffic.received_packets += frames
     attachment.traffic.received_bytes += pos - first_pos
     return pos
+
+
+def _closing(attachment: Attachment, buf: bytearray, now: float, out: Output) -> _Close:
+    """What is done with each run of frames from an attachment."""
+    if not attachment.own4:
+        return _hand_over
+    out.passed = 0
+    return _Passing(attachment, buf, now).hand_over
+
+
+class _Passing:
+    """Runs of frames through a hub that is a hop, which each frame loses before its run is handed over."""
+
+    __slots__ = ("_attachment", "_buf", "_judged", "_now")
+
+    def __init__(self, attachment: Attachment, buf: bytearray, now: float) -> None:
+        self._attachment, self._buf, self._now = attachment, buf, now
+        self._judged = 0
+
+    def hand_over(
+        self, out: Output, target: Attachment | None, view: memoryview, begin: int, end: int, frames: int
+    ) -> None:
+        """As _hand_over. A frame without a hop left ends the run; those behind it are a run of their own."""
+        if target is None or begin == end:
+            return
+        buf, most = self._buf, _most_mss(self._attachment, target, 4)
+        stop = packet_hop.pass_on(buf, max(begin, out.passed), end, most)
+        while stop < end:
+            count = len(framing.split(view[begin:stop]))
+            _hand_over(out, target, view, begin, stop, count)
+            begin = stop + 2 + (buf[stop] << 8 | buf[stop + 1])
+            frames -= count + 1
+            self._expire(out, stop + 2, begin)
+            stop = packet_hop.pass_on(buf, begin, end, most)
+        _hand_over(out, target, view, begin, end, frames)
+
+    def _expire(self, out: Output, start: int, end: int) -> None:
+        """Drop a frame content without a hop left. Of very many only the first ones are looked at again."""
+        self._judged += 1
+        out.work += 1
+        if self._judged <= MOST_EXPIRED:
+            _judge(self._attachment, self._buf, start, end, self._now, out)
+        else:
+            self._attachment.drop(Reason.HOP_LIMIT)
+            tell(out, start, Reason.HOP_LIMIT)
 
 
 def _takes_super(
@@ -155,6 +181,7 @@ def _forget_outdated(attachment: Attachment, now: float) -> None:
     if attachment.generation != generation or now >= attachment.fresh_until:
         attachment.forget()
         attachment.generation = generation
+        attachment.own4, attachment.own6 = attachment.namespace.own(4), attachment.namespace.own(16)
         attachment.fresh_until = float("inf")
 
 
@@ -177,30 +204,6 @@ def _hand_over(
         runs.append(view[begin:end])
 
 
-def _send(out: Output, target: Attachment, data: Buffer, packets: int) -> None:
-    """Send frames that were made anew."""
-    target.traffic.sent_packets += packets
-    target.traffic.sent_bytes += len(data)
-    out.runs.setdefault(target, []).append(data)
-
-
-class _Frame(NamedTuple):
-    """One frame content in the receive buffer, and the packet in it."""
-
-    buf: bytearray
-    start: int
-    packet_start: int
-    """Differs from `start` by a virtio-net header."""
-    end: int
-    packet: Packet
-    offloads: int
-    """Offload bits that its receiver must take (packet_offload); 0 for a complete single packet."""
-    gso_size: int
-    """Payload bytes of each segment of a superpacket, else 0."""
-    segments: int
-    """Number of packets that it stands for."""
-
-
 def _judge(
     attachment: Attachment, buf: bytearray, start: int, end: int, now: float, out: Output
 ) -> Attachment | None:
@@ -221,15 +224,19 @@ def _judge(
             read = packet_headers.read(buf, frame.packet_start, packet, end)
             out.verdicts.append((packet if isinstance(read, Reason) else read.packet, verdict))
         if not isinstance(verdict, Attachment):
-            _refuse(attachment, frame, verdict, now, out)
+            _dispose(attachment, frame, verdict, now, out)
             return None
         target = verdict
         if _is_like_its_flow(attachment, frame):
             _remember(attachment, memory, packet.flow, target, now)
+    if own_address(attachment, packet) and not _pass_hop(attachment, target, frame):
+        forward_errors.refuse(attachment, Reason.HOP_LIMIT, frame, now, out)
+        return None
+    out.passed = end
     return _deliver(attachment, target, frame, now, out)
 
 
-def _is_like_its_flow(attachment: Attachment, frame: _Frame) -> bool:
+def _is_like_its_flow(attachment: Attachment, frame: Frame) -> bool:
     """Whether what was decided on a packet is right for all packets with its flow key."""
     packet = frame.packet
     # A flow key without ports may stand for many connections, on which access rules decide one by one. And a
@@ -239,7 +246,7 @@ def _is_like_its_flow(attachment: Attachment, frame: _Frame) -> bool:
     )
 
 
-def _verdict(attachment: Attachment, frame: _Frame, now: float) -> Verdict:
+def _verdict(attachment: Attachment, frame: Frame, now: float) -> Verdict:
     """What decide says of a packet; a denial is remembered, since it costs as much as all rules together."""
     packet, denied = frame.packet, attachment.denied
     if denied and denied.get(_denial_key(packet), 0.0) > now:
@@ -258,14 +265,14 @@ def _denial_key(packet: Packet) -> bytes:
 
 def _read(
     attachment: Attachment, buf: bytearray, start: int, end: int, now: float, out: Output
-) -> _Frame | None:
+) -> Frame | None:
     """Parse a frame content and rebuild its virtio-net header from the packet; None where it is no packet."""
     first = buf[start] if end > start else 0
     headed = first >> 4 == 0 and attachment.is_tunrouter and end > start + packet_offload.HEADER_SIZE
     packet_start = start + packet_offload.HEADER_SIZE if headed else start
     if end == start:
         attachment.drop(Reason.EMPTY_FRAME)
-        _tell(out, start, Reason.EMPTY_FRAME)
+        tell(out, start, Reason.EMPTY_FRAME)
         return None
     if first == wire_control.MARK:
         out.controls.append(bytes(buf[start:end]))
@@ -273,18 +280,18 @@ def _read(
     packet = ip.parse(buf, packet_start, end)
     if isinstance(packet, Reason):
         if not framing.is_gost_keepalive(buf, start, end):
-            attachment.drop(packet, 1, "", _head(attachment, packet, buf, start, end, now), now)
-            _tell(out, start, packet)
+            attachment.drop(packet, 1, "", first_bytes(attachment, packet, buf, start, end, now), now)
+            tell(out, start, packet)
         return None
     if not headed:
-        return _Frame(buf, start, start, end, packet, 0, 0, 1)
+        return Frame(buf, start, start, end, packet, 0, 0, 1)
     claim = packet_offload.rebuild(buf, start, packet, end)
     if isinstance(claim, Reason):
-        attachment.drop(claim, 1, "", _head(attachment, claim, buf, packet_start, end, now), now)
-        _tell(out, start, claim)
+        attachment.drop(claim, 1, "", first_bytes(attachment, claim, buf, packet_start, end, now), now)
+        tell(out, start, claim)
         return None
     offloads, gso_size, segments = claim
-    return _Frame(buf, start, packet_start, end, packet, offloads, gso_size, segments)
+    return Frame(buf, start, packet_start, end, packet, offloads, gso_size, segments)
 
 
 def _remember(
@@ -296,8 +303,11 @@ def _remember(
     attachment.fresh_until = min(attachment.fresh_until, attachment.namespace.fresh_until(now))
 
 
-def _refuse(attachment: Attachment, frame: _Frame, verdict: Reason | bytes, now: float, out: Output) -> None:
-    """Let a packet wait for a plugin's reply, or drop it and send an ICMP error to its sender."""
+def _dispose(attachment: Attachment, frame: Frame, verdict: Verdict, now: float, out: Output) -> None:
+    """Handle a packet that goes to nobody: it waits for a plugin's reply, is for the hub, or is dropped."""
+    if verdict is Here.HUB:
+        forward_errors.answer(attachment, frame, now, out)
+        return
     if isinstance(verdict, bytes):
         whole = bytes(frame.buf[frame.start - 2 : frame.end])
         if attachment.namespace.park(verdict, attachment, whole):
@@ -305,59 +315,28 @@ def _refuse(attachment: Attachment, frame: _Frame, verdict: Reason | bytes, now:
             attachment.traffic.received_bytes -= len(whole)
             return
         verdict = Reason.RESOLVE_QUEUE
-    _drop(attachment, verdict, frame, now)
-    sent = False
-    if _may_send_icmp_error(attachment, now, out):
-        icmp_error = packet_icmp.unreachable(
-            frame.buf, frame.packet_start, frame.packet, frame.end, verdict, attachment.takes_dummies
-        )
-        sent = _send_icmp_error(attachment, icmp_error, out)
-    _tell(out, frame.start, verdict, None, sent)
+    assert isinstance(verdict, Reason)
+    forward_errors.refuse(attachment, verdict, frame, now, out)
 
 
-def _drop(attachment: Attachment, reason: Reason, frame: _Frame, now: float) -> None:
-    """Count a dropped packet (a superpacket as its segments) for its sender and for its destination."""
-    attachment.traffic.received_packets += frame.segments - 1
-    attachment.namespace.note_lost(frame.packet.destination, reason, frame.segments, now)
-    detail = "" if reason in attachment.traffic.drops else ip.describe(frame.packet)
-    first = _head(attachment, reason, frame.buf, frame.packet_start, frame.end, now)
-    attachment.drop(reason, frame.segments, detail, first, now)
-
-
-def _head(attachment: Attachment, reason: Reason, buf: bytearray, start: int, end: int, now: float) -> bytes:
-    """First bytes of a dropped packet, to be shown; empty where one of the same moment is kept already."""
-    last = attachment.traffic.last.get(reason)
-    return head(buf, start, end) if last is None or last.at != now else b""
-
-
-def _may_send_icmp_error(attachment: Attachment, now: float, out: Output) -> bool:
-    """Whether an ICMP error is worth making: at most one a turn, and at a limited rate."""
-    return not out.has_icmp_error and attachment.may_send_icmp_error(now)
-
-
-def _send_icmp_error(attachment: Attachment, icmp_error: bytes | None, out: Output) -> bool:
-    """Send an ICMP error to the sender; returns whether there was one to send."""
-    if icmp_error is None:
+def _pass_hop(attachment: Attachment, target: Attachment, frame: Frame) -> bool:
+    """Do what a router does with a packet that it passes on; False where the packet has no hop left."""
+    start, packet = frame.packet_start, frame.packet
+    if packet_hop.hops_left(frame.buf, start) < 2:
         return False
-    attachment.icmp_error_tokens -= 1
-    out.has_icmp_error = True
-    _send(out, attachment, framing.encode(icmp_error), 1)
+    partial = bool(frame.offloads & packet_offload.CSUM)
+    packet_hop.bound_mss(frame.buf, packet, frame.end, _most_mss(attachment, target, packet.version), partial)
+    packet_hop.take_hop(frame.buf, start)
     return True
 
 
-def _tell(
-    out: Output,
-    start: int,
-    what: Reason | Attachment,
-    target: Attachment | None = None,
-    answered: bool = False,
-) -> None:
-    if out.fates is not None:
-        out.fates[start] = what, target, answered
+def _most_mss(attachment: Attachment, target: Attachment, version: int) -> int:
+    """The largest MSS that fits the devices at both ends."""
+    return min(attachment.mtu, target.mtu) - packet_hop.MSS_HEADERS[version]
 
 
 def _deliver(
-    attachment: Attachment, target: Attachment, frame: _Frame, now: float, out: Output
+    attachment: Attachment, target: Attachment, frame: Frame, now: float, out: Output
 ) -> Attachment | None:
     """Give `target` the frame in a form that it takes; returns it if that is the frame as it lies there."""
     headed = frame.packet_start != frame.start
@@ -375,22 +354,15 @@ def _deliver(
     else:
         packets = packet_fragment.fitting(content, headed, length, frame.segments, target.mtu)
         if not packets:
-            _too_big(attachment, target, frame, now, out)
+            if own_address(attachment, frame.packet):
+                packet_hop.take_hop(frame.buf, frame.packet_start, -1)  # an error quotes it as it came
+            forward_errors.too_big(attachment, target, frame, now, out)
             return None
     attachment.traffic.received_packets += frame.segments - 1
-    _send(out, target, b"".join(map(framing.encode, packets)), len(packets))
+    send(out, target, packets)
     out.frames += 1
     out.bytes += frame.end - frame.start
     out.cut += len(packets)
     out.work += len(packets) // CUT_ALIKE
-    _tell(out, frame.start, target)
+    tell(out, frame.start, target)
     return None
-
-
-def _too_big(attachment: Attachment, target: Attachment, frame: _Frame, now: float, out: Output) -> None:
-    """Drop a packet that is too big for its receiver and must not be cut, and tell its sender by ICMP."""
-    _drop(attachment, Reason.TOO_BIG, frame, now)
-    icmp_error = None
-    if _may_send_icmp_error(attachment, now, out):
-        icmp_error = packet_icmp.too_big(frame.buf, frame.packet_start, frame.packet, frame.end, target.mtu)
-    _tell(out, frame.start, Reason.TOO_BIG, target, _send_icmp_error(attachment, icmp_error, out))

@@ -1,22 +1,33 @@
 """The hub's decision on a packet: which session gets it, or why it is dropped.
 
-Knows: the order of the checks: unicast, source check, route, gateway and session, access list; what an access
-list wants to know of fragments and of ICMP errors; which ICMP errors of routers pass the source check.
+Knows: the order of the checks: unicast, source check, the hub itself, route, gateway and session, access
+list; what an access list wants to know of fragments and of ICMP errors; which ICMP errors of routers pass the
+source check.
 Refuses to know: bytes on the wire (packet and packet_headers parse them), counters, ICMP errors.
 """
 
 from __future__ import annotations
 
+from enum import Enum
+
 from lib import packet_headers
 from lib.acl import Acl
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace
-from lib.packet import Buffer, Packet
+from lib.packet import ICMP, ICMPV6, Buffer, Packet
 from lib.packet_headers import Headers, is_router_error
 from lib.route_plugin_cache import Unresolved
 
-Verdict = Attachment | Reason | bytes
-"""The receiving session, the reason for a drop, or the packed address that a plugin is being asked about."""
+
+class Here(Enum):
+    """A packet that goes no further."""
+
+    HUB = "it is an ICMP message for the hub's own address"
+
+
+Verdict = Attachment | Reason | bytes | Here
+"""The receiving session, the reason for a drop, the packed address that a plugin is being asked about, or
+that the hub itself is meant."""
 
 
 _MAY_BE_SPECIAL = frozenset((0, 127, 169, *range(224, 256)))
@@ -46,6 +57,10 @@ def decide(
         wrong = _wrong_source(attachment, packet, now, buf, start, end)
         if wrong is not None:
             return wrong
+    if namespace.table.own or namespace.default.own:
+        here = _own(namespace, packet)
+        if here is not None:
+            return here
     route = namespace.route_to(packet.destination, now)
     if isinstance(route, Unresolved):
         return _unresolved(route, packet.destination)
@@ -59,10 +74,26 @@ def decide(
         return target
     if buf is None:
         return target if _would_pass(acl, attachment, packet, target.host, now) else Reason.DENIED
-    headers = packet_headers.read(buf, start, packet, end)
-    if isinstance(headers, Reason):
-        return headers
-    return _objection(acl, attachment, headers, target.host, now) or target
+    return (
+        _objection(acl, attachment, packet_headers.read(buf, start, packet, end), target.host, now) or target
+    )
+
+
+def _own(namespace: Namespace, packet: Packet) -> Here | Reason | None:
+    """What becomes of a packet for the hub itself, or for everybody in its network; None for all others.
+
+    An access list says what hosts may send each other, and is not asked. The hub's own address as a source is
+    a lie, whatever routes hold it.
+    """
+    for table in namespace.tables:
+        for one in table.own:
+            if packet.source == one.address:
+                return Reason.WRONG_SOURCE
+            if packet.destination == one.address:
+                return Here.HUB if packet.protocol in (ICMP, ICMPV6) else Reason.FOR_HUB
+            if packet.destination == one.broadcast:
+                return Reason.MULTICAST
+    return None
 
 
 def _wrong_source(
@@ -111,12 +142,16 @@ def _would_pass(acl: Acl, attachment: Attachment, packet: Packet, target: str, n
     return acl.allows(acl.match(attachment.host, packet, target))
 
 
-def _objection(acl: Acl, attachment: Attachment, headers: Headers, target: str, now: float) -> Reason | None:
+def _objection(
+    acl: Acl, attachment: Attachment, headers: Headers | Reason, target: str, now: float
+) -> Reason | None:
     """Why an access list does not let a packet through to a host; None where it does.
 
     The first fragment of a datagram is judged as a whole packet is, for it holds the ports. The others follow
     it.
     """
+    if isinstance(headers, Reason):
+        return headers
     fragment = headers.fragment
     if fragment is None:
         return _judged(acl, attachment, headers, target, now)

@@ -193,6 +193,21 @@ class Reason(_Documented):
         "loopback or unspecified address, or a link-local one that no table has a route for",
         "nothing: hosts try this by themselves; link-local addresses are carried where a route leads to them",
     )
+    HOP_LIMIT = (
+        "hop-limit",
+        "the packet had no hop left at this hub (TTL, or IPv6's hop limit)",
+        "nothing, if somebody runs traceroute; else packets go in a circle: look at routes behind the hosts",
+    )
+    FOR_HUB = (
+        "for-hub",
+        "it is for the hub's own address, which replies to pings and takes nothing else",
+        "nothing, if somebody runs traceroute; else the sender means another address",
+    )
+    HUB_RATE = (
+        "hub-rate",
+        "more pings of the hub's own address than it replies to",
+        "nothing: 1,000 a second of one session have their replies",
+    )
     TOO_BIG = (
         "too-big",
         "larger than the far side takes, and not to be fragmented",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from lib.capture_fate import headline
-from lib.forward_decide import decide, unroutable
+from lib.forward_decide import Here, Verdict, decide, unroutable
 from lib.forward_drop_reasons import Reason
 from lib.humanize import counted
 from lib.ids import NO_NAMESPACE, format_uuid
@@ -33,13 +33,13 @@ class Explanation:
 
     lines: tuple[tuple[str, str], ...]
     """(subject, text) of each line, for people."""
-    verdict: Attachment | Reason | bytes
+    verdict: Verdict
     """forward_decide's Verdict."""
 
     @property
     def delivered(self) -> bool:
-        """Whether the packet would be forwarded."""
-        return isinstance(self.verdict, Attachment)
+        """Whether the packet would be forwarded, or is for the hub itself, which replies."""
+        return isinstance(self.verdict, Attachment | Here)
 
 
 def protocol_and_port(text: str) -> tuple[int, int] | None:
@@ -81,7 +81,7 @@ def explain(
     if reason is not None:
         return Explanation((*lines, ("verdict", f"dropped: {reason.value}, {reason.doc}")), reason)
     lines += _tables(namespace, destination, now)
-    verdict: Attachment | Reason | bytes = Reason.WRONG_SOURCE
+    verdict: Verdict = Reason.WRONG_SOURCE
     if source is not None or not namespace.source_check:
         packet = _packet(source or bytes(len(destination)), destination, protocol_and_port)
         verdict = decide(attachment, packet, now)
@@ -230,7 +230,7 @@ def _about_session(attachment: Attachment, now: float) -> str:
 
 
 def _verdict(
-    verdict: Attachment | Reason | bytes,
+    verdict: Verdict,
     attachment: Attachment,
     source: bytes | None,
     destination: bytes,
@@ -244,6 +244,8 @@ def _verdict(
         )
     if isinstance(verdict, bytes):
         return f"waits for what the plugin says of {format_address(verdict)}"
+    if isinstance(verdict, Here):
+        return "is answered by the hub itself"
     text = f"dropped: {verdict.value}, {verdict.doc}"
     if verdict is Reason.WRONG_SOURCE:
         wanted = format_address(source) if source is not None else "ADDRESS"
@@ -272,6 +274,8 @@ def in_one_line(attachment: Attachment, packet: Packet, verdict: object, now: fl
     )
     if isinstance(verdict, Attachment):
         what = f"to {verdict.host}{_by(attachment, packet, verdict.host, now)}, session {verdict.peer}"
+    elif isinstance(verdict, Here):
+        what = "answered by the hub itself"
     elif isinstance(verdict, Reason):
         what = f"dropped: {verdict.value}{_because(attachment, packet, verdict, now)}"
     else:

@@ -21,7 +21,6 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from lib import (
-    forward,
     hub_lane,
     hub_listen,
     hub_log,
@@ -39,6 +38,7 @@ from lib.auth_admission import REFUSALS
 from lib.capture_taps import Taps
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
+from lib.forward_frame import Output
 from lib.framing import ReceiveBuffer
 from lib.hub_caller import Caller
 from lib.hub_identity import Identities
@@ -101,7 +101,7 @@ class Hub:
         self.budget = Budget(settings.queue_memory)
         self.gate = Gate(settings.limits, settings.trusted_proxies)
         self.pauses = Pauses()
-        self.output = forward.Output()
+        self.output = Output()
         self.refused: Counter[Refusal] = Counter()
         self.unnamed = 0
         """How often a trusted proxy has named no client, or none that could be read."""

@@ -1,8 +1,7 @@
 """A hub's side of a session with a client, from its admission to the end of the session.
 
 Knows: how received frames are handled, control frames, keepalive, limits, and how a session ends.
-Refuses to know: who is admitted (hub), how a packet is forwarded (forward, forward_decide), how bytes are
-sent (session_sender).
+Refuses to know: who is admitted (hub), how packets go on (forward), how bytes are sent (session_sender).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
 from lib.forward_drop_reasons import Reason
+from lib.forward_frame import Output
 from lib.framing import ReceiveBuffer
 from lib.hub_identity import Identities, Verdict
 from lib.limits import Gate, Meter
@@ -61,7 +61,7 @@ class Owner(Protocol):
     buffer: ReceiveBuffer
     turns: Turns
     pauses: Pauses
-    output: forward.Output
+    output: Output
     sessions: dict[Attachment, HubSession]
     by_host: Ledger[tuple[bytes, str]]
     by_address: Ledger[str]
@@ -272,7 +272,7 @@ class HubSession:
         for target, run in out.runs.items():
             target.sender.send(run)
         out.runs.clear()
-        out.has_icmp_error = False
+        out.icmp_errors = 0
         if out.controls:
             self._controls(out)
         if cost is not None:
@@ -312,7 +312,7 @@ class HubSession:
             to = attachment.namespace.id, attachment.host, f"session {attachment.peer}"
             capture_watch.lost(self.hub.taps, *to, reason, frames)
 
-    def _controls(self, out: forward.Output) -> None:
+    def _controls(self, out: Output) -> None:
         """Act on the control frames of a turn."""
         contents, out.controls = out.controls, []
         for message in self.control.receive(contents, time.monotonic(), self._reader.reply):

@@ -20,6 +20,7 @@ from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
 from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
+from lib.limits import Bucket
 from lib.packet import Buffer, Packet, reversed_flow
 from lib.packet_headers import Headers
 from lib.route_gateways import Gateways
@@ -30,6 +31,8 @@ from lib.session_budget import Budget
 ICMP_ERRORS_PER_SECOND = 100.0
 ICMP_ERROR_BURST = 50.0
 """Limits on ICMP errors to one session, a second and at once (RFC 1812 4.3.2.8; Linux: 1,000 a host)."""
+PINGS_PER_SECOND, PING_BURST = 1000.0, 250.0
+"""Packets of echo requests for the hub's own address, of one session, that have a reply."""
 MAX_DENIED = 4096
 """Denied flows that an attachment remembers."""
 DENIED_SECONDS = 1.0
@@ -126,6 +129,11 @@ class Attachment:
     """What its frames count in while they wait for a plugin."""
     icmp_error_tokens: float = ICMP_ERROR_BURST
     icmp_error_at: float = 0.0
+    own4: bytes = b""
+    own6: bytes = b""
+    """The hub's own addresses, with `generation`: with one of a version the hub is a hop for its packets."""
+    pings: Bucket = field(default_factory=lambda: Bucket(PINGS_PER_SECOND, PING_BURST))
+    """How many packets that ask the hub itself for an echo may have a reply."""
 
     def forget(self) -> None:
         """Empty the flow cache, so that each flow is decided on anew."""
@@ -209,6 +217,14 @@ class Namespace:
     def tables(self) -> tuple[Table, Table]:
         """(table, default): in the order they are asked. Any route of the first beats all of the second."""
         return self.table, self.default
+
+    def own(self, size: int) -> bytes:
+        """The hub's own address (packed) of so many bytes, 4 or 16; empty where it has none."""
+        for table in self.tables:
+            for one in table.own:
+                if len(one.address) == size:
+                    return one.address
+        return b""
 
     def replace_tables(self, table: Table, default: Table, source_check: bool) -> None:
         """Route by other tables from now on, with or without a check of sources."""

@@ -104,4 +104,4 @@ class Domain:
         for table in old:
             if isinstance(table, PluginCache) and table.asker is router:
                 return table
-        return PluginCache(self.plugin_cache_seconds, router, router.acl)
+        return PluginCache(self.plugin_cache_seconds, router, router.acl, router.own)

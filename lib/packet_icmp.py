@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from lib.forward_drop_reasons import Reason
-from lib.packet import ICMP, ICMPV6, Buffer, Packet, checksum, pseudo_sum
+from lib.packet import ICMP, ICMPV6, UDP, Buffer, Packet, checksum, pseudo_sum
 
 DUMMY_IPV4 = bytes((192, 0, 0, 8))
 """The source of an ICMP error of a router without an IPv4 address (RFC 7600, 4.8), as Linux has it too."""
@@ -18,49 +18,79 @@ DUMMY_IPV6 = bytes((1, 0, 0, 0, 0, 0, 0, 1)) + bytes(7) + b"\x08"
 """100:0:0:1::8, of the IPv6 prefix for addresses that are only sources (RFC 9780)."""
 _V4_UNREACHABLE, _V4_TOO_BIG = 3, 4
 _V6_UNREACHABLE, _V6_TOO_BIG, _V6_REDIRECT = 1, 2, 137
-_V4_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 1, Reason.DENIED: 13}
-_V6_CODES = {Reason.NO_ROUTE: 0, Reason.NO_SESSION: 3, Reason.DENIED: 1}
+_IPV6_HEADER = 40
+_V4_ERRORS = {
+    Reason.NO_ROUTE: (_V4_UNREACHABLE, 0),
+    Reason.NO_SESSION: (_V4_UNREACHABLE, 1),
+    Reason.FOR_HUB: (_V4_UNREACHABLE, 3),  # port unreachable
+    Reason.DENIED: (_V4_UNREACHABLE, 13),
+    Reason.HOP_LIMIT: (11, 0),  # time exceeded
+}
+_V6_ERRORS = {
+    Reason.NO_ROUTE: (_V6_UNREACHABLE, 0),
+    Reason.NO_SESSION: (_V6_UNREACHABLE, 3),
+    Reason.FOR_HUB: (_V6_UNREACHABLE, 4),
+    Reason.DENIED: (_V6_UNREACHABLE, 1),
+    Reason.HOP_LIMIT: (3, 0),
+}
+"""Reason for a drop -> (type, code) of the error about it, by IP version."""
+_V4_PROTOCOL_UNREACHABLE = _V4_UNREACHABLE, 2
+_V6_UNKNOWN_NEXT_HEADER, _NEXT_HEADER_AT = (4, 1), 6
 
 
 def unreachable(
-    buf: Buffer, start: int, packet: Packet, end: int, reason: Reason, dummy: bool = False
+    buf: Buffer,
+    start: int,
+    packet: Packet,
+    end: int,
+    reason: Reason,
+    dummy: bool = False,
+    own: bytes = b"",
 ) -> bytes | None:
-    """The ICMP error "destination unreachable" about a packet, as an IP packet to its sender.
+    """The ICMP error about a packet that was not delivered for a reason, as an IP packet to its sender.
 
     None where no error may be sent (RFC 1122 3.2.2, RFC 4443 2.4), or where none fits the reason. A router's
-    errors come from an address of its own (RFC 1812 4.3.2.4), and a hub has none. With `dummy` they come from
-    a dummy address, so that ping and traceroute do not name the address that could not be reached as the one
-    who speaks. Else they come from that address, which every reverse path filter lets in.
+    errors come from an address of its own (RFC 1812 4.3.2.4), `own`, packed. A hub without one speaks from a
+    dummy address where `dummy` says so, so that ping and traceroute do not name the address that could not be
+    reached as the one who speaks. Else it speaks from that address, which every reverse path filter lets in.
     """
     if packet.version == 4:
-        if reason not in _V4_CODES or not _icmp_error_allowed_ipv4(buf, start, packet, end):
+        if reason not in _V4_ERRORS or not _icmp_error_allowed_ipv4(buf, start, packet, end):
             return None
-        source = DUMMY_IPV4 if dummy else packet.destination
-        return _icmp_error_ipv4(buf, start, packet, end, source, _V4_UNREACHABLE, _V4_CODES[reason], 0)
-    if reason not in _V6_CODES or not _icmp_error_allowed_ipv6(buf, packet, end):
+        kind, code = _V4_ERRORS[reason]
+        if reason is Reason.FOR_HUB and packet.protocol != UDP:
+            kind, code = _V4_PROTOCOL_UNREACHABLE
+        source = own or (DUMMY_IPV4 if dummy else packet.destination)
+        return _icmp_error_ipv4(buf, start, packet, end, source, kind, code, 0)
+    if reason not in _V6_ERRORS or not _icmp_error_allowed_ipv6(buf, packet, end):
         return None
-    source = DUMMY_IPV6 if dummy else packet.destination
-    return _icmp_error_ipv6(buf, start, packet, end, source, _V6_UNREACHABLE, _V6_CODES[reason], 0)
+    kind, code = _V6_ERRORS[reason]
+    word = 0
+    if reason is Reason.FOR_HUB and packet.protocol != UDP:
+        (kind, code), word = _V6_UNKNOWN_NEXT_HEADER, _NEXT_HEADER_AT
+        if packet.transport - start != _IPV6_HEADER:
+            return None  # the pointer would be into an extension header
+    source = own or (DUMMY_IPV6 if dummy else packet.destination)
+    return _icmp_error_ipv6(buf, start, packet, end, source, kind, code, word)
 
 
-def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int) -> bytes | None:
+def too_big(buf: Buffer, start: int, packet: Packet, end: int, mtu: int, own: bytes = b"") -> bytes | None:
     """The ICMP error "fragmentation needed" (IPv6: "packet too big") with an MTU in bytes, as an IP packet.
 
-    None where no error may be sent, as about an IPv4 packet that allows fragmentation. Its source is the
-    address that the packet was for: a strict check of the reverse path (rp_filter=1) would drop a dummy
-    address, and a connection whose path MTU is not told hangs.
+    None where no error may be sent, as about an IPv4 packet that allows fragmentation. Without an address of
+    the hub's own, `own`, its source is the address that the packet was for: a strict check of the reverse
+    path (rp_filter=1) would drop a dummy address, and a connection whose path MTU is not told hangs.
     """
+    source = own or packet.destination
     if packet.version == 4:
         dont_fragment = buf[start + 6] & 0x40
         if not dont_fragment or not _icmp_error_allowed_ipv4(buf, start, packet, end):
             return None
-        source = packet.destination
-        return _icmp_error_ipv4(
-            buf, start, packet, end, source, _V4_UNREACHABLE, _V4_TOO_BIG, min(mtu, 0xFFFF)
-        )
+        word = min(mtu, 0xFFFF)
+        return _icmp_error_ipv4(buf, start, packet, end, source, _V4_UNREACHABLE, _V4_TOO_BIG, word)
     if not _icmp_error_allowed_ipv6(buf, packet, end):
         return None
-    return _icmp_error_ipv6(buf, start, packet, end, packet.destination, _V6_TOO_BIG, 0, mtu)
+    return _icmp_error_ipv6(buf, start, packet, end, source, _V6_TOO_BIG, 0, mtu)
 
 
 def is_unicast(address: bytes) -> bool:
@@ -77,6 +107,8 @@ def _icmp_error_allowed_ipv4(buf: Buffer, start: int, packet: Packet, end: int) 
 
 
 def _icmp_error_allowed_ipv6(buf: Buffer, packet: Packet, end: int) -> bool:
+    if packet.fragment and (buf[packet.transport - 6] or buf[packet.transport - 5] & 0xF8):
+        return False  # not the first fragment: its sender has an error about that one
     kind = buf[packet.transport] if packet.transport < end else 0
     error = packet.protocol == ICMPV6 and (kind < 128 or kind == _V6_REDIRECT)
     return not error and is_unicast(packet.source) and is_unicast(packet.destination)

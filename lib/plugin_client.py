@@ -19,7 +19,7 @@ from lib.errors import PluginError
 from lib.plugin_grpc import GrpcPlugin
 from lib.plugin_http import HttpPlugin
 from lib.prefixes import packed
-from lib.route_table import Route, group
+from lib.route_table import HubAddress, Route, group
 from lib.settings import Hop, PluginSettings
 from lib.stream_bounded import failing_as
 
@@ -74,6 +74,8 @@ class RouterPlugin(_Plugin):
 
     acl: Acl | None = None
     """The access list for packets on its routes; None for everything."""
+    own: tuple[HubAddress, ...] = ()
+    """The hub's own addresses in the namespaces that ask it."""
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         """The route to an address (packed) in a namespace (16 bytes); None when the plugin knows none.

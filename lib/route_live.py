@@ -21,7 +21,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import RouterPlugin
 from lib.route_loader import STEP, LoadReport, RouteLoader, Steps
-from lib.route_table import RouteTable
+from lib.route_table import RouteTable, hub_addresses
 from lib.service_scheduling import breathe
 from lib.settings import NO_SOURCES, SourceSettings, TableSettings
 from lib.source_feed import Feed
@@ -42,20 +42,21 @@ class AskedRoutes:
         self.settings = settings
         self.label = f"router {settings.name}"
         self.router = RouterPlugin(settings.plugin)
-        self.router.acl = _acl(settings)
+        self.router.acl, self.router.own = _acl(settings), hub_addresses(settings.own)
         self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, reading, name: None)
 
     def apply(self, settings: TableSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
-        changed = settings.plugin != self.settings.plugin or settings.acl != self.settings.acl
+        old = self.settings
+        changed = (settings.plugin, settings.acl, settings.own) != (old.plugin, old.acl, old.own)
         self.settings = settings
         if not changed or settings.plugin is None:
             return []
         self.router.close()
         _retire(self.router.acl)
         self.router = RouterPlugin(settings.plugin)
-        self.router.acl = _acl(settings)
-        return [f"{self.label}: another plugin is asked, or other rules count"]
+        self.router.acl, self.router.own = _acl(settings), hub_addresses(settings.own)
+        return [f"{self.label}: another plugin is asked, or other rules or addresses count"]
 
     @property
     def plugin(self) -> RouterPlugin:
@@ -78,7 +79,7 @@ class LiveRoutes:
     def __init__(self, settings: TableSettings, watch: Watch) -> None:
         self.settings = settings
         self.table = RouteTable(hold_down=settings.hold_down)
-        self.table.acl = _acl(settings)
+        self.table.acl, self.table.own = _acl(settings), hub_addresses(settings.own)
         self._loader = RouteLoader(self.table)
         self._loading = BoundedSemaphore(1)
         self._watch = watch
@@ -118,6 +119,9 @@ class LiveRoutes:
             _retire(self.table.acl)
             self.table.acl = _acl(settings)
             self.table.changes += 1
+        if settings.own != old.own:
+            self.table.own = hub_addresses(settings.own)
+            self.table.changes += 1
         reports = [self._load(self._loader.inline(settings.routes, settings.first_match))]
         if settings.more != old.more:
             self.feed.stop()
@@ -134,7 +138,7 @@ class LiveRoutes:
             sum(getattr(report, what) for report in reports) for what in ("added", "changed", "removed")
         )
         different = settings.hold_down != old.hold_down or settings.first_match != old.first_match
-        different = different or settings.acl != old.acl
+        different = different or (settings.acl, settings.own) != (old.acl, old.own)
         if not (added or changed or removed or different):
             return []
         return [f"{self.label}: {_counts(added, changed, removed)} routes"]

@@ -13,7 +13,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from lib.acl import Acl
 from lib.bounded_dict import BoundedDict
-from lib.route_table import Route
+from lib.route_table import HubAddress, Route
 
 Sender = TypeVar("Sender")
 
@@ -40,6 +40,8 @@ class Asker(Protocol):
 
     acl: Acl | None
     """The access list for packets on its routes; None for everything."""
+    own: tuple[HubAddress, ...]
+    """The hub's own addresses (route_table)."""
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         """The route to a packed address in a namespace (16 bytes); None for no route. Raises OSError."""
@@ -65,6 +67,8 @@ class PluginCache(Generic[Sender]):
     """The plugin."""
     acl: Acl | None = None
     """The access list for packets on its routes; None for everything."""
+    own: tuple[HubAddress, ...] = ()
+    """The hub's own addresses, as of a RouteTable."""
     wanted: list[bytes] = field(default_factory=list)
     """Addresses to ask the plugin about; taken with `take_wanted`."""
     changes: int = 0

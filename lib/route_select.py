@@ -16,7 +16,7 @@ from lib.acl import Acl
 from lib.prefixes import Prefix, network
 from lib.route_first_match import painted
 from lib.route_loader import STEP, all_rows
-from lib.route_table import RouteTable, no_tries
+from lib.route_table import RouteTable, hub_addresses, no_tries
 from lib.settings import RouteEntry, TableSettings
 from lib.source_bad_lines import BadLines
 
@@ -70,7 +70,7 @@ def select(
 
 
 def small_table(settings: TableSettings, selection: Selection) -> RouteTable:
-    """A table of the selected rows, with the order, the hold-down and the access list of the whole one."""
+    """A table of the selected rows, with all that the whole one has beside its rows."""
     table, tries = RouteTable(hold_down=settings.hold_down), no_tries()
     first: dict[Prefix, int] = {}
     for rank, entry in selection.rows:
@@ -87,6 +87,7 @@ def small_table(settings: TableSettings, selection: Selection) -> RouteTable:
     table.first_match = settings.first_match
     table.swap(tries)
     table.acl = Acl(settings.acl) if settings.acl is not None else None
+    table.own = hub_addresses(settings.own)
     return table
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from lib import prefixes
 from lib.acl import Acl
 from lib.route_trie import Trie
-from lib.settings import Hop, RouteEntry
+from lib.settings import Hop, Interface, RouteEntry
 
 DEFAULT_HOLD_DOWN = 5.0
 """Seconds."""
@@ -25,6 +26,8 @@ DEFAULT_HOLD_DOWN = 5.0
 MAX_ROWS = 256
 """Rows of one prefix that count, the first ones: each one more takes time for all those before."""
 
+_POINT_TO_POINT = 31
+"""From this length on an IPv4 prefix has no broadcast address (RFC 3021)."""
 MAX_GROUPS = 10_000
 """Groups whose names are looked through at once, which takes a few milliseconds."""
 
@@ -62,6 +65,28 @@ def _group(rows: tuple[Row, ...]) -> Group:
     return Group(rows, tuple(tiers.values()), frozenset(seen), any(hop.fall_through for _, hop in rows))
 
 
+class HubAddress(NamedTuple):
+    """An address of the hub itself in the namespaces that a table is for."""
+
+    address: bytes
+    """Packed: 4 or 16 bytes."""
+    broadcast: bytes = b""
+    """The broadcast address of its network; empty where there is none."""
+
+
+def hub_addresses(interfaces: Iterable[Interface]) -> tuple[HubAddress, ...]:
+    """The hub's addresses of a router's `address`."""
+    return tuple(
+        HubAddress(
+            one.ip.packed,
+            one.network.broadcast_address.packed
+            if one.version == 4 and one.network.prefixlen < _POINT_TO_POINT
+            else b"",
+        )
+        for one in interfaces
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route: packets to `prefix`/`length` (packed, 4 or 16 bytes) go to a gateway of `group`."""
@@ -97,7 +122,10 @@ def no_tries() -> Tries:
 class RouteTable:
     """Routes by longest prefix."""
 
-    __slots__ = ("_four", "_groups", "_six", "acl", "changes", "first_match", "has_alternatives", "hold_down")
+    __slots__ = (
+        *("_four", "_groups", "_six", "acl", "changes", "first_match", "has_alternatives", "hold_down"),
+        "own",
+    )
 
     def __init__(self, entries: Iterable[RouteEntry] = (), hold_down: float = DEFAULT_HOLD_DOWN) -> None:
         """`entries` in the order written; `hold_down` in seconds (route_gateways)."""
@@ -106,6 +134,8 @@ class RouteTable:
         """Whether its tries route in GOST's order (route_first_match)."""
         self.acl: Acl | None = None
         """The access list for packets on its routes; None for everything."""
+        self.own: tuple[HubAddress, ...] = ()
+        """The hub's own addresses, one of each version at most; without any the hub is no hop."""
         self.changes = 0
         """How often its routes have changed: whatever was remembered at a lower number is outdated."""
         self.has_alternatives = False

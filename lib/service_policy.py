@@ -217,7 +217,8 @@ class _Run:
         for known in self._known.values():
             if known.settings.plugin:
                 plugin = RouterPlugin(known.settings.plugin)
-                plugin.acl = small_table(known.settings, Selection()).acl
+                empty = small_table(known.settings, Selection())
+                plugin.acl, plugin.own = empty.acl, empty.own
                 self._plugins.append(plugin)
                 known.router = plugin
             else:

@@ -27,7 +27,8 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.forward import Output, scan
+from lib.forward import scan
+from lib.forward_frame import Output
 from lib.framing import GOST_CLIENT_MAX, SLACK, encode
 from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable

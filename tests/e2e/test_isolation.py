@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import forward, framing
+from lib import forward, forward_frame, framing
 from lib import packet as ip
 from lib.acl import Acl
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import PluginCache
-from lib.route_table import Route, RouteTable, group
+from lib.route_table import HubAddress, Route, RouteTable, group
 from lib.settings import AclRule, Hop
 from tests.support import packets as p
 from tests.support.netns import HUB_TO_HOST_1, Topology, in_namespace
@@ -40,6 +40,7 @@ class Plugin:
     """Answers by namespace: a host whose name says which."""
 
     acl: Acl | None = None
+    own: tuple[HubAddress, ...] = ()
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         return Route(address, 32, group([Hop(f"host-{address[3]}")]))
@@ -69,7 +70,7 @@ def test_no_packet_ever_crosses(  # noqa: C901 - one branch a move
     table = [entry(f"10.0.0.{n}/32", f"host-{n}") for n in range(HOSTS)]
     domain = Domain({KEYS[0]: RouteTable(table)}, Plugin() if plugin else RouteTable(table))
     attachments: dict[tuple[bytes, int], Attachment] = {}
-    now, out = 0.0, forward.Output()
+    now, out = 0.0, forward_frame.Output()
 
     def join(key: bytes, number: int) -> Attachment:
         attachment = attachments.get((key, number))
@@ -115,7 +116,7 @@ def test_no_packet_ever_crosses(  # noqa: C901 - one branch a move
             now += float(str(move[1]))
 
 
-def resolve(attachment: Attachment, now: float, out: forward.Output) -> None:
+def resolve(attachment: Attachment, now: float, out: forward_frame.Output) -> None:
     """What the hub does beside the packets: ask, and let go what waited."""
     for table in attachment.namespace.tables:
         if isinstance(table, PluginCache) and table.asker is not None:

@@ -19,6 +19,7 @@ from lib import (
     config_read,
     config_resolve,
     forward,
+    forward_frame,
     framing,
     hub_proxies,
     packet_headers,
@@ -126,7 +127,7 @@ def frames(data: bytes) -> None:
         domain.enter(attachment, 0.0)
     body = data[1:]
     buf = bytearray(body + bytes(framing.SLACK))
-    out = forward.Output()
+    out = forward_frame.Output()
     stop = forward.scan(attachments["one"], buf, memoryview(buf), 0, len(body), 0.0, out)
     assert 0 <= stop <= len(body)
     queue, traffic = SendQueue(10_000, 1.0), Traffic()
@@ -213,7 +214,7 @@ def listed_frames(data: bytes) -> None:
         packet = ip.parse(content, 0, len(content)) if content and content[0] >> 4 else Reason.NOT_IP
         if isinstance(packet, Reason):
             continue
-        out = forward.Output()
+        out = forward_frame.Output()
         forward.scan(sender, buf, memoryview(buf), 0, len(content) + 2, now, out)
         passed = any(framing.encode(content) in runs for runs in out.runs.values())
         headers = packet_headers.read(content, 0, packet, len(content))

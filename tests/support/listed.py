@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from lib import framing, packet_offload
 from lib.acl import Acl
-from lib.forward import Output, scan
+from lib.forward import scan
 from lib.forward_drop_reasons import Reason
+from lib.forward_frame import Output
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.route_table import RouteTable

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from lib.acl import Acl
-from lib.route_table import Group, Route, RouteTable, group
+from lib.route_table import Group, HubAddress, Route, RouteTable, group
 from lib.settings import Hop, RouteEntry
 
 
@@ -47,6 +47,7 @@ class Nobody:
     """A router plugin that is never asked."""
 
     acl: Acl | None = None
+    own: tuple[HubAddress, ...] = ()
 
     def route(self, address: bytes, namespace: bytes) -> Route | None:
         """Fail."""

@@ -8,9 +8,10 @@ from lib import acl_connections, packet_headers
 from lib import packet as ip
 from lib.acl import Acl
 from lib.acl_connections import DATAGRAM_SECONDS, ConnectionTable
-from lib.forward import Output, scan
+from lib.forward import scan
 from lib.forward_decide import decide
 from lib.forward_drop_reasons import Reason
+from lib.forward_frame import Output
 from lib.namespace import MAX_DENIED
 from lib.packet_headers import Headers
 from lib.route_table import RouteTable

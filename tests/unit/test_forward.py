@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import capture_watch, forward, framing, namespace, packet_offload, wire_control
+from lib import capture_watch, forward, forward_frame, framing, namespace, packet_offload, wire_control
 from lib.capture_taps import Capture, Choice, Taps
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment
@@ -67,7 +67,7 @@ class Net:
     def feed(self, attachment: Attachment, data: bytes) -> None:
         """What a session does with bytes it received."""
         buffer, view, start, end = p.received(self._tails.pop(attachment, b"") + data)
-        out = forward.Output()
+        out = forward_frame.Output()
         if self.taps is not None:
             stop = capture_watch.scan(attachment, buffer, view, start, end, self.now, out, self.taps)
         else:
@@ -598,7 +598,7 @@ def test_fragments_count_as_work_of_a_scan(net: Net) -> None:
     two = net.join("host-2", offloads=packet_offload.ALL, mtu=576)
     frame = p.frame(p.udp(H1, H2, bytes(8972)))
     buffer, view, start, end = p.received(frame * 10)
-    out = forward.Output()
+    out = forward_frame.Output()
     each = 1 + 17 // forward.CUT_ALIKE
     assert forward.scan(one, buffer, view, start, end, net.now, out, 3 * each) == start + 3 * len(frame)
     assert (out.frames, out.cut) == (3, 3 * 17)
@@ -724,7 +724,7 @@ def test_a_scan_stops_after_so_many_frames_that_are_judged(net: Net) -> None:
     known = p.stream([p.udp(H1, H2)] * 5)
     junk = p.stream([b"\xee"] * 10)
     buffer, view, start, end = p.received(known + junk + known)
-    out = forward.Output()
+    out = forward_frame.Output()
     stop = forward.scan(one, buffer, view, start, end, net.now, out, 4)
     assert stop - start == len(known) + 4 * 3
     stop = forward.scan(one, buffer, view, stop, end, net.now, out, 6)

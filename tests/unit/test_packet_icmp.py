@@ -154,7 +154,7 @@ def test_never_answered(data: bytes) -> None:
     assert too_big(bytes(frozen)) is None
 
 
-ANSWERED = (Reason.NO_ROUTE, Reason.NO_SESSION, Reason.DENIED)
+ANSWERED = (Reason.NO_ROUTE, Reason.NO_SESSION, Reason.DENIED, Reason.HOP_LIMIT, Reason.FOR_HUB)
 
 
 @pytest.mark.parametrize("reason", [r for r in Reason if r not in ANSWERED])
