@@ -6,7 +6,7 @@ Refuses to know: passwords (auth_logins), where rows come from (rule_live), how 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -45,6 +45,10 @@ class Bindings:
         if not grants:
             return Grant(nothing=f"no binding of the login {username[:64]!r} is known")
         return replace(grants[0], further=tuple(grants[1:]))
+
+    def usernames(self) -> Iterator[str]:
+        """Every user name with a row."""
+        return iter(self._grants)
 
     def __len__(self) -> int:
         return self._rows

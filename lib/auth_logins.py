@@ -7,7 +7,7 @@ refusal looks like on the wire (auth_admission).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,6 +96,10 @@ class Logins:
         others += (None,) * (self._most - len(others))
         right = matches(row.password if row else None, password, self._dearest, others=others)
         return Grant(row.hosts, row.namespaces) if row and right else None
+
+    def grants(self) -> Iterator[tuple[str, Grant]]:
+        """Every user name, and what stands beside its password."""
+        return ((name, Grant(row.hosts, row.namespaces)) for name, row in self._rows.items())
 
     def __contains__(self, username: str) -> bool:
         return username in self._rows

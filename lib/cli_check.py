@@ -1,7 +1,8 @@
 """`tunrouter check`: what a configuration means, and what is wrong with it and with the files that it names.
 
 Knows: in which order it is said, and how much of it. Refuses to know: what is wrong (config_resolve,
-config_check, config_check_start, service_policy), and the words of the summary (settings_summary).
+config_check, config_check_start, config_check_enrol, service_policy), and the words of the summary
+(settings_summary).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from lib import (
     config_check,
+    config_check_enrol,
     config_check_start,
     config_only_tunnel,
     service_pidfile,
@@ -49,6 +51,7 @@ def run(
         return 2
     _pidfile(arguments["--single"], found)
     config_check_start.look(config, settings, arguments, found)
+    config_check_enrol.look(config, settings, found)
     failing, unjudged = service_policy.problems(settings, service_policy.rows_of_files)
     found.add(failing)
     found.notices += unjudged

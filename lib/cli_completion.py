@@ -22,6 +22,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "-w": FILES,
     "--bundle": FILES,
     "--single": FILES,
+    "--into": FILES,
     "--control": FILES,
     "-O": ("yaml", "json"),
     "--user": USERS,

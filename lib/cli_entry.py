@@ -108,6 +108,12 @@ def _top(arguments: Arguments) -> int:
     return cli_top.run(arguments)
 
 
+def _enrol(arguments: Arguments) -> int:
+    from lib import cli_enrol
+
+    return cli_enrol.run(next(name for name in _ENROLLED if arguments[name]), arguments)
+
+
 def _health(arguments: Arguments) -> int:
     from lib import cli_health
 
@@ -115,10 +121,12 @@ def _health(arguments: Arguments) -> int:
 
 
 _SHOWN = ("status", "drops", "routes", "kick", "drain")
+_ENROLLED = ("invite", "hosts", "revoke")
 AT_ONCE: tuple[tuple[str, Callable[[Arguments], int]], ...] = (
     ("--help", _help),
     ("--version", _version),
     *((name, _show) for name in _SHOWN),
+    *((name, _enrol) for name in _ENROLLED),
     ("top", _top),
     ("health", _health),
 )

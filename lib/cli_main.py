@@ -61,6 +61,7 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         ("explain", _explain),
         *((command, _shell) for command in ("completion", "man")),
         ("licences", _licences),
+        ("join", _join),
         ("-O", _print),
     )
     for name, run in table:
@@ -195,6 +196,13 @@ def _day_of_manual() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     seconds = int(epoch) if epoch.isascii() and epoch.isdecimal() else None
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def _join(arguments: Mapping[str, Any]) -> int:
+    from lib import cli_join  # TLS and the data plane's streams
+
+    status: int = cli_join.run(arguments, _first_line, _serve)
+    return status
 
 
 def _licences(arguments: Mapping[str, Any]) -> int:

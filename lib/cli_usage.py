@@ -26,6 +26,11 @@ Usage:
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
   tunrouter (kick | drain) [--control PATH] [--service NAME] [--ns UUID] [--all] HOST
+  tunrouter invite [--control PATH] [--service NAME] [--ns UUID] [--address ADDR] [--expires TIME]
+            [--gateway PREFIX]... [--json] HOST
+  tunrouter join [--into DIR] [--now] LINE
+  tunrouter hosts [--control PATH] [--service NAME] [--host HOST] [--ns UUID] [--json]
+  tunrouter revoke [--control PATH] [--service NAME] [--ns UUID] [--all] HOST
   tunrouter capture [--control PATH] [--host HOST] [--ns UUID] [--count N] [--recorder] -w FILE [FILTER...]
   tunrouter trace [--control PATH] [--host HOST] [--ns UUID] [--count N] [FILTER...]
   tunrouter hash
@@ -49,6 +54,10 @@ Commands:
   routes            print routes, each with the gateway that carries it now
   kick              end the sessions of HOST; it may come back
   drain             ask HOST to open another session before it ends this one
+  invite            let HOST join the hub that runs here: print the line for `tunrouter join`, good once
+  join              join the hub of a LINE that `tunrouter invite` has printed; - reads it from standard input
+  hosts             print who has joined, since when, and when they were last seen
+  revoke            end the sessions of HOST for good: what it logs in with counts no more
   capture           write packets to a file, each with what became of it
   trace             print packets, each with what became of it
   hash              read a password and print the hash to store in its place
@@ -84,6 +93,13 @@ Options:
   --to ADDRESS      an address behind the tunnel, which doctor pings from each address of this host
   --bundle FILE     pack the report, and what it is made of, without secrets into this tar.gz
   --host HOST       only this host: its sessions and clients, or packets that it sends or receives
+  --address ADDR    where hosts reach the hub: NAME:PORT; or of a proxy before it wss://NAME[:PORT][/PATH]
+                    or tls://NAME[:PORT], whose name hosts check instead of the hub's certificate
+  --expires TIME    for how long the invitation is good (10m, 24h); the default is 1h
+  --gateway PREFIX  a network behind HOST, or an address of HOST itself: the hub routes it there
+  --into DIR        where the configuration and the login go; the default is /etc/tunrouter, not as root
+                    ~/.tunrouter
+  --now             start it at once: by systemd, where its unit is installed, or else here until Ctrl-C
   --count N         end after N packets
   --recorder        write the packets that the flight recorder has kept, and no new ones
   -w FILE           the pcapng file to write; - for standard output

@@ -154,7 +154,7 @@ HUB_KEYS: Keys = {
         "handler", "skipauth entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"
     ),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
-    **_works("handler", "sourceCheck superpackets lanes domain handshakeTimeout onDuplicate certHosts"),
+    **_works("handler", "sourceCheck superpackets lanes domain handshakeTimeout onDuplicate certHosts enrol"),
     **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
     **_works("service", "proxyProtocol"),
     **_odd("handler", _BUFFERS, "router.bufferSize bufferSize"),

@@ -11,6 +11,7 @@ from ipaddress import IPv6Network, ip_network
 
 from lib import config_metadata, config_url_keys
 from lib.addresses import host_port, is_loopback, prefix
+from lib.config_enrol import enrol
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
 from lib.config_hooks import hook_settings
@@ -24,6 +25,7 @@ from lib.settings import (
     DEFAULT_ADDRESS_HEADER,
     DEFAULT_QUEUE_MEMORY,
     AutherSettings,
+    EnrolSource,
     HubSettings,
     IngressSettings,
     Network,
@@ -85,6 +87,7 @@ def hub(
     except ValueError as wrong:
         found.error(service.where("addr"), f"'addr': {wrong}")
         return None
+    enrolled = enrol(handler, found)
     return HubSettings(
         name=service.name,
         host=host,
@@ -95,8 +98,10 @@ def hub(
             _authers(service, handler, authers, found),
             handler,
             transport.encrypted or is_loopback(host),
+            enrolled,
             found,
         ),
+        enrol=enrolled,
         domain=config_metadata.text(handler, "domain", found=found),
         source_check=config_metadata.switch(handler, "sourceCheck", True, found),
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
@@ -268,11 +273,16 @@ def _authers(
 
 
 def _in_the_clear(
-    authers: tuple[AutherSettings, ...], handler: Handler, safe: bool, found: Findings
+    authers: tuple[AutherSettings, ...],
+    handler: Handler,
+    safe: bool,
+    enrolled: EnrolSource | None,
+    found: Findings,
 ) -> tuple[AutherSettings, ...]:
     """The authers, with a warning where logins come over a network without TLS (`safe` is False)."""
-    if authers and not safe:
-        where = handler.where("authers" if handler.authers else "auther" if handler.auther else "auth")
+    if (authers or enrolled) and not safe:
+        named = "authers" if handler.authers else "auther" if handler.auther else "auth"
+        where = handler.where(named if authers else "metadata.enrol")
         found.warn(
             where, "logins come over the network in the clear: the listener has no TLS", "write tls or wss"
         )

@@ -275,6 +275,15 @@ KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of handler router", "enrol", "path of a file; or `redis`, as in a table", "nobody enrols",
+        "enrol: /var/lib/tunrouter/hosts",
+        (
+            "Hosts that were invited (`tunrouter invite`) and have joined (`tunrouter join`) are in this "
+            "list, and are let in by their own logins, beside those of an auther. In a Redis several hubs "
+            "share it: `enrol: {redis: {addr: 127.0.0.1:6379, key: hosts}}`."
+        ),
+    ),
+    OwnKey(
         "metadata of handler router", "handshakeTimeout", "duration, above 0", "`10s`",
         "handshakeTimeout: 5s",
         "All handshakes of a connection (TLS, WebSocket, GOST's) together must be done in this time.",

@@ -30,7 +30,7 @@ def source_settings(
     if section.file:
         sources.append(_file(section.file, found))
     if section.redis:
-        sources.append(_redis(section.redis, redis_types, found))
+        sources.append(redis_source(section.redis, redis_types, found))
     if section.http:
         sources.append(_http(section.http, found))
     if section.reload < 0:
@@ -49,7 +49,8 @@ def _file(section: File, found: Findings) -> FileSource | None:
     return FileSource(section.path)
 
 
-def _redis(section: Redis, types: tuple[str, ...], found: Findings) -> RedisSource | None:
+def redis_source(section: Redis, types: tuple[str, ...], found: Findings) -> RedisSource | None:
+    """A Redis of the configuration; `types` as in source_settings. None where its address is wrong."""
     try:
         has_port = ":" in section.addr.rpartition("]")[2]
         host, port = host_port(section.addr if has_port else f"{section.addr}:{REDIS_PORT}")

@@ -1,8 +1,8 @@
-"""Handlers of the control socket's requests: hello, explain, status, health, drops, routes, kick, drain.
+"""Handlers of the control socket's requests: hello, explain, status, health, drops, routes, kick, invite, ….
 
 Knows: which requests there are, and which part of the process has the reply to each.
 Refuses to know: how a request is transported (ctl_server), what the longer replies contain (ctl_status,
-ctl_health, ctl_drops, ctl_routes, ctl_explain).
+ctl_health, ctl_drops, ctl_routes, ctl_explain, ctl_enrol).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import __version__, ctl_drops, ctl_explain, ctl_filter, ctl_health, ctl_routes, ctl_status
+from lib import __version__, ctl_drops, ctl_enrol, ctl_explain, ctl_filter, ctl_health, ctl_routes, ctl_status
 from lib.client import Client
 from lib.ctl_server import Handlers
+from lib.errors import HostError
 from lib.hub import Hub
 from lib.hub_tables import Tables
 
@@ -46,6 +47,9 @@ def handlers(
         "routes": lambda request: ctl_routes.routes(hubs, tables, request),
         "kick": lambda request: _kick(hubs, request),
         "drain": lambda request: _drain(hubs, request),
+        "invite": lambda request: _written(ctl_enrol.invite, hubs, tables, request),
+        "hosts": lambda request: ctl_enrol.hosts(hubs, tables, request),
+        "revoke": lambda request: _written(ctl_enrol.revoke, hubs, tables, request),
     }
 
 
@@ -63,6 +67,19 @@ def _drain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, obj
     for session in sessions:
         session.tell_drain()
     return {"sessions": len(sessions)}
+
+
+def _written(
+    act: Callable[..., dict[str, object]],
+    hubs: Mapping[str, Hub],
+    tables: Tables,
+    request: Mapping[str, Any],
+) -> dict[str, object]:
+    """Do something that writes to a list of hosts; what the disk or Redis refuses becomes a ValueError."""
+    try:
+        return act(hubs, tables, request)
+    except (OSError, HostError) as error:
+        raise ValueError(str(error)) from None
 
 
 def _explain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:

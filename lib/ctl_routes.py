@@ -20,7 +20,7 @@ from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain, Router
 from lib.route_plugin_cache import PluginCache
-from lib.route_table import Group, RouteTable
+from lib.route_table import ENROLLED, Group, RouteTable
 from lib.settings import HttpSource, Source
 
 STEP = 256
@@ -237,6 +237,12 @@ def _row(view: _View, prefix: bytes, length: int, group: Group, now: float) -> R
     }
 
 
+def _source(view: _View, rank: int) -> str:
+    if not isinstance(view.router, RouteTable):
+        return "plugin"
+    return "enrolled hosts" if rank == ENROLLED else view.sources[rank]
+
+
 def _gateways(view: _View, group: Group, now: float) -> list[Row]:
     """A row for each gateway of a route: whether it is connected, and whether it carries packets now."""
     hold_down = view.router.hold_down if isinstance(view.router, RouteTable) else 0.0
@@ -246,7 +252,7 @@ def _gateways(view: _View, group: Group, now: float) -> list[Row]:
         {
             "host": hop.gateway,
             "metric": hop.metric,
-            "source": view.sources[rank] if isinstance(view.router, RouteTable) else "plugin",
+            "source": _source(view, rank),
             "fall_through": hop.fall_through,
             "live": hop.gateway in live,
             "carries": hop.gateway in carries,

@@ -25,6 +25,7 @@ from lib.counters import Traffic
 from lib.ctl_filter import Filter
 from lib.ctl_routes import PrefixesByHost, source_name
 from lib.did_you_mean import did_you_mean
+from lib.enrol_live import Enrolment
 from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
@@ -241,7 +242,7 @@ def _traffic(traffic: Traffic, rates: Rates, now: float) -> Row:
 
 
 def _tables(tables: Tables, now: float) -> list[Row]:
-    return [
+    rows: list[Row] = [
         {
             "kind": kind,
             "name": name,
@@ -251,6 +252,18 @@ def _tables(tables: Tables, now: float) -> list[Row]:
         }
         for (kind, name), live in tables.all()
     ]
+    return rows + [_enrolled(live, now) for live in tables.enrolled.all()]
+
+
+def _enrolled(live: Enrolment, now: float) -> Row:
+    """The row of a list of enrolled hosts."""
+    return {
+        "kind": "enrolled",
+        "name": "hosts",
+        "rows": len(live.book.hosts) if live.book is not None else 0,
+        "plugin": None,
+        "sources": [_source(live.source, live.state, now)],
+    }
 
 
 def _task(task: service_supervisor.Task, now: float) -> Row:

@@ -19,7 +19,7 @@ from lib.ids import NO_NAMESPACE, format_uuid
 from lib.namespace import Attachment, Namespace, Table
 from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
 from lib.route_plugin_cache import PluginCache, Unresolved
-from lib.route_table import Group, Route, RouteTable
+from lib.route_table import ENROLLED, Group, Route, RouteTable
 
 MAX_SHOWN = 5
 """Prefixes, or sessions of a gateway, that are listed; of more only the number is said."""
@@ -294,7 +294,8 @@ def _by(attachment: Attachment, packet: Packet, host: str, now: float) -> str:
     for route in table.matches(packet.destination):
         for rank, hop in route.group.rows:
             if hop.gateway == host:
-                return f" by {route} ({f'source {rank}' if rank else 'inline'})"
+                source = "enrolled host" if rank == ENROLLED else f"source {rank}" if rank else "inline"
+                return f" by {route} ({source})"
     return ""
 
 

@@ -21,10 +21,12 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from lib import (
+    hub_enrol,
     hub_lane,
     hub_listen,
     hub_log,
     hub_names,
+    hub_recheck,
     ids,
     packet_offload,
     rule_recheck,
@@ -41,6 +43,7 @@ from lib.forward_drop_reasons import Refusal
 from lib.forward_frame import Output
 from lib.framing import ReceiveBuffer
 from lib.hub_caller import Caller
+from lib.hub_enrol import Attempts
 from lib.hub_identity import Identities
 from lib.hub_identity import Tables as TablesNow
 from lib.hub_session import HubSession
@@ -63,7 +66,7 @@ from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.stream_open import Acceptor
 from lib.stream_tcp import Stream, format_peer
-from lib.wire_relay import JOIN, Request, Response, Status
+from lib.wire_relay import ENROL, JOIN, Request, Response, Status
 
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
 """Bounds, in seconds, of the histogram of how long connections lasted; the same as GOST's."""
@@ -115,6 +118,7 @@ class Hub:
         self.sessions: dict[Attachment, HubSession] = {}
         self.failed_plugins: set[Asker] = set()
         self.tokens: LaneTokens[HubSession] = LaneTokens()
+        self.attempts = Attempts()
         self.gate.expected = self.tokens.expected
         self.prefixes = PrefixesOfHosts()
         self.identities = Identities(settings)
@@ -126,7 +130,7 @@ class Hub:
         self.unchecked = 0
         """Sessions that could not be judged the last time, because of an error: they may have to end."""
         self.instance = os.urandom(16)
-        self._acceptor = Acceptor(settings.transport, settings.name)
+        self.acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = hub_listen.opened(settings, self._serve, self._clients, self._make_room)
         self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
@@ -227,17 +231,17 @@ class Hub:
         lines = []
         old = self.settings
         differs = settings.transport != replace(old.transport, congestion=settings.transport.congestion)
-        acceptor = Acceptor(settings.transport, settings.name) if differs else self._acceptor
+        acceptor = Acceptor(settings.transport, settings.name) if differs else self.acceptor
         server = hub_listen.reopened(self._server, old, settings, self._serve, self._clients)
         if server is not None:
             self._server.close()  # its sessions stay
             self._server = server
             lines.append(f"listens on {join_host_port(settings.host, settings.port)} now")
-            self.settings, self._acceptor = settings, acceptor
+            self.settings, self.acceptor = settings, acceptor
             self.start()
         if differs:
             lines.append(f"new sessions come over {settings.transport.kind}")
-        self.settings, self._acceptor = settings, acceptor
+        self.settings, self.acceptor = settings, acceptor
         lines += self._use_congestion(settings.transport.congestion, old.transport.congestion)
         self.identities.settings = settings
         self.budget.limit = settings.queue_memory
@@ -266,34 +270,21 @@ class Hub:
 
     def recheck(self) -> list[str]:
         """End the sessions that would not be admitted any more; returns a line for each."""
-        lines: list[str] = []
         self._rules += 1
-        step = Breaths()
-        sessions = list(self.sessions.items())
-        self.unchecked, failed = len(sessions), 0
-        for attachment, session in sessions:
-            step()
-            if attachment in self.sessions:  # else it has ended meanwhile
-                failed += not self._beating.attempt(self._recheck_one, session, lines)
-        self.unchecked = failed
+        sessions = list(self.sessions.values())
+        self.unchecked = len(sessions)
+        lines, self.unchecked = hub_recheck.recheck(self, sessions, self._beating)
         return lines
-
-    def _recheck_one(self, session: HubSession, lines: list[str]) -> None:
-        status, why = self._admit(session.request, session.stream, session.vouchers, asked=False)
-        # an auther or ingress that cannot be asked at the moment ends no session
-        if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):
-            session.sender.close(f"no longer let in: {why}")
-            attachment = session.attachment
-            lines.append(f"host {attachment.host} ({attachment.peer}) is no longer let in: {why}")
 
     def _end_all(self, why: str) -> str:
         for session in list(self.sessions.values()):
             session.sender.close(why)
         return f"{counted(len(self.sessions), 'session')} ended: {why}"
 
-    def _admit(
+    def admit(
         self, request: Request, stream: AnyStream, vouchers: set[str], asked: bool = True
     ) -> tuple[Status, str]:
+        """Whether a client may be here, as rule_recheck.judge."""
         return rule_recheck.judge(self.settings, self.tables, request, stream, vouchers, asked)
 
     def _serve(self, sock: Any, address: Any) -> None:
@@ -302,7 +293,7 @@ class Hub:
         began = time.monotonic()
         refusal = caller.enter()
         if refusal is not None:
-            self._refuse(refusal, caller.peer, refusal.doc)
+            self.refuse(refusal, caller.peer, refusal.doc)
             sock.close()
             return
         try:
@@ -328,7 +319,7 @@ class Hub:
             with ExitStack() as name:
                 late = f"no handshake within {seconds:g} s"
                 with within(seconds, lambda: ProtocolError(late, Refusal.LATE)):
-                    top = self._acceptor.accept(caller.unwrapped(stream), caller.read_headers)
+                    top = self.acceptor.accept(caller.unwrapped(stream), caller.read_headers)
                     request, rest = session_handshake.receive_request(top, seconds)
                     stream.end_turn()
                     vouchers: set[str] = set()
@@ -349,14 +340,14 @@ class Hub:
         except ProtocolError as error:
             refusal, why = session_mismatch.at_hub(settings.transport.kind, error)
             if refusal is not Refusal.CUT_OFF or not caller.is_check(cost):
-                self._refuse(refusal, caller.peer, why)
+                self.refuse(refusal, caller.peer, why)
         except OSError as error:
             if not caller.is_check(cost):
                 hub_log.lost(settings.name, caller.peer, error)
         finally:
             stream.close()
 
-    def _refuse(self, refusal: Refusal, peer: str, why: str) -> None:
+    def refuse(self, refusal: Refusal, peer: str, why: str) -> None:
         """Count and log a connection that becomes no session; log_dedup keeps a flood out of the log."""
         now = time.monotonic()
         self.refused[refusal] += 1
@@ -375,10 +366,13 @@ class Hub:
         """Send the handshake's response; returns whether the client is admitted. Raises ProtocolError.
 
         The client has its host name for itself until `name` is left. `session` is the one that it joins,
-        `vouchers` as for _admit.
+        `vouchers` as for admit.
         """
+        if request.command == ENROL:
+            hub_enrol.answer(self, stream, request)
+            return False
         rules = self._rules
-        status, why = self._admit(request, stream, vouchers)
+        status, why = self.admit(request, stream, vouchers)
         if status == Status.OK and request.command == JOIN:
             if session is None or not hub_lane.may_join(session, request, stream):
                 status, why = Status.NETWORK_UNREACHABLE, "the session of this lane is not here"
@@ -390,11 +384,11 @@ class Hub:
         if status == Status.OK:
             tunnel_id = ids.hub_tunnel_id(os.urandom(16))
         else:
-            self._refuse(REFUSALS[status], stream.peer, f"host {request.host!r} refused: {why}")
+            self.refuse(REFUSALS[status], stream.peer, f"host {request.host!r} refused: {why}")
         stream.send_all(wire_relay.encode_response(Response(status, tunnel_id)))
         while status == Status.OK and rules != self._rules:  # they have changed while this one was waiting
             rules = self._rules
-            again, why = self._admit(request, stream, vouchers, asked=False)
+            again, why = self.admit(request, stream, vouchers, asked=False)
             if again not in (Status.OK, Status.SERVICE_UNAVAILABLE):
                 raise ProtocolError(f"host {request.host!r}: no longer let in: {why}", REFUSALS[again])
         return status == Status.OK

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from lib.enrol_lists import EnrolLists
 from lib.plugin_client import RouterPlugin
 from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
@@ -48,16 +49,20 @@ class Tables:
         self._live = {key: self._make(wanted) for key, wanted in _wanted(settings).items()}
         self._left: list[Live] = []
         """Tables whose place another one has taken, and which services may still use."""
+        self.enrolled = EnrolLists(settings, self._enrolled_changed)
+        """The lists of enrolled hosts."""
 
     def start(self) -> None:
         """Begin to read sources."""
         for live in self._live.values():
             live.feed.start()
+        self.enrolled.start()
 
     def wait_loaded(self, seconds: float) -> bool:
         """Wait until every source has been read or has failed; False where `seconds` were not enough."""
         until = time.monotonic() + seconds
-        return all(live.feed.wait(max(0.0, until - time.monotonic())) for live in list(self._live.values()))
+        loaded = all(live.feed.wait(max(0.0, until - time.monotonic())) for live in list(self._live.values()))
+        return self.enrolled.wait(max(0.0, until - time.monotonic())) and loaded
 
     def wait_rules(self, seconds: float) -> None:
         """Wait until each source of ingresses, authers and bindings has been tried once, at most so long.
@@ -76,9 +81,21 @@ class Tables:
 
     def stop(self) -> None:
         """Stop reading sources and asking plugins."""
+        self.enrolled.stop()
         for live in self._live.values():
             live.stop()
         self._watch.stop()
+
+    def _enrolled_changed(self) -> None:
+        self._route_enrolled()
+        self.rules_changed()
+
+    def _route_enrolled(self) -> None:
+        """Put the routes to enrolled hosts into the routers that they belong to."""
+        for name, text in self.enrolled.rows().items():
+            live = self._live.get(("router", name))
+            if isinstance(live, LiveRoutes):
+                live.route_enrolled(text)
 
     def all(self) -> list[tuple[Key, Live]]:
         """Every table with its key."""
@@ -139,6 +156,8 @@ class Tables:
                 self._left += [live] if live is not None else []
                 lines.append(f"{made.label}: added")
             step()
+        lines += self.enrolled.apply(settings, APPLY_SECONDS)
+        self._route_enrolled()
         return lines
 
     def leave(self, settings: Settings, hubs: Iterable[HubSettings] = ()) -> list[str]:
@@ -147,13 +166,14 @@ class Tables:
         `hubs` are the settings that hubs really use: one whose new settings were refused still asks its old
         auther and ingress.
         """
-        used = _wanted(settings).keys() | _wanted(Settings(hubs=tuple(hubs))).keys()
+        hubs = tuple(hubs)
+        used = _wanted(settings).keys() | _wanted(Settings(hubs=hubs)).keys()
         gone = [key for key in self._live if key not in used]
         lines = [f"{self._live[key].label}: removed" for key in gone]
         self._left += [self._live.pop(key) for key in gone]
         while self._left:
             self._left.pop().stop()
-        return lines
+        return lines + self.enrolled.leave((*settings.hubs, *hubs))
 
     def _make(self, wanted: Wanted) -> Live:
         if isinstance(wanted, TableSettings):

@@ -37,6 +37,18 @@ class Entry(Enum):
         "a session has ended: why, after how long, and what it had sent to the hub and been sent",
     )
     SESSION_REVOKED = "session-revoked", "info", "service change", "sessions end because rules have changed"
+    INVITED = (
+        *("invited", "info", "service host namespace seconds"),
+        "`tunrouter invite` has made an invitation, which is good for so many seconds",
+    )
+    ENROLLED = (
+        *("enrolled", "info", "service host namespace peer"),
+        "a host has joined by its invitation: it has a login now",
+    )
+    HOST_REVOKED = (
+        *("host-revoked", "info", "service host namespace sessions"),
+        "`tunrouter revoke` has taken a host's login away, and has ended so many sessions",
+    )
     REFUSED = (
         *("refused", "warning", "service peer reason detail"),
         "a connection did not become a session; `tunrouter drops` explains each `reason`",

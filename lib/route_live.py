@@ -13,7 +13,7 @@ from contextlib import nullcontext
 
 from gevent.lock import BoundedSemaphore
 
-from lib import service_collector
+from lib import service_collector, source_text
 from lib.acl import Acl
 from lib.cli_progress import Bar
 from lib.humanize import plain
@@ -21,7 +21,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import RouterPlugin
 from lib.route_loader import STEP, LoadReport, RouteLoader, Steps
-from lib.route_table import RouteTable, hub_addresses
+from lib.route_table import ENROLLED, RouteTable, hub_addresses
 from lib.service_scheduling import breathe
 from lib.settings import NO_SOURCES, SourceSettings, TableSettings
 from lib.source_feed import Feed
@@ -30,6 +30,8 @@ from lib.source_watch import Watch
 
 BIG = 1 << 20
 """Bytes of a source's text from which on it is loaded without the cyclic garbage collector (route_loader)."""
+NO_ROWS = f"{source_text.EMPTY}\n".encode()
+"""Rows of enrolled hosts where there are none."""
 APPLY_SECONDS = 10.0
 """How long a reload waits for sources that it has to read."""
 
@@ -83,6 +85,8 @@ class LiveRoutes:
         self._loader = RouteLoader(self.table)
         self._loading = BoundedSemaphore(1)
         self._watch = watch
+        self._enrolled = NO_ROWS
+        """The rows of enrolled hosts that were loaded last."""
         self._read: list[LoadReport] = []
         """Reports of the sources' loads since a reload began to wait for them."""
         self._load(self._loader.inline(settings.routes, settings.first_match))
@@ -142,6 +146,27 @@ class LiveRoutes:
         if not (added or changed or removed or different):
             return []
         return [f"{self.label}: {_counts(added, changed, removed)} routes"]
+
+    def route_enrolled(self, text: bytes) -> None:
+        """Use these rows as those of enrolled hosts, which come after all others (enrol_lists)."""
+        if text == self._enrolled:
+            return
+        report = self._load(self._loader.source(ENROLLED, text, "enrolled hosts"))
+        self._enrolled = text
+        if report.added or report.changed or report.removed:
+            counts = _counts(report.added, report.changed, report.removed)
+            say(
+                Entry.TABLE_LOADED,
+                "%s: %s (%s) with those of enrolled hosts",
+                *(self.label, plain(report.total, "route"), counts),
+                table=self.label,
+                source="enrolled hosts",
+                rows=report.total,
+                added=report.added,
+                changed=report.changed,
+                removed=report.removed,
+                seconds=0.0,
+            )
 
     def stop(self) -> None:
         """Stop reading sources, and remove all routes."""

@@ -35,7 +35,6 @@ from lib.settings import AutherSettings, BindingSettings, IngressSettings, Login
 from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
 from lib.source_read import Reading, describe
-from lib.source_text import NoTable
 from lib.source_watch import Watch
 
 ASKED_AT_ONCE, ASKED_OF_ONE = 16, 12
@@ -45,7 +44,6 @@ Rows = tuple[rule_parse.Row, ...]
 Wanted = IngressSettings | AutherSettings | BindingSettings
 Reply = TypeVar("Reply")
 Plugin = TypeVar("Plugin", IngressPlugin, AutherPlugin)
-_MEANT = f"one that is meant to be empty has the row {source_text.EMPTY!r}"
 
 
 class Unavailable(OSError):
@@ -136,7 +134,12 @@ class LiveRules:
                 bad.append(row)
             else:
                 rows.append(row)
-        self._check_table(rank, reading, rows, bad)
+        last = self._servers.get(rank) if self._texts.get(rank) else None
+        problem = bad[0].message if bad and not rows else ""
+        source_text.check_rules(
+            *(reading.text, reading.is_whole, reading.server, bool(rows), bool(self._texts.get(rank))),
+            *(last, problem),
+        )
         self._servers[rank] = reading.server
         told, self._told[rank] = self._told.get(rank, frozenset()), frozenset(bad)
         for wrong in bad:
@@ -162,30 +165,6 @@ class LiveRules:
             say(Entry.RULES_LOADED, *words, table=self.label, source=name, rows=total)
             self._changed()
         return unread.count
-
-    def _check_table(
-        self, rank: int, reading: Reading, rows: list[rule_parse.Row], bad: list[Problem]
-    ) -> None:
-        """Raise NoTable for what is no table, or is empty only because something has failed.
-
-        An empty one else counts, and lets nobody in: where the last row was removed, that has to hold.
-        """
-        wrong = source_text.instead(reading.text)
-        if wrong:
-            raise NoTable(f"it is {wrong}, not a table")
-        if bad and not rows:
-            raise NoTable(f"no row of it can be read: {bad[0].message}")
-        if rows or not self._texts.get(rank) or source_text.is_marked_empty(reading.text):
-            return
-        if not reading.is_whole:
-            raise NoTable("an empty reply that may have been cut: it has no Content-Length")
-        if reading.server is not None and (not reading.server or reading.server != self._servers.get(rank)):
-            how = (
-                "was started again"
-                if reading.server
-                else "may have been started again (it does not answer INFO)"
-            )
-            raise NoTable(f"it has no rows any more, and its server {how}; {_MEANT}")
 
     def _replace(self) -> int:
         """Put all rows into use, while packets are forwarded; returns how many there are."""
@@ -333,6 +312,23 @@ class LiveLogins(AskedRules[AutherPlugin]):
         """What a login may use that the plugin has let in."""
         return self._bound(login, EVERYTHING)
 
+    def may_use(self, host: str, namespace: bytes) -> str:
+        """Who may use a host name in a namespace by a login of this auther, in words; "" for nobody.
+
+        Raises Unavailable where that is not known.
+        """
+        if self.unread:
+            raise Unavailable(self.unread)
+        bindings = self.bindings()
+        if bindings is None and self.plugin is not None:
+            return f"any login that the plugin of {self.label} lets in"
+        names = bindings.usernames() if bindings is not None and self.plugin is not None else ()
+        for name, own in (*((name, EVERYTHING) for name in names), *self._logins.grants()):
+            grant = bindings.grant(name, own) if bindings is not None else own
+            if grant.allows(host, namespace):
+                return f"the login {name[:64]!r} of {self.label}"
+        return ""
+
     def _bound(self, login: Login, own: Grant) -> Grant:
         bindings = self.bindings()
         if bindings is None and isinstance(self.settings, AutherSettings) and self.settings.bindings:
@@ -363,6 +359,10 @@ class LiveBindings(LiveRules):
 
     kind = "bindings"
     reader = staticmethod(rule_parse.binding_row)
+
+    def usernames(self) -> Iterator[str]:
+        """Every user name with a row."""
+        return self._bindings.usernames()
 
     def grant(self, username: str, own: Grant) -> Grant:
         """What a right login may use; `own` is what stands beside its password.

@@ -6,11 +6,13 @@ Refuses to know: which sessions there are (hub), what a rule means (rule_live).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from lib.auth_admission import Login, admit, stays
+from lib.auth_admission import Auther, HostRules, Login, admit, stays
 from lib.auth_lanes import OF_SESSION
 from lib.auth_logins import Grant
+from lib.enrol_live import Enrolment
 from lib.hub_tables import Tables
 from lib.rule_live import LiveLogins
 from lib.settings import HubSettings
@@ -53,6 +55,23 @@ class Believed:
         return self._logins.grant(replace(login, client=f"{OF_SESSION}:0"))
 
 
+class WithEnrolled:
+    """An ingress, with a rule more for each enrolled host: it belongs to the namespace it was invited to."""
+
+    def __init__(self, rules: HostRules, enrolled: Enrolment) -> None:
+        self._rules, self._enrolled = rules, enrolled
+
+    def admits(
+        self, host: str, namespace: bytes, service: str, client: str, has_gone: Callable[[], bool] = stays
+    ) -> bool:
+        """As LiveIngress.admits."""
+        if self._enrolled.book is not None and self._enrolled.admits(host, namespace):
+            return True  # whatever the ingress says, or does not know yet
+        if self._rules.admits(host, namespace, service, client, has_gone):
+            return True
+        return self._enrolled.admits(host, namespace)
+
+
 def judge(
     hub: HubSettings,
     tables: Tables,
@@ -71,6 +90,7 @@ def judge(
         Asked(live, name, vouchers) if asked else Believed(live, name in vouchers)
         for name, live in logins.items()
     )
+    enrolled = tables.enrolled.of(hub.enrol) if hub.enrol is not None else None
     ingress = tables.ingress(hub.ingress.name) if hub.ingress else None
     rules = ingress if ingress and (asked or not ingress.plugin) else None
     unread = "", ""
@@ -79,7 +99,9 @@ def judge(
             next(filter(None, (live.unread for live in logins.values())), ""),
             rules.unread if rules else "",
         )
+    checks: tuple[Auther, ...] = (*authers, enrolled) if enrolled is not None else authers
+    where = WithEnrolled(rules, enrolled) if rules is not None and enrolled is not None else rules
     return admit(
-        *(request, hub.name, stream.peer, authers, rules, stream.certificate, hub.cert_hosts),
+        *(request, hub.name, stream.peer, checks, where, stream.certificate, hub.cert_hosts),
         *(unread, stream.has_closed if asked else stays),
     )

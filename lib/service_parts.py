@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from lib import client_around, netlink_watch
+from lib import client_around, enrol_book, hub_recheck, netlink_watch
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
@@ -36,7 +36,7 @@ from lib.route_live import APPLY_SECONDS
 from lib.service_hooks import HookRunner, Place, place
 from lib.service_scheduling import Turns, breathe
 from lib.service_supervisor import Task
-from lib.settings import ClientSettings, HubSettings, Settings
+from lib.settings import ClientSettings, EnrolSource, HubSettings, Settings
 
 AGAIN_SECONDS = 5.0
 """Seconds until sessions are checked again that could not be judged because of an error."""
@@ -95,6 +95,8 @@ class Parts:
     def start_tables(self) -> None:
         """Begin to read the tables' sources. From now on sessions are checked again when a rule changes."""
         self.tables.rules_changed = self.recheck
+        self.tables.enrolled.gone = self._end_revoked
+        self.tables.enrolled.present = self._connected
         self._rechecking.start()
         self.tables.start()
 
@@ -243,6 +245,20 @@ class Parts:
         """
         self._rules.set()
 
+    def _hubs_of(self, source: EnrolSource) -> list[Hub]:
+        """The hubs with a list of enrolled hosts."""
+        return [hub for hub in self.hubs.values() if hub.settings.enrol == source]
+
+    def _connected(self, source: EnrolSource) -> Iterator[enrol_book.Place]:
+        for hub in self._hubs_of(source):
+            for session in list(hub.sessions.values()):
+                yield session.attachment.namespace.id, session.attachment.host
+
+    def _end_revoked(self, source: EnrolSource, places: set[enrol_book.Place]) -> None:
+        """End the sessions of hosts that are not enrolled any more, at once."""
+        for hub in self._hubs_of(source):
+            self._tell_revoked(hub, hub_recheck.recheck_hosts(hub, places))
+
     def _keep_rechecking(self) -> None:
         while True:
             unjudged = any(hub.unchecked for hub in self.hubs.values())
@@ -253,7 +269,11 @@ class Parts:
                 self._rechecking.attempt(self._recheck_hub, hub)
 
     def _recheck_hub(self, hub: Hub) -> None:
-        for line in hub.recheck():
+        self._tell_revoked(hub, hub.recheck())
+
+    @staticmethod
+    def _tell_revoked(hub: Hub, lines: Sequence[str]) -> None:
+        for line in lines:
             name = hub.settings.name
             text = "service %s: %s"
             say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)

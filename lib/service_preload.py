@@ -81,6 +81,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
             found.add("a plugin over gRPC" if owner.plugin.url.startswith("grpc") else "HTTP")
         step()
     for hub in settings.hubs:
+        found |= {_SOURCES[RedisSource]} if isinstance(hub.enrol, RedisSource) else set()
         if hub.transport.kind in ("ws", "wss"):
             found.add("WebSocket")
         if hub.transport.kind in ("tls", "wss") and stream_certificates.needs_cryptography(hub.transport.tls):

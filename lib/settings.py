@@ -99,6 +99,8 @@ class HttpSource:
 
 
 Source = FileSource | RedisSource | HttpSource
+EnrolSource = FileSource | RedisSource
+"""Where a list of enrolled hosts is kept (enrol_live)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,9 @@ class HubSettings:
     default_table: TableSettings | None = None
     ingress: IngressSettings | None = None
     authers: tuple[AutherSettings, ...] = ()
-    """A login is right if any of them says so; without authers every client is let in."""
+    """A login is right if any of them says so; without authers and `enrol` every client is let in."""
+    enrol: EnrolSource | None = None
+    """The list of enrolled hosts, each of which has a login of its own."""
     domain: str = ""
     """Services with the same non-empty domain share their namespaces."""
     source_check: bool = True

@@ -17,7 +17,7 @@ MAX_SHOWN = 100
 MAX_ROUTES = 8
 """Routes of a device that is shown."""
 _NAMED = ("default_table", "ingress", "authers")
-_HIDDEN = ("password", "nodes", "limits", "hooks")
+_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol")
 """Fields with secrets, and those that are always longer."""
 
 

@@ -201,7 +201,8 @@ def _problem(problem: Problem) -> dict[str, object]:
 def _hub(hub: HubSettings) -> Iterator[str]:
     address = join_host_port(hub.host, hub.port)
     yield f"ok: service {hub.name} is a hub on {address} over {_transport(hub)}"
-    authers = ", ".join(auther.name for auther in hub.authers)
+    enrolled = [f"enrolled hosts of {_source(hub.enrol)}"] if hub.enrol is not None else []
+    authers = ", ".join([*(auther.name for auther in hub.authers), *enrolled])
     yield f"    logins: {authers or 'none asked for, anybody may connect'}"
     rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
     yield f"    which host may use which namespace: {rules}"
@@ -360,6 +361,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
         "listens": join_host_port(hub.host, hub.port),
         "transport": hub.transport.kind,
         "authers": [auther.name for auther in hub.authers],
+        "enrol": _source(hub.enrol) if hub.enrol is not None else None,
         "ingress": hub.ingress.name if hub.ingress else None,
         "sourceCheck": hub.source_check,
         "trustedProxies": list(hub.trusted_proxies.texts()),

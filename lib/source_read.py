@@ -144,18 +144,7 @@ def _redis(source: RedisSource, with_server: bool) -> Reading:
 
     host, port = host_port(source.addr)
     bounds = Bounds(TOTAL, MAX_REPLY)
-    connection = _connection()(
-        bounds=bounds,
-        host=host,
-        port=port,
-        db=source.db,
-        username=source.username or None,
-        password=source.password or None,
-        socket_timeout=REDIS_TIMEOUT,
-        socket_connect_timeout=REDIS_TIMEOUT,
-        protocol=2,  # what is asked here needs no more, and nothing comes unasked
-        driver_info=None,
-    )
+    connection = redis_connection(source, bounds)
 
     def ask(*command: object) -> Any:
         bounds.grant(MAX_REPLY)
@@ -203,6 +192,23 @@ def _run_of(ask: Ask) -> str:
         return ""
     found = re.search(rb"^run_id:(\w+)", reply, re.MULTILINE) if isinstance(reply, bytes) else None
     return found[1].decode() if found else ""
+
+
+def redis_connection(source: RedisSource, bounds: Bounds) -> Any:
+    """A connection of redis-py to a source's Redis, not dialled yet."""
+    host, port = host_port(source.addr)
+    return _connection()(
+        bounds=bounds,
+        host=host,
+        port=port,
+        db=source.db,
+        username=source.username or None,
+        password=source.password or None,
+        socket_timeout=REDIS_TIMEOUT,
+        socket_connect_timeout=REDIS_TIMEOUT,
+        protocol=2,  # what is asked here needs no more, and nothing comes unasked
+        driver_info=None,
+    )
 
 
 @cache

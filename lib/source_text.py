@@ -58,3 +58,33 @@ def without_rows(text: bytes, bad_line: str) -> str:
     if other:
         return f"it is {other}, not a table"
     return f"no row of it can be read: {bad_line}" if bad_line else ""
+
+
+def check_rules(
+    text: bytes,
+    is_whole: bool,
+    server: str | None,
+    has_rows: bool,
+    had_rows: bool,
+    last_server: str | None,
+    bad_row: str,
+) -> None:
+    """Raise NoTable for a text of rules that is no table, or is empty only because something has failed.
+
+    An empty one else counts, and lets nobody in: where the last row was removed, that has to hold.
+    `is_whole` and `server` are those of the reading (source_read), `last_server` is that of the last rows.
+    `bad_row` is what is wrong with the first bad row where there are only such ones.
+    """
+    wrong = instead(text)
+    if wrong:
+        raise NoTable(f"it is {wrong}, not a table")
+    if bad_row:
+        raise NoTable(f"no row of it can be read: {bad_row}")
+    if has_rows or not had_rows or is_marked_empty(text):
+        return
+    if not is_whole:
+        raise NoTable("an empty reply that may have been cut: it has no Content-Length")
+    if server is not None and (not server or server != last_server):
+        how = "was started again" if server else "may have been started again (it does not answer INFO)"
+        meant = f"one that is meant to be empty has the row {EMPTY!r}"
+        raise NoTable(f"it has no rows any more, and its server {how}; {meant}")

@@ -366,3 +366,15 @@ def _bind(sock: BoundedSocket, source: str) -> None:
     except OSError as error:
         text = f"interface {source}: it is no address of this host for this hub"
         raise OSError(error.errno, text) from None
+
+
+def own_address() -> str:
+    """The address that this machine sends from to the rest of the world; empty where no route leads there."""
+    for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with gsocket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect((target, 9))  # nothing is sent: the kernel only looks for a route
+                return str(sock.getsockname()[0])
+        except OSError:
+            continue
+    return ""

@@ -41,6 +41,10 @@ class Acceptor:
             mark = f"sha256:{self._identity.fingerprint()}"
             say(Entry.CERTIFICATE, "service %s: certificate %s", name, mark, service=name, fingerprint=mark)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate in hex digits; empty without TLS. Raises HostError, OSError."""
+        return self._identity.fingerprint() if self._identity is not None else ""
+
     def accept(
         self, stream: Stream, read_headers: Callable[[Sequence[tuple[bytes, bytes]]], None]
     ) -> AnyStream:

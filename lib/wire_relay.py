@@ -26,6 +26,8 @@ VERSION = 1
 ASSOCIATE = 3
 JOIN = 4
 """Of tunrouters: a connection that joins a session as a lane. To every other hub it is an unknown command."""
+ENROL = 5
+"""Of tunrouters: a host shows an invitation (wire_enrol). To every other hub it is an unknown command."""
 COMMAND_MASK = 0x0F
 MAX_FEATURES = 16384
 """Longest feature list that is accepted, in bytes. A GOST client needs under 1,100; FEALEN allows 65,535."""
@@ -59,6 +61,8 @@ class FeatureType(IntEnum):
     NETWORK = 0x04
     LANE = 0xF0
     """Of tunrouters, with the command JOIN: the token of the session that a lane joins."""
+    ENROL = 0xF1
+    """Of tunrouters, with the command ENROL: the invitation; in a response the answer to it (wire_enrol)."""
 
 
 class AddressType(IntEnum):
@@ -82,6 +86,8 @@ class Request:
     command: int = ASSOCIATE
     token: bytes = field(default=b"", repr=False)
     """With JOIN: the token of the session (wire_control.Hello.lane); else empty."""
+    enrol: bytes = field(default=b"", repr=False)
+    """With ENROL: the invitation that is shown, as wire_enrol has it; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +96,14 @@ class Response:
 
     status: int
     tunnel_id: bytes = b""
+    enrol: bytes = b""
+    """The answer to the command ENROL, as wire_enrol has it; else empty."""
 
 
 def encode_request(request: Request) -> bytes:
     """Encode a request with the features in a GOST client's order: login, network, source, host, tunnel id.
 
-    A lane's token comes last.
+    A lane's token, or an invitation, comes last.
 
     Raises ValueError where a name is longer than 255 bytes.
     """
@@ -109,6 +117,8 @@ def encode_request(request: Request) -> bytes:
         features.append((FeatureType.TUNNEL_ID, request.namespace.ljust(TUNNEL_ID_SIZE, b"\0")))
     if request.token:
         features.append((FeatureType.LANE, request.token))
+    if request.enrol:
+        features.append((FeatureType.ENROL, request.enrol))
     return _encode(request.command, features)
 
 
@@ -122,7 +132,7 @@ def decode_request(data: bytes) -> tuple[Request, int] | None:
         return None
     command, features, size = message
     addresses: list[str] = []
-    login, namespace, token = None, NO_NAMESPACE, b""
+    login, namespace, token, enrol = None, NO_NAMESPACE, b"", b""
     for kind, body in wire_fields.decode(features, "feature"):
         if kind == FeatureType.USER_AUTH:
             login = _decode_login(body)
@@ -132,16 +142,19 @@ def decode_request(data: bytes) -> tuple[Request, int] | None:
             namespace = _decode_tunnel_id(body)[:16]
         elif kind == FeatureType.LANE:
             token = body
+        elif kind == FeatureType.ENROL:
+            enrol = body
         elif kind == FeatureType.NETWORK and len(body) < 2:
             raise ProtocolError("network feature cut off")
     source = addresses[0] if addresses else ""
     host = addresses[-1] if len(addresses) > 1 else ""
-    return Request(host, source, namespace, login, command & COMMAND_MASK, token), size
+    return Request(host, source, namespace, login, command & COMMAND_MASK, token, enrol), size
 
 
 def encode_response(response: Response) -> bytes:
-    """Encode a response as a GOST hub does."""
+    """Encode a response as a GOST hub does; the answer to an enrolment comes last."""
     features = [(FeatureType.TUNNEL_ID, response.tunnel_id)] if response.tunnel_id else []
+    features += [(FeatureType.ENROL, response.enrol)] if response.enrol else []
     return _encode(response.status, features)
 
 
@@ -154,11 +167,13 @@ def decode_response(data: bytes) -> tuple[Response, int] | None:
     if message is None:
         return None
     status, features, size = message
-    tunnel_id = b""
+    tunnel_id = enrol = b""
     for kind, body in wire_fields.decode(features, "feature"):
         if kind == FeatureType.TUNNEL_ID:
             tunnel_id = _decode_tunnel_id(body)
-    return Response(status, tunnel_id), size
+        elif kind == FeatureType.ENROL:
+            enrol = body
+    return Response(status, tunnel_id, enrol), size
 
 
 def _encode(second: int, features: list[tuple[FeatureType, bytes]]) -> bytes:

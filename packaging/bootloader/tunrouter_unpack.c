@@ -289,7 +289,8 @@ clear_stale(const char *place)
 /* The quick commands: first arguments that need neither gevent nor the other big packages. The same list is in
  * lib/cli_entry.py (AT_ONCE); tests/unit/test_cli_entry.py compares them. */
 static const char *const AT_ONCE[] = {
-    "-h", "--help", "-V", "--version", "status", "drops", "routes", "kick", "drain", "top", "health"
+    "-h", "--help", "-V", "--version", "status", "drops", "routes", "kick", "drain", "top", "health",
+    "invite", "hosts", "revoke"
 };
 
 /* Parts of the names of files that a quick command does not need: two thirds of all bytes, so two thirds of the

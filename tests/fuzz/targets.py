@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from lib import (
     config_from_urls,
     config_read,
     config_resolve,
+    enrol_book,
+    enrol_token,
     forward,
     forward_frame,
     framing,
@@ -30,6 +33,7 @@ from lib import (
     stream_resolve,
     text_encoding,
     wire_control,
+    wire_enrol,
     wire_proxy,
     wire_relay,
     wire_tls,
@@ -111,6 +115,18 @@ def control_frame(data: bytes) -> None:
         wire_control.decode(b"\xf0" + data)
     except ProtocolError:
         pass
+
+
+def enrolment(data: bytes) -> None:
+    """What a host shows a hub to join it, what the hub answers, and the list that hubs share."""
+    for decode in (wire_enrol.decode_ask, wire_enrol.decode_reply):
+        with suppress(ProtocolError):
+            decode(data)
+    for line in (data.decode("latin-1"), enrol_token.PREFIX + data.hex()):
+        with suppress(ValueError):
+            enrol_token.decode(line)
+    with suppress(ValueError):
+        enrol_book.parse(data)
 
 
 def frames(data: bytes) -> None:
@@ -479,6 +495,7 @@ TARGETS: dict[str, Target] = {
             relay_response,
             control_frame,
             proxy_header,
+            enrolment,
             frames,
             from_the_hub,
             packets,
@@ -519,6 +536,10 @@ def seeds() -> dict[str, list[bytes]]:
         "relay_response": [wire_relay.encode_response(wire_relay.Response(0, bytes(20)))],
         "proxy_header": [wire_proxy.encode(1, ("192.0.2.1", 1), ("192.0.2.2", 2)), wire_proxy.encode(2, ("::1", 1), ("::2", 2))],
         "control_frame": [wire_control.encode_hello(wire_control.Hello(bytes(16)))[1:], wire_control.encode_advice(wire_control.Advice(3, "host-1"))[1:], b"\x02\x01\x00\x08" + bytes(8)],
+        "enrolment": [
+            enrol_book.dump(enrol_book.Book(bytes(8))),
+            wire_enrol.encode_reply(wire_enrol.Reply(0, 1.0, 1.0, ((bytes(4), 0),), ())),
+        ],
         "frames": [bytes([flags]) + stream for flags in range(8)],
         "from_the_hub": [b"\0" + stream, b"\1" + stream],
         "packets": whole,

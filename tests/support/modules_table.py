@@ -33,6 +33,7 @@ GROUPS = {
     "forward": "the hub's decision on every packet",
     "acl": "access rules, and the connections and fragments that they have allowed",
     "auth": "who is let in",
+    "enrol": "hosts that join by an invitation",
     "netlink": "addresses and routes in the kernel",
     "stream": "bytes to and from a peer: TCP, TLS, WebSocket",
     "session": "one peer's session: handshake, queue, sender, keepalive",
@@ -64,7 +65,7 @@ ALONE = frozenset(
         "framing",
         "go_values",
     }
-    | {"humanize", "ids", "ingress", "limits", "prefixes", "printable", "text_encoding", "tun"}
+    | {"humanize", "ids", "ingress", "limits", "local_time", "prefixes", "printable", "text_encoding", "tun"}
 )
 """Modules that belong to no group."""
 

@@ -104,6 +104,7 @@ NO_ADDRESSES = {
     "cli_completion": "zsh's name:description",
     "config_references": "${kind:name}",
     "config_sources": "a host in brackets, or one without colons, gets Redis's port",
+    "enrol_address": "a host in brackets, or one without colons, gets the hub's port",
     "errors": "file:line:column",
     "service_supervisor": "file:line",
 }

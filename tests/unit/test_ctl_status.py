@@ -129,7 +129,7 @@ def test_a_log_that_nobody_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     reading, writing = os.pipe()
     output = Output("stderr", Descriptor(writing), most=200_000)
     monkeypatch.setattr(log_setup, "_standards", {"stderr": output})
-    tables: Any = SimpleNamespace(all=list)
+    tables: Any = SimpleNamespace(all=list, enrolled=SimpleNamespace(all=list))
     while not output.lost:
         output.put(b"." * 1000 + b"\n")
     try:

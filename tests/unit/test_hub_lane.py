@@ -353,7 +353,7 @@ def test_lanes_make_room_where_descriptors_run_out(hub: Hub) -> None:
 
 def test_a_rule_that_ends_a_session_ends_its_lanes(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     first, lane = joined(hub)
-    monkeypatch.setattr(hub, "_admit", lambda *given, **asked: (Status.UNAUTHORIZED, "gone"))
+    monkeypatch.setattr(hub, "admit", lambda *given, **asked: (Status.UNAUTHORIZED, "gone"))
     assert len(hub.recheck()) == 1
     assert first.read() is None
     assert lane.read() is None

@@ -35,6 +35,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "prefixes",
         "text_encoding",
         "wire_relay",
+        "wire_enrol",
+        "enrol_token",
         "wire_guess",
         "framing",
         "packet",
@@ -70,6 +72,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "auth_logins",
             "auth_bindings",
             "auth_passwords",
+            "enrol_book",
+            "enrol_address",
             "session_cost",
             "session_keepalive",
             "session_mismatch",
@@ -159,6 +163,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_tables",
             "config_plugins",
             "config_sources",
+            "config_enrol",
             "config_transport",
             "config_acl",
             "config_limits",
@@ -193,6 +198,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         *(
+            "local_time",
             "log_setup",
             "log_file",
             "log_output",
@@ -252,6 +258,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "source_read",
             "source_watch",
             "source_feed",
+            "enrol_file",
+            "enrol_redis",
+            "client_enrol",
             "ctl_path",
             "ctl_server",
             "ctl_client",
@@ -260,6 +269,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "cli_descriptors",
             "config_check",
             "config_check_start",
+            "config_check_enrol",
             "config_check_socket",
             "doctor_ping",
             "doctor_look_host",
@@ -277,6 +287,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "route_live",
         "rule_live",
         "rule_recheck",
+        "enrol_live",
+        "enrol_lists",
+        "hub_enrol",
+        "hub_recheck",
         "hub_tables",
         "notify_watch",
         "namespace_domains",
@@ -312,6 +326,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ctl_status",
         "ctl_drops",
         "ctl_routes",
+        "ctl_enrol",
+        "cli_enrol",
+        "cli_join",
         "cli_check",
         "cli_doctor",
         "doctor_processes",
@@ -425,7 +442,11 @@ def test_what_is_done_at_once_needs_little() -> None:
     used = {name.partition(".")[0] for module in _reached("cli_entry") for name in _imported(module)} - {
         "lib"
     }
-    assert used <= sys.stdlib_module_names - {"ssl", "hashlib", "hmac", "asyncio"} | {"docopt", "rich"}
+    assert used <= sys.stdlib_module_names - {"ssl", "hashlib", "hmac", "asyncio"} | {
+        "docopt",
+        "rich",
+        "segno",
+    }
 
 
 SERVER = {

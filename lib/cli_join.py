@@ -1,0 +1,226 @@
+"""`tunrouter join LINE`: join the hub that an invitation is for, keep the login, write a configuration.
+
+Knows: which files are written, with which modes, and in which order, so that a broken-off try can go on.
+Refuses to know: what is said to the hub (client_enrol), what a line holds (enrol_token).
+
+    DIR/HOST.login    user name and password, mode 0600, written before the hub is asked (as HOST.login.new)
+    DIR/HOST.yaml     the configuration, which names it
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lib import client_enrol, enrol_book, enrol_file, enrol_token, ids, prefixes
+from lib.addresses import join_host_port
+from lib.cli_descriptors import complain
+from lib.enrol_token import Token
+from lib.errors import ConfigError, HostError, Position, Problem
+from lib.printable import printable
+from lib.wire_enrol import Reply
+
+PASSWORD_BYTES = 24
+USER = "tunrouter"
+"""The user of the systemd unit, who has to be able to read both files."""
+UNIT = "/etc/systemd/system/tunrouter@.service", "/usr/lib/systemd/system/tunrouter@.service"
+MARK = "# Written by `tunrouter join`"
+_SYSTEMD = "systemctl enable --now tunrouter@"
+_DEFAULT = "0.0.0.0/0", "::/0"
+
+
+def run(
+    arguments: Mapping[str, Any],
+    first_line: Callable[[BinaryIO], str],
+    serve: Callable[[Mapping[str, Any]], int],
+) -> int:
+    """Join, and with --now start; returns the exit status. Raises HostError, ConfigError.
+
+    `first_line` reads a line of a file; `serve` runs the program by such arguments.
+    """
+    line = first_line(sys.stdin.buffer) if arguments["LINE"] == "-" else arguments["LINE"]
+    try:
+        token = enrol_token.decode(line)
+    except ValueError as wrong:
+        raise ConfigError([Problem(Position("LINE"), str(wrong))]) from None
+    directory = Path(arguments["--into"] or _directory())
+    name = re.sub(r"[^A-Za-z0-9._@-]", "_", token.host)
+    config, login = directory / f"{name}.yaml", directory / f"{name}.login"
+    try:
+        _check_free(config)
+        directory.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        password = _password(token, login)
+        reply = client_enrol.enrol(token, enrol_book.hashed(password.encode()))
+        os.replace(_pending(login), login)
+        _keep_old(config)
+        enrol_file.write(str(config), _text(token, login, reply).encode(), 0o640, _owner())
+        _give(login)
+    except client_enrol.Refused:
+        _pending(login).unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        raise HostError(f"{error.filename or directory}: {error.strerror or error}") from None
+    _tell(token, config, login, reply)
+    return _start(config, name, arguments, serve) if arguments["--now"] else 0
+
+
+def _directory() -> Path:
+    return Path("/etc/tunrouter") if os.geteuid() == 0 else Path.home() / ".tunrouter"
+
+
+def _pending(login: Path) -> Path:
+    return login.with_name(f"{login.name}.new")
+
+
+def _check_free(config: Path) -> None:
+    """Raise HostError for a configuration that was not written by join: it is somebody's work."""
+    with suppress(FileNotFoundError):
+        if not config.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+            hint = "move it away, or choose another directory with --into DIR"
+            raise HostError(f"{config} is there already, and was not written by `tunrouter join`; {hint}")
+
+
+def _keep_old(config: Path) -> None:
+    with suppress(FileNotFoundError):
+        os.replace(config, config.with_name(f"{config.name}.before"))
+
+
+def _password(token: Token, login: Path) -> str:
+    """The password of this host, on the disk before the hub has its hash.
+
+    Where a try with this line was broken off, perhaps after the hub had let it in, that password counts.
+    """
+    pending, mark = _pending(login), f"# of invitation {token.invitation.hex()}"
+    with suppress(FileNotFoundError):
+        lines = pending.read_text(encoding="utf-8").split("\n")
+        if len(lines) > 1 and lines[1] == mark and len(lines[0].split()) == 2:
+            return lines[0].split()[1]
+    password = base64.urlsafe_b64encode(os.urandom(PASSWORD_BYTES)).decode()
+    enrol_file.write(str(pending), f"{token.host} {password}\n{mark}\n".encode())
+    return password
+
+
+def _owner() -> int:
+    """The user who has to read the files, -1 for who runs this."""
+    try:
+        return pwd.getpwnam(USER).pw_uid if os.geteuid() == 0 else -1
+    except KeyError:
+        return -1
+
+
+def _give(path: Path) -> None:
+    if (owner := _owner()) >= 0:
+        os.chown(path, owner, -1, follow_symlinks=False)
+
+
+# --- the configuration
+
+
+def _text(token: Token, login: Path, reply: Reply) -> str:
+    """The configuration, in YAML whose values are JSON."""
+    device = {"net": _addresses(reply), "route": _routes(reply)}
+    connector: dict[str, Any] = {"type": "router", "auth": {"file": str(login.absolute())}}
+    if token.namespace != ids.NO_NAMESPACE:
+        connector["metadata"] = {"router.id": ids.format_uuid(token.namespace)}
+    dialer: dict[str, Any] = {"type": token.kind}
+    metadata = {"path": token.path, "pin": f"sha256:{token.pin.hex()}" if token.pin else ""}
+    if not token.pin:
+        dialer["tls"] = {"secure": True, "serverName": token.address}
+    dialer["metadata"] = {key: value for key, value in metadata.items() if value}
+    node: dict[str, Any] = {"name": "hub", "addr": join_host_port(token.address, token.port)}
+    node |= {"connector": connector, "dialer": {key: value for key, value in dialer.items() if value}}
+    listener = {"type": "tun", "metadata": {key: value for key, value in device.items() if value}}
+    return "\n".join(
+        [
+            f"{MARK} for the hub {join_host_port(token.address, token.port)}.",
+            f"# The login is in {login.absolute()}; only this host has it.",
+            "services:",
+            f"- name: {json.dumps(token.host)}",
+            "  handler: {type: tun, chain: hub}",
+            f"  listener: {json.dumps({key: value for key, value in listener.items() if value})}",
+            f"  forwarder: {{nodes: [{{name: host, addr: {json.dumps(token.host)}}}]}}",
+            "chains:",
+            "- name: hub",
+            "  hops:",
+            "  - name: hub",
+            "    nodes:",
+            f"    - {json.dumps(node)}",
+            "",
+        ]
+    )
+
+
+def _addresses(reply: Reply) -> str:
+    """The addresses of this host in the tunnel, as `net` has them."""
+    return ",".join(
+        prefixes.text(address, length) for address, length in reply.own if length == 8 * len(address)
+    )
+
+
+def _routes(reply: Reply) -> str:
+    """What lies behind other hosts, as `route` has it. Nobody is given a default route unasked."""
+    texts = (prefixes.text(*prefix) for prefix in reply.others)
+    return ",".join(text for text in texts if text not in _DEFAULT)
+
+
+# --- afterwards
+
+
+def _tell(token: Token, config: Path, login: Path, reply: Reply) -> None:
+    hub = join_host_port(token.address, token.port)
+    print(printable(f"joined hub {hub} as host {token.host}; the login is in {login}"))
+    addresses = _addresses(reply)
+    print(
+        printable(
+            f"the configuration is {config}, with " + (f"address {addresses}" if addresses else "no address")
+        )
+    )
+    print(
+        printable(
+            f"start it: tunrouter -C {config}"
+            + (f", or {_SYSTEMD}{config.stem}" if _is_unit_s(config) else "")
+        )
+    )
+    if not addresses:
+        complain("note: no route of the hub leads to an address of this host yet: see `tunrouter invite`")
+    behind = [prefixes.text(*one) for one in reply.own if one[1] < 8 * len(one[0])]
+    if behind:
+        complain(
+            f"note: {', '.join(behind)} is routed to this host: let it forward (sysctl -w "
+            "net.ipv4.ip_forward=1, IPv6: net.ipv6.conf.all.forwarding=1); machines there need a route back"
+        )
+    if difference := client_enrol.clock_difference(reply, time.time()):
+        complain(f"note: {difference}")
+
+
+def _start(
+    config: Path, name: str, arguments: Mapping[str, Any], serve: Callable[[Mapping[str, Any]], int]
+) -> int:
+    """Start the client: as a service of systemd where the unit is there, else in this process."""
+    if _is_unit_s(config):
+        done = subprocess.run(("systemctl", "enable", "--now", f"tunrouter@{name}"), check=False)
+        return 0 if done.returncode == 0 else 1
+    sys.stdout.flush()
+    return serve({**arguments, "-C": [str(config)]})
+
+
+def _is_unit_s(config: Path) -> bool:
+    """Whether systemd runs, and its unit would read this configuration."""
+    if (
+        config.parent != Path("/etc/tunrouter")
+        or os.geteuid() != 0
+        or not os.path.isdir("/run/systemd/system")
+    ):
+        return False
+    return bool(shutil.which("systemctl")) and any(map(os.path.exists, UNIT))

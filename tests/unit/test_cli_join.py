@@ -1,0 +1,209 @@
+"""What `join` writes: the login first and for nobody else, a configuration that means what the hub has said."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib import cli_join, client_enrol, config_read, config_resolve, config_secrets, enrol_book, enrol_token
+from lib.enrol_token import Token
+from lib.errors import ConfigError, HostError
+from lib.settings import ClientSettings
+from lib.wire_enrol import Answer, Reply
+
+NAMESPACE = bytes(range(16))
+TOKEN = Token(
+    *("hub.example", 8443, b"s" * 8, b"i" * 8, b"x" * 16, 1_900_000_000, "host-7"),
+    namespace=NAMESPACE,
+    pin=b"p" * 32,
+)
+OWN = (
+    (bytes([192, 168, 123, 7]), 32),
+    (bytes([192, 168, 7, 0]), 24),
+    (bytes([253]) + bytes(14) + b"\7", 128),
+)
+OTHERS = ((bytes([192, 168, 123, 2]), 32), (bytes(4), 0), (bytes([192, 168, 2, 0]), 24))
+WELCOME = Reply(Answer.WELCOME, 0.0, 0.0, OWN, OTHERS)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The hashes that a hub is shown, which welcomes everybody."""
+    asked: list[bytes] = []
+
+    def enrol(token: Token, password: bytes) -> Reply:
+        asked.append(password)
+        return WELCOME
+
+    monkeypatch.setattr(client_enrol, "enrol", enrol)
+    return asked
+
+
+def join(
+    tmp_path: Path,
+    token: Token = TOKEN,
+    serve: Callable[[Mapping[str, Any]], int] = lambda arguments: 0,
+    line: str = "",
+    now: bool = False,
+) -> int:
+    arguments = {
+        "LINE": line or enrol_token.encode(token),
+        "--into": str(tmp_path / "etc"),
+        "--now": now,
+    }
+    return cli_join.run(arguments, lambda file: file.readline().decode(), serve)
+
+
+def settings(tmp_path: Path, name: str = "host-7") -> ClientSettings:
+    text = (tmp_path / "etc" / f"{name}.yaml").read_text()
+    found = config_resolve.resolve(config_read.read([("f", text)]), config_secrets.read)
+    assert not found.warnings
+    (client,) = found.clients
+    return client
+
+
+def test_what_is_written_and_who_may_read_it(tmp_path: Path, hub: list[bytes]) -> None:
+    assert join(tmp_path) == 0
+    login = tmp_path / "etc" / "host-7.login"
+    assert stat.S_IMODE(os.stat(login).st_mode) == 0o600
+    name, password = login.read_text().split("\n")[0].split(" ")
+    assert (name, len(password)) == ("host-7", 32)
+    assert hub == [enrol_book.hashed(password.encode())], "the hub is shown the hash, and nothing else"
+    assert password not in (tmp_path / "etc" / "host-7.yaml").read_text()
+    assert not list((tmp_path / "etc").glob("*.new"))
+
+    client = settings(tmp_path)
+    (node,) = client.nodes
+    assert (client.host, node.host, node.port, node.namespace) == ("host-7", "hub.example", 8443, NAMESPACE)
+    assert (node.username, node.password) == ("host-7", password)
+    assert (node.transport.kind, node.transport.tls.pin, node.transport.tls.verify) == (
+        "tls",
+        b"p" * 32,
+        False,
+    )
+    assert list(map(str, client.device.addresses)) == ["192.168.123.7/32", "fd00::7/128"]
+    assert [str(prefix) for prefix, _ in client.device.routes] == ["192.168.123.2/32", "192.168.2.0/24"], (
+        "no default route"
+    )
+
+
+def test_a_hub_behind_a_proxy_is_known_by_its_name(tmp_path: Path, hub: list[bytes]) -> None:
+    join(
+        tmp_path, replace(TOKEN, kind="wss", path="/way", pin=b"", port=443, host="a/b 'c\"".replace(" ", ""))
+    )
+    client = settings(tmp_path, "a_b_c_")
+    (node,) = client.nodes
+    assert client.host == "a/b'c\""
+    transport = node.transport
+    assert (transport.kind, transport.path, transport.tls.verify, transport.tls.pin) == (
+        "wss",
+        "/way",
+        True,
+        b"",
+    )
+    assert transport.tls.server_name == "hub.example"
+
+
+def test_a_try_that_was_broken_off_goes_on_with_its_password(
+    tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    def lost(token: Token, password: bytes) -> Reply:
+        asked.append(password)
+        raise HostError("hub: no answer within 10 s")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client_enrol, "enrol", lost)
+        for _ in range(2):
+            with pytest.raises(HostError):
+                join(tmp_path)
+    join(tmp_path)
+    assert len({*asked, *hub}) == 1
+    join(tmp_path)
+    assert hub[0] != hub[1], "after that it is another one"
+    with monkeypatch.context() as patch:
+        patch.setattr(client_enrol, "enrol", lost)
+        with pytest.raises(HostError):
+            join(tmp_path, replace(TOKEN, invitation=b"j" * 8))
+    assert len(set(asked)) == 2, "nor is it used for another invitation"
+
+
+def test_a_refusal_leaves_nothing(tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    join(tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / "etc").iterdir()}
+
+    def used(token: Token, password: bytes) -> Reply:
+        raise client_enrol.Refused("used")
+
+    monkeypatch.setattr(client_enrol, "enrol", used)
+    with pytest.raises(HostError):
+        join(tmp_path)
+    assert {path: path.read_bytes() for path in (tmp_path / "etc").iterdir()} == before
+
+
+def test_somebody_s_own_configuration_stays(tmp_path: Path, hub: list[bytes]) -> None:
+    (tmp_path / "etc").mkdir()
+    own = tmp_path / "etc" / "host-7.yaml"
+    own.write_text("services: []\n")
+    with pytest.raises(HostError, match="is there already, and was not written by `tunrouter join`"):
+        join(tmp_path)
+    assert (own.read_text(), hub) == ("services: []\n", []), "and the invitation is still good"
+    own.unlink()
+    join(tmp_path)
+    own.write_text(own.read_text() + "# changed\n")
+    join(tmp_path)
+    assert own.with_name("host-7.yaml.before").read_text().endswith("# changed\n")
+
+
+def test_the_line_on_standard_input(
+    tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = io.TextIOWrapper(io.BytesIO(enrol_token.encode(TOKEN).encode() + b"\n"))
+    monkeypatch.setattr(cli_join.sys, "stdin", given)  # type: ignore[attr-defined]
+    assert join(tmp_path, line="-") == 0
+    assert len(hub) == 1
+
+
+def test_a_wrong_line_is_a_mistake_of_the_command_line(tmp_path: Path, hub: list[bytes]) -> None:
+    with pytest.raises(ConfigError, match="begin with tunrouter1-"):
+        join(tmp_path, line="hub.example:8443")
+    assert not (tmp_path / "etc").exists()
+
+
+def test_now_runs_the_configuration(tmp_path: Path, hub: list[bytes]) -> None:
+    served: list[Mapping[str, Any]] = []
+
+    def serve(arguments: Mapping[str, Any]) -> int:
+        served.append(arguments)
+        return 7
+
+    assert join(tmp_path, serve=serve, now=True) == 7
+    assert served[0]["-C"] == [str(tmp_path / "etc" / "host-7.yaml")]
+
+
+def test_what_is_said(tmp_path: Path, hub: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
+    join(tmp_path)
+    said = capsys.readouterr()
+    assert "joined hub hub.example:8443 as host host-7" in said.out
+    assert f"start it: tunrouter -C {tmp_path}/etc/host-7.yaml" in said.out
+    assert "192.168.7.0/24 is routed to this host: let it forward" in said.err
+    assert "clock" not in said.err
+
+
+def test_a_host_without_an_address_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client_enrol, "enrol", lambda token, password: Reply(Answer.WELCOME, 1.0))
+    join(tmp_path)
+    said = capsys.readouterr().err
+    assert "no route of the hub leads to an address of this host yet" in said
+    assert "this host's clock is" in said, "the hub's is of 1970"
+    assert settings(tmp_path).device.addresses == ()
