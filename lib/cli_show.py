@@ -220,6 +220,11 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     ]
     mistaken = [f"hub {hub['service']}: {line}" for hub in reply["hubs"] for line in hub.get("warnings", ())]
     mistaken += [f"{row['service']}: {line}" for row in reply["clients"] for line in row.get("advice", ())]
+    mistaken += [
+        f"{row['service']}: not set of what the hub tells: {line}"
+        for row in reply["clients"]
+        for line in row.get("from_hub", {}).get("refused", ())
+    ]
     rest = [*mistaken, *_away(reply["clients"]), *differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
 

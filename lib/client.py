@@ -20,6 +20,7 @@ from lib.capture_taps import Taps
 from lib.client_around import Around
 from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
+from lib.client_push import Push
 from lib.client_reconnect import Away, Reconnector
 from lib.client_session import ClientSession
 from lib.client_transit import Transit
@@ -34,7 +35,7 @@ from lib.netlink_host_routes import HostRoutes
 from lib.prefixes import Prefix
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
-from lib.settings import ClientSettings, NodeSettings
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings
 
 
 class Client:
@@ -63,6 +64,7 @@ class Client:
         self._device = ClientDevice(self, device_gone)
         self.around = Around(self, host_routes or HostRoutes())
         self._device.upkeep.around = self.around
+        self.push = Push(self, self._device.follow)
         self._reconnector = Reconnector(self)
         self._tasks: list[Task] = []
 
@@ -70,6 +72,11 @@ class Client:
     def device_name(self) -> str:
         """The device's name in the kernel, also where the configuration has none."""
         return self._device.name
+
+    @property
+    def device_settings(self) -> DeviceSettings:
+        """What is to be on the device: what is configured, and what was taken from the hub."""
+        return self._device.upkeep.wanted
 
     def differences(self) -> list[str]:
         """Where the device differs from the configuration at this moment, a line each."""
@@ -138,6 +145,7 @@ class Client:
             keep(f"service {name}: the device is read", self._device.read),
             keep(f"service {name}: a hub is dialled", self._reconnector.keep_connected),
             keep(f"service {name}: the device is kept as configured", self._device.upkeep.run),
+            keep(f"service {name}: what the hub tells is set", self.push.run),
         ]
 
     @property
@@ -158,7 +166,10 @@ class Client:
 
     def fault(self) -> str:
         """Which greenlet has ended that must not end, in words; empty if all is well."""
-        what = ("the device is not read any more", "nobody dials any more", "nobody looks after the device")
+        what = (
+            *("the device is not read any more", "nobody dials any more", "nobody looks after the device"),
+            "what the hub tells is not set any more",
+        )
         ended = (text for text, greenlet in zip(what, self._tasks, strict=False) if greenlet.dead)
         return next(ended, "")
 
@@ -172,12 +183,15 @@ class Client:
         like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
         if like_old != old.device or new.superpackets != old.superpackets:
             return None
-        self.around.prepare(new.device)
-        lines = self._device.upkeep.apply(new.device)
+        device = self.push.merged(new.device)
+        self.around.prepare(device)
+        lines = self._device.upkeep.apply(device)
         self.settings = new
+        self.push.again()
         self._reconnector.choose_among(new)
-        source_moved = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
-        if new.host != old.host or not self._reconnector.keeps_its_node() or source_moved:
+        is_other = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
+        is_other = is_other or (new.accept is None) != (old.accept is None)  # it is in HELLO
+        if new.host != old.host or not self._reconnector.keeps_its_node() or is_other:
             lines.append("connects anew")
             self._reconnector.connect_anew("the configuration has changed")
         return lines

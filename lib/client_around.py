@@ -50,6 +50,10 @@ class Owner(Protocol):
         """The name of the tunnel's device in the kernel."""
 
     @property
+    def device_settings(self) -> DeviceSettings:
+        """What is to be on the tunnel's device now."""
+
+    @property
     def session(self) -> object:
         """The session with the hub; None where there is none."""
 
@@ -111,6 +115,11 @@ class Around:
         """Dial, in the block, an address that there is a connection to, by the same way: no route changes."""
         yield Again(self, node.first.dial)
 
+    @property
+    def addresses(self) -> set[str]:
+        """The addresses of hubs, or of proxies before them, that were dialled last."""
+        return self._addresses()
+
     def _addresses(self) -> set[str]:
         return set().union(*self._wanted.values())
 
@@ -123,7 +132,7 @@ class Around:
         for name, addresses in self._wanted.items():
             how = dials.get(name, PLAIN_DIAL)
             for address in addresses:
-                if covers(device, address) and not covers(self._client.settings.device, address):
+                if covers(device, address) and not covers(self._client.device_settings, address):
                     with suppress(OSError, HostError):  # the next dialling says why
                         to_its_end(self._routes.way, address, self._name, True, "", how.device, how.mark)
 
@@ -172,7 +181,7 @@ class Around:
     def _way(self, address: str, purpose: str = "", how: DialSettings = PLAIN_DIAL) -> Way | None:
         if self._is_closed:
             raise OSError(errno.ECANCELED, f"service {self._name} has ended")
-        covered = covers(self._client.settings.device, address)
+        covered = covers(self._client.device_settings, address)
         try:
             self._routes.join(self._name, self._client.device_name)
             return self._routes.way(address, self._name, covered, purpose, how.device, how.mark)

@@ -150,6 +150,12 @@ class ClientDevice:
             netlink_adopt.restore(settings, self._found, self._device.name)
             self._found = None
 
+    def follow(self, settings: DeviceSettings) -> list[str]:
+        """Change the device to what a hub tells; returns a line for each change. Raises HostError."""
+        lines = self.upkeep.follow(settings)
+        self.down.mtu = settings.mtu
+        return lines
+
     def use_offloads(self, bits: int, limit: int) -> None:
         """Set the device's offloads to what a hub takes: `bits`, and contents of up to `limit` bytes."""
         self.up.offloads, self.up.limit = bits, limit
@@ -206,7 +212,7 @@ class ClientDevice:
     # ------------------------------------------------------------ hub -> device
 
     def _networks(self) -> list[Prefix]:
-        return [packed(address.network) for address in self._client.settings.device.addresses]
+        return [packed(address.network) for address in self.upkeep.wanted.addresses]
 
     def _kernel_drops(self, source: bytes, destination: bytes) -> Reason | None:
         return netlink_input.dropped(self.name, self.upkeep.index, source, destination)

@@ -28,6 +28,7 @@ from lib.capture_taps import Taps
 from lib.client_around import Around
 from lib.client_downlink import Downlink
 from lib.client_lane import SecondLane
+from lib.client_push import Push
 from lib.client_transit import Transit
 from lib.counters import Traffic
 from lib.errors import ProtocolError
@@ -36,6 +37,7 @@ from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.prefixes import Prefix
+from lib.push_settings import Pushed
 from lib.session_control import SessionControl
 from lib.session_lane_sender import LaneSender
 from lib.session_sender import SessionSender
@@ -43,6 +45,7 @@ from lib.settings import (
     DEFAULT_QUEUE_BYTES,
     DEFAULT_QUEUE_SECONDS,
     ClientSettings,
+    DeviceSettings,
     Interface,
     NodeSettings,
 )
@@ -62,6 +65,14 @@ class Owner(Protocol):
     taps: Taps
     instance: bytes
     around: Around
+
+    @property
+    def push(self) -> Push:
+        """What is set of what the hub tells."""
+
+    @property
+    def device_settings(self) -> DeviceSettings:
+        """What is to be on the device now."""
 
     @property
     def device_name(self) -> str:
@@ -147,10 +158,16 @@ class ClientSession:
         client.use_offloads(self, *self._takes)
         client.transit.gateways = ()
         if self._kin:
-            device = client.settings.device
-            more = wire_control.Feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
-            more |= wire_control.Feature.LANES if self._lane.wanted else 0
-            self.control.greet(client.instance, client.offloads, device.mtu, more=more)
+            self.greet()
+
+    def greet(self) -> None:
+        """Send HELLO; a hub that has one already takes what is new in it."""
+        client, feature = self._client, wire_control.Feature
+        device = client.device_settings
+        more = feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
+        more |= feature.LANES if self._lane.wanted else 0
+        more |= feature.SETTINGS if client.push.wants(self) else 0
+        self.control.greet(client.instance, client.offloads, device.mtu, more=more)
 
     def resume(self) -> None:
         """Set the device again to what this hub takes: a session that was to take its place did not begin."""
@@ -287,6 +304,8 @@ class ClientSession:
                 self._client.leave(self)
             elif isinstance(message, wire_control.Lane):
                 self._lane.given(message.token)
+            elif isinstance(message, Pushed):
+                self._client.push.told(self, message)
             else:
                 self._heed(message)
 
@@ -319,6 +338,7 @@ class ClientSession:
         client.use_offloads(self, *self._takes)
         client.tell_gateway(self._prefixes)
         self._lane.given(message.lane)
+        client.push.met(self, message)
         say(
             Entry.HELLO,
             "service %s: hub is %s, offloads %#x",

@@ -106,6 +106,33 @@ class Upkeep:
             lines.append(f"{operation}: {reason}" if reason else f"{operation} put back")
         return lines
 
+    def follow(self, wanted: DeviceSettings) -> list[str]:
+        """Change the device to what a hub tells; returns a line for each change. Raises HostError.
+
+        What stays is not touched, and what the kernel refuses keeps nothing else from being set.
+        """
+        with self._lock:
+            old, self.wanted = self.wanted, wanted
+            seen = netlink_watch.look(self.index)
+            bare = Seen(seen.link)
+            stays = set(netlink_plan.plan(wanted, bare, put_up=False))
+            gone = [one for one in netlink_plan.plan(old, bare, put_up=False) if one not in stays]
+            gone = [one for one in gone if one.prefix is not None or one.address is not None]
+            missing = netlink_plan.plan(wanted, seen, put_up=False)
+            # New addresses come before old ones go: the last one would take every route with it.
+            early = [one for one in missing if one.prefix is None]
+            refused = netlink.put_back(early, wanted, self.index, self._device.name)
+            netlink.remove(gone[::-1], self.index)
+            late = netlink_plan.plan(wanted, netlink_watch.look(self.index), put_up=False)
+            late = [one for one in late if one not in refused]
+            self._put_back(late)
+            self._refused |= refused
+        lines = [f"{one} removed" for one in gone]
+        done = dict.fromkeys((*early, *late))
+        return lines + [
+            f"{one}: {self._refused[one]}" if one in self._refused else f"{one} set" for one in done
+        ]
+
     def _look_after(self, now: float) -> None:
         with self._lock:
             seen = netlink_watch.look(self.index)

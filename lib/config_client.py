@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lib import config_metadata, config_url_keys
-from lib.addresses import address, interface, is_address, prefix
+from lib.addresses import address, interface, is_address, packed_prefix, prefix
 from lib.config_chain import Chains
 from lib.config_findings import Findings
 from lib.config_gost_keys import (
@@ -21,6 +21,7 @@ from lib.config_gost_keys import (
 )
 from lib.config_hooks import hook_settings
 from lib.config_no_effect import UNNAMED
+from lib.config_pool import MTU_RANGE
 from lib.config_schema import (
     Handler,
     Listener,
@@ -37,8 +38,8 @@ from lib.settings import (
     Interface,
     Network,
 )
+from lib.settings_push import AUTO, FORCE, LISTED, OFF, AcceptSettings
 
-MTU_RANGE = range(576, 65522)
 MIN_IPV6_MTU = 1280
 
 T = TypeVar("T")
@@ -59,15 +60,17 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
     config_metadata.check(layers, CLIENT_KEYS, "a service with handler tun", found, repeats)
     _check_rest(service, handler, listener, found)
     way = chains.way(service, handler)
+    device = _device(listener, found)
     return ClientSettings(
         name=service.name,
         host=_host(service, found),
-        device=_device(listener, found),
+        device=device,
         nodes=way.nodes,
         chain=way.chain,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
         lanes=config_metadata.lanes(handler, found),
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
+        accept=_accept(handler, listener, device, found),
         strategy=way.selector.strategy or "round",
         max_fails=way.selector.max_fails or 1,
         fail_timeout=way.selector.fail_timeout / SECONDS if way.selector.fail_timeout else 10.0,
@@ -213,6 +216,28 @@ def _add_route(routes: dict[Network, str], net: str, gateway: str, item: Scalar,
         found.error(
             item.where, f"route: {target} has a gateway already", f"it is {routes[target] or 'the device'}"
         )
+
+
+# --- what a hub tells ---------------------------------------------------------------------------
+
+
+def _accept(
+    handler: Handler, listener: Listener, device: DeviceSettings, found: Findings
+) -> AcceptSettings | None:
+    """What is taken of the settings that a hub tells; with `net` or `route` only what is asked for."""
+    words = config_metadata.listed(handler, "acceptRoutes", found=found)
+    if not words:
+        config_metadata.refuse_empty(handler, "acceptRoutes", found)
+        if device.addresses or device.routes:
+            return None
+        return AcceptSettings(mtu=config_metadata.find(listener, "tun.mtu", "mtu") is None)
+    addresses = not device.addresses
+    mtu = config_metadata.find(listener, "tun.mtu", "mtu") is None
+    word = words[0].text.lower()
+    if len(words) == 1 and word in (AUTO, FORCE, OFF):
+        return AcceptSettings(word, (), addresses, mtu)
+    only = tuple(_parsed(words, "acceptRoutes", packed_prefix, found))
+    return AcceptSettings(LISTED, only, addresses, mtu)
 
 
 def _parsed(items: list[Scalar], name: str, parse: Callable[[str], T], found: Findings) -> list[T]:

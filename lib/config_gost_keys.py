@@ -181,7 +181,7 @@ CLIENT_KEYS: Keys = {
         "service", "is for listeners of a hub; write it in the metadata of the hub's node", "proxyProtocol"
     ),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
-    **_works("handler", "superpackets lanes keepalive.timeout"),
+    **_works("handler", "superpackets lanes keepalive.timeout acceptRoutes"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
 }

@@ -7,25 +7,8 @@ two: every key of ours is here, with the type that the schema has; its example w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class OwnKey:
-    """A key, and what a user has to know to write it; Markdown, in one line each."""
-
-    place: str
-    """Where it stands in a file, in the guide's words."""
-    key: str
-    kind: str
-    """Type and unit; `a`, `b` or `c` for a choice, and `X to Y` for what is allowed."""
-    default: str
-    """As it could be written in a file, between backticks; words where it could not."""
-    example: str
-    """YAML."""
-    about: str
-    """What it does, in whole sentences."""
-
+from lib.config_own_key import OwnKey
+from lib.config_own_metadata import METADATA_KEYS
 
 KEYS = (
     OwnKey(
@@ -201,6 +184,11 @@ KEYS = (
         "Addresses of hosts, in place of ones from the pool: one, or several with commas or as a list.",
     ),
     OwnKey(
+        "router", "mtu", "integer, 576 to 65521", "as the hosts are configured",
+        "mtu: 1380",
+        "The MTU that hosts give their devices which take their settings from the hub (`acceptRoutes`).",
+    ),
+    OwnKey(
         "route", "metric", "integer, 0 to 4294967295", "in the order written",
         "metric: 10",
         (
@@ -242,124 +230,7 @@ KEYS = (
         'protocol: tcp, port: "22,8000-8080"',
         "The packet's destination port; wants `protocol` tcp or udp.",
     ),
-    OwnKey(
-        "metadata of handler router", "domain", "text", "none",
-        "domain: inside",
-        "Services with the same domain share their namespaces and hosts.",
-    ),
-    OwnKey(
-        "metadata of handler router", "sourceCheck", "switch", "`on`",
-        "sourceCheck: off",
-        (
-            "A packet whose source does not route back to the host that sent it is dropped. ICMP "
-            "errors of routers behind the host pass, ten a second."
-        ),
-    ),
-    OwnKey(
-        "metadata of handler router", "onDuplicate", "`share`, `replace` or `refuse`",
-        "share, and a warning about two machines",
-        "onDuplicate: refuse",
-        (
-            "What happens when a second session uses the name of a host: both share its flows, the "
-            "new one replaces the old one, or the new one is refused while the old one shows that it "
-            "lives. `share` that is written says that two machines of one name are meant: then there "
-            "is no warning."
-        ),
-    ),
-    OwnKey(
-        "metadata of handler router", "certHosts", "switch", "`off`",
-        "certHosts: on",
-        (
-            "A client may only use a host name that stands in its certificate; wants a listener with "
-            "`caFile`."
-        ),
-    ),
-    OwnKey(
-        "metadata of handler router", "enrol", "path of a file; or `redis`, as in a table", "nobody enrols",
-        "enrol: /var/lib/tunrouter/hosts",
-        (
-            "Hosts that were invited (`tunrouter invite`) and have joined (`tunrouter join`) are in this "
-            "list, and are let in by their own logins, beside those of an auther. In a Redis several hubs "
-            "share it: `enrol: {redis: {addr: 127.0.0.1:6379, key: hosts}}`."
-        ),
-    ),
-    OwnKey(
-        "metadata of handler router", "handshakeTimeout", "duration, above 0", "`10s`",
-        "handshakeTimeout: 5s",
-        "All handshakes of a connection (TLS, WebSocket, GOST's) together must be done in this time.",
-    ),
-    OwnKey(
-        "metadata of handler router", "drainTimeout", "duration", "`5s`",
-        "drainTimeout: 3s",
-        "A hub that is told to end waits at most so long until its clients are elsewhere.",
-    ),
-    OwnKey(
-        "metadata of handler router", "queueMemory", "size", "`256MB`",
-        "queueMemory: 128MB",
-        "All send queues of the hub together hold at most this.",
-    ),
-    OwnKey(
-        "metadata of handler router", "trustedProxies", "list of prefixes", "none",
-        "trustedProxies: [127.0.0.1, 10.0.0.0/24]",
-        (
-            "Proxies before the hub that are believed when they name a client's address; they have "
-            "no limits by address."
-        ),
-    ),
-    OwnKey(
-        "metadata of handler router", "trustedProxies.header", "name of an HTTP header", "`X-Forwarded-For`",
-        "trustedProxies.header: X-Real-IP",
-        "The one header in which trusted proxies name the client (ws and wss).",
-    ),
-    OwnKey(
-        "metadata of handler router or tun", "keepalive.timeout", "duration, 1s to 1h", "`15s`",
-        "keepalive.timeout: 10s",
-        "A peer that has sent nothing for so long, although it was asked, counts as dead.",
-    ),
-    OwnKey(
-        "metadata of handler router or tun", "superpackets", "switch", "`on`",
-        "superpackets: off",
-        "Off: one packet a frame, to tunrouters too.",
-    ),
-    OwnKey(
-        "metadata of handler router or tun", "lanes", "integer, 1 to 2", "`2`",
-        "lanes: 1",
-        (
-            "Connections of a session between tunrouters. By the second one goes what is not bulk, so it "
-            "does not wait behind a transfer."
-        ),
-    ),
-    OwnKey(
-        "metadata of a service", "hookTimeout", "duration, 1s to 1h", "`30s`",
-        "hookTimeout: 10s, preUp: [/bin/true]",
-        (
-            "How long each command of `preUp`, `postUp`, `preDown` and `postDown` may take. It is "
-            "killed then, with all that it has started, and counts as failed."
-        ),
-    ),
-    OwnKey(
-        "metadata of a listener or a dialer", "congestion", "name of an algorithm, `auto` or `system`",
-        "`auto`",
-        "congestion: cubic",
-        (
-            "How fast TCP sends. `auto` is bbr where the kernel lets us use it, else the kernel's own "
-            "choice; `system` is always that choice. Others are named as in "
-            "`sysctl net.ipv4.tcp_available_congestion_control`."
-        ),
-    ),
-    OwnKey(
-        "metadata of a dialer", "mptcp", "switch", "`off`",
-        "mptcp: on",
-        (
-            "The connection may have several paths, where the kernels of both ends know MPTCP and the "
-            "hub's listener has `mptcp: true`, as in GOST."
-        ),
-    ),
-    OwnKey(
-        "metadata of a dialer", "pin", "`sha256:` and 64 hex digits", "none",
-        "pin: sha256:0f343b0931126a20f133d67c2b018a3b7f4c5d6e7a8b9c0d1e2f30415263748a",
-        "The client trusts the hub's certificate with this fingerprint, and no other.",
-    ),
+    *METADATA_KEYS,
 )  # fmt: skip
 
 OWN = frozenset(row.key.lower() for row in KEYS if row.place.startswith("metadata"))

@@ -1,4 +1,4 @@
-"""`address`, `pool` and `hosts` of a router, checked: the hub's own addresses, and those of the hosts.
+"""`address`, `pool`, `hosts` and `mtu` of a router, checked: the hub's own addresses, those of the hosts.
 
 Knows: which addresses a machine can have, that no two machines get the same one.
 Refuses to know: who gets which address of a pool (push_pool), other keys of a router (config_tables).
@@ -6,7 +6,7 @@ Refuses to know: who gets which address of a pool (push_pool), other keys of a r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from lib.addresses import address, interface, packed_prefix
@@ -15,10 +15,12 @@ from lib.config_schema import Router
 from lib.config_yaml import Scalar, Sequence, Tree
 from lib.ids import is_host_name
 from lib.prefixes import Prefix, PrefixSet
-from lib.settings import Interface, Network
+from lib.settings import Hop, Interface, Network, RouteEntry
 
 MIN_SPARE = 2
 """Bits that a prefix of a pool must leave: fewer hold no address beside the first and the last one."""
+MTU_RANGE = range(576, 65522)
+"""Bytes that a device's largest packet may have."""
 MAX_PREFIXES = 16
 """Prefixes of a pool: a new host may have to look through all of them."""
 
@@ -37,7 +39,29 @@ def pool_settings(router: Router, found: Findings) -> tuple[tuple[Interface, ...
             f"router {router.name}: its routes are asked of a plugin, so it can hand out no addresses",
             "write pool and hosts in a router with routes of its own",
         )
+    if pool and router.compat:
+        message = (
+            f"router {router.name}: a pool wants the longest prefix to win, and 'compat' has GOST's order"
+        )
+        found.error(router.where("pool"), message, "leave compat out")
     return own, pool, fixed
+
+
+def router_mtu(router: Router, found: Findings) -> int:
+    """The MTU that a router's hosts are to have, in bytes; 0 where it says nothing of it."""
+    if router.mtu is not None and router.mtu not in MTU_RANGE:
+        limits = f"{MTU_RANGE.start} to {MTU_RANGE.stop - 1}"
+        found.error(router.where("mtu"), f"'mtu': {router.mtu} is not within {limits}")
+    return router.mtu or 0
+
+
+def fixed_routes(fixed: Fixed, entries: Iterable[RouteEntry]) -> list[RouteEntry]:
+    """A route to each fixed address, where the router has none to it."""
+    there = {(entry.prefix, entry.length) for entry in entries} if fixed else set()
+    wanted = (
+        RouteEntry(address, 8 * len(address), Hop(host)) for host, addresses in fixed for address in addresses
+    )
+    return [entry for entry in wanted if (entry.prefix, entry.length) not in there]
 
 
 def _own(router: Router, found: Findings) -> tuple[Interface, ...]:

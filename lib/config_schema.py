@@ -338,6 +338,7 @@ class Router(Sourced):
     address: Texts = []
     pool: Texts = []
     hosts: Named = {}
+    mtu: int | None = None
 
 
 class Api(Part):

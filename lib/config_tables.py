@@ -16,7 +16,7 @@ from lib.addresses import is_address, packed_prefix, widened
 from lib.config_acl import acl_rules
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
-from lib.config_pool import pool_settings
+from lib.config_pool import fixed_routes, pool_settings, router_mtu
 from lib.config_schema import Auther, Config, Ingress, Login, Route, Router, Sourced
 from lib.config_sources import source_settings
 from lib.did_you_mean import did_you_mean
@@ -74,6 +74,7 @@ def table(router: Router, found: Findings) -> TableSettings:
     _warn_widened(router, found)
     plugin, more = _elsewhere(router, bool(entries), found)
     own, pool, fixed = pool_settings(router, found)
+    entries += fixed_routes(fixed, entries)
     return TableSettings(
         name=router.name,
         namespace=namespace_of(router.name),
@@ -86,6 +87,7 @@ def table(router: Router, found: Findings) -> TableSettings:
         own=own,
         pool=pool,
         fixed=fixed,
+        mtu=router_mtu(router, found),
     )
 
 

@@ -13,6 +13,7 @@ import os
 import pwd
 import time
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
@@ -197,7 +198,8 @@ def _client(client: Client, now: float) -> Row:
         "host": settings.host,
         "namespace": ids.format_uuid(node.namespace),
         "device": client.device_name,
-        "addresses": [str(address) for address in settings.device.addresses],
+        "addresses": [str(address) for address in client.device_settings.addresses],
+        "from_hub": _from_hub(client),
         "prefixes": [prefixes.text(*prefix) for prefix in client.transit.gateways],
         "differences": client.differences(),
         "warnings": client.transit.warnings(now),
@@ -214,6 +216,19 @@ def _client(client: Client, now: float) -> Row:
         "queue_bytes": session.sender.queued if session else 0,
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),
+    }
+
+
+def _from_hub(client: Client) -> Row:
+    """What is set of what the hub tells, and why the rest is not."""
+    taken = client.push.taken
+    return {
+        "addresses": [str(ip_address(address)) for address in taken.addresses],
+        "routes": len(taken.routes),
+        "mtu": taken.mtu,
+        "dns": [str(ip_address(address)) for address in taken.dns],
+        "domain": taken.domain,
+        "refused": client.push.lines,
     }
 
 

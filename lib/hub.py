@@ -46,6 +46,7 @@ from lib.hub_caller import Caller
 from lib.hub_enrol import Attempts
 from lib.hub_identity import Identities
 from lib.hub_identity import Tables as TablesNow
+from lib.hub_push import Push
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.humanize import counted
@@ -55,7 +56,7 @@ from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
-from lib.service_scheduling import Breaths, Pauses, Turns, breathe
+from lib.service_scheduling import Pauses, Turns, breathe
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
 from lib.session_cost import Cost
@@ -122,6 +123,7 @@ class Hub:
         self.gate.expected = self.tokens.expected
         self.prefixes = PrefixesOfHosts()
         self.identities = Identities(settings)
+        self.push = Push(self)
         self.moved = Event()
         self._ending = False
         self._scarce_until = 0.0
@@ -158,6 +160,7 @@ class Hub:
         """Begin to accept connections."""
         self._server.start()
         self._beating.start()
+        self.push.start()
         hub_log.listening(self.settings.name, self.address)
 
     @property
@@ -185,6 +188,7 @@ class Hub:
     def stop(self) -> None:
         """Stop accepting and end every session."""
         self._beating.kill(block=False)
+        self.push.stop()
         self._server.close()
         self._clients.kill(timeout=1)
 
@@ -242,7 +246,10 @@ class Hub:
         if differs:
             lines.append(f"new sessions come over {settings.transport.kind}")
         self.settings, self.acceptor = settings, acceptor
-        lines += self._use_congestion(settings.transport.congestion, old.transport.congestion)
+        stream_options.use_congestion(
+            self._server.socket, settings.transport.congestion, settings.name, old.transport.congestion
+        )
+        lines += hub_lane.use_congestion(self.sessions.values(), settings, old)
         self.identities.settings = settings
         self.budget.limit = settings.queue_memory
         if (settings.limits, settings.trusted_proxies) != (old.limits, old.trusted_proxies):
@@ -253,20 +260,6 @@ class Hub:
             self.domain = domain
             lines.append(self._end_all("the service has other namespaces now"))
         return lines + self.recheck()
-
-    def _use_congestion(self, wanted: str, had: str) -> list[str]:
-        """Let every session, and those to come, use a congestion control; a line where another was wanted.
-
-        AUTO is tried again where nothing has changed: meanwhile root may have loaded bbr.
-        """
-        step = Breaths()
-        stream_options.use_congestion(self._server.socket, wanted, self.settings.name, had)
-        for session in list(self.sessions.values()):
-            for lane in session.sender.lanes:
-                lane.stream.use_congestion(wanted, self.settings.name, had)
-            step()
-        count = counted(len(self.sessions), "session")
-        return [f"congestion control of {count}: {had} -> {wanted}"] if wanted != had else []
 
     def recheck(self) -> list[str]:
         """End the sessions that would not be admitted any more; returns a line for each."""

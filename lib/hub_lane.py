@@ -15,7 +15,10 @@ from dataclasses import replace
 from lib import hub_session, wire_control
 from lib.hub_caller import Caller
 from lib.hub_session import HubSession
+from lib.humanize import counted
+from lib.service_scheduling import Breaths
 from lib.session_lane_sender import MAX_LANES
+from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import JOIN, Request
 
@@ -37,6 +40,24 @@ def may_join(session: HubSession, request: Request, stream: AnyStream) -> bool:
     """Whether a lane has the login, names and certificate of the session, and there is room for it."""
     own = replace(request, command=session.request.command, token=session.request.token)
     return has_room(session) and own == session.request and stream.certificate == session.certificate
+
+
+def use_congestion(sessions: Iterable[HubSession], settings: HubSettings, old: HubSettings) -> list[str]:
+    """Let every session use the congestion control of these settings; a line where another was wanted.
+
+    AUTO is tried again where nothing has changed: meanwhile root may have loaded bbr.
+    """
+    step, wanted, had = Breaths(), settings.transport.congestion, old.transport.congestion
+    sessions = list(sessions)
+    for session in sessions:
+        for lane in session.sender.lanes:
+            lane.stream.use_congestion(wanted, settings.name, had)
+        step()
+    return (
+        [f"congestion control of {counted(len(sessions), 'session')}: {had} -> {wanted}"]
+        if wanted != had
+        else []
+    )
 
 
 def end_one(sessions: Iterable[HubSession]) -> bool:

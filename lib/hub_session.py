@@ -6,14 +6,22 @@ Refuses to know: who is admitted (hub), how packets go on (forward), how bytes a
 
 from __future__ import annotations
 
-import errno
 import time
 from typing import Protocol
 
 import gevent
 from gevent.event import Event
 
-from lib import capture_watch, forward, framing, hub_log, hub_resolve, packet_offload, wire_control
+from lib import (
+    capture_watch,
+    forward,
+    framing,
+    hub_log,
+    hub_receive,
+    hub_resolve,
+    packet_offload,
+    wire_control,
+)
 from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
@@ -21,11 +29,13 @@ from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Output
 from lib.framing import ReceiveBuffer
 from lib.hub_identity import Identities, Verdict
+from lib.hub_push import Push
 from lib.limits import Gate, Meter
 from lib.metrics_ledger import Book, Ledger
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
+from lib.push_settings import Pushed
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.service_scheduling import Pauses, Turns
 from lib.session_budget import Budget
@@ -36,7 +46,6 @@ from lib.session_lane_tokens import LaneTokens
 from lib.session_lanes import BUCKETS
 from lib.session_sender import SessionSender
 from lib.settings import HubSettings
-from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
 
@@ -47,10 +56,6 @@ SLOW = 1 << 18
 """Bytes in 0.25 s. A client that may send less gets a receive buffer for one second (Stream.hold_unread).
 With a bigger buffer its TCP window would stay shut for too long after it has once been full.
 """
-
-
-class _Silent(OSError):
-    """Nothing was received for readTimeout."""
 
 
 class Owner(Protocol):
@@ -72,6 +77,7 @@ class Owner(Protocol):
     instance: bytes
     """16 random bytes: this hub, as long as it runs."""
     prefixes: PrefixesOfHosts
+    push: Push
     identities: Identities
     moved: Event
     """Set whenever a session ends, or its client has replied to DRAIN."""
@@ -224,7 +230,9 @@ class HubSession:
                         return
                     self._reader = lane
                     tail = tail[self.scan_copy(tail) :]
-                size = self._receive(stream, buffer.landing)
+                size = hub_receive.receive(
+                    stream, buffer.landing, self.hub.settings.read_timeout, self.attachment.traffic
+                )
                 if not size:
                     return
                 self._reader = lane
@@ -243,21 +251,6 @@ class HubSession:
         received = self.attachment.traffic.received_packets
         meter.take_packets(received - self._counted, time.monotonic())
         self._counted = received
-
-    def _receive(self, stream: AnyStream, landing: memoryview) -> int:
-        seconds = self.hub.settings.read_timeout
-        if not seconds:
-            return stream.receive_into(landing)
-        stream.hold_back()  # that is no silence of the client's
-        late = f"nothing received for {seconds:g} s (readTimeout)"
-        while True:
-            before = self.attachment.traffic.received_bytes
-            try:
-                with within(seconds, lambda: _Silent(errno.ETIMEDOUT, late)):
-                    return stream.receive_into(landing)
-            except _Silent:
-                if self.attachment.traffic.received_bytes == before:  # by the other lane neither
-                    raise
 
     def scan_copy(self, frames: bytes) -> int:
         """Forward frames that are not in the receive buffer; returns how many bytes were whole frames."""
@@ -323,6 +316,8 @@ class HubSession:
                 self.hub.moved.set()
             elif isinstance(message, wire_control.Lane) and (token := self.hub.new_token(self)):
                 self.control.give_lane(token)
+            elif isinstance(message, Pushed):
+                self.hub.push.heard(self, message)
 
     def _tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time in this session."""
@@ -345,10 +340,12 @@ class HubSession:
                 hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
             )
         prefixes = self.hub.prefixes.of(attachment.namespace, attachment.host)
-        lanes = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
+        more = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
+        more |= wire_control.Feature.SETTINGS
         self.control.greet(
-            self.hub.instance, self.hub.offloads, prefixes=prefixes, more=lanes, lane=self.hub.new_token(self)
+            self.hub.instance, self.hub.offloads, prefixes=prefixes, more=more, lane=self.hub.new_token(self)
         )
+        self.hub.push.met(self)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
         hub_log.hello(self.hub.settings.name, attachment, hello.software)

@@ -73,6 +73,18 @@ class Entry(Enum):
         *("not-accepting", "warning", "service reason"),
         "there is no descriptor or memory for one more connection",
     )
+    POOL_FULL = (
+        *("pool-full", "warning", "router host"),
+        "a router's pool has no address left for a host: every one belongs to a host that is connected",
+    )
+    POOL_NOT_KEPT = (
+        *("pool-not-kept", "warning", "router file reason"),
+        "the addresses of a router's pool cannot be read from their file, or written there",
+    )
+    NOT_TOLD = (
+        *("routes-not-told", "warning", "service namespace reason"),
+        "hosts of a namespace are not told all of its routes: there are too many",
+    )
     MISTAKEN_IDENTITY = (
         *("mistaken-identity", "warning", "service host namespace peer mistake reason"),
         "a host's name or router.id is wrong; `mistake`: gateway-of-nothing, unknown-namespace or name-twice",
@@ -122,6 +134,14 @@ class Entry(Enum):
     NOT_AROUND = (
         *("no-host-route", "warning", "service address route reason"),
         "the kernel refuses such a host route, and rp_filter=1 will drop the replies",
+    )
+    SETTINGS_TAKEN = (
+        *("settings-taken", "info", "service host hub what"),
+        "a client has set, or removed, what its hub tells it: addresses, routes, an MTU",
+    )
+    SETTINGS_REFUSED = (
+        *("settings-refused", "warning", "service host hub reason"),
+        "a client does not set something that its hub tells it, or nothing of it: the hub is not verified",
     )
     HUB_ADVICE = (
         *("hub-advice", "warning", "service host hub advice"),

@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from lib.errors import HostError
+from lib.netlink_left import PROTOCOL
 from lib.netlink_messages import Link, TunState
 from lib.netlink_plan import Kind, Operation, with_peers
 from lib.netlink_request import ask, family, link_index, link_name, opened, reason, refusal
@@ -140,10 +141,11 @@ def reset(index: int, name: str, link: Link, state: TunState) -> None:
 
 
 def put_back(
-    operations: list[Operation], settings: DeviceSettings, index: int, name: str
+    operations: list[Operation], settings: DeviceSettings, index: int, name: str, protocol: int = PROTOCOL
 ) -> dict[Operation, str]:
     """Put back what other programs have taken away from a device in use (netlink_plan).
 
+    `protocol` is the origin that addresses and routes get: ours, or the usual one for somebody else's.
     Returns the reason for each operation that the kernel refused. Raises HostError without netlink.
     """
     refused = {}
@@ -151,17 +153,19 @@ def put_back(
         for operation in operations:
             breathe()  # thousands of routes take seconds
             try:
-                _put_back(ip, operation, settings, index, name)
+                _put_back(ip, operation, settings, index, name, protocol)
             except HostError as error:
                 refused[operation] = str(error).removeprefix(f"{name}: {operation}: ")
     return refused
 
 
-def _put_back(ip: Any, operation: Operation, settings: DeviceSettings, index: int, name: str) -> None:
+def _put_back(
+    ip: Any, operation: Operation, settings: DeviceSettings, index: int, name: str, protocol: int
+) -> None:
     if operation.address is not None:
-        _add_address(ip, index, name, operation.address, operation.peer)
+        _add_address(ip, index, name, operation.address, operation.peer, protocol)
     elif operation.prefix is not None:
-        _add_route(ip, index, name, operation.prefix, operation.gateway)
+        _add_route(ip, index, name, operation.prefix, operation.gateway, protocol)
     elif operation.kind is Kind.UP:
         ask(f"{name}: cannot be brought up", ip.link, "set", index=index, state="up")
     else:
@@ -209,8 +213,12 @@ def _set_address_mode(ip: Any, index: int, name: str, mode: int) -> None:
     ask(what, ip.link, "set", index=index, IFLA_AF_SPEC=af_spec, ignore=no_ipv6)
 
 
-def _add_address(ip: Any, index: int, name: str, address: Interface, peer: str) -> None:
+def _add_address(
+    ip: Any, index: int, name: str, address: Interface, peer: str, protocol: int = PROTOCOL
+) -> None:
     arguments: dict[str, Any] = {"address": str(address.ip), "prefixlen": address.network.prefixlen}
+    if protocol == PROTOCOL:
+        arguments["proto"] = protocol
     if peer:
         arguments |= {"local": str(address.ip), "address": peer}
     if address.version == 6:
@@ -235,8 +243,10 @@ def _address_reason(address: Interface, refused: Any) -> str:
     return "given twice" if refused.code == errno.EEXIST else reason(refused)
 
 
-def _add_route(ip: Any, index: int, name: str, prefix: Network, gateway: str) -> None:
-    route = _route(index, prefix, gateway)
+def _add_route(
+    ip: Any, index: int, name: str, prefix: Network, gateway: str, protocol: int = PROTOCOL
+) -> None:
+    route = {**_route(index, prefix, gateway), "proto": protocol}
     what = f"{name}: route {prefix}" + (f" via {gateway}" if gateway else "")
     try:
         ip.route("add", **route)

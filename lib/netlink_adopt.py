@@ -10,14 +10,16 @@ without any privilege can use it (`ip tuntap add … user NAME`).
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 
-from lib import netlink, netlink_watch
+from lib import netlink, netlink_left, netlink_watch
 from lib.errors import HostError
 from lib.netlink_messages import Address, Route, TunState
 from lib.netlink_plan import Kind, Operation, Seen, plan
 from lib.settings import DeviceSettings
+
+_STATIC = 4  # RTPROT_STATIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,17 @@ def find(name: str) -> Found | None:
         return None
     if state.queues:
         raise HostError(f"TUN device {name}: another program uses it")
-    return Found(index, state, netlink_watch.look(index))
+    before = netlink_left.sweep(index)
+    seen = netlink_watch.look(index)
+    if before is not None and seen.link is not None:
+        seen = replace(seen, link=seen.link._replace(up=before.up, mtu=before.mtu))
+        state = state._replace(
+            queue_length=before.queue_length,
+            gso_max_size=before.gso_max_size,
+            gso_max_segs=before.gso_max_segs,
+            address_mode=before.address_mode,
+        )
+    return Found(index, state, seen)
 
 
 def prepare(found: Found, name: str) -> None:
@@ -56,6 +68,11 @@ def configure(settings: DeviceSettings, found: Found, name: str, capabilities: i
     could not be limited. Raises HostError like netlink.configure().
     """
     netlink.check(settings, name)
+    link, state = found.seen.link, found.state
+    if link is not None:
+        with suppress(HostError):  # without a privilege nothing is changed
+            sizes = state.queue_length, state.gso_max_size, state.gso_max_segs, state.address_mode
+            netlink_left.note(found.index, netlink_left.Before(link.up, link.mtu, *sizes))
     missing = plan(settings, found.seen, put_up=True)
     is_limited = 0 < found.state.gso_max_size <= netlink.GSO_MAX_SIZE
     if not netlink.tune(found.index, name, capabilities) and not is_limited:
@@ -84,7 +101,8 @@ def restore(settings: DeviceSettings, found: Found, name: str) -> None:
         now = netlink_watch.look(found.index)
         lost = [_address(one) for one in before.addresses - now.addresses]
         lost += [_route(one) for one in before.routes - now.routes if before.link.up]
-        netlink.put_back(lost, settings, found.index, name)
+        netlink.put_back(lost, settings, found.index, name, _STATIC)
+        netlink_left.note(found.index, None)
 
 
 def _added(settings: DeviceSettings, ours: Seen) -> list[Operation]:

@@ -99,6 +99,14 @@ def look(index: int) -> Seen:
         raise HostError(f"netlink: the device cannot be looked at: {error.strerror or error}") from None
 
 
+def look_addresses(index: int) -> Seen:
+    """The state and the addresses of a device, without its routes. Raises HostError."""
+    try:
+        return _look(index, with_routes=False)
+    except OSError as error:
+        raise HostError(f"netlink: the device cannot be looked at: {error.strerror or error}") from None
+
+
 def tun_state(index: int) -> TunState | None:
     """The state of a TUN device; None where the device is none. Raises HostError."""
     try:
@@ -140,7 +148,7 @@ def remove_together(indices: Sequence[int], group: int) -> int:
                     return netlink_messages.error(message)
 
 
-def _look(index: int) -> Seen:
+def _look(index: int, with_routes: bool = True) -> Seen:
     with _open(0) as sock:
         # With strict checks the kernel sorts out what belongs to the device (Linux 4.20); we look again.
         sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
@@ -149,7 +157,8 @@ def _look(index: int) -> Seen:
         link = netlink_messages.link(found[0]) if found else None
         if link is None:
             return Seen(None)
-        return Seen(link, frozenset(_addresses(sock, index)), frozenset(_routes(sock, index)))
+        routes = frozenset(_routes(sock, index)) if with_routes else frozenset()
+        return Seen(link, frozenset(_addresses(sock, index)), routes)
 
 
 def _addresses(sock: socket.socket, index: int) -> Iterator[Address]:

@@ -20,10 +20,11 @@ from lib.humanize import plain
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.plugin_client import RouterPlugin
+from lib.prefixes import Prefix
 from lib.route_loader import STEP, LoadReport, RouteLoader, Steps
 from lib.route_table import ENROLLED, RouteTable, hub_addresses
 from lib.service_scheduling import breathe
-from lib.settings import NO_SOURCES, SourceSettings, TableSettings
+from lib.settings import NO_SOURCES, Hop, SourceSettings, TableSettings
 from lib.source_feed import Feed
 from lib.source_read import Reading
 from lib.source_watch import Watch
@@ -146,6 +147,10 @@ class LiveRoutes:
         if not (added or changed or removed or different):
             return []
         return [f"{self.label}: {_counts(added, changed, removed)} routes"]
+
+    def lend(self, leases: dict[Prefix, Hop]) -> None:
+        """Route these addresses of the router's pool to the hosts that have them, and no others of it."""
+        self._load(self._loader.leases(leases))
 
     def route_enrolled(self, text: bytes) -> None:
         """Use these rows as those of enrolled hosts, which come after all others (enrol_lists)."""

@@ -13,12 +13,14 @@ before a big load, and gc.freeze() after it.
 
     new text --- the first one, or much has changed: read every row into empty tries
              --- else: find the lines that came or went, read only those, change a copy of the tries
+    leases   --- rows without a text, of hosts that have an address from a pool: change a copy of the tries
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from lib import source_text
 from lib.errors import Problem
@@ -36,6 +38,8 @@ STEP, AT_ONCE = 400, 10_000
 """Rows, or prefixes, that a step goes through, and routes that it compares with others."""
 ROWS_OF_GROUP = 2
 """Rows of a prefix that cost as much as a row more: all of them are put in order again with each one."""
+LEASED = 1 << 16
+"""The rank of leases: they come after the rows of every source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class RouteLoader:
         """Rank of a source -> (its name, its last text)."""
         self._filled: set[int] = set()
         """Ranks of sources whose last text had a row."""
+        self._leases: dict[Prefix, Hop] = {}
 
     def inline(self, entries: Iterable[RouteEntry], first_match: bool = False) -> Steps:
         """Load these as the inline rows. `first_match`: GOST's order from now on, for sources too."""
@@ -101,6 +106,20 @@ class RouteLoader:
     def texts(self) -> dict[int, tuple[str, bytes]]:
         """Rank of a source (1, 2, …) -> its name and its last good text; only of those that have one."""
         return dict(self._texts)
+
+    def leases(self, leases: dict[Prefix, Hop]) -> Steps:
+        """Load these as the leases of a pool, in place of those before; a table in GOST's order has none."""
+        before, self._leases = self._leases, dict(leases)
+        changes: dict[Prefix, list[Hop]] = {prefix: [] for prefix in before.keys() - leases.keys()}
+        for number, (prefix, hop) in enumerate(self._leases.items()):
+            if before.get(prefix) != hop:
+                changes[prefix] = [hop]
+            if not number % AT_ONCE:
+                yield
+        if not changes or self._table.first_match:
+            return LoadReport(total=len(self._table))
+        counts = yield from self._put_all(LEASED, changes)
+        return LoadReport(*counts, len(self._table))
 
     def forget(self, rank: int) -> Steps:
         """Remove the rows of the source of that rank, which is there no more."""
@@ -142,7 +161,8 @@ class RouteLoader:
         first: dict[Prefix, int] = {}
         left_out: dict[int, int] = {}
         work = 0
-        for rank, entry in all_rows(entries, texts, bad):
+        leases = {} if first_match else self._leases
+        for rank, entry in chain(all_rows(entries, texts, bad), _rows(leases)):
             work += 1
             if entry is not None:
                 count = table.add_row(tries, entry, rank)
@@ -178,6 +198,13 @@ class RouteLoader:
         changes = yield from self._changes(rank, new, gone, come, name, bad)
         if any(self._is_full(prefix) for prefix in changes):
             return None  # rows that were left out may count now
+        counts = yield from self._put_all(rank, changes)
+        return LoadReport(*counts, len(self._table), bad.problems())
+
+    def _put_all(
+        self, rank: int, changes: dict[Prefix, list[Hop]]
+    ) -> Generator[None, None, tuple[int, int, int]]:
+        """Put changes into a copy of the tries, and swap it in; returns (added, changed, removed)."""
         tries = yield from _copied(self._table.tries)
         added = changed = removed = work = 0
         for prefix, hops in changes.items():
@@ -190,7 +217,7 @@ class RouteLoader:
                 work = 0
                 yield
         yield from _freed(self._table.swap(tries))
-        return LoadReport(added, changed, removed, len(self._table), bad.problems())
+        return added, changed, removed
 
     def _changes(
         self, rank: int, new: bytes, gone: list[bytes], come: list[bytes], name: str, bad: BadLines
@@ -298,6 +325,11 @@ def all_rows(
                     bad.add(name, number, wrong)
                     yield rank, None
         bad.note_widened(name, lines.widened, lines.first_widened)
+
+
+def _rows(leases: dict[Prefix, Hop]) -> Iterator[tuple[int, RouteEntry | None]]:
+    for prefix, hop in leases.items():
+        yield LEASED, RouteEntry(*prefix, hop)
 
 
 def _ordered(

@@ -1,7 +1,7 @@
 """Control frames and keepalive of a session, the same for a hub and a client.
 
 Knows: how every tunrouter replies to a control frame, and when it sends PING.
-Refuses to know: what a HELLO, a DRAIN, an ADVICE or a LANE means to a hub (hub_session) or a client
+Refuses to know: what a HELLO, a DRAIN, an ADVICE, a LANE or SETTINGS mean to a hub (hub_session) or a client
 (client_session), the layout of messages (wire_control), when silence has lasted too long (session_keepalive).
 """
 
@@ -15,9 +15,13 @@ from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.prefixes import Prefix
+from lib.push_settings import Pushed
 from lib.session_keepalive import Health, Liveness
 from lib.session_lane_sender import LaneSender
 from lib.wire_control import Advice, Drain, Feature, Hello, Lane, Message, Ping, Pong
+
+ForRole = Hello | Drain | Advice | Lane | Pushed
+"""The messages that mean something else to a hub than to a client."""
 
 
 class SessionControl:
@@ -36,7 +40,7 @@ class SessionControl:
 
     def receive(
         self, contents: Iterable[bytes], now: float, reply: Callable[[bytes], None] | None = None
-    ) -> list[Hello | Drain | Advice | Lane]:
+    ) -> list[ForRole]:
         """Take the contents of the control frames of one turn; returns the messages for the role to act on.
 
         `reply` sends a frame by the lane on which they came.
@@ -57,7 +61,7 @@ class SessionControl:
 
     def _receive(
         self, message: Message, now: float, reply: Callable[[bytes], None] | None
-    ) -> TypeGuard[Hello | Drain | Advice | Lane]:
+    ) -> TypeGuard[ForRole]:
         """Do what both roles do with a message; returns whether the role has to act on it too."""
         if isinstance(message, Ping):
             (reply or self._sender.reply)(framing.encode(wire_control.encode_pong(message.token)))
@@ -66,7 +70,7 @@ class SessionControl:
             self._sender.answered(message.token)
         elif isinstance(message, Hello):
             self.features, self.software = message.features, message.software
-        return isinstance(message, Hello | Drain | Advice | Lane)
+        return isinstance(message, ForRole)
 
     def can(self, feature: Feature) -> bool:
         """Whether the peer has said in its HELLO that it understands a feature."""
@@ -114,6 +118,13 @@ class SessionControl:
         if not self.can(Feature.ADVICE):
             return False
         self._send(wire_control.encode_advice(advice))
+        return True
+
+    def push(self, fields: bytes) -> bool:
+        """Send SETTINGS with these fields (push_settings). Returns whether the peer wants them."""
+        if not self.can(Feature.SETTINGS):
+            return False
+        self._send(wire_control.encode_settings(fields))
         return True
 
     def beat(self, now: float) -> None:

@@ -56,8 +56,8 @@ MAX_RESTS = 512
 """Flows without chunks that one call looks at, at most."""
 LEAST_FRAME = 64
 """Bytes that a packet counts as in a pop, at least."""
-MAX_CONTROL = 4096
-"""Bytes of control frames that may wait: a few of each kind."""
+MAX_CONTROL = (1 << 16) + 4096
+"""Bytes of control frames that may wait: the settings of a host, and a few of each other kind."""
 _LOOKS = 16
 _NOBODY = b"control"  # the host of control frames: no address
 

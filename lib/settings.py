@@ -19,6 +19,7 @@ from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_notify import NotifySettings
 from lib.settings_policy import PolicyTest
+from lib.settings_push import AcceptSettings
 from lib.settings_telemetry import MetricsSettings, RotationSettings
 from lib.settings_transport import TCP, TransportSettings
 
@@ -170,6 +171,8 @@ class TableSettings:
     """Hosts that join get an address of each version of IP from these."""
     fixed: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
     """Host name -> its addresses, packed, in place of ones from the pool (`hosts`)."""
+    mtu: int = 0
+    """The MTU that hosts give their devices, in bytes; 0 where the hub says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +326,8 @@ class ClientSettings:
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     lanes: int = DEFAULT_LANES
     hooks: HookSettings = NO_HOOKS
+    accept: AcceptSettings | None = None
+    """What is taken of the settings that a hub tells; None for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

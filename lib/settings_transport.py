@@ -72,5 +72,10 @@ class TransportSettings:
         """Whether it has TLS."""
         return self.kind in ("tls", "wss")
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether a client knows that the other side is its hub: by a pin, a CA, or the name (`secure`)."""
+        return self.encrypted and bool(self.tls.pin or self.tls.ca_file or self.tls.verify)
+
 
 TCP = TransportSettings()

@@ -177,18 +177,18 @@ def _kept(settings: TlsSettings) -> tuple[str, str]:
         )
     where = tempfile.mkdtemp(prefix="tunrouter-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     fallback = os.path.join(where, HERE[0]), os.path.join(where, HERE[1])
-    _write(fallback[1], key)
-    _write(fallback[0], certificate)
+    write_whole(fallback[1], key)
+    write_whole(fallback[0], certificate)
     return fallback
 
 
 def _keep(directory: Path, files: tuple[str, str], certificate: bytes, key: bytes) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(files[1], key)
-    _write(files[0], certificate)
+    write_whole(files[1], key)
+    write_whole(files[0], certificate)
 
 
-def _write(path: str, data: bytes) -> None:
+def write_whole(path: str, data: bytes) -> None:
     """Write a file whole or not at all, readable by nobody else."""
     temporary = f"{path}.{os.getpid()}"
     try:

@@ -1,6 +1,6 @@
-"""Control frames between tunrouters: HELLO, PING, PONG, DRAIN, ADVICE, LANE, as bytes (PROTOCOL.md).
+"""Control frames between tunrouters: HELLO, PING, PONG, DRAIN, ADVICE, LANE, SETTINGS (PROTOCOL.md).
 
-Knows: the layout of a control frame and of each message.
+Knows: the layout of a control frame and of each message; of SETTINGS only the type (push_settings).
 Refuses to know: when to send one, and what a capability changes (session_sender, forward).
 
      0      1      2      3
@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
-from lib import wire_fields
+from lib import push_settings, wire_fields
 from lib.errors import ProtocolError
 from lib.prefixes import Prefix, network
+from lib.push_settings import Pushed
 
 MARK = 0xF0
 INSTANCE_SIZE = 16
@@ -43,6 +44,7 @@ class Type(IntEnum):
     DRAIN = 4
     ADVICE = 5
     LANE = 6
+    SETTINGS = 8
 
 
 class AdviceField(IntEnum):
@@ -81,6 +83,8 @@ class Feature(IntFlag):
     """The peer, a client, reads ADVICE and shows it."""
     LANES = 16
     """Sessions may have a second lane; a hub has a token for it in HELLO, and one more for each LANE."""
+    SETTINGS = 64
+    """Of a client: it wants SETTINGS. Of a hub: it sends them to a client that does."""
 
 
 ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE)
@@ -155,7 +159,7 @@ class Hello:
     """Of a hub: the token by which a lane may join the session, 16 bytes; empty where none may."""
 
 
-Message = Hello | Ping | Pong | Drain | Advice | Lane
+Message = Hello | Ping | Pong | Drain | Advice | Lane | Pushed
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -197,6 +201,11 @@ def encode_advice(advice: Advice) -> bytes:
 def encode_lane(lane: Lane) -> bytes:
     """A LANE as the content of a frame."""
     return bytes([MARK, Type.LANE]) + wire_fields.encode([(TOKEN, lane.token)] if lane.token else ())
+
+
+def encode_settings(fields: bytes) -> bytes:
+    """A SETTINGS as the content of a frame; `fields` are those of push_settings."""
+    return bytes([MARK, Type.SETTINGS]) + fields
 
 
 def decode(content: bytes) -> Message | None:
@@ -275,4 +284,5 @@ _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
     Type.DRAIN: lambda found: Drain(),
     Type.ADVICE: _decode_advice,
     Type.LANE: _decode_lane,
+    Type.SETTINGS: push_settings.decode,
 }

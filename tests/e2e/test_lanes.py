@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import schema
+from tests.support import releases, schema
 from tests.support.load import transfer
-from tests.support.netns import HOST_1, HUB_TO_HOST_1, HUB_TO_HOST_2, ROOT, Process, Topology
+from tests.support.netns import HOST_1, HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
 from tests.support.program import (
     OVERLAY_1,
     OVERLAY_2,
@@ -130,12 +129,7 @@ BEFORE = "e513679"
 @pytest.fixture(scope="module")
 def release_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of it."""
-    if subprocess.run(("git", "cat-file", "-e", BEFORE), cwd=ROOT, capture_output=True).returncode:
-        pytest.skip(f"no {BEFORE} in this clone")
-    path = tmp_path_factory.mktemp("before")
-    tree = subprocess.run(("git", "archive", BEFORE), cwd=ROOT, capture_output=True, check=True).stdout
-    subprocess.run(("tar", "x", "-C", str(path), "lib", "tunrouter.py"), input=tree, check=True)
-    return path
+    return releases.checkout(BEFORE, tmp_path_factory.mktemp("before"))
 
 
 @pytest.mark.parametrize("role", ["hub", "client"])

@@ -27,9 +27,7 @@ def test_everything_configured_can_be_seen(namespace: Namespace) -> None:
         (link,) = namespace.ip("addr", "show", "dev", "tr0")
         addresses = {f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]}
         routes = namespace.ip("route") + namespace.ip("-6", "route")
-        set_routes = {
-            r["dst"]: (r.get("gateway"), r.get("scope")) for r in routes if r["protocol"] == "static"
-        }
+        set_routes = {r["dst"]: (r.get("gateway"), r.get("scope")) for r in routes if r["protocol"] == "117"}
         (bare,) = namespace.ip("link", "show", "dev", "tr0")
     assert addresses == {"10.88.0.1/24", "10.99.0.1/16", "fd77::1/64"}  # no link-local address
     assert set_routes == {

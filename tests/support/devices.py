@@ -23,6 +23,7 @@ class NoTunnel(Around):
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings, self.device_name, self.session = settings, "", None
+        self.device_settings = settings.device
         super().__init__(self, HostRoutes())
 
     def device_for(self, address: str, how: DialSettings = PLAIN_DIAL) -> str | None:

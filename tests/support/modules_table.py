@@ -39,6 +39,7 @@ GROUPS = {
     "session": "one peer's session: handshake, queue, sender, keepalive",
     "client": "the role of a client: a TUN device and its session with a hub",
     "hub": "the role of a hub: clients let in, packets passed between them",
+    "push": "what a hub tells its hosts: addresses, routes, an MTU, name servers",
     "plugin": "other people's programs that are asked for a route, a rule or a login",
     "capture": "captures, traces and the flight recorder",
     "notify": "hosts that come and go, and who is told of them",

@@ -10,7 +10,8 @@ import re
 from typing import get_args, get_origin
 
 from lib import config_gost_keys
-from lib.config_own_keys import KEYS, OwnKey
+from lib.config_own_key import OwnKey
+from lib.config_own_keys import KEYS
 from lib.config_section import section_fields, words
 from tests.support import keys_table
 from tests.support.marked import between, put_between
@@ -83,6 +84,7 @@ PLACES = {
     "metadata of handler router": ("hub",),
     "metadata of handler router or tun": ("hub", "client"),
     "metadata of a service": ("hub", "client"),
+    "metadata of handler tun": ("client",),
     "metadata of a dialer": ("way",),
     "metadata of a listener or a dialer": ("hub", "way"),
 }

@@ -15,7 +15,8 @@ import yaml
 
 from lib import config_from_urls, config_read, config_resolve
 from lib.config_gost_keys import CHAIN_KEYS, CLIENT_KEYS, HUB_KEYS, Key
-from lib.config_own_keys import KEYS, OwnKey
+from lib.config_own_key import OwnKey
+from lib.config_own_keys import KEYS
 from lib.errors import ConfigError
 from lib.settings import Settings
 from tests.support.own_keys import PLACES

@@ -169,6 +169,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
             "self.settings.name",
             "self.hub.settings.name",
             "client.settings.name",
+            "self._client.settings.name",
             "self._label",
             "self.name",
             "self.place",

@@ -228,7 +228,7 @@ class Client:
     def __init__(self, routes: HostRoutes) -> None:
         device = DeviceSettings(routes=((ip_network("0.0.0.0/1"), ""),))
         self.settings = ClientSettings("three", "host-3", device, (NodeSettings("n", "hub.test", 8443),))
-        self.device_name, self.session = "tr2", None
+        self.device_name, self.session, self.device_settings = "tr2", None, device
         self.around = Around(self, routes)
 
     def dial(self, address: str) -> None:

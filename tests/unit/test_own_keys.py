@@ -12,7 +12,8 @@ import yaml
 
 from lib import cli_manpage, config_read, config_resolve
 from lib.config_gost_keys import HUB_KEYS
-from lib.config_own_keys import KEYS, OwnKey
+from lib.config_own_key import OwnKey
+from lib.config_own_keys import KEYS
 from lib.errors import ConfigError
 from lib.settings import Settings
 from tests.support import own_keys
@@ -109,7 +110,7 @@ def name(case: tuple[OwnKey, str]) -> str:
 def test_every_key_of_ours_is_in_the_table_and_no_other() -> None:
     table = [(place, row.key) for row, place in CASES]
     assert len(table) == len(set(table))
-    assert set(table) == ours(), "the table is in lib/config_own_keys.py"
+    assert set(table) == ours(), "the table is in lib/config_own_keys.py and config_own_metadata.py"
 
 
 @pytest.mark.parametrize("place", GOST)

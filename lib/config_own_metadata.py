@@ -1,0 +1,140 @@
+"""The metadata keys that GOST does not know: type and unit, default, example and meaning of each.
+
+Knows: the words of the guide's table of these keys, and of the manual page.
+Refuses to know: what a key does (config_gost_keys and those that read them), other keys (config_own_keys).
+"""
+
+from __future__ import annotations
+
+from lib.config_own_key import OwnKey
+
+METADATA_KEYS = (
+    OwnKey(
+        "metadata of handler router", "domain", "text", "none",
+        "domain: inside",
+        "Services with the same domain share their namespaces and hosts.",
+    ),
+    OwnKey(
+        "metadata of handler router", "sourceCheck", "switch", "`on`",
+        "sourceCheck: off",
+        (
+            "A packet whose source does not route back to the host that sent it is dropped. ICMP "
+            "errors of routers behind the host pass, ten a second."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "onDuplicate", "`share`, `replace` or `refuse`",
+        "share, and a warning about two machines",
+        "onDuplicate: refuse",
+        (
+            "What happens when a second session uses the name of a host: both share its flows, the "
+            "new one replaces the old one, or the new one is refused while the old one shows that it "
+            "lives. `share` that is written says that two machines of one name are meant: then there "
+            "is no warning."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "certHosts", "switch", "`off`",
+        "certHosts: on",
+        (
+            "A client may only use a host name that stands in its certificate; wants a listener with "
+            "`caFile`."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "enrol", "path of a file; or `redis`, as in a table", "nobody enrols",
+        "enrol: /var/lib/tunrouter/hosts",
+        (
+            "Hosts that were invited (`tunrouter invite`) and have joined (`tunrouter join`) are in this "
+            "list, and are let in by their own logins, beside those of an auther. In a Redis several hubs "
+            "share it: `enrol: {redis: {addr: 127.0.0.1:6379, key: hosts}}`."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "handshakeTimeout", "duration, above 0", "`10s`",
+        "handshakeTimeout: 5s",
+        "All handshakes of a connection (TLS, WebSocket, GOST's) together must be done in this time.",
+    ),
+    OwnKey(
+        "metadata of handler router", "drainTimeout", "duration", "`5s`",
+        "drainTimeout: 3s",
+        "A hub that is told to end waits at most so long until its clients are elsewhere.",
+    ),
+    OwnKey(
+        "metadata of handler router", "queueMemory", "size", "`256MB`",
+        "queueMemory: 128MB",
+        "All send queues of the hub together hold at most this.",
+    ),
+    OwnKey(
+        "metadata of handler router", "trustedProxies", "list of prefixes", "none",
+        "trustedProxies: [127.0.0.1, 10.0.0.0/24]",
+        (
+            "Proxies before the hub that are believed when they name a client's address; they have "
+            "no limits by address."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "trustedProxies.header", "name of an HTTP header", "`X-Forwarded-For`",
+        "trustedProxies.header: X-Real-IP",
+        "The one header in which trusted proxies name the client (ws and wss).",
+    ),
+    OwnKey(
+        "metadata of handler router or tun", "keepalive.timeout", "duration, 1s to 1h", "`15s`",
+        "keepalive.timeout: 10s",
+        "A peer that has sent nothing for so long, although it was asked, counts as dead.",
+    ),
+    OwnKey(
+        "metadata of handler router or tun", "superpackets", "switch", "`on`",
+        "superpackets: off",
+        "Off: one packet a frame, to tunrouters too.",
+    ),
+    OwnKey(
+        "metadata of handler router or tun", "lanes", "integer, 1 to 2", "`2`",
+        "lanes: 1",
+        (
+            "Connections of a session between tunrouters. By the second one goes what is not bulk, so it "
+            "does not wait behind a transfer."
+        ),
+    ),
+    OwnKey(
+        "metadata of a service", "hookTimeout", "duration, 1s to 1h", "`30s`",
+        "hookTimeout: 10s, preUp: [/bin/true]",
+        (
+            "How long each command of `preUp`, `postUp`, `preDown` and `postDown` may take. It is "
+            "killed then, with all that it has started, and counts as failed."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler tun", "acceptRoutes", "`auto`, `force`, `off`, or a list of prefixes",
+        "auto without `net` and `route`; with them nothing that the hub says is set",
+        "acceptRoutes: force",
+        (
+            "Which of the routes that a verified hub tells the client sets: those that do no harm, all, "
+            "none, or those within the prefixes. With it or without `net` and `route` the client also sets "
+            "the addresses and the MTU that the hub tells, where it has none of its own."
+        ),
+    ),
+    OwnKey(
+        "metadata of a listener or a dialer", "congestion", "name of an algorithm, `auto` or `system`",
+        "`auto`",
+        "congestion: cubic",
+        (
+            "How fast TCP sends. `auto` is bbr where the kernel lets us use it, else the kernel's own "
+            "choice; `system` is always that choice. Others are named as in "
+            "`sysctl net.ipv4.tcp_available_congestion_control`."
+        ),
+    ),
+    OwnKey(
+        "metadata of a dialer", "mptcp", "switch", "`off`",
+        "mptcp: on",
+        (
+            "The connection may have several paths, where the kernels of both ends know MPTCP and the "
+            "hub's listener has `mptcp: true`, as in GOST."
+        ),
+    ),
+    OwnKey(
+        "metadata of a dialer", "pin", "`sha256:` and 64 hex digits", "none",
+        "pin: sha256:0f343b0931126a20f133d67c2b018a3b7f4c5d6e7a8b9c0d1e2f30415263748a",
+        "The client trusts the hub's certificate with this fingerprint, and no other.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,300 @@
+"""What a hub tells its hosts: their addresses, and the routes to the others (SETTINGS; PROTOCOL.md).
+
+Knows: which hosts want to be told, when that has changed, in which order and how fast they are told.
+Refuses to know: the message (push_settings), which routes become one (push_routes), pools (push_leases).
+
+Routes are gathered and encoded once for a namespace, after each change of its tables, in steps beside the
+packets. Then one host after the other is told, with a pause for packets after each. A host replies with the
+number of the message. One that does not is told again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from gevent.event import Event
+
+from lib import ids, prefixes, push_routes, push_settings
+from lib.hub_tables import Tables
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say, settle
+from lib.namespace import Attachment, Namespace
+from lib.namespace_domain import Domain
+from lib.push_leases import Leases
+from lib.push_routes import Row, Told
+from lib.push_settings import Pushed
+from lib.route_live import LiveRoutes
+from lib.route_loader import LEASED
+from lib.route_table import RouteTable
+from lib.service_scheduling import Breaths, breathe
+from lib.service_supervisor import Task
+from lib.session_control import SessionControl
+from lib.settings import HubSettings, TableSettings
+from lib.wire_control import Feature
+
+LOOK_SECONDS = 0.2
+"""How often tables are looked at for changes."""
+MANY_ROUTES = 16_384
+"""Routes of a namespace's tables that hosts are told of. Of longer tables nothing is told."""
+SHARE = 4
+"""Gathering the routes of a namespace is followed by this many times the time that it took."""
+AGAIN_SECONDS, LONGEST_SECONDS = 1.0, 16.0
+"""A host that has not replied is told again after so long, at first and at most (doubling)."""
+
+_leases: WeakKeyDictionary[LiveRoutes, Leases] = WeakKeyDictionary()
+"""Those of every router with a pool: the hub services of a process share them."""
+
+
+class Session(Protocol):
+    """What is used of a session (hub_session.HubSession)."""
+
+    attachment: Attachment
+    control: SessionControl
+
+
+class Owner(Protocol):
+    """What is used of the hub."""
+
+    settings: HubSettings
+    tables: Tables
+    domain: Domain
+
+
+@dataclass(slots=True)
+class _Host:
+    """What a session was told last."""
+
+    version: int = 0
+    """The namespace's version that was told."""
+    addresses: tuple[bytes, ...] = ()
+    body: bytes = b""
+    """The fields, without their serial."""
+    serial: int = 0
+    heard: int = 0
+    """The serial that its client has replied."""
+    again_at: float = 0.0
+    pause: float = AGAIN_SECONDS
+
+
+@dataclass(slots=True, eq=False)
+class _Namespace:
+    """What all hosts of a namespace are told."""
+
+    changes: tuple[tuple[int, int], ...] = ()
+    """What it was made of: (id() of a table, its changes)."""
+    settings: list[TableSettings] = field(default_factory=list)
+    """Those of the tables."""
+    version: int = 0
+    """How often what is told has changed."""
+    routes: Told = field(default_factory=Told)
+    fixed: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    shared: bytes = b""
+    leases: Leases | None = None
+    """Those of the first of its tables that has a pool."""
+    routed: list[Leases] = field(default_factory=list)
+    """Those of every table that has a pool or had one."""
+    next_at: float = 0.0
+    """Not before then it is made anew."""
+
+
+class Push:
+    """Tells the hosts of one hub service."""
+
+    def __init__(self, hub: Owner) -> None:
+        """Nobody is told before start()."""
+        self._hub = hub
+        self._hosts: dict[Session, _Host] = {}
+        self._namespaces: dict[bytes, _Namespace] = {}
+        self._wake = Event()
+        self._live: dict[int, LiveRoutes] = {}
+        """id() of a table -> its router."""
+        self._telling = Task(f"service {hub.settings.name}: hosts are told their settings", self._run)
+
+    def start(self) -> None:
+        """Begin to tell hosts."""
+        self._telling.start()
+
+    def stop(self) -> None:
+        """Tell nobody any more, and write down who has which address."""
+        self._telling.kill(block=False)
+        for leases in list(_leases.values()):
+            leases.stop()
+
+    def met(self, session: Session) -> None:
+        """Tell a client soon that has just said HELLO, if it wants to be told."""
+        if session.control.can(Feature.SETTINGS):
+            self._hosts.setdefault(session, _Host())
+            self._wake.set()
+
+    def heard(self, session: Session, reply: Pushed) -> None:
+        """Note the reply of a client: it has what was told."""
+        host = self._hosts.get(session)
+        if host is not None and reply.serial <= host.serial:
+            host.heard = max(host.heard, reply.serial)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(LOOK_SECONDS if self._hosts else None)
+            self._wake.clear()
+            self._look()
+
+    def _look(self) -> None:
+        """Tell every host what has changed for it."""
+        self._live = {
+            id(live.router): live for _, live in self._hub.tables.routers() if isinstance(live, LiveRoutes)
+        }
+        self._forget_gone()
+        namespaces: dict[bytes, list[Session]] = {}
+        for session in self._hosts:
+            namespaces.setdefault(session.attachment.namespace.id, []).append(session)
+        self._namespaces = {key: self._namespaces.get(key) or _Namespace() for key in namespaces}
+        step = Breaths()
+        for key, sessions in namespaces.items():
+            made = self._namespaces[key]
+            namespace = sessions[0].attachment.namespace
+            self._make(made, namespace)
+            due = [one for one in sessions if self._hosts[one].version != made.version]
+            addresses = {}
+            for session in due:
+                addresses[session] = self._addresses(made, namespace, session.attachment.host)
+                step()
+            for leases in made.routed:
+                leases.route()  # first, so that nobody has an address to which nothing leads
+            for session in due:
+                self._tell(session, made, addresses[session])
+            for session in sessions:
+                self._tell_again(session)
+
+    def _forget_gone(self) -> None:
+        for session in [one for one in self._hosts if not one.attachment.live]:
+            del self._hosts[session]
+            for leases in _leases.values():
+                leases.pool.seen(session.attachment.host)
+
+    def _make(self, made: _Namespace, namespace: Namespace) -> None:
+        """Make anew what all hosts of a namespace are told, where its tables have changed."""
+        tables = [table for table in namespace.tables if isinstance(table, RouteTable)]
+        lives = [self._live[id(table)] for table in tables if id(table) in self._live]
+        settings = [live.settings for live in lives]
+        changes = tuple((id(table), table.changes) for table in tables)
+        same = [*map(id, settings)] == [*map(id, made.settings)]
+        began = time.monotonic()
+        if (changes == made.changes and same) or began < made.next_at:
+            return
+        every = [_leases_of(live) for live in lives if live.settings.pool or live in _leases]
+        made.routed = every
+        made.leases = next((leases for leases in every if leases.pool.prefixes), None)
+        total = sum(map(len, tables)) - sum(len(leases.pool) for leases in every)
+        fixed = {host: own for one in reversed(settings) for host, own in one.fixed}
+        routes = self._gathered(tables, settings, fixed, total <= MANY_ROUTES)
+        if routes is None:  # a table has changed meanwhile
+            return
+        left_out = routes.left_out if total <= MANY_ROUTES else total
+        self._say_left_out(namespace, left_out)
+        mtu = next((one.mtu for one in settings if one.mtu), 0)
+        shared = push_settings.shared(routes.routes, left_out, mtu)
+        if not same or (routes, shared) != (made.routes, made.shared):  # and not only leases are new
+            made.version += 1
+            for leases in every:
+                leases.check()
+        made.changes, made.settings = changes, settings
+        made.routes, made.shared, made.fixed = routes, shared, fixed
+        ended = time.monotonic()
+        made.next_at = ended + SHARE * (ended - began)
+
+    def _gathered(
+        self,
+        tables: list[RouteTable],
+        settings: list[TableSettings],
+        fixed: dict[str, tuple[bytes, ...]],
+        whole: bool,
+    ) -> Told | None:
+        """The routes of tables, made in steps; None where one of them has changed meanwhile."""
+        before = [table.changes for table in tables]
+        steps = push_routes.told(_rows(tables if whole else [], settings), fixed)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                told: Told = end.value
+                return told
+            breathe()
+            if before != [table.changes for table in tables]:
+                return None
+
+    def _addresses(self, made: _Namespace, namespace: Namespace, host: str) -> tuple[bytes, ...]:
+        """A host's addresses: those of `hosts`, those that are routed to it alone, or ones of the pool."""
+        fixed = made.fixed.get(host, ())
+        sizes = set(map(len, fixed))
+        found = [*fixed, *(one for one in made.routes.addresses.get(host, ()) if len(one) not in sizes)]
+        if made.leases is not None:
+            sizes = set(map(len, found))
+            found += made.leases.give(host, frozenset(sizes), self._is_here)
+        return tuple(found[: push_settings.MAX_ADDRESSES])
+
+    def _is_here(self, host: str) -> bool:
+        return any(one.sessions_of(host) for one in self._hub.domain.namespaces.values())
+
+    def _tell(self, session: Session, made: _Namespace, addresses: tuple[bytes, ...]) -> None:
+        """Tell one host what it has not been told yet."""
+        host, name = self._hosts.get(session), session.attachment.host
+        if host is None:
+            return
+        host.version = made.version
+        body = push_settings.fields(addresses, made.routes.own.get(name, ()), made.shared)
+        if body == host.body and host.serial:
+            return
+        host.addresses, host.body = addresses, body
+        host.serial, host.pause = host.serial + 1, AGAIN_SECONDS
+        self._send(session, host)
+
+    def _tell_again(self, session: Session) -> None:
+        """Tell a host the same again that has not replied."""
+        host = self._hosts.get(session)
+        if host is not None and host.heard != host.serial and time.monotonic() >= host.again_at:
+            host.pause = min(2 * host.pause, LONGEST_SECONDS)
+            self._send(session, host)
+
+    def _send(self, session: Session, host: _Host) -> None:
+        host.again_at = time.monotonic() + host.pause
+        if session.attachment.live:
+            session.control.push(push_settings.numbered(host.serial) + host.body)
+        breathe()
+
+    def _say_left_out(self, namespace: Namespace, count: int) -> None:
+        name, key = self._hub.settings.name, ids.format_uuid(namespace.id)
+        if not count:
+            settle(Entry.NOT_TOLD, name)
+            return
+        reason = f"{count} routes are not told to the hosts, which is more than there is room for"
+        text = "service %s: namespace %s: %s"
+        say(
+            Entry.NOT_TOLD, text, name, key, reason, fold=name, habit=OUTAGE,
+            service=name, namespace=key, reason=reason,
+        )  # fmt: skip
+
+
+def _leases_of(live: LiveRoutes) -> Leases:
+    """The leases of a router; made, and read from their file, for the first one who asks."""
+    leases = _leases.get(live)
+    if leases is None:
+        leases = _leases[live] = Leases(live)
+    leases.follow()
+    return leases
+
+
+def _rows(tables: Iterable[RouteTable], settings: Iterable[TableSettings]) -> Iterator[Row]:
+    """Every row that hosts are told of: the hub's own networks and pools, and routes but those of leases."""
+    for one in settings:
+        for prefix in (*(prefixes.packed(own.network) for own in one.own), *one.pool):
+            yield *prefix, frozenset()
+    for table in tables:
+        for trie in (table.tries.four, table.tries.six):
+            for address, length, group in trie.unordered():
+                if group.rows[0][0] != LEASED:
+                    yield address, length, group.names

@@ -1,0 +1,199 @@
+"""Leases of a router's pool at run time: given to hosts that join, routed to them, kept in a file.
+
+Knows: which addresses of a pool are somebody else's, when the file is written and what is in it.
+Refuses to know: how an address is chosen (push_pool), which hosts there are (hub_push).
+
+    # tunrouter: addresses of pool r0; the host that was here longest ago is first
+    ["10.20.113.7", "host-1"]
+
+The file lies where a certificate lies that was made (stream_certificates). Where it cannot be written, a host
+still gets the address that its name's hash leads to; only where two names lead to the same one, the hosts
+get theirs in the order in which they come.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import gevent
+
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say, settle
+from lib.prefixes import Prefix, covers
+from lib.push_pool import MAX_LEASES, Pool
+from lib.route_live import LiveRoutes
+from lib.route_loader import LEASED
+from lib.service_scheduling import Breaths
+from lib.service_threads import aside
+from lib.settings import Hop
+from lib.stream_certificates import state_directory, write_whole
+
+SAVE_SECONDS = 2.0
+"""A new lease is in the file so many seconds later."""
+MAX_BYTES = 16 << 20
+"""A longer file is not read."""
+
+_ODD = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Leases:
+    """The leases of one router. Every hub service that uses the router shares them."""
+
+    def __init__(self, live: LiveRoutes) -> None:
+        """Read what was kept. Nothing is routed before route()."""
+        self._live = live
+        self._settings = live.settings
+        self.pool = Pool(live.settings.pool, self._may_give)
+        self._routed: dict[Prefix, Hop] = {}
+        self._saving: gevent.Greenlet | None = None
+        if live.settings.pool:
+            self._read()
+
+    @property
+    def file(self) -> Path:
+        """Where they are kept."""
+        return state_directory() / f"pool-{_ODD.sub('_', self._settings.name)[:64]}"
+
+    def follow(self) -> None:
+        """Take the settings of a reload. Leases outside of the pool end."""
+        before, self._settings = self._settings, self._live.settings
+        if self._settings is before or self._settings.pool == before.pool:
+            return
+        self.pool.prefixes = self._settings.pool
+        if not before.pool:
+            self._read()
+        self.check()
+
+    def check(self) -> None:
+        """End the leases of addresses that are somebody else's now, or not in the pool any more."""
+        step, before = Breaths(), len(self.pool)
+        for host, address in list(self.pool.leases()):
+            self.pool.check(host, address)
+            step()
+        if len(self.pool) != before and self.pool.prefixes:  # a pool that is gone may come back
+            self._save_soon()
+
+    def give(self, host: str, without: frozenset[int], is_here: Callable[[str], bool]) -> list[bytes]:
+        """The packed addresses of a host, one for each version of IP but those of `without` (4, 16).
+
+        `is_here` says whether a host is connected.
+        """
+        found = []
+        for size in self.pool.sizes:
+            if size in without:
+                continue
+            before = len(self.pool), self.pool.known(host, size)
+            address = self.pool.lease(host, size, is_here)
+            if address is None:
+                self._say_full(host)
+                continue
+            found.append(address)
+            if before != (len(self.pool), address):
+                self._save_soon()
+        return found
+
+    def route(self) -> None:
+        """Route the leases to their hosts, where that has changed; takes as long as a change of the table."""
+        wanted: dict[Prefix, Hop] = {}
+        step = Breaths()
+        for host, address in list(self.pool.leases()):
+            wanted[address, 8 * len(address)] = Hop(host)
+            step()
+        if wanted != self._routed:
+            self._routed = wanted
+            self._live.lend(wanted)
+
+    def _may_give(self, address: bytes) -> bool:
+        """Whether an address of the pool is nobody else's."""
+        settings = self._live.settings
+        for one in settings.own:
+            ends = one.network.network_address.packed, one.network.broadcast_address.packed
+            if address == one.ip.packed or address in ends:
+                return False
+        trie = self._live.table.tries.of(address)
+        for length, group in trie.matches(address):
+            others = [rank for rank, _ in group.rows if rank != LEASED]
+            if others and any(
+                length >= bits and covers(prefix, bits, address) for prefix, bits in settings.pool
+            ):
+                return False
+        return True
+
+    def _say_full(self, host: str) -> None:
+        name = self._settings.name
+        text = "router %s: its pool has no address left for host %s"
+        say(Entry.POOL_FULL, text, name, host, fold=name, habit=OUTAGE, router=name, host=host)
+
+    # --- the file
+
+    def _read(self) -> None:
+        try:
+            text = aside(str(self.file), self._text)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            self._say_not_kept(str(error.strerror or error) if isinstance(error, OSError) else str(error))
+            return
+        for host, address in _kept(text):
+            self.pool.put(host, address)
+
+    def _text(self) -> str:
+        if self.file.stat().st_size > MAX_BYTES:
+            raise ValueError("the file is too long")
+        return self.file.read_text(encoding="utf-8", errors="replace")
+
+    def _save_soon(self) -> None:
+        if self._saving is None or self._saving.dead:
+            self._saving = gevent.spawn_later(SAVE_SECONDS, self.save)
+
+    def save(self) -> None:
+        """Write the file now, whole or not at all."""
+        name = self._settings.name
+        lines = [f"# tunrouter: addresses of pool {name}; the host that was here longest ago is first"]
+        step = Breaths()
+        for host, address in list(self.pool.leases()):
+            lines.append(json.dumps([str(ip_address(address)), host], ensure_ascii=False))
+            step()
+        try:
+            aside(str(self.file), _write, self.file, "\n".join(lines) + "\n")
+            settle(Entry.POOL_NOT_KEPT, self._settings.name)
+        except OSError as error:
+            self._say_not_kept(error.strerror or str(error))
+
+    def stop(self) -> None:
+        """Write the file, if that is due."""
+        if self._saving is not None and not self._saving.dead:
+            self._saving.kill()
+            self.save()
+
+    def _say_not_kept(self, reason: str) -> None:
+        name = self._settings.name
+        text = "router %s: the addresses of its pool cannot be kept in %s: %s"
+        say(
+            Entry.POOL_NOT_KEPT, text, name, self.file, reason, fold=name, habit=OUTAGE,
+            router=name, file=str(self.file), reason=reason,
+        )  # fmt: skip
+
+
+def _kept(text: str) -> Iterator[tuple[str, bytes]]:
+    """(host, address) of each line of the file; what is no lease is passed over."""
+    for line in text.splitlines()[: MAX_LEASES + 1]:
+        if not line.startswith("["):
+            continue
+        try:
+            address, host = json.loads(line)
+            packed = ip_address(address).packed
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if isinstance(host, str) and isinstance(address, str):
+            yield host, packed
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(str(file), text.encode("utf-8", "replace"))

@@ -1,0 +1,210 @@
+"""A client sets what its hub tells, from a verified hub alone, and looks again when things around it change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import gevent
+import pytest
+
+from lib import client_push, netlink_networks
+from lib.addresses import packed_prefix
+from lib.client_push import Push
+from lib.errors import HostError
+from lib.push_accept import LocalNetwork
+from lib.push_settings import Pushed
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.settings_push import AcceptSettings
+from lib.settings_transport import TlsSettings, TransportSettings
+from lib.wire_control import Feature, Hello
+
+PINNED = TransportSettings("tls", TlsSettings(pin=bytes(32)))
+NODE = NodeSettings("n", "203.0.113.1", 8443, transport=PINNED)
+TOLD = Pushed((ip_address("10.20.0.7").packed,), (packed_prefix("10.20.0.0/16"),), mtu=1380, serial=1)
+
+
+class Session:
+    def __init__(self, node: NodeSettings = NODE) -> None:
+        self.node, self.peer, self.control = node, "203.0.113.1:8443", self
+        self.replies: list[bytes] = []
+        self.greetings = 0
+
+    def push(self, fields: bytes) -> bool:
+        self.replies.append(fields)
+        return True
+
+    def greet(self) -> None:
+        self.greetings += 1
+
+
+class Around:
+    addresses = frozenset({"203.0.113.1"})
+
+    def __init__(self) -> None:
+        self.prepared: list[DeviceSettings] = []
+
+    def prepare(self, device: DeviceSettings) -> None:
+        self.prepared.append(device)
+
+
+class Client:
+    """Everything that Push uses of a client, and the device in the state that Push has given it."""
+
+    device_name = "tun0"
+
+    def __init__(self, accept: AcceptSettings | None = None, device: DeviceSettings | None = None) -> None:
+        device = device or DeviceSettings()
+        self.settings = ClientSettings("c", "host-1", device, (NODE,), accept=accept)
+        self.device_settings, self.around = device, Around()
+        self.session = Session()
+        self.fails = ""
+        self.push = Push(self, self.follow)  # type: ignore[arg-type]
+
+    def follow(self, device: DeviceSettings) -> list[str]:
+        self.device_settings = device
+        if self.fails:
+            raise HostError(self.fails)
+        return ["a line"]
+
+    def told(self, pushed: Pushed, session: Session | None = None) -> None:
+        self.push.told(session or self.session, pushed)  # type: ignore[arg-type]
+        gevent.sleep(0)
+        gevent.sleep(0)
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> list[LocalNetwork]:
+    """The networks that the host is connected to."""
+    found: list[LocalNetwork] = []
+    monkeypatch.setattr(netlink_networks, "connected", lambda without: tuple(found))
+    monkeypatch.setattr(client_push, "name_servers", lambda: ["198.51.100.53"])
+    monkeypatch.setattr(client_push, "LOOK_SECONDS", 0.02)
+    return found
+
+
+@pytest.fixture
+def client(networks: list[LocalNetwork]) -> Iterator[Client]:
+    made = Client(AcceptSettings())
+    running = gevent.spawn(made.push.run)
+    gevent.sleep(0)
+    yield made
+    running.kill()
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines of the log."""
+    lines: list[str] = []
+
+    def note(entry: Any, text: str, *arguments: object, **rest: object) -> None:
+        lines.append(f"{entry.value}: {text % arguments}")
+
+    monkeypatch.setattr(client_push, "say", note)
+    return lines
+
+
+def test_what_is_told_is_set_with_what_is_configured(client: Client, said: list[str]) -> None:
+    client.told(TOLD)
+    assert client.device_settings == DeviceSettings(
+        addresses=(ip_interface("10.20.0.7/32"),), routes=((ip_network("10.20.0.0/16"), ""),), mtu=1380
+    )
+    assert client.around.prepared == [client.device_settings], "ways around come before the routes"
+    assert client.session.replies == [bytes.fromhex("09000400000001")]
+    assert client.session.greetings == 1, "the device has another MTU and an address now"
+    assert said == ["settings-taken: service c: hub 203.0.113.1:8443: a line"]
+    client.told(replace(TOLD, serial=2))
+    assert len(client.around.prepared) == 1, "nothing is new"
+    assert len(client.session.replies) == 2
+
+
+def test_what_is_not_told_any_more_is_taken_away(client: Client) -> None:
+    client.told(TOLD)
+    client.told(Pushed(serial=2))
+    assert client.device_settings == DeviceSettings()
+
+
+def test_a_frame_that_was_overtaken_is_ignored_but_answered(client: Client) -> None:
+    client.told(replace(TOLD, serial=5))
+    client.told(Pushed(serial=4))
+    assert client.device_settings.mtu == 1380
+    assert len(client.session.replies) == 2
+    client.told(Pushed(serial=1), Session())
+    assert client.device_settings.mtu == 1420, "of another session a lower number is new"
+
+
+@pytest.mark.parametrize(
+    ("transport", "is_verified"),
+    [
+        (TransportSettings(), False),
+        (TransportSettings("tls"), False),
+        (TransportSettings("ws", TlsSettings(pin=bytes(32))), False),
+        (TransportSettings("wss", TlsSettings(verify=True)), True),
+        (TransportSettings("tls", TlsSettings(ca_file="ca.pem")), True),
+        (PINNED, True),
+    ],
+)
+def test_only_a_verified_hub_is_believed(
+    client: Client, said: list[str], transport: TransportSettings, is_verified: bool
+) -> None:
+    session: Any = Session(replace(NODE, transport=transport))
+    assert client.push.wants(session) == is_verified
+    client.push.met(session, Hello(features=int(Feature.SETTINGS)))
+    client.told(TOLD, session)
+    assert (client.device_settings.mtu == 1380) == is_verified
+    assert any("nobody has verified it" in line for line in said) != is_verified
+
+
+def test_a_hub_that_tells_nothing_is_no_reason_for_a_line(client: Client, said: list[str]) -> None:
+    session: Any = Session(replace(NODE, transport=TransportSettings()))
+    client.push.met(session, Hello(features=int(Feature.KEEPALIVE)))
+    assert not said
+
+
+def test_a_client_of_its_own_settings_takes_nothing(networks: list[LocalNetwork], said: list[str]) -> None:
+    client = Client(None, DeviceSettings(addresses=(ip_interface("10.9.9.9/32"),)))
+    session: Any = client.session
+    assert not client.push.wants(session)
+    client.push.met(session, Hello(features=int(Feature.SETTINGS)))
+    client.push.told(session, TOLD)
+    assert not client.session.replies
+    assert not said
+
+
+def test_a_route_goes_while_the_host_is_in_its_network(
+    client: Client, networks: list[LocalNetwork], said: list[str]
+) -> None:
+    client.told(TOLD)
+    networks.append(LocalNetwork("wlan0", packed_prefix("10.20.5.0/24")))
+    with gevent.Timeout(2):
+        while client.device_settings.routes:
+            gevent.sleep(0.01)
+        assert said[-1] == (
+            "settings-refused: service c: hub 203.0.113.1:8443: not set: 10.20.0.0/16: it lies over 10.20.5.0/24, "
+            "a network of wlan0, which this host is connected to (acceptRoutes: force takes it)"
+        )
+        networks.clear()
+        while not client.device_settings.routes:
+            gevent.sleep(0.01)
+    assert client.push.lines == []
+
+
+def test_what_the_kernel_refuses_is_said_and_no_end(client: Client, said: list[str]) -> None:
+    client.fails = "netlink: no"
+    client.told(TOLD)
+    assert said == ["settings-taken: service c: hub 203.0.113.1:8443: netlink: no"]
+    client.fails = ""
+    client.told(Pushed(serial=2))
+    assert client.device_settings == DeviceSettings()
+
+
+def test_a_configured_route_is_not_set_twice(networks: list[LocalNetwork]) -> None:
+    device = DeviceSettings(routes=((ip_network("10.20.0.0/16"), "10.20.0.1"),))
+    client = Client(AcceptSettings(), device)
+    running = gevent.spawn(client.push.run)
+    gevent.sleep(0)
+    client.told(TOLD)
+    running.kill()
+    assert client.device_settings.routes == device.routes
