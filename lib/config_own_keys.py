@@ -189,6 +189,22 @@ KEYS = (
         "The MTU that hosts give their devices which take their settings from the hub (`acceptRoutes`).",
     ),
     OwnKey(
+        "router", "dnsDomain", "domain of two words or more", "none",
+        "dnsDomain: tun.example.com",
+        (
+            "The hub answers DNS at its `address` for names below this domain: `host-1.tun.example.com`, "
+            "and back."
+        ),
+    ),
+    OwnKey(
+        "router", "names", "names with their addresses", "none",
+        "names: {printer: 192.168.200.9}",
+        (
+            "Further names below `dnsDomain`, for devices behind hosts: one address, or several with commas "
+            "or as a list."
+        ),
+    ),
+    OwnKey(
         "route", "metric", "integer, 0 to 4294967295", "in the order written",
         "metric: 10",
         (

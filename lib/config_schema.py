@@ -339,6 +339,8 @@ class Router(Sourced):
     pool: Texts = []
     hosts: Named = {}
     mtu: int | None = None
+    dns_domain: str = ""
+    names: Named = {}
 
 
 class Api(Part):

@@ -15,6 +15,7 @@ from lib import ingress as rules
 from lib.addresses import is_address, packed_prefix, widened
 from lib.config_acl import acl_rules
 from lib.config_findings import Findings
+from lib.config_names import names_settings
 from lib.config_plugins import plugin_settings
 from lib.config_pool import fixed_routes, pool_settings, router_mtu
 from lib.config_schema import Auther, Config, Ingress, Login, Route, Router, Sourced
@@ -88,6 +89,7 @@ def table(router: Router, found: Findings) -> TableSettings:
         pool=pool,
         fixed=fixed,
         mtu=router_mtu(router, found),
+        names=names_settings(router, found),
     )
 
 

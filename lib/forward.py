@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from lib import (
     forward_errors,
+    forward_names,
     framing,
     packet_fragment,
     packet_headers,
@@ -306,7 +307,8 @@ def _remember(
 def _dispose(attachment: Attachment, frame: Frame, verdict: Verdict, now: float, out: Output) -> None:
     """Handle a packet that goes to nobody: it waits for a plugin's reply, is for the hub, or is dropped."""
     if verdict is Here.HUB:
-        forward_errors.answer(attachment, frame, now, out)
+        answer = forward_names.answer if frame.packet.protocol == ip.UDP else forward_errors.answer
+        answer(attachment, frame, now, out)
         return
     if isinstance(verdict, bytes):
         whole = bytes(frame.buf[frame.start - 2 : frame.end])

@@ -14,7 +14,7 @@ from lib import packet_headers
 from lib.acl import Acl
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace
-from lib.packet import ICMP, ICMPV6, Buffer, Packet
+from lib.packet import ICMP, ICMPV6, UDP, Buffer, Packet
 from lib.packet_headers import Headers, is_router_error
 from lib.route_plugin_cache import Unresolved
 
@@ -22,7 +22,7 @@ from lib.route_plugin_cache import Unresolved
 class Here(Enum):
     """A packet that goes no further."""
 
-    HUB = "it is an ICMP message for the hub's own address"
+    HUB = "it is for the hub's own address: an ICMP message, or a datagram where the hub answers DNS"
 
 
 Verdict = Attachment | Reason | bytes | Here
@@ -90,7 +90,8 @@ def _own(namespace: Namespace, packet: Packet) -> Here | Reason | None:
             if packet.source == one.address:
                 return Reason.WRONG_SOURCE
             if packet.destination == one.address:
-                return Here.HUB if packet.protocol in (ICMP, ICMPV6) else Reason.FOR_HUB
+                is_answered = packet.protocol in (ICMP, ICMPV6) or (one.names and packet.protocol == UDP)
+                return Here.HUB if is_answered else Reason.FOR_HUB
             if packet.destination == one.broadcast:
                 return Reason.MULTICAST
     return None

@@ -200,13 +200,13 @@ class Reason(_Documented):
     )
     FOR_HUB = (
         "for-hub",
-        "it is for the hub's own address, which replies to pings and takes nothing else",
+        "it is for the hub's own address, which replies to pings, and over UDP to DNS with dnsDomain, alone",
         "nothing, if somebody runs traceroute; else the sender means another address",
     )
     HUB_RATE = (
         "hub-rate",
-        "more pings of the hub's own address than it replies to",
-        "nothing: 1,000 a second of one session have their replies",
+        "more pings of the hub's own address, or DNS questions to it, than it replies to",
+        "nothing: 1,000 pings and 5,000 questions a second of one session have their replies",
     )
     TOO_BIG = (
         "too-big",

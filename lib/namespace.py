@@ -19,6 +19,7 @@ from lib.acl import Acl
 from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
 from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
+from lib.dns_zone import Questions, ZoneMemory
 from lib.forward_drop_reasons import Reason
 from lib.limits import Bucket
 from lib.packet import Buffer, Packet, reversed_flow
@@ -134,6 +135,8 @@ class Attachment:
     """The hub's own addresses, with `generation`: with one of a version the hub is a hop for its packets."""
     pings: Bucket = field(default_factory=lambda: Bucket(PINGS_PER_SECOND, PING_BURST))
     """How many packets that ask the hub itself for an echo may have a reply."""
+    questions: Questions = field(default_factory=Questions)
+    """How many DNS questions to the hub itself may have an answer."""
 
     def forget(self) -> None:
         """Empty the flow cache, so that each flow is decided on anew."""
@@ -201,6 +204,8 @@ class Namespace:
     """The connections that access lists have allowed."""
     fragments: FragmentTable = field(default_factory=FragmentTable)
     """The datagrams whose later fragments may follow the first one."""
+    zone: ZoneMemory = field(default_factory=ZoneMemory)
+    """The names of its hosts, where the hub answers for them (forward_names)."""
     _turns: int = 0
     """How often something other than a change of a table's routes made remembered verdicts outdated."""
     _settling: list[float] = field(default_factory=list)

@@ -45,20 +45,20 @@ class AskedRoutes:
         self.settings = settings
         self.label = f"router {settings.name}"
         self.router = RouterPlugin(settings.plugin)
-        self.router.acl, self.router.own = _acl(settings), hub_addresses(settings.own)
+        self.router.acl, self.router.own = _acl(settings), hub_addresses(settings.own, settings.names)
         self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, reading, name: None)
 
     def apply(self, settings: TableSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
         old = self.settings
-        changed = (settings.plugin, settings.acl, settings.own) != (old.plugin, old.acl, old.own)
+        changed = _is_another(settings, old) or settings.plugin != old.plugin
         self.settings = settings
         if not changed or settings.plugin is None:
             return []
         self.router.close()
         _retire(self.router.acl)
         self.router = RouterPlugin(settings.plugin)
-        self.router.acl, self.router.own = _acl(settings), hub_addresses(settings.own)
+        self.router.acl, self.router.own = _acl(settings), hub_addresses(settings.own, settings.names)
         return [f"{self.label}: another plugin is asked, or other rules or addresses count"]
 
     @property
@@ -82,7 +82,7 @@ class LiveRoutes:
     def __init__(self, settings: TableSettings, watch: Watch) -> None:
         self.settings = settings
         self.table = RouteTable(hold_down=settings.hold_down)
-        self.table.acl, self.table.own = _acl(settings), hub_addresses(settings.own)
+        self.table.acl, self.table.own = _acl(settings), hub_addresses(settings.own, settings.names)
         self._loader = RouteLoader(self.table)
         self._loading = BoundedSemaphore(1)
         self._watch = watch
@@ -124,8 +124,8 @@ class LiveRoutes:
             _retire(self.table.acl)
             self.table.acl = _acl(settings)
             self.table.changes += 1
-        if settings.own != old.own:
-            self.table.own = hub_addresses(settings.own)
+        if (settings.own, settings.names) != (old.own, old.names):
+            self.table.own = hub_addresses(settings.own, settings.names)
             self.table.changes += 1
         reports = [self._load(self._loader.inline(settings.routes, settings.first_match))]
         if settings.more != old.more:
@@ -143,7 +143,7 @@ class LiveRoutes:
             sum(getattr(report, what) for report in reports) for what in ("added", "changed", "removed")
         )
         different = settings.hold_down != old.hold_down or settings.first_match != old.first_match
-        different = different or (settings.acl, settings.own) != (old.acl, old.own)
+        different = different or _is_another(settings, old)
         if not (added or changed or removed or different):
             return []
         return [f"{self.label}: {_counts(added, changed, removed)} routes"]
@@ -217,6 +217,11 @@ class LiveRoutes:
                 if bar is not None:
                     bar.advance(STEP)
                 breathe()
+
+
+def _is_another(settings: TableSettings, old: TableSettings) -> bool:
+    """Whether other rules, addresses or names count."""
+    return (settings.acl, settings.own, settings.names) != (old.acl, old.own, old.names)
 
 
 def _acl(settings: TableSettings) -> Acl | None:

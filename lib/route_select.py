@@ -87,7 +87,7 @@ def small_table(settings: TableSettings, selection: Selection) -> RouteTable:
     table.first_match = settings.first_match
     table.swap(tries)
     table.acl = Acl(settings.acl) if settings.acl is not None else None
-    table.own = hub_addresses(settings.own)
+    table.own = hub_addresses(settings.own, settings.names)
     return table
 
 

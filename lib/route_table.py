@@ -19,6 +19,7 @@ from lib import prefixes
 from lib.acl import Acl
 from lib.route_trie import Trie
 from lib.settings import Hop, Interface, RouteEntry
+from lib.settings_names import NamesSettings
 
 DEFAULT_HOLD_DOWN = 5.0
 """Seconds."""
@@ -74,16 +75,21 @@ class HubAddress(NamedTuple):
     """Packed: 4 or 16 bytes."""
     broadcast: bytes = b""
     """The broadcast address of its network; empty where there is none."""
+    names: NamesSettings | None = None
+    """The names that it answers DNS questions about; None for none."""
 
 
-def hub_addresses(interfaces: Iterable[Interface]) -> tuple[HubAddress, ...]:
-    """The hub's addresses of a router's `address`."""
+def hub_addresses(
+    interfaces: Iterable[Interface], names: NamesSettings | None = None
+) -> tuple[HubAddress, ...]:
+    """The hub's addresses of a router's `address`, and the names that it is asked for there."""
     return tuple(
         HubAddress(
             one.ip.packed,
             one.network.broadcast_address.packed
             if one.version == 4 and one.network.prefixlen < _POINT_TO_POINT
             else b"",
+            names,
         )
         for one in interfaces
     )

@@ -53,6 +53,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     ),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
+    "names": ("lib.dns_answers",),
     "a log file": ("gzip", "shutil"),
 }
 """What has needs, and the modules."""
@@ -95,6 +96,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
         step()
     found |= {"metrics"} if settings.metrics else set()
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
+    found |= {"names"} if any(table.names for table in settings.tables) else set()
     return found | ({"a log file"} if settings.log_rotation else set())
 
 

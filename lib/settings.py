@@ -17,6 +17,7 @@ from lib.prefixes import Prefix, PrefixSet
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
+from lib.settings_names import NamesSettings
 from lib.settings_notify import NotifySettings
 from lib.settings_policy import PolicyTest
 from lib.settings_push import AcceptSettings
@@ -173,6 +174,8 @@ class TableSettings:
     """Host name -> its addresses, packed, in place of ones from the pool (`hosts`)."""
     mtu: int = 0
     """The MTU that hosts give their devices, in bytes; 0 where the hub says nothing of it."""
+    names: NamesSettings | None = None
+    """The names that the hub answers DNS questions about at its own address; None for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ GROUPS = {
     "service": "the process: start, reload, end, privileges, service manager",
     "demo": "`tunrouter demo`",
     "doctor": "`tunrouter doctor`",
+    "dns": "names of hosts, and DNS questions about them",
 }
 """What a module's name may begin with, and what the group is about."""
 MAIN = frozenset(

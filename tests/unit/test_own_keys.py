@@ -41,6 +41,8 @@ WHOLE: dict[str, Any] = {
         {
             "name": "r",
             "acl": [{"action": "allow"}],
+            "address": "10.20.0.254/16",
+            "dnsDomain": "other.example.com",
             "routes": [{"dst": "10.0.0.0/8", "gateway": "host-1"}],
         }
     ],

@@ -1,0 +1,87 @@
+"""DNS questions to the hub's own address, answered from the tables of the asker's namespace.
+
+Knows: which datagrams are questions, how many have an answer, when the names of a namespace are read anew.
+Refuses to know: what an answer says (dns_answers), how a table's routes become names (dns_zone).
+
+Over TCP nothing is answered: the hub resets the connection (forward_errors), so that resolvers stay with UDP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lib import forward_errors, packet_datagram, packet_fragment
+from lib.dns_zone import FEW, Zone, hosts_of
+from lib.forward_drop_reasons import Reason
+from lib.forward_frame import Frame, Output, drop, send, tell
+from lib.namespace import Attachment, Namespace
+from lib.route_table import RouteTable
+
+PORT = 53
+AGAIN_SECONDS = 1.0
+"""A table that changes all the time is read once in so many seconds."""
+WORK = 8
+"""A question that nobody has asked before costs as much as so many frames to judge."""
+
+
+def answer(attachment: Attachment, frame: Frame, now: float, out: Output) -> None:
+    """Answer a datagram for the hub's own address, where it is a question; else refuse it.
+
+    A superpacket is several datagrams: a client puts together what a resolver asks in one breath, A and AAAA.
+    """
+    zone = zone_of(attachment.namespace, now)
+    if zone is None or packet_datagram.port(frame.buf, frame.packet, frame.end) != PORT:
+        forward_errors.refuse(attachment, Reason.FOR_HUB, frame, now, out)
+        return
+    data = packet_datagram.content(frame.buf, frame.packet, frame.end)
+    size = frame.gso_size or len(data) or 1
+    missing: Counter[Reason] = Counter()
+    for at in range(0, len(data) or 1, size):
+        found = _answered(attachment, zone, data[at : at + size], now, out)
+        if isinstance(found, Reason):
+            missing[found] += 1
+            continue
+        reply = packet_datagram.reply(frame.buf, frame.packet, found)
+        fits = not attachment.mtu or len(reply) <= attachment.mtu
+        send(out, attachment, [reply] if fits else packet_fragment.fragments(reply, attachment.mtu))
+    answered = frame.segments - missing.total()
+    for reason, count in missing.items():  # drop() counts all packets of a frame but the first as received
+        drop(attachment, reason, frame._replace(segments=count), now)
+    attachment.traffic.received_packets += answered + len(missing) - 1
+    tell(out, frame.start, attachment if answered else next(iter(missing)))
+
+
+def _answered(attachment: Attachment, zone: Zone, question: bytes, now: float, out: Output) -> bytes | Reason:
+    """The answer to one question, or why it gets none."""
+    is_new = question[2:] not in zone.known
+    out.work += WORK * is_new
+    if not attachment.questions.may_ask(is_new, now):
+        return Reason.HUB_RATE
+    from lib import dns_answers  # 10 ms and 1.4 MB, which only hubs with a domain need
+
+    found = dns_answers.answer(question, zone)
+    return Reason.FOR_HUB if found is None else found
+
+
+def zone_of(namespace: Namespace, now: float) -> Zone | None:
+    """The names of a namespace; None where it has no domain. `now` is in seconds of a steady clock.
+
+    What is remembered of one namespace is never asked for in another one.
+    """
+    own = [address for table in namespace.tables for address in table.own]
+    settings = next((address.names for address in own if address.names is not None), None)
+    if settings is None:
+        return None
+    made_of = (settings, tuple(own), *((id(table), table.changes) for table in namespace.tables))
+    memory = namespace.zone
+    if memory.zone is None or (memory.made_of != made_of and now - memory.made_at >= AGAIN_SECONDS):
+        tables = [table for table in namespace.tables if isinstance(table, RouteTable) and len(table) <= FEW]
+        routes = (
+            (prefix, length, group.names)
+            for table in tables
+            for trie in (table.tries.four, table.tries.six)
+            for prefix, length, group in trie.unordered()
+        )
+        memory.zone = Zone(settings, (one.address for one in own), hosts_of(routes))
+        memory.made_of, memory.made_at = made_of, now
+    return memory.zone
