@@ -300,8 +300,9 @@ class Hub:
         """Serve a connection within the limits: TLS, WebSocket and relay handshake, then its session."""
         settings = self.settings
         try:
-            keepalive = settings.transport.tcp_keepalive, settings.keepalive_timeout
-            stream = caller.stream = Stream(sock, caller.peer, *keepalive)
+            transport = settings.transport
+            options = transport.tcp_keepalive, settings.keepalive_timeout, transport.congestion
+            stream = caller.stream = Stream(sock, caller.peer, *options)
         except OSError as error:  # gone again already
             hub_log.lost(settings.name, caller.peer, error)
             return

@@ -46,7 +46,7 @@ MOST_PARTS = (1 << 16) + 1
 """Bytes of the longest frame, with its length: so many may come in parts."""
 RIVAL_SECONDS = 0.1
 """Two lanes of a session share one place among long turns while the other one had such a turn so lately."""
-EXACT_TURNS = 64
+EXACT_TURNS = 16
 """Turns timed exactly after one that took long."""
 
 

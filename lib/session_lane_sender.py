@@ -22,7 +22,7 @@ from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_budget import Budget
-from lib.session_lanes import BUCKETS, SPARSE, Lanes, Progress
+from lib.session_lanes import BUCKETS, BULK, SPARSE, Lanes, Progress
 from lib.session_sender import SessionSender
 from lib.stream_layer import AnyStream
 
@@ -31,6 +31,9 @@ FOLLOW_SECONDS = 0.005
 """How often it is looked whether frames that are held back may go, and PING where it is wanted."""
 MARK_SECONDS, LOST_SECONDS = 0.02, 1.0
 """Least time between two PINGs on a lane that flows want to leave, and when no reply comes any more."""
+
+GATHER_SECONDS = 0.1
+"""How often it is looked whether all flows have come to the bulk lane, where they shall."""
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class _Mark:
 class _Lane(SessionSender):
     """The sender of one lane."""
 
-    __slots__ = ("_end",)
+    __slots__ = ("_end", "_suit")
 
     def __init__(
         self,
@@ -60,9 +63,14 @@ class _Lane(SessionSender):
         max_seconds: float,
         budget: Budget | None,
         end: Callable[[str], None],
+        suit: Callable[[SessionSender, bool], None],
     ) -> None:
         super().__init__(stream, traffic, max_bytes, max_seconds, budget)
-        self._end = end
+        self._end, self._suit = end, suit
+
+    def _tell_fast(self, fast: bool) -> None:
+        super()._tell_fast(fast)
+        self._suit(self, fast)
 
     def evict(self) -> None:
         """End the whole session: it is the one whose peer does not read."""
@@ -80,6 +88,7 @@ class LaneSender:
             "_joined",
             "_left",
             "_limits",
+            "_look_at",
             "_lost",
             "_marks",
             "_meter",
@@ -109,6 +118,8 @@ class LaneSender:
         self._marks: list[_Mark] = []
         self._left: set[int] = set()
         """Lanes that flows want to leave, which have to be asked by PING."""
+        self._look_at = 0.0
+        """When it is looked again whether the lanes have gathered."""
         self._probes = 0
         self._follower: gevent.Greenlet | None = None
         self.is_alive: Callable[[float], bool] = lambda seconds: True
@@ -123,7 +134,7 @@ class LaneSender:
     # --- lanes
 
     def _lane(self, stream: AnyStream) -> SessionSender:
-        return _Lane(stream, self.traffic, *self._limits, self.close)
+        return _Lane(stream, self.traffic, *self._limits, self.close, self._suit)
 
     def add(self, stream: AnyStream, now: float, buckets: int = BUCKETS) -> SessionSender:
         """Add a second lane over this stream; flows move to it one by one. Returns its sender."""
@@ -139,7 +150,20 @@ class LaneSender:
             self._choice = Lanes(self._look, now, buckets)
             self._marks, self._left = [_Mark() for _ in self.lanes], set()
             self.send = self._send_both
+            bulk = self.lanes[BULK]
+            self._suit(bulk, not bulk.is_slow)
         return lane
+
+    def _suit(self, lane: SessionSender, fast: bool) -> None:
+        """Use one lane for everything while its peer is near and not slow, else both."""
+        choice = self._choice
+        if choice is None or lane is not self.lanes[BULK] or fast == choice.gathers:
+            return
+        if not fast:
+            choice.scatter(time.monotonic())
+            self.send = self._send_both
+        elif lane.stream.is_near:
+            choice.gathers, self._look_at = True, 0.0
 
     def remove(self, lane: SessionSender) -> None:
         """Go on without a lane, whose stream has ended; what waits in it is counted as dropped."""
@@ -182,6 +206,10 @@ class LaneSender:
             self._mark(choice, now)
             if self._follower is None:
                 self._follower = gevent.spawn(self._follow)
+        elif choice.gathers and now >= self._look_at:
+            self._look_at = now + GATHER_SECONDS
+            if choice.has_gathered(now):
+                self.send = bulk.send
 
     def _mark(self, choice: Lanes, now: float) -> None:
         """Send PING behind all that was sent by lanes that flows want to leave.

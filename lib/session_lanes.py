@@ -17,6 +17,9 @@ PING that was sent behind that. An acknowledgement by TCP would not do, as the f
 lane first. TCP senders pause as well, to wait for acknowledgements. A flow that does not pause is held back
 for that time, at most HOLD_SECONDS.
 
+Where the peer is near and no wire slows it down, nothing waits anywhere, and to sort packets would only cost
+time. There the lanes have gathered: all flows go by the bulk lane until its peer is slow.
+
 Flows are known by buckets of a hash, so this has a bound. Two flows in one bucket move together.
 """
 
@@ -104,6 +107,8 @@ class Lanes:
     since: float
     """When the second lane joined."""
     buckets: int = BUCKETS
+    gathers: bool = False
+    """Whether everything goes by the bulk lane: flows on the sparse one are on their way to it."""
     holding: int = 0
     """Flows that are held back now: release() has to be called again soon."""
     _flows: dict[int, _Flow] = field(default_factory=dict)
@@ -166,6 +171,20 @@ class Lanes:
             if flow.lane == lane and flow.mark == math.inf:
                 flow.mark = written
 
+    def has_gathered(self, now: float) -> bool:
+        """Whether nothing is sent or on the way by the sparse lane any more."""
+        self._call += 1
+        self._seen.clear()
+        some = self._flows.values()
+        return not self.holding and all(flow.lane == BULK or self._has_arrived(flow, now) for flow in some)
+
+    def scatter(self, now: float) -> None:
+        """Use both lanes again. Where all had gathered, the flows that there are were not seen meanwhile."""
+        if self.gathers and self.has_gathered(now):
+            self._flows.clear()
+            self.since = now
+        self.gathers = False
+
     def release(self, now: float) -> tuple[list[Buffer], list[Buffer]]:
         """The frames that were held back and need not be any more, as split() returns them."""
         bulk: list[Buffer] = []
@@ -197,7 +216,7 @@ class Lanes:
             after = at + 2 + size
             flow = flows.get(key)
             if key == _NO_FLOW:
-                lane = SPARSE
+                lane = BULK if self.gathers else SPARSE
             elif (
                 flow is not None and flow.lane == BULK and flow.bulk and now - flow.at < IDLE_SECONDS
             ):  # nearly every frame
@@ -255,14 +274,14 @@ class Lanes:
     ) -> int:
         """The lane of a packet whose flow is not settled on the bulk lane; -1 where it is held back."""
         if flow is None or (now - flow.at >= IDLE_SECONDS and not flow.held):
-            is_old = flow is None and now - self.since < LEARN_SECONDS
+            is_old = self.gathers or (flow is None and now - self.since < LEARN_SECONDS)
             flow = self._flows[key] = _Flow(BULK if is_old else SPARSE, at=now)
             is_new = not is_old
         else:
             is_new = False
         gone = 0.0 if crowded else (now - flow.at) * LEVEL_RATE
         flow.level = max(0.0, flow.level - gone) + max(size, LEAST_BYTES)
-        if flow.level > (TCP_BURST if protocol == ip.TCP or crowded else BURST):
+        if self.gathers or flow.level > (TCP_BURST if protocol == ip.TCP or crowded else BURST):
             flow.bulk = True
         wanted = BULK if flow.bulk else SPARSE
         if flow.lane != wanted and not is_new and not flow.held and not self._has_arrived(flow, now):

@@ -24,6 +24,7 @@ _BYTES = struct.Struct("=QQ")  # at 64: mptcpi_bytes_received, mptcpi_bytes_acke
 _FIGURES = struct.Struct(
     "=68xI48xQQ24xQ"
 )  # tcpi_rtt, tcpi_bytes_acked, tcpi_bytes_received, tcpi_delivery_rate
+_MIN_RTT = struct.Struct("=148xI")  # tcpi_min_rtt
 _poll = monkey.get_original("select", "poll")
 
 
@@ -51,6 +52,15 @@ def figures(sock: Any, mptcp: bool) -> Figures:
     if len(info) >= _TOTAL:
         received, acked = _BYTES.unpack_from(info, 64)
     return Figures(rtt / 1e6, acked, received, rate)
+
+
+def shortest_trip(sock: Any) -> float:
+    """The shortest round trip lately, seconds (tcpi_min_rtt); infinite where the kernel does not say."""
+    try:
+        info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.size)
+        return float(_MIN_RTT.unpack(info)[0]) / 1e6
+    except (OSError, struct.error):  # closed; a kernel before 4.6
+        return float("inf")
 
 
 def acknowledged(sock: Any) -> tuple[int, bool]:

@@ -245,6 +245,15 @@ class Layered:
         """Use another one from now on (stream_options)."""
         self._below.use_congestion(wanted, service, had)
 
+    def tell_fast(self, fast: bool) -> None:
+        """Say whether the processors limit the peer, or a wire."""
+        self._below.tell_fast(fast)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the far end of the connection below is on this machine, or on the same network."""
+        return self._below.is_near
+
     @property
     def paths(self) -> int:
         """How many TCP connections of MPTCP the stream has; 0 where it is plain TCP."""

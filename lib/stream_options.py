@@ -44,6 +44,8 @@ _NO_MPTCP = (*_UNKNOWN, errno.EPROTONOSUPPORT, errno.EINVAL, errno.EPERM, errno.
 BBR = "bbr"
 """What AUTO asks for. It does not take each lost packet for a full queue, and so it keeps its rate on wires
 that lose some, where reno and cubic fall to a few Mbit/s. It also keeps queues on the way short."""
+NEAR_SECONDS = 0.001
+"""A peer with a shorter round trip is near: on this machine, or on the same network."""
 _NAME_BYTES = 16  # TCP_CA_NAME_MAX, net/tcp.h
 _SYSCTL, _STATUS, _MODULES = Path("/proc/sys/net/ipv4"), Path("/proc/self/status"), Path("/lib/modules")
 _ALLOWED = "tcp_allowed_congestion_control"
@@ -170,6 +172,23 @@ def use_congestion(sock: Any, wanted: str, service: str, had: str = SYSTEM) -> N
             Entry.CONGESTION_REFUSED, text, service, why, used, fold=service, habit=OUTAGE,
             service=service, wanted=wanted, used=used, reason=why,
         )  # fmt: skip
+
+
+def suit_congestion(sock: Any, fast: bool, near: bool) -> None:
+    """Let a socket whose congestion control is AUTO use the one that suits its peer's speed.
+
+    `fast`: the processors limit the peer, not a wire. Where it is also near, what is lost is sent again at
+    once, and the pauses of bbr between its packets only cost time: between network namespaces of a quick
+    machine bbr carried half of what reno did. Then the kernel's own choice is used until the peer is slow.
+    """
+    is_bbr = congestion(sock).startswith(BBR)
+    if not fast:
+        if not is_bbr:
+            _set(sock, BBR)
+    elif is_bbr and near and not missing(BBR):
+        for name in (_of_the_system(), *reversed(_USUAL)):
+            if not name.startswith(BBR) and not _set(sock, name):
+                return
 
 
 def _set(sock: Any, name: str) -> str:

@@ -29,9 +29,9 @@ from lib.packet import Buffer
 from lib.service_scheduling import PASSES, SHARE, breathe
 from lib.session_budget import Budget
 from lib.session_cost import Cost
-from lib.settings_transport import SYSTEM
+from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_figures import Figures
-from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
+from lib.stream_options import DEAD_AFTER, NEAR_SECONDS, TCP_NOTSENT_LOWAT, Keepalive, tune
 
 LITTLE_UNREAD = 1 << 14
 """Window of a peer that is expensive, bytes: what it has sent and we have not read stays little. Two of its
@@ -49,39 +49,25 @@ class Stream:
     """A connected, non-blocking byte stream."""
 
     __slots__ = (
-        *(
-            "_acked",
-            "_acked_at",
-            "_budget",
-            "_clamped",
-            "_clock",
-            "_dead_after",
-            "_ended",
-            "_holds",
-            "_hub",
-            "_into",
-            "_key",
-            "_look_at",
-            "_most",
-            "_out",
-            "_readable",
-            "_receive",
-            "_rest",
-            "_sock",
-            "_turn_began",
-            "_waiting",
-            "_writable",
-        ),
+        *("_acked", "_acked_at", "_budget", "_clamped", "_clock", "_congestion", "_dead_after", "_ended"),
+        *("_fast", "_holds", "_hub", "_into", "_key", "_look_at", "_most", "_out", "_readable", "_receive"),
+        *("_rest", "_sock", "_turn_began", "_waiting", "_writable"),
         *("cost", "is_mptcp", "peer", "via", "written"),
     )
 
     def __init__(
-        self, sock: Any, peer: str, keepalive: Keepalive | None = None, dead_after: float = DEAD_AFTER
+        self,
+        sock: Any,
+        peer: str,
+        keepalive: Keepalive | None = None,
+        dead_after: float = DEAD_AFTER,
+        congestion: str = SYSTEM,
     ) -> None:
         """Take over a connected socket; `peer` is the peer's address as text (format_peer).
 
         The stream ends when nothing was acknowledged for `dead_after` seconds, idle or busy. `keepalive` sets
-        other times for an idle one.
+        other times for an idle one. `congestion` is what use_congestion was called with for the socket that
+        has accepted this one.
         """
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
@@ -103,6 +89,7 @@ class Stream:
         self._clamped = False
         self._clock = time.monotonic
         self._turn_began = -1.0  # by that clock; negative between turns
+        self._congestion, self._fast = congestion, False
         self._ended = False
         self._rest = False  # the peer had closed at the last look
         self._look_at = 0.0
@@ -330,6 +317,18 @@ class Stream:
     def use_congestion(self, wanted: str, service: str, had: str = SYSTEM) -> None:
         """Use another one from now on (stream_options.use_congestion)."""
         stream_options.use_congestion(self._sock, wanted, service, had)
+        self._congestion, self._fast = wanted, False
+
+    def tell_fast(self, fast: bool) -> None:
+        """Say whether the processors limit the peer, or a wire: `congestion: auto` follows that."""
+        if fast != self._fast and self._congestion == AUTO and not self.is_mptcp:
+            stream_options.suit_congestion(self._sock, fast, self.is_near)
+        self._fast = fast
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the far end of the connection is on this machine, or on the same network."""
+        return not self.is_mptcp and stream_figures.shortest_trip(self._sock) < NEAR_SECONDS
 
     @property
     def paths(self) -> int:

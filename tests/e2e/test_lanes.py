@@ -76,13 +76,11 @@ def test_what_takes_which_lane_and_what_is_lost_with_one(
     hub, client, path = both
     bulk, sparse = lanes_of(path)
     assert [bulk["carries"], sparse["carries"]] == ["bulk", "sparse"]
-    # In the first second no flow is held back, since nobody knows yet which flows are on which lane.
-    assert pings(topology.host_1, OVERLAY_2, 15) == 15
     transfer(topology.host_1, topology.host_2, OVERLAY_2, 20)
     assert pings(topology.host_1, OVERLAY_2) == 5
     moved, few = lanes_of(path)
-    assert moved["received_bytes"] - bulk["received_bytes"] > 19 << 20
-    assert 500 < few["received_bytes"] - sparse["received_bytes"] < 1 << 20
+    assert moved["received_bytes"] - bulk["received_bytes"] > 20 << 20
+    assert few["received_bytes"] - sparse["received_bytes"] < 500, "near and fast: one lane for everything"
     for number in (1, 0):  # either may go, and comes back
         lanes, before = wait_lanes(path, 2), hub.line_count()
         cut(topology, lanes[number])

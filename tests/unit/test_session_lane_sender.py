@@ -13,6 +13,7 @@ from lib import framing, wire_control
 from lib.counters import Traffic
 from lib.session_lane_sender import MARK_SECONDS, LaneSender
 from lib.session_lanes import BULK, FOLLOWED, SPARSE
+from lib.stream_tcp import Stream
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
 
@@ -26,6 +27,12 @@ class Two:
         self.far = [far for _, far in ends]
         self.sender = LaneSender(ends[0][0], Traffic(), 1 << 22, float("inf"))
         self.second = self.sender.add(ends[1][0], -100.0)
+
+
+@pytest.fixture(autouse=True)
+def is_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far ends are far away, though all of them are on this machine."""
+    monkeypatch.setattr(Stream, "is_near", False)
 
 
 @pytest.fixture
@@ -145,6 +152,51 @@ def test_a_reader_waits_for_no_lane_where_the_wire_is_slow(slow: int) -> None:
             two.sender.wait_while_fast()
         assert filled.has_queue
         two.sender.ended()
+
+
+def test_near_and_not_slow_everything_goes_by_the_first_lane(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far, bulk = FarEnd(two), two.sender.lanes[BULK]
+    rest = iter(range(0, 10_000, 30))
+
+    def some(times: int) -> None:
+        for _, number in zip(range(times), rest, strict=False):
+            two.sender.send([run(number)])
+            gevent.sleep(2 * MARK_SECONDS)
+
+    some(3)
+    monkeypatch.setattr(Stream, "is_near", True)
+    bulk._tell_fast(True)
+    some(6)
+    with gevent.Timeout(SECONDS):
+        while two.sender.send != bulk.send:
+            some(1)
+    two.sender.send([p.stream([p.icmp(A, B, payload=b"\xff" * 16)])])
+    bulk._tell_fast(False)
+    some(6)
+    two.sender.send([p.stream([p.icmp(A, B, payload=b"\xff" * 16)])])
+    passed_on = far.order()
+    pings = [number for number in passed_on if number > 10_000]
+    assert len(pings) == 2
+    assert [lane for lane, number in far.passed_on if number in pings] == [BULK, SPARSE]
+    assert [number for number in passed_on if number not in pings] == list(range(next(rest)))
+
+
+def test_a_second_lane_of_a_near_peer_waits_until_it_is_slow(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stream, "is_near", True)
+    with stream_pair() as one, stream_pair() as other:
+        near = Two([one, other])
+        ping = p.stream([p.icmp(A, B)])
+        near.sender.send([ping])
+        near.sender.send([ping])
+        assert read_until(near.far[BULK], 2 * len(ping)) == 2 * ping
+        near.sender.lanes[BULK]._tell_fast(False)
+        near.sender.send([ping])
+        assert read_until(near.far[SPARSE], len(ping)) == ping
+        near.sender.ended()
 
 
 def test_whoever_does_not_read_ends_the_whole_session(two: Two) -> None:

@@ -39,6 +39,8 @@ class Wire:
         self.sent = self.calls = 0
         self.bound = NOTSENT_LOWAT
         self.pending = 0
+        self.told: list[bool] = []
+        """What tell_fast has said, each time that it was another thing."""
         self.held: list[tuple[float, float, float]] = []
         """(seconds since the rate has last changed, rate, bytes unsent) after each send."""
         self.feed: Callable[[], None]
@@ -62,6 +64,10 @@ class Wire:
 
     def hold_unsent(self, size: int) -> None:
         self.bound = size
+
+    def tell_fast(self, fast: bool) -> None:
+        if self.told[-1:] != [fast]:
+            self.told.append(fast)
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:
         self.calls += 1
@@ -154,6 +160,34 @@ def test_a_fast_peer_has_no_rate_and_large_runs(monkeypatch: pytest.MonkeyPatch)
     calls, sent = wire.calls, wire.sent
     sender.send([PACKET * 100])
     assert (wire.calls - calls, wire.sent - sent) == (1, len(PACKET) * 100), "straight to the kernel, as one"
+
+
+def test_the_stream_is_told_what_limits_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(0.3, 8e9 / 8), (0.5, 20 * MBIT), (0.3, 8e9 / 8)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    assert wire.told == [True, False, True]
+
+
+def test_a_reader_as_fast_as_the_wire_leaves_no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It brings more in each pass of the event loop than the writer takes at a time."""
+    wire = Wire([(0.2, 8e9 / 8)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    wire.become([(9.0, 40e9 / 8)])
+    sender.send([PACKET * 400])
+    passes = 0
+
+    def feed() -> None:
+        nonlocal passes
+        passes += 1
+        if sender.queued and passes < 200:
+            sender.send([PACKET * 190])  # 256 KB
+
+    wire.feed = feed
+    with gevent.Timeout(SECONDS):
+        sender.wait_drained()
+    assert passes < 20
 
 
 def test_bursts_with_pauses_show_a_fast_peer_too(monkeypatch: pytest.MonkeyPatch) -> None:

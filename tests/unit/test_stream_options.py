@@ -13,7 +13,7 @@ import pytest
 
 from lib import stream_options
 from lib.settings_transport import AUTO, SYSTEM
-from lib.stream_options import congestion, missing, use_congestion
+from lib.stream_options import congestion, missing, suit_congestion, use_congestion
 
 OTHER = "reno"
 """Every kernel has it and lets everybody use it."""
@@ -98,6 +98,39 @@ def test_system_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Refusing("cubic", 0)
     use_congestion(asked, SYSTEM, "s")
     assert asked.set == []
+
+
+@pytest.mark.parametrize(
+    ("fast", "near", "allowed", "used"),
+    [
+        (True, True, True, "cubic"),
+        (True, False, True, OTHER),  # what is lost on a long way is missed for long
+        (False, True, True, OTHER),
+        (True, True, False, OTHER),  # else it could not come back
+    ],
+)
+def test_auto_suits_a_near_and_fast_peer_and_comes_back(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch, fast: bool, near: bool, allowed: bool, used: str
+) -> None:
+    monkeypatch.setattr(stream_options, "BBR", OTHER)
+    monkeypatch.setattr(stream_options, "missing", lambda name: "" if allowed else "forbidden")
+    monkeypatch.setattr(stream_options, "_of_the_system", lambda: "cubic")
+    use_congestion(sock, AUTO, "s")
+    suit_congestion(sock, fast, near)
+    assert congestion(sock) == used
+    suit_congestion(sock, False, near)
+    assert congestion(sock) == OTHER
+
+
+def test_where_bbr_is_the_system_s_own_choice_a_fast_peer_has_another(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_options, "BBR", OTHER)
+    monkeypatch.setattr(stream_options, "missing", lambda name: "")
+    monkeypatch.setattr(stream_options, "_of_the_system", lambda: OTHER)
+    use_congestion(sock, AUTO, "s")
+    suit_congestion(sock, True, True)
+    assert congestion(sock) == "cubic"
 
 
 def test_what_a_listening_socket_accepts_has_its_congestion_control() -> None:
