@@ -132,6 +132,8 @@ class Around:
         for name, addresses in self._wanted.items():
             how = dials.get(name, PLAIN_DIAL)
             for address in addresses:
+                if how.netns:
+                    continue
                 if covers(device, address) and not covers(self._client.device_settings, address):
                     with suppress(OSError, HostError):  # the next dialling says why
                         to_its_end(self._routes.way, address, self._name, True, "", how.device, how.mark)
@@ -145,6 +147,8 @@ class Around:
         plain, _, zone = address.partition("%")
         if zone:
             return zone
+        if how.netns:  # there are no routes of ours there
+            return how.device or None
         way = self._way(plain, how=how)
         if way is None:
             return how.device or None

@@ -36,6 +36,7 @@ from lib.log_setup import absorb, forget, say, settle
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, NodeSettings
+from lib.settings_dial import PLAIN_CHOICE
 from lib.settings_transport import SYSTEM
 
 STEADY_SECONDS = 10.0
@@ -377,8 +378,8 @@ def _address(node: NodeSettings) -> str:
 
 
 def _but_congestion(node: NodeSettings) -> NodeSettings:
-    """A node's settings without the congestion control, which a living session can change."""
-    return replace(node, transport=replace(node.transport, congestion=SYSTEM))
+    """A node's settings without what a living session can change: congestion control, how it is chosen."""
+    return replace(node, transport=replace(node.transport, congestion=SYSTEM), choice=PLAIN_CHOICE)
 
 
 def _choice(settings: ClientSettings) -> tuple[str, int, float]:
@@ -389,4 +390,5 @@ def _choice(settings: ClientSettings) -> tuple[str, int, float]:
 def _selector(settings: ClientSettings) -> Selector:
     count, name = len(settings.nodes), settings.host.encode("utf-8", "surrogateescape")
     first = crc32(name) % count if settings.strategy == "hash" else 0
-    return Selector(count, *_choice(settings), first=first)
+    own = tuple(node.choice for node in settings.nodes)
+    return Selector(count, *_choice(settings), first=first, own=own)

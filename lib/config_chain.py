@@ -15,18 +15,21 @@ from lib import config_metadata, config_url_keys
 from lib.addresses import host_port
 from lib.config_dial import Tables, dial_settings, hosts_tables
 from lib.config_findings import Findings
-from lib.config_gost_keys import CHAIN_KEYS, CONNECTORS, PROXIES, PROXY_KEYS, STRATEGIES
+from lib.config_gost_keys import ALSO_STRATEGIES, CHAIN_KEYS, CONNECTORS, PROXIES, PROXY_KEYS, STRATEGIES
 from lib.config_instead import ROUTER_NODE
 from lib.config_schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Node, Selector, Service
 from lib.config_transport import dialer_transport
 from lib.did_you_mean import did_you_mean
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.settings import NodeSettings, ProxySettings
-from lib.settings_dial import PLAIN_DIAL
+from lib.settings_dial import PLAIN_DIAL, ChoiceSettings
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
 _LAST_LETTER = {"http": "\xff", "socks5": "\x7f", "socks4": "\x7f"}
 """What python-socks sends a login in: Latin-1 or ASCII."""
+
+
+MAX_WEIGHT = 1_000_000
 
 
 class Way(NamedTuple):
@@ -60,7 +63,7 @@ class Chains:
         if chain.name not in self._ways:
             hops = _hops(chain, self._hops, self._found)
             selector = hops[-1].selector if hops and hops[-1].selector else Selector()
-            _check_selector(selector, self._found)
+            check_selector(selector, self._found)
             self._ways[chain.name] = Way(chain.name, _ways(hops, self._tables, self._found), selector)
         return self._ways[chain.name]
 
@@ -158,9 +161,33 @@ def _check_proxy_login(kind: str, auth: Auth, found: Findings) -> None:
         found.error(auth.where(), "a user name for an http proxy with a colon: it ends the name (RFC 7617)")
 
 
-def _check_selector(selector: Selector, found: Findings) -> None:
-    if selector.strategy and selector.strategy not in STRATEGIES:
-        hint = did_you_mean(selector.strategy, STRATEGIES)
+def _choice(node: Node, hop: Hop, found: Findings) -> ChoiceSettings:
+    """What a node's metadata says about how it is chosen, as in GOST (x/selector)."""
+    weight = config_metadata.integer(node, ("weight",), 1, found)
+    max_fails = config_metadata.integer(node, ("maxFails",), 0, found)
+    for key, value in (("weight", weight), ("maxFails", max_fails)):
+        tree = config_metadata.find(node, key)
+        if tree and not 0 < value <= MAX_WEIGHT:
+            found.error(tree.where, f"{key!r}: {value} is not within 1 to {MAX_WEIGHT}")
+    tree = config_metadata.find(node, "weight")
+    if tree and strategy_of(hop.selector) != "rand":
+        text = "'weight' has no effect, in GOST neither: only the strategy rand chooses by weight"
+        found.warn(tree.where, text, "write strategy: rand in the selector of the hop")
+    backup = config_metadata.switch(node, "backup", False, found)
+    timeout = config_metadata.seconds(node, "failTimeout", 0.0, found)
+    return ChoiceSettings(max(1, weight), backup, max(0, max_fails), timeout)
+
+
+def strategy_of(selector: Selector | None) -> str:
+    """The strategy of a selector, by our word for it."""
+    word = selector.strategy if selector else ""
+    return ALSO_STRATEGIES.get(word, word) or "round"
+
+
+def check_selector(selector: Selector, found: Findings) -> None:
+    """Check a selector's values; a wrong one is a problem in `found`."""
+    if selector.strategy and selector.strategy not in (*STRATEGIES, *ALSO_STRATEGIES):
+        hint = did_you_mean(selector.strategy, STRATEGIES) or f"there is {', '.join(STRATEGIES)}"
         found.error(selector.where("strategy"), f"unknown strategy {selector.strategy[:64]!r}", hint)
     if selector.max_fails < 0:
         found.error(selector.where("max_fails"), "'maxFails': a number below zero")
@@ -200,6 +227,7 @@ def _node(hop: Hop, node: Node, tables: Tables, is_first: bool, found: Findings)
         password=auth.password,
         connect_timeout=config_metadata.seconds(connector, "connectTimeout", 10.0, found) or 10.0,
         dial=dial_settings(hop, node, address[0], tables, is_first, found),
+        choice=_choice(node, hop, found),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from lib import config_metadata, config_url_keys
 from lib.addresses import address, interface, is_address, packed_prefix, prefix
-from lib.config_chain import Chains
+from lib.config_chain import Chains, check_selector, strategy_of
 from lib.config_findings import Findings
 from lib.config_gost_keys import (
     CLIENT_KEYS,
@@ -71,7 +71,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         lanes=config_metadata.lanes(handler, found),
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         accept=_accept(handler, listener, device, found),
-        strategy=way.selector.strategy or "round",
+        strategy=strategy_of(way.selector),
         max_fails=way.selector.max_fails or 1,
         fail_timeout=way.selector.fail_timeout / SECONDS if way.selector.fail_timeout else 10.0,
         hooks=hook_settings(service, found),
@@ -123,6 +123,11 @@ def _host(service: Service, found: Findings) -> str:
     if len(nodes) > 1:
         hint = "write a service for each"
         found.error(nodes[1].where("addr"), f"service {service.name} has more than one host name", hint)
+    selector = service.forwarder.selector if service.forwarder else None
+    if selector:
+        check_selector(selector, found)
+        where = selector.where() if selector.where().line else service.where("forwarder")
+        found.warn(where, "'selector' of a forwarder chooses among host names, and a client has one")
     wrong = _wrong_host(nodes[0].addr)
     if wrong:
         found.error(nodes[0].where("addr"), wrong[0], wrong[1])

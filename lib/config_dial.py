@@ -5,6 +5,7 @@ Refuses to know: what else a node has (config_client), how a connection is made 
 
     interface, so_mark    the node's metadata, the node's own key, the hop's metadata, the hop's own key:
                           the first of these that is there
+    netns                 the node's metadata, the node's own key, the hop's metadata
     proxyProtocol         the node's metadata, the hop's metadata: the first of these that is there
     hosts                 the node's, else the hop's: the name of a section in the top-level `hosts`
 """
@@ -70,13 +71,13 @@ def dial_settings(
     targets = addresses or ((host,) if is_address(without_zone(host)) else ())
     device, source = _interface(hop, node, targets, found)
     header = next(filter(None, (config_metadata.proxy_protocol(one, found) for one in (node, hop))), 0)
-    return DialSettings(device, source, _mark(hop, node, found), header, addresses)
+    return DialSettings(device, source, _mark(hop, node, found), header, _netns(hop, node, found), addresses)
 
 
 def _own_socket(hop: Hop, node: Node) -> Iterator[tuple[str, Position]]:
     """(key, place) of everything about the socket that a hop or a node says."""
     for section in (node, hop):
-        for key in ("interface", "so_mark", "proxyProtocol"):
+        for key in ("interface", "so_mark", "netns", "proxyProtocol"):
             tree = config_metadata.find(section, key)
             if tree is not None:
                 yield key, tree.where
@@ -140,6 +141,14 @@ def _mark(hop: Hop, node: Node, found: Findings) -> int:
         if mark:
             return mark
     return 0
+
+
+def _netns(hop: Hop, node: Node, found: Findings) -> str:
+    return (
+        config_metadata.netns(node, found)
+        or config_metadata.check_netns(node.netns, node.where("netns"), found)
+        or config_metadata.netns(hop, found)
+    )
 
 
 def _mapped(hop: Hop, node: Node, host: str, tables: Tables, found: Findings) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ MULTIPLEXED = {"mtls": "tls", "mws": "ws", "mwss": "wss"}
 """GOST's transports with multiplexing (smux), which a routing tunnel has not -> the one without."""
 
 STRATEGIES = ("fifo", "round", "rand", "hash")
+ALSO_STRATEGIES = {"ha": "fifo", "rr": "round", "random": "rand"}
+"""GOST's other words for them."""
 DUPLICATES = ("share", "replace", "refuse")
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 LOG_FORMATS = ("text", "json")
@@ -112,7 +114,7 @@ SERVICE_KEYS = ("interface", "sockopts", "resolver", "hosts")
 """Keys of a service section whose reason depends on its role."""
 _SERVICE: Keys = {
     **_works("service", "preUp postUp preDown postDown hookTimeout"),
-    **_to_come("service", "netns netns.out labels"),
+    **_to_come("service", "labels"),
     **_to_come("service", "observer.period observePeriod observer.observePeriod enableStats"),
     **_to_come("service", "limiter.refreshInterval limiter.scope"),
     **_of_urls("service", config_url_keys.LIMITS),
@@ -156,7 +158,8 @@ HUB_KEYS: Keys = {
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets lanes domain handshakeTimeout onDuplicate certHosts enrol"),
     **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
-    **_works("service", "proxyProtocol"),
+    **_works("service", "proxyProtocol netns"),
+    **_odd("service", HUB_DIALS_NOBODY, "netns.out"),
     **_odd("handler", _BUFFERS, "router.bufferSize bufferSize"),
 }
 """The keys of a hub: a service with handler router."""
@@ -176,7 +179,8 @@ CLIENT_KEYS: Keys = {
     **_odd("listener", "is for Windows", "guid tun.guid"),
     **_odd("listener", "is for TCP, and read in the metadata of the hub's dialer", "mptcp"),
     **_odd("listener", _BUFFERS, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
-    **_odd("service", SERVICE_WITH_CHAIN, "interface so_mark"),
+    **_odd("service", SERVICE_WITH_CHAIN, "interface so_mark netns.out"),
+    **_to_come("service", "netns"),
     **_odd(
         "service", "is for listeners of a hub; write it in the metadata of the hub's node", "proxyProtocol"
     ),
@@ -188,8 +192,7 @@ CLIENT_KEYS: Keys = {
 """The keys of a client: a service with handler tun."""
 
 _NODE: Keys = {
-    **_works("node", "interface so_mark proxyProtocol", also="hop"),
-    **_to_come("node", "netns weight backup maxFails failTimeout"),
+    **_works("node", "interface so_mark proxyProtocol netns", also="hop"),
     **_odd("hop", "is read from a URL only; in a file it is a key of the hop", "resolver hosts"),
     **_odd("hop", BY_REQUEST, "bypass"),
     **_odd("hop", "is read by other handlers of GOST only; write strategy: hash in the selector", "hash"),
@@ -200,6 +203,7 @@ _NODE: Keys = {
 
 CHAIN_KEYS: Keys = {
     **_NODE,
+    **_works("node", "weight backup maxFails failTimeout"),
     **_works("dialer", "path ws.path header ws.header host ws.host keepalive ttl pin"),
     **_works("dialer", "keepalive.idle keepalive.interval keepalive.count mptcp congestion"),
     **_works("dialer", "tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive"),
@@ -218,6 +222,7 @@ CHAIN_KEYS: Keys = {
 
 PROXY_KEYS: Keys = {
     **_NODE,
+    **_to_come("node", "weight backup maxFails failTimeout"),
     **_to_come("connector", "header"),
     **_odd("connector", _NO_USE, "notls relay udp udp.timeout mux"),
     **_odd("connector", _NO_USE, _prefixed("mux.", _MUX)),

@@ -92,6 +92,7 @@ def hub(
         name=service.name,
         host=host,
         port=port,
+        netns=config_metadata.netns(service, found),
         default_table=table,
         ingress=ingress,
         authers=_in_the_clear(
@@ -314,12 +315,12 @@ def _rules(hub: HubSettings) -> tuple[object, ...]:
 
 def check_overlaps(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:
     """Check that no two services listen on the same port of the same address or of a wildcard address."""
-    ports: dict[int, dict[str, str]] = {}
-    """Port -> address -> the first service that listens there, in the order of the services."""
+    ports: dict[tuple[str, int], dict[str, str]] = {}
+    """(Network namespace, port) -> address -> the first service that listens there, in their order."""
     for service, settings in found.each(hubs):
         if not settings.port:
             continue
-        taken = ports.setdefault(settings.port, {})
+        taken = ports.setdefault((settings.netns, settings.port), {})
         hosts = taken if settings.host in _WILDCARDS else (settings.host, *_WILDCARDS)
         other = next((taken[host] for host in hosts if host in taken), None)
         if other is not None:

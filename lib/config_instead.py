@@ -24,10 +24,13 @@ _IN_HANDLER = "write it in the handler, which checks logins here"
 _RESOLVER = "leave it out, and name the hub's addresses in hosts, or the name server in /etc/resolv.conf"
 _NODES_THERE = "write the host name here: nodes: [{name: host, addr: host-1}]"
 _QUOTA = "leave it out, and let a monitor watch the bytes of each service and host in the metrics"
-_NETNS = "leave it out, and start tunrouter there: ip netns exec NAME tunrouter …"
+_NETNS = (
+    "leave it out, and start tunrouter there: ip netns exec NAME tunrouter …, with netns: /proc/1/ns/net in "
+    "the node's metadata where the hub is reached from outside"
+)
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
 _NODES_HERE = "write the nodes in this file, which SIGHUP or -R reads again"
-_IN_SELECTOR = "write it in the selector of the hop"
+_AT_THE_HUB = "leave it out: it works for the hub's nodes, and each of them is tried by way of each proxy"
 _SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 _DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
 _LIMIT_ROWS = "leave it out: limits are taken from this file, at once"
@@ -51,10 +54,9 @@ _SECTIONS: dict[str, dict[str, str]] = {
     },
     "Listener": {"auther": _IN_HANDLER, "authers": _IN_HANDLER, "auth": _IN_HANDLER},
     "Forwarder": {
-        "selector": "leave it out: a client has one host name, and nothing to choose from",
         **dict.fromkeys(("name", "hop", "hop_group"), _NODES_THERE),
     },
-    "Node": {"netns": _NETNS, "resolver": _RESOLVER},
+    "Node": {"resolver": _RESOLVER},
     "Hop": {
         **dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _NODES_HERE),
         "resolver": _RESOLVER,
@@ -66,7 +68,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
 """Class of a section -> its field -> what to do instead."""
 
 _METADATA: dict[str, str] = {
-    **dict.fromkeys(("netns", "netns.out"), _NETNS),
+    "netns": _NETNS,
     "labels": "leave it out: a log line names its service",
     **dict.fromkeys(
         (
@@ -87,9 +89,7 @@ _METADATA: dict[str, str] = {
     **dict.fromkeys(("router", "tun.router"), "write its routes here: routes: [CIDR, CIDR]"),
     **dict.fromkeys(("dns", "tun.dns"), _DNS),
     "header": "leave it out: an http proxy gets a login, and no other header",
-    "weight": "leave it out, and name the better node first with strategy: fifo in the hop's selector",
-    "backup": "leave it out, and name this node last with strategy: fifo in the hop's selector",
-    **dict.fromkeys(("maxfails", "failtimeout"), _IN_SELECTOR),
+    **dict.fromkeys(("weight", "backup", "maxfails", "failtimeout"), _AT_THE_HUB),
 }
 """Metadata key in lower case -> what to do instead."""
 

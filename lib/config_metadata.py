@@ -208,6 +208,22 @@ def proxy_protocol(layer: Layer, found: Findings) -> int:
     return version
 
 
+def netns(layer: Layer, found: Findings) -> str:
+    """The key netns: a network namespace by its name for `ip netns`, or by a path."""
+    tree = find(layer, "netns")
+    name = text(layer, "netns", found=found)
+    return check_netns(name, tree.where, found) if tree else ""
+
+
+def check_netns(name: str, where: Position, found: Findings) -> str:
+    """The name of a network namespace; "" for one that none can have, which is a problem in `found`."""
+    if name and not name.startswith("/") and ("/" in name or name in (".", "..")):
+        hint = "write a name of `ip netns list`, or a path such as /proc/1/ns/net"
+        found.error(where, f"'netns': no network namespace can have the name {name[:64]!r}", hint)
+        return ""
+    return name
+
+
 def _seconds(text: str) -> float:
     value = parse_duration(text, SECONDS) / SECONDS
     if value < 0:

@@ -214,6 +214,10 @@ def _check_together(
             place = service.listener.where("metadata.name") if service.listener else service.where()
             found.error(place, f"two services have a device named {name!r}")
         devices.add(name)
+    nodes = (node.first.dial for _, one in found.each(clients) for node in one.nodes)
+    if config.user and any(dial.netns for dial in nodes):
+        text = "'user' beside a node's netns: only root may dial in another network namespace, each time anew"
+        found.error(config.where("user"), text, "start tunrouter as that user, in that namespace")
     if not config.services and "services" not in config.at and not config.problems:
         found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")
 

@@ -147,7 +147,7 @@ class ForwardNode(Section):
 class Forwarder(Section):
     """The targets of a service."""
 
-    not_yet = words("selector name hop hop_group")
+    not_yet = words("name hop hop_group")
     selector: Selector | None = None
     nodes: list[ForwardNode] = []
 
@@ -199,7 +199,7 @@ class Node(Section):
     """A hub, or a proxy on the way to it."""
 
     foreign = keys_of("Node")
-    not_yet = words("netns resolver")
+    not_yet = words("resolver")
     name: str = ""
     addr: str = ""
     hosts: str = ""

@@ -31,7 +31,8 @@ def opened(
     `shared`: another socket of ours listens there for a moment longer, with SO_REUSEPORT.
     """
     transport, name = settings.transport, settings.name
-    sock = listen(settings.host, settings.port, transport.reuse_port or shared, transport.mptcp)
+    reuse = transport.reuse_port or shared
+    sock = listen(settings.host, settings.port, reuse, transport.mptcp, settings.netns)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(transport.reuse_port))
     stream_options.use_congestion(sock, transport.congestion, name)
     if transport.mptcp and not stream_options.is_mptcp(sock):
@@ -49,7 +50,7 @@ def reopened(
     A socket cannot become one of MPTCP, nor be one no more, so both listen at the same address for a moment:
     nobody who connects meanwhile is turned away. Raises HostError; then nothing has changed.
     """
-    stays = (new.host, new.port) == (old.host, old.port)
+    stays = (new.host, new.port, new.netns) == (old.host, old.port, old.netns)
     if stays and new.transport.mptcp == old.transport.mptcp:
         return None
     if stays:

@@ -14,7 +14,7 @@ from lib import prefixes
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
 from lib.prefixes import Prefix, PrefixSet
-from lib.settings_dial import PLAIN_DIAL, DialSettings
+from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_names import NamesSettings
@@ -242,6 +242,7 @@ class HubSettings:
     host: str
     """Address to listen on; empty means every address, IPv4 and IPv6."""
     port: int
+    netns: str = ""  # the network namespace that it listens in; empty for the process's own
     default_table: TableSettings | None = None
     ingress: IngressSettings | None = None
     authers: tuple[AutherSettings, ...] = ()
@@ -304,6 +305,7 @@ class NodeSettings:
     proxies: tuple[ProxySettings, ...] = ()
     """The chain of proxies, in order: the first one is dialled."""
     dial: DialSettings = PLAIN_DIAL
+    choice: ChoiceSettings = PLAIN_CHOICE
 
     @property
     def first(self) -> ProxySettings | NodeSettings:

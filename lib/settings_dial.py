@@ -1,4 +1,4 @@
-"""Settings of a connection to a node: through which device, from which address, with which mark, to where.
+"""Settings of a node about itself: how it is dialled, and how it is chosen among several.
 
 Knows: what a configuration may say instead of the kernel and the name servers.
 Refuses to know: how it is said (config_dial), how a socket is told (stream_dial).
@@ -21,8 +21,27 @@ class DialSettings:
     """The mark of its packets (SO_MARK), by which rules and firewalls know them."""
     proxy_protocol: int = 0
     """The version of the PROXY header that is sent first, 1 or 2; 0 for none."""
+    netns: str = ""
+    """The network namespace that the connection is made in: a name or a path; empty for our own."""
     addresses: tuple[str, ...] = ()
     """The addresses of the name, which is then not looked up."""
 
 
 PLAIN_DIAL = DialSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceSettings:
+    """How a node is chosen among the nodes of its hop."""
+
+    weight: int = 1
+    """How often it is chosen, compared with others (strategy rand)."""
+    backup: bool = False
+    """Whether it is for when all others have failed."""
+    max_fails: int = 0
+    """As in ClientSettings, for this node alone; 0: as there."""
+    fail_timeout: float = 0.0
+    """The same, in seconds."""
+
+
+PLAIN_CHOICE = ChoiceSettings()

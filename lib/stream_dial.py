@@ -35,6 +35,7 @@ from lib.bounded_dict import BoundedDict
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
 from lib.stream_deadline import to_its_end, within
+from lib.stream_netns import made_in
 from lib.stream_options import made
 from lib.stream_resolve import Address
 from lib.stream_tcp import format_peer
@@ -316,7 +317,10 @@ def _connect(
     address: Address, bounds: Bounds, ways: Ways, pieces: Pieces, how: DialSettings, mptcp: bool
 ) -> BoundedSocket:
     family, kind, proto, _, target = address
-    sock = made(lambda protocol: BoundedSocket(family, kind, protocol, bounds, pieces), proto, mptcp)
+    sock = made_in(
+        how.netns,
+        lambda: made(lambda protocol: BoundedSocket(family, kind, protocol, bounds, pieces), proto, mptcp),
+    )
     try:
         scoped = family == socket.AF_INET6 and target[3]  # its %zone is the device already
         device = None if scoped else to_its_end(ways.device_for, target[0])

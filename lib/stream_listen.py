@@ -14,16 +14,17 @@ from gevent import socket as gsocket
 
 from lib.addresses import join_host_port
 from lib.errors import HostError
+from lib.stream_netns import made_in
 from lib.stream_options import made
 from lib.stream_resolve import check_device
 
 _BACKLOG = 1024
 
 
-def listen(host: str, port: int, reuse_port: bool = False, mptcp: bool = False) -> Any:
+def listen(host: str, port: int, reuse_port: bool = False, mptcp: bool = False, netns: str = "") -> Any:
     """A listening socket, as bind() gives it. Raises HostError."""
     try:
-        sock = bind(host, port, reuse_port, mptcp)
+        sock = bind(host, port, reuse_port, mptcp, netns)
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
@@ -32,17 +33,20 @@ def listen(host: str, port: int, reuse_port: bool = False, mptcp: bool = False) 
         raise HostError(f"{what}; {remedy}" if remedy else what) from error
 
 
-def bind(host: str, port: int, reuse_port: bool = False, mptcp: bool = False) -> Any:
+def bind(host: str, port: int, reuse_port: bool = False, mptcp: bool = False, netns: str = "") -> Any:
     """A bound socket; an empty host means every address, IPv4 and IPv6. Raises OSError.
 
     A host may be a link-local address with its device: `fe80::1%eth0`. With `mptcp` it is a socket of MPTCP
-    where the kernel has that, and such a one takes connections of plain TCP too.
+    where the kernel has that, and such a one takes connections of plain TCP too. It is in the network
+    namespace `netns`, where that is not empty.
     """
     check_device(host)
     infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else infos[0][0]
-    sock = made(lambda protocol: gsocket.socket(family, socket.SOCK_STREAM, protocol), 0, mptcp)
+    sock = made_in(
+        netns, lambda: made(lambda protocol: gsocket.socket(family, socket.SOCK_STREAM, protocol), 0, mptcp)
+    )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
     if dual:

@@ -42,9 +42,9 @@ GOST = {
     "metrics": "addr path auth auther",
     "services.handler": "type chain auther authers auth limiter metadata",
     "services.listener": "type tls metadata",
-    "services.forwarder": "nodes",
+    "services.forwarder": "nodes selector",
     "hops.selector": "strategy maxFails failTimeout",
-    "hops.nodes": "name addr connector dialer metadata interface sockopts hosts",
+    "hops.nodes": "name addr connector dialer metadata interface sockopts hosts netns",
     "authers.file": "path",
     "authers.redis": "addr db username password key type",
     "authers.http": "url timeout",
@@ -59,11 +59,11 @@ GOST = {
     "services.forwarder.nodes": "name addr",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
-    "hub": f"{_TCP} proxyProtocol preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
+    "hub": f"{_TCP} proxyProtocol netns preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
     "client": f"preUp postUp preDown postDown {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
-    "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark proxyProtocol path ws.path header ws.header host ws.host keepalive ttl "
-    "router.id connectTimeout",
+    "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark proxyProtocol netns path ws.path header ws.header host ws.host keepalive ttl "
+    "router.id connectTimeout weight backup maxFails failTimeout",
 }
 """Section, or owner of metadata (hub, client, way) -> the keys of GOST in it that work here."""
 _METADATA = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.client_selector import Selector
+from lib.settings_dial import ChoiceSettings
 
 
 def choices(selector: Selector, count: int, now: float = 0, dice: float = 0) -> list[int]:
@@ -71,3 +72,57 @@ def test_one_node_is_always_chosen() -> None:
     selector = Selector(1)
     selector.failed(0, 0)
     assert choices(selector, 3) == [0, 0, 0]
+
+
+# --- what a node says of itself
+
+BACKUP, MAIN = ChoiceSettings(backup=True), ChoiceSettings()
+
+
+@pytest.mark.parametrize("strategy", ["round", "fifo", "rand", "hash"])
+def test_a_backup_is_chosen_once_all_others_have_failed_and_left_for_them(strategy: str) -> None:
+    selector = Selector(3, strategy, own=(BACKUP, MAIN, MAIN))
+    assert {selector.choose(0, dice) for dice in (0, 0.3, 0.6, 0.9)} <= {1, 2}
+    assert selector.has_home
+    selector.failed(1, 0)
+    assert set(choices(selector, 3)) == {2}
+    selector.failed(2, 0)
+    assert set(choices(selector, 3)) == {0}
+    assert selector.better(0, 5) == []
+    assert selector.better(0, 10) == [1, 2]
+    selector.failed(0, 0)
+    assert selector.choose(0, 0) in (0, 1, 2), "where all have failed, any"
+
+
+def test_who_asks_for_another_session_is_left_for_a_backup_last() -> None:
+    assert Selector(3, "round", own=(BACKUP, MAIN, MAIN)).others(1, 0) == [2, 0, 1]
+
+
+def test_without_backups_nothing_is_better_for_round_and_rand() -> None:
+    selector = Selector(2, "round", own=(MAIN, MAIN))
+    assert not selector.has_home
+    assert selector.better(1, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("dice", "node"), [(0.0, 0), (0.24, 0), (0.26, 1), (0.74, 1), (0.76, 2), (0.9999, 2)]
+)
+def test_weights_count_for_rand(dice: float, node: int) -> None:
+    own = (ChoiceSettings(1), ChoiceSettings(2), ChoiceSettings(1))
+    assert Selector(3, "rand", own=own).choose(0, dice) == node
+    assert choices(Selector(3, "round", own=own), 3) == [0, 1, 2]
+
+
+def test_weights_of_those_that_have_failed_do_not_count() -> None:
+    selector = Selector(2, "rand", own=(ChoiceSettings(1000), ChoiceSettings(1)))
+    selector.failed(0, 0)
+    assert selector.choose(0, 0.0) == 1
+
+
+def test_a_node_s_own_max_fails_and_fail_timeout() -> None:
+    selector = Selector(2, "fifo", 1, 10.0, own=(ChoiceSettings(max_fails=2, fail_timeout=3.0), MAIN))
+    selector.failed(0, 0)
+    assert selector.choose(0, 0) == 0
+    selector.failed(0, 0)
+    assert selector.choose(2.9, 0) == 1
+    assert selector.choose(3, 0) == 0

@@ -16,7 +16,7 @@ from lib import (
 )
 from lib.errors import ConfigError
 from lib.settings import NodeSettings, Settings
-from lib.settings_dial import PLAIN_DIAL, DialSettings
+from lib.settings_dial import PLAIN_DIAL, ChoiceSettings, DialSettings
 
 TEXT = """services:
 - name: host
@@ -263,7 +263,10 @@ def test_a_service_s_own_keys_have_no_effect_as_in_gost_and_the_reason_is_true(
     ("proxy", "message"),
     [
         ("socks5://p:1?notels=true", "unknown metadata key 'notels' for a proxy before the hub"),
-        ("socks5://p:1?netns=blue", "metadata key 'netns' is not supported yet; leave it out, and start"),
+        (
+            "socks5://p:1?weight=2",
+            "metadata key 'weight' is not supported yet; leave it out: it works for the",
+        ),
         ("http://p:1?header=X-A", "metadata key 'header' is not supported yet; leave it out: an http proxy"),
         ("socks5://p:1?router.id=x", "it belongs to the connector metadata of the hub's node in a chain"),
         ("socks5://p:1?resolver=192.0.2.53", "-F 1: 'resolver' is not supported yet; leave it out, and name"),
@@ -324,3 +327,100 @@ def test_a_file_of_hosts_that_is_not_there_is_an_error_at_the_place_that_names_i
     with pytest.raises(ConfigError) as wrong:
         hosts_file("/no/such/hosts")
     assert str(wrong.value) == "f:8:16: /no/such/hosts: No such file or directory"
+
+
+# --- how a node is chosen
+
+CHOICES = [
+    ("metadata: {backup: true}", ChoiceSettings(backup=True)),
+    ("metadata: {weight: 3}", ChoiceSettings(3)),
+    ("metadata: {maxFails: 3, failTimeout: 1m}", ChoiceSettings(max_fails=3, fail_timeout=60.0)),
+    ("metadata: {failTimeout: 5}", ChoiceSettings(fail_timeout=5.0)),
+    ("", ChoiceSettings()),
+]
+
+
+@pytest.mark.parametrize(("node", "choice"), CHOICES)
+def test_what_a_node_says_about_how_it_is_chosen(node: str, choice: ChoiceSettings) -> None:
+    settings = resolved(node, "selector: {strategy: random}")
+    assert settings.clients[0].nodes[0].choice == choice
+    assert settings.clients[0].strategy == "rand", "GOST's other word for it"
+    assert not settings.warnings
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ("metadata: {weight: 0}", "'weight': 0 is not within 1 to 1000000"),
+        ("metadata: {weight: x}", "'weight': "),
+        ("metadata: {maxFails: -1}", "'maxFails': -1 is not within"),
+        ("metadata: {failTimeout: -1s}", "'failTimeout': a duration below zero"),
+        ("metadata: {backup: perhaps}", "'backup': "),
+    ],
+)
+def test_a_wrong_choice_has_its_place(node: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolved(node, "selector: {strategy: rand}")
+    (problem,) = caught.value.problems
+    assert said in problem.message
+    assert problem.where.line == 19
+
+
+def test_a_weight_that_nobody_looks_at_is_told_of() -> None:
+    (warning,) = resolved("metadata: {weight: 3}").warnings
+    assert (
+        warning.message == "'weight' has no effect, in GOST neither: only the strategy rand chooses by weight"
+    )
+
+
+def test_the_selector_of_a_forwarder_has_one_host_name_to_choose_from() -> None:
+    found = config_resolve.resolve(
+        config_from_urls.read(["tun:///host-1?net=10.0.0.1/24&strategy=fifo"], ["router://h:1"])
+    )
+    (warning,) = found.warnings
+    assert "'selector' of a forwarder chooses among host names, and a client has one" in str(warning)
+
+
+# --- network namespaces
+
+NETNS = [
+    ("netns: blue", "", "blue"),
+    ("metadata: {netns: blue}", "", "blue"),
+    ("", "metadata: {netns: blue}", "blue"),
+    ("netns: red", "metadata: {netns: blue}", "red"),
+    ("metadata: {netns: /proc/1/ns/net}, netns: red", "", "/proc/1/ns/net"),
+    ("", "", ""),
+]
+
+
+@pytest.mark.parametrize(("node", "hop", "netns"), NETNS)
+def test_in_which_network_namespace_a_node_is_dialled(node: str, hop: str, netns: str) -> None:
+    assert dial(node, hop).netns == netns
+
+
+def test_a_name_that_no_network_namespace_can_have_and_one_that_root_alone_can_enter() -> None:
+    with pytest.raises(ConfigError, match=r"no network namespace can have the name .\.\./x.; write a name of"):
+        resolved("netns: ../x")
+    text = "user: nobody\n" + TEXT.format(node=", netns: blue", hop="")
+    with pytest.raises(ConfigError, match="f:1:7: 'user' beside a node's netns"):
+        config_resolve.resolve(config_read.read([("f", text)]))
+
+
+def test_the_device_of_a_client_in_another_namespace_is_not_there_yet() -> None:
+    text = TEXT.format(node="", hop="").replace(
+        "- name: host\n", "- name: host\n  metadata: {netns: blue}\n", 1
+    )
+    with pytest.raises(
+        ConfigError, match="'netns' is not supported yet; leave it out, and start tunrouter there"
+    ):
+        config_resolve.resolve(config_read.read([("f", text)]))
+
+
+def test_two_hubs_may_have_one_port_in_different_namespaces() -> None:
+    service = "{{name: {0}, addr: ':1', metadata: {{netns: {1}}}, handler: {{type: router, metadata: {{router: r}}}}}}"
+    text = "services: [{}, {}]\nrouters: [{{name: r}}]\n"
+    both = text.format(service.format("a", "blue"), service.format("b", "red"))
+    hubs = config_resolve.resolve(config_read.read([("f", both)])).hubs
+    assert [hub.netns for hub in hubs] == ["blue", "red"]
+    with pytest.raises(ConfigError, match="would listen where service a does already"):
+        config_resolve.resolve(config_read.read([("f", both.replace("red", "blue"))]))

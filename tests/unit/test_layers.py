@@ -233,6 +233,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "netlink_own_routes",
             "netlink_owners",
             "stream_listen",
+            "stream_netns",
             "stream_figures",
             "stream_options",
             "stream_tcp",
