@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from lib import rule_parse, source_text, text_encoding
+from lib import config_limits, rule_parse, source_text, text_encoding
 from lib.config_schema import Config, File
 from lib.config_section import walk
 from lib.errors import Position, Problem
@@ -39,7 +39,9 @@ def warnings(settings: Settings, config: Config) -> Iterator[Problem]:
     authers = [*(auther for hub in settings.hubs for auther in hub.authers), *settings.authers]
     logins = [(auther.more, rule_parse.auther_row) for auther in authers]
     bindings = [(auther.bindings.more, rule_parse.binding_row) for auther in authers if auther.bindings]
-    for more, read in dict.fromkeys([*rules, *logins, *bindings]):
+    limits = dict.fromkeys((one.more, one.adds_to) for hub in settings.hubs for one in hub.limiters)
+    limits_of = [(more, config_limits.source_row(adds_to)) for more, adds_to in limits]
+    for more, read in (*dict.fromkeys([*rules, *logins, *bindings]), *limits_of):
         for path, text in _texts(more, places):
             if isinstance(text, Problem):
                 yield text

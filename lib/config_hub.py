@@ -117,6 +117,7 @@ def hub(
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         queue_memory=config_metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
         limits=limiters.of(service, handler),
+        limiters=limiters.sourced(service, handler),
         trusted_proxies=_trusted_proxies(handler, found),
         address_header=_address_header(handler, transport, found),
         proxy_protocol=_proxy_protocol(service, handler, found),

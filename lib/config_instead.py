@@ -33,7 +33,7 @@ _NODES_HERE = "write the nodes in this file, which SIGHUP or -R reads again"
 _AT_THE_HUB = "leave it out: it works for the hub's nodes, and each of them is tried by way of each proxy"
 _SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 _DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
-_LIMIT_ROWS = "leave it out: limits are taken from this file, at once"
+_LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sources"
 
 _SECTIONS: dict[str, dict[str, str]] = {
     "Config": {
@@ -63,7 +63,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
     },
     "Hosts": dict.fromkeys(("redis", "http", "plugin"), _ROWS_HERE),
     "Dialer": {"auth": "write it in the connector, whose login the hub checks"},
-    "Limiter": dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _ROWS_HERE),
+    "Limiter": {"plugin": "write the rows in this file, or in one that is named by file: {path: …}"},
 }
 """Class of a section -> its field -> what to do instead."""
 

@@ -21,7 +21,9 @@ from typing import TypeVar
 from lib.addresses import prefix
 from lib.config_findings import Findings
 from lib.config_schema import Config, Handler, Limiter, Service
+from lib.config_sources import source_settings
 from lib.ids import is_host_name, parse_uuid
+from lib.settings import LimiterSettings
 from lib.settings_limits import (
     DEFAULT_CONNECTIONS,
     DEFAULT_HANDSHAKES,
@@ -58,6 +60,23 @@ class Limiters:
             connections=self._named(service, "climiter", _count_row, DEFAULT_CONNECTIONS),
             handshakes=self._named(service, "rlimiter", _count_row, DEFAULT_HANDSHAKES),
         )
+
+    def sourced(self, service: Service, handler: Handler) -> tuple[LimiterSettings, ...]:
+        """Those of them that have sources."""
+        uses: tuple[tuple[Service | Handler, str, str], ...] = (
+            (service, "limiter", "services"),
+            (handler, "limiter", "hosts"),
+            (service, "climiter", "connections"),
+            (service, "rlimiter", "handshakes"),
+        )
+        made = []
+        for section, kind, adds_to in uses:
+            limiter = self._sections[kind].get(getattr(section, kind))
+            if limiter is not None and (limiter.file or limiter.redis or limiter.http or limiter.reload):
+                more = source_settings(limiter, ("set", "list"), self._found)
+                name = f"{kind} {limiter.name}{' of hosts' if adds_to == 'hosts' else ''}"
+                made += [LimiterSettings(name, adds_to, more)] if more.sources else []
+        return tuple(made)
 
     def rows(self, kind: str, name: str) -> list[str]:
         """The rows of a limiter as they are written; none where there is no such limiter."""
@@ -167,6 +186,26 @@ def _rates(values: list[str]) -> tuple[Rate, Rate]:
         raise ValueError("more than an in and an out")
     sides = [(kind * 2)[:2] if kind else [0.0, 0.0] for kind in (sizes, packets)]
     return Rate(sides[0][0], sides[1][0]), Rate(sides[0][1], sides[1][1])
+
+
+_READERS: dict[str, Callable[[str], RateLimit | CountLimit]] = {
+    "services": _service_row,
+    "hosts": _host_row,
+    "connections": _count_row,
+    "handshakes": _count_row,
+}
+"""Field of HubLimits -> what reads a row of it."""
+
+
+def source_row(adds_to: str) -> Callable[[str], RateLimit | CountLimit | None]:
+    """A reader for the lines of a source whose rows are added to a field of HubLimits; # begins a comment."""
+    read = _READERS[adds_to]
+
+    def row(line: str) -> RateLimit | CountLimit | None:
+        text = line.partition("#")[0].strip()
+        return read(text) if text else None
+
+    return row
 
 
 def size_of(text: str) -> int:

@@ -304,7 +304,7 @@ class Asked(Part):
 class Limiter(Sourced):
     """Limits on bandwidth, connections or handshakes."""
 
-    not_yet = words("reload file redis http plugin")
+    not_yet = words("plugin")
     limits: list[str] = []
 
 

@@ -57,7 +57,7 @@ def secrets(settings: Settings) -> Iterator[str]:
     for hub in settings.hubs:
         yield from (value for _, value in hub.transport.headers)
         yield from (secret for auther in hub.authers for secret in _of_auther(auther))
-        yield from _of_owners(hub.ingress)
+        yield from _of_owners(hub.ingress, *hub.limiters)
     for receiver in settings.notify:  # the path of a URL may be the secret, as Slack's is
         yield from (receiver.url, *(value for _, value in receiver.headers))
     yield from (secret for auther in settings.authers for secret in _of_auther(auther))

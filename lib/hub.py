@@ -103,7 +103,7 @@ class Hub:
         self.turns = turns
         self.taps = taps or Taps()
         self.budget = Budget(settings.queue_memory)
-        self.gate = Gate(settings.limits, settings.trusted_proxies)
+        self.gate = Gate(tables.limits(settings), settings.trusted_proxies)
         self.pauses = Pauses()
         self.output = Output()
         self.refused: Counter[Refusal] = Counter()
@@ -252,10 +252,6 @@ class Hub:
         lines += hub_lane.use_congestion(self.sessions.values(), settings, old)
         self.identities.settings = settings
         self.budget.limit = settings.queue_memory
-        if (settings.limits, settings.trusted_proxies) != (old.limits, old.trusted_proxies):
-            self.gate.settings, self.gate.trusted = settings.limits, settings.trusted_proxies
-            for session in self.sessions.values():
-                session.limit()
         if domain is not self.domain:
             self.domain = domain
             lines.append(self._end_all("the service has other namespaces now"))
@@ -263,6 +259,7 @@ class Hub:
 
     def recheck(self) -> list[str]:
         """End the sessions that would not be admitted any more; returns a line for each."""
+        rule_recheck.use_limits(self)
         self._rules += 1
         sessions = list(self.sessions.values())
         self.unchecked = len(sessions)

@@ -13,6 +13,7 @@ from lib.enrol_lists import EnrolLists
 from lib.plugin_client import RouterPlugin
 from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
+from lib.rule_limits import LiveLimits, with_sources
 from lib.rule_live import LiveBindings, LiveIngress, LiveLogins
 from lib.service_scheduling import Breaths
 from lib.settings import (
@@ -20,21 +21,24 @@ from lib.settings import (
     BindingSettings,
     HubSettings,
     IngressSettings,
+    LimiterSettings,
     Settings,
     TableSettings,
 )
+from lib.settings_limits import HubLimits
 from lib.source_watch import Watch
 
 Key = tuple[str, str]
-"""("router", "ingress", "auther" or "bindings", name); bindings go by the name of their auther."""
-Wanted = TableSettings | IngressSettings | AutherSettings | BindingSettings
-Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins | LiveBindings
+"""("router", "ingress", "auther", "bindings" or "limiter", name); bindings go by the name of their auther."""
+Wanted = TableSettings | IngressSettings | AutherSettings | BindingSettings | LimiterSettings
+Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins | LiveBindings | LiveLimits
 
 _KINDS = {
     TableSettings: "router",
     IngressSettings: "ingress",
     AutherSettings: "auther",
     BindingSettings: "bindings",
+    LimiterSettings: "limiter",
 }
 
 
@@ -129,6 +133,11 @@ class Tables:
         assert isinstance(live, LiveIngress)
         return live
 
+    def limits(self, hub: HubSettings) -> HubLimits:
+        """The limits of a hub with the rows of its limiters' sources, as they are now."""
+        found = ((one, self._live.get(("limiter", one.name))) for one in hub.limiters)
+        return with_sources(hub, ((one, live) for one, live in found if isinstance(live, LiveLimits)))
+
     def logins(self, name: str) -> LiveLogins:
         """The auther of a name."""
         live = self._live["auther", name]
@@ -183,6 +192,8 @@ class Tables:
             return LiveIngress(wanted, self._watch, told)
         if isinstance(wanted, BindingSettings):
             return LiveBindings(wanted, self._watch, told)
+        if isinstance(wanted, LimiterSettings):
+            return LiveLimits(wanted, self._watch, told)
         return LiveLogins(wanted, self._watch, told, lambda: self._bindings(wanted.name))
 
     def _bindings(self, name: str) -> LiveBindings | None:
@@ -202,7 +213,7 @@ def _wanted(settings: Settings) -> dict[Key, Wanted]:
     every: list[Wanted] = list(settings.tables)
     for hub in settings.hubs:
         every += [hub.ingress] if hub.ingress is not None else []
-        every += hub.authers
+        every += [*hub.authers, *hub.limiters]
     every += settings.authers
     every += [wanted.bindings for wanted in every if isinstance(wanted, AutherSettings) and wanted.bindings]
     return {(_KINDS[type(wanted)], wanted.name): wanted for wanted in every}

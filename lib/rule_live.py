@@ -31,7 +31,14 @@ from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
 from lib.route_live import APPLY_SECONDS
 from lib.service_scheduling import equal_in_steps, in_steps
-from lib.settings import AutherSettings, BindingSettings, IngressSettings, LoginRow, PluginSettings
+from lib.settings import (
+    AutherSettings,
+    BindingSettings,
+    IngressSettings,
+    LimiterSettings,
+    LoginRow,
+    PluginSettings,
+)
 from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
 from lib.source_read import Reading, describe
@@ -41,7 +48,7 @@ ASKED_AT_ONCE, ASKED_OF_ONE = 16, 12
 """Questions to a plugin at a time, as many as it has connections (plugin_http), and those about clients of
 one address: the other places are for clients from elsewhere, however slow the plugin is."""
 Rows = tuple[rule_parse.Row, ...]
-Wanted = IngressSettings | AutherSettings | BindingSettings
+Wanted = IngressSettings | AutherSettings | BindingSettings | LimiterSettings
 Reply = TypeVar("Reply")
 Plugin = TypeVar("Plugin", IngressPlugin, AutherPlugin)
 
@@ -129,7 +136,7 @@ class LiveRules:
         rows: list[rule_parse.Row] = []
         bad: list[Problem] = []
         unread = BadLines()
-        for row in in_steps(rule_parse.rows(reading.text, name, type(self).reader, unread)):
+        for row in in_steps(rule_parse.rows(reading.text, name, self.reader, unread)):
             if isinstance(row, Problem):
                 bad.append(row)
             else:

@@ -6,14 +6,16 @@ Refuses to know: which sessions there are (hub), what a rule means (rule_live).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, Protocol
 
 from lib.auth_admission import Auther, HostRules, Login, admit, stays
 from lib.auth_lanes import OF_SESSION
 from lib.auth_logins import Grant
 from lib.enrol_live import Enrolment
 from lib.hub_tables import Tables
+from lib.limits import Gate
 from lib.rule_live import LiveLogins
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
@@ -70,6 +72,27 @@ class WithEnrolled:
         if self._rules.admits(host, namespace, service, client, has_gone):
             return True
         return self._enrolled.admits(host, namespace)
+
+
+class Limited(Protocol):
+    """What is used of a hub and its sessions to limit them."""
+
+    settings: HubSettings
+    tables: Tables
+    gate: Gate
+
+    @property
+    def sessions(self) -> Mapping[Any, Any]:
+        """Its sessions, each with a method `limit`."""
+
+
+def use_limits(hub: Limited) -> None:
+    """Limit a hub's clients as its settings and the sources of its limiters say now, where that is new."""
+    limits, trusted = hub.tables.limits(hub.settings), hub.settings.trusted_proxies
+    if (limits, trusted) != (hub.gate.settings, hub.gate.trusted):
+        hub.gate.settings, hub.gate.trusted = limits, trusted
+        for session in list(hub.sessions.values()):
+            session.limit()
 
 
 def judge(

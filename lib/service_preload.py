@@ -24,6 +24,7 @@ from lib.settings import (
     BindingSettings,
     HttpSource,
     IngressSettings,
+    LimiterSettings,
     RedisSource,
     Settings,
     TableSettings,
@@ -59,7 +60,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """What has needs, and the modules."""
 _SOURCES: dict[type, str] = {RedisSource: "a Redis", HttpSource: "HTTP"}
 
-Owner = TableSettings | IngressSettings | AutherSettings | BindingSettings
+Owner = TableSettings | IngressSettings | AutherSettings | BindingSettings | LimiterSettings
 """All that has sources or a plugin."""
 
 
@@ -70,6 +71,7 @@ def _owners(settings: Settings) -> Iterator[Owner]:
     yield from (auther.bindings for auther in authers if auther.bindings)
     for hub in settings.hubs:
         yield from filter(None, (hub.default_table, hub.ingress))
+        yield from hub.limiters
 
 
 def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[str]:

@@ -222,6 +222,18 @@ class AutherSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LimiterSettings:
+    """A limiter whose rows come from sources too."""
+
+    name: str
+    """Its kind and name, as in `climiter many`."""
+    adds_to: str
+    """The field of HubLimits that its rows are added to."""
+    more: SourceSettings
+    plugin: None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProxySettings:
     """A proxy on the way to a hub."""
 
@@ -266,6 +278,7 @@ class HubSettings:
     drain_timeout: float = 5.0
     """Seconds that a hub which is about to end waits for its clients to leave."""
     limits: HubLimits = NO_LIMITS
+    limiters: tuple[LimiterSettings, ...] = ()  # those with sources, whose rows are added to `limits`
     trusted_proxies: PrefixSet = field(default_factory=PrefixSet)  # they are believed about `address_header`
     address_header: str = DEFAULT_ADDRESS_HEADER
     proxy_protocol: bool = False  # trusted proxies send a PROXY header before everything else

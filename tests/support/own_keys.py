@@ -35,7 +35,7 @@ GOST = {
     "hops.sockopts": "mark",
     "authers": f"{_SOURCED} auths",
     "ingresses": f"{_SOURCED} rules",
-    "limiters": "name limits",
+    "limiters": "name limits reload file redis http",
     "routers": f"{_SOURCED} routes",
     "tls": _TLS,
     "log": "output level format rotation",

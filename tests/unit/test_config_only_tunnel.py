@@ -112,8 +112,12 @@ KEPT_BADLY = [
     ("proxies.yml", "router: sites", "router: site", "there is no router 'site'; did you mean 'sites'?"),
     ("proxies.yml", "gateway: site-1", "gatewy: site-1", "unknown key 'gatewy' in a route section"),
     ("proxies.yml", "name: sites\n    addr", "name: sites\n    admission: office\n    addr", "'admission'"),
-    ("proxies.yml", "name: sites\n    addr", "name: sites\n    limiter: people\n    addr", "'reload'"),
-    ("proxies.yml", "name: sites\n    addr", "name: sites\n    climiter: people\n    addr", "'redis'"),
+    (
+        "proxies.yml",
+        "name: sites\n    addr",
+        "name: sites\n    limiter: peopl\n    addr",
+        "no limiter 'peopl'",
+    ),
     (
         "proxies.yml",
         "name: sites\n    addr",

@@ -306,6 +306,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "hub_receive",
         "client_push",
         "rule_live",
+        "rule_limits",
         "rule_recheck",
         "enrol_live",
         "enrol_lists",
