@@ -134,6 +134,11 @@ class ClientDevice:
             return 0
         return self.upkeep.index if here and not self._device.persists else 0
 
+    @property
+    def stays(self) -> bool:
+        """Whether the device was there before, and stays when it is closed."""
+        return self._found is not None
+
     def close(self) -> None:
         """Remove the device. One that was there before stays, as it was found.
 

@@ -16,9 +16,9 @@ from typing import Protocol
 
 from gevent.event import Event
 
-from lib import netlink_networks, push_accept, push_settings
+from lib import client_names, netlink_networks, push_accept, push_settings
 from lib.addresses import host_of, is_address, without_zone
-from lib.client_around import Around
+from lib.client_around import Around, covers
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -76,6 +76,8 @@ class Push:
         self._pushed: tuple[Session, Pushed] | None = None
         """What was told last, and in which session."""
         self._changed = Event()
+        self._names: tuple[tuple[str, ...], str] = (), ""
+        """(name servers, domain) that systemd-resolved was told for the device."""
 
     @property
     def lines(self) -> list[str]:
@@ -154,7 +156,35 @@ class Push:
             self._say_taken(session.peer, lines)
             if (device.mtu, device.addresses) != (had.mtu, had.addresses) and client.session is session:
                 session.greet()
+        self._follow_names(session.peer, device)
         self._say_refusals(session.peer, taken.refused, before.refused)
+
+    def _follow_names(self, hub: str, device: DeviceSettings) -> None:
+        """Let the names of the hub's domain be asked of the hub, or no longer."""
+        dns = tuple(str(ip_address(one)) for one in self.taken.dns)
+        wanted = (dns, self.taken.domain) if dns and self.taken.domain else ((), "")
+        if wanted[1]:
+            hubs = [node.host for node in self._client.settings.nodes]
+            hubs += [node.first.host for node in self._client.settings.nodes]
+            inside = [covers(device, address) for address in dns]
+            why = client_names.objection(dns, self.taken.domain, hubs, inside)
+            if why:
+                self._say_refused(hub, f"not set: {why}")
+                wanted = (), ""
+        if wanted == self._names:
+            return
+        self._names = wanted
+        why = client_names.follow(self._client.device_name, *wanted)
+        if why:
+            self._say_refused(hub, why)
+        elif wanted[1]:
+            self._say_taken(hub, [f"names of {wanted[1]} are asked of {', '.join(wanted[0])}"])
+
+    def close(self) -> None:
+        """Take back what a device would keep that stays."""
+        if self._names[1]:
+            self._names = (), ""
+            client_names.follow(self._client.device_name, (), "")
 
     def _local(self, session: Session) -> Local:
         """What there is around this host. Raises HostError without netlink."""

@@ -197,7 +197,7 @@ class Push:
         left_out = routes.left_out if total <= MANY_ROUTES else total
         self._say_left_out(namespace, left_out)
         mtu = next((one.mtu for one in settings if one.mtu), 0)
-        shared = push_settings.shared(routes.routes, left_out, mtu)
+        shared = push_settings.shared(routes.routes, left_out, mtu, *_names(settings))
         if not same or (routes, shared) != (made.routes, made.shared):  # and not only leases are new
             made.version += 1
             for leases in every:
@@ -277,6 +277,14 @@ class Push:
             Entry.NOT_TOLD, text, name, key, reason, fold=name, habit=OUTAGE,
             service=name, namespace=key, reason=reason,
         )  # fmt: skip
+
+
+def _names(settings: Iterable[TableSettings]) -> tuple[tuple[bytes, ...], str]:
+    """(the hub's addresses at which it answers for names, the domain of these), of a namespace's routers."""
+    every = list(settings)
+    domain = next((one.names.domain for one in every if one.names is not None and one.own), "")
+    own = tuple(address.ip.packed for one in every for address in one.own)
+    return (own, domain) if domain else ((), "")
 
 
 def _leases_of(live: LiveRoutes) -> Leases:

@@ -137,7 +137,7 @@ class Entry(Enum):
     )
     SETTINGS_TAKEN = (
         *("settings-taken", "info", "service host hub what"),
-        "a client has set, or removed, what its hub tells it: addresses, routes, an MTU",
+        "a client has set, or removed, what its hub tells it: addresses, routes, an MTU, a name server",
     )
     SETTINGS_REFUSED = (
         *("settings-refused", "warning", "service host hub reason"),

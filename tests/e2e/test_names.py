@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lib import stream_certificates
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Topology
-from tests.support.program import OVERLAY_1, OVERLAY_2, example, host, reach, start_client, start_hub
+from tests.support.program import (
+    OVERLAY_1,
+    OVERLAY_2,
+    example,
+    host,
+    pings,
+    reach,
+    start,
+    start_client,
+    start_hub,
+    wait_for,
+)
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
@@ -44,3 +58,44 @@ def test_the_c_library_finds_hosts_by_name_and_back(
     for name in (f"host-9.{DOMAIN}", "www.example.com"):
         assert one.run("getent", "ahostsv4", name, check=False) == ""
     assert "1 received" in one.run("ping", "-c1", "-W2", "host-2")
+
+
+HUB_TEXT = """
+services:
+- {{name: hub, addr: ":8443", handler: {{type: router, metadata: {{router: {name}}}}}, listener: {{type: tls}}}}
+routers:
+- {{name: {name}, address: 10.20.0.1/16, pool: 10.20.0.0/16{more}}}
+"""
+
+
+@pytest.mark.usefixtures("real_starts")
+def test_a_client_asks_the_hub_for_its_domain_alone(
+    topology: Topology, write: Callable[[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What systemd-resolved is told: the program in its place writes it down."""
+    calls, program = tmp_path / "calls", tmp_path / "bin" / "resolvectl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >>{calls}\n')
+    program.chmod(0o755)
+    name = f"names-{os.getpid()}"
+    path = write("hub.yml", HUB_TEXT.format(name=name, more=", dnsDomain: tun.example"))
+    hub = start(topology.hub, "-C", path)
+    pin = hub.wait_line(r"(sha256:[0-9a-f]{64})").group(1)
+    hub.wait_line("listening on")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    url = f"router+tls://{HUB_TO_HOST_1}:8443?pin={pin}"
+    client = start_client(topology.host_1, "-L", "tun:///host-1?name=tun7", "-F", url)
+    client.wait_line("names of tun.example are asked of 10.20.0.1")
+    assert calls.read_text().splitlines() == [
+        "dns tun7 10.20.0.1",
+        "domain tun7 ~tun.example",
+        "default-route tun7 no",
+    ]
+    assert pings(topology.host_1, "10.20.0.1", 1) == 1, "the name server is reached through the tunnel"
+    write("hub.yml", HUB_TEXT.format(name=name, more=""))
+    hub.send(signal.SIGHUP)
+    wait_for(lambda: calls.read_text().splitlines()[3:] == ["revert tun7"])
+    client.stop()
+    hub.stop()
+    for kept in stream_certificates.state_directory().glob(f"*{name}*"):
+        kept.unlink()

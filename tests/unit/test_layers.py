@@ -253,6 +253,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stream_proxy",
             "stream_proxied",
             "client_dial",
+            "client_names",
             "client_around",
             "session_handshake",
             "session_sender",

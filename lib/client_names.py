@@ -1,0 +1,76 @@
+"""Names of the hub's domain on a client: its name server is asked for that domain alone, by systemd-resolved.
+
+Knows: resolvectl(1), what of a hub's words about names is believed.
+Refuses to know: from which hub settings are taken at all (client_push), who answers (dns_answers).
+
+What is set belongs to the tunnel's device, and goes with it, however the process ends. Other names are never
+asked of the hub: the device's name server is for the domain (`~tun.example`), and for nothing else.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+
+from gevent import subprocess
+
+PROGRAM = "resolvectl"
+SECONDS = 5.0
+"""How long the program may take."""
+
+
+def objection(dns: Sequence[str], domain: str, hubs: Iterable[str], is_inside: Iterable[bool]) -> str:
+    """Why a domain and its name servers are not set; empty where they can be.
+
+    `hubs` are the hosts that this client dials; `is_inside` says of each name server whether the tunnel leads
+    to it.
+    """
+    if "." not in domain:
+        return f"the domain {domain}, of one word, could hide all names below it that others have"
+    above = next(
+        (hub for hub in hubs if hub.lower().rstrip(".").endswith((f".{domain}",)) or hub == domain), ""
+    )
+    if above:
+        return (
+            f"the domain {domain}: the hub's own name {above} is in it, and must be found without the tunnel"
+        )
+    if not all(is_inside):
+        return (
+            f"the name servers {', '.join(dns)} of {domain}: not all of them are reached through the tunnel"
+        )
+    return ""
+
+
+def follow(device: str, dns: Sequence[str], domain: str) -> str:
+    """Let the names of a domain be asked of these name servers, and nothing else; returns why not, or "".
+
+    Without a domain what was set is taken back.
+    """
+    program = shutil.which(PROGRAM)
+    if program is None:
+        if not domain:
+            return ""
+        return (
+            f"names of {domain} are not asked of {dns[0]}: there is no systemd-resolved here (resolvectl); "
+            "let a resolver of yours forward that domain there"
+        )
+    if not domain:
+        return _run(program, "revert", device)
+    for words in (("dns", device, *dns), ("domain", device, f"~{domain}"), ("default-route", device, "no")):
+        why = _run(program, *words)
+        if why:
+            _run(program, "revert", device)
+            return f"names of {domain} are not asked of {dns[0]}: {why}"
+    return ""
+
+
+def _run(*argv: str) -> str:
+    """Run the program; returns what went wrong, or ""."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{PROGRAM}: {error}"
+    said = (done.stderr or done.stdout).strip().splitlines()
+    return (
+        f"{PROGRAM} {argv[1]}: {said[-1] if said else f'status {done.returncode}'}" if done.returncode else ""
+    )
