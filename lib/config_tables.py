@@ -75,6 +75,7 @@ def table(router: Router, found: Findings) -> TableSettings:
     _warn_widened(router, found)
     plugin, more = _elsewhere(router, bool(entries), found)
     own, pool, fixed = pool_settings(router, found)
+    _warn_own(router, entries, {one.ip.packed for one in own}, places, found)
     entries += fixed_routes(fixed, entries)
     return TableSettings(
         name=router.name,
@@ -91,6 +92,20 @@ def table(router: Router, found: Findings) -> TableSettings:
         mtu=router_mtu(router, found),
         names=names_settings(router, found),
     )
+
+
+def _warn_own(
+    router: Router,
+    entries: Sequence[RouteEntry],
+    own: set[bytes],
+    places: dict[int, Position],
+    found: Findings,
+) -> None:
+    """Warn of each route for the hub's own address alone: it would never carry a packet."""
+    for entry in found.each(entries if own else ()):
+        if entry.prefix in own and entry.length == 8 * len(entry.prefix):
+            text = f"{entry} is the hub's own address, so {entry.hop.gateway} gets no packet for it"
+            found.warn(places.get(id(entry), router.where()), f"router {router.name}: {text}")
 
 
 def _elsewhere(

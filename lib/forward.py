@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from lib import (
     forward_errors,
@@ -50,6 +51,7 @@ _LEAST = [65536] * 256
 _LEAST[ip.TCP], _LEAST[ip.UDP] = 40, 28
 MOST_EXPIRED = 16
 """Frames of known flows without a hop left that are judged in one scan, for an ICMP error about each."""
+_MSS_HEADERS = packet_hop.MSS_HEADERS[4]
 CUT_ALIKE = 4
 """So many segments cost as much to cut as one frame to judge."""
 _Close = Callable[[Output, Attachment | None, memoryview, int, int, int], None]
@@ -115,48 +117,54 @@ def scan(
 
 
 def _closing(attachment: Attachment, buf: bytearray, now: float, out: Output) -> _Close:
-    """What is done with each run of frames from an attachment."""
+    """What is done with each run of frames from an attachment: it is handed over, by a hop one hop less."""
     if not attachment.own4:
         return _hand_over
-    out.passed = 0
-    return _Passing(attachment, buf, now).hand_over
+    out.passed = out.expired = 0
+    return partial(_pass_run, attachment, buf, now)
 
 
-class _Passing:
-    """Runs of frames through a hub that is a hop, which each frame loses before its run is handed over."""
+def _pass_run(
+    attachment: Attachment,
+    buf: bytearray,
+    now: float,
+    out: Output,
+    target: Attachment | None,
+    view: memoryview,
+    begin: int,
+    end: int,
+    frames: int,
+) -> None:
+    """Take a hop from the frames of a run, but for a first one that was judged, and hand the run over.
 
-    __slots__ = ("_attachment", "_buf", "_judged", "_now")
+    A frame without a hop left ends the run; those behind it are a run of their own.
+    """
+    if target is None or begin == end:
+        return
+    most = attachment.mtu
+    if target.mtu < most:
+        most = target.mtu
+    most -= _MSS_HEADERS
+    stop = packet_hop.pass_on(buf, max(begin, out.passed), end, most)
+    while stop < end:
+        count = len(framing.split(view[begin:stop]))
+        _hand_over(out, target, view, begin, stop, count)
+        begin = stop + 2 + (buf[stop] << 8 | buf[stop + 1])
+        frames -= count + 1
+        _expire(attachment, buf, now, out, stop + 2, begin)
+        stop = packet_hop.pass_on(buf, begin, end, most)
+    _hand_over(out, target, view, begin, end, frames)
 
-    def __init__(self, attachment: Attachment, buf: bytearray, now: float) -> None:
-        self._attachment, self._buf, self._now = attachment, buf, now
-        self._judged = 0
 
-    def hand_over(
-        self, out: Output, target: Attachment | None, view: memoryview, begin: int, end: int, frames: int
-    ) -> None:
-        """As _hand_over. A frame without a hop left ends the run; those behind it are a run of their own."""
-        if target is None or begin == end:
-            return
-        buf, most = self._buf, _most_mss(self._attachment, target, 4)
-        stop = packet_hop.pass_on(buf, max(begin, out.passed), end, most)
-        while stop < end:
-            count = len(framing.split(view[begin:stop]))
-            _hand_over(out, target, view, begin, stop, count)
-            begin = stop + 2 + (buf[stop] << 8 | buf[stop + 1])
-            frames -= count + 1
-            self._expire(out, stop + 2, begin)
-            stop = packet_hop.pass_on(buf, begin, end, most)
-        _hand_over(out, target, view, begin, end, frames)
-
-    def _expire(self, out: Output, start: int, end: int) -> None:
-        """Drop a frame content without a hop left. Of very many only the first ones are looked at again."""
-        self._judged += 1
-        out.work += 1
-        if self._judged <= MOST_EXPIRED:
-            _judge(self._attachment, self._buf, start, end, self._now, out)
-        else:
-            self._attachment.drop(Reason.HOP_LIMIT)
-            tell(out, start, Reason.HOP_LIMIT)
+def _expire(attachment: Attachment, buf: bytearray, now: float, out: Output, start: int, end: int) -> None:
+    """Drop a frame content without a hop left. Of very many only the first ones are looked at again."""
+    out.expired += 1
+    out.work += 1
+    if out.expired <= MOST_EXPIRED:
+        _judge(attachment, buf, start, end, now, out)
+    else:
+        attachment.drop(Reason.HOP_LIMIT)
+        tell(out, start, Reason.HOP_LIMIT)
 
 
 def _takes_super(

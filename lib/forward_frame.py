@@ -44,6 +44,8 @@ class Output:
     """ICMP errors that were sent in this turn (forward_errors has the limits)."""
     passed: int = 0
     """Where the last frame ends from which a hop was taken when it was judged; 0 in a new scan."""
+    expired: int = 0
+    """Frames of known flows without a hop left, in this scan."""
     frames: int = 0
     """Frames of this turn that were passed on (frames and bytes as they came)."""
     bytes: int = 0

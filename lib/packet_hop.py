@@ -41,6 +41,14 @@ NO_MSS = 1 << 16
 _READ = struct.Struct("!HH").unpack_from
 _WRITE = struct.Struct("!HH").pack_into
 _U16 = struct.Struct("!H")
+_FRAME = struct.Struct("!HB7xI").unpack_from
+"""Length of a frame, the first byte of its content; of an IPv4 packet in it TTL, protocol and sum."""
+_FRAME_TTL = 2 + 8
+_HOP = struct.Struct("!I").unpack_from
+_PUT_HOP = struct.Struct("!I").pack_into
+"""TTL, protocol and sum as one number: its highest byte is the TTL, its lower half the sum."""
+_ONE_HOP, _NO_HOP_LEFT = 1 << 24, 2 << 24
+_PROTOCOL_MASK, _IS_TCP = 0xFF << 16, TCP << 16
 
 _LESS = bytes((value - 1) & 0xFF for value in range(256))
 _MORE = bytes((value + 1) & 0xFF for value in range(256))
@@ -74,32 +82,41 @@ def pass_on(buf: bytearray, begin: int, end: int, most_mss: int = NO_MSS) -> int
     """
     at, singly = begin, 0
     while at < end:
-        first = buf[at + 2]
-        start = at + 2 + (HEADER_SIZE if first < 0x10 else 0)
-        stride = (buf[at] << 8 | buf[at + 1]) + 2
+        size, first, hop = _FRAME(buf, at)
+        stride, place = size + 2, at + _FRAME_TTL
+        if first < 0x10:
+            place += HEADER_SIZE
+            (hop,) = _HOP(buf, place)
         if singly:
             singly -= 1
-        elif (end - at) // stride >= FEW:
-            count = _alike(buf, at, stride, min(AHEAD, (end - at) // stride))
-            if count >= FEW and _take_hops(buf, start, stride, count):
+        elif stride * FEW <= end - at:
+            count = _alike(buf, at, stride, end)
+            if count >= FEW and _take_hops(buf, place - _TTL, stride, count):
                 at += count * stride
                 continue
             singly = SINGLY
-        word, check = _READ(buf, start + _TTL)
-        if word < 0x200:
+        if hop < _NO_HOP_LEFT:
             return at
-        _WRITE(buf, start + _TTL, word - 0x100, (check + 0x100) % 0xFFFF)
-        if word & 0xFF == TCP and buf[start + _TCP_FLAGS] & _SYN:
-            _bound_mss(buf, start + _IPV4_HEADER, at + stride, most_mss, first == 1)
+        # The sum has 0x0100 more (take_hop). Where that carries, or is 0xFFFF, it goes round.
+        less = hop - _ONE_HOP + 0x100
+        _PUT_HOP(buf, place, less if hop & 0xFFFF < 0xFEFF else less - 0xFFFF)
+        if hop & _PROTOCOL_MASK == _IS_TCP and buf[place - _TTL + _TCP_FLAGS] & _SYN:
+            _bound_mss(buf, place - _TTL + _IPV4_HEADER, at + stride, most_mss, first == 1)
         at += stride
     return end
 
 
-def _alike(buf: bytearray, at: int, stride: int, count: int) -> int:
-    """How many of the next `count` frames have the length of the first one and begin with the same byte.
+def _alike(buf: bytearray, at: int, stride: int, end: int) -> int:
+    """How many of the frames from `at` on have the length of the first one and begin with the same byte.
 
     Where one frame has that length, the next one begins a stride later: so all of them are what they seem.
+    At least FEW frames of that length have room up to `end`. If the last one of so few has another length,
+    nothing more is compared.
     """
+    last = at + (FEW - 1) * stride
+    if buf[last + 1] != buf[at + 1] or buf[last] != buf[at]:
+        return 0
+    count = min(AHEAD, (end - at) // stride)
     for offset in range(3):
         column = buf[at + offset : at + offset + (count - 1) * stride + 1 : stride]
         count -= len(column.lstrip(column[:1]))

@@ -58,6 +58,8 @@ class Reach:
     """Sources and plugins of further routes."""
     acl: tuple[str, ...] = ()
     """The rules of the access list, as text."""
+    own: tuple[str, ...] = ()
+    """The hub's own addresses, one of each version of IP at most."""
 
 
 def words(settings: Settings, everything: bool = False) -> list[str]:
@@ -277,7 +279,9 @@ def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings
     name = format_uuid(namespace)
     rules_of = tuple(str(rule) for table in tables for rule in table.acl or ())
     allowed = tuple(h for h in hosts if h not in shut)
-    return Reach(hub.name, name, tuple(routes), allowed, tuple(shut), tuple(elsewhere), rules_of)
+    own = {one.version: str(one.ip) for table in reversed(tables) for one in table.own}
+    rest = tuple(elsewhere), rules_of, tuple(own[version] for version in sorted(own))
+    return Reach(hub.name, name, tuple(routes), allowed, tuple(shut), *rest)
 
 
 def _source(source: Source) -> str:
@@ -296,6 +300,8 @@ def _reach(reach: Reach, most: int) -> Iterator[str]:
         "clients that name no namespace" if reach.namespace == format_uuid(NO_NAMESPACE) else reach.namespace
     )
     yield f"    namespace {reach.namespace}:" if what == reach.namespace else f"    {what}:"
+    if reach.own:
+        yield f"        the hub itself is {' and '.join(reach.own)}, a hop for what it passes on"
     for prefix, tiers in reach.routes[:most]:
         yield f"        {prefix} goes to {', then '.join(' or '.join(tier) for tier in tiers)}"
     if len(reach.routes) > most:
@@ -377,4 +383,5 @@ def _reach_data(reach: Reach) -> dict[str, object]:
         "shutOut": reach.shut_out,
         "elsewhere": reach.elsewhere,
         "acl": reach.acl,
+        "address": reach.own,
     }

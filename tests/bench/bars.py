@@ -62,6 +62,10 @@ BARS = (
     Bar(
         "TCP, 1 stream, limits and 100 rules", ("tunrouter_guarded", "tcp1"), ">=", 0.9, ("tunrouter", "tcp1")
     ),
+    *(
+        Bar(f"{row}, the hub a hop, with tests", ("tunrouter_hop", figure), ">=", 0.95, ("tunrouter", figure))
+        for row, figure in (("TCP, 1 stream", "tcp1"), ("TCP, 4 streams", "tcp4"), ("UDP 64 B", "udp"))
+    ),
     Bar("TCP, 4 streams", ("tunrouter", "tcp4"), ">=", 1.0, ("tunrouter", "tcp1")),
     Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 2.2, ("gost", "udp")),
     Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 0.65, ("floor", "udp")),

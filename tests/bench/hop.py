@@ -8,6 +8,7 @@ slices of some milliseconds. With an address a hop is taken from each packet, an
     small          64 bytes of UDP to one host, as a flood sends them: the run is changed at once
     mixed          UDP of 20 lengths in turn: each packet is changed by itself
     alternating    64 bytes of UDP to two hosts in turn: runs of one frame
+    few            the same, four frames a receive: a hub that has little to do
     segments       TCP of 1,420 bytes, as a GOST client sends them
     superpackets   TCP of 64 KB, as a tunrouter sends them
 """
@@ -47,6 +48,8 @@ class Case:
 
     name: str
     content: Callable[[int], bytes]
+    most: int = 1 << 16
+    """Frames of a receive."""
 
 
 def _udp(number: int, size: int, to: str = FIRST) -> bytes:
@@ -66,6 +69,7 @@ CASES = (
     Case("small", lambda number: _udp(number, 36)),
     Case("mixed", lambda number: _udp(number, 36 + number % 20)),
     Case("alternating", lambda number: _udp(number, 36, (FIRST, SECOND)[number % 2])),
+    Case("few", lambda number: _udp(number, 36), 4),
     Case("segments", _tcp),
     Case("superpackets", _super),
 )
@@ -96,7 +100,7 @@ def _full(case: Case) -> tuple[bytes, int]:
     """A full receive buffer of frames, and their number."""
     frames: list[bytes] = []
     size = 0
-    while size < RECEIVE // 2:
+    while size < RECEIVE // 2 and len(frames) < case.most:
         frames.append(encode(case.content(len(frames))))
         size += len(frames[-1])
     return b"".join(frames), len(frames)

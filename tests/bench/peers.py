@@ -26,6 +26,8 @@ from tests.support.program import GOST, NO_GOST
 
 FLOOR = Path(__file__).with_name("floor.c")
 OVERLAY = {"host-1": "10.88.0.2", "host-2": "10.88.0.3"}
+OF_HUB = "10.88.0.1"
+"""The address of a hub that has one."""
 RUNS = ("tcp1", "tcp4", "udp", "udp70", "ping_idle", "ping_load")
 """What can be measured (measure.RUNS), in the order in which it is."""
 
@@ -104,6 +106,14 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
             _nothing,
             ours=True,
             runs=("tcp1", "udp"),
+        ),
+        Peer(
+            "tunrouter_hop",
+            "ours, the hub with an address (a hop that bounds MSS) and policy tests",
+            _tunrouter(hop=True),
+            _nothing,
+            ours=True,
+            runs=("tcp1", "tcp4", "udp"),
         ),
         Peer("gost", "GOST at all three places", _start_gost, _no_gost),
         Peer(
@@ -189,10 +199,22 @@ def _executables() -> list[Peer]:
 
 
 def hub_yaml(
-    superpackets: bool = True, other_routes: int = 0, transport: str = "tcp", guarded: bool = False
+    superpackets: bool = True,
+    other_routes: int = 0,
+    transport: str = "tcp",
+    guarded: bool = False,
+    hop: bool = False,
 ) -> str:
-    """A hub's configuration; GOST reads it as well as long as superpackets are on."""
-    return "".join(_hub_lines(superpackets, other_routes, transport, guarded))
+    """A hub's configuration; GOST reads it as well as long as superpackets are on and it is no hop."""
+    text = "".join(_hub_lines(superpackets, other_routes, transport, guarded))
+    if not hop:
+        return text
+    own = text.replace("- name: router-0\n", f"- name: router-0\n  address: {OF_HUB}/24\n")
+    one, two = OVERLAY
+    tests = (
+        f"- {{from: {one}, to: {OVERLAY[two]}, port: tcp/{port}, expect: allow}}\n" for port in range(1, 101)
+    )
+    return own + "tests:\n" + "".join(tests)
 
 
 def our_program(root: Path = ROOT) -> Command:
@@ -270,9 +292,10 @@ def _tunrouter(
     program: Command = (),
     transport: str = "tcp",
     guarded: bool = False,
+    hop: bool = False,
 ) -> Callable[[Topology, Path], Programs]:
     def start(topology: Topology, work: Path) -> Programs:
-        text = hub_yaml(superpackets, other_routes, transport, guarded)
+        text = hub_yaml(superpackets, other_routes, transport, guarded, hop)
         programs = {"hub": start_our_hub(topology.hub, work, text, program)}
         parameters = "" if superpackets else "&superpackets=off"
         for host, namespace, hub in _clients(topology):

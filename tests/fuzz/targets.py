@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from lib import (
@@ -54,7 +54,7 @@ from lib.plugin_http import read_object
 from lib.plugin_protobuf import decode as decode_message
 from lib.prefixes import PrefixSet, packed
 from lib.route_loader import RouteLoader
-from lib.route_table import RouteTable
+from lib.route_table import RouteTable, hub_addresses
 from lib.session_budget import Budget
 from lib.session_chunks import BUCKETS
 from lib.session_queue import FLOW_BYTES, HOST_BYTES, SendQueue
@@ -134,6 +134,8 @@ def frames(data: bytes) -> None:
     if not data:
         return
     table = RouteTable([entry("10.0.0.1/32", "one"), entry("10.0.0.0/8", "two"), entry("fd00::/8", "two")])
+    if data[0] & 8:
+        table.own = hub_addresses((ip_interface("10.9.9.9/8"), ip_interface("fd00::9/8")))
     domain = Domain({_KEY: table}, source_check=bool(data[0] & 1))
     attachments = {name: Attachment(domain.namespace(_KEY), name, "fuzz") for name in ("one", "two")}
     for attachment in attachments.values():
@@ -521,6 +523,10 @@ def seeds() -> dict[str, list[bytes]]:
     tcp6 = p.tcp("fd00::1", "fd00::2", bytes(64))
     pieces = [*p.pieces(p.udp("10.0.0.1", "10.0.0.2", bytes(64)), 24, 48), *p.pieces(tcp6, 24, 48), *whole]
     stream = b"".join(map(p.frame, [*whole, *supers, wire_control.encode_ping(bytes(8))]))
+    for_hub = (p.icmp("10.0.0.1", "10.9.9.9"), p.tcp("10.0.0.1", "10.9.9.9"), p.udp("10.0.0.1", "10.9.9.9"))
+    last_hop = p.udp("10.0.0.1", "10.0.0.2", ttl=1)
+    syn = p.tcp("10.0.0.1", "10.0.0.2", flags=2, options=bytes((2, 4, 255, 255)))
+    hub = b"".join(map(p.frame, (*for_hub, last_hop, syn)))
     upgrade = (
         b"\x20GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n"
@@ -540,7 +546,7 @@ def seeds() -> dict[str, list[bytes]]:
             enrol_book.dump(enrol_book.Book(bytes(8))),
             wire_enrol.encode_reply(wire_enrol.Reply(0, 1.0, 1.0, ((bytes(4), 0),), ())),
         ],
-        "frames": [bytes([flags]) + stream for flags in range(8)],
+        "frames": [bytes([flags]) + stream + hub for flags in range(16)],
         "from_the_hub": [b"\0" + stream, b"\1" + stream],
         "packets": whole,
         "superpackets": supers,

@@ -43,6 +43,16 @@ def test_hosts_keep_the_letters_of_their_names() -> None:
     assert found[0][1] == (bytes([10, 20, 0, 7]),)
 
 
+def test_a_route_for_the_hub_s_own_address_is_warned_of() -> None:
+    routes = "routes: [{dst: 10.20.0.0/16, gateway: host-1}, {dst: 10.20.0.1, gateway: host-2}]"
+    said = [str(warning) for warning in resolved(f"address: 10.20.0.1/16, {routes}").warnings]
+    own = "router r: 10.20.0.1/32 is the hub's own address, so host-2 gets no packet for it"
+    assert [line for line in said if "own address" in line] == [next(line for line in said if own in line)]
+    assert not any(
+        "own address" in str(warning) for warning in resolved(f"address: 10.20.0.2/16, {routes}").warnings
+    )
+
+
 def test_without_the_keys_nothing_is_different() -> None:
     found = table("routes: [{dst: 10.0.0.0/8, gateway: g}]")
     assert (found.own, found.pool, found.fixed) == ((), (), ())

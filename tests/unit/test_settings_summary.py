@@ -254,3 +254,17 @@ def test_all_is_all() -> None:
 def test_one_client_is_no_plural() -> None:
     told = settings_summary.words(settings())
     assert [line.endswith(" MB 1 client") for line in told].count(True) == 1
+
+
+def test_the_hub_s_own_addresses() -> None:
+    """A namespace's own table comes first, and the default one adds the version that is missing there."""
+    own = TEXT.replace(f"- name: {NS1}\n", f"- name: {NS1}\n  address: 10.1.0.1/16\n")
+    own = own.replace("- name: rest\n", "- name: rest\n  address: [10.9.0.1/16, 'fd00::1/64']\n")
+    found = config_resolve.resolve(config_read.read([("f", own)]))
+    said = [line.strip() for line in settings_summary.words(found) if "the hub itself" in line]
+    assert said == [
+        "the hub itself is 10.1.0.1 and fd00::1, a hop for what it passes on",
+        "the hub itself is 10.9.0.1 and fd00::1, a hop for what it passes on",
+    ]
+    namespaces = json.loads(settings_summary.as_json(found))["namespaces"]
+    assert [one["address"] for one in namespaces] == [["10.1.0.1", "fd00::1"], ["10.9.0.1", "fd00::1"]]
