@@ -37,7 +37,6 @@ USER = "tunrouter"
 UNIT = "/etc/systemd/system/tunrouter@.service", "/usr/lib/systemd/system/tunrouter@.service"
 MARK = "# Written by `tunrouter join`"
 _SYSTEMD = "systemctl enable --now tunrouter@"
-_DEFAULT = "0.0.0.0/0", "::/0"
 
 
 def run(
@@ -64,7 +63,7 @@ def run(
         reply = client_enrol.enrol(token, enrol_book.hashed(password.encode()))
         os.replace(_pending(login), login)
         _keep_old(config)
-        enrol_file.write(str(config), _text(token, login, reply).encode(), 0o640, _owner())
+        enrol_file.write(str(config), _text(token, login).encode(), 0o640, _owner())
         _give(login)
     except client_enrol.Refused:
         _pending(login).unlink(missing_ok=True)
@@ -127,9 +126,8 @@ def _give(path: Path) -> None:
 # --- the configuration
 
 
-def _text(token: Token, login: Path, reply: Reply) -> str:
-    """The configuration, in YAML whose values are JSON."""
-    device = {"net": _addresses(reply), "route": _routes(reply)}
+def _text(token: Token, login: Path) -> str:
+    """The configuration, in YAML whose values are JSON. The hub tells the rest: addresses, routes, MTU."""
     connector: dict[str, Any] = {"type": "router", "auth": {"file": str(login.absolute())}}
     if token.namespace != ids.NO_NAMESPACE:
         connector["metadata"] = {"router.id": ids.format_uuid(token.namespace)}
@@ -140,15 +138,15 @@ def _text(token: Token, login: Path, reply: Reply) -> str:
     dialer["metadata"] = {key: value for key, value in metadata.items() if value}
     node: dict[str, Any] = {"name": "hub", "addr": join_host_port(token.address, token.port)}
     node |= {"connector": connector, "dialer": {key: value for key, value in dialer.items() if value}}
-    listener = {"type": "tun", "metadata": {key: value for key, value in device.items() if value}}
     return "\n".join(
         [
             f"{MARK} for the hub {join_host_port(token.address, token.port)}.",
             f"# The login is in {login.absolute()}; only this host has it.",
+            "# The hub tells the rest (acceptRoutes); net or route here take the place of what it tells.",
             "services:",
             f"- name: {json.dumps(token.host)}",
             "  handler: {type: tun, chain: hub}",
-            f"  listener: {json.dumps({key: value for key, value in listener.items() if value})}",
+            "  listener: {type: tun}",
             f"  forwarder: {{nodes: [{{name: host, addr: {json.dumps(token.host)}}}]}}",
             "chains:",
             "- name: hub",
@@ -162,16 +160,9 @@ def _text(token: Token, login: Path, reply: Reply) -> str:
 
 
 def _addresses(reply: Reply) -> str:
-    """The addresses of this host in the tunnel, as `net` has them."""
-    return ",".join(
-        prefixes.text(address, length) for address, length in reply.own if length == 8 * len(address)
-    )
-
-
-def _routes(reply: Reply) -> str:
-    """What lies behind other hosts, as `route` has it. Nobody is given a default route unasked."""
-    texts = (prefixes.text(*prefix) for prefix in reply.others)
-    return ",".join(text for text in texts if text not in _DEFAULT)
+    """The addresses of this host in the tunnel that the hub knows already."""
+    texts = (prefixes.text(address, length) for address, length in reply.own if length == 8 * len(address))
+    return ", ".join(text.partition("/")[0] for text in texts)
 
 
 # --- afterwards
@@ -181,18 +172,17 @@ def _tell(token: Token, config: Path, login: Path, reply: Reply) -> None:
     hub = join_host_port(token.address, token.port)
     print(printable(f"joined hub {hub} as host {token.host}; the login is in {login}"))
     addresses = _addresses(reply)
-    print(
-        printable(
-            f"the configuration is {config}, with " + (f"address {addresses}" if addresses else "no address")
-        )
+    given = (
+        f"its address is {addresses}" if addresses else "the hub gives it an address" if reply.gives else ""
     )
+    print(printable(f"the configuration is {config}" + (f"; {given}" if given else "")))
     print(
         printable(
             f"start it: tunrouter -C {config}"
             + (f", or {_SYSTEMD}{config.stem}" if _is_unit_s(config) else "")
         )
     )
-    if not addresses:
+    if not given:
         complain("note: no route of the hub leads to an address of this host yet: see `tunrouter invite`")
     behind = [prefixes.text(*one) for one in reply.own if one[1] < 8 * len(one[0])]
     if behind:

@@ -32,6 +32,10 @@ _FILES = (
         "/var/lib/tunrouter/cert.pem, key.pem",
         "a certificate that was made because none was given; ~/.local/state/tunrouter for others than root",
     ),
+    (
+        "/etc/tunrouter/HOST.yaml, HOST.login",
+        "what join writes: a configuration, and the login that it names, mode 0600; see --into",
+    ),
     ("/dev/net/tun", "a client makes its device with it"),
     (
         "/usr/share/doc/tunrouter/guide.md",
@@ -98,6 +102,10 @@ _EXAMPLES = (
     ("What is wrong with a file, and what does it mean?", ("tunrouter check -C hub.yml",)),
     ("What is wrong here, and what mends it?", ("tunrouter doctor", "tunrouter doctor --to 192.168.200.7")),
     ("Why does a packet not arrive?", ("tunrouter explain --from host-1 192.168.200.7", "tunrouter drops")),
+    ("A host joins a hub by an invitation; the first command is for the hub, the second for the host:", (
+        "tunrouter invite host-7 --address hub.example:8443 --gateway 192.168.123.7",
+        "tunrouter join tunrouter1-... --now",
+    )),
     ("From cron, every minute, once only:", (
         "tunrouter -C /etc/tunrouter/tunrouter.yaml --single /run/tunrouter.pid",
     )),

@@ -16,7 +16,7 @@ from lib.addresses import packed_prefix, widened
 from lib.did_you_mean import did_you_mean
 from lib.enrol_address import hub_address
 from lib.enrol_book import Book, Invitation, Place
-from lib.enrol_lists import router_of
+from lib.enrol_lists import gives_addresses, router_of
 from lib.enrol_live import Enrolment
 from lib.enrol_token import Token
 from lib.hub import Hub
@@ -167,7 +167,7 @@ def _gateways(
     if not _has_address(hub, host, namespace, found):
         notes.append(
             f"no route leads to an address of {host} itself: give it one with --gateway ADDRESS, "
-            "or with a route of the router"
+            "or give the router a pool"
         )
     return tuple(found), notes
 
@@ -182,6 +182,8 @@ def _no_router(hub: Hub, namespace: bytes) -> str:
 def _has_address(hub: Hub, host: str, namespace: bytes, found: Iterable[Prefix]) -> bool:
     """Whether a route of full length leads to a host."""
     if any(length == 8 * len(address) for address, length in found):
+        return True
+    if gives_addresses(hub.tables.enrolled.settings, hub.settings, namespace):
         return True
     for table in hub.domain.namespace(namespace).tables:
         if not isinstance(table, RouteTable) or len(table) > FEW:

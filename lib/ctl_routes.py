@@ -20,7 +20,7 @@ from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain, Router
 from lib.route_plugin_cache import PluginCache
-from lib.route_table import ENROLLED, Group, RouteTable
+from lib.route_table import ENROLLED, LEASED, Group, RouteTable
 from lib.settings import HttpSource, Source
 
 STEP = 256
@@ -237,10 +237,14 @@ def _row(view: _View, prefix: bytes, length: int, group: Group, now: float) -> R
     }
 
 
+_BESIDE_SOURCES = {ENROLLED: "enrolled hosts", LEASED: "pool"}
+"""Rank of rows that come from no source -> what they are from."""
+
+
 def _source(view: _View, rank: int) -> str:
     if not isinstance(view.router, RouteTable):
         return "plugin"
-    return "enrolled hosts" if rank == ENROLLED else view.sources[rank]
+    return _BESIDE_SOURCES.get(rank) or view.sources[rank]
 
 
 def _gateways(view: _View, group: Group, now: float) -> list[Row]:

@@ -103,5 +103,11 @@ def router_of(settings: Settings, hub: HubSettings, namespace: bytes) -> TableSe
     return table if table is not None and table.plugin is None else None
 
 
+def gives_addresses(settings: Settings, hub: HubSettings, namespace: bytes) -> bool:
+    """Whether hosts of a namespace get an address out of a pool of one of its routers."""
+    own = [table for table in settings.tables if table.namespace == namespace]
+    return any(table.pool for table in (*own, hub.default_table) if table is not None)
+
+
 def _wanted(hubs: Iterable[HubSettings]) -> dict[EnrolSource, None]:
     return {hub.enrol: None for hub in hubs if hub.enrol is not None}

@@ -19,7 +19,7 @@ from lib.ids import NO_NAMESPACE, format_uuid
 from lib.namespace import Attachment, Namespace, Table
 from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
 from lib.route_plugin_cache import PluginCache, Unresolved
-from lib.route_table import ENROLLED, Group, Route, RouteTable
+from lib.route_table import ENROLLED, LEASED, Group, Route, RouteTable
 
 MAX_SHOWN = 5
 """Prefixes, or sessions of a gateway, that are listed; of more only the number is said."""
@@ -283,6 +283,10 @@ def in_one_line(attachment: Attachment, packet: Packet, verdict: object, now: fl
     return f"{attachment.host}{namespace} {headline(packet)}: {what}"
 
 
+_ROWS = {0: "inline", ENROLLED: "enrolled host", LEASED: "pool"}
+"""Rank of rows that come from no source -> what they are."""
+
+
 def _by(attachment: Attachment, packet: Packet, host: str, now: float) -> str:
     """The route that a packet takes: ` by 10.0.0.0/8 (inline)`."""
     found = attachment.namespace.route_to(packet.destination, now)
@@ -294,7 +298,7 @@ def _by(attachment: Attachment, packet: Packet, host: str, now: float) -> str:
     for route in table.matches(packet.destination):
         for rank, hop in route.group.rows:
             if hop.gateway == host:
-                source = "enrolled host" if rank == ENROLLED else f"source {rank}" if rank else "inline"
+                source = _ROWS.get(rank) or f"source {rank}"
                 return f" by {route} ({source})"
     return ""
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from lib import ids, wire_enrol, wire_relay
 from lib.bounded_dict import BoundedDict
 from lib.enrol_book import Enrolled
+from lib.enrol_lists import gives_addresses
 from lib.enrol_live import LOOK_SECONDS, EnrolError, Enrolment
 from lib.forward_drop_reasons import Refusal
 from lib.hub_tables import Tables
@@ -123,7 +124,8 @@ def _reply(hub: Owner, peer: str, request: Request) -> tuple[Reply, str]:
     row = next(row for row in book.hosts.values() if row.invitation == ask.invitation)
     _tell(hub.settings.name, row, peer)
     own, others = _prefixes(hub.domain.namespace(row.namespace), row.host)
-    return Reply(Answer.WELCOME, time.time(), when, own, others), ""
+    gives = gives_addresses(hub.tables.enrolled.settings, hub.settings, row.namespace)
+    return Reply(Answer.WELCOME, time.time(), when, own, others, gives), ""
 
 
 def _no(answer: Answer, when: float = 0.0) -> tuple[Reply, str]:

@@ -29,8 +29,7 @@ from lib.push_leases import Leases
 from lib.push_routes import Row, Told
 from lib.push_settings import Pushed
 from lib.route_live import LiveRoutes
-from lib.route_loader import LEASED
-from lib.route_table import RouteTable
+from lib.route_table import LEASED, RouteTable
 from lib.service_scheduling import Breaths, breathe
 from lib.service_supervisor import Task
 from lib.session_control import SessionControl

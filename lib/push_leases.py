@@ -27,7 +27,7 @@ from lib.log_setup import say, settle
 from lib.prefixes import Prefix, covers
 from lib.push_pool import MAX_LEASES, Pool
 from lib.route_live import LiveRoutes
-from lib.route_loader import LEASED
+from lib.route_table import LEASED
 from lib.service_scheduling import Breaths
 from lib.service_threads import aside
 from lib.settings import Hop

@@ -28,7 +28,7 @@ from lib.humanize import counted
 from lib.prefixes import Prefix
 from lib.route_first_match import painted
 from lib.route_parse import BadLine, RouteLines, pieces
-from lib.route_table import MAX_ROWS, Group, RouteTable, Row, Tries, no_tries
+from lib.route_table import LEASED, MAX_ROWS, Group, RouteTable, Row, Tries, no_tries
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED, BadLines
 from lib.source_diff import difference
@@ -38,8 +38,6 @@ STEP, AT_ONCE = 400, 10_000
 """Rows, or prefixes, that a step goes through, and routes that it compares with others."""
 ROWS_OF_GROUP = 2
 """Rows of a prefix that cost as much as a row more: all of them are put in order again with each one."""
-LEASED = 1 << 16
-"""The rank of leases: they come after the rows of every source."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ MAX_GROUPS = 10_000
 
 Row = tuple[int, Hop]
 """(rank, hop): the rank is 0 for inline rows, and 1, 2, … for rows of the sources in their order."""
-ENROLLED = 1 << 16
-"""The rank of the routes to enrolled hosts, which come after those of all sources."""
+ENROLLED, LEASED = (1 << 16) - 1, 1 << 16
+"""The ranks of routes to enrolled hosts, after those of all sources, and of leases of a pool, the last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

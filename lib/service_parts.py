@@ -257,7 +257,7 @@ class Parts:
     def _end_revoked(self, source: EnrolSource, places: set[enrol_book.Place]) -> None:
         """End the sessions of hosts that are not enrolled any more, at once."""
         for hub in self._hubs_of(source):
-            self._tell_revoked(hub, hub_recheck.recheck_hosts(hub, places))
+            _tell_revoked(hub, hub_recheck.recheck_hosts(hub, places))
 
     def _keep_rechecking(self) -> None:
         while True:
@@ -269,16 +269,16 @@ class Parts:
                 self._rechecking.attempt(self._recheck_hub, hub)
 
     def _recheck_hub(self, hub: Hub) -> None:
-        self._tell_revoked(hub, hub.recheck())
-
-    @staticmethod
-    def _tell_revoked(hub: Hub, lines: Sequence[str]) -> None:
-        for line in lines:
-            name = hub.settings.name
-            text = "service %s: %s"
-            say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)
+        _tell_revoked(hub, hub.recheck())
 
 
 def _place(one: Hub | Client) -> Place:
     """A service as its hooks see it."""
     return place(one.settings, one.address if isinstance(one, Hub) else one.device_name)
+
+
+def _tell_revoked(hub: Hub, lines: Sequence[str]) -> None:
+    for line in lines:
+        name = hub.settings.name
+        text = "service %s: %s"
+        say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)

@@ -48,6 +48,7 @@ class Field(IntEnum):
     WHEN = 3
     OWN = 4
     OTHERS = 5
+    GIVES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Reply:
     """With WELCOME: the prefixes that the hub routes to the host."""
     others: tuple[Prefix, ...] = ()
     """With WELCOME: the prefixes that it routes to other hosts."""
+    gives: bool = False
+    """With WELCOME: whether the hub gives the host an address out of a pool once it is connected."""
 
 
 def encode_ask(ask: Ask) -> bytes:
@@ -101,6 +104,7 @@ def encode_reply(reply: Reply) -> bytes:
             (Field.WHEN, struct.pack("!Q", max(0, int(reply.when)))),
             (Field.OWN, _encode_prefixes(reply.own)),
             (Field.OTHERS, _encode_prefixes(reply.others)),
+            (Field.GIVES, bytes([reply.gives])),
         )
     )
 
@@ -113,7 +117,8 @@ def decode_reply(data: bytes) -> Reply:
         raise ProtocolError("an answer to the enrolment that says nothing")
     clock, when = (int.from_bytes(found.get(kind, b"")[:8], "big") for kind in (Field.CLOCK, Field.WHEN))
     own, others = (tuple(_prefixes(found.get(kind, b""))) for kind in (Field.OWN, Field.OTHERS))
-    return Reply(answer[0], float(clock), float(when), own, others)
+    gives = any(found.get(Field.GIVES, b""))
+    return Reply(answer[0], float(clock), float(when), own, others, gives)
 
 
 def _encode_prefixes(prefixes: Iterable[Prefix]) -> bytes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import stat
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,10 +90,9 @@ def test_what_is_written_and_who_may_read_it(tmp_path: Path, hub: list[bytes]) -
         b"p" * 32,
         False,
     )
-    assert list(map(str, client.device.addresses)) == ["192.168.123.7/32", "fd00::7/128"]
-    assert [str(prefix) for prefix, _ in client.device.routes] == ["192.168.123.2/32", "192.168.2.0/24"], (
-        "no default route"
-    )
+    assert (client.device.addresses, client.device.routes) == ((), ()), "the hub tells these"
+    assert client.accept is not None
+    assert (client.accept.routes, client.accept.addresses, client.accept.mtu) == ("auto", True, True)
 
 
 def test_a_hub_behind_a_proxy_is_known_by_its_name(tmp_path: Path, hub: list[bytes]) -> None:
@@ -189,6 +190,24 @@ def test_now_runs_the_configuration(tmp_path: Path, hub: list[bytes]) -> None:
     assert served[0]["-C"] == [str(tmp_path / "etc" / "host-7.yaml")]
 
 
+def test_now_enables_the_unit_of_systemd_where_it_is_there(
+    tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[tuple[str, ...]] = []
+
+    def systemctl(argv: tuple[str, ...], check: bool) -> SimpleNamespace:
+        ran.append(argv)
+        return SimpleNamespace(returncode=len(ran) - 1)
+
+    monkeypatch.setattr(cli_join, "_is_unit_s", lambda config: True)
+    monkeypatch.setattr(subprocess, "run", systemctl)
+    assert [join(tmp_path, now=True), join(tmp_path, now=True)] == [0, 1], (
+        "its own status says whether it runs"
+    )
+    assert ran[0] == ("systemctl", "enable", "--now", "tunrouter@host-7")
+    assert "or systemctl enable --now tunrouter@host-7" in capsys.readouterr().out
+
+
 def test_what_is_said(tmp_path: Path, hub: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
     join(tmp_path)
     said = capsys.readouterr()
@@ -198,12 +217,31 @@ def test_what_is_said(tmp_path: Path, hub: list[bytes], capsys: pytest.CaptureFi
     assert "clock" not in said.err
 
 
-def test_a_host_without_an_address_is_told(
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (WELCOME, "its address is 192.168.123.7, fd00::7"),
+        (Reply(Answer.WELCOME, gives=True), "the hub gives it an address"),
+        (Reply(Answer.WELCOME), "no route of the hub leads to an address of this host yet"),
+    ],
+    ids=["known", "out of a pool", "none"],
+)
+def test_what_is_said_of_its_address(
+    reply: Reply,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(client_enrol, "enrol", lambda token, password: reply)
+    join(tmp_path)
+    said = capsys.readouterr()
+    assert [line for line in (said.out + said.err).splitlines() if words in line]
+
+
+def test_a_wrong_clock_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(client_enrol, "enrol", lambda token, password: Reply(Answer.WELCOME, 1.0))
     join(tmp_path)
-    said = capsys.readouterr().err
-    assert "no route of the hub leads to an address of this host yet" in said
-    assert "this host's clock is" in said, "the hub's is of 1970"
-    assert settings(tmp_path).device.addresses == ()
+    assert "ahead of the hub's: set it" in capsys.readouterr().err, "the hub's is of 1970"

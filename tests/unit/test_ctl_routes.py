@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lib import ctl_routes
 from lib.ctl_encode import pieces
 from lib.ctl_routes import PrefixesByHost, routes, source_name
 from lib.ids import format_uuid
@@ -18,7 +19,7 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.plugin_client import RouterPlugin
 from lib.route_plugin_cache import PluginCache
-from lib.route_table import Route, RouteTable, group
+from lib.route_table import ENROLLED, LEASED, Route, RouteTable, group
 from lib.settings import FileSource, Hop, HttpSource, PluginSettings, RouteEntry, SourceSettings
 
 NS = bytes(range(16))
@@ -192,3 +193,14 @@ def test_a_big_table_is_listed_in_short_turns(request_: dict[str, object]) -> No
         gc.enable()
     assert size > 50_000
     assert longest < 0.01  # of CPU time; packets go in between
+
+
+def test_rows_that_come_from_no_source_have_names_too() -> None:
+    view: Any = SimpleNamespace(router=RouteTable(()), sources=["inline", "/etc/routes"])
+    ranks = (0, 1, ENROLLED, LEASED)
+    assert [ctl_routes._source(view, rank) for rank in ranks] == [
+        "inline",
+        "/etc/routes",
+        "enrolled hosts",
+        "pool",
+    ]

@@ -261,6 +261,56 @@ def test_a_name_that_another_login_may_use_is_not_invited(
             assert invite(hub, hubs).host == "host-7"
 
 
+@pytest.mark.parametrize(
+    ("auther", "bound", "words"),
+    [
+        ("auths: [{username: u, password: p}], bindings: {file: {path: FILE}}", "u host-8", ""),
+        (
+            "auths: [{username: u, password: p}], bindings: {file: {path: FILE}}",
+            "u host-7",
+            "by the login 'u'",
+        ),
+        ("auths: [{username: u, password: p}], bindings: {file: {path: FILE}}", "other host-7", ""),
+        (
+            "plugin: {type: http, addr: 'http://127.0.0.1:1'}",
+            "",
+            "by any login that the plugin of auther a lets in",
+        ),
+        (
+            "plugin: {type: http, addr: 'http://127.0.0.1:1'}, bindings: {file: {path: FILE}}",
+            "v *",
+            "the login 'v'",
+        ),
+        ("plugin: {type: http, addr: 'http://127.0.0.1:1'}, bindings: {file: {path: FILE}}", "v host-8", ""),
+        ("auths: [], file: {path: FILE.not}", "", "has not been read yet"),
+    ],
+    ids=[
+        "bound to another",
+        "bound",
+        "no such login",
+        "plugin",
+        "plugin and all",
+        "plugin and another",
+        "unread",
+    ],
+)
+def test_names_that_logins_are_bound_to_elsewhere(
+    pair: Pair, tmp_path: Path, auther: str, bound: str, words: str
+) -> None:
+    (tmp_path / "bindings").write_text(f"{bound}\n")
+    more = f"authers: [{{name: a, {auther.replace('FILE', str(tmp_path / 'bindings'))}}}]"
+    with hub_of(pair, tmp_path / "hosts", ", auther: a", more=more) as (hub, hubs):
+        if not words:
+            assert hub.tables.wait_loaded(5)
+            assert invite(hub, hubs).host == "host-7"
+            return
+        if "yet" not in words:
+            assert hub.tables.wait_loaded(5)
+        with pytest.raises((ValueError, OSError)) as raised:
+            invite(hub, hubs)
+        assert words in str(raised.value) or "No such file" in str(raised.value)
+
+
 def test_nobody_is_invited_where_strangers_come_in(pair: Pair, tmp_path: Path) -> None:
     other = (
         "- {name: open, addr: '127.0.0.1:0', listener: {type: tcp}, "
@@ -407,6 +457,15 @@ def test_when_a_host_was_seen_outlives_the_process(
             assert live.wait(5)
     seen = enrol_book.parse(path.read_bytes()).hosts[ids.NO_NAMESPACE, "host-7"].seen
     assert time.time() - 60 < seen <= time.time()
+
+
+def test_a_host_that_gets_its_address_from_a_pool_needs_none(pair: Pair, tmp_path: Path) -> None:
+    with hub_of(pair, tmp_path / "hosts", routers=f", {{name: {UUID}, pool: 10.20.0.0/16}}") as (hub, hubs):
+        asked = {"host": "host-7", "ns": UUID, "address": f"127.0.0.1:{port_of(hub)}"}
+        reply = ctl_enrol.invite(hubs, hub.tables, asked)
+        assert reply["notes"] == []
+        assert client_enrol.enrol(enrol_token.decode(str(reply["line"])), ONE).gives
+        assert not client_enrol.enrol(invite(hub, hubs), ONE).gives, "of a namespace without one"
 
 
 def test_routes_to_an_enrolled_host_are_live_and_go_with_it(pair: Pair, tmp_path: Path) -> None:
