@@ -26,6 +26,7 @@ from lib import (
 )
 from lib.capture_taps import Taps
 from lib.client_around import Around
+from lib.client_datagram import ClientDatagrams
 from lib.client_downlink import Downlink
 from lib.client_lane import SecondLane
 from lib.client_push import Push
@@ -123,6 +124,7 @@ class ClientSession:
         self.advice = wire_control.Advice()
         """What the hub finds wrong with this client's identity."""
         self._lane = SecondLane(client, self)
+        self._datagrams = ClientDatagrams(client, self)
         self._readers = 0
         self._lane_over = Event()
         self._why = ""
@@ -167,7 +169,8 @@ class ClientSession:
         more = feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
         more |= feature.LANES if self._lane.wanted else 0
         more |= feature.SETTINGS if client.push.wants(self) else 0
-        self.control.greet(client.instance, client.offloads, device.mtu, more=more)
+        cipher = self._datagrams.cipher
+        self.control.greet(client.instance, client.offloads, device.mtu, more=more, cipher=cipher)
 
     def resume(self) -> None:
         """Set the device again to what this hub takes: a session that was to take its place did not begin."""
@@ -189,6 +192,7 @@ class ClientSession:
                 self._lane_over.clear()
         finally:
             self._lane.stop()
+            self._datagrams.stop()
             self.sender.ended()
             stream.close()
         return self.sender.closed_because or self._why
@@ -251,6 +255,7 @@ class ClientSession:
         """Look whether the hub still lives."""
         self.control.beat(now)
         self._lane.beat(now)
+        self._datagrams.beat(now)
         self.sender.end_stuck(now)
         if self._pings and now - self._pinged_at >= self._pings:
             self._ping(now)
@@ -268,26 +273,43 @@ class ClientSession:
             lane.stream.ping()
 
     def _receive(self, lane: SessionSender, tail: bytes) -> None:
-        client, stream = self._client, lane.stream
-        buffer, down, transit = client.buffer, client.down, client.transit
+        buffer, stream = self._client.buffer, lane.stream
         size = 0
         while True:
             end = framing.HEADROOM + size
-            start = buffer.join(tail)
-            transit.look(buffer.view, start, end)
-            if client.taps.on:
-                fate = capture_watch.arriving(self.node.namespace, client.settings.host, client.device_name)
-                stop = capture_watch.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)
-            else:
-                stop = client_downlink.deliver(down, buffer.data, buffer.view, start, end)
+            stop = self._deliver(buffer.join(tail), end, lane)
             tail = bytes(buffer.view[stop:end])
-            for content in down.take_controls():
-                self._control(content, lane)
-            if client.traffic.news:
-                client.tell_news()
             size = stream.receive_into(buffer.landing)
             if not size:
                 return
+
+    def deliver(self, frames: list[bytes]) -> None:
+        """Deliver whole frames that have come by datagrams."""
+        data, start = self._client.buffer.data, framing.HEADROOM
+        end = start
+        for run in frames:
+            if end + len(run) > start + framing.RECEIVE:
+                self._deliver(start, end, self.sender.lanes[0])
+                end = start
+            data[end : end + len(run)] = run
+            end += len(run)
+        self._deliver(start, end, self.sender.lanes[0])
+
+    def _deliver(self, start: int, end: int, lane: SessionSender) -> int:
+        """Write the packets of whole frames in the receive buffer to the device; returns where it stopped."""
+        client = self._client
+        buffer, down = client.buffer, client.down
+        client.transit.look(buffer.view, start, end)
+        if client.taps.on:
+            fate = capture_watch.arriving(self.node.namespace, client.settings.host, client.device_name)
+            stop = capture_watch.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)
+        else:
+            stop = client_downlink.deliver(down, buffer.data, buffer.view, start, end)
+        for content in down.take_controls():
+            self._control(content, lane)
+        if client.traffic.news:
+            client.tell_news()
+        return stop
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
         """Show the taps frames that were dropped on their way to the hub."""
@@ -306,6 +328,8 @@ class ClientSession:
                 self._lane.given(message.token)
             elif isinstance(message, Pushed):
                 self._client.push.told(self, message)
+            elif isinstance(message, wire_control.Datagrams):
+                self._datagrams.given(message)
             else:
                 self._heed(message)
 
@@ -339,6 +363,7 @@ class ClientSession:
         client.tell_gateway(self._prefixes)
         self._lane.given(message.lane)
         client.push.met(self, message)
+        self._datagrams.meet(message)
         say(
             Entry.HELLO,
             "service %s: hub is %s, offloads %#x",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from lib import config_metadata, config_url_keys
+from lib import config_datagrams, config_metadata, config_url_keys
 from lib.addresses import address, interface, is_address, packed_prefix, prefix
 from lib.config_chain import Chains, check_selector, strategy_of
 from lib.config_findings import Findings
@@ -61,6 +61,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
     _check_rest(service, handler, listener, found)
     way = chains.way(service, handler)
     device = _device(listener, found)
+    channel, dscp = config_datagrams.of_client(handler, way.nodes, found)
     return ClientSettings(
         name=service.name,
         host=_host(service, found),
@@ -69,6 +70,8 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         chain=way.chain,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
         lanes=config_metadata.lanes(handler, found),
+        channel=channel,
+        dscp=dscp,
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         accept=_accept(handler, listener, device, found),
         strategy=strategy_of(way.selector),

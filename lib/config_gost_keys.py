@@ -157,6 +157,7 @@ HUB_KEYS: Keys = {
     ),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets lanes domain handshakeTimeout onDuplicate certHosts enrol"),
+    **_works("handler", "channel datagram dscp"),
     **_works("handler", "keepalive.timeout drainTimeout queueMemory trustedProxies trustedProxies.header"),
     **_works("service", "proxyProtocol netns"),
     **_odd("service", HUB_DIALS_NOBODY, "netns.out"),
@@ -185,7 +186,7 @@ CLIENT_KEYS: Keys = {
         "service", "is for listeners of a hub; write it in the metadata of the hub's node", "proxyProtocol"
     ),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
-    **_works("handler", "superpackets lanes keepalive.timeout acceptRoutes"),
+    **_works("handler", "superpackets lanes channel dscp keepalive.timeout acceptRoutes"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv6Network, ip_network
 
-from lib import config_metadata, config_url_keys
+from lib import config_datagrams, config_metadata, config_url_keys
 from lib.addresses import host_port, is_loopback, prefix
 from lib.config_enrol import enrol
 from lib.config_findings import Findings
@@ -78,6 +78,7 @@ def hub(
     listener = service.listener or Listener(type="tcp", at=service.at)
     transport = listener_transport(listener, config.tls, found)
     _check_rest(service, handler, found)
+    channel, datagram, dscp = config_datagrams.of_hub(handler, transport, found)
     table = _default_table(handler, tables, found)
     ingress = _ingress(handler, ingresses, found)
     if table is None and not tables.has_namespaces:
@@ -107,6 +108,9 @@ def hub(
         source_check=config_metadata.switch(handler, "sourceCheck", True, found),
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
         lanes=config_metadata.lanes(handler, found),
+        channel=channel,
+        datagram=datagram,
+        dscp=dscp,
         handshake_timeout=_handshake_timeout(handler, found),
         read_timeout=config_metadata.seconds(handler, "readTimeout", 0.0, found),
         cache_seconds=_cache_seconds(handler, found),

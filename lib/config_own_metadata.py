@@ -115,6 +115,31 @@ METADATA_KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of handler router or tun", "channel", "`auto`, `stream` or `datagram`", "`auto`",
+        "channel: stream",
+        (
+            "Whether a session between tunrouters has a UDP channel, by which UDP and ICMP go while that is "
+            "better than the stream. `auto`: over tls and wss, and not past a proxy. `datagram`: over tcp "
+            "and ws as well, where its keys go in the clear, and past proxies. `stream`: never."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "datagram", "host:port", "the listener's address and port",
+        "datagram: tunnel.example:8443",
+        (
+            "Where clients send datagrams, if a proxy or a NAT stands in front of the hub. Without a host "
+            "it is only another port."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router or tun", "dscp", "switch", "`off`",
+        "dscp: on",
+        (
+            "Packets marked as urgent (DSCP 40 and above: CS5, VA, EF, CS6, CS7) go by datagrams, whatever "
+            "protocol they are."
+        ),
+    ),
+    OwnKey(
         "metadata of a listener or a dialer", "congestion", "name of an algorithm, `auto` or `system`",
         "`auto`",
         "congestion: cubic",

@@ -245,6 +245,21 @@ class Reason(_Documented):
         "the packet waited too long in the receiver's queue",
         "the receiver stalls: look at its path and its load",
     )
+    DATAGRAM_UNSENT = (
+        "datagram-unsent",
+        "datagrams that this host's network did not take: a full send buffer, or no way to the far end",
+        "a faster path, or a limiter on who sends; with channel: stream they wait in a queue instead",
+    )
+    DATAGRAM_LIMITED = (
+        "datagram-limited",
+        "datagrams above the rate that the session's limits allow: nobody can make them wait",
+        "nothing, or raise the limiter; with channel: stream the client is made to wait instead",
+    )
+    DATAGRAM_SHARE = (
+        "datagram-share",
+        "datagrams of a session that costs the hub more time than it is worth",
+        "look at what the host sends: junk, denied packets, or very many new flows",
+    )
     SESSION_GONE = (
         "session-gone",
         "the session, or one of its two lanes, ended with the packet in its queue",

@@ -43,6 +43,7 @@ from lib.forward_drop_reasons import Refusal
 from lib.forward_frame import Output
 from lib.framing import ReceiveBuffer
 from lib.hub_caller import Caller
+from lib.hub_datagram import HubDatagrams
 from lib.hub_enrol import Attempts
 from lib.hub_identity import Identities
 from lib.hub_identity import Tables as TablesNow
@@ -135,6 +136,8 @@ class Hub:
         self.acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = hub_listen.opened(settings, self._serve, self._clients, self._make_room)
+        self.datagrams = HubDatagrams()
+        self.datagrams.open(settings, self._server.socket)
         self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
 
     @property
@@ -175,6 +178,7 @@ class Hub:
         """
         self._ending = True
         self._server.close()
+        self.datagrams.close()
         sessions = list(self.sessions.values())
         with gevent.Timeout(self.settings.drain_timeout, False):
             for session in sessions:
@@ -190,6 +194,7 @@ class Hub:
         self._beating.kill(block=False)
         self.push.stop()
         self._server.close()
+        self.datagrams.close()
         self._clients.kill(timeout=1)
 
     @property
@@ -246,6 +251,7 @@ class Hub:
         if differs:
             lines.append(f"new sessions come over {settings.transport.kind}")
         self.settings, self.acceptor = settings, acceptor
+        self.datagrams.apply(old, settings, self._server.socket, server is not None)
         stream_options.use_congestion(
             self._server.socket, settings.transport.congestion, settings.name, old.transport.congestion
         )

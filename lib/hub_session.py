@@ -12,22 +12,14 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from lib import (
-    capture_watch,
-    forward,
-    framing,
-    hub_log,
-    hub_receive,
-    hub_resolve,
-    packet_offload,
-    wire_control,
-)
+from lib import capture_watch, framing, hub_log, hub_receive, hub_turn, packet_offload, wire_control
 from lib.addresses import host_of
 from lib.capture_taps import Taps
 from lib.counter_rates import Rates
 from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Output
 from lib.framing import ReceiveBuffer
+from lib.hub_datagram import HubChannel, HubDatagrams
 from lib.hub_identity import Identities, Verdict
 from lib.hub_push import Push
 from lib.limits import Gate, Meter
@@ -36,11 +28,10 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.push_settings import Pushed
-from lib.route_plugin_cache import Asker, PluginCache
+from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns
 from lib.session_budget import Budget
 from lib.session_control import SessionControl
-from lib.session_cost import TURN_SECONDS
 from lib.session_lane_sender import MAX_LANES, LaneSender
 from lib.session_lane_tokens import LaneTokens
 from lib.session_lanes import BUCKETS
@@ -48,9 +39,6 @@ from lib.session_sender import SessionSender
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request
-
-PIECE, JUDGED = 1 << 17, 16
-"""Bytes, and frames that are not of known flows, between two looks at the clock."""
 
 SLOW = 1 << 18
 """Bytes in 0.25 s. A client that may send less gets a receive buffer for one second (Stream.hold_unread).
@@ -81,6 +69,7 @@ class Owner(Protocol):
     identities: Identities
     moved: Event
     """Set whenever a session ends, or its client has replied to DRAIN."""
+    datagrams: HubDatagrams
     tokens: LaneTokens[HubSession]
     """The tokens by which lanes may join sessions."""
 
@@ -117,6 +106,8 @@ class HubSession:
         """Lanes that are read, each by the greenlet of its own connection."""
         self._lane_over = Event()
         self._ended_because = ""
+        self.channel: HubChannel | None = None
+        """Its datagram channel; None where it has none."""
         self.sender.tell_losses(self._lost)
         self.limit()
         self.attachment.sender, self.attachment.budget = self.sender, hub.budget
@@ -169,12 +160,14 @@ class HubSession:
             self.hub.tokens.forget(self)
             self.hub.moved.set()
             self.sender.ended()
+            if self.channel is not None:
+                self.channel.stop()
             self.domain.leave(attachment)
             for book in books:
                 book.leave(attachment)
             if attachment.is_tunrouter:
                 self.hub.turns.release()
-            self._tell_news()
+            self.tell_news()
             hub_log.closed(name, attachment, self.sender.closed_because or why)
 
     def run_lane(self, stream: AnyStream, rest: bytes) -> None:
@@ -239,12 +232,12 @@ class HubSession:
                 end = framing.HEADROOM + size
                 stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
                 tail = bytes(buffer.view[stop:end])
-                if self._meter is not None and self._meter.counts_packets:
-                    self._count_packets(self._meter)
+                if self.meter is not None and self.meter.counts_packets:
+                    self._count_packets(self.meter)
         finally:
             if tail:
                 self.attachment.drop(Reason.CUT_OFF)
-                self._tell_news()
+                self.tell_news()
 
     def _count_packets(self, meter: Meter) -> None:
         """Take what was received from the limits of packets; the stream takes the bytes."""
@@ -259,44 +252,7 @@ class HubSession:
 
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
-        out, traffic, cost = self.hub.output, self.attachment.traffic, self._reader.stream.cost
-        patience = cost.patience if cost is not None else TURN_SECONDS
-        stop = self._scan_pieces(data, view, start, end, patience)
-        for target, run in out.runs.items():
-            target.sender.send(run)
-        out.runs.clear()
-        out.icmp_errors = 0
-        if out.controls:
-            self._controls(out)
-        if cost is not None:
-            cost.forward(out.frames, out.bytes, out.cut)
-        out.frames = out.bytes = out.cut = 0
-        if traffic.news:
-            self._tell_news()
-        for cache in self.attachment.namespace.tables:
-            if isinstance(cache, PluginCache):
-                for address in cache.take_wanted():
-                    gevent.spawn(hub_resolve.resolve, self.hub, cache, self.attachment.namespace.id, address)
-        return stop
-
-    def _scan_pieces(self, data: bytearray, view: memoryview, start: int, end: int, patience: float) -> int:
-        attachment, out, taps = self.attachment, self.hub.output, self.hub.taps
-        began = now = time.monotonic()
-        stop = start
-        while True:
-            piece = min(end, stop + PIECE)
-            if taps.on:
-                stop = capture_watch.scan(attachment, data, view, stop, piece, now, out, taps, JUDGED)
-            else:
-                stop = forward.scan(attachment, data, view, stop, piece, now, out, JUDGED)
-            if not framing.is_whole(view[stop:end]):
-                break
-            now = time.monotonic()
-            if now - began > patience:
-                break
-        if not attachment.is_tunrouter:
-            self.hub.pauses.received(stop - start, now)
-        return stop
+        return hub_turn.scan(self.hub, self, self._reader.stream.cost, data, view, start, end)
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
         """Show the taps frames that were dropped on their way to the client."""
@@ -305,7 +261,7 @@ class HubSession:
             to = attachment.namespace.id, attachment.host, f"session {attachment.peer}"
             capture_watch.lost(self.hub.taps, *to, reason, frames)
 
-    def _controls(self, out: Output) -> None:
+    def act(self, out: Output) -> None:
         """Act on the control frames of a turn."""
         contents, out.controls = out.controls, []
         for message in self.control.receive(contents, time.monotonic(), self._reader.reply):
@@ -318,8 +274,10 @@ class HubSession:
                 self.control.give_lane(token)
             elif isinstance(message, Pushed):
                 self.hub.push.heard(self, message)
+            elif isinstance(message, wire_control.Datagrams) and self.channel is not None:
+                self.channel.peer.given(message, time.monotonic())
 
-    def _tell_news(self) -> None:
+    def tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time in this session."""
         for reason, detail in self.attachment.traffic.take_news():
             hub_log.drops(self.hub.settings.name, self.attachment, reason, detail)
@@ -342,8 +300,9 @@ class HubSession:
         prefixes = self.hub.prefixes.of(attachment.namespace, attachment.host)
         more = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
         more |= wire_control.Feature.SETTINGS
+        token, cipher = self.hub.new_token(self), self.hub.datagrams.meet(self, hello)
         self.control.greet(
-            self.hub.instance, self.hub.offloads, prefixes=prefixes, more=more, lane=self.hub.new_token(self)
+            *(self.hub.instance, self.hub.offloads), prefixes=prefixes, more=more, lane=token, cipher=cipher
         )
         self.hub.push.met(self)
         for rival in attachment.namespace.rivals(attachment):
@@ -356,6 +315,8 @@ class HubSession:
         if self.attachment.traffic.received_packets != self._heard:
             self._heard, self.attachment.heard_at = self.attachment.traffic.received_packets, now
         self.control.beat(now)
+        if self.channel is not None:
+            self.channel.peer.beat(now)
         if self.hub.settings.lanes < len(self.sender.lanes):  # a reload
             self.sender.lanes[-1].stream.shutdown()
         self.sender.end_stuck(now)
@@ -371,14 +332,14 @@ class HubSession:
         into, out = self.hub.gate.meters(
             self.address, self.attachment.host, self.attachment.namespace.id, self
         )
-        self._meter, self.sender.meter = into or None, out or None
+        self.meter, self.sender.meter = into or None, out or None
         for lane in self.sender.lanes:
             self._limit_stream(lane.stream)
 
     def _limit_stream(self, stream: AnyStream) -> None:
-        stream.limit(self._meter, self.sender.meter)
-        if self._meter is not None and self._meter.slice < SLOW:
-            stream.hold_unread(4 * self._meter.slice)
+        stream.limit(self.meter, self.sender.meter)
+        if self.meter is not None and self.meter.slice < SLOW:
+            stream.hold_unread(4 * self.meter.slice)
 
     def is_alive(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""

@@ -97,6 +97,14 @@ class Entry(Enum):
         *("lane-lost", "debug", "service host peer lane reason"),
         "a session goes on with one of its two lanes, or its client could not get a second one",
     )
+    NO_DATAGRAMS = (
+        *("no-datagrams", "warning", "service address reason"),
+        "a hub could not open the UDP port beside its listener; sessions have only their streams",
+    )
+    NO_CHANNEL = (
+        *("no-channel", "warning", "service host peer reason"),
+        "a client could not use the datagrams that its hub offers; its session has only its stream",
+    )
     HELLO = "hello", "debug", "service host peer software offloads", "the far side is a tunrouter"
 
     # a client

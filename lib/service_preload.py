@@ -29,6 +29,7 @@ from lib.settings import (
     Settings,
     TableSettings,
 )
+from lib.settings_transport import has_datagrams
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "any process": (
@@ -52,6 +53,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         *("cryptography.x509", "cryptography.x509.oid", "cryptography.hazmat.primitives.asymmetric.ec"),
         *("cryptography.hazmat.primitives.hashes", "cryptography.hazmat.primitives.serialization"),
     ),
+    "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "names": ("lib.dns_answers",),
@@ -89,12 +91,15 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
             found.add("WebSocket")
         if hub.transport.kind in ("tls", "wss") and stream_certificates.needs_cryptography(hub.transport.tls):
             found.add("a certificate")
+        if has_datagrams(hub.channel, hub.transport):
+            found.add("a datagram channel")
         step()
     for client in settings.clients:
         found.add("a client")
         for node in client.nodes:
             found |= {"WebSocket"} if node.transport.kind in ("ws", "wss") else set()
             found |= {"a proxy"} if node.proxies else set()
+            found |= {"a datagram channel"} if node.has_datagrams(client.channel) else set()
         step()
     found |= {"metrics"} if settings.metrics else set()
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()

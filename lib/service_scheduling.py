@@ -104,6 +104,13 @@ class Share:
             now = time.monotonic()
         self._free_at = now + UNKNOWN_SECONDS  # in case leave() is never called
 
+    def try_enter(self, key: Hashable) -> bool:
+        """As enter() where no turn has to be waited for; else False, and there is nothing to leave."""
+        if self._keys or time.monotonic() < self._free_at:
+            return False
+        self.enter(key)
+        return True
+
     def leave(self, seconds: float) -> None:
         """End a turn that took `seconds`; the next one begins after a pause as long."""
         self._free_at = time.monotonic() + seconds

@@ -1,7 +1,7 @@
 """Control frames and keepalive of a session, the same for a hub and a client.
 
 Knows: how every tunrouter replies to a control frame, and when it sends PING.
-Refuses to know: what a HELLO, a DRAIN, an ADVICE, a LANE or SETTINGS mean to a hub (hub_session) or a client
+Refuses to know: what all other messages mean to a hub (hub_session) or a client
 (client_session), the layout of messages (wire_control), when silence has lasted too long (session_keepalive).
 """
 
@@ -18,9 +18,9 @@ from lib.prefixes import Prefix
 from lib.push_settings import Pushed
 from lib.session_keepalive import Health, Liveness
 from lib.session_lane_sender import LaneSender
-from lib.wire_control import Advice, Drain, Feature, Hello, Lane, Message, Ping, Pong
+from lib.wire_control import Advice, Datagrams, Drain, Feature, Hello, Lane, Message, Ping, Pong
 
-ForRole = Hello | Drain | Advice | Lane | Pushed
+ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed
 """The messages that mean something else to a hub than to a client."""
 
 
@@ -84,14 +84,17 @@ class SessionControl:
         prefixes: tuple[Prefix, ...] = (),
         more: int = 0,
         lane: bytes = b"",
+        cipher: int = 0,
     ) -> None:
         """Send HELLO: who we are, which superpackets we take, our device's MTU in bytes (0: no device).
 
         `prefixes` are those for which the peer is a gateway; `more` are features beside ALL_FEATURES,
-        and `lane` is the token for a second lane.
+        and `lane` is the token for a second lane. With a `cipher` the session may have a datagram channel.
         """
+        more |= Feature.DATAGRAMS if cipher else 0
         software = f"tunrouter {__version__}"
-        hello = Hello(instance, offloads, mtu, software, wire_control.ALL_FEATURES | more, prefixes, lane)
+        features = wire_control.ALL_FEATURES | more
+        hello = Hello(instance, offloads, mtu, software, features, prefixes, lane, cipher)
         self._send(wire_control.encode_hello(hello))
 
     def ask(self, now: float) -> None:
@@ -105,6 +108,10 @@ class SessionControl:
     def give_lane(self, token: bytes) -> None:
         """Send a client the token (16 bytes) that it has asked for."""
         self._sender.reply(framing.encode(wire_control.encode_lane(Lane(token))))
+
+    def give_key(self, given: Datagrams) -> None:
+        """Send a DATAGRAMS: a key for what is sent to us by the datagram channel, or that there is none."""
+        self._send(wire_control.encode_datagrams(given))
 
     def drain(self) -> bool:
         """Send DRAIN: we will leave, or need the peer no more. Returns whether the peer understands it."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import gevent
 
@@ -78,11 +79,20 @@ class _Lane(SessionSender):
         self._end(self.closed_because)
 
 
+class Channel(Protocol):
+    """What is used of a datagram channel (datagram_channel)."""
+
+    def take(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Send the frames that it takes; returns the others."""
+
+
 class LaneSender:
     """The sending half of a session."""
 
     __slots__ = (
         *(
+            "_by_lanes",
+            "_channel",
             "_choice",
             "_closed_because",
             "_joined",
@@ -128,7 +138,10 @@ class LaneSender:
         """The stream of the first lane that lives, or of the last one that did."""
         self.lanes: list[SessionSender] = [self._lane(stream)]
         """The lanes that live, the one for bulk first; none once the session has ended."""
-        self.send: Callable[[Sequence[Buffer]], None] = self.lanes[0].send
+        self._by_lanes: Callable[[Sequence[Buffer]], None] = self.lanes[0].send
+        """Sends a run of whole frames by the lanes."""
+        self._channel: Channel | None = None
+        self.send: Callable[[Sequence[Buffer]], None] = self._by_lanes
         """Sends a run of whole frames, or queues it, or drops it; never waits. They may be reused then."""
 
     # --- lanes
@@ -149,7 +162,7 @@ class LaneSender:
         if len(self.lanes) == MAX_LANES:
             self._choice = Lanes(self._look, now, buckets)
             self._marks, self._left = [_Mark() for _ in self.lanes], set()
-            self.send = self._send_both
+            self._send_by(self._send_both)
             bulk = self.lanes[BULK]
             self._suit(bulk, not bulk.is_slow)
         return lane
@@ -174,9 +187,24 @@ class LaneSender:
             self._closed_because = self._closed_because or lane.closed_because
         else:
             self.stream = self.lanes[0].stream
-            self.send = self.lanes[0].send
+            self._send_by(self.lanes[0].send)
             if choice is not None and (held := choice.give_up()):
-                self.send(held)
+                self._by_lanes(held)
+
+    def _send_by(self, by_lanes: Callable[[Sequence[Buffer]], None]) -> None:
+        self._by_lanes = by_lanes
+        self.send = self._send_apart if self._channel is not None else by_lanes
+
+    def use_channel(self, channel: Channel) -> None:
+        """Let a datagram channel have the frames that it takes, from now on."""
+        self._channel = channel
+        self._send_by(self._by_lanes)
+
+    def _send_apart(self, buffers: Sequence[Buffer]) -> None:
+        """Send by the datagram channel, and by the lanes what that does not take."""
+        assert self._channel is not None
+        if rest := self._channel.take(buffers):
+            self._by_lanes(rest)
 
     def _look(self, number: int) -> Progress | None:
         """How far a lane is; None while not all of it has been given to the kernel."""

@@ -22,7 +22,7 @@ from lib.settings_notify import NotifySettings
 from lib.settings_policy import PolicyTest
 from lib.settings_push import AcceptSettings
 from lib.settings_telemetry import MetricsSettings, RotationSettings
-from lib.settings_transport import TCP, TransportSettings
+from lib.settings_transport import AUTO, TCP, TransportSettings, has_datagrams
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -284,6 +284,9 @@ class HubSettings:
     proxy_protocol: bool = False  # trusted proxies send a PROXY header before everything else
     lanes: int = DEFAULT_LANES  # connections of a session: 1 or 2
     hooks: HookSettings = NO_HOOKS
+    channel: str = AUTO  # whether sessions have datagrams beside the stream: AUTO, STREAM or DATAGRAM
+    datagram: str = ""  # where clients are to send datagrams, host:port; empty for the listener's own address
+    dscp: bool = False  # whether packets marked as urgent go by datagrams, whatever they are
     queue_memory: int = DEFAULT_QUEUE_MEMORY
     """Bytes that the queues of all sessions may hold together."""
     queue_bytes: int = DEFAULT_QUEUE_BYTES
@@ -325,6 +328,13 @@ class NodeSettings:
         """What this host dials itself: the first proxy, or the hub."""
         return self.proxies[0] if self.proxies else self
 
+    def has_datagrams(self, channel: str) -> bool:
+        """Whether a session with it has a datagram channel, with this choice (settings_transport).
+
+        Datagrams go past proxies. Who sends by a proxy may have a reason, so that has to be asked for.
+        """
+        return has_datagrams(channel, self.transport) and not (self.proxies and channel == AUTO)
+
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
@@ -346,6 +356,8 @@ class ClientSettings:
     hooks: HookSettings = NO_HOOKS
     accept: AcceptSettings | None = None
     """What is taken of the settings that a hub tells; None for nothing."""
+    channel: str = AUTO
+    dscp: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,3 +79,14 @@ class TransportSettings:
 
 
 TCP = TransportSettings()
+
+STREAM, DATAGRAM = "stream", "datagram"
+"""Values of `channel` beside AUTO: whether a session has datagrams beside its stream."""
+
+
+def has_datagrams(channel: str, transport: TransportSettings) -> bool:
+    """Whether sessions may have datagrams. Their keys go by the stream, so that should be encrypted.
+
+    With `reuse_port` another process might get them.
+    """
+    return channel == DATAGRAM or (channel == AUTO and transport.encrypted and not transport.reuse_port)

@@ -1,4 +1,4 @@
-"""Control frames between tunrouters: HELLO, PING, PONG, DRAIN, ADVICE, LANE, SETTINGS (PROTOCOL.md).
+"""Control frames between tunrouters: HELLO, PING, PONG, DRAIN, ADVICE, LANE and more (PROTOCOL.md).
 
 Knows: the layout of a control frame and of each message; of SETTINGS only the type (push_settings).
 Refuses to know: when to send one, and what a capability changes (session_sender, forward).
@@ -28,6 +28,7 @@ MARK = 0xF0
 INSTANCE_SIZE = 16
 TOKEN_SIZE = 8
 LANE_TOKEN_SIZE = 16
+INDEX_SIZE, KEY_SIZE, SALT_SIZE = 3, 32, 8
 MAX_PREFIXES = 8
 MAX_NAME = 255
 """Bytes of a host name, as in GOST's handshake."""
@@ -44,7 +45,15 @@ class Type(IntEnum):
     DRAIN = 4
     ADVICE = 5
     LANE = 6
+    DATAGRAMS = 7
     SETTINGS = 8
+
+
+class Cipher(IntEnum):
+    """Values of HELLO's CIPHER: how its sender encrypts datagrams."""
+
+    AES_GCM = 1
+    CHACHA20_POLY1305 = 2
 
 
 class AdviceField(IntEnum):
@@ -64,6 +73,16 @@ class Field(IntEnum):
     FEATURES = 5
     PREFIXES = 6
     LANE = 7
+    CIPHER = 8
+
+
+class DatagramsField(IntEnum):
+    """Fields of DATAGRAMS."""
+
+    INDEX = 1
+    KEY = 2
+    SALT = 3
+    WHERE = 4
 
 
 TOKEN = 1
@@ -85,6 +104,8 @@ class Feature(IntFlag):
     """Sessions may have a second lane; a hub has a token for it in HELLO, and one more for each LANE."""
     SETTINGS = 64
     """Of a client: it wants SETTINGS. Of a hub: it sends them to a client that does."""
+    DATAGRAMS = 32
+    """Sessions may have a datagram channel; HELLO says the cipher."""
 
 
 ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE)
@@ -139,6 +160,22 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
+class Datagrams:
+    """A key for what its sender is to be sent by datagrams; without one it takes none any more."""
+
+    index: bytes = b""
+    """What the datagrams bear, 3 bytes."""
+    key: bytes = field(default=b"", repr=False)
+    """32 bytes; empty for none."""
+    salt: bytes = field(default=b"", repr=False)
+    """8 bytes."""
+    port: int = 0
+    """Of a hub: the UDP port where it takes them; 0 where it does not say."""
+    host: str = ""
+    """Likewise the address or name; empty for the far end of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What one tunrouter tells the other about itself, once, right after the handshake."""
 
@@ -157,9 +194,11 @@ class Hello:
     """Of a hub: prefixes for which the receiver is a gateway, so that it can tell whether it forwards."""
     lane: bytes = field(default=b"", repr=False)
     """Of a hub: the token by which a lane may join the session, 16 bytes; empty where none may."""
+    cipher: int = 0
+    """The Cipher of the datagrams that its sender will send; 0 for none."""
 
 
-Message = Hello | Ping | Pong | Drain | Advice | Lane | Pushed
+Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -172,6 +211,7 @@ def encode_hello(hello: Hello) -> bytes:
         (Field.FEATURES, struct.pack("!I", hello.features)),
         *([(Field.PREFIXES, _encode_prefixes(hello.prefixes))] if hello.prefixes else ()),
         *([(Field.LANE, hello.lane)] if hello.lane else ()),
+        *([(Field.CIPHER, bytes([hello.cipher]))] if hello.cipher else ()),
     )
     return bytes([MARK, Type.HELLO]) + wire_fields.encode(body)
 
@@ -208,6 +248,16 @@ def encode_settings(fields: bytes) -> bytes:
     return bytes([MARK, Type.SETTINGS]) + fields
 
 
+def encode_datagrams(given: Datagrams) -> bytes:
+    """A DATAGRAMS as the content of a frame."""
+    names = DatagramsField
+    host = given.host.encode("utf-8", "surrogateescape")[:MAX_NAME]
+    body = [(names.INDEX, given.index), (names.KEY, given.key), (names.SALT, given.salt)]
+    if given.port:
+        body.append((names.WHERE, struct.pack("!H", given.port) + host))
+    return bytes([MARK, Type.DATAGRAMS]) + wire_fields.encode(body if given.key else ())
+
+
 def decode(content: bytes) -> Message | None:
     """Decode the content of a control frame; None for a type that this version does not know.
 
@@ -239,6 +289,17 @@ def _decode_lane(found: dict[int, bytes]) -> Lane:
     return Lane(token)
 
 
+def _decode_datagrams(found: dict[int, bytes]) -> Datagrams:
+    names = DatagramsField
+    index, key, salt, where = (found.get(name, b"") for name in names)
+    if not key:
+        return Datagrams()
+    if (len(index), len(key), len(salt)) != (INDEX_SIZE, KEY_SIZE, SALT_SIZE):
+        raise ProtocolError("DATAGRAMS with an index, key or salt of another size")
+    host = where[2 : 2 + MAX_NAME].decode("utf-8", "replace")
+    return Datagrams(index, key, salt, int.from_bytes(where[:2], "big") if len(where) >= 2 else 0, host)
+
+
 def _decode_hello(found: dict[int, bytes]) -> Hello:
     instance = found.get(Field.INSTANCE, b"")
     if len(instance) != INSTANCE_SIZE:
@@ -251,6 +312,7 @@ def _decode_hello(found: dict[int, bytes]) -> Hello:
         int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
         tuple(_decode_prefixes(found.get(Field.PREFIXES, b""))),
         found.get(Field.LANE, b"") if len(found.get(Field.LANE, b"")) == LANE_TOKEN_SIZE else b"",
+        int.from_bytes(found.get(Field.CIPHER, b"")[:1], "big"),
     )
 
 
@@ -285,4 +347,5 @@ _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
     Type.ADVICE: _decode_advice,
     Type.LANE: _decode_lane,
     Type.SETTINGS: push_settings.decode,
+    Type.DATAGRAMS: _decode_datagrams,
 }

@@ -36,6 +36,7 @@ GROUPS = {
     "enrol": "hosts that join by an invitation",
     "netlink": "addresses and routes in the kernel",
     "stream": "bytes to and from a peer: TCP, TLS, WebSocket",
+    "datagram": "the datagram channel of a session, beside its streams",
     "session": "one peer's session: handshake, queue, sender, keepalive",
     "client": "the role of a client: a TUN device and its session with a hub",
     "hub": "the role of a hub: clients let in, packets passed between them",

@@ -170,6 +170,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
             "self.hub.settings.name",
             "client.settings.name",
             "self._client.settings.name",
+            "settings.name",
             "self._label",
             "self.name",
             "self.place",

@@ -96,7 +96,7 @@ def test_all_that_has_sources_or_a_plugin_is_looked_at() -> None:
             {"WebSocket"},
         ),
         (CLIENT % "tcp", {"a client"}),
-        (CLIENT % "wss", {"a client", "WebSocket"}),
+        (CLIENT % "wss", {"a client", "WebSocket", "a datagram channel"}),
     ],
 )
 def test_what_a_configuration_needs(text: str, expected: set[str]) -> None:

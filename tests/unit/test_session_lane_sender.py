@@ -219,3 +219,27 @@ def test_losses_are_told_by_whichever_lane(two: Two) -> None:
         lane.stream.shutdown()
         lane.send([run(0, 1)])
     assert told == [run(0, 1)] * 2
+
+
+class Channel:
+    """A datagram channel that takes every second buffer."""
+
+    def __init__(self) -> None:
+        self.took: list[bytes] = []
+
+    def take(self, buffers: Any) -> Any:
+        self.took += [bytes(one) for one in buffers[::2]]
+        return buffers[1::2]
+
+
+def test_a_channel_has_the_first_choice_with_one_lane_and_with_two(two: Two) -> None:
+    channel = Channel()
+    two.sender.use_channel(channel)
+    one, other = p.stream([p.icmp(A, B)]), p.stream([p.udp(A, B, b"x")])
+    two.sender.send([one, other])
+    assert read_until(two.far[SPARSE], len(other)) == other
+    two.sender.send([one])
+    two.sender.remove(two.second)
+    two.sender.send([one, other])
+    assert read_until(two.far[BULK], len(other)) == other
+    assert channel.took == [one] * 3

@@ -208,3 +208,45 @@ def test_a_token_has_16_bytes(token: bytes) -> None:
 def test_a_token_is_in_no_log() -> None:
     assert TOKEN.hex() not in repr(Hello(INSTANCE, lane=TOKEN))
     assert repr(TOKEN) not in repr(wire_control.Lane(TOKEN))
+
+
+KEY, SALT = bytes(range(32)), b"saltsalt"
+
+
+@pytest.mark.parametrize(
+    ("given", "wire"),
+    [
+        (wire_control.Datagrams(), ""),
+        (wire_control.Datagrams(b"\1\2\3", KEY, SALT), ""),
+        (wire_control.Datagrams(b"\1\2\3", KEY, SALT, 8443), "04 0002 20fb"),
+        (
+            wire_control.Datagrams(b"\1\2\3", KEY, SALT, 8443, "hub.example"),
+            "04 000d 20fb" + b"hub.example".hex(),
+        ),
+    ],
+)
+def test_keys_of_datagrams_on_the_wire(given: wire_control.Datagrams, wire: str) -> None:
+    content = frame(kind=7)
+    if given.key:
+        content = frame(field(1, b"\1\2\3"), field(2, KEY), field(3, SALT), bytes.fromhex(wire), kind=7)
+    assert wire_control.encode_datagrams(given) == content
+    assert wire_control.decode(content) == given
+    assert KEY.hex() not in repr(given)
+    assert repr(KEY) not in repr(given)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(2, 32, 8), (4, 32, 8), (3, 31, 8), (3, 33, 8), (3, 32, 7), (3, 32, 9), (0, 32, 8)]
+)
+def test_keys_of_another_size_are_refused(sizes: tuple[int, int, int]) -> None:
+    parts = [field(number, bytes(size)) for number, size in enumerate(sizes, 1)]
+    with pytest.raises(ProtocolError, match="another size"):
+        wire_control.decode(frame(*parts, kind=7))
+
+
+def test_a_hello_with_a_cipher() -> None:
+    content = wire_control.encode_hello(Hello(INSTANCE, features=32, cipher=2))
+    assert content.endswith(field(8, b"\2"))
+    assert wire_control.decode(content) == Hello(INSTANCE, features=32, cipher=2)
+    without = wire_control.encode_hello(Hello(INSTANCE, features=32))
+    assert content == without + field(8, b"\2"), "without one nothing is said"

@@ -1,0 +1,158 @@
+"""Datagrams of a client's session: its UDP socket to the hub, and the greenlet that reads it.
+
+Knows: when there is a channel, the way that its datagrams take, where the hub takes them.
+Refuses to know: keys and addresses (datagram_peer), what becomes of frames (client_session), which way leads
+around the tunnel (client_around).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import gevent
+
+from lib import client_around, datagram_ciphers, datagram_socket, service_supervisor
+from lib.client_around import Around
+from lib.datagram_channel import Channel
+from lib.datagram_peer import Peer
+from lib.datagram_table import Table
+from lib.log_dedup import RETRIED
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.session_lane_sender import LaneSender
+from lib.settings import ClientSettings, NodeSettings
+from lib.wire_control import Datagrams, Feature, Hello
+
+RESOLVE_SECONDS = 10.0
+"""How long the name of the hub's address for datagrams is looked up."""
+
+
+class Owner(Protocol):
+    """What is used of the client."""
+
+    settings: ClientSettings
+    around: Around
+
+
+class Session(Protocol):
+    """What is used of the session (client_session)."""
+
+    node: NodeSettings
+    sender: LaneSender
+    control: Any
+
+    def deliver(self, frames: list[bytes]) -> None:
+        """Write the packets of frames to the device."""
+
+
+class ClientDatagrams:
+    """The datagram channel of one session, or what may become one."""
+
+    def __init__(self, client: Owner, session: Session) -> None:
+        self._client, self._session = client, session
+        self.channel: Channel | None = None
+        self._where = 0, ""
+        self._task: gevent.Greenlet | None = None
+        """Opens the socket and reads it."""
+
+    @property
+    def cipher(self) -> int:
+        """Our cipher, for HELLO; 0 where there is to be no channel."""
+        wanted = self._session.node.has_datagrams(self._client.settings.channel)
+        return datagram_ciphers.fastest() if wanted else 0
+
+    def meet(self, hello: Hello) -> None:
+        """The hub has said HELLO: give it a key where both sides can have a channel."""
+        can = hello.features & Feature.DATAGRAMS and datagram_ciphers.is_known(hello.cipher)
+        if can and self.cipher and self.channel is None:
+            session, mtu = self._session, self._client.settings.device.mtu
+            channel = Channel(session.control, session.sender, hello.cipher, Table[Peer](), False, mtu)
+            self.channel = channel
+            channel.peer.give(time.monotonic())
+
+    def given(self, message: Datagrams) -> None:
+        """The hub has given a key, or takes no datagrams any more."""
+        channel = self.channel
+        if channel is None:
+            return
+        where = message.port, message.host
+        if message.key and message.port and where != self._where:
+            self._where = where
+            self._end()
+            channel.peer.given(message, time.monotonic())
+            self._task = gevent.spawn(self._run, channel, *where)
+        else:
+            channel.peer.given(message, time.monotonic())
+
+    def beat(self, now: float) -> None:
+        """Do what is due."""
+        if self.channel is not None:
+            self.channel.peer.beat(now)
+
+    def stop(self) -> None:
+        """The session has ended."""
+        self._end()
+        if self.channel is not None:
+            self.channel.stop()
+
+    def _end(self) -> None:
+        if self._task is not None:
+            self._task.kill(block=False)
+            self._task = None
+        if self.channel is not None:
+            self.channel.socket = None
+
+    def _run(self, channel: Channel, port: int, host: str) -> None:
+        """Open the socket and read it, until the session ends."""
+        try:
+            self._read(channel, *self._open(port, host))
+        except (OSError, ValueError) as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001  whatever it is, the session goes on
+            service_supervisor.note(error)
+            why = f"an error of this program: {type(error).__name__}"
+        name, peer = self._client.settings.name, self._session.sender.stream.peer
+        say(
+            Entry.NO_CHANNEL, "service %s: the session with %s has no datagrams: %s", name, peer, why,
+            fold=name, habit=RETRIED, service=name, host=self._client.settings.host, peer=peer, reason=why,
+        )  # fmt: skip
+
+    def _open(self, port: int, host: str) -> tuple[datagram_socket.DatagramSocket, datagram_socket.Address]:
+        """A socket and the hub's address. Raises OSError, ValueError."""
+        client, node = self._client, self._session.node
+        how = node.first.dial
+        if not host and node.proxies:
+            raise OSError(
+                "its stream goes through a proxy, and the hub does not say where it takes datagrams"
+            )
+        address = host or self._session.sender.stream.far_address
+        if host and not client_around.is_address(host):
+            found = client.around.look_up(host, port, RESOLVE_SECONDS)
+            address = str(found[0][4][0])
+        if host and client_around.covers(client.settings.device, address.partition("%")[0]):
+            raise OSError(f"the tunnel's own routes cover {address}, where the hub takes datagrams")
+        with client.around.dialling_again(node) as again:
+            return datagram_socket.toward(address, port, again.device_for(address), how)
+
+    def _read(
+        self, channel: Channel, sock: datagram_socket.DatagramSocket, place: datagram_socket.Address
+    ) -> None:
+        """Send PROBE, and deliver what comes."""
+        try:
+            channel.socket, peer = sock, channel.peer
+            peer.place = place
+            self._session.sender.use_channel(channel)
+            peer.begin(time.monotonic())
+            while True:
+                burst = sock.recv_burst()
+                channel.received += len(burst)
+                now = time.monotonic()
+                for one, arrived in peer.table.sort(burst).items():
+                    if frames := one.open(arrived, now):
+                        channel.follow()
+                        self._session.deliver(frames)
+        finally:
+            if channel.socket is sock:
+                channel.socket = None
+            sock.close()

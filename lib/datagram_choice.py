@@ -1,0 +1,199 @@
+"""Choice of datagrams or the stream for each frame of a session: UDP and ICMP by datagrams, else the stream.
+
+Knows: what goes by datagrams where these are good, and when a flow may move to them without being reordered.
+Refuses to know: whether they are good (datagram_trust), which lane of the stream is taken (session_lanes),
+clocks (`now` comes in, in seconds of a steady clock).
+
+    the channel is not good     all by the stream
+    it becomes good             ICMP and new flows of UDP by datagrams; an old flow once it has paused for as
+                                long as the stream lags behind, so that nothing overtakes what it sent before
+    a packet is too long        its flow goes by the stream until it has been silent for IDLE_SECONDS
+    it is not good any more     all by the stream, which is slower: nothing is overtaken
+
+With `dscp` packets that are marked as urgent go by datagrams too, whatever they are.
+
+Flows are known by buckets of a hash, so this has a bound. A flow that is not remembered goes by datagrams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from struct import Struct
+
+from lib import framing, packet_offload
+from lib import packet as ip
+from lib.packet import Buffer
+
+URGENT = 40
+"""The least DSCP that is urgent: CS5; above are VA (44), EF (46), CS6 and CS7 (RFC 4594)."""
+IDLE_SECONDS = 5.0
+"""A flow that was silent for so long begins anew. Only for so long may there be flows of before."""
+PAUSE_SECONDS = 0.005
+"""Least pause of a flow that moves to datagrams."""
+BUCKETS = 512
+"""Values of the hash by which flows are known."""
+
+_LOOK = Struct("!HBB4xB2xBxB4xB2xB").unpack_from
+"""LEN; first byte and the next; IPv6's next header; IPv4's protocol; behind a virtio-net header the second
+byte of the packet, IPv6's next header and IPv4's protocol."""
+_LEAST = 22
+_HEADER = packet_offload.HEADER_SIZE
+_PLAIN = [False] * 256
+for _protocol in (ip.UDP, ip.ICMP, ip.ICMPV6):
+    _PLAIN[_protocol] = True
+_GSO_SIZE = Struct("<H").unpack_from
+_UDP_HEADERS = {4: 28, 6: 48}
+"""IP version -> bytes of its usual header and UDP's."""
+
+
+@dataclass(slots=True, eq=False)
+class Choice:
+    """The choice for one direction of a session."""
+
+    dscp: bool = False
+    """Whether packets that are marked as urgent go by datagrams."""
+    _since: float = 0.0
+    """When the channel has become good."""
+    _by_stream: dict[int, tuple[float, bool]] = field(default_factory=dict)
+    """Bucket of a flow that goes by the stream -> (when its last packet came, whether one was too long)."""
+    _moved: set[int] = field(default_factory=set)
+    """Buckets of flows that have moved to datagrams, while there may be others of before."""
+    _swept_at: float = 0.0
+
+    def begin(self, now: float) -> None:
+        """The channel has become good: any flow may have packets on the stream."""
+        self._since = self._swept_at = now
+        self._by_stream.clear()
+        self._moved.clear()
+
+    def apart(
+        self, buffers: Sequence[Buffer], now: float, room: int, lag: float
+    ) -> tuple[list[Buffer], Sequence[Buffer]]:
+        """Sort whole frames into those for datagrams and those for the stream, in their order.
+
+        `room`: bytes of the longest frame that fits into a datagram, its LEN included. `lag`: seconds by
+        which a packet on the stream may arrive later than one that goes by datagrams.
+        """
+        if (self._by_stream or self._moved) and now - self._swept_at >= IDLE_SECONDS:
+            self._sweep(now)
+        by_datagram: list[Buffer] = []
+        by_stream: list[Buffer] = []
+        asks = now - self._since < IDLE_SECONDS
+        for buffer in buffers:
+            self._apart(buffer, by_datagram, by_stream, now, room, lag, asks)
+        return by_datagram, by_stream if by_datagram else buffers
+
+    def is_settled(self, now: float) -> bool:
+        """Whether the lag of the stream is of no interest: no flow could be moved too early."""
+        return not self._by_stream and now - self._since >= IDLE_SECONDS
+
+    def is_for(self, buffers: Sequence[Buffer]) -> bool:
+        """Whether any of these frames would go by datagrams, if they were good."""
+        for buffer in buffers:
+            at, whole = 0, len(buffer)
+            while at + _LEAST <= whole:
+                look = _LOOK(buffer, at)
+                if look[0] + 2 >= _LEAST and self._is_for(look, buffer, at):
+                    return True
+                at += look[0] + 2
+        return False
+
+    def _apart(
+        self,
+        buffer: Buffer,
+        by_datagram: list[Buffer],
+        by_stream: list[Buffer],
+        now: float,
+        room: int,
+        lag: float,
+        asks: bool,
+    ) -> None:
+        """Sort the frames of one buffer; those that follow each other one way stay one piece."""
+        whole, at, begin, before, remembered = len(buffer), 0, 0, False, self._by_stream
+        while at + _LEAST <= whole:
+            look = _LOOK(buffer, at)
+            after = at + look[0] + 2
+            goes = after - at >= _LEAST and self._is_for(look, buffer, at)
+            if goes and (asks or remembered or after - at > room):
+                goes = self._may_move(buffer, at, after, now, room, lag)
+            if goes != before:
+                if at > begin:
+                    (by_datagram if before else by_stream).append(memoryview(buffer)[begin:at])
+                begin, before = at, goes
+            at = after
+        end = min(at, whole)
+        if before and end > begin:
+            by_datagram.append(memoryview(buffer)[begin:end] if begin or end < whole else buffer)
+            begin = end
+        if begin < whole:
+            by_stream.append(memoryview(buffer)[begin:] if begin else buffer)
+
+    def _is_for(self, look: tuple[int, ...], buffer: Buffer, at: int) -> bool:
+        """Whether a frame is one for datagrams, by its protocol or its mark."""
+        _, first, second, next_header, protocol, behind_second, behind_next, behind = look
+        if first <= 2:
+            first, second = buffer[at + 2 + _HEADER], behind_second
+            next_header, protocol = behind_next, behind
+        version = first >> 4
+        if version == 4:
+            return _PLAIN[protocol] or (self.dscp and second >> 2 >= URGENT)
+        if version == 6:
+            return _PLAIN[next_header] or (self.dscp and ((first << 4 | second >> 4) & 0xFF) >> 2 >= URGENT)
+        return False
+
+    def _may_move(self, buffer: Buffer, at: int, after: int, now: float, room: int, lag: float) -> bool:
+        """Whether a frame that is for datagrams may go by them now; its flow is remembered where not."""
+        fits = after - at <= room or bool(parts_that_fit(buffer, at + 2, room))
+        start = at + 2 + (_HEADER if buffer[at + 2] <= 2 else 0)
+        version = buffer[start] >> 4
+        protocol = buffer[start + (9 if version == 4 else 6)]
+        if protocol in (ip.ICMP, ip.ICMPV6):
+            return fits  # a flow of its own each
+        addresses = buffer[start + 12 : start + 24] if version == 4 else buffer[start + 8 : start + 44]
+        key = (hash(bytes(addresses)) + protocol) % BUCKETS
+        known = self._by_stream.get(key)
+        if not fits:
+            self._by_stream[key] = now, True
+            return False
+        if known is None:
+            if now - self._since >= IDLE_SECONDS or key in self._moved:
+                return True
+            self._by_stream[key] = now, False
+            return False
+        last, was_too_long = known
+        if now - last >= (IDLE_SECONDS if was_too_long else max(PAUSE_SECONDS, lag)):
+            del self._by_stream[key]
+            self._moved.add(key)
+            return True
+        self._by_stream[key] = now, was_too_long
+        return False
+
+    def _sweep(self, now: float) -> None:
+        """Forget flows that are silent."""
+        self._swept_at = now
+        self._moved.clear()
+        self._by_stream = {
+            key: known for key, known in self._by_stream.items() if now - known[0] < IDLE_SECONDS
+        }
+
+
+def parts_that_fit(content: Buffer, start: int, room: int) -> int:
+    """How many segments of the superpacket of UDP at `start` fit into `room` bytes; 0 for anything else."""
+    if content[start] > 2 or content[start + 1] & ~packet_offload.GSO_ECN != packet_offload.GSO_UDP_L4:
+        return 0
+    (gso_size,) = _GSO_SIZE(content, start + 4)
+    headers = 2 + _HEADER + _UDP_HEADERS.get(content[start + _HEADER] >> 4, 1 << 16)
+    return max(0, (room - headers) // gso_size) if gso_size else 0
+
+
+def cut(frame: Buffer, room: int) -> Iterator[bytes]:
+    """Frames of at most `room` bytes for the same packets as a superpacket's; none where none can be."""
+    content: Buffer = memoryview(frame)[2:]
+    segments = parts_that_fit(content, 0, room)
+    if not segments:
+        return
+    while (parts := packet_offload.cut(content, segments)) is not None:
+        first, content = parts
+        yield framing.encode(first)
+    yield framing.encode(bytes(content))

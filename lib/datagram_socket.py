@@ -1,0 +1,301 @@
+"""UDP sockets of datagram channels: bursts of datagrams received and sent in few calls.
+
+Knows: the kernel's options for UDP (segmentation, coalescing, no fragments), by which address a hub replies.
+Refuses to know: what is in a datagram (datagram_wire), whose it is (datagram_peer).
+
+    send_burst    datagrams of one size, the last may be shorter: one sendmsg (UDP_SEGMENT)
+    recv_burst    what the kernel has put together again (UDP_GRO), cut at its gso_size
+
+Every datagram has "don't fragment" set, and the kernel's own idea of the path MTU is ignored
+(IP_PMTUDISC_PROBE): whoever sends finds out what passes (datagram_mtu). A datagram that the network or this
+host refuses is lost, like any other; no such error is raised.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import gevent
+from gevent import monkey
+
+from lib import stream_resolve
+from lib.packet import Buffer
+from lib.settings_dial import PLAIN_DIAL, DialSettings
+from lib.stream_tcp import format_peer
+
+MAX_SEGMENTS, MAX_BYTES = 64, 65507
+"""Most datagrams, and most bytes, of one send (UDP_MAX_SEGMENTS, linux/udp.h; what IPv4 lets UDP carry)."""
+RECEIVES = 32
+"""Most receives in a burst, before packets of others have their turn."""
+BURST_BYTES = 256 << 10
+"""Bytes after which a burst ends too."""
+RECEIVE_BUFFER, SEND_BUFFER = 4 << 20, 1 << 20
+"""Bytes that the kernel may hold (its own overhead counts). A long turn of another session, of some ms, loses
+nothing then. What is unsent is a queue without turns, so it is shorter."""
+_RECEIVED = 1 << 16
+
+# linux/in.h, in6.h, udp.h, asm-generic/socket.h
+_IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 8, 10, 23, 3
+_IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_SO_RCVBUFFORCE, _SO_SNDBUFFORCE, _SO_MARK = 33, 32, 36
+
+_IPV4_INFO = struct.Struct("=I4s4s")
+_IPV6_INFO = struct.Struct("=16sI")
+_GRO_SIZE = struct.Struct("=i")
+_SEGMENT = struct.Struct("=H")
+_ANCILLARY = socket.CMSG_SPACE(_IPV6_INFO.size) + socket.CMSG_SPACE(_GRO_SIZE.size)
+_BLOCKED = (errno.EAGAIN, errno.EINTR)
+_NOT_OURS = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETUNREACH)
+"""What the kernel says where the address that was asked is not this host's any more. The far end follows."""
+Control = list[tuple[int, int, bytes]]
+"""Ancillary data of a send."""
+_OriginalSocket = monkey.get_original("socket", "socket")
+
+
+class Address(NamedTuple):
+    """Where a datagram came from, and which of our addresses it was sent to; a reply goes the way back."""
+
+    far: tuple[Any, ...]
+    """The socket address of the far end."""
+    near: bytes = b""
+    """The kernel's in_pktinfo or in6_pktinfo, by which a reply has the address that was asked; or empty."""
+
+    def __str__(self) -> str:
+        return format_peer(self.far)
+
+
+class Sent(NamedTuple):
+    """What became of a burst."""
+
+    taken: int
+    """Datagrams that the kernel has taken; the others are lost."""
+    too_long: int = 0
+    """Size of the shortest datagram that is too long for the device (EMSGSIZE); 0 where none was."""
+    is_full: bool = False
+    """Whether the send buffer is full, so that the last ones were not even tried."""
+
+
+class DatagramSocket:
+    """A UDP socket that belongs to one greenlet for what is received; anybody may send."""
+
+    __slots__ = ("_buffer", "_hub", "_readable", "_sock", "_view", "segments")
+
+    def __init__(self, sock: Any) -> None:
+        """Take over a socket of the UDP kind; its options are set here."""
+        self._sock = sock
+        sock.setblocking(False)
+        self.segments = _has(sock, _UDP_SEGMENT, 0)
+        """Whether a burst goes in one call, which the kernel cuts (Linux 4.18)."""
+        _has(sock, _UDP_GRO, 1)  # Linux 5.0; without it each receive gives one datagram
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+        _set_size(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        _set_size(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE, SEND_BUFFER)
+        self._hub = gevent.get_hub()
+        self._readable = self._hub.loop.io(sock.fileno(), 1)
+        self._buffer = bytearray(_RECEIVED)
+        self._view = memoryview(self._buffer)
+
+    # --- receiving
+
+    def recv_burst(self) -> list[tuple[Address, bytes]]:
+        """Wait for datagrams, and return some of those that are there, in their order.
+
+        Empty where what woke us was an error of the network. Others had their turn in any case.
+        """
+        self._hub.wait(self._readable)
+        found: list[tuple[Address, bytes]] = []
+        size = 0
+        for _ in range(RECEIVES):
+            try:
+                received, ancillary, _, far = self._sock.recvmsg_into((self._buffer,), _ANCILLARY)
+            except OSError:  # none is there, or an ICMP error of one that was sent
+                break
+            address, segment = _told(far, ancillary)
+            if not segment or segment >= received:
+                found.append((address, bytes(self._view[:received])))
+            else:
+                whole = bytes(self._view[:received])
+                found += [(address, whole[at : at + segment]) for at in range(0, received, segment)]
+            size += received
+            if size >= BURST_BYTES:
+                break
+        return found
+
+    # --- sending
+
+    def send_burst(self, address: Address, datagrams: Sequence[Buffer]) -> Sent:
+        """Send datagrams to one address, in their order. Never waits, and raises nothing of the network."""
+        control = _control(address.near)
+        count, too_long = 0, 0
+        at, whole = 0, len(datagrams)
+        while at < whole:
+            end = _run_end(datagrams, at) if self.segments else at + 1
+            taken, long, full = (
+                self._send_run(address, datagrams[at:end], control)
+                if end - at > 1
+                else self._send_one(address, datagrams[at], control)
+            )
+            count += taken
+            if long and (not too_long or long < too_long):
+                too_long = long
+            if full:
+                return Sent(count, too_long, is_full=True)
+            at = end
+        return Sent(count, too_long)
+
+    def _send_run(self, address: Address, run: Sequence[Buffer], control: Control) -> Sent:
+        """Send datagrams of one size, the last may be shorter, in one call; singly where that fails."""
+        cut = (_SOL_UDP, _UDP_SEGMENT, _SEGMENT.pack(len(run[0])))
+        number = self._try(address, run, [*control, cut])
+        if not number or (number in _NOT_OURS and control and not self._try(address, run, [cut])):
+            return Sent(len(run))
+        if number in _BLOCKED:
+            return Sent(0, is_full=True)
+        if number not in (errno.EIO, errno.EINVAL, errno.EMSGSIZE):
+            return Sent(0)
+        count, too_long = 0, 0
+        for datagram in run:
+            taken, long, full = self._send_one(address, datagram, control)
+            if full:
+                return Sent(count, too_long, is_full=True)
+            count += taken
+            too_long = long or too_long
+        # No checksum offload, IPsec, or a bug: what passes singly would not pass in one call here.
+        if number != errno.EMSGSIZE and count == len(run):
+            self.segments = False
+        return Sent(count, too_long)
+
+    def _send_one(self, address: Address, datagram: Buffer, control: Control) -> Sent:
+        number = self._try(address, (datagram,), control)
+        if number in _NOT_OURS and control:
+            number = self._try(address, (datagram,), [])
+        if number in _BLOCKED:
+            return Sent(0, is_full=True)
+        return Sent(0 if number else 1, len(datagram) if number == errno.EMSGSIZE else 0)
+
+    def _try(self, address: Address, datagrams: Sequence[Buffer], control: Control) -> int:
+        """One call; returns 0, or the number of the error."""
+        try:
+            self._sock.sendmsg(datagrams, control, 0, address.far)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    def close(self) -> None:
+        """Close it; only to be called by the greenlet that reads, or once that has ended."""
+        self._readable.close()
+        self._sock.close()
+
+
+def _run_end(datagrams: Sequence[Buffer], at: int) -> int:
+    """The end of the run from `at` on that one call may send: one size, only the last one may be shorter."""
+    size = len(datagrams[at])
+    if not size:
+        return at + 1
+    most = min(len(datagrams), at + MAX_SEGMENTS, at + max(1, MAX_BYTES // size))
+    end = at + 1
+    while end < most:
+        length = len(datagrams[end])
+        if length != size:
+            return end + 1 if 0 < length < size else end
+        end += 1
+    return end
+
+
+def _told(far: tuple[Any, ...], ancillary: list[tuple[int, int, bytes]]) -> tuple[Address, int]:
+    """(address, gso_size or 0) from what the kernel says beside what was received."""
+    near, segment = b"", 0
+    for level, kind, data in ancillary:
+        if level == _SOL_UDP and kind == _UDP_GRO:
+            (segment,) = _GRO_SIZE.unpack_from(data)
+        elif level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            near = _IPV4_INFO.pack(0, data[4:8], b"\0\0\0\0")
+        elif level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+            ours, index = _IPV6_INFO.unpack_from(data)
+            is_link_local = ours[0] == 0xFE and ours[1] & 0xC0 == 0x80
+            near = _IPV6_INFO.pack(ours, index if is_link_local else 0)
+    return Address(far, near), segment
+
+
+def _control(near: bytes) -> Control:
+    """The ancillary data by which what is sent comes from the address that was asked."""
+    if not near:
+        return []
+    if len(near) == _IPV4_INFO.size:
+        return [(socket.IPPROTO_IP, _IP_PKTINFO, near)]
+    return [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, near)]
+
+
+def _has(sock: Any, option: int, value: int) -> bool:
+    """Set an option of UDP; returns whether this kernel has it."""
+    try:
+        sock.setsockopt(_SOL_UDP, option, value)
+    except OSError:
+        return False
+    return True
+
+
+def _set_size(sock: Any, option: int, force: int, size: int) -> None:
+    """Size a buffer of the kernel; with CAP_NET_ADMIN over the system's bound (net.core.*mem_max)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, option, size)
+
+
+# --- opening -------------------------------------------------------------------------------------------
+
+
+def beside(listener: Any) -> DatagramSocket:
+    """A hub's socket, on the address and port of its stream listener. Raises OSError: the port is busy."""
+    sock = _OriginalSocket(listener.family, socket.SOCK_DGRAM)
+    try:
+        options = [(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
+        if listener.family == socket.AF_INET6:
+            options.append((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+        for level, option in options:
+            sock.setsockopt(level, option, listener.getsockopt(level, option))
+        if listener.family == socket.AF_INET6:  # of IPv4 too, whose addresses are mapped
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.bind(listener.getsockname())
+        return DatagramSocket(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def toward(
+    host: str, port: int, device: str | None = None, how: DialSettings = PLAIN_DIAL
+) -> tuple[DatagramSocket, Address]:
+    """A client's socket, and the address to send to: an IP address (`fe80::1%eth0` too) and a port.
+
+    `device` is the one to bind to (client_around); `how` has the settings of the node, which go first. The
+    socket is not connected: the kernel looks for a way each time, so it goes on when that changes. Raises
+    OSError.
+    """
+    ((family, _, _, _, target),) = stream_resolve.numeric(host, port)
+    sock = _OriginalSocket(family, socket.SOCK_DGRAM)
+    try:
+        if device := how.device or device:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
+        if how.mark:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, how.mark.to_bytes(4, sys.byteorder))
+        if how.source:
+            ((_, _, _, _, source),) = stream_resolve.numeric(how.source, 0)
+            sock.bind(source)
+        return DatagramSocket(sock), Address(target)
+    except BaseException:
+        with suppress(OSError):
+            sock.close()
+        raise

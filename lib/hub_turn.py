@@ -1,0 +1,97 @@
+"""Turn of a hub's session: received frames are forwarded for a moment's time, and what they ask is done.
+
+Knows: how long a turn lasts, and what has to be done after the frames.
+Refuses to know: by what they have come (hub_session: lanes; hub_datagram), how a packet is forwarded
+(forward).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import gevent
+
+from lib import capture_watch, forward, framing, hub_resolve
+from lib.capture_taps import Taps
+from lib.forward_frame import Output
+from lib.namespace import Attachment
+from lib.route_plugin_cache import PluginCache
+from lib.service_scheduling import Pauses
+from lib.session_cost import TURN_SECONDS, Cost
+
+PIECE, JUDGED = 1 << 17, 16
+"""Bytes, and frames that are not of known flows, between two looks at the clock."""
+
+
+class Owner(hub_resolve.Owner, Protocol):
+    """What is used of the hub."""
+
+    output: Output
+    pauses: Pauses
+    taps: Taps
+
+
+class Session(Protocol):
+    """What is used of the session (hub_session)."""
+
+    attachment: Attachment
+
+    def act(self, out: Output) -> None:
+        """Act on the control frames of a turn."""
+
+    def tell_news(self) -> None:
+        """Log the reasons for drops that occurred for the first time."""
+
+
+def scan(
+    hub: Owner, session: Session, cost: Cost | None, data: bytearray, view: memoryview, start: int, end: int
+) -> int:
+    """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
+    attachment, out = session.attachment, hub.output
+    traffic, patience = attachment.traffic, cost.patience if cost is not None else TURN_SECONDS
+    stop = _scan_pieces(hub, attachment, data, view, start, end, patience)
+    for target, run in out.runs.items():
+        target.sender.send(run)
+    out.runs.clear()
+    out.icmp_errors = 0
+    if out.controls:
+        session.act(out)
+    if cost is not None:
+        cost.forward(out.frames, out.bytes, out.cut)
+    out.frames = out.bytes = out.cut = 0
+    if traffic.news:
+        session.tell_news()
+    for cache in attachment.namespace.tables:
+        if isinstance(cache, PluginCache):
+            for address in cache.take_wanted():
+                gevent.spawn(hub_resolve.resolve, hub, cache, attachment.namespace.id, address)
+    return stop
+
+
+def _scan_pieces(
+    hub: Owner,
+    attachment: Attachment,
+    data: bytearray,
+    view: memoryview,
+    start: int,
+    end: int,
+    patience: float,
+) -> int:
+    out, taps = hub.output, hub.taps
+    began = now = time.monotonic()
+    stop = start
+    while True:
+        piece = min(end, stop + PIECE)
+        if taps.on:
+            stop = capture_watch.scan(attachment, data, view, stop, piece, now, out, taps, JUDGED)
+        else:
+            stop = forward.scan(attachment, data, view, stop, piece, now, out, JUDGED)
+        if not framing.is_whole(view[stop:end]):
+            break
+        now = time.monotonic()
+        if now - began > patience:
+            break
+    if not attachment.is_tunrouter:
+        hub.pauses.received(stop - start, now)
+    return stop

@@ -1,0 +1,242 @@
+"""The datagram channel of a session over real wires: what goes by it, who is followed, who gets no answer."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lib import datagram_wire
+from tests.support.netns import (
+    HOST_1,
+    HUB_TO_HOST_1,
+    HUB_TO_HOST_2,
+    ROOT,
+    Namespace,
+    Process,
+    Topology,
+    in_namespace,
+)
+from tests.support.program import OVERLAY_2, example, host, pings, reach, start_client, start_hub, wait_for
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
+Write = Callable[[str, str], str]
+PORT = 8443
+COUNTED = (
+    f"table ip count {{ chain in {{ type filter hook input priority -10; ip saddr {HOST_1} udp dport 8443 counter; }}; "
+    f"chain out {{ type filter hook output priority -10; ip daddr {HOST_1} udp sport 8443 counter; }}; }}"
+)
+BLOCKED = (
+    "table ip block { chain in { type filter hook input priority 0; udp dport 8443 drop; }; "
+    "chain out { type filter hook output priority 0; udp sport 8443 drop; }; }"
+)
+"""UDP of the hub's port goes nowhere, and nobody is told."""
+REBOUND = (
+    "table ip nat { chain out { type nat hook postrouting priority 100; udp dport 8443 snat to :40000; }; }"
+)
+"""As a NAT does that has forgotten a binding: the next datagram comes from another port."""
+
+
+def hub_config(kind: str = "tls") -> str:
+    return example("server.yml").replace("type: tcp", f"type: {kind}")
+
+
+def client(number: int, hub: str, kind: str = "tls") -> tuple[str, ...]:
+    *words, node = host(number, hub)
+    return (*words, node.replace("router://", f"router+{kind}://"))
+
+
+def datagrams(topology: Topology) -> tuple[int, int]:
+    """How many datagrams the hub has got from host-1, and has sent there."""
+    said = topology.hub.run("nft", "list", "table", "ip", "count")
+    into, out = (int(found) for found in re.findall(r"packets (\d+)", said))
+    return into, out
+
+
+def both_ways(topology: Topology, count: int = 10) -> bool:
+    """Whether pings go and come by datagrams; all of them are answered in any case."""
+    before = datagrams(topology)
+    assert pings(topology.host_1, OVERLAY_2, count) == count
+    return all(now - then >= count for now, then in zip(datagrams(topology), before, strict=True))
+
+
+@pytest.fixture
+def tunnel(topology: Topology, write: Write) -> tuple[Process, Process]:
+    """A hub and two clients with datagrams; (hub, client of host-1)."""
+    topology.hub.run("nft", COUNTED)
+    hub = start_hub(topology.hub, "-D", "-C", write("hub.yml", hub_config()))
+    one = start_client(topology.host_1, "-D", *client(1, HUB_TO_HOST_1))
+    start_client(topology.host_2, *client(2, HUB_TO_HOST_2))
+    reach(topology.host_1, OVERLAY_2)
+    wait_for(lambda: both_ways(topology, 2))
+    return hub, one
+
+
+def udp(topology: Topology, count: int, size: int) -> int:
+    """Send datagrams within the tunnel from host-1 to host-2, fifty a second; returns how many came.
+
+    A new flow goes by the stream until it has paused for some milliseconds, if the channel is younger than 5 s.
+    """
+    with in_namespace(topology.host_2.name):
+        there = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with in_namespace(topology.host_1.name):
+        here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with there, here:
+        there.bind((OVERLAY_2, 0))
+        there.settimeout(2)
+        came = 0
+        for number in range(count):
+            here.sendto(bytes([number % 256]) * size, there.getsockname())
+            came += there.recv(65536) == bytes([number % 256]) * size
+            time.sleep(0.02)
+    return came
+
+
+def test_what_goes_by_datagrams_and_what_does_not(
+    topology: Topology, tunnel: tuple[Process, Process]
+) -> None:
+    before = datagrams(topology)[0]
+    assert udp(topology, 30, 100) == udp(topology, 30, 1200) == 30
+    went = datagrams(topology)[0] - before
+    assert went >= 55
+    # nothing within the tunnel is longer than its MTU, so what does not fit are fragments of an own device's
+    before = datagrams(topology)[0]
+    assert udp(topology, 20, 8000) == 20
+    code = "import socket,sys; s=socket.create_connection(sys.argv[1:3]); s.sendall(bytes(1<<20)); s.close()"
+    with in_namespace(topology.host_2.name):
+        listener = socket.create_server((OVERLAY_2, 0))
+    with listener:
+        port = str(listener.getsockname()[1])
+        sender = topology.host_1.popen(sys.executable, "-c", code, OVERLAY_2, port)
+        listener.settimeout(10)
+        stream, _ = listener.accept()
+        with stream:
+            before, size = datagrams(topology)[0], 0
+            while data := stream.recv(1 << 16):
+                size += len(data)
+    assert size == 1 << 20
+    assert sender.wait(10) == 0
+    assert datagrams(topology)[0] - before < 100, "TCP goes by the stream"
+
+
+def test_a_client_behind_a_nat_that_forgets_is_followed(
+    topology: Topology, tunnel: tuple[Process, Process]
+) -> None:
+    topology.host_1.run("nft", REBOUND)
+    assert pings(topology.host_1, OVERLAY_2, 20) == 20
+    assert both_ways(topology)
+    hub, one = tunnel
+    assert "trying again" not in one.text()
+    assert hub.text().count("is host host-1") == 1
+
+
+def test_where_udp_is_blocked_the_stream_carries_all(
+    topology: Topology, tunnel: tuple[Process, Process]
+) -> None:
+    topology.hub.run("nft", BLOCKED)
+    lost = 40 - pings(topology.host_1, OVERLAY_2, 40, "-i0.05")
+    assert lost <= 20, "it took longer than a second"
+    assert pings(topology.host_1, OVERLAY_2, 20, "-i0.05") == 20
+
+
+def test_strangers_get_no_answer(topology: Topology, tunnel: tuple[Process, Process]) -> None:
+    with in_namespace(topology.host_2.name):
+        stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with stranger:
+        stranger.settimeout(0.3)
+        for datagram in (
+            *(b"", b"\0", b"\x54", bytes(1400), b"\x54" * 100),
+            *(
+                datagram_wire.header(datagram_wire.label_of(bytes([0, 0, number])), 0) + bytes(40)
+                for number in range(200)
+            ),
+        ):
+            stranger.sendto(datagram, (HUB_TO_HOST_2, PORT))
+        with pytest.raises(TimeoutError):
+            stranger.recv(2000)
+    assert both_ways(topology)
+
+
+def test_a_busy_port_is_one_warning(topology: Topology, write: Write) -> None:
+    with in_namespace(topology.hub.name):
+        other = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with other:
+        other.bind(("::", PORT))
+        hub = start_hub(topology.hub, "-C", write("hub.yml", hub_config()))
+        start_client(topology.host_1, *client(1, HUB_TO_HOST_1))
+        start_client(topology.host_2, *client(2, HUB_TO_HOST_2))
+        reach(topology.host_1, OVERLAY_2)
+    (line,) = [line for line in hub.text().splitlines() if "UDP" in line]
+    assert "cannot listen on UDP" in line
+    assert "ss -lunp" in line
+
+
+def test_over_tcp_there_are_none(topology: Topology, write: Write) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", hub_config("tcp")))
+    start_client(topology.host_1, *client(1, HUB_TO_HOST_1, "tcp"))
+    assert not _listens(topology.hub)
+    assert "UDP" not in hub.text()
+
+
+def _listens(namespace: Namespace) -> bool:
+    return f":{PORT}" in namespace.run("ss", "-lunH")
+
+
+def test_a_reload_takes_the_port_along(
+    topology: Topology, tunnel: tuple[Process, Process], write: Write
+) -> None:
+    hub, one = tunnel
+    write("hub.yml", hub_config().replace(":8443", ":8444"))
+    hub.send(signal.SIGHUP)
+    hub.wait_line("listens on")
+    wait_for(lambda: ":8444" in topology.hub.run("ss", "-lunH"))
+    assert not _listens(topology.hub)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    write("hub.yml", hub_config())
+    hub.send(signal.SIGHUP)
+    wait_for(lambda: _listens(topology.hub))
+    wait_for(lambda: both_ways(topology, 3), 20)
+    assert "trying again" not in one.text()
+
+
+BEFORE = "9b9eab7"
+"""The release before this one had no datagrams."""
+
+
+@pytest.fixture(scope="module")
+def release_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of it."""
+    if subprocess.run(("git", "cat-file", "-e", BEFORE), cwd=ROOT, capture_output=True).returncode:
+        pytest.skip(f"no {BEFORE} in this clone")
+    path = tmp_path_factory.mktemp("before")
+    tree = subprocess.run(("git", "archive", BEFORE), cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(("tar", "x", "-C", str(path), "lib", "tunrouter.py"), input=tree, check=True)
+    return path
+
+
+@pytest.mark.parametrize("role", ["hub", "client"])
+def test_the_release_before_goes_on_without(
+    topology: Topology, write: Write, release_before: Path, role: str
+) -> None:
+    topology.hub.run("nft", COUNTED)
+    old, words = (sys.executable, "tunrouter.py"), ("-C", write("hub.yml", hub_config()))
+    if role == "hub":
+        topology.hub.popen(*old, *words, cwd=release_before).wait_line("listening on")
+        one = start_client(topology.host_1, *client(1, HUB_TO_HOST_1))
+    else:
+        start_hub(topology.hub, *words)
+        one = topology.host_1.popen(*old, *client(1, HUB_TO_HOST_1), cwd=release_before)
+        one.wait_line("connected to")
+    start_client(topology.host_2, *client(2, HUB_TO_HOST_2))
+    reach(topology.host_1, OVERLAY_2)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    assert udp(topology, 20, 1000) == 20
+    assert datagrams(topology) == (0, 0)
+    assert "trying again" not in one.text()

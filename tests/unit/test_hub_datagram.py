@@ -1,0 +1,285 @@
+"""Datagrams at a hub, over loopback: the way of their packets, what they cost, what is dropped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import gevent
+import pytest
+from gevent import socket
+
+from lib import datagram_ciphers, framing, hub_datagram, wire_control, wire_relay
+from lib.datagram_keys import Cipher
+from lib.datagram_peer import Peer
+from lib.datagram_quality import OfStream
+from lib.datagram_table import Place, Table
+from lib.forward_drop_reasons import Reason
+from lib.hub import Hub
+from lib.hub_session import HubSession
+from lib.limits import Bucket, Meter
+from lib.service_scheduling import Share
+from lib.session_cost import BURST_SECONDS
+from lib.wire_control import Datagrams, Feature, Hello
+from lib.wire_relay import Request
+from tests.support import packets as p
+from tests.support.hubs import running
+
+CONFIG = """\
+services:
+- name: s
+  addr: 127.0.0.1:0
+  handler: {type: router, metadata: {router: r, channel: %s, lanes: 1}}
+  listener: {type: tcp}
+routers: [{name: r, routes: [{net: 10.0.0.1/32, gateway: host-1}, {net: 10.0.0.2/32, gateway: host-2}]}]
+"""
+SECONDS = 5.0
+A, B = "10.0.0.1", "10.0.0.2"
+
+
+class Client:
+    """A client of a hub: its stream, its UDP socket, and the far end of its channel."""
+
+    def __init__(self, hub: Hub, host: str, features: int = Feature.DATAGRAMS | Feature.KEEPALIVE) -> None:
+        self.sock = socket.create_connection(hub._server.socket.getsockname(), SECONDS)
+        self.sock.settimeout(SECONDS)
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.settimeout(SECONDS)
+        self.sock.sendall(wire_relay.encode_request(Request(host, "10.0.0.9")))
+        self._data = b""
+        while not (found := wire_relay.decode_response(self._data)):
+            self._data += self.sock.recv(4096)
+        self._data = self._data[found[1] :]
+        self.table: Table[Peer] = Table()
+        self.peer = Peer(self, self.table, False)
+        cipher = datagram_ciphers.fastest() if features & Feature.DATAGRAMS else 0
+        self.write(
+            wire_control.encode_hello(Hello(os.urandom(16), 0, 1420, features=features, cipher=cipher))
+        )
+        hello = wire_control.decode(self.read())
+        assert isinstance(hello, Hello)
+        self.hello = hello
+
+    def write(self, *contents: bytes) -> None:
+        self.sock.sendall(p.stream(contents))
+
+    def read(self) -> bytes:
+        """The content of the next frame of the stream."""
+        while not framing.is_whole(self._data):
+            data = self.sock.recv(65536)
+            assert data, "the hub has closed"
+            self._data += data
+        size = 2 + int.from_bytes(self._data[:2], "big")
+        content, self._data = self._data[2:size], self._data[size:]
+        return content
+
+    def begin(self) -> None:
+        """Exchange keys, and let both ends be sure of each other."""
+        self.peer.give(time.monotonic())
+        given = wire_control.decode(self.read())
+        assert isinstance(given, Datagrams)
+        self.peer.place = ("127.0.0.1", given.port)
+        self.peer.given(given, time.monotonic())
+        until(self.works)
+
+    def works(self) -> bool:
+        self.receive(0.02)
+        return self.peer.is_up(time.monotonic())
+
+    def receive(self, seconds: float = SECONDS) -> bytes:
+        """Take the datagrams that come within a time, or up to the first ones with frames; returns these."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.udp.settimeout(left)
+            try:
+                datagram, place = self.udp.recvfrom(65536)
+            except TimeoutError:
+                break
+            for arrived in self.table.sort([(place, datagram)]).values():
+                if frames := self.peer.open(arrived, time.monotonic()):
+                    return b"".join(frames)
+        return b""
+
+    # what the peer needs of the world
+
+    def draw(self, size: int) -> bytes:
+        return os.urandom(size)
+
+    def seal_with(self, key: bytes) -> Cipher:
+        return datagram_ciphers.make(datagram_ciphers.fastest(), key)
+
+    open_with = seal_with
+
+    def tell(self, given: Datagrams) -> None:
+        self.write(wire_control.encode_datagrams(given))
+
+    def headers(self, place: Place) -> int:
+        return 28
+
+    def stream(self) -> OfStream:
+        return OfStream()
+
+    def send(self, place: Place, datagrams: Sequence[bytes]) -> int:
+        for datagram in datagrams:
+            self.udp.sendto(datagram, place)
+        return 0
+
+    def close(self) -> None:
+        self.sock.close()
+        self.udp.close()
+
+
+def until(true: Callable[[], object]) -> None:
+    with gevent.Timeout(SECONDS):
+        while not true():
+            gevent.sleep(0.005)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running(CONFIG % "datagram") as (made,):
+        yield made
+
+
+@pytest.fixture
+def two(hub: Hub) -> Iterator[tuple[Client, Client]]:
+    """host-1 and host-2, which both have a channel."""
+    clients = Client(hub, "host-1"), Client(hub, "host-2")
+    for client in clients:
+        client.begin()
+    for host in ("host-1", "host-2"):
+        channel = session_of(hub, host).channel
+        assert channel is not None
+        until(lambda: channel.peer.is_up(time.monotonic()))  # noqa: B023
+        channel._was_up = True
+        channel.choice.begin(-100.0)  # no flow may have packets on the stream any more
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def session_of(hub: Hub, host: str) -> HubSession:
+    (session,) = [one for one in hub.sessions.values() if one.attachment.host == host]
+    return session
+
+
+def udp(number: int) -> bytes:
+    return p.udp(A, B, bytes([number]) * 100)
+
+
+def test_a_packet_goes_from_one_channel_to_the_other(hub: Hub, two: tuple[Client, Client]) -> None:
+    one, other = two
+    first, second = session_of(hub, "host-1").attachment.traffic, session_of(hub, "host-2").attachment.traffic
+    before = first.received_packets, first.received_bytes, second.sent_packets, second.sent_bytes
+    run = p.stream(map(udp, range(5)))
+    assert not one.peer.send(run, time.monotonic())
+    assert other.receive() == run
+    after = first.received_packets, first.received_bytes, second.sent_packets, second.sent_bytes
+    assert [now - then for now, then in zip(after, before, strict=True)] == [5, len(run)] * 2
+
+
+def test_the_same_checks_as_by_the_stream(hub: Hub, two: tuple[Client, Client]) -> None:
+    one, other = two
+    forged = framing.encode(p.udp("10.0.0.2", "10.0.0.2", b"from another's address"))
+    nowhere = framing.encode(p.udp(A, "10.9.9.9", b"to nobody"))
+    one.peer.send(forged + nowhere + framing.encode(b"\x99junk") + framing.encode(udp(1)), time.monotonic())
+    assert other.receive() == framing.encode(udp(1))
+    drops = session_of(hub, "host-1").attachment.traffic.drops
+    assert {reason.value for reason in drops} == {"wrong-source", "no-route", "not-ip"}, drops
+
+
+def test_what_has_no_channel_gets_it_by_the_stream(hub: Hub, two: tuple[Client, Client]) -> None:
+    old = Client(hub, "host-2", Feature.KEEPALIVE)
+    for one in two[1:]:
+        one.close()
+    until(lambda: len(hub.sessions) == 2)
+    assert old.hello.features & Feature.DATAGRAMS == old.hello.cipher == 0
+    two[0].peer.send(framing.encode(udp(7)), time.monotonic())
+    assert old.read() == udp(7)
+    old.close()
+
+
+def test_without_a_channel_nothing_is_offered() -> None:
+    with running(CONFIG % "auto") as (hub,):  # tcp is not encrypted
+        client = Client(hub, "host-1")
+        assert client.hello.features & Feature.DATAGRAMS == client.hello.cipher == 0
+        client.close()
+
+
+def test_a_session_that_ends_leaves_nothing(hub: Hub, two: tuple[Client, Client]) -> None:
+    assert len(hub.datagrams.table.entries) == 2
+    two[0].close()
+    until(lambda: len(hub.sessions) == 1)
+    assert len(hub.datagrams.table.entries) == len(hub.datagrams.channels) == 1
+
+
+def test_what_is_above_a_rate_limit_is_dropped(hub: Hub, two: tuple[Client, Client]) -> None:
+    one, other = two
+    session = session_of(hub, "host-1")
+    bucket = Bucket(1000.0, 1000.0, at=time.monotonic())
+    session.meter = Meter([bucket], [])
+    now = time.monotonic()
+    one.peer.send(p.stream(map(udp, range(9))), now)
+    assert other.receive()
+    assert bucket.tokens < 0, "they are taken from the limit, with the bytes on the wire"
+    one.peer.send(framing.encode(udp(10)), now)
+    until(lambda: session.attachment.traffic.drops[Reason.DATAGRAM_LIMITED])
+    session.meter = None
+    one.peer.send(framing.encode(udp(11)), now)
+    assert other.receive() == framing.encode(udp(11))
+
+
+def test_a_session_that_costs_too_much_is_heard_within_the_share(
+    hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    share = Share()
+    monkeypatch.setattr(hub_datagram, "SHARE", share)
+    session = session_of(hub, "host-1")
+    assert session.stream.cost is not None
+    session.stream.cost.debt, session.stream.cost.expensive = 1.0, True
+    one.peer.send(framing.encode(udp(1)), time.monotonic())
+    assert other.receive() == framing.encode(udp(1)), "while nobody else needs it"
+    share.leave(1000.0)
+    one.peer.send(framing.encode(udp(2)), time.monotonic())
+    until(lambda: session.attachment.traffic.drops[Reason.DATAGRAM_SHARE])
+
+
+def test_datagrams_count_in_the_account_of_the_stream(hub: Hub, two: tuple[Client, Client]) -> None:
+    session = session_of(hub, "host-1")
+    cost = session.stream.cost
+    assert cost is not None
+    junk = p.stream([b"\x99"] * 600)
+    for _ in range(2000):
+        two[0].peer.send(junk, time.monotonic())
+        gevent.sleep(0)
+        if cost.debt:
+            break
+    assert cost.debt > 0
+
+
+def test_a_flood_of_strangers_takes_its_turns_in_the_share(
+    hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[float] = []
+
+    class Noted(Share):
+        def charge(self, key: object, seconds: float) -> None:
+            charged.append(seconds)
+
+    monkeypatch.setattr(hub_datagram, "SHARE", Noted())
+    count = int(2 * BURST_SECONDS / hub_datagram.STRANGER_SECONDS)
+    stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    before = hub.datagrams.table.strangers
+    for number in range(count):
+        stranger.sendto(b"\x54" * 60, two[0].peer.place)
+        if not number % 64:
+            gevent.sleep(0.001)
+    until(lambda: charged)
+    assert charged[0] > BURST_SECONDS
+    assert hub.datagrams.table.strangers - before > count / 3
+    stranger.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        stranger.recv(100)
+    stranger.close()
