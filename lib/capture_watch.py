@@ -11,6 +11,7 @@ A session comes here only while there is a tap; forward.scan is the same in both
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,10 @@ from lib.namespace import Attachment
 from lib.packet import Buffer
 
 _MARK = bytes([wire_control.MARK])
+BY_DATAGRAMS = " by datagrams"
+"""Follows the session in how a packet leaves this process."""
+ByDatagrams = Callable[[Buffer], bool]
+"""Tells whether a frame goes by datagrams."""
 
 
 def scan(
@@ -41,7 +46,11 @@ def scan(
     out.fates, out.spans, out.verdicts = {}, [], []
     try:
         stop = forward.scan(attachment, buf, view, pos, end, now, out)
-        spans = [(begin, after, _forwarded(attachment, target)) for begin, after, target in out.spans]
+        spans = [
+            (start, until, _forwarded(attachment, target, by))
+            for begin, after, target in out.spans
+            for start, until, by in _apart(view, begin, after, target.by_datagrams)
+        ]
         found = [(start - 2, _dealt(attachment, dealt)) for start, dealt in out.fates.items()]
         for packet, verdict in out.verdicts:
             taps.decided(attachment, packet, verdict)
@@ -58,13 +67,32 @@ def _first(span: tuple[int, int, Fate]) -> int:
     return span[0]
 
 
-def _forwarded(attachment: Attachment, target: Attachment) -> Fate:
-    return _between(attachment.namespace.id, attachment.host, target.host, target.peer)
+def _apart(
+    view: Buffer, begin: int, end: int, by_datagrams: ByDatagrams | None
+) -> Iterator[tuple[int, int, bool]]:
+    """Cut a run of frames into (begin, end, whether they go by datagrams)."""
+    if by_datagrams is None:
+        yield begin, end, False
+        return
+    start = at = begin
+    before = False
+    for after in framing.split(view[begin:end]):
+        by = by_datagrams(view[at : begin + after])
+        if by != before and at > start:
+            yield start, at, before
+            start = at
+        at, before = begin + after, by
+    if end > start:
+        yield start, end, before
+
+
+def _forwarded(attachment: Attachment, target: Attachment, by_datagrams: bool = False) -> Fate:
+    return _between(attachment.namespace.id, attachment.host, target.host, target.peer, by_datagrams)
 
 
 @lru_cache(maxsize=1024)
-def _between(namespace: bytes, host: str, to: str, peer: str) -> Fate:
-    return Fate(FORWARDED, namespace.hex(), host, to, f"session {peer}")
+def _between(namespace: bytes, host: str, to: str, peer: str, by_datagrams: bool) -> Fate:
+    return Fate(FORWARDED, namespace.hex(), host, to, f"session {peer}{BY_DATAGRAMS if by_datagrams else ''}")
 
 
 def _dealt(attachment: Attachment, dealt: Dealt) -> Fate:
@@ -99,6 +127,13 @@ def leaving(
 def arriving(namespace: bytes, host: str, device: str) -> Fate:
     """The fate of what a client gets from its hub: forwarded to its device."""
     return Fate(FORWARDED, namespace.hex(), "", host, f"device {device}")
+
+
+def left(taps: Taps, fate: Fate, frames: Buffer, by_datagrams: ByDatagrams | None) -> None:
+    """Show the taps frames that go to the hub, of which some may go by datagrams."""
+    for begin, end, by in _apart(frames, 0, len(frames), by_datagrams):
+        seen = fate._replace(way=fate.way + BY_DATAGRAMS) if by else fate
+        sent(taps, seen, memoryview(frames)[begin:end])
 
 
 def sent(taps: Taps, fate: Fate, frames: Buffer) -> None:

@@ -42,6 +42,17 @@ def _version(row: Row) -> str:
     return text.removeprefix("tunrouter ") if text else "GOST" if row.get("hub", True) else "-"
 
 
+def _of_channel(row: Row, field: str) -> str:
+    """A field of a session's datagram channel as text; - where there is none."""
+    return str((row.get("channel") or {}).get(field) or "-")
+
+
+def _loss(row: Row) -> str:
+    """The share of a session's datagrams that is lost on the way, in percent."""
+    channel = row.get("channel")
+    return f"{channel['loss']:.1%}" if channel and channel["state"] == "good" else "-"
+
+
 _COUNTERS = (
     Column(
         "for", lambda row: span(row["since_s"]) if row["since_s"] is not None else "-", 4,
@@ -81,6 +92,9 @@ _COUNTERS = (
         "lanes", lambda row: str(len(row.get("lanes", ())) or "-"), 17, lambda row: len(row.get("lanes", ())),
         right=True,
     ),
+    Column("datagrams", lambda row: _of_channel(row, "state"), 13),
+    Column("lost", _loss, 15, lambda row: (row.get("channel") or {}).get("loss", 0.0), right=True),
+    Column("path mtu", lambda row: _of_channel(row, "path_mtu"), 18, right=True),
 )  # fmt: skip
 
 _WHERE = (

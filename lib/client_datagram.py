@@ -68,7 +68,7 @@ class ClientDatagrams:
         if can and self.cipher and self.channel is None:
             session, mtu = self._session, self._client.settings.device.mtu
             channel = Channel(session.control, session.sender, hello.cipher, Table[Peer](), False, mtu)
-            self.channel = channel
+            self.channel, channel.choice.dscp = channel, self._client.settings.dscp
             channel.peer.give(time.monotonic())
 
     def given(self, message: Datagrams) -> None:
@@ -87,8 +87,16 @@ class ClientDatagrams:
 
     def beat(self, now: float) -> None:
         """Do what is due."""
-        if self.channel is not None:
-            self.channel.peer.beat(now)
+        if self.channel is None:
+            return
+        if not self.cipher:  # a reload has switched it off; the next session may have one again
+            self._end()
+            self.channel.peer.refuse()
+            self.channel.stop()
+            self.channel = None
+            return
+        self.channel.choice.dscp = self._client.settings.dscp
+        self.channel.peer.beat(now)
 
     def stop(self) -> None:
         """The session has ended."""

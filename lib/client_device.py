@@ -207,7 +207,8 @@ class ClientDevice:
             (session.node.namespace, session.peer) if session is not None else (NO_NAMESPACE, "")
         )
         fate = capture_watch.leaving(namespace, client.settings.host, peer, reason, answered)
-        capture_watch.sent(client.taps, fate, frames)
+        channel = session.channel if session is not None and reason is None else None
+        capture_watch.left(client.taps, fate, frames, channel.would_take if channel is not None else None)
 
     def _lost(self, reason: Reason, content: bytes, answered: bool) -> None:
         """Show the taps a packet from the device that client_uplink dropped."""

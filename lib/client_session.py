@@ -32,6 +32,7 @@ from lib.client_lane import SecondLane
 from lib.client_push import Push
 from lib.client_transit import Transit
 from lib.counters import Traffic
+from lib.datagram_channel import Channel
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.framing import ReceiveBuffer
@@ -141,6 +142,11 @@ class ClientSession:
     def congestion(self) -> str:
         """The congestion control that the kernel uses for what is sent to the hub."""
         return self.sender.stream.congestion
+
+    @property
+    def channel(self) -> Channel | None:
+        """Its datagram channel; None where it has none."""
+        return self._datagrams.channel
 
     @property
     def paths(self) -> int:

@@ -25,6 +25,7 @@ from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_filter import Filter
 from lib.ctl_routes import PrefixesByHost, source_name
+from lib.datagram_channel import Channel
 from lib.did_you_mean import did_you_mean
 from lib.enrol_live import Enrolment
 from lib.hub import Hub
@@ -167,6 +168,7 @@ def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
         "since_s": round(now - attachment.since, 1),
         "rtt_s": round(session.control.liveness.rtt, 6),
         "lanes": _lanes(session.sender),
+        "channel": _channel(session.channel, now),
         "queue_bytes": session.sender.queued,
         "queue_s": round(session.sender.waits(now), 4),
         "superpackets": bool(attachment.offloads),
@@ -179,6 +181,24 @@ def _lanes(sender: LaneSender) -> list[Row]:
     carries = ("bulk", "sparse") if len(sender.lanes) > 1 else ("all",)
     found = [(what, lane.stream) for what, lane in zip(carries, sender.lanes, strict=False)]
     return [{"peer": stream.peer, "carries": what, **_figures(stream)} for what, stream in found]
+
+
+def _channel(channel: Channel | None, now: float) -> Row | None:
+    """A session's datagram channel, where it has one."""
+    if channel is None:
+        return None
+    figures = channel.figures(now)
+    return {
+        "state": figures.state,
+        "reason": figures.why,
+        "peer": figures.far,
+        "rtt_s": round(figures.rtt, 6),
+        "jitter_s": round(figures.jitter, 6),
+        "loss": round(figures.loss, 5),
+        "path_mtu": figures.mtu,
+        "sent_datagrams": figures.sent,
+        "received_datagrams": figures.received,
+    }
 
 
 def _figures(stream: AnyStream) -> Row:
@@ -213,6 +233,7 @@ def _client(client: Client, now: float) -> Row:
         "since_s": round(now - session.since, 1) if session else None,
         "rtt_s": round(session.control.liveness.rtt, 6) if session else 0.0,
         "lanes": _lanes(session.sender) if session else [],
+        "channel": _channel(session.channel, now) if session else None,
         "queue_bytes": session.sender.queued if session else 0,
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import gevent
 
@@ -20,14 +20,36 @@ from lib.datagram_choice import Choice
 from lib.datagram_keys import Cipher
 from lib.datagram_mtu import IPV4_HEADERS, IPV6_HEADERS, MOST, PathMtu
 from lib.datagram_peer import PROBE_SECONDS, Peer
-from lib.datagram_quality import OfStream
+from lib.datagram_quality import OfStream, StreamLoss
 from lib.datagram_socket import Address, DatagramSocket
 from lib.datagram_table import Place, Table
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_keepalive import Liveness
+from lib.session_sender import SessionSender
 from lib.wire_control import Datagrams
+
+
+class Figures(NamedTuple):
+    """What is known of a channel: of what goes from here to the far end, where nothing else is said."""
+
+    state: str
+    """good, rest, bad or tried (Peer.state)."""
+    why: str
+    """Why it is bad."""
+    far: str
+    """The far end's address and port; empty while none is known."""
+    rtt: float
+    jitter: float
+    """Seconds; 0 while nothing has been measured."""
+    loss: float
+    """The share of datagrams that was lost on the way lately, 0 to 1."""
+    mtu: int
+    """Bytes of the longest IP packet that is known to pass; 0 while none is."""
+    sent: int
+    received: int
+    """Datagrams."""
 
 
 class Teller(Protocol):
@@ -44,6 +66,10 @@ class Sender(Protocol):
 
     traffic: Traffic
 
+    @property
+    def lanes(self) -> Sequence[SessionSender]:
+        """The lanes that live."""
+
     def waits(self, now: float) -> float:
         """Seconds that the oldest frames in the queues have waited."""
 
@@ -56,7 +82,7 @@ class Channel:
     """The channel of one session."""
 
     __slots__ = (
-        *("_cipher", "_control", "_follower", "_sender", "_was_up"),
+        *("_cipher", "_control", "_follower", "_sender", "_stream_loss", "_was_up"),
         *("choice", "peer", "received", "sent", "socket"),
     )
 
@@ -79,6 +105,7 @@ class Channel:
         most = max(MOST, mtu + 2 + datagram_wire.OVERHEAD + IPV6_HEADERS)
         self.peer = Peer(self, table, is_hub, port, host, PathMtu(IPV4_HEADERS, most))
         self.choice = Choice()
+        self._stream_loss = StreamLoss()
         self._was_up = False
         self._follower: gevent.Greenlet | None = None
         """Sends PROBE while packets go; an idle session has none."""
@@ -110,7 +137,11 @@ class Channel:
 
     def stream(self) -> OfStream:
         """What is known of the stream, with which the channel is compared."""
-        return OfStream(self._control.liveness.rtt)
+        now, seen = time.monotonic(), self._stream_loss
+        if seen.is_due(now):
+            every = [lane.stream.figures() for lane in self._sender.lanes]
+            seen.seen(sum(one.segments for one in every), sum(one.resent for one in every), now)
+        return OfStream(self._control.liveness.rtt, seen.loss)
 
     def send(self, place: Place, datagrams: Sequence[bytes]) -> int:
         """Send datagrams; returns the size of one that is too long for this host's device, or 0."""
@@ -157,6 +188,14 @@ class Channel:
             meter.take_packets(packet_offload.count_packets(frames), now)
         return [*rest, *unfit]
 
+    def would_take(self, frame: Buffer) -> bool:
+        """Whether a frame would go by datagrams now, for those who look on."""
+        now = time.monotonic()
+        if self.socket is None or not self.peer.is_up(now):
+            return False
+        room = self.peer.size - datagram_wire.OVERHEAD
+        return self.choice.foretell(frame, now, room, self._lag(now))
+
     def _lag(self, now: float) -> float:
         """Seconds by which a packet may arrive later if it goes by the stream."""
         return self._sender.waits(now) + max(0.0, self._control.liveness.rtt - self.peer.quality.rtt) / 2
@@ -183,6 +222,14 @@ class Channel:
                 gevent.sleep(PROBE_SECONDS)
         finally:
             self._follower = None
+
+    def figures(self, now: float) -> Figures:
+        """What is known of it."""
+        peer = self.peer
+        state, quality, path = peer.state(now), peer.quality, peer.mtu
+        far = str(peer.place) if peer.place is not None else ""
+        measured = quality.rtt, quality.jitter, quality.loss
+        return Figures(state, peer.trust.why, far, *measured, path.mtu, self.sent, self.received)
 
     def stop(self) -> None:
         """The session has ended."""

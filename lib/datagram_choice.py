@@ -29,7 +29,7 @@ URGENT = 40
 """The least DSCP that is urgent: CS5; above are VA (44), EF (46), CS6 and CS7 (RFC 4594)."""
 IDLE_SECONDS = 5.0
 """A flow that was silent for so long begins anew. Only for so long may there be flows of before."""
-PAUSE_SECONDS = 0.005
+PAUSE_SECONDS = 0.002
 """Least pause of a flow that moves to datagrams."""
 BUCKETS = 512
 """Values of the hash by which flows are known."""
@@ -142,32 +142,43 @@ class Choice:
             return _PLAIN[next_header] or (self.dscp and ((first << 4 | second >> 4) & 0xFF) >> 2 >= URGENT)
         return False
 
+    def foretell(self, frame: Buffer, now: float, room: int, lag: float) -> bool:
+        """Whether apart() would let this one frame go by datagrams now; nothing is remembered of it."""
+        if len(frame) < _LEAST or not self._is_for(_LOOK(frame, 0), frame, 0):
+            return False
+        return self._decide(frame, 0, len(frame), now, room, lag)[0]
+
     def _may_move(self, buffer: Buffer, at: int, after: int, now: float, room: int, lag: float) -> bool:
         """Whether a frame that is for datagrams may go by them now; its flow is remembered where not."""
+        goes, key, was_too_long = self._decide(buffer, at, after, now, room, lag)
+        if key < 0:
+            return goes
+        if not goes:
+            self._by_stream[key] = now, was_too_long
+        elif self._by_stream.pop(key, None) is not None:
+            self._moved.add(key)
+        return goes
+
+    def _decide(
+        self, buffer: Buffer, at: int, after: int, now: float, room: int, lag: float
+    ) -> tuple[bool, int, bool]:
+        """(whether a frame goes by datagrams, bucket of its flow or -1, whether one of it was too long)."""
         fits = after - at <= room or bool(parts_that_fit(buffer, at + 2, room))
         start = at + 2 + (_HEADER if buffer[at + 2] <= 2 else 0)
         version = buffer[start] >> 4
         protocol = buffer[start + (9 if version == 4 else 6)]
         if protocol in (ip.ICMP, ip.ICMPV6):
-            return fits  # a flow of its own each
+            return fits, -1, False  # a flow of its own each
         addresses = buffer[start + 12 : start + 24] if version == 4 else buffer[start + 8 : start + 44]
         key = (hash(bytes(addresses)) + protocol) % BUCKETS
-        known = self._by_stream.get(key)
         if not fits:
-            self._by_stream[key] = now, True
-            return False
+            return False, key, True
+        known = self._by_stream.get(key)
         if known is None:
-            if now - self._since >= IDLE_SECONDS or key in self._moved:
-                return True
-            self._by_stream[key] = now, False
-            return False
+            return now - self._since >= IDLE_SECONDS or key in self._moved, key, False
         last, was_too_long = known
-        if now - last >= (IDLE_SECONDS if was_too_long else max(PAUSE_SECONDS, lag)):
-            del self._by_stream[key]
-            self._moved.add(key)
-            return True
-        self._by_stream[key] = now, was_too_long
-        return False
+        pause = IDLE_SECONDS if was_too_long else max(PAUSE_SECONDS, lag)
+        return now - last >= pause, key, was_too_long
 
     def _sweep(self, now: float) -> None:
         """Forget flows that are silent."""

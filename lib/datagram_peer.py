@@ -286,6 +286,12 @@ class Peer:
 
     # --- what is sent
 
+    def state(self, now: float) -> str:
+        """What it is good for, in a word: "good", "rest" (nothing has gone for a while), "bad" or "tried"."""
+        if self.is_up(now):
+            return "good"
+        return "rest" if self.trust.works else "bad" if self.trust.why else "tried"
+
     def is_up(self, now: float) -> bool:
         """Whether packets may go by the channel."""
         if self._seal is None or now - self._acked_at >= REST_SECONDS or self.place != self._good:

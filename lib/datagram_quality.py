@@ -34,6 +34,8 @@ MAX_OUT = 32
 """Most probes that are waited for."""
 SURE_SECONDS = 0.05
 """Silence has to be seen twice, so long apart: where this process stood still, answers wait in its socket."""
+LEAST_SEGMENTS, STALE_SECONDS = 50, 30.0
+"""Segments by which a stream's loss is known, and for how long it is."""
 GAP_SECONDS = 2.0
 """Where no probe was sent for so long, the ones before say nothing any more."""
 
@@ -45,6 +47,32 @@ class OfStream(NamedTuple):
     """Seconds, from process to process."""
     loss: float = 0.0
     """The share of segments that were sent again."""
+
+
+@dataclass(slots=True, eq=False)
+class StreamLoss:
+    """The share of a stream's segments that is sent again, from the kernel's counters."""
+
+    loss: float = 0.0
+    _at: float = -math.inf
+    _segments: int = 0
+    _resent: int = 0
+
+    def is_due(self, now: float) -> bool:
+        """Whether seen() should be called with new counters."""
+        return now - self._at >= WINDOW_SECONDS
+
+    def seen(self, segments: int, resent: int, now: float) -> None:
+        """The counters of all its connections, since their beginning; they fall where one has ended."""
+        sent, again = segments - self._segments, resent - self._resent
+        fresh = self._at > -math.inf and sent >= 0 and again >= 0
+        if fresh and sent < LEAST_SEGMENTS and now - self._at < STALE_SECONDS:
+            return  # too few say nothing
+        if fresh and sent >= LEAST_SEGMENTS:
+            self.loss = min(1.0, again / sent)
+        elif fresh:
+            self.loss = 0.0
+        self._at, self._segments, self._resent = now, segments, resent
 
 
 @dataclass(slots=True, eq=False)

@@ -35,9 +35,9 @@ RECEIVES = 32
 """Most receives in a burst, before packets of others have their turn."""
 BURST_BYTES = 256 << 10
 """Bytes after which a burst ends too."""
-RECEIVE_BUFFER, SEND_BUFFER = 4 << 20, 1 << 20
-"""Bytes that the kernel may hold (its own overhead counts). A long turn of another session, of some ms, loses
-nothing then. What is unsent is a queue without turns, so it is shorter."""
+RECEIVE_BUFFER, SEND_BUFFER = 4 << 20, 256 << 10
+"""Bytes that the kernel may hold; it doubles them, as its own overhead counts. A long turn of others,
+of some ms, loses nothing then. What is unsent is a queue without turns, so it is short."""
 _RECEIVED = 1 << 16
 
 # linux/in.h, in6.h, udp.h, asm-generic/socket.h

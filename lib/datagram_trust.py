@@ -52,6 +52,7 @@ class Trust:
         """It has shown that it works; where nobody has tried, that means nothing."""
         if not self.works and self._is_tried:
             self.works, self.why, self._since = True, "", now
+            self._delay = max(FIRST_DELAY, self._delay / 2)  # this try has not failed
 
     def failed(self, why: str, now: float) -> None:
         """It does not work any more; the next try is after a delay."""

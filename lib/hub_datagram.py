@@ -70,12 +70,14 @@ class HubDatagrams:
         self.channels: set[HubChannel] = set()
         self._socket: DatagramSocket | None = None
         self._port, self._host = 0, ""
+        self._dscp = False
         self._reader: gevent.Greenlet | None = None
         self._debt = 0.0
 
     def open(self, settings: HubSettings, listener: Any) -> None:
         """Listen beside a listening socket, where the settings want that. A busy port is one warning."""
         self.close()
+        self._dscp = settings.dscp
         if not has_datagrams(settings.channel, settings.transport):
             return
         try:
@@ -96,6 +98,9 @@ class HubDatagrams:
         )
         if moved or not is_same:
             self.open(new, listener)
+        self._dscp = new.dscp
+        for channel in self.channels:
+            channel.choice.dscp = new.dscp
 
     def close(self) -> None:
         """Take no datagrams any more. Sessions go on by their streams, and their clients are told."""
@@ -115,8 +120,9 @@ class HubDatagrams:
         if session.channel is not None:  # it has said HELLO again
             return datagram_ciphers.fastest()
         session.channel = HubChannel(self, session, hello.cipher, self._port, self._host)
-        session.channel.socket = self._socket
+        session.channel.socket, session.channel.choice.dscp = self._socket, self._dscp
         session.sender.use_channel(session.channel)
+        session.attachment.by_datagrams = session.channel.would_take
         return datagram_ciphers.fastest()
 
     def _read(self, sock: DatagramSocket) -> None:

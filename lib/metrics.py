@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from lib import __version__, ids, log_redact, log_setup, notify_delivery, service_supervisor
 from lib.client import Client
 from lib.counters import Traffic
+from lib.datagram_channel import Figures
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.metrics_ledger import Book, Histogram
@@ -174,9 +175,12 @@ class _Snapshot(NamedTuple):
     sessions: int
     queue: int
     rtt: float
+    channels: list[Figures]
+    """Of sessions that have a datagram channel."""
 
 
 def _snapshot(hub: Hub, labels: str, book: Book) -> _Snapshot:
+    now = time.monotonic()
     attachments = [attachment for attachment in book.live if isinstance(attachment, Attachment)]
     sessions = [
         session for attachment in attachments if (session := hub.sessions.get(attachment)) is not None
@@ -186,6 +190,7 @@ def _snapshot(hub: Hub, labels: str, book: Book) -> _Snapshot:
         *(book.total(), book.opened, book.failed, book.in_flight, len(attachments)),
         sum(session.sender.queued for session in sessions),
         max((session.control.liveness.rtt for session in sessions), default=0.0),
+        [session.channel.figures(now) for session in sessions if session.channel is not None],
     )
 
 
@@ -212,6 +217,19 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
     yield BY_HOST["sessions"], ((one.labels, float(one.sessions)) for one in rows)
     yield BY_HOST["opened"], ((one.labels, float(one.opened)) for one in rows)
     yield BY_HOST["rtt"], ((one.labels, one.rtt) for one in rows if one.rtt)
+    yield (
+        BY_HOST["datagram_sessions"],
+        ((one.labels, float(sum(figures.state == "good" for figures in one.channels))) for one in rows),
+    )
+    for name, field in (("datagram_rtt", "rtt"), ("datagram_loss", "loss")):
+        yield (
+            BY_HOST[name],
+            (
+                (one.labels, max(getattr(figures, field) for figures in one.channels))
+                for one in rows
+                if one.channels
+            ),
+        )
     yield BY_HOST["queue"], ((one.labels, float(one.queue)) for one in rows)
     yield from _traffic(BY_HOST, [(one.labels, one.traffic) for one in rows])
     yield BY_HOST["queued"], ((one.labels, float(one.traffic.queued)) for one in rows)
@@ -244,6 +262,11 @@ def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable
         (labels, session.control.liveness.rtt) for labels, session in lives if session.control.liveness.rtt
     ]
     yield BY_CLIENT["rtt"], rtts
+    now = time.monotonic()
+    channels = [(labels, one.channel.figures(now)) for labels, one in lives if one.channel is not None]
+    yield BY_CLIENT["datagrams"], [(labels, float(one.state == "good")) for labels, one in channels]
+    yield BY_CLIENT["datagram_rtt"], [(labels, one.rtt) for labels, one in channels if one.rtt]
+    yield BY_CLIENT["datagram_loss"], [(labels, one.loss) for labels, one in channels]
     yield BY_CLIENT["queue"], [(labels, float(session.sender.queued)) for labels, session in lives]
     yield from _traffic(BY_CLIENT, [(labels, client.traffic) for labels, client in rows])
 

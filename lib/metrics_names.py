@@ -39,6 +39,18 @@ BY_HOST = {
         HOST,
         "Smoothed round-trip time, the longest of its sessions.",
     ),
+    "datagram_sessions": _family(
+        *("tunrouter_datagram_sessions", "gauge", HOST),
+        "Sessions of a host whose UDP and ICMP may go by datagrams now.",
+    ),
+    "datagram_rtt": _family(
+        *("tunrouter_datagram_rtt_seconds", "gauge", HOST),
+        "Smoothed round-trip time of datagrams, the longest of its sessions.",
+    ),
+    "datagram_loss": _family(
+        *("tunrouter_datagram_loss_ratio", "gauge", HOST),
+        "The share of datagrams to a host that is lost on the way, the largest of its sessions.",
+    ),
     "queue": _family("tunrouter_queue_bytes", "gauge", HOST, "What waits for a host that does not keep up."),
     "received_packets": _family(
         "tunrouter_received_packets",
@@ -68,6 +80,18 @@ BY_CLIENT = {
     "connected": _family("tunrouter_client_connected", "gauge", CLIENT, "Whether a client has a session."),
     "made": _family("tunrouter_client_sessions", "counter", CLIENT, "Sessions a client has had."),
     "rtt": _family("tunrouter_client_rtt_seconds", "gauge", CLIENT, "Smoothed round-trip time to its hub."),
+    "datagrams": _family(
+        *("tunrouter_client_datagrams", "gauge", CLIENT),
+        "Whether UDP and ICMP may go to the hub by datagrams now.",
+    ),
+    "datagram_rtt": _family(
+        *("tunrouter_client_datagram_rtt_seconds", "gauge", CLIENT),
+        "Smoothed round-trip time of datagrams to its hub.",
+    ),
+    "datagram_loss": _family(
+        *("tunrouter_client_datagram_loss_ratio", "gauge", CLIENT),
+        "The share of datagrams to its hub that is lost on the way.",
+    ),
     "queue": _family("tunrouter_client_queue_bytes", "gauge", CLIENT, "What waits for its hub."),
     "received_packets": _family(
         "tunrouter_client_received_packets", "counter", CLIENT, "Packets from the hub."

@@ -10,7 +10,7 @@ Forwarding looks everything up in one Namespace object, so no packet can get fro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
@@ -126,6 +126,8 @@ class Attachment:
     """Flows that `flows` and `udp_flows` may hold each; and how many flows to its host are remembered."""
     sender: Sender = NO_SENDER
     """The session's way out, hung here by the IO layer."""
+    by_datagrams: Callable[[Buffer], bool] | None = None
+    """Tells those who look on whether a frame goes to it by datagrams; None where its session has none."""
     budget: Budget | None = None
     """What its frames count in while they wait for a plugin."""
     icmp_error_tokens: float = ICMP_ERROR_BURST

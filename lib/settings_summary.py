@@ -29,6 +29,7 @@ from lib.settings import (
     TableSettings,
 )
 from lib.settings_limits import CountLimit, HubLimits
+from lib.settings_transport import has_datagrams
 
 MAX_SHOWN = 20
 """Routes, rules and hosts of one namespace that are shown; the others are counted."""
@@ -203,6 +204,10 @@ def _problem(problem: Problem) -> dict[str, object]:
 def _hub(hub: HubSettings) -> Iterator[str]:
     address = join_host_port(hub.host, hub.port)
     yield f"ok: service {hub.name} is a hub on {address} over {_transport(hub)}"
+    if has_datagrams(hub.channel, hub.transport):
+        port = f"UDP port {hub.port or 'of the same number'}"
+        told = f"; clients send to {hub.datagram}" if hub.datagram else ""
+        yield f"    UDP and ICMP go by datagrams where they pass: {port}{told}"
     enrolled = [f"enrolled hosts of {_source(hub.enrol)}"] if hub.enrol is not None else []
     authers = ", ".join([*(auther.name for auther in hub.authers), *enrolled])
     yield f"    logins: {authers or 'none asked for, anybody may connect'}"

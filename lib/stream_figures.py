@@ -22,8 +22,8 @@ _WRITTEN_ACKED = struct.Struct("=QQ")  # mptcpi_write_seq, mptcpi_snd_una
 _UNACKED = struct.Struct("=24xI92xQ16xI")  # linux/tcp.h: tcpi_unacked, tcpi_bytes_acked, tcpi_notsent_bytes
 _BYTES = struct.Struct("=QQ")  # at 64: mptcpi_bytes_received, mptcpi_bytes_acked
 _FIGURES = struct.Struct(
-    "=68xI48xQQ24xQ"
-)  # tcpi_rtt, tcpi_bytes_acked, tcpi_bytes_received, tcpi_delivery_rate
+    "=68xI28xI16xQQ20xIQ"
+)  # tcpi_rtt, total_retrans, bytes_acked, bytes_received, data_segs_out, delivery_rate
 _MIN_RTT = struct.Struct("=148xI")  # tcpi_min_rtt
 _poll = monkey.get_original("select", "poll")
 
@@ -38,20 +38,23 @@ class Figures(NamedTuple):
     received: int
     rate: int
     """Bytes a second at which sent bytes were last acknowledged (tcpi_delivery_rate), on the first path."""
+    segments: int
+    """Segments with data that were sent, on the first path, and those that were sent again."""
+    resent: int
 
 
 def figures(sock: Any, mptcp: bool) -> Figures:
     """The figures of a connection; all zero where it is not connected any more."""
     try:
-        rtt, acked, received, rate = _FIGURES.unpack(
+        rtt, resent, acked, received, segments, rate = _FIGURES.unpack(
             sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FIGURES.size)
         )
     except (OSError, struct.error):  # a kernel before 4.9 tells less
-        return Figures(0.0, 0, 0, 0)
+        return Figures(0.0, 0, 0, 0, 0, 0)
     info = _info(sock) if mptcp else b""
     if len(info) >= _TOTAL:
         received, acked = _BYTES.unpack_from(info, 64)
-    return Figures(rtt / 1e6, acked, received, rate)
+    return Figures(rtt / 1e6, acked, received, rate, segments, resent)
 
 
 def shortest_trip(sock: Any) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+from lib.datagram_channel import Figures
 from lib.forward_drop_reasons import Reason, Refusal
 from lib.hub import DURATIONS
 from lib.metrics import Seen
@@ -22,6 +23,11 @@ def attachment_of(domain: Domain, host: str, namespace: bytes = bytes(16)) -> At
     attachment.traffic.drop(Reason.NO_ROUTE, 3)
     attachment.traffic.queued, attachment.traffic.waited, attachment.traffic.marked = 4, 0.5, 6
     return attachment
+
+
+def figures(now: float) -> Figures:
+    """Those of a datagram channel that is good."""
+    return Figures("good", "", "10.0.0.1:4000", 0.02, 0.001, 0.015, 1500, 60, 50)
 
 
 def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
@@ -43,6 +49,7 @@ def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
             control=SimpleNamespace(liveness=SimpleNamespace(rtt=0.01)),
             sender=SimpleNamespace(queued=7),
             attachment=attachment,
+            channel=SimpleNamespace(figures=figures) if number == 0 else None,
         )
         for book in (
             hub.by_host.book((attachment.namespace.id, attachment.host)),

@@ -283,6 +283,24 @@ def test_a_client_tells_what_was_written_and_what_was_not() -> None:
     assert down.take_controls() == [b"\xf0\x02"]
 
 
+def test_what_goes_by_datagrams_is_told_apart(net: Watched) -> None:
+    one, two = net.join("host-1"), net.join("host-2")
+    two.by_datagrams = lambda frame: p.contents(bytes(frame))[0][9] == p.UDP
+    udp, tcp = p.udp(H1, H2), p.tcp(H1, H2)
+    net.send(one, udp, udp, tcp, udp, tcp)
+    by, not_by = "session test by datagrams", "session test"
+    found = [(fate.way, content) for fate, content in seen(net.capture.pop(1 << 30))]
+    assert found == [(by, udp), (by, udp), (not_by, tcp), (by, udp), (not_by, tcp)]
+    capture, taps = Capture(Choice(), lambda: None), Taps()
+    taps.add(capture)
+    fate = capture_watch.leaving(bytes(16), "host-1", "x")
+    capture_watch.left(taps, fate, p.stream([tcp, udp, tcp]), two.by_datagrams)
+    capture_watch.left(taps, fate, p.stream([udp]), None)
+    assert [one.way for one, _ in seen(capture.pop(1 << 20))] == [
+        *("session x", "session x by datagrams", "session x", "session x"),
+    ]
+
+
 def test_messages_in_a_queue_are_no_packets() -> None:
     capture = Capture(Choice(), lambda: None)
     taps = Taps()

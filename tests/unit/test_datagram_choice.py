@@ -149,6 +149,17 @@ def test_a_new_flow_goes_by_datagrams_at_once_when_there_can_be_none_of_before()
     assert sort(choice, ping(), now=50.1) == ([ping()], [])  # a ping waits for nothing
 
 
+def test_it_is_foretold_what_a_frame_will_do_and_nothing_is_remembered_of_that() -> None:
+    dice, choice, now = random.Random(3), Choice(), 50.0
+    choice.begin(now)
+    packets = [udp(port=1), udp(port=2), udp(1450, port=3), udp(port=3), tcp(), ping(), b"\xf0\x02", b""]
+    for _ in range(3000):
+        now += dice.expovariate(30)
+        packet = dice.choice(packets)
+        told = {choice.foretell(p.frame(packet), now, ROOM, LAG) for _ in range(3)}
+        assert told == {bool(sort(choice, packet, now=now)[0])}
+
+
 def test_without_lag_a_call_moves_at_its_next_packet() -> None:
     choice = Choice()
     choice.begin(50.0)

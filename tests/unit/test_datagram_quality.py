@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lib.datagram_quality import MAX_OUT, SILENT_SECONDS, OfStream, Quality
+from lib.datagram_quality import MAX_OUT, SILENT_SECONDS, OfStream, Quality, StreamLoss
 
 
 def run(
@@ -160,3 +160,22 @@ def test_what_is_waited_for_has_a_bound() -> None:
     assert looked(quality, 1000.0, 5) < 5
     quality.forget()
     assert looked(quality, 1000.0, 5) == math.inf
+
+
+def test_the_loss_of_a_stream_is_that_of_the_last_segments() -> None:
+    stream = StreamLoss()
+    assert stream.is_due(100.0)
+    stream.seen(10_000, 5_000, 100.0)  # of long ago
+    assert stream.loss == 0.0
+    assert not stream.is_due(100.5)
+    stream.seen(10_100, 5_010, 101.0)
+    assert stream.loss == 0.1
+    stream.seen(10_110, 5_010, 102.0)  # too few
+    assert stream.loss == 0.1
+    stream.seen(10_160, 5_010, 103.0)
+    assert stream.loss == 0.0
+    stream.seen(10_260, 5_060, 104.0)
+    stream.seen(300, 3, 105.0)  # one of two lanes has ended
+    assert stream.loss == 0.5
+    stream.seen(301, 3, 140.0)  # that was long ago
+    assert stream.loss == 0.0

@@ -39,7 +39,7 @@ def test_what_works_needs_no_try_and_what_fails_has_a_reason() -> None:
     assert trust.may_try(100.1)
     trust.failed("much was lost", 110.0)
     assert (trust.works, trust.why) == (False, "much was lost")
-    assert waits(trust, 110.0) == pytest.approx(2 * FIRST_DELAY, abs=0.2)
+    assert waits(trust, 110.0) == pytest.approx(FIRST_DELAY, abs=0.2)
     trust.failed("again", 111.0)  # it had failed already
     trust.worked(111.0)  # an answer to something of before
     assert (trust.works, trust.why) == (False, "much was lost")

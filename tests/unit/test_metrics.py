@@ -86,6 +86,18 @@ def test_values_by_host() -> None:
         "tunrouter_marked_packets_total": 6,
     }
     assert {name: of(text, name, **host) for name in expected} == expected
+    assert of(text, "tunrouter_datagram_sessions", **host) == 0
+    assert (
+        f'tunrouter_datagram_loss_ratio{{service="service-0",namespace="{host["namespace"]}",host="host-1"}}'
+        not in text
+    )
+    host["host"] = "host-0"  # the one that has a datagram channel
+    expected = {
+        "tunrouter_datagram_sessions": 1,
+        "tunrouter_datagram_rtt_seconds": 0.02,
+        "tunrouter_datagram_loss_ratio": 0.015,
+    }
+    assert {name: of(text, name, **host) for name in expected} == expected
     assert of(text, "tunrouter_dropped_packets_total", reason="no-route", **host) == 3
     assert of(text, "tunrouter_refused_connections_total", reason="late") == 2
     assert of(text, "gost_service_transfer_input_bytes_total", client="10.0.0.0") == 2000

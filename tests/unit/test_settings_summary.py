@@ -100,6 +100,7 @@ routers: [{name: r, acl: [{action: allow, to: host-1}], routes: [{dst: 10.0.0.1,
 """
     assert without_memory(config_resolve.resolve(config_read.read([("f", text)]))) == [
         "ok: service hub is a hub on :8443 over wss, certificate c.pem, clients need one of ca.pem",
+        "    UDP and ICMP go by datagrams where they pass: UDP port 8443",
         "    logins: team",
         "    which host may use which namespace: no ingress: every host may use any",
         "    1 login is bound to host names or namespaces",
