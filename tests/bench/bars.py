@@ -69,6 +69,7 @@ BARS = (
     Bar("TCP, 4 streams", ("tunrouter", "tcp4"), ">=", 1.0, ("tunrouter", "tcp1")),
     Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 2.2, ("gost", "udp")),
     Bar("UDP 64 B received at overload, k/s", ("tunrouter", "udp"), ">=", 0.65, ("floor", "udp")),
+    Bar("UDP 64 B by datagrams over TLS, k/s", ("tunrouter_tls", "udp"), ">=", 2.0, ("wireguard", "udp")),
     Bar("UDP 64 B lost at 70 % of it, %", ("tunrouter", "loss70"), "<", 0.1),
     Bar("  of it on the way to iperf3's socket", ("tunrouter", "loss70_way"), "<", 0.1),
     Bar("CPU s per GB, all three", ("tunrouter", "cpu"), "<=", 1 / 12, ("gost", "cpu")),

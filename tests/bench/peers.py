@@ -85,11 +85,11 @@ def all_peers(parent: Path | None = None) -> list[Peer]:
         ),
         Peer(
             "tunrouter_tls",
-            "ours over TLS",
+            "ours over TLS: UDP and ICMP by datagrams",
             _tunrouter(transport="tls"),
             _nothing,
             ours=True,
-            runs=("tcp1",),
+            runs=("tcp1", "udp", "udp70", "ping_idle"),
         ),
         Peer(
             "tunrouter_wss",
