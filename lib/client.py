@@ -20,6 +20,7 @@ from lib.capture_taps import Taps
 from lib.client_around import Around
 from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
+from lib.client_hop import LiveHop
 from lib.client_push import Push
 from lib.client_reconnect import Away, Reconnector
 from lib.client_session import ClientSession
@@ -66,6 +67,7 @@ class Client:
         self._device.upkeep.around = self.around
         self.push = Push(self, self._device.follow)
         self._reconnector = Reconnector(self)
+        self._hop = self._hop_of(settings)
         self._tasks: list[Task] = []
 
     @property
@@ -143,10 +145,31 @@ class Client:
         )
         self._tasks = [
             keep(f"service {name}: the device is read", self._device.read),
-            keep(f"service {name}: a hub is dialled", self._reconnector.keep_connected),
+            keep(f"service {name}: a hub is dialled", self._keep_connected),
             keep(f"service {name}: the device is kept as configured", self._device.upkeep.run),
             keep(f"service {name}: what the hub tells is set", self.push.run),
         ]
+
+    def _keep_connected(self) -> None:
+        if self._hop is not None:
+            self._hop.wait()
+        self._reconnector.keep_connected()
+
+    def _hop_of(self, settings: ClientSettings) -> LiveHop | None:
+        """The sources of a client's nodes, which are read from now on; None where it has none."""
+        if settings.hop is None:
+            return None
+        hop = LiveHop(settings.hop, f"hop {settings.hop.name} of {settings.name}", self._use_nodes)
+        hop.start()
+        return hop
+
+    def _use_nodes(self) -> None:
+        """The sources have other nodes: dial among these from now on; a session with one of them stays."""
+        if self._hop is not None:
+            self.settings = replace(self.settings, nodes=self._hop.nodes)
+            self._reconnector.choose_among(self.settings)
+            if not self._reconnector.keeps_its_node():
+                self._reconnector.connect_anew("its hub is not among the nodes of its hop any more")
 
     @property
     def removable(self) -> int:
@@ -155,6 +178,8 @@ class Client:
 
     def halt(self, wait: bool = True) -> None:
         """End the session; nobody reads the device any more. Without `wait`, that has only been asked for."""
+        if self._hop is not None:
+            self._hop.stop()
         for task in self._tasks:
             task.kill(block=wait)
         self._reconnector.stop(wait)
@@ -181,7 +206,7 @@ class Client:
         The device stays and gets other addresses and routes where they differ. The session stays where its
         handshake would be the same. Raises HostError.
         """
-        old, new = self.settings, settings
+        old, new = self.settings, self._with_nodes(settings)
         like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
         if like_old != old.device or new.superpackets != old.superpackets:
             return None
@@ -197,6 +222,18 @@ class Client:
             lines.append("connects anew")
             self._reconnector.connect_anew("the configuration has changed")
         return lines
+
+    def _with_nodes(self, settings: ClientSettings) -> ClientSettings:
+        """The settings of a reload, with the nodes that sources give; these are read again."""
+        if settings.hop != self.settings.hop:
+            if self._hop is not None:
+                self._hop.stop()
+            self._hop = self._hop_of(settings)
+            if self._hop is not None:
+                self._hop.wait()
+        elif self._hop is not None:
+            self._hop.refresh()
+        return replace(settings, nodes=self._hop.nodes) if self._hop is not None else settings
 
     def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
         """Warn where the hub routes prefixes to this host and its kernel would not forward them."""

@@ -48,15 +48,17 @@ class Backoff:
     _since: dict[Pace, float] = field(default_factory=dict)
     """When the first failure of each kind was."""
 
-    def next(self, pace: Pace, nodes: int, now: float, dice: float) -> float:
+    def next(self, pace: Pace, quick: int, now: float, dice: float) -> float:
         """The delay after a failure at `now`, in seconds; dice is a random number in [0, 1).
 
-        The first delay for each of so many `nodes` is short. A failure of one kind says nothing about the
-        others: where one node refuses and the other is away, each kind has gone on for a time of its own.
+        The first `quick` delays are short: one for each node, or as many as `retries` says.
+
+        A failure of one kind says nothing about the others: where one node refuses and the other is away,
+        each kind has gone on for a time of its own.
         """
         since = self._since.setdefault(pace, now)
         self._tries += 1
-        if self._tries <= nodes:
+        if self._tries <= quick:
             least, most = QUICK
         else:
             most = min(pace.most, max(SHORT, pace.share * (now - since)))

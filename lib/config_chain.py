@@ -11,17 +11,18 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from lib import config_metadata, config_url_keys
+from lib import config_metadata, config_nodes, config_url_keys
 from lib.addresses import host_port
 from lib.config_dial import Tables, dial_settings, hosts_tables
 from lib.config_findings import Findings
 from lib.config_gost_keys import ALSO_STRATEGIES, CHAIN_KEYS, CONNECTORS, PROXIES, PROXY_KEYS, STRATEGIES
 from lib.config_instead import ROUTER_NODE
 from lib.config_schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Node, Selector, Service
+from lib.config_sources import source_settings
 from lib.config_transport import dialer_transport
 from lib.did_you_mean import did_you_mean
 from lib.ids import NO_NAMESPACE, parse_uuid
-from lib.settings import NodeSettings, ProxySettings
+from lib.settings import HopSettings, NodeSettings, ProxySettings
 from lib.settings_dial import PLAIN_DIAL, ChoiceSettings
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
@@ -39,6 +40,8 @@ class Way(NamedTuple):
     """The chain's name; empty without one."""
     nodes: tuple[NodeSettings, ...]
     selector: Selector
+    hop: HopSettings | None = None
+    """Where its nodes have sources."""
 
 
 NO_WAY = Way("", (), Selector())
@@ -53,6 +56,7 @@ class Chains:
         self._hops = {hop.name: hop for hop in config.hops}
         self._found = found
         self._tables = hosts_tables(config, found)
+        self._hosts = config.hosts
         self._ways: dict[str, Way] = {}
 
     def way(self, service: Service, handler: Handler) -> Way:
@@ -64,8 +68,26 @@ class Chains:
             hops = _hops(chain, self._hops, self._found)
             selector = hops[-1].selector if hops and hops[-1].selector else Selector()
             check_selector(selector, self._found)
-            self._ways[chain.name] = Way(chain.name, _ways(hops, self._tables, self._found), selector)
+            nodes = _ways(hops, self._tables, self._found)
+            hop = self._sourced(chain, hops, nodes)
+            self._ways[chain.name] = Way(
+                chain.name, nodes or ((config_nodes.nobody(hop.name),) if hop else ()), selector, hop
+            )
         return self._ways[chain.name]
+
+    def _sourced(self, chain: Chain, hops: list[Hop], nodes: tuple[NodeSettings, ...]) -> HopSettings | None:
+        """The sources of the last hop; those of other hops are problems."""
+        for hop in hops[:-1]:
+            if _has_sources(hop):
+                text = (
+                    f"hop {hop.name}: nodes from sources are for the hub's hop, and not for proxies before it"
+                )
+                self._found.error(hop.where("file"), text, "write its nodes in this file")
+        if not hops or not _has_sources(hops[-1]):
+            return None
+        more = source_settings(hops[-1], ("string",), self._found)
+        around = config_nodes.template(chain, hops, self._hosts)
+        return HopSettings(hops[-1].name, more, nodes, around) if more.sources else None
 
     def _chain(self, service: Service, handler: Handler) -> Chain | None:
         found, chains = self._found, self._chains
@@ -97,13 +119,17 @@ def _hops(chain: Chain, named: dict[str, Hop], found: Findings) -> list[Hop]:
         found.error(chain.where("hops"), f"chain {chain.name} has no hops")
     hops = []
     for hop in chain.hops:
-        if hop.nodes or "nodes" in hop.at:
+        if hop.nodes or "nodes" in hop.at or _has_sources(hop):
             hops.append(hop)
         elif hop.name in named:
             hops.append(named[hop.name])
         else:
             found.error(hop.where(), f"hop {hop.name[:64]!r} has no nodes", found.guess(hop.name, named))
     return hops
+
+
+def _has_sources(hop: Hop) -> bool:
+    return bool(hop.file or hop.redis or hop.http)
 
 
 def _ways(hops: list[Hop], tables: Tables, found: Findings) -> tuple[NodeSettings, ...]:
@@ -196,7 +222,7 @@ def check_selector(selector: Selector, found: Findings) -> None:
 
 
 def _nodes(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[NodeSettings]:
-    if not hop.nodes:
+    if not hop.nodes and not _has_sources(hop):
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
     nodes = (_node(hop, node, tables, is_first, found) for node in found.each(hop.nodes))
     return [node for node in nodes if node]

@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from lib import config_limits, rule_parse, source_text, text_encoding
+from lib import config_limits, config_nodes, config_resolve, rule_parse, source_text, text_encoding
 from lib.config_schema import Config, File
 from lib.config_section import walk
-from lib.errors import Position, Problem
+from lib.errors import ConfigError, Position, Problem
 from lib.humanize import listed
 from lib.route_first_match import differences
 from lib.route_parse import BadLine, RouteLines
-from lib.settings import AutherSettings, FileSource, RouteEntry, Settings, SourceSettings, TableSettings
+from lib.settings import (
+    AutherSettings,
+    FileSource,
+    HopSettings,
+    RouteEntry,
+    Settings,
+    SourceSettings,
+    TableSettings,
+)
 from lib.source_bad_lines import MAX_REPORTED, BadLines
 
 MAX_SURPRISES = 10
@@ -49,6 +57,26 @@ def warnings(settings: Settings, config: Config) -> Iterator[Problem]:
                 yield from (row for row in rule_parse.rows(text, path, read) if isinstance(row, Problem))
     for auther in dict.fromkeys(authers):
         yield from _bound(auther, places)
+    for hop in dict.fromkeys(client.hop for client in settings.clients if client.hop):
+        yield from _nodes(hop, places)
+
+
+def _nodes(hop: HopSettings, places: Places) -> Iterator[Problem]:
+    for source in hop.more.sources:
+        if not isinstance(source, FileSource):
+            continue
+        where = places.get(source.path, Position(source.path))
+        try:
+            with open(source.path, "rb") as file:
+                config = config_nodes.with_nodes(hop.around, file.read(), source.path)
+            if config_nodes.has_nodes(config):
+                config_resolve.resolve(config)
+        except OSError as error:
+            yield Problem(where, f"{source.path}: {error.strerror or error}")
+        except ValueError as wrong:
+            yield Problem(Position(source.path), str(wrong))
+        except ConfigError as error:
+            yield from (Problem(Position(source.path), one.message, one.hint) for one in error.problems)
 
 
 def _bound(auther: AutherSettings, places: Places) -> Iterator[Problem]:

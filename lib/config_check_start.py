@@ -60,7 +60,7 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     _sources(config, settings, found)
     _devices(config, services, settings, found)
     config_check_socket.look(config, services, settings, found)
-    _hooks(services, settings, found)
+    _hooks(config, services, settings, found)
 
 
 # --- certificates -------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def _interfaces(config: Config, settings: Settings, found: Findings) -> None:
 # --- hooks --------------------------------------------------------------------------------------
 
 
-def _hooks(services: Services, settings: Settings, found: Findings) -> None:
+def _hooks(config: Config, services: Services, settings: Settings, found: Findings) -> None:
     """Commands whose program is not here. Only a preUp keeps its service from starting."""
     every: tuple[HubSettings | ClientSettings, ...] = (*settings.hubs, *settings.clients)
     for one in every:
@@ -384,3 +384,7 @@ def _hooks(services: Services, settings: Settings, found: Findings) -> None:
                 if shutil.which(program) is None:
                     tell = found.error if phase == PRE_UP else found.warn
                     tell(where, f"{phase!r}: there is no program {program[:64]!r}")
+    for section, receiver in zip(config.notify, settings.notify, strict=True):
+        if receiver.command and shutil.which(receiver.command[0]) is None:
+            text = f"'command': there is no program {receiver.command[0][:64]!r}"
+            found.warn(section.where("command"), text)

@@ -41,6 +41,7 @@ from lib.settings import (
 from lib.settings_push import AUTO, FORCE, LISTED, OFF, AcceptSettings
 
 MIN_IPV6_MTU = 1280
+RETRIES = range(101)
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         device=device,
         nodes=way.nodes,
         chain=way.chain,
+        hop=way.hop,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
         lanes=config_metadata.lanes(handler, found),
         channel=channel,
@@ -78,6 +80,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         max_fails=way.selector.max_fails or 1,
         fail_timeout=way.selector.fail_timeout / SECONDS if way.selector.fail_timeout else 10.0,
         hooks=hook_settings(service, found),
+        retries=handler.retries,
     )
 
 
@@ -102,10 +105,9 @@ def _check_rest(service: Service, handler: Handler, listener: Listener, found: F
             "a login means nothing to handler tun",
             "it belongs to the node's connector",
         )
-    if "retries" in handler.at:
-        found.warn(
-            handler.where("retries"), "'retries' is not needed: a client connects again until it succeeds"
-        )
+    if handler.retries not in RETRIES:
+        limits = f"{RETRIES.start} to {RETRIES.stop - 1}"
+        found.error(handler.where("retries"), f"'retries': {handler.retries} is not within {limits}")
     for key in SERVICE_KEYS:
         if key in service.at:
             why = UNNAMED if key in ("resolver", "hosts") else SERVICE_WITH_CHAIN

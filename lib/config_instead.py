@@ -58,7 +58,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
     },
     "Node": {"resolver": _RESOLVER},
     "Hop": {
-        **dict.fromkeys(("reload", "file", "redis", "http", "plugin"), _NODES_HERE),
+        "plugin": _NODES_HERE,
         "resolver": _RESOLVER,
     },
     "Hosts": dict.fromkeys(("redis", "http", "plugin"), _ROWS_HERE),

@@ -23,7 +23,6 @@ def _because(reason: str, text: str) -> dict[str, str]:
 
 
 _SECTIONS: dict[str, dict[str, str]] = {
-    "Handler": _because(BY_ROLE, "retries"),
     "Listener": _because(
         "is for GOST's listeners at the far end of a chain (rtcp, rudp)", "chain chaingroup"
     ),

@@ -111,7 +111,6 @@ class Handler(Section):
     """What a service does: router (a hub) or tun (a client)."""
 
     not_yet = words("observer chain_group")
-    foreign = keys_of("Handler")
     type: str = ""
     retries: int = 0
     chain: str = ""
@@ -214,7 +213,7 @@ class Node(Section):
 class Hop(Sourced):
     """One step of a chain: several nodes, of which one is used."""
 
-    not_yet = words("reload file redis http plugin resolver")
+    not_yet = words("plugin resolver")
     foreign = keys_of("Hop")
     interface: str = ""
     sockopts: SockOpts | None = None

@@ -22,6 +22,7 @@ from lib.errors import HostError
 from lib.settings import (
     AutherSettings,
     BindingSettings,
+    HopSettings,
     HttpSource,
     IngressSettings,
     LimiterSettings,
@@ -62,7 +63,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """What has needs, and the modules."""
 _SOURCES: dict[type, str] = {RedisSource: "a Redis", HttpSource: "HTTP"}
 
-Owner = TableSettings | IngressSettings | AutherSettings | BindingSettings | LimiterSettings
+Owner = TableSettings | IngressSettings | AutherSettings | BindingSettings | LimiterSettings | HopSettings
 """All that has sources or a plugin."""
 
 
@@ -74,6 +75,7 @@ def _owners(settings: Settings) -> Iterator[Owner]:
     for hub in settings.hubs:
         yield from filter(None, (hub.default_table, hub.ingress))
         yield from hub.limiters
+    yield from (client.hop for client in settings.clients if client.hop)
 
 
 def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[str]:

@@ -225,10 +225,8 @@ class AutherSettings:
 class LimiterSettings:
     """A limiter whose rows come from sources too."""
 
-    name: str
-    """Its kind and name, as in `climiter many`."""
-    adds_to: str
-    """The field of HubLimits that its rows are added to."""
+    name: str  # its kind and name, as in `climiter many`
+    adds_to: str  # the field of HubLimits that its rows are added to
     more: SourceSettings
     plugin: None = None
 
@@ -337,6 +335,17 @@ class NodeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HopSettings:
+    """The hop of a client's hubs, where its nodes come from sources too."""
+
+    name: str
+    more: SourceSettings
+    inline: tuple[NodeSettings, ...]
+    around: str = field(repr=False)  # what stands around its nodes (config_nodes.template)
+    plugin: None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClientSettings:
     """A service that is a client: it has a TUN device, and a session with a hub under a host name."""
 
@@ -345,9 +354,13 @@ class ClientSettings:
     device: DeviceSettings
     nodes: tuple[NodeSettings, ...]
     chain: str = ""
+    hop: HopSettings | None = (
+        None  # where its sources are, if it has any: the rest of `nodes` comes from there
+    )
     superpackets: bool = True
     strategy: str = "round"
     """How a node is chosen among several: fifo (the first that works), round (in turn) or rand."""
+    retries: int = 0  # further tries at once after the first one, each with the next node
     max_fails: int = 1
     """Failures in a row after which a node is passed over for `fail_timeout` seconds."""
     fail_timeout: float = 10.0

@@ -17,7 +17,7 @@ MAX_SHOWN = 100
 MAX_ROUTES = 8
 """Routes of a device that is shown."""
 _NAMED = ("default_table", "ingress", "authers", "limiters")
-_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol")
+_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hop")
 """Fields with secrets, and those that are always longer."""
 
 
@@ -25,7 +25,7 @@ def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSett
     """A text for each field that differs: `read timeout 0.0 -> 5.0`."""
     texts = []
     for field in fields(old):
-        if getattr(old, field.name) is getattr(new, field.name):
+        if getattr(old, field.name) is getattr(new, field.name) or _is_loaded(field.name, old, new):
             continue
         before, after = (_shown(field.name, getattr(settings, field.name)) for settings in (old, new))
         if before != after:
@@ -33,6 +33,13 @@ def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSett
             change = "" if is_hidden else f" {before} -> {after}"
             texts.append(field.name.replace("_", " ") + (change if len(change) <= MAX_SHOWN else ""))
     return texts
+
+
+def _is_loaded(name: str, old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> bool:
+    """Whether nodes differ only because those in use come from sources too."""
+    if name != "nodes" or isinstance(old, HubSettings) or isinstance(new, HubSettings):
+        return False
+    return old.hop is not None and old.hop == new.hop
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -176,7 +176,7 @@ def _why(error: Exception, ask: Ask, source: RedisSource) -> str:
     except redis.RedisError:
         reply = b""
     kind = reply.decode("ascii", "replace") if isinstance(reply, bytes) else ""
-    if kind in _REDIS:
+    if kind in _REDIS and (kind == "string") == (source.type == "string"):
         return f"the key is a {kind}, and a {source.type} is expected: write `type: {kind}`"
     found = f"the key is a {kind[:32]}" if kind else "the key is of another type"
     return f"{found}, and a {source.type} is expected, as made by {_MADE_BY[source.type]}"
@@ -250,8 +250,15 @@ def _list(ask: Ask, key: str) -> Iterator[bytes]:
         yield from _lines(batch)
 
 
-_REDIS = {"hash": _hash, "set": _set, "list": _list}
-_MADE_BY = {"hash": "HSET", "set": "SADD", "list": "RPUSH"}
+def _string(ask: Ask, key: str) -> Iterator[bytes]:
+    value = ask("GET", key)
+    if not isinstance(value, bytes):
+        raise SourceError(f"redis: there is no key {key!r}") if value is None else _nonsense(value)
+    yield value
+
+
+_REDIS = {"hash": _hash, "set": _set, "list": _list, "string": _string}
+_MADE_BY = {"hash": "HSET", "set": "SADD", "list": "RPUSH", "string": "SET"}
 
 
 def _scanned(ask: Ask, command: str, key: str, width: int) -> list[list[Pair]]:

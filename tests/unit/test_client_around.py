@@ -57,7 +57,7 @@ def node(name: str, host: str = "hub.test", *proxies: ProxySettings) -> NodeSett
 
 def around(routes: Any, device: DeviceSettings = FULL, session: object = None) -> Any:
     settings = ClientSettings("s", "host-1", device, (node("a"), node("b")))
-    client = SimpleNamespace(settings=settings, device_name="tun0", session=session)
+    client = SimpleNamespace(settings=settings, device_settings=device, device_name="tun0", session=session)
     return Around(client, routes)
 
 

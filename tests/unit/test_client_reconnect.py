@@ -185,6 +185,9 @@ ADMITTED = Response(Status.OK, bytes(20))
 class Nodes(World):
     """A client of three hubs, of which those in `admits` let it in. Dialling waits for `may_dial`."""
 
+    _hop = None
+    _with_nodes = Client._with_nodes
+
     def __init__(self, strategy: str = "fifo") -> None:
         super().__init__()
         self.settings = replace(SETTINGS, nodes=THREE, strategy=strategy)
@@ -196,6 +199,7 @@ class Nodes(World):
         self.reconnector = Reconnector(self)  # type: ignore[arg-type]
         self.upkeep = SimpleNamespace(apply=lambda device: [])
         self._reconnector, self._device = self.reconnector, SimpleNamespace(upkeep=self.upkeep)
+        self.push = SimpleNamespace(merged=lambda device: device, again=lambda: None)
 
     def let_in(self, *arguments: Any) -> Any:
         node: NodeSettings = arguments[1]

@@ -80,10 +80,12 @@ def test_what_is_odd_is_a_warning(metadata: dict[str, object], said: str) -> Non
 
 def test_check_looks_for_the_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "f.yml"
-    path.write_text("".join(hub(preUp=["no-such-1 a"], postDown=["no-such-2"], postUp=["true"])))
+    text = "".join(hub(preUp=["no-such-1 a"], postDown=["no-such-2"], postUp=["true"]))
+    path.write_text(text + "notify: [{command: no-such-3}]\n")
     assert cli_main.main(["check", "-C", str(path), "--control", "none"]) == 2
     said = "".join(capsys.readouterr())
     assert f"{path}:1:" in said
     assert "'preUp': there is no program 'no-such-1'" in said
     assert "warning: " in said.partition("'postDown': there is no program 'no-such-2'")[0]
     assert "'true'" not in said
+    assert "'command': there is no program 'no-such-3'" in said

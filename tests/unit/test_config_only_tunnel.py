@@ -135,7 +135,7 @@ KEPT_BADLY = [
         "chains.yml",
         "{name: exit}, {name: hubs}",
         "{name: abroad}, {name: hubs}",
-        "'redis' is not supported yet",
+        "nodes from sources are for the hub's hop",
     ),
     ("observers.yml", "handler: {type: router,", "handler: {type: router, observer: sink,", "'observer'"),
     ("reverse_tunnel.yml", "auther: hosts", "auther: host", "there is no auther 'host'"),

@@ -178,6 +178,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         ),
         *(
             "config_chain",
+            "config_nodes",
             "config_client",
             "config_hub",
             "config_pool",
@@ -345,6 +346,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "client_datagram",
         "client_lane",
         "client_device",
+        "client_hop",
         "client_reconnect",
     ),
     (

@@ -1,0 +1,195 @@
+"""Nodes of a hop from a file, Redis or a URL: as in GOST, and the last good ones stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import gevent
+import pytest
+
+from lib import cli_main, settings_diff
+from lib.client_backoff import LOST, Backoff
+from lib.client_hop import LiveHop
+from lib.errors import ConfigError
+from lib.settings import ClientSettings, FileSource, HttpSource, NodeSettings, RedisSource
+from tests.unit.test_config_resolve import CLIENT, problems, resolve
+
+CHAIN = """
+chains: [{name: c, hops: [{name: h, %s}]}]
+"""
+NODE = "{name: n, addr: 'hub:8443', connector: {type: router}, dialer: {type: tcp}}"
+
+
+def node(addr: str, **more: object) -> dict[str, object]:
+    return {"name": addr, "addr": addr, "connector": {"type": "router"}, "dialer": {"type": "tcp"}, **more}
+
+
+def client(hop: str, hosts: str = "") -> ClientSettings:
+    return resolve(CLIENT % "{}", CHAIN % hop, hosts).clients[0]
+
+
+def test_sources_as_gost_has_them() -> None:
+    one = client(
+        f"nodes: [{NODE}], reload: 10s, file: {{path: f}}, redis: {{addr: r}}, http: {{url: 'http://h/'}}"
+    )
+    assert one.hop is not None
+    assert one.hop.more.reload == 10.0
+    assert one.hop.more.sources == (
+        FileSource("f"),
+        RedisSource("r:6379", type="string"),
+        HttpSource("http://h/"),
+    )
+    assert one.hop.inline == one.nodes
+    assert client(f"nodes: [{NODE}]").hop is None
+
+
+def test_a_hop_may_have_no_node_of_its_own() -> None:
+    (nobody,) = client("file: {path: f}").nodes
+    assert (nobody.host, nobody.port) == ("(no node of hop h is known yet)", 0)
+
+
+def test_a_hop_that_is_named_may_have_sources() -> None:
+    text = "chains: [{name: c, hops: [{name: h}]}]\nhops: [{name: h, file: {path: f}}]\n"
+    assert resolve(CLIENT % "{}", text).clients[0].hop is not None
+
+
+@pytest.mark.parametrize(
+    ("hop", "said"),
+    [
+        ("redis: {addr: r, type: set}", "redis type 'set' cannot hold this"),
+        ("plugin: {addr: 'h:1'}", "'plugin' is not supported yet"),
+        ("reload: 1s", "hop 'h' has no nodes"),
+        (f"file: {{path: f}}}}, {{name: i, nodes: [{NODE}]", "nodes from sources are for the hub's hop"),
+    ],
+)
+def test_what_is_wrong(hop: str, said: str) -> None:
+    found = problems(CLIENT % "{}", CHAIN % hop)
+    assert any(said in one for one in found), found
+
+
+class Live:
+    """A hop whose nodes come from a file."""
+
+    def __init__(self, path: Path, hop: str = "", hosts: str = "") -> None:
+        self.path = path
+        self.changes = 0
+        settings = client(f"{hop}file: {{path: {path}}}", hosts).hop
+        assert settings is not None
+        self.hop = LiveHop(settings, "hop h", self.changed)
+
+    def changed(self) -> None:
+        self.changes += 1
+
+    def write(self, *nodes: object) -> None:
+        self.path.write_text(json.dumps(nodes))
+
+    def wait(self, *hosts: str) -> tuple[NodeSettings, ...]:
+        """Wait until these are the nodes."""
+        with gevent.Timeout(5):
+            while [one.host for one in self.hop.nodes] != list(hosts):
+                gevent.sleep(0.01)
+        return self.hop.nodes
+
+    def error(self) -> str:
+        """Wait until the source has failed; returns why."""
+        (state,) = self.hop._feed._states.values()
+        with gevent.Timeout(5):
+            while not state.error:
+                gevent.sleep(0.01)
+        return state.error
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    made = Live(tmp_path / "nodes.json", f"nodes: [{NODE}], ")
+    yield made
+    made.hop.stop()
+
+
+def test_nodes_of_a_file_follow_those_of_the_configuration_and_its_changes(live: Live) -> None:
+    live.write(node("a:1", metadata={"backup": True}), node("b:2"))
+    live.hop.start()
+    live.hop.wait()
+    found = live.wait("hub", "a", "b")
+    assert (found[1].port, found[1].choice.backup) == (1, True)
+    live.write(node("b:2"))
+    live.wait("hub", "b")
+    changes = live.changes
+    live.write()
+    live.wait("hub")
+    assert live.changes == changes + 1
+
+
+BAD = [
+    ("{", "Expecting property name"),
+    ('{"nodes": []}', "it is no JSON list of nodes"),
+    (json.dumps([node("h:1", connector={"type": "http"})]), "connector type http does not reach a router"),
+    (json.dumps([{"adr": "h:1", **node("h:1")}]), "unknown key 'adr'"),
+    ("[" * 100_000, "nested too deeply"),
+    (json.dumps([node("a:1")] * 1001), "it has 1001 nodes, more than 1000"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), BAD, ids=[row[1][:20] for row in BAD])
+def test_what_is_no_list_of_nodes_changes_nothing(live: Live, text: str, said: str) -> None:
+    live.write(node("a:1"))
+    live.hop.start()
+    live.wait("hub", "a")
+    live.path.write_text(text)
+    assert said in live.error()
+    live.wait("hub", "a")
+
+
+def test_what_stands_around_the_nodes_counts_for_them(tmp_path: Path) -> None:
+    """The hop's own keys, its hosts, and the proxies before it."""
+    around = "interface: eth7, hosts: names, metadata: {netns: blue}, "
+    made = Live(tmp_path / "n", around, "hosts: [{name: names, mappings: [{hostname: a, ip: 192.0.2.7}]}]")
+    made.write(node("a:1", interface="eth8"))
+    made.hop.start()
+    (one,) = made.wait("a")
+    assert (one.dial.device, one.dial.addresses, one.dial.netns) == ("eth8", ("192.0.2.7",), "blue")
+    made.hop.stop()
+
+
+def test_a_reload_says_nothing_of_nodes_that_sources_gave() -> None:
+    configured = client(f"nodes: [{NODE}], file: {{path: f}}")
+    running = replace(configured, nodes=(*configured.nodes, NodeSettings("x", "x", 1)))
+    assert settings_diff.differences(running, configured) == []
+    other = client(f"nodes: [{NODE}], file: {{path: g}}")
+    assert "hop" in settings_diff.differences(running, other)
+
+
+def test_no_secret_of_the_hop_is_shown() -> None:
+    secret = NODE.replace("type: router", "type: router, auth: {username: u, password: s3cret}")
+    assert "s3cret" not in repr(client(f"nodes: [{secret}], file: {{path: f}}"))
+
+
+def test_check_reads_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "n").write_text(json.dumps([{"adr": "h:1", **node("h:1")}]))
+    path = tmp_path / "f.yml"
+    path.write_text(CLIENT % "{}" + CHAIN % f"nodes: [{NODE}], file: {{path: {tmp_path}/n}}")
+    cli_main.main(["check", "-C", str(path), "--control", "none"])
+    assert f"{tmp_path}/n: unknown key 'adr'" in "".join(capsys.readouterr())
+
+
+def test_a_wrong_node_is_no_error_of_ours() -> None:
+    with pytest.raises(ConfigError):
+        resolve(CLIENT % "{}", CHAIN % "nodes: [{name: n, addr: 'h'}]")
+
+
+def test_retries_are_tries_at_once() -> None:
+    settings = resolve(
+        (CLIENT % "{}").replace("type: tun}", "type: tun, retries: 3}", 1), CHAIN % f"nodes: [{NODE}]"
+    )
+    assert settings.clients[0].retries == 3
+    assert not settings.warnings
+    backoff = Backoff()
+    delays = [backoff.next(LOST, settings.clients[0].retries + 1, 0, 0.99) for _ in range(5)]
+    assert [delay < 0.3 for delay in delays] == [True] * 4 + [False]
+    wrong = problems(
+        (CLIENT % "{}").replace("type: tun}", "type: tun, retries: -1}", 1), CHAIN % f"nodes: [{NODE}]"
+    )
+    assert wrong[0].endswith("'retries': -1 is not within 0 to 100")
