@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from lib import prefixes
 from lib.packet import Packet
-from lib.settings import AclEnd, AclRule
+from lib.settings_acl import AclEnd, AclRule
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,7 @@ from lib.errors import Position
 from lib.ids import is_host_name
 from lib.packet import ICMP, ICMPV6, TCP, UDP
 from lib.prefixes import packed
-from lib.settings import AclEnd, AclRule
+from lib.settings_acl import AclEnd, AclRule
 
 ACTIONS = ("allow", "deny")
 PROTOCOLS = {

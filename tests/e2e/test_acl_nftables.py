@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from lib import packet as ip
 from lib.forward_drop_reasons import Reason
-from lib.settings import AclRule
+from lib.settings_acl import AclRule
 from lib.tun import TunDevice
 from tests.support import packets as p
 from tests.support.devices import device

@@ -25,7 +25,8 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_plugin_cache import PluginCache
 from lib.route_table import HubAddress, Route, RouteTable, group
-from lib.settings import AclRule, Hop
+from lib.settings import Hop
+from lib.settings_acl import AclRule
 from tests.support import packets as p
 from tests.support.netns import HUB_TO_HOST_1, Topology, in_namespace
 from tests.support.program import start_hub

@@ -58,7 +58,7 @@ from lib.route_table import RouteTable, hub_addresses
 from lib.session_budget import Budget
 from lib.session_chunks import BUCKETS
 from lib.session_queue import FLOW_BYTES, HOST_BYTES, SendQueue
-from lib.settings import AclRule
+from lib.settings_acl import AclRule
 from lib.settings_transport import TlsSettings
 from lib.source_text import NoTable
 from lib.stream_tls import TlsCodec, context

@@ -16,7 +16,7 @@ from lib.forward_frame import Output
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.route_table import RouteTable
-from lib.settings import AclRule
+from lib.settings_acl import AclRule
 from tests.support import packets as p
 from tests.support.routes import entry
 

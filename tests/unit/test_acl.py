@@ -14,7 +14,7 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.packet import Packet
 from lib.route_table import RouteTable
-from lib.settings import AclRule
+from lib.settings_acl import AclRule
 from tests.support import packets as p
 from tests.support.routes import entry
 

@@ -15,7 +15,7 @@ from lib.forward_frame import Output
 from lib.namespace import MAX_DENIED
 from lib.packet_headers import Headers
 from lib.route_table import RouteTable
-from lib.settings import AclRule
+from lib.settings_acl import AclRule
 from tests.support import packets as p
 from tests.support.listed import HOSTS, Listed
 from tests.support.routes import entry

@@ -13,7 +13,7 @@ from lib.namespace_domain import Domain
 from lib.packet_headers import MAX_ERROR
 from lib.route_gateways import ROUTER_ERRORS_PER_SECOND
 from lib.route_table import Route, RouteTable
-from lib.settings import AclRule
+from lib.settings_acl import AclRule
 from tests.support import packets as p
 from tests.support.listed import HOSTS, KEY, Listed
 from tests.support.routes import Nobody, entry, to

@@ -63,6 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "settings",
             "settings_dial",
+            "settings_acl",
             "settings_policy",
             "settings_push",
             "push_routes",
