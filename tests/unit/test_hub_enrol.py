@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket, ssl
+from gevent.server import StreamServer
 
 from lib import (
     client_enrol,
@@ -466,6 +467,48 @@ def test_a_host_that_gets_its_address_from_a_pool_needs_none(pair: Pair, tmp_pat
         assert reply["notes"] == []
         assert client_enrol.enrol(enrol_token.decode(str(reply["line"])), ONE).gives
         assert not client_enrol.enrol(invite(hub, hubs), ONE).gives, "of a namespace without one"
+
+
+@contextmanager
+def tls_before(port: int, shown: Pair) -> Iterator[int]:
+    """A proxy that takes TLS off: its port, which leads to a port of this machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown.cert, shown.key)
+
+    def pipe(source: Any, target: Any) -> None:
+        with suppress(OSError):
+            while data := source.recv(4096):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve(client: Any, address: Any) -> None:
+        with suppress(OSError), client, socket.create_connection(("127.0.0.1", port), 5) as hub:
+            gevent.joinall([gevent.spawn(pipe, client, hub), gevent.spawn(pipe, hub, client)], timeout=10)
+
+    server = StreamServer(("127.0.0.1", 0), serve, ssl_context=context)
+    server.start()
+    yield server.server_port
+    server.stop(timeout=1)
+
+
+def test_a_hub_behind_a_proxy_is_known_by_its_name(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca.cert))  # in place of the system's
+    text = CONFIG.replace("{{type: tls, tls: {{certFile: {cert}, keyFile: {key}}}}}", "{{type: ws}}").format(
+        path=tmp_path / "hosts", handler="", metadata=", trustedProxies: 127.0.0.1", more="", routers=""
+    )
+    with running(text) as (hub,), tls_before(port_of(hub), authority.issue("localhost")) as port:
+        hub.tables.start()
+        assert hub.tables.enrolled.wait(5)
+        token = invite(hub, {"s": hub}, address=f"localhost:{port}")
+        assert (token.kind, token.pin, token.path) == ("wss", b"", "/ws")
+        with pytest.raises(HostError, match=r"IP address mismatch|not valid for"):
+            client_enrol.enrol(changed(token, address="127.0.0.1"), ONE)
+        assert client_enrol.enrol(token, ONE).answer == Answer.WELCOME
+        said = refused(hub, {"s": hub}, host="host-8", address="ws://localhost")
+        assert "'ws' is neither tls nor wss" in said
 
 
 def test_routes_to_an_enrolled_host_are_live_and_go_with_it(pair: Pair, tmp_path: Path) -> None:
