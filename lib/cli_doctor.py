@@ -37,6 +37,7 @@ from lib import (
     doctor_look_way,
     doctor_processes,
     doctor_redact,
+    service_environment,
     service_threads,
 )
 from lib.addresses import is_address
@@ -77,6 +78,17 @@ class _Patient:
         """The devices of its tunnels."""
         return doctor_processes.names(self.rows)
 
+    @property
+    def far(self) -> list[str]:
+        """Addresses behind the tunnel to ask: those of --to, and the hub's own where it has told a client."""
+        hubs = [
+            address
+            for row in self.rows
+            for address in row["from_hub"]["dns"]
+            if any((":" in own) == (":" in address) for own in row["addresses"])
+        ]
+        return list(dict.fromkeys([*self.arguments["--to"], *hubs]))
+
 
 def run(arguments: Arguments) -> int:
     """Look at everything and print the report; returns the exit status. Raises ConfigError, HostError."""
@@ -116,7 +128,8 @@ def _patient(arguments: Arguments) -> _Patient:
 
 
 def _own_arguments(running: Running) -> dict[str, list[str]]:
-    """-C, -L and -F of the running process, whose working directory becomes ours."""
+    """-C, -L and -F of the running process, whose working directory and variables become ours."""
+    service_environment.lend(doctor_processes.environment(running.pid))
     words, place = doctor_processes.command_line(running.pid)
     with suppress(OSError):
         os.chdir(place or ".")
@@ -172,9 +185,10 @@ _LOOKS: Mapping[str, Callable[[_Patient], Any]] = {
     "gateways": lambda one: doctor_look_host.gateways(one.rows),
     "filtered": lambda one: doctor_look_host.filtered(one.settings.clients, one.rows),
     "neighbours": lambda one: doctor_look_tunnel.neighbours(one.rows),
-    "far": lambda one: doctor_look_tunnel.far(one.arguments["--to"], one.rows, one.tunnels),
+    "far": lambda one: doctor_look_tunnel.far(one.far, one.rows, one.tunnels),
     "ways": lambda one: doctor_look_way.ways(one.settings.clients),
     "names": _names,
+    "domains": lambda one: doctor_look_way.domains(one.rows),
     "clock": lambda one: service_threads.aside("clock", doctor_look_host.clock, one.settings),
     "congestion": lambda one: doctor_look_host.congestion(one.settings),
     "networks": lambda one: doctor_look_host.networks(one.settings.clients, one.rows),

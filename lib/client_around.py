@@ -68,6 +68,8 @@ class Around:
         """Node -> the addresses that its last dialling has tried."""
         self._told: dict[str, Way] = {}
         self._is_closed = False
+        self.inside: frozenset[str] = frozenset()
+        """Name servers within the tunnel, for a domain of its hub: there is no way around to them."""
 
     @property
     def _name(self) -> str:
@@ -167,7 +169,8 @@ class Around:
 
         While there is a session they may be within the tunnel; without one nobody there can reply.
         """
-        servers = () if self._client.session or is_address(host) else name_servers()
+        asks = not self._client.session and not is_address(host)
+        servers = [one for one in name_servers() if one not in self.inside] if asks else []
         try:
             for server in servers:
                 with suppress(OSError):

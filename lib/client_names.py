@@ -19,26 +19,19 @@ SECONDS = 5.0
 """How long the program may take."""
 
 
-def objection(dns: Sequence[str], domain: str, hubs: Iterable[str], is_inside: Iterable[bool]) -> str:
-    """Why a domain and its name servers are not set; empty where they can be.
+def objection(dns: Sequence[str], domain: str, hubs: Iterable[str]) -> str:
+    """Why a domain is not set; empty where it can be.
 
-    `hubs` are the hosts that this client dials; `is_inside` says of each name server whether the tunnel leads
-    to it.
+    `dns` are those of its name servers that the tunnel leads to, `hubs` the hosts that this client dials.
     """
     if "." not in domain:
         return f"the domain {domain}, of one word, could hide all names below it that others have"
-    above = next(
-        (hub for hub in hubs if hub.lower().rstrip(".").endswith((f".{domain}",)) or hub == domain), ""
-    )
-    if above:
+    inside = next((hub for hub in hubs if f".{hub.lower().rstrip('.')}".endswith(f".{domain}")), "")
+    if inside:
         return (
-            f"the domain {domain}: the hub's own name {above} is in it, and must be found without the tunnel"
+            f"the domain {domain}: the hub's own name {inside} is in it, and must be found without the tunnel"
         )
-    if not all(is_inside):
-        return (
-            f"the name servers {', '.join(dns)} of {domain}: not all of them are reached through the tunnel"
-        )
-    return ""
+    return "" if dns else f"the domain {domain}: none of its name servers is reached through the tunnel"
 
 
 def follow(device: str, dns: Sequence[str], domain: str) -> str:

@@ -77,7 +77,8 @@ class Push:
         """What was told last, and in which session."""
         self._changed = Event()
         self._names: tuple[tuple[str, ...], str] = (), ""
-        """(name servers, domain) that systemd-resolved was told for the device."""
+        """(name servers, domain) that systemd-resolved was told for the device. It lists them with all
+        others; but they are within the tunnel, so that a route of the tunnel may hold them."""
 
     @property
     def lines(self) -> list[str]:
@@ -161,19 +162,24 @@ class Push:
 
     def _follow_names(self, hub: str, device: DeviceSettings) -> None:
         """Let the names of the hub's domain be asked of the hub, or no longer."""
-        dns = tuple(str(ip_address(one)) for one in self.taken.dns)
-        wanted = (dns, self.taken.domain) if dns and self.taken.domain else ((), "")
+        versions = {address.version for address in device.addresses}
+        dns = tuple(
+            str(one)
+            for one in map(ip_address, self.taken.dns)
+            if one.version in versions and covers(device, str(one))
+        )
+        wanted: tuple[tuple[str, ...], str] = (dns, self.taken.domain) if self.taken.domain else ((), "")
         if wanted[1]:
-            hubs = [node.host for node in self._client.settings.nodes]
-            hubs += [node.first.host for node in self._client.settings.nodes]
-            inside = [covers(device, address) for address in dns]
-            why = client_names.objection(dns, self.taken.domain, hubs, inside)
+            nodes = self._client.settings.nodes
+            hubs = [host for node in nodes for host in (node.host, node.first.host)]
+            why = client_names.objection(*wanted, hubs)
             if why:
                 self._say_refused(hub, f"not set: {why}")
                 wanted = (), ""
         if wanted == self._names:
             return
         self._names = wanted
+        self._client.around.inside = frozenset(wanted[0])
         why = client_names.follow(self._client.device_name, *wanted)
         if why:
             self._say_refused(hub, why)
@@ -192,7 +198,7 @@ class Push:
         hubs |= {node.first.host for node in self._client.settings.nodes}
         return Local(
             tuple(_packed(hubs)),
-            tuple(_packed(name_servers())),
+            tuple(_packed(one for one in name_servers() if one not in self._names[0])),
             netlink_networks.connected(self._client.device_name),
         )
 

@@ -142,6 +142,20 @@ class Looked(NamedTuple):
     seconds: float
 
 
+class HubDomain(NamedTuple):
+    """A domain that a hub answers for, as it has told a client here."""
+
+    service: str
+    device: str
+    domain: str
+    server: str
+    """The hub's address, at which it answers."""
+    answers: bool
+    """Whether it answers there."""
+    resolves: bool
+    """Whether programs here find the domain, and so ask the hub for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Name resolution."""
@@ -214,6 +228,8 @@ class Session(NamedTuple):
     """Why there is none."""
     troubles: tuple[str, ...]
     """Warnings of status: advice of the hub, differences from what was set."""
+    refused: tuple[str, ...] = ()
+    """What the hub tells and the client does not set, with the reason."""
 
 
 class Listening(NamedTuple):
@@ -247,6 +263,7 @@ class Facts:
     ways: tuple[Way, ...] | Unknown | None = None
     paths: tuple[PathMtu, ...] | Unknown | None = None
     names: Names | Unknown | None = None
+    domains: tuple[HubDomain, ...] | Unknown | None = None
     clock: Clock | Unknown | None = None
     firewall: Firewall | Unknown | None = None
     congestion: tuple[Refused, ...] | Unknown | None = None

@@ -33,6 +33,7 @@ def sessions(rows: Sequence[Row]) -> tuple[Session, ...]:
             row["hub"] or "",
             f"{row['away']['hub']}: {row['away']['reason']}" if row["away"] and row["away"]["reason"] else "",
             (*row["warnings"], *row["advice"], *row["differences"]),
+            tuple(row["from_hub"]["refused"]),
         )
         for row in rows
     )

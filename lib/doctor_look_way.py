@@ -12,7 +12,7 @@ import math
 import os
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,7 +21,7 @@ from gevent import socket, spawn
 
 from lib import doctor_ping, netlink_lookup, stream_resolve
 from lib.addresses import dns_name, is_address, join_host_port, without_zone
-from lib.doctor_facts import Certificate, Looked, Names, NameServer, PathMtu, Way
+from lib.doctor_facts import Certificate, HubDomain, Looked, Names, NameServer, PathMtu, Way
 from lib.errors import HostError, ProtocolError
 from lib.netlink_request import link_name, opened
 from lib.settings import ClientSettings, NodeSettings
@@ -189,6 +189,22 @@ def names(clients: Iterable[ClientSettings], tunnels: frozenset[str]) -> Names:
     looked = [spawn(_looked, host) for host in sorted(hosts) if not is_address(without_zone(host))]
     asked = [spawn(_server, address, tunnels) for address in name_servers()]
     return Names(tuple(job.get() for job in looked), tuple(job.get() for job in asked))
+
+
+def domains(rows: Iterable[Mapping[str, Any]]) -> tuple[HubDomain, ...]:
+    """The domains that hubs have told the running clients, each asked for at the hub and as programs do."""
+    told = [(row, row["from_hub"]) for row in rows]
+    jobs = [spawn(_domain, row, said) for row, said in told if said["domain"] and said["dns"]]
+    return tuple(job.get() for job in jobs)
+
+
+def _domain(row: Mapping[str, Any], said: Mapping[str, Any]) -> HubDomain:
+    domain, server = said["domain"], said["dns"][0]
+    try:
+        found = {address[4][0] for address in stream_resolve.look_up(domain, 0, SECONDS)}
+    except OSError:
+        found = set()
+    return HubDomain(row["service"], row["device"], domain, server, asks(server), server in found)
 
 
 def _looked(name: str) -> Looked:

@@ -88,6 +88,16 @@ def command_line(pid: int) -> tuple[list[str], str]:
     return ([], "") if at is None else (normalise(words[at + 1 :]), place)
 
 
+def environment(pid: int) -> dict[str, str]:
+    """The variables that a process was started with; empty where they cannot be read."""
+    try:
+        data = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (os.fsdecode(one).partition("=") for one in data.split(b"\0") if b"=" in one)
+    return {name: value for name, _, value in pairs}
+
+
 def _words(pid: int) -> list[str]:
     data = (_PROC / str(pid) / "cmdline").read_bytes()
     return [os.fsdecode(word) for word in data.removesuffix(b"\0").split(b"\0")]

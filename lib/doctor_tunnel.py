@@ -30,6 +30,17 @@ def sessions(facts: tuple[Session, ...]) -> Iterator[Finding]:
             )
 
 
+def refused(facts: tuple[Session, ...]) -> Iterator[Finding]:
+    """A client does not set something that its hub tells it."""
+    for one in facts:
+        for line in one.refused:
+            yield Finding(
+                f"service {one.service}: not set of what the hub tells: {line}",
+                "what the hub tells is set where it does no harm here",
+                "acceptRoutes: force, or a list of prefixes, sets more of it",
+            )
+
+
 def neighbours(facts: tuple[Neighbour, ...]) -> Iterator[Finding]:
     """A machine in a network behind this host does not know the way back into the tunnel."""
     by_way: dict[tuple[str, str, str], list[str]] = {}

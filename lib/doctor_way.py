@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from lib.doctor_facts import Names, PathMtu, Way
+from lib.doctor_facts import HubDomain, Names, PathMtu, Way
 from lib.doctor_finding import Finding
 from lib.doctor_host import validity
 from lib.humanize import span
@@ -61,6 +61,24 @@ def ways(facts: tuple[Way, ...]) -> Iterator[Finding]:
         for word, instead in (("HOST", host), ("ADDRESS", host), ("NAME", host), ("PORT", port)):
             mend = mend.replace(word, instead)
         yield Finding(f"{start}: {way.error}", why, mend)
+
+
+def domains(facts: tuple[HubDomain, ...]) -> Iterator[Finding]:
+    """The hub has names for its hosts, and nobody here asks it for them."""
+    for one in facts:
+        if not one.answers:
+            yield Finding(
+                f"service {one.service}: the hub does not answer for names of {one.domain} at {one.server}",
+                "names of its hosts are not found",
+                f"dig @{one.server} {one.domain}; on the hub: tunrouter drops",
+            )
+        elif not one.resolves:
+            yield Finding(
+                f"service {one.service}: names of {one.domain} are not asked of the hub ({one.server})",
+                "the hub has names for its hosts, and programs here do not find them",
+                f"resolvectl dns {one.device} {one.server}; resolvectl domain {one.device} '~{one.domain}'; "
+                f"or let the resolver of this host forward {one.domain} to {one.server}",
+            )
 
 
 def has_certificate(facts: tuple[Way, ...]) -> bool:

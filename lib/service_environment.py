@@ -68,6 +68,12 @@ def value(name: str, environ: Mapping[str, str]) -> str | None:
     return _aside.get(name, environ.get(name))
 
 
+def lend(variables: Mapping[str, str]) -> None:
+    """Let value() know the variables of another process too, where this one has none of the name."""
+    for name, text in variables.items():
+        _aside.setdefault(name.removeprefix(SET_ASIDE), text)
+
+
 def whole(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment as it was, for a program that shall start like this one."""
     return {**environ, **_aside}

@@ -7,8 +7,10 @@ One topology for all: each fault is made, found beside the others of its test, a
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,17 +197,33 @@ def test_a_gost_of_the_same_name_and_a_missing_right_are_found(house: House) -> 
     assert status == 1
     assert "gost (pid" in found["other programs"]
     assert f"it is host host-1 at {HUB_TO_HOST_1}:8443 too" in found["other programs"]
-    status, said = run(
-        "doctor", "--control", "none", *house.client(2, net="10.5.5.1/24"),
-        namespace=house.topology.host_2, before=("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"),
-    )  # fmt: skip
+    alone = ("doctor", "--control", "none", "-L", "tun:///host-2?net=10.5.5.1/24")
+    no_right = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    hub = ("-F", f"router+tls://{HUB_TO_HOST_2}:8443")
+    status, said = run(*alone, *hub, namespace=house.topology.host_2, before=no_right)
     assert status == 1
     assert "TUN device: TUN device (any name): no permission" in said
+    assert "is not checked at all" in said
+    assert f"pin=sha256:{house.mark}" in said
     assert "no tunrouter runs it here now" in said
+    sandbox = (
+        sys.executable,
+        "-m",
+        "tests.support.refused_ioctl",
+        "0x400454d0",
+        str(errno.EINVAL),
+    )  # TUNSETOFFLOAD
+    pinned = ("-F", f"router+tls://{HUB_TO_HOST_2}:8443?pin=sha256:{house.mark}")
+    status, said = run(*alone, *pinned, namespace=house.topology.host_2, before=sandbox)
+    assert status == 1
+    assert "single packets only (TUNSETOFFLOAD: Invalid argument)" in said
+    assert "\n1 finding\n" in said
 
 
 @pytest.mark.usefixtures("real_starts")
-def test_without_a_file_it_is_about_the_process_that_runs(topology: Topology, tmp_path: Path) -> None:
+def test_without_a_file_it_is_about_the_process_that_runs(
+    topology: Topology, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     control = f"{tmp_path}/control"
     client = start(topology.host_1, "--control", control, *host(1, HUB_TO_HOST_1))
     client.wait_line("Connection refused")
@@ -214,6 +232,15 @@ def test_without_a_file_it_is_about_the_process_that_runs(topology: Topology, tm
     assert f"client service-0 (host host-1); pid {client.pid} runs it" in said
     assert f"service service-0: no connection to {HUB_TO_HOST_1}:8443: Connection refused" in said
     assert f"host host-1 has no session: {HUB_TO_HOST_1}:8443" in said
+
+    monkeypatch.setenv("HUB_PASSWORD", "secret")
+    auther = "authers: [{name: a, auths: [{username: u, password: '${env:HUB_PASSWORD}'}]}]\n"
+    text = example("server.yml").replace("type: router\n", "type: router\n      auther: a\n", 1)
+    text = auther + text.replace("type: tcp", "type: tls", 1)
+    start_hub(topology.hub, "-C", write("hub.yml", text), "--control", f"{tmp_path}/hub")
+    monkeypatch.delenv("HUB_PASSWORD")
+    status, said = run("doctor", "--control", f"{tmp_path}/hub", namespace=topology.hub)
+    assert (status, "hub service-0" in said) == (0, True), said
 
 
 def test_a_bundle_has_the_report_and_no_secret(tmp_path: Path, write: Write, topology: Topology) -> None:

@@ -18,6 +18,7 @@ from tests.support.program import (
     host,
     pings,
     reach,
+    run,
     start,
     start_client,
     start_hub,
@@ -70,7 +71,11 @@ routers:
 
 @pytest.mark.usefixtures("real_starts")
 def test_a_client_asks_the_hub_for_its_domain_alone(
-    topology: Topology, write: Callable[[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    topology: Topology,
+    write: Callable[[str, str], str],
+    tmp_path: Path,
+    hosts_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What systemd-resolved is told: the program in its place writes it down."""
     calls, program = tmp_path / "calls", tmp_path / "bin" / "resolvectl"
@@ -84,7 +89,9 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
     hub.wait_line("listening on")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     url = f"router+tls://{HUB_TO_HOST_1}:8443?pin={pin}"
-    client = start_client(topology.host_1, "-L", "tun:///host-1?name=tun7", "-F", url)
+    client = start_client(
+        topology.host_1, "-L", "tun:///host-1?name=tun7", "-F", url, "--control", f"{tmp_path}/client.sock"
+    )
     client.wait_line("names of tun.example are asked of 10.20.0.1")
     assert calls.read_text().splitlines() == [
         "dns tun7 10.20.0.1",
@@ -92,6 +99,18 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
         "default-route tun7 no",
     ]
     assert pings(topology.host_1, "10.20.0.1", 1) == 1, "the name server is reached through the tunnel"
+    control = f"{tmp_path}/client.sock"
+    doctor = ("doctor", "--control", control, "-L", "tun:///host-1?name=tun7", "-F", url)
+    status, said = run(*doctor, namespace=topology.host_1)
+    assert status == 1
+    assert "names of tun.example are not asked of the hub (10.20.0.1)" in said, (
+        "nobody does what resolvectl was told"
+    )
+    (hosts_file.parent / "resolv.conf").write_text("nameserver 10.20.0.1\n")
+    status, said = run(*doctor, namespace=topology.host_1)
+    assert status == 0, said
+    assert "names of hosts" in said
+    assert "far address" in said
     write("hub.yml", HUB_TEXT.format(name=name, more=""))
     hub.send(signal.SIGHUP)
     wait_for(lambda: calls.read_text().splitlines()[3:] == ["revert tun7"])

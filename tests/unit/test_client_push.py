@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import client_push, netlink_networks
+from lib import client_names, client_push, netlink_networks
 from lib.addresses import packed_prefix
 from lib.client_push import Push
 from lib.errors import HostError
@@ -45,6 +45,7 @@ class Around:
 
     def __init__(self) -> None:
         self.prepared: list[DeviceSettings] = []
+        self.inside: frozenset[str] = frozenset()
 
     def prepare(self, device: DeviceSettings) -> None:
         self.prepared.append(device)
@@ -208,3 +209,46 @@ def test_a_configured_route_is_not_set_twice(networks: list[LocalNetwork]) -> No
     client.told(TOLD)
     running.kill()
     assert client.device_settings.routes == device.routes
+
+
+def test_names_of_the_hub_s_domain_are_asked_of_it(
+    client: Client, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def follow(*words: object) -> str:
+        calls.append(words)
+        return ""
+
+    monkeypatch.setattr(client_names, "follow", follow)
+    server, other, far = (ip_address(text).packed for text in ("10.20.0.1", "fd20::1", "10.99.0.1"))
+    named = replace(TOLD, dns=(server, other, far), domain="tun.example")
+    client.told(named)
+    assert calls == [("tun0", ("10.20.0.1",), "tun.example")], "of IPv4, and within the tunnel"
+    assert said[-1].endswith("names of tun.example are asked of 10.20.0.1")
+    client.told(replace(named, serial=2, mtu=1300))
+    assert len(calls) == 1
+    client.told(replace(named, serial=3, domain="lan"))
+    assert calls[1:] == [("tun0", (), "")]
+    assert "of one word" in said[-1]
+    client.told(replace(named, serial=4))
+    client.push.close()
+    client.push.close()
+    assert calls[3:] == [("tun0", (), "")], "what stays is taken back once"
+
+
+def test_a_name_server_that_was_set_is_none_that_a_route_would_hide(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd-resolved lists it with the others, so that it seems to be one of the network around."""
+    monkeypatch.setattr(client_names, "follow", lambda *words: "")
+    named = replace(TOLD, dns=(ip_address("10.20.0.1").packed,), domain="tun.example")
+    client.told(named)
+    device = client.device_settings
+    assert device.routes
+    monkeypatch.setattr(client_push, "name_servers", lambda: ["198.51.100.53", "10.20.0.1"])
+    client.push.again()
+    gevent.sleep(0.05)
+    assert client.device_settings == device
+    assert client.push.lines == []
+    assert client.around.inside == {"10.20.0.1"}
