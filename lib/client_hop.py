@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from lib import config_nodes, config_resolve, service_preload
 from lib.errors import ConfigError, HostError
+from lib.humanize import counted
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.settings import ClientSettings, HopSettings, NodeSettings, Settings
@@ -77,7 +78,7 @@ class LiveHop:
         nodes = client.nodes if client else ()
         if self._loaded.get(rank) != nodes:
             self._loaded[rank] = nodes
-            words = "%s: %d nodes with %s", self._label, len(self.nodes), name
+            words = "%s: %s with %s", self._label, counted(len(self.nodes), "node"), name
             say(Entry.RULES_LOADED, *words, table=self._label, source=name, rows=len(self.nodes))
             self._changed()
         return 0

@@ -15,6 +15,7 @@ from copy import copy
 from lib import config_read
 from lib.config_schema import Chain, Config, Forwarder, ForwardNode, Handler, Hop, Hosts, Listener, Service
 from lib.go_values import Duration
+from lib.humanize import counted
 from lib.settings import NodeSettings
 
 MAX_NODES = 1000
@@ -52,7 +53,7 @@ def with_nodes(around: str, text: bytes, name: str) -> Config:
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise ValueError("it is no JSON list of nodes")
     if len(nodes) > MAX_NODES:
-        raise ValueError(f"it has {len(nodes)} nodes, more than {MAX_NODES}")
+        raise ValueError(f"it has {counted(len(nodes), 'node')}, more than {MAX_NODES}")
     whole = json.loads(around)
     whole["chains"][0]["hops"][-1]["nodes"] = nodes
     return config_read.read([(name, json.dumps(whole))])

@@ -110,12 +110,22 @@ class Service:
         """Let clients of the hubs move to other hubs, until a second signal."""
         parts = self._parts
         self._notifier.tell("STOPPING=1", "STATUS=ending")
-        draining = [gevent.spawn(hub.drain) for hub in parts.hubs.values()]
-        again = gevent.spawn(self._wait_again)
-        gevent.wait([gevent.spawn(gevent.joinall, draining), again], count=1)
-        gevent.killall([*draining, again])
+        draining, again = gevent.spawn(self._drain_hubs), gevent.spawn(self._wait_again)
+        gevent.wait([draining, again], count=1)
+        gevent.killall([draining, again])
         if log_setup.is_on(Entry.DECISION):
             say_drops(parts)
+
+    def _drain_hubs(self) -> None:
+        """Run what services want to be run before they end, then drain all hubs at the same time."""
+        self._parts.tell_end()
+        draining = Group()
+        for hub in self._parts.hubs.values():
+            draining.spawn(hub.drain)
+        try:
+            draining.join()
+        finally:
+            draining.kill()
 
     def _wait_again(self) -> None:
         """Wait for a second signal to end, after which clients are waited for no longer.

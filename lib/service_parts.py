@@ -134,6 +134,10 @@ class Parts:
         one.start()
         self._hooks.serves(_place(one))
 
+    def tell_end(self) -> None:
+        """Run what all services want to be run before they end, while they still serve."""
+        self._end_hooks(self._hooks.rest())
+
     def _end_hooks(self, names: Iterable[str]) -> None:
         """Run what these services want to be run before they end."""
         found = (self.hubs.get(name) or self.clients.get(name) for name in names)

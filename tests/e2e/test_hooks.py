@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,24 @@ def test_a_pre_up_that_fails_or_never_ends_is_an_end_with_status_1(topology: Top
         assert process.wait(20) == 1
         assert process.text().count(why) == 2, "as an event, and as the last word"
         assert "tun5" not in topology.host_1.run("ip", "-br", "link")
+
+
+def test_a_hub_s_pre_down_comes_before_its_clients_are_sent_away_and_a_second_signal_ends_it(
+    topology: Topology, write: Write, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    hooks = json.dumps({"preDown": [f"sh -c 'touch {mark}; exec sleep 60'"]})
+    text = example("server.yml").replace("    addr: :8443\n", f"    addr: :8443\n    metadata: {hooks}\n", 1)
+    assert hooks in text
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    one = start_client(topology.host_1, "-C", write("host.yml", client({})))
+    hub.send(signal.SIGTERM)
+    wait_for(mark.exists)
+    assert "asks for another session" not in one.text()
+    assert "left" not in hub.text()
+    time.sleep(0.3)  # a second signal that comes sooner is a copy of the first one (service.SAME_SIGNAL)
+    hub.send(signal.SIGTERM)
+    assert hub.wait(20) == 0
 
 
 @needs_gost

@@ -129,7 +129,7 @@ BAD = [
     (json.dumps([node("h:1", connector={"type": "http"})]), "connector type http does not reach a router"),
     (json.dumps([{"adr": "h:1", **node("h:1")}]), "unknown key 'adr'"),
     ("[" * 100_000, "nested too deeply"),
-    (json.dumps([node("a:1")] * 1001), "it has 1001 nodes, more than 1000"),
+    (json.dumps([node("a:1")] * 1001), "it has 1,001 nodes, more than 1000"),
 ]
 
 

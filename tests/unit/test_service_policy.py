@@ -272,7 +272,7 @@ def parts() -> Iterator[Any]:
     """Of a process that runs by the configuration without tests."""
     old = settings()
     tables = Tables(old)
-    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [])
+    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [], apply=lambda _: [])
     yield SimpleNamespace(
         settings=old,
         hubs={},
@@ -280,10 +280,9 @@ def parts() -> Iterator[Any]:
         tables=tables,
         tapping=nothing,
         domains=nothing,
+        notify=nothing,
         remove_clients=list,
-        make_hub=lambda settings, new: SimpleNamespace(
-            settings=settings, start=lambda: None, apply=lambda *_: [], unchecked=0
-        ),
+        add_hub=lambda settings, new: None,
     )
     tables.stop()
 
