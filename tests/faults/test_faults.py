@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from lib import wire_relay
+from tests.e2e.test_datagram_quality import channel_of, over_tls
 from tests.faults.conftest import Note
 from tests.support.load import transfer
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, in_namespace
@@ -35,6 +36,7 @@ from tests.support.program import (
     start_plugin,
     stopped,
     unlimited,
+    wait_for,
 )
 from tests.support.redis_server import Redis, needs_redis
 
@@ -44,6 +46,10 @@ Write = Callable[[str, str], str]
 CUT_OFF = (
     "table inet t { chain i { type filter hook prerouting priority 0; iifname to-host-1 drop; };"
     " chain o { type filter hook output priority 0; oifname to-host-1 drop; }; }"
+)
+NO_UDP = (
+    "table inet t { chain i { type filter hook input priority 0; udp dport 8443 drop; };"
+    " chain o { type filter hook output priority 0; udp sport 8443 drop; }; }"
 )
 ROUTES = {OVERLAY_1: "host-1", OVERLAY_2: "host-2"}
 
@@ -154,6 +160,27 @@ def test_half_open(topology: Topology, write: Write, note: Note) -> None:
     reach(topology.host_1, OVERLAY_2, seconds=25)
     note("half-open: packets dropped both ways", "both sides, by keepalive", f"hub {by_hub}, client {by_client}",
          "packets meanwhile")  # fmt: skip
+
+
+def test_udp_blocked(topology: Topology, write: Write, note: Note, tmp_path: Path) -> None:
+    near, far = str(tmp_path / "near.sock"), str(tmp_path / "far.sock")
+    config = example("server.yml").replace("type: tcp", "type: tls")
+    start_hub(topology.hub, "-C", write("hub.yml", config), "--control", far)
+    start_client(topology.host_1, *over_tls(host(1, HUB_TO_HOST_1)), "--control", near)
+    start_client(topology.host_2, *over_tls(host(2, HUB_TO_HOST_2)))
+    reach(topology.host_1, OVERLAY_2)
+    for path in (near, far):
+        wait_for(lambda path=path: channel_of(path).get("state") == "good")  # type: ignore[misc]
+    with pinging(topology.host_1, OVERLAY_2) as result:
+        began = time.monotonic()
+        topology.hub.run("nft", NO_UDP)
+        for path in (near, far):
+            wait_for(lambda path=path: channel_of(path).get("state") == "bad")  # type: ignore[misc]
+        noticed = seconds(began)
+        assert pings(topology.host_1, OVERLAY_2) == 5
+    assert result[1] < 30
+    note("UDP blocked both ways, over TLS", "both ends: no datagram is answered", noticed,
+         f"{result[1]:.0f} pings (20 a second); then the stream carries all, and datagrams are tried again later")  # fmt: skip
 
 
 def test_receiver_that_stops_reading(
