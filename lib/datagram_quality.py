@@ -26,6 +26,8 @@ LEAST_LOST = 10
 """Lost datagrams below which nothing is said of loss."""
 DELAY_SECONDS, DELAY_TIMES = 0.1, 2.0
 """A round trip may take so many times as long as on the stream, and this longer."""
+IN_A_ROW = 4
+"""So many round trips in a row have to be too long: a busy host delays one or two of them."""
 SMOOTHING = 4
 """A new round-trip time counts for one part in so many: four probes a second are told within a second."""
 HALF_SECONDS = 10.0
@@ -89,6 +91,8 @@ class Quality:
     """When the first probe was sent after the last one that was answered."""
     _samples: deque[tuple[float, int, int]] = field(default_factory=deque)
     """(when, expected, received) of ACKs; those of the last window, and one before."""
+    _trips: deque[float] = field(default_factory=lambda: deque(maxlen=IN_A_ROW))
+    """The last round-trip times."""
     _sent: float = 0.0
     _lost: float = 0.0
     """Datagrams that should have come, and those of them that were lost; older ones count less."""
@@ -123,6 +127,7 @@ class Quality:
         self._out = {one: when for one, when in self._out.items() if when > at}
         self._waits_since = min(self._out.values(), default=math.inf)
         took = now - at
+        self._trips.append(took)
         if self.rtt:
             self.jitter += (abs(took - self.rtt) - self.jitter) / SMOOTHING
             self.rtt += (took - self.rtt) / SMOOTHING
@@ -163,8 +168,9 @@ class Quality:
         lost = expected - (received - received_before)
         if lost >= LEAST_LOST and lost > expected * max(MUCH_LOSS, TIMES_LOSS * stream.loss):
             return f"{lost / expected:.0%} of the datagrams were lost"
-        if stream.rtt and self.rtt > DELAY_TIMES * stream.rtt + DELAY_SECONDS:
-            took, took_stream = (f"{seconds * 1000:.0f} ms" for seconds in (self.rtt, stream.rtt))
+        least = min(self._trips) if len(self._trips) == IN_A_ROW else 0.0
+        if stream.rtt and least > DELAY_TIMES * stream.rtt + DELAY_SECONDS:
+            took, took_stream = (f"{seconds * 1000:.0f} ms" for seconds in (least, stream.rtt))
             return f"datagrams take {took} there and back, the stream {took_stream}"
         return ""
 
@@ -176,5 +182,6 @@ class Quality:
         """Forget what decides, for a new try; what is shown stays until there is something newer."""
         self._out.clear()
         self._samples.clear()
+        self._trips.clear()
         self._waits_since = self._suspected_at = math.inf
         self.rtt = self.jitter = 0.0

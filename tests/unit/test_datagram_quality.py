@@ -70,6 +70,15 @@ def test_more_delay_is_worse_than_the_stream(rtt: float, stream: OfStream, compl
     assert bool(quality.complaint(stream)) is complains
 
 
+def test_a_round_trip_that_a_busy_host_delays_is_no_reason() -> None:
+    quality = Quality()
+    run(quality, [0.001, 0.001, 0.001, 2.0, 2.0, 0.001, 2.0, 1.0, 0.05, 1.0], [0] * 10)
+    assert quality.rtt > 0.3
+    assert quality.complaint(OfStream(0.001)) == ""
+    run(quality, [0.2] * 4, [0] * 4)
+    assert quality.complaint(OfStream(0.001)) != ""
+
+
 def test_what_is_shown_of_loss_fades() -> None:
     quality = Quality()
     assert quality.loss == 0.0
