@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lib import ids
@@ -199,22 +199,35 @@ def _bounded(invitations: dict[bytes, Invitation], now: float) -> dict[bytes, In
 
 def dump(book: Book) -> bytes:
     """The list as JSON, a host or an invitation a line."""
-    hosts = [_row(row, {"invitation": row.invitation.hex()}) for row in book.hosts.values()]
+    hosts = [
+        _row(row)
+        | {
+            "password": row.password.hex(),
+            "since": row.since,
+            "seen": row.seen,
+            "invitation": row.invitation.hex(),
+        }
+        for row in book.hosts.values()
+    ]
     invitations = [
-        _row(one, {"id": one.id.hex(), "secret": one.secret.hex()}) for one in book.invitations.values()
+        {"id": one.id.hex(), "secret": one.secret.hex()}
+        | _row(one)
+        | {"made": one.made, "expires": one.expires, "used": one.used, "withdrawn": one.withdrawn}
+        for one in book.invitations.values()
     ]
     lines = [f'{{"kind": "{_KIND}", "version": {_VERSION}, "id": "{book.id.hex()}",']
-    lines += ['"hosts": [', ",\n".join(hosts), "],", '"invitations": [', ",\n".join(invitations), "]}"]
+    lines += ['"hosts": [', ",\n".join(map(json.dumps, hosts)), "],"]
+    lines += ['"invitations": [', ",\n".join(map(json.dumps, invitations)), "]}"]
     return ("\n".join(filter(None, lines)) + "\n").encode()
 
 
-def _row(row: Enrolled | Invitation, more: dict[str, str]) -> str:
-    values: dict[str, Any] = asdict(row) | more
-    values["namespace"] = ids.format_uuid(row.namespace)
-    values["gateways"] = [prefix_text(*prefix) for prefix in row.gateways]
-    if isinstance(row, Enrolled):
-        values["password"] = row.password.hex()
-    return json.dumps(values)
+def _row(row: Enrolled | Invitation) -> dict[str, Any]:
+    """What a host and an invitation have in common."""
+    return {
+        "host": row.host,
+        "namespace": ids.format_uuid(row.namespace),
+        "gateways": [prefix_text(*prefix) for prefix in row.gateways],
+    }
 
 
 def parse(text: bytes) -> Book:

@@ -28,6 +28,7 @@ from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.rule_live import Unavailable
 from lib.service_supervisor import Task
+from lib.service_threads import aside
 from lib.settings import EnrolSource, FileSource
 from lib.source_feed import SourceState
 from lib.source_read import describe
@@ -125,14 +126,16 @@ class Enrolment:
         def text(old: bytes) -> bytes | None:
             before = _parsed(old) or Book(os.urandom(ID_SIZE))
             after = edit(before)
+            made[:] = [after]
             return None if after is before else enrol_book.dump(after)
 
+        made: list[Book] = []
         with self._one:
             try:
-                new = self._store.change(text)
+                self._store.change(text)
             except OSError as error:
                 raise EnrolError(f"{self.label}: {error.strerror or error}") from error
-            return self._take(new)
+            return self._take(made[0])
 
     def join(self, ask: Ask) -> tuple[Answer, float, Book]:
         """(answer, the time it is about, the list) for who shows an invitation. Raises as change()."""
@@ -146,8 +149,8 @@ class Enrolment:
         book = self.change(edit)
         return *found[0], book
 
-    def _take(self, text: bytes) -> Book:
-        old, new = self.book, _parsed(text) or Book(b"")
+    def _take(self, new: Book) -> Book:
+        old = self.book
         named: dict[str, list[Enrolled]] = {}
         for row in new.hosts.values():
             named.setdefault(row.host, []).append(row)
@@ -190,7 +193,9 @@ class Enrolment:
             with self._one:
                 stamp = self._store.stamp()
                 if self.book is None or self.error or stamp != self._stamp:
-                    self._take(self._store.read())
+                    text = self._store.read()
+                    # in a thread: a list of 10,000 hosts would hold up packets
+                    self._take(aside(self.label, _parsed, text) or Book(b""))
                     self._stamp = stamp
         except (OSError, ValueError) as error:
             reason = f"{self.label}: {getattr(error, 'strerror', '') or error}"
