@@ -99,7 +99,7 @@ class Receiver:
         if len(self._waiting) >= self.settings.queue:
             self._waiting.popleft()
             self.counts.dropped += 1
-            self._tell("an event was dropped, since too many wait")
+            self._tell("dropped", "an event, since too many wait")
         self._waiting.append(message)
         self._bell.set()
 
@@ -126,9 +126,9 @@ class Receiver:
                 self.error = str(error)
                 if not tries_left or error.is_lasting:
                     self.counts.failed += 1
-                    self._tell(f"given up: {error}")
+                    self._tell("given up", str(error))
                     break
-                self._tell(str(error))
+                self._tell("tried again", str(error))
             gevent.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             if not self._waiting or self._waiting[0] is not message:
@@ -139,10 +139,11 @@ class Receiver:
         if self._waiting and self._waiting[0] is message:  # else it was dropped meanwhile
             self._waiting.popleft()
 
-    def _tell(self, why: str) -> None:
-        name = self.settings.name
-        text = "notify %s: %s"
-        say(Entry.NOTIFY_FAILED, text, name, why, fold=name, habit=OUTAGE, notify=name, reason=why)
+    def _tell(self, what: str, why: str) -> None:
+        """Log what becomes of an event; each kind of that is folded by itself."""
+        name, fold = self.settings.name, f"{self.settings.name} {what}"
+        text, reason = "notify %s: %s", f"{what}: {why}"
+        say(Entry.NOTIFY_FAILED, text, name, reason, fold=fold, habit=OUTAGE, notify=name, reason=reason)
 
     def _try(self, message: Message) -> None:
         body = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode()

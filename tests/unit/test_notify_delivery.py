@@ -104,7 +104,7 @@ def test_what_may_be_granted_later_is_tried_again(web: Web, status: int, quick: 
         assert done(receiver) == (2, 0, 0)
         assert receiver.error == ""
     assert [one["event"] for one in web.got] == ["join", "join", "join", "leave"]
-    assert quick == [f"notify n: HTTP status {status}"] * 2
+    assert quick == [f"notify n: tried again: HTTP status {status}"] * 2
 
 
 @pytest.mark.parametrize(("status", "tries"), [(400, 1), (404, 1), (302, 1), (500, 4)])
@@ -143,7 +143,7 @@ def test_a_server_that_never_answers_meets_its_deadline_and_the_queue_its_bound(
         web.hangs = False
         wait_for(lambda: not receiver.waiting)
         assert [one["host"] for one in web.got[-2:]] == [8, 9], "the newest are what counts"
-    assert "notify n: an event was dropped, since too many wait" in quick
+    assert "notify n: dropped: an event, since too many wait" in quick
 
 
 def test_nobody_listens(quick: list[str]) -> None:
@@ -174,7 +174,7 @@ def test_a_command_that_fails_is_tried_again(tmp_path: Path, quick: list[str]) -
     with receiving(command=("sh", "-c", f"echo no; test -e {mark} || ! touch {mark}"), retries=2) as receiver:
         receiver.put({})
         assert done(receiver) == (1, 0, 0)
-    assert quick == ["notify n: sh: ended with status 1: no"]
+    assert quick == ["notify n: tried again: sh: ended with status 1: no"]
 
 
 def test_an_error_of_ours_is_no_fault_of_the_process(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
