@@ -194,6 +194,7 @@ _LOOKS: Mapping[str, Callable[[_Patient], Any]] = {
     "networks": lambda one: doctor_look_host.networks(one.settings.clients, one.rows),
     "others": lambda one: doctor_processes.others(one.settings, one.running),
     "sessions": lambda one: doctor_look_tunnel.sessions(one.rows),
+    "datagrams": lambda one: doctor_look_tunnel.datagrams(one.rows),
     "listening": lambda one: doctor_look_host.listening(one.settings.hubs if one.running else ()),
 }
 """Field of Facts -> how it is found."""

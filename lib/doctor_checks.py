@@ -40,6 +40,7 @@ CHECKS = (
     Check("names", "names", doctor_way.names),
     Check("names of hosts", "domains", doctor_way.domains),
     Check("hub", "ways", doctor_way.ways),
+    Check("hub over UDP", "datagrams", doctor_way.datagrams),
     Check("listening", "listening", doctor_host.listening),
     Check("certificate", "ways", doctor_way.certificates, doctor_way.has_certificate),
     Check("clock", "clock", doctor_host.clock),

@@ -232,6 +232,18 @@ class Session(NamedTuple):
     """What the hub tells and the client does not set, with the reason."""
 
 
+class Datagrams(NamedTuple):
+    """The datagram channel of a client's session, as the running process sees it."""
+
+    service: str
+    peer: str
+    """The hub's address and port for datagrams; empty while none is known."""
+    state: str
+    """good, rest, bad or tried (datagram_peer)."""
+    reason: str
+    """Why it is bad."""
+
+
 class Listening(NamedTuple):
     """The address of a hub service here."""
 
@@ -270,5 +282,6 @@ class Facts:
     networks: Networks | Unknown | None = None
     others: tuple[Other, ...] | Unknown | None = None
     sessions: tuple[Session, ...] | Unknown | None = None
+    datagrams: tuple[Datagrams, ...] | Unknown | None = None
     listening: tuple[Listening, ...] | Unknown | None = None
     said: tuple[Said, ...] | Unknown | None = None

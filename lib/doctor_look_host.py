@@ -48,7 +48,7 @@ from lib.netlink_request import opened
 from lib.netlink_watch import index_of
 from lib.prefixes import Prefix
 from lib.settings import ClientSettings, HubSettings, Settings
-from lib.settings_transport import AUTO, SYSTEM
+from lib.settings_transport import AUTO, SYSTEM, has_datagrams
 from lib.stream_bounded import Bounds
 
 PROGRAM_SECONDS = 4.0
@@ -189,11 +189,12 @@ def _said(*argv: str) -> str:
 
 def _packets(settings: Settings, rows: Sequence[Row], facts: tuple[Gateway, ...]) -> Iterator[Packet]:
     for hub in settings.hubs:
-        about, port = f"clients' connections to service {hub.name} (TCP port {hub.port})", str(hub.port)
-        for version in ("4", "6"):
-            if not hub.host or (":" in hub.host) == (version == "6"):
-                yield Packet(about, "in", version, "tcp", port, NOT_LO)
-                break  # what drops one drops the other, as a rule: one finding is enough
+        port, version = str(hub.port), "6" if ":" in hub.host else "4"
+        about = f"clients' connections to service {hub.name} (TCP port {port})"
+        yield Packet(about, "in", version, "tcp", port, NOT_LO)
+        if has_datagrams(hub.channel, hub.transport):
+            about = f"clients' datagrams to service {hub.name} (UDP port {port})"
+            yield Packet(about, "in", version, "udp", port, NOT_LO)
     devices = {row["service"]: row["device"] for row in rows}
     for client in settings.clients:
         device = devices.get(client.name) or client.device.name

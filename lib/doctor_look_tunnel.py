@@ -12,7 +12,7 @@ from typing import Any
 
 from lib import doctor_ping, prefixes
 from lib.addresses import packed_prefix
-from lib.doctor_facts import Far, Neighbour, PathMtu, Session, Unknown
+from lib.doctor_facts import Datagrams, Far, Neighbour, PathMtu, Session, Unknown
 from lib.doctor_look_host import Row
 from lib.doctor_look_way import device_to, path_to
 from lib.netlink_request import opened
@@ -37,6 +37,12 @@ def sessions(rows: Sequence[Row]) -> tuple[Session, ...]:
         )
         for row in rows
     )
+
+
+def datagrams(rows: Sequence[Row]) -> tuple[Datagrams, ...]:
+    """What the running process says of the datagram channels of its clients."""
+    found = [(row["service"], row["channel"]) for row in rows if row["channel"]]
+    return tuple(Datagrams(service, one["peer"], one["state"], one["reason"]) for service, one in found)
 
 
 def neighbours(rows: Sequence[Row]) -> tuple[Neighbour, ...] | Unknown:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from lib.doctor_facts import HubDomain, Names, PathMtu, Way
+from lib.doctor_facts import Datagrams, HubDomain, Names, PathMtu, Way
 from lib.doctor_finding import Finding
 from lib.doctor_host import validity
 from lib.humanize import span
@@ -61,6 +61,20 @@ def ways(facts: tuple[Way, ...]) -> Iterator[Finding]:
         for word, instead in (("HOST", host), ("ADDRESS", host), ("NAME", host), ("PORT", port)):
             mend = mend.replace(word, instead)
         yield Finding(f"{start}: {way.error}", why, mend)
+
+
+def datagrams(facts: tuple[Datagrams, ...]) -> Iterator[Finding]:
+    """The hub is not reached over UDP, although session and hub would use it."""
+    for one in facts:
+        if one.state == "bad":
+            port = one.peer.rpartition(":")[2] or "PORT"
+            yield Finding(
+                f"service {one.service}: no datagrams pass between here and the hub ({one.peer}): "
+                f"{one.reason}",
+                "all goes by TCP then, where a ping or a call waits for each lost segment of anything",
+                f"let UDP port {port} through, at the hub and on the way: nft insert rule inet filter "
+                f"input udp dport {port} accept; channel: stream says that TCP alone is meant",
+            )
 
 
 def domains(facts: tuple[HubDomain, ...]) -> Iterator[Finding]:

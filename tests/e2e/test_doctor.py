@@ -159,10 +159,11 @@ def test_all_is_silent_on_healthy_hosts_and_faults_of_a_gateway_are_found(house:
     assert "192.168.100.0/24 overlaps with 192.168.100.0/24" in found["overlap"]
 
     with fault(hub, "nft 'add table ip t; add chain ip t i { type filter hook input priority 0; };"
-               " add rule ip t i iifname != lo tcp dport 8443 drop'", "nft delete table ip t"):  # fmt: skip
+               " add rule ip t i iifname != lo meta l4proto { tcp, udp } th dport 8443 drop'", "nft delete table ip t"):  # fmt: skip
         status, found, _ = house.doctor(0)
     assert status == 1
     assert "nft insert rule ip t i tcp dport 8443 accept" in found["firewall"]
+    assert "nft insert rule ip t i udp dport 8443 accept" in found["firewall"]
 
 
 def reply_device(house: House, number: int) -> str:

@@ -15,6 +15,7 @@ from lib.doctor_facts import (
     Certificate,
     Claim,
     Clock,
+    Datagrams,
     Facts,
     Far,
     Filtered,
@@ -52,6 +53,8 @@ NEIGHBOUR = Neighbour("192.168.200.7", "eth1", "192.168.200.1", "10.9.0.2/24", T
 
 DOMAIN = HubDomain("service-0", "tun0", "tun.example", "10.9.0.1", True, True)
 
+CHANNEL = Datagrams("service-0", "203.0.113.1:8443", "good", "")
+
 WELL = Facts(
     tun=Tun(),
     gateways=(Gateway("service-0", "192.168.200.0/24", False),),
@@ -62,6 +65,7 @@ WELL = Facts(
     paths=(PathMtu("to the hub", "203.0.113.1", "eth0", True, 1500, 1500),),
     names=Names((Looked("hub.example", "", 0.02),), (SERVER,)),
     domains=(DOMAIN,),
+    datagrams=(CHANNEL,),
     clock=Clock(NOW, ("/etc/tunrouter/tunrouter.yaml", NOW - 5), (("/etc/cert.pem", GOOD),)),
     firewall=Firewall((Chain("inet filter", "input", (), "input"),), (HUB, LAN)),
     congestion=(),
@@ -109,6 +113,7 @@ FAULTS: list[tuple[str, str, Any, str, str]] = [
     ("hub", "ways", way(error="no route", stage="connection", code=errno.ENETUNREACH, certificate=None), "no route", "ip route get hub.example"),
     ("hub", "ways", way(error="Name not known", stage="name", certificate=None), "Name not known", "getent ahosts hub.example"),
     ("hub", "ways", way(error="TLS: not the one pinned", stage="TLS"), "not the one pinned", "pin"),
+    ("hub over UDP", "datagrams", (CHANNEL._replace(state="bad", reason="datagrams are not answered"),), "no datagrams pass between here and the hub (203.0.113.1:8443): datagrams are not answered", "udp dport 8443 accept"),
     ("listening", "listening", (Listening("s", ":8443", "no connection to it from here", "ss -ltnp"),), "no connection", "ss -ltnp"),
     ("certificate", "ways", way(verified=False), "not checked at all", f"pin=sha256:{MARK}"),
     ("certificate", "ways", way(certificate=cert(-DAY, -1)), "has expired on 2027-01-15", "renew it on the hub"),
@@ -174,11 +179,13 @@ def test_what_is_well_is_passed_in_silence() -> None:
         ("names", Names((), (TUNNEL_SERVER,))),
         ("names", Names((Looked("hub.example", "", 0.1),), (TUNNEL_SERVER._replace(answers_outside=True),))),
         ("ways", way(date=None)),
+        ("datagrams", (CHANNEL._replace(state="tried"), CHANNEL._replace(state="rest"))),
         ("ways", way(encrypted=False, verified=False, certificate=None)),
     ],
     ids=["a wider route takes nothing", "the other version of IP", "a machine that answers no pings",
          "a machine that refuses strangers", "a hub that answers no pings", "no name to look up",
-         "a name server that is reached without the tunnel too", "a hub that does not say the time", "no TLS"],
+         "a name server that is reached without the tunnel too", "a hub that does not say the time",
+         "datagrams that are tried still", "no TLS"],
 )  # fmt: skip
 def test_what_is_no_fault_is_not_told(field: str, fact: Any) -> None:
     assert not doctor_checks.report(replace(WELL, **{field: fact})).findings
