@@ -116,6 +116,11 @@ class LiveRoutes:
         """Rank of a source (1, 2, …) -> its name and the text whose rows are used; of those that have one."""
         return self._loader.texts
 
+    @property
+    def leased(self) -> dict[Prefix, Hop]:
+        """The leases of its pool by which packets are routed."""
+        return self._loader.leased
+
     def apply(self, settings: TableSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
         old, self.settings = self.settings, settings

@@ -18,7 +18,7 @@ before a big load, and gc.freeze() after it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -105,6 +105,11 @@ class RouteLoader:
         """Rank of a source (1, 2, …) -> its name and its last good text; only of those that have one."""
         return dict(self._texts)
 
+    @property
+    def leased(self) -> dict[Prefix, Hop]:
+        """The leases of the pool that are routed, by their address as a prefix."""
+        return {} if self._table.first_match else dict(self._leases)
+
     def leases(self, leases: dict[Prefix, Hop]) -> Steps:
         """Load these as the leases of a pool, in place of those before; a table in GOST's order has none."""
         before, self._leases = self._leases, dict(leases)
@@ -160,7 +165,7 @@ class RouteLoader:
         left_out: dict[int, int] = {}
         work = 0
         leases = {} if first_match else self._leases
-        for rank, entry in chain(all_rows(entries, texts, bad), _rows(leases)):
+        for rank, entry in chain(all_rows(entries, texts, bad), leased_rows(leases)):
             work += 1
             if entry is not None:
                 count = table.add_row(tries, entry, rank)
@@ -325,7 +330,8 @@ def all_rows(
         bad.note_widened(name, lines.widened, lines.first_widened)
 
 
-def _rows(leases: dict[Prefix, Hop]) -> Iterator[tuple[int, RouteEntry | None]]:
+def leased_rows(leases: Mapping[Prefix, Hop]) -> Iterator[tuple[int, RouteEntry | None]]:
+    """(rank, row) of the leases of a pool, which come after all other rows."""
     for prefix, hop in leases.items():
         yield LEASED, RouteEntry(*prefix, hop)
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
+from types import MappingProxyType
 
 from lib.acl import Acl
 from lib.prefixes import Prefix, network
 from lib.route_first_match import painted
-from lib.route_loader import STEP, all_rows
+from lib.route_loader import STEP, all_rows, leased_rows
 from lib.route_table import RouteTable, hub_addresses, no_tries
-from lib.settings import RouteEntry, TableSettings
+from lib.settings import Hop, RouteEntry, TableSettings
 from lib.source_bad_lines import BadLines
 
 MAX_PREFIXES = 64
@@ -47,13 +49,15 @@ def select(
     addresses: Collection[bytes],
     hosts: Collection[str],
     step: Callable[[], None],
+    leases: Mapping[Prefix, Hop] = MappingProxyType({}),
 ) -> Selection:
-    """Look through a table's inline rows and its sources' texts, with a `step` after some rows.
+    """Look through a table's inline rows, its sources' texts and leases, with a `step` after some rows.
 
     `addresses` are packed; `hosts` are names whose prefixes are wanted.
     """
     found, holding = Selection(), _Holding(addresses)
-    for number, (rank, entry) in enumerate(all_rows(entries, dict(texts), BadLines())):
+    rows = chain(all_rows(entries, dict(texts), BadLines()), leased_rows(leases))
+    for number, (rank, entry) in enumerate(rows):
         if entry is not None:
             if holding.is_held(entry.prefix, entry.length):
                 found.rows.append((rank, entry))

@@ -11,7 +11,7 @@ million rows only those that hold one of the addresses are taken (route_select).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -25,11 +25,11 @@ from lib.log_events import Entry
 from lib.log_setup import say_problem
 from lib.namespace_domain import Domain, Router
 from lib.plugin_client import RouterPlugin
-from lib.prefixes import Prefix
+from lib.prefixes import Prefix, covers
 from lib.route_live import LiveRoutes
 from lib.route_select import Selection, Texts, select, small_table
 from lib.service_scheduling import Breaths
-from lib.settings import FileSource, HubSettings, Settings, TableSettings
+from lib.settings import FileSource, Hop, HubSettings, Settings, TableSettings
 from lib.settings_policy import PolicyTest
 
 Step = Callable[[], None]
@@ -47,6 +47,10 @@ class Rows:
     texts: Texts
     unread: str = ""
     """Why some of them could not be had; empty where all were."""
+    leases: Mapping[Prefix, Hop] = field(default_factory=dict)
+    """The addresses of its pool that hosts have."""
+    running: bool = False
+    """Whether all is there that only a running hub knows: leases, and routes to enrolled hosts."""
 
 
 RowsOf = Callable[[TableSettings], Rows]
@@ -110,7 +114,7 @@ def rows_of_running(tables: Tables) -> RowsOf:
         texts = live.texts()
         missing = [s for rank, s in enumerate(table.more.sources, 1) if rank not in texts]
         why = f"{source_read.describe(missing[0])} has never been read" if missing else ""
-        return Rows(texts, why)
+        return Rows(texts, why, live.leased, running=True)
 
     return rows
 
@@ -227,7 +231,8 @@ class _Run:
     def _look_through(self, addresses: set[bytes], hosts: set[str]) -> None:
         for known in self._known.values():
             entries = known.settings.routes
-            known.selection = select(entries, known.rows.texts, addresses, hosts, self._step)
+            rows = known.rows
+            known.selection = select(entries, rows.texts, addresses, hosts, self._step, rows.leases)
 
     def outcome(self, test: PolicyTest) -> Outcome:
         """What becomes of a test."""
@@ -235,6 +240,9 @@ class _Run:
         unread = next((known.rows.unread for known in used if known.rows.unread), "")
         if unread:
             return Outcome(test, unjudged=unread)
+        at_run_time = self._at_run_time(test, used)
+        if at_run_time:
+            return Outcome(test, unjudged=at_run_time)
         domain = self._domain(test)
         sources = [test.source] if test.source else list(self._sources(test, domain))
         if not sources and domain.source_check:
@@ -245,6 +253,26 @@ class _Run:
             if not outcome.holds:
                 return outcome
         return Outcome(test)
+
+    def _at_run_time(self, test: PolicyTest, used: Sequence[_Known]) -> str:
+        """Why only a running hub can judge a test: who has which address is known there alone; else empty."""
+        if all(known.rows.running for known in used):
+            return ""
+        given = [_packed(text) for text in (test.to, test.source) if text]
+        rows = [entry for known in used for _, entry in known.selection.rows]
+        for one in given:
+            is_named = any(entry.prefix == one for entry in rows)
+            if not is_named and any(covers(*prefix, one) for known in used for prefix in known.settings.pool):
+                return f"only a running hub knows which host has {ip_address(one)} of the pool"
+        enrols = self._hub(test).enrol is not None
+        if enrols and not any(covers(entry.prefix, entry.length, given[0]) for entry in rows):
+            return f"no route leads to {test.to} here, but an enrolled host may have it"
+        size = len(given[0])
+        if test.source or any((test.host, size) in known.selection.prefixes for known in used):
+            return ""
+        if any(len(prefix) == size for known in used for prefix, _ in known.settings.pool):
+            return f"only a running hub knows which address {test.host} has of the pool"
+        return f"{test.host} may be an enrolled host" if enrols else ""
 
     def _domain(self, test: PolicyTest) -> Domain:
         """The namespaces of a test's hub, with the tables that decide on the test."""

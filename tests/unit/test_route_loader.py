@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lib import source_text
 from lib.route_loader import LoadReport, RouteLoader
 from lib.route_parse import BadLine, RouteLines, pieces
-from lib.route_table import MAX_ROWS, RouteTable
+from lib.route_table import ENROLLED, LEASED, MAX_ROWS, RouteTable
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED
 from lib.source_text import NoTable
@@ -320,3 +320,16 @@ def test_packets_have_their_turn_however_many_gateways_a_prefix_has() -> None:
     apart = longest([entry(f"10.0.{n >> 8}.{n & 255}/32", "host-1") for n in range(600)])
     together = longest([entry("10.0.0.0/8", f"host-{n}") for n in range(200)])
     assert together < 2 * apart
+
+
+def test_leases_and_routes_to_enrolled_hosts_leave_each_other_alone() -> None:
+    """They are rows of two origins, also of one address."""
+    table = RouteTable()
+    loader = RouteLoader(table)
+    prefix = packed("10.20.0.7"), 32
+    drain(loader.source(ENROLLED, b"10.20.0.7 host-1\n", "enrolled hosts"))
+    for leases, names in (({prefix: Hop("host-2")}, ("host-1", "host-2")), ({}, ("host-1",))):
+        drain(loader.leases(leases))
+        assert gateways(table.lookup(prefix[0])) == names
+        assert loader.leased == leases
+    assert ENROLLED != LEASED

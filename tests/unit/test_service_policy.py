@@ -15,7 +15,7 @@ from lib.errors import ConfigError, Problem
 from lib.hub_tables import Tables
 from lib.route_live import LiveRoutes
 from lib.service_policy import Outcome, Rows, outcomes, rows_of_all, rows_of_files, rows_of_running
-from lib.settings import Settings
+from lib.settings import Hop, Settings
 
 NS = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 HUB = """services:
@@ -248,6 +248,69 @@ def test_a_running_hub_whose_source_was_never_read_has_no_judgement(tmp_path: Pa
         tables.stop()
 
 
+POOLED = """services:
+- {name: hub, addr: ':0', handler: {type: router, metadata: {router: r%s}}, listener: {type: tcp}}
+routers:
+- {name: r, pool: 10.20.0.0/16, hosts: {host-2: 10.20.0.2}, routes: [{dst: 10.1.0.0/16, gateway: host-1}]}
+"""
+LEASED = {(bytes((10, 20, 0, 7)), 32): Hop("host-7")}
+
+
+@pytest.mark.parametrize(
+    ("test", "unjudged", "running"),
+    [
+        ("from: host-7, to: 10.1.0.1, expect: allow", "which address host-7 has of the pool", True),
+        ("from: host-1, to: 10.20.0.7, expect: allow", "which host has 10.20.0.7 of the pool", True),
+        ("from: host-7, source: 10.20.0.7, to: 10.1.0.1, expect: allow", "which host has 10.20.0.7", True),
+        ("from: host-8, source: 10.20.0.7, to: 10.1.0.1, expect: deny", "which host has 10.20.0.7", True),
+        ("from: host-2, to: 10.1.0.1, expect: allow", "", True),
+        ("from: host-1, to: 10.20.0.2, expect: allow", "", True),
+        ("from: host-9, to: 10.1.0.1, expect: allow", "which address host-9 has of the pool", False),
+    ],
+)
+def test_only_a_running_hub_knows_who_has_which_address_of_a_pool(
+    test: str, unjudged: str, running: bool
+) -> None:
+    found = settings(test, text=POOLED)
+    (read,) = outcomes(found, rows_of_files)
+    assert unjudged in read.unjudged
+    assert read.holds is not bool(unjudged)
+    tables = Tables(found)
+    try:
+        live = dict(tables.routers())["r"]
+        assert isinstance(live, LiveRoutes)
+        live.lend(LEASED)
+        (asked,) = outcomes(found, rows_of_running(tables))
+        assert asked.holds is running
+        assert not asked.unjudged
+    finally:
+        tables.stop()
+
+
+def test_only_a_running_hub_knows_who_is_enrolled(tmp_path: Path) -> None:
+    tests = (
+        "from: host-9, to: 10.1.0.1, expect: allow",
+        "from: host-1, to: 10.9.0.1, expect: allow",
+        "from: host-1, to: 10.9.0.1, expect: deny",
+        "from: host-2, to: 10.1.0.1, expect: allow",
+    )
+    found = settings(
+        *tests, text=POOLED.replace(", pool: 10.20.0.0/16", ""), metadata=f", enrol: {tmp_path}/hosts"
+    )
+    said = [outcome.unjudged for outcome in outcomes(found, rows_of_files)]
+    gone = "no route leads to 10.9.0.1 here, but an enrolled host may have it"
+    assert said == ["host-9 may be an enrolled host", gone, gone, ""]
+    tables = Tables(found)
+    try:
+        live = dict(tables.routers())["r"]
+        assert isinstance(live, LiveRoutes)
+        live.route_enrolled(b"10.9.0.0/16 host-9\n")
+        holds = [outcome.holds for outcome in outcomes(found, rows_of_running(tables))]
+        assert holds == [True, True, False, True]
+    finally:
+        tables.stop()
+
+
 # --- reload, start, commands ----------------------------------------------------------------------
 
 
@@ -272,17 +335,17 @@ def parts() -> Iterator[Any]:
     """Of a process that runs by the configuration without tests."""
     old = settings()
     tables = Tables(old)
-    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [], apply=lambda _: [])
+    nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [])
+    hub = SimpleNamespace(settings=old.hubs[0], apply=lambda *_: [], unchecked=0)
     yield SimpleNamespace(
         settings=old,
-        hubs={},
+        hubs={"hub": hub},
         clients={},
         tables=tables,
         tapping=nothing,
         domains=nothing,
-        notify=nothing,
+        notify=SimpleNamespace(apply=lambda _: []),
         remove_clients=list,
-        add_hub=lambda settings, new: None,
     )
     tables.stop()
 
@@ -292,7 +355,6 @@ def test_a_reload_with_a_failing_test_changes_nothing(parts: Any, said: list[str
     failing = settings("from: host-1, to: 192.168.200.7, expect: deny")
     service_reload.reload(parts, lambda step: failing)
     assert parts.settings is before
-    assert not parts.hubs
     assert said[0].startswith("reload: f:")
     assert "it expects deny" in said[0]
     assert said[1] == "reload: nothing was changed: the last good configuration stays in use"
@@ -304,7 +366,7 @@ def test_a_reload_whose_tests_hold_or_cannot_be_judged_is_done(
     right = settings("from: host-1, to: 192.168.200.7, expect: allow")
     service_reload.reload(parts, lambda step: right)
     assert parts.settings is right
-    assert said[-1].startswith("reload: done")
+    assert said[-1] == "reload: nothing is different", "but for the tests"
     monkeypatch.setattr(service_policy, "rows_of_running", lambda tables: lambda table: Rows({}, "an outage"))
     other = settings("from: host-1, to: 192.168.200.7, expect: allow", metadata=", superpackets: off")
     del said[:]
