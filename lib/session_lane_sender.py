@@ -174,7 +174,7 @@ class LaneSender:
             return
         if not fast:
             choice.scatter(time.monotonic())
-            self.send = self._send_both
+            self._send_by(self._send_both)
         elif lane.stream.is_near:
             choice.gathers, self._look_at = True, 0.0
 
@@ -237,7 +237,7 @@ class LaneSender:
         elif choice.gathers and now >= self._look_at:
             self._look_at = now + GATHER_SECONDS
             if choice.has_gathered(now):
-                self.send = bulk.send
+                self._send_by(bulk.send)
 
     def _mark(self, choice: Lanes, now: float) -> None:
         """Send PING behind all that was sent by lanes that flows want to leave.

@@ -243,3 +243,25 @@ def test_a_channel_has_the_first_choice_with_one_lane_and_with_two(two: Two) -> 
     two.sender.send([one, other])
     assert read_until(two.far[BULK], len(other)) == other
     assert channel.took == [one] * 3
+
+
+def test_a_channel_keeps_the_first_choice_where_a_near_peer_has_one_lane_and_then_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Stream, "is_near", True)
+    with stream_pair() as one, stream_pair() as other:
+        near, channel = Two([one, other]), Channel()
+        near.sender.use_channel(channel)
+        ping, udp = p.stream([p.icmp(A, B)]), p.stream([p.udp(A, B, b"x")])
+        bulk = near.sender.lanes[BULK]
+        bulk._tell_fast(True)
+        with gevent.Timeout(SECONDS):
+            while near.sender._by_lanes != bulk.send:
+                near.sender.send([ping, udp])
+                gevent.sleep(MARK_SECONDS)
+        took = len(channel.took)
+        near.sender.send([ping])
+        bulk._tell_fast(False)
+        near.sender.send([ping])
+        assert len(channel.took) == took + 2
+        near.sender.ended()
