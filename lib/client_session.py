@@ -164,13 +164,15 @@ class ClientSession:
         """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
         client.use_offloads(self, *self._takes)
-        client.transit.gateways = ()
         if self._kin:
             self.greet()
+        else:
+            client.transit.gateways = ()
 
     def greet(self) -> None:
         """Send HELLO; a hub that has one already takes what is new in it."""
         client, feature = self._client, wire_control.Feature
+        client.transit.gateways = ()  # what the hub says of them is judged anew
         device = client.device_settings
         more = feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
         more |= feature.LANES if self._lane.wanted else 0

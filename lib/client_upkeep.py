@@ -115,8 +115,8 @@ class Upkeep:
             old, self.wanted = self.wanted, wanted
             seen = netlink_watch.look(self.index)
             bare = Seen(seen.link)
-            stays = set(netlink_plan.plan(wanted, bare, put_up=False))
-            gone = [one for one in netlink_plan.plan(old, bare, put_up=False) if one not in stays]
+            stays = set(netlink_plan.plan(wanted, bare, put_up=True))
+            gone = [one for one in netlink_plan.plan(old, bare, put_up=True) if one not in stays]
             gone = [one for one in gone if one.prefix is not None or one.address is not None]
             missing = netlink_plan.plan(wanted, seen, put_up=False)
             # New addresses come before old ones go: the last one would take every route with it.

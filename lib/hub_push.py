@@ -19,7 +19,9 @@ from weakref import WeakKeyDictionary
 from gevent.event import Event
 
 from lib import ids, prefixes, push_routes, push_settings
+from lib.bounded_dict import BoundedDict
 from lib.hub_tables import Tables
+from lib.humanize import counted
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
@@ -40,6 +42,8 @@ LOOK_SECONDS = 0.2
 """How often tables are looked at for changes."""
 MANY_ROUTES = 16_384
 """Routes of a namespace's tables that hosts are told of. Of longer tables nothing is told."""
+TABLES = 4096
+"""Tables whose routers are remembered."""
 SHARE = 4
 """Gathering the routes of a namespace is followed by this many times the time that it took."""
 AGAIN_SECONDS, LONGEST_SECONDS = 1.0, 16.0
@@ -110,8 +114,8 @@ class Push:
         self._hosts: dict[Session, _Host] = {}
         self._namespaces: dict[bytes, _Namespace] = {}
         self._wake = Event()
-        self._live: dict[int, LiveRoutes] = {}
-        """id() of a table -> its router."""
+        self._live: BoundedDict[int, tuple[RouteTable, LiveRoutes | None]] = BoundedDict(TABLES)
+        """id() of a table -> the table, and its router; None for a table of no router."""
         self._telling = Task(f"service {hub.settings.name}: hosts are told their settings", self._run)
 
     def start(self) -> None:
@@ -144,9 +148,6 @@ class Push:
 
     def _look(self) -> None:
         """Tell every host what has changed for it."""
-        self._live = {
-            id(live.router): live for _, live in self._hub.tables.routers() if isinstance(live, LiveRoutes)
-        }
         self._forget_gone()
         namespaces: dict[bytes, list[Session]] = {}
         for session in self._hosts:
@@ -178,7 +179,7 @@ class Push:
     def _make(self, made: _Namespace, namespace: Namespace) -> None:
         """Make anew what all hosts of a namespace are told, where its tables have changed."""
         tables = [table for table in namespace.tables if isinstance(table, RouteTable)]
-        lives = [self._live[id(table)] for table in tables if id(table) in self._live]
+        lives = [live for table in tables if (live := self._live_of(table)) is not None]
         settings = [live.settings for live in lives]
         changes = tuple((id(table), table.changes) for table in tables)
         same = [*map(id, settings)] == [*map(id, made.settings)]
@@ -205,6 +206,15 @@ class Push:
         made.routes, made.shared, made.fixed = routes, shared, fixed
         ended = time.monotonic()
         made.next_at = ended + SHARE * (ended - began)
+
+    def _live_of(self, table: RouteTable) -> LiveRoutes | None:
+        """The router of a table. There may be thousands, so they are not looked through again and again."""
+        known = self._live.get(id(table))
+        if known is None or known[0] is not table:
+            every = (live for _, live in self._hub.tables.routers() if isinstance(live, LiveRoutes))
+            known = table, next((live for live in every if live.router is table), None)
+            self._live.renew(id(table), known)
+        return known[1]
 
     def _gathered(
         self,
@@ -270,7 +280,7 @@ class Push:
         if not count:
             settle(Entry.NOT_TOLD, name)
             return
-        reason = f"{count} routes are not told to the hosts, which is more than there is room for"
+        reason = f"no room to tell the hosts of {counted(count, 'route')}"
         text = "service %s: namespace %s: %s"
         say(
             Entry.NOT_TOLD, text, name, key, reason, fold=name, habit=OUTAGE,

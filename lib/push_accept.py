@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from lib import prefixes
 from lib.addresses import packed_prefix
+from lib.humanize import counted
 from lib.prefixes import Prefix
 from lib.push_settings import Pushed
 from lib.settings_push import AUTO, FORCE, LISTED, OFF, AcceptSettings
@@ -106,7 +107,7 @@ def accept(pushed: Pushed, how: AcceptSettings, local: Local) -> Accepted:
         refused.append(Refusal(f"MTU {mtu}", f"it is not within {least} to {MOST_MTU}"))
         mtu = 0
     if pushed.left_out and how.routes != OFF:
-        refused.append(Refusal(f"{pushed.left_out} routes", "the hub has more than it can tell its hosts"))
+        refused.append(Refusal(counted(pushed.left_out, "route"), "the hub cannot tell its hosts so many"))
     return Accepted(tuple(addresses), tuple(routes), mtu, pushed.dns, pushed.domain, tuple(refused))
 
 

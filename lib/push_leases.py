@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -46,7 +47,7 @@ class Leases:
 
     def __init__(self, live: LiveRoutes) -> None:
         """Read what was kept. Nothing is routed before route()."""
-        self._live = live
+        self._live: LiveRoutes = weakref.proxy(live)  # they are kept for as long as it is (hub_push)
         self._settings = live.settings
         self.pool = Pool(live.settings.pool, self._may_give)
         self._routed: dict[Prefix, Hop] = {}

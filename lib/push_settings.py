@@ -86,7 +86,7 @@ def shared(
     `routes` are at most MAX_ROUTES, those of IPv4 first. Raises ValueError for more.
     """
     if len(routes) > MAX_ROUTES:
-        raise ValueError(f"{len(routes)} routes, and there is room for {MAX_ROUTES}")
+        raise ValueError(f"more than {MAX_ROUTES} routes: {len(routes)}")
     body = (
         (Field.ROUTES4, b"".join(_packed(*route) for route in routes if len(route[0]) == 4)),
         (Field.ROUTES6, b"".join(_packed(*route) for route in routes if len(route[0]) == 16)),
@@ -120,7 +120,7 @@ def decode(found: dict[int, bytes]) -> Pushed:
         *_decode_prefixes(found.get(Field.ROUTES6, b""), 16),
     )
     if len(routes) > MAX_ROUTES:
-        raise ProtocolError(f"SETTINGS with {len(routes)} routes")
+        raise ProtocolError(f"SETTINGS with more routes than {MAX_ROUTES}")
     own = found.get(Field.OWN, b"")
     if len(own) % 2:
         raise ProtocolError("SETTINGS with half a number of a route")

@@ -18,6 +18,7 @@ from lib.errors import Problem
 from lib.humanize import counted, listed
 from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
+from lib.prefixes import PrefixSet
 from lib.route_table import RouteTable
 from lib.settings import (
     FileSource,
@@ -147,6 +148,9 @@ def _counted_namespaces(reaches: Sequence[Reach]) -> Iterator[str]:
 
 def _about(settings: Settings) -> Iterator[str]:
     """What is said of the process as a whole."""
+    for table in settings.tables:
+        if table.pool:
+            yield f"ok: router {table.name} gives hosts addresses of {PrefixSet(table.pool)}"
     if settings.recorder:
         yield f"ok: the last packets' headers are kept in {settings.recorder:,} bytes of memory"
     yield from _seeing(settings)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from lib.addresses import join_host_port
 from lib.humanize import counted
 from lib.ids import NO_NAMESPACE, format_uuid
+from lib.prefixes import PrefixSet
 from lib.settings import ClientSettings, NodeSettings
 from lib.settings_transport import TlsSettings
 
@@ -31,6 +32,7 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     yield "    routes into the tunnel: " + (
         ", ".join(routes[:most]) + _more(routes, "route", most) if routes else "none"
     )
+    yield from _told(client)
     namespaces = dict.fromkeys(node.namespace for node in client.nodes if node.namespace != NO_NAMESPACE)
     if namespaces:
         yield f"    namespace: {', '.join(map(format_uuid, namespaces))}"
@@ -38,6 +40,22 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     if dialled:
         yield f"    dialled {'; '.join(dialled)}"
     yield from _safety(client.nodes)
+
+
+def _told(client: ClientSettings) -> Iterator[str]:
+    """What is taken of the settings that a hub tells."""
+    accept = client.accept
+    if accept is None:
+        return
+    routes = ", ".join(map(str, PrefixSet(accept.only).texts())) if accept.only else accept.routes
+    taken = [
+        *(["addresses"] if accept.addresses else []),
+        f"routes ({routes})",
+        *(["MTU"] if accept.mtu else []),
+    ]
+    strange = [node for node in client.nodes if not node.transport.is_verified]
+    but = f"; nothing of a hub that is not verified (pin, caFile, secure){_of(strange, client.nodes)}"
+    yield f"    what the hub tells is set: {', '.join(taken)}{but if strange else ''}"
 
 
 def _dialled(node: NodeSettings) -> str:
@@ -77,9 +95,17 @@ def data(client: ClientSettings) -> dict[str, object]:
         "net": list(map(str, device.addresses)),
         "routes": [{"dst": str(net), "gateway": via or None} for net, via in device.routes],
         "mtu": device.mtu,
+        "acceptRoutes": _accepted(client),
         "transports": [node.transport.kind for node in client.nodes],
         "inTheClear": any(not node.transport.encrypted for node in client.nodes),
     }
+
+
+def _accepted(client: ClientSettings) -> str | list[str] | None:
+    """The key acceptRoutes; null where nothing of the hub's settings is taken."""
+    if client.accept is None:
+        return None
+    return list(PrefixSet(client.accept.only).texts()) or client.accept.routes
 
 
 def _more(items: Sequence[object], noun: str, most: int) -> str:

@@ -50,6 +50,13 @@ class World:
         self.traffic, self.rates, self.taps, self.buffer = Traffic(), Rates(0.0), Taps(), ReceiveBuffer()
         self.transit = SimpleNamespace(look=lambda *arguments: None)
         self.around: Any = None
+        self.device_settings = self.settings.device
+        self.push = SimpleNamespace(
+            wants=lambda session: False,
+            met=lambda session, hello: None,
+            merged=lambda device: device,
+            again=lambda: None,
+        )
         self.instance, self.offloads, self.down = (
             bytes(16),
             0,

@@ -140,7 +140,7 @@ def test_nothing_is_said_while_the_routes_are_not_known(logged: list[str]) -> No
     assert len(place.warnings()) == len(logged) == 1
 
     class Plugin:
-        acl = None
+        acl, own = None, ()
 
     asked = Place(Domain({}, Plugin()))  # type: ignore[arg-type]
     asked.join("host-2")

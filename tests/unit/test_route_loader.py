@@ -333,3 +333,42 @@ def test_leases_and_routes_to_enrolled_hosts_leave_each_other_alone() -> None:
         assert gateways(table.lookup(prefix[0])) == names
         assert loader.leased == leases
     assert ENROLLED != LEASED
+
+
+# --- leases
+
+
+def lend(loader: RouteLoader, **leases: str) -> LoadReport:
+    wanted = {(packed(address), 8 * len(packed(address))): Hop(host) for host, address in leases.items()}
+    return drain(loader.leases(wanted))
+
+
+def test_leases_are_rows_beside_all_others_and_only_changes_are_made() -> None:
+    table = RouteTable()
+    loader = RouteLoader(table)
+    drain(loader.inline([entry("10.0.0.0/8", "a"), entry("10.0.0.9/32", "b")]))
+    assert counts(lend(loader, c="10.0.0.1", d="fd00::1", e="10.0.0.9")) == (2, 1, 0, 4)
+    assert gateways(table.lookup(packed("10.0.0.1"))) == ("c",)
+    assert gateways(table.lookup(packed("fd00::1"))) == ("d",)
+    assert gateways(table.lookup(packed("10.0.0.9"))) == ("b", "e"), "what is written goes first"
+    assert counts(lend(loader, c="10.0.0.1", d="fd00::1", e="10.0.0.9")) == (0, 0, 0, 4)
+    changes = table.changes
+    assert counts(lend(loader, c="10.0.0.2", d="fd00::1")) == (1, 1, 1, 4)
+    assert table.changes == changes + 1, "one change for all of them"
+    assert gateways(table.lookup(packed("10.0.0.1"))) == ("a",)
+
+
+def test_leases_outlive_every_load() -> None:
+    table = RouteTable()
+    loader = RouteLoader(table)
+    lend(loader, c="10.0.0.1")
+    drain(loader.inline([entry("10.0.0.0/8", "a")]))
+    load(loader, "10.1.0.0/16 b\n")
+    load(loader, "10.2.0.0/16 b\n")
+    assert [str(route) for route in table] == ["10.0.0.0/8", "10.0.0.1/32", "10.2.0.0/16"]
+    drain(loader.inline([], first_match=True))
+    assert [str(route) for route in table] == ["10.2.0.0/16"], "in GOST's order there is no pool"
+    lend(loader, c="10.0.0.1", d="10.0.0.2")
+    assert [str(route) for route in table] == ["10.2.0.0/16"]
+    drain(loader.inline([], first_match=False))
+    assert [str(route) for route in table] == ["10.0.0.1/32", "10.0.0.2/32", "10.2.0.0/16"]

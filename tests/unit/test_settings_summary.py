@@ -116,6 +116,7 @@ routers: [{name: r, acl: [{action: allow, to: host-1}], routes: [{dst: 10.0.0.1,
         "ok: service host is host host-1 behind x:1 over wss through socks5://proxy:1080",
         "    a device that the kernel names, no net: it has no address of its own, MTU 1420",
         "    routes into the tunnel: none",
+        "    what the hub tells is set: addresses, routes (auto), MTU",
         "    encrypted; the hub's certificate is checked by the system's authorities and its name",
     ]
 
@@ -206,6 +207,13 @@ def test_a_client_says_what_it_sets_up_and_what_is_not_safe() -> None:
     )
     assert routed[2] == "    routes into the tunnel: 10.0.0.0/8 via 10.0.0.254, 10.9.0.0/16 via 10.0.0.254"
     assert routed[3].endswith("is not checked: whoever is on the way can be the hub")
+    told = client_words("tun:///h?acceptRoutes=10.0.0.0/8,fd00::/8&mtu=1300", "router+tls://a:1?secure=true")
+    assert told[3] == "    what the hub tells is set: addresses, routes (10.0.0.0/8, fd00::/8)"
+    told = client_words("tun:///h", "router+tls://a:1")
+    assert told[3] == (
+        "    what the hub tells is set: addresses, routes (auto), MTU; "
+        "nothing of a hub that is not verified (pin, caFile, secure)"
+    )
 
 
 def test_a_client_for_machines() -> None:
