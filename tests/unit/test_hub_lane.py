@@ -20,6 +20,7 @@ from lib.hub_session import HubSession
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
 from lib.settings_transport import NO_TLS, TlsSettings, TransportSettings
 from lib.stream_layer import AnyStream
+from lib.stream_tcp import Stream
 from lib.wire_control import Feature, Hello, Lane, Ping, Pong
 from lib.wire_relay import JOIN, Request, Status
 from tests.support import packets as p
@@ -201,7 +202,9 @@ def test_only_who_knows_lanes_is_given_a_token(hub: Hub) -> None:
     assert Peer(hub, REQUEST).greet(int(Feature.KEEPALIVE)).lane == b""
 
 
-def test_sparse_packets_come_by_the_lane(hub: Hub) -> None:
+def test_sparse_packets_come_by_the_lane(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a peer that is not near; a near one is sent all by one lane (session_lane_sender)."""
+    monkeypatch.setattr(Stream, "is_near", False)
     _, lane = joined(hub)
     other = Peer(hub, replace(REQUEST, host="host-2"))
     ping = p.icmp("10.0.0.2", "10.0.0.1")
