@@ -21,7 +21,7 @@ from lib.log_dedup import RETRIED
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.session_lane_sender import LaneSender
-from lib.settings import ClientSettings, NodeSettings
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings
 from lib.wire_control import Datagrams, Feature, Hello
 
 RESOLVE_SECONDS = 10.0
@@ -33,6 +33,10 @@ class Owner(Protocol):
 
     settings: ClientSettings
     around: Around
+
+    @property
+    def device_settings(self) -> DeviceSettings:
+        """The device's settings, with what a hub has told."""
 
 
 class Session(Protocol):
@@ -66,7 +70,7 @@ class ClientDatagrams:
         """The hub has said HELLO: give it a key where both sides can have a channel."""
         can = hello.features & Feature.DATAGRAMS and datagram_ciphers.is_known(hello.cipher)
         if can and self.cipher and self.channel is None:
-            session, mtu = self._session, self._client.settings.device.mtu
+            session, mtu = self._session, self._client.device_settings.mtu
             channel = Channel(session.control, session.sender, hello.cipher, Table[Peer](), False, mtu)
             self.channel, channel.choice.dscp = channel, self._client.settings.dscp
             channel.peer.give(time.monotonic())
@@ -138,7 +142,9 @@ class ClientDatagrams:
         if host and not client_around.is_address(host):
             found = client.around.look_up(host, port, RESOLVE_SECONDS)
             address = str(found[0][4][0])
-        if host and client_around.covers(client.settings.device, address.partition("%")[0]):
+        if how.netns:  # there are no routes of ours there
+            return datagram_socket.toward(address, port, None, how)
+        if host and client_around.covers(client.device_settings, address.partition("%")[0]):
             raise OSError(f"the tunnel's own routes cover {address}, where the hub takes datagrams")
         with client.around.dialling_again(node) as again:
             return datagram_socket.toward(address, port, again.device_for(address), how)

@@ -143,18 +143,22 @@ class Channel:
             seen.seen(sum(one.segments for one in every), sum(one.resent for one in every), now)
         return OfStream(self._control.liveness.rtt, seen.loss)
 
-    def send(self, place: Place, datagrams: Sequence[bytes]) -> int:
-        """Send datagrams; returns the size of one that is too long for this host's device, or 0."""
+    def send(self, place: Place, datagrams: Sequence[bytes]) -> tuple[int, int]:
+        """Send them; returns (how many have gone, size of one too long for this host's device or 0).
+
+        Those that a full send buffer has no room for have gone too: they are dropped, and counted.
+        """
         if self.socket is None:
-            return 0
+            return 0, 0
         sent = self.socket.send_burst(cast(Address, place), datagrams)
         self.sent += sent.taken
         meter = self._sender.meter
         if meter is not None:
             meter.take_bytes(sum(map(len, datagrams)), time.monotonic())
-        if sent.taken < len(datagrams) and not sent.too_long:
+        gone = len(datagrams) if sent.is_full else sent.taken
+        if gone and sent.taken < len(datagrams) and not sent.too_long:
             self._sender.traffic.drop(Reason.DATAGRAM_UNSENT, len(datagrams) - sent.taken)
-        return sent.too_long
+        return gone, sent.too_long
 
     # --- what the session's sender asks
 

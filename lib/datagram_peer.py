@@ -40,10 +40,8 @@ KEEPALIVE_SECONDS, USED_SECONDS = 15.0, 60.0
 """How often a client sends PROBE, and for how long after the last packet."""
 SHRUNK_SECONDS = 30.0
 """Much loss is taken for a path MTU that has shrunk at most once in this time."""
-MOST_PROBES = 64
-"""PROBEs whose ACK is waited for."""
-STALE_SECONDS = 5.0
-"""After so long no ACK comes any more."""
+MOST_PROBES, STALE_SECONDS = 64, 5.0
+"""PROBEs whose ACK is waited for, and for how long one may come."""
 MOST_KEYS = 3
 """Keys that are taken at a time: a new one, the one in use, and one of before."""
 AMPLIFIED = 3
@@ -71,8 +69,8 @@ class Outside(Protocol):
     def stream(self) -> OfStream:
         """What is known of the stream, with which the channel is compared."""
 
-    def send(self, place: Place, datagrams: Sequence[bytes]) -> int:
-        """Send datagrams; returns the size of one that is too long for this host's device, or 0."""
+    def send(self, place: Place, datagrams: Sequence[bytes]) -> tuple[int, int]:
+        """Send them; returns (how many have gone, size of one too long for this host's device or 0)."""
 
 
 @dataclass(slots=True)
@@ -115,12 +113,10 @@ class Peer:
     _probed_at: float = -math.inf
     _acked_at: float = -math.inf
     _used_at: float = -math.inf
-    _tries: int = 0
-    """Tries to wake it that were not answered."""
+    _tries: int = 0  # to wake it, that were not answered
     _shrunk_at: float = -math.inf
     """When the search for the path MTU began anew because much was lost."""
     _expected: int = 0
-    """Datagrams that should have come with keys that are gone, and those that did."""
     _received: int = 0
 
     def __post_init__(self) -> None:
@@ -163,17 +159,15 @@ class Peer:
 
     def refuse(self) -> None:
         """Take nothing any more, and tell the far end."""
-        self._forget_all()
+        for key in list(self._own):
+            self._forget(key)
         self.outside.tell(Datagrams())
 
     def stop(self) -> None:
         """The session has ended."""
-        self._forget_all()
-        self._seal = None
-
-    def _forget_all(self) -> None:
         for key in list(self._own):
             self._forget(key)
+        self._seal = None
 
     def _forget(self, key: OpenKey) -> None:
         self._own.remove(key)
@@ -316,7 +310,11 @@ class Peer:
         self._used_at = now
         if plains:
             sealed = seal.seal(plains)
-            self._out(sealed)
+            gone, too_long = self._out(sealed)
+            if not gone and not too_long:  # as a firewall of this host does
+                self._give_up("this host's network takes no datagrams", now)
+            if not gone:
+                return [frames]
             self.mtu.sent(max(map(len, sealed)))
         return rest
 
@@ -369,6 +367,8 @@ class Peer:
         if (self.place is not None and self.place == self._good) or not self.is_hub:
             for probe in self.mtu.due(now):
                 self._ask(probe.size, probe.number, now)
+        if self.mtu.state is State.NONE and self.trust.works:
+            self._give_up("datagrams of 1,280 bytes do not pass", now)
 
     def _ask(self, size: int, number: int, now: float) -> None:
         if self.place is None:
@@ -393,7 +393,8 @@ class Peer:
         self._out(self._seal.seal((message,)), place)
         return True
 
-    def _out(self, datagrams: list[bytes], place: Place | None = None) -> None:
-        too_long = self.outside.send(place if place is not None else self.place, datagrams)
+    def _out(self, datagrams: list[bytes], place: Place | None = None) -> tuple[int, int]:
+        gone, too_long = self.outside.send(place or self.place, datagrams)
         if too_long:
             self.mtu.refused(too_long)
+        return gone, too_long

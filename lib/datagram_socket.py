@@ -27,6 +27,7 @@ from gevent import monkey
 from lib import stream_resolve
 from lib.packet import Buffer
 from lib.settings_dial import PLAIN_DIAL, DialSettings
+from lib.stream_netns import made_in
 from lib.stream_tcp import format_peer
 
 MAX_SEGMENTS, MAX_BYTES = 64, 65507
@@ -255,9 +256,12 @@ def _set_size(sock: Any, option: int, force: int, size: int) -> None:
 # --- opening -------------------------------------------------------------------------------------------
 
 
-def beside(listener: Any) -> DatagramSocket:
-    """A hub's socket, on the address and port of its stream listener. Raises OSError: the port is busy."""
-    sock = _OriginalSocket(listener.family, socket.SOCK_DGRAM)
+def beside(listener: Any, netns: str = "") -> DatagramSocket:
+    """A hub's socket, on the address and port of its stream listener, in the network namespace of that.
+
+    Raises OSError: the port is busy.
+    """
+    sock = made_in(netns, lambda: _OriginalSocket(listener.family, socket.SOCK_DGRAM))
     try:
         options = [(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
         if listener.family == socket.AF_INET6:
@@ -285,7 +289,7 @@ def toward(
     OSError.
     """
     ((family, _, _, _, target),) = stream_resolve.numeric(host, port)
-    sock = _OriginalSocket(family, socket.SOCK_DGRAM)
+    sock = made_in(how.netns, lambda: _OriginalSocket(family, socket.SOCK_DGRAM))
     try:
         if device := how.device or device:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")

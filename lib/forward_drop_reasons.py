@@ -247,7 +247,7 @@ class Reason(_Documented):
     )
     DATAGRAM_UNSENT = (
         "datagram-unsent",
-        "datagrams that this host's network did not take: a full send buffer, or no way to the far end",
+        "datagrams that this host's send buffer had no room for",
         "a faster path, or a limiter on who sends; with channel: stream they wait in a queue instead",
     )
     DATAGRAM_LIMITED = (

@@ -81,7 +81,7 @@ class HubDatagrams:
         if not has_datagrams(settings.channel, settings.transport):
             return
         try:
-            self._socket = datagram_socket.beside(listener)
+            self._socket = datagram_socket.beside(listener, settings.netns)
         except OSError as error:
             _tell_busy(settings, listener.getsockname()[1], error)
             return

@@ -7,6 +7,7 @@ from pathlib import Path
 import gevent
 
 from lib.datagram_socket import Address, DatagramSocket, Sent, beside, toward
+from lib.settings_dial import DialSettings
 from lib.stream_listen import bind
 from tests.support.netns import HOST_1, HUB_TO_HOST_1, Namespace, connect, in_namespace
 
@@ -32,9 +33,13 @@ def test_datagrams_between_two_namespaces(tmp_path: Path) -> None:
         hub.run("ip", "address", "add", f"{SECOND}/24", "dev", "to-host-1")
         with in_namespace(hub.name):
             listener = bind("", PORT)
-            far = beside(listener)
+        far = beside(listener, hub.name)
         with in_namespace(host.name):
             near, address = toward(SECOND, PORT, device="uplink")
+        other, _ = toward(SECOND, PORT, "uplink", DialSettings(netns=host.name))
+        assert other.send_burst(address, [b"from another socket of that namespace"]) == Sent(1)
+        assert received(far, 1)[0][1] == b"from another socket of that namespace"
+        other.close()
 
         # a burst crosses a veth pair as one, and the reply has the address that was asked
         burst = [bytes([number]) * 1400 for number in range(64)]

@@ -62,10 +62,12 @@ class End:
         self.told.append(given)
         self.net.control.append((self, given))
 
-    def send(self, place: Place, datagrams: Sequence[bytes]) -> int:
+    def send(self, place: Place, datagrams: Sequence[bytes]) -> tuple[int, int]:
+        if self.net.refuses:
+            return 0, 0
         self.sent += [(place, datagram) for datagram in datagrams]
         self.net.flying += [(self, place, datagram) for datagram in datagrams]
-        return 0
+        return len(datagrams), 0
 
     def receive(self, burst: Sequence[tuple[Place, bytes]]) -> None:
         for peer, arrived in self.table.sort(burst).items():
@@ -77,6 +79,7 @@ class Net:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.refuses = False
         self.stream = OfStream()
         self.control: list[tuple[End, Datagrams]] = []
         self.flying: list[tuple[End, Place, bytes]] = []
@@ -469,3 +472,13 @@ def test_an_answer_to_what_nobody_tried_brings_nothing_back(net: Net) -> None:
     assert not net.client.peer.is_up(net.now)
     net.traffic(30, net.client)
     assert net.client.peer.is_up(net.now)
+
+
+def test_what_this_host_refuses_goes_by_the_stream(net: Net) -> None:
+    assert net.client.peer.send(PACKET, net.now) == []
+    net.refuses = True
+    assert net.client.peer.send(PACKET, net.now) == [PACKET]
+    assert not net.client.peer.is_up(net.now)
+    net.refuses = False
+    net.traffic(30)
+    assert up(net) == (True, True)

@@ -120,10 +120,10 @@ class Client:
     def stream(self) -> OfStream:
         return OfStream()
 
-    def send(self, place: Place, datagrams: Sequence[bytes]) -> int:
+    def send(self, place: Place, datagrams: Sequence[bytes]) -> tuple[int, int]:
         for datagram in datagrams:
             self.udp.sendto(datagram, place)
-        return 0
+        return len(datagrams), 0
 
     def close(self) -> None:
         self.sock.close()
