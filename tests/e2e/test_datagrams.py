@@ -60,9 +60,10 @@ def datagrams(topology: Topology) -> tuple[int, int]:
 
 
 def both_ways(topology: Topology, count: int = 10) -> bool:
-    """Whether pings go and come by datagrams; all of them are answered in any case."""
+    """Whether pings go and come by datagrams."""
     before = datagrams(topology)
-    assert pings(topology.host_1, OVERLAY_2, count) == count
+    if pings(topology.host_1, OVERLAY_2, count) < count:
+        return False
     return all(now - then >= count for now, then in zip(datagrams(topology), before, strict=True))
 
 
@@ -103,7 +104,7 @@ def test_what_goes_by_datagrams_and_what_does_not(
         return datagrams(topology)[0] - before >= 5
 
     # for 5 s nobody knows what flows may still have packets on the stream
-    wait_for(lambda: goes(100) and goes(1200))
+    wait_for(lambda: goes(100) and goes(1200), 30)
     # nothing within the tunnel is longer than its MTU, so what does not fit are fragments of an own device's
     before = datagrams(topology)[0]
     assert udp(topology, 20, 8000) == 20
@@ -129,12 +130,13 @@ def test_a_client_behind_a_nat_that_forgets_is_followed(
 ) -> None:
     topology.host_1.run("nft", REBOUND)
     assert pings(topology.host_1, OVERLAY_2, 20) == 20
-    assert both_ways(topology)
+    wait_for(lambda: both_ways(topology), 30)
     hub, one = tunnel
     assert "trying again" not in one.text()
     assert hub.text().count("is host host-1") == 1
 
 
+@pytest.mark.alone
 def test_where_udp_is_blocked_the_stream_carries_all(
     topology: Topology, tunnel: tuple[Process, Process]
 ) -> None:
@@ -159,7 +161,7 @@ def test_strangers_get_no_answer(topology: Topology, tunnel: tuple[Process, Proc
             stranger.sendto(datagram, (HUB_TO_HOST_2, PORT))
         with pytest.raises(TimeoutError):
             stranger.recv(2000)
-    assert both_ways(topology)
+    wait_for(lambda: both_ways(topology), 30)
 
 
 def test_a_busy_port_is_one_warning(topology: Topology, write: Write) -> None:
@@ -200,7 +202,7 @@ def test_a_reload_takes_the_port_along(
     write("hub.yml", hub_config())
     hub.send(signal.SIGHUP)
     wait_for(lambda: _listens(topology.hub))
-    wait_for(lambda: both_ways(topology, 3), 20)
+    wait_for(lambda: both_ways(topology, 3), 30)
     assert "trying again" not in one.text()
 
 
