@@ -153,9 +153,9 @@ class Peer:
             self.give(now)
         if not self.is_up(now):  # of a client: it may be that the hub cannot reach us
             if self.trust.may_try(now):
-                self.trust.tries(now)
-            self._search(now)
-            self._probe(now)
+                self._try(now)
+            else:
+                self._probe(now)
 
     def refuse(self) -> None:
         """Take nothing any more, and tell the far end."""
@@ -223,12 +223,10 @@ class Peer:
         self._acked_at = -math.inf
         self.quality.forget()
         self.trust.again()
-        self.trust.tries(now)
         if self.place is not None:
             self.mtu.headers = self.outside.headers(self.place)
         self.mtu.begin()
-        self._search(now)
-        self._probe(now)
+        self._try(now)
 
     def _heed(self, message: Probe | Ack | None, place: Place, now: float) -> None:
         """Act on a message."""
@@ -334,12 +332,16 @@ class Peer:
         if not self.trust.may_try(now):
             return
         self._used_at = now
-        self.trust.tries(now)
         self._tries += 1
         # A hub's PROBE may not get through a NAT that has forgotten us: a key lets the client send one.
         if not self._own or self._own[-1].is_due(now) or (self.is_hub and self._tries > 1):
             self.give(now)
-        if self.mtu.state is State.NONE:
+        self._try(now)
+
+    def _try(self, now: float) -> None:
+        """See whether datagrams are answered, and which sizes pass."""
+        self.trust.tries(now)
+        if not self.mtu.size:
             self.mtu.begin()
         self._search(now)
         self._probe(now)

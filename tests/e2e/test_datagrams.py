@@ -25,7 +25,8 @@ from tests.support.netns import (
 )
 from tests.support.program import OVERLAY_2, example, host, pings, reach, start_client, start_hub, wait_for
 
-pytestmark = pytest.mark.usefixtures("no_traceback")
+pytestmark = [pytest.mark.usefixtures("no_traceback"), pytest.mark.alone]
+"""A busy machine makes datagrams late, and then the stream carries all."""
 Write = Callable[[str, str], str]
 PORT = 8443
 COUNTED = (
@@ -136,7 +137,6 @@ def test_a_client_behind_a_nat_that_forgets_is_followed(
     assert hub.text().count("is host host-1") == 1
 
 
-@pytest.mark.alone
 def test_where_udp_is_blocked_the_stream_carries_all(
     topology: Topology, tunnel: tuple[Process, Process]
 ) -> None:
