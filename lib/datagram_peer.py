@@ -38,8 +38,7 @@ REST_SECONDS = 25.0
 """Without an ACK for so long, a NAT on the way may have forgotten us: the next packets go by the stream."""
 KEEPALIVE_SECONDS, USED_SECONDS = 15.0, 60.0
 """How often a client sends PROBE, and for how long after the last packet."""
-SHRUNK_SECONDS = 30.0
-"""Much loss is taken for a path MTU that has shrunk at most once in this time."""
+SHRUNK_SECONDS = 30.0  # much loss is taken for a path MTU that has shrunk at most once in this time
 MOST_PROBES, STALE_SECONDS = 64, 5.0
 """PROBEs whose ACK is waited for, and for how long one may come."""
 MOST_KEYS = 3
@@ -309,7 +308,7 @@ class Peer:
         if plains:
             sealed = seal.seal(plains)
             gone, too_long = self._out(sealed)
-            if not gone and not too_long:  # as a firewall of this host does
+            if not (gone or too_long):  # as a firewall of this host does
                 self._give_up("this host's network takes no datagrams", now)
             if not gone:
                 return [frames]
@@ -339,7 +338,6 @@ class Peer:
         self._try(now)
 
     def _try(self, now: float) -> None:
-        """See whether datagrams are answered, and which sizes pass."""
         self.trust.tries(now)
         if not self.mtu.size:
             self.mtu.begin()
