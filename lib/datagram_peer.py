@@ -34,8 +34,8 @@ from lib.wire_control import INDEX_SIZE, KEY_SIZE, SALT_SIZE, Datagrams
 
 PROBE_SECONDS, BUSY_SECONDS = 0.2, 2.0
 """How often PROBE is sent while packets go either way, and for how long after the last one."""
-REST_SECONDS = 25.0
-"""Without an ACK for so long, a NAT on the way may have forgotten us: the next packets go by the stream."""
+REST_SECONDS = BUSY_SECONDS + 1.0
+"""Without an ACK for so long, packets go by the stream first: a NAT may have forgotten us, a link be down."""
 KEEPALIVE_SECONDS, USED_SECONDS = 15.0, 60.0
 """How often a client sends PROBE, and for how long after the last packet."""
 SHRUNK_SECONDS = 30.0  # much loss is taken for a path MTU that has shrunk at most once in this time

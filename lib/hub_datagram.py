@@ -87,6 +87,7 @@ class HubDatagrams:
         except OSError as error:
             _tell_busy(settings, listener.getsockname()[1], error)
             return
+        datagram_ciphers.fastest()  # takes a tenth of a second once: no session shall pay for that
         self._host, self._port = host_port(settings.datagram) if settings.datagram else ("", 0)
         self._port = self._port or listener.getsockname()[1]
         for channel in self.channels:
