@@ -20,7 +20,7 @@ from tests.binary.conftest import Figure
 from tests.support.netns import HUB_TO_HOST_1, ROOT, Topology
 from tests.support.program import TUNROUTER, example, host, run, start_client, start_hub
 
-MOST_MEGABYTES = 20
+MOST_MEGABYTES = 21
 MOST_VERSION = 0.8
 MOST_CONNECTED = 2.0
 MOST_STATUS = 0.3
