@@ -118,7 +118,8 @@ def others(settings: Settings, ours: Running | None) -> tuple[Other, ...]:
         common = _common(settings, theirs) if theirs is not None else []
         if common:
             found.append(Other(pid, name, "; ".join(common)))
-    return tuple(found)
+    pids = {other.pid for other in found}  # of an executable's two processes the bootloader is told
+    return tuple(other for other in found if _parent(other.pid) not in pids)
 
 
 def _common(ours: Settings, theirs: Settings) -> list[str]:

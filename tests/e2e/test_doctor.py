@@ -26,6 +26,7 @@ from tests.support.program import (
     example,
     host,
     needs_gost,
+    program_pid,
     reach,
     run,
     start,
@@ -198,7 +199,7 @@ def test_a_gost_of_the_same_name_and_a_missing_right_are_found(house: House) -> 
     assert status == 1
     assert "gost (pid" in found["other programs"]
     assert f"it is host host-1 at {HUB_TO_HOST_1}:8443 too" in found["other programs"]
-    alone = ("doctor", "--control", "none", "-L", "tun:///host-2?net=10.5.5.1/24")
+    alone = ("doctor", "--control", "none", "-L", "tun:///host-9?net=10.5.5.1/24")
     no_right = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
     hub = ("-F", f"router+tls://{HUB_TO_HOST_2}:8443")
     status, said = run(*alone, *hub, namespace=house.topology.host_2, before=no_right)
@@ -230,7 +231,7 @@ def test_without_a_file_it_is_about_the_process_that_runs(
     client.wait_line("Connection refused")
     status, said = run("doctor", "--control", control, namespace=topology.host_1)
     assert status == 1
-    assert f"client service-0 (host host-1); pid {client.pid} runs it" in said
+    assert f"client service-0 (host host-1); pid {program_pid(client)} runs it" in said
     assert f"service service-0: no connection to {HUB_TO_HOST_1}:8443: Connection refused" in said
     assert f"host host-1 has no session: {HUB_TO_HOST_1}:8443" in said
 

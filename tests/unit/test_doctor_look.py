@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import cli_doctor, doctor_look_host, doctor_look_way
+from lib import cli_doctor, doctor_look_host, doctor_look_way, doctor_processes
 from lib.doctor_facts import Unknown
 from lib.errors import HostError, ProtocolError
 from lib.settings import ClientSettings, DeviceSettings, HubSettings, NodeSettings, Settings
@@ -137,3 +137,13 @@ def test_a_look_that_hangs_or_fails_takes_no_other_with_it(monkeypatch: pytest.M
     assert "took longer" in facts.tun.why
     assert facts.clock == Unknown("KeyError('odd')")
     assert facts.others == ()
+
+
+def test_an_executable_with_its_two_processes_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, parents = Settings(clients=(client(8443),)), {102: 101, 101: 1, 103: 1}
+    monkeypatch.setattr(
+        doctor_processes, "_programs", lambda: ((pid, "tunrouter") for pid in (101, 102, 103))
+    )
+    monkeypatch.setattr(doctor_processes, "_settings_of", lambda pid: theirs)
+    monkeypatch.setattr(doctor_processes, "_parent", lambda pid: parents.get(pid, 1))
+    assert [other.pid for other in doctor_processes.others(theirs, None)] == [101, 103]
