@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from lib import datagram_wire
+from tests.support import releases
 from tests.support.netns import (
     HOST_1,
     HUB_TO_HOST_1,
     HUB_TO_HOST_2,
-    ROOT,
     Namespace,
     Process,
     Topology,
@@ -216,12 +215,7 @@ BEFORE = "9b9eab7"
 @pytest.fixture(scope="module")
 def release_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of it."""
-    if subprocess.run(("git", "cat-file", "-e", BEFORE), cwd=ROOT, capture_output=True).returncode:
-        pytest.skip(f"no {BEFORE} in this clone")
-    path = tmp_path_factory.mktemp("before")
-    tree = subprocess.run(("git", "archive", BEFORE), cwd=ROOT, capture_output=True, check=True).stdout
-    subprocess.run(("tar", "x", "-C", str(path), "lib", "tunrouter.py"), input=tree, check=True)
-    return path
+    return releases.checkout(BEFORE, tmp_path_factory.mktemp("before"))
 
 
 @pytest.mark.parametrize("role", ["hub", "client"])
