@@ -13,7 +13,7 @@ from typing import Any
 from lib import cli_process, ctl_client
 from lib.cli_columns import NOBODY
 from lib.cli_descriptors import complain
-from lib.cli_show import Paper, check_namespace, paper
+from lib.cli_show import Paper, check_namespace, paper, print_json
 from lib.cli_table import GREEN, Column, Row
 from lib.errors import ConfigError, Position, Problem
 from lib.go_values import SECONDS, parse_duration
@@ -67,8 +67,7 @@ def run(command: str, arguments: Arguments) -> int:
         request |= {"host": arguments["--host"] or ""}
     path = cli_process.path(arguments, "hubs")
     if arguments["--json"]:
-        for piece in ctl_client.stream(path, request):
-            sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
+        print_json(path, request)
         return 0
     with ctl_client.understood(path):
         _PRINT[command](every(ctl_client.ask(path, request)), paper())

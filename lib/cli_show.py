@@ -73,8 +73,7 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     if arguments["--watch"]:
         return _watch(path, request, arguments["--json"], _TEXTS[command])
     if arguments["--json"]:
-        for piece in ctl_client.stream(path, request):
-            sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
+        print_json(path, request)
         return 0
     with ctl_client.understood(path):
         page = _TEXTS[command](every(ctl_client.ask(path, request)), paper())
@@ -82,6 +81,12 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     for line in cli_process.others(path) if alone else ():
         complain(printable(line))
     return 0
+
+
+def print_json(path: str, request: Mapping[str, object]) -> None:
+    """Print a process's reply as it is, a row on each line. Raises HostError."""
+    for piece in ctl_client.stream(path, request):
+        sys.stdout.buffer.write(piece.replace(ctl_client.ROW, b"\n"))
 
 
 def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:

@@ -103,9 +103,4 @@ class Questions:
 
     def may_ask(self, is_new: bool, now: float) -> bool:
         """Whether one more question may be answered; `now` is in seconds of a steady clock."""
-        for bucket in (self.all, *([self.new] if is_new else [])):
-            bucket.take(1, now)
-            if bucket.tokens < 0:
-                bucket.take(-1, now)
-                return False
-        return True
+        return self.all.spend(now) and (not is_new or self.new.spend(now))

@@ -71,9 +71,7 @@ def answer(attachment: Attachment, frame: Frame, now: float, out: Output) -> Non
         drop(attachment, Reason.FOR_HUB, frame, now)
         tell(out, frame.start, Reason.FOR_HUB)
         return
-    attachment.pings.take(1, now)
-    if attachment.pings.tokens < 0:
-        attachment.pings.take(-1, now)
+    if not attachment.pings.spend(now):
         drop(attachment, Reason.HUB_RATE, frame, now)
         tell(out, frame.start, Reason.HUB_RATE)
         return

@@ -58,6 +58,14 @@ class Bucket:
         self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate) - amount
         self.at = now
 
+    def spend(self, now: float) -> bool:
+        """Take one token out, where there is a whole one; returns whether there was."""
+        self.take(1, now)
+        if self.tokens < 0:
+            self.take(-1, now)
+            return False
+        return True
+
     def wait(self, now: float) -> float:
         """Seconds until the debt is paid; 0 while there is none."""
         return max(0.0, -self.tokens / self.rate - (now - self.at))

@@ -355,14 +355,7 @@ class Namespace:
     def may_pass_router_error(self, host: str, now: float) -> bool:
         """Whether one more ICMP error of a router behind a host may pass; if so, it is counted."""
         gateway = self.gateways.get(host)
-        if gateway is None:
-            return True
-        bucket = gateway.router_errors
-        bucket.take(1, now)
-        if bucket.tokens < 0:
-            bucket.take(-1, now)
-            return False
-        return True
+        return gateway is None or gateway.router_errors.spend(now)
 
     def _admit_replies(self, host: str, packet: Packet) -> None:
         """A host may reply to a packet from now on, though the same flow may just have been denied to it."""

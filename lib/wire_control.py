@@ -15,13 +15,13 @@ stand between packets. Unknown types and unknown fields are skipped, which leave
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
 from lib import push_settings, wire_fields
 from lib.errors import ProtocolError
-from lib.prefixes import Prefix, network
+from lib.prefixes import Prefix
 from lib.push_settings import Pushed
 
 MARK = 0xF0
@@ -209,7 +209,11 @@ def encode_hello(hello: Hello) -> bytes:
         (Field.MTU, struct.pack("!I", hello.mtu)),
         (Field.SOFTWARE, _software(hello.software.encode()).encode()),
         (Field.FEATURES, struct.pack("!I", hello.features)),
-        *([(Field.PREFIXES, _encode_prefixes(hello.prefixes))] if hello.prefixes else ()),
+        *(
+            [(Field.PREFIXES, wire_fields.encode_prefixes(hello.prefixes, MAX_PREFIXES))]
+            if hello.prefixes
+            else ()
+        ),
         *([(Field.LANE, hello.lane)] if hello.lane else ()),
         *([(Field.CIPHER, bytes([hello.cipher]))] if hello.cipher else ()),
     )
@@ -310,28 +314,10 @@ def _decode_hello(found: dict[int, bytes]) -> Hello:
         int.from_bytes(found.get(Field.MTU, b"")[:4], "big"),
         _software(found.get(Field.SOFTWARE, b"")),
         int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
-        tuple(_decode_prefixes(found.get(Field.PREFIXES, b""))),
+        tuple(wire_fields.decode_prefixes(found.get(Field.PREFIXES, b""), MAX_PREFIXES)),
         found.get(Field.LANE, b"") if len(found.get(Field.LANE, b"")) == LANE_TOKEN_SIZE else b"",
         int.from_bytes(found.get(Field.CIPHER, b"")[:1], "big"),
     )
-
-
-def _encode_prefixes(prefixes: tuple[Prefix, ...]) -> bytes:
-    return b"".join(bytes([len(address), length]) + address for address, length in prefixes[:MAX_PREFIXES])
-
-
-def _decode_prefixes(data: bytes) -> Iterator[Prefix]:
-    """The prefixes in a field; what is no prefix ends them."""
-    at = 0
-    for _ in range(MAX_PREFIXES):
-        if at + 2 > len(data):
-            return
-        size, length = data[at], data[at + 1]
-        address = data[at + 2 : at + 2 + size]
-        if size not in (4, 16) or len(address) != size or length > 8 * size:
-            return
-        yield network(address, length), length
-        at += 2 + size
 
 
 def _software(data: bytes) -> str:

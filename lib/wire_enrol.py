@@ -10,13 +10,12 @@ Refuses to know: which invitations there are (enrol_book), sockets (client_enrol
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from lib import wire_fields
 from lib.errors import ProtocolError
-from lib.prefixes import Prefix, network
+from lib.prefixes import Prefix
 
 ID_SIZE, SECRET_SIZE, HASH_SIZE = 8, 16, 32
 MAX_PREFIXES = 256
@@ -102,8 +101,8 @@ def encode_reply(reply: Reply) -> bytes:
             (Field.ANSWER, bytes([reply.answer])),
             (Field.CLOCK, struct.pack("!Q", max(0, int(reply.clock)))),
             (Field.WHEN, struct.pack("!Q", max(0, int(reply.when)))),
-            (Field.OWN, _encode_prefixes(reply.own)),
-            (Field.OTHERS, _encode_prefixes(reply.others)),
+            (Field.OWN, wire_fields.encode_prefixes(reply.own, MAX_PREFIXES)),
+            (Field.OTHERS, wire_fields.encode_prefixes(reply.others, MAX_PREFIXES)),
             (Field.GIVES, bytes([reply.gives])),
         )
     )
@@ -116,25 +115,9 @@ def decode_reply(data: bytes) -> Reply:
     if not answer:
         raise ProtocolError("an answer to the enrolment that says nothing")
     clock, when = (int.from_bytes(found.get(kind, b"")[:8], "big") for kind in (Field.CLOCK, Field.WHEN))
-    own, others = (tuple(_prefixes(found.get(kind, b""))) for kind in (Field.OWN, Field.OTHERS))
+    own, others = (
+        tuple(wire_fields.decode_prefixes(found.get(kind, b""), MAX_PREFIXES))
+        for kind in (Field.OWN, Field.OTHERS)
+    )
     gives = any(found.get(Field.GIVES, b""))
     return Reply(answer[0], float(clock), float(when), own, others, gives)
-
-
-def _encode_prefixes(prefixes: Iterable[Prefix]) -> bytes:
-    few = list(prefixes)[:MAX_PREFIXES]
-    return b"".join(bytes([len(address), length]) + address for address, length in few)
-
-
-def _prefixes(data: bytes) -> Iterator[Prefix]:
-    """The prefixes in a field; what is no prefix ends them."""
-    at = 0
-    for _ in range(MAX_PREFIXES):
-        if at + 2 > len(data):
-            return
-        size, length = data[at], data[at + 1]
-        address = data[at + 2 : at + 2 + size]
-        if size not in (4, 16) or len(address) != size or length > 8 * size:
-            return
-        yield network(address, length), length
-        at += 2 + size

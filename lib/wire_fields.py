@@ -5,14 +5,18 @@ Knows: their layout. Refuses to know: what a type means (wire_relay, wire_contro
     +----------+---------+-----------------+
     | TYPE (1) | LEN (2) | DATA, LEN bytes |   back to back, big-endian
     +----------+---------+-----------------+
+
+A field of prefixes has for each: SIZE (1, 4 or 16) | LENGTH in bits (1) | network address, SIZE bytes.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from lib.errors import ProtocolError
+from lib.prefixes import Prefix, network
 
 _HEADER = struct.Struct("!BH")
 
@@ -34,3 +38,22 @@ def decode(data: bytes, noun: str) -> Iterator[tuple[int, bytes]]:
             raise ProtocolError(f"{noun} {kind:#04x} runs past the end of the list")
         yield kind, data[at : at + length]
         at += length
+
+
+def encode_prefixes(prefixes: Iterable[Prefix], most: int) -> bytes:
+    """Encode the first `most` prefixes as a field's data."""
+    return b"".join(bytes([len(address), length]) + address for address, length in islice(prefixes, most))
+
+
+def decode_prefixes(data: bytes, most: int) -> Iterator[Prefix]:
+    """Decode at most so many prefixes of a field; what is no prefix ends them."""
+    at = 0
+    for _ in range(most):
+        if at + 2 > len(data):
+            return
+        size, length = data[at], data[at + 1]
+        address = data[at + 2 : at + 2 + size]
+        if size not in (4, 16) or len(address) != size or length > 8 * size:
+            return
+        yield network(address, length), length
+        at += 2 + size
