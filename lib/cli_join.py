@@ -23,12 +23,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lib import client_enrol, enrol_book, enrol_file, enrol_token, ids, prefixes
+from lib import client_enrol, enrol_book, enrol_token, ids, prefixes
 from lib.addresses import join_host_port
 from lib.cli_descriptors import complain
 from lib.enrol_token import Token
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.printable import printable
+from lib.service_files import write_whole
 from lib.wire_enrol import Reply
 
 PASSWORD_BYTES = 24
@@ -63,7 +64,7 @@ def run(
         reply = client_enrol.enrol(token, enrol_book.hashed(password.encode()))
         os.replace(_pending(login), login)
         _keep_old(config)
-        enrol_file.write(str(config), _text(token, login).encode(), 0o640, _owner())
+        write_whole(str(config), _text(token, login).encode(), 0o640, _owner())
         _give(login)
     except client_enrol.Refused:
         _pending(login).unlink(missing_ok=True)
@@ -106,7 +107,7 @@ def _password(token: Token, login: Path) -> str:
         if len(lines) > 1 and lines[1] == mark and len(lines[0].split()) == 2:
             return lines[0].split()[1]
     password = base64.urlsafe_b64encode(os.urandom(PASSWORD_BYTES)).decode()
-    enrol_file.write(str(pending), f"{token.host} {password}\n{mark}\n".encode())
+    write_whole(str(pending), f"{token.host} {password}\n{mark}\n".encode())
     return password
 
 

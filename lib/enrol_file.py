@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
+from lib.service_files import write_whole
 from lib.service_threads import aside
 
 MAX_BYTES = 64 << 20
@@ -69,7 +70,7 @@ def _change(path: str, edit: Callable[[bytes], bytes | None]) -> bytes:
         new = edit(old)
         if new is None or new == old:
             return old
-        write(path, new)
+        write_whole(path, new)
         return new
 
 
@@ -82,29 +83,3 @@ def _locked(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def write(path: str, data: bytes, mode: int = 0o600, owner: int = -1) -> None:
-    """Write a file whole or not at all, and to the disk. `owner` is a user's number. Raises OSError."""
-    temporary = f"{path}.{os.getpid()}.new"
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)  # of a process of this number that was killed
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            os.fchmod(descriptor, mode)
-            if owner >= 0:
-                os.fchown(descriptor, owner, -1)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -29,10 +29,11 @@ from lib.prefixes import Prefix, covers
 from lib.push_pool import MAX_LEASES, Pool
 from lib.route_live import LiveRoutes
 from lib.route_table import LEASED
+from lib.service_files import write_whole
 from lib.service_scheduling import Breaths
 from lib.service_threads import aside
 from lib.settings import Hop
-from lib.stream_certificates import state_directory, write_whole
+from lib.stream_certificates import state_directory
 
 SAVE_SECONDS = 2.0
 """A new lease is in the file so many seconds later."""

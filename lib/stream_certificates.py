@@ -20,6 +20,7 @@ from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
+from lib.service_files import write_whole
 from lib.service_threads import aside
 from lib.settings_transport import TlsSettings
 
@@ -186,21 +187,6 @@ def _keep(directory: Path, files: tuple[str, str], certificate: bytes, key: byte
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(files[1], key)
     write_whole(files[0], certificate)
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Write a file whole or not at all, readable by nobody else."""
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def make(settings: TlsSettings) -> tuple[bytes, bytes]:

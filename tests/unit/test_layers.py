@@ -227,6 +227,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "log_setup",
             "log_file",
             "log_output",
+            "service_files",
             "service_threads",
             "service_places",
             "service_scheduling",
