@@ -9,10 +9,11 @@ asked of the hub: the device's name server is for the domain (`~tun.example`), a
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 
-from gevent import subprocess
+from lib import service_command, service_environment
 
 PROGRAM = "resolvectl"
 SECONDS = 5.0
@@ -59,11 +60,5 @@ def follow(device: str, dns: Sequence[str], domain: str) -> str:
 
 def _run(*argv: str) -> str:
     """Run the program; returns what went wrong, or ""."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{PROGRAM}: {error}"
-    said = (done.stderr or done.stdout).strip().splitlines()
-    return (
-        f"{PROGRAM} {argv[1]}: {said[-1] if said else f'status {done.returncode}'}" if done.returncode else ""
-    )
+    outcome = service_command.run(argv, service_environment.whole(os.environ), SECONDS)
+    return f"{PROGRAM} {argv[1]}: {outcome.said or outcome.failure}" if outcome.failure else ""

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gevent import spawn, subprocess
+from gevent import spawn
 
-from lib import doctor_redact
+from lib import doctor_redact, service_command, service_environment
 from lib.errors import HostError
 
 MAX_TEXT = 4 << 20
@@ -75,12 +75,9 @@ def _pack(file: object, texts: Mapping[str, str]) -> None:
 
 def _said(argv: tuple[str, ...]) -> str:
     """A program's name and output."""
-    try:
-        done = subprocess.run(argv, capture_output=True, timeout=PROGRAM_SECONDS, check=False)
-        said = (done.stdout + done.stderr).decode(errors="replace")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        said = f"{error}\n"
-    return f"$ {' '.join(argv)}\n{said}"
+    outcome = service_command.run(argv, service_environment.whole(os.environ), PROGRAM_SECONDS, keep=MAX_TEXT)
+    printed = f"{outcome.output}{outcome.errors}"
+    return f"$ {' '.join(argv)}\n{printed or outcome.failure}\n"
 
 
 def _content(path: str) -> str:

@@ -7,19 +7,18 @@ what leaves this host (doctor_look_way, doctor_look_tunnel).
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from gevent import subprocess
-
 from lib import (
     doctor_firewall_rules,
     netlink_input,
     prefixes,
+    service_command,
+    service_environment,
     stream_certificates,
     stream_dial,
     stream_options,
@@ -52,6 +51,8 @@ from lib.settings_transport import AUTO, SYSTEM, has_datagrams
 from lib.stream_bounded import Bounds
 
 PROGRAM_SECONDS = 4.0
+MAX_RULES = 64 << 20
+"""Bytes of the rules of a firewall that are read."""
 CONNECT_SECONDS = 2.0
 MAX_ROUTES = 64
 """Routes of a client whose sources the kernel is asked about."""
@@ -154,13 +155,13 @@ def firewall(settings: Settings, rows: Sequence[Row], facts: tuple[Gateway, ...]
     if os.geteuid() != 0:
         return Unknown("only root may read the firewall's rules")
     chains: list[Chain] = []
-    program = shutil.which("nft")
+    program = service_command.find("nft")
     if program:
         chains += doctor_firewall_rules.from_nft(_said(program, "-j", "list", "ruleset"))
     for version, names in (("4", "ip_tables_names"), ("6", "ip6_tables_names")):
         if _has_tables(names):
             legacy = f"ip{'6' if version == '6' else ''}tables-legacy-save"
-            found = shutil.which(legacy) or shutil.which(legacy.replace("-legacy", ""))
+            found = service_command.find(legacy) or service_command.find(legacy.replace("-legacy", ""))
             if found is None:
                 return Unknown(f"the kernel has tables of iptables, and there is no {legacy} here")
             chains += doctor_firewall_rules.from_iptables(_said(found), version)
@@ -178,13 +179,11 @@ def _has_tables(name: str) -> bool:
 
 def _said(*argv: str) -> str:
     """What a program prints. Raises HostError where it fails or takes too long."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostError(f"{argv[0]}: {error}") from None
-    if done.returncode:
-        raise HostError(f"{argv[0]}: {(done.stderr or done.stdout).strip()[:200]}")
-    return str(done.stdout)
+    environ = service_environment.whole(os.environ)
+    outcome = service_command.run(argv, environ, PROGRAM_SECONDS, keep=MAX_RULES)
+    if outcome.failure:
+        raise HostError(f"{argv[0]}: {outcome.said or outcome.failure}")
+    return outcome.output
 
 
 def _packets(settings: Settings, rows: Sequence[Row], facts: tuple[Gateway, ...]) -> Iterator[Packet]:

@@ -143,6 +143,10 @@ class Entry(Enum):
         *("no-host-route", "warning", "service address route reason"),
         "the kernel refuses such a host route, and rp_filter=1 will drop the replies",
     )
+    TABLE_LEFT = (
+        *("nft-table-left", "info", "table"),
+        "a process that was killed had left a table of ours in nftables: it has been deleted",
+    )
     SETTINGS_TAKEN = (
         *("settings-taken", "info", "service host hub what"),
         "a client has set, or removed, what its hub tells it: addresses, routes, an MTU, a name server",

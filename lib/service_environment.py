@@ -39,7 +39,7 @@ READ = (
         ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "HOME"),
         "where the control socket, certificates that were made and a configuration are looked for",
     ),
-    (("PATH",), "where getent(1) is looked for, which looks up names, and resolvectl(1)"),
+    (("PATH",), "where getent(1) is looked for, which looks up names, resolvectl(1) and nft(8)"),
     (("SOURCE_DATE_EPOCH",), "the day on the manual page"),
 )
 """Variables that are read, and what for (tunrouter man prints it)."""

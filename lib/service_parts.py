@@ -17,11 +17,12 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from lib import client_around, enrol_book, hub_recheck, netlink_watch
+from lib import client_around, enrol_book, hub_recheck, netfilter_table, netlink_watch
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
 from lib.client_uplink import Batch
+from lib.errors import HostError
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
@@ -86,6 +87,8 @@ class Parts:
             for hub in settings.hubs:
                 self.hubs[hub.name] = self.make_hub(hub, settings)
             client_around.look_ahead(settings.clients)
+            if settings.clients:
+                _sweep()
             for client in settings.clients:
                 self.clients[client.name] = self._open_client(client)
         except BaseException:
@@ -274,6 +277,17 @@ class Parts:
 
     def _recheck_hub(self, hub: Hub) -> None:
         _tell_revoked(hub, hub.recheck())
+
+
+def _sweep() -> None:
+    """Delete the tables of nftables that killed processes have left; without the right to, they stay."""
+    try:
+        left = netfilter_table.sweep()
+    except HostError:
+        return
+    for table in left:
+        text = "table %s of nftables deleted, which a killed process has left"
+        say(Entry.TABLE_LEFT, text, table.name, table=table.name)
 
 
 def _place(one: Hub | Client) -> Place:

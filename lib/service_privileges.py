@@ -10,6 +10,8 @@ import os
 import pwd
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lib.errors import HostError
 
@@ -18,6 +20,7 @@ NET_BIND_SERVICE, NET_ADMIN = 10, 12
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 23, 24, 38
+_PR_CAP_AMBIENT, _AMBIENT_IS_SET, _AMBIENT_RAISE, _AMBIENT_LOWER = 47, 1, 2, 3
 _VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 
@@ -64,6 +67,37 @@ def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
         raise HostError(f"cannot become user {account.pw_name}: {error.strerror or error}") from error
     if with_parent.value and os.getppid() != parent:  # it ended meanwhile
         os.kill(os.getpid(), with_parent.value)
+
+
+@contextmanager
+def lent(capability: int) -> Iterator[None]:
+    """Let a program that is started in the block have a capability of ours, whoever we are (0: none).
+
+    Root's programs have it anyway. The block must not give way to other greenlets: what they start would
+    have it too. Where we do not have it ourselves, nothing happens.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not capability or os.geteuid() == 0 or _ambient(libc, _AMBIENT_IS_SET, capability) == 1:
+        yield
+        return
+    header, before = struct.pack("=Ii", _VERSION_3, 0), ctypes.create_string_buffer(24)
+    _call(libc.capget, header, before)
+    words = list(struct.unpack("=6I", before.raw[:24]))
+    words[2 + 3 * (capability // 32)] |= (
+        1 << capability % 32
+    )  # inheritable, which the ambient ones have to be
+    libc.capset(header, struct.pack("=6I", *words))
+    _ambient(libc, _AMBIENT_RAISE, capability)
+    try:
+        yield
+    finally:
+        _ambient(libc, _AMBIENT_LOWER, capability)
+        libc.capset(header, before.raw[:24])
+
+
+def _ambient(libc: ctypes.CDLL, what: int, capability: int) -> int:
+    found: int = libc.prctl(_PR_CAP_AMBIENT, what, capability, 0, 0)
+    return found
 
 
 def _wait_alone(tries: int = 200) -> None:

@@ -35,6 +35,7 @@ GROUPS = {
     "auth": "who is let in",
     "enrol": "hosts that join by an invitation",
     "netlink": "addresses and routes in the kernel",
+    "netfilter": "tables of our own in nftables, the kernel's firewall",
     "stream": "bytes to and from a peer: TCP, TLS, WebSocket",
     "datagram": "the datagram channel of a session, beside its streams",
     "session": "one peer's session: handshake, queue, sender, keepalive",

@@ -10,6 +10,8 @@ import pytest
 from lib import client_names
 from lib.client_names import follow, objection
 
+pytestmark = pytest.mark.usefixtures("own_children")
+
 DNS = ("10.20.0.1",)
 
 
@@ -63,7 +65,7 @@ def test_what_fails_is_taken_back_and_said(told: Path) -> None:
 def test_a_program_that_hangs_is_given_up(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_names, "SECONDS", 0.1)
     (told.parent / "do").write_text("exec sleep 30\n")
-    assert "timed out" in follow("tun0", DNS, "tun.example")
+    assert "it had not ended within 0.1 s" in follow("tun0", DNS, "tun.example")
 
 
 def test_without_systemd_resolved_it_is_said_what_to_do(

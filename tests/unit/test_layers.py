@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "wire_fields",
         "netlink_messages",
+        "netfilter_names",
         "addresses",
         "prefixes",
         "text_encoding",
@@ -311,6 +312,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "doctor_bundle",
             "service_notify",
             "service_command",
+            "netfilter_table",
             "notify_delivery",
             "service_supervisor",
             "service_pidfile",

@@ -31,7 +31,7 @@ CASES = [
 @pytest.mark.parametrize(("words", "failure", "said"), CASES, ids=lambda value: str(value)[:30])
 def test_how_a_command_ends(words: tuple[str, ...], failure: str, said: str) -> None:
     outcome = run(words, {"WHAT": "so", "PATH": os.environ["PATH"]}, 10, b"given\n")
-    assert outcome == (failure, said)
+    assert outcome == (failure, said, "", "")
 
 
 def test_a_program_that_is_none_fails(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_at_the_deadline_it_is_killed_with_all_that_it_has_started(tmp_path: Pat
     script = f"sleep 60 & echo $! $$ > {pids}; echo waiting; wait"
     outcome = run(("sh", "-c", script), dict(os.environ), 0.5)
     counting.kill()
-    assert outcome == ("it had not ended within 0.5 s", "waiting")
+    assert outcome[:2] == ("it had not ended within 0.5 s", "waiting")
     assert time.monotonic() - began < 5
     assert len(turns) > 10
     with gevent.Timeout(5):
@@ -86,13 +86,36 @@ def test_who_is_killed_meanwhile_leaves_no_process(tmp_path: Path) -> None:
 def test_a_child_that_stays_holds_nobody_up() -> None:
     """It has the pipe still; the command itself has ended, and that counts."""
     began = time.monotonic()
-    assert run(("sh", "-c", "sleep 3 & echo done"), dict(os.environ), 10) == ("", "done")
+    assert run(("sh", "-c", "sleep 3 & echo done"), dict(os.environ), 10)[:2] == ("", "done")
     assert time.monotonic() - began < 2
 
 
 def test_of_much_output_the_end_is_kept() -> None:
     outcome = run(("sh", "-c", "yes | head -c 3000000; echo; echo the end"), dict(os.environ), 20)
-    assert outcome == ("", "the end")
+    assert outcome[:2] == ("", "the end")
     assert len(run(("sh", "-c", "yes x | tr -d '\\n' | head -c 9999"), dict(os.environ), 20).said) == (
         service_command.MAX_SHOWN
     )
+
+
+def test_what_it_prints_is_kept_apart_where_somebody_wants_it() -> None:
+    script = "echo out; echo wrong >&2; printf 1234567890; exit 1"
+    outcome = run(("sh", "-c", script), dict(os.environ), 10, keep=9)
+    assert outcome == ("ended with status 1", "wrong", "out\n12345", "wrong\n")
+    assert run(("sh", "-c", "echo one; echo two"), dict(os.environ), 10, keep=99) == (
+        "",
+        "two",
+        "one\ntwo\n",
+        "",
+    )
+
+
+def test_a_program_of_the_system_is_found_without_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "system-only"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert run(("system-only",), {}, 10).failure == "system-only: there is no such program"
+    monkeypatch.setattr(service_command, "SYSTEM_PATH", str(tmp_path))
+    assert run(("system-only",), {}, 10).failure == ""
