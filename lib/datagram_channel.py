@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, cast
 
 import gevent
@@ -74,6 +74,10 @@ class Sender(Protocol):
         """Seconds that the oldest frames in the queues have waited."""
 
     @property
+    def send(self) -> Callable[[Sequence[Buffer]], None]:
+        """Sends frames: those that take() gives back by the stream."""
+
+    @property
     def meter(self) -> Meter | None:
         """The rate limits of what is sent; None for none."""
 
@@ -82,7 +86,7 @@ class Channel:
     """The channel of one session."""
 
     __slots__ = (
-        *("_cipher", "_control", "_follower", "_sender", "_stream_loss", "_was_up"),
+        *("_cipher", "_control", "_follower", "_releaser", "_sender", "_stream_loss", "_was_up"),
         *("choice", "peer", "received", "sent", "socket"),
     )
 
@@ -109,6 +113,8 @@ class Channel:
         self._was_up = False
         self._follower: gevent.Greenlet | None = None
         """Sends PROBE while packets go; an idle session has none."""
+        self._releaser: gevent.Greenlet | None = None
+        """Sends what is held back, in time."""
         self.sent = self.received = 0
         """Datagrams."""
 
@@ -164,24 +170,24 @@ class Channel:
 
     def take(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
         """Send what goes by datagrams; returns the frames for the stream, in their order."""
-        if self.socket is None:
-            return buffers
         choice, peer, meter, now = self.choice, self.peer, self._sender.meter, time.monotonic()
-        if not peer.is_up(now):
+        if self.socket is None or not peer.is_up(now):
             self._was_up = False
-            if choice.is_for(buffers):
+            if self.socket is not None and choice.is_for(buffers):
                 peer.wake(now)
                 self.follow()
-            return buffers
+            return [*choice.give_up(), *buffers] if choice.holds_until else buffers
         if not self._was_up:
             self._was_up = True
             choice.begin(now)
         room = peer.size - datagram_wire.OVERHEAD
         chosen, rest = choice.apart(buffers, now, room, 0.0 if choice.is_settled(now) else self._lag(now))
+        if self._releaser is None and choice.holds_until:
+            self._releaser = gevent.spawn(self._release)
         if not chosen:
-            return buffers
+            return rest
         if meter is not None and meter.wait(now) > 0:  # the stream's queue delays it, and is fair
-            return buffers
+            return [*chosen, *rest]
         frames = chosen[0] if len(chosen) == 1 else b"".join(chosen)
         unfit = peer.send(frames, now)
         if self._follower is None:
@@ -227,6 +233,15 @@ class Channel:
         finally:
             self._follower = None
 
+    def _release(self) -> None:
+        """Send what is held back, each flow at its time."""
+        try:
+            while until := self.choice.holds_until:
+                gevent.sleep(max(0.0, until - time.monotonic()))
+                self._sender.send(())
+        finally:
+            self._releaser = None
+
     def figures(self, now: float) -> Figures:
         """What is known of it."""
         peer = self.peer
@@ -237,7 +252,10 @@ class Channel:
 
     def stop(self) -> None:
         """The session has ended."""
-        if self._follower is not None:
-            self._follower.kill(block=False)
+        for helper in (self._follower, self._releaser):
+            if helper is not None:
+                helper.kill(block=False)
+        if held := b"".join(self.choice.give_up()):
+            self._sender.traffic.drop(Reason.SESSION_GONE, packet_offload.count_packets(held))
         self.peer.stop()
         self.socket = None

@@ -6,7 +6,9 @@ clocks (`now` comes in, in seconds of a steady clock).
 
     the channel is not good     all by the stream
     it becomes good             ICMP and new flows of UDP by datagrams; an old flow once it has paused for as
-                                long as the stream lags behind, so that nothing overtakes what it sent before
+                                long as the stream lags behind, so that nothing overtakes what it sent before.
+                                A call in which nobody pauses for FOLLOW_SECONDS is held back for that time:
+                                then it is no later than it would be by the stream, and never again as late
     a packet is too long        its flow goes by the stream until it has been silent for IDLE_SECONDS
     it is not good any more     all by the stream, which is slower: nothing is overtaken
 
@@ -31,6 +33,10 @@ IDLE_SECONDS = 5.0
 """A flow that was silent for so long begins anew. Only for so long may there be flows of before."""
 PAUSE_SECONDS = 0.002
 """Least pause of a flow that moves to datagrams."""
+FOLLOW_SECONDS = 1.0
+"""How long it is waited for a pause of a flow of UDP, until it is held back."""
+HOLD_SECONDS, HOLD_BYTES = 0.3, 256 << 10
+"""How long a flow is held back, and how many bytes of all flows together are, at most."""
 BUCKETS = 512
 """Values of the hash by which flows are known."""
 
@@ -43,8 +49,22 @@ _PLAIN = [False] * 256
 for _protocol in (ip.UDP, ip.ICMP, ip.ICMPV6):
     _PLAIN[_protocol] = True
 _GSO_SIZE = Struct("<H").unpack_from
+_STREAM, _DATAGRAM, _HOLD = range(3)
+"""What becomes of a frame."""
 _UDP_HEADERS = {4: 28, 6: 48}
 """IP version -> bytes of its usual header and UDP's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """A flow that goes by the stream."""
+
+    at: float
+    """When its last packet came."""
+    since: float
+    """When the first one did that is remembered."""
+    was_too_long: bool
+    """Whether one of its packets was."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,8 +75,11 @@ class Choice:
     """Whether packets that are marked as urgent go by datagrams."""
     _since: float = 0.0
     """When the channel has become good."""
-    _by_stream: dict[int, tuple[float, bool]] = field(default_factory=dict)
-    """Bucket of a flow that goes by the stream -> (when its last packet came, whether one was too long)."""
+    _by_stream: dict[int, _Flow] = field(default_factory=dict)
+    """Flows that go by the stream, by bucket."""
+    _held: dict[int, tuple[float, list[bytes]]] = field(default_factory=dict)
+    """Bucket of a flow that is held back -> (until when, its frames); the first ones first."""
+    _held_bytes: int = 0
     _moved: set[int] = field(default_factory=set)
     """Buckets of flows that have moved to datagrams, while there may be others of before."""
     _swept_at: float = 0.0
@@ -67,11 +90,21 @@ class Choice:
         self._by_stream.clear()
         self._moved.clear()
 
+    @property
+    def holds_until(self) -> float:
+        """When apart() has to be called again, if only with nothing, as frames are held back; 0 for never."""
+        return min((until for until, _ in self._held.values()), default=0.0)
+
+    def give_up(self) -> list[bytes]:
+        """The frames that are held back, for the stream: the channel is not good any more."""
+        return [frame for key in list(self._held) for frame in self._let_go(key)]
+
     def apart(
         self, buffers: Sequence[Buffer], now: float, room: int, lag: float
     ) -> tuple[list[Buffer], Sequence[Buffer]]:
         """Sort whole frames into those for datagrams and those for the stream, in their order.
 
+        Some may be held back: they are in neither, and come first in a later call.
         `room`: bytes of the longest frame that fits into a datagram, its LEN included. `lag`: seconds by
         which a packet on the stream may arrive later than one that goes by datagrams.
         """
@@ -79,10 +112,12 @@ class Choice:
             self._sweep(now)
         by_datagram: list[Buffer] = []
         by_stream: list[Buffer] = []
+        for key in [key for key, (until, _) in self._held.items() if now >= until]:
+            by_datagram += self._let_go(key)
         asks = now - self._since < IDLE_SECONDS
         for buffer in buffers:
             self._apart(buffer, by_datagram, by_stream, now, room, lag, asks)
-        return by_datagram, by_stream if by_datagram else buffers
+        return by_datagram, by_stream
 
     def is_settled(self, now: float) -> bool:
         """Whether the lag of the stream is of no interest: no flow could be moved too early."""
@@ -110,20 +145,22 @@ class Choice:
         asks: bool,
     ) -> None:
         """Sort the frames of one buffer; those that follow each other one way stay one piece."""
-        whole, at, begin, before, remembered = len(buffer), 0, 0, False, self._by_stream
+        whole, at, begin, before, remembered = len(buffer), 0, 0, _STREAM, self._by_stream
         while at + _LEAST <= whole:
             look = _LOOK(buffer, at)
             after = at + look[0] + 2
-            goes = after - at >= _LEAST and self._is_for(look, buffer, at)
+            goes = int(after - at >= _LEAST and self._is_for(look, buffer, at))
             if goes and (asks or remembered or after - at > room):
-                goes = self._may_move(buffer, at, after, now, room, lag)
+                goes = self._may_move(buffer, at, after, now, room, lag, by_datagram)
             if goes != before:
-                if at > begin:
+                if at > begin and before != _HOLD:
                     (by_datagram if before else by_stream).append(memoryview(buffer)[begin:at])
                 begin, before = at, goes
             at = after
         end = min(at, whole)
-        if before and end > begin:
+        if before == _HOLD:
+            begin = end
+        elif before and end > begin:
             by_datagram.append(memoryview(buffer)[begin:end] if begin or end < whole else buffer)
             begin = end
         if begin < whole:
@@ -146,46 +183,84 @@ class Choice:
         """Whether apart() would let this one frame go by datagrams now; nothing is remembered of it."""
         if len(frame) < _LEAST or not self._is_for(_LOOK(frame, 0), frame, 0):
             return False
-        return self._decide(frame, 0, len(frame), now, room, lag)[0]
+        return self._decide(frame, 0, len(frame), now, room, lag)[0] != _STREAM
 
-    def _may_move(self, buffer: Buffer, at: int, after: int, now: float, room: int, lag: float) -> bool:
-        """Whether a frame that is for datagrams may go by them now; its flow is remembered where not."""
+    def _may_move(
+        self,
+        buffer: Buffer,
+        at: int,
+        after: int,
+        now: float,
+        room: int,
+        lag: float,
+        by_datagram: list[Buffer],
+    ) -> int:
+        """What becomes of a frame that is for datagrams; its flow is remembered where that is the stream."""
         goes, key, was_too_long = self._decide(buffer, at, after, now, room, lag)
         if key < 0:
             return goes
-        if not goes:
-            self._by_stream[key] = now, was_too_long
-        elif self._by_stream.pop(key, None) is not None:
-            self._moved.add(key)
+        known = self._by_stream.get(key)
+        if goes == _STREAM:
+            self._by_stream[key] = _Flow(now, known.since if known is not None else now, was_too_long)
+        elif goes == _HOLD:
+            self._hold(key, bytes(buffer[at:after]), now, lag)
+            if self._held_bytes > HOLD_BYTES:
+                by_datagram += self._let_go(key)
+        elif known is not None:
+            self._move(key)
         return goes
 
     def _decide(
         self, buffer: Buffer, at: int, after: int, now: float, room: int, lag: float
-    ) -> tuple[bool, int, bool]:
-        """(whether a frame goes by datagrams, bucket of its flow or -1, whether one of it was too long)."""
+    ) -> tuple[int, int, bool]:
+        """(what becomes of a frame, bucket of its flow or -1, whether one of it was too long)."""
         fits = after - at <= room or bool(parts_that_fit(buffer, at + 2, room))
         start = at + 2 + (_HEADER if buffer[at + 2] <= 2 else 0)
         version = buffer[start] >> 4
         protocol = buffer[start + (9 if version == 4 else 6)]
         if protocol in (ip.ICMP, ip.ICMPV6):
-            return fits, -1, False  # a flow of its own each
+            return int(fits), -1, False  # a flow of its own each
         addresses = buffer[start + 12 : start + 24] if version == 4 else buffer[start + 8 : start + 44]
         key = (hash(bytes(addresses)) + protocol) % BUCKETS
-        if not fits:
-            return False, key, True
         known = self._by_stream.get(key)
+        if key in self._held and fits:
+            return _HOLD, key, False
+        if not fits:
+            return _STREAM, key, True
         if known is None:
-            return now - self._since >= IDLE_SECONDS or key in self._moved, key, False
-        last, was_too_long = known
-        pause = IDLE_SECONDS if was_too_long else max(PAUSE_SECONDS, lag)
-        return now - last >= pause, key, was_too_long
+            return int(now - self._since >= IDLE_SECONDS or key in self._moved), key, False
+        pause = IDLE_SECONDS if known.was_too_long else max(PAUSE_SECONDS, lag)
+        if now - known.at >= pause:
+            return _DATAGRAM, key, False
+        if protocol == ip.UDP and not known.was_too_long and now - known.since >= FOLLOW_SECONDS:
+            return _HOLD, key, False
+        return _STREAM, key, known.was_too_long
+
+    def _hold(self, key: int, frame: bytes, now: float, lag: float) -> None:
+        """Hold a frame back, until all that its flow has sent by the stream has arrived."""
+        if key not in self._held:
+            self._held[key] = now + min(HOLD_SECONDS, max(PAUSE_SECONDS, lag)), []
+        self._held[key][1].append(frame)
+        self._held_bytes += len(frame)
+
+    def _let_go(self, key: int) -> list[bytes]:
+        """The frames of a flow that need not be held back any more: it has moved, if all of it fits."""
+        _, frames = self._held.pop(key)
+        self._held_bytes -= sum(map(len, frames))
+        if key not in self._by_stream or not self._by_stream[key].was_too_long:
+            self._move(key)
+        return frames
+
+    def _move(self, key: int) -> None:
+        self._by_stream.pop(key, None)
+        self._moved.add(key)
 
     def _sweep(self, now: float) -> None:
         """Forget flows that are silent."""
         self._swept_at = now
         self._moved.clear()
         self._by_stream = {
-            key: known for key, known in self._by_stream.items() if now - known[0] < IDLE_SECONDS
+            key: known for key, known in self._by_stream.items() if now - known.at < IDLE_SECONDS
         }
 
 
@@ -202,9 +277,4 @@ def cut(frame: Buffer, room: int) -> Iterator[bytes]:
     """Frames of at most `room` bytes for the same packets as a superpacket's; none where none can be."""
     content: Buffer = memoryview(frame)[2:]
     segments = parts_that_fit(content, 0, room)
-    if not segments:
-        return
-    while (parts := packet_offload.cut(content, segments)) is not None:
-        first, content = parts
-        yield framing.encode(first)
-    yield framing.encode(bytes(content))
+    return map(framing.encode, packet_offload.parts(content, segments)) if segments else iter(())

@@ -4,7 +4,7 @@ Knows: the kernel's options for UDP (segmentation, coalescing, no fragments), by
 Refuses to know: what is in a datagram (datagram_wire), whose it is (datagram_peer).
 
     send_burst    datagrams of one size, the last may be shorter: one sendmsg (UDP_SEGMENT)
-    recv_burst    what the kernel has put together again (UDP_GRO), cut at its gso_size
+    recv_runs     what the kernel has put together again (UDP_GRO); recv_burst cuts it at its gso_size
 
 Every datagram has "don't fragment" set, and the kernel's own idea of the path MTU is ignored
 (IP_PMTUDISC_PROBE): whoever sends finds out what passes (datagram_mtu). A datagram that the network or this
@@ -83,6 +83,25 @@ class Sent(NamedTuple):
     """Whether the send buffer is full, so that the last ones were not even tried."""
 
 
+class Run(NamedTuple):
+    """Datagrams that came together from one address."""
+
+    address: Address
+    data: bytes
+    size: int
+    """Bytes of each of them; the last one may be shorter."""
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // self.size) if self.size else 1
+
+    def cut(self) -> list[tuple[Address, bytes]]:
+        """(address, datagram) for each of them, in their order."""
+        address, data, size = self
+        if len(data) <= size:
+            return [(address, data)]
+        return [(address, data[at : at + size]) for at in range(0, len(data), size)]
+
+
 class DatagramSocket:
     """A UDP socket that belongs to one greenlet for what is received; anybody may send."""
 
@@ -108,26 +127,28 @@ class DatagramSocket:
     # --- receiving
 
     def recv_burst(self) -> list[tuple[Address, bytes]]:
-        """Wait for datagrams, and return some of those that are there, in their order.
+        """As recv_runs(), datagram by datagram."""
+        return [one for run in self.recv_runs() for one in run.cut()]
 
-        Empty where what woke us was an error of the network. Others had their turn in any case.
+    def recv_runs(self, waits: bool = True, receives: int = RECEIVES, most: int = BURST_BYTES) -> list[Run]:
+        """Wait for datagrams, and return those that are there, in their order, or the first of them.
+
+        It ends after so many `receives`, or bytes. Empty where what woke us was an error of the network.
+        Others had their turn in any case; not where nothing is waited for.
         """
-        self._hub.wait(self._readable)
-        found: list[tuple[Address, bytes]] = []
+        if waits:
+            self._hub.wait(self._readable)
+        found: list[Run] = []
         size = 0
-        for _ in range(RECEIVES):
+        for _ in range(receives):
             try:
                 received, ancillary, _, far = self._sock.recvmsg_into((self._buffer,), _ANCILLARY)
             except OSError:  # none is there, or an ICMP error of one that was sent
                 break
             address, segment = _told(far, ancillary)
-            if not segment or segment >= received:
-                found.append((address, bytes(self._view[:received])))
-            else:
-                whole = bytes(self._view[:received])
-                found += [(address, whole[at : at + segment]) for at in range(0, received, segment)]
+            found.append(Run(address, bytes(self._view[:received]), segment or received))
             size += received
-            if size >= BURST_BYTES:
+            if size >= most:
                 break
         return found
 

@@ -260,6 +260,11 @@ class Reason(_Documented):
         "datagrams of a session that costs the hub more time than it is worth",
         "look at what the host sends: junk, denied packets, or very many new flows",
     )
+    DATAGRAM_QUEUE = (
+        "datagram-queue",
+        "datagrams that the hub had no time for: more came than it can forward, most of them of this session",
+        "limit who sends so much (limiter), or a faster hub; with channel: stream the client is made to wait",
+    )
     SESSION_GONE = (
         "session-gone",
         "the session, or one of its two lanes, ended with the packet in its queue",

@@ -7,21 +7,26 @@ Refuses to know: keys and addresses (datagram_peer), what becomes of frames (hub
 A turn of a session's datagrams counts in the account of its stream (session_cost). A stream that costs more
 than it is worth is read later; datagrams of such a session are dropped where its share is used up. Whatever
 is nobody's has a share too: beyond it, all datagrams wait, and sessions go on by their streams.
+
+Nobody can make a sender of datagrams wait, and in the kernel all of them wait behind each other. So what has
+come is taken out of the socket at once and waits here, by session; sessions have short turns one after the
+other. Where more comes than there is time for, whoever sends too much loses it, and pings of others do not.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gevent
 
-from lib import datagram_ciphers, datagram_socket, framing, stream_listen, wire_control
+from lib import datagram_ciphers, datagram_socket, datagram_wire, framing, stream_listen, wire_control
 from lib.addresses import host_port, join_host_port
 from lib.datagram_channel import Channel
 from lib.datagram_peer import Peer
-from lib.datagram_socket import DatagramSocket
+from lib.datagram_socket import DatagramSocket, Run
 from lib.datagram_table import Arrived, Place, Table
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter, stranger
@@ -30,14 +35,21 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.namespace import Attachment
 from lib.service_scheduling import SHARE, breathe
-from lib.session_cost import BURST_SECONDS, TURN_SECONDS
+from lib.service_turn import Turn
+from lib.session_cost import BURST_SECONDS, TURN_SECONDS, Cost
 from lib.session_lane_sender import LaneSender
 from lib.settings import HubSettings
 from lib.settings_transport import has_datagrams
 from lib.stream_layer import AnyStream
 
 AT_ONCE = 64
-"""Datagrams between two looks at the clock."""
+"""Datagrams of a turn; those of one receive stay together."""
+RECEIVES, RECEIVED_BYTES = 256, 1 << 20
+"""Receives, and bytes, between two rounds of turns: more than a session has turns for, so that the kernel's
+queue is short. A receive takes 2 us."""
+WAIT_BYTES, LEAST_WAIT_BYTES = 4 << 20, 64 << 10
+"""Bytes that wait for their sessions' turns: of all sessions together, in equal parts, and of one that may
+always wait. A quarter of it, at most, is one session's."""
 SPARE_SECONDS = 0.02
 """How often a turn of messages alone is worth as much as one of packets: ten of them come in a second."""
 STRANGER_SECONDS = 5e-6
@@ -60,8 +72,8 @@ class Session(Protocol):
     def meter(self) -> Meter | None:
         """The rate limits of what comes from its client; None for none."""
 
-    def scan_copy(self, frames: bytes) -> int:
-        """Forward frames; returns how many bytes were whole frames."""
+    def scan_copy(self, frames: bytes, cost: Cost | None) -> int:
+        """Forward frames in a turn that counts in this account; returns how many bytes were whole frames."""
 
 
 class HubDatagrams:
@@ -75,6 +87,8 @@ class HubDatagrams:
         self._dscp = False
         self._reader: gevent.Greenlet | None = None
         self._debt = 0.0
+        self._waiting: dict[HubChannel, None] = {}
+        """Channels of which datagrams wait, the next one first."""
 
     def open(self, settings: HubSettings, listener: Any) -> None:
         """Listen beside a listening socket, where the settings want that. A busy port is one warning."""
@@ -114,6 +128,7 @@ class HubDatagrams:
             for channel in self.channels:
                 channel.shut()
         self._socket = self._reader = None
+        self._waiting.clear()
 
     def meet(self, session: Session, hello: wire_control.Hello) -> int:
         """A client has said HELLO: make a channel where both sides can. Returns our cipher; 0 for none."""
@@ -129,25 +144,41 @@ class HubDatagrams:
         return datagram_ciphers.fastest()
 
     def _read(self, sock: DatagramSocket) -> None:
-        """Read the socket, for as long as it is open."""
+        """Read the socket, for as long as it is open, and let sessions have their turns."""
         while True:
-            burst = sock.recv_burst()
-            for at in range(0, len(burst), AT_ONCE):
+            for run in sock.recv_runs(not self._waiting, RECEIVES, RECEIVED_BYTES):
+                self._put(run)
+            for channel in list(self._waiting):
                 began = time.monotonic()
-                self._take(burst[at : at + AT_ONCE])
+                if not channel.take_turn():
+                    del self._waiting[channel]
                 if time.monotonic() - began > TURN_SECONDS:
                     breathe()
+            if self._waiting:
+                breathe()
             if self._debt > BURST_SECONDS:
                 seconds, self._debt = self._debt, 0.0
                 SHARE.charge("datagrams of nobody", seconds)
 
-    def _take(self, burst: Sequence[tuple[Place, bytes]]) -> None:
-        before = self.table.strangers
+    def _put(self, run: Run) -> None:
+        """Let datagrams wait for the turn of their session; the first of them tells whose they are."""
+        entry = self.table.entries.get(datagram_wire.look(run.data)[0])
+        if entry is None:
+            before = self.table.strangers
+            self.take(run.cut())
+            self._debt += (self.table.strangers - before) * STRANGER_SECONDS
+            return
+        channel = entry[0].outside
+        assert isinstance(channel, HubChannel)
+        self._waiting[channel] = None
+        channel.put(run, max(LEAST_WAIT_BYTES, WAIT_BYTES // max(4, len(self._waiting))))
+
+    def take(self, burst: Sequence[tuple[Place, bytes]]) -> None:
+        """Let channels have their datagrams."""
         for peer, arrived in self.table.sort(burst).items():
             channel = peer.outside
             assert isinstance(channel, HubChannel)
             channel.arrived(arrived)
-        self._debt += (self.table.strangers - before) * STRANGER_SECONDS
 
 
 def _tell_busy(settings: HubSettings, port: int, error: OSError) -> None:
@@ -168,19 +199,23 @@ def _tell_busy(settings: HubSettings, port: int, error: OSError) -> None:
 class HubChannel(Channel):
     """The channel of one session of a hub."""
 
-    __slots__ = ("_hub", "_session", "_spare_at")
+    __slots__ = ("_hub", "_session", "_spare_at", "_turn", "_waiting", "_waiting_bytes")
 
     def __init__(self, hub: HubDatagrams, session: Session, cipher: int, port: int, host: str) -> None:
         attachment = session.attachment
         super().__init__(
             session.control, session.sender, cipher, hub.table, True, attachment.mtu, port=port, host=host
         )
-        self._hub, self._session, self._spare_at = hub, session, 0.0
+        self._hub, self._session, self._spare_at, self._turn = hub, session, 0.0, Turn()
+        self._waiting: deque[Run] = deque()
+        """What has come and waits for its turn."""
+        self._waiting_bytes = 0
         hub.channels.add(self)
 
     def shut(self) -> None:
         """There is no socket any more."""
         self.socket = None
+        self._forget()
         self.peer.refuse()
 
     def reopen(self, sock: DatagramSocket, port: int, host: str) -> None:
@@ -192,7 +227,30 @@ class HubChannel(Channel):
     def stop(self) -> None:
         """The session has ended."""
         super().stop()
+        self._forget()
         self._hub.channels.discard(self)
+
+    def _forget(self) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def put(self, run: Run, most: int) -> None:
+        """Let datagrams wait for a turn, if there are less than `most` bytes then; else they are dropped."""
+        if self._waiting_bytes + len(run.data) > most:
+            self._session.attachment.drop(Reason.DATAGRAM_QUEUE, len(run))
+        else:
+            self._waiting.append(run)
+            self._waiting_bytes += len(run.data)
+
+    def take_turn(self) -> bool:
+        """Handle some of what waits; returns whether there is more."""
+        burst: list[tuple[Place, bytes]] = []
+        while self._waiting and len(burst) < AT_ONCE:
+            run = self._waiting.popleft()
+            self._waiting_bytes -= len(run.data)
+            burst += run.cut()
+        self._hub.take(burst)
+        return bool(self._waiting)
 
     def arrived(self, arrived: Sequence[Arrived]) -> None:
         """Open datagrams of this session, and forward what is in them."""
@@ -201,14 +259,13 @@ class HubChannel(Channel):
         if meter is not None and meter.wait(now) > 0:
             attachment.drop(Reason.DATAGRAM_LIMITED, len(arrived))
             return
-        if cost is None or (cost.expensive and not SHARE.try_enter(stranger(attachment.peer))):
+        if cost is None or (cost.expensive and not self._turn.try_enter(stranger(attachment.peer))):
             attachment.drop(Reason.DATAGRAM_SHARE, len(arrived))
             return
         size = sum(len(datagram) for _, _, _, datagram in arrived)
         self.received += len(arrived)
         packets = attachment.traffic.received_packets
-        expensive, clock = cost.expensive, time.thread_time if cost.exact else time.monotonic
-        began = clock()
+        self._turn.begin(cost)
         cost.begin(size)
         frames = b"".join(self.peer.open(arrived, now))
         if frames:
@@ -216,17 +273,14 @@ class HubChannel(Channel):
         elif now >= self._spare_at:  # PROBE and ACK of an honest client forward nothing, and are no junk
             self._spare_at = now + SPARE_SECONDS
             cost.forward(1, size, 0)
-        rest = frames[session.scan_copy(frames) :] if frames else b""
-        seconds = clock() - began
-        cost.end(seconds, now)
-        if expensive:
-            SHARE.leave(seconds)
+        rest = frames[session.scan_copy(frames, cost) :] if frames else b""
+        self._turn.end(cost)
         while framing.is_whole(rest) and self.socket is not None:  # it was more than a turn has time for
             breathe()
+            self._turn.begin(cost)
             cost.begin(0)
-            began = time.thread_time()
-            rest = rest[session.scan_copy(rest) :]
-            cost.end(time.thread_time() - began, time.monotonic())
+            rest = rest[session.scan_copy(rest, cost) :]
+            self._turn.end(cost)
         if meter is not None:
             meter.take_bytes(size, now)
             if meter.counts_packets:

@@ -32,6 +32,7 @@ from lib.route_plugin_cache import Asker
 from lib.service_scheduling import Pauses, Turns
 from lib.session_budget import Budget
 from lib.session_control import SessionControl
+from lib.session_cost import Cost
 from lib.session_lane_sender import MAX_LANES, LaneSender
 from lib.session_lane_tokens import LaneTokens
 from lib.session_lanes import BUCKETS
@@ -222,7 +223,7 @@ class HubSession:
                     if not stream.give_way():
                         return
                     self._reader = lane
-                    tail = tail[self.scan_copy(tail) :]
+                    tail = tail[self.scan_copy(tail, stream.cost) :]
                 size = hub_receive.receive(
                     stream, buffer.landing, self.hub.settings.read_timeout, self.attachment.traffic
                 )
@@ -245,10 +246,13 @@ class HubSession:
         meter.take_packets(received - self._counted, time.monotonic())
         self._counted = received
 
-    def scan_copy(self, frames: bytes) -> int:
-        """Forward frames that are not in the receive buffer; returns how many bytes were whole frames."""
+    def scan_copy(self, frames: bytes, cost: Cost | None = None) -> int:
+        """Forward frames that are not in the receive buffer; returns how many bytes were whole frames.
+
+        `cost` is the account in which this turn counts; None where it is no turn of the client's.
+        """
         data = bytearray(frames + bytes(framing.SLACK))
-        return self._scan(data, memoryview(data), 0, len(frames))
+        return hub_turn.scan(self.hub, self, cost, data, memoryview(data), 0, len(frames))
 
     def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""

@@ -23,6 +23,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from lib import packet as ip
 from lib.forward_drop_reasons import Reason
@@ -312,35 +313,65 @@ def cut(content: Buffer, segments: int) -> tuple[bytes, bytes] | None:
     both headers as they are. A part of one segment is a single packet. None for what is no superpacket, or
     has no more segments than that. hdr_len is not read: our own kernel counts payload in it sometimes.
     """
+    whole = _superpacket(content)
+    if whole is None or not 0 < segments < whole.segments:
+        return None
+    return _part(whole, 0, segments), _part(whole, segments, whole.segments)
+
+
+def parts(content: Buffer, segments: int) -> Iterator[bytes]:
+    """The same as contents of so many segments each, the last of fewer; none for what is no superpacket."""
+    whole = _superpacket(content)
+    if whole is not None:
+        for first in range(0, whole.segments, segments):
+            yield _part(whole, first, min(first + segments, whole.segments))
+
+
+class _Superpacket(NamedTuple):
+    """A superpacket as its parts are made from it; `head` is all headers, `transport` begins the last one."""
+
+    head: bytes
+    payload: memoryview
+    transport: int
+    protocol: int
+    gso_type: int
+    gso_size: int
+    segments: int
+
+
+def _superpacket(content: Buffer) -> _Superpacket | None:
+    """Read a superpacket whose checksum is partial; None for anything else."""
     if len(content) <= HEADER_SIZE:
         return None
     flags, gso_type, _, gso_size, transport, _ = _HEADER.unpack_from(content)
     protocol, begin = _PROTOCOLS.get(gso_type & ~GSO_ECN, 0), HEADER_SIZE + transport
     least = 20 if protocol == TCP else 8
-    if not protocol or not flags & NEEDS_CSUM or len(content) < begin + least:
+    if not protocol or not flags & NEEDS_CSUM or not gso_size or len(content) < begin + least:
         return None
     headers = (content[begin + 12] >> 4) * 4 if protocol == TCP else 8
     begin += headers
-    at = begin + segments * gso_size
     if headers < least or transport < _LEAST_IP.get(content[HEADER_SIZE] >> 4, begin):
         return None
-    if not begin < at < len(content):
-        return None
     head, payload = bytes(content[HEADER_SIZE:begin]), memoryview(content)[begin:]
-    parts = []
-    for index, body in ((0, payload[: at - begin]), (segments, payload[at - begin :])):
-        packet = bytearray(head)
-        packet += body
-        _write_segment(packet, transport, protocol, index, index * gso_size, index > 0)
-        # A partial checksum is the pseudo-header's sum, with the part's own length.
-        value = _pseudo_sum(packet, transport, protocol) % 65535 or 0xFFFF
-        struct.pack_into("!H", packet, transport + _CHECKSUM_AT[protocol], value)
-        if len(body) <= gso_size:
-            kind = GSO_NONE, 0, 0
-        else:  # CWR, of which GSO_ECN tells, stays in the first segment
-            kind = gso_type & ~GSO_ECN if index else gso_type, begin - HEADER_SIZE, gso_size
-        parts.append(_HEADER.pack(NEEDS_CSUM, *kind, transport, _CHECKSUM_AT[protocol]) + packet)
-    return parts[0], parts[1]
+    segments = -(-len(payload) // gso_size)
+    return _Superpacket(head, payload, transport, protocol, gso_type, gso_size, segments)
+
+
+def _part(whole: _Superpacket, first: int, stop: int) -> bytes:
+    """The content that stands for the segments first to stop - 1."""
+    head, payload, transport, protocol, gso_type, gso_size, segments = whole
+    body = payload[first * gso_size : stop * gso_size]
+    packet = bytearray(head)
+    packet += body
+    _write_segment(packet, transport, protocol, first, first * gso_size, stop >= segments)
+    # A partial checksum is the pseudo-header's sum, with the part's own length.
+    value = _pseudo_sum(packet, transport, protocol) % 65535 or 0xFFFF
+    struct.pack_into("!H", packet, transport + _CHECKSUM_AT[protocol], value)
+    if len(body) <= gso_size:
+        kind = GSO_NONE, 0, 0
+    else:  # CWR, of which GSO_ECN tells, stays in the first segment
+        kind = gso_type & ~GSO_ECN if first else gso_type, len(head), gso_size
+    return _HEADER.pack(NEEDS_CSUM, *kind, transport, _CHECKSUM_AT[protocol]) + packet
 
 
 _PROTOCOLS = {GSO_TCPV4: TCP, GSO_TCPV6: TCP, GSO_UDP_L4: UDP}

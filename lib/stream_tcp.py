@@ -26,7 +26,8 @@ from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.limits import Meter
 from lib.packet import Buffer
-from lib.service_scheduling import PASSES, SHARE, breathe
+from lib.service_scheduling import PASSES, breathe
+from lib.service_turn import Turn
 from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.settings_transport import AUTO, SYSTEM
@@ -49,9 +50,9 @@ class Stream:
     """A connected, non-blocking byte stream."""
 
     __slots__ = (
-        *("_acked", "_acked_at", "_budget", "_clamped", "_clock", "_congestion", "_dead_after", "_ended"),
-        *("_fast", "_holds", "_hub", "_into", "_key", "_look_at", "_most", "_out", "_readable", "_receive"),
-        *("_rest", "_sock", "_turn_began", "_waiting", "_writable"),
+        *("_acked", "_acked_at", "_budget", "_clamped", "_congestion", "_dead_after", "_ended", "_fast"),
+        *("_hub", "_into", "_key", "_look_at", "_most", "_out", "_readable", "_receive", "_rest", "_sock"),
+        *("_turn", "_waiting", "_writable"),
         *("cost", "is_mptcp", "peer", "via", "written"),
     )
 
@@ -85,10 +86,8 @@ class Stream:
         self.cost: Cost | None = None
         """What it costs; None where nobody counts (a client's own)."""
         self._key: Hashable = None
-        self._holds = False  # a turn in the share of the expensive ones
+        self._turn = Turn()
         self._clamped = False
-        self._clock = time.monotonic
-        self._turn_began = -1.0  # by that clock; negative between turns
         self._congestion, self._fast = congestion, False
         self._ended = False
         self._rest = False  # the peer had closed at the last look
@@ -185,8 +184,7 @@ class Stream:
         Bytes that an expensive peer sent before it closed are not read: they may be many, and they are junk.
         """
         if cost.expensive:
-            SHARE.enter(self._key)
-            self._holds = True
+            self._turn.enter(self._key)
             if cost.admitted and (self._ended or self.has_closed()):
                 return False
         elif cost.long:
@@ -195,27 +193,18 @@ class Stream:
                 PASSES.enter(self._hub.loop)
             if self._ended:
                 return False
-        self._clock = time.thread_time if cost.exact else time.monotonic
-        self._turn_began = self._clock()
+        self._turn.begin(cost)
         return True
 
     def end_turn(self) -> None:
         """End the turn that receive_into began: its bytes are handled, or their reader waits for others."""
-        seconds = 0.0
-        if self._turn_began >= 0:
-            cost = self.cost
-            assert cost is not None
-            now = time.monotonic()
-            seconds = (now if self._clock is time.monotonic else self._clock()) - self._turn_began
-            self._turn_began = -1.0
-            cost.end(seconds, now)
-            if now >= self._look_at:
-                self._look(now)
-            if self._clamped or (cost.expensive and cost.admitted and not self.is_mptcp):
-                self._clamp(cost.expensive)
-        if self._holds:
-            self._holds = False
-            SHARE.leave(seconds)
+        cost = self.cost
+        if cost is None or not (now := self._turn.end(cost)):
+            return
+        if now >= self._look_at:
+            self._look(now)
+        if self._clamped or (cost.expensive and cost.admitted and not self.is_mptcp):
+            self._clamp(cost.expensive)
 
     def _look(self, now: float) -> None:
         """See whether the peer has closed; the second time that it has, nothing more of it is read."""

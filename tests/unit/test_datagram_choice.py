@@ -8,7 +8,16 @@ from collections.abc import Callable
 import pytest
 
 from lib import packet_offload
-from lib.datagram_choice import BUCKETS, IDLE_SECONDS, PAUSE_SECONDS, Choice, cut
+from lib.datagram_choice import (
+    BUCKETS,
+    FOLLOW_SECONDS,
+    HOLD_BYTES,
+    HOLD_SECONDS,
+    IDLE_SECONDS,
+    PAUSE_SECONDS,
+    Choice,
+    cut,
+)
 from lib.packet import Buffer
 from tests.support import packets as p
 
@@ -106,39 +115,133 @@ def test_a_channel_that_would_have_work_is_known() -> None:
 # --- flows -------------------------------------------------------------------------------------------
 
 
-def test_a_flow_that_never_pauses_stays_on_the_stream_and_moves_once_when_it_does() -> None:
-    choice, now = Choice(), 50.0
-    choice.begin(now)
-    for _ in range(300):  # every 4 ms
-        now += 0.004
-        assert sort(choice, udp(), now=now) == ([], [udp()])
-    now += LAG + 0.001
-    assert sort(choice, udp(), now=now) == ([udp()], [])
+class Calls:
+    """Flows of UDP packets with their numbers; what goes by the stream arrives LAG later."""
+
+    def __init__(self, flows: int = 1) -> None:
+        self.choice, self.now = Choice(), 50.0
+        self.choice.begin(self.now)
+        self.arrived: list[list[tuple[float, int]]] = [[] for _ in range(flows)]
+        """(when, number) of the packets of each flow, in the order in which they were sent."""
+        self.ways: list[list[bool]] = [[] for _ in range(flows)]
+        """Whether they went by datagrams."""
+        self.sent = [0] * flows
+
+    def call(self, *flows: int) -> None:
+        """A packet of each of these flows."""
+        packets = []
+        for flow in flows:
+            packets.append(p.udp(*V4, self.sent[flow].to_bytes(100, "big"), ports=(5000 + flow, 53)))
+            self.sent[flow] += 1
+        by_datagram, by_stream = self.choice.apart([p.stream(packets)], self.now, ROOM, LAG)
+        for frames, lag in ((by_datagram, 0.0), (by_stream, LAG)):
+            for packet in p.contents(b"".join(frames)):
+                flow = int.from_bytes(packet[20:22], "big") - 5000
+                self.arrived[flow].append((self.now + lag, int.from_bytes(p.payload_of(packet), "big")))
+                self.ways[flow].append(not lag)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass; what is held back is sent at its time."""
+        end = self.now + seconds
+        while (until := self.choice.holds_until) and until <= end:
+            self.now = max(self.now, until)
+            self.call()
+        self.now = end
+
+    def check(self, flow: int) -> int:
+        """Nothing is lost, doubled or reordered; returns how many packets went by the stream, which come first."""
+        assert sorted(self.arrived[flow]) == self.arrived[flow]
+        assert [number for _, number in self.arrived[flow]] == list(range(self.sent[flow]))
+        by_stream = self.ways[flow].count(False)
+        assert self.ways[flow] == [False] * by_stream + [True] * (self.sent[flow] - by_stream)
+        return by_stream
+
+
+@pytest.mark.parametrize("pause", [0.0001, 0.004, LAG * 0.9])
+def test_a_call_that_never_pauses_is_held_back_once_and_then_goes_by_datagrams(pause: float) -> None:
+    calls = Calls()
+    for _ in range(int(3 / pause)):
+        calls.pass_time(pause)
+        calls.call(0)
+    calls.pass_time(HOLD_SECONDS)
+    by_stream = calls.check(0)
+    assert FOLLOW_SECONDS <= by_stream * pause < FOLLOW_SECONDS + 2 * pause + 0.001
+
+
+def test_what_is_held_back_is_no_later_than_it_would_be_by_the_stream() -> None:
+    calls = Calls()
+    sent = []
+    for _ in range(300):
+        calls.pass_time(0.01)
+        sent.append(calls.now)
+        calls.call(0)
+    calls.pass_time(HOLD_SECONDS)
+    assert calls.check(0)
+    assert all(at <= began + LAG + 1e-6 for (at, _), began in zip(calls.arrived[0], sent, strict=True))
+
+
+def test_a_flow_that_pauses_moves_then_and_nothing_is_held_back() -> None:
+    calls = Calls()
+    for _ in range(200):  # every 4 ms
+        calls.pass_time(0.004)
+        calls.call(0)
+    assert calls.ways[0] == [False] * 200
+    calls.pass_time(LAG + 0.001)
     for _ in range(3000):
-        now += 0.004
-        assert sort(choice, udp(), now=now) == ([udp()], [])
+        calls.call(0)
+        assert not calls.choice.holds_until
+        calls.pass_time(0.004)
+    assert calls.check(0) == 200
 
 
 def test_a_flow_moves_only_when_the_stream_has_delivered_what_it_sent_before() -> None:
     """Frames arrive LAG later by the stream than by datagrams: none overtakes another one of its flow."""
     for seed in range(30):
         dice = random.Random(seed)
-        choice, now = Choice(), 50.0
-        choice.begin(now)
-        arrives = [0.0] * 8
-        moves = [0] * 8
-        way = [False] * 8
+        calls = Calls(8)
         for _ in range(2000):
-            now += dice.expovariate(200)
-            flow = dice.randrange(8)
-            by_datagram, by_stream = sort(choice, udp(port=5000 + flow), now=now)
-            assert len(by_datagram) + len(by_stream) == 1
-            at = now + (0 if by_datagram else LAG)
-            assert at >= arrives[flow], (seed, flow)
-            arrives[flow] = at
-            moves[flow] += bool(by_datagram) is not way[flow]
-            way[flow] = bool(by_datagram)
-        assert moves == [1] * 8
+            calls.pass_time(dice.expovariate(200))
+            calls.call(*dice.sample(range(8), dice.randint(1, 3)))
+        calls.pass_time(HOLD_SECONDS)
+        assert all(calls.check(flow) < calls.sent[flow] for flow in range(8))
+
+
+def test_what_is_held_back_has_a_bound() -> None:
+    choice, long, now = Choice(), udp(1000), 50.0
+    choice.begin(now)
+    sort(choice, long, now=now, lag=1000.0)
+    now += FOLLOW_SECONDS
+    for _ in range(HOLD_BYTES // len(p.frame(long))):
+        assert choice.apart([p.frame(long)], now, ROOM, 1000.0) == ([], [])
+    by_datagram, by_stream = choice.apart([p.frame(long)], now, ROOM, 1000.0)
+    assert HOLD_BYTES < sum(map(len, by_datagram)) <= HOLD_BYTES + len(p.frame(long))
+    assert (by_stream, choice.holds_until) == ([], 0.0)
+    choice.begin(now)
+    sort(choice, long, now=now, lag=1000.0)
+    now += FOLLOW_SECONDS
+    assert choice.apart([p.frame(long)], now, ROOM, 1000.0) == ([], [])
+    assert choice.holds_until == now + HOLD_SECONDS
+
+
+def test_where_the_channel_fails_what_is_held_back_goes_by_the_stream() -> None:
+    choice = Choice()
+    choice.begin(50.0)
+    sort(choice, udp(port=1), now=50.0, lag=2 * FOLLOW_SECONDS)
+    run = p.stream([tcp(), udp(port=1), udp(port=1), ping()])
+    by_datagram, by_stream = choice.apart([run], 50.0 + FOLLOW_SECONDS, ROOM, 2 * FOLLOW_SECONDS)
+    assert (p.contents(b"".join(by_datagram)), p.contents(b"".join(by_stream))) == ([ping()], [tcp()])
+    assert p.contents(b"".join(choice.give_up())) == [udp(port=1), udp(port=1)]
+    assert choice.holds_until == 0.0
+    assert choice.give_up() == []
+
+
+def test_no_stream_of_tcp_is_held_back() -> None:
+    choice, now = Choice(dscp=True), 50.0
+    choice.begin(now)
+    packet = p.with_tos(tcp(), 184)
+    for _ in range(1000):
+        now += 0.004
+        assert sort(choice, packet, now=now) == ([], [packet])
 
 
 def test_a_new_flow_goes_by_datagrams_at_once_when_there_can_be_none_of_before() -> None:
@@ -154,10 +257,11 @@ def test_it_is_foretold_what_a_frame_will_do_and_nothing_is_remembered_of_that()
     choice.begin(now)
     packets = [udp(port=1), udp(port=2), udp(1450, port=3), udp(port=3), tcp(), ping(), b"\xf0\x02", b""]
     for _ in range(3000):
-        now += dice.expovariate(30)
+        now += dice.expovariate(100)
         packet = dice.choice(packets)
         told = {choice.foretell(p.frame(packet), now, ROOM, LAG) for _ in range(3)}
-        assert told == {bool(sort(choice, packet, now=now)[0])}
+        by_stream = choice.apart([p.frame(packet)], now, ROOM, LAG)[1]
+        assert told == {not by_stream}, "what is held back goes by datagrams later"
 
 
 def test_without_lag_a_call_moves_at_its_next_packet() -> None:

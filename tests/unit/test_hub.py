@@ -17,8 +17,8 @@ from lib import (
     hub_names,
     hub_session,
     service_supervisor,
+    service_turn,
     stream_options,
-    stream_tcp,
     wire_control,
     wire_relay,
 )
@@ -378,7 +378,7 @@ def test_turns_go_by_address_before_the_login_and_by_session_after_it(
         def leave(self, seconds: float) -> None:
             pass
 
-    monkeypatch.setattr(stream_tcp, "SHARE", Asked())
+    monkeypatch.setattr(service_turn, "SHARE", Asked())
     monkeypatch.setattr(Cost, "expensive", property(lambda self: True, lambda self, value: None))
     made = [knock(hubs[0], f"host-{number}") for number in range(2)]
     assert [status_of(one) for one in made] == [Status.OK] * 2

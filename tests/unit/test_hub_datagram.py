@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 
 import gevent
 import pytest
 from gevent import socket
 
-from lib import datagram_ciphers, framing, hub_datagram, wire_control, wire_relay
+from lib import datagram_ciphers, framing, hub_datagram, service_turn, wire_control, wire_relay
+from lib.datagram_choice import FOLLOW_SECONDS, HOLD_SECONDS, PAUSE_SECONDS
 from lib.datagram_keys import Cipher
 from lib.datagram_peer import Peer
 from lib.datagram_quality import OfStream
-from lib.datagram_table import Place, Table
+from lib.datagram_table import Arrived, Place, Table
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
+from lib.hub_datagram import LEAST_WAIT_BYTES, HubChannel
 from lib.hub_session import HubSession
 from lib.limits import Bucket, Meter
 from lib.service_scheduling import Share
-from lib.session_cost import BURST_SECONDS
+from lib.session_cost import BURST_SECONDS, WORTH, Cost
 from lib.wire_control import Datagrams, Feature, Hello
 from lib.wire_relay import Request
 from tests.support import packets as p
@@ -200,6 +203,42 @@ def test_what_has_no_channel_gets_it_by_the_stream(hub: Hub, two: tuple[Client, 
     old.close()
 
 
+def test_a_call_that_began_before_the_channel_gets_to_it_and_is_not_reordered(
+    hub: Hub, two: tuple[Client, Client]
+) -> None:
+    one, other = two
+    channel = session_of(hub, "host-2").channel
+    assert channel is not None
+    came: list[tuple[str, int]] = []
+
+    def note(way: str, content: bytes) -> None:
+        if content[0] == 0x45:
+            came.append((way, int.from_bytes(p.payload_of(content), "big")))
+
+    def read_stream() -> None:
+        while True:
+            note("stream", other.read())
+
+    def read_datagrams() -> None:
+        while True:
+            for content in p.contents(other.receive()):
+                note("datagram", content)
+
+    readers = gevent.spawn(read_stream), gevent.spawn(read_datagrams)
+    channel.choice.begin(time.monotonic())
+    end, sent = time.monotonic() + FOLLOW_SECONDS + 2 * HOLD_SECONDS, 0
+    while time.monotonic() < end:  # it does not pause for as long as PAUSE_SECONDS
+        one.write(p.udp(A, B, sent.to_bytes(100, "big")))
+        sent += 1
+        gevent.sleep(PAUSE_SECONDS / 4)
+    until(lambda: len(came) >= sent)
+    gevent.killall(readers)
+    assert [number for _, number in came] == list(range(sent))
+    ways = [way for way, _ in came]
+    assert ways == sorted(ways, reverse=True), "it changes its way once"
+    assert (ways[0], ways[-1]) == ("stream", "datagram")
+
+
 def test_without_a_channel_nothing_is_offered() -> None:
     with running(CONFIG % "auto") as (hub,):  # tcp is not encrypted
         client = Client(hub, "host-1")
@@ -235,7 +274,7 @@ def test_a_session_that_costs_too_much_is_heard_within_the_share(
 ) -> None:
     one, other = two
     share = Share()
-    monkeypatch.setattr(hub_datagram, "SHARE", share)
+    monkeypatch.setattr(service_turn, "SHARE", share)
     session = session_of(hub, "host-1")
     assert session.stream.cost is not None
     session.stream.cost.debt, session.stream.cost.expensive = 1.0, True
@@ -257,6 +296,62 @@ def test_datagrams_count_in_the_account_of_the_stream(hub: Hub, two: tuple[Clien
         if cost.debt:
             break
     assert cost.debt > 0
+
+
+def test_who_sends_more_than_there_is_time_for_delays_no_other(
+    hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    first = session_of(hub, "host-1").attachment
+    handled = []
+    arrived = HubChannel.arrived
+
+    def note(self: HubChannel, some: Sequence[Arrived]) -> None:
+        arrived(self, some)
+        if self is session_of(hub, "host-2").channel:
+            handled.append(first.traffic.received_packets)
+
+    monkeypatch.setattr(HubChannel, "arrived", note)
+    before, now = first.traffic.received_packets, time.monotonic()
+    for number in range(1000):  # nothing is read meanwhile
+        one.peer.send(framing.encode(udp(number % 256)), now)
+    other.peer.send(framing.encode(p.udp(B, A, b"hello")), now)
+    until(lambda: handled)
+    assert handled[0] - before < 700, "it had its turn between theirs"
+    until(lambda: first.traffic.received_packets - before == 1000)
+    assert not first.traffic.drops[Reason.DATAGRAM_QUEUE]
+
+
+def test_what_waits_for_a_turn_has_a_bound(
+    hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_datagram, "WAIT_BYTES", 4)
+    first = session_of(hub, "host-1")
+    traffic, now = first.attachment.traffic, time.monotonic()
+    before = traffic.received_packets
+    datagrams = 2 * LEAST_WAIT_BYTES // len(udp(0))
+    for number in range(datagrams):
+        two[0].peer.send(framing.encode(udp(number % 256)), now)
+    until(lambda: traffic.received_packets - before + traffic.drops[Reason.DATAGRAM_QUEUE] >= datagrams)
+    assert traffic.received_packets - before > LEAST_WAIT_BYTES / 2 / len(udp(0))
+    assert traffic.drops[Reason.DATAGRAM_QUEUE]
+    assert first.channel is not None
+    assert (len(first.channel._waiting), first.channel._waiting_bytes) == (0, 0)
+
+
+def test_datagrams_are_worth_what_they_forward_whichever_lane_was_read_before(
+    hub: Hub, two: tuple[Client, Client]
+) -> None:
+    """The second lane has an account of its own: what datagrams cost and what they are worth is in the first."""
+    session = session_of(hub, "host-1")
+    other = Cost(admitted=True)
+    session._reader = SimpleNamespace(stream=SimpleNamespace(cost=other))  # type: ignore[assignment]
+    cost = session.stream.cost
+    assert cost is not None
+    two[0].peer.send(p.stream(map(udp, range(5))), time.monotonic())
+    assert two[1].receive()
+    assert cost._worth >= 5 * WORTH["tcp"].frame
+    assert other._worth == 0
 
 
 def test_a_flood_of_strangers_takes_its_turns_in_the_share(

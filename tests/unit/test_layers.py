@@ -232,6 +232,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "service_threads",
             "service_places",
             "service_scheduling",
+            "service_turn",
             "service_collector",
             "tun",
             "netlink",

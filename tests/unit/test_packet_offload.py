@@ -738,6 +738,11 @@ def test_a_superpacket_is_cut_behind_each_segment(content: bytes, _offloads: int
         same([one for part in parts for one in packet_offload.packets(part)], packet_offload.packets(whole))
     for segments in (0, count, count + 1):
         assert packet_offload.cut(whole, segments) is None
+    for segments in {1, 2, count // 2, count - 1, count, count + 1} - {0}:
+        some = list(packet_offload.parts(whole, segments))
+        assert len(some) == -(-count // segments)
+        same([one for part in some for one in packet_offload.packets(part)], packet_offload.packets(whole))
+        assert all(accepted(part).content == part for part in some), "the header is the right one"
 
 
 def test_a_header_length_that_counts_payload_too_is_not_believed() -> None:
@@ -764,6 +769,7 @@ def test_a_header_length_that_counts_payload_too_is_not_believed() -> None:
 )
 def test_what_is_no_superpacket_is_not_cut(content: bytes) -> None:
     assert packet_offload.cut(content, 1) is None
+    assert list(packet_offload.parts(content, 1)) == []
 
 
 @given(st.binary(max_size=120), st.integers(1, 9))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import stream_tcp, stream_tls
+from lib import service_turn, stream_tls
 from lib.errors import ProtocolError
 from lib.limits import MIN_SLICE, Bucket, Meter
 from lib.service_scheduling import Share
@@ -210,7 +210,7 @@ def test_every_turn_before_a_login_is_taken_from_the_share(
             entered.append(key)
             super().enter(key)
 
-    monkeypatch.setattr(stream_tcp, "SHARE", Counted())
+    monkeypatch.setattr(service_turn, "SHARE", Counted())
     with stream_pair() as (ours, far):
         below, cost = Stream(far, "near"), Cost()
         below.count(cost, "peer", Budget(1 << 30))

@@ -1,0 +1,55 @@
+"""Turn of a connection: waited for where it is expensive, timed, and counted in the connection's account.
+
+Knows: by which clock a turn is timed, and how long others wait after an expensive one.
+Refuses to know: what is done in it (stream_tcp: a lane; hub_datagram: datagrams), what it is worth
+(session_cost), which turns have to wait (service_scheduling).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+
+from lib.service_scheduling import SHARE
+from lib.session_cost import Cost
+
+
+class Turn:
+    """The turns of one reader, one at a time. A turn that was entered or begun has to be ended."""
+
+    __slots__ = ("_began", "_clock", "_holds")
+
+    def __init__(self) -> None:
+        self._began = -1.0
+        """When it began, by `_clock`; negative between turns."""
+        self._clock = time.monotonic
+        self._holds = False
+        """Whether it is one of the share of all expensive ones."""
+
+    def enter(self, key: Hashable) -> None:
+        """Wait for a turn of the share; those with the same `key` take turns among themselves."""
+        SHARE.enter(key)
+        self._holds = True
+
+    def try_enter(self, key: Hashable) -> bool:
+        """As enter() where nothing has to be waited for; else False."""
+        self._holds = SHARE.try_enter(key)
+        return self._holds
+
+    def begin(self, cost: Cost) -> None:
+        """The work begins: time it from here on, exactly if the account wants that."""
+        self._clock = time.thread_time if cost.exact else time.monotonic
+        self._began = self._clock()
+
+    def end(self, cost: Cost) -> float:
+        """The work is done, if any has begun; returns when (a steady clock), or 0.0 where none had."""
+        seconds = now = 0.0
+        if self._began >= 0:
+            now = time.monotonic()
+            seconds = (now if self._clock is time.monotonic else self._clock()) - self._began
+            self._began = -1.0
+            cost.end(seconds, now)
+        if self._holds:
+            self._holds = False
+            SHARE.leave(seconds)
+        return now
