@@ -51,7 +51,7 @@ def _why(error: Exception) -> str:
 
 
 def _bad(problems: list[str]) -> dict[str, Any]:
-    return {"healthy": False, "pid": None, "problems": problems, "hubs": [], "clients": []}
+    return {"healthy": False, "pid": None, "problems": problems, "warnings": [], "hubs": [], "clients": []}
 
 
 def line(reply: Mapping[str, Any]) -> str:
@@ -69,7 +69,7 @@ def line(reply: Mapping[str, Any]) -> str:
         well = [
             f"{number(len(rows))} {one if len(rows) == 1 else more}" for rows, one, more in counts if rows
         ]
-    return f"healthy: {'; '.join(well)}"
+    return f"healthy: {'; '.join([*well, *reply.get('warnings', ())])}"
 
 
 def _some(texts: list[str], what: str) -> str:

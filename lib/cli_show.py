@@ -213,6 +213,10 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for row in reply.get("notify", ())
         if row["failed"] or row["dropped"] or row["error"]
     ]
+    failed += [
+        f"policy test {row['test']}: {row['reason']}; so for {span(row['since_s'])}"
+        for row in reply.get("policy", {}).get("problems", ())
+    ]
     differing = [
         f"device {row['device']} of {row['service']} differs from the configuration: {line}"
         for row in reply["clients"]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lib import ctl_filter, ids, service_supervisor
+from lib import ctl_filter, ctl_policy, ids, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.hub import Hub
@@ -37,6 +37,7 @@ def health(hubs: Mapping[str, Hub], clients: Mapping[str, Client], request: Mapp
         "healthy": not problems,
         "pid": os.getpid(),
         "problems": problems,
+        "warnings": [] if wanted else ctl_policy.warnings(),
         "hubs": listening,
         "clients": connected,
     }

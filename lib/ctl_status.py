@@ -17,7 +17,16 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
-from lib import __version__, ctl_filter, ids, log_setup, notify_delivery, prefixes, service_supervisor
+from lib import (
+    __version__,
+    ctl_filter,
+    ctl_policy,
+    ids,
+    log_setup,
+    notify_delivery,
+    prefixes,
+    service_supervisor,
+)
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.client_reconnect import Away
@@ -81,6 +90,7 @@ def status(
             for client in clients.values()
             if wanted.fits(client.settings.host, client.node.namespace)
         ],
+        "policy": ctl_policy.policy(bool(wanted)),
         **(
             {"only": wanted.words(), "refused": {}, "tables": [], "tasks": [], "log": [], "notify": []}
             if wanted

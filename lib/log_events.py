@@ -260,6 +260,18 @@ class Entry(Enum):
     )
 
     # the process
+    POLICY_FAILS = (
+        *("policy-test-fails", "warning", "test reason hint file line column"),
+        "a policy test fails in a running process: from the start on, or since a table has changed",
+    )
+    POLICY_NOT_JUDGED = (
+        *("policy-test-not-judged", "warning", "test reason hint file line column"),
+        "a policy test cannot be judged in a running process, as a source or a plugin cannot be asked",
+    )
+    POLICY_HOLDS = (
+        *("policy-test-holds", "info", "test seconds file line column"),
+        "a policy test holds again, which did not for so many seconds",
+    )
     CONFIG_WARNING = "config-warning", "warning", "file line column hint", "something odd in a configuration"
     CONFIG_NOTICE = "config-notice", "info", "file line column hint", "something decided for the user"
     RELOAD_CHANGE = "reload-change", "info", "change", "one change that a reload has made"

@@ -24,7 +24,15 @@ from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFami
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from lib import __version__, ids, log_redact, log_setup, notify_delivery, service_supervisor
+from lib import (
+    __version__,
+    ids,
+    log_redact,
+    log_setup,
+    notify_delivery,
+    service_policy_watch,
+    service_supervisor,
+)
 from lib.client import Client
 from lib.counters import Traffic
 from lib.datagram_channel import Figures
@@ -40,6 +48,7 @@ from lib.metrics_names import (
     MEMORY,
     NOTIFY,
     OTHER,
+    POLICY,
     REFUSED,
     TABLE,
     TASK,
@@ -154,6 +163,7 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield from _tasks()
     yield from _log()
     yield from _notify()
+    yield from _policy()
 
 
 def _summed(rows: Iterable[Row]) -> Iterable[Row]:
@@ -324,6 +334,11 @@ def _notify() -> Iterator[tuple[Family, Iterable[Row]]]:
         ],
     )
     yield NOTIFY["waiting"], [(_labels(NOTIFY["waiting"], name), float(one.waiting)) for name, one in rows]
+
+
+def _policy() -> Iterator[tuple[Family, Iterable[Row]]]:
+    counts = [pair for watch in service_policy_watch.running for pair in watch.counts().items()]
+    yield POLICY, [(_labels(POLICY, word), float(count)) for word, count in counts]
 
 
 def _histograms(seen: Seen) -> Iterator[Metric]:

@@ -187,6 +187,10 @@ NOTIFY = {
     ),
     "waiting": _family("tunrouter_notify_waiting", "gauge", "notify", "Events that are not delivered yet."),
 }
+POLICY = _family(
+    *("tunrouter_policy_tests", "gauge", "outcome"),
+    "Policy tests that hold, fail, and could not be judged when they were run last.",
+)
 TASK = {
     "up": _family("tunrouter_task_up", "gauge", "task", "Whether what must run for ever does so."),
     "failures": _family(

@@ -18,7 +18,6 @@ from gevent.pool import Group
 from lib import (
     ctl_server,
     log_setup,
-    service_policy,
     service_preload,
     service_privileges,
     service_signals,
@@ -33,6 +32,7 @@ from lib.log_setup import say
 from lib.service_drops import say_drops
 from lib.service_notify import Notifier
 from lib.service_parts import Parts
+from lib.service_policy_watch import PolicyWatch
 from lib.service_reload import Reread, reload
 from lib.service_supervisor import Task, keep, watch_greenlets
 from lib.service_watchdog import Watchdog
@@ -68,6 +68,7 @@ class Service:
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
         service_preload.load(settings)
         self._parts = Parts(settings, self._device_gone)
+        self._policy = PolicyWatch(lambda: self._parts.settings, self._parts.tables)
         self._notifier = notifier
         self._watchdog = Watchdog(self._notifier, self._parts.hubs, self._parts.clients)
 
@@ -101,7 +102,7 @@ class Service:
         try:
             gc.freeze()  # what is here now stays: the collector need not look at it again
             self._watchdog.start(parts.tables.wait_loaded)
-            gevent.spawn(service_policy.warn, parts.settings, parts.tables)
+            self._policy.start()
             self._ended.wait()
         finally:
             reloading.kill()
@@ -177,6 +178,7 @@ class Service:
         with ExitStack() as steps:  # the last one comes first; what fails keeps none of the others
             steps.callback(self._tending.kill)
             steps.callback(self._parts.stop)
+            steps.callback(self._policy.stop)
             if self._control is not None:
                 steps.callback(self._control.close)
             steps.callback(self._making.kill)
@@ -204,6 +206,7 @@ class Service:
                 if signalled:
                     self._parts.tables.refresh()
                 reload(self._parts, self._reread)
+                self._policy.wake()
             finally:
                 if signalled:  # a manager that waits for it takes no other reload meanwhile
                     self._watchdog.ready()

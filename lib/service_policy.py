@@ -2,7 +2,7 @@
 
 Knows: which rows and plugins a test depends on, where they are had from, what is said of a test that fails.
 Refuses to know: the decision on a packet (forward_explain has it made by forward_decide, as for `explain`),
-and what follows from a failure (cli_check, cli_test, service_reload, service).
+and what follows from a failure (cli_check, cli_test, service_reload, service_policy_watch).
 
 A test asks about a packet of one host, as if every host were connected. It is asked for one address of each
 prefix that leads to the host, unless it names the source. Tables are not loaded for that: of a table with a
@@ -28,14 +28,11 @@ from lib.plugin_client import RouterPlugin
 from lib.prefixes import Prefix, covers
 from lib.route_live import LiveRoutes
 from lib.route_select import Selection, Texts, select, small_table
-from lib.service_scheduling import Breaths
 from lib.settings import FileSource, Hop, HubSettings, Settings, TableSettings
 from lib.settings_policy import PolicyTest
 
 Step = Callable[[], None]
 
-LOAD_SECONDS = 60.0
-"""How long the tests of a start wait for the sources of tables."""
 CACHE_SECONDS = 60.0
 """How long a plugin's reply counts within a run."""
 
@@ -143,15 +140,6 @@ def refuse(settings: Settings, tables: Tables, step: Step) -> None:
         say_problem(Entry.CONFIG_WARNING, problem)
     if failing:
         raise ConfigError(failing)
-
-
-def warn(settings: Settings, tables: Tables) -> None:
-    """Log the tests that fail, or cannot be judged, in a process that has begun to use the settings."""
-    if settings.tests:
-        tables.wait_loaded(LOAD_SECONDS)
-        for found in problems(settings, rows_of_running(tables), Breaths()):
-            for problem in found:
-                say_problem(Entry.CONFIG_WARNING, problem)
 
 
 def problems(

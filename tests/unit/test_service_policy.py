@@ -375,20 +375,6 @@ def test_a_reload_whose_tests_hold_or_cannot_be_judged_is_done(
     assert "not judged: an outage" in said[0]
 
 
-def test_a_start_warns(said: list[str]) -> None:
-    found = settings(
-        "from: host-1, to: 192.168.200.7, expect: deny", "from: host-1, to: 1.1.1.1, expect: deny"
-    )
-    tables = Tables(found)
-    try:
-        tables.start()
-        service_policy.warn(found, tables)
-    finally:
-        tables.stop()
-    assert [line for line in said if "it expects deny" in line] == said
-    assert len(said) == 1
-
-
 def written(tmp_path: Path, *tests: str) -> str:
     path = tmp_path / "hub.yml"
     path.write_text(HUB.replace("%s", "") + "tests:\n" + "".join(f"- {{{test}}}\n" for test in tests))
