@@ -56,6 +56,7 @@ class NotifyWatch:
         """Namespaces in which a hold-down ends, and when."""
         self._task = Task("hosts that come and go are told of", self._run, vital=False)
         self._numbers, self._instance = count(1), os.urandom(6).hex()
+        self._started = wall_clock(time.monotonic())  # once: it is the same text in every event
         self.apply(settings)
 
     def start(self) -> None:
@@ -185,6 +186,7 @@ class NotifyWatch:
                 "service": domain,
                 "time": wall_clock(now),
                 "hub": socket.gethostname(),
+                "hub_started": self._started,
                 "id": f"{self._instance}-{next(self._numbers)}",
                 **more,
                 "title": f"tunrouter: {kind} {host}",

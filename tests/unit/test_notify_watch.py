@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_a_host_is_told_of_with_its_facts(receivers: list[Receiver]) -> None:
     hub.at(10, "c")
     (message,) = receivers[0].got
     assert message == {
-        **{key: message[key] for key in ("time", "hub", "id")},
+        **{key: message[key] for key in ("time", "hub", "hub_started", "id")},
         "event": "join",
         "host": "c",
         "namespace": format_uuid(NO_NAMESPACE),
@@ -93,9 +94,12 @@ def test_a_host_is_told_of_with_its_facts(receivers: list[Receiver]) -> None:
         "text": "host c has joined",
         "type": "info",
     }
+    started = message["hub_started"]
+    assert datetime.fromisoformat(started).tzinfo is not None
     receivers[0].got.clear()
     hub.at(20)
     hub.at(320)
+    assert [one["hub_started"] for one in receivers[0].got] == [started, started]
     assert receivers[0].told() == [
         "leave: host c has left after 10 s",
         "away: host c has been away for 5 min",
