@@ -61,11 +61,15 @@ def told(
         if not count % STEP:
             yield
     owners = yield from _owners(classes, most)
-    for host, found in addresses.items():
+    own_addresses: dict[str, tuple[bytes, ...]] = {}
+    for count, (host, found) in enumerate(addresses.items()):
+        own_addresses[host] = tuple(sorted(found))
         for address in found:
             whole = address, 8 * len(address)
             if owners.get(whole) == frozenset():
                 owners[whole] = frozenset((host,))
+        if not count % STEP:
+            yield
     kept = yield from _widest(owners, most)
     own: dict[str, set[int]] = {}
     for number, prefix in enumerate(kept):
@@ -73,12 +77,8 @@ def told(
             own.setdefault(name, set()).add(number)
         if not number % STEP:
             yield
-    return Told(
-        tuple(kept),
-        len(owners) - len(kept),
-        {name: frozenset(numbers) for name, numbers in own.items()},
-        {name: tuple(sorted(own_addresses)) for name, own_addresses in addresses.items()},
-    )
+    numbered = {name: frozenset(numbers) for name, numbers in own.items()}
+    return Told(tuple(kept), len(owners) - len(kept), numbered, own_addresses)
 
 
 def _owners(
@@ -92,9 +92,11 @@ def _owners(
         merged = found
         if gateways is None or not has_room:
             merged = yield from _merged(found, size, hubs)
-        for prefix in merged:
+        for number, prefix in enumerate(merged):
             # A prefix that several of these have is behind no host alone, so it is told to all.
             owners[prefix] = frozenset() if prefix in owners else gateways or frozenset()
+            if number % STEP == STEP - 1:
+                yield
     return owners
 
 
@@ -141,9 +143,21 @@ def _widest(prefixes: Iterable[Prefix], most: int) -> Generator[None, None, list
     kept: list[Prefix] = []
     for width in sorted(by_width):
         room = most - len(kept)
-        kept += sorted(by_width[width])[:room] if len(by_width[width]) > room else by_width[width]
+        if len(by_width[width]) > room:
+            kept += yield from _first(by_width[width], room)
+        else:
+            kept += by_width[width]
         yield
     return sorted(kept, key=lambda one: (len(one[0]), one))
+
+
+def _first(prefixes: list[Prefix], count: int) -> Generator[None, None, list[Prefix]]:
+    """The first `count` in order. To sort all of a long list at once would take ten milliseconds."""
+    first: list[Prefix] = []
+    for start in range(0, len(prefixes) if count else 0, STEP):
+        first = sorted([*first, *prefixes[start : start + STEP]])[:count]
+        yield
+    return first
 
 
 def _is_held(

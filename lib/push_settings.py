@@ -98,14 +98,14 @@ def shared(
     return wire_fields.encode((kind, data) for kind, data in body if data)
 
 
-def fields(addresses: Iterable[bytes], own: Iterable[int], shared: bytes) -> bytes:
-    """The fields of the message to one host, but for its serial; `shared` are those that others get too."""
+def fields(addresses: Iterable[bytes], own: Iterable[int]) -> bytes:
+    """The fields of the message to one host that no other host gets, but for its serial."""
     numbers = sorted(own)
     body = (
         (Field.ADDRESSES, _encode_addresses(tuple(addresses)[:MAX_ADDRESSES])),
         (Field.OWN, struct.pack(f"!{len(numbers)}H", *numbers)),
     )
-    return wire_fields.encode((kind, data) for kind, data in body if data) + shared
+    return wire_fields.encode((kind, data) for kind, data in body if data)
 
 
 def numbered(serial: int) -> bytes:

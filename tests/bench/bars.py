@@ -4,7 +4,7 @@ Knows: every bar as a figure, a bound, and the peer whose figure it is a multipl
 Refuses to know: how figures come about (measure, memory, forwarding, trie).
 
 Every figure has an owner: a peer by name, or one of the parts memory, forwarding, trie, tables, handshakes,
-shaped, overload.
+shaped, overload, push.
 """
 
 from __future__ import annotations
@@ -107,6 +107,15 @@ BARS = (
     Bar("  the stream's share of it", ("shaped", "stream_share"), ">=", 0.9),
     Bar("3 times what the hub carries: of the best", ("overload", "of_best"), ">=", 0.9),
     Bar("  others' ping p99 over idle, ms", ("overload", "ping_over_idle_p99"), "<", 20),
+    *(
+        Bar(f"{row}{what}", ("push", f"{case}_{figure}"), "<=", bound)
+        for row, case in (("1,000 hosts, 1,000 routes", "inline"), ("1,000 hosts, 10,000 routes", "many"))
+        for what, figure, bound in (
+            (": told of a change, s", "seconds_most", 2),
+            (", others' ping, ms", "ping_ms_most", 20),
+        )
+    ),
+    Bar("1,000 hosts: told by a reload without a change", ("push", "same_hosts"), "<=", 0),
     Bar("100,000 ingress rules: us a look-up", ("tables", "ingress_us"), "<", 2),
     Bar("hub memory idle, MB", ("memory", "idle_mb"), "<=", 50),
     Bar("executable: hub memory idle, MB", ("memory", "binary_idle_mb"), "<=", 50),

@@ -208,6 +208,14 @@ def _overload(work: Path, results: Results, quick: bool) -> Figures:
     return overload.measure(1.0, first=80_000) if quick else overload.measure(5.0)
 
 
+def _push(work: Path, results: Results, quick: bool) -> Figures:
+    """push.py in a process of its own, which keeps to one core."""
+    command = [sys.executable, str(ROOT / "tests/bench/push.py"), "--json"]
+    command += ["--hosts", "20", "--changes", "1"] if quick else []
+    figures: Figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return figures
+
+
 PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
     "memory": _memory,
     "forwarding": _forwarding,
@@ -216,6 +224,7 @@ PARTS: dict[str, Callable[[Path, Results, bool], Figures]] = {
     "handshakes": _handshakes,
     "shaped": _shaped,
     "overload": _overload,
+    "push": _push,
 }
 """What is measured without the topology."""
 

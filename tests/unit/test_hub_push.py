@@ -128,6 +128,8 @@ def test_a_host_is_told_its_addresses_and_what_is_behind_others(host: Callable[.
         assert texts(two.told()) == (["10.20.0.7", "fd20::7"], ["10.1.0.0/16", "10.9.0.1/32", "10.20.0.0/24"])
         assert one.hello.features & Feature.SETTINGS
         assert one.told(0.5) is None, "nothing has changed"
+        reload(hub, router)
+        assert one.told(0.5) is None, "nor has it by this reload"
 
         reload(hub, router.replace("10.2.0.0/16", "10.3.0.0/16"))
         found = one.told()

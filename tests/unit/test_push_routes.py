@@ -90,6 +90,16 @@ def test_what_has_no_room_are_the_narrowest() -> None:
     assert found.left_out == 1
 
 
+def test_the_widest_of_many_are_those_with_the_lowest_addresses() -> None:
+    """They are sorted in steps: as many as there are rows in several of them."""
+    count = 3 * push_routes.STEP + 7
+    rows = [row(f"10.{n // 250}.{n % 250}.0/25", f"h-{n}") for n in (7 * k % count for k in range(count))]
+    found = told(*rows, row("10.250.0.0/16", "a"), most=2 * push_routes.STEP)
+    lowest = sorted(prefix for prefix, _, _ in rows)[: 2 * push_routes.STEP - 1]
+    assert [prefix for prefix, length in found.routes if length == 25] == lowest
+    assert (len(found.routes), found.left_out) == (2 * push_routes.STEP, count - len(lowest))
+
+
 PREFIXES = st.builds(
     lambda number, bits: (network(bytes([10, 0, number >> 4, number << 4 & 255]), bits), bits),
     *(st.integers(0, 255), st.integers(20, 32)),

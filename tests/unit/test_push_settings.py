@@ -29,7 +29,7 @@ def test_the_bytes_of_one_that_was_written_by_hand() -> None:
         routes, left_out=3, mtu=1380, dns=[bytes([10, 20, 0, 1])], domain="vpn.test"
     )
     content = wire_control.encode_settings(
-        push_settings.numbered(5) + push_settings.fields([bytes([10, 20, 0, 7])], {1}, shared)
+        push_settings.numbered(5) + push_settings.fields([bytes([10, 20, 0, 7])], {1}) + shared
     )
     assert content == bytes.fromhex(
         "f008"
@@ -61,9 +61,8 @@ def test_there_and_back(
     four: list[Prefix], six: list[Prefix], own: set[int], addresses: list[bytes], serial: int
 ) -> None:
     own = {number for number in own if number < len(four) + len(six)}
-    fields = push_settings.numbered(serial) + push_settings.fields(
-        addresses, own, push_settings.shared((*four, *six))
-    )
+    fields = push_settings.numbered(serial) + push_settings.fields(addresses, own)
+    fields += push_settings.shared((*four, *six))
     assert decoded(fields) == Pushed(tuple(addresses), (*four, *six), frozenset(own), serial=serial)
 
 
@@ -116,7 +115,7 @@ def test_a_domain_is_one_of_dns_or_none(data: bytes, domain: str) -> None:
 def test_the_longest_message_fits_a_frame() -> None:
     routes = [(number.to_bytes(16, "big"), 128) for number in range(MAX_ROUTES)]
     shared = push_settings.shared(routes, 1 << 31, 1420, [bytes(16)] * 9, "x" * 300)
-    fields = push_settings.numbered(1) + push_settings.fields([bytes(16)] * 20, range(MAX_ROUTES), shared)
+    fields = push_settings.numbered(1) + push_settings.fields([bytes(16)] * 20, range(MAX_ROUTES)) + shared
     assert len(wire_control.encode_settings(fields)) < 40_000
     assert len(decoded(fields).others) == 0
     with pytest.raises(ValueError, match="more than 2048"):
