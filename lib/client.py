@@ -266,8 +266,11 @@ class Client:
     def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
         """Set the device's offloads to what the hub takes: `bits`, and contents of up to `limit` bytes."""
         if session is self.session or self.session is None:
+            held = self._reconnector.held
+            if held is not None:  # what is read goes to its hub yet
+                bits, limit = bits & held.takes[0], min(limit, held.takes[1])
             self._device.use_offloads(bits, limit)
 
-    def leave(self, session: ClientSession) -> None:
+    def leave(self, session: ClientSession, hold: bool) -> None:
         """The session's hub asks for another session in place of it (DRAIN): move, to another node first."""
-        self._reconnector.leave(session)
+        self._reconnector.leave(session, hold)

@@ -16,17 +16,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
-from zlib import crc32
 
 import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
-from lib import client_dial, client_session, service_supervisor
+from lib import client_dial, client_selector, client_session, service_supervisor
 from lib.addresses import join_host_port
 from lib.client_backoff import LASTING, LOST, TEMPORARY, Backoff, Pace
 from lib.client_dial import Refused
-from lib.client_selector import Selector
 from lib.client_session import ClientSession
 from lib.counter_rates import Rates
 from lib.errors import ProtocolError
@@ -80,7 +78,9 @@ class Reconnector:
         self._client = client
         self.session: ClientSession | None = None
         self.sender: LaneSender | None = None
-        """The sender of the session; None where there is none, or none yet."""
+        """What is sent by: the session's sender, or that of `held`; None where there is none, or none yet."""
+        self.held: ClientSession | None = None
+        """The session before, while it is still sent by (client_handover)."""
         self.sessions_made = 0
         self.failures: Counter[str] = Counter()
         """Node -> how often a session with it failed, or ended within STEADY_SECONDS."""
@@ -92,8 +92,8 @@ class Reconnector:
         """The node that there is a session with, or that is being dialled; a reload may have removed it."""
         self._nodes = client.settings.nodes
         """Those that the selector chooses among, by index. A reload changes both at once."""
-        self._choice = _choice(client.settings)
-        self._selector = _selector(client.settings)
+        self._choice = client_selector.choice(client.settings)
+        self._selector = client_selector.selector(client.settings)
         self._reader = gevent.Greenlet()
         """Reads from the hub: ClientSession.run of the present session."""
         self._tried: set[tuple[str, str]] = set()
@@ -114,9 +114,11 @@ class Reconnector:
 
     def choose_among(self, settings: ClientSettings) -> bool:
         """Choose among the nodes of these settings from now on; False where they were chosen among before."""
-        if settings.nodes == self._nodes and _choice(settings) == self._choice:
+        choice = client_selector.choice(settings)
+        if settings.nodes == self._nodes and choice == self._choice:
             return False
-        self._nodes, self._choice, self._selector = settings.nodes, _choice(settings), _selector(settings)
+        self._nodes, self._choice = settings.nodes, choice
+        self._selector = client_selector.selector(settings)
         return True
 
     def keeps_its_node(self) -> bool:
@@ -137,8 +139,8 @@ class Reconnector:
     def connect_anew(self, why: str) -> None:
         """End the session, if there is one; the next is made at once, with the client's present settings."""
         self._try_now.set()
-        if self.sender is not None:
-            self.sender.close(why)
+        if self.session is not None:
+            self.session.sender.close(why)
 
     def keep_connected(self) -> None:
         """Choose a node, have a session with it until that ends, wait, and begin again; never returns."""
@@ -248,16 +250,16 @@ class Reconnector:
             session.close()  # perhaps nobody reads it yet
             raise
         finally:
-            self.session = self.sender = None
+            self.session = self.sender = self.held = None
             self._reader.kill()
             self._leave_alone()
 
     def _take(self, session: ClientSession) -> None:
-        """Send on a session from now on; the one before is still read until it ends."""
+        """Send on a session from now on, unless one is held; the one before is read until it ends."""
         self.session = session
         session.adopt(self.node)  # a reload may have come while it was being made
         session.begin()
-        self.sender = session.sender
+        self.sender = (self.held or session).sender
         self._reader = gevent.spawn(session.run)
         self._look_after(session)
         self.sessions_made += 1
@@ -272,14 +274,15 @@ class Reconnector:
         for fold, hub in self._tried:  # the line above has counted them
             absorb(Entry.RECONNECTING, fold, hub)
 
-    def _take_over(self, session: ClientSession, node: NodeSettings) -> None:
+    def _take_over(self, session: ClientSession, node: NodeSettings, hold: bool = False) -> None:
         """Take a session with another node in place of the present one, which stays where that fails."""
         present, before = self.session, (self.session, self.sender, self._reader, self.node)
-        self.node = node
+        self.node, self.held = node, present if hold else None
         try:
             self._take(session)
         except Exception:
             self.session, self.sender, self._reader, self.node = before
+            self.held = None
             if present is not None:
                 present.resume()
                 self._look_after(present)
@@ -319,25 +322,25 @@ class Reconnector:
             if better and self._move(session, better):
                 return
 
-    def leave(self, session: ClientSession) -> None:
+    def leave(self, session: ClientSession, hold: bool = False) -> None:
         """The hub asks for another session in place of this one (DRAIN): move, to another node first."""
         if session is self.session and session not in self._moving:
             self._moving.append(session)
-            self._leaving.spawn(self._leave, session)
+            self._leaving.spawn(self._leave, session, hold)
 
-    def _leave(self, session: ClientSession) -> None:
+    def _leave(self, session: ClientSession, hold: bool = False) -> None:
         try:
             name = self._client.settings.name
             text = "service %s: %s asks for another session in place of this one"
             say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
             index = self._index(self.node)
             others = [] if index is None else self._selector.others(index, time.monotonic())
-            if not self._move(session, others):
+            if not self._move(session, others, hold):
                 session.decline()
         finally:
             self._moving.remove(session)
 
-    def _move(self, session: ClientSession, indices: Sequence[int]) -> bool:
+    def _move(self, session: ClientSession, indices: Sequence[int], hold: bool = False) -> bool:
         """Get a session with one of these nodes, then give up this one; False where no node admits us.
 
         A reload may come while a node is dialled: one that it has removed is not moved to.
@@ -354,15 +357,28 @@ class Reconnector:
                 if node not in self._nodes:
                     new.close()
                     continue
-                self._take_over(new, node)
+                self._take_over(new, node, hold)
             except Exception as error:  # noqa: BLE001  whatever it is, the session that there is stays
                 if new is not None:
                     new.close()
                 self._not_moved(node, error)
                 continue
+            if hold:
+                self._hold(session)
             session.give_up(f"moved to {new.peer}")
             return True
         return False
+
+    def _hold(self, session: ClientSession) -> None:
+        """Send by the session before until its hub says SWITCH: all other hosts have moved too."""
+        session.decline()
+        session.hold.wait()
+        if self.held is session:
+            self.held = None
+            if self.session is not None:
+                self.sender = self.session.sender
+                self.session.resume()
+        session.control.switch()
 
     def _not_moved(self, node: NodeSettings, error: Exception) -> None:
         """Count and log that there is no session with another node."""
@@ -381,15 +397,3 @@ def _address(node: NodeSettings) -> str:
 def _but_congestion(node: NodeSettings) -> NodeSettings:
     """A node's settings without what a living session can change: congestion control, how it is chosen."""
     return replace(node, transport=replace(node.transport, congestion=SYSTEM), choice=PLAIN_CHOICE)
-
-
-def _choice(settings: ClientSettings) -> tuple[str, int, float]:
-    """The settings that a Selector is made of."""
-    return settings.strategy, settings.max_fails, settings.fail_timeout
-
-
-def _selector(settings: ClientSettings) -> Selector:
-    count, name = len(settings.nodes), settings.host.encode("utf-8", "surrogateescape")
-    first = crc32(name) % count if settings.strategy == "hash" else 0
-    own = tuple(node.choice for node in settings.nodes)
-    return Selector(count, *_choice(settings), first=first, own=own)

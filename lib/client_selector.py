@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
+from lib.settings import ClientSettings
 from lib.settings_dial import PLAIN_CHOICE, ChoiceSettings
 
 
@@ -90,3 +92,16 @@ class Selector:
         return fails >= max(1, own.max_fails or self.max_fails) and now - when < (
             own.fail_timeout or self.fail_timeout
         )
+
+
+def choice(settings: ClientSettings) -> tuple[str, int, float]:
+    """The settings that a Selector is made of."""
+    return settings.strategy, settings.max_fails, settings.fail_timeout
+
+
+def selector(settings: ClientSettings) -> Selector:
+    """The Selector of a client."""
+    count, name = len(settings.nodes), settings.host.encode("utf-8", "surrogateescape")
+    first = crc32(name) % count if settings.strategy == "hash" else 0
+    own = tuple(node.choice for node in settings.nodes)
+    return Selector(count, *choice(settings), first=first, own=own)

@@ -28,6 +28,7 @@ from lib.capture_taps import Taps
 from lib.client_around import Around
 from lib.client_datagram import ClientDatagrams
 from lib.client_downlink import Downlink
+from lib.client_handover import Hold
 from lib.client_lane import SecondLane
 from lib.client_push import Push
 from lib.client_transit import Transit
@@ -101,8 +102,8 @@ class Owner(Protocol):
     def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
         """Warn where the hub routes prefixes to this host and its kernel would not forward them."""
 
-    def leave(self, session: ClientSession) -> None:
-        """Open another session, because this session's hub has asked for that."""
+    def leave(self, session: ClientSession, hold: bool) -> None:
+        """Open another session, because this session's hub has asked for that (DRAIN)."""
 
 
 class ClientSession:
@@ -133,8 +134,9 @@ class ClientSession:
         self._pings = node.transport.keepalive
         self._pinged_at = self._ponged_at = time.monotonic()
         self._pongs = 0
-        self._takes = 0, framing.GOST_HUB_MAX
+        self.takes = 0, framing.GOST_HUB_MAX
         """The offloads that the hub takes, and the size of contents."""
+        self.hold = Hold()
         self._prefixes: tuple[Prefix, ...] = ()
         """Those that the hub routes to this host."""
 
@@ -163,7 +165,7 @@ class ClientSession:
     def begin(self) -> None:
         """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
-        client.use_offloads(self, *self._takes)
+        client.use_offloads(self, *self.takes)
         if self._kin:
             self.greet()
         else:
@@ -182,7 +184,7 @@ class ClientSession:
 
     def resume(self) -> None:
         """Set the device again to what this hub takes: a session that was to take its place did not begin."""
-        self._client.use_offloads(self, *self._takes)
+        self._client.use_offloads(self, *self.takes)
         self._client.tell_gateway(self._prefixes)
 
     def _takes_dummies(self, addresses: Sequence[Interface]) -> bool:
@@ -199,6 +201,7 @@ class ClientSession:
                 self._lane_over.wait()
                 self._lane_over.clear()
         finally:
+            self.hold.end()
             self._lane.stop()
             self._datagrams.stop()
             self.sender.ended()
@@ -331,7 +334,9 @@ class ClientSession:
             if isinstance(message, wire_control.Hello):
                 self._meet(message)
             elif isinstance(message, wire_control.Drain):
-                self._client.leave(self)
+                self._client.leave(self, message.hold)
+            elif isinstance(message, wire_control.Switch):
+                self.hold.switch(self.control)
             elif isinstance(message, wire_control.Lane):
                 self._lane.given(message.token)
             elif isinstance(message, Pushed):
@@ -365,9 +370,9 @@ class ClientSession:
     def _meet(self, message: wire_control.Hello) -> None:
         """Handle the hub's HELLO: from now on superpackets that it takes are sent to it."""
         client = self._client
-        self._takes = message.offloads & client.offloads, framing.MAX_CONTENT
+        self.takes = message.offloads & client.offloads, framing.MAX_CONTENT
         self._prefixes = message.prefixes
-        client.use_offloads(self, *self._takes)
+        client.use_offloads(self, *self.takes)
         client.tell_gateway(self._prefixes)
         self._lane.given(message.lane)
         client.push.met(self, message)

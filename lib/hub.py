@@ -21,6 +21,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from lib import (
+    hub_drain,
     hub_enrol,
     hub_lane,
     hub_listen,
@@ -172,22 +173,11 @@ class Hub:
         return format_peer(self._server.socket.getsockname())
 
     def drain(self) -> None:
-        """Stop accepting, tell clients to move to another hub, and send what is queued.
-
-        Returns when all have moved and the queues are empty, or after the drain timeout.
-        """
+        """Stop accepting, let clients move to another hub, and send what is queued (hub_drain)."""
         self._ending = True
         self._server.close()
         self.datagrams.close()
-        sessions = list(self.sessions.values())
-        with gevent.Timeout(self.settings.drain_timeout, False):
-            for session in sessions:
-                session.tell_drain()
-            while any(session.awaited for session in self.sessions.values()):
-                self.moved.wait()
-                self.moved.clear()
-            for session in sessions:
-                session.sender.wait_drained()
+        hub_drain.drain(self, self.settings.drain_timeout)
 
     def stop(self) -> None:
         """Stop accepting and end every session."""

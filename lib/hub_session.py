@@ -115,7 +115,7 @@ class HubSession:
         self.sender.is_alive = self.is_alive
         self._counted = 0
         self.awaited = False
-        """Whether the client was sent DRAIN and has neither replied nor left yet."""
+        """Whether the client was sent DRAIN or SWITCH and has neither replied nor left yet."""
         now = time.monotonic()
         self.control = SessionControl(self.sender, self.attachment.traffic, settings.keepalive_timeout, now)
         self.rates = Rates(now)
@@ -274,6 +274,9 @@ class HubSession:
             elif isinstance(message, wire_control.Drain):
                 self.awaited = False  # it has another session now, or no other hub to go to
                 self.hub.moved.set()
+            elif isinstance(message, wire_control.Switch):
+                self.awaited = False  # it sends by the other session from now on
+                self.hub.moved.set()
             elif isinstance(message, wire_control.Lane) and (token := self.hub.new_token(self)):
                 self.control.give_lane(token)
             elif isinstance(message, Pushed):
@@ -357,6 +360,13 @@ class HubSession:
             gevent.sleep(0.02)
         return False
 
-    def tell_drain(self) -> None:
-        """Ask the client to open another session before this one ends, where it can go elsewhere."""
-        self.awaited = self.control.drain() or self.awaited
+    def tell_drain(self, hold: bool = False) -> None:
+        """Ask the client to open another session before this one ends, where it can go elsewhere.
+
+        With `hold` it goes on sending by this one until tell_switch(), where it can.
+        """
+        self.awaited = self.control.drain(hold) or self.awaited
+
+    def tell_switch(self) -> None:
+        """Tell the client to send by its other session from now on."""
+        self.awaited = self.control.switch()

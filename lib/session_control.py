@@ -18,9 +18,9 @@ from lib.prefixes import Prefix
 from lib.push_settings import Pushed
 from lib.session_keepalive import Health, Liveness
 from lib.session_lane_sender import LaneSender
-from lib.wire_control import Advice, Datagrams, Drain, Feature, Hello, Lane, Message, Ping, Pong
+from lib.wire_control import Advice, Datagrams, Drain, Feature, Hello, Lane, Message, Ping, Pong, Switch
 
-ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed
+ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch
 """The messages that mean something else to a hub than to a client."""
 
 
@@ -113,11 +113,21 @@ class SessionControl:
         """Send a DATAGRAMS: a key for what is sent to us by the datagram channel, or that there is none."""
         self._send(wire_control.encode_datagrams(given))
 
-    def drain(self) -> bool:
-        """Send DRAIN: we will leave, or need the peer no more. Returns whether the peer understands it."""
+    def drain(self, hold: bool = False) -> bool:
+        """Send DRAIN: we will leave, or need the peer no more. Returns whether the peer understands it.
+
+        With `hold` a client that can goes on sending by this session until switch().
+        """
         if not self.can(Feature.DRAIN):
             return False
-        self._send(wire_control.encode_drain())
+        self._send(wire_control.encode_drain(hold and self.can(Feature.SWITCH)))
+        return True
+
+    def switch(self) -> bool:
+        """Send SWITCH: from now on the other session is sent by. Returns whether the peer understands it."""
+        if not self.can(Feature.SWITCH):
+            return False
+        self._send(wire_control.encode_switch())
         return True
 
     def advise(self, advice: Advice) -> bool:

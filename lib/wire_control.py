@@ -47,6 +47,7 @@ class Type(IntEnum):
     LANE = 6
     DATAGRAMS = 7
     SETTINGS = 8
+    SWITCH = 9
 
 
 class Cipher(IntEnum):
@@ -74,6 +75,12 @@ class Field(IntEnum):
     PREFIXES = 6
     LANE = 7
     CIPHER = 8
+
+
+class DrainField(IntEnum):
+    """Fields of DRAIN."""
+
+    HOLD = 1
 
 
 class DatagramsField(IntEnum):
@@ -106,9 +113,11 @@ class Feature(IntFlag):
     """Of a client: it wants SETTINGS. Of a hub: it sends them to a client that does."""
     DATAGRAMS = 32
     """Sessions may have a datagram channel; HELLO says the cipher."""
+    SWITCH = 128
+    """Of a client: it waits for SWITCH after a DRAIN that says so, and replies. Of a hub: it sends SWITCH."""
 
 
-ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE)
+ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE | Feature.SWITCH)
 """The features that every tunrouter of this version has."""
 
 
@@ -128,7 +137,15 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A hub's request to open another session, or a client's notice that it needs this one no more."""
+    """A hub's request to open another session, or a client's notice that it has one, or cannot have one."""
+
+    hold: bool = False
+    """Whether the client goes on sending by this session until SWITCH: the hub asks all of its clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A hub's word that all clients have other sessions; a client's, that it sends by that one now."""
 
 
 class Trouble(IntFlag):
@@ -198,7 +215,7 @@ class Hello:
     """The Cipher of the datagrams that its sender will send; 0 for none."""
 
 
-Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed
+Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed | Switch
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -230,9 +247,14 @@ def encode_pong(token: bytes) -> bytes:
     return bytes([MARK, Type.PONG]) + wire_fields.encode([(TOKEN, token)])
 
 
-def encode_drain() -> bytes:
+def encode_drain(hold: bool = False) -> bytes:
     """A DRAIN as the content of a frame."""
-    return bytes([MARK, Type.DRAIN])
+    return bytes([MARK, Type.DRAIN]) + wire_fields.encode([(DrainField.HOLD, b"\1")] if hold else [])
+
+
+def encode_switch() -> bytes:
+    """A SWITCH as the content of a frame."""
+    return bytes([MARK, Type.SWITCH])
 
 
 def encode_advice(advice: Advice) -> bytes:
@@ -329,7 +351,8 @@ _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
     Type.HELLO: _decode_hello,
     Type.PING: lambda found: Ping(_decode_token(found)),
     Type.PONG: lambda found: Pong(_decode_token(found)),
-    Type.DRAIN: lambda found: Drain(),
+    Type.DRAIN: lambda found: Drain(any(found.get(DrainField.HOLD, b""))),
+    Type.SWITCH: lambda found: Switch(),
     Type.ADVICE: _decode_advice,
     Type.LANE: _decode_lane,
     Type.SETTINGS: push_settings.decode,

@@ -111,7 +111,7 @@ def test_a_second_hub_takes_over_and_no_ping_waits_long(stack: ExitStack, tmp_pa
     counts = re.search(r"(\d+) packets transmitted, (\d+) received", pings.text())
     assert counts, pings.text()
     lost = int(counts[1]) - int(counts[2])
-    assert lost <= 40, f"{lost} of {counts[1]}, in steps of 5 ms"  # two or three; the machine may be busy
+    assert lost <= 1, f"{lost} of {counts[1]}, in steps of 5 ms"  # SIGINT may come before the last reply
     assert "2 sessions" in player.run("hub", "tunrouter status --control green.sock")
 
 

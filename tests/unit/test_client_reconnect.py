@@ -508,7 +508,7 @@ def test_an_error_of_a_move_leaves_the_session_that_there_is(
     reconnector._selector.succeeded(0)
     used: list[object] = []
     nodes.use_offloads = lambda *arguments: used.append(arguments)  # type: ignore[method-assign]
-    session._takes = 7, 65535
+    session.takes = 7, 65535
     real = {
         "dialling": nodes.let_in,
         "begin": client_session.ClientSession.begin,
@@ -560,6 +560,52 @@ def test_the_end_of_a_client_ends_a_move_that_a_drain_has_begun(nodes: Nodes) ->
     nodes.running.kill()
     nodes.reconnector.stop()
     assert not nodes.reconnector._moving
+
+
+def test_a_client_that_has_moved_sends_by_the_old_session_until_switch(nodes: Nodes) -> None:
+    """Hosts that have not moved yet can only be reached by the hub that ends."""
+    reconnector, session = nodes.reconnector, nodes.connect("node-0", "node-1")
+    session.takes = 3, 4096
+    reconnector.leave(session, hold=True)
+    nodes.until(lambda: reconnector.session not in (None, session))
+    new = reconnector.session
+    assert new is not None
+    assert reconnector.sender is session.sender
+    session.hold.switch(session.control)
+    nodes.until(lambda: reconnector.sender is new.sender)
+    assert reconnector.held is None
+    assert reconnector.session is new
+
+
+@pytest.mark.parametrize("new_ends", [False, True])
+def test_the_end_of_the_old_session_ends_the_hold(nodes: Nodes, new_ends: bool) -> None:
+    """Where the new one has ended before, another one is had then."""
+    reconnector, session = nodes.reconnector, nodes.connect("node-0", "node-1")
+    reconnector.leave(session, hold=True)
+    nodes.until(lambda: reconnector.session not in (None, session))
+    new = reconnector.session
+    assert new is not None
+    if new_ends:
+        new.sender.close("the new hub has gone too")
+        assert reconnector.sender is session.sender
+    session.sender.close("the old hub has ended")
+    nodes.until(lambda: session not in reconnector._moving)
+    assert reconnector.held is None
+    if new_ends:
+        nodes.until(lambda: reconnector.session is None)
+        assert reconnector.sender is None
+    else:
+        assert reconnector.sender is new.sender
+
+
+def test_a_hub_that_says_switch_too_early_is_sent_by_no_longer(nodes: Nodes) -> None:
+    """It could not wait for us any more; the other hub was still being dialled."""
+    reconnector, session = nodes.reconnector, nodes.connect("node-0", "node-1")
+    session.hold.switch(session.control)
+    reconnector.leave(session, hold=True)
+    nodes.until(lambda: reconnector.session not in (None, session) and reconnector.held is None)
+    assert reconnector.session is not None
+    assert reconnector.sender is reconnector.session.sender
 
 
 class SilentStream:

@@ -8,7 +8,7 @@ from lib import __version__, framing, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.session_control import SessionControl
-from lib.wire_control import ALL_FEATURES, Drain, Feature, Hello, Ping, Pong
+from lib.wire_control import ALL_FEATURES, Drain, Feature, Hello, Ping, Pong, Switch
 
 TOKEN = bytes(range(8))
 HELLO = Hello(bytes(16), 3, 1400, "tunrouter 9", ALL_FEATURES)
@@ -108,6 +108,14 @@ def test_only_who_knows_drain_is_told() -> None:
     talk, stranger = Talk(), Talk(greeted=False)
     assert (talk.control.drain(), stranger.control.drain()) == (True, False)
     assert (talk.wire.sent, stranger.wire.sent) == ([Drain()], [])
+
+
+def test_only_who_knows_switch_is_told_and_asked_to_hold() -> None:
+    talk, older = Talk(), Talk()
+    older.control.features &= ~int(Feature.SWITCH)
+    assert [one.control.drain(hold=True) for one in (talk, older)] == [True, True]
+    assert [one.control.switch() for one in (talk, older)] == [True, False]
+    assert (talk.wire.sent, older.wire.sent) == ([Drain(hold=True), Switch()], [Drain()])
 
 
 def test_a_silent_peer_is_asked_and_then_given_up() -> None:

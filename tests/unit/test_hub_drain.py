@@ -1,0 +1,108 @@
+"""Draining of a hub: nobody is told to switch before everybody has moved, and nobody is waited for too long."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from lib import hub_drain
+
+
+class Session:
+    """A session whose client does what a test says."""
+
+    def __init__(self, hub: Hub, knows_switch: bool = True) -> None:
+        self._hub, self._knows_switch = hub, knows_switch
+        self.awaited = False
+        self.sender: Any = self
+        self.told: list[str] = []
+
+    def tell_drain(self, hold: bool = False) -> None:
+        self.told.append(f"drain {hold}")
+        self.awaited = True
+
+    def tell_switch(self) -> None:
+        self.told.append("switch")
+        self.awaited = self._knows_switch
+
+    def wait_drained(self) -> None:
+        self.told.append("drained")
+
+    def reply(self) -> None:
+        self.awaited = False
+        self._hub.moved.set()
+
+
+class Hub:
+    """Its sessions."""
+
+    def __init__(self, *knows_switch: bool) -> None:
+        self.moved = Event()
+        self.sessions: Any = {number: Session(self, knows) for number, knows in enumerate(knows_switch)}
+
+    def drain(self, seconds: float = 30.0) -> gevent.Greenlet:
+        """Begin to drain; returns once it waits."""
+        draining = gevent.spawn(hub_drain.drain, self, seconds)
+        gevent.sleep(0)
+        return draining
+
+
+def test_switch_comes_once_all_have_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_drain, "LATE_SECONDS", 0.0)
+    hub = Hub(True, True)
+    one, two = hub.sessions.values()
+    draining = hub.drain()
+    assert one.told == two.told == ["drain True"]
+    one.reply()
+    gevent.sleep(0.01)
+    assert one.told == ["drain True"], "the other has not moved yet"
+    two.reply()
+    gevent.sleep(0.01)
+    assert one.told == two.told == ["drain True", "switch"]
+    one.reply()
+    gevent.sleep(0.01)
+    assert not draining.dead
+    two.reply()
+    draining.get(timeout=5)
+    assert one.told == two.told == ["drain True", "switch", "drained"]
+
+
+def test_an_older_client_is_not_waited_for_twice() -> None:
+    hub = Hub(False)
+    (one,) = hub.sessions.values()
+    draining = hub.drain()
+    one.reply()
+    draining.get(timeout=5)
+    assert one.told == ["drain True", "switch", "drained"]
+
+
+def test_one_that_ends_is_not_waited_for() -> None:
+    hub = Hub(True, True)
+    _, two = hub.sessions.values()
+    draining = hub.drain()
+    del hub.sessions[0]
+    two.reply()
+    gevent.sleep(0.01)
+    assert two.told == ["drain True", "switch"]
+    del hub.sessions[1]
+    hub.moved.set()
+    draining.get(timeout=5)
+
+
+def test_clients_that_do_not_move_are_told_to_switch_in_time() -> None:
+    hub = Hub(True, True)
+    one, _ = hub.sessions.values()
+    began = time.monotonic()
+    draining = hub.drain(0.2)
+    one.reply()
+    draining.get(timeout=5)
+    assert 0.15 < time.monotonic() - began < 2
+    assert "switch" in one.told
+
+
+def test_a_hub_without_sessions_ends_at_once() -> None:
+    hub_drain.drain(Hub(), 30.0)
