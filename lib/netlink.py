@@ -20,7 +20,7 @@ from typing import Any
 from lib.errors import HostError
 from lib.netlink_left import PROTOCOL
 from lib.netlink_messages import Link, TunState
-from lib.netlink_plan import Kind, Operation, with_peers
+from lib.netlink_plan import Kind, Operation, routes, with_peers
 from lib.netlink_request import ask, family, link_index, link_name, opened, reason, refusal
 from lib.packet_offload import MAX_SEGMENTS
 from lib.service_scheduling import breathe
@@ -63,7 +63,7 @@ def configure(settings: DeviceSettings, name: str, capabilities: int) -> None:
         for address, peer in with_peers(settings):
             _add_address(ip, index, name, address, peer)
         ask(f"{name}: cannot be brought up", ip.link, "set", index=index, state="up")
-        for prefix, gateway in settings.routes:
+        for prefix, gateway in routes(settings):
             _add_route(ip, index, name, prefix, gateway)
 
 
@@ -74,10 +74,11 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
     stays changed.
     """
     lines = []
+    had, wanted = routes(old), routes(new)
     with opened() as ip:
         index = link_index(ip, name)
-        for prefix, gateway in old.routes:
-            if (prefix, gateway) not in new.routes:
+        for prefix, gateway in had:
+            if (prefix, gateway) not in wanted:
                 ask(
                     f"{name}: route {prefix}", ip.route, "del", ignore=_GONE, **_route(index, prefix, gateway)
                 )
@@ -90,11 +91,11 @@ def reconfigure(old: DeviceSettings, new: DeviceSettings, name: str) -> list[str
             if address not in old.addresses:
                 _add_address(ip, index, name, address, "")
                 lines.append(f"address {address} added")
-        kept = set(old.routes) if old.addresses == new.addresses else set()  # else some went with an address
-        for prefix, gateway in new.routes:
+        kept = set(had) if old.addresses == new.addresses else set()  # else some went with an address
+        for prefix, gateway in wanted:
             if (prefix, gateway) not in kept:
                 _add_route(ip, index, name, prefix, gateway)
-            if (prefix, gateway) not in old.routes:
+            if (prefix, gateway) not in had:
                 lines.append(f"route {prefix} added")
     return lines
 
@@ -255,7 +256,8 @@ def _add_route(
             raise HostError(f"{what}: {_route_reason(gateway, refused)}") from None
         holder = _route_holder(ip, prefix)
         if holder != name:
-            raise HostError(f"{what}: {_taken_reason(prefix, holder)}") from None
+            taken = f"exists already on {holder}, and taking it over could not be undone"
+            raise HostError(f"{what}: {taken}") from None
         # The network of one of our addresses, or a route written twice: what is configured wins.
         ask(what, ip.route, "replace", **route)
 
@@ -274,14 +276,6 @@ def _route_reason(gateway: str, refused: Any) -> str:
     if gateway and refused.code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL):
         return f"no address of the device is in one network with the gateway ({reason(refused)})"
     return reason(refused)
-
-
-def _taken_reason(prefix: Network, holder: str) -> str:
-    taken = f"exists already on {holder}, and taking it over could not be undone"
-    if prefix.prefixlen:
-        return taken
-    halves = " and ".join(map(str, prefix.subnets()))
-    return f"{taken}; use {halves} instead"
 
 
 def _route_holder(ip: Any, prefix: Network) -> str:

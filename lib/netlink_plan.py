@@ -86,7 +86,7 @@ def plan(wanted: DeviceSettings, seen: Seen, put_up: bool) -> list[Operation]:
             operations.append(Operation(Kind.ADDRESS, address, peer))
     if not link.up:
         operations.append(Operation(Kind.UP))
-    for prefix, gateway in wanted.routes:
+    for prefix, gateway in routes(wanted):
         packed = prefix.network_address.packed
         if Route(link.device, packed, prefix.prefixlen, _packed(gateway)) not in seen.routes:
             operations.append(Operation(Kind.ROUTE, prefix=prefix, gateway=gateway))
@@ -122,7 +122,7 @@ def listed(items: Sequence[object]) -> str:
 
 def prefixes(wanted: DeviceSettings) -> frozenset[tuple[bytes, int]]:
     """The prefixes of the wanted routes, as in Route: who changes another route takes nothing away."""
-    return frozenset((prefix.network_address.packed, prefix.prefixlen) for prefix, _ in wanted.routes)
+    return frozenset((prefix.network_address.packed, prefix.prefixlen) for prefix, _ in routes(wanted))
 
 
 def concerns(
@@ -146,6 +146,22 @@ def concerns(
             return True
         return any((r.prefix, r.length) in prefixes for r in netlink_messages.routes(message.body))
     return False
+
+
+def routes(wanted: DeviceSettings) -> Sequence[tuple[Network, str]]:
+    """(prefix, gateway) of each route as the kernel gets it: of a default route its two halves.
+
+    They are longer than the default route that is there already. So that one stays as it is, whatever its
+    metric, and it is in force again as soon as ours are gone. Who changes it meanwhile is not in our way.
+    """
+    if all(prefix.prefixlen for prefix, _ in wanted.routes):
+        return wanted.routes
+    written = {prefix for prefix, _ in wanted.routes}
+    found: list[tuple[Network, str]] = []
+    for prefix, gateway in wanted.routes:
+        halves = [] if prefix.prefixlen else [half for half in prefix.subnets() if half not in written]
+        found += [(half, gateway) for half in halves] if not prefix.prefixlen else [(prefix, gateway)]
+    return found
 
 
 def with_peers(wanted: DeviceSettings) -> Iterator[tuple[Interface, str]]:

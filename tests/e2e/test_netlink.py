@@ -94,11 +94,6 @@ def test_kernel_chooses_names_and_a_template_works(namespace: Namespace) -> None
             id="route taken",
         ),
         pytest.param(
-            settings(routes={"0.0.0.0/0": ""}),
-            "exists already on uplink, .*; use 0.0.0.0/1 and 128.0.0.0/1 instead",
-            id="default route taken",
-        ),
-        pytest.param(
             settings(routes={"10.66.0.0/16": ""}),
             r"exists already on no single device \(multipath, blackhole\)",
             id="blackhole",

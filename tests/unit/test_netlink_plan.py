@@ -115,6 +115,15 @@ def test_what_is_put_back(found: Seen, put_up: bool, operations: list[str]) -> N
     assert list(map(str, plan(WANTED, found, put_up))) == operations
 
 
+def test_a_default_route_is_set_as_its_two_halves() -> None:
+    """So that whatever default route there is stays; a half that is written keeps its own gateway."""
+    written = (ip_network("0.0.0.0/0"), ""), (ip_network("::/0"), "fd77::9"), (ip_network("8000::/1"), "")
+    wanted = DeviceSettings(name="tr0", mtu=1420, routes=written)
+    found = plan(wanted, seen(addresses=frozenset(), routes=frozenset({route("0.0.0.0/1")})), put_up=False)
+    assert list(map(str, found)) == ["route 128.0.0.0/1", "route ::/1 via fd77::9", "route 8000::/1"]
+    assert (b"\x80\0\0\0", 1) in prefixes(wanted), "who replaces a half of ours is noticed"
+
+
 def test_the_order_is_that_in_which_the_kernel_takes_it() -> None:
     kinds = [operation.kind for operation in plan(WANTED, Seen(DOWN._replace(mtu=1500)), put_up=True)]
     assert kinds == sorted(kinds)
