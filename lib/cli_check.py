@@ -15,6 +15,7 @@ from typing import Any
 from lib import (
     config_check,
     config_check_enrol,
+    config_check_exit,
     config_check_start,
     config_only_tunnel,
     service_pidfile,
@@ -52,6 +53,7 @@ def run(
     _pidfile(arguments["--single"], found)
     config_check_start.look(config, settings, arguments, found)
     config_check_enrol.look(config, settings, found)
+    config_check_exit.look(config, settings, found)
     failing, unjudged = service_policy.problems(settings, service_policy.rows_of_files)
     found.add(failing)
     found.notices += unjudged

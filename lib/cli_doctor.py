@@ -182,6 +182,7 @@ def _names(patient: _Patient) -> Any:
 _LOOKS: Mapping[str, Callable[[_Patient], Any]] = {
     "said": lambda one: _said(one),
     "tun": lambda one: doctor_look_host.tun_device(one.rows) if one.settings.clients else None,
+    "locked": lambda one: doctor_look_host.locked(),
     "gateways": lambda one: doctor_look_host.gateways(one.rows),
     "filtered": lambda one: doctor_look_host.filtered(one.settings.clients, one.rows),
     "neighbours": lambda one: doctor_look_tunnel.neighbours(one.rows),

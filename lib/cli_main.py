@@ -62,6 +62,7 @@ def _command(arguments: Mapping[str, Any]) -> Any:
         *((command, _shell) for command in ("completion", "man")),
         ("licences", _licences),
         ("join", _join),
+        ("unlock", _unlock),
         ("-O", _print),
     )
     for name, run in table:
@@ -203,6 +204,18 @@ def _join(arguments: Mapping[str, Any]) -> int:
 
     status: int = cli_join.run(arguments, _first_line, _serve)
     return status
+
+
+def _unlock(arguments: Mapping[str, Any]) -> int:
+    from lib import client_killswitch  # it runs nft
+
+    kept = client_killswitch.unlock()
+    if kept is None:
+        print("no killswitch is set here")
+    else:
+        what = client_killswitch.described(kept).replace("lets", "let")
+        print(printable(f"the killswitch is removed: {what}"))
+    return 0
 
 
 def _licences(arguments: Mapping[str, Any]) -> int:

@@ -31,6 +31,7 @@ Usage:
   tunrouter join [--into DIR] [--now] LINE
   tunrouter hosts [--control PATH] [--service NAME] [--host HOST] [--ns UUID] [--json]
   tunrouter revoke [--control PATH] [--service NAME] [--ns UUID] [--all] HOST
+  tunrouter unlock
   tunrouter capture [--control PATH] [--host HOST] [--ns UUID] [--count N] [--recorder] -w FILE [FILTER...]
   tunrouter trace [--control PATH] [--host HOST] [--ns UUID] [--count N] [FILTER...]
   tunrouter hash
@@ -58,6 +59,7 @@ Commands:
   join              join the hub of a LINE that `tunrouter invite` has printed; - reads it from standard input
   hosts             print who has joined, since when, and when they were last seen
   revoke            end the sessions of HOST for good: what it logs in with counts no more
+  unlock            remove the killswitch that an ended run has left, so that this host reaches others again
   capture           write packets to a file, each with what became of it
   trace             print packets, each with what became of it
   hash              read a password and print the hash to store in its place

@@ -20,6 +20,7 @@ from lib.capture_taps import Taps
 from lib.client_around import Around
 from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
+from lib.client_exit import Exits
 from lib.client_hop import LiveHop
 from lib.client_push import Push
 from lib.client_reconnect import Away, Reconnector
@@ -50,6 +51,7 @@ class Client:
         taps: Taps | None = None,
         host_routes: HostRoutes | None = None,
         batch: Batch | None = None,
+        exits: Exits | None = None,
     ) -> None:
         """Make and configure the device; raises HostError where that fails.
 
@@ -63,9 +65,15 @@ class Client:
         self.buffer, self.batch = buffer, batch or Batch()
         self.instance = os.urandom(16)
         self._device = ClientDevice(self, device_gone)
-        self.around = Around(self, host_routes or HostRoutes())
-        self._device.upkeep.around = self.around
-        self.push = Push(self, self._device.follow)
+        self._exits = exits or Exits()
+        self.around = Around(self, host_routes or HostRoutes(), self._exits.killswitch)
+        try:
+            self._exits.opened(settings, self.device_name, settings.device)
+        except BaseException:
+            self._device.close()
+            raise
+        self._device.upkeep.around, self._device.upkeep.renamed = self.around, self._follow_exits
+        self.push = Push(self, self._follow)
         self._reconnector = Reconnector(self)
         self._hop = self._hop_of(settings)
         self._tasks: list[Task] = []
@@ -83,6 +91,15 @@ class Client:
     def differences(self) -> list[str]:
         """Where the device differs from the configuration at this moment, a line each."""
         return self._device.upkeep.differences()
+
+    def _follow(self, wanted: DeviceSettings) -> list[str]:
+        """Change the device to what a hub tells; returns a line for each change. Raises HostError."""
+        lines = self._device.follow(wanted)
+        self._follow_exits()
+        return lines
+
+    def _follow_exits(self) -> None:
+        self._exits.follow(self.settings, self.device_name, self.device_settings)
 
     @property
     def offloads(self) -> int:
@@ -214,6 +231,7 @@ class Client:
         self.around.prepare(device)
         lines = self._device.upkeep.apply(device)
         self.settings = new
+        self._exits.opened(new, self.device_name, device)
         self.push.again()
         self._reconnector.choose_among(new)
         is_other = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake

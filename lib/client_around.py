@@ -18,13 +18,14 @@ from typing import Protocol
 import gevent
 
 from lib import stream_dial, stream_resolve
+from lib.client_killswitch import Killswitch
 from lib.errors import HostError, ProtocolError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.netlink_host_routes import HostRoutes, Way
 from lib.netlink_own_routes import PROTOCOL
-from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_deadline import to_its_end
 from lib.stream_name_servers import name_servers
@@ -61,9 +62,9 @@ class Owner(Protocol):
 class Around:
     """The ways around one client's tunnel. Without any route that covers a hub it does nothing."""
 
-    def __init__(self, client: Owner, routes: HostRoutes) -> None:
+    def __init__(self, client: Owner, routes: HostRoutes, killswitch: Killswitch | None = None) -> None:
         """Nothing is set before the first dialling."""
-        self._client, self._routes = client, routes
+        self._client, self._routes, self._killswitch = client, routes, killswitch or Killswitch()
         self._wanted: dict[str, set[str]] = {}
         """Node -> the addresses that its last dialling has tried."""
         self._told: dict[str, Way] = {}
@@ -97,7 +98,7 @@ class Around:
     @contextmanager
     def dialling(self, node: NodeSettings) -> Iterator[Dialling]:
         """Dial a node in the block; afterwards only the host routes to addresses tried in it are left."""
-        dialling, served = Dialling(self, node.first.dial), False
+        dialling, served = Dialling(self, node.first), False
         try:
             yield dialling
             served = True
@@ -167,10 +168,16 @@ class Around:
     def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
         """As stream_resolve.look_up. Without a session the name servers are asked around the tunnel as well.
 
-        While there is a session they may be within the tunnel; without one nobody there can reply.
+        While there is a session they may be within the tunnel; without one nobody there can reply. Then a
+        killswitch may keep them from being asked: that is an OSError.
         """
-        asks = not self._client.session and not is_address(host)
-        servers = [one for one in name_servers() if one not in self.inside] if asks else []
+        if self._client.session or is_address(host):
+            return stream_resolve.look_up(host, port, seconds)
+        with self._killswitch.asking(self._name, host, port):
+            return self._ask(host, port, seconds)
+
+    def _ask(self, host: str, port: int, seconds: float) -> list[Address]:
+        servers = [one for one in name_servers() if one not in self.inside]
         try:
             for server in servers:
                 with suppress(OSError):
@@ -179,6 +186,23 @@ class Around:
         finally:
             if servers:
                 self._keep((), NAME_SERVERS)
+
+    def let_out(self, first: NodeSettings | ProxySettings, address: str) -> None:
+        """Let connections to this address out of a killswitch. Raises OSError."""
+        if not first.dial.netns:
+            self._killswitch.let_out(self._name, first.host, first.port, address)
+
+    def let_datagrams_out(self, node: NodeSettings, address: str, port: int) -> None:
+        """Let datagrams of the session with a node out of a killswitch. Raises OSError."""
+        first = node.first
+        if not first.dial.netns:
+            self._killswitch.let_datagrams_out(self._name, first.host, first.port, address, port)
+
+    def learn(self, first: NodeSettings | ProxySettings, found: Iterable[Address]) -> None:
+        """A name has these addresses now: a killswitch lets connections out to them alone. Raises OSError."""
+        if not first.dial.netns:
+            addresses = [str(address[4][0]) for address in found]
+            self._killswitch.learn(self._name, first.host, first.port, addresses)
 
     def _keep(self, addresses: Collection[str], purpose: str = "") -> None:
         """Give up all host routes but those to `addresses`, also where the caller is killed meanwhile."""
@@ -212,18 +236,21 @@ class Around:
 class Dialling:
     """One dialling of a node: remembers the addresses that it tried."""
 
-    def __init__(self, around: Around, how: DialSettings) -> None:
-        self._around, self._how = around, how
+    def __init__(self, around: Around, first: NodeSettings | ProxySettings) -> None:
+        self._around, self._first = around, first
         self.tried: set[str] = set()
 
     def device_for(self, address: str) -> str | None:
-        """Around.device_for."""
+        """Around.device_for. A killswitch lets connections out to the address."""
         self.tried.add(address)
-        return self._around.device_for(address, self._how)
+        self._around.let_out(self._first, address)
+        return self._around.device_for(address, self._first.dial)
 
     def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
-        """Around.look_up."""
-        return self._around.look_up(host, port, seconds)
+        """Around.look_up. A killswitch lets connections out to what is found, and nowhere else."""
+        found = self._around.look_up(host, port, seconds)
+        self._around.learn(self._first, found)
+        return found
 
 
 class Again:
@@ -251,22 +278,29 @@ def is_address(host: str) -> bool:
     return True
 
 
-def look_ahead(clients: Iterable[ClientSettings]) -> None:
+def look_ahead(clients: Iterable[ClientSettings], killswitch: Killswitch) -> None:
     """Look up the hubs of clients with routes, before those are set: they may cover the name servers.
 
-    Takes AHEAD_SECONDS at most, for all together.
+    A killswitch lets the names be looked up whose addresses nobody knows. Takes AHEAD_SECONDS at most, for
+    all together.
     """
     if shutil.which("getent") is None:  # a look-up in a thread may outlast its deadline (stream_resolve)
         return
-    first = [
-        node.first
+    names = {
+        (client.name, node.first.host, node.first.port)
         for client in clients
-        if client.device.routes
+        if client.device.routes or client.killswitch
         for node in client.nodes
-        if not node.first.dial.addresses
-    ]
-    names = {(one.host, one.port) for one in first if not is_address(one.host)}
-    gevent.joinall([gevent.spawn(stream_dial.look_ahead, *name, AHEAD_SECONDS) for name in names])
+        if not node.first.dial.addresses and not is_address(node.first.host)
+    }
+    gevent.joinall([gevent.spawn(_look_ahead, killswitch, *name) for name in names])
+
+
+def _look_ahead(killswitch: Killswitch, service: str, host: str, port: int) -> None:
+    with suppress(OSError), killswitch.asking(service, host, port):
+        addresses = stream_dial.look_ahead(host, port, AHEAD_SECONDS)
+        if addresses:
+            killswitch.learn(service, host, port, addresses)
 
 
 def covers(device: DeviceSettings, address: str) -> bool:

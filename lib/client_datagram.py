@@ -146,6 +146,7 @@ class ClientDatagrams:
             return datagram_socket.toward(address, port, None, how)
         if host and client_around.covers(client.device_settings, address.partition("%")[0]):
             raise OSError(f"the tunnel's own routes cover {address}, where the hub takes datagrams")
+        client.around.let_datagrams_out(node, address, port)
         with client.around.dialling_again(node) as again:
             return datagram_socket.toward(address, port, again.device_for(address), how)
 

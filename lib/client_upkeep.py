@@ -11,6 +11,7 @@ notification only says that it is time to look, and the whole device is compared
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -57,6 +58,8 @@ class Upkeep:
         """Held while a reload changes the device: what it takes away is not to be put back."""
         self.around: Around | None = None
         """The host routes that are looked after too."""
+        self.renamed: Callable[[], None] = lambda: None
+        """Called when somebody has renamed the device."""
         self._pace = Pace()
         self._refused: dict[Operation, str] = {}
         self._told: list[str] = []
@@ -169,6 +172,7 @@ class Upkeep:
 
     def _rename(self, name: str) -> None:
         before, self._device.name = self._device.name, name
+        self.renamed()
         text = "service %s: device %s is named %s now"
         service = self._service
         say(Entry.DEVICE_RENAMED, text, service, before, name, service=service, device=name, before=before)

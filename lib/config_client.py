@@ -81,6 +81,8 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         fail_timeout=way.selector.fail_timeout / SECONDS if way.selector.fail_timeout else 10.0,
         hooks=hook_settings(service, found),
         retries=handler.retries,
+        nat=config_metadata.switch(handler, "nat", False, found),
+        killswitch=config_metadata.switch(handler, "killswitch", False, found),
     )
 
 

@@ -186,7 +186,7 @@ CLIENT_KEYS: Keys = {
         "service", "is for listeners of a hub; write it in the metadata of the hub's node", "proxyProtocol"
     ),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
-    **_works("handler", "superpackets lanes channel dscp keepalive.timeout acceptRoutes"),
+    **_works("handler", "superpackets lanes channel dscp keepalive.timeout acceptRoutes nat killswitch"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
 }

@@ -115,6 +115,22 @@ METADATA_KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of handler tun", "nat", "switch", "`off`",
+        "nat: on",
+        (
+            "For an exit: what comes out of the tunnel and is for others leaves this host under its own "
+            "address (masquerading), and the kernel forwards. Both end with the client. Wants `nft`."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler tun", "killswitch", "switch", "`off`",
+        "killswitch: on",
+        (
+            "Nothing leaves this host beside the tunnel, but to the hub, DHCP and neighbour discovery. It "
+            "outlives a crash: only a clean stop or `tunrouter unlock` takes it away. Wants `nft`."
+        ),
+    ),
+    OwnKey(
         "metadata of handler router or tun", "channel", "`auto`, `stream` or `datagram`", "`auto`",
         "channel: stream",
         (

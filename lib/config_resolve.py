@@ -17,6 +17,7 @@ from msgspec.structs import FieldInfo
 from lib.capture_taps import LEAST_RECORDER
 from lib.config_chain import Chains
 from lib.config_client import client
+from lib.config_exit import check_killswitch
 from lib.config_findings import MOST_PROBLEMS, Findings, at_once
 from lib.config_gost_keys import HANDLERS
 from lib.config_hub import Tables, check_domains, check_overlaps, hub
@@ -214,6 +215,7 @@ def _check_together(
             place = service.listener.where("metadata.name") if service.listener else service.where()
             found.error(place, f"two services have a device named {name!r}")
         devices.add(name)
+    check_killswitch(hubs, clients, found)
     nodes = (node.first.dial for _, one in found.each(clients) for node in one.nodes)
     if config.user and any(dial.netns for dial in nodes):
         text = "'user' beside a node's netns: only root may dial in another network namespace, each time anew"

@@ -34,6 +34,7 @@ def _always(fact: object) -> bool:
 
 CHECKS = (
     Check("configuration", "said", doctor_host.said, _always),
+    Check("killswitch", "locked", doctor_host.locked),
     Check("GOST", "said", doctor_host.gost, _always, is_note=True),
     Check("session", "sessions", doctor_tunnel.sessions),
     Check("hub's settings", "sessions", doctor_tunnel.refused, is_note=True),

@@ -254,6 +254,13 @@ class Listening(NamedTuple):
     remedy: str
 
 
+class Locked(NamedTuple):
+    """A killswitch in this network namespace that no process has."""
+
+    what: str
+    """What it lets out, in words."""
+
+
 class Said(NamedTuple):
     """A line about the configuration, from `check` or `lint`."""
 
@@ -284,4 +291,5 @@ class Facts:
     sessions: tuple[Session, ...] | Unknown | None = None
     datagrams: tuple[Datagrams, ...] | Unknown | None = None
     listening: tuple[Listening, ...] | Unknown | None = None
+    locked: Locked | Unknown | None = None
     said: tuple[Said, ...] | Unknown | None = None

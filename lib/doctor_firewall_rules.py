@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lib import netfilter_names
 from lib.doctor_firewall import ACCEPT, CONTINUE, DROP, GOTO, JUMP, RETURN, Chain, Condition, Rule
 
 MAX_RULES = 50_000
@@ -55,9 +56,15 @@ def from_nft(text: str) -> tuple[Chain, ...]:
     """The filter chains of `nft -j list ruleset`. Raises ValueError for what is no such text."""
     try:
         objects = json.loads(text)["nftables"]
-        return tuple(_chains([one for one in objects if isinstance(one, dict)]))
+        return tuple(_chains([one for one in objects if isinstance(one, dict) and not _is_ours(one)]))
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"not the rules of nftables: {error!r:.80}") from None
+
+
+def _is_ours(one: Mapping[str, Any]) -> bool:
+    """Whether this is a part of a table of ours: a killswitch is told of by itself."""
+    (body,) = one.values()
+    return netfilter_names.parse(str(body.get("table") or body.get("name", ""))) is not None
 
 
 def _chains(objects: list[dict[str, Any]]) -> Iterator[Chain]:

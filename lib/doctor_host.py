@@ -16,6 +16,7 @@ from lib.doctor_facts import (
     Filtered,
     Gateway,
     Listening,
+    Locked,
     Networks,
     Other,
     Refused,
@@ -49,6 +50,16 @@ def tun(fact: Tun) -> Iterator[Finding]:
             "use Linux's own kernel, 4.x or newer: sandboxes as gVisor, and some containers' filters of "
             "system calls, do not let it",
         )
+
+
+def locked(fact: Locked) -> Iterator[Finding]:
+    """A killswitch that no process has: its process was killed, or has failed."""
+    yield Finding(
+        f"this host is locked by a killswitch that no process holds: {fact.what}",
+        "all else that leaves this host is dropped, DNS too; it is meant to outlive its process, and the "
+        "next start of the client takes it over",
+        "start tunrouter again, or give it up: tunrouter unlock",
+    )
 
 
 def gateways(facts: tuple[Gateway, ...]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import (
+    client_killswitch,
     doctor_firewall_rules,
     netlink_input,
     prefixes,
@@ -35,6 +36,7 @@ from lib.doctor_facts import (
     Gateway,
     Listening,
     Local,
+    Locked,
     Networks,
     Refused,
     Tun,
@@ -145,6 +147,16 @@ def local_networks() -> list[tuple[str, Prefix]]:
             if not network.is_loopback and not network.is_link_local:
                 found.append((devices.get(row["index"], ""), prefixes.packed(network)))
     return found
+
+
+def locked() -> Locked | Unknown | None:
+    """The killswitch that no process has; None where there is none."""
+    if os.geteuid() != 0:
+        return Unknown("only root may read the firewall's rules")
+    if client_killswitch.is_held():
+        return None
+    kept = client_killswitch.look()
+    return Locked(client_killswitch.described(kept)) if kept is not None else None
 
 
 # --- the firewall -------------------------------------------------------------------------------

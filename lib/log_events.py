@@ -147,6 +147,42 @@ class Entry(Enum):
         *("nft-table-left", "info", "table"),
         "a process that was killed had left a table of ours in nftables: it has been deleted",
     )
+    NAT_SET = (
+        *("nat-set", "info", "service device"),
+        "a client is an exit (`nat`): what comes out of its tunnel leaves under an address of this host",
+    )
+    NAT_FAILED = (
+        *("nat-failed", "warning", "service device reason"),
+        "masquerading or forwarding of an exit (`nat`) could not be set, or not set back",
+    )
+    KILLSWITCH_SET = (
+        *("killswitch-set", "info", "service"),
+        "a client's `killswitch` is set: nothing leaves this host beside the tunnel",
+    )
+    KILLSWITCH_TAKEN = (
+        *("killswitch-taken", "info", "what"),
+        "a killswitch that an ended run has left is taken over; `what` it lets out until then",
+    )
+    KILLSWITCH_GONE = (
+        *("killswitch-gone", "info", ""),
+        "the killswitch is gone, as its process ends cleanly or no client wants it any more",
+    )
+    KILLSWITCH_STAYS = (
+        *("killswitch-stays", "warning", ""),
+        "this process ends, and not cleanly: its killswitch stays (`tunrouter unlock`)",
+    )
+    TABLE_PUT_BACK = (
+        *("nft-table-put-back", "warning", "table"),
+        "somebody has removed a table of ours in nftables (`nft flush ruleset`); it is set again",
+    )
+    KILLSWITCH_FAILED = (
+        *("killswitch-failed", "warning", "reason"),
+        "the killswitch could not be changed as it should be",
+    )
+    KILLSWITCH_LEFT = (
+        *("killswitch-left", "warning", "what"),
+        "an ended run has left a killswitch, and no client here wants one (`tunrouter unlock`)",
+    )
     SETTINGS_TAKEN = (
         *("settings-taken", "info", "service host hub what"),
         "a client has set, or removed, what its hub tells it: addresses, routes, an MTU, a name server",

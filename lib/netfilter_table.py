@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from lib import netlink_watch, service_command, service_environment, service_privileges
 from lib.errors import HostError
@@ -22,8 +23,8 @@ SECONDS = 10.0
 """How long the program may take."""
 MAX_LISTED = 4 << 20
 """Bytes of the list of all tables, which is some 100 for each."""
-STAYS = frozenset({"killswitch"})
-"""Purposes of tables that stay when their process is killed, because that is what they are for."""
+STAYS = frozenset({"killswitch", "forwarding"})
+"""Purposes of tables that stay when their process is killed: it is what they are for, or others need them."""
 
 _CARRIER = "/sys/class/net/{}/carrier"
 """1 while a process has a TUN device open."""
@@ -62,6 +63,15 @@ def tables() -> tuple[Table, ...]:
     except (ValueError, KeyError, TypeError) as error:
         raise HostError(f"{PROGRAM}: its list of tables cannot be read: {error!r}") from None
     return tuple(table for table in found if table is not None)
+
+
+def listed(table: Table) -> list[dict[str, Any]]:
+    """The parts of a table, as `nft -j list table` has them. Raises HostError."""
+    text = _nft("-j", "list", "table", "inet", table.name)
+    try:
+        return [one for one in json.loads(text)["nftables"] if isinstance(one, dict)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HostError(f"{PROGRAM}: its list of {table.name} cannot be read: {error!r}") from None
 
 
 def sweep() -> tuple[Table, ...]:

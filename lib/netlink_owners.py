@@ -36,7 +36,7 @@ class Tunnel:
 def take_number() -> tuple[int, socket.socket | None]:
     """The lowest number that no process here holds, and what holds it; the last of all is not held."""
     for number in range(1, NUMBERS + 1):
-        name = _hold(_NAME % number)
+        name = hold(_NAME % number)
         if name is not None:
             return number, name
     return NUMBERS + 1, None
@@ -49,7 +49,7 @@ def is_free(number: int) -> bool:
 
 def show_device(number: int, name: str, index: int) -> Tunnel:
     """Show that a device is a tunnel of the process with this number, until it is closed."""
-    return Tunnel(name, index, _hold(_DEVICE % (number, index)) if index else None)
+    return Tunnel(name, index, hold(_DEVICE % (number, index)) if index else None)
 
 
 def has_device(number: int, device: int) -> bool:
@@ -57,7 +57,7 @@ def has_device(number: int, device: int) -> bool:
     return _is_held(_DEVICE % (number, device))
 
 
-def _hold(text: str) -> socket.socket | None:
+def hold(text: str) -> socket.socket | None:
     """Hold an abstract name until the socket is closed; None where somebody else does."""
     name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
@@ -69,7 +69,7 @@ def _hold(text: str) -> socket.socket | None:
 
 
 def _is_held(text: str) -> bool:
-    name = _hold(text)
+    name = hold(text)
     if name is not None:
         name.close()
     return name is None

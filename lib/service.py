@@ -77,6 +77,7 @@ class Service:
         with ExitStack() as ends:  # whatever comes, nothing is left behind on the host
             ends.callback(self._stop)
             self._serve()
+            self._parts.ends_cleanly = not self._failure
             self._drain()
         if self._failure:
             raise HostError(self._failure)

@@ -21,6 +21,7 @@ from lib import client_around, enrol_book, hub_recheck, netfilter_table, netlink
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
+from lib.client_exit import Exits
 from lib.client_uplink import Batch
 from lib.errors import HostError
 from lib.framing import ReceiveBuffer
@@ -78,6 +79,9 @@ class Parts:
         """Clients that are being stopped, and are no longer in `clients`."""
         self._is_ending = False
         self._turns, self._host_routes = Turns(), HostRoutes()
+        self.exits = Exits()
+        self.ends_cleanly = False
+        """Set where somebody has asked for the end."""
         self._buffer, self._batch = ReceiveBuffer(), Batch()
         self._rules = Event()
         """Set when sessions are to be checked again."""
@@ -86,9 +90,11 @@ class Parts:
             self.metrics = self.make_metrics(settings)
             for hub in settings.hubs:
                 self.hubs[hub.name] = self.make_hub(hub, settings)
-            client_around.look_ahead(settings.clients)
+            self.exits.admit(settings.clients)
+            client_around.look_ahead(settings.clients, self.exits.killswitch)
             if settings.clients:
                 _sweep()
+                self.exits.mend(settings.clients)
             for client in settings.clients:
                 self.clients[client.name] = self._open_client(client)
         except BaseException:
@@ -113,6 +119,7 @@ class Parts:
             self._start(hub)
         for client in self.clients.values():
             self._start(client)
+        self.exits.settle(self.settings.clients)
 
     def stop(self) -> None:
         """Close every port and remove every device, also of clients whose removal was broken off before.
@@ -122,6 +129,7 @@ class Parts:
         self._is_ending = True
         with ExitStack() as steps:  # the last one comes first
             steps.callback(lambda: self._hooks.gone(self._hooks.rest()))
+            steps.callback(lambda: self.exits.close(self.ends_cleanly))
             steps.callback(self.tables.stop)
             for hub in self.hubs.values():
                 steps.callback(hub.stop)
@@ -196,7 +204,8 @@ class Parts:
 
     def add_client(self, settings: ClientSettings) -> None:
         """Make a client and start it. Raises HostError where that fails; nothing of it is left then."""
-        client_around.look_ahead([settings])
+        self.exits.admit([settings])
+        client_around.look_ahead([settings], self.exits.killswitch)
         self.clients[settings.name] = client = self._open_client(settings)
         try:
             self._start(client)
@@ -205,7 +214,8 @@ class Parts:
             raise
 
     def _open_client(self, client: ClientSettings) -> Client:
-        made = Client(client, self._buffer, self._device_gone, self.taps, self._host_routes, self._batch)
+        shared = self._host_routes, self._batch, self.exits
+        made = Client(client, self._buffer, self._device_gone, self.taps, *shared)
         try:
             self._hooks.opened(_place(made))
         except BaseException:

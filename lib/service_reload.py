@@ -102,8 +102,17 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str], step: Callabl
     for client in new.clients:
         _guarded(parts, client.name, lines, counts, partial(_apply_client, parts, client))
         step()
+    _settle(parts, new)
     parts.domains.keep_only(hub.settings for hub in parts.hubs.values())
     return counts
+
+
+def _settle(parts: Parts, new: Settings) -> None:
+    """Take away what no client wants any more in nftables; one that could not be changed wants it still."""
+    try:
+        parts.exits.settle([*new.clients, *(client.settings for client in parts.clients.values())])
+    except HostError as error:
+        say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
 
 
 def _guarded(
@@ -148,6 +157,7 @@ def _apply_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str
 def _change_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str]]:
     client = parts.clients.get(settings.name)
     changed = differences(client.settings, settings) if client is not None else []
+    parts.exits.admit([settings])
     done = client.apply(settings) if client is not None else None
     if done is None:
         if client is not None:

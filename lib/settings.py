@@ -339,6 +339,8 @@ class ClientSettings:
     """What is taken of the settings that a hub tells; None for nothing."""
     channel: str = AUTO
     dscp: bool = False
+    nat: bool = False  # whether what comes out of the tunnel leaves this host under an address of it
+    killswitch: bool = False  # whether nothing leaves this host beside the tunnel
 
 
 @dataclass(frozen=True, slots=True)

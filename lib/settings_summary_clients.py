@@ -33,6 +33,7 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
         ", ".join(routes[:most]) + _more(routes, "route", most) if routes else "none"
     )
     yield from _told(client)
+    yield from _exit(client)
     namespaces = dict.fromkeys(node.namespace for node in client.nodes if node.namespace != NO_NAMESPACE)
     if namespaces:
         yield f"    namespace: {', '.join(map(format_uuid, namespaces))}"
@@ -56,6 +57,17 @@ def _told(client: ClientSettings) -> Iterator[str]:
     strange = [node for node in client.nodes if not node.transport.is_verified]
     but = f"; nothing of a hub that is not verified (pin, caFile, secure){_of(strange, client.nodes)}"
     yield f"    what the hub tells is set: {', '.join(taken)}{but if strange else ''}"
+
+
+def _exit(client: ClientSettings) -> Iterator[str]:
+    """What is set in the kernel beside the device."""
+    if client.nat:
+        yield "    nat: what comes out of the tunnel leaves under an address of this host, which forwards"
+    if client.killswitch:
+        yield (
+            "    killswitch: nothing leaves this host beside the tunnel, but to the hub, DHCP and neighbour "
+            "discovery; it stays after a crash, until a clean stop or tunrouter unlock"
+        )
 
 
 def _dialled(node: NodeSettings) -> str:
@@ -96,6 +108,8 @@ def data(client: ClientSettings) -> dict[str, object]:
         "routes": [{"dst": str(net), "gateway": via or None} for net, via in device.routes],
         "mtu": device.mtu,
         "acceptRoutes": _accepted(client),
+        "nat": client.nat,
+        "killswitch": client.killswitch,
         "transports": [node.transport.kind for node in client.nodes],
         "inTheClear": any(not node.transport.encrypted for node in client.nodes),
     }

@@ -164,10 +164,19 @@ def _numeric(texts: Iterable[str], port: int) -> Iterator[Address]:
         raise missing
 
 
-def look_ahead(host: str, port: int, seconds: float) -> None:
-    """Look up a name before it can be dialled, so that its addresses are remembered; an error is none."""
+def remember(host: str, port: int, addresses: Iterable[str]) -> None:
+    """Note what the addresses of a name were, for as long as no look-up gives any; known ones stay."""
+    known = _known.get((host, port)) or _Known()
+    if not known.found:
+        known.found = [one for text in addresses for one in stream_resolve.numeric(text, port)]
+        _known.renew((host, port), known)
+
+
+def look_ahead(host: str, port: int, seconds: float) -> list[str]:
+    """Look up a name before it can be dialled, so that its addresses are remembered; where that fails, []."""
     with suppress(OSError):
-        _look_up(host, port, seconds, PLAIN)
+        return [str(address[4][0]) for address in _look_up(host, port, seconds, PLAIN).found]
+    return []
 
 
 def _look_up(host: str, port: int, seconds: float, ways: Ways) -> _Known:

@@ -15,6 +15,7 @@ import pytest
 
 from lib import client_around, stream_dial, stream_resolve
 from lib.client_around import Around, covers, look_ahead
+from lib.client_killswitch import Killswitch
 from lib.errors import HostError, ProtocolError
 from lib.netlink_host_routes import Way
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
@@ -75,6 +76,35 @@ def test_host_routes_stay_while_their_node_was_last_dialled_at_that_address() ->
     with one.dialling(node("gone after a reload")) as dialling:
         dialling.device_for(HUB)
     assert routes.held["s"] == {OTHER, "203.0.113.12"}
+
+
+class Shut(Killswitch):
+    """Notes what is to be let out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out: list[tuple[object, ...]] = []
+
+    def let_out(self, service: str, host: str, port: int, address: str) -> None:
+        self.out.append((host, port, address))
+
+    def let_datagrams_out(self, service: str, host: str, port: int, address: str, to_port: int) -> None:
+        self.out.append((host, port, address, "udp", to_port))
+
+
+def test_a_killswitch_lets_out_what_is_dialled_which_may_be_a_proxy() -> None:
+    shut = Shut()
+    client = around(Routes())._client
+    one = Around(client, Routes(), shut)  # type: ignore[arg-type]
+    proxied = node("a", "hub.test", ProxySettings("socks5", "proxy.test", 1080))
+    elsewhere = replace(node("b"), dial=DialSettings(netns="other"))
+    for target in (proxied, node("b"), elsewhere):
+        with one.dialling(target) as dialling:
+            dialling.device_for(HUB)
+    one.let_datagrams_out(node("b"), OTHER, 9000)
+    assert shut.out == [
+        ("proxy.test", 1080, HUB), ("hub.test", 8443, HUB), ("hub.test", 8443, OTHER, "udp", 9000)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -176,9 +206,8 @@ def test_only_names_of_clients_with_routes_are_looked_up_ahead(monkeypatch: pyte
     monkeypatch.setattr(stream_dial, "look_ahead", lambda host, port, seconds: asked.add((host, port)))
     proxy = ProxySettings("socks5", "proxy.test", 1080)
     nodes = (node("a"), node("b", HUB), node("c", "behind.test", proxy), node("d", "2001:db8::1"))
-    look_ahead(
-        [ClientSettings("s", "host-1", FULL, nodes), ClientSettings("t", "h", DeviceSettings(), (node("e"),))]
-    )
+    without = ClientSettings("t", "h", DeviceSettings(), (node("e"),))
+    look_ahead([ClientSettings("s", "host-1", FULL, nodes), without], Killswitch())
     assert asked == {("hub.test", 8443), ("proxy.test", 1080)}
 
 

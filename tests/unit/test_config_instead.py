@@ -37,6 +37,7 @@ SAID_IN = {
     "config_no_effect.py": "a key without effect: behind the colon",
     "config_references.py": "reload of a file of hosts: SIGHUP and -R",
     "config_resolve.py": "a key: instead_of",
+    "netfilter_table.py": "what the kernel says, and which part of it is missing",
     "source_read.py": "a Content-Encoding: which one to send",
     "stream_http_body.py": "a Transfer-Encoding: what to send",
 }

@@ -23,6 +23,7 @@ from lib.doctor_facts import (
     HubDomain,
     Listening,
     Local,
+    Locked,
     Looked,
     Names,
     NameServer,
@@ -98,6 +99,7 @@ TUNNEL_SERVER = NameServer("10.9.0.53", True, "tun0", True, False)
 
 FAULTS: list[tuple[str, str, Any, str, str]] = [
     ("configuration", "said", (Said("a.yml:3:1: that is odd", "write this", False),), "that is odd", "write this"),
+    ("killswitch", "locked", Locked("it lets out tun0, and no hub"), "that no process holds: it lets out tun0", "tunrouter unlock"),
     ("GOST", "said", (Said("a.yml:3:1: GOST takes the first match", "", True),), "first match", "tunrouter lint"),
     ("session", "sessions", (Session("s", "host-2", "", "10.0.0.1:8443: refused", ()),), "no session: 10.0.0.1:8443: refused", ""),
     ("session", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", ("reverse-path …",)),), "reverse-path", "tunrouter drops"),

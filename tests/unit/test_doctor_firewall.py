@@ -300,3 +300,20 @@ def test_lines_of_any_shape_are_read_or_refused(text: str) -> None:
     except ValueError:
         return
     assert dropped(chains, TO_HUB) is None or "DROP" in text
+
+
+def test_tables_of_our_own_are_told_of_elsewhere() -> None:
+    """A killswitch drops all that it does not know, and has a check of its own."""
+    chain = {
+        "family": "inet",
+        "name": "output",
+        "type": "filter",
+        "hook": "output",
+        "prio": 0,
+        "policy": "drop",
+    }
+    found = [
+        from_nft(json.dumps({"nftables": [{"chain": {**chain, "table": table}}]}))
+        for table in ("tunrouter_killswitch_host", "tunrouter")
+    ]
+    assert [len(chains) for chains in found] == [0, 1]

@@ -142,7 +142,7 @@ def test_a_client_that_is_made_anew_has_its_hooks_run_again(
     note: Note, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody has removed its device, and with it perhaps what preUp has set on it."""
-    monkeypatch.setattr(client_around, "look_ahead", lambda clients: None)
+    monkeypatch.setattr(client_around, "look_ahead", lambda clients, killswitch: None)
     monkeypatch.setattr(service_parts, "Client", Fake)
     one = ClientSettings("c", "h", DeviceSettings(), (NodeSettings("n", "hub.test", 1),), hooks=note())
     parts = Parts(Settings(clients=(one,)), lambda name: None)

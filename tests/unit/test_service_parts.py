@@ -97,7 +97,7 @@ class Slow:
 
 def parts_of(monkeypatch: pytest.MonkeyPatch, made: Slow) -> Parts:
     """The parts of a process without services, which will make this client."""
-    monkeypatch.setattr(client_around, "look_ahead", lambda clients: None)
+    monkeypatch.setattr(client_around, "look_ahead", lambda clients, killswitch: None)
     monkeypatch.setattr(service_parts, "Client", lambda *_: made)
     return Parts(Settings(), lambda name: None)
 
