@@ -10,19 +10,26 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
+from gevent import monkey
 from gevent.threadpool import ThreadPool
 
-from lib import auth_passwords
+from lib import auth_passwords, service_heap
 from lib.auth_admission import stays
 from lib.auth_lanes import Lanes, Login
 from lib.bounded_dict import BoundedDict
 
+NICER, LOWEST = 10, 19
+"""How much higher the nice value of a checking thread is than the process's: where both want one core, the
+check gets a tenth of it. Linux has a nice value for each thread. The highest there is."""
 AT_ONCE = 2
 """Checks at the same time: more would need more memory and not be faster."""
 MAX_KNOWN = 65536
 """Right passwords remembered: a thousand clients that reconnect would otherwise need some 40 s of checks."""
+
+_thread_id = monkey.get_original("_thread", "get_native_id")
 
 
 class Checks:
@@ -57,7 +64,7 @@ class Checks:
         mark = hashlib.blake2b(told_apart.encode(), key=self._key).digest()
         if stored is not None and mark in self._known:
             return True
-        check = partial(auth_passwords.matches, stored, password, dearest, others=others)
+        check = partial(_behind_packets, auth_passwords.matches, stored, password, dearest, others=others)
         self.lanes.enter(login, has_gone)
         right = self._in_a_thread(check, login)
         self.lanes.judged(login, right)
@@ -68,7 +75,9 @@ class Checks:
     def _in_a_thread(self, check: Callable[[], bool], login: Login) -> bool:
         """Check in a thread, and end the turn when that is over."""
         try:
-            self._pool = self._pool or ThreadPool(AT_ONCE)
+            if self._pool is None:
+                service_heap.return_large_blocks()  # a check needs one
+                self._pool = ThreadPool(AT_ONCE)
             result = self._pool.spawn(check)
         except BaseException:
             self.lanes.leave(login)
@@ -78,6 +87,14 @@ class Checks:
         )  # not at the end here: if this greenlet is killed, the thread goes on
         right: bool = result.get()
         return right
+
+
+def _behind_packets(check: Callable[..., bool], *arguments: object, **others: object) -> bool:
+    """Check in this thread, which from now on gets little of a core that packets need (setpriority(2))."""
+    with suppress(OSError):  # a sandbox may refuse it
+        own = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        os.setpriority(os.PRIO_PROCESS, _thread_id(), min(LOWEST, own + NICER))
+    return check(*arguments, **others)
 
 
 CHECKS = Checks()

@@ -1,8 +1,9 @@
 """Attacker processes, each at nice 19: python -m tests.hostile.attacker ATTACK KIND COUNT SECONDS HUB NET
 
 ATTACK is a name of attacks.ATTACKS, or the JSON of a recipe (tests.hostile.recipes). Attacker N connects from
-address N+2 of NET (`10.77.3`). Prints `ready` once every stream is built, begins at SIGUSR1, ends by itself
-after SECONDS, and prints JSON: {"sent": bytes, "connections": count}.
+address N+2 of NET (`10.77.3`). Prints `ready` once every stream is built and every session is open that an
+attack has before, begins at SIGUSR1, ends by itself after SECONDS, and prints JSON: {"sent": bytes,
+"connections": count}.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ def _attack(attack: Attack, me: Attacker, seconds: float, ready: int, go: int, c
 
     try:
         me.blob = attack.prepared(me.number, me.kind)
+        if attack.opens is not None:
+            attack.opens(me)
         os.write(ready, b".")
         os.read(go, 1)  # ends when the parent closes its end
         me.until = time.monotonic() + seconds

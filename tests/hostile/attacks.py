@@ -33,6 +33,8 @@ HELD = 400
 """Connections that one attacker keeps open."""
 MANY = 64
 """Sessions of one attacker from one address."""
+OPENING_SECONDS = 20.0
+"""Seconds in which an attacker opens them, before it begins."""
 PAUSE = 0.02
 """Seconds before another try, when the hub has closed."""
 
@@ -50,6 +52,8 @@ class Attacker:
     """On time.monotonic's clock."""
     blob: bytes = b""
     context: ssl.SSLContext = field(default_factory=peer.trust)
+    held: list[peer.Socket] = field(default_factory=list)
+    """Sessions that it had before it began."""
     sent: int = 0
     connections: int = 0
 
@@ -99,6 +103,8 @@ class Attack:
     """The stream that is sent again and again, by the attacker's number."""
     run: Callable[[Attacker], None] | None = None
     """What is done instead of sending the stream in a session."""
+    opens: Callable[[Attacker], None] | None = None
+    """What is done before the attack begins, while all is still normal."""
     kinds: tuple[str, ...] = ALL
     greets: bool = False
     """Whether HELLO is said first."""
@@ -219,10 +225,10 @@ def hold_handshakes(me: Attacker) -> None:
             time.sleep(PAUSE)
 
 
-def _is_closed(sock: socket.socket) -> bool:
+def _is_closed(sock: peer.Socket) -> bool:
     try:
         closed = not sock.recv(4096)
-    except BlockingIOError:
+    except (BlockingIOError, ssl.SSLWantReadError):
         return False
     except OSError:
         closed = True
@@ -302,13 +308,22 @@ def feed_the_deaf(me: Attacker) -> None:
     me.again(once)
 
 
+def open_many(me: Attacker) -> None:
+    """Sessions up to MANY, as many as the hub lets in: it bounds the logins of an address."""
+    patience = time.monotonic() + OPENING_SECONDS
+    while len(me.held) < MANY and time.monotonic() < patience:
+        try:
+            me.held.append(me.session(host=f"{me.host}-{len(me.held)}"))
+        except OSError:
+            time.sleep(PAUSE)
+
+
 def many_sessions(me: Attacker) -> None:
-    """Many sessions, all of which send a little in turn."""
+    """All sessions that are open send a little in turn; none is opened again."""
 
     def once() -> None:
-        with ExitStack() as stack:
-            held = [stack.enter_context(me.session(host=f"{me.host}-{n}")) for n in range(MANY)]
-            me.sent += peer.pump(held, me.blob, me.until, piece=4096)
+        me.held = [sock for sock in me.held if not _is_closed(sock)]
+        me.sent += peer.pump(me.held, me.blob, me.until, piece=4096)
 
     me.again(once)
 
@@ -339,7 +354,7 @@ ATTACKS = (
     Attack("one byte a send", run=single_bytes),
     Attack("a reader that never reads", streams.large_to_the_deaf, feed_the_deaf),
     Attack("tiny packets for a reader that never reads", streams.tiny_to_the_deaf, feed_the_deaf),
-    Attack("64 sessions from one address", streams.junk, many_sessions, one_address=True),
+    Attack("64 sessions from one address", streams.junk, many_sessions, open_many, one_address=True),
     Attack("logins, and gone", run=join_and_leave),
     Attack("guesses of a password", run=guess, hub=LOGINS),
     Attack("slow handshakes", run=hold_handshakes),

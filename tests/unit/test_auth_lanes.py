@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import gevent
@@ -120,6 +121,22 @@ def test_a_password_that_was_taken_away_does_not_come_back_as_part_of_another(ga
     assert checks.matches(plain, "secret", HASH, others=(HASH,))
     assert not checks.matches(plain, f"{HASH}{gap}secret", HASH)
     assert not checks.matches(f"{plain}{gap}{HASH}", "secret", HASH)
+
+
+def test_a_check_leaves_the_core_to_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hashes at once would take two thirds of a core that the hub has to itself."""
+    nice = []
+
+    def matches(*_: object, **__: object) -> bool:
+        nice.append(os.getpriority(os.PRIO_PROCESS, 0))  # this thread's
+        return False
+
+    monkeypatch.setattr(auth_password_pool.auth_passwords, "matches", matches)
+    checks, own = auth_password_pool.Checks(), os.getpriority(os.PRIO_PROCESS, 0)
+    for _ in range(2 * auth_password_pool.AT_ONCE):
+        checks.matches(HASH, "guess")
+    assert nice == [min(19, own + auth_password_pool.NICER)] * len(nice)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 def test_nothing_is_checked_for_clients_that_have_gone() -> None:

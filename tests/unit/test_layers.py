@@ -233,6 +233,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "log_output",
             "service_files",
             "service_threads",
+            "service_heap",
             "service_places",
             "service_scheduling",
             "service_turn",
