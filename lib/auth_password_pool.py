@@ -21,11 +21,14 @@ from lib.auth_admission import stays
 from lib.auth_lanes import Lanes, Login
 from lib.bounded_dict import BoundedDict
 
-NICER, LOWEST = 10, 19
+NICER, LOWEST = 5, 19
 """How much higher the nice value of a checking thread is than the process's: where both want one core, the
-check gets a tenth of it. Linux has a nice value for each thread. The highest there is."""
-AT_ONCE = 2
-"""Checks at the same time: more would need more memory and not be faster."""
+check gets a quarter of it. Linux has a nice value for each thread. It must not be much higher: at its end a
+check holds the interpreter's lock for a moment, and packets wait until it has had a core for that. The
+second is the highest there is."""
+AT_ONCE = 2 if len(os.sched_getaffinity(0)) > 2 else 1
+"""Checks at the same time: more would need more memory and not be faster. Two that share a core would hold up
+each other, and packets with them, when one of them needs the interpreter's lock."""
 MAX_KNOWN = 65536
 """Right passwords remembered: a thousand clients that reconnect would otherwise need some 40 s of checks."""
 

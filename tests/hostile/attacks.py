@@ -313,7 +313,9 @@ def open_many(me: Attacker) -> None:
     patience = time.monotonic() + OPENING_SECONDS
     while len(me.held) < MANY and time.monotonic() < patience:
         try:
-            me.held.append(me.session(host=f"{me.host}-{len(me.held)}"))
+            sock = me.session(host=f"{me.host}-{len(me.held)}")
+            sock.setblocking(False)
+            me.held.append(sock)
         except OSError:
             time.sleep(PAUSE)
 
