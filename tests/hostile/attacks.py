@@ -33,7 +33,7 @@ HELD = 400
 """Connections that one attacker keeps open."""
 MANY = 64
 """Sessions of one attacker from one address."""
-OPENING_SECONDS = 20.0
+OPENING_SECONDS = 8.0
 """Seconds in which an attacker opens them, before it begins."""
 PAUSE = 0.02
 """Seconds before another try, when the hub has closed."""
