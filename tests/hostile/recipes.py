@@ -153,7 +153,9 @@ class Recipe:
 
     def attack(self) -> Attack:
         """What tests.hostile.attacker does with it."""
-        return Attack(self.encode(), self.blob, self._run, (self.kind,), hub=LISTED, sink=True, framed=False)
+        return Attack(
+            self.encode(), self.blob, self._run, kinds=(self.kind,), hub=LISTED, sink=True, framed=False
+        )
 
     def _run(self, me: Attacker) -> None:
         me.again(lambda: self._records(me) if self.record and peer.is_encrypted(me.kind) else self._once(me))

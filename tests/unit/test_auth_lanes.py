@@ -131,7 +131,7 @@ def test_a_check_leaves_the_core_to_packets(monkeypatch: pytest.MonkeyPatch) -> 
         nice.append(os.getpriority(os.PRIO_PROCESS, 0))  # this thread's
         return False
 
-    monkeypatch.setattr(auth_password_pool.auth_passwords, "matches", matches)
+    monkeypatch.setattr(auth_passwords, "matches", matches)
     checks, own = auth_password_pool.Checks(), os.getpriority(os.PRIO_PROCESS, 0)
     for _ in range(2 * auth_password_pool.AT_ONCE):
         checks.matches(HASH, "guess")
