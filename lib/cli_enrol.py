@@ -70,7 +70,7 @@ def run(command: str, arguments: Arguments) -> int:
         print_json(path, request)
         return 0
     with ctl_client.understood(path):
-        _PRINT[command](every(ctl_client.ask(path, request)), paper())
+        _PRINT[command](every(ctl_client.ask(path, request, ctl_client.ASKING_SECONDS)), paper())
     return 0
 
 

@@ -45,7 +45,7 @@ def run(arguments: Mapping[str, Any], settings: Callable[[], Settings]) -> int:
         return _print(_of_file(settings(), request), arguments["--json"])
     path = cli_process.path(arguments, "hubs")
     with ctl_client.understood(path):
-        return _print(ctl_client.ask(path, request), arguments["--json"])
+        return _print(ctl_client.ask(path, request, ctl_client.ASKING_SECONDS), arguments["--json"])
 
 
 def _print(reply: Mapping[str, Any], as_json: bool) -> int:

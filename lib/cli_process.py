@@ -22,7 +22,10 @@ MAX_NAMES = 5
 
 
 def path(
-    arguments: Mapping[str, Any], what: str = "", seconds: float = ctl_client.SECONDS, quiet: bool = False
+    arguments: Mapping[str, Any],
+    what: str = "",
+    seconds: float = ctl_client.HELLO_SECONDS,
+    quiet: bool = False,
 ) -> str:
     """The path of the control socket that a command line means; `what` "hubs" wants a process with hubs.
 
@@ -40,8 +43,8 @@ def path(
     others = [] if _with(what, own) else ctl_find.of_others()
     found = _with(what, own) or _with(what, others)
     if not found:
-        silent = [one.path for one in (*own, *others) if one.hello is None]
-        raise HostError(f"no reply from control socket {', '.join(silent)}" if silent else _nobody(who))
+        silent = [one.silent for one in (*own, *others) if one.hello is None]
+        raise HostError("; ".join(silent) or _nobody(who))
     if len(found) > 1:
         raise ConfigError(_several(who, found))
     (one,) = found

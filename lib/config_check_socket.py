@@ -42,6 +42,21 @@ def look(config: Config, services: Mapping[str, Service], settings: Settings, fo
         where = services[automatic[0]].where()
         text = "bbr would carry more where packets are lost, and is not used"
         found.notice(where, f"{text}: {why}. congestion: system says that this is meant")
+    _later(config, settings, found)
+
+
+def _later(config: Config, settings: Settings, found: Findings) -> None:
+    """Notice that a hub which becomes another user has no bbr in sockets that it opens afterwards."""
+    wanted = {hub.transport.congestion for hub in settings.hubs} - {SYSTEM}
+    if not settings.user or settings.clients:  # with clients CAP_NET_ADMIN is kept
+        return
+    for name in sorted(stream_options.BBR if one == AUTO else one for one in wanted):
+        why = stream_options.missing(name, is_admin=False)
+        if why and not stream_options.missing(name):
+            text = (
+                f"'user': a listener to which a reload gives another address, or that it adds, has no {name}"
+            )
+            found.notice(config.where("user"), f"{text} until the next start: {why}")
 
 
 def _transports(settings: Settings) -> Iterator[TransportSettings]:

@@ -18,8 +18,12 @@ from typing import Any
 from lib.errors import HostError
 from lib.printable import printable
 
-SECONDS = 20.0
-"""How long a process may be silent before it counts as not replying."""
+SECONDS = 5.0
+"""How long a process may be silent before it counts as not replying: it may be busy, or swapped out."""
+ASKING_SECONDS = 20.0
+"""The same where it asks others for its reply: a plugin, a Redis."""
+HELLO_SECONDS = 4.0
+"""How long the processes of one user may take to say who they are, all together."""
 ROW = b"\r"
 """Byte in a reply where a row begins or ends: white space to JSON, and a place to cut (PROTOCOL.md)."""
 
@@ -28,6 +32,7 @@ MAX_HELLO = 1 << 24
 """Bytes of the reply to `hello`, which another user's process may give: it has the names of all services."""
 CUT_OFF = "the reply ends in the middle: the process has ended, or a table has changed; ask again"
 _PIECE = 1 << 18
+_STOPPED = ("T", "t")  # proc_pid_stat(5): by a signal, by a debugger
 MAX_FIRST = 1 << 16
 """Bytes of the line before a stream, and of an error."""
 WRONG_SHAPE = (
@@ -67,6 +72,7 @@ def stream(path: str, request: Mapping[str, object], seconds: float = SECONDS) -
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(seconds)
             sock.connect(path)
+            _refuse_stopped(path, sock)
             sock.sendall(json.dumps(request).encode() + b"\n")
             head = b""
             while len(head) < len(_OK) and (more := sock.recv(_PIECE)):
@@ -81,9 +87,21 @@ def stream(path: str, request: Mapping[str, object], seconds: float = SECONDS) -
                     raise HostError(f"control socket {path}: {CUT_OFF}")
             yield _checked(piece, path)
     except TimeoutError:
-        raise HostError(f"control socket {path}: no reply within {seconds:.1g} s") from None
+        raise Silent(f"control socket {path}: no reply within {seconds:.2g} s") from None
     except OSError as error:
         raise HostError(f"control socket {path}: {error.strerror or error}") from None
+
+
+def _refuse_stopped(path: str, sock: socket.socket) -> None:
+    """Raise Silent where the process that listens is stopped (SIGSTOP, a debugger): it would not reply."""
+    pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            state = file.read().rpartition(") ")[2][:1]
+    except OSError:  # it has ended, or is of a container that we do not see into
+        return
+    if state in _STOPPED:
+        raise Silent(f"control socket {path}: process {pid} is stopped: `kill -CONT {pid}` lets it go on")
 
 
 def _checked(piece: bytes, path: str) -> bytes:
@@ -141,6 +159,7 @@ def hello(path: str, seconds: float, listeners: frozenset[int]) -> dict[str, Any
             _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             if uid not in listeners:
                 raise HostError(f"control socket {path}: a process of another user listens there (uid {uid})")
+            _refuse_stopped(path, sock)
             sock.sendall(b'{"do": "hello"}\n')
             line = b""
             while not line.endswith(b"\n") and len(line) < MAX_HELLO:
@@ -150,7 +169,7 @@ def hello(path: str, seconds: float, listeners: frozenset[int]) -> dict[str, Any
                     break
                 line += more
     except TimeoutError:
-        raise Silent(f"control socket {path}: no reply within {seconds:.1g} s") from None
+        raise Silent(f"control socket {path}: no reply within {seconds:.2g} s") from None
     except OSError as error:
         raise HostError(f"control socket {path}: {error.strerror or error}") from None
     reply = _read(line)
@@ -168,6 +187,7 @@ def ask_on(path: str, request: Mapping[str, object]) -> socket.socket:
     try:
         sock.settimeout(SECONDS)
         sock.connect(path)
+        _refuse_stopped(path, sock)
         sock.sendall(json.dumps(request).encode() + b"\n")
         line = b""
         # not a byte more than the line

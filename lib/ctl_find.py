@@ -60,6 +60,8 @@ class Found:
     """The user whose process it is: who may ask it, and end it."""
     hello: Mapping[str, Any] | None
     """Its reply to `hello`; None for a process that listens and does not reply."""
+    silent: str = ""
+    """Why it does not reply, in words."""
 
     @property
     def names(self) -> list[str]:
@@ -85,7 +87,7 @@ def is_ours(path: str) -> bool:
     return _owner(path) == os.geteuid()
 
 
-def own(seconds: float = ctl_client.SECONDS) -> list[Found]:
+def own(seconds: float = ctl_client.HELLO_SECONDS) -> list[Found]:
     """The processes of this user, and those in /run/tunrouter* that it may ask.
 
     All together have so many seconds to say who they are.
@@ -160,8 +162,8 @@ def _ask_all(places: list[str], end: float, found: list[Found]) -> None:
                 return
             try:
                 hello = ctl_client.hello(path, max(0.1, left / 2), listeners)
-            except ctl_client.Silent:
-                found.append(Found(path, uid, None))
+            except ctl_client.Silent as silent:
+                found.append(Found(path, uid, None, str(silent)))
                 continue
             except (HostError, ValueError):
                 continue  # left behind by a process that was killed, or one that we may not ask

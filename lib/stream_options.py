@@ -67,6 +67,8 @@ _MODULES_OF_LINUX = (
     *("lp", "nv", "scalable", "vegas", "veno", "westwood", "yeah"),
 )  # net/ipv4/Kconfig, and those of well-known patches: a kernel may load tcp_NAME when it is asked for NAME
 _USUAL = ("reno", "cubic")  # what that sysctl has where nobody has changed it
+_had: set[str] = set()
+"""Congestion controls that a socket of this process could use: a change of the user may have taken them."""
 
 
 def tune(sock: Any, keepalive: Keepalive | None, dead_after: float, mptcp: bool) -> None:
@@ -155,17 +157,23 @@ def congestion(sock: Any) -> str:
 def use_congestion(sock: Any, wanted: str, service: str, had: str = SYSTEM) -> None:
     """Let a socket, and those that it accepts, use a congestion control; a warning where it is refused.
 
-    `wanted`, and `had`, which was wanted of this socket before, are AUTO, SYSTEM or a name. AUTO is never
-    refused: a kernel that lets us use no bbr has its own choice, as one has that knows another kind of bbr.
+    `wanted`, and `had`, which was wanted of this socket before, are AUTO, SYSTEM or a name. AUTO is not
+    refused where a kernel lets us use no bbr: it has its own choice then, as one has that knows another kind
+    of bbr. It is where an earlier socket could use bbr: a hub that became another user since (`user:`) has it
+    in the sockets that listened then, and not in one that a reload opens.
     Where the wanted one is refused, and for SYSTEM, the socket has the kernel's choice again. `service` is
     named in the warning.
     """
     if wanted == AUTO and congestion(sock).startswith(BBR):
+        _had.add(BBR)
         return
-    why = _set(sock, BBR if wanted == AUTO else wanted) if wanted != SYSTEM else ""
+    name = BBR if wanted == AUTO else wanted
+    why = _set(sock, name) if wanted != SYSTEM else ""
+    if wanted != SYSTEM and not why:
+        _had.add(name)
     if had != SYSTEM and (why or wanted == SYSTEM):
         _set(sock, _of_the_system())
-    if why and wanted != AUTO:
+    if why and (wanted != AUTO or name in _had):
         text = "service %s: congestion: %s; %s is used instead"
         used = congestion(sock)
         say(
@@ -207,13 +215,14 @@ def _of_the_system() -> str:
         return congestion(fresh)
 
 
-def missing(name: str, tried: bool = False) -> str:
+def missing(name: str, tried: bool = False, is_admin: bool | None = None) -> str:
     """Why this process cannot use a congestion control, and what to do about it; "" where it can.
 
     Nothing is tried here, as that may load a kernel module. `tried`: that it has been, and was refused.
+    `is_admin`: whether it has CAP_NET_ADMIN; None for what it has now.
     """
     loaded, allowed = _words("tcp_available_congestion_control"), _words(_ALLOWED)
-    is_admin = _is_admin()
+    is_admin = _is_admin() if is_admin is None else is_admin
     allow = f"`sysctl -w net.ipv4.{_ALLOWED}='{' '.join([*(allowed or _USUAL), name])}'`"
     if name in allowed or (is_admin and name in loaded):
         return ""

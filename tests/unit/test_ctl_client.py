@@ -8,7 +8,9 @@ import io
 import json
 import os
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -30,6 +32,7 @@ from lib import (
     ctl_handlers,
     wire_relay,
 )
+from lib.ctl_client import Silent
 from lib.ctl_server import Streamed
 from lib.errors import HostError
 from lib.wire_relay import Request
@@ -116,6 +119,37 @@ def test_a_process_that_hangs_is_waited_for_no_longer_than_said(path: str) -> No
         server.listen()
         with pytest.raises(HostError, match=r"no reply within 0\.05 s"):
             ctl_client.ask(path, {}, seconds=0.05)
+
+
+STOPS = """
+import os, signal, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(sys.argv[1])
+    server.listen()
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_a_process_that_is_stopped_is_told_of_at_once(path: str) -> None:
+    stopped = subprocess.Popen([sys.executable, "-S", "-c", STOPS, path])
+    try:
+        os.waitpid(stopped.pid, os.WUNTRACED)
+        said = f"process {stopped.pid} is stopped: `kill -CONT {stopped.pid}` lets it go on"
+        began = time.monotonic()
+        with pytest.raises(Silent, match=said):
+            ctl_client.ask(path, {"do": "status"})
+        with pytest.raises(Silent, match=said):
+            ctl_client.hello(path, 5.0, frozenset({os.geteuid()}))
+        with pytest.raises(Silent, match=said):
+            ctl_client.ask_on(path, {"do": "trace"})
+        assert time.monotonic() - began < 1
+    finally:
+        stopped.kill()
+        stopped.wait()
+
+
+def test_nobody_waits_long_for_a_process_that_asks_nobody_else() -> None:
+    assert ctl_client.HELLO_SECONDS < ctl_client.SECONDS <= 5 < ctl_client.ASKING_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_a_process_that_does_not_reply_is_named(machine: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        with pytest.raises(HostError, match=f"no reply from control socket {path}"):
+        with pytest.raises(HostError, match=f"control socket {path}: no reply within "):
             cli_process.path(NONE, seconds=0.1)
 
 

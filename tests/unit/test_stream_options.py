@@ -54,6 +54,23 @@ def test_auto_falls_back_without_a_word(
     assert not said
 
 
+def test_auto_that_was_to_be_had_and_is_not_any_more_is_warned_of(
+    sock: socket.socket, said: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that became another user opens a second listener (a reload): the first one has kept its bbr."""
+    monkeypatch.setattr(stream_options, "BBR", OTHER)
+    monkeypatch.setattr(stream_options, "_had", set())
+    refusal: list[str] = []
+    monkeypatch.setattr(stream_options, "_set", lambda sock, name: "".join(refusal))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    use_congestion(sock, AUTO, "s")
+    assert not said
+    refusal.append("only root may use it")
+    use_congestion(sock, AUTO, "s")
+    [line] = said
+    assert (line["wanted"], line["used"], line["reason"]) == (AUTO, "cubic", "only root may use it")
+
+
 def test_auto_leaves_another_kind_of_bbr_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """An administrator who has a kernel with bbr3 means it."""
     asked = Refusing("bbr3", 0)
