@@ -21,7 +21,7 @@ from lib.client_around import Around
 from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
 from lib.client_exit import Exits
-from lib.client_hop import LiveHop
+from lib.client_hop import LiveHops
 from lib.client_push import Push
 from lib.client_reconnect import Away, Reconnector
 from lib.client_session import ClientSession
@@ -75,7 +75,7 @@ class Client:
         self._device.upkeep.around, self._device.upkeep.renamed = self.around, self._follow_exits
         self.push = Push(self, self._follow)
         self._reconnector = Reconnector(self)
-        self._hop = self._hop_of(settings)
+        self._hops = self._hops_of(settings)
         self._tasks: list[Task] = []
 
     @property
@@ -168,22 +168,27 @@ class Client:
         ]
 
     def _keep_connected(self) -> None:
-        if self._hop is not None:
-            self._hop.wait()
+        if self._hops is not None:
+            self._hops.wait()
         self._reconnector.keep_connected()
 
-    def _hop_of(self, settings: ClientSettings) -> LiveHop | None:
+    def _hops_of(self, settings: ClientSettings) -> LiveHops | None:
         """The sources of a client's nodes, which are read from now on; None where it has none."""
-        if settings.hop is None:
+        if not settings.hops:
             return None
-        hop = LiveHop(settings.hop, f"hop {settings.hop.name} of {settings.name}", self._use_nodes)
-        hop.start()
-        return hop
+        hops = LiveHops(settings, self._use_nodes)
+        hops.start()
+        return hops
+
+    def ask_hops(self) -> None:
+        """Ask the plugins of its hops, before each dial, whom to dial. Raises OSError without a reply."""
+        if self._hops is not None and self._hops.ask():
+            self.settings = replace(self.settings, nodes=self._hops.nodes)
 
     def _use_nodes(self) -> None:
         """The sources have other nodes: dial among these from now on; a session with one of them stays."""
-        if self._hop is not None:
-            self.settings = replace(self.settings, nodes=self._hop.nodes)
+        if self._hops is not None:
+            self.settings = replace(self.settings, nodes=self._hops.nodes)
             self._reconnector.choose_among(self.settings)
             if not self._reconnector.keeps_its_node():
                 self._reconnector.connect_anew("its hub is not among the nodes of its hop any more")
@@ -195,8 +200,8 @@ class Client:
 
     def halt(self, wait: bool = True) -> None:
         """End the session; nobody reads the device any more. Without `wait`, that has only been asked for."""
-        if self._hop is not None:
-            self._hop.stop()
+        if self._hops is not None:
+            self._hops.stop()
         for task in self._tasks:
             task.kill(block=wait)
         self._reconnector.stop(wait)
@@ -243,15 +248,15 @@ class Client:
 
     def _with_nodes(self, settings: ClientSettings) -> ClientSettings:
         """The settings of a reload, with the nodes that sources give; these are read again."""
-        if settings.hop != self.settings.hop:
-            if self._hop is not None:
-                self._hop.stop()
-            self._hop = self._hop_of(settings)
-            if self._hop is not None:
-                self._hop.wait()
-        elif self._hop is not None:
-            self._hop.refresh()
-        return replace(settings, nodes=self._hop.nodes) if self._hop is not None else settings
+        if settings.hops != self.settings.hops:
+            if self._hops is not None:
+                self._hops.stop()
+            self._hops = self._hops_of(settings)
+            if self._hops is not None:
+                self._hops.wait()
+        elif self._hops is not None:
+            self._hops.refresh()
+        return replace(settings, nodes=self._hops.nodes) if self._hops is not None else settings
 
     def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
         """Warn where the hub routes prefixes to this host and its kernel would not forward them."""

@@ -67,6 +67,8 @@ class Around:
         self._client, self._routes, self._killswitch = client, routes, killswitch or Killswitch()
         self._wanted: dict[str, set[str]] = {}
         """Node -> the addresses that its last dialling has tried."""
+        self._used: dict[str, DialSettings] = {}
+        """Node -> how its last dialling was made, by that of several interfaces which was tried last."""
         self._told: dict[str, Way] = {}
         self._is_closed = False
         self.inside: frozenset[str] = frozenset()
@@ -98,7 +100,7 @@ class Around:
     @contextmanager
     def dialling(self, node: NodeSettings) -> Iterator[Dialling]:
         """Dial a node in the block; afterwards only the host routes to addresses tried in it are left."""
-        dialling, served = Dialling(self, node.first), False
+        dialling, served = Dialling(self, node.first, self.used(node)), False
         try:
             yield dialling
             served = True
@@ -110,13 +112,21 @@ class Around:
             nodes = {one.name for one in self._client.settings.nodes}
             self._wanted[node.name] = dialling.tried
             self._wanted = {name: tried for name, tried in self._wanted.items() if name in nodes}
+            self._used[node.name] = dialling.how
+            self._used = {name: how for name, how in self._used.items() if name in nodes}
             self._keep(self._addresses())
             self._told = {address: way for address, way in self._told.items() if address in self._addresses()}
 
     @contextmanager
     def dialling_again(self, node: NodeSettings) -> Iterator[Again]:
         """Dial, in the block, an address that there is a connection to, by the same way: no route changes."""
-        yield Again(self, node.first.dial)
+        yield Again(self, self.used(node))
+
+    def used(self, node: NodeSettings) -> DialSettings:
+        """How a node, or the proxy before it, was dialled the last time: by which of several interfaces."""
+        how = node.first.dial
+        used = self._used.get(node.name, how)
+        return used if used in how.in_turn() else next(how.in_turn())
 
     @property
     def addresses(self) -> set[str]:
@@ -131,7 +141,7 @@ class Around:
 
         A session whose hub was not covered is bound to no device, unless its node names one.
         """
-        dials = {node.name: node.first.dial for node in self._client.settings.nodes}
+        dials = {node.name: self.used(node) for node in self._client.settings.nodes}
         for name, addresses in self._wanted.items():
             how = dials.get(name, PLAIN_DIAL)
             for address in addresses:
@@ -236,15 +246,19 @@ class Around:
 class Dialling:
     """One dialling of a node: remembers the addresses that it tried."""
 
-    def __init__(self, around: Around, first: NodeSettings | ProxySettings) -> None:
-        self._around, self._first = around, first
+    def __init__(self, around: Around, first: NodeSettings | ProxySettings, how: DialSettings) -> None:
+        self._around, self._first, self.how = around, first, how
         self.tried: set[str] = set()
+
+    def use(self, how: DialSettings) -> None:
+        """Another one of several interfaces is tried."""
+        self.how = how
 
     def device_for(self, address: str) -> str | None:
         """Around.device_for. A killswitch lets connections out to the address."""
         self.tried.add(address)
         self._around.let_out(self._first, address)
-        return self._around.device_for(address, self._first.dial)
+        return self._around.device_for(address, self.how)
 
     def look_up(self, host: str, port: int, seconds: float) -> list[Address]:
         """Around.look_up. A killswitch lets connections out to what is found, and nowhere else."""
@@ -258,6 +272,9 @@ class Again:
 
     def __init__(self, around: Around, how: DialSettings) -> None:
         self._around, self._how = around, how
+
+    def use(self, how: DialSettings) -> None:
+        """Several interfaces: the one that was used is the only one here."""
 
     def device_for(self, address: str) -> str | None:
         """The device of the way that Around.device_for has found last."""

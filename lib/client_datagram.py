@@ -133,7 +133,7 @@ class ClientDatagrams:
     def _open(self, port: int, host: str) -> tuple[datagram_socket.DatagramSocket, datagram_socket.Address]:
         """A socket and the hub's address. Raises OSError, ValueError."""
         client, node = self._client, self._session.node
-        how = node.first.dial
+        how = client.around.used(node)
         if not host and node.proxies:
             raise OSError(
                 "its stream goes through a proxy, and the hub does not say where it takes datagrams"

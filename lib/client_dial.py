@@ -19,6 +19,7 @@ from lib.stream_bounded import Bounds, failing_as
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.stream_open import dial, handshake, not_useful
+from lib.stream_proxy import ProxyFailed
 from lib.wire_relay import ASSOCIATE, JOIN, Request, Response, Status
 
 MAX_PROXY = 1 << 16
@@ -63,6 +64,7 @@ def let_in(
     Raises OSError; ProtocolError where the hub breaks the protocol; Refused where it does not admit us.
     """
     bounds = Bounds(math.inf, MAX_PROXY)  # the one deadline is here
+    bounds.turn = min(bounds.turn, node.connect_timeout / (1 + len(node.first.dial.others)))
     with (
         within(node.connect_timeout, lambda: _late(bounds, node)),
         failing_as(OSError, OSError, ProtocolError),
@@ -78,7 +80,15 @@ def let_in(
 def _late(bounds: Bounds, node: NodeSettings) -> OSError:
     """The error at the deadline, which says what was waited for."""
     what = f": {bounds.waits_for}" if bounds.waits_for else ""
-    return OSError(errno.ETIMEDOUT, f"no connection within {node.connect_timeout:g} s{what}")
+    text = f"no connection within {node.connect_timeout:g} s{what}"
+    if bounds.hop < len(node.proxies):
+        return ProxyFailed(errno.ETIMEDOUT, text, bounds.hop)
+    return OSError(errno.ETIMEDOUT, text)
+
+
+def hop_of(error: Exception) -> int:
+    """The number of the hop whose node has failed; -1 for the last one, the hub's."""
+    return error.hop if isinstance(error, ProxyFailed) else -1
 
 
 def _let_in(

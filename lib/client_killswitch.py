@@ -125,7 +125,7 @@ class Killswitch:
                 stream_dial.remember(first.host, first.port, addresses)
             if addresses:
                 ways[name, "tcp"] = tuple(_ways(name, addresses, "tcp", first.port))
-        if client.hop is not None:  # its sources may have more nodes than the settings
+        if client.hops:  # their sources may have more nodes than the settings
             names |= {name for name, _ in had.ways}
         return replace(had, ways={key: had.ways[key] for key in had.ways if key[0] in names} | ways)
 

@@ -24,6 +24,7 @@ from lib.session_control import SessionControl
 from lib.session_lane_sender import MAX_LANES, LaneSender
 from lib.session_lane_tokens import TOKEN_SECONDS
 from lib.settings import ClientSettings, NodeSettings
+from lib.settings_dial import DialSettings
 from lib.stream_layer import AnyStream
 from lib.wire_control import Feature
 
@@ -126,17 +127,19 @@ class SecondLane:
 
     def _dial(self, token: bytes) -> tuple[AnyStream, bytes]:
         """A connection by the way of the session, to the same address. Raises OSError, ProtocolError."""
-        node = same_way(self._session.node, self._session.sender.stream.far_address)
+        node = self._session.node
+        node = same_way(node, self._session.sender.stream.far_address, self._client.around.used(node))
         node = replace(node, connect_timeout=min(node.connect_timeout, TOKEN_SECONDS))
         stream, _, tail = client_dial.let_in(self._client.settings, node, self._client.around, token)
         return stream, tail
 
 
-def same_way(node: NodeSettings, address: str) -> NodeSettings:
-    """A node whose first hop, the hub or a proxy, is at this IP address; "" for any that it may have."""
-    if not address:
-        return node
-    dial = replace(node.first.dial, addresses=(address,))
+def same_way(node: NodeSettings, address: str, how: DialSettings) -> NodeSettings:
+    """A node whose first hop, the hub or a proxy, is at this IP address and dialled so.
+
+    With "" it is at any address that it may have.
+    """
+    dial = replace(how, addresses=(address,)) if address else how
     if node.proxies:
         return replace(node, proxies=(replace(node.proxies[0], dial=dial), *node.proxies[1:]))
     return replace(node, dial=dial)

@@ -14,18 +14,19 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
-from lib import client_dial, client_selector, client_session, service_supervisor
+from lib import client_dial, client_session, service_supervisor
 from lib.addresses import join_host_port
 from lib.client_backoff import LASTING, LOST, TEMPORARY, Backoff, Pace
 from lib.client_dial import Refused
 from lib.client_session import ClientSession
+from lib.client_ways import Ways
 from lib.counter_rates import Rates
 from lib.errors import ProtocolError
 from lib.log_dedup import FLAPPING, OUTAGE, RETRIED
@@ -34,8 +35,6 @@ from lib.log_setup import absorb, forget, say, settle
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, NodeSettings
-from lib.settings_dial import PLAIN_CHOICE
-from lib.settings_transport import SYSTEM
 
 STEADY_SECONDS = 10.0
 """A session that lived this long was a success: the next delay is the first one again."""
@@ -62,12 +61,17 @@ class _Ended(NamedTuple):
     pace: Pace = LOST
     seconds: float = 0.0
     """How long there was a session."""
+    hop: int = -1
+    """The number of the hop whose node has failed; -1 for the hub's, which is the last one."""
 
 
 class Owner(client_session.Owner, Protocol):
     """What is used of the client."""
 
     rates: Rates
+
+    def ask_hops(self) -> None:
+        """Ask plugins whom to dial, before each dial. Raises OSError without a reply."""
 
 
 class Reconnector:
@@ -90,10 +94,7 @@ class Reconnector:
         """Set where the next try must not wait any longer."""
         self.node = client.settings.nodes[0]
         """The node that there is a session with, or that is being dialled; a reload may have removed it."""
-        self._nodes = client.settings.nodes
-        """Those that the selector chooses among, by index. A reload changes both at once."""
-        self._choice = client_selector.choice(client.settings)
-        self._selector = client_selector.selector(client.settings)
+        self._ways = Ways(client.settings)
         self._reader = gevent.Greenlet()
         """Reads from the hub: ClientSession.run of the present session."""
         self._tried: set[tuple[str, str]] = set()
@@ -114,27 +115,20 @@ class Reconnector:
 
     def choose_among(self, settings: ClientSettings) -> bool:
         """Choose among the nodes of these settings from now on; False where they were chosen among before."""
-        choice = client_selector.choice(settings)
-        if settings.nodes == self._nodes and choice == self._choice:
+        if self._ways.are_of(settings):
             return False
-        self._nodes, self._choice = settings.nodes, choice
-        self._selector = client_selector.selector(settings)
+        self._ways = Ways(settings, self._ways)
         return True
 
     def keeps_its_node(self) -> bool:
         """Whether the node in use is still configured. A change of its congestion control is made here."""
-        like = _but_congestion(self.node)
-        same = next((node for node in self._nodes if _but_congestion(node) == like), None)
+        same = self._ways.same(self.node)
         if same is None:
             return False
         self.node = same
         if self.session is not None:
             self.session.adopt(same)
         return True
-
-    def _index(self, node: NodeSettings) -> int | None:
-        """The selector's number of a node; None where a reload has removed it."""
-        return self._nodes.index(node) if node in self._nodes else None
 
     def connect_anew(self, why: str) -> None:
         """End the session, if there is one; the next is made at once, with the client's present settings."""
@@ -147,6 +141,7 @@ class Reconnector:
         settings = self._client.settings
         backoff = Backoff()
         while True:
+            unknown = self._ask()
             old, settings = settings, self._client.settings
             self.choose_among(settings)
             if old.nodes != settings.nodes:
@@ -154,10 +149,10 @@ class Reconnector:
             if self._try_now.is_set():
                 self._try_now.clear()
                 backoff.reset()
-            self.node = self._nodes[self._selector.choose(time.monotonic(), random.random())]
+            self.node = self._ways.nodes[self._ways.choose(time.monotonic(), random.random)]
             if old is not settings or not self.away.reason:
                 self.away = Away(_address(self.node))
-            ended = self._try(self.node)
+            ended = unknown or self._try(self.node)
             now, node = time.monotonic(), self.node  # another node, where the session has moved
             if ended.seconds > STEADY_SECONDS:
                 backoff.reset()
@@ -166,8 +161,8 @@ class Reconnector:
             if self._try_now.is_set():  # it is a reload that has ended it: no hub has failed
                 self._say_anew(settings.name, _address(node))
                 continue
-            if ended.seconds <= STEADY_SECONDS:
-                self._note(node, now)
+            if ended.seconds <= STEADY_SECONDS and ended is not unknown:
+                self._note(node, now, ended.hop)
                 self.failures[node.name] += 1
             self._tries_since = self._tries_since if self._tries else now
             self._tries += 1
@@ -177,13 +172,23 @@ class Reconnector:
             self._tried.add(self._say_again(settings.name, self.away.hub, ended.why, ended.kind))
             self._try_now.wait(delay)
 
-    def _note(self, node: NodeSettings, failed_at: float | None) -> None:
-        """Tell the selector that a node has failed, or that it has not."""
-        index = self._index(node)
-        if index is not None and failed_at is not None:
-            self._selector.failed(index, failed_at)
-        elif index is not None:
-            self._selector.succeeded(index)
+    def _ask(self) -> _Ended | None:
+        """Ask plugins whom to dial; returns why nobody can be dialled, if that is so."""
+        try:
+            self._client.ask_hops()
+        except OSError as error:
+            return _Ended(error.strerror or str(error), "no reply of a plugin")
+        return None
+
+    def _note(self, node: NodeSettings, failed_at: float | None, hop: int = -1) -> None:
+        """Tell the selector that a node, in that hop of its way, has failed, or that it has not."""
+        index = self._ways.index(node)
+        if index is None:
+            return
+        if failed_at is None:
+            self._ways.succeeded(index)
+        else:
+            self._ways.failed(index, failed_at, hop)
 
     def _try(self, node: NodeSettings) -> _Ended:
         """Dial a node, and use the session until it ends."""
@@ -200,7 +205,8 @@ class Reconnector:
         except ProtocolError as error:
             return _Ended(str(error), error.refusal.value)
         except OSError as error:
-            return _Ended(error.strerror or str(error), f"{type(error).__name__} {error.errno}")
+            kind = f"{type(error).__name__} {error.errno}"
+            return _Ended(error.strerror or str(error), kind, hop=client_dial.hop_of(error))
         except Exception as error:  # noqa: BLE001  whatever it is, it is a failed try
             service_supervisor.note(error)
             return _Ended(f"an error of this program: {type(error).__name__}", "error")
@@ -293,7 +299,7 @@ class Reconnector:
         self._leave_alone()
         name = f"service {self._client.settings.name}"
         self._beside = [keep(f"{name}: the session is looked after", self._beat, session)]
-        if self._selector.has_home:
+        if self._ways.has_home:
             task = Task(f"{name}: a better hub is tried", self._go_home, session, may_end=True)
             self._beside.append(task.start())
 
@@ -315,10 +321,10 @@ class Reconnector:
 
     def _go_home(self, session: ClientSession) -> None:
         """Move back to a preferred node (strategies fifo and hash), once that can be reached again."""
-        while self._selector.has_home:
-            gevent.sleep(self._selector.fail_timeout * (1 + random.random() / 4))
-            index = self._index(self.node)
-            better = [] if index is None else self._selector.better(index, time.monotonic())
+        while self._ways.has_home:
+            gevent.sleep(self._ways.fail_timeout * (1 + random.random() / 4))
+            index = self._ways.index(self.node)
+            better = [] if index is None else self._ways.better(index, time.monotonic())
             if better and self._move(session, better):
                 return
 
@@ -333,8 +339,8 @@ class Reconnector:
             name = self._client.settings.name
             text = "service %s: %s asks for another session in place of this one"
             say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
-            index = self._index(self.node)
-            others = [] if index is None else self._selector.others(index, time.monotonic())
+            index = self._ways.index(self.node)
+            others = [] if index is None else self._ways.others(index, time.monotonic())
             if not self._move(session, others, hold):
                 session.decline()
         finally:
@@ -345,8 +351,8 @@ class Reconnector:
 
         A reload may come while a node is dialled: one that it has removed is not moved to.
         """
-        for node in [self._nodes[index] for index in indices]:
-            if node not in self._nodes:
+        for node in [self._ways.nodes[index] for index in indices]:
+            if node not in self._ways.nodes:
                 continue
             new: ClientSession | None = None
             try:
@@ -354,7 +360,7 @@ class Reconnector:
                 if session is not self.session:  # it has ended meanwhile, and another one is being made
                     new.close()
                     return True
-                if node not in self._nodes:
+                if node not in self._ways.nodes:
                     new.close()
                     continue
                 self._take_over(new, node, hold)
@@ -382,7 +388,7 @@ class Reconnector:
 
     def _not_moved(self, node: NodeSettings, error: Exception) -> None:
         """Count and log that there is no session with another node."""
-        self._note(node, time.monotonic())
+        self._note(node, time.monotonic(), client_dial.hop_of(error))
         if not isinstance(error, (OSError, ProtocolError)):
             service_supervisor.note(error)
         name = self._client.settings.name
@@ -392,8 +398,3 @@ class Reconnector:
 
 def _address(node: NodeSettings) -> str:
     return join_host_port(node.host, node.port)
-
-
-def _but_congestion(node: NodeSettings) -> NodeSettings:
-    """A node's settings without what a living session can change: congestion control, how it is chosen."""
-    return replace(node, transport=replace(node.transport, congestion=SYSTEM), choice=PLAIN_CHOICE)

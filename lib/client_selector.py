@@ -1,4 +1,4 @@
-"""Selector of a client: which of several hubs to dial next (GOST's strategy, maxFails, failTimeout).
+"""Selector of a hop: which of several nodes to dial next (GOST's strategy, maxFails, failTimeout).
 
 Knows: the strategies, when a node counts as failed, that backups are for when all others have failed.
 Refuses to know: clocks and random numbers (they come in), and how a node is dialled.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from zlib import crc32
 
-from lib.settings import ClientSettings
 from lib.settings_dial import PLAIN_CHOICE, ChoiceSettings
 
 
@@ -37,29 +35,23 @@ class Selector:
         """Whether some nodes are preferred to others: by the strategy (fifo and hash), or to backups."""
         return self.strategy in ("fifo", "hash") or len({one.backup for one in self.own}) > 1
 
-    def better(self, node: int, now: float) -> list[int]:
-        """The nodes that are preferred to this one and have not failed lately, the best first."""
-        order = self._order()
-        if self.strategy in ("fifo", "hash"):
-            better = order[: order.index(node)]
-        else:
-            better = [i for i in order if self._of(node).backup and not self._of(i).backup]
-        return [i for i in better if not self._has_failed(i, now)]
+    def rank(self, node: int) -> tuple[int, int]:
+        """How much a node is preferred, the lowest most: backups are last, fifo and hash have an order."""
+        in_order = self.strategy in ("fifo", "hash")
+        return int(self._of(node).backup), (node - self.first) % self.count if in_order else 0
 
-    def others(self, node: int, now: float) -> list[int]:
-        """The nodes to move to when this one asks for that (DRAIN); itself comes last."""
-        return [*(i for i in self._order() if i != node and not self._has_failed(i, now)), node]
+    def pick(self, among: Sequence[int], dice: float, with_backups: bool = False) -> int:
+        """The node to dial of some, in their order; `dice` is a random number in [0, 1).
 
-    def choose(self, now: float, dice: float) -> int:
-        """The node to dial; where all have failed, any of them. dice is a random number in [0, 1)."""
-        healthy = [i for i in range(self.count) if not self._has_failed(i, now)]
-        nodes = [i for i in healthy if not self._of(i).backup] or healthy or list(range(self.count))
+        Backups are for when there is nothing else, unless `with_backups`.
+        """
+        nodes = among if with_backups else [i for i in among if not self._of(i).backup] or among
         if self.strategy == "round":
             self._turn += 1
             return nodes[self._turn % len(nodes)]
         if self.strategy == "rand":
             return self._by_weight(nodes, dice)
-        return next(i for i in self._order() if i in nodes)
+        return min(nodes, key=self.rank)
 
     def _by_weight(self, nodes: Sequence[int], dice: float) -> int:
         """The node that dice choose: each as often as its weight says."""
@@ -81,27 +73,22 @@ class Selector:
     def _of(self, node: int) -> ChoiceSettings:
         return self.own[node] if self.own else PLAIN_CHOICE
 
-    def _order(self) -> list[int]:
-        """All nodes in the order in which fifo and hash prefer them, backups last."""
-        order = [(self.first + i) % self.count for i in range(self.count)]
-        return sorted(order, key=lambda node: self._of(node).backup)
-
-    def _has_failed(self, node: int, now: float) -> bool:
+    def bounds(self, node: int) -> tuple[int, float]:
+        """(failures in a row, seconds) by which a node counts as failed, and for how long."""
         own = self._of(node)
+        return max(1, own.max_fails or self.max_fails), own.fail_timeout or self.fail_timeout
+
+    def has_failed(self, node: int, now: float) -> bool:
+        """Whether a node is passed over now."""
         fails, when = self._fails.get(node, (0, 0.0))
-        return fails >= max(1, own.max_fails or self.max_fails) and now - when < (
-            own.fail_timeout or self.fail_timeout
-        )
+        most, seconds = self.bounds(node)
+        return fails >= most and now - when < seconds
 
+    def fails_of(self, node: int) -> tuple[int, float]:
+        """(failures in a row, time of the last one)."""
+        return self._fails.get(node, (0, 0.0))
 
-def choice(settings: ClientSettings) -> tuple[str, int, float]:
-    """The settings that a Selector is made of."""
-    return settings.strategy, settings.max_fails, settings.fail_timeout
-
-
-def selector(settings: ClientSettings) -> Selector:
-    """The Selector of a client."""
-    count, name = len(settings.nodes), settings.host.encode("utf-8", "surrogateescape")
-    first = crc32(name) % count if settings.strategy == "hash" else 0
-    own = tuple(node.choice for node in settings.nodes)
-    return Selector(count, *choice(settings), first=first, own=own)
+    def remember(self, node: int, fails: tuple[int, float]) -> None:
+        """Take over what was known of a node: fails_of() another selector."""
+        if fails[0]:
+            self._fails[node] = fails

@@ -7,8 +7,7 @@ Refuses to know: a client's device and name (config_client), and how a node is c
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from itertools import product
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lib import config_metadata, config_nodes, config_url_keys
@@ -17,13 +16,15 @@ from lib.config_dial import Tables, dial_settings, hosts_tables
 from lib.config_findings import Findings
 from lib.config_gost_keys import ALSO_STRATEGIES, CHAIN_KEYS, CONNECTORS, PROXIES, PROXY_KEYS, STRATEGIES
 from lib.config_instead import ROUTER_NODE
+from lib.config_plugins import plugin_settings
 from lib.config_schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Node, Selector, Service
 from lib.config_sources import source_settings
 from lib.config_transport import dialer_transport
 from lib.did_you_mean import did_you_mean
+from lib.go_values import SECONDS
 from lib.ids import NO_NAMESPACE, parse_uuid
-from lib.settings import HopSettings, NodeSettings, ProxySettings
-from lib.settings_dial import PLAIN_DIAL, ChoiceSettings
+from lib.settings import NO_SOURCES, HopSettings, NodeSettings, ProxySettings
+from lib.settings_dial import PLAIN_DIAL, ChoiceSettings, HopChoice
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
 _LAST_LETTER = {"http": "\xff", "socks5": "\x7f", "socks4": "\x7f"}
@@ -39,12 +40,14 @@ class Way(NamedTuple):
     chain: str
     """The chain's name; empty without one."""
     nodes: tuple[NodeSettings, ...]
-    selector: Selector
-    hop: HopSettings | None = None
-    """Where its nodes have sources."""
+    choices: tuple[HopChoice, ...] = (HopChoice(),)
+    """How a node of each hop is chosen; the hub's is the last one."""
+    hops: tuple[HopSettings, ...] = ()
+    """All hops, where nodes of any come from sources or a plugin."""
 
 
-NO_WAY = Way("", (), Selector())
+NO_WAY = Way("", ())
+Reader = Callable[[Hop, Tables, bool, Findings], Sequence[config_nodes.Part]]
 
 
 class Chains:
@@ -65,29 +68,39 @@ class Chains:
         if chain is None:
             return NO_WAY
         if chain.name not in self._ways:
-            hops = _hops(chain, self._hops, self._found)
-            selector = hops[-1].selector if hops and hops[-1].selector else Selector()
-            check_selector(selector, self._found)
-            nodes = _ways(hops, self._tables, self._found)
-            hop = self._sourced(chain, hops, nodes)
-            self._ways[chain.name] = Way(
-                chain.name, nodes or ((config_nodes.nobody(hop.name),) if hop else ()), selector, hop
-            )
+            self._ways[chain.name] = self._way(chain, _hops(chain, self._hops, self._found))
         return self._ways[chain.name]
 
-    def _sourced(self, chain: Chain, hops: list[Hop], nodes: tuple[NodeSettings, ...]) -> HopSettings | None:
-        """The sources of the last hop; those of other hops are problems."""
-        for hop in hops[:-1]:
-            if _has_sources(hop):
-                text = (
-                    f"hop {hop.name}: nodes from sources are for the hub's hop, and not for proxies before it"
-                )
-                self._found.error(hop.where("file"), text, "write its nodes in this file")
-        if not hops or not _has_sources(hops[-1]):
-            return None
-        more = source_settings(hops[-1], ("string",), self._found)
-        around = config_nodes.template(chain, hops, self._hosts)
-        return HopSettings(hops[-1].name, more, nodes, around) if more.sources else None
+    def _way(self, chain: Chain, hops: list[Hop]) -> Way:
+        if not hops:
+            return NO_WAY
+        found, last = self._found, len(hops) - 1
+        choices = tuple(hop_choice(hop.selector or Selector(), found) for hop in hops)
+        made: list[HopSettings] = []
+        for number, hop in enumerate(hops):
+            read: Reader = _nodes if number == last else _proxies
+            inline = tuple(read(hop, self._tables, not number, found))
+            made.append(self._hop(chain, hops, number, inline))
+        if not any(hop.plugin or hop.more.sources for hop in made) and not all(hop.inline for hop in made):
+            return NO_WAY  # it is a problem already
+        nodes = config_nodes.combined([(hop.name, hop.inline) for hop in made])
+        is_live = any(hop.around for hop in made)
+        return Way(chain.name, nodes, choices, tuple(made) if is_live else ())
+
+    def _hop(
+        self, chain: Chain, hops: list[Hop], number: int, inline: tuple[config_nodes.Part, ...]
+    ) -> HopSettings:
+        """One hop, with what its nodes come from beside the configuration."""
+        hop, found = hops[number], self._found
+        plugin = plugin_settings(hop.plugin, found) if hop.plugin else None
+        more = source_settings(hop, ("string",), found) if _has_sources(hop) else NO_SOURCES
+        if hop.plugin and (hop.nodes or _has_sources(hop)):
+            text = f"hop {hop.name}: only its plugin is asked, its own nodes and sources are not, as in GOST"
+            found.warn(hop.where("plugin"), text)
+        if hop.plugin:
+            inline, more = (), NO_SOURCES
+        around = config_nodes.template(chain, hops, number, self._hosts) if plugin or more.sources else ""
+        return HopSettings(hop.name, number, inline, more, around, plugin)  # type: ignore[arg-type]  # one kind
 
     def _chain(self, service: Service, handler: Handler) -> Chain | None:
         found, chains = self._found, self._chains
@@ -119,7 +132,7 @@ def _hops(chain: Chain, named: dict[str, Hop], found: Findings) -> list[Hop]:
         found.error(chain.where("hops"), f"chain {chain.name} has no hops")
     hops = []
     for hop in chain.hops:
-        if hop.nodes or "nodes" in hop.at or _has_sources(hop):
+        if hop.nodes or "nodes" in hop.at or _is_live(hop):
             hops.append(hop)
         elif hop.name in named:
             hops.append(named[hop.name])
@@ -132,18 +145,14 @@ def _has_sources(hop: Hop) -> bool:
     return bool(hop.file or hop.redis or hop.http)
 
 
-def _ways(hops: list[Hop], tables: Tables, found: Findings) -> tuple[NodeSettings, ...]:
-    """Every way to a hub: each node of the last hop, combined with each choice of proxies before it."""
-    if not hops:
-        return ()
-    before = [_proxies(hop, tables, hop is hops[0], found) for hop in hops[:-1]]
-    nodes = found.each(_nodes(hops[-1], tables, not before, found))
-    return tuple(replace(node, proxies=proxies) for node in nodes for proxies in product(*before))
+def _is_live(hop: Hop) -> bool:
+    """Whether it may have nodes that are not in the configuration."""
+    return bool(hop.plugin) or _has_sources(hop)
 
 
 def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[ProxySettings]:
     """The proxies of a hop that comes before the hub's."""
-    if not hop.nodes:
+    if not hop.nodes and not _is_live(hop):
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
     proxies = []
     for node in found.each(hop.nodes):
@@ -170,7 +179,8 @@ def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[
             dial = dial_settings(hop, node, host, tables, is_first, found)
             if not is_first and dial.addresses:  # the proxy before it is told this address, and not the name
                 host, dial = dial.addresses[0], PLAIN_DIAL
-            proxies.append(ProxySettings(kind, host, port, auth.username, auth.password, dial))
+            choice = _choice(node, hop, found)
+            proxies.append(ProxySettings(kind, host, port, auth.username, auth.password, dial, choice))
     return proxies
 
 
@@ -210,6 +220,13 @@ def strategy_of(selector: Selector | None) -> str:
     return ALSO_STRATEGIES.get(word, word) or "round"
 
 
+def hop_choice(selector: Selector, found: Findings) -> HopChoice:
+    """How a node is chosen by a selector; a wrong value is a problem in `found`."""
+    check_selector(selector, found)
+    seconds = selector.fail_timeout / SECONDS if selector.fail_timeout else 10.0
+    return HopChoice(strategy_of(selector), selector.max_fails or 1, seconds)
+
+
 def check_selector(selector: Selector, found: Findings) -> None:
     """Check a selector's values; a wrong one is a problem in `found`."""
     if selector.strategy and selector.strategy not in (*STRATEGIES, *ALSO_STRATEGIES):
@@ -222,7 +239,7 @@ def check_selector(selector: Selector, found: Findings) -> None:
 
 
 def _nodes(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[NodeSettings]:
-    if not hop.nodes and not _has_sources(hop):
+    if not hop.nodes and not _is_live(hop):
         found.error(hop.where("nodes"), f"hop {hop.name} has no nodes")
     nodes = (_node(hop, node, tables, is_first, found) for node in found.each(hop.nodes))
     return [node for node in nodes if node]

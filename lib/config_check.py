@@ -57,7 +57,7 @@ def warnings(settings: Settings, config: Config) -> Iterator[Problem]:
                 yield from (row for row in rule_parse.rows(text, path, read) if isinstance(row, Problem))
     for auther in dict.fromkeys(authers):
         yield from _bound(auther, places)
-    for hop in dict.fromkeys(client.hop for client in settings.clients if client.hop):
+    for hop in dict.fromkeys(hop for client in settings.clients for hop in client.hops):
         yield from _nodes(hop, places)
 
 
@@ -68,8 +68,8 @@ def _nodes(hop: HopSettings, places: Places) -> Iterator[Problem]:
         where = places.get(source.path, Position(source.path))
         try:
             with open(source.path, "rb") as file:
-                config = config_nodes.with_nodes(hop.around, file.read(), source.path)
-            if config_nodes.has_nodes(config):
+                config = config_nodes.with_nodes(hop, file.read(), source.path)
+            if config_nodes.has_nodes(hop, config):
                 config_resolve.resolve(config)
         except OSError as error:
             yield Problem(where, f"{source.path}: {error.strerror or error}")

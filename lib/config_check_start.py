@@ -20,11 +20,12 @@ from gevent import ssl
 
 from lib import (
     config_check_socket,
+    config_dial,
     config_metadata,
     ctl_find,
     ctl_server,
     stream_certificates,
-    stream_dial,
+    stream_interface,
     stream_listen,
     stream_tls,
 )
@@ -32,7 +33,6 @@ from lib.addresses import is_address, join_host_port, without_zone, zoned
 from lib.config_findings import Findings
 from lib.config_schema import Config, Dialer, File, Hop, Listener, Node, Service, Tls
 from lib.config_section import walk
-from lib.config_yaml import Scalar
 from lib.ctl_path import weak_spot
 from lib.errors import Position
 from lib.settings import ClientSettings, HubSettings, Settings
@@ -347,7 +347,8 @@ def _devices(config: Config, services: Services, settings: Settings, found: Find
 
 def _interfaces(config: Config, settings: Settings, found: Findings) -> None:
     """Warn of devices and addresses to dial hubs from that are not there; they may come later."""
-    dials = [node.first.dial for client in settings.clients for node in client.nodes]
+    nodes = [node for client in settings.clients for node in client.nodes]
+    dials = [one for node in nodes for one in node.first.dial.in_turn() if not one.netns]
     gone = {
         name: f"there is no network device {name} here now"
         for name in {dial.device for dial in dials} - {""}
@@ -356,18 +357,17 @@ def _interfaces(config: Config, settings: Settings, found: Findings) -> None:
     gone |= {
         source: f"{source} is no address of this host now"
         for source in {dial.source for dial in dials} - {""}
-        if not stream_dial.is_ours(source)
+        if not stream_interface.is_ours(source)
     }
     if not gone:
         return
     for section in walk(config):
         if isinstance(section, Hop | Node):
-            tree = config_metadata.find(section, "interface")
-            name = (tree.text if isinstance(tree, Scalar) else section.interface).removesuffix("!")
-            name = zoned(name) if is_address(without_zone(name)) else name
-            if name in gone:
-                where = tree.where if tree is not None else section.where("interface")
-                found.warn(where, f"'interface': {gone[name]}")
+            for item in config_dial.interface_items(section, found):
+                name = item.text.removesuffix("!")
+                name = zoned(name) if is_address(without_zone(name)) else name
+                if name in gone:
+                    found.warn(item.where, f"'interface': {gone[name]}")
 
 
 # --- hooks --------------------------------------------------------------------------------------

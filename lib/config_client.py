@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from lib import config_datagrams, config_metadata, config_url_keys
 from lib.addresses import address, interface, is_address, packed_prefix, prefix
-from lib.config_chain import Chains, check_selector, strategy_of
+from lib.config_chain import Chains, check_selector
 from lib.config_findings import Findings
 from lib.config_gost_keys import (
     CLIENT_KEYS,
@@ -29,7 +29,6 @@ from lib.config_schema import (
 )
 from lib.config_yaml import Scalar
 from lib.errors import Position
-from lib.go_values import SECONDS
 from lib.ids import is_host_name
 from lib.settings import (
     DEFAULT_MTU,
@@ -69,16 +68,17 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         device=device,
         nodes=way.nodes,
         chain=way.chain,
-        hop=way.hop,
+        hops=way.hops,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
         lanes=config_metadata.lanes(handler, found),
         channel=channel,
         dscp=dscp,
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         accept=_accept(handler, listener, device, found),
-        strategy=strategy_of(way.selector),
-        max_fails=way.selector.max_fails or 1,
-        fail_timeout=way.selector.fail_timeout / SECONDS if way.selector.fail_timeout else 10.0,
+        before=way.choices[:-1],
+        strategy=way.choices[-1].strategy,
+        max_fails=way.choices[-1].max_fails,
+        fail_timeout=way.choices[-1].fail_timeout,
         hooks=hook_settings(service, found),
         retries=handler.retries,
         nat=config_metadata.switch(handler, "nat", False, found),

@@ -19,8 +19,9 @@ from lib import config_metadata
 from lib.addresses import address, is_address, without_zone, zoned
 from lib.config_findings import Findings
 from lib.config_schema import Config, Hop, HostMapping, Hosts, Node
+from lib.config_yaml import Scalar, Sequence
 from lib.errors import Position
-from lib.settings_dial import PLAIN_DIAL, DialSettings
+from lib.settings_dial import PLAIN_DIAL, DialSettings, Interface
 
 _DEVICE = re.compile(r"[^\s/:%,\x00-\x1f\x7f]{1,15}")
 _MARKS = range(1 << 32)
@@ -69,9 +70,19 @@ def dial_settings(
             found.warn(where, text, "write it there")
         return DialSettings(addresses=addresses) if addresses else PLAIN_DIAL
     targets = addresses or ((host,) if is_address(without_zone(host)) else ())
-    device, source = _interface(hop, node, targets, found)
-    header = next(filter(None, (config_metadata.proxy_protocol(one, found) for one in (node, hop))), 0)
-    return DialSettings(device, source, _mark(hop, node, found), header, _netns(hop, node, found), addresses)
+    first, *others = _interfaces(hop, node, targets, found) or [Interface()]
+    return DialSettings(
+        device=first.device,
+        source=first.source,
+        mark=_mark(hop, node, found),
+        proxy_protocol=next(
+            filter(None, (config_metadata.proxy_protocol(one, found) for one in (node, hop))), 0
+        ),
+        netns=_netns(hop, node, found),
+        addresses=addresses,
+        strict=first.strict and bool(others),
+        others=tuple(others),
+    )
 
 
 def _own_socket(hop: Hop, node: Node) -> Iterator[tuple[str, Position]]:
@@ -87,45 +98,73 @@ def _own_socket(hop: Hop, node: Node) -> Iterator[tuple[str, Position]]:
             yield "sockopts", section.where("sockopts")
 
 
-def _interface(hop: Hop, node: Node, targets: tuple[str, ...], found: Findings) -> tuple[str, str]:
-    """(device, source address), of which one is empty or both; `targets` as for _source."""
+def _interfaces(hop: Hop, node: Node, targets: tuple[str, ...], found: Findings) -> list[Interface]:
+    """What a connection is made from, in the order in which it is tried; `targets` as for _misses."""
     for section in (node, hop):
-        tree = config_metadata.find(section, "interface")
-        text = config_metadata.text(section, "interface", found=found) or section.interface
-        if not text:
-            continue
-        where = tree.where if tree is not None else section.where("interface")
-        name = text.removesuffix("!")  # in GOST: no other one of the list is tried after it
-        if "," in name:
-            hint = "write a node for each of them, with the same addr: they stand in for each other"
-            found.error(where, "'interface': several interfaces for one node are not supported yet", hint)
-        elif is_address(without_zone(name)):
-            return "", _source(name, where, targets, found)
-        elif not _DEVICE.fullmatch(name) or len(name.encode()) > 15:
-            hint = "write the name of a network device, or an address of this host"
-            found.error(where, f"'interface': {text[:64]!r} is no device and no address", hint)
-        else:
-            return name, ""
-        break
-    return "", ""
+        items = interface_items(section, found)
+        if items:
+            break
+    else:
+        return []
+    made = list(dict.fromkeys(filter(None, (_one_interface(item, found) for item in found.each(items)))))
+    sources = [one.source for one in made]
+    misses = [_misses(one, targets) if one else "" for one in sources]
+    if made and all(misses):
+        hint = "write an address of this host of the same version, or a device"
+        found.error(items[0].where, misses[0], hint)
+    return made
 
 
-def _source(text: str, where: Position, targets: tuple[str, ...], found: Findings) -> str:
-    """The address that connections come from; "" for a wrong one.
+def interface_items(section: Hop | Node, found: Findings) -> list[Scalar]:
+    """The items of a section's `interface`, in its metadata or its own key, each with its place.
+
+    They are a list, or one text with commas; with an empty item the kernel chooses, as in GOST.
+    """
+    tree = config_metadata.find(section, "interface")
+    if tree is None:
+        texts = [Scalar(section.interface, section.where("interface"))]
+    elif isinstance(tree, Sequence):
+        texts = [item for item in tree.items if isinstance(item, Scalar)]
+        for item in tree.items:
+            if not isinstance(item, Scalar):
+                found.error(item.where, "'interface' wants a list of texts")
+    elif isinstance(tree, Scalar):
+        texts = [tree]
+    else:
+        found.error(tree.where, "'interface' wants a device, an address, or a list of them")
+        return []
+    items = [Scalar(word.strip(), text.where) for text in texts for word in text.text.split(",")]
+    return items if any(item.text for item in items) else []
+
+
+def _one_interface(item: Scalar, found: Findings) -> Interface | None:
+    """An item of `interface`; None for a wrong one. After one that ends in ! nothing else is tried."""
+    name, strict = item.text.removesuffix("!"), item.text.endswith("!")
+    if not name and not strict:
+        return Interface()
+    if is_address(without_zone(name)):
+        try:
+            return Interface("", zoned(name), strict)
+        except ValueError as wrong:
+            found.error(item.where, f"'interface': {wrong}")
+    elif not _DEVICE.fullmatch(name) or len(name.encode()) > 15:
+        hint = "write the name of a network device, or an address of this host"
+        found.error(item.where, f"'interface': {item.text[:64]!r} is no device and no address", hint)
+    else:
+        return Interface(name, "", strict)
+    return None
+
+
+def _misses(source: str, targets: tuple[str, ...]) -> str:
+    """Why nothing can be reached from an address, in words; "" where something can.
 
     `targets` are the addresses that are dialled, where they are known.
     """
-    try:
-        source = zoned(text)
-    except ValueError as wrong:
-        found.error(where, f"'interface': {wrong}")
-        return ""
     version = address(without_zone(source)).version
-    if targets and all(address(without_zone(target)).version != version for target in targets):
-        reached = f"{', '.join(targets[:_MAX_TOLD])}: IPv{10 - version}"
-        text = f"'interface': from {source}, which is IPv{version}, nothing reaches {reached}"
-        found.error(where, text, "write an address of this host of the same version, or a device")
-    return source
+    if not targets or any(address(without_zone(target)).version == version for target in targets):
+        return ""
+    reached = f"{', '.join(targets[:_MAX_TOLD])}: IPv{10 - version}"
+    return f"'interface': from {source}, which is IPv{version}, nothing reaches {reached}"
 
 
 def _mark(hop: Hop, node: Node, found: Findings) -> int:

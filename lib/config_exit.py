@@ -36,9 +36,10 @@ def check_killswitch(hubs: Hubs, clients: Clients, found: Findings) -> None:
 
 def _check_own(service: Service, client: ClientSettings, found: Findings) -> None:
     where = place(service, "killswitch")
-    if client.hop is not None and not all(isinstance(one, FileSource) for one in client.hop.more.sources):
-        text = f"'killswitch': the nodes of hop {client.hop.name} are read through the tunnel only"
-        found.warn(where, text, "write the nodes, or a file of them, into the configuration")
+    for hop in client.hops:
+        if hop.plugin or not all(isinstance(one, FileSource) for one in hop.more.sources):
+            text = f"'killswitch': the nodes of hop {hop.name} are read through the tunnel only"
+            found.warn(where, text, "write the nodes, or a file of them, into the configuration")
     covered = {net.version for net, _ in client.device.routes if net.prefixlen <= 1}
     left = [f"IPv{version}" for version in (4, 6) if version not in covered]
     if left and client.accept is None:

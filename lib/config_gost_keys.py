@@ -223,7 +223,7 @@ CHAIN_KEYS: Keys = {
 
 PROXY_KEYS: Keys = {
     **_NODE,
-    **_to_come("node", "weight backup maxFails failTimeout"),
+    **_works("node", "weight backup maxFails failTimeout"),
     **_to_come("connector", "header"),
     **_odd("connector", _NO_USE, "notls relay udp udp.timeout mux"),
     **_odd("connector", _NO_USE, _prefixed("mux.", _MUX)),

@@ -29,11 +29,9 @@ _NETNS = (
     "the node's metadata where the hub is reached from outside"
 )
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
-_NODES_HERE = "write the nodes in this file, which SIGHUP or -R reads again"
-_AT_THE_HUB = "leave it out: it works for the hub's nodes, and each of them is tried by way of each proxy"
 _SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 _DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
-_LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sources"
+_LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sources or its plugin"
 
 _SECTIONS: dict[str, dict[str, str]] = {
     "Config": {
@@ -58,12 +56,10 @@ _SECTIONS: dict[str, dict[str, str]] = {
     },
     "Node": {"resolver": _RESOLVER},
     "Hop": {
-        "plugin": _NODES_HERE,
         "resolver": _RESOLVER,
     },
     "Hosts": dict.fromkeys(("redis", "http", "plugin"), _ROWS_HERE),
     "Dialer": {"auth": "write it in the connector, whose login the hub checks"},
-    "Limiter": {"plugin": "write the rows in this file, or in one that is named by file: {path: …}"},
 }
 """Class of a section -> its field -> what to do instead."""
 
@@ -89,7 +85,6 @@ _METADATA: dict[str, str] = {
     **dict.fromkeys(("router", "tun.router"), "write its routes here: routes: [CIDR, CIDR]"),
     **dict.fromkeys(("dns", "tun.dns"), _DNS),
     "header": "leave it out: an http proxy gets a login, and no other header",
-    **dict.fromkeys(("weight", "backup", "maxfails", "failtimeout"), _AT_THE_HUB),
 }
 """Metadata key in lower case -> what to do instead."""
 

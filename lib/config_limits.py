@@ -20,10 +20,12 @@ from typing import TypeVar
 
 from lib.addresses import prefix
 from lib.config_findings import Findings
+from lib.config_plugins import plugin_settings
 from lib.config_schema import Config, Handler, Limiter, Service
 from lib.config_sources import source_settings
+from lib.go_values import SECONDS
 from lib.ids import is_host_name, parse_uuid
-from lib.settings import LimiterSettings
+from lib.settings import LimiterSettings, PluginSettings, SourceSettings
 from lib.settings_limits import (
     DEFAULT_CONNECTIONS,
     DEFAULT_HANDSHAKES,
@@ -72,11 +74,30 @@ class Limiters:
         made = []
         for section, kind, adds_to in uses:
             limiter = self._sections[kind].get(getattr(section, kind))
-            if limiter is not None and (limiter.file or limiter.redis or limiter.http or limiter.reload):
+            name = f"{kind} {limiter.name}{' of hosts' if adds_to == 'hosts' else ''}" if limiter else ""
+            if limiter is not None and limiter.plugin is not None:
+                plugin = self._plugin(limiter, kind)
+                more = SourceSettings(reload=max(0.0, limiter.reload / SECONDS))
+                made += [LimiterSettings(name, adds_to, more, plugin)] if plugin else []
+            elif limiter is not None and (limiter.file or limiter.redis or limiter.http or limiter.reload):
                 more = source_settings(limiter, ("set", "list"), self._found)
-                name = f"{kind} {limiter.name}{' of hosts' if adds_to == 'hosts' else ''}"
                 made += [LimiterSettings(name, adds_to, more)] if more.sources else []
         return tuple(made)
+
+    def _plugin(self, limiter: Limiter, kind: str) -> PluginSettings | None:
+        """The plugin of a limiter, which is asked instead of its rows; None where it is wrong."""
+        assert limiter.plugin is not None
+        where, found = limiter.where("plugin"), self._found
+        if kind != "limiter":
+            text = f"{kind} {limiter.name}: GOST asks no plugin here, and limits nothing"
+            found.error(where, text, "write limits, or name a file, redis or http")
+            return None
+        if limiter.limits or limiter.file or limiter.redis or limiter.http:
+            text = "only its plugin is asked, its own rows and sources are not, as in GOST"
+            found.warn(where, f"limiter {limiter.name}: {text}")
+        if limiter.reload < 0:
+            found.error(limiter.where("reload"), "'reload': a duration below zero")
+        return plugin_settings(limiter.plugin, found)
 
     def rows(self, kind: str, name: str) -> list[str]:
         """The rows of a limiter as they are written; none where there is no such limiter."""
@@ -103,7 +124,9 @@ class Limiters:
             self._found.error(section.where(kind), f"there is no {kind} {name[:64]!r}", hint)
             return ()
         key = kind, name, read
-        if key not in self._rows:
+        if limiter.plugin is not None:
+            self._rows.setdefault(key, ())
+        elif key not in self._rows:
             self._rows[key] = _rows(limiter, read, self._found)
             _warn_slow(limiter, self._rows[key], self._found)
         return self._rows[key]  # type: ignore[return-value]  # `read` is part of the key

@@ -1,4 +1,4 @@
-"""The `plugin` section of a router, ingress or auther, checked and turned into PluginSettings.
+"""The `plugin` section of a table, a limiter or a hop, checked and turned into PluginSettings.
 
 Knows: the two types, GOST's default of grpc, which keys of a plugin's tls section have an effect.
 Refuses to know: what a plugin is asked for (plugin_client).

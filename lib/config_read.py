@@ -172,7 +172,7 @@ def _decode(field: FieldInfo) -> Decode:
     if get_origin(field.type) is list:
         return partial(_items, get_args(field.type)[0])
     if get_origin(field.type) is Annotated:
-        return _texts
+        return _commas if get_args(field.type)[0] is str else _texts
     if get_origin(field.type) is dict:
         return _metadata if field.name == "metadata" else _named
     wanted = _bare(field.type)
@@ -204,6 +204,14 @@ def _texts(field: FieldInfo, tree: Tree, found: Findings) -> list[str] | None:
     if not isinstance(tree, Scalar):
         return _items(str, field, tree, found)
     return [word for word in map(str.strip, tree.text.split(",")) if word]
+
+
+def _commas(field: FieldInfo, tree: Tree, found: Findings) -> str | None:
+    """One text with commas, or a list of which it is made (config_section.Commas)."""
+    if isinstance(tree, Scalar):
+        return tree.text
+    items = _items(str, field, tree, found)
+    return None if items is None else ",".join(items)
 
 
 def _named(field: FieldInfo, tree: Tree, found: Findings) -> dict[str, Tree] | None:

@@ -14,7 +14,7 @@ from lib.config_no_effect import keys_of
 from lib.config_schema_log import Log
 from lib.config_schema_notify import Notify
 from lib.config_schema_policy import PolicyTest
-from lib.config_section import Metadata, Named, Part, Section, Texts, words
+from lib.config_section import Commas, Metadata, Named, Part, Section, Texts, words
 from lib.config_yaml import Tree
 from lib.errors import Problem
 from lib.go_values import Duration
@@ -202,7 +202,7 @@ class Node(Section):
     name: str = ""
     addr: str = ""
     hosts: str = ""
-    interface: str = ""
+    interface: Commas = ""
     netns: str = ""
     sockopts: SockOpts | None = None
     connector: Connector | None = None
@@ -213,9 +213,9 @@ class Node(Section):
 class Hop(Sourced):
     """One step of a chain: several nodes, of which one is used."""
 
-    not_yet = words("plugin resolver")
+    not_yet = words("resolver")
     foreign = keys_of("Hop")
-    interface: str = ""
+    interface: Commas = ""
     sockopts: SockOpts | None = None
     hosts: str = ""
     selector: Selector | None = None
@@ -303,7 +303,6 @@ class Asked(Part):
 class Limiter(Sourced):
     """Limits on bandwidth, connections or handshakes."""
 
-    not_yet = words("plugin")
     limits: list[str] = []
 
 

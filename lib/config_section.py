@@ -26,6 +26,8 @@ Metadata = dict[str, Tree]
 Places = dict[str, Position]
 Texts = Annotated[list[str], "or one text, with commas"]
 """A list of texts that may be written as one text, with commas: `pool: 10.20.0.0/16`."""
+Commas = Annotated[str, "or a list"]
+"""A text with commas that may be written as a list, which is joined: `interface: [eth0, eth1]`."""
 Named = dict[str, Tree]
 """Values by names that somebody chose, whose letters stay as they are: host names."""
 

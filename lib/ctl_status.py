@@ -42,7 +42,7 @@ from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.log_output import Output
 from lib.notify_delivery import Receiver
-from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
+from lib.plugin_client import AutherPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
 from lib.service_threads import aside
 from lib.session_lane_sender import LaneSender
 from lib.settings import FileSource, HttpSource, RedisSource, Source
@@ -343,7 +343,9 @@ def _source(source: Source, state: SourceState, now: float) -> Row:
     }
 
 
-def _plugin(plugin: RouterPlugin | IngressPlugin | AutherPlugin | None, now: float) -> Row | None:
+def _plugin(
+    plugin: RouterPlugin | IngressPlugin | AutherPlugin | LimiterPlugin | None, now: float
+) -> Row | None:
     if plugin is None:
         return None
     return {"url": plugin.url, "answered_s": _since(plugin.replied_at, now), "error": plugin.error}

@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import monkey
 
-from lib import stream_resolve
+from lib import stream_interface, stream_resolve
 from lib.packet import Buffer
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_netns import made_in
@@ -45,7 +44,7 @@ _RECEIVED = 1 << 16
 _IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 8, 10, 23, 3
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
-_SO_RCVBUFFORCE, _SO_SNDBUFFORCE, _SO_MARK = 33, 32, 36
+_SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 
 _IPV4_INFO = struct.Struct("=I4s4s")
 _IPV6_INFO = struct.Struct("=16sI")
@@ -312,13 +311,7 @@ def toward(
     ((family, _, _, _, target),) = stream_resolve.numeric(host, port)
     sock = made_in(how.netns, lambda: _OriginalSocket(family, socket.SOCK_DGRAM))
     try:
-        if device := how.device or device:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
-        if how.mark:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, how.mark.to_bytes(4, sys.byteorder))
-        if how.source:
-            ((_, _, _, _, source),) = stream_resolve.numeric(how.source, 0)
-            sock.bind(source)
+        stream_interface.bind(sock, how, device)
         return DatagramSocket(sock), Address(target)
     except BaseException:
         with suppress(OSError):

@@ -50,7 +50,7 @@ def _is_secret(key: str) -> bool:
 def secrets(settings: Settings) -> Iterator[str]:
     """The value of every secret in the settings."""
     for client in settings.clients:
-        yield from _of_owners(client.hop)
+        yield from _of_owners(*client.hops)
         for node in client.nodes:
             yield node.password
             yield from (proxy.password for proxy in node.proxies)

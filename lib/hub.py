@@ -58,6 +58,7 @@ from lib.namespace import MAX_FLOWS, Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
+from lib.rule_recheck import Vouchers
 from lib.service_scheduling import Pauses, Turns, breathe
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
@@ -268,7 +269,7 @@ class Hub:
         return f"{counted(len(self.sessions), 'session')} ended: {why}"
 
     def admit(
-        self, request: Request, stream: AnyStream, vouchers: set[str], asked: bool = True
+        self, request: Request, stream: AnyStream, vouchers: Vouchers, asked: bool = True
     ) -> tuple[Status, str]:
         """Whether a client may be here, as rule_recheck.judge."""
         return rule_recheck.judge(self.settings, self.tables, request, stream, vouchers, asked)
@@ -309,7 +310,7 @@ class Hub:
                     top = self.acceptor.accept(caller.unwrapped(stream), caller.read_headers)
                     request, rest = session_handshake.receive_request(top, seconds)
                     stream.end_turn()
-                    vouchers: set[str] = set()
+                    vouchers = Vouchers()
                     session = hub_lane.session_of(self, caller, request)
                     if not self._answer(top, request, name, vouchers, session):
                         return
@@ -347,7 +348,7 @@ class Hub:
         stream: AnyStream,
         request: Request,
         name: ExitStack,
-        vouchers: set[str],
+        vouchers: Vouchers,
         session: HubSession | None = None,
     ) -> bool:
         """Send the handshake's response; returns whether the client is admitted. Raises ProtocolError.

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from lib import rule_rates
 from lib.enrol_book import Place
 from lib.hub_session import HubSession
+from lib.hub_tables import Tables
 from lib.namespace import Attachment
+from lib.rule_recheck import Vouchers
 from lib.service_scheduling import Breaths
 from lib.service_supervisor import Task
+from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Request, Status
 
@@ -22,9 +26,11 @@ class Owner(Protocol):
     """What is used of a hub."""
 
     sessions: dict[Attachment, HubSession]
+    settings: HubSettings
+    tables: Tables
 
     def admit(
-        self, request: Request, stream: AnyStream, vouchers: set[str], asked: bool = True
+        self, request: Request, stream: AnyStream, vouchers: Vouchers, asked: bool = True
     ) -> tuple[Status, str]:
         """Whether a client may be here, as rule_recheck.judge."""
 
@@ -55,6 +61,10 @@ def recheck_hosts(hub: Owner, places: Collection[Place]) -> list[str]:
 
 def _recheck_one(hub: Owner, session: HubSession, lines: list[str]) -> None:
     status, why = hub.admit(session.request, session.stream, session.vouchers, asked=False)
+    if status == Status.OK:
+        limiters, name = hub.tables.asked_limits(hub.settings), hub.settings.name
+        unknown = rule_rates.renew(limiters, name, session.request, session.stream.peer, session.vouchers)
+        status, why = (Status.INTERNAL_ERROR, unknown) if unknown else (status, why)
     # an auther or ingress that cannot be asked at the moment ends no session
     if status not in (Status.OK, Status.SERVICE_UNAVAILABLE):
         session.sender.close(f"no longer let in: {why}")

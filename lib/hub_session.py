@@ -29,6 +29,7 @@ from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.push_settings import Pushed
 from lib.route_plugin_cache import Asker
+from lib.rule_recheck import Vouchers
 from lib.service_scheduling import Pauses, Turns
 from lib.session_budget import Budget
 from lib.session_control import SessionControl
@@ -89,9 +90,9 @@ class Owner(Protocol):
 class HubSession:
     """The session of an admitted client."""
 
-    def __init__(self, hub: Owner, stream: AnyStream, request: Request, vouchers: set[str]) -> None:
+    def __init__(self, hub: Owner, stream: AnyStream, request: Request, vouchers: Vouchers) -> None:
         settings = hub.settings
-        self.vouchers = vouchers  # names of the authers whose plugin has let its login in
+        self.vouchers = vouchers
         self.hub = hub
         self.domain = hub.domain
         self.request = request
@@ -110,6 +111,8 @@ class HubSession:
         self.channel: HubChannel | None = None
         """Its datagram channel; None where it has none."""
         self.sender.tell_losses(self._lost)
+        self._limited: list[object] = []
+        """The rates by plugins that limit it now."""
         self.limit()
         self.attachment.sender, self.attachment.budget = self.sender, hub.budget
         self.sender.is_alive = self.is_alive
@@ -322,6 +325,8 @@ class HubSession:
         if self.attachment.traffic.received_packets != self._heard:
             self._heard, self.attachment.heard_at = self.attachment.traffic.received_packets, now
         self.control.beat(now)
+        if [one.limit for one in self.vouchers.rates] != self._limited:
+            self.limit()
         if self.channel is not None:
             self.channel.peer.beat(now)
         if self.hub.settings.lanes < len(self.sender.lanes):  # a reload
@@ -336,8 +341,11 @@ class HubSession:
 
     def limit(self) -> None:
         """Apply the limits of the present settings to this session."""
+        rates = self.vouchers.rates
+        self._limited = [one.limit for one in rates]
         into, out = self.hub.gate.meters(
-            self.address, self.attachment.host, self.attachment.namespace.id, self
+            *(self.address, self.attachment.host, self.attachment.namespace.id, self),
+            [(one.key, one.limit) for one in rates],
         )
         self.meter, self.sender.meter = into or None, out or None
         for lane in self.sender.lanes:

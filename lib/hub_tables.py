@@ -15,6 +15,7 @@ from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
 from lib.rule_limits import LiveLimits, with_sources
 from lib.rule_live import LiveBindings, LiveIngress, LiveLogins
+from lib.rule_rates import AskedLimits
 from lib.service_scheduling import Breaths
 from lib.settings import (
     AutherSettings,
@@ -31,7 +32,7 @@ from lib.source_watch import Watch
 Key = tuple[str, str]
 """("router", "ingress", "auther", "bindings" or "limiter", name); bindings go by the name of their auther."""
 Wanted = TableSettings | IngressSettings | AutherSettings | BindingSettings | LimiterSettings
-Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins | LiveBindings | LiveLimits
+Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins | LiveBindings | LiveLimits | AskedLimits
 
 _KINDS = {
     TableSettings: "router",
@@ -75,7 +76,7 @@ class Tables:
         """
         until = time.monotonic() + seconds
         for live in list(self._live.values()):
-            if not isinstance(live, LiveRoutes | AskedRoutes) and live.feed.untried:
+            if not isinstance(live, LiveRoutes | AskedRoutes | AskedLimits) and live.feed.untried:
                 live.feed.wait(max(0.0, until - time.monotonic()))
 
     def refresh(self) -> None:
@@ -138,6 +139,11 @@ class Tables:
         found = ((one, self._live.get(("limiter", one.name))) for one in hub.limiters)
         return with_sources(hub, ((one, live) for one, live in found if isinstance(live, LiveLimits)))
 
+    def asked_limits(self, hub: HubSettings) -> list[AskedLimits]:
+        """The limiters of a hub whose rates a plugin says."""
+        found = (self._live.get(("limiter", one.name)) for one in hub.limiters)
+        return [live for live in found if isinstance(live, AskedLimits)]
+
     def logins(self, name: str) -> LiveLogins:
         """The auther of a name."""
         live = self._live["auther", name]
@@ -193,7 +199,9 @@ class Tables:
         if isinstance(wanted, BindingSettings):
             return LiveBindings(wanted, self._watch, told)
         if isinstance(wanted, LimiterSettings):
-            return LiveLimits(wanted, self._watch, told)
+            return (
+                AskedLimits(wanted, self._watch) if wanted.plugin else LiveLimits(wanted, self._watch, told)
+            )
         return LiveLogins(wanted, self._watch, told, lambda: self._bindings(wanted.name))
 
     def _bindings(self, name: str) -> LiveBindings | None:
@@ -202,9 +210,11 @@ class Tables:
 
     @staticmethod
     def _fits(live: Live, wanted: Wanted) -> bool:
-        """Whether a table can take these settings; one of routes cannot become a plugin, nor the reverse."""
+        """Whether a table can take these settings: one with rows cannot get a plugin, nor lose it."""
         if isinstance(wanted, TableSettings):
             return isinstance(live, AskedRoutes) == (wanted.plugin is not None)
+        if isinstance(wanted, LimiterSettings):
+            return isinstance(live, AskedLimits) == (wanted.plugin is not None)
         return True
 
 

@@ -268,12 +268,20 @@ class Gate:
         if self._connections[key] <= 0:
             del self._connections[key]
 
-    def meters(self, address: str, host: str, namespace: bytes, session: object) -> tuple[Meter, Meter]:
+    def meters(
+        self,
+        address: str,
+        host: str,
+        namespace: bytes,
+        session: object,
+        asked: Iterable[tuple[tuple[object, ...], RateLimit]] = (),
+    ) -> tuple[Meter, Meter]:
         """The meters of a session: (from its client to the hub, from the hub to its client).
 
-        `address` is the client's IP address, `namespace` 16 bytes, `session` any object of its own.
+        `address` is the client's IP address, `namespace` 16 bytes, `session` any object of its own. `asked`
+        has the rates that plugins have said, each with what the sessions that share it have in common.
         """
-        rows: list[tuple[tuple[object, ...], RateLimit]] = []
+        rows = [(("asked", *key), row) for key, row in asked]
         services = self.settings.services
         if is_trusted(address, self.trusted):
             services = tuple(row for row in services if row.key in ("$", "$$"))

@@ -1,4 +1,4 @@
-"""Plugins of routers, ingresses and authers: requests to an external program, and what its replies mean.
+"""Plugins of routers, ingresses, authers, limiters and hops: requests to a program, and its replies.
 
 Knows: the fields of each request and reply, over HTTP and gRPC alike (PROTOCOL.md, plugins).
 Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets
@@ -7,6 +7,7 @@ Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and wa
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
@@ -117,6 +118,40 @@ class AutherPlugin(_Plugin):
         if not isinstance(ok, bool):
             raise PluginError(f"no proper reply: 'ok' is {str(ok)[:80]!r}")
         return ok
+
+
+class LimiterPlugin(_Plugin):
+    """A plugin of a limiter, which is asked for the rates of clients."""
+
+    def limit(self, question: Mapping[str, object]) -> tuple[float, float]:
+        """(bytes a second into the hub, out of it) for a question (rule_rates); 0 for no limit.
+
+        A number below zero is no limit either, as in GOST. Raises PluginError.
+        """
+        reply = self._ask("Limiter/Limit", {**question, "addr": ""}, post=True)
+        if not {"in", "out"} & reply.keys():
+            raise PluginError(f"{self.url}: no proper reply: it says neither 'in' nor 'out'")
+        into, out = (reply.get(way, 0) for way in ("in", "out"))
+        for way, rate in (("in", into), ("out", out)):
+            if type(rate) is not int or not -(1 << 63) <= rate < 1 << 63:
+                raise PluginError(f"{self.url}: no proper reply: {way!r} is {str(rate)[:80]!r}")
+        return float(max(0, into)), float(max(0, out))  # type: ignore[call-overload]  # int, as checked above
+
+
+class HopPlugin(_Plugin):
+    """A plugin of a hop, which is asked for a node at each dial."""
+
+    def select(self, host: str, source: str) -> bytes:
+        """The node for a client of this host name, as JSON; `source` is the client's first address, or "".
+
+        Raises PluginError, also where it names no node.
+        """
+        what = {"network": "ip", "addr": host, "host": host, "path": "", "client": "", "src": source}
+        reply = self._ask("Hop/Select", what, post=True)
+        node = reply.get("node", b"") if self._grpc is not None else json.dumps(reply).encode()
+        if not isinstance(node, bytes) or node in (b"", b"{}"):
+            raise PluginError(f"{self.url}: it names no node")
+        return node
 
 
 def read_route(reply: Mapping[str, object]) -> Route | None:

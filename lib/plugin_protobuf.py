@@ -17,8 +17,13 @@ _MESSAGES = {
     "GetRuleReply": "endpoint",
     "AuthenticateRequest": "username password client service client_cn client_san* client_cert_fingerprint",
     "AuthenticateReply": "ok? id",
+    "SelectRequest": "network addr host client path src",
+    "SelectReply": "node=",
+    "LimitRequest": "network addr client src service scope",
+    "LimitReply": "in# out#",
 }
-"""Message -> its fields. `name` is a string, `name?` a bool, `name*` a repeated string."""
+"""Message -> its fields. `name` is a string, `name?` a bool, `name*` a repeated string, `name=` bytes,
+`name#` an int64."""
 
 
 def encode(name: str, fields: Mapping[str, object]) -> bytes:
@@ -45,14 +50,15 @@ def _classes() -> dict[str, Any]:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     kind = descriptor_pb2.FieldDescriptorProto
+    types = {"?": kind.TYPE_BOOL, "=": kind.TYPE_BYTES, "#": kind.TYPE_INT64}
     file = descriptor_pb2.FileDescriptorProto(name="plugin.proto", package="proto", syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for number, field in enumerate(fields.split(), 1):
             message.field.add(
-                name=field.rstrip("?*"),
+                name=field.rstrip("?*=#"),
                 number=number,
-                type=kind.TYPE_BOOL if field.endswith("?") else kind.TYPE_STRING,
+                type=types.get(field[-1], kind.TYPE_STRING),
                 label=kind.LABEL_REPEATED if field.endswith("*") else kind.LABEL_OPTIONAL,
             )
     pool = descriptor_pool.DescriptorPool()

@@ -7,9 +7,10 @@ Refuses to know: which sessions there are (hub), what a rule means (rule_live).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from lib import rule_rates
 from lib.auth_admission import Auther, HostRules, Login, admit, stays
 from lib.auth_lanes import OF_SESSION
 from lib.auth_logins import Grant
@@ -17,15 +18,26 @@ from lib.enrol_live import Enrolment
 from lib.hub_tables import Tables
 from lib.limits import Gate
 from lib.rule_live import LiveLogins
+from lib.rule_rates import Asked as Rate
 from lib.settings import HubSettings
 from lib.stream_layer import AnyStream
-from lib.wire_relay import Request, Status
+from lib.wire_relay import JOIN, Request, Status
+
+
+@dataclass(slots=True)
+class Vouchers:
+    """What plugins have said of a client when it was let in."""
+
+    authers: set[str] = field(default_factory=set)
+    """Names of the authers whose plugin has let its login in."""
+    rates: tuple[Rate, ...] = ()
+    """How fast it may be, by the plugins of limiters."""
 
 
 class Asked:
     """An auther that is asked about a new client's login; whose plugin has said yes is noted."""
 
-    def __init__(self, logins: LiveLogins, name: str, vouchers: set[str]) -> None:
+    def __init__(self, logins: LiveLogins, name: str, vouchers: Vouchers) -> None:
         """Adds `name`, which is the auther's, to `vouchers` where its plugin lets the login in."""
         self._logins, self._name, self._vouchers = logins, name, vouchers
 
@@ -34,7 +46,7 @@ class Asked:
         by_plugin = self._logins.plugin is not None
         grant = self._logins.grant(login)
         if by_plugin and grant is not None:
-            self._vouchers.add(self._name)
+            self._vouchers.authers.add(self._name)
         return grant
 
 
@@ -100,17 +112,17 @@ def judge(
     tables: Tables,
     request: Request,
     stream: AnyStream,
-    vouchers: set[str],
+    vouchers: Vouchers,
     asked: bool = True,
 ) -> tuple[Status, str]:
     """(status, why) for a request. With asked=False no plugin is asked: what it has said before counts.
 
-    `vouchers` are the authers whose plugin has said yes; with asked=True these are added to it. With
+    `vouchers` are what plugins have said; with asked=True that is written there. With
     asked=False it is judged to its end also where the client has gone: whoever rechecks all sessions goes on.
     """
     logins = {auther.name: tables.logins(auther.name) for auther in hub.authers}
     authers = tuple(
-        Asked(live, name, vouchers) if asked else Believed(live, name in vouchers)
+        Asked(live, name, vouchers) if asked else Believed(live, name in vouchers.authers)
         for name, live in logins.items()
     )
     enrolled = tables.enrolled.of(hub.enrol) if hub.enrol is not None else None
@@ -124,7 +136,14 @@ def judge(
         )
     checks: tuple[Auther, ...] = (*authers, enrolled) if enrolled is not None else authers
     where = WithEnrolled(rules, enrolled) if rules is not None and enrolled is not None else rules
-    return admit(
+    status, why = admit(
         *(request, hub.name, stream.peer, checks, where, stream.certificate, hub.cert_hosts),
         *(unread, stream.has_closed if asked else stays),
     )
+    if status == Status.OK and asked and request.command != JOIN:
+        try:
+            limiters = tables.asked_limits(hub)
+            vouchers.rates = rule_rates.ask(limiters, hub.name, request, stream.peer, stream.has_closed)
+        except OSError as error:
+            return Status.SERVICE_UNAVAILABLE, str(error)
+    return status, why

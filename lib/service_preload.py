@@ -75,7 +75,8 @@ def _owners(settings: Settings) -> Iterator[Owner]:
     for hub in settings.hubs:
         yield from filter(None, (hub.default_table, hub.ingress))
         yield from hub.limiters
-    yield from (client.hop for client in settings.clients if client.hop)
+    for client in settings.clients:
+        yield from client.hops
 
 
 def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[str]:

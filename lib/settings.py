@@ -15,7 +15,7 @@ from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
 from lib.prefixes import Prefix, PrefixSet
 from lib.settings_acl import AclRule
-from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings
+from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings, HopChoice
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_names import NamesSettings
@@ -191,12 +191,12 @@ class AutherSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimiterSettings:
-    """A limiter whose rows come from sources too."""
+    """A limiter whose rows come from sources too, or whose rates a plugin says."""
 
     name: str  # its kind and name, as in `climiter many`
     adds_to: str  # the field of HubLimits that its rows are added to
     more: SourceSettings
-    plugin: None = None
+    plugin: PluginSettings | None = None  # it is asked again every more.reload seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,7 @@ class ProxySettings:
     username: str = ""
     password: str = field(default="", repr=False)
     dial: DialSettings = PLAIN_DIAL
+    choice: ChoiceSettings = PLAIN_CHOICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,13 +305,14 @@ class NodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class HopSettings:
-    """The hop of a client's hubs, where its nodes come from sources too."""
+    """A hop of a client's chain, of which at least one has nodes that are not in the configuration."""
 
     name: str
-    more: SourceSettings
-    inline: tuple[NodeSettings, ...]
-    around: str = field(repr=False)  # what stands around its nodes (config_nodes.template)
-    plugin: None = None
+    number: int  # from 0, which this host dials; the last one is that of the hubs
+    inline: tuple[ProxySettings, ...] | tuple[NodeSettings, ...]
+    more: SourceSettings = NO_SOURCES
+    around: str = field(default="", repr=False)  # what stands around its nodes (config_nodes.template)
+    plugin: PluginSettings | None = None  # it is asked for a node at each dial; then there are no others
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,15 +324,14 @@ class ClientSettings:
     device: DeviceSettings
     nodes: tuple[NodeSettings, ...]
     chain: str = ""
-    hop: HopSettings | None = (
-        None  # where its sources are, if it has any: the rest of `nodes` comes from there
-    )
+    hops: tuple[HopSettings, ...] = ()  # all, where nodes of any come from elsewhere; so do some of `nodes`
     superpackets: bool = True
+    before: tuple[HopChoice, ...] = ()
+    """How a proxy of each hop before the last one is chosen."""
     strategy: str = "round"
-    """How a node is chosen among several: fifo (the first that works), round (in turn) or rand."""
+    """As in HopChoice, for the last hop; so are `max_fails` and `fail_timeout`."""
     retries: int = 0  # further tries at once after the first one, each with the next node
     max_fails: int = 1
-    """Failures in a row after which a node is passed over for `fail_timeout` seconds."""
     fail_timeout: float = 10.0
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     lanes: int = DEFAULT_LANES

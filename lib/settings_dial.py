@@ -6,7 +6,18 @@ Refuses to know: how it is said (config_dial), how a socket is told (stream_dial
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+
+class Interface(NamedTuple):
+    """A device or an address to dial from; with both empty the kernel chooses."""
+
+    device: str = ""
+    source: str = ""
+    strict: bool = False
+    """Whether nothing else is tried where it leads to no connection (`eth0!`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,16 @@ class DialSettings:
     """The network namespace that the connection is made in: a name or a path; empty for our own."""
     addresses: tuple[str, ...] = ()
     """The addresses of the name, which is then not looked up."""
+    strict: bool = False
+    """As in Interface, for `device` or `source`; where there are no others it means nothing."""
+    others: tuple[Interface, ...] = ()
+    """What is tried in place of `device` or `source`, in turn, where these lead to no connection."""
+
+    def in_turn(self) -> Iterator[DialSettings]:
+        """The settings for each interface, in the order in which they are tried."""
+        yield replace(self, others=()) if self.others else self
+        for one in self.others:
+            yield replace(self, device=one.device, source=one.source, strict=one.strict, others=())
 
 
 PLAIN_DIAL = DialSettings()
@@ -45,3 +66,14 @@ class ChoiceSettings:
 
 
 PLAIN_CHOICE = ChoiceSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class HopChoice:
+    """How one of the nodes of a hop is chosen (`selector`)."""
+
+    strategy: str = "round"
+    """fifo (the first that works), round (in turn), rand or hash."""
+    max_fails: int = 1
+    """Failures in a row after which a node is passed over for `fail_timeout` seconds."""
+    fail_timeout: float = 10.0

@@ -17,7 +17,7 @@ MAX_SHOWN = 100
 MAX_ROUTES = 8
 """Routes of a device that is shown."""
 _NAMED = ("default_table", "ingress", "authers", "limiters")
-_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hop")
+_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops")
 """Fields with secrets, and those that are always longer."""
 
 
@@ -39,7 +39,7 @@ def _is_loaded(name: str, old: HubSettings | ClientSettings, new: HubSettings | 
     """Whether nodes differ only because those in use come from sources too."""
     if name != "nodes" or isinstance(old, HubSettings) or isinstance(new, HubSettings):
         return False
-    return old.hop is not None and old.hop == new.hop
+    return bool(old.hops) and old.hops == new.hops
 
 
 def _shown(name: str, value: Any) -> Any:

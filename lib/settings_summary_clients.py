@@ -73,15 +73,18 @@ def _exit(client: ClientSettings) -> Iterator[str]:
 def _dialled(node: NodeSettings) -> str:
     """What the settings decide about a connection instead of the kernel and the name servers."""
     dial, parts = node.first.dial, []
-    if dial.device:
-        parts.append(f"through device {dial.device}")
-    if dial.source:
-        parts.append(f"from {dial.source}")
+    by = [_interface(one.device, one.source) for one in dial.in_turn()]
+    if any(by):
+        parts.append(", else ".join(one or "any way" for one in by))
     if dial.mark:
         parts.append(f"with mark {dial.mark}")
     if dial.addresses:
         parts.append(f"at {', '.join(dial.addresses)} ({node.first.host} is in hosts)")
     return " ".join(parts)
+
+
+def _interface(device: str, source: str) -> str:
+    return f"through device {device}" if device else f"from {source}" if source else ""
 
 
 def ways(client: ClientSettings) -> list[str]:

@@ -36,6 +36,7 @@ from lib.session_cost import TURN_SECONDS
 Pieces = tuple[int, int, int]
 """Bytes of one receive: at least, at first, at most."""
 PIECES: Pieces = 128, 2048, 16384
+INTERFACE_SECONDS = 3.0
 SEND_SECONDS = 10.0
 """Seconds for which a helper may leave our bytes unread, unless the caller sets `send_seconds`."""
 
@@ -47,11 +48,15 @@ class TooMuch(OSError):
 class Bounds:
     """The limits of a conversation: seconds, and bytes received. renew() begins the next conversation."""
 
-    __slots__ = ("_limit", "_seconds", "left", "until", "waits_for")
+    __slots__ = ("_limit", "_seconds", "hop", "left", "turn", "until", "waits_for")
 
     def __init__(self, seconds: float, size: int) -> None:
         self.waits_for = ""
         """What has not come yet, in words, for the message at the deadline; empty where nobody says so."""
+        self.turn = INTERFACE_SECONDS
+        """Seconds until another one of several interfaces is tried (stream_dial)."""
+        self.hop = 0
+        """The number of the hop, of a chain of proxies, that is not reached yet."""
         self.renew(seconds, size)
 
     def renew(self, seconds: float, size: int) -> None:

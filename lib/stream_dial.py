@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import math
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +29,7 @@ import gevent
 from gevent import socket as gsocket
 from gevent.queue import Empty, SimpleQueue
 
-from lib import stream_resolve, wire_proxy
+from lib import stream_interface, stream_resolve, wire_proxy
 from lib.bounded_dict import BoundedDict
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_bounded import PIECES, BoundedSocket, Bounds, Pieces
@@ -48,7 +47,6 @@ LOOK_UP_SECONDS = 3.0
 """Seconds for a look-up where addresses are known that it gave before."""
 MAX_NAMES = 256
 """Names whose good and bad addresses are remembered."""
-_SO_MARK = 36  # asm-generic/socket.h
 MAX_TOLD = 4
 """Addresses in a message."""
 
@@ -70,6 +68,9 @@ class _Known:
 class Ways(Protocol):
     """How addresses and names are reached. A client's own tunnel may be in the way (client_around)."""
 
+    def use(self, how: DialSettings) -> None:
+        """What is asked for next is for a connection with these settings: one of several interfaces."""
+
     def device_for(self, address: str) -> str | None:
         """The network device to bind a socket to an IP address to; None where the kernel chooses."""
 
@@ -79,6 +80,9 @@ class Ways(Protocol):
 
 class _Plain:
     """The kernel's ways."""
+
+    def use(self, how: DialSettings) -> None:
+        pass
 
     def device_for(self, address: str) -> str | None:
         return None
@@ -104,8 +108,9 @@ def dial(
 ) -> BoundedSocket:
     """Connect to host and port; returns the socket, with these bounds. The name is looked up each time.
 
-    `how` says what the kernel and the name servers are not asked for. With `mptcp` it is a socket of MPTCP
-    where the kernel has that.
+    `how` says what the kernel and the name servers are not asked for. Of several interfaces each is tried
+    for `bounds.turn` seconds, the last one for all that is left. With `mptcp` it is a socket of MPTCP where
+    the kernel has that.
 
     Where that gives nothing (in LOOK_UP_SECONDS), the addresses are tried that it gave the last time. All of
     it takes at most `patience` seconds, where the bounds do not end before. A socket is bound to the device
@@ -121,10 +126,13 @@ def dial(
         known.bad = [target for target in known.bad if target in targets]
         known.connected = False
 
-        def connect(address: Address) -> BoundedSocket:
-            return _connect(address, bounds, ways, pieces, how, mptcp)
+        def run(one: DialSettings) -> tuple[Address, BoundedSocket]:
+            def connect(address: Address) -> BoundedSocket:
+                return _connect(address, bounds, ways, pieces, one, mptcp)
 
-        winner, sock = _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
+            return _Race(connect, in_order(found, known.good, known.bad), bounds).run(host)
+
+        winner, sock = stream_interface.by_any(how, ways, found, bounds.turn, run) if how.others else run(how)
         if how.proxy_protocol:
             sock.sendall(_header(how.proxy_protocol, sock))
     known.good, known.connected, bounds.waits_for = winner[4], True, ""
@@ -333,14 +341,7 @@ def _connect(
     try:
         scoped = family == socket.AF_INET6 and target[3]  # its %zone is the device already
         device = None if scoped else to_its_end(ways.device_for, target[0])
-        device = how.device or device
-        if device:
-            text = f"interface {device}"
-            _set(sock, socket.SO_BINDTODEVICE, device.encode() + b"\0", text)
-        if how.mark:
-            _set(sock, _SO_MARK, how.mark.to_bytes(4, sys.byteorder), f"so_mark {how.mark}")
-        if how.source:
-            _bind(sock, how.source)
+        stream_interface.bind(sock, how, device)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         gsocket.socket.settimeout(sock, None)
         sock.connect(target)
@@ -348,37 +349,6 @@ def _connect(
     except BaseException:
         sock.close()
         raise
-
-
-def _set(sock: BoundedSocket, option: int, value: bytes, what: str) -> None:
-    """Set an option of the socket layer. Raises OSError, whose text names the key of the configuration."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, option, value)
-    except OSError as error:
-        raise OSError(error.errno, f"{what}: {error.strerror or error}") from None
-
-
-def is_ours(source: str) -> bool:
-    """Whether a connection can come from this address now."""
-    try:
-        ((family, *_, address),) = stream_resolve.numeric(source, 0)
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.bind(address)
-    except OSError:
-        return False
-    return True
-
-
-def _bind(sock: BoundedSocket, source: str) -> None:
-    """Let a connection come from an address of this host. Raises OSError."""
-    try:
-        ((family, *_, address),) = stream_resolve.numeric(source, 0)
-        if family != sock.family:
-            raise OSError(errno.EAFNOSUPPORT, "the other version of IP")
-        sock.bind(address)
-    except OSError as error:
-        text = f"interface {source}: it is no address of this host for this hub"
-        raise OSError(error.errno, text) from None
 
 
 def own_address() -> str:

@@ -34,7 +34,14 @@ _LOGIN_TEXTS = ("authentication methods", "authentication failure")
 
 
 class ProxyFailed(OSError):
-    """A proxy on the way to the hub refused, or cannot be used; the text names it."""
+    """A proxy on the way to the hub refused, or cannot be used; the text names it.
+
+    `hop` is the number of the hop whose node has failed by that, as in GOST: the one that was not reached.
+    """
+
+    def __init__(self, number: int, text: str, hop: int = 0) -> None:
+        super().__init__(number, text)
+        self.hop = hop
 
 
 def connect(
@@ -51,8 +58,8 @@ def connect(
     """
     first = _First(proxies[0], bounds, ways, mptcp)
     way: Any = first
-    for proxy in proxies:
-        way = _Through(proxy, way, bounds)
+    for number, proxy in enumerate(proxies):
+        way = _Through(proxy, way, bounds, number)
     try:
         return way.connect(dns_name(host), port)
     except BaseException:
@@ -88,6 +95,7 @@ class _Noting:
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
         sock = self._way.connect(dest_host, dest_port)
         self._bounds.waits_for = self._next_wait
+        self._bounds.hop += 1
         return _WholeHead(sock) if self._kind == "http" else sock
 
 
@@ -114,8 +122,8 @@ class _WholeHead:
 class _Through:
     """One proxy of the chain, reached by `way`: connections through it, with errors in its name."""
 
-    def __init__(self, proxy: ProxySettings, way: Any, bounds: Bounds) -> None:
-        self._settings, self._way, self._bounds = proxy, way, bounds
+    def __init__(self, proxy: ProxySettings, way: Any, bounds: Bounds, number: int) -> None:
+        self._settings, self._way, self._bounds, self._number = proxy, way, bounds, number
 
     def connect(self, dest_host: str, dest_port: int, timeout: float | None = None) -> Any:
         from python_socks import ProxyError, ProxyType
@@ -127,33 +135,42 @@ class _Through:
         user, password = (ours.username, ours.password) if ours.username else (None, None)
         proxy = Proxy(kinds[ours.kind], ours.host, ours.port, user, password, rdns=True, forward=way)
         try:
-            with failing_as(lambda text: ProxyFailed(errno.EPROTO, f"{name}: {text}"), OSError, ProxyError):
+            with failing_as(self._broken, OSError, ProxyError):
                 connected: Any = proxy.connect(dest_host, dest_port)
             return connected.sock if isinstance(connected, _WholeHead) else connected
         except ProxyFailed:
             raise  # of one before it
         except ProxyError as error:
-            raise ProxyFailed(errno.ECONNREFUSED, f"{name}{_refusal(ours, error, target)}") from None
+            text, is_its_own = _refusal(ours, error, target)
+            raise ProxyFailed(errno.ECONNREFUSED, f"{name}{text}", self._number + (not is_its_own)) from None
         except OSError as error:
-            raise ProxyFailed(error.errno or errno.EPROTO, f"{name}: {error.strerror or error}") from None
+            text = f"{name}: {error.strerror or error}"
+            raise ProxyFailed(error.errno or errno.EPROTO, text, self._number) from None
+
+    def _broken(self, text: str) -> ProxyFailed:
+        return ProxyFailed(errno.EPROTO, f"{_name(self._settings)}: {text}", self._number)
 
 
 def _name(proxy: ProxySettings) -> str:
     return f"proxy {join_host_port(proxy.host, proxy.port)}"
 
 
-def _refusal(proxy: ProxySettings, error: Any, target: str) -> str:
-    """What a proxy's refusal to connect to `target` means, with its own words, to stand behind its name."""
+def _refusal(proxy: ProxySettings, error: Any, target: str) -> tuple[str, bool]:
+    """What a proxy's refusal to connect to `target` means, with its own words, to stand behind its name.
+
+    And whether it is the proxy itself that cannot be used, rather than that the target is not reached.
+    """
     said = str(error)
     login = any(text in said for text in _LOGIN_TEXTS)
     meaning = _LOGIN if login else _MEANING.get((proxy.kind, error.error_code or 0), _UNKNOWN)
     if meaning == _LOGIN and not proxy.username:
         address = join_host_port(proxy.host, proxy.port)
-        return f" wants a login ({said}): write {proxy.kind}://user:password@{address}"
-    return {
+        return f" wants a login ({said}): write {proxy.kind}://user:password@{address}", True
+    text = {
         _UNKNOWN: f": {said}",
         _LOGIN: f" does not accept the login {proxy.username[:64]!r} ({said})",
         _DENIED: f" does not allow a connection to {target} ({said})",
         _UNREACHED: f" cannot reach {target} ({said})",
         _NO_TUNNELS: f" makes no tunnels, or not to {target} ({said})",
     }[meaning]
+    return text, meaning in (_LOGIN, _NO_TUNNELS)

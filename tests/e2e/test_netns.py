@@ -65,7 +65,8 @@ def test_a_hub_in_two_namespaces_and_a_client_that_dials_from_a_third(
     hub = start_hub(topology.hub, "-C", write("hub.yml", HUB.replace("NAME", topology.host_1.name)))
     hub.wait_line("service there: listening on 127.0.0.1:8443")
     start_client(topology.host_1, "-C", write("one.yml", client(1)))
-    inside = write("two.yml", client(2, metadata={"netns": f"/run/netns/{topology.hub.name}"}))
+    way = {"netns": f"/run/netns/{topology.hub.name}", "interface": "no-such,lo"}  # the second one is there
+    inside = write("two.yml", client(2, metadata=way))
     if program == "gost":
         start_gost(topology.host_2, "-C", inside)
         reach(topology.host_1, OVERLAY_2)

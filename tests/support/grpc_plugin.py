@@ -4,6 +4,7 @@ The one argument is JSON:
 
     {"port": 8001, "token": "",
      "routes": {NAMESPACE or "*": {DST: GATEWAY}}, "rules": {HOST: ENDPOINT}, "logins": {NAME: PASSWORD},
+     "nodes": {HOST: NODE}, "limits": {SCOPE: [IN, OUT]},
      "failing": [DST], "held": [DST], "tls": false}
 
 Each call is printed as `asked METHOD {fields}`. A held destination is answered after SIGUSR1, a failing one
@@ -55,6 +56,14 @@ def write(*fields: str | bool) -> bytes:
     return message
 
 
+def varint(value: int) -> bytes:
+    """A number as protobuf has it, of 64 bits."""
+    value, data = value & (1 << 64) - 1, b""
+    while value > 127:
+        data, value = data + bytes([value & 127 | 128]), value >> 7
+    return data + bytes([value])
+
+
 class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Replies as the script says."""
 
@@ -64,6 +73,8 @@ class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
             "/proto.Router/GetRoute": ("dst id", self.route),
             "/proto.Ingress/GetRule": ("host service", self.rule),
             "/proto.Authenticator/Authenticate": ("username password client service", self.login),
+            "/proto.Hop/Select": ("network addr host client path src", self.select),
+            "/proto.Limiter/Limit": ("network addr client src service scope", self.limit),
         }
 
     def service(self, call: Any) -> Any:
@@ -96,6 +107,16 @@ class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
     def rule(self, context: Any, host: str, service: str) -> bytes:
         """GetRule."""
         return write(self.script.get("rules", {}).get(host, ""))
+
+    def select(self, context: Any, host: str, **others: str) -> bytes:
+        """Select: the node's JSON is bytes, which look as a text does."""
+        node = self.script.get("nodes", {}).get(host)
+        return write(json.dumps(node)) if node else b""
+
+    def limit(self, context: Any, scope: str, **others: str) -> bytes:
+        """Limit: two int64, of which 0 is left out."""
+        into, out = self.script.get("limits", {}).get(scope, (0, 0))
+        return b"".join(bytes([number << 3]) + varint(rate) for number, rate in ((1, into), (2, out)) if rate)
 
     def login(self, context: Any, username: str, password: str, client: str, service: str) -> bytes:
         """Authenticate."""

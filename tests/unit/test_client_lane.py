@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -16,6 +17,7 @@ from lib.client_lane import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS, SecondLa
 from lib.counters import Traffic
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
+from lib.settings_dial import DialSettings
 from lib.wire_control import Feature
 from lib.wire_relay import Response
 from tests.support.streams import stream_pair
@@ -45,7 +47,7 @@ class Session:
     node: NodeSettings = NODE
     control: Control = field(default_factory=Control)
     settings: ClientSettings = SETTINGS
-    around: Any = None
+    around: Any = field(default_factory=lambda: SimpleNamespace(used=lambda node: node.dial))
     read: list[bytes] = field(default_factory=list)
 
     def read_lane(self, stream: Any, tail: bytes) -> None:
@@ -88,10 +90,10 @@ def test_a_token_is_used_at_once_and_by_the_address_of_the_session(
 
 def test_the_first_hop_is_reached_again_and_the_rest_is_left_to_it() -> None:
     proxies = (ProxySettings("socks5", "p", 1080), ProxySettings("http", "q", 3128))
-    node = same_way(replace(NODE, proxies=proxies), "192.0.2.9")
-    assert node.proxies[0].dial.addresses == ("192.0.2.9",)
+    node = same_way(replace(NODE, proxies=proxies), "192.0.2.9", DialSettings("eth1"))
+    assert node.proxies[0].dial == DialSettings("eth1", addresses=("192.0.2.9",))
     assert (node.proxies[1], node.dial) == (proxies[1], NODE.dial)
-    assert same_way(NODE, "") is NODE
+    assert same_way(NODE, "", NODE.dial) == NODE
 
 
 @pytest.mark.parametrize("why", ["lanes: 1", "no token", "two already", "closed"])

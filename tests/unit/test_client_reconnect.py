@@ -18,6 +18,7 @@ from lib import (
     client_dial,
     client_reconnect,
     client_session,
+    config_nodes,
     ctl_status,
     service_supervisor,
 )
@@ -33,7 +34,9 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
-from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
+from lib.settings_dial import HopChoice
+from lib.stream_proxy import ProxyFailed
 from lib.wire_relay import Response, Status
 
 NODE = NodeSettings("node-0", "hub.test", 8443)
@@ -73,6 +76,9 @@ class World:
 
     def tell_gateway(self, *arguments: object) -> None:
         """There is nothing behind this host."""
+
+    def ask_hops(self) -> None:
+        """No hop has a plugin."""
 
     def let_in(self, *arguments: object) -> Any:
         self.dialled.set()
@@ -138,6 +144,33 @@ def test_how_patient_it_is_goes_by_what_happened(world: World, error: Exception,
     assert world.paces == [pace]
 
 
+def test_without_the_reply_of_a_hop_s_plugin_nobody_is_dialled(world: World) -> None:
+    def fails() -> None:
+        raise OSError(113, "hop h of s: its plugin: no reply")
+
+    world.ask_hops = fails  # type: ignore[method-assign]
+    world.running = gevent.spawn(world.reconnector.keep_connected)
+    with gevent.Timeout(SECONDS):
+        while not world.reconnector.away.next_at:
+            gevent.sleep(0.001)
+    assert (world.reconnector.away.reason, world.paces) == ("hop h of s: its plugin: no reply", [LOST])
+    assert not world.dialled.is_set()
+    assert not world.reconnector.failures, "no hub has failed"
+
+
+@pytest.mark.parametrize(("hop", "kept"), [(0, False), (1, True)])
+def test_the_hop_that_failed_is_passed_over(world: World, hop: int, kept: bool) -> None:
+    proxies = [ProxySettings("socks5", f"p{number}", 1) for number in range(2)]
+    hubs = [NodeSettings(f"h{number}", f"h{number}", 1) for number in range(2)]
+    ways = config_nodes.combined([("p", proxies), ("h", hubs)])
+    world.settings = ClientSettings(
+        *("s", "host-1", DeviceSettings(), ways), before=(HopChoice("fifo"),), strategy="fifo"
+    )
+    world.start(ProxyFailed(111, "x", hop))
+    next_one = ways[world.reconnector._ways.choose(time.monotonic(), float)]
+    assert (next_one.proxies == (proxies[0],), next_one.host == "h0") == (kept, not kept)
+
+
 def test_status_names_the_hub_the_last_reason_and_the_next_try(world: World) -> None:
     world.start(ConnectionRefusedError(111, "Connection refused"))
     away = ctl_status._away(world.reconnector.away, time.monotonic())
@@ -192,7 +225,7 @@ ADMITTED = Response(Status.OK, bytes(20))
 class Nodes(World):
     """A client of three hubs, of which those in `admits` let it in. Dialling waits for `may_dial`."""
 
-    _hop = None
+    _hops = None
     _with_nodes = Client._with_nodes
 
     def __init__(self, strategy: str = "fifo") -> None:
@@ -207,6 +240,7 @@ class Nodes(World):
         self.upkeep = SimpleNamespace(apply=lambda device: [])
         self._reconnector, self._device = self.reconnector, SimpleNamespace(upkeep=self.upkeep)
         self.push = SimpleNamespace(merged=lambda device: device, again=lambda: None)
+        self._exits = SimpleNamespace(opened=lambda *arguments: None)
 
     def let_in(self, *arguments: Any) -> Any:
         node: NodeSettings = arguments[1]
@@ -505,7 +539,7 @@ def test_an_error_of_a_move_leaves_the_session_that_there_is(
     session, reconnector = nodes.connect("node-1"), nodes.reconnector
     reader = reconnector._reader
     nodes.admits = {"node-0"}
-    reconnector._selector.succeeded(0)
+    reconnector._ways.succeeded(0)
     used: list[object] = []
     nodes.use_offloads = lambda *arguments: used.append(arguments)  # type: ignore[method-assign]
     session.takes = 7, 65535

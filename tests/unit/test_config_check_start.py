@@ -335,6 +335,25 @@ def test_a_note_says_what_to_do_where_auto_gets_no_bbr(
     assert "note: " not in check(text)[1]
 
 
+@pytest.mark.parametrize("more", ["", "congestion: bbr", "congestion: reno", "congestion: system"])
+def test_a_note_says_what_a_hub_that_becomes_another_user_has_in_listeners_that_a_reload_opens(
+    check: Check, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    def missing(name: str, is_admin: bool | None = None) -> str:
+        return "" if is_admin is None or name == "reno" else f"only root may use {name}"
+
+    monkeypatch.setattr(stream_options, "missing", missing)
+    listener = PLAIN.rstrip() + f"\n    metadata: {{{more}}}\n"
+    status, said = check(listener + "user: nobody\n")
+    assert status == 0
+    line = (
+        "note: f.yml:8:7: 'user': a listener to which a reload gives another address, or that it adds, has no"
+    )
+    told = more in ("", "congestion: bbr")
+    assert (f"{line} bbr until the next start: only root may use bbr" in said) == told
+    assert line not in check(listener)[1]
+
+
 def test_mptcp_that_the_kernel_has_not_is_warned_of(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     text = DIALLED.replace("congestion: NAME", "mptcp: yes")
     monkeypatch.setattr(stream_options, "no_mptcp", lambda: "it is off: do this")

@@ -16,7 +16,7 @@ from lib import (
 )
 from lib.errors import ConfigError
 from lib.settings import NodeSettings, Settings
-from lib.settings_dial import PLAIN_DIAL, ChoiceSettings, DialSettings
+from lib.settings_dial import PLAIN_DIAL, ChoiceSettings, DialSettings, Interface
 
 TEXT = """services:
 - name: host
@@ -39,6 +39,10 @@ chains:
     - {{name: n, addr: 'hub.test:1', connector: {{type: router}}, dialer: {{type: tcp}}{node}}}
 {hop}
 """
+
+
+TURNS = DialSettings("eth0", others=(Interface("", "192.0.2.9", strict=True), Interface("eth1")))
+BOTH = DialSettings("", "2001:db8::9", addresses=("192.0.2.3",), others=(Interface("", "192.0.2.9"),))
 
 
 def resolved(node: str = "", hop: str = "") -> Settings:
@@ -69,6 +73,13 @@ def url(*ways: str) -> tuple[Settings, NodeSettings]:
         ("interface: eth1!", "", DialSettings("eth1")),
         ("interface: 192.0.2.9", "", DialSettings("", "192.0.2.9")),
         ("interface: 2001:db8::9", "", DialSettings("", "2001:db8::9")),
+        ("interface: 'eth0,192.0.2.9!, eth1'", "", TURNS),
+        ("interface: [eth0, 192.0.2.9!, eth1]", "", TURNS),
+        ("metadata: {interface: [eth0, '192.0.2.9!', eth1]}", "", TURNS),
+        ("", "interface: 'eth0,192.0.2.9!,eth1'", TURNS),
+        ("interface: 'eth0,'", "", DialSettings("eth0", others=(Interface(),))),
+        ("interface: 'eth0,eth0'", "", DialSettings("eth0")),
+        ("interface: '2001:db8::9,192.0.2.9', hosts: v4", "", BOTH),
         ("sockopts: {mark: 100}", "", DialSettings(mark=100)),
         ("metadata: {so_mark: 0x64}", "", DialSettings(mark=100)),
         ("", "sockopts: {mark: 100}", DialSettings(mark=100)),
@@ -93,7 +104,19 @@ def test_what_a_hop_or_node_says_of_its_socket_counts(
     ("node", "hop", "message"),
     [
         ("hosts: nams", "", "f:19:92: there is no hosts section 'nams'; did you mean 'names'?"),
-        ("interface: 'eth0,eth1'", "", "several interfaces for one node are not supported yet; write a node"),
+        ("interface: 'eth0,a/b'", "", "f:19:96: 'interface': 'a/b' is no device and no address"),
+        ("interface: {a: b}", "", "'interface' wants a list, not keys and values"),
+        ("metadata: {interface: [[a]]}", "", "f:19:108: 'interface' wants a list of texts"),
+        (
+            "metadata: {interface: [eth0, b/c]}",
+            "",
+            "f:19:114: 'interface': 'b/c' is no device and no address",
+        ),
+        (
+            "interface: '2001:db8::9,::1', hosts: v4",
+            "",
+            "f:19:96: 'interface': from 2001:db8::9, which is IPv6, nothing reaches 192.0.2.3: IPv4; write an",
+        ),
         ("interface: a/b", "", "'interface': 'a/b' is no device and no address"),
         ("interface: sixteen-letters-", "", "is no device and no address"),
         (
@@ -225,6 +248,15 @@ def test_behind_a_proxy_the_proxy_is_dialled_so_and_the_hub_is_named_by_its_addr
     assert "'so_mark' has no effect behind a proxy, as in GOST" in str(warning)
 
 
+def test_several_interfaces_are_a_text_again_where_gost_prints_and_reads_one() -> None:
+    text = TEXT.format(node=", interface: [eth0, eth1]", hop="")
+    assert "interface: eth0,eth1" in config_read.render(config_read.read([("f", text)]), "yaml")
+    settings, node = url("router+tls://hub.test:1?interface=eth0,192.0.2.9!,eth1&secure=true")
+    assert node.dial == TURNS
+    words = settings_summary.words(settings)
+    assert "    dialled through device eth0, else from 192.0.2.9, else through device eth1" in words
+
+
 CLIENT_KEY = "for a service without a chain, in GOST too"
 
 
@@ -263,10 +295,8 @@ def test_a_service_s_own_keys_have_no_effect_as_in_gost_and_the_reason_is_true(
     ("proxy", "message"),
     [
         ("socks5://p:1?notels=true", "unknown metadata key 'notels' for a proxy before the hub"),
-        (
-            "socks5://p:1?weight=2",
-            "metadata key 'weight' is not supported yet; leave it out: it works for the",
-        ),
+        ("socks5://p:1?weight=0", "'weight': 0 is not within 1 to 1000000"),
+        ("socks5://p:1?strategy=fifi", "unknown strategy 'fifi'; did you mean 'fifo'?"),
         ("http://p:1?header=X-A", "metadata key 'header' is not supported yet; leave it out: an http proxy"),
         ("socks5://p:1?router.id=x", "it belongs to the connector metadata of the hub's node in a chain"),
         ("socks5://p:1?resolver=192.0.2.53", "-F 1: 'resolver' is not supported yet; leave it out, and name"),

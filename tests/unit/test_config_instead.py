@@ -31,7 +31,6 @@ NOTHING_MORE = "leave it out"
 SAID_IN = {
     "cli_config.py": "a configuration from a URL: URL_OF_A_FILE",
     "cli_mistakes.py": "--api: instead_of",
-    "config_dial.py": "several interfaces: its hint",
     "config_gost_keys.py": "a metadata key without effect: behind the colon",
     "config_metadata.py": "a metadata key: instead_of_key",
     "config_no_effect.py": "a key without effect: behind the colon",

@@ -493,7 +493,7 @@ def test_host_name_that_is_right(host: str) -> None:
             "{name: h, selector: {strategy: fiffo},",
             "unknown strategy 'fiffo'; did you mean 'fifo'?",
         ),
-        ("{name: h,", "{name: h, plugin: {addr: x},", "'plugin' is not supported yet"),
+        ("{name: h,", "{name: h, plugin: {addr: x},", "not the address of a grpc plugin: 'x'"),
         ("hops: [", "hops: [{name: x, nodes: []},", "hop x has no nodes"),
         ("chains: [", "chains: [{name: d},", "names no chain, and there is more than one; write chain: d"),
         ("chains:", "routers: []\nhops:", "names no chain, and there is none; write -F"),

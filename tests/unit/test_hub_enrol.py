@@ -31,6 +31,7 @@ from lib.enrol_token import Token
 from lib.errors import HostError
 from lib.hub import Hub
 from lib.limits import stranger
+from lib.rule_recheck import Vouchers
 from lib.wire_enrol import Answer, Ask, Reply
 from lib.wire_relay import (
     ENROL,
@@ -366,7 +367,7 @@ def test_what_is_worth_knowing(pair: Pair, tmp_path: Path) -> None:
 def judge(hub: Hub, host: str, password: str, namespace: bytes = ids.NO_NAMESPACE) -> Status:
     request = Request(host, login=(host, password), namespace=namespace)
     stream: Any = SimpleNamespace(peer="10.0.0.9:1", certificate=NO_CERTIFICATE, has_closed=lambda: False)
-    return rule_recheck.judge(hub.settings, hub.tables, request, stream, set())[0]
+    return rule_recheck.judge(hub.settings, hub.tables, request, stream, Vouchers())[0]
 
 
 def test_enrolled_hosts_are_let_in_as_themselves_and_nobody_else(pair: Pair, tmp_path: Path) -> None:

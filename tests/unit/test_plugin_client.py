@@ -21,7 +21,7 @@ from lib import plugin_client
 from lib.auth_admission import Login
 from lib.errors import PluginError
 from lib.ids import parse_uuid
-from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
+from lib.plugin_client import AutherPlugin, HopPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
 from lib.plugin_http import MAX_REPLY, read_object
 from lib.route_table import Route
 from lib.settings import PluginSettings
@@ -117,6 +117,36 @@ def test_asks_as_gost_does(plugin: Plugin) -> None:
     (asked,) = plugin.requests
     assert (asked["method"], asked["target"]) == (recorded["method"], recorded["target"])
     assert asked["headers"] | recorded["headers"] == asked["headers"]
+
+
+MORE = json.loads((Path(__file__).parent.parent / "data" / "limit_and_hop_requests.json").read_text())
+
+
+def test_a_hop_and_a_limiter_ask_as_gost_does(plugin: Plugin) -> None:
+    hop, *limits = MORE
+    settings = PluginSettings(plugin.url.replace("/router", "/hop"), "tok", 5.0)
+    plugin.reply = 200, b'{"Addr":"h:1","name":"n"}', {}
+    assert json.loads(HopPlugin(settings).select("host-7", "192.168.123.7")) == {"addr": "h:1", "name": "n"}
+    plugin.reply = 200, b'{"in":5,"OUT":7}', {}
+    limiter = LimiterPlugin(PluginSettings(plugin.url.replace("/router", "/limit"), "tok", 5.0))
+    for one in limits:
+        question = {key: value for key, value in json.loads(one["body"]).items() if key != "addr"}
+        assert limiter.limit(question) == (5.0, 7.0)
+    for asked, recorded in zip(plugin.requests, (hop, *limits), strict=True):
+        assert (asked["method"], asked["target"]) == (recorded["method"], recorded["target"])
+        assert json.loads(asked["body"]) == json.loads(recorded["body"])
+        assert asked["headers"] | recorded["headers"] == asked["headers"]
+
+
+@pytest.mark.parametrize("reply", [b"{}", b"[]", b"null", b"{", b'{"in":1e3}'])
+def test_what_is_no_reply_of_a_hop_or_a_limiter(plugin: Plugin, reply: bytes) -> None:
+    plugin.reply = 200, reply, {}
+    settings = PluginSettings(plugin.url, timeout=5.0)
+    with pytest.raises(PluginError):
+        LimiterPlugin(settings).limit({"scope": "conn"})
+    if b"1e3" not in reply:
+        with pytest.raises(PluginError):
+            HopPlugin(settings).select("host-1", "")
 
 
 def test_without_a_token_there_is_no_authorization(plugin: Plugin) -> None:

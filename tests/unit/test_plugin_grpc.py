@@ -31,7 +31,7 @@ from lib.auth_admission import Login
 from lib.errors import PluginError
 from lib.ids import parse_uuid
 from lib.packet import ip_address
-from lib.plugin_client import AutherPlugin, IngressPlugin, RouterPlugin
+from lib.plugin_client import AutherPlugin, HopPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
 from lib.settings import PluginSettings
 
 settings = PluginSettings(**json.loads(sys.argv[1]))
@@ -48,6 +48,18 @@ def route(dst):
 def endpoint(host):
     try:
         return ingress.endpoint(host, "service-0")
+    except PluginError as error:
+        return f"failed: {error}"
+
+def select(host):
+    try:
+        return json.loads(HopPlugin(settings).select(host, "10.0.0.1"))
+    except PluginError as error:
+        return f"failed: {error}"
+
+def limit(scope):
+    try:
+        return LimiterPlugin(settings).limit({"service": "s", "scope": scope, "network": "tcp", "client": "", "src": ""})
     except PluginError as error:
         return f"failed: {error}"
 
@@ -84,6 +96,18 @@ def server(**script: Any) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             yield f"grpc://127.0.0.1:{port}", process
         finally:
             process.kill()
+
+
+def test_a_hop_and_a_limiter_ask_a_real_server() -> None:
+    limits = {"conn": [100_000, 1 << 40], "client": [-5, 0]}
+    with server(nodes={"host-1": {"addr": "h:1"}}, limits=limits) as (url, _):
+        answers = ask(
+            'print(json.dumps([select("host-1"), select("x"), limit("conn"), limit("client"), limit("service")]))',
+            url=url,
+        )
+    assert answers == [
+        {"addr": "h:1"}, f"failed: {url}: it names no node", [1e5, float(1 << 40)], [0, 0], [0, 0],
+    ]  # fmt: skip
 
 
 ROUTES = {"*": {"10.0.0.1": "host-1"}, NS1: {"10.0.0.2": "host-2", "fd00::2": "host-6"}}

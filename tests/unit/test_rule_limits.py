@@ -122,7 +122,7 @@ def test_sources_as_gost_has_them() -> None:
     [
         ("redis: {addr: h, type: hash}", "redis type 'hash' cannot hold this"),
         ("http: {url: ftp://h}", "not the address of an HTTP source"),
-        ("plugin: {addr: 'h:1'}", "'plugin' is not supported yet; write the rows in this file"),
+        ("plugin: {addr: 'h:1'}", "climiter c: GOST asks no plugin here, and limits nothing; write limits"),
     ],
 )
 def test_what_is_wrong_in_a_source(source: str, said: str) -> None:

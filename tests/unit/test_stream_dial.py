@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import client_dial, source_read, stream_dial, stream_resolve
+from lib import client_dial, source_read, stream_dial, stream_interface, stream_resolve
 from lib.errors import HostError
 from lib.plugin_client import RouterPlugin
 from lib.settings import (
@@ -27,7 +27,7 @@ from lib.settings import (
     ProxySettings,
     RedisSource,
 )
-from lib.settings_dial import DialSettings
+from lib.settings_dial import DialSettings, Interface
 from lib.settings_transport import TransportSettings
 from lib.stream_bounded import BoundedSocket, Bounds
 from lib.stream_dial import NEXT_AFTER, dial, distrust, in_order
@@ -282,6 +282,9 @@ def test_each_address_is_bound_to_its_own_device(world: World) -> None:
     class AllOverLo:
         look_up = world._look_up
 
+        def use(self, how: DialSettings) -> None:
+            pass
+
         def device_for(self, address: str) -> str | None:
             asked.append(address)
             if address == "127.0.0.3":
@@ -293,6 +296,75 @@ def test_each_address_is_bound_to_its_own_device(world: World) -> None:
     world.found = world.found[:1]
     with pytest.raises(HostError, match="no way around"):
         connected(ways=AllOverLo())
+
+
+class Uplinks:
+    """Ways by several interfaces: remembers which were tried."""
+
+    def __init__(self, world: World) -> None:
+        self.look_up = world._look_up
+        self.used: list[str] = []
+
+    def use(self, how: DialSettings) -> None:
+        self.used.append(how.device or how.source or "any")
+
+    def device_for(self, address: str) -> str | None:
+        return None
+
+
+AWAY = Interface("", "192.0.2.77")
+
+
+@pytest.mark.parametrize(
+    ("others", "used"),
+    [
+        ((Interface("lo"),), ["no-such-device", "lo"]),
+        ((AWAY, Interface("", "127.0.0.1"), Interface("lo")), ["no-such-device", "192.0.2.77", "127.0.0.1"]),
+        ((AWAY, Interface()), ["no-such-device", "192.0.2.77", "any"]),
+        ((Interface("", "::1", strict=True), Interface("lo")), ["no-such-device", "::1", "lo"]),
+    ],
+    ids=[
+        "a device",
+        "an address",
+        "whatever the kernel takes",
+        "an address of the other version is passed by",
+    ],
+)
+def test_interfaces_are_tried_in_turn(world: World, others: tuple[Interface, ...], used: list[str]) -> None:
+    server = world.answers("127.0.0.2")
+    ways = Uplinks(world)
+    assert connected(ways=ways, how=DialSettings("no-such-device", others=others))[0] == server.getsockname()
+    assert ways.used == used
+
+
+def test_after_a_strict_interface_nothing_else_is_tried_and_all_that_failed_are_named(world: World) -> None:
+    world.answers("127.0.0.2")
+    ways = Uplinks(world)
+    with pytest.raises(OSError, match=r"^\[Errno 19\] by no-such-device: .*No such device$"):
+        connected(ways=ways, how=DialSettings("no-such-device", strict=True, others=(Interface("lo"),)))
+    assert ways.used == ["no-such-device"]
+    with pytest.raises(OSError, match=r"by no-such-device: .*; by 192\.0\.2\.77: .*it is no address of this"):
+        connected(how=DialSettings("no-such-device", others=(AWAY,)))
+
+
+def test_an_interface_by_which_nothing_answers_has_its_time_and_no_more(world: World) -> None:
+    world.drops()
+    server: list[socket.socket] = []
+
+    class Second(Uplinks):
+        def use(self, how: DialSettings) -> None:
+            super().use(how)
+            if how.source == "127.0.0.5":  # by this one somebody answers
+                server.append(world.answers("127.0.0.2"))
+                world.found.reverse()
+
+    bounds, ways = Bounds(5.0, 100), Second(world)
+    bounds.turn = 0.1
+    how = DialSettings("", "127.0.0.4", others=(Interface("", "127.0.0.5"),))
+    with closing(dial("hub.test", 1, bounds, ways, how=how)) as sock:
+        assert sock.getpeername() == server[0].getsockname()
+        assert sock.getsockname()[0] == "127.0.0.5"
+    assert ways.used == ["127.0.0.4", "127.0.0.5"]
 
 
 def test_the_last_good_addresses_are_tried_while_a_name_cannot_be_looked_up(
@@ -462,7 +534,7 @@ def test_a_link_local_address_to_come_from_keeps_its_device() -> None:
     """Python's bind() forgets the device of an address that is only a text."""
     bound: list[Any] = []
     sock: Any = SimpleNamespace(family=socket.AF_INET6, bind=bound.append)
-    stream_dial._bind(sock, "fe80::1%lo")
+    stream_interface.bind(sock, DialSettings(source="fe80::1%lo"))
     assert bound[0][3] == socket.if_nametoindex("lo")
 
 

@@ -11,7 +11,7 @@ import pytest
 from gevent import socket
 from gevent.server import StreamServer
 
-from lib.client_dial import let_in
+from lib.client_dial import hop_of, let_in
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
 from lib.stream_bounded import Bounds
 from lib.stream_dial import PLAIN
@@ -79,6 +79,8 @@ def test_a_refusal_is_the_proxys_and_says_what_it_means(
     with replying(*replies, stay=True) as port:
         error = failure(ProxySettings(kind, "127.0.0.1", port, *login))
     assert f"proxy 127.0.0.1:{port}{'' if said.startswith(':') else ' '}{said}" in str(error)
+    is_its_own = any(words in said for words in ("login", "makes no tunnels"))
+    assert hop_of(error) == (0 if is_its_own else 1), "else it is the hub that was not reached, as in GOST"
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5", "socks4"])
@@ -89,9 +91,11 @@ def test_a_proxy_that_closes_or_is_silent_or_is_not_there(kind: str) -> None:
         silent = failure(ProxySettings(kind, "127.0.0.1", port), seconds=0.2)
         assert f"within 0.2 s: proxy 127.0.0.1:{port} has no connection to {HUB} yet" in str(silent)
         assert silent.errno == errno.ETIMEDOUT
+        assert hop_of(silent) == -1, "the hub was not reached by it"
     gone = failure(ProxySettings(kind, "127.0.0.1", port))
     assert f"proxy 127.0.0.1:{port} cannot be reached: " in str(gone)
     assert gone.errno == errno.ECONNREFUSED
+    assert hop_of(gone) == 0
 
 
 def test_of_a_chain_the_one_that_refused_is_named() -> None:
@@ -99,9 +103,11 @@ def test_of_a_chain_the_one_that_refused_is_named() -> None:
     with replying(b"HTTP/1.1 200 OK\r\n\r\n", HEAD % b"403 Forbidden", stay=True) as first:
         error = failure(ProxySettings("http", "127.0.0.1", first), ProxySettings("http", "second.test", 3128))
     assert str(error).endswith(f"proxy second.test:3128 {DENIED} (403 Forbidden)")
+    assert hop_of(error) == 2
     with replying(HEAD % b"502 Bad Gateway", stay=True) as first:
         error = failure(ProxySettings("http", "127.0.0.1", first), ProxySettings("http", "second.test", 3128))
     assert str(error).endswith(f"proxy 127.0.0.1:{first} cannot reach second.test:3128 (502 Bad Gateway)")
+    assert hop_of(error) == 1
 
 
 def test_a_proxy_s_head_may_come_in_pieces_and_with_the_hub_s_first_bytes() -> None:
