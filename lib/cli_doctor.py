@@ -49,7 +49,7 @@ from lib.doctor_processes import Running
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import counted
 from lib.printable import every, printable
-from lib.settings import Settings
+from lib.settings import ClientSettings, Settings
 
 SECONDS = 9.0
 """How long all looks together may take; a look that is not over then is told of."""
@@ -74,16 +74,26 @@ class _Patient:
         return self.running.clients if self.running else []
 
     @property
+    def here(self) -> list[Mapping[str, Any]]:
+        """Those of which the device is in this network namespace."""
+        return [row for row in self.rows if not row.get("netns")]
+
+    @property
+    def clients_here(self) -> list[ClientSettings]:
+        """The settings of clients whose device is, or would be, in this network namespace."""
+        return [client for client in self.settings.clients if not client.device.netns]
+
+    @property
     def tunnels(self) -> frozenset[str]:
         """The devices of its tunnels."""
-        return doctor_processes.names(self.rows)
+        return doctor_processes.names(self.here)
 
     @property
     def far(self) -> list[str]:
         """Addresses behind the tunnel to ask: those of --to, and the hub's own where it has told a client."""
         hubs = [
             address
-            for row in self.rows
+            for row in self.here
             for address in row["from_hub"]["dns"]
             if any((":" in own) == (":" in address) for own in row["addresses"])
         ]
@@ -167,7 +177,7 @@ def _later(first: Mapping[str, Any], patient: _Patient, name: str) -> Any:
     gateways, far = first["gateways"].get() or (), first["far"].get() or ()
     if name == "firewall":
         known = () if isinstance(gateways, Unknown) else gateways
-        return _found(lambda one: doctor_look_host.firewall(one.settings, one.rows, known), patient)
+        return _found(lambda one: doctor_look_host.firewall(one.settings, one.here, known), patient)
     behind = () if isinstance(far, Unknown) else far
     return _found(
         lambda one: (*doctor_look_way.paths(one.settings.clients), *doctor_look_tunnel.paths(behind)), patient
@@ -183,16 +193,16 @@ _LOOKS: Mapping[str, Callable[[_Patient], Any]] = {
     "said": lambda one: _said(one),
     "tun": lambda one: doctor_look_host.tun_device(one.rows) if one.settings.clients else None,
     "locked": lambda one: doctor_look_host.locked(),
-    "gateways": lambda one: doctor_look_host.gateways(one.rows),
-    "filtered": lambda one: doctor_look_host.filtered(one.settings.clients, one.rows),
-    "neighbours": lambda one: doctor_look_tunnel.neighbours(one.rows),
-    "far": lambda one: doctor_look_tunnel.far(one.far, one.rows, one.tunnels),
+    "gateways": lambda one: doctor_look_host.gateways(one.here),
+    "filtered": lambda one: doctor_look_host.filtered(one.clients_here, one.here),
+    "neighbours": lambda one: doctor_look_tunnel.neighbours(one.here),
+    "far": lambda one: doctor_look_tunnel.far(one.far, one.here, one.tunnels),
     "ways": lambda one: doctor_look_way.ways(one.settings.clients),
     "names": _names,
-    "domains": lambda one: doctor_look_way.domains(one.rows),
+    "domains": lambda one: doctor_look_way.domains(one.here),
     "clock": lambda one: service_threads.aside("clock", doctor_look_host.clock, one.settings),
     "congestion": lambda one: doctor_look_host.congestion(one.settings),
-    "networks": lambda one: doctor_look_host.networks(one.settings.clients, one.rows),
+    "networks": lambda one: doctor_look_host.networks(one.clients_here, one.here),
     "others": lambda one: doctor_processes.others(one.settings, one.running),
     "sessions": lambda one: doctor_look_tunnel.sessions(one.rows),
     "datagrams": lambda one: doctor_look_tunnel.datagrams(one.rows),

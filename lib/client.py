@@ -84,6 +84,11 @@ class Client:
         return self._device.name
 
     @property
+    def netns(self) -> str:
+        """The path of the device's network namespace; empty for the process's own."""
+        return self._device.netns
+
+    @property
     def device_settings(self) -> DeviceSettings:
         """What is to be on the device: what is configured, and what was taken from the hub."""
         return self._device.upkeep.wanted

@@ -78,9 +78,14 @@ class Around:
     def _name(self) -> str:
         return self._client.settings.name
 
+    @property
+    def _device(self) -> str:
+        """The name of the tunnel's device; empty where it is in another network namespace."""
+        return "" if self._client.settings.device.netns else self._client.device_name
+
     def begin(self) -> None:
         """Remove what killed processes have left behind. Raises HostError without netlink."""
-        self._routes.join(self._name, self._client.device_name)
+        self._routes.join(self._name, self._device)
 
     @property
     def host_routes(self) -> int:
@@ -224,7 +229,7 @@ class Around:
             raise OSError(errno.ECANCELED, f"service {self._name} has ended")
         covered = covers(self._client.device_settings, address)
         try:
-            self._routes.join(self._name, self._client.device_name)
+            self._routes.join(self._name, self._device)
             return self._routes.way(address, self._name, covered, purpose, how.device, how.mark)
         except HostError as error:
             raise OSError(errno.EHOSTUNREACH, str(error)) from None
@@ -321,7 +326,12 @@ def _look_ahead(killswitch: Killswitch, service: str, host: str, port: int) -> N
 
 
 def covers(device: DeviceSettings, address: str) -> bool:
-    """Whether the routes or networks of a device's settings cover an IP address."""
+    """Whether the routes or networks of a device's settings cover an IP address here.
+
+    Those of a device in another network namespace cover nothing that is dialled from this one.
+    """
+    if device.netns:
+        return False
     target = ip_address(address)
     networks = [prefix for prefix, _ in device.routes] + [own.network for own in device.addresses]
     return any(target in network for network in networks)

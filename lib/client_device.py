@@ -23,6 +23,7 @@ from lib import (
     netlink_input,
     netlink_watch,
     packet_offload,
+    stream_netns,
     tun,
 )
 from lib.capture_taps import Taps
@@ -42,6 +43,7 @@ from lib.packet_text import head, head_of_frame
 from lib.prefixes import Prefix, packed
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, DeviceSettings
+from lib.stream_netns import inside, made_here
 from lib.tun import TunDevice
 
 
@@ -75,13 +77,18 @@ class ClientDevice:
         """
         self._client, self._gone = client, gone
         settings = client.settings
-        self._found = netlink_adopt.find(settings.device.name) if settings.device.name else None
-        self._device = device = self._open(settings.device.name)
         try:
-            capabilities = self._configure()
-            self.upkeep = Upkeep(settings.name, device, settings.device)
-        except BaseException:  # also where the end of the process breaks a reload off
-            self._leave(settings.device)
+            self._netns = stream_netns.Held(settings.device.netns)
+        except OSError as error:
+            raise HostError(f"service {settings.name}: {error.strerror or error}") from None
+        self._found: netlink_adopt.Found | None = None
+        try:
+            with inside(self._netns.path):
+                self._found = netlink_adopt.find(settings.device.name) if settings.device.name else None
+                self._device = device = self._open(settings.device.name)
+            capabilities = self._made()
+        except BaseException:
+            self._netns.close()
             raise
         self.offloads = capabilities if settings.superpackets else 0
         """The offload bits that the device can do (packet_offload)."""
@@ -108,13 +115,30 @@ class ClientDevice:
     def _open(self, name: str) -> TunDevice:
         found = self._found
         if found is None:
-            return tun.open_tun(name)
+            return made_here(lambda: tun.open_tun(name))
         netlink_adopt.prepare(found, name)
         try:
-            return tun.open_tun(name, found.state)
+            return made_here(lambda: tun.open_tun(name, found.state))
         except HostError:
             netlink_adopt.restore(self._client.settings.device, found, name)
             raise
+
+    def _made(self) -> int:
+        """Set the new device up; returns the offload bits that it can do. Raises HostError, without it."""
+        settings = self._client.settings
+        try:
+            with inside(self._netns.path):
+                capabilities = self._configure()
+                self.upkeep = Upkeep(settings.name, self._device, settings.device, self._netns.path)
+        except BaseException:  # also where the end of the process breaks a reload off
+            self._leave(settings.device)
+            raise
+        return capabilities
+
+    @property
+    def netns(self) -> str:
+        """The path of its network namespace while it is there; empty for the process's own."""
+        return self._netns.path
 
     def _configure(self) -> int:
         """Set what is configured; returns the offload bits that the device can do. Raises HostError."""
@@ -127,6 +151,8 @@ class ClientDevice:
     @property
     def removable(self) -> int:
         """The device's number, where it can be removed before close(); 0 where it stays or has gone."""
+        if self.netns:
+            return 0  # those that go together are in one namespace
         name = self._device.kernel_name()
         try:
             here = bool(name) and netlink_watch.index_of(name) == self.upkeep.index
@@ -146,14 +172,16 @@ class ClientDevice:
         """
         self._readable.close()
         self._leave(self.upkeep.wanted)
+        self._netns.close()
 
     def _leave(self, settings: DeviceSettings) -> None:
         if self._device.fd >= 0 and not self._device.exists:
             self._found = None  # somebody has removed it
-        self._device.close()
-        if self._found is not None:
-            netlink_adopt.restore(settings, self._found, self._device.name)
-            self._found = None
+        with inside(self.netns):
+            made_here(self._device.close)
+            if self._found is not None:
+                netlink_adopt.restore(settings, self._found, self._device.name)
+                self._found = None
 
     def follow(self, settings: DeviceSettings) -> list[str]:
         """Change the device to what a hub tells; returns a line for each change. Raises HostError."""
@@ -221,7 +249,8 @@ class ClientDevice:
         return [packed(address.network) for address in self.upkeep.wanted.addresses]
 
     def _kernel_drops(self, source: bytes, destination: bytes) -> Reason | None:
-        return netlink_input.dropped(self.name, self.upkeep.index, source, destination)
+        with inside(self.netns):
+            return netlink_input.dropped(self.name, self.upkeep.index, source, destination)
 
     def _refused(self, error: OSError, packet: bytes) -> None:
         if tun.is_gone(error.errno):

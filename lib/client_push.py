@@ -27,6 +27,7 @@ from lib.push_settings import Pushed
 from lib.session_control import SessionControl
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
 from lib.stream_name_servers import name_servers
+from lib.stream_netns import inside
 from lib.wire_control import Feature, Hello
 
 LOOK_SECONDS = 2.0
@@ -51,6 +52,10 @@ class Owner(Protocol):
 
     settings: ClientSettings
     around: Around
+
+    @property
+    def netns(self) -> str:
+        """The path of the device's network namespace; empty for the process's own."""
 
     @property
     def device_name(self) -> str:
@@ -180,7 +185,11 @@ class Push:
             return
         self._names = wanted
         self._client.around.inside = frozenset(wanted[0])
-        why = client_names.follow(self._client.device_name, *wanted)
+        if self._client.netns:
+            text = f"names of {wanted[1]} are not set: the device is in another network namespace"
+            why = text if wanted[1] else ""
+        else:
+            why = client_names.follow(self._client.device_name, *wanted)
         if why:
             self._say_refused(hub, why)
         elif wanted[1]:
@@ -188,7 +197,7 @@ class Push:
 
     def close(self) -> None:
         """Take back what a device would keep that stays."""
-        if self._names[1]:
+        if self._names[1] and not self._client.netns:
             self._names = (), ""
             client_names.follow(self._client.device_name, (), "")
 
@@ -199,8 +208,13 @@ class Push:
         return Local(
             tuple(_packed(hubs)),
             tuple(_packed(one for one in name_servers() if one not in self._names[0])),
-            netlink_networks.connected(self._client.device_name),
+            self._networks(),
         )
+
+    def _networks(self) -> tuple[push_accept.LocalNetwork, ...]:
+        """The networks of the other devices where the tunnel's is. Raises HostError."""
+        with inside(self._client.netns):
+            return netlink_networks.connected(self._client.device_name)
 
     def _say_taken(self, hub: str, lines: list[str]) -> None:
         settings = self._client.settings

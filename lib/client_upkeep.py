@@ -26,6 +26,7 @@ from lib.log_setup import say, settle
 from lib.netlink_plan import Operation, Pace, Seen
 from lib.netlink_watch import Watch
 from lib.settings import DeviceSettings
+from lib.stream_netns import inside
 from lib.tun import TunDevice
 
 LOOK_SECONDS = 60.0
@@ -50,10 +51,14 @@ class Around(Protocol):
 class Upkeep:
     """The watch over one device."""
 
-    def __init__(self, service: str, device: TunDevice, wanted: DeviceSettings) -> None:
-        """`service` is the name of the client's service, for the log. Raises HostError without the device."""
-        self._service, self._device, self.wanted = service, device, wanted
-        self.index = netlink_watch.index_of(device.name)
+    def __init__(self, service: str, device: TunDevice, wanted: DeviceSettings, netns: str = "") -> None:
+        """`service` is the name of the client's service, for the log, `netns` where the device is.
+
+        Raises HostError without the device.
+        """
+        self._service, self._device, self.wanted, self._netns = service, device, wanted, netns
+        with inside(netns):
+            self.index = netlink_watch.index_of(device.name)
         self._lock = RLock()
         """Held while a reload changes the device: what it takes away is not to be put back."""
         self.around: Around | None = None
@@ -66,6 +71,10 @@ class Upkeep:
 
     def run(self) -> None:
         """Look after the device for ever. Raises OSError and HostError without netlink."""
+        with inside(self._netns):
+            self._run()
+
+    def _run(self) -> None:
         watch = Watch()
         try:
             while True:
@@ -86,7 +95,8 @@ class Upkeep:
     def differences(self) -> list[str]:
         """Where the device differs from the configuration at this moment, a line each."""
         try:
-            seen = netlink_watch.look(self.index)
+            with inside(self._netns):
+                seen = netlink_watch.look(self.index)
         except HostError as error:
             return [str(error)]
         return netlink_plan.differences(self.wanted, seen, self._refused)
@@ -97,7 +107,7 @@ class Upkeep:
         The kernel decides what is missing, and the device is put up. Raises HostError where the kernel
         refuses a change of the settings.
         """
-        with self._lock:
+        with self._lock, inside(self._netns):
             lines = []
             if wanted != self.wanted:
                 lines = netlink.reconfigure(self.wanted, wanted, self._device.name)
@@ -114,7 +124,7 @@ class Upkeep:
 
         What stays is not touched, and what the kernel refuses keeps nothing else from being set.
         """
-        with self._lock:
+        with self._lock, inside(self._netns):
             old, self.wanted = self.wanted, wanted
             seen = netlink_watch.look(self.index)
             bare = Seen(seen.link)
@@ -145,7 +155,8 @@ class Upkeep:
                 self._rename(seen.link.name)
             missing = netlink_plan.plan(self.wanted, seen, put_up=False)
             self._put_back(missing)
-        host_routes = self.around.put_back() if self.around is not None else []
+        with inside(""):  # they are where tunrouter runs
+            host_routes = self.around.put_back() if self.around is not None else []
         if missing or host_routes:
             self._pace.took(now)
             done = [str(operation) for operation in missing if operation not in self._refused]

@@ -1,4 +1,4 @@
-"""Problems of `tunrouter check` with sockets: a congestion control that the kernel refuses, MPTCP it has not.
+"""Problems of `tunrouter check` with sockets: congestion controls, MPTCP and namespaces that are not there.
 
 Knows: where a configuration names one, and what to say where it would not be used.
 Refuses to know: what the kernel has (stream_options); no module is loaded to find out.
@@ -6,6 +6,7 @@ Refuses to know: what the kernel has (stream_options); no module is loaded to fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 
 from lib import config_metadata, stream_options
@@ -16,11 +17,16 @@ from lib.config_yaml import Scalar
 from lib.errors import Position
 from lib.go_values import parse_switch
 from lib.settings import Settings
+from lib.settings_dial import netns_path
 from lib.settings_transport import AUTO, SYSTEM, TransportSettings
 
 
 def look(config: Config, services: Mapping[str, Service], settings: Settings, found: Findings) -> None:
-    """Warn of each congestion control that is named and would be refused; a notice where AUTO gets no bbr."""
+    """Warn of each congestion control that is named and would be refused; a notice where AUTO gets no bbr.
+
+    Warn of network namespaces that are not there, too.
+    """
+    _namespaces(services, settings, found)
     used = set(_transports(settings))
     for name in sorted({transport.congestion for transport in used} - {AUTO, SYSTEM}):
         why = stream_options.missing(name)
@@ -57,6 +63,17 @@ def _later(config: Config, settings: Settings, found: Findings) -> None:
                 f"'user': a listener to which a reload gives another address, or that it adds, has no {name}"
             )
             found.notice(config.where("user"), f"{text} until the next start: {why}")
+
+
+def _namespaces(services: Mapping[str, Service], settings: Settings, found: Findings) -> None:
+    """Warn of network namespaces of services that are not there; they may be made before the start."""
+    places = [(hub.name, hub.netns) for hub in settings.hubs]
+    places += [(client.name, client.device.netns) for client in settings.clients]
+    for name, netns in places:
+        if netns and not os.path.exists(netns_path(netns)):
+            tree = config_metadata.find(services[name], "netns")
+            where = tree.where if tree is not None else services[name].where()
+            found.warn(where, f"'netns': there is no network namespace {netns} here now", "ip netns add NAME")
 
 
 def _transports(settings: Settings) -> Iterator[TransportSettings]:

@@ -339,6 +339,8 @@ def _devices(config: Config, services: Services, settings: Settings, found: Find
         if not os.path.exists(_TUN):
             hint = "load the kernel module tun, or give the device to the container"
             found.warn(service.where("listener"), f"there is no {_TUN} here", hint)
+        if client.device.netns:
+            continue
         if name and os.path.exists(f"{_NET}/{name}") and not os.path.exists(f"{_NET}/{name}/tun_flags"):
             listener = service.listener or service
             text = f"there is a network device {name} already, and it is no TUN device"

@@ -7,7 +7,8 @@ Refuses to know: hubs (config_hub), the way to one (config_chain), netlink.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from lib import config_datagrams, config_metadata, config_url_keys
@@ -36,7 +37,9 @@ from lib.settings import (
     DeviceSettings,
     Interface,
     Network,
+    NodeSettings,
 )
+from lib.settings_dial import netns_path
 from lib.settings_push import AUTO, FORCE, LISTED, OFF, AcceptSettings
 
 MIN_IPV6_MTU = 1280
@@ -60,7 +63,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
     config_metadata.check(layers, CLIENT_KEYS, "a service with handler tun", found, repeats)
     _check_rest(service, handler, listener, found)
     way = chains.way(service, handler)
-    device = _device(listener, found)
+    device = replace(_device(listener, found), netns=_netns(service, handler, way.nodes, found))
     channel, dscp = config_datagrams.of_client(handler, way.nodes, found)
     return ClientSettings(
         name=service.name,
@@ -84,6 +87,24 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         nat=config_metadata.switch(handler, "nat", False, found),
         killswitch=config_metadata.switch(handler, "killswitch", False, found),
     )
+
+
+def _netns(service: Service, handler: Handler, nodes: Sequence[NodeSettings], found: Findings) -> str:
+    """The network namespace of the device; what does not go with one is a problem in `found`."""
+    name = config_metadata.netns(service, found)
+    tree = config_metadata.find(service, "netns")
+    if not name or tree is None:
+        return ""
+    instead = "start tunrouter in that namespace: ip netns exec NAME tunrouter …"
+    for key in ("nat", "killswitch"):
+        if config_metadata.switch(handler, key, False, found):
+            text = f"{key!r} beside 'netns': tables of nftables are set where tunrouter runs, not there"
+            found.error(tree.where, text, instead)
+    dialled = {netns_path(node.first.dial.netns) for node in nodes if node.first.dial.netns}
+    if netns_path(name) in dialled:
+        text = "'netns' of a service and of its node are the same: the tunnel's routes could cover the hub"
+        found.error(tree.where, text, instead)
+    return name
 
 
 def _check_rest(service: Service, handler: Handler, listener: Listener, found: Findings) -> None:

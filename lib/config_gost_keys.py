@@ -181,11 +181,11 @@ CLIENT_KEYS: Keys = {
     **_odd("listener", "is for TCP, and read in the metadata of the hub's dialer", "mptcp"),
     **_odd("listener", _BUFFERS, "readBufferSize readQueueSize bufferSize tun.bufferSize"),
     **_odd("service", SERVICE_WITH_CHAIN, "interface so_mark netns.out"),
-    **_to_come("service", "netns"),
     **_odd(
         "service", "is for listeners of a hub; write it in the metadata of the hub's node", "proxyProtocol"
     ),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
+    **_works("service", "netns"),
     **_works("handler", "superpackets lanes channel dscp keepalive.timeout acceptRoutes nat killswitch"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),

@@ -24,10 +24,6 @@ _IN_HANDLER = "write it in the handler, which checks logins here"
 _RESOLVER = "leave it out, and name the hub's addresses in hosts, or the name server in /etc/resolv.conf"
 _NODES_THERE = "write the host name here: nodes: [{name: host, addr: host-1}]"
 _QUOTA = "leave it out, and let a monitor watch the bytes of each service and host in the metrics"
-_NETNS = (
-    "leave it out, and start tunrouter there: ip netns exec NAME tunrouter …, with netns: /proc/1/ns/net in "
-    "the node's metadata where the hub is reached from outside"
-)
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
 _SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 _DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
@@ -64,7 +60,6 @@ _SECTIONS: dict[str, dict[str, str]] = {
 """Class of a section -> its field -> what to do instead."""
 
 _METADATA: dict[str, str] = {
-    "netns": _NETNS,
     "labels": "leave it out: a log line names its service",
     **dict.fromkeys(
         (

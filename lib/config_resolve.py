@@ -211,14 +211,20 @@ def _check_together(
     devices: set[str] = set()
     for service, client_settings in found.each(clients):
         name = client_settings.device.name
+        name = f"{client_settings.device.netns} {name}" if name and client_settings.device.netns else name
         if name and name in devices:
             place = service.listener.where("metadata.name") if service.listener else service.where()
-            found.error(place, f"two services have a device named {name!r}")
+            found.error(place, f"two services have a device named {client_settings.device.name!r}")
         devices.add(name)
     check_killswitch(hubs, clients, found)
     nodes = (node.first.dial for _, one in found.each(clients) for node in one.nodes)
     if config.user and any(dial.netns for dial in nodes):
         text = "'user' beside a node's netns: only root may dial in another network namespace, each time anew"
+        found.error(config.where("user"), text, "start tunrouter as that user, in that namespace")
+    if config.user and any(one.device.netns for _, one in found.each(clients)):
+        text = (
+            "'user' beside a client's netns: only root may look after a device in another network namespace"
+        )
         found.error(config.where("user"), text, "start tunrouter as that user, in that namespace")
     if not config.services and "services" not in config.at and not config.problems:
         found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")

@@ -228,6 +228,7 @@ def _client(client: Client, now: float) -> Row:
         "host": settings.host,
         "namespace": ids.format_uuid(node.namespace),
         "device": client.device_name,
+        "netns": settings.device.netns,
         "addresses": [str(address) for address in client.device_settings.addresses],
         "from_hub": _from_hub(client),
         "prefixes": [prefixes.text(*prefix) for prefix in client.transit.gateways],

@@ -11,6 +11,7 @@ from pathlib import Path
 from lib import netlink_watch
 from lib.client_transit import verdict
 from lib.forward_drop_reasons import Reason
+from lib.stream_netns import made_here
 
 _SETTINGS = Path("/proc/sys/net")
 
@@ -34,6 +35,6 @@ def dropped(name: str, index: int, source: bytes, destination: bytes) -> Reason 
 def _setting(path: str) -> int:
     """A setting; 0 where there is none."""
     try:
-        return int((_SETTINGS / path).read_text())
+        return int(made_here((_SETTINGS / path).read_text))
     except (OSError, ValueError):
         return 0

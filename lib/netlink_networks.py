@@ -12,6 +12,7 @@ from socket import if_nameindex
 from lib import netlink_watch
 from lib.prefixes import network
 from lib.push_accept import LocalNetwork
+from lib.stream_netns import made_here
 
 
 def connected(without: str) -> tuple[LocalNetwork, ...]:
@@ -20,7 +21,7 @@ def connected(without: str) -> tuple[LocalNetwork, ...]:
     Addresses of the host itself (127.0.0.0/8) and of one link only (fe80::/10) are in no network that counts.
     """
     found = []
-    for index, name in if_nameindex():
+    for index, name in made_here(if_nameindex):
         if name == without:
             continue
         seen = netlink_watch.look_addresses(index)

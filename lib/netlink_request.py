@@ -11,16 +11,20 @@ opened for each piece of work, under one lock. pyroute2 is imported on first use
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 
 from gevent.lock import RLock
+from gevent.monkey import get_original
 
 from lib.errors import HostError
 from lib.settings import Interface, Network
+from lib.stream_netns import here, made_here
 
+_OriginalSocket = get_original("socket", "socket")
 _AF_INET = 2
 _AF_INET6 = 10
 
@@ -31,17 +35,23 @@ _lock = RLock()
 def opened(strict: bool = False) -> Iterator[Any]:
     """A new IPRoute, the only one in the process meanwhile (see the top). Raises HostError.
 
-    With `strict` the kernel itself leaves out of a list what was not asked for: it may have a million routes.
+    It is in the namespace of the caller (stream_netns.inside). With `strict` the kernel itself leaves out of
+    a list what was not asked for: it may have a million routes.
     """
     with _lock:
         from pyroute2 import IPRoute
 
         try:
-            ip = IPRoute(ext_ack=True, strict_check=strict)
+            ip = IPRoute(ext_ack=True, strict_check=strict, fileno=made_here(_socket) if here() else None)
         except OSError as refused:
             raise HostError(f"netlink: {os.strerror(refused.errno or 0)}") from None
         with ip:
             yield ip
+
+
+def _socket() -> int:
+    """A socket of rtnetlink, for pyroute2 to take over: it stays in the namespace in which it was made."""
+    return _OriginalSocket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE).detach()
 
 
 def refusal() -> Any:

@@ -17,6 +17,7 @@ from lib.errors import HostError
 from lib.netlink_messages import Address, Message, Route, TunState
 from lib.netlink_plan import Seen
 from lib.service_scheduling import breathe
+from lib.stream_netns import made_here
 
 # linux/netlink.h, linux/rtnetlink.h
 _SOL_NETLINK = 270
@@ -82,7 +83,7 @@ class Watch:
 def index_of(name: str) -> int:
     """The number of a device, which stays when the device is renamed. Raises HostError."""
     try:
-        index: int = socket.if_nametoindex(name)
+        index: int = made_here(lambda: socket.if_nametoindex(name))
     except OSError:
         raise HostError(f"{name}: there is no such device (any more)") from None
     return index
@@ -203,7 +204,9 @@ def _reply(sock: socket.socket, wanted: int) -> tuple[list[bytes], bool]:
 
 
 def _open(groups: int) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    """A socket in the caller's stream_netns.inside. Raises OSError."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    sock = made_here(lambda: socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE))
     try:
         sock.bind((0, groups))
     except BaseException:

@@ -26,6 +26,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.settings import ClientSettings, HubSettings
+from lib.settings_dial import netns_path
 from lib.settings_hooks import NO_HOOKS, POST_DOWN, POST_UP, PRE_DOWN, PRE_UP, HookSettings
 
 AT_ONCE = 16
@@ -59,6 +60,9 @@ def place(settings: HubSettings | ClientSettings, where: str) -> Place:
             "MTU": str(device.mtu),
             "HUB": join_host_port(hub.host, hub.port),
         }
+    netns = settings.netns if isinstance(settings, HubSettings) else settings.device.netns
+    if netns:
+        facts["NETNS"] = netns_path(netns)
     return Place(settings.name, settings.hooks, {f"TUNROUTER_{key}": text for key, text in facts.items()})
 
 

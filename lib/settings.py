@@ -271,6 +271,7 @@ class DeviceSettings:
     mtu: int = DEFAULT_MTU
     routes: tuple[tuple[Network, str], ...] = ()
     """(prefix, gateway address); an empty gateway means straight out of the device."""
+    netns: str = ""  # the network namespace that it is in: a name or a path; empty for the process's own
 
 
 @dataclass(frozen=True, slots=True)

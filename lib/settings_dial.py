@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+NETNS_NAMES = "/run/netns"
+"""Where `ip netns add` puts names; /var/run is a link to /run."""
+
 
 class Interface(NamedTuple):
     """A device or an address to dial from; with both empty the kernel chooses."""
@@ -77,3 +80,8 @@ class HopChoice:
     max_fails: int = 1
     """Failures in a row after which a node is passed over for `fail_timeout` seconds."""
     fail_timeout: float = 10.0
+
+
+def netns_path(name: str) -> str:
+    """The file of a network namespace that is named as in GOST: by a path, or as for `ip netns exec`."""
+    return name if name.startswith("/") else f"{NETNS_NAMES}/{name}"

@@ -27,6 +27,7 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     device = client.device
     name = f"device {device.name}" if device.name else "a device that the kernel names"
     nets = ", ".join(map(str, device.addresses)) or "no net: it has no address of its own"
+    name += f" in network namespace {device.netns}" if device.netns else ""
     yield f"    {name}, {nets if not device.addresses else f'net {nets}'}, MTU {device.mtu}"
     routes = _routes(client)
     yield "    routes into the tunnel: " + (
@@ -107,6 +108,7 @@ def data(client: ClientSettings) -> dict[str, object]:
         "host": client.host,
         "hubs": ways(client),
         "device": device.name or None,
+        "netns": device.netns or None,
         "net": list(map(str, device.addresses)),
         "routes": [{"dst": str(net), "gateway": via or None} for net, via in device.routes],
         "mtu": device.mtu,

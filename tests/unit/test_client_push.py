@@ -54,7 +54,7 @@ class Around:
 class Client:
     """Everything that Push uses of a client, and the device in the state that Push has given it."""
 
-    device_name = "tun0"
+    device_name, netns = "tun0", ""
 
     def __init__(self, accept: AcceptSettings | None = None, device: DeviceSettings | None = None) -> None:
         device = device or DeviceSettings()

@@ -436,14 +436,57 @@ def test_a_name_that_no_network_namespace_can_have_and_one_that_root_alone_can_e
         config_resolve.resolve(config_read.read([("f", text)]))
 
 
-def test_the_device_of_a_client_in_another_namespace_is_not_there_yet() -> None:
+def of_service(netns: str, handler: str = "", node: str = "") -> Settings:
+    """A client whose service names a network namespace."""
+    text = TEXT.format(node=f", netns: {node}" if node else "", hop="")
+    text = text.replace("- name: host\n", f"- name: host\n  metadata: {{netns: {netns}}}\n", 1)
+    text = text.replace("{type: tun, chain: c}", f"{{type: tun, chain: c, metadata: {{{handler}}}}}", 1)
+    return config_resolve.resolve(config_read.read([("f", text)]))
+
+
+def test_the_device_of_a_client_may_be_in_another_namespace() -> None:
+    settings = of_service("blue", node="red")
+    (client,) = settings.clients
+    assert (client.device.netns, client.nodes[0].dial.netns) == ("blue", "red")
+    assert not settings.warnings
+    words = "\n".join(settings_summary.words(settings))
+    assert "a device that the kernel names in network namespace blue, net 10.0.0.1/24" in words
+    url = config_from_urls.read(["tun:///h?net=10.0.0.1/24&netns=/run/netns/blue"], ["router://h:1"])
+    assert config_resolve.resolve(url).clients[0].device.netns == "/run/netns/blue"
+
+
+@pytest.mark.parametrize(
+    ("netns", "handler", "node", "said"),
+    [
+        ("a/b", "", "", "f:3:21: 'netns': no network namespace can have the name 'a/b'"),
+        ("blue", "nat: true", "", "f:3:21: 'nat' beside 'netns': tables of nftables are set where tunrouter"),
+        ("blue", "killswitch: true", "", "f:3:21: 'killswitch' beside 'netns': tables of nftables"),
+        ("blue", "", "/run/netns/blue", "f:3:21: 'netns' of a service and of its node are the same"),
+    ],
+)
+def test_what_does_not_go_with_a_device_in_another_namespace(
+    netns: str, handler: str, node: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        of_service(netns, handler, node)
+    assert said in str(wrong.value)
+
+
+def test_a_user_that_may_not_look_after_a_device_elsewhere_and_devices_of_one_name_in_two_namespaces() -> (
+    None
+):
     text = TEXT.format(node="", hop="").replace(
         "- name: host\n", "- name: host\n  metadata: {netns: blue}\n", 1
     )
-    with pytest.raises(
-        ConfigError, match="'netns' is not supported yet; leave it out, and start tunrouter there"
-    ):
-        config_resolve.resolve(config_read.read([("f", text)]))
+    with pytest.raises(ConfigError, match="f:1:7: 'user' beside a client's netns: only root may look after"):
+        config_resolve.resolve(config_read.read([("f", f"user: nobody\n{text}")]))
+    named = text.replace("metadata: {net:", "metadata: {name: tun7, net:")
+    first, rest = named.split("hosts:", 1)
+    both = first + first.split("services:\n")[1].replace("name: host\n", "name: guest\n")
+    other = both[::-1].replace("eulb", "der", 1)[::-1]
+    assert len(config_resolve.resolve(config_read.read([("f", f"{other}hosts:{rest}")])).clients) == 2
+    with pytest.raises(ConfigError, match="two services have a device named 'tun7'"):
+        config_resolve.resolve(config_read.read([("f", f"{both}hosts:{rest}")]))
 
 
 def test_two_hubs_may_have_one_port_in_different_namespaces() -> None:

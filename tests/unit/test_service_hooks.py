@@ -171,6 +171,8 @@ def test_the_facts() -> None:
         "TUNROUTER_MTU": "1420",
         "TUNROUTER_HUB": "[2001:db8::1]:8443",
     }
+    inside = replace(client, device=replace(device, netns="blue"))
+    assert place(inside, "tun0").facts["TUNROUTER_NETNS"] == "/run/netns/blue"
     assert place(hub("h", hooks), "0.0.0.0:8443").facts == {
         "TUNROUTER_SERVICE": "h",
         "TUNROUTER_ROLE": "hub",
