@@ -25,7 +25,8 @@ from lib.errors import Position
 from lib.go_values import SECONDS
 from lib.humanize import counted
 from lib.ids import format_uuid, is_host_name, parse_uuid
-from lib.prefixes import Prefix
+from lib.packet import UDP
+from lib.prefixes import Prefix, covers
 from lib.route_first_match import differences, never_used
 from lib.route_table import DEFAULT_HOLD_DOWN
 from lib.settings import (
@@ -33,12 +34,14 @@ from lib.settings import (
     BindingSettings,
     Hop,
     IngressSettings,
+    Interface,
     LoginRow,
     PluginSettings,
     RouteEntry,
     SourceSettings,
     TableSettings,
 )
+from lib.settings_acl import AclRule
 
 MAX_SURPRISES = 10
 """First-match differences, or destinations with host bits, of one table that get a warning each."""
@@ -47,6 +50,7 @@ MAX_PASSWORDS = 4
 """Passwords of one login: each one more makes every wrong login of the auther dearer (auth_logins)."""
 
 FIRST_MATCH = "first-match"
+DNS_PORT = 53
 METRICS = range(1 << 32)
 
 
@@ -77,6 +81,11 @@ def table(router: Router, found: Findings) -> TableSettings:
     own, pool, fixed = pool_settings(router, found)
     _warn_own(router, entries, {one.ip.packed for one in own}, places, found)
     entries += fixed_routes(fixed, entries)
+    acl, names = acl_rules(router, found), names_settings(router, found)
+    if acl is not None and names is not None and own and not any(_lets_ask(rule, own) for rule in acl):
+        text = f"router {router.name}: its access list lets nobody ask the hub for names"
+        hint = f"{{action: allow, to: {own[0].ip}, protocol: udp, port: 53}}"
+        found.warn(router.where("acl"), text, f"write {hint}")
     return TableSettings(
         name=router.name,
         namespace=namespace_of(router.name),
@@ -85,13 +94,22 @@ def table(router: Router, found: Findings) -> TableSettings:
         more=more,
         first_match=first_match,
         hold_down=_hold_down(router, found),
-        acl=acl_rules(router, found),
+        acl=acl,
         own=own,
         pool=pool,
         fixed=fixed,
         mtu=router_mtu(router, found),
-        names=names_settings(router, found),
+        names=names,
     )
+
+
+def _lets_ask(rule: AclRule, own: Sequence[Interface]) -> bool:
+    """Whether a rule allows questions to DNS at one of the hub's own addresses, from anywhere."""
+    is_meant = rule.destination is None or (
+        not isinstance(rule.destination, str) and any(covers(*rule.destination, one.ip.packed) for one in own)
+    )
+    has_port = not rule.ports or any(low <= DNS_PORT <= high for low, high in rule.ports)
+    return rule.allow and is_meant and rule.protocol in (None, UDP) and has_port
 
 
 def _warn_own(

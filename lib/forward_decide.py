@@ -1,8 +1,8 @@
 """The hub's decision on a packet: which session gets it, or why it is dropped.
 
 Knows: the order of the checks: unicast, source check, the hub itself, route, gateway and session, access
-list; what an access list wants to know of fragments and of ICMP errors; which ICMP errors of routers pass the
-source check.
+list, which counts for the hub itself too; what an access list wants to know of fragments and of ICMP errors;
+which ICMP errors of routers pass the source check.
 Refuses to know: bytes on the wire (packet and packet_headers parse them), counters, ICMP errors.
 """
 
@@ -58,7 +58,7 @@ def decide(
         if wrong is not None:
             return wrong
     if namespace.table.own or namespace.default.own:
-        here = _own(namespace, packet)
+        here = _own(attachment, packet, now, buf, start, end)
         if here is not None:
             return here
     route = namespace.route_to(packet.destination, now)
@@ -69,27 +69,43 @@ def decide(
     target = namespace.choose(*route, packet.destination, packet.flow, now)
     if target is None:
         return Reason.NO_SESSION
-    acl = route[1].acl
+    return _denied(route[1].acl, attachment, packet, target.host, now, buf, start, end) or target
+
+
+def _denied(
+    acl: Acl | None,
+    attachment: Attachment,
+    packet: Packet,
+    target: str,
+    now: float,
+    buf: Buffer | None,
+    start: int,
+    end: int,
+) -> Reason | None:
+    """Why an access list lets no packet through to a host, or to the hub itself (""); None where it does."""
     if acl is None:
-        return target
+        return None
     if buf is None:
-        return target if _would_pass(acl, attachment, packet, target.host, now) else Reason.DENIED
-    return (
-        _objection(acl, attachment, packet_headers.read(buf, start, packet, end), target.host, now) or target
-    )
+        return None if _would_pass(acl, attachment, packet, target, now) else Reason.DENIED
+    return _objection(acl, attachment, packet_headers.read(buf, start, packet, end), target, now)
 
 
-def _own(namespace: Namespace, packet: Packet) -> Here | Reason | None:
+def _own(
+    attachment: Attachment, packet: Packet, now: float, buf: Buffer | None, start: int, end: int
+) -> Here | Reason | None:
     """What becomes of a packet for the hub itself, or for everybody in its network; None for all others.
 
-    An access list says what hosts may send each other, and is not asked. The hub's own address as a source is
-    a lie, whatever routes hold it.
+    The access list of the router that has the address is asked as about any other packet. The hub's own
+    address as a source is a lie, whatever routes hold it.
     """
-    for table in namespace.tables:
+    for table in attachment.namespace.tables:
         for one in table.own:
             if packet.source == one.address:
                 return Reason.WRONG_SOURCE
             if packet.destination == one.address:
+                denied = _denied(table.acl, attachment, packet, "", now, buf, start, end)
+                if denied is not None:
+                    return denied
                 is_answered = packet.protocol in (ICMP, ICMPV6) or (one.names and packet.protocol == UDP)
                 return Here.HUB if is_answered else Reason.FOR_HUB
             if packet.destination == one.broadcast:

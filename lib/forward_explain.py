@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from lib.acl import Acl
 from lib.capture_fate import headline
 from lib.forward_decide import Here, Verdict, decide, unroutable
 from lib.forward_drop_reasons import Reason
@@ -106,18 +107,28 @@ def _packet(source: bytes, destination: bytes, protocol_and_port: tuple[int, int
 def _acl(attachment: Attachment, packet: Packet, now: float) -> Lines:
     """Which access rule decides on the packet."""
     namespace = attachment.namespace
-    route = namespace.route_to(packet.destination, now)
-    if route is None or isinstance(route, Unresolved) or route[1].acl is None:
+    acl, target = _list_for(namespace, packet, now)
+    if acl is None:
         return
-    acl = route[1].acl
-    target = namespace.choose(*route, packet.destination, packet.flow, now)
-    number = acl.match(attachment.host, packet, target.host if target is not None else "")
+    number = acl.match(attachment.host, packet, target)
     what = {TCP: "TCP", UDP: "UDP", ICMP: "a ping", ICMPV6: "a ping"}.get(packet.protocol, "it")
     yield "access list", f"{what}: {acl.describe(number)}; it has decided {counted(acl.hits[number], 'time')}"
     yield (
         "access list",
         f"{counted(len(acl.rules), 'rule')}, {counted(len(namespace.connections), 'connection')} let through",
     )
+
+
+def _list_for(namespace: Namespace, packet: Packet, now: float) -> tuple[Acl | None, str]:
+    """The access list that a packet is judged by, and the host that it goes to; "" is the hub itself."""
+    for table in namespace.tables:
+        if any(packet.destination == one.address for one in table.own):
+            return table.acl, ""
+    route = namespace.route_to(packet.destination, now)
+    if route is None or isinstance(route, Unresolved) or route[1].acl is None:
+        return None, ""
+    target = namespace.choose(*route, packet.destination, packet.flow, now)
+    return route[1].acl, target.host if target is not None else ""
 
 
 def _namespace(namespace: Namespace) -> Lines:
@@ -310,14 +321,10 @@ def _because(attachment: Attachment, packet: Packet, reason: Reason, now: float)
         if back is None or isinstance(back, Unresolved):
             return ", no route leads back to the source"
         return f", the source leads back to {', '.join(sorted(back[0].names)[:5])}"
+    if reason is Reason.DENIED:
+        acl, target = _list_for(namespace, packet, now)
+        return f", {acl.describe(acl.match(attachment.host, packet, target))}" if acl is not None else ""
     found = namespace.route_to(packet.destination, now)
-    if found is None or isinstance(found, Unresolved):
-        return ""
-    group, table = found
-    if reason is Reason.NO_SESSION:
-        return f", none lives of {', '.join(sorted(group.names)[:5])}"
-    if reason is Reason.DENIED and table.acl is not None:
-        target = namespace.choose(group, table, packet.destination, packet.flow, now)
-        number = table.acl.match(attachment.host, packet, target.host if target is not None else "")
-        return f", {table.acl.describe(number)}"
+    if reason is Reason.NO_SESSION and found is not None and not isinstance(found, Unresolved):
+        return f", none lives of {', '.join(sorted(found[0].names)[:5])}"
     return ""

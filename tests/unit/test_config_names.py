@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from lib import config_tables
 from lib.config_findings import Findings
 from lib.config_names import names_settings
 from lib.config_read import read
@@ -60,3 +61,26 @@ def test_a_domain_without_an_address_is_of_no_use() -> None:
     _, found = settings("dnsDomain: tun.example", address="compat: ''")
     (warning,) = found.warnings
     assert "no address at which the hub could be asked" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("{action: allow, protocol: icmp}", True),
+        ("{action: allow, protocol: udp, port: 5353}", True),
+        ("{action: allow, to: host-1}", True),
+        ("{action: deny, protocol: udp, port: 53}", True),
+        ("{action: allow, protocol: udp, port: '50-60'}", False),
+        ("{action: allow, to: 10.20.0.0/24}", False),
+        ("{action: allow}", False),
+    ],
+)
+def test_an_access_list_that_lets_nobody_ask_for_names_is_told_of(rule: str, told: bool) -> None:
+    text = f"routers: [{{name: r, address: 10.20.0.1/16, dnsDomain: tun.example, acl: [{rule}]}}]\n"
+    found = Findings()
+    config_tables.table(read([("f", text)]).routers[0], found)
+    said = [one for one in found.warnings if "lets nobody ask the hub for names" in one.message]
+    assert len(said) == told
+    if told:
+        assert said[0].hint == "write {action: allow, to: 10.20.0.1, protocol: udp, port: 53}"
+        assert said[0].where.column == text.index("acl: ") + 6

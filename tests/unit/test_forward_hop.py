@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import packet_offload
+from lib.acl import Acl
 from lib.capture_taps import Capture, Choice, Taps
 from lib.forward import MOST_EXPIRED
 from lib.forward_decide import Here
@@ -20,6 +21,8 @@ from lib.namespace import ICMP_ERROR_BURST, PING_BURST, Attachment
 from lib.namespace_domain import Domain
 from lib.packet import TCP as TCP_NUMBER
 from lib.route_table import RouteTable, hub_addresses
+from lib.settings_acl import AclRule
+from lib.settings_names import NamesSettings
 from tests.support import packets as p
 from tests.support.routes import entry, packed
 from tests.support.scapy_layers import (
@@ -411,3 +414,76 @@ def test_explain_says_it() -> None:
         assert found.delivered is (verdict is Here.HUB)
     said = dict(explain(attachment, packed(H1), packed(HUB), 0.0).lines)["verdict"]
     assert said == "is answered by the hub itself"
+
+
+# --- an access list -----------------------------------------------------------------------------------
+
+PINGS = [AclRule(False, "host-2", None, 1), AclRule(True, None, (packed(HUB), 32), 1)]
+"""Everybody but host-2 may ping the hub, and nobody may do anything else."""
+
+
+def listed(rules: list[AclRule], names: bool = False) -> Net:
+    routes = table((f"{HUB}/16",))
+    routes.acl = Acl(rules)
+    if names:
+        routes.own = hub_addresses((ip_interface(f"{HUB}/16"),), NamesSettings("tun.test"))
+    return Net(Domain({ONE: routes}))
+
+
+def ping(source: str) -> bytes:
+    return bytes(IP(src=source, dst=HUB) / ICMP(id=1, seq=1) / Raw(b"x" * 8))
+
+
+def test_the_hub_answers_those_whom_the_access_list_lets_ask() -> None:
+    net = listed(PINGS)
+    one, two = net.join("host-1"), net.join("host-2")
+    net.send(one, ping(H1))
+    net.send(two, ping(H2))
+    assert [IP(answer)[ICMP].type for answer in net.got(one)] == [0]
+    assert [IP(answer)[ICMP].type for answer in net.got(two)] == [3], (
+        "forbidden, as any packet that is denied"
+    )
+    assert drops(two) == {Reason.DENIED: 1}
+    net.send(one, bytes(IP(src=H1, dst=HUB) / TCP(sport=1, dport=22)))
+    assert drops(one) == {Reason.DENIED: 1}, (
+        "what no rule allows, also where the hub has nothing to say to it"
+    )
+
+
+def test_dns_at_the_hub_is_asked_by_those_whom_the_list_lets() -> None:
+    question = UDP(sport=4, dport=53) / Raw(bytes(12))
+    for rules, denied in ((PINGS, 1), ([AclRule(True, None, None, 17, ((53, 53),))], 0)):
+        net = listed(rules, names=True)
+        one = net.join("host-1")
+        net.send(one, bytes(IP(src=H1, dst=HUB) / question))
+        assert drops(one).get(Reason.DENIED, 0) == denied
+        first, second = (
+            bytes(part)
+            for part in fragment(IP(src=H1, dst=HUB, id=7) / UDP(sport=4, dport=53) / Raw(bytes(600)), 300)[
+                :2
+            ]
+        )
+        net.send(one, first, second)
+        assert drops(one).get(Reason.DENIED, 0) == 2 * denied, (
+            "a fragment goes by the first one of its datagram"
+        )
+        assert drops(one).get(Reason.STRAY_FRAGMENT, 0) == denied
+
+
+@pytest.mark.parametrize(("source", "verdict"), [(H1, Here.HUB), (H2, Reason.DENIED)])
+def test_explain_agrees_and_names_the_rule(source: str, verdict: object) -> None:
+    host = {H1: "host-1", H2: "host-2"}[source]
+    attachment = Attachment(listed(PINGS).domain.namespace(ONE), host, "-")
+    found = explain(attachment, packed(source), packed(HUB), 0.0)
+    assert found.verdict is verdict
+    rule = "rule 2: allow" if verdict is Here.HUB else "rule 1: deny from host-2"
+    assert rule in dict(found.lines[::-1])["access list"]
+
+
+def test_what_the_hub_says_by_itself_is_no_host_s_packet() -> None:
+    """Its ICMP errors about packets on their way, which no rule has to allow."""
+    net = listed([AclRule(True, None, (packed(H2), 32), None)])
+    one = net.join("host-1")
+    net.join("host-2")
+    net.send(one, udp(ttl=1))
+    assert [IP(answer)[ICMP].type for answer in net.got(one)] == [11]

@@ -50,6 +50,18 @@ def outcome(test: str, metadata: str = "") -> Outcome:
 
 
 @pytest.mark.parametrize(
+    ("test", "holds"),
+    [("to: 10.9.0.1, expect: allow", True), ("to: 10.9.0.1, port: udp/53, expect: deny", True),
+     ("to: 10.9.0.1, port: udp/53, expect: allow", False)],
+)  # fmt: skip
+def test_the_hub_s_own_address_is_judged_by_the_access_list_too(test: str, holds: bool) -> None:
+    text = HUB.replace("- name: r\n", "- name: r\n  address: 10.9.0.1/24\n  dnsDomain: tun.test\n", 1)
+    (found,) = outcomes(settings(f"from: host-1, {test}", text=text), rows_of_all)
+    assert found.holds == holds
+    assert holds or "no rule: deny" in found.failure
+
+
+@pytest.mark.parametrize(
     "test",
     [
         "from: host-1, to: 192.168.200.7, expect: allow",
