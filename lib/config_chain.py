@@ -93,7 +93,12 @@ class Chains:
         """One hop, with what its nodes come from beside the configuration."""
         hop, found = hops[number], self._found
         plugin = plugin_settings(hop.plugin, found) if hop.plugin else None
-        more = source_settings(hop, ("string",), found) if _has_sources(hop) else NO_SOURCES
+        asks = _has_sources(hop) or (hop.reload and not hop.plugin)
+        more = source_settings(hop, ("string",), found) if asks else NO_SOURCES
+        for key in ("selector", "reload"):
+            if hop.plugin and getattr(hop, key):
+                text = f"{key!r} beside a plugin has no effect: it is asked for one node, at each dial"
+                found.warn(hop.where(key), text)
         if hop.plugin and (hop.nodes or _has_sources(hop)):
             text = f"hop {hop.name}: only its plugin is asked, its own nodes and sources are not, as in GOST"
             found.warn(hop.where("plugin"), text)

@@ -109,7 +109,9 @@ class Limiters:
         read = {(kind, name) for kind, name, _ in self._rows}
         for kind, sections in self._sections.items():
             for name, limiter in sections.items():
-                if (kind, name) not in read:
+                if (kind, name) not in read and limiter.plugin is not None:
+                    self._plugin(limiter, kind)
+                elif (kind, name) not in read:
                     _rows(limiter, _service_row if kind == "limiter" else _count_row, self._found)
 
     def _named(

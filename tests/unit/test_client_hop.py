@@ -319,3 +319,16 @@ def test_own_nodes_beside_a_plugin_are_warned_of() -> None:
     assert any("hop h: only its plugin is asked" in one.message for one in found.warnings)
     (hop,) = found.clients[0].hops
     assert (hop.inline, hop.plugin) == ((), PluginSettings("grpc://h:1"))
+
+
+@pytest.mark.parametrize(
+    ("hop", "said"),
+    [
+        ("plugin: {addr: 'h:1'}, selector: {strategy: fifo}", "'selector' beside a plugin has no effect"),
+        ("plugin: {addr: 'h:1'}, reload: 3s", "'reload' beside a plugin has no effect"),
+        (f"nodes: [{NODE}], reload: 3s", "'reload' without file, redis or http: there is nothing to read"),
+    ],
+)
+def test_what_has_no_effect_in_a_hop_is_warned_of(hop: str, said: str) -> None:
+    found = resolve(CLIENT % "{}", CHAIN % hop).warnings
+    assert [one.where.line for one in found if said in one.message] == [3]

@@ -208,6 +208,13 @@ def test_what_is_wrong(old: str, new: str, said: str | None) -> None:
     assert any(said in one for one in found), found
 
 
+def test_the_plugin_of_a_limiter_that_nobody_names_is_checked_too() -> None:
+    more = "- {name: m, plugin: {addr: nonsense}}\n"
+    assert any(
+        "not the address of a grpc plugin: 'nonsense'" in one for one in problems(text("http://h/") + more)
+    )
+
+
 def test_rows_beside_a_plugin_are_warned_of() -> None:
     (warning,) = [
         one
