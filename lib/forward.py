@@ -151,19 +151,34 @@ def _pass_run(
         _hand_over(out, target, view, begin, stop, count)
         begin = stop + 2 + (buf[stop] << 8 | buf[stop + 1])
         frames -= count + 1
-        _expire(attachment, buf, now, out, stop + 2, begin)
+        _expire(attachment, target, buf, now, out, stop + 2, begin)
         stop = packet_hop.pass_on(buf, begin, end, most)
     _hand_over(out, target, view, begin, end, frames)
 
 
-def _expire(attachment: Attachment, buf: bytearray, now: float, out: Output, start: int, end: int) -> None:
-    """Drop a frame content without a hop left. Of very many only the first ones are looked at again."""
+def _expire(
+    attachment: Attachment,
+    target: Attachment,
+    buf: bytearray,
+    now: float,
+    out: Output,
+    start: int,
+    end: int,
+) -> None:
+    """Drop a frame content without a hop left. Of very many only the first ones are looked at again.
+
+    The segments of a superpacket were counted as sent to `target`, where none of them goes.
+    """
     out.expired += 1
     out.work += 1
+    plain = packet_offload.quick_check(buf, start, end - start) if buf[start] <= 2 else None
+    more = plain[2].more(end - start) if plain is not None and plain[2] is not None else 0
+    target.traffic.sent_packets -= more
     if out.expired <= MOST_EXPIRED:
+        attachment.traffic.received_packets -= more  # who judges it counts them too
         _judge(attachment, buf, start, end, now, out)
     else:
-        attachment.drop(Reason.HOP_LIMIT)
+        attachment.drop(Reason.HOP_LIMIT, 1 + more)
         tell(out, start, Reason.HOP_LIMIT)
 
 

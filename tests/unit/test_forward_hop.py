@@ -382,6 +382,25 @@ def test_a_flood_without_hops_is_judged_up_to_a_bound(monkeypatch: pytest.Monkey
     assert len(net.got(two)) == 1 + 1000
 
 
+@pytest.mark.parametrize("most", [MOST_EXPIRED, 0], ids=["judged", "of very many"])
+def test_a_superpacket_without_a_hop_is_counted_once_as_its_segments(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("lib.forward.MOST_EXPIRED", most)
+    net = hub()
+    one, two = (net.join(f"host-{n}", offloads=packet_offload.ALL) for n in (1, 2))
+    data = p.superpacket(p.tcp(H1, H2, bytes(5000), partial=True), 1300)
+    net.send(one, data)  # from here on its flow is known
+    last = bytearray(data)
+    last[10 + 8] = 1
+    last[10 + 10 : 10 + 12] = bytes(2)
+    last[10 + 10 : 10 + 12] = (0xFFFF - p.ones_sum(bytes(last[10:30]))).to_bytes(2, "big")
+    net.send(one, bytes(last), data)
+    assert drops(one) == {Reason.HOP_LIMIT: 4}
+    assert one.traffic.received_packets == 3 * 4
+    assert (len(net.got(two)), two.traffic.sent_packets) == (2, 2 * 4)
+
+
 # --- reload, explain ----------------------------------------------------------------------------------
 
 
