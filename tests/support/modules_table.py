@@ -42,7 +42,7 @@ GROUPS = {
     "client": "the role of a client: a TUN device and its session with a hub",
     "hub": "the role of a hub: clients let in, packets passed between them",
     "push": "what a hub tells its hosts: addresses, routes, an MTU, name servers",
-    "plugin": "other people's programs that are asked for a route, a rule or a login",
+    "plugin": "other people's programs that are asked for a route, a rule, a login, a rate or a node",
     "capture": "captures, traces and the flight recorder",
     "notify": "hosts that come and go, and who is told of them",
     "log": "the log",
