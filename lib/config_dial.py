@@ -39,6 +39,8 @@ def hosts_tables(config: Config, found: Findings) -> Tables:
 
 def _table(section: Hosts, found: Findings) -> Mapping[str, tuple[str, ...]]:
     rows: dict[str, dict[str, None]] = {}
+    if "reload" in section.at and section.file is None:
+        found.warn(section.where("reload"), "'reload' without a file: there is nothing to read again")
     for row in found.each(section.mappings):
         target = _address(row, found)
         if not row.hostname:

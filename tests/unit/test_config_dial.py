@@ -353,6 +353,12 @@ def test_bad_lines_of_a_file_of_hosts_are_warned_of_with_their_place(tmp_path: P
     )
 
 
+def test_reload_of_hosts_without_a_file_is_warned_of() -> None:
+    text = TEXT.format(node="", hop="").replace("- name: names", "- name: names\n  reload: 3s")
+    (warning,) = config_resolve.resolve(config_read.read([("f", text)])).warnings
+    assert str(warning).startswith("f:8:11: 'reload' without a file: there is nothing to read again")
+
+
 def test_a_file_of_hosts_that_is_not_there_is_an_error_at_the_place_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as wrong:
         hosts_file("/no/such/hosts")
