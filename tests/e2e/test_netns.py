@@ -106,13 +106,13 @@ def test_a_device_in_another_namespace_than_its_client(
     (row,) = json.loads(run("status", "--json", "--control", control)[1])["clients"]
     assert (row["device"], row["netns"], row["differences"]) == ("inner-1", inner.name, [])
     inner.run("ip", "link", "set", "inner-1", "mtu", "1300")
-    one.wait_line("device inner-1: was missing: MTU")
+    one.wait_line("device inner-1: was missing: the MTU")
     text = Path(path).read_text()
     Path(path).write_text(text.replace('"net"', '"route": "10.9.0.0/16", "net"'))
     one.send(signal.SIGHUP)
     one.wait_line("reload: done")
     assert "10.9.0.0/16 dev inner-1" in inner.run("ip", "route")
-    one.kill()
+    one.send(signal.SIGKILL)
     one.wait(10)
     wait_for(lambda: [inner.run("ip", "addr"), inner.run("ip", "route")] == before)
 

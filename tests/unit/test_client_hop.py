@@ -331,4 +331,4 @@ def test_own_nodes_beside_a_plugin_are_warned_of() -> None:
 )
 def test_what_has_no_effect_in_a_hop_is_warned_of(hop: str, said: str) -> None:
     found = resolve(CLIENT % "{}", CHAIN % hop).warnings
-    assert [one.where.line for one in found if said in one.message] == [3]
+    assert [one.where.line for one in found if said in one.message] == [4]

@@ -357,6 +357,7 @@ def parts() -> Iterator[Any]:
         tapping=nothing,
         domains=nothing,
         notify=SimpleNamespace(apply=lambda _: []),
+        exits=SimpleNamespace(admit=list, settle=list),
         remove_clients=list,
     )
     tables.stop()
