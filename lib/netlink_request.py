@@ -51,7 +51,8 @@ def opened(strict: bool = False) -> Iterator[Any]:
 
 def _socket() -> int:
     """A socket of rtnetlink, for pyroute2 to take over: it stays in the namespace in which it was made."""
-    return _OriginalSocket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE).detach()
+    descriptor: int = _OriginalSocket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE).detach()
+    return descriptor
 
 
 def refusal() -> Any:
