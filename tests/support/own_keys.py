@@ -61,7 +61,7 @@ GOST = {
     "hops.nodes.dialer": "type tls metadata",
     "hub": f"{_TCP} proxyProtocol netns preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
-    "client": f"preUp postUp preDown postDown {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
+    "client": f"netns preUp postUp preDown postDown {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
     "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark proxyProtocol netns path ws.path header ws.header host ws.host keepalive ttl "
     "router.id connectTimeout weight backup maxFails failTimeout",
 }
