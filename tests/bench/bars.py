@@ -54,6 +54,12 @@ _EXECUTABLE = (
 """The executable in the checkout's place: row, whose figure, relation, bound, of whom. Pings move too much from
 one round to the next for a ratio of 0.95 to mean anything; they have the checkout's own bars."""
 
+_LOADS = {"udp64": "UDP 64 B", "udp1200": "UDP 1,200 B", "connections": "new connections"}
+_OVERLOADED = (
+    ("of the best", "of_best", ">=", 0.9),
+    ("others' ping p99 over idle, ms", "ping_over_idle_p99", "<", 20.0),
+)
+
 BARS = (
     Bar("TCP, 1 stream", ("tunrouter", "tcp1"), ">=", 12, ("gost", "tcp1")),
     Bar("TCP, 1 stream", ("tunrouter", "tcp1"), ">=", 0.75, ("floor", "tcp1")),
@@ -105,8 +111,12 @@ BARS = (
     Bar("  longest ping of others meanwhile, ms", ("handshakes", "ping_longest"), "<", 50),
     Bar("100 Mbit/s, full: ping p99 over idle, ms", ("shaped", "ping_over_idle"), "<=", 25),
     Bar("  the stream's share of it", ("shaped", "stream_share"), ">=", 0.9),
-    Bar("3 times what the hub carries: of the best", ("overload", "of_best"), ">=", 0.9),
-    Bar("  others' ping p99 over idle, ms", ("overload", "ping_over_idle_p99"), "<", 20),
+    *(
+        Bar(f"3 times {what}, {by}: {row}", ("overload", f"{way}_{load}_{figure}"), relation, bound)
+        for way, by in (("tcp", "over tcp"), ("tls", "over TLS"), ("datagrams", "by datagrams"))
+        for load, what in _LOADS.items()
+        for row, figure, relation, bound in _OVERLOADED
+    ),
     *(
         Bar(f"{row}{what}", ("push", f"{case}_{figure}"), "<=", bound)
         for row, case in (("1,000 hosts, 1,000 routes", "inline"), ("1,000 hosts, 10,000 routes", "many"))

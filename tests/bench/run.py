@@ -205,7 +205,7 @@ def _shaped(work: Path, results: Results, quick: bool) -> Figures:
 
 
 def _overload(work: Path, results: Results, quick: bool) -> Figures:
-    return overload.measure(1.0, first=80_000) if quick else overload.measure(5.0)
+    return overload.measure(1.0, ("datagrams",), ("udp1200",), turns=1) if quick else overload.measure(4.0)
 
 
 def _push(work: Path, results: Results, quick: bool) -> Figures:
