@@ -47,6 +47,11 @@ def _of_channel(row: Row, field: str) -> str:
     return str((row.get("channel") or {}).get(field) or "-")
 
 
+def _datagrams(row: Row) -> str:
+    """What a session's datagram channel is good for, or why there is none; - beside a GOST peer."""
+    return f"none: {row['no_channel']}" if row.get("no_channel") else _of_channel(row, "state")
+
+
 def _loss(row: Row) -> str:
     """The share of a session's datagrams that is lost on the way, in percent."""
     channel = row.get("channel")
@@ -92,7 +97,7 @@ _COUNTERS = (
         "lanes", lambda row: str(len(row.get("lanes", ())) or "-"), 17, lambda row: len(row.get("lanes", ())),
         right=True,
     ),
-    Column("datagrams", lambda row: _of_channel(row, "state"), 13),
+    Column("datagrams", _datagrams, 13),
     Column("lost", _loss, 15, lambda row: (row.get("channel") or {}).get("loss", 0.0), right=True),
     Column("path mtu", lambda row: _of_channel(row, "path_mtu"), 18, right=True),
 )  # fmt: skip

@@ -46,6 +46,9 @@ class Session(Protocol):
     sender: LaneSender
     control: Any
 
+    def greet(self) -> None:
+        """Send HELLO; a hub that has one already takes what is new in it."""
+
     def deliver(self, frames: list[bytes]) -> None:
         """Write the packets of frames to the device."""
 
@@ -57,14 +60,31 @@ class ClientDatagrams:
         self._client, self._session = client, session
         self.channel: Channel | None = None
         self._where = 0, ""
+        self._offered = 0
+        """The cipher that the last HELLO said."""
         self._task: gevent.Greenlet | None = None
         """Opens the socket and reads it."""
 
     @property
     def cipher(self) -> int:
-        """Our cipher, for HELLO; 0 where there is to be no channel."""
-        wanted = self._session.node.has_datagrams(self._client.settings.channel)
-        return datagram_ciphers.fastest() if wanted else 0
+        """Our cipher; 0 where there is to be no channel."""
+        return 0 if self._unwanted else datagram_ciphers.fastest()
+
+    def offer(self) -> int:
+        """Our cipher, which HELLO says now; 0 where there is to be no channel."""
+        self._offered = self.cipher
+        return self._offered
+
+    @property
+    def why_none(self) -> str:
+        """Why there is no channel, in a few words for `status`; empty where there is one, and for GOST."""
+        if self.channel is not None or not self._session.control.features:
+            return ""
+        return self._unwanted or "the hub has none"
+
+    @property
+    def _unwanted(self) -> str:
+        return self._session.node.why_no_datagrams(self._client.settings.channel)
 
     def meet(self, hello: Hello) -> None:
         """The hub has said HELLO: give it a key where both sides can have a channel."""
@@ -81,8 +101,8 @@ class ClientDatagrams:
         if channel is None:
             return
         where = message.port, message.host
-        if message.key and message.port and where != self._where:
-            self._where = where
+        if message.key and message.port and (where != self._where or channel.broken):
+            self._where, channel.broken = where, ""
             self._end()
             channel.peer.given(message, time.monotonic())
             self._task = gevent.spawn(self._run, channel, *where)
@@ -91,13 +111,15 @@ class ClientDatagrams:
 
     def beat(self, now: float) -> None:
         """Do what is due."""
+        if self.cipher and not self._offered and self._session.control.features:  # as after a reload
+            self._session.greet()
         if self.channel is None:
             return
-        if not self.cipher:  # a reload has switched it off; the next session may have one again
+        if not self.cipher:  # a reload has switched it off
             self._end()
             self.channel.peer.refuse()
             self.channel.stop()
-            self.channel = None
+            self.channel, self._offered, self._where = None, 0, (0, "")
             return
         self.channel.choice.dscp = self._client.settings.dscp
         self.channel.peer.beat(now)
@@ -124,6 +146,7 @@ class ClientDatagrams:
         except Exception as error:  # noqa: BLE001  whatever it is, the session goes on
             service_supervisor.note(error)
             why = f"an error of this program: {type(error).__name__}"
+        channel.broken = why
         name, peer = self._client.settings.name, self._session.sender.stream.peer
         say(
             Entry.NO_CHANNEL, "service %s: the session with %s has no datagrams: %s", name, peer, why,

@@ -121,7 +121,7 @@ class ClientSession:
         self.sender.tell_losses(self._lost)
         self.since = time.monotonic()
         self.control = SessionControl(
-            self.sender, client.traffic, client.settings.keepalive_timeout, self.since
+            self.sender, client.traffic, client.settings.keepalive_timeout, self.since, follows=True
         )
         self.advice = wire_control.Advice()
         """What the hub finds wrong with this client's identity."""
@@ -149,6 +149,11 @@ class ClientSession:
     def channel(self) -> Channel | None:
         """Its datagram channel; None where it has none."""
         return self._datagrams.channel
+
+    @property
+    def why_no_channel(self) -> str:
+        """Why it has none, in a few words; empty where it has one, and beside a GOST hub."""
+        return self._datagrams.why_none
 
     @property
     def paths(self) -> int:
@@ -179,7 +184,7 @@ class ClientSession:
         more = feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
         more |= feature.LANES if self._lane.wanted else 0
         more |= feature.SETTINGS if client.push.wants(self) else 0
-        cipher = self._datagrams.cipher
+        cipher = self._datagrams.offer()
         self.control.greet(client.instance, client.offloads, device.mtu, more=more, cipher=cipher)
 
     def resume(self) -> None:

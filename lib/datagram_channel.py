@@ -87,7 +87,7 @@ class Channel:
 
     __slots__ = (
         *("_cipher", "_control", "_follower", "_releaser", "_sender", "_stream_loss", "_was_up"),
-        *("choice", "peer", "received", "sent", "socket"),
+        *("broken", "choice", "peer", "received", "sent", "socket"),
     )
 
     def __init__(
@@ -110,6 +110,8 @@ class Channel:
         self.peer = Peer(self, table, is_hub, port, host, PathMtu(IPV4_HEADERS, most))
         self.choice = Choice()
         self._stream_loss = StreamLoss()
+        self.broken = ""
+        """Why this host has no socket for it, in words, where it could not have one."""
         self._was_up = False
         self._follower: gevent.Greenlet | None = None
         """Sends PROBE while packets go; an idle session has none."""
@@ -248,7 +250,11 @@ class Channel:
         state, quality, path = peer.state(now), peer.quality, peer.mtu
         far = str(peer.place) if peer.place is not None else ""
         measured = quality.rtt, quality.jitter, quality.loss
-        return Figures(state, peer.trust.why, far, *measured, path.mtu, self.sent, self.received)
+        if self.broken:
+            state = "bad"
+        return Figures(
+            state, self.broken or peer.trust.why, far, *measured, path.mtu, self.sent, self.received
+        )
 
     def stop(self) -> None:
         """The session has ended."""

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lib import datagram_wire
-from lib.datagram_keys import GRACE_SECONDS, Cipher, OpenKey, SealKey
+from lib.datagram_keyring import KeyRing
+from lib.datagram_keys import Cipher, OpenKey, SealKey
 from lib.datagram_mtu import PathMtu, State
 from lib.datagram_quality import OfStream, Quality
 from lib.datagram_table import Arrived, Place, Table
@@ -41,8 +42,6 @@ KEEPALIVE_SECONDS, USED_SECONDS = 15.0, 60.0
 SHRUNK_SECONDS = 30.0  # much loss is taken for a path MTU that has shrunk at most once in this time
 MOST_PROBES, STALE_SECONDS = 64, 5.0
 """PROBEs whose ACK is waited for, and for how long one may come."""
-MOST_KEYS = 3
-"""Keys that are taken at a time: a new one, the one in use, and one of before."""
 AMPLIFIED = 3
 """So many times the bytes that came from an address are sent there until it is known to be the far end's."""
 
@@ -102,11 +101,11 @@ class Peer:
     """The last address from which a PROBE was answered."""
     _allowed: int = 0
     """Bytes that may still be sent to an address from which none was."""
-    _own: list[OpenKey] = field(default_factory=list)
-    """The keys that we have given and still take, the newest last."""
-    _newest: OpenKey | None = None
-    """The newest of them with which something came."""
+    _own: KeyRing[Peer] = field(init=False)
+    """The keys that we have given and still take."""
     _seal: SealKey | None = None
+    _is_refused: bool = False
+    """Whether the far end takes nothing any more."""
     _probes: dict[bytes, _Out] = field(default_factory=dict)
     """By token, the oldest first. Those that look for the path MTU say nothing by their silence."""
     _probed_at: float = -math.inf
@@ -115,11 +114,10 @@ class Peer:
     _tries: int = 0  # to wake it, that were not answered
     _shrunk_at: float = -math.inf
     """When the search for the path MTU began anew because much was lost."""
-    _expected: int = 0
-    _received: int = 0
 
     def __post_init__(self) -> None:
         self.trust = Trust(lambda: self.outside.draw(1)[0] / 255)
+        self._own = KeyRing(self, self.table)
 
     # --- keys
 
@@ -134,22 +132,19 @@ class Peer:
         while datagram_wire.label_of(index) in self.table.entries:
             index = self.outside.draw(INDEX_SIZE)
         key, salt = self.outside.draw(KEY_SIZE), self.outside.draw(SALT_SIZE)
-        made = OpenKey(self.outside.open_with(key), index, salt, now)
-        if len(self._own) >= MOST_KEYS:
-            self._forget(self._own[0])
-        self._own.append(made)
-        self.table.entries[made.label] = self, made
+        self._own.add(OpenKey(self.outside.open_with(key), index, salt, now))
         self.outside.tell(Datagrams(index, key, salt, self.port, self.host))
 
     def given(self, message: Datagrams, now: float) -> None:
         """The far end has given a key, or takes nothing any more. A client's `place` is set before."""
         if not message.key:
-            self._seal = None
+            self._seal, self._is_refused = None, True
             return
         cipher = self.outside.seal_with(message.key)
         self._seal = SealKey(cipher, message.index, message.salt, now)
-        if not self._own or self._own[-1].is_due(now):
+        if self._own.is_due(now) or self._is_refused:  # perhaps it has forgotten the key that it had
             self.give(now)
+        self._is_refused = False
         if not self.is_up(now):  # of a client: it may be that the hub cannot reach us
             if self.trust.may_try(now):
                 self._try(now)
@@ -158,21 +153,13 @@ class Peer:
 
     def refuse(self) -> None:
         """Take nothing any more, and tell the far end."""
-        for key in list(self._own):
-            self._forget(key)
+        self._own.clear()
         self.outside.tell(Datagrams())
 
     def stop(self) -> None:
         """The session has ended."""
-        for key in list(self._own):
-            self._forget(key)
+        self._own.clear()
         self._seal = None
-
-    def _forget(self, key: OpenKey) -> None:
-        self._own.remove(key)
-        self.table.entries.pop(key.label, None)
-        self._expected += key.expected
-        self._received += key.received
 
     # --- what comes
 
@@ -182,12 +169,12 @@ class Peer:
         for key, counter, place, datagram in arrived:
             if place != self.place and not self.is_hub:
                 continue
-            plain = key.open(counter, datagram)
+            plain = key.open(counter, datagram) if self._own.takes(key) else None
             if plain is None:
                 self.table.strangers += 1
                 continue
-            if key is not self._newest:
-                self._use(key, now)
+            if key is not self._own.newest:
+                self._own.heard(key, now)
             if place != self.place or place != self._good:
                 self._see(place, key, counter, len(datagram), now)
             if plain[:1] != b"\xf1":
@@ -198,21 +185,13 @@ class Peer:
             self._used_at = now
         return frames
 
-    def _use(self, key: OpenKey, now: float) -> None:
-        """Something has come with another key than before: if that is newer, older ones end soon."""
-        if self._newest in self._own and self._own.index(key) < self._own.index(self._newest):
-            return
-        self._newest = key
-        for older in self._own[: self._own.index(key)]:
-            older.until = min(older.until, now + GRACE_SECONDS)
-
     def _see(self, place: Place, key: OpenKey, counter: int, size: int, now: float) -> None:
         """An authentic datagram has come from an address that is not known to be the far end's."""
         if place == self.place:
             self._allowed += AMPLIFIED * size
             if now - self._probed_at >= PROBE_SECONDS:
                 self._probe(now)
-        elif key is self._newest and counter == key.expected - 1:  # the newest of all
+        elif key is self._own.newest and counter == key.expected - 1:  # the newest of all
             self.place, self._allowed = place, AMPLIFIED * size
             if place != self._good:
                 self.begin(now)
@@ -230,9 +209,7 @@ class Peer:
     def _heed(self, message: Probe | Ack | None, place: Place, now: float) -> None:
         """Act on a message."""
         if isinstance(message, Probe):
-            expected = self._expected + sum(key.expected for key in self._own)
-            received = self._received + sum(key.received for key in self._own)
-            self._emit(place, datagram_wire.encode_ack(Ack(message.token, expected, received)), now)
+            self._emit(place, datagram_wire.encode_ack(Ack(message.token, *self._own.counts())), now)
         elif isinstance(message, Ack):
             out = self._probes.get(message.token)
             if out is not None and out.place == place:
@@ -332,8 +309,9 @@ class Peer:
             return
         self._used_at = now
         self._tries += 1
-        # A hub's PROBE may not get through a NAT that has forgotten us: a key lets the client send one.
-        if not self._own or self._own[-1].is_due(now) or (self.is_hub and self._tries > 1):
+        # A hub's PROBE may not get through a NAT that has forgotten us: a key lets the client send one. And
+        # where either host was asleep, the two do not agree how old their keys are: a key brings a new one.
+        if self._own.is_due(now) or self._tries > 1:
             self.give(now)
         self._try(now)
 
@@ -346,11 +324,9 @@ class Peer:
 
     def beat(self, now: float) -> None:
         """Do what is due; to be called about once a second."""
-        for key in list(self._own):
-            if now >= key.until:
-                self._forget(key)
+        self._own.expire(now)
         if now - self._used_at < USED_SECONDS:
-            if self._own and self._own[-1].is_due(now):
+            if len(self._own) and self._own.is_due(now):
                 self.give(now)
             if not self.is_hub and now - self._probed_at >= KEEPALIVE_SECONDS:
                 self._probe(now)
@@ -363,8 +339,11 @@ class Peer:
         self._ask(datagram_wire.LEAST_PROBE, 0, now)
 
     def _search(self, now: float) -> None:
-        """Send the PROBEs that the search for the path MTU wants."""
-        if (self.place is not None and self.place == self._good) or not self.is_hub:
+        """Send the PROBEs that the search for the path MTU wants; to a far end that has answered a small one.
+
+        They are large, and a hub that is not honest may have named any address.
+        """
+        if self.place is not None and self.place == self._good:
             for probe in self.mtu.due(now):
                 self._ask(probe.size, probe.number, now)
         if self.mtu.state is State.NONE and self.trust.works:

@@ -242,7 +242,8 @@ class Hub:
         if differs:
             lines.append(f"new sessions come over {settings.transport.kind}")
         self.settings, self.acceptor = settings, acceptor
-        self.datagrams.apply(old, settings, self._server.socket, server is not None)
+        sessions = list(self.sessions.values())
+        self.datagrams.apply(old, settings, self._server.socket, server is not None, sessions)
         stream_options.use_congestion(
             self._server.socket, settings.transport.congestion, settings.name, old.transport.congestion
         )

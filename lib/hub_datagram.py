@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-import gevent
-
-from lib import datagram_ciphers, datagram_socket, datagram_wire, framing, stream_listen, wire_control
+from lib import datagram_ciphers, datagram_socket, datagram_wire, framing, service_supervisor, stream_listen
 from lib.addresses import host_port, join_host_port
 from lib.datagram_channel import Channel
 from lib.datagram_peer import Peer
@@ -35,11 +33,12 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.namespace import Attachment
 from lib.service_scheduling import SHARE, breathe
+from lib.service_supervisor import Task
 from lib.service_turn import Turn
 from lib.session_cost import BURST_SECONDS, TURN_SECONDS, Cost
 from lib.session_lane_sender import LaneSender
 from lib.settings import HubSettings
-from lib.settings_transport import has_datagrams
+from lib.settings_transport import has_datagrams, why_no_datagrams
 from lib.stream_layer import AnyStream
 
 AT_ONCE = 64
@@ -64,6 +63,9 @@ class Session(Protocol):
     control: Any
     channel: HubChannel | None
 
+    def greet(self) -> None:
+        """Send HELLO; a client that has one already takes what is new in it."""
+
     @property
     def stream(self) -> AnyStream:
         """The stream of its first lane."""
@@ -83,9 +85,11 @@ class HubDatagrams:
         self.table: Table[Peer] = Table()
         self.channels: set[HubChannel] = set()
         self._socket: DatagramSocket | None = None
+        self._why = ""
+        """Why there is no socket, in a few words for `status`."""
         self._port, self._host = 0, ""
         self._dscp = False
-        self._reader: gevent.Greenlet | None = None
+        self._reader: Task | None = None
         self._debt = 0.0
         self._waiting: dict[HubChannel, None] = {}
         """Channels of which datagrams wait, the next one first."""
@@ -94,11 +98,13 @@ class HubDatagrams:
         """Listen beside a listening socket, where the settings want that. A busy port is one warning."""
         self.close()
         self._dscp = settings.dscp
-        if not has_datagrams(settings.channel, settings.transport):
+        self._why = why_no_datagrams(settings.channel, settings.transport)
+        if self._why:
             return
         try:
             self._socket = datagram_socket.beside(listener, settings.netns)
         except OSError as error:
+            self._why = "no UDP port"
             _tell_busy(settings, listener.getsockname()[1], error)
             return
         datagram_ciphers.fastest()  # takes a tenth of a second once: no session shall pay for that
@@ -106,15 +112,27 @@ class HubDatagrams:
         self._port = self._port or listener.getsockname()[1]
         for channel in self.channels:
             channel.reopen(self._socket, self._port, self._host)
-        self._reader = gevent.spawn(self._read, self._socket)
+        name = f"service {settings.name}: datagrams are read"
+        self._reader = Task(name, self._read, self._socket, vital=False).start()
 
-    def apply(self, old: HubSettings, new: HubSettings, listener: Any, moved: bool) -> None:
-        """Take the settings of a reload; `moved`: the listener is another one."""
+    def why_none(self, session: Session) -> str:
+        """Why a session has no channel, in a few words for `status`; empty where it has one, and for GOST."""
+        if (session.channel is not None and self._socket is not None) or not session.control.features:
+            return ""
+        return self._why or "the client has none"
+
+    def apply(
+        self, old: HubSettings, new: HubSettings, listener: Any, moved: bool, sessions: Iterable[Session]
+    ) -> None:
+        """Take the settings of a reload; `moved`: the listener is another one. `sessions` are all of them."""
         is_same = old.datagram == new.datagram and has_datagrams(old.channel, old.transport) == has_datagrams(
             new.channel, new.transport
         )
         if moved or not is_same:
             self.open(new, listener)
+            for session in sessions:
+                if self._socket is not None and session.channel is None and session.control.cipher:
+                    session.greet()
         self._dscp = new.dscp
         for channel in self.channels:
             channel.choice.dscp = new.dscp
@@ -130,18 +148,22 @@ class HubDatagrams:
         self._socket = self._reader = None
         self._waiting.clear()
 
-    def meet(self, session: Session, hello: wire_control.Hello) -> int:
+    def meet(self, session: Session) -> int:
         """A client has said HELLO: make a channel where both sides can. Returns our cipher; 0 for none."""
-        can = hello.features & wire_control.Feature.DATAGRAMS and datagram_ciphers.is_known(hello.cipher)
-        if self._socket is None or not can:
+        cipher = session.control.cipher
+        if self._socket is None or not datagram_ciphers.is_known(cipher):
             return 0
         if session.channel is not None:  # it has said HELLO again
             return datagram_ciphers.fastest()
-        session.channel = HubChannel(self, session, hello.cipher, self._port, self._host)
+        session.channel = HubChannel(self, session, cipher, self._port, self._host)
         session.channel.socket, session.channel.choice.dscp = self._socket, self._dscp
         session.sender.use_channel(session.channel)
         session.attachment.by_datagrams = session.channel.would_take
         return datagram_ciphers.fastest()
+
+    def owe(self, seconds: float) -> None:
+        """Account for the time that datagrams of nobody took, beside their look-up."""
+        self._debt += seconds
 
     def _read(self, sock: DatagramSocket) -> None:
         """Read the socket, for as long as it is open, and let sessions have their turns."""
@@ -151,7 +173,7 @@ class HubDatagrams:
             for channel in list(self._waiting):
                 began = time.monotonic()
                 if not channel.take_turn():
-                    del self._waiting[channel]
+                    self._waiting.pop(channel, None)  # they may all be forgotten by now
                 if time.monotonic() - began > TURN_SECONDS:
                     breathe()
             if self._waiting:
@@ -164,9 +186,7 @@ class HubDatagrams:
         """Let datagrams wait for the turn of their session; the first of them tells whose they are."""
         entry = self.table.entries.get(datagram_wire.look(run.data)[0])
         if entry is None:
-            before = self.table.strangers
             self.take(run.cut())
-            self._debt += (self.table.strangers - before) * STRANGER_SECONDS
             return
         channel = entry[0].outside
         assert isinstance(channel, HubChannel)
@@ -175,10 +195,15 @@ class HubDatagrams:
 
     def take(self, burst: Sequence[tuple[Place, bytes]]) -> None:
         """Let channels have their datagrams."""
+        before = self.table.strangers
         for peer, arrived in self.table.sort(burst).items():
             channel = peer.outside
             assert isinstance(channel, HubChannel)
-            channel.arrived(arrived)
+            try:
+                channel.arrived(arrived)
+            except Exception as error:  # noqa: BLE001  whatever it is, the other sessions go on
+                service_supervisor.note(error)
+        self._debt += (self.table.strangers - before) * STRANGER_SECONDS
 
 
 def _tell_busy(settings: HubSettings, port: int, error: OSError) -> None:
@@ -263,14 +288,16 @@ class HubChannel(Channel):
             attachment.drop(Reason.DATAGRAM_SHARE, len(arrived))
             return
         size = sum(len(datagram) for _, _, _, datagram in arrived)
-        self.received += len(arrived)
         packets = attachment.traffic.received_packets
         self._turn.begin(cost)
         cost.begin(size)
-        frames = b"".join(self.peer.open(arrived, now))
+        frames, forged = self._open(arrived, cost, now)
+        self.received += len(arrived) - forged
+        size -= size * forged // len(arrived)
         if frames:
             self.follow()
-        elif now >= self._spare_at:  # PROBE and ACK of an honest client forward nothing, and are no junk
+        elif now >= self._spare_at and forged < len(arrived):
+            # PROBE and ACK of an honest client forward nothing, and are no junk
             self._spare_at = now + SPARE_SECONDS
             cost.forward(1, size, 0)
         rest = frames[session.scan_copy(frames, cost) :] if frames else b""
@@ -285,3 +312,16 @@ class HubChannel(Channel):
             meter.take_bytes(size, now)
             if meter.counts_packets:
                 meter.take_packets(attachment.traffic.received_packets - packets, now)
+
+    def _open(self, arrived: Sequence[Arrived], cost: Cost, now: float) -> tuple[bytes, int]:
+        """(frames, how many were not authentic). What those took is not this session's affair.
+
+        Anybody who has seen its index can send such ones.
+        """
+        table, before = self._hub.table, self._hub.table.strangers
+        frames = b"".join(self.peer.open(arrived, now))
+        if forged := table.strangers - before:
+            seconds = (time.monotonic() - now) * forged / len(arrived)
+            cost.spare(seconds + STRANGER_SECONDS * forged)
+            self._hub.owe(seconds)
+        return frames, forged

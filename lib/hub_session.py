@@ -307,17 +307,21 @@ class HubSession:
             attachment.offloads = (
                 hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0
             )
-        prefixes = self.hub.prefixes.of(attachment.namespace, attachment.host)
-        more = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
-        more |= wire_control.Feature.SETTINGS
-        token, cipher = self.hub.new_token(self), self.hub.datagrams.meet(self, hello)
-        self.control.greet(
-            *(self.hub.instance, self.hub.offloads), prefixes=prefixes, more=more, lane=token, cipher=cipher
-        )
+        self.greet()
         self.hub.push.met(self)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
         hub_log.hello(self.hub.settings.name, attachment, hello.software)
+
+    def greet(self) -> None:
+        """Send HELLO; a client that has one already takes what is new in it."""
+        prefixes = self.hub.prefixes.of(self.attachment.namespace, self.attachment.host)
+        more = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
+        more |= wire_control.Feature.SETTINGS
+        token, cipher = self.hub.new_token(self), self.hub.datagrams.meet(self)
+        self.control.greet(
+            *(self.hub.instance, self.hub.offloads), prefixes=prefixes, more=more, lane=token, cipher=cipher
+        )
 
     def beat(self, now: float) -> None:
         """Check the keepalive: ask the client for a sign of life, or end a session that is dead."""

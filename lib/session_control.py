@@ -27,16 +27,23 @@ ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch
 class SessionControl:
     """Our end of one session's control frames. `now` is in seconds of a steady clock everywhere."""
 
-    __slots__ = ("_sender", "_traffic", "features", "liveness", "software")
+    __slots__ = ("_sender", "_traffic", "cipher", "features", "liveness", "software")
 
-    def __init__(self, sender: LaneSender, traffic: Traffic, timeout: float, now: float) -> None:
-        """`traffic` counts what the peer sends. `timeout`: seconds of silence until the peer is dead."""
+    def __init__(
+        self, sender: LaneSender, traffic: Traffic, timeout: float, now: float, follows: bool = False
+    ) -> None:
+        """`traffic` counts what the peer sends. `timeout`: seconds of silence until the peer is dead.
+
+        `follows`: whether our PING goes along with the PONG for the peer's.
+        """
         self._sender, self._traffic = sender, traffic
-        self.liveness = Liveness(timeout, now)
+        self.liveness = Liveness(timeout, now, follows)
         self.software = ""
         """The peer's software, from its HELLO; empty before, and for a GOST peer."""
         self.features = 0
         """What the peer understands beside HELLO (bits of Feature); 0 before HELLO, and for a GOST peer."""
+        self.cipher = 0
+        """The cipher of the datagrams that the peer would send; 0 where it would send none."""
 
     def receive(
         self, contents: Iterable[bytes], now: float, reply: Callable[[bytes], None] | None = None
@@ -64,12 +71,16 @@ class SessionControl:
     ) -> TypeGuard[ForRole]:
         """Do what both roles do with a message; returns whether the role has to act on it too."""
         if isinstance(message, Ping):
-            (reply or self._sender.reply)(framing.encode(wire_control.encode_pong(message.token)))
+            frames = framing.encode(wire_control.encode_pong(message.token))
+            if self.can(Feature.KEEPALIVE) and self.liveness.asked(now):
+                frames += framing.encode(wire_control.encode_ping(session_keepalive.token(now)))
+            (reply or self._sender.reply)(frames)
         elif isinstance(message, Pong):
             self.liveness.pong(message.token, now)
             self._sender.answered(message.token)
         elif isinstance(message, Hello):
             self.features, self.software = message.features, message.software
+            self.cipher = message.cipher if message.features & Feature.DATAGRAMS else 0
         return isinstance(message, ForRole)
 
     def can(self, feature: Feature) -> bool:

@@ -158,6 +158,10 @@ class Cost:
             self._worth += of.frame * frames + of.byte * size + CUT_SECONDS * cut
             self._worth += of.message * min(self.messages, frames)
 
+    def spare(self, seconds: float) -> None:
+        """Note that so much of the turn was work for somebody else, who is charged for it."""
+        self._worth += seconds
+
     def end(self, seconds: float, now: float) -> None:
         """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
         is_full, known = self._read >= self.size, self.exact > 0

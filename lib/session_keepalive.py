@@ -4,6 +4,9 @@ Knows: when a PING is due, when silence has lasted too long, the smoothed round-
 Refuses to know: clocks (`now` comes in, in seconds of a steady clock), how a PING is sent (wire_control,
 session_sender).
 
+A client sends its PING along with its PONG, when the hub has sent PING, so that a hub with many idle
+sessions is woken once for both, and soon after its own tick. It has PINGs of its own where none came.
+
 Whatever is received shows that the peer lives. The number of received packets, which is counted anyway, tells
 whether anything was; so the packet path does nothing for keepalive. PING is sent on a busy session too, since
 each PONG measures the round-trip time.
@@ -47,12 +50,16 @@ class Liveness:
     """Seconds of silence after which the peer is dead."""
     heard_at: float
     """When a look last found that something had been received."""
+    follows: bool = False
+    """Whether PING is sent when the peer has sent one, as far as that is often enough: of a client."""
     rtt: float = 0.0
     """Smoothed, seconds; 0 while nothing has been measured."""
     _count: int = -1
     _asked_at: float = float("-inf")
     _unanswered: float = 0.0
     """When the first PING since `heard_at` was sent; 0 where none was."""
+    _followed_at: float = float("-inf")
+    """When the peer last sent PING, where that is followed."""
 
     @property
     def tick(self) -> float:
@@ -68,11 +75,27 @@ class Liveness:
         asked_long = self._unanswered and now - self._unanswered >= self.timeout * 0.6 - self.tick
         if asked_long and now - self.heard_at >= self.timeout - self.tick:
             return Health.DEAD
-        if now - self._asked_at >= self.timeout / ASKS_WITHIN:
-            self._asked_at = now
-            self._unanswered = self._unanswered or now
+        pause = self.timeout / ASKS_WITHIN
+        if now - self._followed_at <= pause + self.tick:  # the next one of the peer is due first
+            pause += self.tick
+        if now - self._asked_at >= pause:
+            self._ask(now)
             return Health.ASK
         return Health.QUIET
+
+    def asked(self, now: float) -> bool:
+        """The peer has sent PING; returns whether one of ours goes along with the PONG."""
+        if not self.follows:
+            return False
+        self._followed_at = now
+        if now - self._asked_at < self.timeout / ASKS_WITHIN / 2:
+            return False
+        self._ask(now)
+        return True
+
+    def _ask(self, now: float) -> None:
+        self._asked_at = now
+        self._unanswered = self._unanswered or now
 
     def pong(self, token: bytes, now: float) -> None:
         """Measure the round-trip time by a PONG's token. One that is not a recent PING's is ignored."""

@@ -23,7 +23,7 @@ from lib.settings_notify import NotifySettings
 from lib.settings_policy import PolicyTest
 from lib.settings_push import AcceptSettings
 from lib.settings_telemetry import MetricsSettings, RotationSettings
-from lib.settings_transport import AUTO, TCP, TransportSettings, has_datagrams
+from lib.settings_transport import AUTO, TCP, TransportSettings, why_no_datagrams
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -301,7 +301,12 @@ class NodeSettings:
 
         Datagrams go past proxies. Who sends by a proxy may have a reason, so that has to be asked for.
         """
-        return has_datagrams(channel, self.transport) and not (self.proxies and channel == AUTO)
+        return not self.why_no_datagrams(channel)
+
+    def why_no_datagrams(self, channel: str) -> str:
+        """Why a session with it has none, in a few words for `status`; empty where it may have some."""
+        own = why_no_datagrams(channel, self.transport)
+        return own or ("past a proxy" if self.proxies and channel == AUTO else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,20 @@ STREAM, DATAGRAM = "stream", "datagram"
 
 
 def has_datagrams(channel: str, transport: TransportSettings) -> bool:
-    """Whether sessions may have datagrams. Their keys go by the stream, so that should be encrypted.
+    """Whether sessions may have datagrams."""
+    return not why_no_datagrams(channel, transport)
 
-    With `reuse_port` another process might get them.
+
+def why_no_datagrams(channel: str, transport: TransportSettings) -> str:
+    """Why sessions have no datagrams, in a few words for `status`; empty where they may have some.
+
+    Their keys go by the stream, so that should be encrypted. With `reuse_port` another process might get
+    them.
     """
-    return channel == DATAGRAM or (channel == AUTO and transport.encrypted and not transport.reuse_port)
+    if channel == DATAGRAM:
+        return ""
+    if channel == STREAM:
+        return "channel: stream"
+    if not transport.encrypted:
+        return f"over {transport.kind}"
+    return "reuseport" if transport.reuse_port else ""

@@ -160,7 +160,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--wires", metavar="LIST", help=f"comma list; {','.join((*TABLE, *CURVE))}")
+    parser.add_argument(
+        "--wires", metavar="LIST", help=f"comma list; {','.join((*TABLE, *CURVE)).replace('%', '%%')}"
+    )
     parser.add_argument("--seconds", type=int, metavar="N", help="of each run; 30")
     parser.add_argument("--rounds", type=int, metavar="N", help="5")
     parser.add_argument("--quick", action="store_true", help="so short that the figures mean nothing")

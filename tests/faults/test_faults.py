@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from lib import wire_relay
-from tests.e2e.test_datagram_quality import channel_of, over_tls
+from tests.e2e.test_datagram_quality import over_tls
 from tests.faults.conftest import Note
+from tests.support.channels import channel_of
 from tests.support.load import transfer
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, in_namespace
 from tests.support.program import (

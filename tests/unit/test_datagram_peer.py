@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from lib import datagram_ciphers, datagram_wire, framing
+from lib.datagram_keyring import MOST_KEYS
 from lib.datagram_keys import GRACE_SECONDS, REJECT_SECONDS, RENEW_SECONDS, Cipher
 from lib.datagram_peer import (
     KEEPALIVE_SECONDS,
-    MOST_KEYS,
     PROBE_SECONDS,
     REST_SECONDS,
     USED_SECONDS,
@@ -388,6 +388,41 @@ def test_who_takes_nothing_any_more_says_so(net: Net) -> None:
     net.hub.peer.give(net.now)
     net.settle()
     assert net.client.peer.is_up(net.now)
+
+
+def test_a_datagram_that_has_waited_until_its_key_was_taken_back_is_nobodys(net: Net) -> None:
+    """It waited in the turn of another session; it ended the greenlet that reads all datagrams."""
+    net.client.peer.send(PACKET, net.now)
+    net.hub.peer.give(net.now)
+    net.control.clear()
+    (sorted_before,) = net.hub.table.sort([(CLIENT, net.client.sent[-1][1])]).values()
+    for _ in range(MOST_KEYS):
+        net.hub.peer.give(net.now)
+    before = net.table_strangers()
+    assert net.hub.peer.open(sorted_before, net.now) == []
+    net.hub.peer.stop()
+    assert net.hub.peer.open(sorted_before, net.now) == []
+    assert net.table_strangers() == before + 2
+
+
+def test_only_a_small_datagram_goes_to_who_has_not_answered() -> None:
+    """A hub may name any address, and a client shall not send long datagrams to a victim."""
+    net = Net()
+    net.passes = lambda end, datagram: False
+    net.begin()
+    net.traffic(100, net.client, step=0.1)
+    assert len(net.client.sent) > 2
+    assert {len(datagram) for _, datagram in net.client.sent} == {datagram_wire.LEAST_PROBE}
+
+
+def test_a_client_whose_clock_stood_still_is_heard_again(net: Net) -> None:
+    """A suspended host: its key is young for it, and the hub has forgotten it."""
+    net.traffic(1)
+    net.hub.peer.beat(net.now + 1000)
+    assert not net.hub.table.entries
+    went = net.traffic(25, net.client)
+    assert went[-1]
+    assert net.hub.got[-1] == PACKET
 
 
 def test_indexes_are_never_given_twice(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import datagram_ciphers, framing, hub_datagram, service_turn, wire_control, wire_relay
+from lib import datagram_ciphers, datagram_wire, framing, hub_datagram, service_turn, wire_control, wire_relay
 from lib.datagram_choice import FOLLOW_SECONDS, HOLD_SECONDS, PAUSE_SECONDS
 from lib.datagram_keys import Cipher
 from lib.datagram_peer import Peer
@@ -352,6 +352,60 @@ def test_datagrams_are_worth_what_they_forward_whichever_lane_was_read_before(
     assert two[1].receive()
     assert cost._worth >= 5 * WORTH["tcp"].frame
     assert other._worth == 0
+
+
+def test_forged_datagrams_cost_the_session_nothing(
+    hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees a datagram knows its index: that was enough to make a session an expensive one."""
+    owed: list[float] = []
+    monkeypatch.setattr(hub.datagrams, "owe", owed.append)
+    session, (one, other) = session_of(hub, "host-1"), two
+    cost, channel = session.stream.cost, session.channel
+    assert cost is not None
+    assert channel is not None
+    bucket = Bucket(1e6, 1e6, at=time.monotonic())
+    session.meter = Meter([bucket], [])
+    cost.exact, received = 1 << 20, channel.received
+    (label,) = [label for label, (peer, _) in hub.datagrams.table.entries.items() if peer is channel.peer]
+    forger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    before = hub.datagrams.table.strangers
+    for number in range(2000):
+        forger.sendto(datagram_wire.header(label, number) + bytes(1400), one.peer.place)
+        if not number % 16:
+            gevent.sleep(0.001)
+    until(lambda: hub.datagrams.table.strangers - before > 1000)
+    forger.close()
+    assert sum(owed) > 1000 * hub_datagram.STRANGER_SECONDS / 5
+    assert not cost.expensive
+    assert cost.debt < BURST_SECONDS / 2
+    assert channel.received == received
+    assert bucket.tokens > 0.99e6
+    one.peer.send(framing.encode(udp(1)), time.monotonic())
+    assert other.receive() == framing.encode(udp(1))
+
+
+def test_an_error_in_the_datagrams_of_one_session_is_no_others(
+    hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    channel = session_of(hub, "host-1").channel
+    assert channel is not None
+    failed: list[bool] = []
+
+    def fail(*arguments: object) -> None:
+        failed.append(True)
+        raise ValueError("a fault of ours")
+
+    opened = HubChannel._open
+    monkeypatch.setattr(
+        HubChannel, "_open", lambda self, *rest: fail() if self is channel else opened(self, *rest)
+    )
+    one.peer.send(framing.encode(udp(1)), time.monotonic())
+    until(lambda: failed)
+    other.peer.send(framing.encode(p.udp(B, A, b"on")), time.monotonic())
+    monkeypatch.undo()
+    assert one.receive() == framing.encode(p.udp(B, A, b"on"))
 
 
 def test_a_flood_of_strangers_takes_its_turns_in_the_share(

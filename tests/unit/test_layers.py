@@ -102,6 +102,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "session_lane_tokens",
             "session_lanes",
             "datagram_window",
+            "datagram_keyring",
             "datagram_keys",
             "datagram_table",
             "datagram_mtu",

@@ -24,9 +24,12 @@ class Wire:
         self.closed = ""
 
     def send(self, buffers: list[bytes]) -> None:
-        for frame in buffers:
-            assert framing.split(frame) == [len(frame)]
-            self.sent.append(wire_control.decode(frame[2:]))
+        for run in buffers:
+            at = 0
+            for end in framing.split(run):
+                self.sent.append(wire_control.decode(run[at + 2 : end]))
+                at = end
+            assert at == len(run)
 
     def reply(self, frame: bytes) -> None:
         self.send([frame])
@@ -41,9 +44,9 @@ class Wire:
 
 
 class Talk:
-    def __init__(self, greeted: bool = True) -> None:
+    def __init__(self, greeted: bool = True, follows: bool = False) -> None:
         self.wire, self.traffic = Wire(), Traffic()
-        self.control = SessionControl(self.wire, self.traffic, 15.0, 0.0)  # type: ignore[arg-type]
+        self.control = SessionControl(self.wire, self.traffic, 15.0, 0.0, follows)  # type: ignore[arg-type]
         if greeted:
             assert self.control.receive([wire_control.encode_hello(HELLO)], 0.0) == [HELLO]
 
@@ -52,6 +55,19 @@ def test_a_ping_is_answered_with_its_token() -> None:
     talk = Talk()
     assert talk.control.receive([wire_control.encode_ping(TOKEN)], 1.0) == []
     assert talk.wire.sent == [Pong(TOKEN)]
+
+
+def test_a_clients_ping_goes_along_with_its_pong() -> None:
+    """So a hub is woken once for both, soon after it has asked."""
+    talk = Talk(follows=True)
+    for second in range(100):
+        now, talk.traffic.received_packets = float(second), second
+        if not second % 5:
+            talk.control.receive([wire_control.encode_ping(TOKEN)], now)
+            talk.wire.sent.append(None)
+        talk.control.beat(now + 0.5)
+    kinds = [type(message) for message in talk.wire.sent]
+    assert kinds == [Pong, Ping, type(None)] * 20, "and none by itself"
 
 
 def test_a_pong_measures_the_path() -> None:

@@ -21,6 +21,22 @@ def test_a_silent_peer_is_asked_and_dead_within_the_timeout() -> None:
     assert min(at for at, verdict in said if verdict is Health.DEAD) == 14
 
 
+def test_a_client_that_was_asked_is_as_quick_to_see_that_the_hub_is_dead() -> None:
+    for late in range(10):
+        live = Liveness(15.0, 0.0, follows=True)
+        assert live.asked(late / 10)
+        assert not live.asked(late / 10 + 2.4)
+        said = looks(live, [(float(at), 7) for at in range(20)])
+        assert next(at for at, verdict in said if verdict is Health.ASK) in {6, 7}
+        assert min(at for at, verdict in said if verdict is Health.DEAD) <= 15
+
+
+def test_a_hub_asks_at_its_own_time() -> None:
+    live = Liveness(15.0, 0.0)
+    assert not live.asked(0.0)
+    assert looks(live, [(5.0, 7)]) == [(5.0, Health.ASK)]
+
+
 def test_anything_received_is_a_sign_of_life() -> None:
     said = looks(Liveness(15.0, 0.0), [(float(at), at // 10) for at in range(200)])
     assert Health.DEAD not in {verdict for _, verdict in said}
