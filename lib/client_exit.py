@@ -16,19 +16,20 @@ from contextlib import suppress
 
 import gevent
 
-from lib import client_killswitch, client_nat
+from lib import client_killswitch, client_nat, netfilter_table
 from lib.client_killswitch import Killswitch, described
 from lib.client_nat import Nat
 from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.netfilter_killswitch import TABLE
 from lib.netfilter_watch import Watch
 from lib.service_supervisor import Task
 from lib.settings import ClientSettings, DeviceSettings
 
 SETTLE_SECONDS = 0.1
-"""Whoever removes one table loads another: that much is waited for after a notification."""
+"""Whoever removes our tables again and again is followed at this pace."""
 
 
 class Exits:
@@ -49,8 +50,9 @@ class Exits:
         Without the right to, nothing is done: that is for who has it.
         """
         with suppress(HostError):
-            client_nat.set_back()
-            if not any(client.killswitch for client in clients):
+            tables = netfilter_table.tables()
+            client_nat.set_back(tables)
+            if TABLE in tables and not any(client.killswitch for client in clients):
                 _warn_of_left()
 
     def opened(self, settings: ClientSettings, device: str, wanted: DeviceSettings) -> None:
@@ -81,8 +83,8 @@ class Exits:
         try:
             while True:
                 watch.wait()
-                gevent.sleep(SETTLE_SECONDS)
                 self._put_back()
+                gevent.sleep(SETTLE_SECONDS)
         finally:
             watch.close()
 

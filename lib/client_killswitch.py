@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from gevent.lock import RLock
 
-from lib import netfilter_table, netlink_owners, stream_dial
+from lib import netfilter_table, netlink_owners, service_command, stream_dial
 from lib.addresses import is_address
 from lib.errors import HostError
 from lib.log_events import Entry
@@ -276,8 +276,10 @@ def is_held() -> bool:
 def unlock() -> Kept | None:
     """Remove the killswitch that an ended run has left; returns it, None where there is none.
 
-    Raises HostError where a process has it.
+    Raises HostError where a process has it, or there is no nft.
     """
+    if service_command.find(netfilter_table.PROGRAM) is None:
+        raise HostError("nft(8) is not here, which sets and removes it; install the package nftables")
     name = netlink_owners.hold(_HELD)
     if name is None:
         raise HostError(

@@ -8,7 +8,7 @@ Refuses to know: which settings there are, the rules (netfilter_nat), how they a
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Nat:
             for device in devices:
                 netfilter_table.delete(Table(NAT, device))
             if devices:
-                set_back(self._noted)
+                set_back(netfilter_table.tables(), self._noted)
                 self._noted = Noted()
 
     def put_back(self) -> list[str]:
@@ -91,11 +91,13 @@ def _load(device: str) -> None:
     netfilter_table.load(Table(NAT, device), rules)
 
 
-def forward(versions: Iterable[int], known: Noted) -> Noted:
+def forward(versions: Collection[int], known: Noted) -> Noted:
     """Have the kernel forward these versions of IP; returns how it was before. Raises HostError.
 
     That is noted in the kernel before anything is changed, beside what is `known` or noted there already.
     """
+    if not versions:
+        return known
     devices, others = _devices()
     more, values = Noted(), dict[str, str]()
     for version in versions:
@@ -107,26 +109,28 @@ def forward(versions: Iterable[int], known: Noted) -> Noted:
         values |= wanted
     if not values:
         return known
-    noted = known.with_more(_noted()).with_more(more)
+    noted = known.with_more(_noted(netfilter_table.tables())).with_more(more)
     netfilter_table.load(FORWARDING, netfilter_nat.forwarding_rules(noted))
     for path, value in values.items():
         _write(path, value)
     return noted
 
 
-def _noted() -> Noted:
+def _noted(tables: Collection[Table]) -> Noted:
     """What is noted about forwarding in this network namespace. Raises HostError."""
-    if FORWARDING not in netfilter_table.tables():
+    if FORWARDING not in tables:
         return Noted()
     return netfilter_nat.read_noted(netfilter_table.listed(FORWARDING))
 
 
-def set_back(known: Noted = Noted()) -> None:  # noqa: B008  it is frozen, and nothing adds to it
-    """Set forwarding back to what is noted, or else `known`, if no exit is left. Raises HostError."""
-    tables = netfilter_table.tables()
+def set_back(tables: Collection[Table], known: Noted | None = None) -> None:
+    """Set forwarding back to what is noted, or else `known`, if no exit is left. Raises HostError.
+
+    `tables` are those of ours that there are.
+    """
     if any(table.purpose == NAT for table in tables):
         return
-    before = _noted().with_more(known)
+    before = _noted(tables).with_more(known or Noted())
     for path, value in before.settings.items():
         if _read(path) not in ("", value):  # "": the device has gone
             _write(path, value)

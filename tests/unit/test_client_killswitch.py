@@ -20,6 +20,8 @@ NAME = client_killswitch._HELD
 class Kernel:
     """nftables: the text of the one table; fails where it is told to."""
 
+    PROGRAM = "sh"  # it is here
+
     def __init__(self) -> None:
         self.text = ""
         self.rows: list[dict[str, Any]] = []
