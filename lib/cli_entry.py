@@ -55,8 +55,11 @@ def _run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
             for name, value in read.items()
         }
     except docopt.DocoptExit:
-        from lib import cli_mistakes
+        from lib import cli_help, cli_mistakes
 
+        if cli_help.is_asked(words):
+            print(cli_help.text(words), end="")
+            return 0
         complain(printable.lines(cli_mistakes.explanation(words)))
         return 2
     try:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lib import client_enrol, enrol_book, enrol_token, ids, prefixes
+from lib import client_enrol, ctl_client, enrol_book, enrol_token, ids, prefixes
 from lib.addresses import join_host_port
 from lib.cli_descriptors import complain
 from lib.enrol_token import Token
@@ -35,7 +35,17 @@ from lib.wire_enrol import Reply
 PASSWORD_BYTES = 24
 USER = "tunrouter"
 """The user of the systemd unit, who has to be able to read both files."""
-UNIT = "/etc/systemd/system/tunrouter@.service", "/usr/lib/systemd/system/tunrouter@.service"
+UNIT = tuple(
+    f"{folder}/systemd/system/tunrouter@.service"
+    for folder in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+)
+"""Where the unit may be (systemd.unit(5)): the script puts it below /usr/local, the package below /lib."""
+CONTROL = "/run/tunrouter"
+"""Where the unit has its control socket."""
+CONNECT_SECONDS = 10.0
+"""How long --now waits until the service has a session."""
+ADDRESS_SECONDS = 3.0
+"""How long it waits in this time for the addresses that the hub tells."""
 MARK = "# Written by `tunrouter join`"
 _SYSTEMD = "systemctl enable --now tunrouter@"
 
@@ -68,6 +78,8 @@ def run(
         _give(login)
     except client_enrol.Refused:
         _pending(login).unlink(missing_ok=True)
+        if login.exists() and config.exists():
+            complain(printable(f"note: this host has joined before as {token.host}: tunrouter -C {config}"))
         raise
     except OSError as error:
         raise HostError(f"{error.filename or directory}: {error.strerror or error}") from None
@@ -183,6 +195,8 @@ def _tell(token: Token, config: Path, login: Path, reply: Reply) -> None:
             + (f", or {_SYSTEMD}{config.stem}" if _is_unit_s(config) else "")
         )
     )
+    if os.geteuid() != 0:
+        complain("note: only root may make its TUN device (CAP_NET_ADMIN): start it as root")
     if not given:
         complain("note: no route of the hub leads to an address of this host yet: see `tunrouter invite`")
     behind = [prefixes.text(*one) for one in reply.own if one[1] < 8 * len(one[0])]
@@ -199,11 +213,29 @@ def _start(
     config: Path, name: str, arguments: Mapping[str, Any], serve: Callable[[Mapping[str, Any]], int]
 ) -> int:
     """Start the client: as a service of systemd where the unit is there, else in this process."""
+    sys.stdout.flush()
     if _is_unit_s(config):
         done = subprocess.run(("systemctl", "enable", "--now", f"tunrouter@{name}"), check=False)
-        return 0 if done.returncode == 0 else 1
-    sys.stdout.flush()
+        return _await(name) if done.returncode == 0 else 1
     return serve({**arguments, "-C": [str(config)]})
+
+
+def _await(name: str) -> int:
+    """Wait until the service is connected and has its addresses, and say so; returns the exit status."""
+    path, unit, why = f"{CONTROL}/{name}.sock", f"tunrouter@{name}", "it does not reply"
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < CONNECT_SECONDS:
+        with suppress(HostError, *ctl_client.WRONG_SHAPE):
+            (row,) = ctl_client.ask(path, {"do": "status", "host": "", "ns": ""}, 1.0)["clients"]
+            if row["hub"] and (row["addresses"] or waited > ADDRESS_SECONDS):
+                own = ", ".join(map(str, row["addresses"])) or "none yet"
+                print(printable(f"connected to {row['hub']}, with the address {own}"))
+                print(f"{unit} runs, and starts with this machine")
+                return 0
+            why = str(row["away"]["reason"] if row["away"] else why)
+        time.sleep(0.05)
+    complain(printable(f"{unit} runs and goes on trying: {why}; `tunrouter doctor` looks for the cause"))
+    return 1
 
 
 def _is_unit_s(config: Path) -> bool:

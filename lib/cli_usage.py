@@ -108,7 +108,7 @@ Options:
   --keep            leave the demo running and print commands to try
   --seconds N       how many seconds the demo shows its live table; the default is 5
   -V, --version     print the version
-  -h, --help        print this
+  -h, --help        print this; behind a command, what belongs to that command
 
 Without -L and -C, tunrouter reads tunrouter.yaml (or .yml, .json) in /etc/tunrouter, ~/.tunrouter
 or the current directory. SIGUSR1 logs what was dropped so far. SIGHUP reads the configuration again.

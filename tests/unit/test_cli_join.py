@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Callable, Mapping
@@ -14,11 +15,21 @@ from typing import Any
 
 import pytest
 
-from lib import cli_join, client_enrol, config_read, config_resolve, config_secrets, enrol_book, enrol_token
+from lib import (
+    cli_join,
+    client_enrol,
+    config_read,
+    config_resolve,
+    config_secrets,
+    ctl_client,
+    enrol_book,
+    enrol_token,
+)
 from lib.enrol_token import Token
 from lib.errors import ConfigError, HostError
 from lib.settings import ClientSettings
 from lib.wire_enrol import Answer, Reply
+from tests.support.netns import ROOT
 
 NAMESPACE = bytes(range(16))
 TOKEN = Token(
@@ -150,6 +161,32 @@ def test_a_refusal_leaves_nothing(tmp_path: Path, hub: list[bytes], monkeypatch:
     assert {path: path.read_bytes() for path in (tmp_path / "etc").iterdir()} == before
 
 
+def test_who_joins_twice_is_told_so(
+    tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(token: Token, password: bytes) -> Reply:
+        raise client_enrol.Refused("the invitation has been used already")
+
+    join(tmp_path)
+    kept = (tmp_path / "etc" / "host-7.login").read_bytes()
+    monkeypatch.setattr(client_enrol, "enrol", refused)
+    with pytest.raises(HostError, match="used already"):
+        join(tmp_path)
+    assert f"has joined before as host-7: tunrouter -C {tmp_path}/etc/host-7.yaml" in capsys.readouterr().err
+    assert (tmp_path / "etc" / "host-7.login").read_bytes() == kept
+
+
+@pytest.mark.parametrize(("uid", "is_told"), [(0, False), (1000, True)])
+def test_who_is_not_root_is_told_what_that_takes(
+    tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    uid: int, is_told: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(cli_join, "_owner", lambda: -1)
+    join(tmp_path)
+    assert ("start it as root" in capsys.readouterr().err) is is_told
+
+
 def test_somebody_s_own_configuration_stays(tmp_path: Path, hub: list[bytes]) -> None:
     (tmp_path / "etc").mkdir()
     own = tmp_path / "etc" / "host-7.yaml"
@@ -190,22 +227,72 @@ def test_now_runs_the_configuration(tmp_path: Path, hub: list[bytes]) -> None:
     assert served[0]["-C"] == [str(tmp_path / "etc" / "host-7.yaml")]
 
 
-def test_now_enables_the_unit_of_systemd_where_it_is_there(
-    tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def systemctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
+    """What systemctl is called with; its first start works, the second one fails."""
     ran: list[tuple[str, ...]] = []
 
-    def systemctl(argv: tuple[str, ...], check: bool) -> SimpleNamespace:
+    def run(argv: tuple[str, ...], check: bool) -> SimpleNamespace:
         ran.append(argv)
         return SimpleNamespace(returncode=len(ran) - 1)
 
     monkeypatch.setattr(cli_join, "_is_unit_s", lambda config: True)
-    monkeypatch.setattr(subprocess, "run", systemctl)
-    assert [join(tmp_path, now=True), join(tmp_path, now=True)] == [0, 1], (
-        "its own status says whether it runs"
-    )
-    assert ran[0] == ("systemctl", "enable", "--now", "tunrouter@host-7")
-    assert "or systemctl enable --now tunrouter@host-7" in capsys.readouterr().out
+    monkeypatch.setattr(cli_join, "CONTROL", str(tmp_path))
+    monkeypatch.setattr(cli_join, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(subprocess, "run", run)
+    return ran
+
+
+def test_now_enables_the_unit_of_systemd_and_waits_for_its_session(
+    tmp_path: Path, hub: list[bytes], systemctl: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    client = {"hub": "192.0.2.1:8443", "addresses": ["10.20.0.7/32"], "away": None}
+    away = {"hub": None, "addresses": [], "away": {"reason": "no"}}
+    rows = [[], [away], [client | {"addresses": []}], [client]]
+    replies: list[Any] = [HostError("not yet"), {}, *({"clients": one} for one in rows)]
+
+    def ask(path: str, request: Mapping[str, object], seconds: float) -> dict[str, Any]:
+        assert (path, request["do"]) == (f"{tmp_path}/host-7.sock", "status")
+        reply = replies.pop(0)
+        if isinstance(reply, HostError):
+            raise reply
+        return dict(reply)
+
+    monkeypatch.setattr(ctl_client, "ask", ask)
+    assert join(tmp_path, now=True) == 0
+    assert not replies
+    assert join(tmp_path, now=True) == 1, "its own status says whether it runs"
+    assert systemctl[0] == ("systemctl", "enable", "--now", "tunrouter@host-7")
+    said = capsys.readouterr().out
+    assert "or systemctl enable --now tunrouter@host-7" in said
+    assert "connected to 192.0.2.1:8443, with the address 10.20.0.7/32\n" in said
+    assert "tunrouter@host-7 runs, and starts with this machine" in said
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ({"clients": [{"hub": None, "addresses": [], "away": {"reason": "refused"}}]}, "refused"),
+        (None, "it does not reply"),
+    ],
+    ids=["no session", "no reply"],
+)
+def test_a_service_that_does_not_get_through_is_told(
+    tmp_path: Path, hub: list[bytes], systemctl: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], reply: dict[str, Any] | None, why: str,
+) -> None:  # fmt: skip
+    if reply is not None:
+        monkeypatch.setattr(ctl_client, "ask", lambda path, request, seconds: reply)
+    assert join(tmp_path, now=True) == 1
+    assert f"tunrouter@host-7 runs and goes on trying: {why}; `tunrouter doctor`" in capsys.readouterr().err
+
+
+def test_the_unit_is_looked_for_where_it_is_installed() -> None:
+    script = (ROOT / "packaging" / "install.sh").read_text()
+    folders = re.findall(r"UNITDIR=\$\{UNITDIR:-(\S+)\}", script)
+    assert len(folders) == 3
+    assert {f"{folder}/tunrouter@.service" for folder in folders} <= set(cli_join.UNIT)
 
 
 def test_what_is_said(tmp_path: Path, hub: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:

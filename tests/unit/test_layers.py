@@ -177,6 +177,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "cli_manpage",
             "cli_flags",
             "cli_mistakes",
+            "cli_help",
             "ctl_encode",
             "ctl_filter",
             "config_from_urls",
