@@ -1,7 +1,7 @@
 """`tunrouter check`: what a configuration means, and what is wrong with it and with the files that it names.
 
 Knows: in which order it is said, and how much of it. Refuses to know: what is wrong (config_resolve,
-config_check, config_check_start, config_check_enrol, service_policy), and the words of the summary
+config_check and its sisters, service_policy), and the words of the summary
 (settings_summary).
 """
 
@@ -16,6 +16,7 @@ from lib import (
     config_check,
     config_check_enrol,
     config_check_exit,
+    config_check_rights,
     config_check_start,
     config_only_tunnel,
     service_pidfile,
@@ -54,6 +55,7 @@ def run(
     config_check_start.look(config, settings, arguments, found)
     config_check_enrol.look(config, settings, found)
     config_check_exit.look(config, settings, found)
+    config_check_rights.look(config, settings, found)
     failing, unjudged = service_policy.problems(settings, service_policy.rows_of_files)
     found.add(failing)
     found.notices += unjudged

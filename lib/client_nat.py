@@ -170,5 +170,5 @@ def _write(path: str, value: str) -> None:
     except OSError as error:
         hint = ""
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            hint = f": sysctl -w {name}={value}, or, under systemd, ProtectKernelTunables=no"
+            hint = f": sysctl -w {name}={value}, or, under systemd, ReadWritePaths=/proc/sys/net"
         raise HostError(f"{name} cannot be set ({error.strerror}){hint}") from None

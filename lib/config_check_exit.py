@@ -19,7 +19,7 @@ from lib.settings import ClientSettings, Settings
 LEAST_KERNEL = (5, 7)
 """The first Linux in which a rule of postrouting knows where a packet came in."""
 _SETTINGS = Path("/proc/sys/net")
-_UNIT = "under the unit of the package also ProtectKernelTunables=no (systemctl edit)"
+_UNIT = "under the unit of the package also ReadWritePaths=/proc/sys/net (systemctl edit)"
 
 
 def look(config: Config, settings: Settings, found: Findings) -> None:

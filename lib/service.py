@@ -20,8 +20,10 @@ from lib import (
     log_setup,
     service_preload,
     service_privileges,
+    service_rights,
     service_signals,
     service_threads,
+    settings_needs,
 )
 from lib.ctl_find import default_path
 from lib.ctl_handlers import handlers
@@ -140,12 +142,10 @@ class Service:
         self._ended.wait()
 
     def _drop_privileges(self) -> None:
-        """Become the user of the settings. With clients, the right to set addresses and routes is kept."""
+        """Become the user of the settings, with the rights that its features need from then on."""
         if self._account is None:
             return
-        keep = {service_privileges.NET_ADMIN} if self._parts.clients else set()
-        if any(hub.settings.port < 1024 for hub in self._parts.hubs.values()):
-            keep.add(service_privileges.NET_BIND_SERVICE)  # a reload may move it
+        keep = {service_rights.NUMBERS[name] for name in settings_needs.kept(self._parts.settings)}
         service_preload.load_all()
         log_setup.pause()
         gevent.get_hub().threadpool.kill()  # it has looked up names; its threads would keep what we give up

@@ -25,6 +25,7 @@ from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_privileges import NET_ADMIN
 from lib.settings import ClientSettings, HubSettings
 from lib.settings_dial import netns_path
 from lib.settings_hooks import NO_HOOKS, POST_DOWN, POST_UP, PRE_DOWN, PRE_UP, HookSettings
@@ -136,7 +137,7 @@ class HookRunner:
     def _one(one: Place, phase: str, words: tuple[str, ...]) -> str:
         """Run one command; returns why it has failed, or "". Its arguments, perhaps secrets, are not told."""
         environ = {**service_environment.whole(os.environ), **one.facts, "TUNROUTER_HOOK": phase}
-        outcome = service_command.run(words, environ, one.hooks.seconds)
+        outcome = service_command.run(words, environ, one.hooks.seconds, capability=NET_ADMIN)
         program = words[0]
         if outcome.failure:
             say(

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 
 from lib.errors import HostError
 
-NET_BIND_SERVICE, NET_ADMIN = 10, 12
-"""Numbers of capabilities (linux/capability.h): for ports below 1024; for devices, addresses and routes."""
+NET_BIND_SERVICE, NET_ADMIN, SYS_ADMIN = 10, 12, 21
+"""Numbers of capabilities (linux/capability.h): for ports below 1024; for devices, addresses and routes; for
+other network namespaces."""
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 23, 24, 38

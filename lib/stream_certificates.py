@@ -31,9 +31,13 @@ HERE = ("cert.pem", "key.pem")
 """Names of GOST's default certificate and key, in the working directory."""
 
 
+_BY_ROOT = os.geteuid() == 0
+"""Whether root has started this process, which may become another user (`user:`) later."""
+
+
 def state_directory() -> Path:
-    """The directory in which a certificate that was made is kept."""
-    if os.geteuid() == 0:
+    """The directory in which a certificate that was made is kept, and leases of pools."""
+    if _BY_ROOT:
         return Path("/var/lib/tunrouter")
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tunrouter"
 

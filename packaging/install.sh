@@ -12,8 +12,9 @@ umask 022
 here=$(cd "$(dirname "$0")" && pwd)
 PREFIX=${PREFIX:-/usr/local} DESTDIR=${DESTDIR:-}
 EXECUTABLE=${EXECUTABLE:-$here/../build/dist/tunrouter}
+POLKITDIR=/etc/polkit-1/rules.d # polkit does not look below /usr/local before version 121
 case $PREFIX in
-/usr) UNITDIR=${UNITDIR:-/lib/systemd/system} ;;
+/usr) POLKITDIR=/usr/share/polkit-1/rules.d UNITDIR=${UNITDIR:-/lib/systemd/system} ;;
 /usr/local) UNITDIR=${UNITDIR:-/usr/local/lib/systemd/system} ;;
 *) UNITDIR=${UNITDIR:-/etc/systemd/system} ;;
 esac
@@ -34,6 +35,7 @@ files() {
 755 $program
 644 $UNITDIR/tunrouter.service
 644 $UNITDIR/tunrouter@.service
+644 $POLKITDIR/tunrouter.rules
 644 $share/bash-completion/completions/tunrouter
 644 $ZSHDIR/_tunrouter
 644 $share/fish/vendor_completions.d/tunrouter.fish
@@ -67,6 +69,7 @@ make() { # what belongs at a path
     case $1 in
     "$program") cat "$EXECUTABLE" ;;
     */tunrouter.service | */tunrouter@.service) here_paths "$here/systemd/${1##*/}" ;;
+    */tunrouter.rules) cat "$here/polkit/tunrouter.rules" ;;
     */bash-completion/*) "$EXECUTABLE" completion bash ;;
     */_tunrouter) "$EXECUTABLE" completion zsh ;;
     *.fish) "$EXECUTABLE" completion fish ;;

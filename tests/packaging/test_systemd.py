@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.debian import Booted, Root, boot
+from tests.support.debian import Booted, Root, boot, call
 
 UNIT, CLIENT = "tunrouter.service", "tunrouter@host-1.service"
 
@@ -137,3 +138,75 @@ def test_a_made_certificate_is_kept_for_the_service_only(machine: Booted) -> Non
     machine.start(UNIT)
     said = machine.run("stat", "-c", "%a %U", "/var/lib/tunrouter", "/var/lib/tunrouter/key.pem")
     assert said == "700 tunrouter\n600 tunrouter\n"
+
+
+ENROLLING = """\
+services:
+- name: hub
+  addr: 127.0.0.1:8443
+  handler: {type: router, metadata: {router: r, enrol: /var/lib/tunrouter/hosts}}
+  listener: {type: tls}
+routers:
+- {name: r, address: 10.20.0.1/24, pool: 10.20.0.0/24}
+"""
+CONFIG = "/etc/tunrouter/tunrouter.yaml"
+
+
+def outside(machine: Booted, *argv: str) -> str:
+    """Run a program of this machine in the network of that one."""
+    return call("nsenter", "--target", str(machine.leader), "--net", *argv)
+
+
+def test_from_invite_to_a_ping_by_two_commands_and_systemd(machine: Booted) -> None:
+    machine.write(CONFIG, ENROLLING)
+    machine.start(UNIT)
+    outside(machine, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    began = time.monotonic()
+    said = machine.run(
+        *("tunrouter", "invite", "box-a", "--address", "127.0.0.1:8443", "--gateway", "fd07::/64"),
+    )
+    line = next(line for line in said.splitlines() if line.startswith("tunrouter1-"))
+    said = machine.run("tunrouter", "join", "--now", line)
+    assert re.search(r"connected to 127.0.0.1:8443, with the address 10\.20\.0\.\d+", said)
+    assert "tunrouter@box-a runs, and starts with this machine" in said
+    assert "1 received" in outside(machine, "ping", "-c", "1", "-W", "2", "10.20.0.1")
+    assert time.monotonic() - began < 5.0
+    unit = "tunrouter@box-a.service"
+    assert machine.run("systemctl", "is-enabled", unit).strip() == "enabled"
+    # The unit's process sees the settings of the kernel: it does not take a host that forwards for one that does not.
+    assert "does not forward" not in machine.journal(unit)
+    until = time.monotonic() + 5
+    while "fd07::/64" not in (
+        status := machine.run("tunrouter", "status", "--json", "--control", "/run/tunrouter/box-a.sock")
+    ):
+        assert time.monotonic() < until, status
+    assert "does not forward" not in status
+    assert "box-a" in machine.run("cat", "/var/lib/tunrouter/hosts")
+    machine.run("systemctl", "restart", UNIT, unit)
+    machine.wait_journal(unit, "connected to", 2)
+    assert "1 host revoked, 1 session ended" in machine.run(
+        "tunrouter", "revoke", "box-a", "--control", "/run/tunrouter/tunrouter.sock"
+    )
+
+
+def test_check_names_what_the_unit_lacks_and_its_lines_are_enough(machine: Booted) -> None:
+    """What `check` makes of `systemctl show` is what systemd does."""
+    assert "tunrouter.service" not in machine.run("tunrouter", "check")
+    text = ENROLLING.replace("  addr:", "  metadata: {netns: blue}\n  addr:")
+    machine.write(CONFIG, text.replace("/var/lib/tunrouter/hosts", "/srv/tunrouter/hosts"))
+    machine.run("install", "-d", "-o", "tunrouter", "/srv/tunrouter")
+    machine.run("sh", "-c", "mkdir -p /run/netns; touch /run/netns/blue; unshare --net=/run/netns/blue true")
+    machine.run("systemctl", "start", UNIT, check=False)
+    machine.wait_journal(UNIT, "network namespace blue")
+    machine.run("systemctl", "stop", UNIT)
+    said = machine.run("tunrouter", "check")
+    lines = [line.partition("below [Service]: ")[2] for line in said.splitlines() if "[Service]" in line]
+    assert len(lines) == 3, said
+    dropped = "\n".join(["[Service]", *(word for line in lines for word in line.split("  ")), ""])
+    machine.write("/etc/systemd/system/tunrouter.service.d/more.conf", dropped)
+    machine.run("systemctl", "daemon-reload")
+    assert "[Service]" not in machine.run("tunrouter", "check")
+    machine.start(UNIT)
+    said = machine.run("tunrouter", "invite", "box-b", "--address", "127.0.0.1:8443")
+    assert "tunrouter1-" in said
+    assert "box-b" in machine.run("cat", "/srv/tunrouter/hosts")

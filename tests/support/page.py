@@ -20,7 +20,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.support.netns import ROOT, Namespace, Process
@@ -28,6 +28,14 @@ from tests.support.program import TUNROUTER
 
 DOCS = ROOT / "packaging" / "docs"
 READY = r"listening on|connected to"
+INVITATION = "tunrouter1-…"
+"""In a page, where the reader puts the line that `tunrouter invite` has printed."""
+_SYSTEMCTL = """\
+#!/bin/sh
+# systemctl enable --now tunrouter[@NAME], where no systemd runs: what the unit starts, in the foreground.
+name=${3#tunrouter}; name=${name#@}; name=${name:-tunrouter}
+exec tunrouter -C "/etc/tunrouter/$name.yaml" --control "/run/tunrouter/$name.sock"
+"""
 
 _MARKED = re.compile(
     r"^<!-- (file|run|start) ([\w-]+)(?:: ([\w./-]+))? -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL
@@ -76,6 +84,19 @@ def markers(page: Path) -> int:
     return len(re.findall(r"<!-- (?:file|run|start)\b", page.read_text(encoding="utf-8")))
 
 
+def invitation(said: str) -> str:
+    """The line for `tunrouter join` in what `tunrouter invite` has printed; empty where there is none."""
+    found = re.search(r"^tunrouter1-\S+$", said, re.MULTILINE)
+    return found[0] if found else ""
+
+
+def with_systemctl(work: Path) -> None:
+    """Put a stand-in for systemctl beside the program, for pages that start the unit."""
+    script = program_directory(work) / "systemctl"
+    script.write_text(_SYSTEMCTL)
+    script.chmod(0o755)
+
+
 def program_directory(work: Path) -> Path:
     """A directory with nothing but `tunrouter` in it."""
     directory = work / "bin"
@@ -95,12 +116,14 @@ class Player:
         self.started: list[Process] = []
         self.said: list[str] = []
         """What each `run` block printed."""
+        self.invitation = ""
+        """The line of the last invitation, which a page cannot know."""
         self.environment = os.environ | {
             "PATH": f"{program_directory(work)}:{os.environ['PATH']}:{Path(sys.executable).parent}",
             "PYTHONUNBUFFERED": "1",
             "HOME": str(work),
         }
-        self._places = places
+        self.places = places
         self._machines: dict[str, int] = {}
 
     def directory(self, place: str) -> Path:
@@ -112,12 +135,14 @@ class Player:
     def play(self, page: Iterable[Block]) -> None:
         """Run blocks in order. Raises AssertionError with a command's output where it fails."""
         for block in page:
+            block = replace(block, text=block.text.replace(INVITATION, self.invitation))
             if block.kind == "file":
                 path = self.directory(block.place) / block.name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(block.text, encoding="utf-8")
             elif block.kind == "run":
                 self.said.append(self.run(block.place, "\n".join(block.commands())))
+                self.invitation = invitation(self.said[-1]) or self.invitation
             else:
                 for command in block.commands():
                     self.start(block.place, command)
@@ -140,13 +165,13 @@ class Player:
         """Start shell commands; nothing is awaited."""
         enter = ("nsenter", f"--mount=/proc/{self._machine(place)}/ns/mnt", "sh", "-euc")
         text = f"cd {shlex.quote(str(self.directory(place)))}\n{commands}"
-        return self._places[place].popen(*enter, text, env=self.environment)
+        return self.places[place].popen(*enter, text, env=self.environment)
 
     def _machine(self, place: str) -> int:
         """A process that keeps the mounts of a place: `ip netns exec` gives every program its own."""
         if place not in self._machines:
             own = "for d in /run/tunrouter /var/lib/tunrouter; do mkdir -p $d; mount -t tmpfs tmpfs $d; done"
-            keeper = self._places[place].popen("sh", "-euc", f"{own}; echo own; exec sleep 600")
+            keeper = self.places[place].popen("sh", "-euc", f"{own}; echo own; exec sleep 600")
             keeper.wait_line("^own$")
             self._machines[place] = keeper.pid
         return self._machines[place]

@@ -127,6 +127,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "settings_diff",
             "settings_names",
+            "settings_needs",
             "dns_answers",
             "forward_names",
             "dns_zone",
@@ -317,6 +318,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_check_start",
             "config_check_enrol",
             "config_check_exit",
+            "config_check_rights",
+            "service_rights",
             "config_check_socket",
             "doctor_ping",
             "doctor_look_host",

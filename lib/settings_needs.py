@@ -1,0 +1,213 @@
+"""Needs of each feature: capabilities, places to write; and which of them a process would lack.
+
+Knows: the table from features to what they need of the kernel and this host. Refuses to know: how it is
+found out what a process may (service_rights), how it is told (config_check_rights); which
+programs are there (config_check_start, config_check_exit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from lib.netfilter_nat import SWITCHES
+from lib.settings import ClientSettings, FileSource, HubSettings, Settings
+
+NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN = "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN"
+FIRST_FREE_PORT = 1024
+"""Ports below this one take CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start, ip(7))."""
+STATE = "the state directory"
+"""Stands for the directory where leases and certificates are kept, which depends on who runs."""
+
+
+class Kind(StrEnum):
+    """What a feature needs something of."""
+
+    CAPABILITY = "capability"
+    """`what` is its name (capabilities(7))."""
+    WRITE = "write"
+    """`what` is a file that is written, or replaced in its directory."""
+    DEVICE = "device"
+    """`what` is a device's file."""
+    NAMESPACE = "namespace"
+    """Sockets in other network namespaces (setns(2)), beside CAP_SYS_ADMIN."""
+    RESOLVED = "resolved"
+    """Name servers by systemd-resolved, which asks polkit whether this user may set them."""
+
+
+class Need(NamedTuple):
+    """One thing that a feature needs."""
+
+    kind: Kind
+    what: str = ""
+
+
+class Use(NamedTuple):
+    """A place in the settings where a feature is used."""
+
+    service: str
+    path: str = ""
+    """The file that it is about, for a need whose `what` is empty."""
+
+
+class Feature(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    """In words, as in "… needs CAP_NET_ADMIN"; a key in quotes."""
+    key: str
+    """The key of the metadata that asks for it; empty where the service itself does."""
+    uses: Callable[[Settings], Iterable[Use]]
+    needs: tuple[Need, ...]
+    instead: str = ""
+    """What happens without, where the process runs all the same."""
+
+
+class Missing(NamedTuple):
+    """A need that would not be met."""
+
+    use: Use
+    feature: Feature
+    need: Need
+    why: str
+    """What is in the way, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a process may, on this host."""
+
+    who: str
+    """As in "WHO has no CAP_NET_ADMIN"."""
+    capabilities: frozenset[str]
+    refused: Callable[[str], str]
+    """Path -> why it cannot be written or replaced; empty where it can be."""
+    enters_namespaces: bool = True
+    sets_name_servers: bool = True
+    state: str = "/var/lib/tunrouter"
+    """The directory that STATE stands for."""
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def _clients(is_used: Callable[[ClientSettings], bool]) -> Callable[[Settings], Iterable[Use]]:
+    return lambda settings: (Use(one.name) for one in settings.clients if is_used(one))
+
+
+def _hubs(is_used: Callable[[HubSettings], bool]) -> Callable[[Settings], Iterable[Use]]:
+    return lambda settings: (Use(one.name) for one in settings.hubs if is_used(one))
+
+
+def _has_mark(client: ClientSettings) -> bool:
+    return any(node.first.dial.mark for node in client.nodes)
+
+
+def _dials_elsewhere(client: ClientSettings) -> bool:
+    return any(node.first.dial.netns for node in client.nodes)
+
+
+def _low_ports(settings: Settings) -> Iterator[Use]:
+    yield from (Use(hub.name) for hub in settings.hubs if 0 < hub.port < FIRST_FREE_PORT)
+
+
+def _lists(settings: Settings) -> Iterator[Use]:
+    for hub in settings.hubs:
+        if isinstance(hub.enrol, FileSource):
+            yield Use(hub.name, hub.enrol.path)
+
+
+def _pools(settings: Settings) -> Iterator[Use]:
+    with_pool = {table.name for table in settings.tables if table.pool}
+    for hub in settings.hubs:
+        if hub.default_table is not None and hub.default_table.name in with_pool:
+            yield Use(hub.name)
+
+
+def _exits(settings: Settings) -> Iterator[Use]:
+    for client in settings.clients:
+        networks = (*client.device.addresses, *(prefix for prefix, _ in client.device.routes))
+        for version in sorted({one.version for one in networks} or {4}) if client.nat else ():
+            yield Use(client.name, f"/proc/sys/net/{SWITCHES[version]}")
+
+
+def _logs(settings: Settings) -> Iterator[Use]:
+    if settings.log_output not in ("stderr", "stdout", "none"):
+        yield Use("", settings.log_output)
+
+
+_ADMIN, _WRITES = Need(Kind.CAPABILITY, NET_ADMIN), Need(Kind.WRITE)
+
+FEATURES: tuple[Feature, ...] = (
+    Feature(
+        *("a TUN device", "", _clients(lambda client: True), (_ADMIN, Need(Kind.DEVICE, "/dev/net/tun"))),
+    ),
+    Feature("'so_mark'", "so_mark", _clients(_has_mark), (_ADMIN,)),
+    Feature(
+        *("'netns' of a node", "netns", _clients(_dials_elsewhere)),
+        (Need(Kind.CAPABILITY, SYS_ADMIN), Need(Kind.NAMESPACE)),
+    ),
+    Feature(
+        *("'netns' of a service", "netns", _hubs(lambda hub: bool(hub.netns))),
+        (Need(Kind.CAPABILITY, SYS_ADMIN), Need(Kind.NAMESPACE)),
+    ),
+    Feature("'nat'", "nat", _exits, (_ADMIN, _WRITES)),
+    Feature("'killswitch'", "killswitch", _clients(lambda client: client.killswitch), (_ADMIN,)),
+    Feature("a port below 1024", "", _low_ports, (Need(Kind.CAPABILITY, NET_BIND_SERVICE),)),
+    Feature(
+        *("'enrol'", "enrol", _lists, (_WRITES,), "nobody can be invited, and who is connected is not noted"),
+    ),
+    Feature(
+        *("'pool'", "", _pools, (Need(Kind.WRITE, STATE),)),
+        "after a restart hosts whose names lead to one address may get others",
+    ),
+    Feature("the log", "", _logs, (_WRITES,)),
+    Feature(
+        *("a name server told by the hub", "", _clients(lambda client: client.accept is not None)),
+        (Need(Kind.RESOLVED),),
+        "names of the hub's domain are not found on this host",
+    ),
+)
+"""Every feature that needs more than a socket. What is not here runs with no right at all."""
+
+
+# --- what is missing ----------------------------------------------------------------------------
+
+
+def missing(settings: Settings, rights: Rights) -> Iterator[Missing]:
+    """Every need of these settings that a process with these rights would lack."""
+    for feature in FEATURES:
+        for use in feature.uses(settings):
+            for need in feature.needs:
+                why = lacking(need._replace(what=need.what or use.path), rights)
+                if why:
+                    yield Missing(use, feature, need._replace(what=place(need, use, rights)), why)
+
+
+def kept(settings: Settings) -> frozenset[str]:
+    """The capabilities that a process keeps when it becomes another user: those for what it does after that.
+
+    Never CAP_SYS_ADMIN, which is as much as root has.
+    """
+    needs = (need for feature in FEATURES if any(feature.uses(settings)) for need in feature.needs)
+    return frozenset(need.what for need in needs if need.kind is Kind.CAPABILITY) - {SYS_ADMIN}
+
+
+def place(need: Need, use: Use, rights: Rights) -> str:
+    """What a need is about: its own word, the path that it is used for, or the state directory."""
+    return rights.state if need.what == STATE else need.what or use.path
+
+
+def lacking(need: Need, rights: Rights) -> str:
+    """Why a process with these rights lacks something; empty where it does not."""
+    if need.kind is Kind.CAPABILITY:
+        return "" if need.what in rights.capabilities else f"{rights.who} has no {need.what}"
+    if need.kind in (Kind.WRITE, Kind.DEVICE):
+        where = rights.state if need.what == STATE else need.what
+        wrong = rights.refused(f"{where}/leases" if need.what == STATE else where)
+        return f"{rights.who} cannot write to {where}: {wrong}" if wrong else ""
+    if need.kind is Kind.NAMESPACE:
+        return "" if rights.enters_namespaces else f"{rights.who} may enter no other network namespace"
+    return "" if rights.sets_name_servers else f"systemd-resolved takes none from {rights.who}"
