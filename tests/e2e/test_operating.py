@@ -21,8 +21,8 @@ from tests.e2e.test_recipes import HUB, namespaces, with_hub
 from tests.support import packets as p
 from tests.support.devices import READ_SIZE, device, settings
 from tests.support.netns import Namespace, Process, connect, in_namespace
-from tests.support.page import DOCS, Player, blocks
-from tests.support.program import TUNROUTER
+from tests.support.page import DOCS, Player, blocks, with_systemctl
+from tests.support.program import TUNROUTER, pings
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), pytest.mark.needs_root]
 
@@ -65,6 +65,36 @@ def own_etc(player: Player, place: str) -> None:
             shutil.copy(Path("/etc", name), etc)
     (etc / "tunrouter").mkdir()
     player.run(place, f"mount --bind {etc} /etc")
+
+
+def test_tenants_come_by_invitation_and_have_the_same_addresses(stack: ExitStack, tmp_path: Path) -> None:
+    places = namespaces(stack, tmp_path, "hub plant depot")
+    with_hub(places)
+    with_systemctl(tmp_path)
+    player = Player(tmp_path, places)
+    for place in places:
+        own_etc(player, place)
+    player.play(blocks(PAGE, "Tenants, and who comes and goes"))
+    assert " received" in player.said[-1]
+    plant, depot = (
+        {
+            line.split()[3]
+            for line in places[name].run("ip", "-4", "-o", "addr").splitlines()
+            if " tun0 " in line
+        }
+        for name in ("plant", "depot")
+    )
+    assert plant
+    assert depot
+    assert {one.partition("/")[2] for one in plant | depot} <= {"24", "32"}
+    assert pings(places["depot"], "10.0.0.1") == 5, "the hub, in the other namespace"
+    (own,) = {one.partition("/")[0] for one in plant}
+    assert pings(places["depot"], own, 1, "-W1") == (
+        1 if own in {one.partition("/")[0] for one in depot} else 0
+    )
+    hosts = player.run("hub", "tunrouter hosts --ns 5f0c0b5e-7a5c-4c8e-9b3d-0a1b2c3d4e5f")
+    assert "plant" in hosts
+    assert "depot" not in hosts
 
 
 def test_a_restored_backup_keeps_the_pin(stack: ExitStack, tmp_path: Path) -> None:

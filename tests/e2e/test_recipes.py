@@ -65,11 +65,7 @@ def play(player: Player, heading: str) -> None:
 
 def test_two_offices_behind_nat(stack: ExitStack, tmp_path: Path) -> None:
     places = namespaces(stack, tmp_path, "hub router-a router-b box-a box-b pc-a pc-b")
-    places["hub"].ip("link", "add", "internet", "type", "bridge")
-    places["hub"].ip("addr", "add", f"{HUB}/24", "dev", "internet")
-    places["hub"].ip("link", "set", "internet", "up")
-    for letter, number, public in (("a", 100, "203.0.113.21"), ("b", 200, "203.0.113.22")):
-        _office(places, letter, f"192.168.{number}", public)
+    behind_nat(places, 100, 200)
     player = Player(tmp_path, places)
     play(player, "Two offices behind NAT")
     assert " 0% packet loss" in player.said[-1]
@@ -87,6 +83,15 @@ def test_two_offices_behind_nat(stack: ExitStack, tmp_path: Path) -> None:
     player.run("pc-a", f'python3 -c "{fetch}"')
     got, sent = (player.directory(place).joinpath("file").read_bytes() for place in ("pc-a", "pc-b"))
     assert got == sent
+
+
+def behind_nat(places: dict[str, Namespace], *nets: int) -> None:
+    """A hub on the internet, and networks 192.168.NET.0/24 behind routers a and b, each with a box (.2) and a pc (.7)."""
+    places["hub"].ip("link", "add", "internet", "type", "bridge")
+    places["hub"].ip("addr", "add", f"{HUB}/24", "dev", "internet")
+    places["hub"].ip("link", "set", "internet", "up")
+    for letter, number, public in zip("ab", nets, ("203.0.113.21", "203.0.113.22"), strict=True):
+        _office(places, letter, f"192.168.{number}", public)
 
 
 def _office(places: dict[str, Namespace], letter: str, net: str, public: str) -> None:
