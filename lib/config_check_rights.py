@@ -102,10 +102,11 @@ def _has_device(settings: Settings, service: str) -> bool:
 def _where(config: Config, one: Missing) -> Position:
     for service in config.services:
         if service.name == one.use.service:
-            layers = (service, service.handler, service.listener)
-            trees = (config_metadata.find(layer, one.feature.key) for layer in layers if layer)
-            tree = next(filter(None, trees), None) if one.feature.key else None
-            return tree.where if tree else service.where()
+            for layer in (service, service.handler, service.listener):
+                tree = config_metadata.find(layer, one.feature.key) if layer and one.feature.key else None
+                if tree is not None:
+                    return tree.where
+            return service.where()
     return config.log.where("output") if config.log and not one.use.service else Position("the settings")
 
 

@@ -101,6 +101,10 @@ class HookRunner:
         """These services have ended: wait for their postDown."""
         self._together([self._begun.pop(name) for name in names if name in self._begun], POST_DOWN)
 
+    def serving(self) -> list[str]:
+        """The services that a preDown has still to be run for."""
+        return list(self._served)
+
     def rest(self) -> list[str]:
         """The services that a postDown has still to be run for."""
         return list(self._begun)

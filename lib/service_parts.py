@@ -138,7 +138,7 @@ class Parts:
                 steps.callback(self.metrics.stop)
             steps.callback(self.tapping.stop)
             steps.callback(self._rechecking.kill, block=False)
-            steps.callback(self._end_hooks, self._hooks.rest())
+            steps.callback(self._end_hooks, self._hooks.serving())
             steps.callback(self.notify.stop)
 
     def _start(self, one: Hub | Client) -> None:
@@ -147,7 +147,7 @@ class Parts:
 
     def tell_end(self) -> None:
         """Run what all services want to be run before they end, while they still serve."""
-        self._end_hooks(self._hooks.rest())
+        self._end_hooks(self._hooks.serving())
 
     def _end_hooks(self, names: Iterable[str]) -> None:
         """Run what these services want to be run before they end."""

@@ -193,8 +193,8 @@ def _seals(path: str, shown: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if value not in ("no", "") and _within(path, places):
             yield setting, value
     system = shown.get("ProtectSystem", "no")
-    places = {"yes": _SYSTEM, "full": (*_SYSTEM, "/etc"), "strict": ("/",)}.get(system, ())
-    if _within(path, places) and not (system == "strict" and _within(path, _API)):
+    sealed_by = {"yes": _SYSTEM, "full": (*_SYSTEM, "/etc"), "strict": ("/",)}
+    if _within(path, sealed_by.get(system, ())) and not (system == "strict" and _within(path, _API)):
         yield "ProtectSystem", system
 
 

@@ -22,7 +22,8 @@ OWN = ("/run/tunrouter", "/var/lib/tunrouter")
 
 def setting(name: str) -> str:
     """A setting of the unit; its last line counts."""
-    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)[-1]
+    found: list[str] = re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+    return found[-1]
 
 
 def sealed(command: str, work: Path) -> str:

@@ -247,8 +247,8 @@ def test_now_enables_the_unit_of_systemd_and_waits_for_its_session(
     tmp_path: Path, hub: list[bytes], systemctl: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    client = {"hub": "192.0.2.1:8443", "addresses": ["10.20.0.7/32"], "away": None}
-    away = {"hub": None, "addresses": [], "away": {"reason": "no"}}
+    client: dict[str, Any] = {"hub": "192.0.2.1:8443", "addresses": ["10.20.0.7/32"], "away": None}
+    away: dict[str, Any] = {"hub": None, "addresses": [], "away": {"reason": "no"}}
     rows = [[], [away], [client | {"addresses": []}], [client]]
     replies: list[Any] = [HostError("not yet"), {}, *({"clients": one} for one in rows)]
 
