@@ -126,7 +126,7 @@ tools-test:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool \
 	  redis-server:redis-server tinyproxy:tinyproxy-bin nginx:nginx haproxy:haproxy caddy:caddy \
 	  stunnel4:stunnel4 squid:squid curl:curl tshark:tshark promtool:prometheus \
-	  traceroute:traceroute tracepath:iputils-tracepath \
+	  traceroute:traceroute dig:bind9-dnsutils tracepath:iputils-tracepath \
 	  zsh:zsh fish:fish mandoc:mandoc man:man-db systemd-analyze:systemd)
 
 tools-bench:

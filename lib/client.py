@@ -213,8 +213,7 @@ class Client:
 
     def close(self) -> None:
         """Remove the device and the host routes around it, after halt(). May be called again."""
-        if self._device.stays:
-            self.push.close()
+        self.push.close(self._device.stays)
         self._device.close()
         self.around.close()
 

@@ -16,9 +16,10 @@ from typing import Protocol
 
 from gevent.event import Event
 
-from lib import client_names, netlink_networks, push_accept, push_settings
+from lib import netlink_networks, push_accept, push_settings
 from lib.addresses import host_of, is_address, without_zone
 from lib.client_around import Around, covers
+from lib.client_names import Names, Wanted, objection
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -81,9 +82,12 @@ class Push:
         self._pushed: tuple[Session, Pushed] | None = None
         """What was told last, and in which session."""
         self._changed = Event()
-        self._names: tuple[tuple[str, ...], str] = (), ""
-        """(name servers, domain) that systemd-resolved was told for the device. It lists them with all
+        self.names = Names(client.settings.name)
+        self._wanted, self._by = Wanted(), client.settings.names_by
+        """Which names were to be found how, the last time. systemd-resolved lists these name servers with all
         others; but they are within the tunnel, so that a route of the tunnel may hold them."""
+        self._why = ""
+        """Why the hub's domain is not set, as it was said last."""
 
     @property
     def lines(self) -> list[str]:
@@ -123,6 +127,8 @@ class Push:
     def run(self) -> None:
         """Set what the hub tells, whenever that changes, or the networks of this host; never returns."""
         while True:
+            if self._pushed is None:
+                self._follow_names("", self._client.device_settings)
             self._changed.wait(LOOK_SECONDS if self._pushed is not None else None)
             self._changed.clear()
             if self._pushed is not None:
@@ -149,6 +155,7 @@ class Push:
             self._say_refused(session.peer, str(error))
             return
         if taken == before:
+            self._follow_names(session.peer, client.device_settings)
             return
         self.taken = taken
         device = self.merged(client.settings.device)
@@ -166,40 +173,48 @@ class Push:
         self._say_refusals(session.peer, taken.refused, before.refused)
 
     def _follow_names(self, hub: str, device: DeviceSettings) -> None:
-        """Let the names of the hub's domain be asked of the hub, or no longer."""
+        """Let names be found as the hub says, or the client's own settings; without a hub, as these say."""
+        wanted = self._wanted_names(hub, device)
+        by = self._client.settings.names_by
+        if (wanted, by) == (self._wanted, self._by):
+            return
+        self._wanted, self._by = wanted, by
+        self._client.around.inside = frozenset(one for one in wanted.servers if covers(device, one))
+        done, why = self.names.follow(self._client.device_name, wanted, by)
+        if why:
+            self._say_refused(hub, why)
+        elif done:
+            self._say_taken(hub, [done])
+
+    def _wanted_names(self, hub: str, device: DeviceSettings) -> Wanted:
+        """Which names are to be found by servers that are told here or configured."""
+        own, domain = self._client.settings.dns, self.taken.domain
         versions = {address.version for address in device.addresses}
         dns = tuple(
             str(one)
             for one in map(ip_address, self.taken.dns)
             if one.version in versions and covers(device, str(one))
         )
-        wanted: tuple[tuple[str, ...], str] = (dns, self.taken.domain) if self.taken.domain else ((), "")
-        if wanted[1]:
-            nodes = self._client.settings.nodes
-            hubs = [host for node in nodes for host in (node.host, node.first.host)]
-            why = client_names.objection(*wanted, hubs)
-            if why:
-                self._say_refused(hub, f"not set: {why}")
-                wanted = (), ""
-        if wanted == self._names:
-            return
-        self._names = wanted
-        self._client.around.inside = frozenset(wanted[0])
-        if self._client.netns:
-            text = f"names of {wanted[1]} are not set: the device is in another network namespace"
-            why = text if wanted[1] else ""
-        else:
-            why = client_names.follow(self._client.device_name, *wanted)
-        if why:
-            self._say_refused(hub, why)
-        elif wanted[1]:
-            self._say_taken(hub, [f"names of {wanted[1]} are asked of {', '.join(wanted[0])}"])
+        nodes = self._client.settings.nodes
+        hubs = [host for node in nodes for host in (node.host, node.first.host)]
+        why = objection(dns, domain, hubs) if domain else ""
+        if domain and own:
+            why = f"the domain {domain}: this client has name servers of its own (dns)"
+        if self._client.netns and (domain or own):
+            why = f"{'names of ' + domain if domain else 'dns'}: the device is in another network namespace"
+            own = ()
+        if why and why != self._why:
+            self._say_refused(hub, f"not set: {why}")
+        self._why = why
+        if own or why or not domain:
+            return Wanted(own)
+        addresses = ((one, 8 * len(one)) for one in self.taken.addresses)
+        return Wanted(dns, domain, (*addresses, *self.taken.routes))
 
-    def close(self) -> None:
-        """Take back what a device would keep that stays."""
-        if self._names[1] and not self._client.netns:
-            self._names = (), ""
-            client_names.follow(self._client.device_name, (), "")
+    def close(self, stays: bool) -> None:
+        """Take back what would stay: of the device only where that stays."""
+        self._wanted = Wanted()
+        self.names.close(self._client.device_name, stays)
 
     def _local(self, session: Session) -> Local:
         """What there is around this host. Raises HostError without netlink."""
@@ -207,7 +222,7 @@ class Push:
         hubs |= {node.first.host for node in self._client.settings.nodes}
         return Local(
             tuple(_packed(hubs)),
-            tuple(_packed(one for one in name_servers() if one not in self._names[0])),
+            tuple(_packed(one for one in name_servers() if one not in self._wanted.servers)),
             self._networks(),
         )
 
@@ -223,8 +238,8 @@ class Push:
         if what:
             say(
                 Entry.SETTINGS_TAKEN,
-                "service %s: hub %s: %s",
-                *(settings.name, hub, what),
+                "service %s: %s: %s",
+                *(settings.name, _who(hub), what),
                 fold=self._client.settings.name,
                 service=settings.name,
                 host=settings.host,
@@ -242,14 +257,19 @@ class Push:
         settings = self._client.settings
         say(
             Entry.SETTINGS_REFUSED,
-            "service %s: hub %s: %s",
-            *(settings.name, hub, reason),
+            "service %s: %s: %s",
+            *(settings.name, _who(hub), reason),
             fold=self._client.settings.name,
             service=settings.name,
             host=settings.host,
             hub=hub,
             reason=reason,
         )
+
+
+def _who(hub: str) -> str:
+    """Who has said what is set, for the log."""
+    return f"hub {hub}" if hub else "its own settings"
 
 
 def _packed(hosts: Iterable[str]) -> list[bytes]:

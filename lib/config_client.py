@@ -31,6 +31,7 @@ from lib.config_schema import (
 from lib.config_yaml import Scalar
 from lib.errors import Position
 from lib.ids import is_host_name
+from lib.push_settings import MAX_DNS
 from lib.settings import (
     DEFAULT_MTU,
     ClientSettings,
@@ -40,6 +41,7 @@ from lib.settings import (
     NodeSettings,
 )
 from lib.settings_dial import netns_path
+from lib.settings_names import BY_AUTO, BY_HOSTS, BY_OFF, WAYS
 from lib.settings_push import AUTO, FORCE, LISTED, OFF, AcceptSettings
 
 MIN_IPV6_MTU = 1280
@@ -79,6 +81,8 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         accept=_accept(handler, listener, device, found),
         before=way.choices[:-1],
+        dns=_dns(listener, handler, found),
+        names_by=config_metadata.scalar(handler, ("namesBy",), _way_of_names, BY_AUTO, found),
         strategy=way.choices[-1].strategy,
         max_fails=way.choices[-1].max_fails,
         fail_timeout=way.choices[-1].fail_timeout,
@@ -251,6 +255,18 @@ def _add_route(routes: dict[Network, str], net: str, gateway: str, item: Scalar,
         )
 
 
+def _dns(listener: Listener, handler: Handler, found: Findings) -> tuple[str, ...]:
+    """The name servers of `dns`."""
+    items = config_metadata.listed(listener, "tun.dns", "dns", found=found)
+    servers = tuple(dict.fromkeys(map(str, _parsed(items, "dns", address, found))))
+    if len(servers) > MAX_DNS:
+        found.error(_place(listener, "dns"), f"'dns': more than {MAX_DNS} name servers")
+    by = config_metadata.scalar(handler, ("namesBy",), _way_of_names, "", Findings())
+    if servers and by in (BY_OFF, BY_HOSTS):
+        found.error(_place(listener, "dns"), f"'dns' with namesBy: {by}", "leave out one of the two")
+    return servers
+
+
 # --- what a hub tells ---------------------------------------------------------------------------
 
 
@@ -271,6 +287,14 @@ def _accept(
         return AcceptSettings(word, (), addresses, mtu)
     only = tuple(_parsed(words, "acceptRoutes", packed_prefix, found))
     return AcceptSettings(LISTED, only, addresses, mtu)
+
+
+def _way_of_names(text: str) -> str:
+    if text.lower() in ("false", "no"):  # what programs that write YAML or JSON make of off
+        return BY_OFF
+    if text.lower() not in WAYS:
+        raise ValueError(f"{text[:64]!r} is not one of {', '.join(WAYS)}")
+    return text.lower()
 
 
 def _parsed(items: list[Scalar], name: str, parse: Callable[[str], T], found: Findings) -> list[T]:

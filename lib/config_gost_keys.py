@@ -133,8 +133,8 @@ _SERVICE: Keys = {
     **_odd("listener", "means nothing here: 1,024 connections may wait for their turn", "backlog ws.backlog"),
 }
 
-_TUN_LISTENER = "name net peer mtu route routes gw"
-_TUN_TO_COME = "router dns"
+_TUN_LISTENER = "name net peer mtu route routes gw dns"
+_TUN_TO_COME = "router"
 _TUN_HANDLER = "keepalive ttl token p2p"
 
 
@@ -186,7 +186,8 @@ CLIENT_KEYS: Keys = {
     ),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
     **_works("service", "netns"),
-    **_works("handler", "superpackets lanes channel dscp keepalive.timeout acceptRoutes nat killswitch"),
+    **_works("handler", "superpackets lanes channel dscp keepalive.timeout acceptRoutes namesBy"),
+    **_works("handler", "nat killswitch"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),
 }

@@ -26,7 +26,6 @@ _NODES_THERE = "write the host name here: nodes: [{name: host, addr: host-1}]"
 _QUOTA = "leave it out, and let a monitor watch the bytes of each service and host in the metrics"
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
 _SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
-_DNS = "leave it out, and set it on the device: resolvectl dns DEVICE 10.0.0.53"
 _LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sources or its plugin"
 
 _SECTIONS: dict[str, dict[str, str]] = {
@@ -78,7 +77,6 @@ _METADATA: dict[str, str] = {
     "dialtimeout": "write connectTimeout in the metadata of the node's connector",
     **dict.fromkeys(("entrypoint", "sd", "sd.cache.expiration", "sd.renewinterval"), _SEVERAL_HUBS),
     **dict.fromkeys(("router", "tun.router"), "write its routes here: routes: [CIDR, CIDR]"),
-    **dict.fromkeys(("dns", "tun.dns"), _DNS),
     "header": "leave it out: an http proxy gets a login, and no other header",
 }
 """Metadata key in lower case -> what to do instead."""

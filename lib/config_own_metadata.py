@@ -131,6 +131,16 @@ METADATA_KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of handler tun", "namesBy", "`auto`, `resolved`, `stub`, `hosts` or `off`", "`auto`",
+        "namesBy: stub",
+        (
+            "How names of the hub's `dnsDomain` are found on the client: by systemd-resolved; by a name "
+            "server of its own on loopback, which `/etc/resolv.conf` names first; as lines of `/etc/hosts`, "
+            "which follow the hub's; not at all. `auto`: by "
+            "systemd-resolved where programs ask that, else by the client's own."
+        ),
+    ),
+    OwnKey(
         "metadata of handler router or tun", "channel", "`auto`, `stream` or `datagram`", "`auto`",
         "channel: stream",
         (

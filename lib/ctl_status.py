@@ -262,6 +262,7 @@ def _from_hub(client: Client) -> Row:
         "mtu": taken.mtu,
         "dns": [str(ip_address(address)) for address in taken.dns],
         "domain": taken.domain,
+        "names_by": client.push.names.by,
         "refused": client.push.lines,
     }
 

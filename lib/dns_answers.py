@@ -7,6 +7,7 @@ Refuses to know: who asks and by which way (forward_errors), where names come fr
     host-1.DOMAIN A, AAAA                its addresses; without one of that version NOERROR and the SOA
     DOMAIN SOA, NS, A, AAAA              the hub itself
     1.0.9.10.in-addr.arpa PTR            the name, for the address of a host here
+    N._hosts.DOMAIN TXT                  page N of all names (dns_listing)
     all else below DOMAIN                NXDOMAIN and the SOA
     all else                             REFUSED
 
@@ -18,11 +19,12 @@ marked as cut off.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from dnslib import AAAA, EDNS0, NS, OPCODE, PTR, QTYPE, RCODE, RR, SOA, A, DNSError, DNSHeader, DNSRecord
+from dnslib import AAAA, EDNS0, NS, OPCODE, PTR, QTYPE, RCODE, RR, SOA, TXT, A, DNSError, DNSHeader, DNSRecord
 
+from lib import dns_listing
 from lib.bounded_dict import BoundedDict
 
 MAX_QUESTION = 512
@@ -55,6 +57,12 @@ class Zone(Protocol):
 
         None for no such name; none at all for one that only has others below it.
         """
+
+    pages: list[list[bytes]] | None
+    """What is listed of all names (dns_listing), once it has been asked for."""
+
+    def pairs(self) -> Iterable[tuple[str, str]]:
+        """(address, whole name) of every name here."""
 
     def name_of(self, address: bytes) -> str | None:
         """The whole name of a packed address; None where nobody here has it."""
@@ -125,6 +133,9 @@ def _fill(reply: DNSRecord, name: str, kind: int, group: int, zone: Zone) -> int
         below = name.removesuffix(f".{zone.domain}")
     else:
         return int(RCODE.REFUSED)
+    number = dns_listing.number_of(below)
+    if number is not None:
+        return _listed(reply, number, kind, zone)
     found = zone.addresses(below)
     if found is None:
         reply.add_auth(_soa(zone))
@@ -135,13 +146,31 @@ def _fill(reply: DNSRecord, name: str, kind: int, group: int, zone: Zone) -> int
             reply.add_answer(RR(owner, QTYPE.A, ttl=TTL, rdata=A(tuple(address))))
         elif kind in (QTYPE.AAAA, QTYPE.ANY) and len(address) == 16:
             reply.add_answer(RR(owner, QTYPE.AAAA, ttl=TTL, rdata=AAAA(tuple(address))))
-    if not below and kind == QTYPE.NS:
-        reply.add_answer(RR(owner, QTYPE.NS, ttl=TTL, rdata=NS(zone.domain)))
-    if not below and kind == QTYPE.SOA:
-        reply.add_answer(_soa(zone))
+    if not below:
+        _add_apex(reply, kind, zone)
     if not reply.rr:
         reply.add_auth(_soa(zone))
     return int(RCODE.NOERROR)
+
+
+def _add_apex(reply: DNSRecord, kind: int, zone: Zone) -> None:
+    """Add what only the domain itself has."""
+    if kind == QTYPE.NS:
+        reply.add_answer(RR(reply.q.qname, QTYPE.NS, ttl=TTL, rdata=NS(zone.domain)))
+    if kind == QTYPE.SOA:
+        reply.add_answer(_soa(zone))
+
+
+def _listed(reply: DNSRecord, number: int, kind: int, zone: Zone) -> int:
+    """Add a page of all names."""
+    if zone.pages is None:
+        zone.pages = dns_listing.pages(zone.pairs())
+    is_there = number < len(zone.pages)
+    if is_there and kind in (QTYPE.TXT, QTYPE.ANY):
+        reply.add_answer(RR(reply.q.qname, QTYPE.TXT, ttl=TTL, rdata=TXT(zone.pages[number])))
+    else:
+        reply.add_auth(_soa(zone))
+    return int(RCODE.NOERROR if is_there else RCODE.NXDOMAIN)
 
 
 def _soa(zone: Zone) -> RR:

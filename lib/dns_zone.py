@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from lib.bounded_dict import BoundedDict
 from lib.limits import Bucket
@@ -47,6 +48,7 @@ class Zone:
         """`own` are the hub's own addresses. A name of the settings comes before the same name of a host."""
         self.domain = settings.domain
         self.known: BoundedDict[bytes, bytes] = BoundedDict(REMEMBERED)
+        self.pages: list[list[bytes]] | None = None
         self._addresses: dict[str, list[bytes]] = {"": list(own)}
         self._names: dict[bytes, str] = {}
         written = {name for name, _ in settings.devices}
@@ -71,6 +73,12 @@ class Zone:
     def addresses(self, name: str) -> Sequence[bytes] | None:
         """The packed addresses of a name below the domain ("": of itself); None for no such name."""
         return self._addresses.get(name)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """(address, whole name) of every name here, sorted by name."""
+        for name in sorted(self._addresses):
+            whole = f"{name}.{self.domain}" if name else self.domain
+            yield from ((str(ip_address(one)), whole) for one in self._addresses[name])
 
     def name_of(self, address: bytes) -> str | None:
         """The whole name of a packed address; None where nobody here has it."""

@@ -154,6 +154,8 @@ class HubDomain(NamedTuple):
     """Whether it answers there."""
     resolves: bool
     """Whether programs here find the domain, and so ask the hub for it."""
+    by: str = ""
+    """How they are to ask it (settings_names); empty while nothing is set."""
 
 
 @dataclass(frozen=True, slots=True)

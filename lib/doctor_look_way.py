@@ -204,7 +204,9 @@ def _domain(row: Mapping[str, Any], said: Mapping[str, Any]) -> HubDomain:
         found = {address[4][0] for address in stream_resolve.look_up(domain, 0, SECONDS)}
     except OSError:
         found = set()
-    return HubDomain(row["service"], row["device"], domain, server, asks(server), server in found)
+    return HubDomain(
+        row["service"], row["device"], domain, server, asks(server), server in found, said.get("names_by", "")
+    )
 
 
 def _looked(name: str) -> Looked:

@@ -77,6 +77,16 @@ def datagrams(facts: tuple[Datagrams, ...]) -> Iterator[Finding]:
             )
 
 
+_FORWARD = "let the resolver of this host forward {2} to {1}"
+_LET_ASK = {
+    "": "look into the log why: it is set as the client's namesBy says; or " + _FORWARD,
+    "resolved": "resolvectl dns {0} {1}; resolvectl domain {0} '~{2}'; or write namesBy: stub",
+    "stub": "head /etc/resolv.conf: its first nameserver has to be one of 127.0.117.0/24; or " + _FORWARD,
+    "hosts": "grep {2} /etc/hosts; the log says why a name is not there; or " + _FORWARD,
+}
+"""How names are set to be found (client_names) -> what mends it, of the device, the server and the domain."""
+
+
 def domains(facts: tuple[HubDomain, ...]) -> Iterator[Finding]:
     """The hub has names for its hosts, and nobody here asks it for them."""
     for one in facts:
@@ -90,8 +100,7 @@ def domains(facts: tuple[HubDomain, ...]) -> Iterator[Finding]:
             yield Finding(
                 f"service {one.service}: names of {one.domain} are not asked of the hub ({one.server})",
                 "the hub has names for its hosts, and programs here do not find them",
-                f"resolvectl dns {one.device} {one.server}; resolvectl domain {one.device} '~{one.domain}'; "
-                f"or let the resolver of this host forward {one.domain} to {one.server}",
+                _LET_ASK.get(one.by, _LET_ASK[""]).format(one.device, one.server, one.domain),
             )
 
 

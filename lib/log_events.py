@@ -191,6 +191,10 @@ class Entry(Enum):
         *("settings-refused", "warning", "service host hub reason"),
         "a client does not set something that its hub tells it, or nothing of it: the hub is not verified",
     )
+    NAMES_NOT_KEPT = (
+        *("names-not-kept", "warning", "reason"),
+        "somebody has changed resolv.conf or hosts, and what a client had set there cannot be put back",
+    )
     HUB_ADVICE = (
         *("hub-advice", "warning", "service host hub advice"),
         "the hub finds this client's host name or router.id wrong",

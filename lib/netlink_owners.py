@@ -44,7 +44,7 @@ def take_number() -> tuple[int, socket.socket | None]:
 
 def is_free(number: int) -> bool:
     """Whether a number is one of ours that no living process holds."""
-    return 0 < number <= NUMBERS and not _is_held(_NAME % number)
+    return 0 < number <= NUMBERS and not is_held(_NAME % number)
 
 
 def show_device(number: int, name: str, index: int) -> Tunnel:
@@ -54,7 +54,7 @@ def show_device(number: int, name: str, index: int) -> Tunnel:
 
 def has_device(number: int, device: int) -> bool:
     """Whether a device is a tunnel of the living process with this number."""
-    return _is_held(_DEVICE % (number, device))
+    return is_held(_DEVICE % (number, device))
 
 
 def hold(text: str) -> socket.socket | None:
@@ -68,7 +68,8 @@ def hold(text: str) -> socket.socket | None:
     return name
 
 
-def _is_held(text: str) -> bool:
+def is_held(text: str) -> bool:
+    """Whether a process here holds an abstract name."""
     name = hold(text)
     if name is not None:
         name.close()

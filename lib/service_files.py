@@ -10,8 +10,8 @@ import os
 from contextlib import suppress
 
 
-def write_whole(path: str, data: bytes, mode: int = 0o600, owner: int = -1) -> None:
-    """Write a file whole or not at all, and to the disk. `owner` is a user's number. Raises OSError."""
+def write_whole(path: str, data: bytes, mode: int = 0o600, owner: int = -1, group: int = -1) -> None:
+    """Write a file whole or not at all, and to the disk. `owner` and `group` are numbers. Raises OSError."""
     temporary = f"{path}.{os.getpid()}.new"
     try:
         with suppress(FileNotFoundError):
@@ -20,8 +20,8 @@ def write_whole(path: str, data: bytes, mode: int = 0o600, owner: int = -1) -> N
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             os.fchmod(descriptor, mode)
-            if owner >= 0:
-                os.fchown(descriptor, owner, -1)
+            if owner >= 0 or group >= 0:
+                os.fchown(descriptor, owner, group)
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, path)

@@ -17,7 +17,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from lib import client_around, enrol_book, hub_recheck, netfilter_table, netlink_watch
+from lib import client_around, client_names, enrol_book, hub_recheck, netfilter_table, netlink_watch
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
@@ -93,6 +93,7 @@ class Parts:
             self.exits.admit(settings.clients)
             client_around.look_ahead(settings.clients, self.exits.killswitch)
             if settings.clients:
+                client_names.mend()
                 _sweep()
                 self.exits.mend(settings.clients)
             for client in settings.clients:

@@ -18,7 +18,7 @@ from lib.settings_acl import AclRule
 from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings, HopChoice
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
-from lib.settings_names import NamesSettings
+from lib.settings_names import BY_AUTO, NamesSettings
 from lib.settings_notify import NotifySettings
 from lib.settings_policy import PolicyTest
 from lib.settings_push import AcceptSettings
@@ -348,6 +348,10 @@ class ClientSettings:
     dscp: bool = False
     nat: bool = False  # whether what comes out of the tunnel leaves this host under an address of it
     killswitch: bool = False  # whether nothing leaves this host beside the tunnel
+    names_by: str = BY_AUTO
+    """How names are found that servers within the tunnel know (settings_names)."""
+    dns: tuple[str, ...] = ()
+    """Addresses of name servers for all names (GOST's `dns`); the hub's domain is not set beside them."""
 
 
 @dataclass(frozen=True, slots=True)

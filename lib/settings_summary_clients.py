@@ -33,6 +33,8 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     yield "    routes into the tunnel: " + (
         ", ".join(routes[:most]) + _more(routes, "route", most) if routes else "none"
     )
+    if client.dns:
+        yield f"    names are asked of {', '.join(client.dns)}"
     yield from _told(client)
     yield from _exit(client)
     namespaces = dict.fromkeys(node.namespace for node in client.nodes if node.namespace != NO_NAMESPACE)
@@ -115,6 +117,8 @@ def data(client: ClientSettings) -> dict[str, object]:
         "acceptRoutes": _accepted(client),
         "nat": client.nat,
         "killswitch": client.killswitch,
+        "dns": list(client.dns),
+        "namesBy": client.names_by,
         "transports": [node.transport.kind for node in client.nodes],
         "inTheClear": any(not node.transport.encrypted for node in client.nodes),
     }

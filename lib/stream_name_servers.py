@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
+from lib import dns_resolv_conf
+
 FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 """The C library's file, and where systemd-resolved(8) lists the name servers behind its own 127.0.0.53."""
 MOST = 6
@@ -32,7 +34,7 @@ def name_servers(files: Iterable[str] = FILES) -> list[str]:
 def in_file(text: str) -> list[str]:
     """The name servers in the text of one such file."""
     found = []
-    for line in text.splitlines():
+    for line in dns_resolv_conf.plain(text).splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == "nameserver":
             try:

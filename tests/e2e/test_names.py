@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lib import stream_certificates
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Topology
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
 from tests.support.program import (
     OVERLAY_1,
     OVERLAY_2,
@@ -90,7 +92,13 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     url = f"router+tls://{HUB_TO_HOST_1}:8443?pin={pin}"
     client = start_client(
-        topology.host_1, "-L", "tun:///host-1?name=tun7", "-F", url, "--control", f"{tmp_path}/client.sock"
+        topology.host_1,
+        "-L",
+        "tun:///host-1?name=tun7&namesBy=resolved",
+        "-F",
+        url,
+        "--control",
+        f"{tmp_path}/client.sock",
     )
     client.wait_line("names of tun.example are asked of 10.20.0.1")
     assert calls.read_text().splitlines() == [
@@ -116,5 +124,72 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
     wait_for(lambda: calls.read_text().splitlines()[3:] == ["revert tun7"])
     client.stop()
     hub.stop()
+    for kept in stream_certificates.state_directory().glob(f"*{name}*"):
+        kept.unlink()
+
+
+FAR = "198.51.100.7"
+needs_dig = pytest.mark.skipif(shutil.which("dig") is None, reason="no dig (bind9-dnsutils)")
+
+
+@needs_dig
+@pytest.mark.usefixtures("real_starts")
+def test_a_stub_asks_the_hub_for_its_domain_and_leaves_the_files_as_they_were(
+    topology: Topology, write: Callable[[str, str], str], hosts_file: Path
+) -> None:
+    """Clean end, `kill -9` and the next start; dig, getent and curl ask as resolv.conf says."""
+    one, resolv_conf = topology.host_1, hosts_file.parent / "resolv.conf"
+    before = f"# by hand\nsearch lan.example\nnameserver {HUB_TO_HOST_1}\noptions timeout:1 attempts:1 rotate"
+    resolv_conf.write_text(before)
+    name = f"stub-{os.getpid()}"
+    hub = start(
+        topology.hub, "-C", write("hub.yml", HUB_TEXT.format(name=name, more=", dnsDomain: tun.example"))
+    )
+    pin = hub.wait_line(r"(sha256:[0-9a-f]{64})").group(1)
+    hub.wait_line("listening on")
+    names = topology.hub.popen(sys.executable, "-m", "tests.support.name_server", HUB_TO_HOST_1, "53", FAR)
+    names.wait_line("name server ready")
+
+    def client(by: str) -> Process:
+        url = f"router+tls://{HUB_TO_HOST_1}:8443?pin={pin}"
+        return start_client(one, "-L", f"tun:///host-1?name=tun7&namesBy={by}", "-F", url)
+
+    def dig(*words: str) -> str:
+        return one.run("dig", "+short", "+tries=1", "+time=3", *words).strip()
+
+    running = client("auto")
+    running.wait_line(r"names of tun.example are asked of 10.20.0.1, by way of 127.0.117.1")
+    [address] = [
+        row["local"] for row in one.ip("addr", "show", "tun7")[0]["addr_info"] if row["family"] == "inet"
+    ]
+    for words, said in (
+        (("host-1.tun.example",), address),
+        (("+tcp", "host-1.tun.example"), address),
+        (("-x", address), "host-1.tun.example."),
+        (("www.example.com",), FAR),
+        (("host-9.tun.example",), ""),
+    ):
+        assert dig(*words) == said, words
+    assert one.run("getent", "ahostsv4", "www.example.com").split()[0] == FAR
+    assert "10.20.0.1:9" in one.run("sh", "-c", "curl -sv -m 3 http://tun.example:9/ 2>&1 || true")
+    running.stop()
+    assert resolv_conf.read_text() == before
+    running = client("stub")
+    running.wait_line("by way of")
+    running.stop(signal.SIGKILL)
+    assert resolv_conf.read_text() != before
+    assert one.run("getent", "ahostsv4", "www.example.com").split()[0] == FAR, "a killed client leaves names"
+    running = client("hosts")
+    running.wait_line("kept in /etc/hosts")
+    wait_for(lambda: f"{address} host-1.tun.example" in hosts_file.read_text())
+    resolved = one.run("getent", "-s", "files", "ahostsv4", "tun.example").split()
+    assert resolved[0] == "10.20.0.1"
+    assert resolv_conf.read_text() == before, "this start has mended it"
+    running.stop(signal.SIGKILL)
+    assert "tun.example" in hosts_file.read_text()
+    running = client("off")
+    assert resolv_conf.read_text() == before
+    assert hosts_file.read_text() == ""
+    running.stop()
     for kept in stream_certificates.state_directory().glob(f"*{name}*"):
         kept.unlink()

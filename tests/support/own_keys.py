@@ -24,7 +24,7 @@ END = "<!-- end of keys of ours -->\n"
 _SOURCED = "name reload file redis http plugin"
 _TLS = "certFile keyFile caFile secure serverName options validity commonName organization rejectUnknownSNI serverNames"
 _TCP = "keepalive.idle keepalive.interval keepalive.count"
-_TUN = "name net peer mtu route routes gw"
+_TUN = "name net peer mtu route routes gw dns"
 GOST = {
     "(top)": "services chains hops hosts authers ingresses limiters climiters rlimiters routers tls log metrics",
     "services": "name addr limiter climiter rlimiter handler listener forwarder metadata",

@@ -10,8 +10,9 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import client_names, client_push, netlink_networks
+from lib import client_push, netlink_networks
 from lib.addresses import packed_prefix
+from lib.client_names import Names, Wanted
 from lib.client_push import Push
 from lib.errors import HostError
 from lib.push_accept import LocalNetwork
@@ -211,37 +212,65 @@ def test_a_configured_route_is_not_set_twice(networks: list[LocalNetwork]) -> No
     assert client.device_settings.routes == device.routes
 
 
-def test_names_of_the_hub_s_domain_are_asked_of_it(
-    client: Client, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """What the way by which names are found is told."""
     calls: list[tuple[object, ...]] = []
 
-    def follow(*words: object) -> str:
+    def follow(_: object, *words: object) -> tuple[str, str]:
         calls.append(words)
-        return ""
+        return "done" if words[1] != Wanted() else "", ""
 
-    monkeypatch.setattr(client_names, "follow", follow)
+    monkeypatch.setattr(Names, "follow", follow)
+    monkeypatch.setattr(Names, "close", lambda _, *words: calls.append(words))
+    return calls
+
+
+def test_names_of_the_hub_s_domain_are_asked_of_it(
+    client: Client, said: list[str], names: list[tuple[object, ...]]
+) -> None:
     server, other, far = (ip_address(text).packed for text in ("10.20.0.1", "fd20::1", "10.99.0.1"))
     named = replace(TOLD, dns=(server, other, far), domain="tun.example")
     client.told(named)
-    assert calls == [("tun0", ("10.20.0.1",), "tun.example")], "of IPv4, and within the tunnel"
-    assert said[-1].endswith("names of tun.example are asked of 10.20.0.1")
+    prefixes = (packed_prefix("10.20.0.7/32"), packed_prefix("10.20.0.0/16"))
+    wanted = Wanted(("10.20.0.1",), "tun.example", prefixes)
+    assert names == [("tun0", wanted, "auto")], "of IPv4, and within the tunnel"
+    assert said[-1].endswith("done")
     client.told(replace(named, serial=2, mtu=1300))
-    assert len(calls) == 1
+    assert len(names) == 1
     client.told(replace(named, serial=3, domain="lan"))
-    assert calls[1:] == [("tun0", (), "")]
+    assert names[1:] == [("tun0", Wanted(), "auto")]
     assert "of one word" in said[-1]
     client.told(replace(named, serial=4))
-    client.push.close()
-    client.push.close()
-    assert calls[3:] == [("tun0", (), "")], "what stays is taken back once"
+    client.settings = replace(client.settings, names_by="stub")
+    client.push.again()
+    gevent.sleep(0.05)
+    assert names[3:] == [("tun0", wanted, "stub")], "a reload may choose another way"
+    client.push.close(True)
+    assert names[4:] == [("tun0", True)]
+
+
+def test_name_servers_of_its_own_come_before_the_hub_s_domain(
+    client: Client, said: list[str], names: list[tuple[object, ...]]
+) -> None:
+    """They are set before there is a hub, and whatever it says."""
+    client.settings = replace(client.settings, dns=("10.20.0.53", "9.9.9.9"))
+    client.push.again()
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert names == [("tun0", Wanted(("10.20.0.53", "9.9.9.9")), "auto")]
+    assert said == ["settings-taken: service c: its own settings: done"]
+    client.told(replace(TOLD, dns=(ip_address("10.20.0.1").packed,), domain="tun.example"))
+    gevent.sleep(0.05)
+    assert len(names) == 1
+    [refusal] = [line for line in said if line.startswith("settings-refused")]
+    assert refusal.endswith("the domain tun.example: this client has name servers of its own (dns)")
 
 
 def test_a_name_server_that_was_set_is_none_that_a_route_would_hide(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch, names: list[tuple[object, ...]]
 ) -> None:
     """systemd-resolved lists it with the others, so that it seems to be one of the network around."""
-    monkeypatch.setattr(client_names, "follow", lambda *words: "")
     named = replace(TOLD, dns=(ip_address("10.20.0.1").packed,), domain="tun.example")
     client.told(named)
     device = client.device_settings

@@ -171,7 +171,6 @@ def test_the_example_command_lines(forward: str, namespace: bytes) -> None:
 
 RECORDED = json.loads((ROOT / "tests" / "data" / "command_lines.json").read_text())
 REFUSED = {
-    2: "metadata key 'dns' is not supported yet",
     3: "there is no router 'router-0'",
     4: "there is no router 'router-0'",
     5: "there is no router 'r'",
@@ -434,13 +433,36 @@ def test_hub_that_is_wrong(service: str, expected: str) -> None:
         ("{route: 10.0.0.0/8, gw: 'fd00::1'}", "10.0.0.0/8 cannot go through fd00::1"),
         ("{route: 10.0.0.0/8, routes: [10.0.0.0/8 1.1.1.1]}", "10.0.0.0/8 has a gateway already"),
         ("{peer: x}", "'peer': not an IP address: 'x'"),
-        ("{dns: 1.1.1.1}", "metadata key 'dns' is not supported yet"),
+        ("{dns: '1.1.1.1, x'}", "'dns': not an IP address: 'x'"),
+        (
+            "{dns: '1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5,1.1.1.6,1.1.1.7,1.1.1.8,1.1.1.9'}",
+            "more than 8 name servers",
+        ),
         ("{router: r}", "metadata key 'router' is not supported yet"),
         ("{router.id: x}", "unknown metadata key 'router.id' for a service with handler tun"),
     ],
 )
 def test_device_that_is_wrong(metadata: str, expected: str) -> None:
     assert any(expected in problem for problem in problems(CLIENT % metadata, CHAIN))
+
+
+@pytest.mark.parametrize("text", ["'10.0.0.53, fd00::53, 10.0.0.53'", "[10.0.0.53, 'fd00::53']"])
+def test_name_servers_of_a_client(text: str) -> None:
+    (client,) = resolve(CLIENT % f"{{dns: {text}}}", CHAIN).clients
+    assert (client.dns, client.names_by) == (("10.0.0.53", "fd00::53"), "auto")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("namesBy=hosts-file", "'namesBy': 'hosts-file' is not one of auto, resolved, stub, hosts, off"),
+        ("namesBy=off&dns=10.0.0.53", "'dns' with namesBy: off"),
+        ("namesBy=hosts&dns=10.0.0.53", "'dns' with namesBy: hosts"),
+    ],
+)
+def test_a_way_of_names_that_is_wrong(more: str, expected: str) -> None:
+    read = config_from_urls.read([f"tun:///host-1?net=10.9.0.1/24&{more}"], ["router://h:1"])
+    assert any(expected in problem for problem in refusals(read))
 
 
 @pytest.mark.parametrize(
