@@ -17,7 +17,7 @@ export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
 .PHONY: help setup check test bench fuzz faults hostile soak demo binary binary-here binary-check deb package-check install
-.PHONY: uninstall clean tools-test tools-bench tools-binary tools-binary-here tools-package
+.PHONY: uninstall clean tools-test tools-bench tools-binary tools-binary-here tools-package tools-resolved
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ check: $(VENV)/.dev ## formatting, lint, types, names that nothing uses
 	$(PY) -m vulture
 	$(PY) -m vulture lib tunrouter.py packaging # without the tests: what only they use is dead too
 
-test: $(VENV)/.dev tools-test ## all tests, JOBS=3 at once; as root, those in network namespaces too
+test: $(VENV)/.dev tools-test tools-resolved ## all tests, JOBS=3 at once; as root, those in network namespaces too
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.bench ## measure beside GOST, WireGuard, floor and kernel, and draw it (as root)
@@ -126,8 +126,18 @@ tools-test:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 nft:nftables ethtool:ethtool \
 	  redis-server:redis-server tinyproxy:tinyproxy-bin nginx:nginx haproxy:haproxy caddy:caddy \
 	  stunnel4:stunnel4 squid:squid curl:curl tshark:tshark promtool:prometheus \
-	  traceroute:traceroute dig:bind9-dnsutils tracepath:iputils-tracepath \
+	  traceroute:traceroute dig:bind9-dnsutils dbus-daemon:dbus-daemon tracepath:iputils-tracepath \
 	  zsh:zsh fish:fish mandoc:mandoc man:man-db systemd-analyze:systemd)
+
+# Unpacked, not installed: the package would make it the machine's own resolver.
+tools-resolved: build/tools/systemd-resolved
+build/tools/systemd-resolved:
+	@mkdir -p build/tools
+	@if command -v resolvectl >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then exit 0; fi; \
+	echo "apt-get download systemd-resolved"; cd build/tools && rm -f systemd-resolved_*.deb && \
+	{ apt-get -qq download systemd-resolved || { apt-get -qq update && apt-get -qq download systemd-resolved; }; } 2>&1 | \
+	  grep -v unsandboxed; dpkg-deb --extract systemd-resolved_*.deb systemd-resolved || \
+	echo "no systemd-resolved here: the test with it will not run" >&2
 
 tools-bench:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev \

@@ -53,19 +53,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """After all that pytest says: how many tests a real GOST would have run."""
+    """After all that pytest says: how many tests a real GOST, or a systemd-resolved, would have run."""
     yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:  # a worker of pytest-xdist: the one that started it speaks
         return
     from tests.support.program import NO_GOST  # late: tests/binary first says which executable it is about
+    from tests.support.resolved import NO_RESOLVED
 
-    skipped = sum(NO_GOST in str(report.longrepr) for report in reporter.stats.get("skipped", ()))
-    if skipped:
-        tests = "1 test was" if skipped == 1 else f"{skipped} tests were"
-        reporter.write_line(
-            f"{tests} skipped for want of a real GOST v3: put gost into PATH, or set GOST_BIN"
-        )
+    for reason, what in (
+        (NO_GOST, "a real GOST v3: put gost into PATH, or set GOST_BIN"),
+        (NO_RESOLVED, "systemd-resolved and dbus-daemon: make tools-resolved unpacks the one"),
+    ):
+        skipped = sum(reason in str(report.longrepr) for report in reporter.stats.get("skipped", ()))
+        if skipped:
+            tests = "1 test was" if skipped == 1 else f"{skipped} tests were"
+            reporter.write_line(f"{tests} skipped for want of {what}")
 
 
 @pytest.fixture(autouse=True)

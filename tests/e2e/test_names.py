@@ -26,6 +26,7 @@ from tests.support.program import (
     start_hub,
     wait_for,
 )
+from tests.support.resolved import needs_resolved, start_resolved
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
@@ -129,6 +130,7 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
 
 
 FAR = "198.51.100.7"
+"""What the name server beside the tunnel says of every name."""
 needs_dig = pytest.mark.skipif(shutil.which("dig") is None, reason="no dig (bind9-dnsutils)")
 
 
@@ -191,5 +193,49 @@ def test_a_stub_asks_the_hub_for_its_domain_and_leaves_the_files_as_they_were(
     assert resolv_conf.read_text() == before
     assert hosts_file.read_text() == ""
     running.stop()
+    for kept in stream_certificates.state_directory().glob(f"*{name}*"):
+        kept.unlink()
+
+
+@needs_resolved
+@needs_dig
+@pytest.mark.usefixtures("real_starts")
+def test_a_real_systemd_resolved_asks_the_hub_for_its_domain_alone(
+    topology: Topology,
+    write: Callable[[str, str], str],
+    tmp_path: Path,
+    hosts_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """resolvectl and dig are the judges; what was set goes with the device, also by kill -9."""
+    one, resolv_conf = topology.host_1, hosts_file.parent / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.53\n")
+    program = start_resolved(one, tmp_path)
+    monkeypatch.setenv("PATH", f"{program}:{os.environ['PATH']}")
+    names = topology.hub.popen(sys.executable, "-m", "tests.support.name_server", HUB_TO_HOST_1, "53", FAR)
+    names.wait_line("name server ready")
+    one.run("resolvectl", "dns", "uplink", HUB_TO_HOST_1)
+    one.run("resolvectl", "domain", "uplink", "~.")
+    name = f"resolved-{os.getpid()}"
+    hub = start(
+        topology.hub, "-C", write("hub.yml", HUB_TEXT.format(name=name, more=", dnsDomain: tun.example"))
+    )
+    pin = hub.wait_line(r"(sha256:[0-9a-f]{64})").group(1)
+    hub.wait_line("listening on")
+    url = f"router+tls://{HUB_TO_HOST_1}:8443?pin={pin}"
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        client = start_client(one, "-L", "tun:///host-1?name=tun7", "-F", url)
+        client.wait_line("names of tun.example are asked of 10.20.0.1, by systemd-resolved")
+        assert "10.20.0.1" in one.run("resolvectl", "query", "tun.example")
+        assert one.run("resolvectl", "domain", "tun7").split()[-1] == "~tun.example"
+        assert one.run("resolvectl", "default-route", "tun7").split()[-1] == "no"
+        assert "-- link: tun7" in one.run("resolvectl", "query", "host-1.tun.example")
+        assert one.run("dig", "+short", "+time=3", "@127.0.0.53", "www.example.com").strip() == FAR
+        refused = one.run("sh", "-c", "resolvectl query host-9.tun.example 2>&1 || true")
+        assert "'host-9.tun.example' not found" in refused
+        client.stop(number)
+        assert "tun7" not in one.run("resolvectl", "dns")
+    assert resolv_conf.read_text() == "nameserver 127.0.0.53\n"
+    hub.stop()
     for kept in stream_certificates.state_directory().glob(f"*{name}*"):
         kept.unlink()
