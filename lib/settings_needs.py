@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from lib.netfilter_nat import SWITCHES
-from lib.settings import ClientSettings, FileSource, HubSettings, Settings
+from lib.settings import ClientSettings, FileSource, Settings
 
 NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN = "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN"
 FIRST_FREE_PORT = 1024
@@ -97,16 +97,17 @@ def _clients(is_used: Callable[[ClientSettings], bool]) -> Callable[[Settings], 
     return lambda settings: (Use(one.name) for one in settings.clients if is_used(one))
 
 
-def _hubs(is_used: Callable[[HubSettings], bool]) -> Callable[[Settings], Iterable[Use]]:
-    return lambda settings: (Use(one.name) for one in settings.hubs if is_used(one))
-
-
 def _has_mark(client: ClientSettings) -> bool:
     return any(node.first.dial.mark for node in client.nodes)
 
 
 def _dials_elsewhere(client: ClientSettings) -> bool:
     return any(node.first.dial.netns for node in client.nodes)
+
+
+def _in_namespaces(settings: Settings) -> Iterator[Use]:
+    yield from (Use(hub.name) for hub in settings.hubs if hub.netns)
+    yield from (Use(client.name) for client in settings.clients if client.device.netns)
 
 
 def _low_ports(settings: Settings) -> Iterator[Use]:
@@ -150,7 +151,7 @@ FEATURES: tuple[Feature, ...] = (
         (Need(Kind.CAPABILITY, SYS_ADMIN), Need(Kind.NAMESPACE)),
     ),
     Feature(
-        *("'netns' of a service", "netns", _hubs(lambda hub: bool(hub.netns))),
+        *("'netns' of a service", "netns", _in_namespaces),
         (Need(Kind.CAPABILITY, SYS_ADMIN), Need(Kind.NAMESPACE)),
     ),
     Feature("'nat'", "nat", _exits, (_ADMIN, _WRITES)),

@@ -94,6 +94,16 @@ def test_a_row(name: str, used: Settings, lacks: set[str]) -> None:
     assert name not in {one.feature.name for one in settings_needs.missing(plain, rights())}
 
 
+def test_a_client_whose_device_is_elsewhere() -> None:
+    used = settings(
+        CLIENT.format(handler="", listener=NET, node="", zeros="0" * 64).replace(
+            "- name: host\n", "- name: host\n  metadata: {netns: blue}\n", 1
+        )
+    )
+    found = {one.why for one in settings_needs.missing(used, rights()) if one.feature.key == "netns"}
+    assert found == {"nobody has no CAP_SYS_ADMIN", "nobody may enter no other network namespace"}
+
+
 def test_every_row_is_tried_here() -> None:
     assert [row[0] for row in ROWS] == [feature.name for feature in FEATURES]
 
