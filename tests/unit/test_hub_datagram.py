@@ -408,6 +408,44 @@ def test_an_error_in_the_datagrams_of_one_session_is_no_others(
     assert one.receive() == framing.encode(p.udp(B, A, b"on"))
 
 
+def test_honest_sessions_lose_nothing_to_the_share() -> None:
+    """A call in each session, from its first moment on, and junk of another one that uses up the share."""
+    count, packets = 12, 40
+    routes = ", ".join(f"{{net: 10.0.1.{number}/32, gateway: host-{number}}}" for number in range(3, count))
+    with running((CONFIG % "datagram").replace("routes: [", f"routes: [{routes}, ")) as (hub,):
+
+        def talk(number: int) -> None:
+            client = Client(hub, f"host-{number}")
+            client.begin()
+            there = f"10.0.1.{3 + (number - 2) % (count - 3)}"
+            for _ in range(packets):
+                frame = framing.encode(p.udp(f"10.0.1.{number}", there, bytes(200)))
+                client.peer.send(frame, time.monotonic())
+                client.receive(0.01)
+            clients.append(client)
+
+        def rage() -> None:
+            client = Client(hub, "host-1")
+            client.begin()
+            session = session_of(hub, "host-1")
+            assert session.stream.cost is not None
+            session.stream.cost.debt, session.stream.cost.expensive = 1.0, True
+            while len(clients) < count - 3:
+                client.peer.send(p.stream([b"\x99"] * 600), time.monotonic())
+                client.receive(0.002)
+            clients.append(client)
+
+        clients: list[Client] = []
+        talks = [gevent.spawn(rage), *(gevent.spawn(talk, number) for number in range(3, count))]
+        gevent.joinall(talks, timeout=30, raise_error=True)
+        sessions = [one for one in hub.sessions.values() if one.attachment.host != "host-1"]
+        assert len(sessions) == count - 3
+        assert [one.attachment.traffic.drops[Reason.DATAGRAM_SHARE] for one in sessions] == [0] * (count - 3)
+        assert all(one.attachment.traffic.received_packets >= packets for one in sessions)
+        for client in clients:
+            client.close()
+
+
 def test_a_flood_of_strangers_takes_its_turns_in_the_share(
     hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
