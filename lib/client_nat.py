@@ -14,7 +14,7 @@ from typing import Any
 
 from gevent.lock import RLock
 
-from lib import netfilter_nat, netfilter_table
+from lib import netfilter_nat, netfilter_table, netlink_forwarding
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -101,6 +101,8 @@ def forward(versions: Collection[int], known: Noted) -> Noted:
     devices, others = _devices()
     more, values = Noted(), dict[str, str]()
     for version in versions:
+        if _is_hidden(version):
+            continue
         now = {
             path: text for path in netfilter_nat.wanted(version, [*devices, *others]) if (text := _read(path))
         }
@@ -114,6 +116,23 @@ def forward(versions: Collection[int], known: Noted) -> Noted:
     for path, value in values.items():
         _write(path, value)
     return noted
+
+
+def _is_hidden(version: int) -> bool:
+    """Whether the settings are not shown to us. Raises HostError where one would have to be set."""
+    if _read(netfilter_nat.SWITCHES[version]):
+        return False
+    try:
+        is_on = netlink_forwarding.is_on(version)
+    except OSError as error:
+        raise HostError(f"nat: whether this host forwards: {error.strerror or error}") from None
+    if is_on is False:
+        name = netfilter_nat.shown(netfilter_nat.SWITCHES[version])
+        raise HostError(
+            f"nat: {name} is 0, and cannot be set from here: set it to 1 in /etc/sysctl.d, or, under "
+            "systemd, ProcSubset=all and ReadWritePaths=/proc/sys/net"
+        )
+    return True
 
 
 def _noted(tables: Collection[Table]) -> Noted:

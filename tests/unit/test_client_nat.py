@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lib import client_nat
+from lib import client_nat, netlink_forwarding
 from lib.client_nat import Nat, set_back
 from lib.errors import HostError
 from lib.netfilter_names import Table
@@ -163,12 +163,30 @@ def test_a_setting_that_cannot_be_written_is_told_of_and_the_table_goes_with_the
     assert not kernel.loaded
 
 
+@pytest.mark.parametrize(("is_on", "refused"), [(True, False), (None, False), (False, True)])
+def test_settings_that_are_hidden_must_be_right_already(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, is_on: bool | None, refused: bool
+) -> None:
+    """As under the unit of the package (ProcSubset=pid): not to see a setting is not to know that it is on."""
+    monkeypatch.setattr(client_nat, "_read", lambda path: "")
+    monkeypatch.setattr(netlink_forwarding, "is_on", lambda version: is_on)
+    nat = Nat()
+    if refused:
+        with pytest.raises(
+            HostError, match=r"net\.ipv4\.ip_forward is 0, and cannot be set .*ProcSubset=all"
+        ):
+            nat.set("a", "tun0", IPV4)
+    else:
+        nat.set("a", "tun0", IPV4)
+    assert kernel.done == ["load nat"]
+
+
 def test_a_read_only_setting_names_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(
-        HostError, match=r"sysctl -w net\.ipv4\.ip_forward=1, or, under systemd, ProtectKernelT"
+        HostError, match=r"sysctl -w net\.ipv4\.ip_forward=1, or, under systemd, ReadWritePaths"
     ):
         client_nat._write("ipv4/ip_forward", "1")

@@ -257,6 +257,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "client_upkeep",
             "netlink_host_routes",
             "netlink_lookup",
+            "netlink_forwarding",
             "netlink_own_routes",
             "netlink_owners",
             "stream_listen",
