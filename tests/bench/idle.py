@@ -95,8 +95,8 @@ def measure(
             "cpu_ms": (cpu_seconds(pid) - cpu) * 1e3 / seconds,
             "connections": _connections(hub_side),
         }
-        clients.stop()
-        hub.stop()
+        clients.stop(timeout=60.0)
+        hub.stop(timeout=60.0)
     return figures
 
 
