@@ -38,6 +38,8 @@ from lib.prefixes import Prefix
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings
+from lib.settings_map import misrouted, texts
+from lib.wire_control import MAX_PREFIXES
 
 
 class Client:
@@ -77,6 +79,7 @@ class Client:
         self._reconnector = Reconnector(self)
         self._hops = self._hops_of(settings)
         self._tasks: list[Task] = []
+        self._told_of_maps: list[str] = []
 
     @property
     def device_name(self) -> str:
@@ -236,12 +239,14 @@ class Client:
         like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
         if like_old != old.device or new.superpackets != old.superpackets:
             return None
+        self._device.translate(new.maps)
         device = self.push.merged(new.device)
         self.around.prepare(device)
         lines = self._device.upkeep.apply(device)
         self.settings = new
         self._exits.opened(new, self.device_name, device)
         self.push.again()
+        self.tell_maps()
         self._reconnector.choose_among(new)
         is_other = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
         is_other = is_other or (new.accept is None) != (old.accept is None)  # it is in HELLO
@@ -267,12 +272,39 @@ class Client:
         if prefixes == self.transit.gateways:
             return  # a hub may say it again and again
         self.transit.gateways = prefixes
+        self.tell_maps()
         name, host = self.settings.name, self.settings.host
         for line in self.transit.not_forwarding():
             say(
                 Entry.NOT_FORWARDING, "service %s: %s", name, line, fold=name, habit=OUTAGE,
                 service=name, host=host, reason=line,
             )  # fmt: skip
+
+    @property
+    def shown_as(self) -> dict[str, str]:
+        """Prefixes that others see -> the networks behind this host, as text."""
+        return texts(self.settings.maps)
+
+    def map_advice(self) -> list[str]:
+        """A line for each prefix map that the hub's routes to this host do not fit."""
+        maps = self.settings.maps
+        if not maps or self.session is None:
+            return []
+        mine, some = self.push.mine, self.transit.gateways
+        if mine is not None:
+            return list(misrouted(maps, mine, is_all=True))
+        return list(misrouted(maps, some, is_all=0 < len(some) < MAX_PREFIXES))
+
+    def tell_maps(self) -> None:
+        """Warn of prefix maps that the hub's routes do not fit, of each once while that lasts."""
+        lines, name = self.map_advice(), self.settings.name
+        for line in lines:
+            if line not in self._told_of_maps:
+                say(
+                    Entry.MAP_NOT_ROUTED, "service %s: map: %s", name, line, fold=name, habit=OUTAGE,
+                    service=name, host=self.settings.host, reason=line,
+                )  # fmt: skip
+        self._told_of_maps = lines
 
     def tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import gevent
@@ -18,6 +19,7 @@ from lib import (
     capture_watch,
     client_uplink,
     framing,
+    netfilter_map,
     netlink,
     netlink_adopt,
     netlink_input,
@@ -39,10 +41,13 @@ from lib.ids import NO_NAMESPACE
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.netfilter_keep import KeptTable
+from lib.netfilter_names import Table
 from lib.packet_text import head, head_of_frame
 from lib.prefixes import Prefix, packed
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, DeviceSettings
+from lib.settings_map import PrefixMap, to_inside
 from lib.stream_netns import inside, made_here
 from lib.tun import TunDevice
 
@@ -130,6 +135,8 @@ class ClientDevice:
             with inside(self._netns.path):
                 capabilities = self._configure()
                 self.upkeep = Upkeep(settings.name, self._device, settings.device, self._netns.path)
+            self._table = KeptTable(settings.name, Table("map", self._device.name))
+            self.translate(settings.maps)
         except BaseException:  # also where the end of the process breaks a reload off
             self._leave(settings.device)
             raise
@@ -171,8 +178,17 @@ class ClientDevice:
         May be called again, as after a call that was broken off.
         """
         self._readable.close()
+        with suppress(HostError):  # the next start deletes it
+            self._table.close()
         self._leave(self.upkeep.wanted)
         self._netns.close()
+
+    def translate(self, maps: Sequence[PrefixMap]) -> None:
+        """Let the kernel translate between these prefixes, and no others. Raises HostError."""
+        try:
+            self._table.load(netfilter_map.rules(self.upkeep.index, maps))
+        except HostError as error:
+            raise HostError(f"service {self._client.settings.name}: map: {error}") from None
 
     def _leave(self, settings: DeviceSettings) -> None:
         if self._device.fd >= 0 and not self._device.exists:
@@ -249,6 +265,7 @@ class ClientDevice:
         return [packed(address.network) for address in self.upkeep.wanted.addresses]
 
     def _kernel_drops(self, source: bytes, destination: bytes) -> Reason | None:
+        destination = to_inside(self._client.settings.maps, destination)
         with inside(self.netns):
             return netlink_input.dropped(self.name, self.upkeep.index, source, destination)
 

@@ -23,6 +23,7 @@ from lib.client_names import Names, Wanted, objection
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.prefixes import Prefix
 from lib.push_accept import Accepted, Local, Refusal
 from lib.push_settings import Pushed
 from lib.session_control import SessionControl
@@ -70,6 +71,9 @@ class Owner(Protocol):
     def session(self) -> Session | None:
         """The session with the hub; None where there is none."""
 
+    def tell_maps(self) -> None:
+        """Warn where the hub's routes do not fit the prefix maps of this host."""
+
 
 class Push:
     """The settings that one client has from its hub."""
@@ -93,6 +97,13 @@ class Push:
     def lines(self) -> list[str]:
         """A line for each reason why something is not set that the hub has told."""
         return push_accept.summed_up(self.taken.refused)
+
+    @property
+    def mine(self) -> tuple[Prefix, ...] | None:
+        """All prefixes that the hub of the session routes to this host; None where it has not told all."""
+        if self._pushed is None or self._pushed[0] is not self._client.session or self._pushed[1].left_out:
+            return None
+        return self._pushed[1].mine
 
     def wants(self, session: Session) -> bool:
         """Whether settings are taken from the hub of this session."""
@@ -133,6 +144,7 @@ class Push:
             self._changed.clear()
             if self._pushed is not None:
                 self._set(*self._pushed)
+                self._client.tell_maps()
 
     def merged(self, device: DeviceSettings) -> DeviceSettings:
         """The configured settings of a device, with what was taken from the hub."""

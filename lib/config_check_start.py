@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,11 +18,13 @@ from pathlib import Path
 from gevent import ssl
 
 from lib import (
+    config_check_map,
     config_check_socket,
     config_dial,
     config_metadata,
     ctl_find,
     ctl_server,
+    service_command,
     stream_certificates,
     stream_interface,
     stream_listen,
@@ -60,6 +61,7 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     _sources(config, settings, found)
     _devices(config, services, settings, found)
     config_check_socket.look(config, services, settings, found)
+    config_check_map.look(services, settings, found)
     _hooks(config, services, settings, found)
 
 
@@ -383,10 +385,10 @@ def _hooks(config: Config, services: Services, settings: Settings, found: Findin
             tree = config_metadata.find(services[one.name], phase)
             where = tree.where if tree else services[one.name].where()
             for program in dict.fromkeys(words[0] for words in commands):
-                if shutil.which(program) is None:
+                if service_command.find(program) is None:
                     tell = found.error if phase == PRE_UP else found.warn
                     tell(where, f"{phase!r}: there is no program {program[:64]!r}")
     for section, receiver in zip(config.notify, settings.notify, strict=True):
-        if receiver.command and shutil.which(receiver.command[0]) is None:
+        if receiver.command and service_command.find(receiver.command[0]) is None:
             text = f"'command': there is no program {receiver.command[0][:64]!r}"
             found.warn(section.where("command"), text)

@@ -21,6 +21,7 @@ from lib.config_gost_keys import (
     SERVICE_WITH_CHAIN,
 )
 from lib.config_hooks import hook_settings
+from lib.config_map import maps_of
 from lib.config_no_effect import UNNAMED
 from lib.config_pool import MTU_RANGE
 from lib.config_schema import (
@@ -90,6 +91,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         retries=handler.retries,
         nat=config_metadata.switch(handler, "nat", False, found),
         killswitch=config_metadata.switch(handler, "killswitch", False, found),
+        maps=maps_of(handler, device, found),
     )
 
 
@@ -100,8 +102,9 @@ def _netns(service: Service, handler: Handler, nodes: Sequence[NodeSettings], fo
     if not name or tree is None:
         return ""
     instead = "start tunrouter in that namespace: ip netns exec NAME tunrouter …"
-    for key in ("nat", "killswitch"):
-        if config_metadata.switch(handler, key, False, found):
+    switched = {key: config_metadata.switch(handler, key, False, found) for key in ("nat", "killswitch")}
+    for key, is_set in {**switched, "map": config_metadata.find(handler, "map") is not None}.items():
+        if is_set:
             text = f"{key!r} beside 'netns': tables of nftables are set where tunrouter runs, not there"
             found.error(tree.where, text, instead)
     dialled = {netns_path(node.first.dial.netns) for node in nodes if node.first.dial.netns}

@@ -115,6 +115,15 @@ METADATA_KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of handler tun", "map", "prefixes that others see, each with the network behind this host",
+        "none",
+        "map: {10.71.0.0/24: 192.168.1.0/24}",
+        (
+            "The network behind this host appears to all others under the first prefix, which the hub routes "
+            "to this host. Both have the same length. For sites with the same addresses. Wants `nft`."
+        ),
+    ),
+    OwnKey(
         "metadata of handler tun", "nat", "switch", "`off`",
         "nat: on",
         (

@@ -163,7 +163,10 @@ def _gateways(
             group = routes.tries.of(prefix[0]).get(*prefix)
             others = [name for tier in group.tiers for name in tier if name != host] if group else []
             if others:
-                notes.append(f"{prefixes.text(*prefix)} is routed to {others[0]} already, which is preferred")
+                notes.append(
+                    f"{prefixes.text(*prefix)} is routed to {others[0]} already, which is preferred"
+                    "; a second site with the same addresses appears under others (map=, in the recipes)"
+                )
     if not _has_address(hub, host, namespace, found):
         notes.append(
             f"no route leads to an address of {host} itself: give it one with --gateway ADDRESS, "

@@ -235,7 +235,8 @@ def _client(client: Client, now: float) -> Row:
         "prefixes": [prefixes.text(*prefix) for prefix in client.transit.gateways],
         "differences": client.differences(),
         "warnings": client.transit.warnings(now),
-        "advice": session.warnings() if session else [],
+        "advice": [*session.warnings(), *client.map_advice()] if session else [],
+        "map": client.shown_as,
         "hub": session.peer if session else None,
         "away": None if session else _away(client.away, now),
         "transport": node.transport.kind,
@@ -268,11 +269,8 @@ def _from_hub(client: Client) -> Row:
 
 
 def _away(away: Away, now: float) -> Row:
-    return {
-        "hub": away.hub,
-        "reason": away.reason,
-        "next_try_s": round(max(0.0, away.next_at - now), 1),
-    }
+    next_try = round(max(0.0, away.next_at - now), 1)
+    return {"hub": away.hub, "reason": away.reason, "next_try_s": next_try}
 
 
 def _traffic(traffic: Traffic, rates: Rates, now: float) -> Row:

@@ -99,8 +99,9 @@ def networks(fact: Networks) -> Iterator[Finding]:
                 f"connected to {local.device}",
                 "packets for addresses that both have go to one of the two only, and which one depends on "
                 "the longest prefix, not on who has the address",
-                f"give the tunnel another network (net=, route=), or renumber that of {local.device}: "
-                f"ip -4 addr show dev {local.device}",
+                f"give the tunnel another network (net=, route=), or renumber that of {local.device} "
+                f"(ip -4 addr show dev {local.device}); where two sites have the same addresses, let one or "
+                "both appear under other ones (map=, in the recipes)",
             )
 
 

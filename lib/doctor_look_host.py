@@ -49,6 +49,7 @@ from lib.netlink_request import opened
 from lib.netlink_watch import index_of
 from lib.prefixes import Prefix
 from lib.settings import ClientSettings, HubSettings, Settings
+from lib.settings_map import PrefixMap, to_inside
 from lib.settings_transport import AUTO, SYSTEM, has_datagrams
 from lib.stream_bounded import Bounds
 
@@ -85,11 +86,20 @@ def gateways(rows: Sequence[Row]) -> tuple[Gateway, ...]:
 
 def _gateways(row: Row) -> Iterator[Gateway]:
     name, networks = row["device"], [prefixes.packed(ip_interface(text).network) for text in row["addresses"]]
-    transit = Transit(_verdicts(name), Traffic(), time.monotonic, lambda: networks)
+    verdict, maps = _verdicts(name), _maps(row)
+    transit = Transit(
+        lambda source, destination: verdict(source, to_inside(maps, destination)),
+        *(Traffic(), time.monotonic, lambda: networks),
+    )
     transit.gateways = tuple(packed_prefix(text) for text in row.get("prefixes", ()))
     stuck = set(transit.stuck())
     for prefix in transit.gateways:
         yield Gateway(row["service"], prefixes.text(*prefix), prefix in stuck)
+
+
+def _maps(row: Row) -> tuple[PrefixMap, ...]:
+    """The prefix maps of a running client; an older process says nothing of them."""
+    return tuple(PrefixMap(*map(packed_prefix, pair)) for pair in row.get("map", {}).items())
 
 
 def _verdicts(device: str) -> Any:
@@ -131,6 +141,7 @@ def networks(clients: Iterable[ClientSettings], rows: Sequence[Row]) -> Networks
         claims += [Claim(client.name, device, prefixes.packed(network), False) for network in own]
         routes = [to for to, _ in client.device.routes if to.prefixlen and to not in own]
         claims += [Claim(client.name, device, prefixes.packed(network), True) for network in routes]
+        claims += [Claim(client.name, device, one.outside, False) for one in client.maps]
     tunnels = {claim.device for claim in claims} | set(names.values())
     local = tuple(Local(device, prefix) for device, prefix in local_networks() if device not in tunnels)
     return Networks(local, tuple(claims))
@@ -218,15 +229,29 @@ def _packets(settings: Settings, rows: Sequence[Row], facts: tuple[Gateway, ...]
         for node in client.nodes:
             about = f"connections to the hub (TCP port {node.first.port})"
             yield Packet(about, "out", "6" if ":" in node.first.host else "4", "tcp", str(node.first.port))
-    yield from _forwarded(devices, facts)
+    maps = {row["service"]: _maps(row) for row in rows}
+    yield from _forwarded(devices, facts, maps)
 
 
-def _forwarded(devices: Mapping[str, str], facts: tuple[Gateway, ...]) -> Iterator[Packet]:
+def _forwarded(
+    devices: Mapping[str, str], facts: tuple[Gateway, ...], maps: Mapping[str, tuple[PrefixMap, ...]]
+) -> Iterator[Packet]:
     """Packets between a tunnel and the networks behind this host."""
     behind = local_networks()
     for gateway in facts:
         prefix, device = packed_prefix(gateway.prefix), devices.get(gateway.service, "")
-        lan = next((name for name, one in behind if _overlap(one, prefix) and name != device), "")
+        mapped = [
+            one.inside for one in maps.get(gateway.service, ()) if prefixes.overlap(one.outside, prefix)
+        ]
+        wanted = [*mapped, prefix]
+        lan = next(
+            (
+                name
+                for name, one in behind
+                if name != device and any(prefixes.overlap(one, it) for it in wanted)
+            ),
+            "",
+        )
         if not lan or not device:
             continue
         version = "6" if ":" in gateway.prefix else "4"
@@ -234,12 +259,6 @@ def _forwarded(devices: Mapping[str, str], facts: tuple[Gateway, ...]) -> Iterat
         yield Packet(about, "forward", version, "tcp", iif=device, oif=lan)
         yield Packet(f"what {gateway.prefix} sends into the tunnel {device}", "forward", version, "tcp",
                      iif=lan, oif=device)  # fmt: skip
-
-
-def _overlap(one: Prefix, other: Prefix) -> bool:
-    if len(one[0]) != len(other[0]):
-        return False
-    return prefixes.covers(*one, other[0]) or prefixes.covers(*other, one[0])
 
 
 # --- hubs, clock, congestion --------------------------------------------------------------------

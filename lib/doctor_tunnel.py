@@ -37,7 +37,8 @@ def refused(facts: tuple[Session, ...]) -> Iterator[Finding]:
             yield Finding(
                 f"service {one.service}: not set of what the hub tells: {line}",
                 "what the hub tells is set where it does no harm here",
-                "acceptRoutes: force, or a list of prefixes, sets more of it",
+                "acceptRoutes: force, or a list of prefixes, sets more of it; where the site over there "
+                "has the same addresses as this one, it can appear under others: map= on its host",
             )
 
 

@@ -208,6 +208,10 @@ class Entry(Enum):
         "a client tried another hub beside the present one, and got no session",
     )
 
+    MAP_NOT_ROUTED = (
+        *("map-not-routed", "warning", "service host reason"),
+        "what the hub routes to a host does not fit the prefixes under which its networks appear (map)",
+    )
     NOT_FORWARDING = (
         *("not-forwarding", "warning", "service host reason"),
         "the hub routes a network behind this host to it, and the kernel does not forward",

@@ -1,7 +1,8 @@
 """Notifications over nfnetlink of tables of nftables that somebody deletes, as `nft flush ruleset` does.
 
 Knows: the socket, its multicast group, and the one message that matters (linux/netfilter/nfnetlink.h).
-Refuses to know: whose table it was, and what is done about it (client_exit).
+Refuses to know: whose table it was, and what is done about it (client_exit,
+netfilter_keep).
 """
 
 from __future__ import annotations

@@ -36,6 +36,11 @@ def covers(prefix: bytes, length: int, address: bytes) -> bool:
     return not differing >> (8 * len(address) - length)
 
 
+def overlap(one: Prefix, other: Prefix) -> bool:
+    """Whether some address lies in both prefixes; False where they are of different families."""
+    return covers(*one, other[0]) or covers(*other, one[0])
+
+
 class PrefixSet:
     """Prefixes, of which it is asked whether one holds an address: in a time that does not grow with them.
 

@@ -77,6 +77,11 @@ class Pushed:
         """The routes that lead to other hosts."""
         return tuple(route for number, route in enumerate(self.routes) if number not in self.own)
 
+    @property
+    def mine(self) -> tuple[Prefix, ...]:
+        """The routes that lead to this host itself."""
+        return tuple(route for number, route in enumerate(self.routes) if number in self.own)
+
 
 def shared(
     routes: Collection[Prefix], left_out: int = 0, mtu: int = 0, dns: Iterable[bytes] = (), domain: str = ""

@@ -20,6 +20,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     metrics are served                       metrics_server      the process ends; no fault of it
     hosts that come and go are told of       notify_watch        the process ends; no fault of it
     tables of nftables are put back          client_exit         the process ends; no fault of it
+    a client's table is kept                 netfilter_keep      the client stops; no fault of it
     events are delivered to a receiver       notify_delivery     the receiver goes; no fault of it
     policy tests are run                     service_policy_…    the process ends; no fault of it
 

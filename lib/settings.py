@@ -18,6 +18,7 @@ from lib.settings_acl import AclRule
 from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings, HopChoice
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
+from lib.settings_map import PrefixMap
 from lib.settings_names import BY_AUTO, NamesSettings
 from lib.settings_notify import NotifySettings
 from lib.settings_policy import PolicyTest
@@ -352,6 +353,8 @@ class ClientSettings:
     """How names are found that servers within the tunnel know (settings_names)."""
     dns: tuple[str, ...] = ()
     """Addresses of name servers for all names (GOST's `dns`); the hub's domain is not set beside them."""
+    maps: tuple[PrefixMap, ...] = ()
+    """Networks behind this host that appear to others under other prefixes."""
 
 
 @dataclass(frozen=True, slots=True)

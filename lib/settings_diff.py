@@ -43,6 +43,8 @@ def _is_loaded(name: str, old: HubSettings | ClientSettings, new: HubSettings | 
 
 
 def _shown(name: str, value: Any) -> Any:
+    if name == "maps":
+        return ", ".join(map(str, value)) or "none"
     if name not in _NAMED:
         return value
     if isinstance(value, tuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lib import prefixes, settings_map
 from lib.addresses import join_host_port
 from lib.humanize import counted
 from lib.ids import NO_NAMESPACE, format_uuid
@@ -35,6 +36,8 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     )
     if client.dns:
         yield f"    names are asked of {', '.join(client.dns)}"
+    for one in client.maps:
+        yield f"    {prefixes.text(*one.inside)} behind this host appears as {prefixes.text(*one.outside)}"
     yield from _told(client)
     yield from _exit(client)
     namespaces = dict.fromkeys(node.namespace for node in client.nodes if node.namespace != NO_NAMESPACE)
@@ -119,6 +122,7 @@ def data(client: ClientSettings) -> dict[str, object]:
         "killswitch": client.killswitch,
         "dns": list(client.dns),
         "namesBy": client.names_by,
+        "map": settings_map.texts(client.maps),
         "transports": [node.transport.kind for node in client.nodes],
         "inTheClear": any(not node.transport.encrypted for node in client.nodes),
     }

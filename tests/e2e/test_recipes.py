@@ -120,6 +120,19 @@ def _office(places: dict[str, Namespace], letter: str, net: str, public: str) ->
     )
 
 
+def test_two_sites_with_the_same_addresses(stack: ExitStack, tmp_path: Path) -> None:
+    places = namespaces(stack, tmp_path, "hub router-a router-b box-a box-b pc-a pc-b")
+    behind_nat(places, 1, 1)
+    player = Player(tmp_path, places)
+    play(player, "Two sites with the same addresses")
+    assert " 0% packet loss" in player.said[-1]
+    assert pings(places["pc-b"], "10.71.0.7", 1) == 1
+    assert pings(places["pc-b"], "10.71.0.2", 1) == 1, "the box itself, by its address at the site"
+    learned = player.run("box-a", "ip route show proto 117")
+    assert "10.72.0.0/24" in learned, "the hub has told it, and nothing of 192.168.1.0/24"
+    assert "192.168.1.0" not in learned
+
+
 def test_a_tenant_for_each_customer(stack: ExitStack, tmp_path: Path) -> None:
     places = namespaces(stack, tmp_path, "hub plant-acme office-acme depot-bolt shop-bolt")
     with_hub(places)

@@ -63,6 +63,8 @@ class Client:
         self.device_settings, self.around = device, Around()
         self.session = Session()
         self.fails = ""
+        self.mine: list[object] = []
+        """What the hub routes to this host, at each look at its maps."""
         self.push = Push(self, self.follow)  # type: ignore[arg-type]
 
     def follow(self, device: DeviceSettings) -> list[str]:
@@ -70,6 +72,9 @@ class Client:
         if self.fails:
             raise HostError(self.fails)
         return ["a line"]
+
+    def tell_maps(self) -> None:
+        self.mine.append(self.push.mine)
 
     def told(self, pushed: Pushed, session: Session | None = None) -> None:
         self.push.told(session or self.session, pushed)  # type: ignore[arg-type]
@@ -120,6 +125,19 @@ def test_what_is_told_is_set_with_what_is_configured(client: Client, said: list[
     client.told(replace(TOLD, serial=2))
     assert len(client.around.prepared) == 1, "nothing is new"
     assert len(client.session.replies) == 2
+
+
+def test_it_is_known_which_routes_of_the_hub_lead_here_where_it_has_told_all(client: Client) -> None:
+    """By these the client judges its prefix maps."""
+    routes = (packed_prefix("10.20.0.0/16"), packed_prefix("10.71.0.0/24"))
+    client.told(replace(TOLD, routes=routes, own=frozenset({1})))
+    assert client.mine[-1:] == [(packed_prefix("10.71.0.0/24"),)]
+    client.told(replace(TOLD, routes=routes, own=frozenset({1}), left_out=1, serial=2))
+    assert client.mine[-1:] == [None]
+    client.told(replace(TOLD, routes=routes[:1], serial=3))
+    assert client.mine[-1:] == [()]
+    client.session = Session()
+    assert client.push.mine is None, "another hub has told nothing yet"
 
 
 def test_what_is_not_told_any_more_is_taken_away(client: Client) -> None:

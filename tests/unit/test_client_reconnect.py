@@ -238,9 +238,13 @@ class Nodes(World):
         self.streams: list[SilentStream] = []
         self.reconnector = Reconnector(self)  # type: ignore[arg-type]
         self.upkeep = SimpleNamespace(apply=lambda device: [])
-        self._reconnector, self._device = self.reconnector, SimpleNamespace(upkeep=self.upkeep)
+        self._device = SimpleNamespace(upkeep=self.upkeep, translate=lambda maps: None)
+        self._reconnector = self.reconnector
         self.push = SimpleNamespace(merged=lambda device: device, again=lambda: None)
         self._exits = SimpleNamespace(opened=lambda *arguments: None)
+
+    def tell_maps(self) -> None:
+        """There are none."""
 
     def let_in(self, *arguments: Any) -> Any:
         node: NodeSettings = arguments[1]

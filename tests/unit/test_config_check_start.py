@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from lib import cli_check, cli_main, ctl_server, stream_options
+from lib import cli_check, cli_main, ctl_server, netlink_networks, service_command, stream_options
+from lib.addresses import packed_prefix
 from lib.errors import Position, Problem
+from lib.push_accept import LocalNetwork
 from tests.support.tls import Authority
 
 HUB = """services:
@@ -363,3 +365,24 @@ def test_mptcp_that_the_kernel_has_not_is_warned_of(check: Check, monkeypatch: p
     assert "'mptcp'" not in check(text.replace("yes", "no"))[1]
     monkeypatch.setattr(stream_options, "no_mptcp", lambda: "")
     assert "'mptcp'" not in check(text)[1]
+
+
+def test_a_map_wants_nft_and_a_prefix_that_is_not_here(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = (
+        LocalNetwork("eth7", packed_prefix("10.71.0.0/16")),
+        LocalNetwork("eth8", packed_prefix("10.99.0.0/16")),
+    )
+    monkeypatch.setattr(netlink_networks, "connected", lambda without: networks)
+    text = CLIENT.replace(
+        "{type: tun, chain: c}", "{type: tun, chain: c, metadata: {map: {10.71.5.0/24: 192.168.1.0/24}}}"
+    ).replace("type: tls\n        tls: {certFile: CERT, keyFile: KEY, caFile: CA}", "type: tcp")
+    status, said = check(text)
+    assert status == 0
+    assert "f.yml:3:50: " in said
+    assert "'map': 10.71.5.0/24 overlaps with 10.71.0.0/16, a network of eth7" in said
+    assert "eth8" not in said
+    assert "192.168.1.0/24 behind this host appears as 10.71.5.0/24" in said
+    monkeypatch.setattr(service_command, "find", lambda name: None)
+    status, said = check(text)
+    assert status == 2
+    assert "'map': there is no nft here; install it (package nftables)" in said

@@ -466,6 +466,7 @@ def test_the_device_of_a_client_may_be_in_another_namespace() -> None:
     [
         ("a/b", "", "", "f:3:21: 'netns': no network namespace can have the name 'a/b'"),
         ("blue", "nat: true", "", "f:3:21: 'nat' beside 'netns': tables of nftables are set where tunrouter"),
+        ("blue", "map: 10.71.0.0/24:192.168.1.0/24", "", "f:3:21: 'map' beside 'netns': tables of nftables"),
         ("blue", "killswitch: true", "", "f:3:21: 'killswitch' beside 'netns': tables of nftables"),
         ("blue", "", "/run/netns/blue", "f:3:21: 'netns' of a service and of its node are the same"),
     ],
