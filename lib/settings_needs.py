@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from lib.netfilter_nat import SWITCHES
 from lib.settings import ClientSettings, FileSource, Settings
+from lib.settings_names import BY_AUTO, BY_HOSTS, BY_RESOLVED, BY_STUB
 
 NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN = "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN"
 FIRST_FREE_PORT = 1024
@@ -139,6 +140,15 @@ def _logs(settings: Settings) -> Iterator[Use]:
         yield Use("", settings.log_output)
 
 
+def _asks_resolved(client: ClientSettings) -> bool:
+    return client.accept is not None and client.names_by in (BY_AUTO, BY_RESOLVED)
+
+
+def _names_by(way: str, path: str) -> Callable[[Settings], Iterable[Use]]:
+    return lambda settings: (Use(one.name, path) for one in settings.clients if one.names_by == way)
+
+
+_NO_NAMES = "names of the hub's domain are not found on this host"
 _ADMIN, _WRITES = Need(Kind.CAPABILITY, NET_ADMIN), Need(Kind.WRITE)
 
 FEATURES: tuple[Feature, ...] = (
@@ -166,10 +176,16 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("the log", "", _logs, (_WRITES,)),
     Feature(
-        *("a name server told by the hub", "", _clients(lambda client: client.accept is not None)),
+        *("a name server told by the hub", "", _clients(_asks_resolved)),
         (Need(Kind.RESOLVED),),
-        "names of the hub's domain are not found on this host",
+        _NO_NAMES,
     ),
+    Feature(
+        *("'namesBy: stub'", "namesBy", _names_by(BY_STUB, "/etc/resolv.conf")),
+        (_WRITES, Need(Kind.CAPABILITY, NET_BIND_SERVICE)),
+        _NO_NAMES,
+    ),
+    Feature("'namesBy: hosts'", "namesBy", _names_by(BY_HOSTS, "/etc/hosts"), (_WRITES,), _NO_NAMES),
 )
 """Every feature that needs more than a socket. What is not here runs with no right at all."""
 

@@ -81,6 +81,11 @@ ROWS = [
     ("'pool'", hub(table=", pool: 10.9.0.0/24"), {"nobody cannot write to /var/lib/tunrouter: it is read-only"}),
     ("the log", hub(more="log: {output: /srv/log}"), {"nobody cannot write to /srv/log: it is read-only"}),
     ("a name server told by the hub", client(listener=""), {"systemd-resolved takes none from nobody"}),
+    (
+        *("'namesBy: stub'", client(handler="namesBy: stub")),
+        {"nobody cannot write to /etc/resolv.conf: it is read-only", "nobody has no CAP_NET_BIND_SERVICE"},
+    ),
+    ("'namesBy: hosts'", client(handler="namesBy: hosts"), {"nobody cannot write to /etc/hosts: it is read-only"}),
 ]  # fmt: skip
 
 
