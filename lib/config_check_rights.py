@@ -22,6 +22,8 @@ from lib.settings_needs import Kind, Missing, Rights
 
 Mend = Callable[[Missing], str]
 """What gives a process what it lacks, in words or lines."""
+_MAYBE = (Kind.RESOLVED, Kind.RESOLV_CONF)
+"""Needs that only arise where the hub has a `dnsDomain`, which its clients' configuration does not say."""
 RESOLVECTL = "resolvectl"
 """The program of systemd-resolved; where it is not, nothing is set by it."""
 OWNER = "/sys/class/net/{}/owner"
@@ -30,18 +32,20 @@ OWNER = "/sys/class/net/{}/owner"
 
 def look(config: Config, settings: Settings, found: Findings) -> None:
     """Warn of every need that would not be met. Nothing is started or changed."""
+    has_resolved = shutil.which(RESOLVECTL) is not None
     for rights, mend in _processes(config, settings, found):
         tell = found.notice if rights.who.startswith("the user ") else found.warn
         for one in settings_needs.missing(settings, rights):
             if one.need.kind is Kind.CAPABILITY and _has_device(settings, one.use.service):
                 continue
-            if _is_set(one) or (one.need.kind is Kind.RESOLVED and shutil.which(RESOLVECTL) is None):
+            if _is_set(one) or one.need.kind is (Kind.RESOLV_CONF if has_resolved else Kind.RESOLVED):
                 continue
             if one.use.path and mend in (_by_root, _by_no_user):
                 continue  # config_check_start and config_check_enrol tell of files that we cannot write
             text = f"{one.feature.name}: {one.why}"
             then = f"then {one.feature.instead}; " if one.feature.instead else ""
-            tell(_where(config, one), f"{text}; {then}{mend(one)}")
+            told = found.notice if one.need.kind in _MAYBE else tell
+            told(_where(config, one), f"{text}; {then}{mend(one)}")
 
 
 def _processes(config: Config, settings: Settings, found: Findings) -> Iterator[tuple[Rights, Mend]]:
@@ -134,17 +138,24 @@ def _drop_in(unit: str, user: str, one: Missing) -> str:
     """The lines of a drop-in that give a unit what it lacks, and nothing else."""
     if one.need.kind is Kind.RESOLVED:
         return f"install packaging/polkit/tunrouter.rules as {service_rights.RULES}"
+    edit = f"`systemctl edit {unit.removesuffix('.service')}`, below [Service]:"
     lines = {
         Kind.CAPABILITY: f"AmbientCapabilities={one.need.what}  CapabilityBoundingSet={one.need.what}",
         Kind.NAMESPACE: "RestrictNamespaces=net",
         Kind.DEVICE: f"DeviceAllow={one.need.what} rw",
         Kind.WRITE: f"ReadWritePaths={_directory(one.need.what)}",
     }
+    if one.need.what in _OF_ROOT:
+        return f"{edit} User=root  ReadWritePaths={one.need.what}"
     if one.need.kind is Kind.DEVICE and "belongs to" in one.why:
         return f"let everybody open it, as udev does: chmod 0666 {one.need.what}"
     if one.need.kind is Kind.WRITE and "belongs to" in one.why:
         return f"let its user write there: chown {user} {_directory(one.need.what)}"
-    return f"`systemctl edit {unit.removesuffix('.service')}`, below [Service]: {lines[one.need.kind]}"
+    return f"{edit} {lines[one.need.kind]}"
+
+
+_OF_ROOT = ("/etc/resolv.conf", "/etc/hosts")
+"""Files that belong to root and are written in place where their directory is read-only."""
 
 
 def _directory(path: str) -> str:

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     """Sockets in other network namespaces (setns(2)), beside CAP_SYS_ADMIN."""
     RESOLVED = "resolved"
     """Name servers by systemd-resolved, which asks polkit whether this user may set them."""
+    RESOLV_CONF = "resolv_conf"
+    """`what` is resolv.conf(5), which is written where systemd-resolved is not asked."""
 
 
 class Need(NamedTuple):
@@ -140,14 +142,12 @@ def _logs(settings: Settings) -> Iterator[Use]:
         yield Use("", settings.log_output)
 
 
-def _asks_resolved(client: ClientSettings) -> bool:
-    return client.accept is not None and client.names_by in (BY_AUTO, BY_RESOLVED)
+def _names(*ways: str) -> Callable[[Settings], Iterable[Use]]:
+    """Clients that find names by one of these ways."""
+    return _clients(lambda client: client.names_by in ways and bool(client.accept or client.dns))
 
 
-def _names_by(way: str, path: str) -> Callable[[Settings], Iterable[Use]]:
-    return lambda settings: (Use(one.name, path) for one in settings.clients if one.names_by == way)
-
-
+_CONF = "/etc/resolv.conf"
 _NO_NAMES = "names of the hub's domain are not found on this host"
 _ADMIN, _WRITES = Need(Kind.CAPABILITY, NET_ADMIN), Need(Kind.WRITE)
 
@@ -176,16 +176,19 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("the log", "", _logs, (_WRITES,)),
     Feature(
-        *("a name server told by the hub", "", _clients(_asks_resolved)),
-        (Need(Kind.RESOLVED),),
+        *("names of the hub's domain", "", _names(BY_AUTO, BY_RESOLVED), (Need(Kind.RESOLVED),), _NO_NAMES),
+    ),
+    Feature(
+        *("names without systemd-resolved", "", _names(BY_AUTO), (Need(Kind.RESOLV_CONF, _CONF),), _NO_NAMES),
+    ),
+    Feature(
+        *("'namesBy': stub", "namesBy", _names(BY_STUB)),
+        (Need(Kind.CAPABILITY, NET_BIND_SERVICE), Need(Kind.WRITE, _CONF)),
         _NO_NAMES,
     ),
     Feature(
-        *("'namesBy: stub'", "namesBy", _names_by(BY_STUB, "/etc/resolv.conf")),
-        (_WRITES, Need(Kind.CAPABILITY, NET_BIND_SERVICE)),
-        _NO_NAMES,
+        *("'namesBy': hosts", "namesBy", _names(BY_HOSTS), (Need(Kind.WRITE, "/etc/hosts"),), _NO_NAMES),
     ),
-    Feature("'namesBy: hosts'", "namesBy", _names_by(BY_HOSTS, "/etc/hosts"), (_WRITES,), _NO_NAMES),
 )
 """Every feature that needs more than a socket. What is not here runs with no right at all."""
 
@@ -221,7 +224,7 @@ def lacking(need: Need, rights: Rights) -> str:
     """Why a process with these rights lacks something; empty where it does not."""
     if need.kind is Kind.CAPABILITY:
         return "" if need.what in rights.capabilities else f"{rights.who} has no {need.what}"
-    if need.kind in (Kind.WRITE, Kind.DEVICE):
+    if need.kind in (Kind.WRITE, Kind.DEVICE, Kind.RESOLV_CONF):
         where = rights.state if need.what == STATE else need.what
         wrong = rights.refused(f"{where}/leases" if need.what == STATE else where)
         return f"{rights.who} cannot write to {where}: {wrong}" if wrong else ""

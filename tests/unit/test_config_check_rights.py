@@ -48,6 +48,7 @@ def unit(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The properties of every unit, to be changed: those that are shipped."""
     found = shipped()
     monkeypatch.setattr(service_rights, "shown", lambda unit: found)
+    monkeypatch.setattr(config_check_rights, "RESOLVECTL", "sh")  # as if it were here
     modes = service_rights.not_by_modes
     monkeypatch.setattr(
         service_rights, "not_by_modes", lambda path, *rest: modes(path, *rest) if "tmp" in path else ""
@@ -89,7 +90,11 @@ def test_what_a_hub_tells_of_names_takes_a_rule_of_polkit(
     unit: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config_check_rights, "RESOLVECTL", "not-here")
-    assert told(CLIENT, ("/etc/tunrouter/tunrouter.yaml",)) == []
+    (line,) = told(CLIENT, ("/etc/tunrouter/tunrouter.yaml",))
+    assert line.startswith(
+        "note: f:2:3: names without systemd-resolved: tunrouter.service cannot write to /etc/resolv.conf"
+    )
+    assert line.endswith("below [Service]: User=root  ReadWritePaths=/etc/resolv.conf")
     monkeypatch.setattr(config_check_rights, "RESOLVECTL", "sh")
     (line,) = told(CLIENT, ("/etc/tunrouter/tunrouter.yaml",))
     assert "systemd-resolved takes none from tunrouter.service" in line

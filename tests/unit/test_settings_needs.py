@@ -80,12 +80,13 @@ ROWS = [
     ("'enrol'", hub(handler=", enrol: /srv/hosts"), {"nobody cannot write to /srv/hosts: it is read-only"}),
     ("'pool'", hub(table=", pool: 10.9.0.0/24"), {"nobody cannot write to /var/lib/tunrouter: it is read-only"}),
     ("the log", hub(more="log: {output: /srv/log}"), {"nobody cannot write to /srv/log: it is read-only"}),
-    ("a name server told by the hub", client(listener=""), {"systemd-resolved takes none from nobody"}),
+    ("names of the hub's domain", client(listener=""), {"systemd-resolved takes none from nobody"}),
+    ("names without systemd-resolved", client(listener=""), {"nobody cannot write to /etc/resolv.conf: it is read-only"}),
     (
-        *("'namesBy: stub'", client(handler="namesBy: stub")),
-        {"nobody cannot write to /etc/resolv.conf: it is read-only", "nobody has no CAP_NET_BIND_SERVICE"},
+        *("'namesBy': stub", client(listener="", handler="namesBy: stub")),
+        {"nobody has no CAP_NET_BIND_SERVICE", "nobody cannot write to /etc/resolv.conf: it is read-only"},
     ),
-    ("'namesBy: hosts'", client(handler="namesBy: hosts"), {"nobody cannot write to /etc/hosts: it is read-only"}),
+    ("'namesBy': hosts", client(listener="", handler="namesBy: hosts"), {"nobody cannot write to /etc/hosts: it is read-only"}),
 ]  # fmt: skip
 
 
