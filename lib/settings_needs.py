@@ -166,6 +166,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("'nat'", "nat", _exits, (_ADMIN, _WRITES)),
     Feature("'killswitch'", "killswitch", _clients(lambda client: client.killswitch), (_ADMIN,)),
+    Feature("'map'", "map", _clients(lambda client: bool(client.maps)), (_ADMIN,)),
     Feature("a port below 1024", "", _low_ports, (Need(Kind.CAPABILITY, NET_BIND_SERVICE),)),
     Feature(
         *("'enrol'", "enrol", _lists, (_WRITES,), "nobody can be invited, and who is connected is not noted"),

@@ -76,6 +76,7 @@ ROWS = [
         {"nobody has no CAP_NET_ADMIN", "/proc/sys/net/ipv6/conf/all/forwarding: it is read-only"},
     ),
     ("'killswitch'", client(handler="killswitch: true"), {"nobody has no CAP_NET_ADMIN"}),
+    ("'map'", client(handler="map: {10.71.0.0/24: 192.168.1.0/24}"), {"nobody has no CAP_NET_ADMIN"}),
     ("a port below 1024", hub(port=443), {"nobody has no CAP_NET_BIND_SERVICE"}),
     ("'enrol'", hub(handler=", enrol: /srv/hosts"), {"nobody cannot write to /srv/hosts: it is read-only"}),
     ("'pool'", hub(table=", pool: 10.9.0.0/24"), {"nobody cannot write to /var/lib/tunrouter: it is read-only"}),
