@@ -83,7 +83,7 @@ class Chains:
             made.append(self._hop(chain, hops, number, inline))
         if not any(hop.plugin or hop.more.sources for hop in made) and not all(hop.inline for hop in made):
             return NO_WAY  # it is a problem already
-        nodes = config_nodes.combined([(hop.name, hop.inline) for hop in made])
+        nodes = config_nodes.combined([(hop.name, hop.inline) for hop in made], found.each)
         is_live = any(hop.around for hop in made)
         return Way(chain.name, nodes, choices, tuple(made) if is_live else ())
 

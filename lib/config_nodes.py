@@ -10,7 +10,7 @@ source it is a whole configuration again, which is read and checked as any other
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import product
@@ -53,6 +53,8 @@ _AFTER = Hop(
 
 Part = ProxySettings | NodeSettings
 """A node of a hop: a proxy, or in the last hop a hub."""
+Proxies = tuple[ProxySettings, ...]
+"""One of each hop before the last."""
 
 
 def nobody(hop: str) -> NodeSettings:
@@ -60,17 +62,20 @@ def nobody(hop: str) -> NodeSettings:
     return NodeSettings(hop, f"(no node of hop {hop} is known yet)", 0)
 
 
-def combined(hops: Sequence[tuple[str, Sequence[Part]]]) -> tuple[NodeSettings, ...]:
+def combined(
+    hops: Sequence[tuple[str, Sequence[Part]]], each: Callable[[Iterable[Proxies]], Iterable[Proxies]] = iter
+) -> tuple[NodeSettings, ...]:
     """Every way to a hub: each node of the last hop, combined with each choice of proxies before it.
 
-    `hops` has the name and the nodes of each. Where one has no nodes, nobody is there to be dialled.
+    `hops` has the name and the nodes of each. Where one has no nodes, nobody is there to be dialled. `each`
+    goes through the choices of proxies, with pauses where the caller needs some.
     """
     for name, parts in hops:
         if not parts:
             return (nobody(name),)
     before = [[part for part in parts if isinstance(part, ProxySettings)] for _, parts in hops[:-1]]
     nodes = [part for part in hops[-1][1] if isinstance(part, NodeSettings)]
-    return tuple(replace(node, proxies=proxies) for node in nodes for proxies in product(*before))
+    return tuple(replace(node, proxies=proxies) for node in nodes for proxies in each(product(*before)))
 
 
 def template(chain: Chain, hops: list[Hop], number: int, hosts: list[Hosts]) -> str:

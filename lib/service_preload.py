@@ -30,6 +30,7 @@ from lib.settings import (
     Settings,
     TableSettings,
 )
+from lib.settings_names import BY_OFF
 from lib.settings_transport import has_datagrams
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -58,6 +59,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "names": ("lib.dns_answers",),
+    "a client's names": ("lib.client_stub", "lib.client_hosts", "lib.dns_forward"),
     "a log file": ("gzip", "shutil"),
 }
 """What has needs, and the modules."""
@@ -99,6 +101,8 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
         step()
     for client in settings.clients:
         found.add("a client")
+        if client.names_by != BY_OFF and (client.accept is not None or client.dns):
+            found.add("a client's names")
         for node in client.nodes:
             found |= {"WebSocket"} if node.transport.kind in ("ws", "wss") else set()
             found |= {"a proxy"} if node.proxies else set()

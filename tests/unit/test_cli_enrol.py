@@ -33,7 +33,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         "revoke": {"hosts": 1, "sessions": 2, "notes": []},
     }
 
-    def ask(path: str, request: dict[str, Any]) -> Any:
+    def ask(path: str, request: dict[str, Any], seconds: float) -> Any:
+        assert seconds > 0
         requests.append(request)
         return replies[request["do"]]
 
@@ -103,7 +104,7 @@ def test_who_has_joined(
         "connected": False,
     }
     reply = {"hosts": [row, row | {"host": "i", "connected": True}], "invitations": [row | {"expires": 2e9}]}
-    monkeypatch.setattr(ctl_client, "ask", lambda path, request: reply)
+    monkeypatch.setattr(ctl_client, "ask", lambda path, request, seconds: reply)
     cli_enrol.run("hosts", ARGUMENTS)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line] == ["host", "h", "i", "invited", "h"]

@@ -48,6 +48,8 @@ VALUES = {
     "header": {"X-A": "b"},
     "ws.header": {"X-A": "b"},
     "interface": "lo",
+    "dns": "10.0.0.1",
+    "tun.dns": "10.0.0.1",
     "ingress": "i",
     "proxyProtocol": "0",  # more wants trustedProxies
 }

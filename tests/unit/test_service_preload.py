@@ -96,6 +96,7 @@ def test_all_that_has_sources_or_a_plugin_is_looked_at() -> None:
             {"WebSocket"},
         ),
         (CLIENT % "tcp", {"a client"}),
+        (CLIENT.replace("/24", "/24, dns: 10.0.0.3") % "tcp", {"a client", "a client's names"}),
         (CLIENT % "wss", {"a client", "WebSocket", "a datagram channel"}),
     ],
 )
