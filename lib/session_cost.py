@@ -91,8 +91,7 @@ class Cost:
     expensive: bool = True
     """Whether its turns are taken from the share that all expensive connections have together."""
     long: bool = False
-    """Whether its last turn was not a short one, or its next one is its first in the session; then it has
-    that in a pass without others."""
+    """Whether its last turn was not a short one, so that it has its next one in a pass without others."""
     exact: int = EXACT_TURNS
     """Turns that are still to be timed by the processor's own clock."""
     messages: int = 0
@@ -123,11 +122,9 @@ class Cost:
     def admit(self, transport: str) -> None:
         """Note that the connection is a session now, over a transport ("tcp", "tls", "ws" or "wss").
 
-        What its handshakes cost was paid from the share, so it begins without a debt. Its first turn is taken
-        for a long one: many sessions that begin at once would otherwise all have theirs in the same pass.
+        What its handshakes cost was paid from the share, so it begins without a debt.
         """
         self.admitted, self.expensive, self._prices, self.debt = True, False, WORTH[transport], 0.0
-        self.long = True
 
     def join(self, other: Cost) -> None:
         """Have one debt together with another connection from now on: both are lanes of one session."""

@@ -52,14 +52,6 @@ def test_before_a_login_every_turn_is_an_expensive_one() -> None:
     assert not cost.expensive, "its handshakes were paid for"
 
 
-def test_the_first_turn_of_a_session_waits_for_a_pass_of_its_own() -> None:
-    """What it costs is not known yet, and 64 of them in one pass hold up everybody else."""
-    cost = session()
-    assert cost.long
-    turns(cost, 50e-6, 1, (1, 100, 0), size=100)
-    assert not cost.long, "it was a short one"
-
-
 @pytest.mark.parametrize(
     ("transport", "seconds", "forwarded", "messages"),
     [
