@@ -23,6 +23,7 @@ from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.netfilter_keep import tell_put_back
 from lib.netfilter_killswitch import TABLE
 from lib.netfilter_watch import Watch
 from lib.service_supervisor import Task
@@ -95,8 +96,7 @@ class Exits:
             say(Entry.KILLSWITCH_FAILED, "nftables: %s", error, reason=error)
             return
         for table in lost:
-            text = "somebody has removed the table %s of nftables; it is set again"
-            say(Entry.TABLE_PUT_BACK, text, table, table=table)
+            tell_put_back(table)
 
     def close(self, clean: bool) -> None:
         """The process ends. The killswitch goes with a clean end only; what fails is logged."""

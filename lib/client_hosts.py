@@ -14,13 +14,12 @@ from typing import Any
 
 from gevent.event import Event
 
-from lib import client_names_files, client_stub, dns_hosts_file, dns_listing, netlink_owners, stream_dns
+from lib import client_names_files, dns_hosts_file, dns_listing, netlink_owners, stream_dns
 from lib.client_names_files import HOSTS
 from lib.dns_forward import Zone
 from lib.dns_listing import Listing, Pair
-from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say, settle
+from lib.log_setup import settle
 from lib.service_supervisor import Task, keep
 
 ASK_SECONDS = 10.0
@@ -39,7 +38,8 @@ class HostsFile:
         self._listed: dict[str, Listing] = {}
         self._written: tuple[Pair, ...] | None = None
         self._seen: tuple[int, ...] = ()
-        self._number, self._held = 0, None
+        self._number = 0
+        self._held: Any = None
         self._changed = Event()
         self._task: Task | None = None
 
@@ -52,7 +52,7 @@ class HostsFile:
             self._write()
         except OSError as error:
             self.remove(owner)
-            return client_stub.words(error, self._path)
+            return client_names_files.words(error, self._path)
         self._changed.set()
         return ""
 
@@ -65,7 +65,7 @@ class HostsFile:
             if self._zones:
                 self._write()
                 return
-            client_names_files.change(self._path, lambda text: without(text, [self._number]))
+            client_names_files.change(self._path, self._without)
         if not self._zones:
             self._close()
 
@@ -74,16 +74,15 @@ class HostsFile:
         if self._number:
             return
         if client_names_files.is_of_others(self._path):
-            raise OSError(errno.EXDEV, client_stub.OF_OTHERS, self._path)
-        self._number, self._held = client_stub.take(_NAME)
+            raise OSError(errno.EXDEV, client_names_files.OF_OTHERS, self._path)
+        self._number, self._held = client_names_files.take(_NAME)
         self._task = keep("names of the hub's domain are listed", self._follow)
 
     def _close(self) -> None:
         if self._task is not None:
             self._task.kill(block=False)
-        held: Any = self._held
-        if held is not None:
-            held.close()
+        if self._held is not None:
+            self._held.close()
         self._number, self._held, self._task, self._written = 0, None, None, None
 
     def _write(self) -> None:
@@ -91,6 +90,9 @@ class HostsFile:
         names = tuple(self._names())
         client_names_files.change(self._path, lambda text: dns_hosts_file.put(text, self._number, names))
         self._written, self._seen = names, client_names_files.state(self._path)
+
+    def _without(self, text: str | None) -> str | None:
+        return client_names_files.without(text, [self._number], dns_hosts_file.remove)
 
     def _names(self) -> Iterator[Pair]:
         listed = (pair for owner in sorted(self._listed) for pair in self._listed[owner].names)
@@ -108,7 +110,7 @@ class HostsFile:
                     self._write()
                 except OSError as error:
                     self._seen = client_names_files.state(self._path)
-                    self._say(client_stub.words(error, self._path))
+                    self._say(client_names_files.words(error, self._path))
 
     def _ask(self, owner: str, zone: Zone) -> None:
         heard = False
@@ -133,22 +135,13 @@ class HostsFile:
         settle(Entry.NAMES_NOT_KEPT, self._path)
 
     def _say(self, reason: str) -> None:
-        say(
-            Entry.NAMES_NOT_KEPT, "names of the hub's domain are not found any more: %s", reason,
-            fold=self._path, habit=OUTAGE, reason=reason,
-        )  # fmt: skip
+        client_names_files.say_lost(self._path, reason)
 
 
 def mend(path: str = HOSTS) -> None:
     """Take away what killed processes of ours have left in the hosts file. Raises OSError."""
-    found = dns_hosts_file.numbers(client_names_files.read(path) or "")
-    dead = [number for number in found if not netlink_owners.is_held(_NAME % number)]
-    if dead and not client_names_files.is_of_others(path):
-        client_names_files.change(path, lambda text: without(text, dead))
+    client_names_files.mend(path, dns_hosts_file.numbers, _is_dead, dns_hosts_file.remove)
 
 
-def without(text: str | None, numbers: list[int]) -> str | None:
-    """A file without the blocks of these processes."""
-    for number in numbers:
-        text = dns_hosts_file.remove(text, number) if text is not None else None
-    return text
+def _is_dead(number: int) -> bool:
+    return not netlink_owners.is_held(_NAME % number)

@@ -267,10 +267,7 @@ def look() -> Kept | None:
 
 def is_held() -> bool:
     """Whether a process has the killswitch of this network namespace."""
-    name = netlink_owners.hold(_HELD)
-    if name is not None:
-        name.close()
-    return name is None
+    return netlink_owners.is_held(_HELD)
 
 
 def unlock() -> Kept | None:

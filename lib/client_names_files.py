@@ -1,7 +1,9 @@
 """Files by which programs find names (resolv.conf, hosts), changed so that they are whole at each moment.
 
-Knows: links, files that are mounts (in containers, by `ip netns exec`), files that are not there.
-Refuses to know: what is changed in them (dns_resolv_conf), and when (client_stub).
+Knows: links, files that are mounts (in containers, by `ip netns exec`), files that are not there; that each
+process has a block of its own in a file, and who takes away those of killed ones.
+Refuses to know: how a block is written (dns_resolv_conf, dns_hosts_file), and when (client_stub,
+client_hosts).
 
 A file is replaced in one step (rename). Where it cannot be, because it is a mount, it is written in place by
 one call: that is whole for who reads it, and only a loss of power in that moment could tear it.
@@ -11,13 +13,18 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import gevent
 
 from lib import netlink_owners
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say
 from lib.service_files import write_whole
 from lib.service_threads import aside
 
@@ -26,11 +33,15 @@ LARGEST = 16 << 20
 """Bytes of a file that is changed; lists of advertisers' hosts have some MB."""
 TURN_SECONDS = 2.0
 """How long another process of ours is waited for that changes such a file."""
+PROCESSES = 250
+"""Processes of one network namespace that can have a part of such a file."""
+OF_OTHERS = "is the file of the whole machine, and this is a network namespace: make one for it in /etc/netns"
 _TURN = "\0tunrouter/names/turn"
 _IN_PLACE = frozenset({errno.EBUSY, errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of a rename that say nothing about the file itself."""
 _LABEL = "security.selinux"
 
+Mark = TypeVar("Mark")
 Edit = Callable[[str | None], str | None]
 """From the text of a file (None: it is not there) to the text that it shall have."""
 
@@ -51,6 +62,25 @@ def change(path: str, edit: Edit) -> None:
     """Change a file to what `edit` makes of it. Raises OSError."""
     with _turn():
         aside(path, _change, path, edit)
+
+
+def without(text: str | None, marks: Iterable[Mark], remove: Callable[[str, Mark], str | None]) -> str | None:
+    """A file without the blocks with these marks; `remove` takes one away."""
+    for mark in marks:
+        text = remove(text, mark) if text is not None else None
+    return text
+
+
+def mend(
+    path: str,
+    marks: Callable[[str], Iterable[Mark]],
+    is_dead: Callable[[Mark], bool],
+    remove: Callable[[str, Mark], str | None],
+) -> None:
+    """Take away the blocks that killed processes of ours have left in a file. Raises OSError."""
+    dead = [mark for mark in marks(read(path) or "") if is_dead(mark)]
+    if dead and not is_of_others(path):
+        change(path, lambda text: without(text, dead, remove))
 
 
 def state(path: str) -> tuple[int, ...]:
@@ -74,6 +104,28 @@ def is_of_others(path: str) -> bool:
             if os.path.exists(place):
                 return os.path.samestat(os.stat(place), os.stat(f"/proc/1/root{place}"))
     return False
+
+
+def take(name: str) -> tuple[int, socket.socket]:
+    """A number that no process here holds by such a name, and what holds it. Raises OSError."""
+    for number in range(1, PROCESSES + 1):
+        held = netlink_owners.hold(name % number)
+        if held is not None:
+            return number, held
+    raise OSError(errno.EADDRINUSE, f"{PROCESSES} processes of ours serve here already", name[1:] % 0)
+
+
+def words(error: OSError, path: str) -> str:
+    """What is wrong with which file or address."""
+    return f"{error.filename or path}: {error.strerror or error}"
+
+
+def say_lost(path: str, reason: str) -> None:
+    """Log that a file does not have what it should."""
+    say(
+        Entry.NAMES_NOT_KEPT, "names of the hub's domain are not found any more: %s", reason,
+        fold=path, habit=OUTAGE, reason=reason,
+    )  # fmt: skip
 
 
 @contextmanager

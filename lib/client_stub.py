@@ -29,14 +29,9 @@ from lib import client_names_files, dns_forward, dns_resolv_conf, netlink_owners
 from lib.addresses import join_host_port
 from lib.client_names_files import RESOLV_CONF
 from lib.dns_forward import Server, Zone
-from lib.log_dedup import OUTAGE
-from lib.log_events import Entry
-from lib.log_setup import say
 from lib.service_supervisor import Task, keep
 from lib.stream_deadline import within
 
-STUBS = 250
-"""Processes of one network namespace that can have such a server."""
 QUESTIONS, CONNECTIONS = 128, 32
 """Questions over UDP, and connections over TCP, at the same time. Further questions fail at once."""
 LARGEST_QUESTION = 4096
@@ -53,7 +48,6 @@ SLOW_SECONDS = 30.0
 """For how long a server that has not answered is asked after the others."""
 
 _NAME = "\0tunrouter/names/%d"
-OF_OTHERS = "is the file of the whole machine, and this is a network namespace: make one for it in /etc/netns"
 
 
 class Stub:
@@ -87,7 +81,7 @@ class Stub:
             self._zones.pop(owner)
             if before is None and not self._zones:
                 self._close()
-            return words(error, self._path)
+            return client_names_files.words(error, self._path)
         return ""
 
     def remove(self, owner: str) -> None:
@@ -101,15 +95,18 @@ class Stub:
         address = self.address
         self._close()
         with suppress(OSError):  # the next start takes the block away
-            client_names_files.change(self._path, lambda text: _without(text, [address]))
+            client_names_files.change(
+                self._path,
+                lambda text: client_names_files.without(text, [address], dns_resolv_conf.remove),
+            )
 
     # --- to open and to close
 
     def _open(self) -> None:
         """Take an address and serve there. Raises OSError."""
         if client_names_files.is_of_others(self._path):
-            raise OSError(errno.EXDEV, OF_OTHERS, self._path)
-        number, self._held = take(_NAME)
+            raise OSError(errno.EXDEV, client_names_files.OF_OTHERS, self._path)
+        number, self._held = client_names_files.take(_NAME)
         address = f"{dns_resolv_conf.NETWORK}{number}"
         try:
             self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -171,11 +168,7 @@ class Stub:
             except OSError as error:
                 with suppress(OSError):
                     self._read()
-                reason = words(error, self._path)
-                say(
-                    Entry.NAMES_NOT_KEPT, "names of the hub's domain are not found any more: %s", reason,
-                    fold=self._path, habit=OUTAGE, reason=reason,
-                )  # fmt: skip
+                client_names_files.say_lost(self._path, client_names_files.words(error, self._path))
 
     # --- questions
 
@@ -274,32 +267,11 @@ class Stub:
 
 def mend(path: str = RESOLV_CONF) -> None:
     """Take away what killed processes of ours have left in resolv.conf. Raises OSError."""
-    dead = [
-        address
-        for address in dns_resolv_conf.blocks(client_names_files.read(path) or "")
-        if _is_dead(address)
-    ]
-    if dead and not client_names_files.is_of_others(path):
-        client_names_files.change(path, lambda text: _without(text, dead))
-
-
-def _without(text: str | None, addresses: Iterable[str]) -> str | None:
-    for address in addresses:
-        text = dns_resolv_conf.remove(text, address) if text is not None else None
-    return text
+    client_names_files.mend(path, dns_resolv_conf.blocks, _is_dead, dns_resolv_conf.remove)
 
 
 def _is_dead(address: str) -> bool:
     return not netlink_owners.is_held(_NAME % int(address.rpartition(".")[2]))
-
-
-def take(name: str) -> tuple[int, socket.socket]:
-    """A number that no process here holds by such a name, and what holds it. Raises OSError."""
-    for number in range(1, STUBS + 1):
-        held = netlink_owners.hold(name % number)
-        if held is not None:
-            return number, held
-    raise OSError(errno.EADDRINUSE, f"{STUBS} processes of ours serve here already", name[1:] % 0)
 
 
 def _asks_all_at_once() -> bool:
@@ -319,8 +291,3 @@ def _not_bound(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "a name server of this host has port 53 of all addresses: let it forward the domain to the hub"
     return error.strerror or str(error)
-
-
-def words(error: OSError, path: str) -> str:
-    """What is wrong with which file or address."""
-    return f"{error.filename or path}: {error.strerror or error}"

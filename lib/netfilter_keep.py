@@ -84,5 +84,10 @@ class KeptTable:
         gevent.sleep(pace.wait(time.monotonic()))
         to_its_end(self._load, self._rules)
         pace.took(time.monotonic())
-        table, text = self._table.name, "somebody has removed the table %s of nftables; it is set again"
-        say(Entry.TABLE_PUT_BACK, text, table, table=table)
+        tell_put_back(self._table.name)
+
+
+def tell_put_back(table: str) -> None:
+    """Log that a table is there again."""
+    text = "somebody has removed the table %s of nftables; it is set again"
+    say(Entry.TABLE_PUT_BACK, text, table, table=table)

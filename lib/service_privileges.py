@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lib.errors import HostError
 
@@ -22,6 +23,7 @@ other network namespaces."""
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 23, 24, 38
 _PR_CAP_AMBIENT, _AMBIENT_IS_SET, _AMBIENT_RAISE, _AMBIENT_LOWER = 47, 1, 2, 3
+_STATUS = Path("/proc/self/status")
 _VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 
@@ -68,6 +70,16 @@ def drop(account: pwd.struct_passwd, keep: frozenset[int]) -> None:
         raise HostError(f"cannot become user {account.pw_name}: {error.strerror or error}") from error
     if with_parent.value and os.getppid() != parent:  # it ended meanwhile
         os.kill(os.getpid(), with_parent.value)
+
+
+def effective() -> int:
+    """The capabilities that this process has now, as bits (proc(5)); none where nobody says."""
+    try:
+        status = _STATUS.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    bits = status.partition("CapEff:")[2].split()[:1]
+    return int(bits[0], 16) if bits else 0
 
 
 @contextmanager

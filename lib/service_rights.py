@@ -65,10 +65,10 @@ _WRITING = 0o3
 
 def of_process(refused: Callable[[str], str], state: str) -> Rights:
     """What this process may. `refused` says why a path cannot be written; `state` is its state directory."""
-    is_root = os.geteuid() == 0
+    is_root, bits = os.geteuid() == 0, service_privileges.effective()
     return Rights(
         who="root here" if is_root else f"the user {_name(os.geteuid())}",
-        capabilities=_effective(),
+        capabilities=frozenset(name for name, number in NUMBERS.items() if bits >> number & 1),
         refused=refused,
         sets_name_servers=is_root or has_rule(_name(os.geteuid())),
         state=state,
@@ -86,14 +86,6 @@ def of_user(user: str, capabilities: frozenset[str]) -> Rights:
         enters_namespaces=False,
         sets_name_servers=account.pw_uid == 0 or has_rule(user),
     )
-
-
-def _effective() -> frozenset[str]:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            bits = int(line.split()[1], 16)
-            return frozenset(name for name, number in NUMBERS.items() if bits >> number & 1)
-    return frozenset()
 
 
 def _name(uid: int) -> str:

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lib import service_privileges
 from lib.did_you_mean import did_you_mean
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_privileges import NET_ADMIN
 from lib.settings_transport import AUTO, SYSTEM
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ that lose some, where reno and cubic fall to a few Mbit/s. It also keeps queues 
 NEAR_SECONDS = 0.001
 """A peer with a shorter round trip is near: on this machine, or on the same network."""
 _NAME_BYTES = 16  # TCP_CA_NAME_MAX, net/tcp.h
-_SYSCTL, _STATUS, _MODULES = Path("/proc/sys/net/ipv4"), Path("/proc/self/status"), Path("/lib/modules")
+_SYSCTL, _MODULES = Path("/proc/sys/net/ipv4"), Path("/lib/modules")
 _ALLOWED = "tcp_allowed_congestion_control"
 _MODULES_OF_LINUX = (
     *(
@@ -247,12 +247,7 @@ def _words(sysctl: str) -> list[str]:
 
 def _is_admin() -> bool:
     """Whether this process has CAP_NET_ADMIN, with which a socket may use everything that is loaded."""
-    try:
-        status = _STATUS.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    bits = status.partition("CapEff:")[2].split()[:1]
-    return bool(bits) and bool(int(bits[0], 16) >> NET_ADMIN & 1)
+    return bool(service_privileges.effective() >> service_privileges.NET_ADMIN & 1)
 
 
 def _may_have_module(name: str) -> bool:

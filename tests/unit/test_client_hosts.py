@@ -51,7 +51,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(client_hosts, "say", lambda _, text, *words, **__: lines.append(text % words))
+    monkeypatch.setattr(client_names_files, "say", lambda _, text, *words, **__: lines.append(text % words))
     return lines
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lib import stream_options
+from lib import service_privileges, stream_options
 from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_options import congestion, missing, suit_congestion, use_congestion
 
@@ -182,7 +182,7 @@ class Kernel:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._path = path
         monkeypatch.setattr(stream_options, "_SYSCTL", path)
-        monkeypatch.setattr(stream_options, "_STATUS", path / "status")
+        monkeypatch.setattr(service_privileges, "_STATUS", path / "status")
         monkeypatch.setattr(stream_options, "_MODULES", path)
         self.admin(False)
 
