@@ -1,22 +1,29 @@
-"""Reply to the control socket's `health`: whether every hub listens and every client is connected.
+"""Whether a process does its work: the control socket's `health`, and `/healthz` and `/readyz` over HTTP.
 
-Knows: the fields of the reply (PROTOCOL.md, the control socket). Refuses to know: how long somebody
-waits for it, and exit statuses (cli_health).
+Knows: the fields of the reply (PROTOCOL.md, the control socket), what makes a process ready.
+Refuses to know: how long somebody waits for it, exit statuses (cli_health), HTTP (metrics_server).
+
+    healthy   every hub listens, every client is connected, no task has broken down
+    ready     healthy, every source of a table has been read at least once, and nobody has asked for the end
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lib import ctl_filter, ctl_policy, ids, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
+from lib.ctl_routes import source_name
 from lib.hub import Hub
+from lib.hub_tables import Tables
 
 Row = dict[str, Any]
+Probes = Mapping[str, Callable[[], list[str]]]
+"""Path of an HTTP request -> the problems that it tells of; none of them where all is well."""
 
 
 def health(hubs: Mapping[str, Hub], clients: Mapping[str, Client], request: Mapping[str, Any]) -> Row:
@@ -74,3 +81,30 @@ def _away(client: Client) -> str:
     then = f"next try in {max(1.0, wait):.0f} s" if wait > 0 else "it is being tried now"
     why = away.reason or "not tried yet"
     return f"client {client.settings.host} has no session with hub {away.hub}: {why}; {then}"
+
+
+def probes(
+    hubs: Mapping[str, Hub], clients: Mapping[str, Client], tables: Tables, ending: Callable[[], bool]
+) -> Probes:
+    """What containers and load balancers ask over HTTP. `ending` says whether the process was told to end."""
+
+    def healthy() -> list[str]:
+        return list(health(hubs, clients, {})["problems"])
+
+    def ready() -> list[str]:
+        end = ["the process has been told to end"] if ending() else []
+        return [*end, *healthy(), *_unread(tables)]
+
+    return {"/healthz": healthy, "/readyz": ready}
+
+
+def _unread(tables: Tables) -> Iterator[str]:
+    """A line for each source that has never been read: what is in it may be missing."""
+    found = [(live.label, live.feed.states()) for _, live in tables.all()]
+    found += [(live.label, iter([(live.source, live.state)])) for live in tables.enrolled.all()]
+    for label, states in found:
+        for source, state in states:
+            if not state.read_at:
+                yield f"{label}: {source_name(source)} has not been read yet" + (
+                    f": {state.error}" if state.error else ""
+                )

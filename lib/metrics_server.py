@@ -1,6 +1,11 @@
-"""The HTTP server of the metrics, with basic auth; a slow or silent connection holds up no scrape.
+"""The HTTP server of metrics and probes, with basic auth; a slow or silent connection holds up no scrape.
 
-Knows: the address, the path, basic auth (RFC 7617). Refuses to know: which metrics there are (metrics).
+Knows: the address, the paths, basic auth (RFC 7617).
+Refuses to know: which metrics there are (metrics), what makes a process healthy or ready (ctl_health).
+
+    GET /metrics    the metrics, for who may read them
+    GET /healthz    200 or 503, for everybody: a load balancer has no login. The problems, a line each, are
+    GET /readyz     only for who may read metrics, since they name hosts and addresses.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import binascii
 import os
 import socket
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import gevent
@@ -21,12 +27,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from lib import hub_accept, service_supervisor
 from lib.addresses import join_host_port
 from lib.auth_admission import Login
+from lib.ctl_health import Probes
 from lib.ctl_server import give_path, take_path
 from lib.errors import HostError
+from lib.humanize import number
 from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics import Seen, exposition
+from lib.printable import printable
 from lib.rule_live import LiveLogins
 from lib.service_places import Places
 from lib.service_supervisor import Task
@@ -38,6 +47,9 @@ MAX_AT_ONCE = 16
 """Connections; one more makes another go that says nothing or does not read (service_places)."""
 SECONDS = 10.0
 """How long a whole connection may take."""
+MAX_PROBLEMS = 10
+"""Problems that a probe lists; of more than these the number is told."""
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -86,14 +98,20 @@ class _Quiet:
 class MetricsServer:
     """Serves the metrics of one process on one address."""
 
-    def __init__(self, settings: MetricsSettings, seen: Seen, logins: Callable[[str], LiveLogins]) -> None:
+    def __init__(
+        self,
+        settings: MetricsSettings,
+        seen: Seen,
+        logins: Callable[[str], LiveLogins],
+        probes: Probes = MappingProxyType({}),
+    ) -> None:
         """Open the address; nothing is served before start(). `logins` finds an auther by name.
 
         Raises HostError.
         """
         self.settings = settings
         """A reload may replace these by others with the same address."""
-        self._seen, self._logins = seen, logins
+        self._seen, self._logins, self._probes = seen, logins, probes
         sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
         self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
         self._pool, self._places = Pool(), Places(MAX_AT_ONCE)
@@ -133,18 +151,41 @@ class MetricsServer:
             return self._made(environ, start)
         except Exception as error:  # noqa: BLE001  whatever it is, the asker and the log are told
             self._task.note(error)
-            start("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+            start("500 Internal Server Error", [_TEXT])
             return [b"500 Internal Server Error\n"]
 
     def _made(self, environ: dict[str, Any], start: Start) -> list[bytes]:
+        probe = self._probes.get(environ["PATH_INFO"])
+        if probe is not None and environ["PATH_INFO"] != self.settings.path:
+            return self._probed(probe(), environ, start)
         status, headers = self._verdict(environ)
         if status:
-            start(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
+            start(status, [_TEXT, *headers])
             return [f"{status}\n".encode()]
         with self._places.busy():
             body = b"".join(exposition(self._seen))
         start("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4), ("Content-Length", str(len(body)))])
         return [body if environ["REQUEST_METHOD"] == "GET" else b""]
+
+    def _probed(self, problems: list[str], environ: dict[str, Any], start: Start) -> list[bytes]:
+        """The reply to a probe. The body is "ok", or "not ok", with the problems for who may read them."""
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            start("405 Method Not Allowed", [_TEXT, ("Allow", "GET, HEAD")])
+            return [b"405 Method Not Allowed\n"]
+        lines = ["not ok" if problems else "ok"]
+        if problems and self._may_read(environ):
+            lines = problems[:MAX_PROBLEMS]
+            more = len(problems) - MAX_PROBLEMS
+            lines += [f"and {number(more)} more problems"] if more > 0 else []
+        start("503 Service Unavailable" if problems else "200 OK", [_TEXT, ("Cache-Control", "no-store")])
+        text = "".join(f"{printable(line)}\n" for line in lines)
+        return [text.encode() if environ["REQUEST_METHOD"] == "GET" else b""]
+
+    def _may_read(self, environ: dict[str, Any]) -> bool:
+        try:
+            return self._is_allowed(environ)
+        except (OSError, KeyError):
+            return False
 
     def _verdict(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
         """(status, headers) with which a request is refused; ("", []) where it is not."""

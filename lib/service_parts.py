@@ -17,7 +17,15 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from lib import client_around, client_names, enrol_book, hub_recheck, netfilter_table, netlink_watch
+from lib import (
+    client_around,
+    client_names,
+    ctl_health,
+    enrol_book,
+    hub_recheck,
+    netfilter_table,
+    netlink_watch,
+)
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
@@ -253,7 +261,12 @@ class Parts:
         from lib.metrics import Seen  # 50 ms, and pywsgi: only those who want metrics pay for it
         from lib.metrics_server import MetricsServer
 
-        return MetricsServer(settings.metrics, Seen(self.hubs, self.clients, self.tables), self.tables.logins)
+        seen = Seen(self.hubs, self.clients, self.tables)
+        return MetricsServer(settings.metrics, seen, self.tables.logins, self.probes())
+
+    def probes(self) -> ctl_health.Probes:
+        """What `/healthz` and `/readyz` tell of."""
+        return ctl_health.probes(self.hubs, self.clients, self.tables, lambda: self.ends_cleanly)
 
     def recheck(self) -> None:
         """Have all sessions checked again soon, by the rules as they are then.

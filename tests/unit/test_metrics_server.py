@@ -129,6 +129,41 @@ def test_a_mistake_of_ours_is_a_failed_scrape_and_counted(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_probes_need_no_login_and_tell_strangers_nothing(tmp_path: Any) -> None:
+    """A load balancer has none; what is wrong names hosts and addresses, so only who reads metrics is told."""
+    path = str(tmp_path / "metrics")
+    tables = Tables(Settings(authers=(AutherSettings("a", (LoginRow("u", "p"),)),)))
+    problems = ["host \x1b[31m is away", *(f"problem {number}" for number in range(20))]
+    probes = {"/readyz": lambda: problems, "/healthz": list, "/m": lambda: ["not this"]}
+    settings = MetricsSettings(socket=path, auther="a", path="/m")
+    made = MetricsServer(settings, Seen({}, {}, tables), tables.logins, probes)
+    made.start()
+
+    def ask(line: str, login: str = "") -> tuple[int, list[str]]:
+        sock = gsocket.socket(socket.AF_UNIX)
+        sock.settimeout(5)
+        sock.connect(path)
+        given = base64.b64encode(login.encode()).decode()
+        head = f"{line} HTTP/1.0\r\n" + (f"Authorization: Basic {given}\r\n" if login else "")
+        sock.sendall(head.encode() + b"\r\n")
+        text = b"".join(iter(lambda: sock.recv(4096), b"")).decode()
+        return int(text.split()[1]), text.partition("\r\n\r\n")[2].splitlines()
+
+    try:
+        assert ask("GET /healthz") == (200, ["ok"])
+        assert ask("HEAD /healthz") == (200, [])
+        assert ask("GET /readyz") == ask("GET /readyz", "u:wrong") == (503, ["not ok"])
+        status, lines = ask("GET /readyz", "u:p")
+        assert (status, len(lines)) == (503, 11)
+        assert (lines[0], lines[-1]) == (r"host \x1b[31m is away", "and 11 more problems")
+        assert ask("POST /readyz")[0] == 405
+        assert ask("GET /m")[0] == 401, "the path of the metrics is theirs"
+        assert ask("GET /metrics")[0] == 401
+    finally:
+        made.stop()
+        tables.stop()
+
+
 def test_a_right_login_without_a_binding_reads_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
