@@ -11,6 +11,11 @@ is nobody's has a share too: beyond it, all datagrams wait, and sessions go on b
 Nobody can make a sender of datagrams wait, and in the kernel all of them wait behind each other. So what has
 come is taken out of the socket at once and waits here, by session; sessions have short turns one after the
 other. Where more comes than there is time for, whoever sends too much loses it, and pings of others do not.
+
+What waits is not opened yet, so it may be forged: whoever sees a datagram knows the index of its session. So
+a session has two queues. In one waits what came from the address from which the last authentic datagram has
+come. The other one is short, and has a smaller part of each turn: what came from any other address waits
+there, of a client that has moved as well. Only who can also forge the client's address gets into the first.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lib import datagram_ciphers, datagram_socket, datagram_wire, framing, service_supervisor, stream_listen
@@ -41,14 +47,14 @@ from lib.settings import HubSettings
 from lib.settings_transport import has_datagrams, why_no_datagrams
 from lib.stream_layer import AnyStream
 
-AT_ONCE = 64
-"""Datagrams of a turn; those of one receive stay together."""
+AT_ONCE, UNPROVEN_AT_ONCE = 64, 16
+"""Datagrams of a turn from the client's address, and from any other; those of one receive stay together."""
 RECEIVES, RECEIVED_BYTES = 256, 1 << 20
 """Receives, and bytes, between two rounds of turns: more than a session has turns for, so that the kernel's
 queue is short. A receive takes 2 us."""
 WAIT_BYTES, LEAST_WAIT_BYTES = 4 << 20, 64 << 10
 """Bytes that wait for their sessions' turns: of all sessions together, in equal parts, and of one that may
-always wait. A quarter of it, at most, is one session's."""
+always wait. A quarter of it, at most, is one session's. Of what may be anybody's the least waits."""
 SPARE_SECONDS = 0.02
 """How often a turn of messages alone is worth as much as one of packets: ten of them come in a second."""
 STRANGER_SECONDS = 5e-6
@@ -221,10 +227,41 @@ def _tell_busy(settings: HubSettings, port: int, error: OSError) -> None:
     )
 
 
+@dataclass(slots=True)
+class Waiting:
+    """Datagrams that wait for a turn, in their order."""
+
+    runs: deque[Run] = field(default_factory=deque)
+    size: int = 0
+    """Bytes of them."""
+
+    def put(self, run: Run, most: int) -> bool:
+        """Let a run wait, if no more than `most` bytes do then; returns whether it waits."""
+        if self.size + len(run.data) > most:
+            return False
+        self.runs.append(run)
+        self.size += len(run.data)
+        return True
+
+    def take(self, count: int) -> list[tuple[Place, bytes]]:
+        """Take at least `count` datagrams, or all."""
+        burst: list[tuple[Place, bytes]] = []
+        while self.runs and len(burst) < count:
+            run = self.runs.popleft()
+            self.size -= len(run.data)
+            burst += run.cut()
+        return burst
+
+    def clear(self) -> None:
+        """Let nothing wait any more."""
+        self.runs.clear()
+        self.size = 0
+
+
 class HubChannel(Channel):
     """The channel of one session of a hub."""
 
-    __slots__ = ("_hub", "_session", "_spare_at", "_turn", "_waiting", "_waiting_bytes")
+    __slots__ = ("_hub", "_session", "_spare_at", "_turn", "_unproven", "_waiting")
 
     def __init__(self, hub: HubDatagrams, session: Session, cipher: int, port: int, host: str) -> None:
         attachment = session.attachment
@@ -232,9 +269,8 @@ class HubChannel(Channel):
             session.control, session.sender, cipher, hub.table, True, attachment.mtu, port=port, host=host
         )
         self._hub, self._session, self._spare_at, self._turn = hub, session, 0.0, Turn()
-        self._waiting: deque[Run] = deque()
-        """What has come and waits for its turn."""
-        self._waiting_bytes = 0
+        self._waiting, self._unproven = Waiting(), Waiting()
+        """What has come from the client's address, and from any other one."""
         hub.channels.add(self)
 
     def shut(self) -> None:
@@ -257,25 +293,21 @@ class HubChannel(Channel):
 
     def _forget(self) -> None:
         self._waiting.clear()
-        self._waiting_bytes = 0
+        self._unproven.clear()
 
     def put(self, run: Run, most: int) -> None:
         """Let datagrams wait for a turn, if there are less than `most` bytes then; else they are dropped."""
-        if self._waiting_bytes + len(run.data) > most:
+        if run.address != self.peer.place:
+            if not self._unproven.put(run, LEAST_WAIT_BYTES):
+                self._hub.table.strangers += len(run)
+        elif not self._waiting.put(run, most):
             self._session.attachment.drop(Reason.DATAGRAM_QUEUE, len(run))
-        else:
-            self._waiting.append(run)
-            self._waiting_bytes += len(run.data)
 
     def take_turn(self) -> bool:
         """Handle some of what waits; returns whether there is more."""
-        burst: list[tuple[Place, bytes]] = []
-        while self._waiting and len(burst) < AT_ONCE:
-            run = self._waiting.popleft()
-            self._waiting_bytes -= len(run.data)
-            burst += run.cut()
-        self._hub.take(burst)
-        return bool(self._waiting)
+        # What has come from a new address first: the client has moved there, and has gone on from there.
+        self._hub.take(self._unproven.take(UNPROVEN_AT_ONCE) + self._waiting.take(AT_ONCE))
+        return bool(self._waiting.runs or self._unproven.runs)
 
     def arrived(self, arrived: Sequence[Arrived]) -> None:
         """Open datagrams of this session, and forward what is in them."""

@@ -16,6 +16,7 @@ from lib.datagram_choice import FOLLOW_SECONDS, HOLD_SECONDS, PAUSE_SECONDS
 from lib.datagram_keys import Cipher
 from lib.datagram_peer import Peer
 from lib.datagram_quality import OfStream
+from lib.datagram_socket import Address, Run
 from lib.datagram_table import Arrived, Place, Table
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
@@ -336,7 +337,51 @@ def test_what_waits_for_a_turn_has_a_bound(
     assert traffic.received_packets - before > LEAST_WAIT_BYTES / 2 / len(udp(0))
     assert traffic.drops[Reason.DATAGRAM_QUEUE]
     assert first.channel is not None
-    assert (len(first.channel._waiting), first.channel._waiting_bytes) == (0, 0)
+    assert (len(first.channel._waiting.runs), first.channel._waiting.size) == (0, 0)
+
+
+def test_forged_datagrams_push_out_no_honest_ones(hub: Hub, two: tuple[Client, Client]) -> None:
+    """Whoever sees the index of a session fills only the queue of what comes from other addresses."""
+    one, other = two
+    first = session_of(hub, "host-1")
+    channel, traffic = first.channel, first.attachment.traffic
+    assert channel is not None
+    (label,) = [label for label, (peer, _) in hub.datagrams.table.entries.items() if peer is channel.peer]
+    strange = Address(("127.0.0.1", 9))
+    here = channel.peer.place
+    assert isinstance(here, Address)
+    sealed = one.peer._seal
+    assert sealed is not None
+    strangers = hub.datagrams.table.strangers
+    for number in range(2000):
+        hub.datagrams._put(Run(strange, datagram_wire.header(label, number) + bytes(1388), 1400))
+    assert hub.datagrams.table.strangers - strangers > 1900, "nobody can make their sender wait"
+    before = traffic.received_packets
+    (honest,) = sealed.seal((framing.encode(udp(1)),))
+    hub.datagrams._put(Run(here, honest, len(honest)))
+    assert not traffic.drops[Reason.DATAGRAM_QUEUE]
+    assert channel.take_turn(), "some of those of strangers have to wait"
+    assert traffic.received_packets == before + 1, "it does not wait behind them"
+    while channel.take_turn():
+        pass
+    assert other.receive() == framing.encode(udp(1))
+
+
+def test_a_client_that_has_moved_waits_in_no_line_of_strangers_for_long(
+    hub: Hub, two: tuple[Client, Client]
+) -> None:
+    one, other = two
+    channel = session_of(hub, "host-1").channel
+    assert channel is not None
+    before = channel.peer.place
+    one.udp.close()
+    one.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.peer.send(framing.encode(udp(3)), time.monotonic())
+    assert other.receive() == framing.encode(udp(3))
+    assert isinstance(channel.peer.place, Address)
+    assert channel.peer.place != before
+    channel.put(Run(channel.peer.place, b"x", 1), 0)
+    assert not channel._unproven.runs, "its new address is known"
 
 
 def test_datagrams_are_worth_what_they_forward_whichever_lane_was_read_before(
