@@ -31,6 +31,7 @@ from lib.packet import Buffer
 from lib.packet_text import head_of_frame
 from lib.service_scheduling import breathe
 from lib.session_budget import Budget
+from lib.session_pacing import Pacing
 from lib.session_queue import SendQueue
 from lib.stream_layer import AnyStream
 from lib.stream_options import NOTSENT_LOWAT
@@ -56,7 +57,7 @@ class SessionSender:
     """The sending half of a session."""
 
     __slots__ = (
-        *("_direct", "_goes_on", "_most", "_queue", "_run", "_sent", "_since", "_taken"),
+        *("_direct", "_goes_on", "_most", "_pacing", "_queue", "_run", "_sent", "_since", "_taken"),
         *("_total", "_total_since", "_writer"),
         *("budget", "closed_because", "meter", "rate", "stream", "traffic"),
     )
@@ -83,6 +84,8 @@ class SessionSender:
         """Bytes that the writer takes from the queue at a time: what drains in a moment."""
         self._direct: float = FIRST_BYTES
         """Bytes of the longest run that goes straight to the socket, past the queue."""
+        self._pacing = Pacing()
+        """The bound on what the kernel sends where a wire limits it."""
         self._since = 0.0
         """When the present measurement of the rate began; 0 until the kernel takes bytes again."""
         self._taken = 0
@@ -145,6 +148,8 @@ class SessionSender:
             self._lose(Reason.SESSION_GONE, b"".join(buffers))
             return
         self._total += sent
+        if not self._is_fast:
+            self._pace()
         if self.meter is not None and self.meter.counts_packets:
             self._count(b"".join(buffers))
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
@@ -261,6 +266,8 @@ class SessionSender:
         At these moments it holds half of what it may, so what the stream took between two of them has
         drained. Before the first of them it took bytes at the speed of memory, which tells nothing.
         """
+        if not self._is_fast:
+            self._pace()
         now, pending = time.monotonic(), self.stream.pending
         passed = now - self._since
         if self._since:
@@ -272,6 +279,18 @@ class SessionSender:
             self.rate += (rate - self.rate) * weight
             self._adapt()
         self._since, self._taken = now, pending
+
+    def _pace(self) -> None:
+        """Bound the kernel's rate where a wire limits it; called at each run for a peer that is not fast."""
+        now = time.monotonic()
+        if not self._pacing.is_due(now):
+            return
+        before = self._pacing.bound
+        self._pacing.sample(now, self.stream.trip())
+        if self._pacing.may_restart(now):
+            self.stream.restart_bbr()
+        if self._pacing.bound != before:
+            self.stream.pace(self._pacing.bound)
 
     def _look_back(self, now: float) -> None:
         """Raise the rate to what was sent lately: where the queue is short, nothing else shows it."""
@@ -292,6 +311,9 @@ class SessionSender:
         fast = self.rate >= FAST
         if fast or self.rate < FAST / 2:
             self._tell_fast(fast)
+        if fast and self._pacing.bound:
+            self._pacing = Pacing()
+            self.stream.pace(0.0)
         self._most = int(min(RUN_BYTES, max(LEAST_BYTES, self.rate * MOMENT_SECONDS)))
         self._direct = float("inf") if fast else self._most
         self._queue.rate = 0.0 if fast else self.rate

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from gevent import monkey
 
+from lib.session_pacing import UNKNOWN_TRIP, Trip
+
 _SOL_MPTCP, _MPTCP_INFO = 284, 1  # linux/socket.h, linux/mptcp.h
 _INFO_BYTES, _TOTAL = 128, 80  # of struct mptcp_info there: enough of it; where mptcpi_subflows_total is
 _FALLBACK, _REMOTE_KEY = 1, 2  # MPTCP_INFO_FLAG_*
@@ -25,6 +27,7 @@ _FIGURES = struct.Struct(
     "=68xI28xI16xQQ20xIQ"
 )  # tcpi_rtt, total_retrans, bytes_acked, bytes_received, data_segs_out, delivery_rate
 _MIN_RTT = struct.Struct("=148xI")  # tcpi_min_rtt
+_TRIP = struct.Struct("=16xI48xI28xI44xI40xI")  # tcpi_snd_mss, rtt, total_retrans, min_rtt, delivered
 _poll = monkey.get_original("select", "poll")
 
 
@@ -64,6 +67,16 @@ def shortest_trip(sock: Any) -> float:
         return float(_MIN_RTT.unpack(info)[0]) / 1e6
     except (OSError, struct.error):  # closed; a kernel before 4.6
         return float("inf")
+
+
+def trip(sock: Any) -> Trip:
+    """The round trips of a connection, and what has come across; UNKNOWN_TRIP where it has ended."""
+    try:
+        info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRIP.size)
+        segment, now, resent, shortest, delivered = _TRIP.unpack(info)
+    except (OSError, struct.error):  # closed; a kernel before 4.18
+        return UNKNOWN_TRIP
+    return Trip(now / 1e6, shortest / 1e6, segment * delivered, resent)
 
 
 def acknowledged(sock: Any) -> tuple[int, bool]:

@@ -28,6 +28,7 @@ from lib.forward_drop_reasons import Refusal
 from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_cost import Cost
+from lib.session_pacing import Trip
 from lib.settings_transport import SYSTEM
 from lib.stream_figures import Figures
 from lib.stream_tcp import Stream
@@ -266,6 +267,18 @@ class Layered:
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet."""
         self._below.hold_unsent(size)
+
+    def trip(self) -> Trip:
+        """What the kernel says of the way of the connection below."""
+        return self._below.trip()
+
+    def pace(self, rate: float) -> None:
+        """Let the kernel send so many bytes a second at most; 0 for any number."""
+        self._below.pace(rate)
+
+    def restart_bbr(self) -> None:
+        """Let the congestion control of the connection below begin anew, if that is bbr."""
+        self._below.restart_bbr()
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes more bytes."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ Keepalive = tuple[int, int, int]
 """TCP keepalive: (seconds of silence before the first probe, seconds between probes, number of probes)."""
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
+_SO_MAX_PACING_RATE, _ANY_PACE = 47, 0xFFFF_FFFF  # asm-generic/socket.h; as 32 bits, which every kernel takes
 
 IPPROTO_MPTCP = 262  # linux/in.h
 _SO_PROTOCOL = 38  # asm-generic/socket.h
@@ -66,7 +68,9 @@ _MODULES_OF_LINUX = (
     ),
     *("lp", "nv", "scalable", "vegas", "veno", "westwood", "yeah"),
 )  # net/ipv4/Kconfig, and those of well-known patches: a kernel may load tcp_NAME when it is asked for NAME
-_USUAL = ("reno", "cubic")  # what that sysctl has where nobody has changed it
+RENO = "reno"
+"""Which every kernel has, and every process may use."""
+_USUAL = (RENO, "cubic")  # what that sysctl has where nobody has changed it
 _had: set[str] = set()
 """Congestion controls that a socket of this process could use: a change of the user may have taken them."""
 
@@ -95,6 +99,15 @@ def set_tcp(sock: Any, option: int, value: int, mptcp: bool) -> None:
     except OSError as error:
         if not mptcp or error.errno not in _UNKNOWN:
             raise
+
+
+def set_pace(sock: Any, rate: float) -> None:
+    """Let the kernel send so many bytes a second at most; 0 for any number. A closed socket needs none."""
+    pace = min(int(rate), _ANY_PACE - 1) if rate else _ANY_PACE
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, pace.to_bytes(4, sys.byteorder))
+    except OSError:
+        pass  # it has ended, which its reader finds out
 
 
 # --- MPTCP ---------------------------------------------------------------------------------------
@@ -197,6 +210,16 @@ def suit_congestion(sock: Any, fast: bool, near: bool) -> None:
         for name in (_of_the_system(), *reversed(_USUAL)):
             if not name.startswith(BBR) and not _set(sock, name):
                 return
+
+
+def restart_bbr(sock: Any) -> None:
+    """Let bbr begin anew, with what the kernel knows of the connection; another one goes on as it is.
+
+    A process that might not choose bbr again leaves it as it is, too (`user:`).
+    """
+    name = congestion(sock)
+    if name.startswith(BBR) and not missing(name) and not _set(sock, RENO):
+        _set(sock, name)
 
 
 def _set(sock: Any, name: str) -> str:

@@ -30,6 +30,7 @@ from lib.service_scheduling import PASSES, breathe
 from lib.service_turn import Turn
 from lib.session_budget import Budget
 from lib.session_cost import Cost
+from lib.session_pacing import UNKNOWN_TRIP, Trip
 from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_figures import Figures
 from lib.stream_options import DEAD_AFTER, NEAR_SECONDS, TCP_NOTSENT_LOWAT, Keepalive, tune
@@ -335,6 +336,18 @@ class Stream:
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet (TCP_NOTSENT_LOWAT)."""
         stream_options.set_tcp(self._sock, TCP_NOTSENT_LOWAT, size, self.is_mptcp)
+
+    def trip(self) -> Trip:
+        """What the kernel says of the connection's way. TCP_INFO of MPTCP knows one path only, so nothing."""
+        return UNKNOWN_TRIP if self.is_mptcp else stream_figures.trip(self._sock)
+
+    def pace(self, rate: float) -> None:
+        """Let the kernel send so many bytes a second at most; 0 for any number (SO_MAX_PACING_RATE)."""
+        stream_options.set_pace(self._sock, rate)
+
+    def restart_bbr(self) -> None:
+        """Let the congestion control begin anew, if that is bbr."""
+        stream_options.restart_bbr(self._sock)
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes more bytes."""

@@ -115,6 +115,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "session_queue",
             "session_chunks",
             "session_codel",
+            "session_pacing",
             "session_turns",
             "limits",
             "hub_proxies",

@@ -15,6 +15,7 @@ import pytest
 from lib import session_sender
 from lib.counters import Traffic
 from lib.packet import Buffer
+from lib.session_pacing import UNKNOWN_TRIP, Trip
 from lib.session_sender import FAST, FIRST_BYTES, SessionSender
 from lib.stream_options import NOTSENT_LOWAT
 from tests.support import packets as p
@@ -64,6 +65,9 @@ class Wire:
 
     def hold_unsent(self, size: int) -> None:
         self.bound = size
+
+    def trip(self) -> Trip:
+        return UNKNOWN_TRIP
 
     def tell_fast(self, fast: bool) -> None:
         if self.told[-1:] != [fast]:

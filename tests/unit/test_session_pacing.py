@@ -1,0 +1,161 @@
+"""How fast the kernel may send on a wire, over a wire and a clock made for that: its queue, its rate, who else fills it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+
+from lib.session_pacing import (
+    CALM_SECONDS,
+    MORE_SECONDS,
+    NEAR_SECONDS,
+    PACKET,
+    PATIENCE_SECONDS,
+    REST_SECONDS,
+    RESTART_SECONDS,
+    TARGET_SECONDS,
+    UNKNOWN_TRIP,
+    Pacing,
+    Trip,
+)
+
+MBIT = 1e6 / 8
+STEP = 0.005
+TRIP = 0.02
+
+
+@dataclass
+class Wire:
+    """A wire with a first-in-first-out queue behind a congestion control that sends `blast` times what it carries."""
+
+    rate: float
+    blast: float = 2.9
+    longest: float = 0.05
+    """Seconds that packets may wait for their turn."""
+    foreign: float = 0.0
+    """Seconds that they wait because of somebody else."""
+    pacing: Pacing = field(default_factory=Pacing)
+    now: float = 100.0
+    queued: float = 0.0
+    delivered: float = 0.0
+    resent: int = 0
+    waits: list[float] = field(default_factory=list)
+    """Seconds that packets wait, at each step."""
+
+    def run(self, seconds: float) -> float:
+        """Let so much time pass; returns the part of the wire's rate that was carried."""
+        self.waits.clear()
+        before, until = self.delivered, self.now + seconds
+        while self.now < until:
+            self.now += STEP
+            offered = min(self.pacing.bound or math.inf, self.blast * self.rate) * STEP
+            carried = min(self.queued + offered, self.rate * STEP)
+            self.queued = min(self.queued + offered - carried, self.longest * self.rate)
+            self.delivered += carried
+            self.waits.append(self.queued / self.rate + self.foreign)
+            self.pacing.sample(self.now, self.trip())
+        return (self.delivered - before) / seconds / self.rate
+
+    def trip(self) -> Trip:
+        return Trip(TRIP + self.waits[-1], TRIP, int(self.delivered), self.resent)
+
+
+def long(rate: float) -> float:
+    """Seconds from which on packets wait for too long at a rate."""
+    return max(TARGET_SECONDS, 2 * PACKET / rate) + MORE_SECONDS
+
+
+@pytest.mark.parametrize("mbit", [2, 5, 20, 200])
+def test_the_queue_on_the_way_is_short_and_the_wire_is_full(mbit: float) -> None:
+    wire = Wire(mbit * MBIT)
+    wire.run(1.0)
+    assert wire.run(10.0) > 0.98
+    assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.005
+    assert wire.pacing.bound
+
+
+@pytest.mark.parametrize(("first", "then"), [(100, 5), (5, 100), (20, 10), (3, 300)])
+def test_it_follows_a_wire_that_changes(first: float, then: float) -> None:
+    wire = Wire(first * MBIT)
+    wire.run(3.0)
+    wire.queued = min(wire.queued, wire.longest * then * MBIT)
+    wire.rate = then * MBIT
+    wire.run(2.0)
+    assert wire.run(3.0) > 0.95
+    assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.005
+
+
+def test_it_does_not_give_way_for_ever() -> None:
+    """Somebody else fills the queue, or the way has become longer."""
+    wire = Wire(20 * MBIT, blast=1.0, foreign=0.03)
+    wire.run(PATIENCE_SECONDS + 1)
+    assert not wire.pacing.bound
+    assert wire.run(REST_SECONDS - 2) > 0.99
+    assert not wire.pacing.bound
+    carried = wire.run(10 * REST_SECONDS)
+    assert carried > 0.95
+
+
+def test_bursts_are_no_queue() -> None:
+    pacing, now, delivered = Pacing(), 0.0, 0
+    for number in range(1000):
+        now += STEP
+        delivered += 100_000
+        waits = 0.015 if number % 4 else 0.0
+        pacing.sample(now, Trip(TRIP + waits, TRIP, delivered, 0))
+        assert not pacing.bound
+
+
+@pytest.mark.parametrize(
+    "trip", [UNKNOWN_TRIP, Trip(0.05, NEAR_SECONDS / 2, 0, 0), Trip(0.0, float("inf"), 0, 0)]
+)
+def test_there_is_no_bound_without_a_wire(trip: Trip) -> None:
+    pacing = Pacing()
+    for number in range(1000):
+        pacing.sample(number * STEP, trip._replace(delivered=number * 1000))
+        assert not pacing.bound
+
+
+def test_few_samples_say_nothing_of_the_time_in_between() -> None:
+    pacing = Pacing()
+    for number in range(100):
+        pacing.sample(number * 0.03, Trip(TRIP + 0.03, TRIP, number * 10_000, 0))
+        assert not pacing.bound
+
+
+def test_a_source_that_sends_little_does_not_lower_the_bound() -> None:
+    wire = Wire(20 * MBIT)
+    wire.run(2.0)
+    bound, wire.blast = wire.pacing.bound, 0.1
+    wire.run(5.0)
+    assert wire.pacing.bound == pytest.approx(bound, rel=0.1)
+
+
+def test_after_a_pause_what_came_before_says_nothing() -> None:
+    wire = Wire(20 * MBIT)
+    wire.run(2.0)
+    wire.now += 60
+    wire.queued = 0.0
+    assert wire.run(1.0) > 0.9
+
+
+def test_bbr_begins_anew_while_there_is_a_bound() -> None:
+    wire = Wire(20 * MBIT)
+    assert not wire.pacing.may_restart(wire.now)
+    wire.run(2.0)
+    assert wire.pacing.may_restart(wire.now)
+    assert not wire.pacing.may_restart(wire.now + RESTART_SECONDS / 2)
+    wire.run(RESTART_SECONDS)
+    assert wire.pacing.may_restart(wire.now)
+
+
+def test_bbr_goes_on_while_it_repairs_losses() -> None:
+    wire = Wire(20 * MBIT)
+    wire.run(2.0)
+    wire.resent = 1
+    wire.run(0.2)
+    assert not wire.pacing.may_restart(wire.now)
+    wire.run(CALM_SECONDS + 0.1)
+    assert wire.pacing.may_restart(wire.now)
