@@ -15,6 +15,7 @@ from lib import ids, packet_offload
 from lib import packet as ip
 from lib.addresses import join_host_port
 from lib.forward_drop_reasons import Reason
+from lib.namespace_titles import title_of
 from lib.packet import Buffer, Packet
 from lib.packet_text import ICMP, PROTOCOLS
 
@@ -65,16 +66,20 @@ class Fate(NamedTuple):
 
     def sender(self) -> str:
         """The host that sent it, and its namespace unless it is the default one; "" where not known."""
-        inside = (
-            f" in {ids.format_uuid(bytes.fromhex(self.namespace))}" if self.namespace != _NO_NAMESPACE else ""
-        )
-        return f"{self.host}{inside}" if self.host else inside.lstrip()
+        inside = _tenant(self.namespace)
+        return f"{self.host}{inside and ' in '}{inside}" if self.host else f"in {inside}" if inside else ""
 
     def sentence(self) -> str:
         """The fate in words with the sending host, and with the namespace unless it is the default one."""
         sender = f"from {self.host}" if self.host else ""
         inside = f"namespace {self.namespace}" if self.namespace != _NO_NAMESPACE else ""
         return ", ".join(filter(None, (sender, self.words(), inside)))
+
+
+def _tenant(namespace: str) -> str:
+    """What a line says of a namespace (hex): its title, else its UUID; "" for a default one without title."""
+    key = bytes.fromhex(namespace)
+    return title_of(key) or (ids.format_uuid(key) if namespace != _NO_NAMESPACE else "")
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 
 from lib import capture_fate as fates
-from lib import capture_filter, capture_records, forward_explain, ids
+from lib import capture_filter, capture_records, forward_explain, namespace_titles
 from lib.capture_taps import Capture, Choice, Recorder, Taps, Trace
 from lib.ctl_server import Handlers, Streamed
 from lib.log_events import Entry
@@ -208,7 +208,7 @@ def _choice(request: Mapping[str, Any]) -> Choice:
     namespace = str(request.get("ns") or "")
     return Choice(
         str(request.get("host") or ""),
-        ids.parse_uuid(namespace).hex() if namespace else "",
+        namespace_titles.namespace_named(namespace).hex() if namespace else "",
         capture_filter.parse(str(request.get("filter") or "")),
     )
 

@@ -24,12 +24,12 @@ from lib import (
     capture_records,
     cli_process,
     ctl_client,
-    ids,
     packet_offload,
 )
 from lib import capture_fate as fates
 from lib.capture_records import Record
 from lib.cli_descriptors import complain
+from lib.cli_show import check_namespace
 from lib.errors import ConfigError, HostError, Position, Problem, ProtocolError
 from lib.humanize import counted
 from lib.printable import printable
@@ -47,7 +47,8 @@ def run(arguments: Mapping[str, Any]) -> int:
     """
     text = checked(" ".join(arguments["FILTER"]), "FILTER")
     count = _count(arguments["--count"])
-    request = {"filter": text, "host": arguments["--host"] or "", "ns": _namespace(arguments["--ns"])}
+    request = {"filter": text, "host": arguments["--host"] or "", "ns": arguments["--ns"] or ""}
+    check_namespace(arguments["--ns"])
     path = cli_process.path(arguments)
     if arguments["trace"]:
         sock = ctl_client.ask_on(path, {"do": "trace", **request})
@@ -86,13 +87,6 @@ def _count(text: str | None) -> int:
     if not text.isdecimal() or not int(text):
         raise ConfigError([Problem(Position("--count"), f"not a number above zero: {text[:32]!r}")])
     return int(text)
-
-
-def _namespace(text: str | None) -> str:
-    try:
-        return ids.format_uuid(ids.parse_uuid(text)) if text else ""
-    except ValueError as wrong:
-        raise ConfigError([Problem(Position("--ns"), str(wrong))]) from None
 
 
 # --- how it ends ---------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from lib.humanize import ago, milliseconds, number, packets, rate, size, span
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """The default namespace: that of clients without a router.id."""
+SHORT_TITLE = 14
+"""Letters of a title that a narrow terminal shows."""
 
 
 def _plain(name: str) -> Callable[[Row], str]:
@@ -21,11 +23,18 @@ def _plain(name: str) -> Callable[[Row], str]:
 
 
 def _namespace(row: Row) -> str:
-    return "-" if row["namespace"] in (NOBODY, None) else str(row["namespace"])
+    uuid = "-" if row["namespace"] in (NOBODY, None) else str(row["namespace"])
+    return str(row.get("title") or uuid)
 
 
-def _namespace_column(rank: int) -> Column:
-    return Column("namespace", _namespace, rank, short=lambda row: _namespace(row)[:8], tells_apart=True)
+def _short_namespace(row: Row) -> str:
+    title = str(row.get("title") or "")
+    return f"{title[:SHORT_TITLE]}…" if len(title) > SHORT_TITLE + 1 else title or _namespace(row)[:8]
+
+
+def namespace_column(rank: int) -> Column:
+    """The column of a row's namespace: its title where it has one, else its UUID."""
+    return Column("namespace", _namespace, rank, short=_short_namespace, tells_apart=True)
 
 
 def _dropped(row: Row) -> int:
@@ -103,7 +112,7 @@ _COUNTERS = (
 )  # fmt: skip
 
 _WHERE = (
-    _namespace_column(7),
+    namespace_column(7),
     Column("over", _plain("transport"), 9),
     Column("version", _version, 10),
     Column("paths", lambda row: str(row.get("mptcp_paths") or "-"), 17, right=True),
@@ -198,21 +207,21 @@ ROUTES = (
     Column("now by", _carrying, style=lambda row: RED if _carrying(row) == "nobody" else GREEN),
     Column("gateways", lambda row: ", ".join(map(_gateway, row["gateways"])), 1),
     Column("table", _plain("table"), 2),
-    _namespace_column(3),
+    namespace_column(3),
     Column("from", lambda row: ", ".join(dict.fromkeys(one["source"] for one in row["gateways"])), 4),
 )
 DROPS = (
     Column("dropped", lambda row: number(row["count"]), right=True),
     Column("reason", _plain("reason"), style=lambda row: YELLOW, tells_apart=True),
     Column("host", _plain("host"), tells_apart=True),
-    _namespace_column(3),
+    namespace_column(3),
     Column("peer", _plain("peer"), 4),
     Column("last", lambda row: ago(row["last"]["ago_s"]) if row["last"] else "-", 1, right=True),
     Column("last packet", lambda row: row["last"]["packet"] if row["last"] else "-", 2),
 )
 DESTINATIONS = (
     Column("to", _plain("destination"), tells_apart=True),
-    _namespace_column(2),
+    namespace_column(2),
     Column("last", lambda row: ago(row["last_s"]), 1, right=True),
     Column("dropped", lambda row: ", ".join(f"{number(n)} {why}" for why, n in row["reasons"].items())),
 )

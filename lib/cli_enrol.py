@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib import cli_process, ctl_client
-from lib.cli_columns import NOBODY
+from lib.cli_columns import namespace_column
 from lib.cli_descriptors import complain
 from lib.cli_show import Paper, check_namespace, paper, print_json
 from lib.cli_table import GREEN, Column, Row
@@ -36,22 +36,18 @@ def _routed(row: Row) -> str:
     return ", ".join(row["gateways"]) or "-"
 
 
-def _namespace(row: Row) -> str:
-    return "-" if row["namespace"] == NOBODY else str(row["namespace"])
-
-
 HOSTS = (
     Column("host", lambda row: str(row["host"]), tells_apart=True),
     Column("enrolled", lambda row: date(row["since"]), 1),
     Column("last seen", _seen, style=lambda row: GREEN if row["connected"] else ""),
     Column("routed to it", _routed, 2),
-    Column("namespace", _namespace, 3, short=lambda row: _namespace(row)[:8], tells_apart=True),
+    namespace_column(3),
 )
 INVITATIONS = (
     Column("invited", lambda row: str(row["host"]), tells_apart=True),
     Column("until", lambda row: date(row["expires"])),
     Column("routed to it", _routed, 2),
-    Column("namespace", _namespace, 3, short=lambda row: _namespace(row)[:8], tells_apart=True),
+    namespace_column(3),
 )
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import cli_process, ctl_client, ctl_explain, ctl_filter
+from lib import cli_process, ctl_client, ctl_explain, ctl_filter, namespace_titles
 from lib.cli_descriptors import complain
 from lib.errors import ConfigError, Position, Problem
 from lib.hub_tables import Tables
@@ -64,6 +64,7 @@ def _of_file(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
     """The reply of a hub with this configuration, as if every host were connected."""
     hub = _hub(settings.hubs, request["service"])
     tables = Tables(settings)
+    namespace_titles.use(settings.titles)
     try:
         tables.start()
         if not tables.wait_loaded(LOAD_SECONDS):

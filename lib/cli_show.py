@@ -107,15 +107,17 @@ def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
 
 
 def check_namespace(text: str | None) -> None:
-    """Raise ConfigError for a --ns that is no UUID."""
+    """Raise ConfigError for a --ns that is neither a UUID nor a possible title (the process knows those)."""
     if not text:
         return
-    from lib.ids import parse_uuid
+    from lib import ids, namespace_titles
 
     try:
-        parse_uuid(text)
+        ids.parse_uuid(text)
     except ValueError as wrong:
-        raise ConfigError([Problem(Position("--ns"), str(wrong))]) from None
+        if why := namespace_titles.fault(text):
+            problem = Problem(Position("--ns"), f"{wrong}, and it cannot be a title: {why}")
+            raise ConfigError([problem]) from None
 
 
 def _check_prefix(text: str) -> None:
@@ -179,9 +181,8 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         many = counted(hub["sessions"], "session")
         found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
     if only := reply.get("only"):
-        what = [
-            f"{name} {value}" for name, value in (("host", only["host"]), ("namespace", only["ns"])) if value
-        ]
+        inside = only.get("title") or only["ns"]
+        what = [f"{name} {value}" for name, value in (("host", only["host"]), ("namespace", inside)) if value]
         nobody = not reply["sessions"] and not reply["clients"]
         found.append(f"only {', '.join(what)}{': no session and no client' if nobody else ''}")
     sessions = sorted(reply["sessions"], key=lambda row: (row["namespace"], row["host"]))

@@ -87,7 +87,7 @@ Options:
   --watch           print again every second, until Ctrl-C
   --sort COLUMN     the column by which the live screen is sorted
   --service NAME    the service of the hub, where there are several hubs
-  --ns UUID         only this namespace; without it, explain takes that of clients without router.id
+  --ns UUID         only this namespace, by UUID or title; explain takes that of clients without router.id
   --all             HOST in every namespace that has one of that name; check: all lines, however many
   --from HOST       the host that sends the packet
   --source IP       the packet's source address; the default is one that HOST may send from

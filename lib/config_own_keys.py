@@ -30,6 +30,24 @@ KEYS = (
         ),
     ),
     OwnKey(
+        "top level", "namespaces", "list of namespaces with their titles", "none",
+        'namespaces: [{id: e87f56dd-fd57-4921-9ab8-a0847662daae, title: "Shop Berlin"}]',
+        (
+            "What people call a namespace. Commands, the log and metrics show it beside or instead of the "
+            "UUID, and `--ns` takes it."
+        ),
+    ),
+    OwnKey(
+        "namespace", "id", "UUID", "required",
+        "id: 5b1bd3c5-6d4c-4ae5-8b44-1a2e7fd3c1d0",
+        "The namespace that has this title; all zeros are that of clients without `router.id`.",
+    ),
+    OwnKey(
+        "namespace", "title", "text, 64 bytes at most", "required",
+        'title: "Shop Berlin"',
+        "What people call it. Two namespaces never have the same title, in whatever case.",
+    ),
+    OwnKey(
         "policy test", "from", "host name", "required",
         "from: host-2",
         "The host that sends the packet.",
@@ -55,7 +73,7 @@ KEYS = (
         "The address that the packet comes from.",
     ),
     OwnKey(
-        "policy test", "ns", "UUID", "that of clients without `router.id`",
+        "policy test", "ns", "UUID or title", "that of clients without `router.id`",
         "ns: e87f56dd-fd57-4921-9ab8-a0847662daae",
         "The namespace that the packet is in.",
     ),
@@ -205,6 +223,11 @@ KEYS = (
         ),
     ),
     OwnKey(
+        "router", "title", "text, 64 bytes at most", "none",
+        'title: "Shop Berlin"',
+        "What people call the namespace whose UUID is the name of this router.",
+    ),
+    OwnKey(
         "route", "metric", "integer, 0 to 4294967295", "in the order written",
         "metric: 10",
         (
@@ -255,7 +278,7 @@ OWN = frozenset(row.key.lower() for row in KEYS if row.place.startswith("metadat
 _COMMON_WORDS = frozenset(
     (
         *("hosts", "address", "from", "to", "protocol", "port", "action"),
-        *("source", "ns", "service", "expect", "tests"),
+        *("source", "ns", "service", "expect", "tests", "id", "title", "namespaces"),
         *("name", "command", "url", "headers", "events", "grace", "timeout", "retries", "queue"),
     )
 )
@@ -279,4 +302,5 @@ _PLACES = {
     "route": "a route of a router",
     "access rule": "a rule of a router's acl",
     "policy test": "one of tests, at the top level of the file",
+    "namespace": "one of namespaces, at the top level of the file",
 }

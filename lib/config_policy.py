@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lib import config_schema_policy
+from lib import config_schema_policy, namespace_titles
 from lib.addresses import address, is_address
 from lib.config_findings import Findings
 from lib.config_schema import Config
@@ -15,8 +15,12 @@ from lib.did_you_mean import did_you_mean
 from lib.forward_explain import protocol_and_port
 from lib.humanize import listed
 from lib.ids import NO_NAMESPACE, is_host_name, parse_uuid
+from lib.namespace_titles import Title
 from lib.settings import HubSettings
 from lib.settings_policy import PolicyTest
+
+Titles = Mapping[str, bytes]
+"""Titles, folded, with their namespaces."""
 
 ALLOW, DENY = "allow", "deny"
 MAX_TESTS = 1000
@@ -25,17 +29,23 @@ MAX_HUBS = 10
 """Hubs that are listed where one has to be named."""
 
 
-def policy_tests(config: Config, hubs: Sequence[HubSettings], found: Findings) -> tuple[PolicyTest, ...]:
+def policy_tests(
+    config: Config, hubs: Sequence[HubSettings], titles: Sequence[Title], found: Findings
+) -> tuple[PolicyTest, ...]:
     """The policy tests of a configuration. Wrong ones are left out, and each mistake is a problem."""
     if len(config.tests) > MAX_TESTS:
         found.error(config.where("tests"), f"'tests': more than {MAX_TESTS:,}")
     by_name = {hub.name: hub for hub in hubs}
-    read = (_test(section, by_name, found) for section in found.each(config.tests[:MAX_TESTS]))
+    known = {namespace_titles.folded(title): namespace for namespace, title in titles}
+    read = (_test(section, by_name, known, found) for section in found.each(config.tests[:MAX_TESTS]))
     return tuple(test for test in read if test is not None)
 
 
 def _test(
-    section: config_schema_policy.PolicyTest, hubs: Mapping[str, HubSettings], found: Findings
+    section: config_schema_policy.PolicyTest,
+    hubs: Mapping[str, HubSettings],
+    titles: Titles,
+    found: Findings,
 ) -> PolicyTest | None:
     before = len(found.problems)
     word = section.expect.lower()
@@ -49,7 +59,7 @@ def _test(
         protocol_and_port(section.port)
     except ValueError as wrong:
         found.error(section.where("port"), f"'port': {wrong}")
-    namespace = _namespace(section, found)
+    namespace = _namespace(section, titles, found)
     _check_service(section, hubs, found)
     if len(found.problems) > before:
         return None
@@ -89,11 +99,12 @@ def _check_addresses(section: config_schema_policy.PolicyTest, found: Findings) 
         found.error(section.where("source"), f"{section.source} and {section.to}: two versions of IP")
 
 
-def _namespace(section: config_schema_policy.PolicyTest, found: Findings) -> bytes:
+def _namespace(section: config_schema_policy.PolicyTest, titles: Titles, found: Findings) -> bytes:
+    known = titles.get(namespace_titles.folded(section.ns))
     try:
-        return parse_uuid(section.ns) if section.ns else NO_NAMESPACE
+        return known or (parse_uuid(section.ns) if section.ns else NO_NAMESPACE)
     except ValueError as wrong:
-        found.error(section.where("ns"), f"'ns': {wrong}")
+        found.error(section.where("ns"), f"'ns': {wrong}, and no title of a namespace")
         return NO_NAMESPACE
 
 

@@ -31,6 +31,7 @@ from lib.config_schema_log import Log
 from lib.config_section import Section, section_fields, spelled, walk
 from lib.config_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.config_telemetry import log_settings, metrics_settings
+from lib.config_titles import titles
 from lib.did_you_mean import did_you_mean
 from lib.errors import ConfigError, Position, Problem
 from lib.settings import ClientSettings, HubSettings, IngressSettings, Settings
@@ -148,7 +149,8 @@ def _settings(config: Config, found: Findings) -> Settings:
             clients.append((service, client(service, chains, found)))
     limiters.check_rest()
     _check_together(config, hubs, clients, found)
-    tests = policy_tests(config, [settings for _, settings in hubs], found)
+    named = titles(config, found)
+    tests = policy_tests(config, [settings for _, settings in hubs], named, found)
     log = log_settings(config.log or Log(), found)
     metrics, more_authers = metrics_settings(config.metrics, authers, found)
     return Settings(
@@ -163,6 +165,7 @@ def _settings(config: Config, found: Findings) -> Settings:
         log_rotation=log.rotation,
         metrics=metrics,
         authers=more_authers,
+        titles=named,
         tests=tests,
         notify=notify_settings(config, bool(hubs), found),
         warnings=tuple(found.warnings),

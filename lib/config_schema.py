@@ -14,6 +14,7 @@ from lib.config_no_effect import keys_of
 from lib.config_schema_log import Log
 from lib.config_schema_notify import Notify
 from lib.config_schema_policy import PolicyTest
+from lib.config_schema_title import NamedNamespace
 from lib.config_section import Commas, Metadata, Named, Part, Section, Texts, words
 from lib.config_yaml import Tree
 from lib.errors import Problem
@@ -339,6 +340,7 @@ class Router(Sourced):
     mtu: int | None = None
     dns_domain: str = ""
     names: Named = {}
+    title: str = ""
 
 
 class Api(Part):
@@ -388,6 +390,7 @@ class Config(Section):
     recorder: str = ""
     tests: list[PolicyTest] = []
     notify: list[Notify] = []
+    namespaces: list[NamedNamespace] = []
 
     problems: list[Problem] = []
     """Errors; with any of them the configuration is not used, although the rest of it was read."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib import ctl_filter, ids
+from lib import ctl_filter, namespace_titles
 from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -41,7 +41,7 @@ def drops(
 
     def rows() -> Iterator[Row | None]:
         for namespace in namespaces:
-            name = ids.format_uuid(namespace.id)
+            name = namespace_titles.fields(namespace.id)
             for attachment in namespace.attachments():
                 yield None
                 if wanted.host in ("", attachment.host):
@@ -49,15 +49,15 @@ def drops(
             if not wanted.host:
                 yield from _rows(name, ENDED, "", namespace.gone, now)
         for domain in domains if not wanted else ():
-            yield from _rows("(gone)", ENDED, "", domain.gone, now)
+            yield from _rows(_nowhere("(gone)"), ENDED, "", domain.gone, now)
         for client in clients.values():
             if wanted.fits(client.settings.host, client.node.namespace):
                 peer = client.session.peer if client.session else ""
-                yield from _rows("-", client.settings.host, peer, client.traffic, now)
+                yield from _rows(_nowhere("-"), client.settings.host, peer, client.traffic, now)
 
     def destinations() -> Iterator[Row]:
         for namespace in namespaces if not wanted.host else ():
-            name = ids.format_uuid(namespace.id)
+            name = namespace_titles.fields(namespace.id)
             for where, lost in list(namespace.lost.items())[-MAX_LOST:]:
                 yield _late(name, where, lost, now)
 
@@ -65,13 +65,18 @@ def drops(
     return {"drops": rows(), "destinations": destinations(), "refusals": refusals}
 
 
-def _rows(namespace: str, host: str, peer: str, traffic: Traffic, now: float) -> Iterator[Row]:
+def _nowhere(what: str) -> Row:
+    """The fields that name a namespace, for what is in none."""
+    return {"namespace": what, "title": ""}
+
+
+def _rows(namespace: Row, host: str, peer: str, traffic: Traffic, now: float) -> Iterator[Row]:
     for reason, count in list(traffic.drops.items()):
         if not count:
             continue
         seen = traffic.last.get(reason)
         yield {
-            "namespace": namespace,
+            **namespace,
             "host": host,
             "peer": peer,
             "reason": reason.value,
@@ -82,9 +87,9 @@ def _rows(namespace: str, host: str, peer: str, traffic: Traffic, now: float) ->
         }
 
 
-def _late(namespace: str, destination: bytes, lost: Lost, now: float) -> Row:
+def _late(namespace: Row, destination: bytes, lost: Lost, now: float) -> Row:
     return {
-        "namespace": namespace,
+        **namespace,
         "destination": format_address(destination),
         "reasons": {reason.value: count for reason, count in lost.reasons.items()},
         "last_s": round(now - lost.last, 1),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lib import ctl_filter, enrol_book, enrol_token, ids, prefixes
+from lib import ctl_filter, enrol_book, enrol_token, ids, namespace_titles, prefixes
 from lib.addresses import packed_prefix, widened
 from lib.did_you_mean import did_you_mean
 from lib.enrol_address import hub_address
@@ -80,7 +80,7 @@ def invite(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, 
     say(
         Entry.INVITED,
         "service %s: host %s is invited to namespace %s, for %.0f s",
-        *(hub.settings.name, host, uuid, seconds),
+        *(hub.settings.name, host, namespace_titles.named(namespace), seconds),
         service=hub.settings.name,
         host=host,
         namespace=uuid,
@@ -89,7 +89,7 @@ def invite(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, 
     return {
         "service": hub.settings.name,
         "host": host,
-        "namespace": uuid,
+        **namespace_titles.fields(namespace),
         "line": enrol_token.encode(token),
         "address": str(address),
         "pin": f"sha256:{pin.hex()}" if pin else "",
@@ -229,7 +229,7 @@ def hosts(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, o
 def _row(row: enrol_book.Enrolled | Invitation) -> dict[str, object]:
     return {
         "host": row.host,
-        "namespace": ids.format_uuid(row.namespace),
+        **namespace_titles.fields(row.namespace),
         "gateways": [prefixes.text(*one) for one in row.gateways],
     }
 
@@ -298,7 +298,7 @@ def _still(hubs: Hubs, tables: Tables, live: Enrolment, place: Place) -> list[st
 
 def _namespace(request: Mapping[str, Any]) -> bytes:
     text = str(request.get("ns") or "")
-    return ids.parse_uuid(text) if text else ids.NO_NAMESPACE
+    return namespace_titles.namespace_named(text) if text else ids.NO_NAMESPACE
 
 
 def _hub(hubs: Hubs, name: str) -> Hub:

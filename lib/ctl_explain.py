@@ -17,6 +17,7 @@ from lib.addresses import address
 from lib.forward_explain import Explanation, explain, protocol_and_port, source_for
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
+from lib.namespace_titles import namespace_named
 from lib.route_gateways import Gateway
 from lib.route_plugin_cache import PluginCache
 
@@ -40,12 +41,13 @@ class Question:
 def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
     """The question in a request of this form, of which only "from" and "to" are required:
 
-        {"from": host, "to": address, "ns": UUID, "source": address, "port": "tcp/22"}
+        {"from": host, "to": address, "ns": UUID or title, "source": address, "port": "tcp/22"}
 
     Raises ValueError where a field is wrong, and KeyError where a required one is missing.
     """
     destination = _packed(str(request["to"]), "ADDRESS")
-    namespace = domain.namespace(ids.parse_uuid(str(request.get("ns") or ids.format_uuid(ids.NO_NAMESPACE))))
+    wanted = str(request.get("ns") or "")
+    namespace = domain.namespace(namespace_named(wanted) if wanted else ids.NO_NAMESPACE)
     host = str(request["from"])
     gateway = namespace.gateways.get(host)
     attachment = (

@@ -13,6 +13,7 @@ from typing import Any
 from lib import ids
 from lib.did_you_mean import did_you_mean
 from lib.humanize import listed
+from lib.namespace_titles import named, namespace_named, title_of
 
 MAX_HUBS = 10
 """Hubs that are listed where one has to be named."""
@@ -35,14 +36,19 @@ class Filter:
         return self.host in ("", host) and self.namespace in (None, namespace)
 
     def words(self) -> dict[str, str]:
-        """The filter as a reply says it: {"host": name, "ns": UUID}, each empty for all."""
-        return {"host": self.host, "ns": "" if self.namespace is None else ids.format_uuid(self.namespace)}
+        """The filter as a reply says it: {"host": name, "ns": UUID, "title": text}, each empty for all."""
+        uuid = "" if self.namespace is None else ids.format_uuid(self.namespace)
+        return {"host": self.host, "ns": uuid, "title": title_of(self.namespace or b"")}
+
+    def text(self) -> str:
+        """The filter in words: `host-1 in Shop Berlin (UUID)`."""
+        return " in ".join(filter(None, (self.host, "" if self.namespace is None else named(self.namespace))))
 
 
 def read(request: Mapping[str, Any]) -> Filter:
     """The filter in a request's "host" and "ns", which may both be missing. Raises ValueError."""
     host, namespace = (str(request.get(key) or "") for key in ("host", "ns"))
-    return Filter(host, ids.parse_uuid(namespace) if namespace else None)
+    return Filter(host, namespace_named(namespace) if namespace else None)
 
 
 def which_hub(name: str, hubs: Collection[str]) -> str:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lib import ctl_filter, ctl_policy, ids, service_supervisor
+from lib import ctl_filter, ctl_policy, namespace_titles, service_supervisor
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.ctl_routes import source_name
@@ -36,7 +36,7 @@ def health(hubs: Mapping[str, Hub], clients: Mapping[str, Client], request: Mapp
     chosen = [one for one in clients.values() if wanted.fits(one.settings.host, one.node.namespace)]
     connected = list(map(_client, chosen))
     if wanted and not connected:
-        raise ValueError(f"there is no client {' in '.join(filter(None, wanted.words().values()))} here")
+        raise ValueError(f"there is no client {wanted.text()} here")
     fault = service_supervisor.fault()
     problems = [row["problem"] for row in (*listening, *connected) if row["problem"]]
     problems += [fault] if fault else []
@@ -68,7 +68,7 @@ def _client(client: Client) -> Row:
     return {
         "service": settings.name,
         "host": settings.host,
-        "namespace": ids.format_uuid(client.node.namespace),
+        **namespace_titles.fields(client.node.namespace),
         "hub": session.peer if session else None,
         "connected": session is not None,
         "problem": f"client {settings.host}: {fault}" if fault else "" if session else _away(client),

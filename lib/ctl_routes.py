@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
-from lib import ctl_filter, ids, prefixes, source_read
+from lib import ctl_filter, namespace_titles, prefixes, source_read
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
@@ -87,8 +87,8 @@ class _View:
 
     service: str
     name: str
-    namespace: str | None
-    """The UUID that is its name; None for a default table."""
+    namespace: Row
+    """The UUID that is its name, and its title; {"namespace": None} for a default table."""
     router: Router
     users: list[Namespace]
     sources: list[str]
@@ -141,7 +141,7 @@ def _views(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> li
     chosen = [hub for hub in hubs.values() if service in ("", hub.settings.name)]
     if not chosen:
         raise ValueError(ctl_filter.which_hub(service, hubs))
-    key = ids.parse_uuid(ns) if ns else None
+    key = namespace_titles.namespace_named(ns) if ns else None
     names = {id(live.router): (name, live) for name, live in tables.routers()}
     views: dict[tuple[int, int], _View] = {}
     for hub in chosen:
@@ -149,9 +149,8 @@ def _views(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> li
             name, live = names.get(id(router), ("", None))
             if live is not None:  # a hub without a default table has an empty one that is not listed
                 texts = ["inline", *(source_name(source) for source in live.settings.more.sources)]
-                view = _View(
-                    hub.settings.name, name, ids.format_uuid(uuid) if uuid else None, router, users, texts
-                )
+                inside: Row = namespace_titles.fields(uuid) if uuid else {"namespace": None, "title": ""}
+                view = _View(hub.settings.name, name, inside, router, users, texts)
                 views.setdefault((id(hub.domain), id(router)), view)
     return list(views.values())
 
@@ -215,7 +214,7 @@ def _summary(view: _View) -> Row:
     return {
         "service": view.service,
         "table": view.name,
-        "namespace": view.namespace,
+        **view.namespace,
         "kind": "routes" if is_table else "plugin",
         "routes": len(view.router) if isinstance(view.router, RouteTable) else view.matching,
         "matching": view.matching,
@@ -231,7 +230,7 @@ def _row(view: _View, prefix: bytes, length: int, group: Group, now: float) -> R
     return {
         "service": view.service,
         "table": view.name,
-        "namespace": view.namespace,
+        **view.namespace,
         "prefix": prefixes.text(prefix, length),
         "gateways": gateways,
     }

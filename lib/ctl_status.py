@@ -23,6 +23,7 @@ from lib import (
     ctl_policy,
     ids,
     log_setup,
+    namespace_titles,
     notify_delivery,
     prefixes,
     service_supervisor,
@@ -166,7 +167,7 @@ def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
     return {
         "service": session.hub.settings.name,
         "host": attachment.host,
-        "namespace": ids.format_uuid(attachment.namespace.id),
+        **namespace_titles.fields(attachment.namespace.id),
         "peer": attachment.peer,
         "via": session.stream.via,
         "address": session.request.source,
@@ -227,7 +228,7 @@ def _client(client: Client, now: float) -> Row:
     return {
         "service": settings.name,
         "host": settings.host,
-        "namespace": ids.format_uuid(node.namespace),
+        **namespace_titles.fields(node.namespace),
         "device": client.device_name,
         "netns": settings.device.netns,
         "addresses": [str(address) for address in client.device_settings.addresses],
@@ -364,7 +365,7 @@ def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[Hub
     is meant for one tenant shall not hit another.
     """
     host, namespace, service = (str(request.get(key) or "") for key in ("host", "ns", "service"))
-    wanted = ids.parse_uuid(namespace) if namespace else None
+    wanted = namespace_titles.namespace_named(namespace) if namespace else None
     found = [
         (name, session)
         for name, hub in hubs.items()

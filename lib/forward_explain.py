@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from lib import namespace_titles
 from lib.acl import Acl
 from lib.capture_fate import headline
 from lib.forward_decide import Here, Verdict, decide, unroutable
 from lib.forward_drop_reasons import Reason
 from lib.humanize import counted
-from lib.ids import NO_NAMESPACE, format_uuid
+from lib.ids import NO_NAMESPACE
 from lib.namespace import Attachment, Namespace, Table
 from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
 from lib.route_plugin_cache import PluginCache, Unresolved
@@ -132,7 +133,7 @@ def _list_for(namespace: Namespace, packet: Packet, now: float) -> tuple[Acl | N
 
 
 def _namespace(namespace: Namespace) -> Lines:
-    yield "namespace", format_uuid(namespace.id)
+    yield "namespace", namespace_titles.named(namespace.id)
     for what, table in zip(("own table", "default table"), namespace.tables, strict=True):
         yield what, _about(table)
 
@@ -281,7 +282,9 @@ def _lost(namespace: Namespace, destination: bytes, now: float) -> Lines:
 def in_one_line(attachment: Attachment, packet: Packet, verdict: object, now: float) -> str:
     """A Verdict in one line: `host-1 tcp 192.168.1.5:1234 > 10.0.0.9:22: to host-2 by 10.0.0.0/8`."""
     namespace = (
-        "" if attachment.namespace.id == NO_NAMESPACE else f" in {format_uuid(attachment.namespace.id)}"
+        ""
+        if attachment.namespace.id == NO_NAMESPACE
+        else f" in {namespace_titles.named(attachment.namespace.id)}"
     )
     if isinstance(verdict, Attachment):
         what = f"to {verdict.host}{_by(attachment, packet, verdict.host, now)}, session {verdict.peer}"

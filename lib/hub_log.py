@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from enum import Enum
 
-from lib import ids
+from lib import ids, namespace_titles
 from lib.forward_drop_reasons import Reason, Refusal
 from lib.limits import stranger
 from lib.log_dedup import BUSY, RETRIED
@@ -36,7 +36,8 @@ def opened(name: str, attachment: Attachment, transport: str, via: str) -> None:
     say(
         Entry.SESSION_OPENED,
         "service %s: %s is host %s in namespace %s",
-        *(name, f"{attachment.peer} (through {via})" if via else attachment.peer, attachment.host, namespace),
+        *(name, f"{attachment.peer} (through {via})" if via else attachment.peer, attachment.host),
+        namespace_titles.named(attachment.namespace.id),
         fold=name,
         by=by,
         habit=BUSY,

@@ -28,6 +28,7 @@ from lib.log_dedup import FLOOD, Fold, Habit, Key, Told
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
 from lib.log_output import Descriptor, Output, Stream
+from lib.namespace_titles import title_of_uuid
 from lib.printable import printable
 from lib.service_threads import aside
 from lib.settings_telemetry import RotationSettings
@@ -44,6 +45,9 @@ LEVELS = {
 SWEEP_SECONDS = 1.0
 TIDY_SECONDS = 3600.0
 """How often old log files are looked at though no new one has come, since they grow too old meanwhile."""
+
+TITLE = "title"
+"""A field of every event with `namespace`, where that has a title."""
 
 log = logging.getLogger("tunrouter")
 
@@ -149,7 +153,9 @@ def _write_told(told: Sequence[Told[_Line]]) -> None:
 
 
 def _write(line: _Line) -> None:
-    extra = {"event": line.event.value, "fields": line.fields}
+    title = title_of_uuid(str(line.fields.get("namespace", "")))
+    fields = {**line.fields, TITLE: title} if title else line.fields
+    extra = {"event": line.event.value, "fields": fields}
     log.log(LEVELS[line.event.level], line.text, *line.arguments, extra=extra)
 
 

@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from prometheus_client import generate_latest
@@ -29,6 +30,7 @@ from lib import (
     ids,
     log_redact,
     log_setup,
+    namespace_titles,
     notify_delivery,
     service_policy_watch,
     service_supervisor,
@@ -45,7 +47,9 @@ from lib.metrics_names import (
     DURATION,
     GOST,
     LOG,
+    MAX_KEYS,
     MEMORY,
+    NAMESPACE,
     NOTIFY,
     OTHER,
     POLICY,
@@ -164,6 +168,8 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield from _log()
     yield from _notify()
     yield from _policy()
+    rows = islice(namespace_titles.all_titles(), MAX_KEYS)
+    yield NAMESPACE, [(_labels(NAMESPACE, ids.format_uuid(key), title), 1.0) for key, title in rows]
 
 
 def _summed(rows: Iterable[Row]) -> Iterable[Row]:

@@ -187,6 +187,10 @@ NOTIFY = {
     ),
     "waiting": _family("tunrouter_notify_waiting", "gauge", "notify", "Events that are not delivered yet."),
 }
+NAMESPACE = _family(
+    *("tunrouter_namespace_info", "gauge", "namespace title"),
+    "What people call a namespace: 1 for each that has a title, to be joined on `namespace`.",
+)
 POLICY = _family(
     *("tunrouter_policy_tests", "gauge", "outcome"),
     "Policy tests that hold, fail, and could not be judged when they were run last.",

@@ -22,6 +22,7 @@ from lib.humanize import span
 from lib.ids import format_uuid
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domains import Domains
+from lib.namespace_titles import title_of
 from lib.notify_delivery import Receiver, wall_clock
 from lib.notify_presence import Carriers, Change, Here, Presence
 from lib.prefixes import text as prefix_text
@@ -183,6 +184,7 @@ class NotifyWatch:
                 "event": kind,
                 "host": host,
                 "namespace": format_uuid(namespace),
+                "namespace_title": title_of(namespace),
                 "service": domain,
                 "time": wall_clock(now),
                 "hub": socket.gethostname(),

@@ -13,6 +13,7 @@ from lib import ids
 from lib.forward_drop_reasons import Reason
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.namespace_titles import title_of_uuid
 from lib.service_parts import Parts
 
 
@@ -25,7 +26,7 @@ def say_drops(parts: Parts) -> None:
             say(
                 Entry.DROP_COUNT,
                 "dropped %d %s namespace=%s session=%s (%s)",
-                *(count, reason.value, namespace, session, reason.doc),
+                *(count, reason.value, title_of_uuid(namespace) or namespace, session, reason.doc),
                 namespace=namespace,
                 session=session,
                 reason=reason.value,

@@ -23,6 +23,7 @@ from lib import (
     ctl_health,
     enrol_book,
     hub_recheck,
+    namespace_titles,
     netfilter_table,
     netlink_watch,
 )
@@ -69,6 +70,7 @@ class Parts:
         `device_gone` is called with the name of a client's device that somebody has removed.
         """
         self.settings = settings
+        namespace_titles.use(settings.titles)
         self.hubs: dict[str, Hub] = {}
         self.clients: dict[str, Client] = {}
         self.taps = Taps(time.time_ns)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from lib import log_setup, service_policy, service_preload
+from lib import log_setup, namespace_titles, service_policy, service_preload
 from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -55,6 +55,7 @@ def reload(parts: Parts, reread: Reread) -> None:
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
     lines += _apply_metrics(parts, old, new)
     lines += parts.notify.apply(new.notify)
+    lines += _apply_titles(old, new)
     counts = _apply_services(parts, new, lines, step)
     used = [hub.settings for hub in parts.hubs.values()]
     lines += parts.tables.leave(new, used)  # only now does no service use them any more
@@ -165,6 +166,13 @@ def _change_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[st
         parts.add_client(settings)
         return ("~", [*changed, "made anew"]) if client is not None else ("+", ["added"])
     return "~", [*changed, *done]
+
+
+def _apply_titles(old: Settings, new: Settings) -> list[str]:
+    if old.titles == new.titles:
+        return []
+    namespace_titles.use(new.titles)
+    return [f"titles of namespaces: {len(old.titles)} -> {len(new.titles)}"]
 
 
 def _apply_log(parts: Parts, old: Settings, new: Settings) -> list[str]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from lib import prefixes
 from lib.errors import Problem
 from lib.ids import NO_NAMESPACE
+from lib.namespace_titles import Title
 from lib.prefixes import Prefix, PrefixSet
 from lib.settings_acl import AclRule
 from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings, HopChoice
@@ -384,6 +385,7 @@ class Settings:
     authers: tuple[AutherSettings, ...] = ()
     """Authers that are used elsewhere than in hubs (metrics)."""
     notify: tuple[NotifySettings, ...] = ()
+    titles: tuple[Title, ...] = ()  # what people call namespaces
     tests: tuple[PolicyTest, ...] = ()
     """Packets that hubs must let through, or must not (service_policy)."""
     warnings: tuple[Problem, ...] = field(default=())

@@ -62,6 +62,7 @@ class Reach:
     """The rules of the access list, as text."""
     own: tuple[str, ...] = ()
     """The hub's own addresses, one of each version of IP at most."""
+    title: str = ""  # what people call the namespace
 
 
 def words(settings: Settings, everything: bool = False) -> list[str]:
@@ -69,7 +70,7 @@ def words(settings: Settings, everything: bool = False) -> list[str]:
 
     With `everything` nothing is left out, be it a million routes.
     """
-    known = _Known()
+    known = _Known(settings)
     blocks = (_services(settings, everything, known), [_about(settings), _memory(settings)])
     whole = (line for block in chain(*blocks) for line in block)
     lines = list(whole if everything else islice(whole, PAGE + 1))  # no more of it is made than is looked at
@@ -79,7 +80,8 @@ def words(settings: Settings, everything: bool = False) -> list[str]:
 class _Known:
     """What the namespaces of many services have in common: it is made once."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.titles = dict(settings.titles)
         self._routes: dict[str, list[tuple[str, tuple[tuple[str, ...], ...]]]] = {}
         self._rules: dict[str, Ingress] = {}
 
@@ -172,7 +174,7 @@ def as_json(
         "notices": list(map(_problem, notices)),
     }
     if settings is not None:
-        known = _Known()
+        known = _Known(settings)
         whole |= {
             "services": [_hub_data(hub) for hub in settings.hubs]
             + list(map(settings_summary_clients.data, settings.clients)),
@@ -290,7 +292,7 @@ def _reach_of(hub: HubSettings, namespace: bytes, tables: Sequence[TableSettings
     allowed = tuple(h for h in hosts if h not in shut)
     own = {one.version: str(one.ip) for table in reversed(tables) for one in table.own}
     rest = tuple(elsewhere), rules_of, tuple(own[version] for version in sorted(own))
-    return Reach(hub.name, name, tuple(routes), allowed, tuple(shut), *rest)
+    return Reach(hub.name, name, tuple(routes), allowed, tuple(shut), *rest, known.titles.get(namespace, ""))
 
 
 def _source(source: Source) -> str:
@@ -305,10 +307,9 @@ def _source(source: Source) -> str:
 
 def _reach(reach: Reach, most: int) -> Iterator[str]:
     """A namespace, of its routes, rules and hosts the first `most`."""
-    what = (
-        "clients that name no namespace" if reach.namespace == format_uuid(NO_NAMESPACE) else reach.namespace
-    )
-    yield f"    namespace {reach.namespace}:" if what == reach.namespace else f"    {what}:"
+    unnamed = {format_uuid(NO_NAMESPACE): "clients that name no namespace"}
+    what = unnamed.get(reach.namespace, f"namespace {reach.namespace}")
+    yield f"    {what}, {reach.title}:" if reach.title else f"    {what}:"
     if reach.own:
         yield f"        the hub itself is {' and '.join(reach.own)}, a hop for what it passes on"
     for prefix, tiers in reach.routes[:most]:
@@ -387,6 +388,7 @@ def _reach_data(reach: Reach) -> dict[str, object]:
     return {
         "service": reach.service,
         "namespace": reach.namespace,
+        "title": reach.title,
         "routes": [{"dst": prefix, "gateways": tiers} for prefix, tiers in reach.routes],
         "hosts": reach.hosts,
         "shutOut": reach.shut_out,

@@ -214,7 +214,7 @@ def test_kick_and_drain(topology: Topology, write: Write, sockets: tuple[str, st
     status, said = run("kick", "host-1", "--ns", NS_1, "--control", sockets[0])
     assert (status, f"'host-1' in namespace {NS_1}" in said) == (1, True)
     status, said = run("drain", "host-1", "--ns", "nonsense", "--control", sockets[0])
-    assert (status, "--ns" in said) == (2, True)
+    assert (status, "not a UUID: 'nonsense'; no namespace has a title here" in said) == (1, True)
     hub.wait_line(met, after=before)
     lines = hub.line_count()
     start_client(topology.host_2, *host(1, HUB_TO_HOST_2))  # a second one of that name

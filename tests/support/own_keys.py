@@ -81,6 +81,7 @@ PLACES = {
     "route": ("routers.routes",),
     "access rule": ("routers.acl",),
     "policy test": ("tests",),
+    "namespace": ("namespaces",),
     "metadata of handler router": ("hub",),
     "metadata of handler router or tun": ("hub", "client"),
     "metadata of a service": ("hub", "client"),

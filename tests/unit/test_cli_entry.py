@@ -59,7 +59,7 @@ def test_nobody_to_ask_costs_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: control socket /nonexistent: No such file or directory\n"
 
 
-@pytest.mark.parametrize(("option", "value"), [("--ns", "nonsense"), ("PREFIX", "10.0.0.1/x")])
+@pytest.mark.parametrize(("option", "value"), [("--ns", "x" * 65), ("PREFIX", "10.0.0.1/x")])
 def test_what_is_no_value_costs_2(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [option, value] if option.startswith("--") else [value]
     assert cli_entry.do_at_once(["routes", *words]) == 2

@@ -169,7 +169,7 @@ def test_the_exit_status(
 
 
 def test_a_wrong_namespace_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli_entry.do_at_once(["health", "--ns", "nonsense"]) == 2
+    assert cli_entry.do_at_once(["health", "--ns", "no\x1bsense"]) == 2
     assert "--ns" in capsys.readouterr().err
 
 

@@ -255,7 +255,9 @@ def test_every_list_of_a_configuration_is_looked_through() -> None:
     lists = {
         field.name for field in section_fields(Config) if isinstance(getattr(Config(), field.name), list)
     }
-    assert lists == {"services", *config_only_tunnel._SECTIONS, "tests", "notify"}, "ours are kept"
+    assert lists == {"services", *config_only_tunnel._SECTIONS, "tests", "notify", "namespaces"}, (
+        "ours are kept"
+    )
 
 
 def test_what_a_configuration_has_beside_lists_is_kept() -> None:

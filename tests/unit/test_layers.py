@@ -63,6 +63,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "settings",
+            "did_you_mean",
+            "namespace_titles",
             "settings_dial",
             "settings_acl",
             "settings_policy",
@@ -165,7 +167,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_yaml",
             "config_section",
             "config_schema",
-            "did_you_mean",
             "config_gost_keys",
             "config_url_keys",
             "config_read",
@@ -222,6 +223,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "route_loader",
             "route_select",
             "config_policy",
+            "config_titles",
+            "config_schema_title",
             "config_schema_policy",
             "config_instead",
             "config_no_effect",

@@ -86,6 +86,7 @@ def test_a_host_is_told_of_with_its_facts(receivers: list[Receiver]) -> None:
         "event": "join",
         "host": "c",
         "namespace": format_uuid(NO_NAMESPACE),
+        "namespace_title": "",
         "service": "hub",
         "seconds": 0.0,
         "peer": "192.0.2.1:5",

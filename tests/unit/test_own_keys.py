@@ -44,8 +44,10 @@ WHOLE: dict[str, Any] = {
             "address": "10.20.0.254/16",
             "dnsDomain": "other.example.com",
             "routes": [{"dst": "10.0.0.0/8", "gateway": "host-1"}],
-        }
+        },
+        {"name": "00000000-0000-0000-0000-000000000001"},
     ],
+    "namespaces": [{"id": "00000000-0000-0000-0000-000000000002", "title": "Bolt"}],
     "chains": [
         {
             "name": "c",
@@ -78,7 +80,8 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
         "authers": config["authers"][0],
         "notify": config["notify"][0],
         "authers.auths": config["authers"][0]["auths"][0],
-        "routers": config["routers"][0],
+        "routers": config["routers"][key == "title"],  # only a namespace's router has one
+        "namespaces": config["namespaces"][0],
         "routers.routes": config["routers"][0]["routes"][0],
         "routers.acl": config["routers"][0]["acl"][0],
         "tests": config["tests"][0],
