@@ -7,10 +7,11 @@ A test which takes a namespace fixture, or is marked needs_root, is skipped with
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -41,7 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)  # last: they make others wait
+    # Beside the unit tests, which are short: first, all by one worker, while the others need not wait for long. Else
+    # last: a worker that steals one of them from another (--dist worksteal) would wait for a long test elsewhere.
+    are_quick = sum("unit" in item.path.parts for item in items) > len(items) // 2
+    items.sort(key=lambda item: (item.get_closest_marker("alone") is None) is are_quick)
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root, for TUN devices and network namespaces")
@@ -49,6 +53,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if item.get_closest_marker("needs_root") or _ROOT_FIXTURES.intersection(fixtures):
             item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from what is collected here, for good: each of its rounds would go through all of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -6,8 +6,9 @@
     --worst       instead: sessions that send superpackets to each other, read nothing, and leave a frame unfinished;
                   the most KB that each has held, its part of `queueMemory` (16 MB here) among them
 
-Prints the table of SECURITY.md. Each kind has a hub of its own in a network namespace, into which N connections
-come and then say nothing; KB (1,000 bytes) are what the hub's resident memory has grown by, divided by N. The
+Prints the table of SECURITY.md. Each step has a hub of its own in a network namespace, into which N connections
+of each transport come, one transport after the other, and then say nothing. KB (1,000 bytes) are what the hub's
+resident memory has grown by, divided by N. All stay to the end, so that none gets the memory of another. The
 kernel's memory for the sockets is not in it.
 
 Knows: how to stop at each step of a connection. Refuses to know: packets, none are sent (memory.py has those).
@@ -104,24 +105,25 @@ def config() -> str:
 
 def measure(work: Path, count: int, only: str = "") -> dict[str, dict[str, float]]:
     """{step: {transport: KB of one connection}}, for every step, or for one."""
-    allow_descriptors(count + 200)
+    allow_descriptors(count * len(KINDS) + 200)
     path = work / "hub.yml"
     path.write_text(config())
     figures: dict[str, dict[str, float]] = {}
     for step, (come, kinds) in STEPS.items():
-        for kind in kinds if only in ("", step) else ():
-            with Namespace("connections", work) as namespace:
-                hub = namespace.popen(*TUNROUTER, "-C", str(path))
-                hub.wait_line(f"service {KINDS[-1]}: listening on")
-                pid = program_pid(hub)
-                with in_namespace(namespace.name):
-                    for number in range(WARM):
-                        come(kind, number).close()
+        if only not in ("", step):
+            continue
+        with Namespace("connections", work) as namespace:
+            hub = namespace.popen(*TUNROUTER, "-C", str(path))
+            hub.wait_line(f"service {KINDS[-1]}: listening on")
+            pid = program_pid(hub)
+            with in_namespace(namespace.name), ExitStack() as stack:
+                for number, kind in enumerate(kinds):
+                    for warm in range(WARM):
+                        come(kind, -1 - warm).close()  # of a name that none has who stays
                     before = settled(pid)
-                    with ExitStack() as stack:
-                        for number in range(count):
-                            stack.enter_context(come(kind, number))
-                        figures.setdefault(step, {})[kind] = (settled(pid) - before) * 1e3 / count
+                    for own in range(number * count, (number + 1) * count):
+                        stack.enter_context(come(kind, own))
+                    figures.setdefault(step, {})[kind] = (settled(pid) - before) * 1e3 / count
     return figures
 
 

@@ -74,14 +74,13 @@ def test_traffic_keeps_its_limit_and_is_whole(
     both(topology)
     got = bandwidth(topology, *options) / MEGABYTE
     assert 0.5 * rate < got < 1.25 * rate
-    assert pings(topology.host_1, OVERLAY_2) == 5
-    transfer(topology.host_1, topology.host_2, OVERLAY_2, 4)
+    assert pings(topology.host_1, OVERLAY_2, 3) == 3
+    transfer(topology.host_1, topology.host_2, OVERLAY_2, 2)
 
 
-@pytest.mark.parametrize("line", ["host-1 80KB 100MB", "host-2 100MB 80KB"], ids=["in", "out"])
-def test_a_very_low_limit_does_not_look_like_death(topology: Topology, write: Write, line: str) -> None:
-    """What waits for its turn holds up signs of life for less than the time that means death."""
-    text = config(handler="limiter: l", more=LIMITERS % f"'{line}'")
+def test_a_very_low_limit_does_not_look_like_death(topology: Topology, write: Write) -> None:
+    """What waits for its turn, on the way in or out, holds up signs of life for less than the time that means death."""
+    text = config(handler="limiter: l", more=LIMITERS % "'host-1 80KB 80KB'")
     text = text.replace("router: router-0", "router: router-0\n        keepalive.timeout: 4s", 1)
     hub = start_hub(topology.hub, "-C", write("hub.yml", text))
     clients = [
@@ -89,8 +88,12 @@ def test_a_very_low_limit_does_not_look_like_death(topology: Topology, write: Wr
         start_client(topology.host_2, *host(2, HUB_TO_HOST_2, extra="&keepalive.timeout=4s")),
     ]
     reach(topology.host_1, OVERLAY_2)
-    flood = topology.host_1.popen("ping", "-f", "-q", "-w", "6", "-s", "1300", OVERLAY_2)
-    flood.wait(20)
+    floods = [
+        namespace.popen("ping", "-f", "-q", "-w", "6", "-s", "1300", address)
+        for namespace, address in ((topology.host_1, OVERLAY_2), (topology.host_2, OVERLAY_1))
+    ]
+    for flood in floods:
+        flood.wait(20)
     assert "left: " not in hub.text()
     assert all("trying again" not in client.text() for client in clients)
 
@@ -168,11 +171,9 @@ def test_connections_in_all_and_of_each_address(topology: Topology, write: Write
 
 def test_connections_of_each_address_where_nothing_is_said(topology: Topology, write: Write) -> None:
     """One address cannot keep others out, and there is no need to say so."""
-    hub = start_hub(topology.hub, "-C", write("hub.yml", config()))
-    first = []
-    for _ in range(5):
-        first += connections(topology.host_1, 60)
-        time.sleep(1.1)  # 64 handshakes a second
+    text = config(service="rlimiter: r", more="rlimiters: [{name: r, limits: ['$ 60000']}]\n")
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    first = connections(topology.host_1, 300)
     assert closed(first, 44) == 44, "256 stay"
     hub.wait_line("more connections than the climiter allows")
     start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
@@ -227,18 +228,16 @@ def test_a_ping_does_not_wait_behind_a_download(topology: Topology, write: Write
     both(topology)
     topology.hub.run(*TBF)
     idle = ping_times(topology.host_1, OVERLAY_2, 20)
-    topology.host_2.popen("iperf3", "-s", "-1", "-J")
-    server_ready = time.monotonic() + 5
-    while "LISTEN" not in topology.host_2.run("ss", "-ltn", "sport = :5201"):
-        assert time.monotonic() < server_ready
-    stream = topology.host_1.popen("iperf3", "-c", OVERLAY_2, "-t", "6", "-J")
-    time.sleep(2)  # the stream has found its rate
-    busy = ping_times(topology.host_1, OVERLAY_2, 60)
+    server = topology.host_2.popen("iperf3", "-s", "-1", "--forceflush")
+    server.wait_line("Server listening")
+    stream = topology.host_1.popen("iperf3", "-c", OVERLAY_2, "-t", "4", "-J")
+    server.wait_line(r"-1\.\d+ +sec")  # the stream has found its rate
+    busy = ping_times(topology.host_1, OVERLAY_2, 50)
     stream.wait(30)
     rate = json.loads(stream.text())["end"]["sum_received"]["bits_per_second"] / 1e6
     print(
-        f"idle {idle[len(idle) // 2]:.2f} ms; busy p50 {busy[30]:.1f} p99 {busy[-2]:.1f} ms; {rate:.1f} Mbit/s"
+        f"idle {idle[len(idle) // 2]:.2f} ms; busy p50 {busy[25]:.1f} p99 {busy[-2]:.1f} ms; {rate:.1f} Mbit/s"
     )
-    assert len(busy) >= 59
+    assert len(busy) >= 49
     assert busy[-2] - idle[len(idle) // 2] < 25
     assert rate > 85

@@ -43,10 +43,14 @@ class Copy:
     """A running copy, with what netns.Process uses of subprocess.Popen."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], **options: Any) -> None:
-        """argv is `ip netns exec NAME python tunrouter.py …`. Other options of Popen have no effect."""
-        assert argv[5] == str(ROOT / "tunrouter.py"), argv
+        """argv is `ip netns exec NAME python tunrouter.py …`, or without a namespace from `python` on.
+
+        Other options of Popen have no effect.
+        """
+        namespace, program = (argv[3], argv[5:]) if argv[0] == "ip" else ("", argv[1:])
+        assert program[0] == str(ROOT / "tunrouter.py"), argv
         reader, writer = os.pipe()
-        request = {"namespace": argv[3], "argv": argv[5:], "environ": dict(env)}
+        request = {"namespace": namespace, "argv": program, "environ": dict(env)}
         try:
             self.pid = int(_server().ask(request, writer))
         finally:
@@ -137,7 +141,8 @@ def _become(request: dict[str, Any], output: int) -> None:
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
     os.close(output)
-    _enter(request["namespace"])
+    if request["namespace"]:
+        _enter(request["namespace"])
     os.environ.clear()
     os.environ.update(request["environ"])
     sys.argv = request["argv"]

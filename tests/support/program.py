@@ -101,8 +101,12 @@ def stopped(process: Process) -> Iterator[None]:
 
 def start(namespace: Namespace, *arguments: str) -> Process:
     """Start tunrouter; nothing is awaited."""
-    quick = {"launch": forkserver.Copy} if COPIES and not BINARY else {}
-    return namespace.popen(*TUNROUTER, *arguments, **quick)
+    return namespace.popen(*TUNROUTER, *arguments, **_launch())
+
+
+def _launch() -> dict[str, type[forkserver.Copy]]:
+    """How netns.Process shall start the program."""
+    return {"launch": forkserver.Copy} if COPIES and not BINARY else {}
 
 
 def start_hub(namespace: Namespace, *arguments: str) -> Process:
@@ -135,11 +139,11 @@ def start_plugin(namespace: Namespace, **script: object) -> Process:
 
 def run(*arguments: str, namespace: Namespace | None = None, before: tuple[str, ...] = ()) -> tuple[int, str]:
     """Run tunrouter to its end, perhaps wrapped in another program; (exit status, all output)."""
-    argv = (*before, *TUNROUTER, *arguments)
+    argv, launch = (*before, *TUNROUTER, *arguments), {} if before else _launch()
     if namespace is not None:
-        process = namespace.popen(*argv)
+        process = namespace.popen(*argv, **launch)
     else:
-        process = Process(argv, Path(os.devnull))
+        process = Process(argv, Path(os.devnull), **launch)
     return process.wait(20), process.text()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -32,21 +31,27 @@ def _defined() -> dict[str, frozenset[str]]:
     """Module or class -> the names that are defined anywhere in it; "" -> all of them."""
     found: dict[str, set[str]] = {"": set()}
     for module in modules_table.modules():
+        found[""].add(module)
         tree = ast.parse((modules_table.LIB / f"{module}.py").read_text(encoding="utf-8"))
-        found[module] = set(_names(tree))
-        for node in ast.walk(tree):
+        left: list[tuple[ast.AST, tuple[str, ...]]] = [(tree, ("", module))]
+        while left:
+            node, around = left.pop()
             if isinstance(node, ast.ClassDef):
-                found.setdefault(node.name, set()).update(_names(node))
-        found[""] |= {module, *found[module]}
+                around = (*around, node.name)
+            if name := _name(node):
+                for where in around:
+                    found.setdefault(where, set()).add(name)
+            left += [(child, around) for child in ast.iter_child_nodes(node)]
     return {where: frozenset(names) for where, names in found.items()}
 
 
-def _names(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield node.id if isinstance(node, ast.Name) else node.attr
+def _name(node: ast.AST) -> str:
+    """The name that a node defines; empty where it defines none."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return node.name
+    if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+        return node.id if isinstance(node, ast.Name) else node.attr
+    return ""
 
 
 def _exists(name: str) -> bool:

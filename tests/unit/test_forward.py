@@ -428,8 +428,9 @@ def test_one_byte_of_a_known_flows_frame_is_anything(net: Net, content: bytes) -
     )
     for at in range(60):
         for value in range(256):
-            net.send(one, p.tcp(H1, H2, bytes(40)), p.udp(H1, H2, bytes(40)))
-            assert len(net.got(two)) == 2
+            if value % 16 == 0:
+                net.send(one, p.tcp(H1, H2, bytes(40)), p.udp(H1, H2, bytes(40)))
+                assert len(net.got(two)) == 2
             before = sum(one.traffic.drops.values())
             net.send(one, content[:at] + bytes([value]) + content[at + 1 :])
             assert net.sent or net.controls or sum(one.traffic.drops.values()) > before

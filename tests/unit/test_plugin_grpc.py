@@ -294,8 +294,8 @@ def test_a_server_that_says_nothing_is_a_failure_after_the_timeout() -> None:
     assert 0.4 < said[1] < 3
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.binary(max_size=40), min_size=1, max_size=8))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.binary(max_size=40), min_size=8, max_size=12))  # each example is a process
 def test_any_bytes_are_a_failure_and_nothing_else(pieces: list[bytes]) -> None:
     answers = [SETTINGS + piece for piece in pieces]
     with answering(*answers) as url:

@@ -228,7 +228,7 @@ FILLER = "\n" + "\n".join(f"20.{n}.0.0/16 z" for n in range(60))
 """So that a few lines are not most of the table."""
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.sampled_from([1, 2]), TEXTS), min_size=2, max_size=5), st.booleans(), st.booleans()
 )
@@ -251,7 +251,7 @@ def test_loads_by_the_difference_are_as_good_as_fresh_ones(
         assert content(table) == content(fresh)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False))
 def test_edits_of_a_big_table(rng: random.Random) -> None:
     rows = [f"10.{n >> 8}.{n & 255}.0/24 host-{n % 7}" for n in range(1500)]
