@@ -16,8 +16,8 @@ export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
 export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup check test bench fuzz faults hostile soak demo binary binary-here binary-check deb package-check install
-.PHONY: uninstall clean tools-test tools-bench tools-binary tools-binary-here tools-package tools-resolved
+.PHONY: help setup check test page bench fuzz faults hostile soak demo binary binary-here binary-check deb package-check install
+.PHONY: uninstall clean tools-test tools-bench tools-binary tools-binary-here tools-package tools-resolved tools-page
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: $(VENV)/.dev ## formatting, lint, types, names that nothing uses
 
 test: $(VENV)/.dev tools-test tools-resolved ## all tests, JOBS=3 at once; as root, those in network namespaces too
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+page: $(VENV)/.dev tools-test tools-page ## the web page in a real Chromium; pictures of every view in build/page
+	$(PY) -m pytest tests/page $(ARGS)
 
 bench: $(VENV)/.bench ## measure beside GOST, WireGuard, floor and kernel, and draw it (as root)
 	$(PY) tests/bench/run.py --json build/bench.json --plot build/bench $(ARGS)
@@ -138,6 +141,9 @@ build/tools/systemd-resolved:
 	{ apt-get -qq download systemd-resolved || { apt-get -qq update && apt-get -qq download systemd-resolved; }; } 2>&1 | \
 	  grep -v unsandboxed; dpkg-deb --extract systemd-resolved_*.deb systemd-resolved || \
 	echo "no systemd-resolved here: the test with it will not run" >&2
+
+tools-page:
+	$(call tools,chromium:chromium)
 
 tools-bench:
 	$(call tools,ip:iproute2 ping:iputils-ping iperf3:iperf3 cc:gcc python3-config:python3-dev \

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib import __version__
+from lib import __version__, page_files
 from lib.errors import HostError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +54,9 @@ def collected(directory: str = "") -> str:
     """
     parts = [("tunrouter " + __version__, "MIT", _own())]
     parts += sorted(_others(Path(directory)) if directory else _system(), key=_lower)
+    parts += [
+        (page_files.UPLOT, "MIT", (page_files.folder() / "uplot" / "LICENSE").read_text(encoding="utf-8"))
+    ]
     parts += sorted(map(_of_package, _packages()), key=_lower)
     lines = [f"{name:40} {kind}".rstrip() for name, kind, _ in parts]
     texts = [f"{_RULE}\n{name}\n{_RULE}\n\n{text.strip()}\n" for name, _, text in parts]

@@ -73,11 +73,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:  # a worker of pytest-xdist: the one that started it speaks
         return
+    from tests.support.chromium import NO_CHROMIUM
     from tests.support.program import NO_GOST  # late: tests/binary first says which executable it is about
     from tests.support.resolved import NO_RESOLVED
 
     for reason, what in (
         (NO_GOST, "a real GOST v3: put gost into PATH, or set GOST_BIN"),
+        (NO_CHROMIUM, "chromium: as root, make tools-page installs it"),
         (NO_RESOLVED, "systemd-resolved and dbus-daemon: make tools-resolved unpacks the one"),
     ):
         skipped = sum(reason in str(report.longrepr) for report in reporter.stats.get("skipped", ()))

@@ -246,6 +246,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "log_setup",
             "log_file",
             "log_output",
+            "page_files",
             "service_files",
             "service_threads",
             "service_heap",
