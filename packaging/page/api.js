@@ -48,9 +48,9 @@ export async function get(path, parameters, signal) {
 }
 
 /** Change something; the header is one that a form of another site cannot send. Raises Refused. */
-export async function post(path, body = {}) {
+export async function post(path, body = {}, method = 'POST') {
   const headers = { 'Content-Type': 'application/json', 'X-Tunrouter': '1' };
-  const reply = await asked(path, { method: 'POST', headers, body: JSON.stringify(body) });
+  const reply = await asked(path, { method, headers, body: method === 'POST' ? JSON.stringify(body) : undefined });
   return reply.status === 204 ? null : reply.json();
 }
 

@@ -72,7 +72,7 @@ function who() {
   put(byId('who'), me.user ? [
     el('span', { title: role }, me.user),
     el('button.quiet', { type: 'button', onclick: async () => {
-      try { await post('/x/logout'); } catch (error) { say(error.message, 'bad'); }
+      try { await post('/x/session', {}, 'DELETE'); } catch (error) { say(error.message, 'bad'); }
       page.leave();
     } }, 'Log out'),
   ] : []);

@@ -20,7 +20,7 @@ export function login(main, done) {
     button.disabled = true;
     put(wrong);
     try {
-      await post('/x/login', { user: user.value, password: password.value });
+      await post('/x/session', { username: user.value, password: password.value });
       done();
     } catch (error) {
       put(wrong, error.status === 401 ? 'This user and password do not fit.' : `${error.message} ${error.hint}`);

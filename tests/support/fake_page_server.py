@@ -511,15 +511,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"code": 403, "msg": "not from this page"}, 403)
             return
         hub.asked.append((self.path, body))
-        if path == ["login"]:
-            if (body.get("user"), body.get("password")) == ("ada", "right"):
+        if path == ["session"]:
+            if (body.get("username"), body.get("password")) == ("ada", "right"):
                 hub.user = "ada"
-                self._send(204, Set_Cookie="session=1; HttpOnly; SameSite=Strict; Path=/")
+                self._json({"data": {"name": "ada"}})
             else:
-                self._json({"code": 401, "msg": "wrong"}, 401)
-        elif path == ["logout"]:
-            hub.user = None
-            self._send(204)
+                self._json({"code": 401, "msg": "Unauthorized"}, 401)
         elif path[0] in ("confirm", "undo"):
             hub.pending = None
             self._json({})
@@ -542,6 +539,11 @@ class _Handler(BaseHTTPRequestHandler):
                 hub.pending = {"id": "c1", "change": "reload", "user": "", "left_s": 60.0}
                 done["confirm"] = "c1"
             self._json(done)
+
+    def do_DELETE(self) -> None:
+        """End the session: the only thing that is taken away by this method."""
+        self.server.hub.user = None
+        self._json({"msg": "OK"})
 
 
 class _Server(ThreadingHTTPServer):
