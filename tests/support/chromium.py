@@ -31,7 +31,8 @@ _FLAGS = (
 class Chromium:
     """One browser; `ask` sends a command and waits for its reply."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, before: tuple[str, ...] = ()) -> None:
+        """Start it. `before` is a program that starts it, such as `ip netns exec NAME`."""
         ours_read, theirs_write = os.pipe()
         theirs_read, ours_write = os.pipe()
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (theirs_read, theirs_write)]  # 3 and 4 stay free
@@ -39,7 +40,7 @@ class Chromium:
             os.close(fd)
         root = ["--no-sandbox"] if os.geteuid() == 0 else []
         script = f'exec "$0" "$@" 3<&{high[0]} 4>&{high[1]}'
-        argv = ["bash", "-c", script, CHROMIUM, *root, f"--user-data-dir={profile}", *_FLAGS]
+        argv = [*before, "bash", "-c", script, CHROMIUM, *root, f"--user-data-dir={profile}", *_FLAGS]
         self.log = (profile.parent / "chromium.log").open("wb")
         self.process = subprocess.Popen(argv, pass_fds=high, stdout=self.log, stderr=self.log)
         for fd in high:
