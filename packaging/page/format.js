@@ -1,5 +1,8 @@
 // Numbers for people: rates, sizes, times, names of namespaces.
 
+/** Names in the order of people: host-2 before host-10. */
+export const byName = new Intl.Collator('en', { numeric: true }).compare;
+
 const STEPS = ['', 'k', 'M', 'G', 'T', 'P'];
 const NOBODY = '00000000-0000-0000-0000-000000000000';
 

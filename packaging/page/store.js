@@ -1,7 +1,7 @@
 // All hosts, live: one snapshot, then the differences of each tick. Views read rows and are called back.
 
 import { events, get } from './api.js';
-import { tenant } from './format.js';
+import { byName, tenant } from './format.js';
 
 const BACKOFF = [500, 1000, 2000, 5000, 10000];
 const HIDDEN_FOR = 10000; // a page in the background lets the hub rest
@@ -167,5 +167,5 @@ export function chosen({ search = '', ns = '', problems = false } = {}) {
 
 /** Which comes first where nothing else is asked for: problems, then names. */
 export function worstFirst(one, other) {
-  return other.rank - one.rank || one.host.localeCompare(other.host) || one.id - other.id;
+  return other.rank - one.rank || byName(one.host, other.host) || one.id - other.id;
 }

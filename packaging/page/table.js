@@ -2,6 +2,7 @@
 // through by the arrow keys, read by a screen reader as a table with all its rows.
 
 import { el, put, text } from './dom.js';
+import { byName } from './format.js';
 
 const SPARE = 6; // rows above and below what is in sight
 const HELD = 2500; // milliseconds for which rows stay in place under a moving pointer
@@ -71,7 +72,7 @@ export class Table {
       const keys = new Map(rows.map((row) => [row, column.key(row)]));
       rows.sort((one, other) => {
         const a = keys.get(one), b = keys.get(other);
-        const found = typeof a === 'string' ? a.localeCompare(b) : (a ?? -1) - (b ?? -1);
+        const found = typeof a === 'string' ? byName(a, b) : (a ?? -1) - (b ?? -1);
         return found * way || this.compare?.(one, other) || 0;
       });
     } else if (this.compare) rows.sort(this.compare);

@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { el, put } from './dom.js';
-import { number, span, tenant } from './format.js';
+import { byName, number, span, tenant } from './format.js';
 import { hosts, watch } from './store.js';
 
 const EVERY = 5000;
@@ -69,7 +69,7 @@ export function view(main) {
     if (stamp === listed) return;
     listed = stamp;
     const was = ns.value;
-    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => one[1].localeCompare(other[1]));
+    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => byName(one[1], other[1]));
     put(ns, el('option', { value: '' }, 'All tenants'), found.map(([uuid, name]) => el('option', { value: uuid }, name)));
     ns.value = was;
     ns.hidden = found.length < 2;

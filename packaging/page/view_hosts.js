@@ -1,7 +1,7 @@
 // The first screen: every host, those with problems on top.
 
 import { el, put, text } from './dom.js';
-import { ms, number, rate, size, span, tenant } from './format.js';
+import { byName, ms, number, rate, size, span, tenant } from './format.js';
 import { PROBLEMS, chosen, hosts, watch, worstFirst } from './store.js';
 import { Table } from './table.js';
 
@@ -61,7 +61,7 @@ export function view(main) {
     const stamp = JSON.stringify(found);
     if (stamp === listed) return;
     listed = stamp;
-    found.sort((one, other) => one[1].localeCompare(other[1]));
+    found.sort((one, other) => byName(one[1], other[1]));
     put(ns, el('option', { value: '' }, 'All tenants'), found.map(([uuid, name, hostsOf]) => el('option', { value: uuid }, `${name} (${number(hostsOf)})`)));
     ns.value = kept.ns;
     ns.hidden = found.length < 2;

@@ -1,7 +1,7 @@
 // The map: the hub in the middle, tenants or hosts at both sides, what is behind them, rates on the links.
 
 import { el, put, svg, text } from './dom.js';
-import { number, rate, shortRate, tenant } from './format.js';
+import { byName, number, rate, shortRate, tenant } from './format.js';
 import { PROBLEMS, chosen, hosts, watch } from './store.js';
 
 const MOST = 40; // hosts that are drawn; of more, those with problems and the busiest
@@ -10,11 +10,11 @@ const ROW = 46;
 const STRAIGHT = 104;
 
 function busiest(rows) {
-  return [...rows].sort((one, other) => Math.sign(other.rank) - Math.sign(one.rank) || other.in + other.out - one.in - one.out || one.host.localeCompare(other.host));
+  return [...rows].sort((one, other) => Math.sign(other.rank) - Math.sign(one.rank) || other.in + other.out - one.in - one.out || byName(one.host, other.host));
 }
 
 function asHosts(rows) {
-  const drawn = busiest(rows).slice(0, MOST).sort((one, other) => one.tenant.localeCompare(other.tenant) || one.host.localeCompare(other.host));
+  const drawn = busiest(rows).slice(0, MOST).sort((one, other) => byName(one.tenant, other.tenant) || byName(one.host, other.host));
   return drawn.map((row) => ({
     key: `h${row.id}`, href: `#/host/${row.id}`, name: row.host, in: row.in, out: row.out, away: row.state === 'away',
     bad: row.problems.some((code) => PROBLEMS[code]?.bad), warn: row.problems.length > 0,
@@ -40,7 +40,7 @@ function asTenants(rows) {
     one.bad ||= row.problems.some((code) => PROBLEMS[code]?.bad);
   }
   const sorted = [...found.values()].sort((one, other) => other.in + other.out - one.in - one.out).slice(0, MOST);
-  sorted.sort((one, other) => one.name.localeCompare(other.name));
+  sorted.sort((one, other) => byName(one.name, other.name));
   return sorted.map((one) => ({ ...one, warn: one.wrong > 0, behind: `${number(one.hosts)} hosts${one.wrong ? `, ${number(one.wrong)} with problems` : ''}` }));
 }
 
@@ -152,7 +152,7 @@ export function view(main, { me, query }) {
     const stamp = JSON.stringify(hosts.namespaces);
     if (stamp === listed) return;
     listed = stamp;
-    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => one[1].localeCompare(other[1]));
+    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => byName(one[1], other[1]));
     put(ns, el('option', { value: '' }, 'All tenants'), found.map(([uuid, name]) => el('option', { value: uuid }, name)));
     ns.value = state.ns;
     ns.hidden = found.length < 2;

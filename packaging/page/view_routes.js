@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { el, field, put, text } from './dom.js';
-import { number, tenant } from './format.js';
+import { byName, number, tenant } from './format.js';
 import { hosts, watch } from './store.js';
 import { Table } from './table.js';
 
@@ -57,7 +57,7 @@ function explainer() {
     if (stamp === listed) return;
     listed = stamp;
     const was = ns.value;
-    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => one[1].localeCompare(other[1]));
+    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => byName(one[1], other[1]));
     put(ns, found.map(([uuid, name]) => el('option', { value: uuid }, name)));
     if (was) ns.value = was;
     ns.parentNode.hidden = found.length < 2;
