@@ -13,10 +13,10 @@ const listeners = new Set();
 /** Call back whenever a reply says that the login has ended. */
 export function onLoggedOut(call) { listeners.add(call); }
 
-async function refused(reply) {
+async function refused(reply, path) {
   let told = {};
   try { told = await reply.json(); } catch { /* a proxy's page, or nothing */ }
-  if (reply.status === 401) listeners.forEach((call) => call());
+  if (reply.status === 401 && path !== '/x/session') listeners.forEach((call) => call());
   const wait = reply.headers.get('Retry-After');
   const hint = told.hint || (reply.status === 429 && wait ? `Try again in ${wait} s.` : '');
   return new Refused(reply.status, told.msg || `The hub refused this (${reply.status}).`, hint);
@@ -32,7 +32,7 @@ async function asked(path, options) {
     if (error.name === 'AbortError') throw error;
     throw new Refused(0, 'The hub cannot be reached.', 'Is it running? The page tries again by itself.');
   }
-  if (!reply.ok) throw await refused(reply);
+  if (!reply.ok) throw await refused(reply, path);
   return reply;
 }
 

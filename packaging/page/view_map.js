@@ -68,8 +68,9 @@ export function view(main, { me, query }) {
       text(told, 'Each tenant is one link. Follow one, or search, to see its hosts.');
       return asTenants(rows);
     }
-    const now = performance.now();
-    if (!state.ids || now - state.settled > SETTLED || state.ids.some((id) => !hosts.rows.has(id))) {
+    const now = performance.now(), fitting = new Set(rows.map((row) => row.id));
+    const gone = state.ids?.some((id) => !fitting.has(id)) || state.ids?.length < Math.min(MOST, rows.length);
+    if (!state.ids || gone || now - state.settled > SETTLED) {
       state.ids = busiest(rows).slice(0, MOST).map((row) => row.id);
       state.settled = now;
     }

@@ -56,7 +56,7 @@ class Chromium:
 
     def _listen(self) -> None:
         kept = b""
-        while part := self._read.raw.read(1 << 16):  # type: ignore[attr-defined]
+        while part := self._read.raw.read(1 << 16):
             *messages, kept = (kept + part).split(b"\0")
             for message in map(json.loads, messages):
                 if "id" in message:
@@ -229,7 +229,7 @@ class Tab:
             "ArrowUp": 38,
             "ArrowDown": 40,
         }
-        more = {"text": "\r"} if key == "Enter" else {}
+        more: dict[str, Any] = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             self.ask(
                 "Input.dispatchKeyEvent",

@@ -163,7 +163,7 @@ class FakeHub:
                 "totals": self.totals(), "more": 0,
             }  # fmt: skip
 
-    def tick(self, change: Callable[[FakeHub], None] = lambda hub: None) -> None:
+    def tick(self, change: Callable[[FakeHub], object] = lambda hub: None) -> None:
         """Change something, and tell all pages the difference."""
         with self.news:
             before = {number: dict(row) for number, row in self.rows.items()}
@@ -527,9 +527,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             hub.tick(
                 lambda hub: (
-                    hub.rows[number].update(state="draining")
-                    if act == "drain"
-                    else hub.spoil(number, "away") and None
+                    hub.rows[number].update(state="draining") if act == "drain" else hub.spoil(number, "away")
                 )
             )
             self._json({"sessions": 1})
