@@ -84,14 +84,15 @@ export function view(main, { me, query }) {
     const narrow = picture.clientWidth < 720;
     const W = Math.max(320, picture.clientWidth), sides = narrow ? 1 : 2;
     const each = Math.ceil(list.length / sides);
-    const H = Math.max(narrow ? 120 : 260, each * ROW + 24);
+    const step = Math.max(ROW, Math.min(1.8 * ROW, (picture.clientHeight - 24) / Math.max(1, each)));
+    const H = Math.max(narrow ? 120 : 260, each * step + 24);
     const hub = narrow ? { x: 36, y: H / 2 } : { x: W / 2, y: H / 2 };
     const reach = narrow ? W - 36 - 196 : Math.min(380, W / 2 - 196);
     list.forEach((node, at) => {
       const left = sides === 2 && at >= each;
       const row = left ? at - each : at, of = left ? list.length - each : Math.min(each, list.length);
       node.x = narrow ? hub.x + reach : hub.x + (left ? -reach : reach);
-      node.y = H / 2 + (row - (of - 1) / 2) * ROW;
+      node.y = H / 2 + (row - (of - 1) / 2) * step;
       node.left = left;
     });
     return { W, H, hub, narrow };
@@ -129,7 +130,7 @@ export function view(main, { me, query }) {
     for (const node of list) {
       const one = drawn.get(node.key);
       const kind = node.bad ? 'bad' : node.warn ? 'warn' : '';
-      one.link.setAttribute('class', `${node.away ? 'away' : node.in + node.out ? '' : 'idle'} ${kind}`);
+      one.link.setAttribute('class', `${node.away ? 'away' : node.in + node.out ? '' : 'idle'} ${node.hosts ? '' : kind}`);
       const wide = width(node.in + node.out).toFixed(1);
       if (one.wide !== wide) { one.wide = wide; one.link.style.strokeWidth = wide; }
       one.item.setAttribute('class', `node ${node.away ? 'away' : ''} ${kind}`);
