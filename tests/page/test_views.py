@@ -53,8 +53,9 @@ def test_hosts_are_searched_sorted_and_chosen_by_tenant(many: Many, opens: Opens
     tab.says("No host fits this search.")
     tab.type("input[type=search]", " ")
     tab.click(".thead button", "In")
-    fastest = max(hub.rows.values(), key=lambda row: row["in"])["host"]
-    tab.wait(f"{NAMES}[0] === {fastest!r}")
+    most = max(row["in"] for row in hub.rows.values())
+    fastest = [row["host"] for row in hub.rows.values() if row["in"] == most]
+    tab.wait(f"{fastest}.includes({NAMES}[0])")
     tab.run(
         "(() => { const one = document.querySelector('.tools select'); one.value = [...one.options].find((o) => o.text.startsWith('Ships')).value; one.dispatchEvent(new Event('change')); })()"
     )

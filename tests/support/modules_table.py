@@ -69,7 +69,18 @@ ALONE = frozenset(
         "framing",
         "go_values",
     }
-    | {"humanize", "ids", "ingress", "limits", "local_time", "page_files", "prefixes", "printable", "text_encoding", "tun"}
+    | {
+        "humanize",
+        "ids",
+        "ingress",
+        "limits",
+        "local_time",
+        "page_files",
+        "prefixes",
+        "printable",
+        "text_encoding",
+        "tun",
+    }
 )
 """Modules that belong to no group."""
 
