@@ -251,6 +251,7 @@ def _judge(
             _dispose(attachment, frame, verdict, now, out)
             return None
         target = verdict
+        out.new += 1
         if _is_like_its_flow(attachment, frame):
             _remember(attachment, memory, packet.flow, target, now)
     if own_address(attachment, packet) and not _pass_hop(attachment, target, frame):

@@ -258,7 +258,7 @@ class Reason(_Documented):
     DATAGRAM_SHARE = (
         "datagram-share",
         "datagrams of a session that costs the hub more time than it is worth",
-        "look at what the host sends: junk, denied packets, or very many new flows",
+        "look at what the host sends: junk, denied packets, or new flows to nowhere",
     )
     DATAGRAM_QUEUE = (
         "datagram-queue",

@@ -51,6 +51,8 @@ class Output:
     bytes: int = 0
     cut: int = 0
     """Segments that some of them were cut into."""
+    new: int = 0
+    """Frames of this turn for which a receiver was found anew, as each flow begins with one."""
     work: int = 0
     """What the scan has judged so far: frames that are not of known flows, and each CUT_ALIKE segments."""
 

@@ -58,8 +58,8 @@ def scan(
     if out.controls:
         session.act(out)
     if cost is not None:
-        cost.forward(out.frames, out.bytes, out.cut)
-    out.frames = out.bytes = out.cut = 0
+        cost.forward(out.frames, out.bytes, out.cut, out.new)
+    out.frames = out.bytes = out.cut = out.new = 0
     if traffic.news:
         session.tell_news()
     for cache in attachment.namespace.tables:

@@ -1077,3 +1077,15 @@ def test_a_dropped_superpacket_counts_as_its_segments(net: Net) -> None:
     one = net.join("host-1", offloads=packet_offload.ALL)
     net.send(one, TRUE)
     assert drops(one) == {Reason.NO_SESSION: 6}
+
+
+def test_a_packet_that_begins_a_flow_counts_as_one_that_does(net: Net) -> None:
+    """What it costs to find its receiver is not its sender's debt (session_cost); what goes nowhere is."""
+    one, _ = net.join("host-1"), net.join("host-2")
+    frames = p.stream(
+        p.udp(H1, to, b"a", ports=(4000, port)) for to, port in ((H2, 1), (H2, 1), (H2, 2), ("10.9.9.9", 3))
+    )
+    out = forward_frame.Output()
+    buffer, view, start, end = p.received(frames)
+    forward.scan(one, buffer, view, start, end, net.now, out)
+    assert (out.frames, out.new) == (3, 2)

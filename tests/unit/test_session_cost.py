@@ -28,12 +28,12 @@ def turns(
     cost: Cost,
     seconds: float,
     count: int,
-    forwarded: tuple[int, int, int] = (0, 0, 0),
+    forwarded: tuple[int, int, int] | tuple[int, int, int, int] = (0, 0, 0),
     size: int = -1,
     now: float = 0.0,
     messages: int = 0,
 ) -> None:
-    """So many turns, each of which forwards (frames, bytes, cut segments) that came in so many messages.
+    """So many turns, each of which forwards (frames, bytes, cut segments, new flows) that came in so many messages.
 
     A turn reads `size` bytes if it may read as many; negative for as many as it may.
     """
@@ -71,6 +71,31 @@ def test_who_forwards_is_never_expensive(
     assert not cost.expensive
 
 
+@pytest.mark.parametrize(
+    ("transport", "seconds", "frames", "new", "size"),
+    [
+        pytest.param("tls", 1330e-6, 46, 46, -1, id="SYNs alone, as many as there is time for"),
+        pytest.param("tls", 1335e-6, 52, 50, 8192, id="the same, with some of other packets"),
+        pytest.param("tls", 977e-6, 16, 16, -1, id="few, in a process that had no time lately"),
+        pytest.param("tcp", 700e-6, 16, 16, -1, id="few over tcp"),
+    ],
+)
+def test_new_connections_are_never_expensive(
+    transport: str, seconds: float, frames: int, new: int, size: int
+) -> None:
+    """Turns of a hub under 10,000 new connections a second, as measured: a debt of 0.13 s, and 0 were served."""
+    cost = session(transport)
+    turns(cost, seconds, 1000, (frames, frames * 70, 0, new), size)
+    assert cost.debt == 0
+    assert not cost.expensive
+
+
+def test_new_flows_that_lead_nowhere_are_expensive() -> None:
+    cost = session("tls")
+    turns(cost, 900e-6, 100, (2, 140, 0, 48))
+    assert cost.expensive
+
+
 @pytest.mark.parametrize(("size", "expensive"), [(520, False), (0, True), (-1, True)])
 def test_only_a_turn_that_reads_all_there_is_has_a_price_of_its_own(size: int, expensive: bool) -> None:
     """Else whoever has few packets judged in each turn, since there are many such sessions, looks honest."""
@@ -82,7 +107,7 @@ def test_only_a_turn_that_reads_all_there_is_has_a_price_of_its_own(size: int, e
 @pytest.mark.parametrize(
     ("transport", "seconds", "frames", "messages"),
     [
-        pytest.param("tcp", 1000e-6, 50, 0, id="each packet a flow of its own, under 100 rules"),
+        pytest.param("tcp", 1000e-6, 50, 0, id="packets that are judged one by one, of no new flow"),
         pytest.param("wss", 1200e-6, 40, 1, id="the same, many in a message"),
         pytest.param("wss", 1000e-6, 5, 1000, id="messages with a byte in each"),
     ],
