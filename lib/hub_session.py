@@ -113,10 +113,11 @@ class HubSession:
         self.sender.tell_losses(self._lost)
         self._limited: list[object] = []
         """The rates by plugins that limit it now."""
+        self._counted = 0
+        """Packets that the limits know of, of those that the client has sent."""
         self.limit()
         self.attachment.sender, self.attachment.budget = self.sender, hub.budget
         self.sender.is_alive = self.is_alive
-        self._counted = 0
         self.awaited = False
         """Whether the client was sent DRAIN or SWITCH and has neither replied nor left yet."""
         now = time.monotonic()
@@ -352,6 +353,7 @@ class HubSession:
             [(one.key, one.limit) for one in rates],
         )
         self.meter, self.sender.meter = into or None, out or None
+        self._counted = self.attachment.traffic.received_packets  # what came before is no debt of new limits
         for lane in self.sender.lanes:
             self._limit_stream(lane.stream)
 
