@@ -5,14 +5,17 @@ laptop (host-1) ---> hub ---> exit (host-2) ==NAT==> the internet, which is the 
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.netns import HOST_2, HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
-from tests.support.program import run, start_client, start_hub
+from tests.support.program import GOST, pings, run, start_client, start_gost, start_hub
 from tests.support.restored import picture, resolv_conf
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
@@ -94,6 +97,12 @@ def leaked(topology: Topology) -> int:
     return int(words[words.index("packets") + 1])
 
 
+def passed(namespace: Namespace, *probes: str) -> str:
+    """Run shell commands at the same time; returns those that have succeeded, one a line."""
+    each = (f"{{ {one} >/dev/null 2>&1 && echo {shlex.quote(one)}; }}" for one in probes)
+    return namespace.run("bash", "-c", " & ".join(each) + " & wait")
+
+
 def test_all_traffic_goes_through_the_exit_and_then_everything_is_as_before(internet: Topology) -> None:
     laptop, exit_host = internet.host_1, internet.host_2
     exit_host.run("sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=0", "net.ipv4.conf.lo.forwarding=1")
@@ -157,12 +166,7 @@ def test_nothing_leaves_beside_the_tunnel_until_a_clean_end_or_unlock(
             f"curl -s -m0.5 --interface uplink http://{FAR}/",
             f"curl -s -m0.5 http://{HUB_TO_HOST_1}:53/",
         )
-        done = laptop.run(
-            "sh",
-            "-c",
-            " & ".join(f"{{ {one} >/dev/null 2>&1 && echo passed; }}" for one in probes) + " & wait",
-        )
-        assert done == ""
+        assert passed(laptop, *probes) == ""
         assert leaked(internet) == begun
 
     assert (asked_by(laptop, FAR), asked_by(laptop, FAR_6)) == (HOST_2, "fd02::2")
@@ -197,3 +201,64 @@ def test_nothing_leaves_beside_the_tunnel_until_a_clean_end_or_unlock(
     assert "killswitch: nothing leaves this host beside the tunnel" in again.text()
     again.stop()
     assert picture(laptop) == before
+
+
+PROXY = f"""\
+Port 3128
+Listen {HUB_TO_HOST_1}
+ConnectPort 8443
+"""
+BESIDE = f"""
+table inet beside {{
+  counter leaked {{ }}
+  chain from {{ type filter hook prerouting priority -300;
+    iifname "to-host-1" jump which
+  }}
+  chain which {{
+    ip daddr {HUB_TO_HOST_1} tcp dport {{ 3128, 1080 }} return
+    icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld2-listener-report }} return
+    meta nfproto {{ ipv4, ipv6 }} counter name leaked
+  }}
+}}
+"""
+"""Rules of the next router: they count what the laptop sends to anybody but a proxy."""
+
+
+@pytest.mark.skipif(shutil.which("tinyproxy") is None, reason="no tinyproxy (Debian: tinyproxy-bin)")
+def test_of_a_hub_behind_a_proxy_the_proxy_alone_is_let_out(internet: Topology, tmp_path: Path) -> None:
+    laptop, hub = internet.host_1, internet.hub
+    before = picture(laptop)
+    config = tmp_path / "tinyproxy.conf"
+    config.write_text(PROXY)
+    hub.popen("tinyproxy", "-d", "-c", str(config)).wait_line("Starting main loop")
+    proxies = {"http": 3128}
+    if GOST:
+        start_gost(hub, "-L", "socks5://:1080")
+        proxies["socks5"] = 1080
+    hub.run("nft", BESIDE)
+
+    def tries(port: int) -> None:
+        """Who may be reached: the proxy, and not the hub behind it, nor anybody else."""
+        to_proxy = f"echo >/dev/tcp/{HUB_TO_HOST_1}/{port}"
+        others = (
+            f"timeout 0.5 bash -c 'echo >/dev/tcp/{HUB_TO_HOST_2}/8443'",
+            f"timeout 0.5 bash -c 'echo >/dev/tcp/{HUB_TO_HOST_1}/8443'",
+            f"ping -c1 -W0.5 {HUB_TO_HOST_1}",
+            f"ping -c1 -W0.5 -I uplink {FAR}",
+            "ping -c1 -W0.5 fd01::1",
+        )
+        assert passed(laptop, to_proxy, *others) == f"{to_proxy}\n"
+
+    for kind, port in proxies.items():
+        way = ("-F", f"{kind}://{HUB_TO_HOST_1}:{port}", "-F", f"router+tls://{HUB_TO_HOST_2}:8443")
+        client = start_client(laptop, "-L", f"{LAPTOP}&killswitch=true", *way)
+        tries(port)
+        client.stop(signal.SIGKILL)
+        tries(port)
+        client = start_client(laptop, "-L", f"{LAPTOP}&killswitch=true", *way)
+        assert f"is taken over: it lets out tun0, and tcp {HUB_TO_HOST_1} port {port}\n" in client.text()
+        client.stop()
+        assert picture(laptop) == before
+    words = hub.run("nft", "list", "counter", "inet", "beside", "leaked").split()
+    assert words[words.index("packets") + 1] == "0"
+    assert pings(laptop, HUB_TO_HOST_1, 1) == 1, "it was the killswitch that was in the way"

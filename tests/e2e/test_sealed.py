@@ -64,7 +64,7 @@ def test_what_the_unit_lets_through(player: Player) -> None:
     node = '"connector"'
     more = '"metadata": {"so_mark": 7, "interface": "uplink"}, "connector"'
     config.write_text(config.read_text().replace(node, more, 1))
-    firewall = "chain: hub, metadata: {nat: true, killswitch: true}}"
+    firewall = "chain: hub, metadata: {nat: true, killswitch: true, map: {10.71.0.0/24: 192.168.1.0/24}}}"
     config.write_text(config.read_text().replace("chain: hub}", firewall))
     player.run("host-7", "sysctl -qw net.ipv4.ip_forward=1")
     player.run("host-7", "chown nobody host-7.yaml host-7.login")
@@ -72,9 +72,10 @@ def test_what_the_unit_lets_through(player: Player) -> None:
         "host-7", sealed("tunrouter -C host-7.yaml --control /run/tunrouter/host-7.sock", player.work)
     )
     player.run("host-7", "until ping -c 1 -W 1 10.20.0.1; do sleep 0.1; done")
-    tables = player.run("host-7", "nft list tables")
-    assert "tunrouter_nat_tun0" in tables
-    assert "killswitch" in tables
+    rules = player.run("host-7", "nft list ruleset")
+    assert "tunrouter_nat_tun0" in rules
+    assert "killswitch" in rules
+    assert "dnat ip prefix to 192.168.1.0/24" in rules
     assert "connected" in player.run("hub", "tunrouter hosts")
     assert "join" in wait_for(player, "/var/lib/tunrouter/told")
 
