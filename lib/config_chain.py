@@ -23,8 +23,9 @@ from lib.config_transport import dialer_transport
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
 from lib.ids import NO_NAMESPACE, parse_uuid
-from lib.settings import NO_SOURCES, HopSettings, NodeSettings, ProxySettings
+from lib.settings import HopSettings, NodeSettings, ProxySettings
 from lib.settings_dial import PLAIN_DIAL, ChoiceSettings, HopChoice
+from lib.settings_sources import NO_SOURCES
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # a login from a file may be any bytes
 _LAST_LETTER = {"http": "\xff", "socks5": "\x7f", "socks4": "\x7f"}

@@ -16,15 +16,8 @@ from lib.errors import ConfigError, Position, Problem
 from lib.humanize import listed
 from lib.route_first_match import differences
 from lib.route_parse import BadLine, RouteLines
-from lib.settings import (
-    AutherSettings,
-    FileSource,
-    HopSettings,
-    RouteEntry,
-    Settings,
-    SourceSettings,
-    TableSettings,
-)
+from lib.settings import AutherSettings, HopSettings, RouteEntry, Settings, TableSettings
+from lib.settings_sources import FileSource, SourceSettings
 from lib.source_bad_lines import MAX_REPORTED, BadLines
 
 MAX_SURPRISES = 10

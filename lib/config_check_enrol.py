@@ -14,7 +14,8 @@ from lib import enrol_book
 from lib.config_check_start import cannot_be_made
 from lib.config_findings import Findings
 from lib.config_schema import Config
-from lib.settings import FileSource, Settings
+from lib.settings import Settings
+from lib.settings_sources import FileSource
 
 _WRITING = 0o3
 """Of a directory's mode: to make files in it, and to enter it."""

@@ -13,7 +13,7 @@ from lib.config_sources import redis_source
 from lib.config_yaml import Mapping, Scalar, Tree
 from lib.did_you_mean import did_you_mean
 from lib.go_values import parse_integer
-from lib.settings import EnrolSource, FileSource, RedisSource
+from lib.settings_sources import EnrolSource, FileSource, RedisSource
 
 DEFAULT_KEY = "tunrouter:hosts"
 _KEYS = ("addr", "db", "username", "password", "key")

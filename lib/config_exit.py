@@ -10,7 +10,8 @@ from lib import config_metadata
 from lib.config_findings import Findings
 from lib.config_schema import Service
 from lib.errors import Position
-from lib.settings import ClientSettings, FileSource, HubSettings
+from lib.settings import ClientSettings, HubSettings
+from lib.settings_sources import FileSource
 
 Hubs = list[tuple[Service, HubSettings]]
 Clients = list[tuple[Service, ClientSettings]]

@@ -25,12 +25,12 @@ from lib.settings import (
     DEFAULT_ADDRESS_HEADER,
     DEFAULT_QUEUE_MEMORY,
     AutherSettings,
-    EnrolSource,
     HubSettings,
     IngressSettings,
     Network,
     TableSettings,
 )
+from lib.settings_sources import EnrolSource
 from lib.settings_transport import TransportSettings
 
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})

@@ -25,7 +25,7 @@ from lib.config_schema import Config, Handler, Limiter, Service
 from lib.config_sources import source_settings
 from lib.go_values import SECONDS
 from lib.ids import is_host_name, parse_uuid
-from lib.settings import LimiterSettings, PluginSettings, SourceSettings
+from lib.settings import LimiterSettings
 from lib.settings_limits import (
     DEFAULT_CONNECTIONS,
     DEFAULT_HANDSHAKES,
@@ -34,6 +34,7 @@ from lib.settings_limits import (
     Rate,
     RateLimit,
 )
+from lib.settings_sources import PluginSettings, SourceSettings
 
 LEAST_RATE = 20 << 10
 """Bytes a second below which keepalive frames wait too long in the queue, so that a session looks dead."""

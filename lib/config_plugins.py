@@ -14,7 +14,7 @@ from lib.config_schema import Plugin, Tls
 from lib.config_transport import checked_name
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
-from lib.settings import PluginSettings
+from lib.settings_sources import PluginSettings
 
 DEFAULT_TIMEOUT = 10.0
 TYPES = ("http", "grpc")

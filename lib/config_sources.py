@@ -13,7 +13,7 @@ from lib.config_findings import Findings
 from lib.config_schema import Bindings, File, Http, Redis, Sourced
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
-from lib.settings import FileSource, HttpSource, RedisSource, Source, SourceSettings
+from lib.settings_sources import FileSource, HttpSource, RedisSource, Source, SourceSettings
 
 REDIS_PORT = 6379
 DEFAULT_KEY = "gost"

@@ -36,12 +36,11 @@ from lib.settings import (
     IngressSettings,
     Interface,
     LoginRow,
-    PluginSettings,
     RouteEntry,
-    SourceSettings,
     TableSettings,
 )
 from lib.settings_acl import AclRule
+from lib.settings_sources import PluginSettings, SourceSettings
 
 MAX_SURPRISES = 10
 """First-match differences, or destinations with host bits, of one table that get a warning each."""

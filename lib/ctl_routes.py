@@ -21,7 +21,7 @@ from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain, Router
 from lib.route_plugin_cache import PluginCache
 from lib.route_table import ENROLLED, LEASED, Group, RouteTable
-from lib.settings import HttpSource, Source
+from lib.settings_sources import HttpSource, Source
 
 STEP = 256
 """Rows after which packets get their turn."""

@@ -46,7 +46,7 @@ from lib.notify_delivery import Receiver
 from lib.plugin_client import AutherPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
 from lib.service_threads import aside
 from lib.session_lane_sender import LaneSender
-from lib.settings import FileSource, HttpSource, RedisSource, Source
+from lib.settings_sources import FileSource, HttpSource, RedisSource, Source
 from lib.source_feed import SourceState
 from lib.stream_layer import AnyStream
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from lib import log_redact
-from lib.settings import AutherSettings, PluginSettings, RedisSource, Settings
+from lib.settings import AutherSettings, Settings
+from lib.settings_sources import PluginSettings, RedisSource
 
 HIDDEN = log_redact.HIDDEN
 SECRET_KEYS = frozenset(

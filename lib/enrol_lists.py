@@ -13,7 +13,8 @@ from lib import prefixes, source_text
 from lib.enrol_book import Place
 from lib.enrol_live import Enrolment
 from lib.ids import NO_NAMESPACE
-from lib.settings import EnrolSource, HubSettings, Settings, TableSettings
+from lib.settings import HubSettings, Settings, TableSettings
+from lib.settings_sources import EnrolSource
 
 
 class EnrolLists:

@@ -29,7 +29,7 @@ from lib.log_setup import say, settle
 from lib.rule_live import Unavailable
 from lib.service_supervisor import Task
 from lib.service_threads import aside
-from lib.settings import EnrolSource, FileSource
+from lib.settings_sources import EnrolSource, FileSource
 from lib.source_feed import SourceState
 from lib.source_read import describe
 from lib.wire_enrol import ID_SIZE, Answer, Ask

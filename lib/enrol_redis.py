@@ -17,7 +17,7 @@ from gevent.lock import BoundedSemaphore
 from lib.addresses import host_port
 from lib.service_scheduling import breathe
 from lib.service_threads import aside
-from lib.settings import RedisSource
+from lib.settings_sources import RedisSource
 from lib.source_read import TOTAL, describe, redis_connection
 from lib.stream_bounded import Bounds, failing_as
 from lib.stream_dial import in_use

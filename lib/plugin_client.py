@@ -21,7 +21,8 @@ from lib.plugin_grpc import GrpcPlugin
 from lib.plugin_http import HttpPlugin
 from lib.prefixes import packed
 from lib.route_table import HubAddress, Route, group
-from lib.settings import Hop, PluginSettings
+from lib.settings import Hop
+from lib.settings_sources import PluginSettings
 from lib.stream_bounded import failing_as
 
 

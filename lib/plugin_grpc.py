@@ -28,7 +28,7 @@ from gevent.lock import BoundedSemaphore
 
 from lib.addresses import without_zone
 from lib.errors import PluginError
-from lib.settings import PluginSettings
+from lib.settings_sources import PluginSettings
 from lib.stream_bounded import Bounds, failing_as, tls_context
 from lib.stream_deadline import within
 from lib.stream_dial import dial, distrust

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from gevent.lock import BoundedSemaphore
 
 from lib.errors import PluginError
-from lib.settings import PluginSettings
+from lib.settings_sources import PluginSettings
 from lib.stream_deadline import within
 from lib.stream_http import HttpWay
 

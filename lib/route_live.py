@@ -24,7 +24,8 @@ from lib.prefixes import Prefix
 from lib.route_loader import STEP, LoadReport, RouteLoader, Steps
 from lib.route_table import ENROLLED, RouteTable, hub_addresses
 from lib.service_scheduling import breathe
-from lib.settings import NO_SOURCES, Hop, SourceSettings, TableSettings
+from lib.settings import Hop, TableSettings
+from lib.settings_sources import NO_SOURCES, SourceSettings
 from lib.source_feed import Feed
 from lib.source_read import Reading
 from lib.source_watch import Watch

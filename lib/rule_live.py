@@ -31,14 +31,8 @@ from lib.log_setup import say
 from lib.plugin_client import AutherPlugin, IngressPlugin
 from lib.route_live import APPLY_SECONDS
 from lib.service_scheduling import equal_in_steps, in_steps
-from lib.settings import (
-    AutherSettings,
-    BindingSettings,
-    IngressSettings,
-    LimiterSettings,
-    LoginRow,
-    PluginSettings,
-)
+from lib.settings import AutherSettings, BindingSettings, IngressSettings, LimiterSettings, LoginRow
+from lib.settings_sources import PluginSettings
 from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
 from lib.source_read import Reading, describe

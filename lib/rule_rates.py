@@ -30,8 +30,9 @@ from lib.log_setup import say, settle
 from lib.plugin_client import LimiterPlugin
 from lib.rule_live import ASKED_AT_ONCE, ASKED_OF_ONE, Unavailable
 from lib.service_supervisor import Task
-from lib.settings import NO_SOURCES, LimiterSettings
+from lib.settings import LimiterSettings
 from lib.settings_limits import Rate, RateLimit
+from lib.settings_sources import NO_SOURCES
 from lib.source_feed import Feed
 from lib.source_watch import Watch
 from lib.wire_relay import Request

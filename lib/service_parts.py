@@ -47,7 +47,8 @@ from lib.route_live import APPLY_SECONDS
 from lib.service_hooks import HookRunner, Place, place
 from lib.service_scheduling import Turns, breathe
 from lib.service_supervisor import Task
-from lib.settings import ClientSettings, EnrolSource, HubSettings, Settings
+from lib.settings import ClientSettings, HubSettings, Settings
+from lib.settings_sources import EnrolSource
 
 AGAIN_SECONDS = 5.0
 """Seconds until sessions are checked again that could not be judged because of an error."""

@@ -28,8 +28,9 @@ from lib.plugin_client import RouterPlugin
 from lib.prefixes import Prefix, covers
 from lib.route_live import LiveRoutes
 from lib.route_select import Selection, Texts, select, small_table
-from lib.settings import FileSource, Hop, HubSettings, Settings, TableSettings
+from lib.settings import Hop, HubSettings, Settings, TableSettings
 from lib.settings_policy import PolicyTest
+from lib.settings_sources import FileSource
 
 Step = Callable[[], None]
 

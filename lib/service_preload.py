@@ -23,14 +23,13 @@ from lib.settings import (
     AutherSettings,
     BindingSettings,
     HopSettings,
-    HttpSource,
     IngressSettings,
     LimiterSettings,
-    RedisSource,
     Settings,
     TableSettings,
 )
 from lib.settings_names import BY_OFF
+from lib.settings_sources import HttpSource, RedisSource
 from lib.settings_transport import has_datagrams
 
 NEEDED: dict[str, tuple[str, ...]] = {

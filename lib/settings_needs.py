@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from lib.netfilter_nat import SWITCHES
-from lib.settings import ClientSettings, FileSource, Settings
+from lib.settings import ClientSettings, Settings
 from lib.settings_names import BY_AUTO, BY_HOSTS, BY_RESOLVED, BY_STUB
+from lib.settings_sources import FileSource
 
 NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN = "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN"
 FIRST_FREE_PORT = 1024

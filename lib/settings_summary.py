@@ -20,16 +20,9 @@ from lib.ids import NO_NAMESPACE, format_uuid
 from lib.ingress import Ingress
 from lib.prefixes import PrefixSet
 from lib.route_table import RouteTable
-from lib.settings import (
-    FileSource,
-    HubSettings,
-    IngressSettings,
-    RedisSource,
-    Settings,
-    Source,
-    TableSettings,
-)
+from lib.settings import HubSettings, IngressSettings, Settings, TableSettings
 from lib.settings_limits import CountLimit, HubLimits
+from lib.settings_sources import FileSource, RedisSource, Source
 from lib.settings_transport import has_datagrams
 
 MAX_SHOWN = 20

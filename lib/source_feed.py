@@ -22,7 +22,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.service_supervisor import Task
-from lib.settings import FileSource, Source, SourceSettings
+from lib.settings_sources import FileSource, Source, SourceSettings
 from lib.source_read import Reading, SourceError
 from lib.source_text import NoTable
 from lib.source_watch import Watch

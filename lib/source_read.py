@@ -23,7 +23,7 @@ from lib import log_redact
 from lib.addresses import host_port, join_host_port
 from lib.service_scheduling import breathe
 from lib.service_threads import aside
-from lib.settings import FileSource, HttpSource, RedisSource, Source
+from lib.settings_sources import FileSource, HttpSource, RedisSource, Source
 from lib.stream_bounded import Bounds, failing_as
 from lib.stream_dial import dial, in_use
 from lib.stream_http import HttpWay, is_framed

@@ -13,7 +13,8 @@ from lib import auth_lanes, auth_password_pool, auth_passwords, ids, rule_live
 from lib.auth_admission import Login, stays
 from lib.auth_lanes import Busy, Lanes
 from lib.ids import NO_NAMESPACE
-from lib.settings import AutherSettings, IngressSettings, PluginSettings
+from lib.settings import AutherSettings, IngressSettings
+from lib.settings_sources import PluginSettings
 from lib.source_watch import Watch
 
 HASH = auth_passwords.hashed("secret", bytes(16))

@@ -14,15 +14,9 @@ from lib import cli_main, settings_diff
 from lib.client_backoff import LOST, Backoff
 from lib.client_hop import LiveHops
 from lib.errors import ConfigError
-from lib.settings import (
-    ClientSettings,
-    FileSource,
-    HttpSource,
-    NodeSettings,
-    PluginSettings,
-    RedisSource,
-)
+from lib.settings import ClientSettings, NodeSettings
 from lib.settings_dial import PLAIN_DIAL, DialSettings, HopChoice
+from lib.settings_sources import FileSource, HttpSource, PluginSettings, RedisSource
 from tests.support.http_plugin import replying
 from tests.unit.test_config_resolve import CLIENT, problems, resolve
 

@@ -11,7 +11,7 @@ import pytest
 from lib import config_check_enrol, config_read, config_resolve, enrol_book
 from lib.config_findings import Findings
 from lib.enrol_book import Book
-from lib.settings import RedisSource
+from lib.settings_sources import RedisSource
 
 CONFIG = """\
 services:

@@ -16,17 +16,8 @@ from lib.config_gost_keys import CHAIN_KEYS, CLIENT_KEYS, HUB_KEYS
 from lib.config_schema import Config
 from lib.errors import ConfigError
 from lib.ids import NO_NAMESPACE, parse_uuid
-from lib.settings import (
-    ClientSettings,
-    FileSource,
-    Hop,
-    HttpSource,
-    HubSettings,
-    LoginRow,
-    RedisSource,
-    Settings,
-    SourceSettings,
-)
+from lib.settings import ClientSettings, Hop, HubSettings, LoginRow, Settings
+from lib.settings_sources import FileSource, HttpSource, RedisSource, SourceSettings
 from tests.support import texts
 from tests.support.routes import entry
 

@@ -20,7 +20,8 @@ from lib.namespace_domain import Domain
 from lib.plugin_client import RouterPlugin
 from lib.route_plugin_cache import PluginCache
 from lib.route_table import ENROLLED, LEASED, Route, RouteTable, group
-from lib.settings import FileSource, Hop, HttpSource, PluginSettings, RouteEntry, SourceSettings
+from lib.settings import Hop, RouteEntry
+from lib.settings_sources import FileSource, HttpSource, PluginSettings, SourceSettings
 
 NS = bytes(range(16))
 NOBODY = bytes(16)

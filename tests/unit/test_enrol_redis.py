@@ -14,7 +14,7 @@ import pytest
 from lib import enrol_book
 from lib.enrol_book import Book, Invitation
 from lib.enrol_redis import RedisStore
-from lib.settings import RedisSource
+from lib.settings_sources import RedisSource
 from lib.wire_enrol import Answer, Ask
 
 pytestmark = pytest.mark.skipif(

@@ -16,20 +16,17 @@ from lib.hub_tables import Tables
 from lib.plugin_client import RouterPlugin
 from lib.route_table import RouteTable
 from lib.settings import (
-    NO_SOURCES,
     AutherSettings,
     BindingSettings,
     Hop,
-    HttpSource,
     HubSettings,
     IngressSettings,
     LoginRow,
-    PluginSettings,
     RouteEntry,
     Settings,
-    SourceSettings,
     TableSettings,
 )
+from lib.settings_sources import NO_SOURCES, HttpSource, PluginSettings, SourceSettings
 
 ADDRESS = bytes((10, 0, 0, 1))
 ROUTES = (RouteEntry(bytes((10, 0, 0, 0)), 8, Hop("g")),)

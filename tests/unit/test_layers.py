@@ -64,6 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "settings",
             "did_you_mean",
+            "settings_sources",
             "namespace_titles",
             "settings_dial",
             "settings_acl",

@@ -20,15 +20,8 @@ import pytest
 from lib import client_dial, source_read
 from lib.errors import PluginError, ProtocolError
 from lib.plugin_client import RouterPlugin
-from lib.settings import (
-    ClientSettings,
-    DeviceSettings,
-    HttpSource,
-    NodeSettings,
-    PluginSettings,
-    ProxySettings,
-    RedisSource,
-)
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
+from lib.settings_sources import HttpSource, PluginSettings, RedisSource
 from lib.settings_transport import TlsSettings, TransportSettings
 from lib.source_read import SourceError
 from tests.support.devices import NoTunnel

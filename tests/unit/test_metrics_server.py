@@ -19,7 +19,8 @@ from lib import metrics_server, service_supervisor
 from lib.hub_tables import Tables
 from lib.metrics import Seen
 from lib.metrics_server import MetricsServer
-from lib.settings import AutherSettings, BindingSettings, FileSource, LoginRow, Settings, SourceSettings
+from lib.settings import AutherSettings, BindingSettings, LoginRow, Settings
+from lib.settings_sources import FileSource, SourceSettings
 from lib.settings_telemetry import MetricsSettings
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -24,7 +24,7 @@ from lib.ids import parse_uuid
 from lib.plugin_client import AutherPlugin, HopPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
 from lib.plugin_http import MAX_REPLY, read_object
 from lib.route_table import Route
-from lib.settings import PluginSettings
+from lib.settings_sources import PluginSettings
 from tests.support import texts
 from tests.support.routes import gateways
 
@@ -298,7 +298,7 @@ from gevent import monkey; monkey.patch_all()
 import time, gevent
 from gevent.server import StreamServer
 from lib.plugin_client import PluginError, RouterPlugin
-from lib.settings import PluginSettings
+from lib.settings_sources import PluginSettings
 
 def drip(sock, address):
     sock.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 60000\\r\\n\\r\\n")

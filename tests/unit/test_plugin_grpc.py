@@ -32,7 +32,7 @@ from lib.errors import PluginError
 from lib.ids import parse_uuid
 from lib.packet import ip_address
 from lib.plugin_client import AutherPlugin, HopPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
-from lib.settings import PluginSettings
+from lib.settings_sources import PluginSettings
 
 settings = PluginSettings(**json.loads(sys.argv[1]))
 router, ingress, auther = RouterPlugin(settings), IngressPlugin(settings), AutherPlugin(settings)

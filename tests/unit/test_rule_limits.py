@@ -8,8 +8,8 @@ import gevent
 import pytest
 
 from lib import cli_main, config_read, config_resolve
-from lib.settings import FileSource, HttpSource, RedisSource
 from lib.settings_limits import CountLimit, Rate, RateLimit
+from lib.settings_sources import FileSource, HttpSource, RedisSource
 from tests.support.hubs import running
 from tests.unit.test_config_resolve import problems, resolve
 

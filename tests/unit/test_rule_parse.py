@@ -11,7 +11,8 @@ from lib.auth_bindings import Binding
 from lib.errors import Position, Problem
 from lib.route_loader import LoadReport, RouteLoader
 from lib.route_table import RouteTable
-from lib.settings import FileSource, SourceSettings, TableSettings
+from lib.settings import TableSettings
+from lib.settings_sources import FileSource, SourceSettings
 from lib.source_bad_lines import MAX_REPORTED, BadLines
 
 UUID = "e87f56dd-fd57-4921-9ab8-a0847662daae"

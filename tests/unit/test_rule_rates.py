@@ -16,7 +16,7 @@ from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.limits import Meter
 from lib.rule_rates import AskedLimits
-from lib.settings import PluginSettings
+from lib.settings_sources import PluginSettings
 from lib.wire_relay import Request, Status
 from tests.support.http_plugin import Plugin, replying
 from tests.support.hubs import running

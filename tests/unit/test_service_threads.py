@@ -14,7 +14,7 @@ from gevent.threadpool import ThreadPool
 
 from lib import service_threads
 from lib.service_threads import aside
-from lib.settings import FileSource, SourceSettings
+from lib.settings_sources import FileSource, SourceSettings
 from lib.source_feed import Feed
 from lib.source_read import Reading
 from lib.source_watch import Watch

@@ -11,9 +11,10 @@ from lib import settings_memory, settings_summary
 from lib.acl_connections import MAX_CONNECTIONS
 from lib.hub import flows_of
 from lib.namespace import MAX_FLOWS
-from lib.settings import HubSettings, PluginSettings, Settings, TableSettings
+from lib.settings import HubSettings, Settings, TableSettings
 from lib.settings_limits import CountLimit, HubLimits
 from lib.settings_memory import ALL_FLOWS, CONNECTION, LEAST_FLOWS, SLACK, bound, connections, parts
+from lib.settings_sources import PluginSettings
 from lib.settings_transport import TransportSettings
 
 HUB = HubSettings("hub", "", 8443, lanes=1, limits=HubLimits(connections=(CountLimit("$", 1000),)))

@@ -13,14 +13,8 @@ from gevent.server import StreamServer
 from lib import log_setup
 from lib.route_live import LiveRoutes
 from lib.rule_live import LiveIngress, LiveLogins
-from lib.settings import (
-    AutherSettings,
-    FileSource,
-    HttpSource,
-    IngressSettings,
-    SourceSettings,
-    TableSettings,
-)
+from lib.settings import AutherSettings, IngressSettings, TableSettings
+from lib.settings_sources import FileSource, HttpSource, SourceSettings
 from lib.source_watch import Watch
 
 UUID = "e87f56dd-fd57-4921-9ab8-a0847662daae"

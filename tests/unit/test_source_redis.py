@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from lib import source_read
-from lib.settings import RedisSource
+from lib.settings_sources import RedisSource
 from lib.source_read import SourceError
 
 WRONGTYPE = "-WRONGTYPE Operation against a key holding the wrong kind of value"

@@ -18,16 +18,9 @@ import pytest
 from lib import client_dial, source_read, stream_dial, stream_interface, stream_resolve
 from lib.errors import HostError
 from lib.plugin_client import RouterPlugin
-from lib.settings import (
-    ClientSettings,
-    DeviceSettings,
-    HttpSource,
-    NodeSettings,
-    PluginSettings,
-    ProxySettings,
-    RedisSource,
-)
+from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
 from lib.settings_dial import DialSettings, Interface
+from lib.settings_sources import HttpSource, PluginSettings, RedisSource
 from lib.settings_transport import TransportSettings
 from lib.stream_bounded import BoundedSocket, Bounds
 from lib.stream_dial import NEXT_AFTER, dial, distrust, in_order
