@@ -37,12 +37,13 @@ def warnings(settings: Settings, config: Config) -> Iterator[Problem]:
     for table in settings.tables:
         yield from _table(table, places)
     rules = [(hub.ingress.more, rule_parse.ingress_row) for hub in settings.hubs if hub.ingress is not None]
+    admitted = [(one.more, rule_parse.admission_row) for hub in settings.hubs for one in hub.admissions]
     authers = [*(auther for hub in settings.hubs for auther in hub.authers), *settings.authers]
     logins = [(auther.more, rule_parse.auther_row) for auther in authers]
     bindings = [(auther.bindings.more, rule_parse.binding_row) for auther in authers if auther.bindings]
     limits = dict.fromkeys((one.more, one.adds_to) for hub in settings.hubs for one in hub.limiters)
     limits_of = [(more, config_limits.source_row(adds_to)) for more, adds_to in limits]
-    for more, read in (*dict.fromkeys([*rules, *logins, *bindings]), *limits_of):
+    for more, read in (*dict.fromkeys([*rules, *admitted, *logins, *bindings]), *limits_of):
         for path, text in _texts(more, places):
             if isinstance(text, Problem):
                 yield text

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from lib import config_datagrams, config_metadata, config_url_keys
+from lib import config_datagrams, config_metadata, config_observe, config_url_keys
 from lib.addresses import address, interface, is_address, packed_prefix, prefix
 from lib.config_chain import Chains, check_selector
 from lib.config_findings import Findings
@@ -53,7 +53,9 @@ T = TypeVar("T")
 _DEVICE_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}")
 
 
-def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
+def client(
+    service: Service, chains: Chains, observers: config_observe.Known, found: Findings
+) -> ClientSettings:
     """The settings of one client. A wrong value is a problem in `found`, and its default in the result."""
     handler = service.handler or Handler(at=service.at)
     listener = service.listener or Listener(at=service.at)
@@ -73,6 +75,7 @@ def client(service: Service, chains: Chains, found: Findings) -> ClientSettings:
         host=_host(service, found),
         device=device,
         nodes=way.nodes,
+        observe=config_observe.observe_settings(service, handler, observers, found),
         chain=way.chain,
         hops=way.hops,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),

@@ -238,8 +238,10 @@ def _limiters(url: Url, service: Service, config: Config, taken: Config) -> None
         config.rlimiters.append(Limiter(name=service.rlimiter, limits=limits, at=at))
     if url.take("admission"):
         service.admission = _free("admission", {x.name for x in taken.admissions + config.admissions})
-        matchers = url.take("admission").split(",")
-        config.admissions.append(Admission(name=service.admission, matchers=matchers, at=at))
+        text = url.take("admission")
+        matchers, whitelist = text.removeprefix("~").split(","), text.startswith("~")
+        made = Admission(name=service.admission, whitelist=whitelist, matchers=matchers, at=at)
+        config.admissions.append(made)
 
 
 # --- -F -----------------------------------------------------------------------------------------

@@ -114,11 +114,12 @@ SERVICE_KEYS = ("interface", "sockopts", "resolver", "hosts")
 """Keys of a service section whose reason depends on its role."""
 _SERVICE: Keys = {
     **_works("service", "preUp postUp preDown postDown hookTimeout"),
-    **_to_come("service", "labels"),
-    **_to_come("service", "observer.period observePeriod observer.observePeriod enableStats"),
+    **_works("service", "labels enableStats"),
+    **_works(
+        "service", "observer.period observePeriod observer.observePeriod observer.resetTraffic", "handler"
+    ),
     **_to_come("service", "limiter.refreshInterval limiter.scope"),
     **_of_urls("service", config_url_keys.LIMITS),
-    **_to_come("listener", "admission"),
     **_odd("service", "has nothing to clean up here", "limiter.cleanupInterval"),
     **_odd(
         "service", OTHER_HANDLERS, "timeout hash sniffing sniffing.timeout sniffing.websocket mux bind udp"
@@ -152,9 +153,7 @@ HUB_KEYS: Keys = {
     **_odd("listener", _UNCOMPRESSED, "enableCompression ws.enableCompression"),
     **_odd("listener", _IN_TIME, "readHeaderTimeout ws.readHeaderTimeout ws.handshakeTimeout"),
     **_odd("listener", _BUFFERS, _WS_BUFFERS),
-    **_to_come(
-        "handler", "skipauth entrypoint sd sd.cache.expiration sd.renewInterval observer.resetTraffic"
-    ),
+    **_to_come("handler", "skipauth entrypoint sd sd.cache.expiration sd.renewInterval"),
     **_works("handler", "router router.cache router.cache.expiration ingress readTimeout"),
     **_works("handler", "sourceCheck superpackets lanes domain handshakeTimeout onDuplicate certHosts enrol"),
     **_works("handler", "channel datagram dscp"),

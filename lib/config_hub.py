@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv6Network, ip_network
 
-from lib import config_datagrams, config_metadata, config_url_keys
+from lib import config_admission, config_datagrams, config_metadata, config_observe, config_url_keys
 from lib.addresses import host_port, is_loopback, prefix
 from lib.config_enrol import enrol
 from lib.config_findings import Findings
@@ -62,6 +62,8 @@ def hub(
     tables: Tables,
     ingresses: Mapping[str, IngressSettings],
     authers: Mapping[str, AutherSettings],
+    admissions: config_admission.Known,
+    observers: config_observe.Known,
     limiters: Limiters,
     config: Config,
     found: Findings,
@@ -73,7 +75,7 @@ def hub(
         "service": service,
         "listener": service.listener,
     }
-    repeats = config_url_keys.of_hub(service, limiters.rows)
+    repeats = config_url_keys.of_hub(service, limiters.rows, config.admissions)
     config_metadata.check(layers, HUB_KEYS, "a service with handler router", found, repeats)
     listener = service.listener or Listener(type="tcp", at=service.at)
     transport = listener_transport(listener, config.tls, found)
@@ -96,6 +98,8 @@ def hub(
         netns=config_metadata.netns(service, found),
         default_table=table,
         ingress=ingress,
+        observe=config_observe.observe_settings(service, handler, observers, found),
+        admissions=config_admission.of_hub(service, admissions, found),
         authers=_in_the_clear(
             _authers(service, handler, authers, found),
             handler,

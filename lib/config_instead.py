@@ -16,10 +16,6 @@ TUNNEL_URLS = "write -L router://… for a hub, -L tun:///HOST for a client"
 URL_OF_A_FILE = "fetch it first, as with curl -o FILE, and write -C FILE"
 ROUTER_NODE = "write router: a node of another type reaches no hub"
 
-_OBSERVED = "leave it out: tunrouter status --json, tunrouter top and metrics have the same numbers"
-_ADMISSION = (
-    "leave it out, and say who may connect in the firewall (nftables), or ask for certificates (caFile)"
-)
 _IN_HANDLER = "write it in the handler, which checks logins here"
 _RESOLVER = "leave it out, and name the hub's addresses in hosts, or the name server in /etc/resolv.conf"
 _NODES_THERE = "write the host name here: nodes: [{name: host, addr: host-1}]"
@@ -30,19 +26,13 @@ _LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sourc
 
 _SECTIONS: dict[str, dict[str, str]] = {
     "Config": {
-        "admissions": _ADMISSION,
-        "observers": _OBSERVED,
         "sds": _SEVERAL_HUBS,
         "api": "leave it out: tunrouter status, routes, kick and drain ask the running process",
     },
     "Service": {
-        "admission": _ADMISSION,
-        "admissions": _ADMISSION,
-        "observer": _OBSERVED,
         **dict.fromkeys(("quota", "quotas"), _QUOTA),
     },
     "Handler": {
-        "observer": _OBSERVED,
         "chain_group": "write chain: NAME, and all hubs as nodes of its last hop, of which one is used",
     },
     "Listener": {"auther": _IN_HANDLER, "authers": _IN_HANDLER, "auth": _IN_HANDLER},
@@ -59,20 +49,8 @@ _SECTIONS: dict[str, dict[str, str]] = {
 """Class of a section -> its field -> what to do instead."""
 
 _METADATA: dict[str, str] = {
-    "labels": "leave it out: a log line names its service",
-    **dict.fromkeys(
-        (
-            "observer.period",
-            "observeperiod",
-            "observer.observeperiod",
-            "observer.resettraffic",
-            "enablestats",
-        ),
-        _OBSERVED,
-    ),
     **dict.fromkeys(("limiter.refreshinterval", "limiter.cleanupinterval"), _LIMIT_ROWS),
     "limiter.scope": 'leave it out: a limiter row for "$" counts for the service, one for "$$" for each peer',
-    "admission": _ADMISSION,
     "skipauth": "leave it out, and give those clients a login too",
     "dialtimeout": "write connectTimeout in the metadata of the node's connector",
     **dict.fromkeys(("entrypoint", "sd", "sd.cache.expiration", "sd.renewinterval"), _SEVERAL_HUBS),

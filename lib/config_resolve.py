@@ -14,7 +14,9 @@ from functools import cache
 
 from msgspec.structs import FieldInfo
 
+from lib import config_admission
 from lib.capture_taps import LEAST_RECORDER
+from lib.config_admission import admission_settings
 from lib.config_chain import Chains
 from lib.config_client import client
 from lib.config_exit import check_killswitch
@@ -24,6 +26,7 @@ from lib.config_hub import Tables, check_domains, check_overlaps, hub
 from lib.config_instead import TUNNEL_URLS, WITHOUT_OTHERS, instead_of
 from lib.config_limits import Limiters, size_of
 from lib.config_notify import notify_settings
+from lib.config_observe import observer_settings
 from lib.config_policy import policy_tests
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Service
@@ -37,7 +40,7 @@ from lib.errors import ConfigError, Position, Problem
 from lib.settings import ClientSettings, HubSettings, IngressSettings, Settings
 
 _NAMED = (
-    *("services", "chains", "hops", "ingresses", "authers", "hosts"),
+    *("services", "chains", "hops", "ingresses", "authers", "admissions", "observers", "hosts"),
     *("limiters", "climiters", "rlimiters"),
 )
 _NONE = ("", "0", "off", "no", "false")
@@ -137,16 +140,21 @@ def _settings(config: Config, found: Findings) -> Settings:
     tables = tuple(table(router, found) for router in found.each(config.routers))
     ingresses = {section.name: ingress_settings(section, found) for section in found.each(config.ingresses)}
     authers = {section.name: auther_settings(section, found) for section in found.each(config.authers)}
+    admissions = {one.name: admission_settings(one, found) for one in found.each(config.admissions)}
+    observers = {one.name: observer_settings(one, found) for one in found.each(config.observers)}
     by_name, limiters, chains = Tables(tables), Limiters(config, found), Chains(config, found)
     hubs: list[tuple[Service, HubSettings]] = []
     clients: list[tuple[Service, ClientSettings]] = []
     for service in found.each(config.services):
         role = _role(service, found)
         if role == "router":
-            settings = hub(service, by_name, ingresses, authers, limiters, config, found)
+            settings = hub(
+                service, by_name, ingresses, authers, admissions, observers, limiters, config, found
+            )
             hubs.extend([(service, settings)] if settings else [])
         elif role == "tun":
-            clients.append((service, client(service, chains, found)))
+            config_admission.of_client(service, found)
+            clients.append((service, client(service, chains, observers, found)))
     limiters.check_rest()
     _check_together(config, hubs, clients, found)
     named = titles(config, found)

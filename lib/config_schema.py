@@ -111,7 +111,7 @@ class Selector(Section):
 class Handler(Section):
     """What a service does: router (a hub) or tun (a client)."""
 
-    not_yet = words("observer chain_group")
+    not_yet = words("chain_group")
     type: str = ""
     retries: int = 0
     chain: str = ""
@@ -155,7 +155,7 @@ class Forwarder(Section):
 class Service(Part):
     """A hub that listens, or a client that opens a device."""
 
-    not_yet = words("admission admissions observer quota quotas")
+    not_yet = words("quota quotas")
     foreign = keys_of("Service")
     name: str = ""
     addr: str = ""
@@ -365,7 +365,7 @@ class Metrics(Section):
 class Config(Section):
     """A whole configuration, with the problems and warnings of reading it."""
 
-    not_yet = words("admissions sds observers api")
+    not_yet = words("sds api")
     foreign = keys_of("Config")
 
     services: list[Service] = []

@@ -76,7 +76,7 @@ def table(router: Router, found: Findings) -> TableSettings:
         _warn_first_match(router, entries, places, found)
     _warn_twice(router, entries, places, found)
     _warn_widened(router, found)
-    plugin, more = _elsewhere(router, bool(entries), found)
+    plugin, more = elsewhere(router, bool(entries), found)
     own, pool, fixed = pool_settings(router, found)
     _warn_own(router, entries, {one.ip.packed for one in own}, places, found)
     entries += fixed_routes(fixed, entries)
@@ -125,10 +125,10 @@ def _warn_own(
             found.warn(places.get(id(entry), router.where()), f"router {router.name}: {text}")
 
 
-def _elsewhere(
+def elsewhere(
     section: Sourced, has_rows: bool, found: Findings, redis_types: tuple[str, ...] = ("hash", "set", "list")
 ) -> tuple[PluginSettings | None, SourceSettings]:
-    """The plugin and the sources of a section."""
+    """The plugin and the sources of a section. `redis_types` as in source_settings."""
     plugin = plugin_settings(section.plugin, found) if section.plugin else None
     more = source_settings(section, redis_types, found)
     if section.plugin and (has_rows or more.sources):
@@ -275,13 +275,13 @@ def ingress_settings(section: Ingress, found: Findings) -> IngressSettings:
                 f"the endpoint {rule.endpoint[:64]!r} is no UUID: {rule.hostname!r} belongs to no namespace",
             )
     rows = tuple((rule.hostname, rule.endpoint) for rule in found.each(section.rules))
-    plugin, more = _elsewhere(section, bool(rows), found, ("hash", "set"))
+    plugin, more = elsewhere(section, bool(rows), found, ("hash", "set"))
     return IngressSettings(section.name, rows, plugin, more)
 
 
 def auther_settings(section: Auther, found: Findings) -> AutherSettings:
     """The settings of one auther. An empty password gets a warning: in GOST it lets any password in."""
-    plugin, more = _elsewhere(section, bool(section.auths), found, ("hash",))
+    plugin, more = elsewhere(section, bool(section.auths), found, ("hash",))
     return AutherSettings(section.name, logins(section.auths, found), plugin, more, _bindings(section, found))
 
 

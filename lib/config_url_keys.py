@@ -13,7 +13,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 
-from lib.config_schema import Auth, Service, Tls
+from lib.config_schema import Admission, Auth, Service, Tls
 from lib.config_yaml import Scalar, Tree
 from lib.go_values import parse_switch
 
@@ -24,10 +24,11 @@ Rows = Callable[[str, str], Sequence[str]]
 
 TLS = "cert certFile key keyFile ca caFile secure serverName tls.certFile tls.keyFile tls.caFile tls.secure"
 TLS += " tls.serverName"
-LIMITS = "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"
+LIMITS = "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter admission"
 
 _FIELDS = {"cert": "certFile", "key": "keyFile", "ca": "caFile"}
 _INSTEAD = {
+    "admission": "admissions: [{name: list, matchers: [192.0.2.7]}], and admission: list in the service",
     "limiter.in": 'limiters: [{name: limit, limits: ["$ 1MB 1MB"]}], and limiter: limit in the service',
     "limiter.conn.in": 'limiters: [{name: limit, limits: ["$$ 1MB 1MB"]}], and limiter: limit in the service',
     "climiter": 'climiters: [{name: limit, limits: ["$ 1000"]}], and climiter: limit in the service',
@@ -95,13 +96,16 @@ def _says(tls: Tls, field: str, text: str) -> bool:
     return texts.get(field) == text
 
 
-def of_hub(service: Service, rows: Rows) -> Repeats:
-    """For the metadata of a hub's service, handler and listener: the limiters that the service names."""
+def of_hub(service: Service, rows: Rows, admissions: Sequence[Admission] = ()) -> Repeats:
+    """For the metadata of a hub's service, handler and listener: the limiters and admission that it names."""
 
     def repeats(key: str, value: Tree) -> bool:
         if not isinstance(value, Scalar):
             return False
         kind, *rest = key.split(".")
+        if kind == "admission":
+            named = (one for one in admissions if one.name == service.admission)
+            return any(f"{'~' * one.whitelist}{','.join(one.matchers)}" == value.text for one in named)
         if kind not in ("limiter", "climiter", "rlimiter"):
             return False
         name = getattr(service, kind)

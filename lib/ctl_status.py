@@ -21,6 +21,7 @@ from lib import (
     __version__,
     ctl_filter,
     ctl_policy,
+    ctl_tables,
     ids,
     log_setup,
     namespace_titles,
@@ -34,20 +35,16 @@ from lib.client_reconnect import Away
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_filter import Filter
-from lib.ctl_routes import PrefixesByHost, source_name
+from lib.ctl_routes import PrefixesByHost
 from lib.datagram_channel import Channel
 from lib.did_you_mean import did_you_mean
-from lib.enrol_live import Enrolment
 from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.log_output import Output
 from lib.notify_delivery import Receiver
-from lib.plugin_client import AutherPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
 from lib.service_threads import aside
 from lib.session_lane_sender import LaneSender
-from lib.settings_sources import FileSource, HttpSource, RedisSource, Source
-from lib.source_feed import SourceState
 from lib.stream_layer import AnyStream
 
 MAX_GUESSED = 1000
@@ -60,7 +57,6 @@ MAX_NAMED = 10
 Row = dict[str, object]
 NAME_SECONDS = 1.0
 """How long the name of our own user may take (LDAP and the like)."""
-_KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 
 
 def status(
@@ -114,7 +110,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "refused": {
             name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
         },
-        "tables": _tables(tables, now),
+        "tables": ctl_tables.rows(tables, now),
         "tasks": [_task(task, now) for task in service_supervisor.tasks()],
         "log": [_output(output) for output in log_setup.outputs()],
         "notify": [_receiver(receiver) for receiver in notify_delivery.running],
@@ -290,31 +286,6 @@ def _traffic(traffic: Traffic, rates: Rates, now: float) -> Row:
     }
 
 
-def _tables(tables: Tables, now: float) -> list[Row]:
-    rows: list[Row] = [
-        {
-            "kind": kind,
-            "name": name,
-            "rows": live.total,
-            "plugin": _plugin(live.plugin, now),
-            "sources": [_source(source, state, now) for source, state in live.feed.states()],
-        }
-        for (kind, name), live in tables.all()
-    ]
-    return rows + [_enrolled(live, now) for live in tables.enrolled.all()]
-
-
-def _enrolled(live: Enrolment, now: float) -> Row:
-    """The row of a list of enrolled hosts."""
-    return {
-        "kind": "enrolled",
-        "name": "hosts",
-        "rows": len(live.book.hosts) if live.book is not None else 0,
-        "plugin": None,
-        "sources": [_source(live.source, live.state, now)],
-    }
-
-
 def _task(task: service_supervisor.Task, now: float) -> Row:
     failing = task.failing_for(now)
     return {
@@ -333,29 +304,6 @@ def _output(output: Output) -> Row:
         "lost": output.lost + output.refused,
         "error": (trouble.strerror or str(trouble)) if trouble is not None else "",
     }
-
-
-def _source(source: Source, state: SourceState, now: float) -> Row:
-    return {
-        "kind": _KINDS[type(source)],
-        "name": source_name(source),
-        "read_s": _since(state.read_at, now),
-        "error": state.error,
-        "failing_s": _since(state.failing_since, now),
-        "bad_rows": state.bad_rows,
-    }
-
-
-def _plugin(
-    plugin: RouterPlugin | IngressPlugin | AutherPlugin | LimiterPlugin | None, now: float
-) -> Row | None:
-    if plugin is None:
-        return None
-    return {"url": plugin.url, "answered_s": _since(plugin.replied_at, now), "error": plugin.error}
-
-
-def _since(at: float, now: float) -> float | None:
-    return round(now - at, 1) if at else None
 
 
 def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[HubSession]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from lib import log_redact
-from lib.settings import AutherSettings, Settings
+from lib.settings import AutherSettings, ClientSettings, HubSettings, Settings
 from lib.settings_sources import PluginSettings, RedisSource
 
 HIDDEN = log_redact.HIDDEN
@@ -59,7 +59,11 @@ def secrets(settings: Settings) -> Iterator[str]:
     for hub in settings.hubs:
         yield from (value for _, value in hub.transport.headers)
         yield from (secret for auther in hub.authers for secret in _of_auther(auther))
-        yield from _of_owners(hub.ingress, *hub.limiters)
+        yield from _of_owners(hub.ingress, *hub.limiters, *hub.admissions)
+    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
+    for one in services:
+        for observation in (one.observe.service, one.observe.handler):
+            yield from _of_owners(observation.observer) if observation is not None else ()
     for receiver in settings.notify:  # the path of a URL may be the secret, as Slack's is
         yield from (receiver.url, *(value for _, value in receiver.headers))
     yield from (secret for auther in settings.authers for secret in _of_auther(auther))

@@ -50,6 +50,11 @@ class Refusal(_Documented):
         "a trusted proxy's connection does not begin with a PROXY header",
         "let the proxy send it (HAProxy: send-proxy-v2), or take its address out of trustedProxies",
     )
+    ADMISSION = (
+        "admission",
+        "no admission lets this address connect, or the one that decides cannot be asked",
+        "add the address to the whitelist, or take it out of the other list; the log names the admission",
+    )
     CONNECTIONS = (
         "connections",
         "more connections than the climiter allows",

@@ -328,7 +328,8 @@ class Hub:
             session.run(rest)
         except ProtocolError as error:
             refusal, why = session_mismatch.at_hub(settings.transport.kind, error)
-            if refusal is not Refusal.CUT_OFF or not caller.is_check(cost):
+            is_quiet = refusal is Refusal.ADMISSION and caller.is_own  # a load balancer's health checks
+            if not is_quiet and (refusal is not Refusal.CUT_OFF or not caller.is_check(cost)):
                 self.refuse(refusal, caller.peer, why)
         except OSError as error:
             if not caller.is_check(cost):

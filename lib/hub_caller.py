@@ -15,9 +15,11 @@ from typing import Protocol
 
 from lib import hub_proxies, stream_proxied
 from lib.addresses import host_of
+from lib.auth_admission import stays
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.hub_proxies import client_of, is_trusted
+from lib.hub_tables import Tables
 from lib.limits import Gate, Visit, stranger
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
@@ -27,12 +29,16 @@ from lib.session_cost import Cost
 from lib.settings import HubSettings
 from lib.stream_tcp import Stream
 
+_WITH_HEADERS = ("ws", "wss")
+"""Transports over which a trusted proxy names its client in an HTTP header."""
+
 
 class Owner(Protocol):
     """What a caller uses of its hub."""
 
     settings: HubSettings
     gate: Gate
+    tables: Tables
     by_address: Ledger[str]
     unnamed: int
     """How often a trusted proxy has named no client."""
@@ -67,10 +73,12 @@ class Caller:
     def unwrapped(self, stream: Stream) -> Stream:
         """The stream, without the PROXY header that a trusted proxy sends before everything else.
 
-        Raises ProtocolError where there is none, or the client may not come in now; OSError.
+        The client is known then, unless a trusted proxy will name it in an HTTP header, and the admissions of
+        the hub have let it in. Raises ProtocolError where there is no header, or the client may not come in
+        now; OSError.
         """
-        settings = self._hub.settings
-        if settings.proxy_protocol and is_trusted(self._visit.address, settings.trusted_proxies):
+        settings, trusted = self._hub.settings, self._hub.settings.trusted_proxies
+        if settings.proxy_protocol and is_trusted(self._visit.address, trusted):
             header = stream_proxied.read_header(stream)
             self._is_own = header.is_local
             found = hub_proxies.named(header.source)
@@ -78,12 +86,15 @@ class Caller:
                 self.named(found.peer)
             elif not header.is_local:
                 self._is_unnamed(found.wrong, "a PROXY header")
+        if not (settings.transport.kind in _WITH_HEADERS and is_trusted(self._visit.address, trusted)):
+            self._judge()
         return stream
 
     def read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Take the client's address out of an HTTP request's headers, if a trusted proxy has sent them.
 
-        Raises ProtocolError where the client has more connections or handshakes than it may.
+        Raises ProtocolError where the client has more connections or handshakes than it may, or an admission
+        does not let it in.
         """
         settings = self._hub.settings
         trusted, wanted = settings.trusted_proxies, settings.address_header
@@ -96,6 +107,19 @@ class Caller:
             self._is_unnamed(found.wrong, wanted)
         else:
             self.named(found.peer)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Raise ProtocolError where an admission of the hub does not let this address connect."""
+        settings, stream = self._hub.settings, self.stream
+        for live in self._hub.tables.admissions(settings):
+            try:
+                admits = live.admits(self.peer, settings.name, stream.has_closed if stream else stays)
+            except OSError as error:
+                raise ProtocolError(f"nobody is let in: {error}", Refusal.ADMISSION) from error
+            if not admits:
+                why = f"{live.label} does not let {host_of(self.peer)} connect"
+                raise ProtocolError(why, Refusal.ADMISSION)
 
     def named(self, peer: str) -> None:
         """The client's address:port is known. Raises ProtocolError where it may not come in now."""
@@ -132,6 +156,11 @@ class Caller:
         self._hub.gate.leave(self._visit)
         if not self.is_lane:
             self._close()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a trusted proxy has said that the connection is its own, as health checks are."""
+        return self._is_own
 
     def is_check(self, cost: Cost) -> bool:
         """Whether a connection that has ended was a trusted proxy's health check: it says so, or nothing."""

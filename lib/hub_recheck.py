@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from lib import rule_rates
+from lib import rule_admission, rule_rates
 from lib.enrol_book import Place
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
@@ -61,6 +61,13 @@ def recheck_hosts(hub: Owner, places: Collection[Place]) -> list[str]:
 
 def _recheck_one(hub: Owner, session: HubSession, lines: list[str]) -> None:
     status, why = hub.admit(session.request, session.stream, session.vouchers, asked=False)
+    if status == Status.OK:
+        lanes = [lane.stream.peer for lane in session.sender.lanes]
+        try:  # a second lane may come from another address
+            why = rule_admission.refusal(hub.tables.admissions(hub.settings), lanes)
+        except OSError:
+            why = ""
+        status = Status.FORBIDDEN if why else status
     if status == Status.OK:
         limiters, name = hub.tables.asked_limits(hub.settings), hub.settings.name
         unknown = rule_rates.renew(limiters, name, session.request, session.stream.peer, session.vouchers)

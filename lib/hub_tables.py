@@ -1,4 +1,4 @@
-"""All routers, ingresses, authers and bindings of a process by name, with their sources and plugins.
+"""All routers, ingresses, authers and other lists of a process by name, with their sources and plugins.
 
 Knows: which there are, which a reload adds, changes and removes.
 Refuses to know: what is in them (route_live, rule_live), who asks them (hub).
@@ -13,11 +13,13 @@ from lib.enrol_lists import EnrolLists
 from lib.plugin_client import RouterPlugin
 from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
+from lib.rule_admission import LiveAdmission
 from lib.rule_limits import LiveLimits, with_sources
 from lib.rule_live import LiveBindings, LiveIngress, LiveLogins
 from lib.rule_rates import AskedLimits
 from lib.service_scheduling import Breaths
 from lib.settings import (
+    AdmissionSettings,
     AutherSettings,
     BindingSettings,
     HubSettings,
@@ -30,14 +32,26 @@ from lib.settings_limits import HubLimits
 from lib.source_watch import Watch
 
 Key = tuple[str, str]
-"""("router", "ingress", "auther", "bindings" or "limiter", name); bindings go by the name of their auther."""
-Wanted = TableSettings | IngressSettings | AutherSettings | BindingSettings | LimiterSettings
-Live = LiveRoutes | AskedRoutes | LiveIngress | LiveLogins | LiveBindings | LiveLimits | AskedLimits
+"""(kind, name), the kind one of _KINDS; bindings go by the name of their auther."""
+Wanted = (
+    TableSettings | IngressSettings | AutherSettings | AdmissionSettings | BindingSettings | LimiterSettings
+)
+Live = (
+    LiveRoutes
+    | AskedRoutes
+    | LiveIngress
+    | LiveLogins
+    | LiveAdmission
+    | LiveBindings
+    | LiveLimits
+    | AskedLimits
+)
 
 _KINDS = {
     TableSettings: "router",
     IngressSettings: "ingress",
     AutherSettings: "auther",
+    AdmissionSettings: "admission",
     BindingSettings: "bindings",
     LimiterSettings: "limiter",
 }
@@ -134,6 +148,11 @@ class Tables:
         assert isinstance(live, LiveIngress)
         return live
 
+    def admissions(self, hub: HubSettings) -> list[LiveAdmission]:
+        """The admissions of a hub."""
+        found = (self._live["admission", one.name] for one in hub.admissions)
+        return [live for live in found if isinstance(live, LiveAdmission)]
+
     def limits(self, hub: HubSettings) -> HubLimits:
         """The limits of a hub with the rows of its limiters' sources, as they are now."""
         found = ((one, self._live.get(("limiter", one.name))) for one in hub.limiters)
@@ -196,6 +215,8 @@ class Tables:
         told = lambda: self.rules_changed()  # noqa: E731  whoever is set there later
         if isinstance(wanted, IngressSettings):
             return LiveIngress(wanted, self._watch, told)
+        if isinstance(wanted, AdmissionSettings):
+            return LiveAdmission(wanted, self._watch, told)
         if isinstance(wanted, BindingSettings):
             return LiveBindings(wanted, self._watch, told)
         if isinstance(wanted, LimiterSettings):
@@ -223,7 +244,7 @@ def _wanted(settings: Settings) -> dict[Key, Wanted]:
     every: list[Wanted] = list(settings.tables)
     for hub in settings.hubs:
         every += [hub.ingress] if hub.ingress is not None else []
-        every += [*hub.authers, *hub.limiters]
+        every += [*hub.authers, *hub.admissions, *hub.limiters]
     every += settings.authers
     every += [wanted.bindings for wanted in every if isinstance(wanted, AutherSettings) and wanted.bindings]
     return {(_KINDS[type(wanted)], wanted.name): wanted for wanted in every}

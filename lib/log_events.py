@@ -279,6 +279,10 @@ class Entry(Enum):
     )
 
     # notifications
+    OBSERVER_FAILED = (
+        *("observer-failed", "warning", "observer reason"),
+        "an observer has not taken events, which are told again, or states of services were dropped for it",
+    )
     NOTIFY_FAILED = (
         *("notify-failed", "warning", "notify reason"),
         "a receiver of `notify` was not told of an event: it is tried again, given up, or dropped (`reason`)",

@@ -48,6 +48,8 @@ TIDY_SECONDS = 3600.0
 
 TITLE = "title"
 """A field of every event with `namespace`, where that has a title."""
+LABELS = "labels"
+"""A field of every event with `service`, where that has labels: an object of texts."""
 
 log = logging.getLogger("tunrouter")
 
@@ -62,6 +64,15 @@ class _Line(NamedTuple):
 
 
 _fold: Fold[_Line] = Fold()
+_labels: dict[str, dict[str, str]] = {}
+
+
+def label(services: Mapping[str, Mapping[str, str]]) -> None:
+    """From now on lines about these services have these labels, and those about others none."""
+    _labels.clear()
+    _labels.update(
+        (name, {key: _plain(value) for key, value in labels.items()}) for name, labels in services.items()
+    )
 
 
 def say(
@@ -155,6 +166,8 @@ def _write_told(told: Sequence[Told[_Line]]) -> None:
 def _write(line: _Line) -> None:
     title = title_of_uuid(str(line.fields.get("namespace", "")))
     fields = {**line.fields, TITLE: title} if title else line.fields
+    labels = _labels.get(str(fields.get("service", "")))
+    fields = {**fields, LABELS: labels} if labels else fields
     extra = {"event": line.event.value, "fields": fields}
     log.log(LEVELS[line.event.level], line.text, *line.arguments, extra=extra)
 
@@ -337,7 +350,7 @@ class _Json(logging.Formatter):
             "msg": _plain(record.getMessage()),
         }
         for name, value in getattr(record, "fields", {}).items():
-            line[name] = value if isinstance(value, bool | int | float | None) else _plain(str(value))
+            line[name] = value if isinstance(value, bool | int | float | dict | None) else _plain(str(value))
         return json.dumps(line)
 
 

@@ -159,7 +159,7 @@ MEMORY = _family(
 TABLE = {
     "routes": _family("tunrouter_routes", "gauge", "router", "Routes of a table."),
     "rules": _family(
-        "tunrouter_rules", "gauge", "kind name", "Rows of an ingress, an auther or its bindings."
+        "tunrouter_rules", "gauge", "kind name", "Rows of an ingress, an auther, an admission or bindings."
     ),
     "up": _family(
         "tunrouter_source_up", "gauge", "table source", "Whether a source could be read the last time."

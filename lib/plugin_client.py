@@ -1,4 +1,4 @@
-"""Plugins of routers, ingresses, authers, limiters and hops: requests to a program, and its replies.
+"""Plugins of routers, ingresses, authers and others: requests to a program, and its replies.
 
 Knows: the fields of each request and reply, over HTTP and gRPC alike (PROTOCOL.md, plugins).
 Refuses to know: how a request travels (plugin_http, plugin_grpc), caches and waiting packets
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 
 from lib import ids
@@ -26,7 +26,7 @@ from lib.settings_sources import PluginSettings
 from lib.stream_bounded import failing_as
 
 
-class _Plugin:
+class Plugin:
     """What all plugins have in common: the connection, over HTTP or gRPC as the URL says, and its state."""
 
     def __init__(self, settings: PluginSettings) -> None:
@@ -71,7 +71,7 @@ class _Plugin:
                 way.close()
 
 
-class RouterPlugin(_Plugin):
+class RouterPlugin(Plugin):
     """A plugin of a router, which is asked for routes."""
 
     acl: Acl | None = None
@@ -88,7 +88,7 @@ class RouterPlugin(_Plugin):
         return read_route(self._ask("Router/GetRoute", what))
 
 
-class IngressPlugin(_Plugin):
+class IngressPlugin(Plugin):
     """A plugin of an ingress, which is asked for the rule of a host name."""
 
     def endpoint(self, host: str, service: str) -> str:
@@ -96,7 +96,7 @@ class IngressPlugin(_Plugin):
         return _text(self._ask("Ingress/GetRule", {"host": host, "service": service}), "endpoint")
 
 
-class AutherPlugin(_Plugin):
+class AutherPlugin(Plugin):
     """A plugin of an auther, which is asked whether a login is right."""
 
     def authenticate(self, login: Login) -> bool:
@@ -115,13 +115,27 @@ class AutherPlugin(_Plugin):
             what["clientCertFingerprint" if over_http else "client_cert_fingerprint"] = (
                 certificate.fingerprint
             )
-        ok = self._ask("Authenticator/Authenticate", what, post=True).get("ok", False)
-        if not isinstance(ok, bool):
-            raise PluginError(f"no proper reply: 'ok' is {str(ok)[:80]!r}")
-        return ok
+        return _is_ok(self._ask("Authenticator/Authenticate", what, post=True))
 
 
-class LimiterPlugin(_Plugin):
+class AdmissionPlugin(Plugin):
+    """A plugin of an admission, which is asked whether somebody may connect."""
+
+    def admits(self, client: str, service: str) -> bool:
+        """Whether a client (address:port) may connect to a service. Raises PluginError."""
+        what = {"service": service, "network": "tcp", "addr": client}
+        return _is_ok(self._ask("Admission/Admit", what, post=True))
+
+
+class ObserverPlugin(Plugin):
+    """A plugin that is told of services and their figures."""
+
+    def observe(self, events: Sequence[Mapping[str, object]]) -> bool:
+        """Whether it has taken these events (observe_events). Raises PluginError."""
+        return _is_ok(self._ask("Observer/Observe", {"events": list(events)}, post=True))
+
+
+class LimiterPlugin(Plugin):
     """A plugin of a limiter, which is asked for the rates of clients."""
 
     def limit(self, question: Mapping[str, object]) -> tuple[float, float]:
@@ -139,7 +153,7 @@ class LimiterPlugin(_Plugin):
         return float(max(0, into)), float(max(0, out))  # type: ignore[call-overload]  # int, as checked above
 
 
-class HopPlugin(_Plugin):
+class HopPlugin(Plugin):
     """A plugin of a hop, which is asked for a node at each dial."""
 
     def select(self, host: str, source: str) -> bytes:
@@ -171,6 +185,13 @@ def read_route(reply: Mapping[str, object]) -> Route | None:
     except ValueError as error:
         raise PluginError(f"no proper reply: {error}") from error
     return Route(*prefix, group([Hop(gateway)]))
+
+
+def _is_ok(reply: Mapping[str, object]) -> bool:
+    ok = reply.get("ok", False)
+    if not isinstance(ok, bool):
+        raise PluginError(f"no proper reply: 'ok' is {str(ok)[:80]!r}")
+    return ok
 
 
 def _text(reply: Mapping[str, object], key: str) -> str:

@@ -17,17 +17,27 @@ _MESSAGES = {
     "GetRuleReply": "endpoint",
     "AuthenticateRequest": "username password client service client_cn client_san* client_cert_fingerprint",
     "AuthenticateReply": "ok? id",
+    "AdmitRequest": "addr service network",
+    "AdmitReply": "ok?",
+    "ObserveRequest": "events*:Event",
+    "Event": "kind service client type stats:Stats status:State",
+    "Stats": "totalConns^ currentConns^ inputBytes^ outputBytes^ totalErrs^",
+    "State": "state msg",
+    "ObserveReply": "ok?",
     "SelectRequest": "network addr host client path src",
     "SelectReply": "node=",
     "LimitRequest": "network addr client src service scope",
     "LimitReply": "in# out#",
 }
 """Message -> its fields. `name` is a string, `name?` a bool, `name*` a repeated string, `name=` bytes,
-`name#` an int64."""
+`name#` an int64, `name^` a uint64, `name:Message` a message, `name*:Message` repeated messages."""
 
 
 def encode(name: str, fields: Mapping[str, object]) -> bytes:
-    """Encode the message `name` with these fields; those not given are empty. Raises ValueError."""
+    """Encode the message `name` with these fields; those not given are empty. Raises ValueError.
+
+    A message in a message is a mapping of its fields.
+    """
     message = _classes()[name](**fields)
     encoded: bytes = message.SerializeToString()
     return encoded
@@ -50,15 +60,17 @@ def _classes() -> dict[str, Any]:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     kind = descriptor_pb2.FieldDescriptorProto
-    types = {"?": kind.TYPE_BOOL, "=": kind.TYPE_BYTES, "#": kind.TYPE_INT64}
+    types = {"?": kind.TYPE_BOOL, "=": kind.TYPE_BYTES, "#": kind.TYPE_INT64, "^": kind.TYPE_UINT64}
     file = descriptor_pb2.FileDescriptorProto(name="plugin.proto", package="proto", syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
-        for number, field in enumerate(fields.split(), 1):
+        for number, text in enumerate(fields.split(), 1):
+            field, _, inner = text.partition(":")
             message.field.add(
-                name=field.rstrip("?*=#"),
+                name=field.rstrip("?*=#^"),
                 number=number,
-                type=types.get(field[-1], kind.TYPE_STRING),
+                type=kind.TYPE_MESSAGE if inner else types.get(field[-1], kind.TYPE_STRING),
+                type_name=f".proto.{inner}" if inner else None,
                 label=kind.LABEL_REPEATED if field.endswith("*") else kind.LABEL_OPTIONAL,
             )
     pool = descriptor_pool.DescriptorPool()

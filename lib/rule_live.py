@@ -28,10 +28,17 @@ from lib.ingress import Ingress, endpoint_namespace
 from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.plugin_client import AutherPlugin, IngressPlugin
+from lib.plugin_client import AdmissionPlugin, AutherPlugin, IngressPlugin
 from lib.route_live import APPLY_SECONDS
 from lib.service_scheduling import equal_in_steps, in_steps
-from lib.settings import AutherSettings, BindingSettings, IngressSettings, LimiterSettings, LoginRow
+from lib.settings import (
+    AdmissionSettings,
+    AutherSettings,
+    BindingSettings,
+    IngressSettings,
+    LimiterSettings,
+    LoginRow,
+)
 from lib.settings_sources import PluginSettings
 from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
@@ -42,9 +49,10 @@ ASKED_AT_ONCE, ASKED_OF_ONE = 16, 12
 """Questions to a plugin at a time, as many as it has connections (plugin_http), and those about clients of
 one address: the other places are for clients from elsewhere, however slow the plugin is."""
 Rows = tuple[rule_parse.Row, ...]
-Wanted = IngressSettings | AutherSettings | BindingSettings | LimiterSettings
+Wanted = IngressSettings | AutherSettings | AdmissionSettings | BindingSettings | LimiterSettings
+Asked = IngressSettings | AutherSettings | AdmissionSettings
 Reply = TypeVar("Reply")
-Plugin = TypeVar("Plugin", IngressPlugin, AutherPlugin)
+Plugin = TypeVar("Plugin", IngressPlugin, AutherPlugin, AdmissionPlugin)
 
 
 class Unavailable(OSError):
@@ -54,7 +62,7 @@ class Unavailable(OSError):
 def _rest(settings: Wanted) -> list[object]:
     """The settings without the rows, which may be very many."""
     names = (field.name for field in fields(settings))
-    return [getattr(settings, name) for name in names if name not in ("rules", "logins")]
+    return [getattr(settings, name) for name in names if name not in ("rules", "logins", "matchers")]
 
 
 class LiveRules:
@@ -62,7 +70,7 @@ class LiveRules:
 
     kind = ""
     reader: rule_parse.Reader
-    plugin: IngressPlugin | AutherPlugin | None = None
+    plugin: IngressPlugin | AutherPlugin | AdmissionPlugin | None = None
     """Asked instead, where there is one."""
 
     def __init__(self, settings: Wanted, watch: Watch, changed: Callable[[], None]) -> None:
@@ -202,12 +210,10 @@ class LiveRules:
 class AskedRules(LiveRules, Generic[Plugin]):
     """Rules for which a plugin may answer."""
 
-    settings: IngressSettings | AutherSettings
+    settings: Asked
     plugin: Plugin | None = None
 
-    def __init__(
-        self, settings: IngressSettings | AutherSettings, watch: Watch, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, settings: Asked, watch: Watch, changed: Callable[[], None]) -> None:
         if settings.plugin:
             self.plugin = self._reach(settings.plugin)
         super().__init__(settings, watch, changed)
@@ -216,7 +222,7 @@ class AskedRules(LiveRules, Generic[Plugin]):
         """The plugin of these settings."""
         raise NotImplementedError
 
-    def apply(self, settings: IngressSettings | AutherSettings) -> list[str]:
+    def apply(self, settings: Asked) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
         if settings.plugin and settings.plugin != self.settings.plugin:
             self.plugin = self._reach(settings.plugin)

@@ -1,8 +1,9 @@
-"""Parser for the lines of an ingress, auther or bindings source (file, Redis, URL).
+"""Parser for the lines of an ingress, auther, admission or bindings source (file, Redis, URL).
 
     hostname endpoint         ingresses, as in GOST's files: blanks or tabs between, # starts a comment
     name password             authers, as in GOST's files: a line that begins with # is a comment; the rest
                               of the line is the password, which may be empty
+    address or CIDR           admissions, as in GOST's files: # starts a comment
     name hosts [namespaces]   bindings, our own: several hosts or namespaces (UUIDs) have commas between them
                               and no blanks, * stands for all; # at the beginning or after a blank starts a
                               comment
@@ -17,13 +18,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lib import auth_passwords
+from lib.auth_addresses import matcher
 from lib.auth_bindings import Binding
 from lib.errors import Problem
 from lib.ids import is_host_name, parse_uuid
 from lib.source_bad_lines import BadLines
 
 Row = tuple[Any, ...]
-"""Of an ingress (host name, endpoint), of an auther (user name, password), of bindings a Binding."""
+"""Of an ingress (host name, endpoint), of an auther (user name, password), of an admission a Prefix, of
+bindings a Binding."""
 Reader = Callable[[str], "Row | None"]
 _MARK = "\ufeff"
 """A byte order mark, which several files joined to one have in the middle."""
@@ -73,6 +76,12 @@ def auther_row(line: str) -> Row | None:
         except ValueError as wrong:
             raise Useless((name, password), f"{name[:64]!r} is not let in: {wrong}") from None
     return name, password
+
+
+def admission_row(line: str) -> Row | None:
+    """(packed address, length) of a line; None for an empty line or a comment. Raises ValueError."""
+    text = line.partition("#")[0].strip()
+    return matcher(text) if text else None
 
 
 def binding_row(line: str) -> Row | None:

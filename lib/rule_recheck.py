@@ -17,6 +17,7 @@ from lib.auth_logins import Grant
 from lib.enrol_live import Enrolment
 from lib.hub_tables import Tables
 from lib.limits import Gate
+from lib.rule_admission import refusal
 from lib.rule_live import LiveLogins
 from lib.rule_rates import Asked as Rate
 from lib.settings import HubSettings
@@ -120,6 +121,11 @@ def judge(
     `vouchers` are what plugins have said; with asked=True that is written there. With
     asked=False it is judged to its end also where the client has gone: whoever rechecks all sessions goes on.
     """
+    try:
+        if why := refusal(tables.admissions(hub), [stream.peer]):
+            return Status.FORBIDDEN, why
+    except OSError as error:
+        return Status.SERVICE_UNAVAILABLE, str(error)
     logins = {auther.name: tables.logins(auther.name) for auther in hub.authers}
     authers = tuple(
         Asked(live, name, vouchers) if asked else Believed(live, name in vouchers.authers)

@@ -23,6 +23,7 @@ from lib import (
     ctl_health,
     enrol_book,
     hub_recheck,
+    log_setup,
     namespace_titles,
     netfilter_table,
     netlink_watch,
@@ -43,6 +44,7 @@ from lib.namespace_domains import Domains
 from lib.netlink_host_routes import HostRoutes
 from lib.netlink_plan import Pace
 from lib.notify_watch import NotifyWatch
+from lib.observe_watch import ObserveWatch
 from lib.route_live import APPLY_SECONDS
 from lib.service_hooks import HookRunner, Place, place
 from lib.service_scheduling import Turns, breathe
@@ -72,6 +74,7 @@ class Parts:
         """
         self.settings = settings
         namespace_titles.use(settings.titles)
+        label(settings)
         self.hubs: dict[str, Hub] = {}
         self.clients: dict[str, Client] = {}
         self.taps = Taps(time.time_ns)
@@ -80,6 +83,7 @@ class Parts:
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         self.notify = NotifyWatch(self.domains)
+        self.observe = ObserveWatch(self.hubs, self.clients)
         self._device_gone = device_gone
         self._hooks = HookRunner()
         self._paces: dict[str, Pace] = {}
@@ -132,6 +136,7 @@ class Parts:
         for client in self.clients.values():
             self._start(client)
         self.exits.settle(self.settings.clients)
+        self.observe.apply()
 
     def stop(self) -> None:
         """Close every port and remove every device, also of clients whose removal was broken off before.
@@ -152,10 +157,12 @@ class Parts:
             steps.callback(self._rechecking.kill, block=False)
             steps.callback(self._end_hooks, self._hooks.serving())
             steps.callback(self.notify.stop)
+            steps.callback(self.observe.stop)
 
     def _start(self, one: Hub | Client) -> None:
         one.start()
         self._hooks.serves(_place(one))
+        self.observe.serves(one.settings)
 
     def tell_end(self) -> None:
         """Run what all services want to be run before they end, while they still serve."""
@@ -169,13 +176,18 @@ class Parts:
     def remove_hub(self, name: str) -> None:
         """Stop a hub that is served no longer."""
         self._end_hooks([name])
-        self.hubs.pop(name).stop()
+        hub = self.hubs.pop(name)
+        hub.stop()
+        self.observe.closed(hub.settings)
         self._hooks.gone([name])
 
     def remove_clients(self, names: Sequence[str]) -> None:
         """Stop clients that are served no longer. Where this is broken off, stop() goes on with it."""
         self._end_hooks(names)
-        self.stop_clients([self.clients.pop(name) for name in names])
+        clients = [self.clients.pop(name) for name in names]
+        self.stop_clients(clients)
+        for client in clients:
+            self.observe.closed(client.settings)
         self._hooks.gone(names)
 
     def stop_clients(self, clients: Sequence[Client]) -> None:
@@ -304,6 +316,12 @@ class Parts:
 
     def _recheck_hub(self, hub: Hub) -> None:
         _tell_revoked(hub, hub.recheck())
+
+
+def label(settings: Settings) -> None:
+    """Let lines of the log about each service have its labels."""
+    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
+    log_setup.label({one.name: dict(one.observe.labels) for one in services if one.observe.labels})
 
 
 def _sweep() -> None:

@@ -20,16 +20,19 @@ from collections.abc import Callable, Iterable, Iterator
 from lib import stream_certificates
 from lib.errors import HostError
 from lib.settings import (
+    AdmissionSettings,
     AutherSettings,
     BindingSettings,
+    ClientSettings,
     HopSettings,
+    HubSettings,
     IngressSettings,
     LimiterSettings,
     Settings,
     TableSettings,
 )
 from lib.settings_names import BY_OFF
-from lib.settings_sources import HttpSource, RedisSource
+from lib.settings_sources import HttpSource, PluginSettings, RedisSource
 from lib.settings_transport import has_datagrams
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -64,7 +67,15 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """What has needs, and the modules."""
 _SOURCES: dict[type, str] = {RedisSource: "a Redis", HttpSource: "HTTP"}
 
-Owner = TableSettings | IngressSettings | AutherSettings | BindingSettings | LimiterSettings | HopSettings
+Owner = (
+    TableSettings
+    | IngressSettings
+    | AutherSettings
+    | AdmissionSettings
+    | BindingSettings
+    | LimiterSettings
+    | HopSettings
+)
 """All that has sources or a plugin."""
 
 
@@ -76,8 +87,18 @@ def _owners(settings: Settings) -> Iterator[Owner]:
     for hub in settings.hubs:
         yield from filter(None, (hub.default_table, hub.ingress))
         yield from hub.limiters
+        yield from hub.admissions
     for client in settings.clients:
         yield from client.hops
+
+
+def _told(settings: Settings) -> Iterator[PluginSettings]:
+    """The plugins of observers."""
+    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
+    for one in services:
+        for observation in (one.observe.service, one.observe.handler):
+            if observation is not None:
+                yield observation.observer.plugin
 
 
 def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[str]:
@@ -107,6 +128,8 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
             found |= {"a proxy"} if node.proxies else set()
             found |= {"a datagram channel"} if node.has_datagrams(client.channel) else set()
         step()
+    for plugin in _told(settings):
+        found.add("a plugin over gRPC" if plugin.url.startswith("grpc") else "HTTP")
     found |= {"metrics"} if settings.metrics else set()
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()

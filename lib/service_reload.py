@@ -15,7 +15,7 @@ from lib import log_setup, namespace_titles, service_policy, service_preload
 from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_parts import Parts
+from lib.service_parts import Parts, label
 from lib.service_scheduling import Breaths
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_diff import differences
@@ -58,6 +58,8 @@ def reload(parts: Parts, reread: Reread) -> None:
     lines += _apply_titles(old, new)
     counts = _apply_services(parts, new, lines, step)
     used = [hub.settings for hub in parts.hubs.values()]
+    lines += parts.observe.apply()
+    label(new)
     lines += parts.tables.leave(new, used)  # only now does no service use them any more
     for line in lines:
         say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)

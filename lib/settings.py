@@ -22,6 +22,7 @@ from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_map import PrefixMap
 from lib.settings_names import BY_AUTO, NamesSettings
 from lib.settings_notify import NotifySettings
+from lib.settings_observe import UNOBSERVED, ObserveSettings
 from lib.settings_policy import PolicyTest
 from lib.settings_push import AcceptSettings
 from lib.settings_sources import NO_SOURCES, EnrolSource, PluginSettings, SourceSettings
@@ -100,6 +101,18 @@ class IngressSettings:
     more: SourceSettings = NO_SOURCES
 
 
+@dataclass(frozen=True, slots=True)
+class AdmissionSettings:
+    """An admission: from which addresses somebody may connect."""
+
+    name: str
+    matchers: tuple[Prefix, ...] = ()
+    whitelist: bool = False
+    """Whether only these addresses may connect, instead of all but these."""
+    plugin: PluginSettings | None = None
+    more: SourceSettings = NO_SOURCES
+
+
 class LoginRow(NamedTuple):
     """A login of an auther: password or its hash, and the hosts and namespaces it may use (empty: all)."""
 
@@ -167,7 +180,10 @@ class HubSettings:
     port: int
     netns: str = ""  # the network namespace that it listens in; empty for the process's own
     default_table: TableSettings | None = None
+    observe: ObserveSettings = UNOBSERVED
     ingress: IngressSettings | None = None
+    admissions: tuple[AdmissionSettings, ...] = ()
+    """All of them have to let an address in before anything is said to a client."""
     authers: tuple[AutherSettings, ...] = ()
     """A login is right if any of them says so; without authers and `enrol` every client is let in."""
     enrol: EnrolSource | None = None
@@ -273,6 +289,7 @@ class ClientSettings:
     host: str
     device: DeviceSettings
     nodes: tuple[NodeSettings, ...]
+    observe: ObserveSettings = UNOBSERVED
     chain: str = ""
     hops: tuple[HopSettings, ...] = ()  # all, where nodes of any come from elsewhere; so do some of `nodes`
     superpackets: bool = True

@@ -16,8 +16,8 @@ MAX_SHOWN = 100
 """Characters of a change; of a longer one only the field's name is shown."""
 MAX_ROUTES = 8
 """Routes of a device that is shown."""
-_NAMED = ("default_table", "ingress", "authers", "limiters")
-_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops")
+_NAMED = ("default_table", "ingress", "authers", "admissions", "limiters")
+_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops", "observe")
 """Fields with secrets, and those that are always longer."""
 
 

@@ -210,6 +210,8 @@ def _hub(hub: HubSettings) -> Iterator[str]:
     enrolled = [f"enrolled hosts of {_source(hub.enrol)}"] if hub.enrol is not None else []
     authers = ", ".join([*(auther.name for auther in hub.authers), *enrolled])
     yield f"    logins: {authers or 'none asked for, anybody may connect'}"
+    if hub.admissions:
+        yield f"    from where: {' and '.join(f'admission {one.name}' for one in hub.admissions)} says"
     rules = f"ingress {hub.ingress.name} says" if hub.ingress else "no ingress: every host may use any"
     yield f"    which host may use which namespace: {rules}"
     for auther in hub.authers:
@@ -371,6 +373,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
         "transport": hub.transport.kind,
         "authers": [auther.name for auther in hub.authers],
         "enrol": _source(hub.enrol) if hub.enrol is not None else None,
+        "admissions": [one.name for one in hub.admissions],
         "ingress": hub.ingress.name if hub.ingress else None,
         "sourceCheck": hub.source_check,
         "trustedProxies": list(hub.trusted_proxies.texts()),

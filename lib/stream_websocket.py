@@ -42,8 +42,9 @@ RequestHeaders = Sequence[tuple[bytes, bytes]]
 """The headers of a client's upgrade request as they came, names in lower case."""
 MAX_REQUEST = 1 << 16
 """Most bytes of an upgrade request or response."""
-TOO_MANY = 429
-"""HTTP status for a client that has too many connections or handshakes (RFC 6585, 4)."""
+TOO_MANY, FORBIDDEN = 429, 403
+"""HTTP status for a client that has too many connections or handshakes (RFC 6585, 4), and for one that no
+admission lets connect."""
 
 
 def _ignore(headers: RequestHeaders) -> None:
@@ -107,8 +108,9 @@ class WebSocketCodec:
         if isinstance(event, Request):
             try:
                 self.read_headers(event.extra_headers)
-            except ProtocolError:
-                self._send(_rejection(RejectConnection(status_code=TOO_MANY)))
+            except ProtocolError as error:
+                code = FORBIDDEN if error.refusal is Refusal.ADMISSION else TOO_MANY
+                self._send(_rejection(RejectConnection(status_code=code)))
                 raise
             if event.target.partition("?")[0] != self._path:
                 self._send(_rejection(RejectConnection(status_code=404)))

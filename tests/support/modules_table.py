@@ -45,6 +45,7 @@ GROUPS = {
     "plugin": "other people's programs that are asked for a route, a rule, a login, a rate or a node",
     "capture": "captures, traces and the flight recorder",
     "notify": "hosts that come and go, and who is told of them",
+    "observe": "observers: plugins that are told of services, and the figures that they get",
     "log": "the log",
     "metrics": "what Prometheus reads",
     "service": "the process: start, reload, end, privileges, service manager",

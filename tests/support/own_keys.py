@@ -24,10 +24,11 @@ END = "<!-- end of keys of ours -->\n"
 _SOURCED = "name reload file redis http plugin"
 _TLS = "certFile keyFile caFile secure serverName options validity commonName organization rejectUnknownSNI serverNames"
 _TCP = "keepalive.idle keepalive.interval keepalive.count"
+_SEEN = "labels enableStats observer.period observePeriod observer.observePeriod observer.resetTraffic"
 _TUN = "name net peer mtu route routes gw dns"
 GOST = {
-    "(top)": "services chains hops hosts authers ingresses limiters climiters rlimiters routers tls log metrics",
-    "services": "name addr limiter climiter rlimiter handler listener forwarder metadata",
+    "(top)": "services chains hops hosts authers admissions observers ingresses limiters climiters rlimiters routers tls log metrics",
+    "services": "name addr admission admissions observer limiter climiter rlimiter handler listener forwarder metadata",
     "chains": "name hops",
     "hops": "name selector nodes metadata interface sockopts hosts reload file redis http plugin",
     "hosts": "name mappings file",
@@ -35,12 +36,14 @@ GOST = {
     "hops.sockopts": "mark",
     "authers": f"{_SOURCED} auths",
     "ingresses": f"{_SOURCED} rules",
+    "observers": "name plugin",
+    "admissions": f"{_SOURCED} whitelist matchers",
     "limiters": f"{_SOURCED} limits",
     "routers": f"{_SOURCED} routes",
     "tls": _TLS,
     "log": "output level format rotation",
     "metrics": "addr path auth auther",
-    "services.handler": "type retries chain auther authers auth limiter metadata",
+    "services.handler": "type retries chain auther authers auth limiter observer metadata",
     "services.listener": "type tls metadata",
     "services.forwarder": "nodes selector",
     "hops.selector": "strategy maxFails failTimeout",
@@ -59,9 +62,10 @@ GOST = {
     "services.forwarder.nodes": "name addr",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
-    "hub": f"{_TCP} proxyProtocol netns preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
+    "hub": f"{_SEEN} {_TCP} proxyProtocol netns preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
     "router.cache.expiration ingress readTimeout",
-    "client": f"netns preUp postUp preDown postDown {_TUN} " + " ".join(f"tun.{key}" for key in _TUN.split()),
+    "client": f"{_SEEN} netns preUp postUp preDown postDown {_TUN} "
+    + " ".join(f"tun.{key}" for key in _TUN.split()),
     "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark proxyProtocol netns path ws.path header ws.header host ws.host keepalive ttl "
     "router.id connectTimeout weight backup maxFails failTimeout",
 }

@@ -43,6 +43,7 @@ VALUES = {
     **{row.key: next(iter(yaml.safe_load(f"{{{row.example}}}").values())) for row in KEYS},
     **_DEVICE,
     **{f"tun.{key}": value for key, value in _DEVICE.items()},
+    "labels": "site:berlin",
     "router.id": NS,
     "router": "r",
     "header": {"X-A": "b"},

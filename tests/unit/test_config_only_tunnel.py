@@ -111,7 +111,12 @@ def test_the_api_and_other_lookers_on_are_left_and_the_metrics_are_not() -> None
 KEPT_BADLY = [
     ("proxies.yml", "router: sites", "router: site", "there is no router 'site'; did you mean 'sites'?"),
     ("proxies.yml", "gateway: site-1", "gatewy: site-1", "unknown key 'gatewy' in a route section"),
-    ("proxies.yml", "name: sites\n    addr", "name: sites\n    admission: office\n    addr", "'admission'"),
+    (
+        "proxies.yml",
+        "name: sites\n    addr",
+        "name: sites\n    admission: ofice\n    addr",
+        "no admission 'ofice'",
+    ),
     (
         "proxies.yml",
         "name: sites\n    addr",
@@ -131,7 +136,12 @@ KEPT_BADLY = [
     ("relay.yml", "type: tun, chain: network", "type: tun", "names no chain, and there is more than one"),
     ("relay.yml", "addr: branch-1", "addr: 'branch-1:x:y'}, {addr: branch-1", "more than one host name"),
     ("chains.yml", "{name: exit}, {name: hubs}", "{name: exit}, {name: hub}", "hop 'hub' has no nodes"),
-    ("observers.yml", "handler: {type: router,", "handler: {type: router, observer: sink,", "'observer'"),
+    (
+        "observers.yml",
+        "handler: {type: router,",
+        "handler: {type: router, observer: snik,",
+        "no observer 'snik'",
+    ),
     ("reverse_tunnel.yml", "auther: hosts", "auther: host", "there is no auther 'host'"),
     ("reverse_tunnel.yml", "ingress: hosts", "ingress: hots", "there is no ingress 'hots'"),
     ("api_and_metrics.yml", "auther: readers", "auther: reader", "there is no auther 'reader'"),

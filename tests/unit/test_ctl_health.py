@@ -8,7 +8,8 @@ import pytest
 
 from lib import ctl_health, service_supervisor
 from lib.hub_tables import Tables
-from lib.settings import FileSource, HttpSource, Settings, SourceSettings, TableSettings
+from lib.settings import Settings, TableSettings
+from lib.settings_sources import FileSource, HttpSource, SourceSettings
 from tests.unit.test_cli_health import client, hub
 
 

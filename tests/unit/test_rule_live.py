@@ -15,7 +15,7 @@ from lib import (
     auth_passwords,
     config_read,
     config_resolve,
-    ctl_status,
+    ctl_tables,
     source_read,
     wire_relay,
 )
@@ -173,7 +173,7 @@ def test_logins_in_a_file_are_bound_by_a_file_of_bindings(tmp_path: Path, lines:
             assert f"no binding of the login {name!r} is known" in why(to)
         assert status_of(to, "one:wrong") == Status.UNAUTHORIZED
 
-        tables: list[Any] = [*ctl_status._tables(to.tables, 0.0)]
+        tables: list[Any] = [*ctl_tables.rows(to.tables, 0.0)]
         (row,) = [row for row in tables if row["kind"] == "bindings"]
         (source,) = row["sources"]
         assert (row["rows"], source["bad_rows"]) == (2, 1)

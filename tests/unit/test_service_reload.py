@@ -68,6 +68,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         tapping=nothing,
         domains=nothing,
         notify=nothing,
+        observe=SimpleNamespace(apply=list),
         exits=SimpleNamespace(settle=list),
         remove_clients=list,
     )

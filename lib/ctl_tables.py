@@ -1,0 +1,74 @@
+"""Rows of the control socket's `status` about tables: their sources and plugins, and how these do.
+
+Knows: the fields of these rows and their units. Refuses to know: the rest of the reply (ctl_status).
+"""
+
+from __future__ import annotations
+
+from lib import observe_watch
+from lib.ctl_routes import source_name
+from lib.enrol_live import Enrolment
+from lib.hub_tables import Tables
+from lib.plugin_client import Plugin
+from lib.settings_sources import FileSource, HttpSource, RedisSource, Source
+from lib.source_feed import SourceState
+
+Row = dict[str, object]
+_KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
+
+
+def rows(tables: Tables, now: float) -> list[Row]:
+    """A row for each table, each list of enrolled hosts, and each observer."""
+    found: list[Row] = [
+        {
+            "kind": kind,
+            "name": name,
+            "rows": live.total,
+            "plugin": _plugin(live.plugin, now),
+            "sources": [_source(source, state, now) for source, state in live.feed.states()],
+        }
+        for (kind, name), live in tables.all()
+    ]
+    told: list[Row] = [
+        {
+            "kind": "observer",
+            "name": one.settings.name,
+            "rows": one.waiting,
+            "plugin": _plugin(one.plugin, now),
+            "sources": [],
+        }
+        for one in observe_watch.running
+    ]
+    return found + [_enrolled(live, now) for live in tables.enrolled.all()] + told
+
+
+def _enrolled(live: Enrolment, now: float) -> Row:
+    """The row of a list of enrolled hosts."""
+    return {
+        "kind": "enrolled",
+        "name": "hosts",
+        "rows": len(live.book.hosts) if live.book is not None else 0,
+        "plugin": None,
+        "sources": [_source(live.source, live.state, now)],
+    }
+
+
+def _source(source: Source, state: SourceState, now: float) -> Row:
+    return {
+        "kind": _KINDS[type(source)],
+        "name": source_name(source),
+        "read_s": _since(state.read_at, now),
+        "error": state.error,
+        "failing_s": _since(state.failing_since, now),
+        "bad_rows": state.bad_rows,
+    }
+
+
+def _plugin(plugin: Plugin | None, now: float) -> Row | None:
+    if plugin is None:
+        return None
+    return {"url": plugin.url, "answered_s": _since(plugin.replied_at, now), "error": plugin.error}
+
+
+def _since(at: float, now: float) -> float | None:
+    return round(now - at, 1) if at else None

@@ -1,0 +1,115 @@
+"""Watch over the services of a process: which observer is told of which state, and of whose figures.
+
+Knows: that a service is running and ready once it serves, and closed once a reload has removed it.
+Refuses to know: how an observer is told (observe_delivery), what is counted (observe_stats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from lib import observe_events, observe_stats
+from lib.client import Client
+from lib.hub import Hub
+from lib.observe_delivery import Observer, Report, Rows
+from lib.observe_events import CLOSED, HANDLER, READY, RUNNING, SERVICE
+from lib.settings import ClientSettings, HubSettings
+from lib.settings_observe import ObserverSettings
+
+running: list[Observer] = []
+"""All observers of this process."""
+
+
+class ObserveWatch:
+    """The observers of a process, by name."""
+
+    def __init__(self, hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> None:
+        self._hubs, self._clients = hubs, clients
+        self._observers: dict[str, Observer] = {}
+
+    def apply(self) -> list[str]:
+        """Tell the observers that the services name now, of these; returns a line for each change."""
+        wanted = {one.name: one for one in self._named()}
+        gone = [name for name, one in self._observers.items() if wanted.get(name) != one.settings]
+        lines = [f"observer {name}: {'changed' if name in wanted else 'removed'}" for name in gone]
+        for name in gone:
+            observer = self._observers.pop(name)
+            running.remove(observer)
+            observer.leave()
+        for name, settings in wanted.items():
+            if name not in self._observers:
+                lines += [f"observer {name}: added"] if name not in gone else []
+                self._observer(settings)
+        for name, observer in self._observers.items():
+            reports = dict(self._reports(name))
+            observer.report({key: _kept(observer.reports.get(key), one) for key, one in reports.items()})
+        return lines
+
+    def serves(self, settings: HubSettings | ClientSettings) -> None:
+        """A service serves from now on."""
+        self._tell(settings, RUNNING, READY)
+
+    def closed(self, settings: HubSettings | ClientSettings) -> None:
+        """A service is served no longer, because a reload has removed it."""
+        self._tell(settings, CLOSED)
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        for observer in self._observers.values():
+            running.remove(observer)
+            observer.stop()
+        self._observers.clear()
+
+    def _tell(self, settings: HubSettings | ClientSettings, *states: str) -> None:
+        observation = settings.observe.service
+        if observation is None:
+            return
+        observer = self._observer(observation.observer)
+        for state in states:
+            observer.put(observe_events.status(settings.name, state))
+
+    def _observer(self, settings: ObserverSettings) -> Observer:
+        """The observer of these settings, made and started where there is none of its name."""
+        observer = self._observers.get(settings.name)
+        if observer is None:
+            observer = self._observers[settings.name] = Observer(settings)
+            running.append(observer)
+            observer.start()
+        return observer
+
+    def _named(self) -> Iterator[ObserverSettings]:
+        for hub in self._hubs.values():
+            if hub.settings.observe.handler is not None:
+                yield hub.settings.observe.handler.observer
+        services: list[Hub | Client] = [*self._hubs.values(), *self._clients.values()]
+        for one in services:
+            if one.settings.observe.service is not None:
+                yield one.settings.observe.service.observer
+
+    def _reports(self, name: str) -> Iterator[tuple[tuple[str, str], Report]]:
+        """The figures that the observer of that name is told."""
+        services: dict[str, Hub | Client] = {**self._hubs, **self._clients}
+        for service, one in services.items():
+            observe = one.settings.observe
+            observation = observe.service if observe.enable_stats else None
+            if observation is not None and observation.observer.name == name:
+                yield (SERVICE, service), Report(SERVICE, service, observation, _of_service(one), one)
+            observation = observe.handler
+            if observation is not None and observation.observer.name == name and isinstance(one, Hub):
+                yield (HANDLER, service), Report(HANDLER, service, observation, _of_clients(one), one)
+
+
+def _kept(before: Report | None, now: Report) -> Report:
+    """The report that there was, where the observer knows its figures: of the same service, told alike."""
+    is_same = before is not None and before.observation == now.observation and before.source is now.source
+    return before if before is not None and is_same else now
+
+
+def _of_service(one: Hub | Client) -> Rows:
+    if isinstance(one, Hub):
+        return lambda: [("", observe_stats.of_hub(one))]
+    return lambda: [("", observe_stats.of_client(one))]
+
+
+def _of_clients(hub: Hub) -> Rows:
+    return lambda: observe_stats.by_host(hub)
