@@ -65,6 +65,8 @@ class Trip(NamedTuple):
     that came behind a lost one count at once, other than in tcpi_bytes_acked."""
     resent: int
     """Segments that were sent again (tcpi_total_retrans)."""
+    unsent: int = -1
+    """Bytes that the kernel has and has not sent yet (tcpi_notsent_bytes); -1 where that is not known."""
 
 
 UNKNOWN_TRIP = Trip(0.0, float("inf"), 0, 0)

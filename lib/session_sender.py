@@ -51,14 +51,19 @@ AHEAD = 3
 bring more than a run in each pass of the event loop: the queue, which costs time, would stay for ever."""
 MEASURE_SECONDS = 0.02
 """Least time over which the peer's speed is measured. Half of what was known counts no more after it."""
+MOST_MOMENT_SECONDS = 0.1
+"""The same as MOMENT_SECONDS at most, where the event loop is late."""
+MORE, CALMER = 1.25, 0.7
+"""By what a moment is longer than a pass of a late loop, and what is left of it after a measurement in which
+the loop was not late."""
 
 
 class SessionSender:
     """The sending half of a session."""
 
     __slots__ = (
-        *("_direct", "_goes_on", "_most", "_pacing", "_queue", "_run", "_sent", "_since", "_taken"),
-        *("_total", "_total_since", "_writer"),
+        *("_delayed", "_direct", "_goes_on", "_moment", "_most", "_pacing", "_queue", "_run", "_sent"),
+        *("_since", "_taken", "_total", "_total_since", "_wakes", "_writer"),
         *("budget", "closed_because", "meter", "rate", "stream", "traffic"),
     )
 
@@ -90,6 +95,10 @@ class SessionSender:
         """When the present measurement of the rate began; 0 until the kernel takes bytes again."""
         self._taken = 0
         """Bytes that the stream has taken since then, and those that it had but the kernel had not."""
+        self._delayed, self._wakes = False, 0
+        """Whether a rate limit has made the writer wait since then, and how often it was woken."""
+        self._moment = MOMENT_SECONDS
+        """What drains in this time is taken from the queue at a time."""
         self._total_since, self._total = time.monotonic(), 0
         """Bytes that the stream has taken since then, whether there was a queue or not."""
         self._run = b""
@@ -239,6 +248,7 @@ class SessionSender:
                 # A rate limit delays here, while frames are still in the queue: there flows take turns, and
                 # what waits for too long is dropped.
                 if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
+                    self._delayed = True
                     gevent.sleep(delay)
                 # A small run, since what has been taken from the queue is a queue without turns again.
                 most = self._most if self.meter is None else min(self._most, self.meter.slice)
@@ -265,6 +275,12 @@ class SessionSender:
 
         At these moments it holds half of what it may, so what the stream took between two of them has
         drained. Before the first of them it took bytes at the speed of memory, which tells nothing.
+
+        Where it holds nothing at all, the wire has waited for us: the event loop was late, as on a busy
+        processor. Then the wire takes as much as was measured, or more. If the rate fell, the writer would
+        send less in each pass of the loop, measure still less, and end at a packet a pass. So it does not
+        fall, and the kernel may hold what drains in such a pass. Where it drains the longest runs too, the
+        processors limit the peer.
         """
         if not self._is_fast:
             self._pace()
@@ -272,13 +288,20 @@ class SessionSender:
         passed = now - self._since
         if self._since:
             if passed < MEASURE_SECONDS:
+                self._wakes += 1
                 return
             # Above 4 * FAST all peers are alike; a wire that becomes slow has to be noticed soon.
             rate = min((self._taken - pending) / passed, 4 * FAST)
-            weight = passed / (passed + MEASURE_SECONDS) if self.rate else 1.0
-            self.rate += (rate - self.rate) * weight
+            if not self._delayed and self.stream.trip().unsent == 0:
+                self.rate = max(rate, self.rate, FAST if self._most == RUN_BYTES else 0.0)
+                late = MORE * passed / (self._wakes + 1)
+                self._moment = min(MOST_MOMENT_SECONDS, max(MOMENT_SECONDS, late))
+            else:
+                weight = passed / (passed + MEASURE_SECONDS) if self.rate else 1.0
+                self.rate += (rate - self.rate) * weight
+                self._moment = max(MOMENT_SECONDS, self._moment * CALMER)
             self._adapt()
-        self._since, self._taken = now, pending
+        self._since, self._taken, self._delayed, self._wakes = now, pending, False, 0
 
     def _pace(self) -> None:
         """Bound the kernel's rate where a wire limits it; called at each run for a peer that is not fast."""
@@ -314,7 +337,7 @@ class SessionSender:
         if fast and self._pacing.bound:
             self._pacing = Pacing()
             self.stream.pace(0.0)
-        self._most = int(min(RUN_BYTES, max(LEAST_BYTES, self.rate * MOMENT_SECONDS)))
+        self._most = int(min(RUN_BYTES, max(LEAST_BYTES, self.rate * self._moment)))
         self._direct = float("inf") if fast else self._most
         self._queue.rate = 0.0 if fast else self.rate
         # The kernel may hold two runs, so that it never runs dry while the writer fetches the next one.

@@ -27,7 +27,9 @@ _FIGURES = struct.Struct(
     "=68xI28xI16xQQ20xIQ"
 )  # tcpi_rtt, total_retrans, bytes_acked, bytes_received, data_segs_out, delivery_rate
 _MIN_RTT = struct.Struct("=148xI")  # tcpi_min_rtt
-_TRIP = struct.Struct("=16xI48xI28xI44xI40xI")  # tcpi_snd_mss, rtt, total_retrans, min_rtt, delivered
+_TRIP = struct.Struct(
+    "=16xI48xI28xI40xII40xI"
+)  # tcpi_snd_mss, rtt, total_retrans, notsent_bytes, min_rtt, delivered
 _poll = monkey.get_original("select", "poll")
 
 
@@ -70,13 +72,13 @@ def shortest_trip(sock: Any) -> float:
 
 
 def trip(sock: Any) -> Trip:
-    """The round trips of a connection, and what has come across; UNKNOWN_TRIP where it has ended."""
+    """The round trips of a connection, and what has come across or not; UNKNOWN_TRIP where it has ended."""
     try:
         info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRIP.size)
-        segment, now, resent, shortest, delivered = _TRIP.unpack(info)
+        segment, now, resent, unsent, shortest, delivered = _TRIP.unpack(info)
     except (OSError, struct.error):  # closed; a kernel before 4.18
         return UNKNOWN_TRIP
-    return Trip(now / 1e6, shortest / 1e6, segment * delivered, resent)
+    return Trip(now / 1e6, shortest / 1e6, segment * delivered, resent, unsent)
 
 
 def acknowledged(sock: Any) -> tuple[int, bool]:

@@ -341,3 +341,15 @@ def test_what_is_sent_after_the_end_is_counted(session: Session) -> None:
     session.sender.send([session.frames(3)])
     session.sender.ended()
     assert session.traffic.drops == {Reason.SESSION_GONE: 3}
+
+
+def test_the_kernel_says_whether_the_wire_waits_for_more(session: Session) -> None:
+    """Where it does not, what has been taken in a time says what the wire takes in it."""
+    assert session.stream.trip().unsent == 0
+    session.fill()
+    assert session.stream.trip().unsent > 0, "the far end does not read"
+    read_until(session.far, session.sent * 1030)
+    session.sender.wait_drained()
+    with gevent.Timeout(SECONDS):
+        while session.stream.trip().unsent:
+            gevent.sleep(0.001)

@@ -14,6 +14,7 @@ import pytest
 
 from lib import session_sender
 from lib.counters import Traffic
+from lib.limits import Bucket, Meter
 from lib.packet import Buffer
 from lib.session_pacing import UNKNOWN_TRIP, Trip
 from lib.session_sender import FAST, FIRST_BYTES, SessionSender
@@ -40,6 +41,8 @@ class Wire:
         self.sent = self.calls = 0
         self.bound = NOTSENT_LOWAT
         self.pending = 0
+        self.late = 0.0
+        """Seconds that a pass of the event loop takes at least, as on a busy processor."""
         self.told: list[bool] = []
         """What tell_fast has said, each time that it was another thing."""
         self.held: list[tuple[float, float, float]] = []
@@ -67,7 +70,7 @@ class Wire:
         self.bound = size
 
     def trip(self) -> Trip:
-        return UNKNOWN_TRIP
+        return UNKNOWN_TRIP._replace(unsent=int(self.unsent))
 
     def tell_fast(self, fast: bool) -> None:
         if self.told[-1:] != [fast]:
@@ -86,6 +89,8 @@ class Wire:
     def wait_writable(self) -> None:
         gevent.sleep(0)
         self.feed()
+        if self.late:
+            self.pass_time(self.late)
         while (more := self.unsent - self.bound / 2) >= 0:
             self.pass_time(min(STEP, more / self.rate + WAKE))
 
@@ -204,6 +209,61 @@ def test_bursts_with_pauses_show_a_fast_peer_too(monkeypatch: pytest.MonkeyPatch
             sender.wait_drained()
         wire.pass_time(0.001)
     assert wire.bound == NOTSENT_LOWAT
+
+
+@pytest.mark.parametrize("late", [0.005, 0.03])
+@pytest.mark.parametrize("before", [0.0, 2e6], ids=["new", "slow"])
+def test_a_late_loop_is_not_taken_for_a_slow_wire(
+    before: float, late: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of other work makes each pass of the loop last: what is sent in one must not shrink."""
+    wire = Wire([(3.0, 1e9)])
+    sender = sender_over(wire, monkeypatch)
+    if before:
+        sender.rate = before
+        sender._adapt()
+    wire.late = late
+    fill(wire, sender)
+    assert sender.rate >= FAST
+    assert wire.bound == NOTSENT_LOWAT
+    assert wire.sent > 0.7 * 3.0 / late * session_sender.RUN_BYTES
+
+
+@pytest.mark.parametrize("mbit", [5, 100])
+def test_a_late_loop_before_a_slow_wire_lets_it_wait_for_little(
+    mbit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel holds what drains in a pass then, and not much more."""
+    wire = Wire([(2.0, mbit * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    wire.late = 0.01
+    fill(wire, sender)
+    assert wire.sent > 0.7 * 2.0 * wire.rate
+    settled = [unsent for since, _, unsent in wire.held if since > SETTLED]
+    assert max(settled) < wire.rate * 0.05
+
+
+def test_a_rate_limit_is_no_late_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a limit lets through is the rate: turns and superpackets are cut to it."""
+    wire = Wire([(2.0, 1e9)])
+    sender = sender_over(wire, monkeypatch)
+    sender.meter = Meter([Bucket(20 * MBIT, 10_000, at=wire.now)], [])
+    monkeypatch.setattr(
+        session_sender,
+        "gevent",
+        SimpleNamespace(spawn=gevent.spawn, sleep=lambda seconds: wire.pass_time(seconds)),
+    )
+    asked = wire.try_send
+
+    def try_send(buffers: Sequence[Buffer]) -> int:
+        taken = asked(buffers)
+        assert sender.meter is not None
+        sender.meter.take_bytes(taken, wire.now)
+        return taken
+
+    wire.try_send = try_send  # type: ignore[method-assign]
+    fill(wire, sender)
+    assert sender._queue.rate == pytest.approx(20 * MBIT, rel=0.3)
 
 
 def test_few_system_calls_on_a_fast_wire(monkeypatch: pytest.MonkeyPatch) -> None:
