@@ -55,7 +55,12 @@ class Bucket:
 
     def take(self, amount: float, now: float) -> None:
         """Take `amount` tokens (bytes or packets) out, more than there are if need be."""
-        self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate) - amount
+        # Each turn of a session does this several times, so it does without min() and max().
+        if now > self.at:
+            self.tokens += (now - self.at) * self.rate
+            if self.tokens > self.burst:
+                self.tokens = self.burst
+        self.tokens -= amount
         self.at = now
 
     def spend(self, now: float) -> bool:
@@ -74,10 +79,11 @@ class Bucket:
 class Meter:
     """All buckets that limit one session in one direction. False in a condition where there are none."""
 
-    __slots__ = ("_bytes", "_packets", "counts_packets")
+    __slots__ = ("_all", "_bytes", "_packets", "counts_packets")
 
     def __init__(self, bytes_: Iterable[Bucket], packets: Iterable[Bucket]) -> None:
         self._bytes, self._packets = tuple(bytes_), tuple(packets)
+        self._all = self._bytes + self._packets
         self.counts_packets = bool(self._packets)
 
     @property
@@ -91,7 +97,7 @@ class Meter:
         return max(MIN_SLICE, int(min(rates, default=float(1 << 30)) * SLICE_SECONDS))
 
     def __bool__(self) -> bool:
-        return bool(self._bytes or self._packets)
+        return bool(self._all)
 
     def take_bytes(self, size: int, now: float) -> None:
         """Count `size` bytes that have passed."""
@@ -105,7 +111,11 @@ class Meter:
 
     def wait(self, now: float) -> float:
         """Seconds until every bucket's debt is paid and more may pass."""
-        return max((bucket.wait(now) for bucket in (*self._bytes, *self._packets)), default=0.0)
+        longest = 0.0
+        for bucket in self._all:
+            if bucket.tokens < 0 and (delay := bucket.wait(now)) > longest:
+                longest = delay
+        return longest
 
 
 def stranger(peer: str) -> str:

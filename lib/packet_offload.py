@@ -27,7 +27,6 @@ from typing import NamedTuple
 
 from lib import packet as ip
 from lib.forward_drop_reasons import Reason
-from lib.framing import split
 from lib.packet import TCP, UDP, Buffer, Packet
 
 HEADER_SIZE = 10
@@ -388,10 +387,14 @@ def packets(content: Buffer) -> list[bytes]:
 
 def count_packets(run: Buffer) -> int:
     """The number of packets in a run of whole frames; a superpacket counts as its segments."""
-    packets, at = 0, 0
-    for end in split(run):
-        gso_size = int.from_bytes(run[at + 6 : at + 8], "little") if run[at + 2] >> 4 == 0 else 0
-        headers = int.from_bytes(run[at + 4 : at + 6], "little") + HEADER_SIZE + 2
-        packets += max(1, -(-(end - at - headers) // gso_size)) if gso_size else 1
-        at = end
+    packets, at, whole = 0, 0, len(run)
+    while at + 2 <= whole:
+        size = run[at] << 8 | run[at + 1]
+        if at + 2 + size > whole:
+            break
+        packets += 1
+        if size >= HEADER_SIZE and run[at + 2] >> 4 == 0 and (gso_size := run[at + 6] | run[at + 7] << 8):
+            headers = HEADER_SIZE + (run[at + 4] | run[at + 5] << 8)
+            packets += max(0, -(-(size - headers) // gso_size) - 1)
+        at += 2 + size
     return packets

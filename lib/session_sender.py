@@ -160,7 +160,7 @@ class SessionSender:
         if not self._is_fast:
             self._pace()
         if self.meter is not None and self.meter.counts_packets:
-            self._count(b"".join(buffers))
+            self._count(buffers)
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
         if sent < size or self.stream.pending:
             self._hold(b"".join(buffers), sent)
@@ -258,7 +258,7 @@ class SessionSender:
                         break
                     breathe()  # much had waited too long
                 if self.meter is not None and self.meter.counts_packets:
-                    self._count(self._run)
+                    self._count([self._run])
         except OSError:
             stream.shutdown()
             self._give_up()
@@ -353,10 +353,10 @@ class SessionSender:
         if self._goes_on is not None:
             self._goes_on.set()
 
-    def _count(self, run: bytes) -> None:
-        """Take the packets of a run from the limits; the stream takes the bytes."""
+    def _count(self, buffers: Sequence[Buffer]) -> None:
+        """Take the packets of whole frames from the limits; the stream takes the bytes."""
         assert self.meter is not None
-        self.meter.take_packets(packet_offload.count_packets(run), time.monotonic())
+        self.meter.take_packets(sum(map(packet_offload.count_packets, buffers)), time.monotonic())
 
     def _give_up(self) -> None:
         self._give_all_up()

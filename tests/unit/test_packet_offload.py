@@ -600,11 +600,16 @@ def test_a_partial_checksum_that_lies_makes_the_packet_wrong_and_no_other() -> N
         pytest.param([tcp4(), p.udp(A, B), udp6(128, 1), p.headed(p.icmp(A, B))], 133, id="all of it"),
         pytest.param([b"\xf0\x01" + bytes(30)], 1, id="a control frame"),
         pytest.param([p.tcp(A, B, b"x")[:41]], 1, id="a short packet"),
+        pytest.param([b"", tcp4(), b"", bytes(9), b""], 7, id="frames that are too short for a header"),
     ],
 )
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_packets_in_a_run(contents: list[bytes], count: int, kind: type) -> None:
     assert packet_offload.count_packets(kind(p.stream(contents))) == count
+
+
+def test_a_truncated_frame_is_not_counted() -> None:
+    assert packet_offload.count_packets(p.stream([p.udp(A, B), tcp4()])[:-1]) == 1
 
 
 @pytest.mark.parametrize(("content", "bits", "segments"), SUPERPACKETS)
