@@ -176,12 +176,13 @@ class HubDatagrams:
         while True:
             for run in sock.recv_runs(not self._waiting, RECEIVES, RECEIVED_BYTES):
                 self._put(run)
+            began = time.monotonic()
             for channel in list(self._waiting):
-                began = time.monotonic()
                 if not channel.take_turn():
                     self._waiting.pop(channel, None)  # they may all be forgotten by now
-                if time.monotonic() - began > TURN_SECONDS:
+                if time.monotonic() - began > TURN_SECONDS:  # many short turns are as long as a long one
                     breathe()
+                    began = time.monotonic()
             if self._waiting:
                 breathe()
             if self._debt > BURST_SECONDS:

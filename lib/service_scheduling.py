@@ -81,6 +81,43 @@ class Turns:
             set_slice(0)
 
 
+class Rota:
+    """Greenlets that wait for a turn: keys take turns; those with the same key, in the order they came."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[Hashable, deque[Any]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Whether any greenlet waits."""
+        return bool(self._keys)
+
+    def join(self, key: Hashable) -> Any:
+        """A waiter for the greenlet that calls this; it waits by its get()."""
+        waiter = Waiter()
+        self._keys.setdefault(key, deque()).append(waiter)
+        return waiter
+
+    def leave(self, key: Hashable, waiter: Any) -> bool:
+        """Wait no longer (killed, or too late); False where the waiter has had its turn already."""
+        waiting = self._keys.get(key)
+        if waiting is None or waiter not in waiting:
+            return False
+        waiting.remove(waiter)
+        if not waiting:
+            del self._keys[key]
+        return True
+
+    def pop(self) -> Any:
+        """The waiter whose turn it is; there has to be one."""
+        key, waiting = self._keys.popitem(last=False)
+        waiter = waiting.popleft()
+        if waiting:
+            self._keys[key] = waiting
+        return waiter
+
+
 class Share:
     """A share of half the CPU time for expensive work, which is done in turns; packets get the other half.
 
@@ -89,24 +126,24 @@ class Share:
     served in the order in which they came.
     """
 
-    __slots__ = ("_free_at", "_keys", "_timer")
+    __slots__ = ("_free_at", "_rota", "_timer")
 
     def __init__(self) -> None:
         self._free_at = 0.0
-        self._keys: OrderedDict[Hashable, deque[Any]] = OrderedDict()
+        self._rota = Rota()
         self._timer: Any = None
 
     def enter(self, key: Hashable) -> None:
         """Wait for a turn. The caller has to work at once, and then call leave()."""
         now = time.monotonic()
-        if self._keys or now < self._free_at:
+        if self._rota or now < self._free_at:
             self._wait(key, now)
             now = time.monotonic()
         self._free_at = now + UNKNOWN_SECONDS  # in case leave() is never called
 
     def try_enter(self, key: Hashable) -> bool:
         """As enter() where no turn has to be waited for; else False, and there is nothing to leave."""
-        if self._keys or time.monotonic() < self._free_at:
+        if self._rota or time.monotonic() < self._free_at:
             return False
         self.enter(key)
         return True
@@ -114,7 +151,7 @@ class Share:
     def leave(self, seconds: float) -> None:
         """End a turn that took `seconds`; the next one begins after a pause as long."""
         self._free_at = time.monotonic() + seconds
-        if self._keys:
+        if self._rota:
             self._call(seconds)
 
     def charge(self, key: Hashable, seconds: float) -> None:
@@ -127,20 +164,14 @@ class Share:
         self.leave(0.0)
 
     def _wait(self, key: Hashable, now: float) -> None:
-        waiter = Waiter()
-        waiting = self._keys.setdefault(key, deque())
-        waiting.append(waiter)
+        waiter = self._rota.join(key)
         if self._timer is None or not self._timer.active:
             self._call(max(0.0, self._free_at - now))
         try:
             waiter.get()
         except BaseException:  # killed, or too late: the turn is given back if it was given already
-            if waiter in waiting:
-                waiting.remove(waiter)
-            else:
+            if not self._rota.leave(key, waiter):
                 self._free_at = 0.0
-            if not waiting and self._keys.get(key) is waiting:
-                del self._keys[key]
             raise
 
     def _call(self, seconds: float) -> None:
@@ -151,72 +182,18 @@ class Share:
 
     def _next(self) -> None:
         """Give the next key a turn, once the pause is over. The event loop calls it."""
-        if not self._keys:
+        if not self._rota:
             return
         early = self._free_at - time.monotonic()
         if early > 0:
             self._call(early)
             return
-        key, waiting = self._keys.popitem(last=False)
-        waiter = waiting.popleft()
-        if waiting:
-            self._keys[key] = waiting
+        waiter = self._rota.pop()
         self._free_at = time.monotonic() + UNKNOWN_SECONDS
-        if self._keys:
+        if self._rota:
             self._call(UNKNOWN_SECONDS)
         waiter.switch(None)
 
-
-class Passes:
-    """One long turn in each pass of the event loop, in the order in which they were asked for.
-
-    Between two of them the loop looks at all sockets. So a packet of whoever has short turns waits for one
-    long turn at most, however many connections have those.
-    """
-
-    __slots__ = ("_number", "_timer", "_waiting")
-
-    def __init__(self) -> None:
-        self._number = -1
-        self._timer: Any = None
-        self._waiting: deque[Any] = deque()
-
-    def enter(self, loop: Any) -> None:
-        """Wait until no other long turn has begun in this pass of `loop`. The caller has to work at once."""
-        if self._waiting or loop.iteration == self._number:
-            self._wait(loop)
-        self._number = loop.iteration
-
-    def _wait(self, loop: Any) -> None:
-        waiter = Waiter()
-        self._waiting.append(waiter)
-        if self._timer is None:
-            self._call(loop)
-        try:
-            waiter.get()
-        except BaseException:  # killed, or too late
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-            raise
-
-    def _call(self, loop: Any) -> None:
-        """Ask for _next in the next pass, after all whose sockets are ready then (a lower priority)."""
-        self._timer = loop.timer(1e-9, priority=-1)
-        self._timer.start(self._next)
-
-    def _next(self) -> None:
-        """Let the next one have its turn. The event loop calls it, once in each pass."""
-        timer, self._timer = self._timer, None
-        timer.stop()
-        if self._waiting:
-            waiter = self._waiting.popleft()
-            if self._waiting:
-                self._call(gevent.get_hub().loop)
-            waiter.switch(None)
-
-
-PASSES = Passes()
-"""The passes of this process's event loop."""
 
 SHARE = Share()
 """The share of this process: for handshakes, for sessions that cost much and forward little, and for what is

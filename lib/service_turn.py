@@ -2,14 +2,16 @@
 
 Knows: by which clock a turn is timed, and how long others wait after an expensive one.
 Refuses to know: what is done in it (stream_tcp: a lane; hub_datagram: datagrams), what it is worth
-(session_cost), which turns have to wait (service_scheduling).
+(session_cost), which turns have to wait, and for how long (service_scheduling, service_passes).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Hashable
+from typing import Any
 
+from lib.service_passes import PASSES, WASTE
 from lib.service_scheduling import SHARE
 from lib.session_cost import Cost
 
@@ -17,14 +19,33 @@ from lib.session_cost import Cost
 class Turn:
     """The turns of one reader, one at a time. A turn that was entered or begun has to be ended."""
 
-    __slots__ = ("_began", "_clock", "_holds")
+    __slots__ = ("_began", "_clock", "_holds", "_loop", "origin")
 
     def __init__(self) -> None:
+        self.origin: Hashable = None
+        """The peer's address, by which those take turns that have to wait because others waste time."""
         self._began = -1.0
         """When it began, by `_clock`; negative between turns."""
         self._clock = time.monotonic
         self._holds = False
         """Whether it is one of the share of all expensive ones."""
+        self._loop: Any = None
+        """The event loop where it began as one that may be short, since what it wastes is to be told then."""
+
+    def wait(self, cost: Cost, loop: Any, key: Hashable) -> None:
+        """Wait until the turn may begin; `key` is for expensive ones, as of enter()."""
+        self._loop = None
+        if cost.expensive:
+            self.enter(key)
+        elif cost.long:
+            place = self.origin if cost.wastes else self
+            PASSES.enter(loop, place)
+            if cost.has_rival:  # two lanes of one session have one place between them
+                PASSES.enter(loop, place)
+        else:
+            if WASTE.is_over:
+                WASTE.enter(loop, self.origin, not cost.exact)
+            self._loop = loop
 
     def enter(self, key: Hashable) -> None:
         """Wait for a turn of the share; those with the same `key` take turns among themselves."""
@@ -49,6 +70,8 @@ class Turn:
             seconds = (now if self._clock is time.monotonic else self._clock()) - self._began
             self._began = -1.0
             cost.end(seconds, now)
+            if cost.over > 0 and self._loop is not None:
+                WASTE.add(self._loop, cost.over)
         if self._holds:
             self._holds = False
             SHARE.leave(seconds)

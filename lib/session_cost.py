@@ -15,7 +15,8 @@ fast it is, or however slow, nor do very many new connections; junk, control fra
 so do superpackets of next to nothing that have to be cut up.
 
 A turn that is not short is one of the long ones, of which there is one in each pass of the event loop
-(service_scheduling). So whoever has little to say waits for one of them at most, not for all.
+(service_passes). So whoever has little to say waits for one of them at most, not for all. Where turns that
+began as short ones have forwarded nothing, the time that they took is bounded in each pass as well.
 
 A steady clock is cheap to read, but it goes on while another process has our core. The clock of our own CPU
 time is exact, but costs ten times as much to read. So a turn is timed by the first clock, and the turns after
@@ -42,6 +43,8 @@ in its receiver's queue. With thousands of new connections a second honest traff
 up to 60 µs where other processes have emptied the caches."""
 BURST_SECONDS = 0.005
 """Seconds of debt that make nothing expensive: the first packets of all need so much, or a reconnect."""
+ACCIDENT_SECONDS = BURST_SECONDS / 10
+"""Seconds of debt that say nothing: whose packets come rarely has cold caches."""
 FORGIVEN = 0.01
 """Seconds of debt that fade in a second."""
 PART = 512
@@ -96,6 +99,8 @@ class Cost:
     """Whether its turns are taken from the share that all expensive connections have together."""
     long: bool = False
     """Whether its last turn was not a short one, so that it has its next one in a pass without others."""
+    over: float = 0.0
+    """Seconds of its last turn beyond what its forwarded frames are worth (parts of frames: nothing)."""
     exact: int = EXACT_TURNS
     """Turns that are still to be timed by the processor's own clock."""
     messages: int = 0
@@ -117,6 +122,11 @@ class Cost:
     def patience(self) -> float:
         """Seconds of a steady clock after which a turn ends: more where they may be another process's."""
         return TURN_SECONDS if self.exact else 4 * TURN_SECONDS
+
+    @property
+    def wastes(self) -> bool:
+        """Whether its last turns have taken more time for nothing than an accident would."""
+        return self.debt > ACCIDENT_SECONDS
 
     @property
     def heard(self) -> bool:
@@ -169,6 +179,7 @@ class Cost:
     def end(self, seconds: float, now: float) -> None:
         """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
         is_full, known = self._read >= self.size, self.exact > 0
+        self.over = seconds - self._worth
         self.long = is_full or seconds > SHORT * self._prices.turn
         if seconds > TURN_SECONDS:
             self.exact = EXACT_TURNS

@@ -26,7 +26,7 @@ from lib.addresses import join_host_port
 from lib.auth_admission import NO_CERTIFICATE, Certificate
 from lib.limits import Meter
 from lib.packet import Buffer
-from lib.service_scheduling import PASSES, breathe
+from lib.service_scheduling import breathe
 from lib.service_turn import Turn
 from lib.session_budget import Budget
 from lib.session_cost import Cost
@@ -104,9 +104,12 @@ class Stream:
     def count(self, cost: Cost, key: Hashable, budget: Budget | None = None) -> None:
         """Meter this stream from now on. Expensive streams with the same `key` share their turns.
 
+        The first key, the peer's address, stays that of turns among others that waste time (service_passes).
         Bytes that wait for the peer in the layers above count in the budget.
         """
         self.cost, self._key, self._budget = cost, key, budget
+        if self._turn.origin is None:
+            self._turn.origin = key
 
     def limit(self, into: Meter | None, out: Meter | None) -> None:
         """Take the bytes on the wire from these meters: what is received, what is sent. None is for no limit.
@@ -125,7 +128,7 @@ class Stream:
 
     def rename(self, peer: str, key: Hashable) -> None:
         """The far end is only a proxy: from now on the peer has this address, and takes turns by this key."""
-        self.via, self.peer, self._key = self.peer, peer, key
+        self.via, self.peer, self._key, self._turn.origin = self.peer, peer, key, key
 
     def wait_more(self, size: int) -> None:
         """Count `size` bytes more (less where it is negative) that wait for the peer in a layer above."""
@@ -180,20 +183,13 @@ class Stream:
         return True
 
     def _may_begin(self, cost: Cost) -> bool:
-        """Begin a turn; one that may be long waits first. False where the peer has closed.
+        """Wait for a turn and begin it. False where the peer has closed.
 
         Bytes that an expensive peer sent before it closed are not read: they may be many, and they are junk.
         """
-        if cost.expensive:
-            self._turn.enter(self._key)
-            if cost.admitted and (self._ended or self.has_closed()):
-                return False
-        elif cost.long:
-            PASSES.enter(self._hub.loop)
-            if cost.has_rival:  # two lanes of one session have one place between them
-                PASSES.enter(self._hub.loop)
-            if self._ended:
-                return False
+        self._turn.wait(cost, self._hub.loop, self._key)
+        if self._ended or (cost.expensive and cost.admitted and self.has_closed()):
+            return False
         self._turn.begin(cost)
         return True
 

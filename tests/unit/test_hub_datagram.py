@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -20,11 +21,11 @@ from lib.datagram_socket import Address, Run
 from lib.datagram_table import Arrived, Place, Table
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
-from lib.hub_datagram import LEAST_WAIT_BYTES, HubChannel
+from lib.hub_datagram import LEAST_WAIT_BYTES, HubChannel, HubDatagrams
 from lib.hub_session import HubSession
 from lib.limits import Bucket, Meter
 from lib.service_scheduling import Share
-from lib.session_cost import BURST_SECONDS, WORTH, Cost
+from lib.session_cost import BURST_SECONDS, TURN_SECONDS, WORTH, Cost
 from lib.wire_control import Datagrams, Feature, Hello
 from lib.wire_relay import Request
 from tests.support import packets as p
@@ -321,6 +322,31 @@ def test_who_sends_more_than_there_is_time_for_delays_no_other(
     assert handled[0] - before < 700, "it had its turn between theirs"
     until(lambda: first.traffic.received_packets - before == 1000)
     assert not first.traffic.drops[Reason.DATAGRAM_QUEUE]
+
+
+def test_short_turns_of_many_sessions_come_in_many_passes() -> None:
+    """All of them together would be as long as the longest turn that anybody could have."""
+    datagrams, loop, passes = HubDatagrams(), gevent.get_hub().loop, list[int]()
+
+    class Busy:
+        def take_turn(self) -> bool:
+            until = time.monotonic() + 0.6 * TURN_SECONDS
+            while time.monotonic() < until:
+                pass
+            passes.append(loop.iteration)
+            return False
+
+    class Quiet:
+        def recv_runs(self, waits: bool, *_: int) -> list[Run]:
+            if waits:
+                raise gevent.GreenletExit
+            return []
+
+    datagrams._waiting = {Busy(): None for _ in range(20)}  # type: ignore[misc]
+    with gevent.Timeout(5):
+        gevent.spawn(datagrams._read, Quiet()).get()
+    assert len(passes) == 20
+    assert max(Counter(passes).values()) <= 2
 
 
 def test_what_waits_for_a_turn_has_a_bound(

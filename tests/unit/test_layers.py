@@ -259,6 +259,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "service_heap",
             "service_places",
             "service_scheduling",
+            "service_passes",
             "service_turn",
             "service_collector",
             "tun",
