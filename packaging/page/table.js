@@ -17,7 +17,7 @@ export class Table {
     this.sort = sort ?? { name: '', down: false };
     this.rows = [];
     this.shown = new Map(); // key -> {node, cells, row}
-    this.moved = 0;
+    this.moved = -Infinity;
     this.head = el('div.tr', { role: 'row' }, columns.map((column) => this.#title(column)));
     this.body = el('div.rows', { role: 'rowgroup' });
     this.scroller = el('div.scroll', { tabindex: 0, role: 'table', 'aria-label': label },
@@ -48,7 +48,7 @@ export class Table {
     const column = this.columns.find((one) => one.name === name);
     const same = this.sort.name === name;
     this.sort = { name, down: down ?? (same ? !this.sort.down : Boolean(column?.down)) };
-    this.moved = 0;
+    this.moved = -Infinity;
     this.#mark();
     this.set(this.rows);
     this.onSort?.(this.sort);

@@ -81,8 +81,8 @@ export function view(main) {
     table.set(kept.problems ? wrong : fitting, note);
   }
 
-  search.addEventListener('input', () => { kept.search = search.value; table.moved = 0; show(); });
-  ns.addEventListener('change', () => { kept.ns = ns.value; table.moved = 0; show(); });
+  search.addEventListener('input', () => { kept.search = search.value; table.moved = -Infinity; show(); });
+  ns.addEventListener('change', () => { kept.ns = ns.value; table.moved = -Infinity; show(); });
   all.addEventListener('click', () => { kept.problems = false; show(); });
   bad.addEventListener('click', () => { kept.problems = true; show(); });
   order.addEventListener('change', () => {
