@@ -50,6 +50,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void open_standard_descriptors(void);
+static void need_memory(void);
 static void need_to_read_ourselves(void);
 static void set_aside_environment(void);
 static int is_child(void);
@@ -65,6 +66,7 @@ void
 tunrouter_begin(void)
 {
     open_standard_descriptors();
+    need_memory();
     need_to_read_ourselves();
     tunrouter_hold_signals();
     set_aside_environment();
@@ -85,6 +87,28 @@ open_standard_descriptors(void)
         /* open takes the lowest number that is free; where there is no /dev, a directory keeps it from others */
         if (fcntl(number, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
             (void)open("/", O_RDONLY);
+        }
+    }
+}
+
+/* What Python needs before it can say in one line what it lacks; below that it ends in the middle of something.
+ * With more than this, tunrouter.py says the same. */
+static const struct {
+    int resource;
+    rlim_t least;
+    const char *option;
+} MEMORY[] = {{RLIMIT_AS, 20 << 20, "-v"}, {RLIMIT_DATA, 12 << 20, "-d"}};
+
+static void
+need_memory(void)
+{
+    struct rlimit limit;
+    size_t i;
+
+    for (i = 0; i < COUNT(MEMORY); i++) {
+        if (getrlimit(MEMORY[i].resource, &limit) == 0 && limit.rlim_cur < MEMORY[i].least) {
+            fprintf(stderr, "error: not enough memory: see ulimit %s, or the limit of the container or unit\n", MEMORY[i].option);
+            exit(1);
         }
     }
 }

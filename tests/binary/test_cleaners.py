@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lib import __version__
 from tests.e2e.test_files_gone import (  # noqa: F401  pytest runs it here too
     test_every_feature_works_when_the_program_s_files_have_gone,
 )
@@ -144,6 +145,18 @@ def test_a_limit_on_files_sizes_is_told_of_in_one_line(place: Path) -> None:
     assert said.startswith(
         "error: cannot unpack: no file here may have more than 1024 kB (ulimit -f, RLIMIT_FSIZE)"
     )
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [f"-{kind} {kb}" for kind, most in (("v", 40_000), ("d", 20_000)) for kb in range(5_000, most, 2_500)],
+)
+def test_too_little_memory_is_told_of_in_one_line(place: Path, limit: str) -> None:
+    """Python ended in a trace, or before it could say anything."""
+    status, said = run("--version", before=("sh", "-c", f'ulimit {limit}; exec "$@"', "sh"))
+    told = f"error: not enough memory: see ulimit {limit[:2]}, or the limit of the container or unit\n"
+    assert (status, said) in ((1, told), (1, told.replace("-d", "-v")), (0, f"tunrouter {__version__}\n"))
     assert list(place.iterdir()) == []
 
 
