@@ -1,4 +1,4 @@
-"""A client and a hub of ours beside a real GOST with the same files: proxies that fail, plugins of a hop and a limiter."""
+"""A client of ours beside a real GOST with the same file: a proxy of a hop that fails, the plugin of another hop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
-from tests.support.program import OVERLAY_2, host, needs_gost, reach, start_client, start_gost, start_hub
+from tests.support.program import OVERLAY_2, needs_gost, reach, start_client, start_gost, start_hub
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_gost]
 
@@ -75,7 +75,7 @@ def asked(plugin: Process, what: str) -> set[str]:
     return {re.sub(r"[0-9.]+:\d+\b", "ADDRESS", one) for one in said}
 
 
-def test_the_same_files_mean_the_same(topology: Topology, write: Callable[[str, str], str]) -> None:
+def test_the_same_file_means_the_same(topology: Topology, write: Callable[[str, str], str]) -> None:
     plugin = topology.hub.popen(sys.executable, "-c", PLUGIN)
     plugin.wait_line("plugin ready")
     first, _ = [start_gost(topology.hub, "-L", f"socks5://:{port}") for port in PROXIES]
@@ -94,18 +94,4 @@ def test_the_same_files_mean_the_same(topology: Topology, write: Callable[[str, 
     for number in (1, 2):
         hub.wait_line(f"is host host-{number}", 20, after=seen)
     ours.wait_line("connected to", after=lines)
-
-    rates = asked(plugin, "scope")
-    for namespace in (topology.host_1, topology.host_2):
-        namespace.kill_all()
-    hub.stop(signal.SIGKILL)
-    before = plugin.line_count()
-    start_gost(topology.hub, "-C", config)
-    for number, namespace, address in (
-        (1, topology.host_1, HUB_TO_HOST_1),
-        (2, topology.host_2, HUB_TO_HOST_2),
-    ):
-        start_client(namespace, *host(number, address))
-    reach(topology.host_1, OVERLAY_2)
-    plugin.wait_line('"scope"', after=before)
-    assert asked(plugin, "scope") == rates, "a hub of GOST's asks the same"
+    assert asked(plugin, "scope"), "the hub has asked for rates"
