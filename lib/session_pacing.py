@@ -11,46 +11,49 @@ here, where flows take turns:
 
     the round trip is            the kernel may send
     too long all the time        as fast as bytes come to the far end, less what drains the queue in 0.07 s
-    too long in spite of that    at any rate, for the next 30 s: the queue is somebody else's
+    too long in spite of that    at any rate for 20 s: the queue is somebody else's
     not too long                 a little more at each look, if it has sent as much as it might
 
 The second row keeps us from giving way for ever to those who fill every queue, and where the way has become
-longer. Each such try costs half a second at two thirds of the rate.
+longer. Each such try costs some tenths of a second at half the rate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 SAMPLE_SECONDS, LOOK_SECONDS = 0.005, 0.04
 """Least times between two samples, and between two looks at what they say. A round trip is the least between
 looks as well, where it is longer."""
 SAMPLES = 4
-"""With fewer, nothing is known of the queue in between."""
+"""How many samples a look takes at least: with fewer, little is known of the queue in between."""
 STALE_SECONDS = 1.0
 """After a longer pause nothing is known of the time since the last look."""
 TARGET_SECONDS, MORE_SECONDS = 0.003, 0.001
-"""How much longer than the shortest round trip it shall be, and from how much more on it is too long. On slow
-wires the former is the time of two packets at least, since the kernel sends two at a time."""
-PACKET = 1500
+"""How much longer than the shortest round trip it shall be, and from how much more on it is too long."""
+PACKET, PACKETS = 1500, 4
+"""On slow wires it may be longer by the time of so many packets: the kernel sends two at a time, the far end
+acknowledges each second one, and the shortest round trip is a small packet's."""
 NEAR_SECONDS = 0.001
 """A way with a shorter round trip is no wire: the processors of this machine make its queues."""
 DRAIN_SECONDS, MOST_LESS = 0.07, 0.5
 """In which time a queue shall be gone, and by what part the rate is lowered for it at most."""
 ENOUGH_SECONDS = 0.05
 """A queue should be gone once twice its length has been drained, and so much more."""
-PATIENCE_SECONDS, REST_SECONDS = 2.0, 30.0
-"""How long it may be too long whatever is drained, and how long there is no bound after that."""
+REST_SECONDS = 20.0
+"""How long there is no bound where that was in vain."""
+LIKE, LOWER = 0.05, 0.995
+"""As fast as the bound, give or take: then it is the bound that was measured, and not the wire. What the wire
+takes is thought to be a little less at each look, as it may have been measured too high."""
 USED = 0.8
 """The part of the bound that has to be used before it is raised: else the bound is not what holds it."""
-STEP, MOST_STEP = 0.01, 0.25
-"""By what part it is raised more than at the look before, and by what part at most."""
+LEAST_STEP, STEP, MOST_STEP = 0.005, 0.01, 0.25
+"""By what part it is raised at a look while there is hardly a queue; by how much more than at the one before
+while there is none, and by what part at most."""
 RESTART_SECONDS, CALM_SECONDS = 5.0, 1.0
 """How often bbr begins anew while there is a bound. Else it would send next to nothing for 0.2 s each ten
 seconds, to see how short the round trip can be, and that is known here: hardly anything waits on the way."""
-RATES = 4
-"""The wire's rate is the mean of so many looks, as acknowledgements come unevenly."""
 
 
 class Trip(NamedTuple):
@@ -89,13 +92,12 @@ class Pacing:
     _resent: int = 0
     _lost_at: float = float("-inf")
     """When it was seen the last time that a segment had been lost."""
-    _rates: list[float] = field(default_factory=list)
-    """Bytes a second between the last looks, newest last, while the round trip was too long."""
-    _long_since: float = 0.0
+    _wire: float = 0.0
+    """Bytes a second that the wire takes, as measured while trips are too long; 0 while they are not."""
     _most: float = 0.0
-    """The longest queue since then, seconds."""
+    """The longest queue since the round trip is too long, seconds."""
     _promised: float = 0.0
-    """Seconds by which it should have become shorter since then; 0 while it is not too long."""
+    """Seconds by which it should have become shorter since then."""
     _rests_until: float = float("-inf")
     _step: float = 0.0
 
@@ -117,47 +119,44 @@ class Pacing:
         self._samples += 1
         self._least = min(self._least, trip.now - trip.shortest)
         passed = now - self._at
-        if passed < LOOK_SECONDS or passed < trip.shortest < float("inf"):
+        is_early = passed < LOOK_SECONDS or passed < trip.shortest < float("inf")
+        if is_early or (self._samples < SAMPLES and passed <= STALE_SECONDS):
             return
         rate = max(0, trip.delivered - self._delivered) / passed  # the kernel counts to 2**32 segments
         if trip.resent != self._resent:
             self._lost_at = now
         self._at, self._delivered, self._resent = now, trip.delivered, trip.resent
-        least, samples = self._least, self._samples
-        self._least, self._samples = float("inf"), 0
-        if passed > STALE_SECONDS or samples < SAMPLES or not NEAR_SECONDS <= trip.shortest < float("inf"):
+        least, self._least, self._samples = self._least, float("inf"), 0
+        if passed > STALE_SECONDS or not NEAR_SECONDS <= trip.shortest < float("inf"):
             self._be_short()
         elif now >= self._rests_until:
             self._follow(now, least, rate)
 
     def _follow(self, now: float, queue: float, rate: float) -> None:
         """`queue`: by how much the round trip is longer than the shortest, seconds."""
-        target = max(TARGET_SECONDS, 2 * PACKET / rate) if rate > 0 else TARGET_SECONDS
+        target = max(TARGET_SECONDS, PACKETS * PACKET / rate) if rate > 0 else TARGET_SECONDS
         if queue <= target + MORE_SECONDS or not rate:
             self._be_short()
-            self._raise(rate)
+            self._raise(rate, queue < target / 2)
             return
-        if not self._promised:
-            self._long_since, self._most = now, 0.0
+        if not self._wire or abs(rate - self.bound) > LIKE * self.bound:
+            self._wire = rate
+        self._wire *= LOWER
         self._most = max(self._most, queue)
         less = min(MOST_LESS, (queue - target) / DRAIN_SECONDS)
         self._promised += less * LOOK_SECONDS
-        stays = self._promised > 2 * self._most + ENOUGH_SECONDS and queue > self._most / 2
-        if stays or now - self._long_since > PATIENCE_SECONDS:
+        self._step = 0.0
+        self.bound = self._wire * (1 - less)
+        if self._promised > 2 * self._most + ENOUGH_SECONDS and queue > self._most / 2:
             self.bound, self._rests_until = 0.0, now + REST_SECONDS
             self._be_short()
-            return
-        self._step = 0.0
-        self._rates = [*self._rates[1 - RATES :], rate]
-        self.bound = sum(self._rates) / len(self._rates) * (1 - less)
 
     def _be_short(self) -> None:
-        self._promised = 0.0
-        self._rates.clear()
+        self._wire = self._most = self._promised = 0.0
 
-    def _raise(self, rate: float) -> None:
+    def _raise(self, rate: float, is_empty: bool) -> None:
         if rate < USED * self.bound:
             self._step = 0.0
             return
-        self._step = min(MOST_STEP, self._step + STEP)
+        self._step = min(MOST_STEP, self._step + STEP) if is_empty else LEAST_STEP
         self.bound *= 1 + self._step

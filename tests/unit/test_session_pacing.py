@@ -12,7 +12,7 @@ from lib.session_pacing import (
     MORE_SECONDS,
     NEAR_SECONDS,
     PACKET,
-    PATIENCE_SECONDS,
+    PACKETS,
     REST_SECONDS,
     RESTART_SECONDS,
     TARGET_SECONDS,
@@ -64,7 +64,7 @@ class Wire:
 
 def long(rate: float) -> float:
     """Seconds from which on packets wait for too long at a rate."""
-    return max(TARGET_SECONDS, 2 * PACKET / rate) + MORE_SECONDS
+    return max(TARGET_SECONDS, PACKETS * PACKET / rate) + MORE_SECONDS
 
 
 @pytest.mark.parametrize("mbit", [2, 5, 20, 200])
@@ -72,7 +72,7 @@ def test_the_queue_on_the_way_is_short_and_the_wire_is_full(mbit: float) -> None
     wire = Wire(mbit * MBIT)
     wire.run(1.0)
     assert wire.run(10.0) > 0.98
-    assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.005
+    assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.008
     assert wire.pacing.bound
 
 
@@ -84,15 +84,16 @@ def test_it_follows_a_wire_that_changes(first: float, then: float) -> None:
     wire.rate = then * MBIT
     wire.run(2.0)
     assert wire.run(3.0) > 0.95
-    assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.005
+    assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.008
 
 
-def test_it_does_not_give_way_for_ever() -> None:
+@pytest.mark.parametrize("foreign", [0.006, 0.01, 0.03, 0.2])
+def test_it_does_not_give_way_for_ever(foreign: float) -> None:
     """Somebody else fills the queue, or the way has become longer."""
-    wire = Wire(20 * MBIT, blast=1.0, foreign=0.03)
-    wire.run(PATIENCE_SECONDS + 1)
+    wire = Wire(20 * MBIT, blast=1.0, foreign=foreign)
+    assert wire.run(2.0) > 0.7
     assert not wire.pacing.bound
-    assert wire.run(REST_SECONDS - 2) > 0.99
+    assert wire.run(REST_SECONDS - 3) > 0.99
     assert not wire.pacing.bound
     carried = wire.run(10 * REST_SECONDS)
     assert carried > 0.95
@@ -118,11 +119,19 @@ def test_there_is_no_bound_without_a_wire(trip: Trip) -> None:
         assert not pacing.bound
 
 
-def test_few_samples_say_nothing_of_the_time_in_between() -> None:
-    pacing = Pacing()
+def test_a_look_waits_for_enough_samples() -> None:
+    """Of a slow wire they come seldom; between two of them the queue may have been short."""
+    pacing, now, delivered = Pacing(), 0.0, 0
     for number in range(100):
-        pacing.sample(number * 0.03, Trip(TRIP + 0.03, TRIP, number * 10_000, 0))
+        now += 0.03
+        delivered += 10_000
+        pacing.sample(now, Trip(TRIP + (0.03 if number % 4 else 0.0), TRIP, delivered, 0))
         assert not pacing.bound
+    for _ in range(8):
+        now += 0.03
+        delivered += 10_000
+        pacing.sample(now, Trip(TRIP + 0.03, TRIP, delivered, 0))
+    assert pacing.bound
 
 
 def test_a_source_that_sends_little_does_not_lower_the_bound() -> None:
