@@ -28,6 +28,7 @@ from lib import (
     config_read,
     config_resolve,
     config_secrets,
+    config_section,
     ctl_find,
     service_collector,
     text_encoding,
@@ -80,6 +81,8 @@ class Rereading:
         """(kind, name) of each reference -> the digest of its value, or of why there is none."""
         self._outcome: Settings | ConfigError | None = None
         """What came of it the last time."""
+        self.config: Config | None = None
+        """What was read the last time that it was right, as it was written; None where no API is served."""
 
     def settings(self, step: Step = at_once) -> Settings:
         """The settings now: the same object as the last time where nothing they are made of has changed.
@@ -102,12 +105,39 @@ class Rereading:
         with service_collector.paused():
             try:
                 config = _parsed(self._arguments, sources, step)
+                if config.api is not None:
+                    return self._kept(config, step)
                 try:
-                    return _completed(config_resolve.resolve(config, self._noted, step), self._arguments)
+                    resolved = config_resolve.resolve(config, self._noted, step)
                 finally:
                     config_read.release(config, step)
+                self.config = None
+                return _completed(resolved, self._arguments)
             except ConfigError as error:
                 return ConfigError(error.problems, error.warnings, error.notices)
+
+    def _kept(self, config: Config, step: Step) -> Settings:
+        """The settings of a configuration that is kept as it was written, for the web API.
+
+        Raises ConfigError.
+        """
+        resolved = config_resolve.resolve(config_section.copied(config, step), self._noted, step)
+        config.trees = []  # what of it is metadata is kept by its section
+        self.config = config if resolved.api is not None else None
+        return _completed(resolved, self._arguments)
+
+    def settings_of(self, config: Config, step: Step = at_once) -> Settings:
+        """The settings of another configuration, with the same options. Raises ConfigError."""
+
+        def value(kind: str, name: str) -> str:
+            found = _secret(kind, name)
+            if isinstance(found, ValueError):
+                raise found
+            return found
+
+        with service_collector.paused():
+            resolved = config_resolve.resolve(config_section.copied(config, step), value, step)
+        return _completed(resolved, self._arguments)
 
     def _noted(self, kind: str, name: str) -> str:
         """The value of a reference, whose digest is kept. Raises ValueError."""
@@ -200,8 +230,12 @@ def _parsed(arguments: Arguments, sources: Sequence[Source], step: Step) -> Conf
     )
     if files.log is not None and flags.log is not None:  # as in GOST: where to and in which form stays
         files.log.level, flags.log = flags.log.level, None
-    whole = config_read.merge([files, flags])
-    return config_only_tunnel.only_tunnel(whole) if arguments["--only-tunnel"] else whole
+    if not arguments["--only-tunnel"]:
+        return config_read.merge([files, flags])
+    ours, flags.api = flags.api, None  # that of a file is GOST's, which runs beside us
+    part = config_only_tunnel.only_tunnel(config_read.merge([files, flags]))
+    part.api = ours
+    return part
 
 
 def _found_files() -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from lib import __version__, log_redact, printable, service_signals
 from lib.cli_descriptors import OutputError, complain, give_up
 from lib.cli_flags import first_word, normalise, repeated
-from lib.cli_usage import PARSED, USAGE
+from lib.cli_usage import USAGE
 from lib.errors import ConfigError, HostError
 
 Arguments = Mapping[str, Any]
@@ -49,7 +49,7 @@ def _run(argv: Sequence[str], command: Callable[[Arguments], int]) -> int:
 
     words = normalise(argv)
     try:
-        read = docopt.docopt(PARSED, words, default_help=False)
+        read = docopt.docopt(USAGE, words, default_help=False)
         arguments = {
             name: repeated(words, name, value) if isinstance(value, list) and name.startswith("-") else value
             for name, value in read.items()

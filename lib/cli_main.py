@@ -258,7 +258,7 @@ def _run(arguments: Mapping[str, Any]) -> int:
     raise_descriptor_limit()
     notifier = service_notify.take(os.environ)
     try:
-        Service(settings, reading.settings, _every(arguments["-R"]), notifier).run()
+        Service(settings, reading.settings, _every(arguments["-R"]), notifier, reading).run()
     finally:
         log_setup.finish()
     return 0

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from lib import cli_grammar
 from lib.cli_flags import first_word
 from lib.cli_grammar import Command, Option
-from lib.config_instead import instead_of
 from lib.did_you_mean import did_you_mean
 
 _FILES = (".yml", ".yaml", ".json")
@@ -51,8 +50,6 @@ def _unknown(words: Sequence[str], command: Command | None) -> tuple[str, str] |
     own = [name for option in options for name in option.names]
     for word in _without_values(words):
         name = word.partition("=")[0]
-        if name == "--api":
-            return "GOST's web API is not supported yet", instead_of("Config", "api")
         if word.startswith("-") and word != "-" and name not in known:
             return f"unknown option {name[:64]}", did_you_mean(name, own)
     return None

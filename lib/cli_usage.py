@@ -11,10 +11,11 @@ USAGE = """\
 tunrouter: a routing tunnel, a drop-in replacement for GOST v3's.
 
 Usage:
-  tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--only-tunnel] [--metrics ADDR]
-            [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER]
-  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [-R TIME] [--only-tunnel] [--metrics ADDR]
-            [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--all] [--json]
+  tunrouter [-D] [-L URL]... [-F URL]... [-C FILE]... [-O FORMAT] [-R TIME] [--only-tunnel] [--api ADDR]
+            [--metrics ADDR] [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER]
+  tunrouter check [-D] [-L URL]... [-F URL]... [-C FILE]... [-R TIME] [--only-tunnel] [--api ADDR]
+            [--metrics ADDR] [--control PATH] [--user NAME] [--single PIDFILE] [--trace FILTER] [--all]
+            [--json]
   tunrouter test [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--json]
   tunrouter lint [--json] FILE...
   tunrouter doctor [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--to ADDRESS]...
@@ -76,6 +77,7 @@ Options:
   -D                log decisions too, and at the end what was dropped
   -R TIME           read the configuration again every TIME (10s, 1m30s)
   --only-tunnel     run the routing tunnel's part of a file for GOST, and say what is left to GOST
+  --api ADDR        serve the web API: [USER:PASS@]HOST:PORT[?pathPrefix=/api&accesslog=true]
   --metrics ADDR    serve metrics: [USER:PASS@]HOST:PORT[?path=/metrics]
   --control PATH    the path of the control socket, or the word none for no control socket;
                     the default is /run/tunrouter/PID.sock; not as root, in $XDG_RUNTIME_DIR.
@@ -122,15 +124,5 @@ def flags() -> list[tuple[str, str, str]]:
     return [(short, long, value) for short, long, value in _OPTION.findall(USAGE) if short or long]
 
 
-_GOST_ONLY = ("--api",)
-"""Options of GOST that are read, and refused with a reason (config_instead): the help has none of them."""
-PARSED = USAGE.replace("[--metrics ADDR]", "[--api ADDR] [--metrics ADDR]").replace(
-    "\n  --metrics ADDR", "\n  --api ADDR        GOST's web API\n  --metrics ADDR"
-)
-"""The usage text for docopt, with the options that the help does not have."""
-LONG_FLAGS = frozenset(
-    name.removeprefix("--") for name in (*(long for _, long, _ in flags()), *_GOST_ONLY) if name
-)
-VALUE_FLAGS = frozenset(
-    (*_GOST_ONLY, *(name for short, long, value in flags() if value for name in (short, long) if name))
-)
+LONG_FLAGS = frozenset(name.removeprefix("--") for _, name, _ in flags() if name)
+VALUE_FLAGS = frozenset(name for short, long, value in flags() if value for name in (short, long) if name)

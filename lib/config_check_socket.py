@@ -17,7 +17,9 @@ from lib.config_yaml import Scalar
 from lib.errors import Position
 from lib.go_values import parse_switch
 from lib.settings import Settings
+from lib.settings_api import ApiSettings
 from lib.settings_dial import netns_path
+from lib.settings_telemetry import MetricsSettings
 from lib.settings_transport import AUTO, SYSTEM, TransportSettings
 
 
@@ -90,3 +92,13 @@ def _places(config: Config, key: str, is_meant: Callable[[str], bool]) -> Iterat
         tree = config_metadata.find(section, key) if isinstance(section, Listener | Dialer) else None
         if isinstance(tree, Scalar) and is_meant(tree.text.lower()):
             yield tree.where
+
+
+def served(
+    config: Config, settings: Settings
+) -> Iterator[tuple[str, MetricsSettings | ApiSettings, Position]]:
+    """What is served beside the hubs: its name, its settings, where its address stands."""
+    if settings.metrics is not None and config.metrics is not None:
+        yield "metrics", settings.metrics, config.metrics.where("addr")
+    if settings.api is not None and config.api is not None:
+        yield "the web API", settings.api, config.api.where("addr")

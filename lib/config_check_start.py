@@ -32,7 +32,8 @@ from lib import (
 )
 from lib.addresses import is_address, join_host_port, without_zone, zoned
 from lib.config_findings import Findings
-from lib.config_schema import Config, Dialer, File, Hop, Listener, Node, Service, Tls
+from lib.config_schema import Api, Config, Dialer, File, Hop, Listener, Node, Service
+from lib.config_schema_tls import Tls
 from lib.config_section import walk
 from lib.ctl_path import weak_spot
 from lib.errors import Position
@@ -89,12 +90,12 @@ def _certificates(config: Config, services: Services, settings: Settings, found:
 
 
 def _tls_sections(config: Config) -> Iterator[tuple[Tls, bool]]:
-    """Every tls section of a listener or dialer, and the default for listeners: (section, is a hub's)."""
+    """Every tls section, and the default for listeners: (section, whether it is a server's)."""
     if config.tls is not None:
         yield config.tls, True
     for section in walk(config):
-        if isinstance(section, Listener | Dialer) and section.tls is not None:
-            yield section.tls, isinstance(section, Listener)
+        if isinstance(section, Listener | Dialer | Api) and section.tls is not None:
+            yield section.tls, not isinstance(section, Dialer)
 
 
 def _files(tls: TlsSettings) -> tuple[str, str, str]:
@@ -165,15 +166,15 @@ def _made(hub: HubSettings, where: Position, found: Findings) -> None:
 def _addresses(config: Config, services: Services, settings: Settings, found: Findings) -> None:
     for hub in settings.hubs:
         _address(hub.host, hub.port, hub.transport.reuse_port, services[hub.name].where("addr"), found)
-    metrics, section = settings.metrics, config.metrics
-    if metrics is None or section is None or metrics.socket:
-        return
-    _address(metrics.host, metrics.port, False, section.where("addr"), found)
-    for hub in settings.hubs:
-        is_same = hub.host == metrics.host or "" in (hub.host, metrics.host)
-        if is_same and 0 < hub.port == metrics.port:
-            text = f"metrics would be served where service {hub.name} listens: {metrics.address}"
-            found.error(section.where("addr"), text)
+    for what, served, where in config_check_socket.served(config, settings):
+        if served.socket:
+            continue
+        _address(served.host, served.port, False, where, found)
+        for hub in settings.hubs:
+            is_same = hub.host == served.host or "" in (hub.host, served.host)
+            if is_same and 0 < hub.port == served.port:
+                text = f"{what} would be served where service {hub.name} listens: {served.address}"
+                found.error(where, text)
 
 
 def _address(host: str, port: int, reuse_port: bool, where: Position, found: Findings) -> None:
@@ -199,7 +200,7 @@ def _address(host: str, port: int, reuse_port: bool, where: Position, found: Fin
 
 
 def _paths(config: Config, settings: Settings, given: Mapping[str, str], found: Findings) -> None:
-    control, metrics, log = settings.control, settings.metrics, settings.log_output
+    control, log = settings.control, settings.log_output
     if control:
         wrong = _no_socket(control, private=True)
         where = Position("--control") if given.get("--control") else Position("control socket")
@@ -207,13 +208,12 @@ def _paths(config: Config, settings: Settings, given: Mapping[str, str], found: 
             found.warn(where, f"{control}: {wrong}", "it runs without one; nobody can ask it")
         elif wrong:
             found.error(where, f"{control}: {wrong}")
-    if metrics is not None and metrics.socket and config.metrics is not None:
-        where = config.metrics.where("addr")
-        wrong = _no_socket(metrics.socket, private=False)
+    for _, served, where in config_check_socket.served(config, settings):
+        wrong = _no_socket(served.socket, private=False) if served.socket else ""
         if wrong:
-            found.error(where, f"'addr': {metrics.socket}: {wrong}")
-        elif metrics.socket == control:
-            found.error(where, f"'addr': {metrics.socket} is the control socket")
+            found.error(where, f"'addr': {served.socket}: {wrong}")
+        elif served.socket == control != "":
+            found.error(where, f"'addr': {served.socket} is the control socket")
     if log not in _NO_FILES and config.log is not None:
         wrong = cannot_be_made(log)
         if wrong:

@@ -38,9 +38,9 @@ from lib.config_schema import (
     Node,
     Selector,
     Service,
-    Tls,
 )
 from lib.config_schema_log import Log
+from lib.config_schema_tls import Tls
 from lib.config_section import Metadata
 from lib.config_url import Url, encoded_path, parse_url
 from lib.config_yaml import Scalar
@@ -354,7 +354,8 @@ def _api(text: str, found: Findings) -> Api | None:
     url = parse_url(text, where, found)
     if url is None:
         return None
-    api = Api(addr=url.addr, path_prefix=url.take("pathprefix"), auth=url.auth, at={"": where})
+    addr = _address(text, url)
+    api = Api(addr=addr, path_prefix=url.take("pathprefix"), auth=url.auth, at={"": where})
     try:
         api.accesslog = parse_switch(url.take("accesslog") or "false")
     except ValueError as wrong:
@@ -362,11 +363,14 @@ def _api(text: str, found: Findings) -> Api | None:
     return api
 
 
+def _address(text: str, url: Url) -> str:
+    """The address of -api and -metrics; in unix://[USER:PASS@]/PATH a path stands for host and port."""
+    return f"unix:///{url.path}" if text.startswith("unix://") and not url.addr else url.addr
+
+
 def _metrics(text: str, found: Findings) -> Metrics | None:
     where = Position("-metrics")
     url = parse_url(text, where, found)
     if url is None:
         return None
-    # unix://[USER:PASS@]/PATH: a socket's path stands where others have host and port
-    addr = f"unix:///{url.path}" if text.startswith("unix://") and not url.addr else url.addr
-    return Metrics(addr=addr, path=url.take("path"), auth=url.auth, at={"": where})
+    return Metrics(addr=_address(text, url), path=url.take("path"), auth=url.auth, at={"": where})

@@ -27,7 +27,6 @@ _LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sourc
 _SECTIONS: dict[str, dict[str, str]] = {
     "Config": {
         "sds": _SEVERAL_HUBS,
-        "api": "leave it out: tunrouter status, routes, kick and drain ask the running process",
     },
     "Service": {
         **dict.fromkeys(("quota", "quotas"), _QUOTA),

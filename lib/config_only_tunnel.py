@@ -35,7 +35,7 @@ _SECTIONS = (
     *("admissions", "observers", "sds"),
 )
 _WHOLE = {
-    "api": "tunrouter has no web API",
+    "api": "it starts GOST's web API; --api ADDR starts tunrouter's",
     "profiling": "it profiles GOST",
     "loggers": "tunrouter has one log",
 }
@@ -124,20 +124,8 @@ def _named(services: Iterable[Service], config: Config) -> Named:
     hubs = False
     for service in services:
         handler = service.handler or Handler()
-        listener = service.listener or Listener()
         hubs = hubs or handler.type.lower() == "router"
-        named |= {("chains", handler.chain), ("limiters", service.limiter), ("limiters", handler.limiter)}
-        named |= {("climiters", service.climiter), ("rlimiters", service.rlimiter)}
-        named |= {("authers", name) for part in (handler, listener) for name in (part.auther, *part.authers)}
-        named |= {("admissions", name) for name in (service.admission, *service.admissions)}
-        named |= {("observers", name) for name in (service.observer, handler.observer)}
-        for layer in (service, handler, listener):
-            for kind, keys in (
-                ("routers", ("router", "tun.router")),
-                ("ingresses", ("ingress",)),
-                ("sds", ("sd",)),
-            ):
-                named |= {(kind, _name_of_table(kind, _word(layer, key))) for key in keys}
+        named |= named_by(service)
         if not handler.chain and handler.type.lower() == "tun":
             # without a name the only chain counts; of several, config_client says that one has to be named
             named |= {("chains", chain.name) for chain in config.chains}
@@ -154,6 +142,25 @@ def _named(services: Iterable[Service], config: Config) -> Named:
     return {(kind, name) for kind, name in named if name}
 
 
+def named_by(service: Service) -> Named:
+    """Every section that a service names itself."""
+    handler = service.handler or Handler()
+    listener = service.listener or Listener()
+    named = {("chains", handler.chain), ("limiters", service.limiter), ("limiters", handler.limiter)}
+    named |= {("climiters", service.climiter), ("rlimiters", service.rlimiter)}
+    named |= {("authers", name) for part in (handler, listener) for name in (part.auther, *part.authers)}
+    named |= {("admissions", name) for name in (service.admission, *service.admissions)}
+    named |= {("observers", name) for name in (service.observer, handler.observer)}
+    for layer in (service, handler, listener):
+        for kind, keys in (
+            ("routers", ("router", "tun.router")),
+            ("ingresses", ("ingress",)),
+            ("sds", ("sd",)),
+        ):
+            named |= {(kind, key_of(kind, _word(layer, key))) for key in keys}
+    return named
+
+
 def _hops_elsewhere(chains: Iterable[Chain]) -> set[str]:
     return {hop.name for chain in chains for hop in chain.hops if not hop.nodes}
 
@@ -164,10 +171,10 @@ def _word(layer: Service | Handler | Listener, key: str) -> str:
 
 
 def _name(kind: str, part: Part) -> str:
-    return _name_of_table(kind, getattr(part, "name", ""))
+    return key_of(kind, getattr(part, "name", ""))
 
 
-def _name_of_table(kind: str, name: str) -> str:
+def key_of(kind: str, name: str) -> str:
     """A router's name; a namespace is the same in any spelling."""
     namespace = namespace_of(name) if kind == "routers" else None
     return namespace.hex() if namespace else name

@@ -142,6 +142,49 @@ KEYS = (
         "How many events may wait for it. Of more the oldest is dropped, and counted.",
     ),
     OwnKey(
+        "web API", "tls", "section `tls`, as of a listener", "none",
+        "tls: {certFile: cert.pem, keyFile: key.pem}",
+        "The API is served by HTTPS. Without a certificate here, that of a listener without one is taken.",
+    ),
+    OwnKey(
+        "web API", "insecure", "switch", "`off`",
+        "addr: 192.0.2.1:18080, insecure: on",
+        "An address that others reach is opened without TLS: for a proxy before it that has TLS.",
+    ),
+    OwnKey(
+        "web API", "hosts", "list of names", "none",
+        "hosts: [hub.example.com]",
+        (
+            "Further names that a browser may ask for. The Host header must name the address that is asked, "
+            "or one of these."
+        ),
+    ),
+    OwnKey(
+        "web API", "users", "list of users", "only `auth` or `auther`",
+        "users: [{username: eve, password: secret, role: viewer}]",
+        "Users with roles, beside those of `auth` or `auther`, who may do everything.",
+    ),
+    OwnKey(
+        "user of the web API", "username", "text", "required",
+        "username: frank",
+        "The user name.",
+    ),
+    OwnKey(
+        "user of the web API", "password", "password or hash", "required",
+        "password: other",
+        "The password, or its hash as `tunrouter hash` prints it.",
+    ),
+    OwnKey(
+        "user of the web API", "role", "`admin`, `viewer`, or `tenant` with a `namespace`", "`admin`",
+        "role: viewer",
+        "What the user may do: everything, only read, or see and change one namespace.",
+    ),
+    OwnKey(
+        "user of the web API", "namespace", "UUID", "none",
+        "role: tenant, namespace: e87f56dd-fd57-4921-9ab8-a0847662daae",
+        "The namespace of a tenant.",
+    ),
+    OwnKey(
         "auther", "bindings", "`file`, `redis` and `http`, and `reload`, as in a table",
         "only `hosts` and `namespaces` bind",
         "bindings: {file: {path: /etc/tunrouter/bindings}}",
@@ -279,6 +322,7 @@ _COMMON_WORDS = frozenset(
     (
         *("hosts", "address", "from", "to", "protocol", "port", "action"),
         *("source", "ns", "service", "expect", "tests", "id", "title", "namespaces"),
+        *("tls", "insecure", "users", "username", "password", "role", "namespace"),
         *("name", "command", "url", "headers", "events", "grace", "timeout", "retries", "queue"),
     )
 )
@@ -301,6 +345,8 @@ _PLACES = {
     "router": "a router",
     "route": "a route of a router",
     "access rule": "a rule of a router's acl",
+    "web API": "the section api",
+    "user of the web API": "one of users, in the section api",
     "policy test": "one of tests, at the top level of the file",
     "namespace": "one of namespaces, at the top level of the file",
 }

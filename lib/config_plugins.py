@@ -10,7 +10,8 @@ import re
 
 from lib.addresses import host_port, join_host_port, url_host
 from lib.config_findings import Findings
-from lib.config_schema import Plugin, Tls
+from lib.config_schema import Plugin
+from lib.config_schema_tls import Tls
 from lib.config_transport import checked_name
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS

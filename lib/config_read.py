@@ -75,6 +75,16 @@ def merge(configs: Iterable[Config]) -> Config:
     return total
 
 
+def of_tree(cls: type[S], tree: Tree, found: Findings) -> S:
+    """A section of a tree that comes from elsewhere than a text; problems and warnings go to `found`."""
+    return _part(cls, tree, found) if issubclass(cls, Part) else _section(cls, tree, found)
+
+
+def plain(section: Section, style: str = "json") -> dict[str, object]:
+    """A section as dicts, lists and scalars, without what is empty; durations as `render` has them."""
+    return _plain(section, int if style == "json" else format_duration)
+
+
 def release(config: Config, step: Callable[[], None]) -> None:
     """Free a configuration that is of no more use, in steps (config_yaml.release)."""
     config_section.release(config, step)
@@ -258,21 +268,34 @@ def render(config: Config, style: str) -> str:
     Durations are nanoseconds in JSON, Go strings in YAML.
     """
     if style == "json":
-        return json.dumps(_plain(config, int), indent=2, ensure_ascii=False) + "\n"
-    plain = _plain(config, format_duration)
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+        return json.dumps(plain(config), indent=2, ensure_ascii=False) + "\n"
+    return as_yaml(plain(config, style))
+
+
+def as_yaml(value: object) -> str:
+    """Dicts, lists and scalars as YAML, laid out as GOST's."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return text
 
 
 def _plain(section: Section, duration: Callable[[int], object]) -> dict[str, object]:
     """A section as a dict of builtins, without what is empty."""
     plain: dict[str, object] = {}
-    for field in section_fields(type(section)):
-        value = getattr(section, field.name)
+    for name, spelled, may_be_none, required in _printed(type(section)):
+        value = getattr(section, name)
         # an empty section that was written (`tls: {}`) differs from none, and 0 differs from None
-        there = value is not None and type(None) in get_args(field.type)
-        if value or there or field.name in section.required:
-            plain[field.encode_name] = _plain_value(value, duration)
+        if value or required or (may_be_none and value is not None):
+            plain[spelled] = _plain_value(value, duration)
     return plain
+
+
+@cache
+def _printed(cls: type[Section]) -> tuple[tuple[str, str, bool, bool], ...]:
+    """The keys of a section: (field, name in a file, may it be None, is it always printed)."""
+    return tuple(
+        (field.name, field.encode_name, type(None) in get_args(field.type), field.name in cls.required)
+        for field in section_fields(cls)
+    )
 
 
 def _plain_value(value: Any, duration: Callable[[int], object]) -> object:

@@ -16,7 +16,18 @@ from msgspec.structs import FieldInfo
 
 from lib.addresses import is_address, without_zone, zoned
 from lib.config_findings import Findings
-from lib.config_schema import AclEntry, Auth, Auther, Config, File, Handler, HostMapping, Hosts, Login
+from lib.config_schema import (
+    AclEntry,
+    ApiUser,
+    Auth,
+    Auther,
+    Config,
+    File,
+    Handler,
+    HostMapping,
+    Hosts,
+    Login,
+)
 from lib.config_section import Metadata, Section, section_fields, words
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
@@ -30,6 +41,7 @@ _SECURITY = words("cert_file key_file ca_file auther auth token")
 _SECURITY_OF = {
     Auth: words("username file"),
     Login: words("passwords hosts namespaces"),
+    ApiUser: words("username password role namespace"),
     Auther: words("bindings"),
     AclEntry: words("source to protocol port"),
     Handler: words("authers"),
@@ -47,7 +59,9 @@ def nowhere(kind: str, name: str) -> str:
 
 def fill_in(section: Section, read: Reader, found: Findings) -> None:
     """Replace the references in one section, not in those below it, by their values, in place."""
-    if not isinstance(section, Auth | Login):  # a login is bytes on the wire, everything else is text
+    if not isinstance(
+        section, Auth | Login | ApiUser
+    ):  # a login is bytes on the wire, everything else is text
         read = _text_only(read)
     for field, is_checked in _texts(type(section)):
         name = field.name

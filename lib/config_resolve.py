@@ -17,6 +17,7 @@ from msgspec.structs import FieldInfo
 from lib import config_admission
 from lib.capture_taps import LEAST_RECORDER
 from lib.config_admission import admission_settings
+from lib.config_api import api_settings
 from lib.config_chain import Chains
 from lib.config_client import client
 from lib.config_exit import check_killswitch
@@ -161,6 +162,9 @@ def _settings(config: Config, found: Findings) -> Settings:
     tests = policy_tests(config, [settings for _, settings in hubs], named, found)
     log = log_settings(config.log or Log(), found)
     metrics, more_authers = metrics_settings(config.metrics, authers, found)
+    api, api_authers = api_settings(config.api, config.tls, authers, found)
+    if not config.services and "services" not in config.at and not config.problems and api is None:
+        found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")
     return Settings(
         hubs=tuple(settings for _, settings in hubs),
         clients=tuple(settings for _, settings in clients),
@@ -172,7 +176,8 @@ def _settings(config: Config, found: Findings) -> Settings:
         log_output=log.output,
         log_rotation=log.rotation,
         metrics=metrics,
-        authers=more_authers,
+        api=api,
+        authers=tuple({one.name: one for one in (*more_authers, *api_authers)}.values()),
         titles=named,
         tests=tests,
         notify=notify_settings(config, bool(hubs), found),
@@ -237,8 +242,6 @@ def _check_together(
             "'user' beside a client's netns: only root may look after a device in another network namespace"
         )
         found.error(config.where("user"), text, "start tunrouter as that user, in that namespace")
-    if not config.services and "services" not in config.at and not config.problems:
-        found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")
 
 
 def _recorder(config: Config, found: Findings) -> int:

@@ -15,6 +15,7 @@ from lib.config_schema_log import Log
 from lib.config_schema_notify import Notify
 from lib.config_schema_policy import PolicyTest
 from lib.config_schema_title import NamedNamespace
+from lib.config_schema_tls import Tls
 from lib.config_section import Commas, Metadata, Named, Part, Section, Texts, words
 from lib.config_yaml import Tree
 from lib.errors import Problem
@@ -27,31 +28,6 @@ class Auth(Section):
     username: str = ""
     password: str = ""
     file: str = ""
-
-
-class TlsOptions(Section):
-    """TLS versions and ciphers."""
-
-    min_version: str = ""
-    max_version: str = ""
-    cipher_suites: list[str] = []
-    alpn: list[str] = []
-
-
-class Tls(Section):
-    """Certificates, and how the other side's certificate is checked."""
-
-    cert_file: str = ""
-    key_file: str = ""
-    ca_file: str = ""
-    secure: bool = False
-    server_name: str = ""
-    options: TlsOptions | None = None
-    validity: Duration = Duration(0)
-    common_name: str = ""
-    organization: str = ""
-    reject_unknown_sni: bool = msgspec.field(default=False, name="rejectUnknownSNI")
-    server_names: list[str] = []
 
 
 class Plugin(Section):
@@ -284,6 +260,7 @@ class Hosts(Sourced):
 class Rule(Section):
     """A rule of an ingress: the host name may join the namespace whose UUID is the endpoint."""
 
+    required = words("hostname endpoint")
     hostname: str = ""
     endpoint: str = ""
 
@@ -343,14 +320,27 @@ class Router(Sourced):
     title: str = ""
 
 
+class ApiUser(Section):
+    """A user of the web API; a section of tunrouter's own."""
+
+    username: str = ""
+    password: str = ""
+    role: str = ""
+    namespace: str = ""
+
+
 class Api(Part):
-    """The web API."""
+    """The web API; tls, insecure, hosts and users are keys of tunrouter's own."""
 
     addr: str = ""
     path_prefix: str = ""
     accesslog: bool = False
     auth: Auth | None = None
     auther: str = ""
+    tls: Tls | None = None
+    insecure: bool = False
+    hosts: list[str] = []
+    users: list[ApiUser] = []
 
 
 class Metrics(Section):
@@ -365,7 +355,7 @@ class Metrics(Section):
 class Config(Section):
     """A whole configuration, with the problems and warnings of reading it."""
 
-    not_yet = words("sds api")
+    not_yet = words("sds")
     foreign = keys_of("Config")
 
     services: list[Service] = []

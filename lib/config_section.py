@@ -14,8 +14,9 @@ Each section sorts its keys into:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import cache
-from typing import Annotated, ClassVar, get_args
+from typing import Annotated, ClassVar, TypeVar, get_args
 
 import msgspec
 
@@ -60,6 +61,8 @@ class Part(Section):
     """Warnings of reading it; of those with the same message the configuration has only the first."""
 
 
+S = TypeVar("S", bound=Section)
+
 BESIDE = words("at problems warnings notices trees")
 """Fields of a section that are no keys of a file."""
 
@@ -95,6 +98,22 @@ def release(section: Section, step: Callable[[], None]) -> None:
         if isinstance(value, Section):
             release(value, step)
     step()
+
+
+def copied(section: S, step: Callable[[], None]) -> S:
+    """A copy of a section and of all below it, made in steps; trees of metadata are shared.
+
+    config_resolve fills in a section's references in place, but never changes a tree.
+    """
+    made = copy(section)
+    for name in _nesting(type(section)):
+        value = getattr(section, name)
+        if isinstance(value, list):
+            setattr(made, name, [copied(one, step) for one in value])
+        elif isinstance(value, Section):
+            setattr(made, name, copied(value, step))
+    step()
+    return made
 
 
 def walk(section: Section) -> Iterator[Section]:

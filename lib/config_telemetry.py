@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lib import addresses
 from lib.config_findings import Findings
 from lib.config_gost_keys import LOG_FORMATS, LOG_LEVELS
-from lib.config_schema import Login, Metrics
+from lib.config_schema import Api, Login, Metrics
 from lib.config_schema_log import Log
 from lib.config_tables import logins
 from lib.did_you_mean import did_you_mean
@@ -78,7 +78,7 @@ def metrics_settings(
     """(where metrics are served or None, the auther for them or none) of the `metrics` section."""
     if metrics is None:
         return None, ()
-    auther = _auther(metrics, authers, found)
+    auther = auther_of(metrics, AUTH_OF_METRICS, authers, found)
     name = auther.name if auther else ""
     path = metrics.path or "/metrics"
     if not path.startswith("/") or any(letter in path for letter in "?# "):
@@ -110,18 +110,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _auther(
-    metrics: Metrics, authers: Mapping[str, AutherSettings], found: Findings
+def auther_of(
+    section: Metrics | Api, own_name: str, authers: Mapping[str, AutherSettings], found: Findings
 ) -> AutherSettings | None:
-    auth = metrics.auth
-    if metrics.auther:
+    """The auther whose logins are let in: the one named, or one called `own_name` of `auth`; or None."""
+    auth = section.auth
+    if section.auther:
         if auth is not None:
             found.warn(auth.where(), "'auth' has no effect beside an auther, as in GOST")
-        if metrics.auther not in authers:
-            hint = did_you_mean(metrics.auther, authers)
-            found.error(metrics.where("auther"), f"there is no auther {metrics.auther[:64]!r}", hint)
-        return authers.get(metrics.auther)
+        if section.auther not in authers:
+            hint = did_you_mean(section.auther, authers)
+            found.error(section.where("auther"), f"there is no auther {section.auther[:64]!r}", hint)
+        return authers.get(section.auther)
     if auth is None:
         return None
     login = Login(username=auth.username, password=auth.password, at=auth.at)
-    return AutherSettings(AUTH_OF_METRICS, logins([login], found))
+    return AutherSettings(own_name, logins([login], found))

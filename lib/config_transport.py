@@ -13,7 +13,8 @@ from lib.addresses import address, dns_name, host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_gost_keys import DIALERS, LISTENERS, MULTIPLEXED, TRANSPORTS
 from lib.config_instead import instead_of_transport
-from lib.config_schema import Dialer, Listener, Tls, TlsOptions
+from lib.config_schema import Dialer, Listener
+from lib.config_schema_tls import Tls, TlsOptions
 from lib.config_yaml import Mapping, Scalar
 from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
@@ -71,6 +72,11 @@ def listener_transport(listener: Listener, default: Tls | None, found: Findings)
         congestion=config_metadata.scalar(listener, ("congestion",), parse_congestion, AUTO, found),
         tcp_keepalive=_tcp_keepalive(listener, kind, found),
     )
+
+
+def server_tls(given: Tls, default: Tls | None, found: Findings) -> TlsSettings:
+    """TLS of a server that is no listener (the web API); `default` is as in listener_transport."""
+    return _tls(default if default and not (given.cert_file or given.key_file) else given, True, found)
 
 
 def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:

@@ -13,7 +13,8 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 
-from lib.config_schema import Admission, Auth, Service, Tls
+from lib.config_schema import Admission, Auth, Service
+from lib.config_schema_tls import Tls
 from lib.config_yaml import Scalar, Tree
 from lib.go_values import parse_switch
 

@@ -339,6 +339,11 @@ class Entry(Enum):
     CONTROL_FAILED = "control-failed", "warning", "path reason", "the control socket cannot be opened"
     ANSWER_CUT = "answer-cut", "debug", "reason", "a table was replaced while it was being listed"
     METRICS_LISTENING = "metrics-listening", "info", "address path", "metrics can be scraped"
+    API_LISTENING = "api-listening", "info", "address", "the web API can be asked"
+    API_REQUEST = (
+        *("api-request", "info", "address method path status"),
+        "a request to the web API (accesslog)",
+    )
     HELD = "held", "debug", "file", "another one holds the --single file: this one ends at once"
     MANAGER_FAILED = "manager-failed", "warning", "reason", "$NOTIFY_SOCKET: the service manager is not told"
     NO_SIGN_OF_LIFE = (

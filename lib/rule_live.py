@@ -310,6 +310,11 @@ class LiveLogins(AskedRules[AutherPlugin]):
         bindings = self.bindings()
         return super().unread or (bindings.unread if bindings is not None else "")
 
+    @property
+    def rows(self) -> object:
+        """The rows in use: another object after each change of them."""
+        return self._logins
+
     def has(self, username: str) -> bool:
         """Whether a row has this user name. Raises Unavailable where the rows are not known."""
         self._check()

@@ -31,11 +31,12 @@ from lib.ctl_server import ControlSocket
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_changes import Reading, ServiceChanges
 from lib.service_drops import say_drops
 from lib.service_notify import Notifier
 from lib.service_parts import Parts
 from lib.service_policy_watch import PolicyWatch
-from lib.service_reload import Reread, reload
+from lib.service_reload import Reread
 from lib.service_supervisor import Task, keep, watch_greenlets
 from lib.service_watchdog import Watchdog
 from lib.settings import Settings
@@ -50,15 +51,23 @@ SAME_SIGNAL = 0.2
 class Service:
     """The hubs and clients of one process, from their start to their end."""
 
-    def __init__(self, settings: Settings, reread: Reread, every: float, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Reread,
+        every: float,
+        notifier: Notifier,
+        reading: Reading | None = None,
+    ) -> None:
         """Open every port and device. Raises HostError where one cannot be opened; nothing is left open then.
 
         `reread` reads the settings again: it is called on SIGHUP, and once in `every` seconds where that is
-        not 0. `notifier` sends notifications to the service manager, where there is one.
+        not 0. `notifier` sends notifications to the service manager, where there is one. `reading` is what
+        reads, for the web API.
         """
         self._account = service_privileges.find(settings.user) if settings.user else None
         self._ended = Event()
-        self._reread, self._every = reread, every
+        self._every = every
         self._reload_wanted = Event()
         self._failure = ""
         self._making = Group()
@@ -69,8 +78,10 @@ class Service:
             gevent.signal_handler(code, self._ended.set)
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
         service_preload.load(settings)
-        self._parts = Parts(settings, self._device_gone)
+        self._changes = ServiceChanges(reading, reread)
+        self._parts = self._changes.parts = Parts(settings, self._device_gone, self._changes)
         self._policy = PolicyWatch(lambda: self._parts.settings, self._parts.tables)
+        self._changes.after = self._policy.wake
         self._notifier = notifier
         self._watchdog = Watchdog(self._notifier, self._parts.hubs, self._parts.clients)
 
@@ -204,10 +215,7 @@ class Service:
             if signalled:
                 self._notifier.reloading()
             try:
-                if signalled:
-                    self._parts.tables.refresh()
-                reload(self._parts, self._reread)
-                self._policy.wake()
+                self._changes.reload(timed=not signalled)
             finally:
                 if signalled:  # a manager that waits for it takes no other reload meanwhile
                     self._watchdog.ready()

@@ -16,7 +16,7 @@ from collections.abc import Mapping, MutableMapping
 READ = (
     (("GOST_LOGGER_LEVEL",), "the log's level: trace, debug, info, warn, error, fatal"),
     (("GOST_METRICS",), "as --metrics"),
-    (("GOST_API",), "refused where it is set: there is no web API yet"),
+    (("GOST_API",), "as --api"),
     (
         ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
         (

@@ -58,6 +58,8 @@ TOGETHER = 128
 """Devices that are removed at once; packets wait for that, some 40 ms."""
 
 if TYPE_CHECKING:
+    from lib.api_process import Changes
+    from lib.api_server import ApiServer
     from lib.metrics_server import MetricsServer
 
 
@@ -67,10 +69,13 @@ class Parts:
     settings   the settings in use; a reload replaces them
     """
 
-    def __init__(self, settings: Settings, device_gone: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, device_gone: Callable[[str], None], changes: Changes | None = None
+    ) -> None:
         """Open every port and device. Raises HostError where one cannot be opened; nothing is left open then.
 
-        `device_gone` is called with the name of a client's device that somebody has removed.
+        `device_gone` is called with the name of a client's device that somebody has removed. By `changes` the
+        web API changes the configuration; without it there is no API.
         """
         self.settings = settings
         namespace_titles.use(settings.titles)
@@ -80,6 +85,10 @@ class Parts:
         self.taps = Taps(time.time_ns)
         self.tapping = Tapping(self.taps)
         self.metrics: MetricsServer | None = None
+        self.api: ApiServer | None = None
+        self.since: dict[str, float] = {}
+        """Name of a service -> when it was started."""
+        self._changes = changes
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         self.notify = NotifyWatch(self.domains)
@@ -102,7 +111,7 @@ class Parts:
         """Set when sessions are to be checked again."""
         self._rechecking = Task("sessions are checked by changed rules", self._keep_rechecking)
         try:
-            self.metrics = self.make_metrics(settings)
+            self.metrics, self.api = self.make_metrics(settings), self.make_api(settings)
             for hub in settings.hubs:
                 self.hubs[hub.name] = self.make_hub(hub, settings)
             self.exits.admit(settings.clients)
@@ -131,6 +140,8 @@ class Parts:
         self.notify.start()
         if self.metrics is not None:
             self.metrics.start()
+        if self.api is not None:
+            self.api.start()
         for hub in self.hubs.values():
             self._start(hub)
         for client in self.clients.values():
@@ -153,6 +164,8 @@ class Parts:
             steps.callback(self.stop_clients, [*self.clients.values(), *self._leaving])
             if self.metrics is not None:
                 steps.callback(self.metrics.stop)
+            if self.api is not None:
+                steps.callback(self.api.stop)
             steps.callback(self.tapping.stop)
             steps.callback(self._rechecking.kill, block=False)
             steps.callback(self._end_hooks, self._hooks.serving())
@@ -161,6 +174,7 @@ class Parts:
 
     def _start(self, one: Hub | Client) -> None:
         one.start()
+        self.since[one.settings.name] = time.time()
         self._hooks.serves(_place(one))
         self.observe.serves(one.settings)
 
@@ -282,6 +296,18 @@ class Parts:
     def probes(self) -> ctl_health.Probes:
         """What `/healthz` and `/readyz` tell of."""
         return ctl_health.probes(self.hubs, self.clients, self.tables, lambda: self.ends_cleanly)
+
+    def make_api(self, settings: Settings) -> ApiServer | None:
+        """The server of the web API, not started yet; None without `api` settings. Raises HostError."""
+        if settings.api is None or self._changes is None:
+            return None
+        from lib.api_process import Process
+        from lib.api_server import ApiServer
+
+        process = Process(
+            self.hubs, self.clients, self.tables, self.tapping, self.notify, self.since, self._changes
+        )
+        return ApiServer(settings.api, process)
 
     def recheck(self) -> None:
         """Have all sessions checked again soon, by the rules as they are then.

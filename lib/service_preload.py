@@ -60,6 +60,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
+    "the web API": ("lib.api_process", "lib.api_server"),
     "names": ("lib.dns_answers",),
     "a client's names": ("lib.client_stub", "lib.client_hosts", "lib.dns_forward"),
     "a log file": ("gzip", "shutil"),
@@ -131,9 +132,18 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     for plugin in _told(settings):
         found.add("a plugin over gRPC" if plugin.url.startswith("grpc") else "HTTP")
     found |= {"metrics"} if settings.metrics else set()
+    found |= _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()
     return found | ({"a log file"} if settings.log_rotation else set())
+
+
+def _of_api(settings: Settings) -> set[str]:
+    api = settings.api
+    if api is None:
+        return set()
+    made = api.tls is not None and stream_certificates.needs_cryptography(api.tls)
+    return {"the web API", "a certificate"} if made else {"the web API"}
 
 
 def load(settings: Settings, step: Callable[[], None] = lambda: None) -> None:

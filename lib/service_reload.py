@@ -27,18 +27,15 @@ Raises ConfigError and HostError where that fails.
 """
 
 
-def reload(parts: Parts, reread: Reread) -> None:
+def reload(parts: Parts, reread: Reread) -> list[str]:
     """Read the settings again and change in the running process what differs, while packets are forwarded.
 
     Where the settings cannot be read, have a mistake or fail one of their own policy tests, nothing is
-    changed and the problems are logged.
+    changed and the problems are logged. Returns these problems.
     """
     step = Breaths()
     try:
-        new = reread(step)
-        if new is not parts.settings:
-            service_preload.load(new, step)
-            service_policy.refuse(new, parts.tables, step)
+        new = _checked(parts, reread, step)
     except (ConfigError, HostError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (error,)
         if isinstance(error, ConfigError):
@@ -48,15 +45,41 @@ def reload(parts: Parts, reread: Reread) -> None:
             step()
         reason = "nothing was changed: the last good configuration stays in use"
         say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
-        return
+        return list(map(str, problems))
+    _use(parts, new, step)
+    return []
+
+
+def change(parts: Parts, made: Reread) -> list[tuple[str, str]]:
+    """Use other settings, as a reload does. Raises ConfigError and HostError; then nothing has changed.
+
+    Returns (service, why) for each service that this host does not allow: it stays as it was, or does not
+    run.
+    """
+    step = Breaths()
+    return _use(parts, _checked(parts, made, step), step)
+
+
+def _checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
+    new = reread(step)
+    if new is not parts.settings:
+        service_preload.load(new, step)
+        service_policy.refuse(new, parts.tables, step)
+    return new
+
+
+def _use(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[str, str]]:
+    """Change what differs; returns (service, why) for each service that this host does not allow."""
     old, parts.settings = parts.settings, new
     _tell_new(Entry.CONFIG_WARNING, new.warnings, old.warnings, step)
     _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices, step)
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
     lines += _apply_metrics(parts, old, new)
+    lines += _apply_api(parts, old, new)
     lines += parts.notify.apply(new.notify)
     lines += _apply_titles(old, new)
-    counts = _apply_services(parts, new, lines, step)
+    failed: list[tuple[str, str]] = []
+    counts = _apply_services(parts, new, lines, failed, step)
     used = [hub.settings for hub in parts.hubs.values()]
     lines += parts.observe.apply()
     label(new)
@@ -70,6 +93,7 @@ def reload(parts: Parts, reread: Reread) -> None:
     text = f"done, services {summary}" if lines else "nothing is different"
     added, changed, removed = (counts[sign] for sign in "+~-")
     say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
+    return failed
 
 
 def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem], step: Callable[[], None]) -> None:
@@ -86,8 +110,17 @@ def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem], step
         step()
 
 
-def _apply_services(parts: Parts, new: Settings, lines: list[str], step: Callable[[], None]) -> Counter[str]:
-    """Remove, change and add services; returns how many of each, by "-", "~" and "+". Adds to `lines`."""
+def _apply_services(
+    parts: Parts,
+    new: Settings,
+    lines: list[str],
+    failed: list[tuple[str, str]],
+    step: Callable[[], None],
+) -> Counter[str]:
+    """Remove, change and add services; returns how many of each, by "-", "~" and "+".
+
+    Adds to `lines`, and (service, why) to `failed` for those that this host does not allow.
+    """
     counts: Counter[str] = Counter()
     hubs, clients = {hub.name for hub in new.hubs}, {client.name for client in new.clients}
     for name in [name for name in parts.hubs if name not in hubs]:
@@ -100,10 +133,10 @@ def _apply_services(parts: Parts, new: Settings, lines: list[str], step: Callabl
         lines.append(f"service {name}: removed")
         counts["-"] += 1
     for hub in new.hubs:
-        _guarded(parts, hub.name, lines, counts, partial(_apply_hub, parts, hub, new))
+        _guarded(parts, hub.name, lines, failed, counts, partial(_apply_hub, parts, hub, new))
         step()
     for client in new.clients:
-        _guarded(parts, client.name, lines, counts, partial(_apply_client, parts, client))
+        _guarded(parts, client.name, lines, failed, counts, partial(_apply_client, parts, client))
         step()
     _settle(parts, new)
     parts.domains.keep_only(hub.settings for hub in parts.hubs.values())
@@ -122,6 +155,7 @@ def _guarded(
     parts: Parts,
     name: str,
     lines: list[str],
+    failed: list[tuple[str, str]],
     counts: Counter[str],
     apply: Callable[[], tuple[str, list[str]]],
 ) -> None:
@@ -136,6 +170,7 @@ def _guarded(
         outcome = "it stays as it was" if runs else "it does not run; the next reload tries again"
         text = "reload: service %s: %s; %s"
         say(Entry.RELOAD_FAILED, text, name, error, outcome, service=name, reason=error)
+        failed.append((name, str(error)))
         parts.recheck()  # its rules may be others all the same
         return
     counts[kind] += bool(done)
@@ -217,3 +252,24 @@ def _apply_metrics(parts: Parts, old: Settings, new: Settings) -> list[str]:
     if parts.metrics is not None:
         parts.metrics.start()
     return [f"metrics: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]
+
+
+def _apply_api(parts: Parts, old: Settings, new: Settings) -> list[str]:
+    """Apply the settings of the web API: other logins and paths, another address, or none at all."""
+    had, wanted = old.api, new.api
+    if had == wanted:
+        return []
+    server = parts.api
+    if server is not None and wanted is not None and server.takes(wanted):
+        return ["api: another path, or for others"]
+    try:
+        parts.api = parts.make_api(new)
+    except HostError as error:
+        say(Entry.RELOAD_FAILED, "reload: api: %s", error, service="", reason=error)
+        parts.settings = replace(parts.settings, api=had)
+        return []
+    if server is not None:
+        server.stop_soon()
+    if parts.api is not None:
+        parts.api.start()
+    return [f"api: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]

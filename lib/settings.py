@@ -16,6 +16,7 @@ from lib.ids import NO_NAMESPACE
 from lib.namespace_titles import Title
 from lib.prefixes import Prefix, PrefixSet
 from lib.settings_acl import AclRule
+from lib.settings_api import ApiSettings
 from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings, HopChoice
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
@@ -341,8 +342,9 @@ class Settings:
     """stderr, stdout, none, or a file's path."""
     log_rotation: RotationSettings | None = None
     metrics: MetricsSettings | None = None
+    api: ApiSettings | None = None
     authers: tuple[AutherSettings, ...] = ()
-    """Authers that are used elsewhere than in hubs (metrics)."""
+    """Authers that are used elsewhere than in hubs (metrics, the web API)."""
     notify: tuple[NotifySettings, ...] = ()
     titles: tuple[Title, ...] = ()  # what people call namespaces
     tests: tuple[PolicyTest, ...] = ()

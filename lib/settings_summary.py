@@ -177,6 +177,7 @@ def as_json(
                 "output": settings.log_output,
             },
             "metrics": f"{settings.metrics.address}{settings.metrics.path}" if settings.metrics else None,
+            "api": str(settings.api) if settings.api else None,
             "memoryBoundMb": memory_bound_mb(settings),
             "memory": {what: round(size / 1e6, 1) for what, size in settings_memory.parts(settings)},
             "namespaces": [
@@ -340,6 +341,8 @@ def _seeing(settings: Settings) -> Iterator[str]:
     if metrics is not None:
         readers = f"logins of auther {metrics.auther!r}" if metrics.auther else "everybody who reaches it"
         yield f"metrics: on {metrics.address}{metrics.path} for {readers}"
+    if settings.api is not None:
+        yield f"web API: on {settings.api}"
 
 
 def memory_bound_mb(settings: Settings) -> int:

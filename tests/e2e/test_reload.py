@@ -209,7 +209,7 @@ def test_a_mixed_file_runs_and_is_read_again_and_what_is_left_to_gost_is_named_o
 ) -> None:
     config = write("gost.yml", MIXED)
     hub = start_hub(topology.hub, "--only-tunnel", "-C", config)
-    for what in ("service socks (handler socks5)", "chains up, which", "api: tunrouter has no web API"):
+    for what in ("service socks (handler socks5)", "chains up, which", "api: it starts GOST's web API"):
         assert f"left to GOST: {what}" in hub.text()
     more = "  - {name: more, addr: ':8080', handler: {type: http}}\nrouters:"
     said = reload(hub, config, MIXED.replace("routers:", more, 1))

@@ -22,6 +22,7 @@ END = "<!-- end of modules -->\n"
 GROUPS = {
     "cli": "what a person types, and what the terminal shows",
     "ctl": "the control socket of a running process",
+    "api": "the web API: GOST's, and what is ours in it",
     "config": "a configuration's text, its sections, and from them the settings",
     "settings": "what a process is to do: checked, typed, complete",
     "wire": "formats between two processes",

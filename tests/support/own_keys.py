@@ -27,7 +27,7 @@ _TCP = "keepalive.idle keepalive.interval keepalive.count"
 _SEEN = "labels enableStats observer.period observePeriod observer.observePeriod observer.resetTraffic"
 _TUN = "name net peer mtu route routes gw dns"
 GOST = {
-    "(top)": "services chains hops hosts authers admissions observers ingresses limiters climiters rlimiters routers tls log metrics",
+    "(top)": "services chains hops hosts authers admissions observers ingresses limiters climiters rlimiters routers tls log api metrics",
     "services": "name addr admission admissions observer limiter climiter rlimiter handler listener forwarder metadata",
     "chains": "name hops",
     "hops": "name selector nodes metadata interface sockopts hosts reload file redis http plugin",
@@ -42,6 +42,7 @@ GOST = {
     "routers": f"{_SOURCED} routes",
     "tls": _TLS,
     "log": "output level format rotation",
+    "api": "addr pathPrefix accesslog auth auther",
     "metrics": "addr path auth auther",
     "services.handler": "type retries chain auther authers auth limiter observer metadata",
     "services.listener": "type tls metadata",
@@ -58,7 +59,7 @@ GOST = {
     "routers.routes": "net dst gateway",
     "tls.options": "minVersion maxVersion cipherSuites alpn",
     "log.rotation": "maxSize maxAge maxBackups localTime compress",
-    "metrics.auth": "username password file",
+    "api.auth": "username password file",
     "services.forwarder.nodes": "name addr",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
@@ -86,6 +87,8 @@ PLACES = {
     "access rule": ("routers.acl",),
     "policy test": ("tests",),
     "namespace": ("namespaces",),
+    "web API": ("api",),
+    "user of the web API": ("api.users",),
     "metadata of handler router": ("hub",),
     "metadata of handler router or tun": ("hub", "client"),
     "metadata of a service": ("hub", "client"),

@@ -20,7 +20,7 @@ COMMANDS = set(
     re.findall(r"^  ([a-z]+)  ", USAGE.partition("Commands:")[2].partition("Options:")[0], re.MULTILINE)
 )
 RUN = {
-    "-L", "-F", "-C", "-O", "-D", "-R", "--only-tunnel", "--metrics", "--control", "--user", "--single", "--trace",
+    "-L", "-F", "-C", "-O", "-D", "-R", "--only-tunnel", "--api", "--metrics", "--control", "--user", "--single", "--trace",
     "-V", "--version", "-h", "--help",
 }  # fmt: skip
 

@@ -23,13 +23,7 @@ from tests.support import texts
         ("--verion", "unknown option --verion; did you mean '--version'?"),
         ("--contrl x status", "unknown option --contrl; did you mean '--control'?"),
         ("-X 1", "unknown option -X"),
-        (
-            "status -api :18080",
-            (
-                "GOST's web API is not supported yet; leave it out: "
-                "tunrouter status, routes, kick and drain ask the running process"
-            ),
-        ),
+        ("status -api :18080", "status takes no --api"),
         ("-C -C --nope", "unknown option --nope"),
         ("top --json", "top takes no --json"),
         ("lint --control x a", "lint takes no --control"),

@@ -189,6 +189,8 @@ _WHERE = {
     "tests": "/tests/0",
     "notify": "/notify/0",
     "namespaces": "/namespaces/0",
+    "api": "/api",
+    "api.users": "/api/users/0",
     "hub": f"{_HUB}/handler/metadata",
     "client": f"{_CLIENT}/handler/metadata",
     "way": f"{_NODE}/dialer/metadata",

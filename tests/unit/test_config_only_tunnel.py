@@ -99,7 +99,7 @@ def test_without_the_option_a_mixed_file_is_refused_and_the_option_is_named(
 def test_the_api_and_other_lookers_on_are_left_and_the_metrics_are_not() -> None:
     settings = only_tunnel((MIXED / "api_and_metrics.yml").read_text())
     assert left(settings)[-3:] == [
-        "left to GOST: api: tunrouter has no web API",
+        "left to GOST: api: it starts GOST's web API; --api ADDR starts tunrouter's",
         "left to GOST: profiling: it profiles GOST",
         "left to GOST: loggers: tunrouter has one log",
     ]
@@ -216,7 +216,7 @@ def test_services_of_the_command_line_are_told_apart_too() -> None:
     assert left(settings) == [
         "left to GOST: service service-0 (handler socks5)",
         "left to GOST: service service-2 (a tun device over UDP, without a hub)",
-        "left to GOST: api: tunrouter has no web API",
+        "left to GOST: api: it starts GOST's web API; --api ADDR starts tunrouter's",
     ]
 
 

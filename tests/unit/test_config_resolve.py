@@ -582,7 +582,7 @@ def test_table_that_is_wrong(table: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["api: {addr: ':1'}", "sds: [{name: a}]"],
+    ["sds: [{name: a}]"],
 )  # fmt: skip
 def test_sections_to_come_are_refused(section: str) -> None:
     (problem,) = problems(HUB % "{router: r}", TABLE, section)

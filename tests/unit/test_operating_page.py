@@ -14,7 +14,7 @@ import docopt
 import pytest
 import yaml
 
-from lib.cli_usage import PARSED
+from lib.cli_usage import USAGE
 from tests.support.netns import ROOT
 from tests.support.page import DOCS, blocks
 
@@ -29,7 +29,7 @@ MODE = re.compile(r"0[0-7]{3}")
 def parses(words: list[str]) -> bool:
     """Whether our command line takes these words."""
     try:
-        docopt.docopt(PARSED, words, default_help=False)
+        docopt.docopt(USAGE, words, default_help=False)
     except docopt.DocoptExit:
         return False
     return True

@@ -35,6 +35,9 @@ WHOLE: dict[str, Any] = {
         },
     ],
     "authers": [{"name": "a", "auths": [{"username": "u", "password": "p"}]}],
+    "api": {"addr": "127.0.0.1:18080", "auth": {"username": "u", "password": "p"},
+        "users": [{"username": "v", "password": "p"}],
+    },
     "notify": [{"url": "http://127.0.0.1/"}],
     "tests": [{"from": "host-9", "to": "10.2.0.9", "expect": "deny"}],
     "routers": [
@@ -79,6 +82,8 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
         "(top)": config,
         "authers": config["authers"][0],
         "notify": config["notify"][0],
+        "api": config["api"],
+        "api.users": config["api"]["users"][0],
         "authers.auths": config["authers"][0]["auths"][0],
         "routers": config["routers"][key == "title"],  # only a namespace's router has one
         "namespaces": config["namespaces"][0],

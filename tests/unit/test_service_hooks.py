@@ -53,7 +53,7 @@ def wait_for(true: Callable[[], bool]) -> None:
 
 def reload(parts: Parts, *hubs: HubSettings) -> list[str]:
     lines: list[str] = []
-    _apply_services(parts, Settings(hubs=hubs), lines, lambda: None)
+    _apply_services(parts, Settings(hubs=hubs), lines, [], lambda: None)
     return lines
 
 

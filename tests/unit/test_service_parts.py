@@ -103,11 +103,11 @@ def parts_of(monkeypatch: pytest.MonkeyPatch, made: Slow) -> Parts:
 
 
 def reload_that_removes(parts: Parts) -> object:
-    return _apply_services(parts, Settings(), [], lambda: None)
+    return _apply_services(parts, Settings(), [], [], lambda: None)
 
 
 def reload_that_adds(parts: Parts) -> object:
-    return _apply_services(parts, Settings(clients=(ONE,)), [], lambda: None)
+    return _apply_services(parts, Settings(clients=(ONE,)), [], [], lambda: None)
 
 
 def removed_device(parts: Parts) -> None:

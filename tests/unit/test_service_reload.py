@@ -27,10 +27,12 @@ def apply(parts: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setattr(service_reload, "say", say)
     lines: list[str] = []
+    failed: list[tuple[str, str]] = []
     counts: Counter[str] = Counter()
-    service_reload._guarded(parts, name, lines, counts, refused)
+    service_reload._guarded(parts, name, lines, failed, counts, refused)
     assert not lines
     assert not counts
+    assert [service for service, _ in failed] == [name]
     return said[0]
 
 

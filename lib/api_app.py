@@ -1,0 +1,229 @@
+"""The web API as a WSGI application: a request is checked, given to the handler of its path, and answered.
+
+Knows: the order of the checks, bounds on a body, headers that every answer has, that a long answer is made in
+turns. Refuses to know: connections (api_server), what a path does (api_routes), how packets are forwarded.
+
+    Host -> login -> path -> rights -> origin -> handler -> JSON in pieces
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+import bottle
+import gevent
+
+from lib import api_auth
+from lib.addresses import join_host_port
+from lib.api_logins import ApiLogins
+from lib.api_request import Refused, Reply, Request, Route, Who, pieces
+from lib.rule_live import LiveLogins
+from lib.service_supervisor import Task
+from lib.settings_api import ApiSettings
+
+MAX_BODY = 8 << 20
+"""Bytes of a body."""
+BODY_SECONDS = 30.0
+"""How long a body may take to come."""
+TURN_SECONDS = 0.001
+"""Seconds of work on an answer before packets get their turn."""
+PIECE = 1 << 15
+"""Bytes of an answer that are sent at once."""
+MAX_QUERY = 100
+"""Parameters of a query."""
+
+_HEADERS = (
+    (
+        "Content-Security-Policy",
+        (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+            "frame-ancestors 'none'"
+        ),
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+)
+"""Headers of every answer, where the handler has not given its own."""
+
+Start = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class App:
+    """The application of one server."""
+
+    def __init__(
+        self, settings: ApiSettings, routes: Iterable[Route], logins: Callable[[str], LiveLogins], task: Task
+    ) -> None:
+        """`logins` finds an auther by name; what a handler fails with is counted by `task`."""
+        self._settings, self._task = settings, task
+        self._logins = ApiLogins(settings, logins)
+        self._router = bottle.Router()
+        for route in (*self._logins.routes(), *routes):
+            self._router.add(route.rule, route.method, route)
+
+    def use(self, settings: ApiSettings) -> None:
+        """Go on with other settings."""
+        self._settings = self._logins.settings = settings
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        """Answer a request (PEP 3333)."""
+        try:
+            reply = self._reply(environ)
+        except Refused as refused:
+            reply = refused.reply()
+        except Exception as error:  # noqa: BLE001  whatever it is, the asker and the log are told
+            self._task.note(error)
+            reply = Refused(500, "an unexpected error; the log has it").reply()
+        return self._sent(reply, environ, start)
+
+    def _sent(self, reply: Reply, environ: Mapping[str, Any], start: Start) -> Iterable[bytes]:
+        body = reply.body
+        own = {name.lower() for name, _ in reply.headers}
+        headers = [("Content-Type", reply.kind), *reply.headers]
+        headers += [header for header in _HEADERS if header[0].lower() not in own]
+        status = f"{reply.status} {HTTPStatus(reply.status).phrase}"
+        if isinstance(body, bytes):
+            headers.append(("Content-Length", str(len(body))))
+        if environ["REQUEST_METHOD"] == "HEAD" or reply.status in (204, 304):
+            start(status, headers)
+            return [b""]
+        if isinstance(body, bytes):
+            start(status, headers)
+            return [body]
+        if isinstance(body, Iterator):
+            start(status, headers)
+            return body if reply.streams else in_turns(body)
+        return self._first_piece(in_turns(pieces(body)), status, headers, start)
+
+    @staticmethod
+    def _first_piece(
+        made: Iterator[bytes], status: str, headers: list[tuple[str, str]], start: Start
+    ) -> Iterable[bytes]:
+        """JSON, whose length is told where it is one piece only."""
+        first = next(made, b"")
+        second = next(made, None)
+        if second is None:
+            start(status, [*headers, ("Content-Length", str(len(first)))])
+            return [first]
+        start(status, headers)
+        return _chained(first, second, made)
+
+    # --- the checks ---------------------------------------------------------------------------------
+
+    def _reply(self, environ: dict[str, Any]) -> Reply:
+        method = environ["REQUEST_METHOD"]
+        headers = _headers(environ)
+        path = self._path(environ)
+        api_auth.check_host(self._settings, headers.get("host", ""), environ.get("tunrouter.local", ""))
+        route, arguments = self._route(environ, path)
+        client = _client(environ)
+        who, by_cookie = Who(role=""), False
+        if route is None or route.roles is not None:
+            who, by_cookie = self._logins.who(headers, client)
+        if route is None:
+            return Reply(b"404 page not found", 404, "text/plain")
+        if route.roles is not None:
+            api_auth.check_rights(who, method, route.roles)
+        api_auth.check_origin(method, headers, environ["wsgi.url_scheme"], by_cookie)
+        request = Request(
+            method=method,
+            path=path,
+            arguments=arguments,
+            query=_query(environ.get("QUERY_STRING", "")),
+            headers=headers,
+            who=who,
+            client=client,
+            read=lambda: _body(environ),
+        )
+        return route.handler(request)
+
+    def _path(self, environ: Mapping[str, Any]) -> str:
+        """The path without the prefix; one that is not below it is none of ours, and empty."""
+        try:
+            path = environ["PATH_INFO"].encode("latin-1").decode("utf-8")
+        except UnicodeError:
+            raise Refused(400, "the path is not UTF-8") from None
+        prefix = self._settings.prefix
+        if prefix and path != prefix and not path.startswith(f"{prefix}/"):
+            return ""
+        return path[len(prefix) :] or "/"
+
+    def _route(self, environ: Mapping[str, Any], path: str) -> tuple[Route | None, dict[str, str]]:
+        try:
+            route, arguments = self._router.match(
+                {"PATH_INFO": path or "/.", "REQUEST_METHOD": environ["REQUEST_METHOD"]}
+            )
+        except bottle.HTTPError:
+            return None, {}
+        return (route, arguments) if path else (None, {})
+
+
+def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    found = {
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_") and isinstance(value, str)
+    }
+    found["content-type"] = environ.get("CONTENT_TYPE") or ""
+    return found
+
+
+def _client(environ: Mapping[str, Any]) -> str:
+    address = environ.get("REMOTE_ADDR") or ""
+    return join_host_port(address, environ.get("REMOTE_PORT", "")) if address else ""
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_QUERY))
+    except ValueError:
+        raise Refused(400, f"a query of more than {MAX_QUERY} parameters") from None
+
+
+def _body(environ: Mapping[str, Any]) -> bytes:
+    """The body of a request. Raises Refused."""
+    too_long = Refused(413, f"a body of more than {MAX_BODY} bytes")
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise too_long
+    with gevent.Timeout(BODY_SECONDS, False):
+        try:
+            found: bytes = environ["wsgi.input"].read(MAX_BODY + 1)
+        except OSError as error:
+            raise Refused(400, f"the body cannot be read: {error}") from None
+        if len(found) > MAX_BODY:
+            raise too_long
+        return found
+    raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", headers=(("Connection", "close"),))
+
+
+def in_turns(made: Iterator[bytes]) -> Iterator[bytes]:
+    """Pieces of an answer put together to PIECE bytes, with pauses in which packets get their turn."""
+    waiting: list[bytes] = []
+    size, began = 0, time.monotonic()
+    for piece in made:
+        waiting.append(piece)
+        size += len(piece)
+        if time.monotonic() - began > TURN_SECONDS:
+            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the answer
+            began = time.monotonic()
+        if size > PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _chained(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield second
+    yield from rest

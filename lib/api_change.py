@@ -1,0 +1,206 @@
+"""Changes of a configuration that the web API asks for: a new configuration, the old one stays as it is.
+
+Knows: GOST's rules of adding, replacing and deleting objects, whose references an object has, hidden secrets
+that come back unchanged. Refuses to know: whether the whole is right then (config_resolve), how it takes
+effect (service_changes), who may change what (api_guard).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from itertools import count
+
+from lib import api_config, config_only_tunnel, config_read, doctor_redact
+from lib.api_config import Kind
+from lib.api_request import DUPLICATE, INVALID, NOT_FOUND, Refused
+from lib.config_findings import Findings
+from lib.config_schema import Config
+from lib.config_section import Part
+from lib.config_yaml import Mapping as TreeMapping
+from lib.config_yaml import Scalar, Tree
+from lib.config_yaml import Sequence as TreeSequence
+from lib.errors import Position, Problem
+from lib.humanize import listed
+from lib.log_redact import HIDDEN
+
+MAX_DEPTH = 40
+"""Levels of nesting of a body, as of a file (config_yaml)."""
+_IDENTITIES = ("name", "username", "hostname")
+"""Keys by which an item of a list is known again."""
+
+
+def added(config: Config, kind: Kind, body: object) -> tuple[Config, Part]:
+    """(configuration, object) with one more object, named in its body. Raises Refused."""
+    values, name = _object(body), given_name(body)
+    if not name:
+        raise Refused(INVALID, f"{kind.noun} name is required")
+    if api_config.find(config, kind, name) is not None:
+        raise Refused(DUPLICATE, f"{kind.noun} {name} already exists")
+    section = _section(kind, name, values, None)
+    return _with(config, kind, [*api_config.sections(config, kind), section]), section
+
+
+def replaced(config: Config, kind: Kind, name: str, body: object) -> tuple[Config, Part]:
+    """(configuration, object) with another object in the place of the one of this name. Raises Refused."""
+    old = existing(config, kind, name)
+    section = _section(kind, name, _object(body), old)
+    found = [section if one is old else one for one in api_config.sections(config, kind)]
+    return _with(config, kind, found), section
+
+
+def removed(config: Config, kind: Kind, name: str) -> Config:
+    """The configuration without an object. Raises Refused, also where another object names it."""
+    old = existing(config, kind, name)
+    users = referrers(config, kind, name)
+    if users:
+        raise Refused(
+            INVALID,
+            f"{kind.noun} {name} is used by {listed(users, 8)}: take it out there first. GOST deletes it all "
+            "the same, and a name that nothing has then lets in everybody, or nobody",
+        )
+    return _with(config, kind, [one for one in api_config.sections(config, kind) if one is not old])
+
+
+def existing(config: Config, kind: Kind, name: str) -> Part:
+    """The object of this name. Raises Refused where there is none."""
+    found = api_config.find(config, kind, name)
+    if found is None:
+        raise Refused(NOT_FOUND, f"{kind.noun} {name} not found")
+    return found
+
+
+def referrers(config: Config, kind: Kind, name: str) -> list[str]:
+    """Who names an object: `service s`, `metrics` and so on."""
+    key = (kind.key, config_only_tunnel.key_of(kind.key, name))
+    found = [f"service {one.name}" for one in config.services if key in config_only_tunnel.named_by(one)]
+    if kind.key == "hops":
+        found += [
+            f"chain {one.name}"
+            for one in config.chains
+            if any(hop.name == name and not hop.nodes for hop in one.hops)
+        ]
+    if kind.key == "hosts":
+        hops = [(f"chain {chain.name}", hop) for chain in config.chains for hop in chain.hops]
+        hops += [(f"hop {hop.name}", hop) for hop in config.hops]
+        found += [what for what, hop in hops if name in (hop.hosts, *(node.hosts for node in hop.nodes))]
+    if kind.key == "authers":
+        parts = (("metrics", config.metrics), ("api", config.api))
+        found += [what for what, part in parts if part is not None and part.auther == name]
+    return found
+
+
+def told(problems: Sequence[Problem]) -> str:
+    """What is wrong with a configuration, in one line for the one who has asked for it."""
+    texts = [f"{one.message}{f'; {one.hint}' if one.hint else ''}" for one in problems]
+    return listed(list(dict.fromkeys(texts)), 3)
+
+
+def _object(body: object) -> dict[str, object]:
+    if body is None:
+        return {}
+    if not isinstance(body, dict):
+        raise Refused(INVALID, "the body is no object of JSON: send the bare object, {…}")
+    return body
+
+
+def given_name(body: object) -> str:
+    """The name in a body, "" where it has none."""
+    values = body.items() if isinstance(body, dict) else ()
+    name = next((value for key, value in values if key.lower() == "name"), "")
+    return name.strip() if isinstance(name, str) else ""
+
+
+def _section(kind: Kind, name: str, values: Mapping[str, object], old: Part | None) -> Part:
+    """The object of a body, under this name. Raises Refused."""
+    whole = {"name": name, **{key: value for key, value in values.items() if key.lower() != "name"}}
+    if kind.key == "services":  # what GOST shows beside a service, and reads nowhere
+        whole = {key: value for key, value in whole.items() if key.lower() != "status"}
+    known = config_read.plain(old) if old is not None else {}
+    found = Findings()
+    tree = tree_of(revealed(whole, known, doctor_redact.tree(known)), f"{kind.noun} {name}")
+    section = config_read.of_tree(kind.section, tree, found)
+    if found.problems:
+        raise Refused(INVALID, f"{kind.noun} {name}: {told(found.problems)}")
+    return section
+
+
+def _with(config: Config, kind: Kind, sections: list[Part]) -> Config:
+    made = copy(config)
+    setattr(made, kind.key, sections)
+    return made
+
+
+# --- hidden secrets -----------------------------------------------------------------------------
+
+
+def revealed(new: object, old: object, shown: object) -> object:
+    """A value with the secrets that its reader was not shown: what is as `shown` has it is as in `old`.
+
+    So an object that was read and is sent back with a change keeps its passwords. Raises Refused for a
+    hidden value that stands where none was.
+    """
+    if isinstance(new, Mapping):
+        olds = _folded(old)
+        showns = _folded(shown)
+        return {
+            key: revealed(value, olds.get(key.lower()), showns.get(key.lower())) for key, value in new.items()
+        }
+    if isinstance(new, list):
+        return [revealed(value, *pair) for value, pair in zip(new, _pairs(new, old, shown), strict=True)]
+    if isinstance(new, str) and HIDDEN in new:
+        if new == shown and isinstance(old, str):
+            return old
+        if new == HIDDEN:
+            raise Refused(INVALID, f"{HIDDEN} hides a value, and none is known here: send the value itself")
+    return new
+
+
+def _folded(value: object) -> dict[str, object]:
+    return {str(key).lower(): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _pairs(new: list[object], old: object, shown: object) -> Iterator[tuple[object, object]]:
+    """For each item of a list the old one that it stands for: of the same name, else at the same place."""
+    olds = list(zip(old, shown, strict=True)) if isinstance(old, list) and isinstance(shown, list) else []
+    by_name = {_identity(pair[0]): pair for pair in olds}
+    for index, item in enumerate(new):
+        identity = _identity(item)
+        if identity:
+            yield by_name.get(identity, (None, None))
+        else:
+            yield olds[index] if index < len(olds) else (None, None)
+
+
+def _identity(item: object) -> tuple[str, object] | None:
+    values = _folded(item)
+    return next(
+        ((key, values[key]) for key in _IDENTITIES if isinstance(values.get(key), str) and values[key]), None
+    )
+
+
+# --- JSON as a tree -----------------------------------------------------------------------------
+
+
+def tree_of(value: object, name: str) -> Tree:
+    """JSON's values as the tree of a text of this name. Raises Refused where it is nested too deep."""
+    places = (Position(name, 1, column) for column in count(1))
+    return _tree(value, places, 0)
+
+
+def _tree(value: object, places: Iterator[Position], depth: int) -> Tree:
+    where = next(places)
+    if depth > MAX_DEPTH:
+        raise Refused(INVALID, f"the body is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, Mapping):
+        return TreeMapping(
+            [(Scalar(str(key), where), _tree(inner, places, depth + 1)) for key, inner in value.items()],
+            where,
+        )
+    if isinstance(value, list):
+        return TreeSequence([_tree(inner, places, depth + 1) for inner in value], where)
+    if isinstance(value, str):
+        return Scalar(value, where)
+    if isinstance(value, bool) or value is None:
+        return Scalar({True: "true", False: "false", None: "null"}[value], where, plain=True)
+    return Scalar(str(value), where, plain=True)

@@ -1,0 +1,172 @@
+"""GOST's shapes of a configuration for reads of the web API, with every secret hidden.
+
+Knows: the kinds of objects and GOST's word for each, lists and single objects, the whole configuration.
+Refuses to know: what a running service is doing (api_status), how an object is changed (api_change).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import indent
+
+from msgspec.structs import fields
+
+from lib import config_read, doctor_redact
+from lib.api_request import Who, encoded
+from lib.config_schema import Config
+from lib.config_section import Part, section_fields
+from lib.config_tables import namespace_of
+from lib.settings_api import TENANT
+
+KEPT_ROWS = 256
+"""Objects beyond twice those of a list whose JSON is kept."""
+Status = Callable[[str], object]
+"""Name of a service -> what is said of it while it runs; None for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of objects that a configuration has a list of."""
+
+    key: str
+    """The key of the list, and the word in a path: services."""
+    noun: str
+    """GOST's word in messages: service; a limiter for all three kinds of them."""
+    section: type[Part]
+
+
+_NOUNS = {
+    "services": "service",
+    "chains": "chain",
+    "hops": "hop",
+    "authers": "auther",
+    "admissions": "admission",
+    "hosts": "hosts",
+    "ingresses": "ingress",
+    "sds": "sd",
+    "limiters": "limiter",
+    "climiters": "limiter",
+    "rlimiters": "limiter",
+    "routers": "router",
+    "observers": "observer",
+}
+
+
+def _kinds() -> dict[str, Kind]:
+    found = {}
+    for field in fields(Config):
+        noun = _NOUNS.get(field.name)
+        if noun and field.name not in Config.not_yet:
+            found[field.name] = Kind(field.name, noun, field.type.__args__[0])
+    return found
+
+
+KINDS = _kinds()
+"""Key of a list -> the kind, for every kind that tunrouter has."""
+
+
+def sections(config: Config, kind: Kind) -> list[Part]:
+    """The objects of a kind, in order."""
+    found: list[Part] = getattr(config, kind.key)
+    return found
+
+
+def find(config: Config, kind: Kind, name: str) -> Part | None:
+    """An object by its name."""
+    return next((one for one in sections(config, kind) if getattr(one, "name", "") == name), None)
+
+
+def shown(section: Part, status: object = None, style: str = "json") -> dict[str, object]:
+    """An object as GOST shows it, secrets hidden, with its status where there is one."""
+    plain = config_read.plain(section, style)
+    hidden = doctor_redact.tree(plain)
+    assert isinstance(hidden, dict)
+    return hidden if status is None else {**hidden, "status": status}
+
+
+def seen(config: Config, who: Who) -> Config:
+    """What of a configuration somebody may see: a tenant the router of their namespace alone."""
+    if who.role != TENANT:
+        return config
+    return Config(routers=[one for one in config.routers if is_of(one.name, who)])
+
+
+def is_of(router: str, who: Who) -> bool:
+    """Whether a router is a tenant's: its name is their namespace."""
+    return who.namespace is not None and namespace_of(router) == who.namespace
+
+
+class Rows:
+    """Objects as JSON without a status, kept while they are asked for: nobody changes one in place."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Part, bytes]] = {}
+
+    def of(self, found: Sequence[Part], status: Status | None) -> Iterator[bytes]:
+        """The objects in order, with a status each where there is one to tell."""
+        if len(self._kept) > 2 * len(found) + KEPT_ROWS:
+            self._kept.clear()  # most of them are there no more
+        for one in found:
+            kept = self._kept.get(id(one))
+            if kept is None or kept[0] is not one:
+                kept = self._kept[id(one)] = one, encoded(shown(one))
+            said = status(getattr(one, "name", "")) if status is not None else None
+            yield kept[1] if said is None else kept[1][:-1] + b',"status":' + encoded(said) + b"}"
+
+
+def listing(config: Config, kind: Kind, status: Status, made: Rows) -> dict[str, object]:
+    """All objects of a kind: `{"data": {"count": …, "list": […]}}`; the list of none is null, as in GOST."""
+    found = sections(config, kind)
+    rows = made.of(found, status if kind.key == "services" else None) if found else None
+    return {"data": {"count": len(found), "list": rows}}
+
+
+def single(config: Config, kind: Kind, name: str, status: Status) -> dict[str, object]:
+    """One object: `{"data": …}`; null for a name that nothing has, as in GOST."""
+    found = find(config, kind, name)
+    return {"data": shown(found, status(name) if kind.key == "services" else None) if found else None}
+
+
+def whole(config: Config, status: Status) -> dict[str, object]:
+    """The whole configuration; lists are iterators."""
+    found: dict[str, object] = {}
+    for field in section_fields(Config):
+        value = getattr(config, field.name)
+        kind = KINDS.get(field.name)
+        if not value:
+            continue
+        if kind is not None:
+            found[field.encode_name] = _rows(value, kind, status, "json")
+        else:
+            found |= _single_sections(config, field.name, "json")
+    return found
+
+
+def as_yaml(config: Config, status: Status) -> Iterator[bytes]:
+    """The whole configuration as YAML, an object at a time."""
+    for field in section_fields(Config):
+        value = getattr(config, field.name)
+        kind = KINDS.get(field.name)
+        if not value:
+            continue
+        if kind is None:
+            yield config_read.as_yaml(_single_sections(config, field.name, "yaml")).encode()
+            continue
+        yield f"{field.encode_name}:\n".encode()
+        for row in _rows(value, kind, status, "yaml"):
+            yield indent(config_read.as_yaml([row]), "  ").encode()
+
+
+def _rows(found: list[Part], kind: Kind, status: Status, style: str) -> Iterator[dict[str, object]]:
+    for one in found:
+        said = status(getattr(one, "name", "")) if kind.key == "services" else None
+        yield shown(one, said, style)
+
+
+def _single_sections(config: Config, name: str, style: str) -> dict[str, object]:
+    """One key of the configuration that is no list of named objects, with its key."""
+    only = Config(**{name: getattr(config, name)})
+    hidden = doctor_redact.tree(config_read.plain(only, style))
+    assert isinstance(hidden, dict)
+    return hidden

@@ -1,0 +1,82 @@
+"""What the web API does not change for somebody without a login: whatever starts programs or opens files.
+
+Knows: the keys of a configuration that run a command, name a file, ask another program, or say who is let
+in. Refuses to know: who asks (api_auth), what a key does (the settings).
+
+On loopback and on a unix socket the API may have no login. Any program of this host reaches it there, also
+one that is no administrator's: it must get no further by that than it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from lib.api_request import Refused
+
+_COMMANDS = "a command that the process would run"
+_FILES = "a file that the process would open"
+_PLUGINS = "the address of another program that decides"
+_LOGINS = "a login, or who is let in"
+_REASONS = {
+    **dict.fromkeys(("preup", "postup", "predown", "postdown", "command", "notify"), _COMMANDS),
+    **dict.fromkeys(("file", "certfile", "keyfile", "cafile", "enrol", "path"), _FILES),
+    **dict.fromkeys(("plugin", "redis", "http", "bindings"), _PLUGINS),
+    **dict.fromkeys(("auth", "auths", "auther", "authers", "password", "passwords", "username"), _LOGINS),
+    **dict.fromkeys(("admission", "admissions", "ingress", "token", "tls", "trustedproxies"), _LOGINS),
+}
+"""Key in lower case -> what it and all below it stand for."""
+_KINDS = {
+    "authers": _LOGINS,
+    "admissions": _LOGINS,
+    "ingresses": _LOGINS,
+    "observers": _PLUGINS,
+    "sds": _PLUGINS,
+}
+"""Kinds of objects of which nothing may be changed."""
+_REFERENCES = ("${file:", "${env:")
+
+
+def check(kind: str, old: Mapping[str, object], new: Mapping[str, object], who: str = "") -> None:
+    """Refuse a change of an object of a kind (`services`), from `old` to `new`; an empty one is none.
+
+    `who` asks for it, in words; empty for somebody without a login.
+
+    Raises Refused where a key that is guarded is added, changed or taken away.
+    """
+    if kind in _KINDS:
+        raise _refused(kind, _KINDS[kind], who)
+    before, after = dict(_guarded(old)), dict(_guarded(new))
+    for place in {**before, **after}:
+        if before.get(place) != after.get(place):
+            raise _refused(".".join(map(str, place)), _why(place), who)
+
+
+def _refused(what: str, why: str, who: str) -> Refused:
+    if who:
+        return Refused(403, f"for {who} the API does not change {what}, {why}")
+    text = f"without a login the API does not change {what}, {why}: give the api section an auth or an auther"
+    return Refused(403, text)
+
+
+def _why(place: tuple[str | int, ...]) -> str:
+    return next((why for key in place if (why := _reason(key))), _FILES)
+
+
+def _reason(key: str | int) -> str:
+    return _REASONS.get(str(key).lower().rpartition(".")[2], "")
+
+
+def _guarded(
+    value: object, place: tuple[str | int, ...] = (), below: bool = False
+) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """Every value that is guarded, by its place."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            key = str(key).lower()
+            is_url_path = key in ("path", "ws.path") and "metadata" in place
+            yield from _guarded(inner, (*place, key), below or (bool(_reason(key)) and not is_url_path))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _guarded(inner, (*place, index), below)
+    elif below or (isinstance(value, str) and any(mark in value for mark in _REFERENCES)):
+        yield place, value

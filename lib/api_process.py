@@ -1,0 +1,63 @@
+"""What the web API sees of its process: hubs, clients, tables, and the configuration in use.
+
+Knows: the parts that handlers read, and the one way by which they change the configuration.
+Refuses to know: HTTP (api_app), how a change takes effect (service_changes, service_reload).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from lib.capture_service import Tapping
+from lib.client import Client
+from lib.config_schema import Config
+from lib.hub import Hub
+from lib.hub_tables import Tables
+from lib.notify_watch import NotifyWatch
+
+
+class Changes(Protocol):
+    """The configuration in use, and how it is changed (service_changes)."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it was written: nobody may change it in place."""
+
+    @property
+    def filed(self) -> Config:
+        """The configuration as its files had it when they were read the last time."""
+
+    @property
+    def version(self) -> int:
+        """A number that differs after each change, also after a reload."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Absolute paths of the configuration files."""
+
+    def apply(self, make: Callable[[Config], Config]) -> list[tuple[str, str]]:
+        """Use the configuration that `make` makes of the present one, if it is right as a whole.
+
+        Returns (service, why) for each service that this host does not allow; then nothing has changed.
+        Raises ConfigError where the configuration has mistakes, HostError where it cannot be used here, and
+        whatever `make` raises. One change follows another.
+        """
+
+    def reload(self) -> list[str]:
+        """Read the files again, as SIGHUP does; returns what is wrong with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The parts of a process. The mappings are its own: what they hold changes while it runs."""
+
+    hubs: Mapping[str, Hub]
+    clients: Mapping[str, Client]
+    tables: Tables
+    tapping: Tapping
+    notify: NotifyWatch
+    since: Mapping[str, float]
+    """Name of a service -> when it was started (time.time())."""
+    changes: Changes

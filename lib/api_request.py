@@ -1,0 +1,184 @@
+"""Requests to the web API and replies to them, apart from any HTTP server.
+
+Knows: what a handler is given and returns, GOST's error codes, how a body is read.
+Refuses to know: sockets and WSGI (api_app), which paths there are (api_routes).
+
+    Request -> handler -> Reply, or Refused is raised
+
+A handler reads `request.who` where its answer depends on who asks; whether they may ask at all is settled
+before (api_auth), by the rights that stand beside its path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.settings_api import ADMIN, TENANT, VIEWER
+
+INVALID, DUPLICATE, NOT_FOUND = 40001, 40002, 40004
+CREATE_FAILED, SAVE_FAILED = 40003, 40005
+"""GOST's codes in the body of an error; those of the first line have status 400, those of the second 500."""
+STATUS = {INVALID: 400, DUPLICATE: 400, NOT_FOUND: 400, CREATE_FAILED: 500, SAVE_FAILED: 500}
+
+JSON = "application/json; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who has sent a request."""
+
+    name: str = ""
+    """The user name; empty where the API asks for no login."""
+    role: str = ADMIN
+    """ADMIN, VIEWER or TENANT (settings_api)."""
+    namespace: bytes | None = None
+    """The one namespace (16 bytes) of a tenant; None for everybody else."""
+    has_login: bool = False
+    """Whether a login was asked for and was right: without one some changes are refused (api_guard)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was let in."""
+
+    method: str
+    path: str
+    """Without the API's pathPrefix: `/config/services/s`."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """The parts of the path that a route names: `{"name": "s"}` for `/config/services/<name>`."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """The parameters of the query; of several with one name the last one."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Header names in lower case."""
+    who: Who = Who()
+    client: str = ""
+    """Where it comes from: address:port, or empty for a unix socket."""
+    read: Callable[[], bytes] = lambda: b""
+    """Reads the body. Raises Refused where it is too long or does not come."""
+
+    def json(self) -> Any:
+        """The body as JSON (RFC 8259), None for an empty one. Raises Refused."""
+        return parsed(self.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: a value that becomes JSON, bytes, or pieces of bytes that are made while they are sent."""
+
+    body: object = None
+    """A dict (JSON; iterators within it are arrays), or bytes, or an iterator of bytes."""
+    status: int = 200
+    kind: str = JSON
+    """The Content-Type."""
+    headers: tuple[tuple[str, str], ...] = ()
+    streams: bool = False
+    """Whether the body has no end that can be waited for (server-sent events): each piece is sent at once."""
+
+
+Handler = Callable[[Request], Reply]
+
+
+ADMINS, ALL_READ = frozenset({ADMIN}), frozenset({ADMIN, VIEWER})
+TENANTS, EVERYBODY = frozenset({ADMIN, TENANT}), frozenset({ADMIN, VIEWER, TENANT})
+"""Whom a path is for. A handler for tenants too shows and changes what is theirs alone (`request.who`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path of the API, as bottle spells it: `/config/services/<name>`."""
+
+    method: str
+    rule: str
+    handler: Handler
+    roles: frozenset[str] | None = ADMINS
+    """Whom it is for; None for everybody, without a login."""
+
+
+class Refused(Exception):
+    """A request that is not answered with what it asks for: the status, and GOST's code with a message."""
+
+    def __init__(
+        self, code: int, message: str, status: int = 0, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.code, self.message, self.headers = code, message, headers
+        self.status = status or STATUS.get(code, code)
+
+    def reply(self) -> Reply:
+        """The answer that says so, as GOST's."""
+        return Reply({"code": self.code, "msg": self.message}, self.status, headers=self.headers)
+
+
+def parsed(body: bytes) -> Any:
+    """A body of JSON as dicts, lists and scalars; None for an empty one. Raises Refused.
+
+    A name that stands twice in an object is refused: of two readers each might take another one.
+    """
+    if not body.strip():
+        return None
+    try:
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as wrong:
+        raise Refused(INVALID, f"the body is not JSON: {str(wrong)[:200]}") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len({name.lower() for name in found}) != len(pairs):
+        names = [name.lower() for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:64]!r} stands there twice")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_ESCAPED = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+_ROWS = 16
+"""Rows that are encoded at once."""
+
+
+def encoded(value: object) -> bytes:
+    """A value as JSON, as Go writes it: `<`, `>` and `&` are escaped, so no browser takes it for markup."""
+    return _encode(value).translate(_ESCAPED).encode("utf-8", "backslashreplace")
+
+
+def pieces(value: object) -> Iterator[bytes]:
+    """A value as JSON in small pieces; an iterator anywhere within it is an array of what it yields.
+
+    Rows of bytes are JSON already. An iterator that yields None has worked for a while and has no row yet:
+    that ends a piece.
+    """
+    if isinstance(value, Mapping):
+        before = b"{"
+        for name, inner in value.items():
+            yield before + encoded(str(name)) + b":"
+            yield from pieces(inner)
+            before = b","
+        yield b"}" if value else b"{}"
+    elif isinstance(value, Iterator):
+        yield from _rows(value)
+    else:
+        yield encoded(value)
+
+
+def _rows(rows: Iterator[object]) -> Iterator[bytes]:
+    before, batch = b"[", []
+    for row in rows:
+        if row is not None:
+            batch.append(row if isinstance(row, bytes) else encoded(row))
+        if row is None or len(batch) == _ROWS:
+            if batch:
+                yield before + b",".join(batch)
+                before, batch = b",", []
+            else:
+                yield b""
+    yield (before + b",".join(batch) if batch or before == b"[" else b"") + b"]"

@@ -1,0 +1,189 @@
+"""The paths of GOST's web API, each with its handler.
+
+Knows: which path reads or changes what, GOST's answers.
+Refuses to know: WSGI (api_app), shapes of objects (api_config), what a change is checked for
+(api_change).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from lib import api_change, api_config, api_files, api_guard, api_status, config_read
+from lib.api_config import KINDS, Kind, Rows
+from lib.api_process import Process
+from lib.api_request import (
+    ADMINS,
+    ALL_READ,
+    CREATE_FAILED,
+    EVERYBODY,
+    INVALID,
+    TENANTS,
+    Refused,
+    Reply,
+    Request,
+    Route,
+)
+from lib.api_tags import Tags
+from lib.config_schema import Config
+from lib.config_section import Part
+from lib.errors import ConfigError, HostError
+from lib.settings_api import TENANT
+
+_OF_TENANTS = "routers"
+"""The kind of objects of which some are a tenant's."""
+_YAML = "text/x-yaml"
+_DONE = Reply({"msg": "OK"})
+
+
+def routes(process: Process) -> list[Route]:
+    """All paths of the API of a process."""
+    tags = Tags(os.urandom(16))
+    return [*_reads(process, tags), *_writes(process, tags)]
+
+
+def _reads(process: Process, tags: Tags) -> list[Route]:
+    found = [Route("GET", "/config", partial(_whole, process, tags), EVERYBODY)]
+    for kind in KINDS.values():
+        rows = Rows()
+        readers = EVERYBODY if kind.key == _OF_TENANTS else ALL_READ
+        found.append(Route("GET", f"/config/{kind.key}", partial(_list, process, tags, kind, rows), readers))
+        found.append(
+            Route("GET", f"/config/{kind.key}/<name>", partial(_single, process, tags, kind), readers)
+        )
+    return found
+
+
+def _whole(process: Process, tags: Tags, request: Request) -> Reply:
+    config = api_config.seen(process.changes.config, request.who)
+    status = partial(api_status.status, process)
+    style = request.query.get("format", "")
+    headers = (("ETag", tags.of_version(process.changes.version)),)
+    if style == "yaml":
+        return Reply(api_config.as_yaml(config, status), kind=_YAML, headers=headers)
+    if style not in ("", "json"):
+        raise Refused(INVALID, f"format {style[:32]!r} is unknown: there are json and yaml")
+    return Reply(api_config.whole(config, status), kind="application/json", headers=headers)
+
+
+def _list(process: Process, tags: Tags, kind: Kind, rows: Rows, request: Request) -> Reply:
+    config = api_config.seen(process.changes.config, request.who)
+    headers = (("ETag", tags.of_version(process.changes.version)),)
+    body = api_config.listing(config, kind, partial(api_status.status, process), rows)
+    return Reply(body, headers=headers)
+
+
+def _single(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
+    config = api_config.seen(process.changes.config, request.who)
+    name = request.arguments["name"]
+    found = api_config.find(config, kind, name)
+    headers = (("ETag", tags.of_object(found)),) if found is not None else ()
+    body = api_config.single(config, kind, name, partial(api_status.status, process))
+    return Reply(body, headers=headers)
+
+
+# --- changes ------------------------------------------------------------------------------------
+
+
+def _writes(process: Process, tags: Tags) -> list[Route]:
+    found = [
+        Route("POST", "/config", partial(_save, process)),
+        Route("POST", "/config/reload", partial(_reload, process)),
+    ]
+    for kind in KINDS.values():
+        writers = TENANTS if kind.key == _OF_TENANTS else ADMINS
+        found.append(Route("POST", f"/config/{kind.key}", partial(_add, process, tags, kind), writers))
+        found.append(
+            Route("PUT", f"/config/{kind.key}/<name>", partial(_replace, process, tags, kind), writers)
+        )
+        found.append(
+            Route("DELETE", f"/config/{kind.key}/<name>", partial(_remove, process, tags, kind), writers)
+        )
+    return found
+
+
+def _reload(process: Process, request: Request) -> Reply:
+    problems = process.changes.reload()
+    if problems:
+        raise Refused(CREATE_FAILED, f"nothing was changed: {'; '.join(problems[:3])}")
+    return _DONE
+
+
+def _save(process: Process, request: Request) -> Reply:
+    path = request.query.get("path", "")
+    if path and not request.who.has_login:
+        text = "without a login the API saves to the file that it was started with, and to no other"
+        raise Refused(403, f"{text}: give the api section an auth or an auther")
+    api_files.save(process, request.query.get("format", ""), path)
+    return _DONE
+
+
+def _add(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
+    body = request.json()
+    _check_name(request, api_change.given_name(body))
+
+    def make(config: Config) -> Config:
+        tags.check(request.headers.get("if-match"), process.changes.version, None)
+        changed, section = api_change.added(config, kind, body)
+        _guard(request, kind, None, section)
+        return changed
+
+    _apply(process, make, f"create {kind.noun} {api_change.given_name(body)}")
+    return _DONE
+
+
+def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
+    name, body = request.arguments["name"], request.json()
+    _check_name(request, name)
+
+    def make(config: Config) -> Config:
+        old = api_change.existing(config, kind, name)
+        tags.check(request.headers.get("if-match"), process.changes.version, old)
+        changed, section = api_change.replaced(config, kind, name, body)
+        _guard(request, kind, old, section)
+        return changed
+
+    _apply(process, make, f"create {kind.noun} {name}")
+    return _DONE
+
+
+def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
+    name = request.arguments["name"]
+    _check_name(request, name)
+
+    def make(config: Config) -> Config:
+        old = api_change.existing(config, kind, name)
+        tags.check(request.headers.get("if-match"), process.changes.version, old)
+        _guard(request, kind, old, None)
+        return api_change.removed(config, kind, name)
+
+    _apply(process, make, f"delete {kind.noun} {name}")
+    return _DONE
+
+
+def _check_name(request: Request, name: str) -> None:
+    """Refuse a change of a tenant that is not about their own namespace. Raises Refused."""
+    if request.who.role == TENANT and not api_config.is_of(name, request.who):
+        raise Refused(403, "the role tenant changes the router whose name is its namespace, and nothing else")
+
+
+def _guard(request: Request, kind: Kind, old: Part | None, new: Part | None) -> None:
+    """Refuse what a tenant, or somebody without a login, may not change. Raises Refused."""
+    who = "" if not request.who.has_login else "a tenant" if request.who.role == TENANT else None
+    if who is not None:
+        before, after = (config_read.plain(one) if one is not None else {} for one in (old, new))
+        api_guard.check(kind.key, before, after, who)
+
+
+def _apply(process: Process, make: Callable[[Config], Config], what: str) -> None:
+    """Use another configuration. Raises Refused where it is wrong, or where this host does not allow it."""
+    try:
+        failed = process.changes.apply(make)
+    except ConfigError as error:
+        raise Refused(CREATE_FAILED, f"{what} failed: {api_change.told(error.problems)}") from None
+    except HostError as error:
+        raise Refused(CREATE_FAILED, f"{what} failed: {error}") from None
+    if failed:
+        raise Refused(CREATE_FAILED, f"{what} failed: {'; '.join(why for _, why in failed[:3])}")

@@ -1,0 +1,75 @@
+"""The text of a configuration file with the changes of the web API, comments kept where nothing has changed.
+
+Knows: which objects are the file's, which the command line's, which the API has changed.
+Refuses to know: how a text is cut (config_splice), how a file is written (api_routes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+
+import yaml
+
+from lib import config_read
+from lib.api_config import KINDS
+from lib.config_findings import at_once
+from lib.config_schema import Config
+from lib.config_section import Section
+from lib.config_splice import spliced
+
+_FLAGS = ("-L ", "-F ", "-api", "-metrics", "command line", "log level")
+"""How the places begin of what the command line says: it would be there twice if it were saved too."""
+
+
+def whole(config: Config, style: str) -> str:
+    """A configuration as a text of its own ("yaml" or "json"), without what the command line says."""
+    return config_read.render(_of_files(config), style)
+
+
+def edited(text: str, filed: Config, config: Config, step: Callable[[], None] = at_once) -> str:
+    """The text of the file of which `filed` was read, with the changes that `config` has beside it.
+
+    Comments stay, but for those within an object that has changed. Where the text is laid out in a way that
+    cannot be cut (JSON, all in one line, anchors across objects), it is written anew as a whole.
+    """
+    try:
+        made = spliced(text, _changed_lists(filed, config), {}, step)
+    except (ValueError, IndexError, yaml.YAMLError):
+        return whole(config, "yaml")
+    return made if _means(made, config, step) else whole(config, "yaml")
+
+
+def _of_files(config: Config) -> Config:
+    made = copy(config)
+    for key in KINDS:
+        setattr(made, key, [one for one in getattr(config, key) if not _is_of_flags(one)])
+    for key in ("api", "metrics", "log"):
+        if getattr(config, key) is not None and _is_of_flags(getattr(config, key)):
+            setattr(made, key, None)
+    return made
+
+
+def _is_of_flags(section: Section) -> bool:
+    return section.where().file.startswith(_FLAGS)
+
+
+def _changed_lists(filed: Config, config: Config) -> dict[str, list[object]]:
+    found: dict[str, list[object]] = {}
+    for key in KINDS:
+        old, new = getattr(filed, key), getattr(config, key)
+        if old is new:
+            continue
+        index = {id(one): number for number, one in enumerate(one for one in old if not _is_of_flags(one))}
+        found[key] = [
+            index[id(one)] if id(one) in index else config_read.plain(one, "yaml")
+            for one in new
+            if not _is_of_flags(one)
+        ]
+    return found
+
+
+def _means(text: str, config: Config, step: Callable[[], None]) -> bool:
+    """Whether a text says what a configuration says."""
+    read = config_read.read([("saved", text)], step)
+    return not read.problems and config_read.plain(read) == config_read.plain(_of_files(config))

@@ -1,0 +1,43 @@
+"""The `status` of a service in GOST's shape: since when it is there, its state, and what has happened.
+
+Knows: GOST's states and the words of its events. Refuses to know: requests (api_routes), our own status of
+sessions (ctl_status).
+"""
+
+from __future__ import annotations
+
+from lib.api_process import Process
+from lib.client import Client
+from lib.hub import Hub
+
+FAILED, RUNNING, READY = "failed", "running", "ready"
+
+
+def status(process: Process, name: str) -> dict[str, object]:
+    """The status of a service of the configuration, by its name.
+
+    A hub is ready while it listens, a client while it has a session; a client without one is running. A
+    service that this host does not allow has failed.
+    """
+    service = process.hubs.get(name) or process.clients.get(name)
+    since = int(process.since.get(name, 0))
+    if service is None:
+        return {"createTime": since, "state": FAILED, "events": []}
+    state = _state(service)
+    words = ["is running", *(["is ready"] if state == READY else []), *_listening(service)]
+    events = [{"time": since, "msg": f"service {name} {word}"} for word in words]
+    return {"createTime": since, "state": state, "events": events}
+
+
+def _state(service: Hub | Client) -> str:
+    if service.fault():
+        return FAILED
+    if isinstance(service, Hub):
+        return READY if service.listens else FAILED
+    return READY if service.session is not None else RUNNING
+
+
+def _listening(service: Hub | Client) -> list[str]:
+    if isinstance(service, Hub):
+        return [f"is listening on {service.address}"] if service.listens else []
+    return [f"is listening on {service.device_name}"]

@@ -1,0 +1,111 @@
+"""The configuration in use, and the one way by which it changes: by its files, or by the web API.
+
+Knows: that one change follows another, that a change which this host does not allow is taken back, that
+changes of the API last until the files are read again. Refuses to know: what is asked of the API
+(api_routes), what a difference leads to (service_reload).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from gevent.lock import BoundedSemaphore
+
+from lib import service_reload
+from lib.config_schema import Config
+from lib.errors import HostError
+from lib.settings import Settings
+
+if TYPE_CHECKING:
+    from lib.service_parts import Parts
+
+Step = Callable[[], None]
+
+
+class Reading(Protocol):
+    """Reads the files of a command line again and again (cli_config)."""
+
+    config: Config | None
+    """What they said the last time, as written; None where no API is asked for."""
+
+    def settings(self, step: Step) -> Settings:
+        """The settings now; the same object where nothing has changed. Raises ConfigError, HostError."""
+
+    def settings_of(self, config: Config, step: Step) -> Settings:
+        """The settings of another configuration, with the same options. Raises ConfigError."""
+
+
+class ServiceChanges:
+    """The configuration in use of a process (api_process.Changes)."""
+
+    def __init__(self, reading: Reading | None, reread: service_reload.Reread) -> None:
+        """`reading` is None where nothing but `reread` is known of the files: then there is no API."""
+        self.parts: Parts | None = None
+        """Set once they are open."""
+        self.after: Callable[[], None] = lambda: None
+        """Called after each change, and each reading of the files."""
+        self.version = 1
+        self._reading, self._reread = reading, reread
+        self._config = reading.config if reading else None
+        self._filed: Settings | None = None
+        """The settings that the files gave before the API changed them; None where it has not."""
+        self._one = BoundedSemaphore(1)
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it was written, or as the API has changed it."""
+        return self._config or Config()
+
+    @property
+    def filed(self) -> Config:
+        """The configuration as its files had it when they were read the last time."""
+        return (self._reading.config if self._reading else None) or Config()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Absolute paths of the configuration files."""
+        return self._parts.settings.files
+
+    @property
+    def _parts(self) -> Parts:
+        assert self.parts is not None
+        return self.parts
+
+    def reload(self, timed: bool = False) -> list[str]:
+        """Read the files again and use them; returns what is wrong with them.
+
+        A `timed` one leaves the changes of the API while the files are what they were.
+        """
+        with self._one:
+            before = self._parts.settings
+            if not timed:
+                self._parts.tables.refresh()
+            problems = service_reload.reload(self._parts, self._timed if timed else self._reread)
+            if not problems and self._parts.settings is not before:
+                self._config, self._filed = (self._reading.config if self._reading else None), None
+                self.version += 1
+            self.after()
+            return problems
+
+    def _timed(self, step: Step) -> Settings:
+        new = self._reread(step)
+        return self._parts.settings if new is self._filed else new
+
+    def apply(self, make: Callable[[Config], Config]) -> list[tuple[str, str]]:
+        """As api_process.Changes.apply."""
+        assert self._reading is not None
+        reading, parts = self._reading, self._parts
+        with self._one:
+            before, config = parts.settings, make(self.config)
+            failed = service_reload.change(parts, lambda step: reading.settings_of(config, step))
+            if failed:
+                again = service_reload.change(parts, lambda step: before)
+                if again:
+                    raise HostError("; ".join(f"service {name}: {why}" for name, why in [*failed, *again]))
+                return failed
+            self._config = config
+            self._filed = self._filed or before
+            self.version += 1
+            self.after()
+            return []
