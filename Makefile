@@ -16,7 +16,7 @@ export PYINSTALLER_CONFIG_DIR := $(CURDIR)/build/cache/pyinstaller
 export PATH                   := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup check test page bench fuzz faults hostile soak demo binary binary-here binary-check deb package-check install
+.PHONY: help setup check test page bench fuzz api-check faults hostile soak demo binary binary-here binary-check deb package-check install
 .PHONY: uninstall clean tools-test tools-bench tools-binary tools-binary-here tools-package tools-resolved tools-page
 
 help: ## print this
@@ -43,6 +43,9 @@ bench: $(VENV)/.bench ## measure beside GOST, WireGuard, floor and kernel, and d
 
 fuzz: $(VENV)/.fuzz ## every decoder against made-up bytes, hypothesis at random, SECONDS=60 in all
 	$(PY) tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
+
+api-check: $(VENV)/.api ## the web API below /x/ against its own OpenAPI document (schemathesis)
+	$(PY) tests/schemathesis/run.py $(ARGS)
 
 faults: $(VENV)/.dev tools-test ## what breaks and what is lost, into RELIABILITY.md (as root)
 	FAULTS_TABLE=1 $(PY) -m pytest tests/faults $(ARGS)
@@ -105,6 +108,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(install)
 
 $(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
+	$(install)
+
+$(VENV)/.api: requirements-api.txt $(VENV)/.dev
 	$(install)
 
 $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev | tools-bench

@@ -10,6 +10,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from lib import api_auth
 from lib.api_request import (
@@ -49,17 +50,21 @@ class ApiLogins:
         Raises Refused where no login was given, a wrong one, or where it cannot be checked.
         """
         if not self.settings.authers:
-            return Who(), False
+            return Who(valid=lambda: not self.settings.authers), False
         token = token_of(headers.get("cookie", ""))
         if token and "authorization" not in headers:
             known = self._sessions.find(token, self._mark(), time.monotonic())
             if known is not None:
-                return known, True
+                return replace(known, valid=lambda: self._is_known(token)), True
         who = self._right(*api_auth.basic(headers.get("authorization", "")), client)
         if who is None:
             asked_by_page = headers.get("sec-fetch-mode", "navigate") != "navigate"
             raise Refused(401, "Unauthorized", headers=() if asked_by_page else api_auth.CHALLENGE)
-        return who, False
+        mark = self._mark()
+        return replace(who, valid=lambda: self._mark() == mark), False
+
+    def _is_known(self, token: str) -> bool:
+        return self._sessions.find(token, self._mark(), time.monotonic()) is not None
 
     def _right(self, username: str, password: str, client: str) -> Who | None:
         """Who has this login; None for a wrong one. Raises Refused where it cannot be checked now."""

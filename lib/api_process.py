@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from lib.api_confirm import Confirmations
 from lib.capture_service import Tapping
 from lib.client import Client
 from lib.config_schema import Config
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.notify_watch import NotifyWatch
+from lib.settings import Settings
 
 
 class Changes(Protocol):
@@ -48,6 +50,19 @@ class Changes(Protocol):
     def reload(self) -> list[str]:
         """Read the files again, as SIGHUP does; returns what is wrong with them."""
 
+    @property
+    def settings(self) -> Settings:
+        """The settings in use."""
+
+    def preview(self) -> Settings:
+        """The settings that a reload would use; the same object while the files stay as they are.
+
+        Raises ConfigError and HostError, as a reload finds them.
+        """
+
+    def keep(self) -> Callable[[], object]:
+        """What is in use now, as a function that puts it back; that raises ConfigError and HostError."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -61,3 +76,5 @@ class Process:
     since: Mapping[str, float]
     """Name of a service -> when it was started (time.time())."""
     changes: Changes
+    confirmations: Confirmations
+    """The change that waits to be confirmed: also where that change has moved, or closed, the API itself."""

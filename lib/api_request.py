@@ -38,6 +38,8 @@ class Who:
     """The one namespace (16 bytes) of a tenant; None for everybody else."""
     has_login: bool = False
     """Whether a login was asked for and was right: without one some changes are refused (api_guard)."""
+    valid: Callable[[], bool] = lambda: True
+    """Whether the login still counts: a stream asks now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,23 @@ class Refused(Exception):
     """A request that is not answered with what it asks for: the status, and GOST's code with a message."""
 
     def __init__(
-        self, code: int, message: str, status: int = 0, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        code: int,
+        message: str,
+        status: int = 0,
+        headers: tuple[tuple[str, str], ...] = (),
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.headers = code, message, headers
+        self.hint = hint
+        """What to do about it; in the answer only where there is something."""
         self.status = status or STATUS.get(code, code)
 
     def reply(self) -> Reply:
         """The answer that says so, as GOST's."""
-        return Reply({"code": self.code, "msg": self.message}, self.status, headers=self.headers)
+        hint = {"hint": self.hint} if self.hint else {}
+        return Reply({"code": self.code, "msg": self.message, **hint}, self.status, headers=self.headers)
 
 
 def parsed(body: bytes) -> Any:

@@ -11,7 +11,17 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from lib import api_change, api_config, api_files, api_guard, api_status, config_read
+from lib import (
+    api_audit,
+    api_change,
+    api_config,
+    api_confirm,
+    api_files,
+    api_guard,
+    api_status,
+    config_read,
+    settings_changes,
+)
 from lib.api_config import KINDS, Kind, Rows
 from lib.api_process import Process
 from lib.api_request import (
@@ -30,6 +40,7 @@ from lib.api_tags import Tags
 from lib.config_schema import Config
 from lib.config_section import Part
 from lib.errors import ConfigError, HostError
+from lib.settings import Settings
 from lib.settings_api import TENANT
 
 _OF_TENANTS = "routers"
@@ -105,10 +116,14 @@ def _writes(process: Process, tags: Tags) -> list[Route]:
 
 
 def _reload(process: Process, request: Request) -> Reply:
-    problems = process.changes.reload()
+    changes = process.changes
+    process.confirmations.check_free()
+    api_confirm.seconds(request)
+    before, put_back = changes.settings, changes.keep()
+    problems = changes.reload()
     if problems:
         raise Refused(CREATE_FAILED, f"nothing was changed: {'; '.join(problems[:3])}")
-    return _DONE
+    return _done(process, request, "reload the configuration", before, put_back)
 
 
 def _save(process: Process, request: Request) -> Reply:
@@ -116,7 +131,9 @@ def _save(process: Process, request: Request) -> Reply:
     if path and not request.who.has_login:
         text = "without a login the API saves to the file that it was started with, and to no other"
         raise Refused(403, f"{text}: give the api section an auth or an auther")
-    api_files.save(process, request.query.get("format", ""), path)
+    process.confirmations.check_free()  # a file never holds what nobody has confirmed
+    target = api_files.save(process, request.query.get("format", ""), path)
+    api_audit.tell(request, f"save the configuration to {target}")
     return _DONE
 
 
@@ -130,8 +147,7 @@ def _add(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
         _guard(request, kind, None, section)
         return changed
 
-    _apply(process, make, f"create {kind.noun} {api_change.given_name(body)}")
-    return _DONE
+    return _apply(process, request, make, f"create {kind.noun} {api_change.given_name(body)}")
 
 
 def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
@@ -145,8 +161,7 @@ def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Repl
         _guard(request, kind, old, section)
         return changed
 
-    _apply(process, make, f"create {kind.noun} {name}")
-    return _DONE
+    return _apply(process, request, make, f"create {kind.noun} {name}")
 
 
 def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
@@ -159,8 +174,7 @@ def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
         _guard(request, kind, old, None)
         return api_change.removed(config, kind, name)
 
-    _apply(process, make, f"delete {kind.noun} {name}")
-    return _DONE
+    return _apply(process, request, make, f"delete {kind.noun} {name}")
 
 
 def _check_name(request: Request, name: str) -> None:
@@ -177,13 +191,33 @@ def _guard(request: Request, kind: Kind, old: Part | None, new: Part | None) -> 
         api_guard.check(kind.key, before, after, who)
 
 
-def _apply(process: Process, make: Callable[[Config], Config], what: str) -> None:
+def _apply(process: Process, request: Request, make: Callable[[Config], Config], what: str) -> Reply:
     """Use another configuration. Raises Refused where it is wrong, or where this host does not allow it."""
+    changes = process.changes
+    process.confirmations.check_free()
+    api_confirm.seconds(request)
+    before: list[tuple[Settings, Callable[[], object]]] = []
+
+    def making(config: Config) -> Config:
+        before[:] = [(changes.settings, changes.keep())]
+        return make(config)
+
     try:
-        failed = process.changes.apply(make)
+        failed = changes.apply(making)
     except ConfigError as error:
         raise Refused(CREATE_FAILED, f"{what} failed: {api_change.told(error.problems)}") from None
     except HostError as error:
         raise Refused(CREATE_FAILED, f"{what} failed: {error}") from None
     if failed:
         raise Refused(CREATE_FAILED, f"{what} failed: {'; '.join(why for _, why in failed[:3])}")
+    return _done(process, request, what, *before[0])
+
+
+def _done(
+    process: Process, request: Request, what: str, before: Settings, put_back: Callable[[], object]
+) -> Reply:
+    """A change was made: the audit log has it, and it waits to be confirmed where that is wanted."""
+    found = settings_changes.changes(before, process.changes.settings)
+    api_audit.tell(request, what, settings_changes.lines(found))
+    number = process.confirmations.begin(request, what, put_back)
+    return Reply({"msg": "OK", "confirm": number}) if number else _DONE

@@ -18,6 +18,7 @@ from gevent.pool import Pool
 from lib import api_routes, hub_accept, service_supervisor
 from lib.api_app import MAX_BODY, App
 from lib.api_process import Process
+from lib.api_x import Endpoints
 from lib.ctl_server import give_path, take_path
 from lib.errors import HostError
 from lib.limits import stranger
@@ -219,7 +220,9 @@ class ApiServer:
         self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
         self._pool, self._places = Pool(), Places(MAX_AT_ONCE)
         self._task = Task("the web API is served", self._watch, vital=False)
-        self.app = App(settings, api_routes.routes(process), process.tables.logins, self._task)
+        self._own = Endpoints(process)
+        routes = [*api_routes.routes(process), *self._own.routes()]
+        self.app = App(settings, routes, process.tables.logins, self._task)
         scheme = "https" if settings.tls is not None else "http"
         self._server = _Server(
             sock,
@@ -249,6 +252,7 @@ class ApiServer:
         """Begin to serve requests."""
         self._server.start()
         self._task.start()
+        self._own.start()
         address = self.settings.address
         scheme = "https" if self.settings.tls is not None else "http"
         say(
@@ -272,6 +276,7 @@ class ApiServer:
 
     def _close(self) -> None:
         self._task.kill(block=False)
+        self._own.stop()
         self._server.close()
         if self.settings.socket:
             give_path(self.settings.socket, self._inode)

@@ -82,7 +82,7 @@ def _by_host(table: RouteTable, known: dict[str, list[str]]) -> Iterator[None]:
 
 
 @dataclass(slots=True, eq=False)
-class _View:
+class View:
     """One table of a service, with the namespaces that use it."""
 
     service: str
@@ -103,7 +103,7 @@ def routes(hubs: Mapping[str, Hub], tables: Tables, request: Mapping[str, Any]) 
 
     Raises ValueError.
     """
-    views = _views(hubs, tables, str(request.get("service") or ""), str(request.get("ns") or ""))
+    views = views_of(hubs, tables, str(request.get("service") or ""), str(request.get("ns") or ""))
     wanted = str(request.get("prefix") or "")
     network = ip_interface(wanted).network if "/" in wanted else None
     address = ip_address(wanted).packed if wanted and network is None else None
@@ -112,7 +112,7 @@ def routes(hubs: Mapping[str, Hub], tables: Tables, request: Mapping[str, Any]) 
     def summaries() -> Iterator[Row | None]:
         for view in views:
             if address is not None:
-                found = _covering(view, address)
+                found = covering(view, address)
                 view.matching, view.found = len(found), iter(found)
             else:
                 prefix = prefixes.packed(network) if network else None
@@ -123,7 +123,7 @@ def routes(hubs: Mapping[str, Hub], tables: Tables, request: Mapping[str, Any]) 
         now = time.monotonic()
         for view in views:
             for found in view.found:
-                yield _row(view, *found, now) if found else None
+                yield row(view, *found, now) if found else None
 
     return {"tables": summaries(), "routes": _first(rows(), most)}
 
@@ -137,20 +137,24 @@ def _first(rows: Iterator[Row | None], most: int | None) -> Iterator[Row | None]
             return
 
 
-def _views(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> list[_View]:
+def views_of(hubs: Mapping[str, Hub], tables: Tables, service: str, ns: str) -> list[View]:
+    """The tables of one service or of all, of one namespace (its UUID as text) or of all.
+
+    Raises ValueError.
+    """
     chosen = [hub for hub in hubs.values() if service in ("", hub.settings.name)]
     if not chosen:
         raise ValueError(ctl_filter.which_hub(service, hubs))
     key = namespace_titles.namespace_named(ns) if ns else None
     names = {id(live.router): (name, live) for name, live in tables.routers()}
-    views: dict[tuple[int, int], _View] = {}
+    views: dict[tuple[int, int], View] = {}
     for hub in chosen:
         for uuid, router, users in _tables_of(hub.domain, key):
             name, live = names.get(id(router), ("", None))
             if live is not None:  # a hub without a default table has an empty one that is not listed
                 texts = ["inline", *(source_name(source) for source in live.settings.more.sources)]
                 inside: Row = namespace_titles.fields(uuid) if uuid else {"namespace": None, "title": ""}
-                view = _View(hub.settings.name, name, inside, router, users, texts)
+                view = View(hub.settings.name, name, inside, router, users, texts)
                 views.setdefault((id(hub.domain), id(router)), view)
     return list(views.values())
 
@@ -168,18 +172,18 @@ def _tables_of(domain: Domain, key: bytes | None) -> Iterator[tuple[bytes | None
     yield None, domain.default, list(domain.namespaces.values())
 
 
-def _covering(view: _View, address: bytes) -> list[Found]:
+def covering(view: View, address: bytes) -> list[Found]:
     """The routes that contain an address, the longest prefix first."""
     if isinstance(view.router, RouteTable):
         return [(route.prefix, route.length, route.group) for route in view.router.matches(address)]
-    return [found for found in _answered(view) if found and found[0] == address]
+    return [found for found in answered(view) if found and found[0] == address]
 
 
-def _walk(view: _View, prefix: prefixes.Prefix | None, most: int | None) -> Iterator[None]:
+def _walk(view: View, prefix: prefixes.Prefix | None, most: int | None) -> Iterator[None]:
     """Look for the routes within a prefix, or all, in steps; they are in view.found afterwards."""
     if not isinstance(view.router, RouteTable):
         found = [
-            one for one in _answered(view) if one and (prefix is None or prefixes.covers(*prefix, one[0]))
+            one for one in answered(view) if one and (prefix is None or prefixes.covers(*prefix, one[0]))
         ]
         view.matching, view.found = len(found), iter(found)
         return
@@ -200,7 +204,7 @@ def _both(*found: Iterator[Found]) -> Iterator[Found]:
         yield from one
 
 
-def _answered(view: _View) -> Iterator[Found]:
+def answered(view: View) -> Iterator[Found]:
     """The cached replies of a plugin, as routes to single addresses."""
     for namespace in view.users:
         for table in namespace.tables:
@@ -209,7 +213,7 @@ def _answered(view: _View) -> Iterator[Found]:
                     yield address, 8 * len(address), route.group
 
 
-def _summary(view: _View) -> Row:
+def _summary(view: View) -> Row:
     is_table = isinstance(view.router, RouteTable)
     return {
         "service": view.service,
@@ -221,7 +225,8 @@ def _summary(view: _View) -> Row:
     }
 
 
-def _row(view: _View, prefix: bytes, length: int, group: Group, now: float) -> Row:
+def row(view: View, prefix: bytes, length: int, group: Group, now: float) -> Row:
+    """The row of a route."""
     gateways = view.words.get(group)
     if gateways is None:
         if len(view.words) >= MAX_GROUPS:
@@ -240,13 +245,13 @@ _BESIDE_SOURCES = {ENROLLED: "enrolled hosts", LEASED: "pool"}
 """Rank of rows that come from no source -> what they are from."""
 
 
-def _source(view: _View, rank: int) -> str:
+def _source(view: View, rank: int) -> str:
     if not isinstance(view.router, RouteTable):
         return "plugin"
     return _BESIDE_SOURCES.get(rank) or view.sources[rank]
 
 
-def _gateways(view: _View, group: Group, now: float) -> list[Row]:
+def _gateways(view: View, group: Group, now: float) -> list[Row]:
     """A row for each gateway of a route: whether it is connected, and whether it carries packets now."""
     hold_down = view.router.hold_down if isinstance(view.router, RouteTable) else 0.0
     carries = {name for user in view.users for name in user.gateways.carriers(group, hold_down, now)}

@@ -81,7 +81,7 @@ def status(
         "control": control,
         "uptime_s": round(now - started, 1),
         "hubs": [_hub(hub, wanted, now) for hub in hubs.values()],
-        "sessions": _sessions(list(hubs.values()), wanted, now),
+        "sessions": session_rows(list(hubs.values()), wanted, now),
         "clients": [
             _client(client, now)
             for client in clients.values()
@@ -145,20 +145,21 @@ def _hub(hub: Hub, wanted: Filter, now: float) -> Row:
     }
 
 
-def _sessions(hubs: list[Hub], wanted: Filter, now: float) -> Iterator[Row | None]:
+def session_rows(hubs: list[Hub], wanted: Filter, now: float) -> Iterator[Row | None]:
+    """The rows of all sessions that fit; None between them, where packets may have their turn."""
     prefixes = PrefixesByHost()
-    for hub in hubs:
-        for session in list(hub.sessions.values()):
-            attachment = session.attachment
-            if not wanted.fits(attachment.host, attachment.namespace.id):
-                yield None
-                continue
-            yield from prefixes.read(attachment.namespace)
-            if attachment.live:
-                yield _session(session, prefixes.of(attachment), now)
+    for session in [session for hub in hubs for session in hub.sessions.values()]:
+        attachment = session.attachment
+        if not wanted.fits(attachment.host, attachment.namespace.id):
+            yield None
+            continue
+        yield from prefixes.read(attachment.namespace)
+        if attachment.live:
+            yield session_row(session, prefixes.of(attachment), now)
 
 
-def _session(session: HubSession, prefixes: list[str], now: float) -> Row:
+def session_row(session: HubSession, prefixes: list[str], now: float) -> Row:
+    """The row of a session, with the prefixes of its host."""
     attachment = session.attachment
     return {
         "service": session.hub.settings.name,

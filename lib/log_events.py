@@ -338,6 +338,10 @@ class Entry(Enum):
     )
     CONTROL_FAILED = "control-failed", "warning", "path reason", "the control socket cannot be opened"
     ANSWER_CUT = "answer-cut", "debug", "reason", "a table was replaced while it was being listed"
+    API_CHANGE = (
+        *("api-change", "info", "user role peer change difference"),
+        "somebody has changed something by the web API: who, from where, what, and what differs now",
+    )
     METRICS_LISTENING = "metrics-listening", "info", "address path", "metrics can be scraped"
     API_LISTENING = "api-listening", "info", "address", "the web API can be asked"
     API_REQUEST = (

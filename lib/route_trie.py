@@ -35,6 +35,7 @@ stubs, which is why stubs are tuples.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from heapq import merge
 from itertools import chain, islice
@@ -184,14 +185,31 @@ class Trie(Generic[V]):
         twin._root = root
         return twin
 
+    @property
+    def shards(self) -> int:
+        """Number of parts in which part() finds everything."""
+        return len(self._record)
+
+    def part(self, shard: int, begin: int, most: int) -> list[tuple[bytes, int, V]]:
+        """At most so many (prefix, length, value) of a shard, in no order, from number `begin` on."""
+        found = islice(self._record[shard].items(), begin, begin + most)
+        return [(*self._prefix(key), value) for key, value in found]
+
     def walking(
-        self, prefix: bytes | None = None, length: int = 0, *, most: int | None = None
+        self,
+        prefix: bytes | None = None,
+        length: int = 0,
+        *,
+        most: int | None = None,
+        after: tuple[bytes, int] | None = None,
     ) -> Generator[None, None, tuple[int, Iterator[tuple[bytes, int, V]]]]:
         """Find the prefixes within one (itself included), or all prefixes; each yield ends a step.
 
         Returns their number, and an iterator over the first `most` of them as (prefix, length, value), in
-        the order of `items`. Raises RuntimeError, the iterator too, where the table is freed meanwhile.
+        the order of `items`; with `after`, a prefix and its length, of those that come after that one. Raises
+        RuntimeError, the iterator too, where the table is freed meanwhile.
         """
+        last = self._order(self._key(*after)) if after is not None else -1
         lowest = self._order(self._key(prefix, length)) if prefix is not None else 0
         above = (lowest >> 8) + (1 << (self._bits - length)) << 8 if prefix is not None else 1 << 160
         top, count = self._bits + 1, 0
@@ -202,7 +220,8 @@ class Trie(Generic[V]):
                 orders = [(key << (top - (size := key.bit_length()))) << 8 | size for key in part]
                 found = sorted([order for order in orders if lowest <= order < above])
                 count += len(found)
-                runs.append(found[:most])
+                first = bisect_right(found, last)
+                runs.append(found[first : None if most is None else first + most])
                 if most is not None and len(runs) > _RUNS:
                     runs = [list(islice(merge(*runs), most))]
                 yield

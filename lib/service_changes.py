@@ -8,6 +8,7 @@ changes of the API last until the files are read again. Refuses to know: what is
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 from gevent.lock import BoundedSemaphore
@@ -15,6 +16,7 @@ from gevent.lock import BoundedSemaphore
 from lib import service_reload
 from lib.config_schema import Config
 from lib.errors import HostError
+from lib.service_scheduling import Breaths
 from lib.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class ServiceChanges:
         self._config = reading.config if reading else None
         self._filed: Settings | None = None
         """The settings that the files gave before the API changed them; None where it has not."""
+        self._looking: Reading | None = None
+        """Reads the files for who only wants to see what a reload would change."""
         self._one = BoundedSemaphore(1)
 
     @property
@@ -91,6 +95,35 @@ class ServiceChanges:
     def _timed(self, step: Step) -> Settings:
         new = self._reread(step)
         return self._parts.settings if new is self._filed else new
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in use."""
+        return self._parts.settings
+
+    def preview(self) -> Settings:
+        """As api_process.Changes.preview."""
+        with self._one:
+            if self._looking is None:
+                # It reads by itself: what was only looked at is not what the files had when they were used.
+                self._looking = copy(self._reading)
+            reread = self._looking.settings if self._looking is not None else self._reread
+            return service_reload.checked(self._parts, reread, Breaths())
+
+    def keep(self) -> Callable[[], object]:
+        """As api_process.Changes.keep."""
+        before, config, filed = self._parts.settings, self._config, self._filed
+
+        def put_back() -> None:
+            with self._one:
+                failed = service_reload.change(self._parts, lambda step: before)
+                if failed:
+                    raise HostError("; ".join(f"service {name}: {why}" for name, why in failed))
+                self._config, self._filed = config, filed
+                self.version += 1
+                self.after()
+
+        return put_back
 
     def apply(self, make: Callable[[Config], Config]) -> list[tuple[str, str]]:
         """As api_process.Changes.apply."""

@@ -58,6 +58,7 @@ TOGETHER = 128
 """Devices that are removed at once; packets wait for that, some 40 ms."""
 
 if TYPE_CHECKING:
+    from lib.api_confirm import Confirmations
     from lib.api_process import Changes
     from lib.api_server import ApiServer
     from lib.metrics_server import MetricsServer
@@ -89,6 +90,7 @@ class Parts:
         self.since: dict[str, float] = {}
         """Name of a service -> when it was started."""
         self._changes = changes
+        self._confirmations: Confirmations | None = None
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         self.notify = NotifyWatch(self.domains)
@@ -166,6 +168,8 @@ class Parts:
                 steps.callback(self.metrics.stop)
             if self.api is not None:
                 steps.callback(self.api.stop)
+            if self._confirmations is not None:
+                steps.callback(self._confirmations.stop)
             steps.callback(self.tapping.stop)
             steps.callback(self._rechecking.kill, block=False)
             steps.callback(self._end_hooks, self._hooks.serving())
@@ -301,12 +305,15 @@ class Parts:
         """The server of the web API, not started yet; None without `api` settings. Raises HostError."""
         if settings.api is None or self._changes is None:
             return None
+        from lib.api_confirm import Confirmations
         from lib.api_process import Process
         from lib.api_server import ApiServer
 
-        process = Process(
-            self.hubs, self.clients, self.tables, self.tapping, self.notify, self.since, self._changes
-        )
+        if self._confirmations is None:
+            changes = self._changes
+            self._confirmations = Confirmations(lambda: changes.version)
+        parts = self.hubs, self.clients, self.tables, self.tapping, self.notify, self.since
+        process = Process(*parts, self._changes, self._confirmations)
         return ApiServer(settings.api, process)
 
     def recheck(self) -> None:

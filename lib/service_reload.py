@@ -35,7 +35,7 @@ def reload(parts: Parts, reread: Reread) -> list[str]:
     """
     step = Breaths()
     try:
-        new = _checked(parts, reread, step)
+        new = checked(parts, reread, step)
     except (ConfigError, HostError) as error:
         problems = error.problems if isinstance(error, ConfigError) else (error,)
         if isinstance(error, ConfigError):
@@ -57,10 +57,14 @@ def change(parts: Parts, made: Reread) -> list[tuple[str, str]]:
     run.
     """
     step = Breaths()
-    return _use(parts, _checked(parts, made, step), step)
+    return _use(parts, checked(parts, made, step), step)
 
 
-def _checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
+def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
+    """The settings read again, with everything loaded that they need; their own policy tests hold.
+
+    Nothing has changed yet. Raises ConfigError and HostError.
+    """
     new = reread(step)
     if new is not parts.settings:
         service_preload.load(new, step)

@@ -47,6 +47,8 @@ PLUGIN = 65536 * 400
 """The replies of a router's plugin."""
 CONNECTIONS_TABLE = 65536 * 300
 """What one namespace's access list has let through."""
+API = 5000 * 15e3 + 2 * 32 * 400e3
+"""The last hour of as many hosts as are kept (api_hosts), and the differences that pages get (api_board)."""
 CAPTURES = 8 * 9 * MB
 """Listeners of a capture, each with what it has not read yet."""
 
@@ -74,6 +76,8 @@ def parts(settings: Settings) -> list[Part]:
         found.append(Part(counted(len(settings.clients), "client"), len(settings.clients) * CLIENT))
     if settings.control:
         found.append(Part("captures", CAPTURES))
+    if settings.api:
+        found.append(Part("the web API: the last hour of its hosts", API))
     if settings.recorder:
         found.append(Part("the recorder", settings.recorder * SLACK))
     return found

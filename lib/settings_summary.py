@@ -97,9 +97,8 @@ def _services(settings: Settings, everything: bool, known: _Known) -> Iterator[I
     for hub in settings.hubs:
         yield _whole_hub(hub, settings, ALL if everything else MAX_SHOWN, known)
     for client in settings.clients:
-        yield settings_summary_clients.words(
-            client, ALL if everything else settings_summary_clients.MAX_SHOWN
-        )
+        most = ALL if everything else settings_summary_clients.MAX_SHOWN
+        yield settings_summary_clients.words(client, most)
 
 
 def _whole_hub(hub: HubSettings, settings: Settings, most: int, known: _Known) -> Iterator[str]:

@@ -211,6 +211,8 @@ def test_a_key_of_ours_has_an_effect_or_is_an_error_wherever_it_stands(row: OwnK
     for path, section in sections(whole()):
         if path not in right and (row.key in section or row.key == "name"):  # GOST has such a key there
             continue
+        if row.key == "tls" and path.endswith("/listener"):  # of every listener, in GOST
+            continue
         config = whole()
         dict(sections(config))[path].update(yaml.safe_load(f"{{{row.example}}}"))
         if path in right:

@@ -35,7 +35,9 @@ WHOLE: dict[str, Any] = {
         },
     ],
     "authers": [{"name": "a", "auths": [{"username": "u", "password": "p"}]}],
-    "api": {"addr": "127.0.0.1:18080", "auth": {"username": "u", "password": "p"},
+    "api": {
+        "addr": "127.0.0.1:18080",
+        "auth": {"username": "u", "password": "p"},
         "users": [{"username": "v", "password": "p"}],
     },
     "notify": [{"url": "http://127.0.0.1/"}],

@@ -39,7 +39,8 @@ def _read_variables() -> Iterator[tuple[str, str]]:
             if (
                 isinstance(name, ast.Constant)
                 and isinstance(name.value, str)
-                and path.stem not in ("metrics_server", "api_app", "api_server")  # whose environ is that of a request
+                and path.stem
+                not in ("metrics_server", "api_app", "api_server")  # whose environ is that of a request
             ):
                 yield path.stem, name.value
 

@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from lib import settings_memory, settings_summary
+from lib import api_board, api_hosts, settings_memory, settings_summary
 from lib.acl_connections import MAX_CONNECTIONS
 from lib.hub import flows_of
 from lib.namespace import MAX_FLOWS
 from lib.settings import HubSettings, Settings, TableSettings
+from lib.settings_api import ApiSettings
 from lib.settings_limits import CountLimit, HubLimits
 from lib.settings_memory import ALL_FLOWS, CONNECTION, LEAST_FLOWS, SLACK, bound, connections, parts
 from lib.settings_sources import PluginSettings
 from lib.settings_transport import TransportSettings
+from tests.unit import test_api_history
 
 HUB = HubSettings("hub", "", 8443, lanes=1, limits=HubLimits(connections=(CountLimit("$", 1000),)))
 ALONE = Settings(hubs=(HUB,))
@@ -44,6 +46,7 @@ def with_hub(**changes: object) -> Settings:
         ),
         pytest.param(replace(ALONE, recorder=1 << 24), (1 << 24) * SLACK, id="recorder"),
         pytest.param(replace(ALONE, control="/x"), settings_memory.CAPTURES, id="captures"),
+        pytest.param(replace(ALONE, api=ApiSettings(socket="/x")), settings_memory.API, id="api"),
         pytest.param(
             replace(ALONE, tables=(TableSettings("r", plugin=PluginSettings("http://p")),)),
             settings_memory.PLUGIN,
@@ -78,3 +81,11 @@ def test_all_flows_have_the_bound_that_is_counted(sessions: int) -> None:
     assert LEAST_FLOWS <= each <= MAX_FLOWS
     assert each * sessions <= max(ALL_FLOWS, sessions * LEAST_FLOWS)
     assert MAX_CONNECTIONS * 300 == settings_memory.CONNECTIONS_TABLE
+
+
+def test_what_the_web_api_keeps_of_hosts_fits_its_part() -> None:
+    """A host's curves, its object and its row; and the differences of two scopes."""
+    host = test_api_history.size() + 5000
+    assert api_hosts.MAX_HOSTS * host + 2 * api_board.KEPT * 400e3 == pytest.approx(
+        settings_memory.API, rel=0.1
+    )

@@ -107,6 +107,7 @@ def test_what_must_not_be_left_half_done_goes_on_without_its_caller() -> None:
 # --- no handler of lib/ keeps a deadline or a kill
 
 KEEPS = {
+    "api_server": "the head of a request that does not come, and no deadline but its own",
     "ctl_server": "the end of a connection's greenlet, and no deadline but its own is around it",
     "hub_session": "a session's greenlet is killed where the hub ends; nothing is done after it",
 }
