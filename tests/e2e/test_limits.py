@@ -191,21 +191,9 @@ def test_handshakes_a_second(topology: Topology, write: Write) -> None:
 
 # --- one slow receiver ----------------------------------------------------------------------------
 
-TBF = (
-    "tc",
-    "qdisc",
-    "add",
-    "dev",
-    "to-host-2",
-    "root",
-    "tbf",
-    "rate",
-    "100mbit",
-    "burst",
-    "32kb",
-    "latency",
-    "50ms",
-)
+WIRE = 10
+"""Mbit/s of the slow wire. At this rate the bounds below are far from what a busy machine needs."""
+TBF = f"tc qdisc add dev to-host-2 root tbf rate {WIRE}mbit burst 8kb latency 50ms".split()
 
 
 def ping_times(namespace: Namespace, address: str, count: int) -> list[float]:
@@ -218,7 +206,12 @@ def ping_times(namespace: Namespace, address: str, count: int) -> list[float]:
 
 @pytest.mark.alone
 def test_a_ping_does_not_wait_behind_a_download(topology: Topology, write: Write) -> None:
-    """The hub's link to host-2 at 100 Mbit/s, filled by one stream: flows are served in turn."""
+    """The hub's link to host-2, filled by one stream: flows are served in turn.
+
+    Before a ping are 4 ms of what the kernel holds, 3 ms of another flow's turn and two packets in the qdisc: 10 ms
+    in all. Where the kernel held as much as for a fast peer, at any rate, it was 26 ms at 20 Mbit/s. A busy machine
+    delays some pings by as much as it likes, but not half of them by 15 ms.
+    """
     start_hub(topology.hub, "-C", write("hub.yml", config()))
     both(topology)
     topology.hub.run(*TBF)
@@ -230,9 +223,10 @@ def test_a_ping_does_not_wait_behind_a_download(topology: Topology, write: Write
     busy = ping_times(topology.host_1, OVERLAY_2, 50)
     stream.wait(30)
     rate = json.loads(stream.text())["end"]["sum_received"]["bits_per_second"] / 1e6
-    print(
-        f"idle {idle[len(idle) // 2]:.2f} ms; busy p50 {busy[25]:.1f} p99 {busy[-2]:.1f} ms; {rate:.1f} Mbit/s"
-    )
-    assert len(busy) >= 49
-    assert busy[-2] - idle[len(idle) // 2] < 25
-    assert rate > 85
+    added = [time - idle[len(idle) // 2] for time in busy]
+    middle, most = added[len(added) // 2], added[len(added) * 3 // 4]
+    print(f"added p50 {middle:.1f} p75 {most:.1f} ms by {len(busy)} pings; {rate:.1f} Mbit/s")
+    assert len(busy) > 40
+    assert middle < 25
+    assert most < 50
+    assert rate > 0.85 * WIRE
