@@ -28,12 +28,13 @@ from lib import (
     config_read,
     config_resolve,
     config_secrets,
-    config_section,
     ctl_find,
     service_collector,
     text_encoding,
 )
 from lib.config_findings import at_once
+from lib.config_known import Known
+from lib.config_references import Reader
 from lib.config_schema import Config
 from lib.errors import ConfigError, Position, Problem
 from lib.service_threads import aside
@@ -81,6 +82,7 @@ class Rereading:
         """(kind, name) of each reference -> the digest of its value, or of why there is none."""
         self._outcome: Settings | ConfigError | None = None
         """What came of it the last time."""
+        self._known = Known()
         self.config: Config | None = None
         """What was read the last time that it was right, as it was written; None where no API is served."""
 
@@ -121,10 +123,16 @@ class Rereading:
 
         Raises ConfigError.
         """
-        resolved = config_resolve.resolve(config_section.copied(config, step), self._noted, step)
+        resolved = self._resolved(config, self._noted, step)
         config.trees = []  # what of it is metadata is kept by its section
         self.config = config if resolved.api is not None else None
         return _completed(resolved, self._arguments)
+
+    def _resolved(self, config: Config, read: Reader, step: Step) -> Settings:
+        """The settings of a configuration that stays as it was written. Raises ConfigError."""
+        resolved = config_resolve.resolve(self._known.copied(config, step), read, step, self._known)
+        self._known.keep(step)
+        return resolved
 
     def settings_of(self, config: Config, step: Step = at_once) -> Settings:
         """The settings of another configuration, with the same options. Raises ConfigError."""
@@ -136,7 +144,7 @@ class Rereading:
             return found
 
         with service_collector.paused():
-            resolved = config_resolve.resolve(config_section.copied(config, step), value, step)
+            resolved = self._resolved(config, value, step)
         return _completed(resolved, self._arguments)
 
     def _noted(self, kind: str, name: str) -> str:

@@ -10,7 +10,7 @@ those found while reading (Config.problems).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 from msgspec.structs import FieldInfo
 
@@ -25,6 +25,7 @@ from lib.config_findings import MOST_PROBLEMS, Findings, at_once
 from lib.config_gost_keys import HANDLERS
 from lib.config_hub import Tables, check_domains, check_overlaps, hub
 from lib.config_instead import TUNNEL_URLS, WITHOUT_OTHERS, instead_of
+from lib.config_known import Known
 from lib.config_limits import Limiters, size_of
 from lib.config_notify import notify_settings
 from lib.config_observe import observer_settings
@@ -32,7 +33,7 @@ from lib.config_policy import policy_tests
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Service
 from lib.config_schema_log import Log
-from lib.config_section import Section, section_fields, spelled, walk
+from lib.config_section import Section, section_fields, spelled
 from lib.config_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.config_telemetry import log_settings, metrics_settings
 from lib.config_titles import titles
@@ -49,17 +50,24 @@ MOST_RECORDER = 1 << 30
 """The biggest flight recorder that a configuration may ask for, bytes."""
 
 
-def resolve(config: Config, read: Reader = nowhere, step: Callable[[], None] = at_once) -> Settings:
+def resolve(
+    config: Config,
+    read: Reader = nowhere,
+    step: Callable[[], None] = at_once,
+    known: Known | None = None,
+) -> Settings:
     """The settings that a configuration stands for; `read` gives the values of its references.
 
-    `step` is as in Findings. Raises ConfigError with every problem. Warnings and notices are in the result.
+    `step` is as in Findings. `known` has made the configuration as a copy: what it knows is not made anew.
+    Raises ConfigError with every problem. Warnings and notices are in the result.
     """
     found = Findings(warnings=list(config.warnings), notices=list(config.notices), step=step)
-    for section in found.each(walk(config)):
+    known = known or Known()
+    for section in found.each(known.fresh(config)):
         _refuse_not_yet(section, found)
         fill_in(section, read, found)
     _check_names(config, found)
-    settings = _settings(config, found)
+    settings = _settings(config, known, found)
     problems = _all_problems(config, found.problems)
     if problems:
         raise ConfigError(problems, found.warnings, found.notices)
@@ -137,8 +145,10 @@ def _check_distinct(kind: str, named: Sequence[tuple[str, Section]], found: Find
         seen.setdefault(name, where)
 
 
-def _settings(config: Config, found: Findings) -> Settings:
-    tables = tuple(table(router, found) for router in found.each(config.routers))
+def _settings(config: Config, known: Known, found: Findings) -> Settings:
+    tables = tuple(
+        known.of(router, partial(table, router, found), found) for router in found.each(config.routers)
+    )
     ingresses = {section.name: ingress_settings(section, found) for section in found.each(config.ingresses)}
     authers = {section.name: auther_settings(section, found) for section in found.each(config.authers)}
     admissions = {one.name: admission_settings(one, found) for one in found.each(config.admissions)}
@@ -149,9 +159,10 @@ def _settings(config: Config, found: Findings) -> Settings:
     for service in found.each(config.services):
         role = _role(service, found)
         if role == "router":
-            settings = hub(
-                service, by_name, ingresses, authers, admissions, observers, limiters, config, found
-            )
+            arguments = (service, by_name, ingresses, authers, admissions, observers, limiters, config, found)
+            settings = known.of(service, partial(hub, *arguments), found)
+            if known.has(service):
+                limiters.of(service, service.handler or Handler())  # nobody else says that they are in use
             hubs.extend([(service, settings)] if settings else [])
         elif role == "tun":
             config_admission.of_client(service, found)

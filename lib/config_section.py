@@ -74,7 +74,7 @@ def section_fields(cls: type[Section]) -> tuple[msgspec.structs.FieldInfo, ...]:
 
 
 @cache
-def _nesting(cls: type[Section]) -> tuple[str, ...]:
+def nesting(cls: type[Section]) -> tuple[str, ...]:
     """The fields of a section that are sections, or lists of them."""
     return tuple(
         field.name
@@ -91,7 +91,7 @@ def spelled(name: str) -> str:
 
 def release(section: Section, step: Callable[[], None]) -> None:
     """Empty the lists of a section that is of no more use, and of all below it (config_yaml.release)."""
-    for name in _nesting(type(section)):
+    for name in nesting(type(section)):
         value = getattr(section, name)
         while isinstance(value, list) and value:
             release(value.pop(), step)
@@ -106,7 +106,7 @@ def copied(section: S, step: Callable[[], None]) -> S:
     config_resolve fills in a section's references in place, but never changes a tree.
     """
     made = copy(section)
-    for name in _nesting(type(section)):
+    for name in nesting(type(section)):
         value = getattr(section, name)
         if isinstance(value, list):
             setattr(made, name, [copied(one, step) for one in value])
@@ -119,7 +119,7 @@ def copied(section: S, step: Callable[[], None]) -> S:
 def walk(section: Section) -> Iterator[Section]:
     """A section and all below it."""
     yield section
-    for name in _nesting(type(section)):
+    for name in nesting(type(section)):
         value = getattr(section, name)
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, Section):

@@ -83,7 +83,7 @@ def _use(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[st
     lines += parts.notify.apply(new.notify)
     lines += _apply_titles(old, new)
     failed: list[tuple[str, str]] = []
-    counts = _apply_services(parts, new, lines, failed, step)
+    counts = _apply_services(parts, new, lines, failed, step, old)
     used = [hub.settings for hub in parts.hubs.values()]
     lines += parts.observe.apply()
     label(new)
@@ -120,10 +120,12 @@ def _apply_services(
     lines: list[str],
     failed: list[tuple[str, str]],
     step: Callable[[], None],
+    old: Settings | None = None,
 ) -> Counter[str]:
     """Remove, change and add services; returns how many of each, by "-", "~" and "+".
 
-    Adds to `lines`, and (service, why) to `failed` for those that this host does not allow.
+    Adds to `lines`, and (service, why) to `failed` for those that this host does not allow. Hubs whose
+    settings are the very same as in `old`, with all that they name, are not looked at.
     """
     counts: Counter[str] = Counter()
     hubs, clients = {hub.name for hub in new.hubs}, {client.name for client in new.clients}
@@ -136,7 +138,11 @@ def _apply_services(
     for name in removed:
         lines.append(f"service {name}: removed")
         counts["-"] += 1
+    touched = _touched(old, new)
     for hub in new.hubs:
+        running = parts.hubs.get(hub.name)
+        if running is not None and running.settings is hub and not touched(hub):
+            continue
         _guarded(parts, hub.name, lines, failed, counts, partial(_apply_hub, parts, hub, new))
         step()
     for client in new.clients:
@@ -145,6 +151,17 @@ def _apply_services(
     _settle(parts, new)
     parts.domains.keep_only(hub.settings for hub in parts.hubs.values())
     return counts
+
+
+def _touched(old: Settings | None, new: Settings) -> Callable[[HubSettings], bool]:
+    """Whether another table may be in use by a hub whose own settings are the same object."""
+    if old is None:
+        return lambda hub: True
+    same = {id(table) for table in old.tables} & {id(table) for table in new.tables}
+    others = [table for table in (*old.tables, *new.tables) if id(table) not in same]
+    names = {table.name for table in others}
+    every = any(table.namespace is not None for table in others) or old.titles != new.titles
+    return lambda hub: every or (hub.default_table is not None and hub.default_table.name in names)
 
 
 def _settle(parts: Parts, new: Settings) -> None:

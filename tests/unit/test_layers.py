@@ -175,6 +175,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "api_sessions",
             "api_tags",
             "config_api",
+            "config_known",
             "config_schema_tls",
             "go_values",
             "config_findings",
