@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,7 +18,7 @@ from urllib.parse import parse_qsl
 import bottle
 import gevent
 
-from lib import api_auth
+from lib import api_auth, api_page
 from lib.addresses import join_host_port
 from lib.api_logins import ApiLogins
 from lib.api_request import Refused, Reply, Request, Route, Who, pieces
@@ -67,7 +68,7 @@ class App:
         self._settings, self._task = settings, task
         self._logins = ApiLogins(settings, logins)
         self._router = bottle.Router()
-        for route in (*self._logins.routes(), *routes):
+        for route in (*self._logins.routes(), *api_page.routes(self._logins), *routes):
             self._router.add(route.rule, route.method, route)
 
     def use(self, settings: ApiSettings) -> None:
@@ -122,6 +123,10 @@ class App:
     def _reply(self, environ: dict[str, Any]) -> Reply:
         method = environ["REQUEST_METHOD"]
         headers = _headers(environ)
+        if self._settings.prefix and environ["PATH_INFO"] == self._settings.prefix:
+            return Reply(
+                b"", 308, headers=(("Location", f"{self._settings.prefix}/"),)
+            )  # the page is a folder
         path = self._path(environ)
         api_auth.check_host(self._settings, headers.get("host", ""), environ.get("tunrouter.local", ""))
         route, arguments = self._route(environ, path)
@@ -142,7 +147,7 @@ class App:
             headers=headers,
             who=who,
             client=client,
-            read=lambda: _body(environ),
+            read=cache(lambda: _body(environ)),  # what checks a body and what uses it both ask for it
         )
         return route.handler(request)
 

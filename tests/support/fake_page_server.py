@@ -2,7 +2,7 @@
 
 Knows: what the page asks for under /x/ and the form of each reply; hosts, routes and drops as a big hub would have
 them, the same in each run. Run by itself (`python -m tests.support.fake_page_server`) it serves until Ctrl-C.
-Refuses to know: what a real hub decides.
+Refuses to know: what a real hub decides (tests/page/test_real_hub.py has one).
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ TENANTS = (
     "Retail",
     "Ships",
 )
-KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-"""Ending of a file of the page -> its media type."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -422,12 +420,12 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if not parts.path.startswith("/x/"):
-            name = "index.html" if parts.path == "/" else parts.path.removeprefix("/page/")
-            file = page_files.folder() / name
-            if ".." in name or file.suffix not in KINDS or not file.is_file():
+            file = page_files.find(parts.path)
+            if file is None:
                 self._json({"code": 404, "msg": "no such page"}, 404)
             else:
-                self._send(200, file.read_bytes(), KINDS[file.suffix], Cache_Control="no-cache")
+                kept = {"ETag": file.etag, "Cache_Control": "no-cache"}
+                self._send(200, file.body, file.type, file.gzip_body, **kept)
             return
         hub = self.server.hub
         if parts.path != "/x/me" and hub.login and not hub.user:

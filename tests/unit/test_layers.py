@@ -422,6 +422,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "client_reconnect",
     ),
     (
+        "api_page",
         "api_app",
         "api_files",
         "api_logins",
