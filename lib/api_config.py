@@ -57,13 +57,13 @@ def _kinds() -> dict[str, Kind]:
     found = {}
     for field in fields(Config):
         noun = _NOUNS.get(field.name)
-        if noun and field.name not in Config.not_yet:
+        if noun:
             found[field.name] = Kind(field.name, noun, field.type.__args__[0])
     return found
 
 
 KINDS = _kinds()
-"""Key of a list -> the kind, for every kind that tunrouter has."""
+"""Key of a list -> the kind; of one that is not supported yet there is none, and none is taken."""
 
 
 def sections(config: Config, kind: Kind) -> list[Part]:

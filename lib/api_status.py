@@ -6,9 +6,11 @@ sessions (ctl_status).
 
 from __future__ import annotations
 
+from lib import observe_stats
 from lib.api_process import Process
 from lib.client import Client
 from lib.hub import Hub
+from lib.observe_stats import Stats
 
 FAILED, RUNNING, READY = "failed", "running", "ready"
 
@@ -26,7 +28,12 @@ def status(process: Process, name: str) -> dict[str, object]:
     state = _state(service)
     words = ["is running", *(["is ready"] if state == READY else []), *_listening(service)]
     events = [{"time": since, "msg": f"service {name} {word}"} for word in words]
-    return {"createTime": since, "state": state, "events": events}
+    stats = {"stats": _stats(service).fields()} if service.settings.observe.enable_stats else {}
+    return {"createTime": since, "state": state, "events": events, **stats}
+
+
+def _stats(service: Hub | Client) -> Stats:
+    return observe_stats.of_hub(service) if isinstance(service, Hub) else observe_stats.of_client(service)
 
 
 def _state(service: Hub | Client) -> str:

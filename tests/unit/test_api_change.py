@@ -99,6 +99,25 @@ def test_a_service_is_there_at_once_and_gone_at_once(api: Api) -> None:
     assert [service.name for service in api.changes.config.services] == ["s"]
 
 
+def test_a_service_with_stats_tells_them(api: Api) -> None:
+    port = free_port()
+    ask(api, "POST", "/config/services", {**hub("t", port), "metadata": {"enableStats": True}})
+    assert "stats" not in ask(api, "GET", "/config/services/s")["data"]["status"]
+    assert ask(api, "GET", "/config/services/t")["data"]["status"]["stats"] == {
+        "totalConns": 0,
+        "currentConns": 0,
+        "totalErrs": 0,
+        "inputBytes": 0,
+        "outputBytes": 0,
+    }
+
+
+def test_a_kind_that_is_not_supported_yet_has_none_and_takes_none(api: Api) -> None:
+    assert ask(api, "GET", "/config/sds") == {"data": {"count": 0, "list": None}}
+    said = ask(api, "POST", "/config/sds", {"name": "x", "plugin": {"addr": "127.0.0.1:1"}}, 500)
+    assert "create sd x failed: 'sds' is not supported yet" in said["msg"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "why"),
     [
