@@ -26,7 +26,7 @@ KEYS = (
         "tests: [{from: host-1, to: 10.2.0.9, port: tcp/22, expect: deny}]",
         (
             "Packets of which the hub must let some through, and others not. `check` and `tunrouter test` "
-            "run them, and so does a reload, which one that fails refuses."
+            "run them, and so does a reload: one that would begin to fail refuses it."
         ),
     ),
     OwnKey(

@@ -12,7 +12,7 @@ million rows only those that hold one of the addresses are taken (route_select).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from lib import ctl_explain, source_read
@@ -131,16 +131,36 @@ def outcomes(settings: Settings, rows_of: RowsOf, step: Step = at_once) -> list[
         run.close()
 
 
-def refuse(settings: Settings, tables: Tables, step: Step) -> None:
-    """Raise ConfigError with the tests that fail, before a process with these tables uses the settings.
+def refuse(settings: Settings, old: Settings, tables: Tables, step: Step) -> None:
+    """Raise ConfigError with the tests that a change from the old settings to these makes fail.
 
-    A test that cannot be judged is only logged, for an outage of a plugin must not forbid every change.
+    Called before a process with these tables uses the settings. A test that fails by the old settings as
+    well is only logged: a source has broken it, and the change does not make that worse. A new test that
+    fails is an error, as whoever has written it wants to know. One that cannot be judged is only logged, for
+    an outage of a plugin must not forbid every change.
     """
-    failing, unjudged = problems(settings, rows_of_running(tables), step)
-    for problem in unjudged:
-        say_problem(Entry.CONFIG_WARNING, problem)
-    if failing:
-        raise ConfigError(failing)
+    rows_of = rows_of_running(tables)
+    found = outcomes(settings, rows_of, step)
+    for outcome in found:
+        if outcome.unjudged:
+            say_problem(Entry.CONFIG_WARNING, outcome.problem)
+    failing = [outcome for outcome in found if outcome.failure]
+    known = _failing_of(old, [outcome.test for outcome in failing], rows_of, step)
+    if worse := [outcome.problem for outcome in failing if outcome.test not in known]:
+        raise ConfigError(worse)
+    for outcome in failing:
+        problem = outcome.problem
+        message = f"{problem.message} (as before this reload, which is done all the same)"
+        say_problem(Entry.CONFIG_WARNING, replace(problem, message=message))
+
+
+def _failing_of(
+    settings: Settings, tests: Sequence[PolicyTest], rows_of: RowsOf, step: Step
+) -> frozenset[PolicyTest]:
+    """Those of the tests that the settings have too, and that fail by them."""
+    both = tuple(test for test in settings.tests if test in tests)
+    found = outcomes(replace(settings, tests=both), rows_of, step)
+    return frozenset(outcome.test for outcome in found if outcome.failure)
 
 
 def problems(

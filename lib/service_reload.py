@@ -30,8 +30,8 @@ Raises ConfigError and HostError where that fails.
 def reload(parts: Parts, reread: Reread) -> list[str]:
     """Read the settings again and change in the running process what differs, while packets are forwarded.
 
-    Where the settings cannot be read, have a mistake or fail one of their own policy tests, nothing is
-    changed and the problems are logged. Returns these problems.
+    Where the settings cannot be read, have a mistake, or fail a policy test that is new or has held until
+    now, nothing is changed and the problems are logged. Returns these problems.
     """
     step = Breaths()
     try:
@@ -61,14 +61,14 @@ def change(parts: Parts, made: Reread) -> list[tuple[str, str]]:
 
 
 def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
-    """The settings read again, with everything loaded that they need; their own policy tests hold.
+    """The settings read again, with everything loaded that they need, and no policy test newly failing.
 
     Nothing has changed yet. Raises ConfigError and HostError.
     """
     new = reread(step)
     if new is not parts.settings:
         service_preload.load(new, step)
-        service_policy.refuse(new, parts.tables, step)
+        service_policy.refuse(new, parts.settings, parts.tables, step)
     return new
 
 

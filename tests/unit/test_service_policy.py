@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -357,6 +358,7 @@ def parts() -> Iterator[Any]:
         tapping=nothing,
         domains=nothing,
         notify=SimpleNamespace(apply=lambda _: []),
+        observe=SimpleNamespace(apply=list),
         exits=SimpleNamespace(admit=list, settle=list),
         remove_clients=list,
     )
@@ -371,6 +373,47 @@ def test_a_reload_with_a_failing_test_changes_nothing(parts: Any, said: list[str
     assert said[0].startswith("reload: f:")
     assert "it expects deny" in said[0]
     assert said[1] == "reload: nothing was changed: the last good configuration stays in use"
+
+
+def _given(new: Settings, step: object) -> Settings:
+    return new
+
+
+def test_a_reload_that_does_not_make_a_failing_test_fail_is_done(
+    parts: Any, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source has broken it: the reload may be what mends something else. One that is new is refused."""
+    routes = tmp_path / "routes.txt"
+    routes.write_text("192.168.210.0/24 host-2\n")
+    text = HUB.replace("- name: r\n", f"- name: r\n  file: {{path: {routes}}}\n", 1)
+    broken = "from: host-1, to: 192.168.210.7, expect: allow"
+    first = settings(broken, text=text)
+    monkeypatch.setattr(service_policy, "rows_of_running", lambda tables: rows_of_all)
+    service_reload.reload(parts, lambda step: first)
+    assert parts.settings is first, "it holds"
+    routes.write_text("# none\n")
+    more = settings(broken, metadata=", superpackets: off", text=text)
+    del said[:]
+    service_reload.reload(parts, lambda step: more)
+    assert parts.settings is more
+    assert f"policy test {first.tests[0]}: it expects allow, but the packet" in said[0]
+    assert "(as before this reload, which is done all the same)" in said[0]
+    for tests in ((broken, FAILS), (broken.replace("210.7", "210.8"),)):
+        del said[:]
+        reread = partial(_given, settings(*tests, text=text))
+        service_reload.reload(parts, reread)
+        assert parts.settings is more, "a test that is new"
+        assert said[-1] == "reload: nothing was changed: the last good configuration stays in use"
+        assert sum(line.startswith("reload: f:") for line in said) == 1, "only that one is a problem"
+    both = settings(broken, HOLDS, text=text)
+    service_reload.reload(parts, lambda step: both)
+    worse = settings(
+        broken,
+        HOLDS,
+        text=text.replace("192.168.200.0/24, gateway: host-2", "192.168.201.0/24, gateway: host-2"),
+    )
+    service_reload.reload(parts, lambda step: worse)
+    assert parts.settings is both, "another test has held until now"
 
 
 def test_a_reload_whose_tests_hold_or_cannot_be_judged_is_done(
