@@ -128,6 +128,25 @@ SESSIONS = (
     *_COUNTERS,
     Column("prefixes", lambda row: ", ".join(row["prefixes"]) or "-", 15),
 )
+
+
+def _exit(name: str) -> Callable[[Row], str]:
+    """`nat` or `killswitch` of a client: the name of its table of nftables, or off."""
+
+    def text(row: Row) -> str:
+        found = row.get(name)
+        if not found:
+            return "-"
+        return str(found["table"] or "on, but not set") if found["on"] else "off"
+
+    return text
+
+
+def _exit_column(name: str) -> Column:
+    text = _exit(name)
+    return Column(name, text, 9, style=lambda row: RED if "not set" in text(row) else "")
+
+
 CLIENTS = (
     Column("host", _plain("host"), tells_apart=True),
     _WHERE[0],
@@ -137,6 +156,7 @@ CLIENTS = (
         style=lambda row: "" if row["hub"] else RED,
     ),
     Column("address", lambda row: ", ".join(row["addresses"]) or "-", 8),
+    *(_exit_column("nat"), _exit_column("killswitch")),
     *_WHERE[1:],
     *_COUNTERS,
 )  # fmt: skip

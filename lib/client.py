@@ -285,6 +285,11 @@ class Client:
         """Prefixes that others see -> the networks behind this host, as text."""
         return texts(self.settings.maps)
 
+    @property
+    def exit_tables(self) -> dict[str, str]:
+        """The tables of nftables that are set for it, by purpose: `nat` and `killswitch`; "" for none."""
+        return self._exits.tables_of(self.settings.name)
+
     def map_advice(self) -> list[str]:
         """A line for each prefix map that the hub's routes to this host do not fit."""
         maps = self.settings.maps

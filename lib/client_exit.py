@@ -69,6 +69,10 @@ class Exits:
         except HostError as error:
             _tell(settings.name, device, error)
 
+    def tables_of(self, service: str) -> dict[str, str]:
+        """The tables that are set for a client, by purpose: `nat` and `killswitch`; "" for none."""
+        return {"nat": self.nat.table_of(service), "killswitch": self.killswitch.table_of(service)}
+
     def settle(self, clients: Collection[ClientSettings]) -> None:
         """These clients run, or are to run. Raises HostError."""
         exits = {client.name for client in clients if client.nat}

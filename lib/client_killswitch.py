@@ -75,6 +75,10 @@ class Killswitch:
         """Whether a client has one."""
         return bool(self._members)
 
+    def table_of(self, service: str) -> str:
+        """The name of the table, which all clients share; empty where this one wants no killswitch."""
+        return TABLE.name if service in self._members else ""
+
     def admit(self, clients: Iterable[ClientSettings]) -> None:
         """Shut everything for those clients that want it, and let their hubs out, before these are dialled.
 

@@ -77,6 +77,11 @@ class Nat:
                 lost.append(FORWARDING)
             return [table.name for table in lost]
 
+    def table_of(self, service: str) -> str:
+        """The name of a service's table; empty where it is no exit."""
+        device = self._exits.get(service)
+        return Table(NAT, device).name if device is not None else ""
+
     @property
     def services(self) -> list[str]:
         """The services that are exits."""

@@ -12,7 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib import __version__, ctl_drops, ctl_enrol, ctl_explain, ctl_filter, ctl_health, ctl_routes, ctl_status
+from lib import (
+    __version__,
+    ctl_drops,
+    ctl_enrol,
+    ctl_explain,
+    ctl_filter,
+    ctl_health,
+    ctl_routes,
+    ctl_sessions,
+    ctl_status,
+)
 from lib.client import Client
 from lib.ctl_server import Handlers
 from lib.errors import HostError
@@ -55,7 +65,7 @@ def handlers(
 
 def _kick(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
     """End the sessions of a host: {"host": name}, optional "ns": UUID. Its client may connect again."""
-    sessions = ctl_status.sessions_of(hubs, request)
+    sessions = ctl_sessions.sessions_of(hubs, request)
     for session in sessions:
         session.sender.close("kicked by the operator")
     return {"sessions": len(sessions)}
@@ -63,7 +73,7 @@ def _kick(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, obje
 
 def _drain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
     """Ask a host to get another session before it gives up this one: {"host": name}, optional "ns": UUID."""
-    sessions = ctl_status.sessions_of(hubs, request)
+    sessions = ctl_sessions.sessions_of(hubs, request)
     for session in sessions:
         session.tell_drain()
     return {"sessions": len(sessions)}

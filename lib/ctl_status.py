@@ -22,7 +22,6 @@ from lib import (
     ctl_filter,
     ctl_policy,
     ctl_tables,
-    ids,
     log_setup,
     namespace_titles,
     notify_delivery,
@@ -37,7 +36,6 @@ from lib.counters import Traffic
 from lib.ctl_filter import Filter
 from lib.ctl_routes import PrefixesByHost
 from lib.datagram_channel import Channel
-from lib.did_you_mean import did_you_mean
 from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
@@ -47,12 +45,8 @@ from lib.service_threads import aside
 from lib.session_lane_sender import LaneSender
 from lib.stream_layer import AnyStream
 
-MAX_GUESSED = 1000
-"""Hosts among which a misspelt name is looked for."""
 MAX_WARNINGS = 100
 """Mistaken identities of a hub's clients that are listed."""
-MAX_NAMED = 10
-"""Namespaces that are named where a request fits several."""
 
 Row = dict[str, object]
 NAME_SECONDS = 1.0
@@ -234,6 +228,7 @@ def _client(client: Client, now: float) -> Row:
         "differences": client.differences(),
         "warnings": client.transit.warnings(now),
         "advice": [*session.warnings(), *client.map_advice()] if session else [],
+        **_exit(client),
         "map": client.shown_as,
         "hub": session.peer if session else None,
         "away": None if session else _away(client.away, now),
@@ -250,6 +245,12 @@ def _client(client: Client, now: float) -> Row:
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),
     }
+
+
+def _exit(client: Client) -> Row:
+    """Whether it is an exit and has a killswitch, each with its table of nftables while that is set."""
+    wanted = {"nat": client.settings.nat, "killswitch": client.settings.killswitch}
+    return {name: {"on": wanted[name], "table": table or None} for name, table in client.exit_tables.items()}
 
 
 def _from_hub(client: Client) -> Row:
@@ -305,44 +306,3 @@ def _output(output: Output) -> Row:
         "lost": output.lost + output.refused,
         "error": (trouble.strerror or str(trouble)) if trouble is not None else "",
     }
-
-
-def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[HubSession]:
-    """The sessions of a request's "host", in its "ns", at its "service", or with "all" wherever they are.
-
-    Raises ValueError where there is none, and without "all" where several namespaces have such a host: what
-    is meant for one tenant shall not hit another.
-    """
-    host, namespace, service = (str(request.get(key) or "") for key in ("host", "ns", "service"))
-    wanted = namespace_titles.namespace_named(namespace) if namespace else None
-    found = [
-        (name, session)
-        for name, hub in hubs.items()
-        for session in hub.sessions.values()
-        if session.attachment.host == host
-        and wanted in (None, session.attachment.namespace.id)
-        and service in ("", name)
-    ]
-    if not found:
-        if service and service not in hubs:
-            raise ValueError(ctl_filter.which_hub(service, hubs))
-        where = (f" in namespace {namespace[:64]}" if namespace else "") + (
-            f" at {service[:64]}" if service else ""
-        )
-        hosts = {session.attachment.host for hub in hubs.values() for session in hub.sessions.values()}
-        guess = "" if host in hosts else did_you_mean(host, islice(hosts, MAX_GUESSED))
-        hint = guess or "`tunrouter status` says who has one"
-        raise ValueError(f"no live session of host {host[:64]!r}{where}; {hint}")
-    # Services that share a domain share their namespaces: the same object is the same namespace.
-    places: dict[int, str] = {}
-    for name, session in found:
-        inside = session.attachment.namespace
-        places.setdefault(id(inside), f"--ns {ids.format_uuid(inside.id)} --service {name}")
-    if len(places) > 1 and not request.get("all"):
-        named = list(places.values())
-        more = [f"{len(named) - MAX_NAMED} more"] if len(named) > MAX_NAMED else []
-        listed = ", ".join([*named[:MAX_NAMED], *more])
-        raise ValueError(
-            f"{len(named)} namespaces have a host {host[:64]!r}: {listed}; say which one, or --all"
-        )
-    return [session for _, session in found]

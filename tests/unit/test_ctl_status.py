@@ -1,4 +1,4 @@
-"""Which sessions kick and drain are for: one tenant's, never by accident those of another."""
+"""What `status` tells of a process: of which hosts, of its log, and of what a client has set on its host."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ import gevent
 import pytest
 from gevent import monkey
 
-from lib import cli_show, ctl_encode, ctl_filter, ctl_status, log_setup, metrics, service_threads
+from lib import cli_columns, cli_show, ctl_encode, ctl_filter, ctl_status, log_setup, metrics, service_threads
 from lib.cli_show import Paper
-from lib.ctl_status import MAX_NAMED, sessions_of
+from lib.client_exit import Exits
+from lib.client_killswitch import _Member
 from lib.ids import format_uuid
 from lib.log_output import Descriptor, Output
 from tests.support.schema import check
-
-
-def session(host: str, namespace: object) -> Any:
-    return SimpleNamespace(attachment=SimpleNamespace(host=host, namespace=namespace))
 
 
 def tenant(number: int) -> Any:
@@ -31,56 +28,7 @@ def uuid(number: int) -> str:
     return format_uuid(bytes(15) + bytes([number]))
 
 
-def hub(*sessions: Any) -> Any:
-    return SimpleNamespace(sessions=dict(enumerate(sessions)))
-
-
-ONE, TWO, SAME_NUMBER = tenant(1), tenant(2), tenant(1)
-HUBS = {
-    "tcp": hub(session("a", ONE), session("b", ONE), session("b", TWO), session("d", ONE)),
-    "wss": hub(session("a", ONE), session("d", SAME_NUMBER)),  # of one domain with tcp, but for the last one
-}
-
-
-@pytest.mark.parametrize(
-    ("request_", "count"),
-    [
-        ({"host": "a"}, 2),
-        ({"host": "a", "ns": uuid(1)}, 2),
-        ({"host": "a", "service": "wss"}, 1),
-        ({"host": "b", "ns": uuid(2)}, 1),
-        ({"host": "b", "all": True}, 2),
-        ({"host": "d", "ns": uuid(1), "service": "tcp"}, 1),
-        ({"host": "d", "all": True}, 2),
-    ],
-    ids=str,
-)
-def test_what_is_meant(request_: dict[str, object], count: int) -> None:
-    assert len(sessions_of(HUBS, request_)) == count
-
-
-@pytest.mark.parametrize(
-    ("request_", "why"),
-    [
-        ({"host": "b"}, f"2 namespaces have a host 'b': --ns {uuid(1)} --service tcp, --ns {uuid(2)} --service tcp; say"),
-        ({"host": "d", "ns": uuid(1)}, f"--ns {uuid(1)} --service tcp, --ns {uuid(1)} --service wss; say which one, or --all"),
-        ({"host": "c", "all": True}, "no live session of host 'c'"),
-        ({"host": "a", "ns": uuid(2)}, f"no live session of host 'a' in namespace {uuid(2)}"),
-        ({"host": "b", "service": "wss"}, "no live session of host 'b' at wss"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_what_is_not_clear(request_: dict[str, object], why: str) -> None:
-    with pytest.raises(ValueError, match="host") as refused:
-        sessions_of(HUBS, request_)
-    assert why in str(refused.value)
-
-
-def test_many_are_counted() -> None:
-    hubs = {"s": hub(*(session("a", tenant(number)) for number in range(200)))}
-    with pytest.raises(ValueError, match=f"200 namespaces have .*, {200 - MAX_NAMED} more; say") as refused:
-        sessions_of(hubs, {"host": "a"})
-    assert len(str(refused.value)) < 1000
+ONE, TWO = tenant(1), tenant(2)
 
 
 @pytest.mark.parametrize(
@@ -148,3 +96,30 @@ def test_a_log_that_nobody_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         os.close(reading)
         output.finish()
         os.close(writing)
+
+
+def exit_client(table: str = "") -> Any:
+    """A client that is to be an exit; its table of masquerading is `table`."""
+    settings = SimpleNamespace(nat=True, killswitch=False)
+    return SimpleNamespace(settings=settings, exit_tables={"nat": table, "killswitch": ""})
+
+
+def test_of_nat_and_killswitch_the_table_is_told_while_it_is_set() -> None:
+    row = ctl_status._exit(exit_client("tunrouter_nat_tun0"))
+    off = {"on": False, "table": None}
+    assert row == {"nat": {"on": True, "table": "tunrouter_nat_tun0"}, "killswitch": off}
+    assert ctl_status._exit(exit_client()) == {"nat": {"on": True, "table": None}, "killswitch": off}
+    columns = {column.title: column for column in cli_columns.CLIENTS}
+    nat, killswitch = columns["nat"], columns["killswitch"]
+    assert (nat.text(row), killswitch.text(row)) == ("tunrouter_nat_tun0", "off")
+    assert nat.text(ctl_status._exit(exit_client())) == "on, but not set"
+    assert nat.text({}) == "-", "a process of an older version"
+
+
+def test_a_process_knows_which_tables_are_a_client_s() -> None:
+    exits = Exits()
+    assert exits.tables_of("one") == {"nat": "", "killswitch": ""}
+    exits.nat._exits["one"] = "tun0"
+    exits.killswitch._members["two"] = _Member()
+    assert exits.tables_of("one") == {"nat": "tunrouter_nat_tun0", "killswitch": ""}
+    assert exits.tables_of("two") == {"nat": "", "killswitch": "tunrouter_killswitch_host"}

@@ -450,6 +450,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ctl_tables",
         "ctl_drops",
         "ctl_routes",
+        "ctl_sessions",
         "ctl_enrol",
         "api_live",
         "api_confirm",

@@ -22,7 +22,7 @@ from lib import (
     ctl_explain,
     ctl_filter,
     ctl_routes,
-    ctl_status,
+    ctl_sessions,
     hub_log,
     log_setup,
     metrics,
@@ -146,9 +146,9 @@ def test_requests_take_a_title_and_replies_have_one() -> None:
     (row,) = filter(None, reply["drops"])  # type: ignore[call-overload]
     assert (row["namespace"], row["title"]) == (UUID, "Shop Berlin")
     assert not list(filter(None, ctl_drops.drops({"hub": hub}, {}, {"ns": "köln"})["drops"]))  # type: ignore[call-overload]
-    assert len(ctl_status.sessions_of({"hub": hub}, {"host": "host-1", "ns": "Shop Berlin"})) == 1
+    assert len(ctl_sessions.sessions_of({"hub": hub}, {"host": "host-1", "ns": "Shop Berlin"})) == 1
     with pytest.raises(ValueError, match="no live session of host 'host-1' in namespace Köln"):
-        ctl_status.sessions_of({"hub": hub}, {"host": "host-1", "ns": "Köln"})
+        ctl_sessions.sessions_of({"hub": hub}, {"host": "host-1", "ns": "Köln"})
     question = ctl_explain.read_question(domain, {"from": "host-1", "to": "10.0.0.9", "ns": "Shop Berlin"})
     lines = ctl_explain.reply("hub", question, sessions=True)["lines"]
     assert ("namespace", f"Shop Berlin ({UUID})") in [tuple(line) for line in lines]
