@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 
-from lib import service_policy_watch
+from lib import service_supervisor
 from lib.humanize import counted
-from lib.service_policy_watch import FAILS, HOLDS, NOT_JUDGED, Standing
+from lib.service_policy_watch import FAILS, HOLDS, NOT_JUDGED, PolicyWatch, Standing
 
 MAX_LISTED = 100
 """Tests that do not hold of which the reply tells; of all it tells the number."""
@@ -24,7 +24,7 @@ def policy(only: bool) -> Row:
     `only`: the question is about some hosts, and tests belong to none.
     """
     now = time.monotonic()
-    watches = [] if only else service_policy_watch.running
+    watches = [] if only else service_supervisor.running(PolicyWatch)
     counts = {word: sum(watch.counts()[word] for watch in watches) for word in (HOLDS, FAILS, NOT_JUDGED)}
     ran = max((watch.ran_at for watch in watches), default=0.0)
     wrong = [one for watch in watches for one in watch.standings if one.word != HOLDS]
@@ -51,5 +51,5 @@ def _problem(standing: Standing, now: float) -> Row:
 
 def warnings() -> list[str]:
     """What `health` warns of; the process does its work all the same, and a restart would mend nothing."""
-    fails = sum(watch.counts()[FAILS] for watch in service_policy_watch.running)
+    fails = sum(watch.counts()[FAILS] for watch in service_supervisor.running(PolicyWatch))
     return [f"{counted(fails, 'policy test')} {'fails' if fails == 1 else 'fail'}"] if fails else []

@@ -24,7 +24,6 @@ from lib import (
     ctl_tables,
     log_setup,
     namespace_titles,
-    notify_delivery,
     prefixes,
     service_supervisor,
 )
@@ -107,7 +106,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "tables": ctl_tables.rows(tables, now),
         "tasks": [_task(task, now) for task in service_supervisor.tasks()],
         "log": [_output(output) for output in log_setup.outputs()],
-        "notify": [_receiver(receiver) for receiver in notify_delivery.running],
+        "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
     }
 
 
@@ -228,8 +227,8 @@ def _client(client: Client, now: float) -> Row:
         "differences": client.differences(),
         "warnings": client.transit.warnings(now),
         "advice": [*session.warnings(), *client.map_advice()] if session else [],
-        **_exit(client),
         "map": client.shown_as,
+        **_exit(client),
         "hub": session.peer if session else None,
         "away": None if session else _away(client.away, now),
         "transport": node.transport.kind,

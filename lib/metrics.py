@@ -31,8 +31,6 @@ from lib import (
     log_redact,
     log_setup,
     namespace_titles,
-    notify_delivery,
-    service_policy_watch,
     service_supervisor,
 )
 from lib.client import Client
@@ -61,9 +59,11 @@ from lib.metrics_names import (
     Family,
 )
 from lib.namespace import Attachment
+from lib.notify_delivery import Receiver
 from lib.printable import exact
 from lib.route_live import LiveRoutes
 from lib.rule_live import LiveRules
+from lib.service_policy_watch import PolicyWatch
 from lib.service_scheduling import breathe
 from lib.source_read import describe
 
@@ -330,7 +330,7 @@ def _log() -> Iterator[tuple[Family, Iterable[Row]]]:
 
 
 def _notify() -> Iterator[tuple[Family, Iterable[Row]]]:
-    rows = [(one.settings.name, one) for one in notify_delivery.running]
+    rows = [(one.settings.name, one) for one in service_supervisor.running(Receiver)]
     yield (
         NOTIFY["events"],
         [
@@ -343,7 +343,7 @@ def _notify() -> Iterator[tuple[Family, Iterable[Row]]]:
 
 
 def _policy() -> Iterator[tuple[Family, Iterable[Row]]]:
-    counts = [pair for watch in service_policy_watch.running for pair in watch.counts().items()]
+    counts = [pair for watch in service_supervisor.running(PolicyWatch) for pair in watch.counts().items()]
     yield POLICY, [(_labels(POLICY, word), float(count)) for word, count in counts]
 
 

@@ -35,9 +35,6 @@ MAX_REPLY = 4096
 _TEMPORARY = frozenset({408, 425, 429})
 """HTTP statuses below 500 after which the same request may be granted later (RFC 9110, 8470, 6585)."""
 
-running: list[Receiver] = []
-"""All receivers of this process that are delivered to."""
-
 Message = Mapping[str, object]
 """The fields of an event, as JSON has them."""
 
@@ -72,7 +69,8 @@ class Receiver:
         """Why the last try has failed; empty where it has not."""
         self._waiting: deque[Message] = deque()
         self._bell = Bell()
-        self._task = Task(f"notify {settings.name}: events are delivered", self._run, vital=False)
+        name = f"notify {settings.name}: events are delivered"
+        self._task = Task(name, self._run, vital=False, of=self)
         self._way: HttpWay | None = None
 
     @property
@@ -83,14 +81,10 @@ class Receiver:
     def start(self) -> None:
         """Begin to deliver, if that has not begun."""
         self._task.start()
-        if self not in running:
-            running.append(self)
 
     def stop(self) -> None:
         """Deliver nothing more."""
         self._task.kill(block=False)
-        if self in running:
-            running.remove(self)
         if self._way is not None:
             self._way.close()
 

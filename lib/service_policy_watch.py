@@ -38,9 +38,6 @@ HOLDS, FAILS, NOT_JUDGED = "holds", "fails", "not judged"
 
 _State = tuple[object, ...]
 
-running: list[PolicyWatch] = []
-"""The watch of this process, where it has begun."""
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -69,19 +66,15 @@ class PolicyWatch:
         """When they were run last, in seconds of the monotonic clock; 0 for never."""
         self._next_at = 0.0
         self._wake = Event()
-        self._task = Task("policy tests are run", self._run, vital=False)
+        self._task = Task("policy tests are run", self._run, vital=False, of=self)
 
     def start(self) -> None:
         """Begin to run them."""
         self._task.start()
-        if self not in running:
-            running.append(self)
 
     def stop(self) -> None:
         """Run them no more."""
         self._task.kill(block=False)
-        if self in running:
-            running.remove(self)
 
     def wake(self) -> None:
         """Look now: there may be other settings."""

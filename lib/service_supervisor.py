@@ -37,7 +37,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 
@@ -57,6 +57,8 @@ BROKEN_SECONDS = 30.0
 OTHERS = "what one session, request or call does"
 """The name under which the errors of all other greenlets are counted."""
 
+T = TypeVar("T")
+
 _tasks: list[Task] = []
 
 
@@ -70,13 +72,15 @@ class Task:
         *arguments: object,
         may_end: bool = False,
         vital: bool = True,
+        of: object = None,
     ) -> None:
         """`name` is for people, in a few words. Nothing runs before start().
 
         With `may_end` the function may return; otherwise that is a fault. A task that is not `vital` is never
-        a fault of the process, which would be started again for it while it forwards packets.
+        a fault of the process, which would be started again for it while it forwards packets. `of` is whose
+        work it is, for those that are looked for by their kind (running).
         """
-        self.name = name
+        self.name, self.of = name, of
         self._may_end, self._vital = may_end, vital
         self.failures = 0
         """How often the task, or a part of its work (attempt), has failed."""
@@ -222,6 +226,11 @@ def watch_server(server: Any) -> None:
 def tasks() -> list[Task]:
     """Every task of this process."""
     return list(_tasks)
+
+
+def running(kind: type[T]) -> list[T]:
+    """Those of a kind whose work is done now: they have started their tasks, and not stopped them yet."""
+    return [task.of for task in _tasks if isinstance(task.of, kind)]
 
 
 def fault() -> str:

@@ -69,7 +69,7 @@ def receiving(**settings: Any) -> Iterator[Receiver]:
         yield made
     finally:
         made.stop()
-    assert made not in notify_delivery.running
+    assert made not in service_supervisor.running(Receiver)
 
 
 def wait_for(true: Callable[[], object]) -> None:

@@ -19,6 +19,7 @@ from lib import (
     metrics,
     service_policy,
     service_policy_watch,
+    service_supervisor,
 )
 from lib.hub_tables import Tables
 from lib.log_events import Entry
@@ -65,11 +66,11 @@ class Process:
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     monkeypatch.setattr(service_policy_watch, "SHARE", 0)
-    monkeypatch.setattr(service_policy_watch, "running", [])
+    monkeypatch.setattr(service_supervisor, "_tasks", [])
     routes = tmp_path / "routes"
     routes.write_text("10.2.0.0/16 host-2\n")
     made = Process(routes)
-    service_policy_watch.running.append(made.watch)
+    service_supervisor._tasks.append(made.watch._task)
     made.tables.start()
     assert made.tables.wait_loaded(5.0)
     yield made
@@ -217,7 +218,9 @@ def test_it_runs_by_itself_while_the_process_serves(
 
     done = Event()
     monkeypatch.setattr(service_policy_watch, "say", say)
+    service_supervisor._tasks.clear()
     process.watch.start()
+    assert service_supervisor.running(PolicyWatch) == [process.watch]
     try:
         process.routes.write_text("10.3.0.0/16 host-2\n")
         process.live.feed.refresh()
@@ -231,4 +234,4 @@ def test_it_runs_by_itself_while_the_process_serves(
         assert done.wait(5.0)
     finally:
         process.watch.stop()
-    assert process.watch not in service_policy_watch.running
+    assert process.watch not in service_supervisor.running(PolicyWatch)

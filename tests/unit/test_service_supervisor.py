@@ -33,6 +33,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return now
 
 
+def test_who_works_is_found_by_kind_from_start_to_stop(said: list[dict[str, Any]]) -> None:
+    class Worker:
+        def __init__(self) -> None:
+            self.task = Task("works", Event().wait, of=self)
+
+    first, second = Worker(), Worker()
+    keep("nobody's", Event().wait)
+    assert service_supervisor.running(Worker) == []
+    first.task.start()
+    second.task.start()
+    assert service_supervisor.running(Worker) == [first, second]
+    first.task.kill()
+    assert service_supervisor.running(Worker) == [second]
+    assert service_supervisor.running(Event) == []
+
+
 @pytest.mark.parametrize(
     "error",
     [ValueError("Invalid IPv6 URL"), TypeError("int"), RecursionError(), MemoryError(), OSError(5, "x")],
