@@ -15,7 +15,6 @@ Other names are never asked of the hub.
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -145,7 +144,7 @@ def _ways(by: str) -> list[str]:
 
 def _resolved_is_asked() -> bool:
     """Whether programs here ask systemd-resolved for names, and it is the one of this network namespace."""
-    if shutil.which(PROGRAM) is None or not _is_of_this_network():
+    if service_command.find(PROGRAM) is None or not _is_of_this_network():
         return False
     from lib import dns_resolv_conf
 
@@ -170,14 +169,11 @@ def _is_of_this_network() -> bool:
 
 
 def _set_resolved(_: str, device: str, wanted: Wanted) -> str:
-    program = shutil.which(PROGRAM)
-    if program is None:
-        return f"there is no systemd-resolved here ({PROGRAM})"
     steps: list[tuple[str, ...]] = [("dns", device, *wanted.servers)]
     if wanted.domain:
         steps += [("domain", device, f"~{wanted.domain}"), ("default-route", device, "no")]
     for words in steps:
-        why = _run(program, *words)
+        why = _run(*words)
         if why:
             _unset_resolved(_, device)
             return why
@@ -185,15 +181,15 @@ def _set_resolved(_: str, device: str, wanted: Wanted) -> str:
 
 
 def _unset_resolved(_: str, device: str) -> None:
-    program = shutil.which(PROGRAM)
-    if program is not None:
-        _run(program, "revert", device)
+    _run("revert", device)
 
 
-def _run(*argv: str) -> str:
+def _run(*words: str) -> str:
     """Run the program; returns what went wrong, or ""."""
-    outcome = service_command.run(argv, service_environment.whole(os.environ), SECONDS)
-    return f"{PROGRAM} {argv[1]}: {outcome.said or outcome.failure}" if outcome.failure else ""
+    outcome = service_command.run((PROGRAM, *words), service_environment.whole(os.environ), SECONDS)
+    if outcome.is_missing:
+        return f"there is no systemd-resolved here ({PROGRAM})"
+    return f"{PROGRAM} {words[0]}: {outcome.said or outcome.failure}" if outcome.failure else ""
 
 
 # --- the server on loopback

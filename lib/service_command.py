@@ -33,6 +33,9 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _READ_AT_ONCE = 1 << 16
 
 
+_MISSING = "there is no such program"
+
+
 class Outcome(NamedTuple):
     """How a command has ended."""
 
@@ -44,6 +47,11 @@ class Outcome(NamedTuple):
     """What it has printed on its standard output, as far as the caller wanted to have that kept."""
     errors: str = ""
     """What it has printed on its standard error, kept in the same way."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such program."""
+        return self.failure.endswith(_MISSING)
 
     def __str__(self) -> str:
         """What is wrong, with the command's own last word."""
@@ -74,7 +82,7 @@ def run(
     except OSError as error:
         return Outcome(f"{words[0]}: {error.strerror or error}", "")
     if program is None:
-        return Outcome(f"{words[0]}: there is no such program", "")
+        return Outcome(f"{words[0]}: {_MISSING}", "")
     gevent.get_hub().loop.install_sigchld()  # the loop waits for all children: it alone gets their status
     printed = [_Printed(keep) for _ in range(2 if keep else 1)]
     try:

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from gevent import subprocess
-
-from lib import service_privileges
+from lib import service_command, service_environment, service_privileges
 from lib.errors import HostError
 from lib.settings_needs import NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN, Rights
 
@@ -30,6 +27,8 @@ SYSTEMD = "/run/systemd/system"
 """There where systemd runs (sd_booted(3))."""
 SECONDS = 3.0
 """How long systemctl may take."""
+MAX_SHOWN = 1 << 16
+"""Bytes of what it prints that are read."""
 PROPERTIES = (
     *("LoadState", "User", "Group", "SupplementaryGroups", "AmbientCapabilities", "CapabilityBoundingSet"),
     *("ProtectSystem", "ProtectHome", "ProtectKernelTunables", "ProtectControlGroups", "ReadWritePaths"),
@@ -123,16 +122,17 @@ def unit_of(config: str) -> str:
 
 def shown(unit: str) -> Mapping[str, str]:
     """The properties of a unit; empty where there is no systemd here, or no such unit. Raises HostError."""
-    program = shutil.which("systemctl")
-    if program is None or not os.path.isdir(SYSTEMD):
+    if not os.path.isdir(SYSTEMD):
         return {}
-    argv = (program, "show", "--property", ",".join(PROPERTIES), "--", unit)
-    try:
-        said = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostError(f"systemctl show {unit}: {error}") from None
+    words = ("systemctl", "show", "--property", ",".join(PROPERTIES), "--", unit)
+    environ = service_environment.whole(os.environ)
+    outcome = service_command.run(words, environ, SECONDS, keep=MAX_SHOWN)
+    if outcome.is_missing:
+        return {}
+    if outcome.failure:
+        raise HostError(f"systemctl show {unit}: {outcome}")
     found: dict[str, str] = {}
-    for name, equals, value in (line.partition("=") for line in said.splitlines()):
+    for name, equals, value in (line.partition("=") for line in outcome.output.splitlines()):
         if equals:  # a setting with several values may have a line for each
             found[name] = f"{found[name]} {value}" if name in found else value
     return found if found.get("LoadState") == "loaded" else {}

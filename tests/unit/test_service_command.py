@@ -116,6 +116,8 @@ def test_a_program_of_the_system_is_found_without_a_path(
     program = tmp_path / "system-only"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    assert run(("system-only",), {}, 10).failure == "system-only: there is no such program"
+    found = run(("system-only",), {}, 10)
+    assert found.failure == "system-only: there is no such program"
+    assert found.is_missing
     monkeypatch.setattr(service_command, "SYSTEM_PATH", str(tmp_path))
     assert run(("system-only",), {}, 10).failure == ""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lib import service_rights
+from lib.errors import HostError
 from lib.settings_needs import NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN
 from tests.support.netns import ROOT
 
@@ -145,6 +146,16 @@ def test_systemctl_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert (tmp_path / "asked").read_text().endswith("-- tunrouter@a.service\n")
     monkeypatch.setenv("STATE", "not-found")
     assert service_rights.shown("tunrouter@a.service") == {}
+
+
+def test_a_systemctl_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(service_rights, "SYSTEMD", str(tmp_path))
+    with pytest.raises(HostError, match=r"systemctl show t\.service: ended with status 1: Failed to"):
+        service_rights.shown("t.service")
 
 
 def test_this_process_and_the_user_it_becomes() -> None:
