@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from lib import (
     capture_watch,
     client_uplink,
     framing,
+    netfilter_conntrack,
     netfilter_map,
     netlink,
     netlink_adopt,
@@ -81,6 +82,8 @@ class ClientDevice:
         `gone` is called with its name if somebody removes the device while it is in use.
         """
         self._client, self._gone = client, gone
+        self._maps: tuple[PrefixMap, ...] = ()
+        """What the kernel translates."""
         settings = client.settings
         try:
             self._netns = stream_netns.Held(settings.device.netns)
@@ -180,15 +183,35 @@ class ClientDevice:
         self._readable.close()
         with suppress(HostError):  # the next start deletes it
             self._table.close()
+        changed, self._maps = self._maps, ()
+        self._forget(changed)
         self._leave(self.upkeep.wanted)
         self._netns.close()
 
     def translate(self, maps: Sequence[PrefixMap]) -> None:
-        """Let the kernel translate between these prefixes, and no others. Raises HostError."""
+        """Let the kernel translate between these prefixes, and no others. Raises HostError.
+
+        Connections that there are follow at once, also those that an ended run has translated otherwise.
+        """
+        name = self._client.settings.name
         try:
             self._table.load(netfilter_map.rules(self.upkeep.index, maps))
         except HostError as error:
-            raise HostError(f"service {self._client.settings.name}: map: {error}") from None
+            raise HostError(f"service {name}: map: {error}") from None
+        changed, self._maps = {*self._maps} ^ {*maps}, tuple(maps)
+        self._forget(changed)
+
+    def _forget(self, changed: Collection[PrefixMap]) -> None:
+        """Let the kernel forget the connections that changed maps concern; what fails is logged."""
+        if not changed:
+            return
+        routes = [packed(network) for network, _ in self.upkeep.wanted.routes]
+        name = self._client.settings.name
+        try:
+            netfilter_conntrack.forget(changed, [*self._networks(), *routes])
+        except HostError as error:
+            text = "service %s: map: connections that there are keep the addresses that they have: %s"
+            say(Entry.MAP_KEPT, text, name, error, service=name, reason=error)
 
     def _leave(self, settings: DeviceSettings) -> None:
         if self._device.fd >= 0 and not self._device.exists:

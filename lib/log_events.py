@@ -212,6 +212,10 @@ class Entry(Enum):
         *("map-not-routed", "warning", "service host reason"),
         "what the hub routes to a host does not fit the prefixes under which its networks appear (map)",
     )
+    MAP_KEPT = (
+        *("map-kept", "warning", "service reason"),
+        "the kernel has not forgotten connections that a changed `map` concerns: they keep their addresses",
+    )
     NOT_FORWARDING = (
         *("not-forwarding", "warning", "service host reason"),
         "the hub routes a network behind this host to it, and the kernel does not forward",

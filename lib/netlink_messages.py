@@ -138,7 +138,7 @@ def link(body: bytes) -> Link | None:
     if len(body) < _LINK.size:
         return None
     _, _, index, flags, _ = _LINK.unpack_from(body)
-    found = _attributes(body, _LINK.size)
+    found = attributes(body, _LINK.size)
     name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape")
     return Link(index, name, bool(flags & _IFF_UP), _number(found, _IFLA_MTU))
 
@@ -148,13 +148,13 @@ def tun_state(body: bytes) -> TunState | None:
 
     Before Linux 4.20 it is always None.
     """
-    found = _attributes(body, _LINK.size)
-    info = _attributes(found.get(_IFLA_LINKINFO, b""), 0)
-    tun = _attributes(info.get(_IFLA_INFO_DATA, b""), 0)
+    found = attributes(body, _LINK.size)
+    info = attributes(found.get(_IFLA_LINKINFO, b""), 0)
+    tun = attributes(info.get(_IFLA_INFO_DATA, b""), 0)
     if info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0") != b"tun" or tun.get(_IFLA_TUN_TYPE) != bytes([_IFF_TUN]):
         return None
-    families = _attributes(found.get(_IFLA_AF_SPEC, b""), 0)
-    mode = _attributes(families.get(INET6, b""), 0).get(_IFLA_INET6_ADDR_GEN_MODE, b"")
+    families = attributes(found.get(_IFLA_AF_SPEC, b""), 0)
+    mode = attributes(families.get(INET6, b""), 0).get(_IFLA_INET6_ADDR_GEN_MODE, b"")
     return TunState(
         has_pi=tun.get(_IFLA_TUN_PI) == b"\1",
         has_vnet_hdr=tun.get(_IFLA_TUN_VNET_HDR) == b"\1",
@@ -173,7 +173,7 @@ def address(body: bytes) -> Address | None:
     if len(body) < _ADDRESS.size:
         return None
     _, length, _, _, index = _ADDRESS.unpack_from(body)
-    found = _attributes(body, _ADDRESS.size)
+    found = attributes(body, _ADDRESS.size)
     far = found.get(_IFA_ADDRESS, b"")
     local = found.get(_IFA_LOCAL, far)
     return Address(index, local, length, far if far != local else b"") if local else None
@@ -184,7 +184,7 @@ def routes(body: bytes) -> list[Route]:
     if len(body) < _ROUTE.size:
         return []
     family, length, _, _, table, _, _, kind, flags = _ROUTE.unpack_from(body)
-    found = _attributes(body, _ROUTE.size)
+    found = attributes(body, _ROUTE.size)
     metric = IPV6_METRIC if family == INET6 else 0
     table = _number(found, _RTA_TABLE) or table
     if (kind, table) != (_RTN_UNICAST, TABLE_MAIN) or flags & _RTM_F_CLONED or family not in _SIZES:
@@ -201,40 +201,40 @@ def routes(body: bytes) -> list[Route]:
 
 def ask_link(index: int, sequence: int) -> bytes:
     """A request for one device."""
-    return _message(GETLINK, REQUEST, sequence, _LINK.pack(0, 0, index, 0, 0))
+    return encoded(GETLINK, REQUEST, sequence, _LINK.pack(0, 0, index, 0, 0))
 
 
 def put_in_group(index: int, group: int, sequence: int) -> bytes:
     """A request to put a device into a group; the kernel replies only where it refuses."""
-    body = _LINK.pack(0, 0, index, 0, 0) + _attribute(_IFLA_GROUP, _U32.pack(group))
-    return _message(SETLINK, REQUEST, sequence, body)
+    body = _LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_GROUP, _U32.pack(group))
+    return encoded(SETLINK, REQUEST, sequence, body)
 
 
 def remove_group(group: int, sequence: int) -> bytes:
     """A request to remove all devices of a group; the reply is an ERROR message."""
-    body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_GROUP, _U32.pack(group))
-    return _message(DELLINK, REQUEST | ACK, sequence, body)
+    body = _LINK.pack(0, 0, 0, 0, 0) + attribute(_IFLA_GROUP, _U32.pack(group))
+    return encoded(DELLINK, REQUEST | ACK, sequence, body)
 
 
 def ask_addresses(index: int, sequence: int) -> bytes:
     """A request for all addresses of a device."""
-    return _message(GETADDR, REQUEST | DUMP, sequence, _ADDRESS.pack(0, 0, 0, 0, index))
+    return encoded(GETADDR, REQUEST | DUMP, sequence, _ADDRESS.pack(0, 0, 0, 0, index))
 
 
 def ask_routes(family: int, index: int, sequence: int) -> bytes:
     """A request for all routes of the main table that lead out of a device (INET or INET6)."""
     body = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-    body += _attribute(_RTA_TABLE, _U32.pack(TABLE_MAIN)) + _attribute(_RTA_OIF, _U32.pack(index))
-    return _message(GETROUTE, REQUEST | DUMP, sequence, body)
+    body += attribute(_RTA_TABLE, _U32.pack(TABLE_MAIN)) + attribute(_RTA_OIF, _U32.pack(index))
+    return encoded(GETROUTE, REQUEST | DUMP, sequence, body)
 
 
 def ask_input(device: int, source: bytes, destination: bytes, sequence: int) -> bytes:
     """A request for the route of a packet that comes in from a device. The addresses are packed."""
     bits = 8 * len(source)
     family = INET if bits == 32 else INET6
-    body = _ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0) + _attribute(_RTA_DST, destination)
-    body += _attribute(_RTA_SRC, source) + _attribute(_RTA_IIF, _U32.pack(device))
-    return _message(GETROUTE, REQUEST, sequence, body)
+    body = _ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, destination)
+    body += attribute(_RTA_SRC, source) + attribute(_RTA_IIF, _U32.pack(device))
+    return encoded(GETROUTE, REQUEST, sequence, body)
 
 
 def protocol(body: bytes) -> int:
@@ -247,15 +247,18 @@ def is_local(body: bytes) -> bool:
     return len(body) >= _ROUTE.size and _ROUTE.unpack_from(body)[7] == _RTN_LOCAL
 
 
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+def encoded(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """A message as it is sent."""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data
+def attribute(kind: int, data: bytes) -> bytes:
+    """An attribute of a message."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data + bytes(-len(data) % 4)
 
 
-def _attributes(body: bytes, at: int) -> dict[int, bytes]:
+def attributes(body: bytes, at: int) -> dict[int, bytes]:
+    """The attributes that begin there, by number; what cannot be read ends them without an error."""
     found = {}
     while at + _ATTRIBUTE.size <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, at)
@@ -273,7 +276,7 @@ def _hops(data: bytes) -> list[tuple[int, bytes]]:
         length, _, _, index = _HOP.unpack_from(data, at)
         if length < _HOP.size:
             break
-        gateway = _attributes(data[at : at + length], _HOP.size).get(_RTA_GATEWAY, b"")
+        gateway = attributes(data[at : at + length], _HOP.size).get(_RTA_GATEWAY, b"")
         hops.append((index, gateway))
         at += _aligned(length)
     return hops

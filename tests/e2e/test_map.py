@@ -163,22 +163,38 @@ def test_two_sites_with_the_same_addresses_reach_each_others_printers(
     assert rules(topology.host_1) == before
 
 
-def test_a_reload_changes_the_map(topology: Topology, write: Write) -> None:
+def test_a_reload_changes_the_map_also_of_connections_that_there_are(
+    topology: Topology, write: Write
+) -> None:
     text = client_example("client.yml", 1, HUB_TO_HOST_1)
     start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")))
-    mapped = text.replace(
-        "type: tun\n", "type: tun\n    metadata: {map: {10.71.0.0/24: 192.168.1.0/24}}\n", 1
-    )
+    inside, other, none = (f"{{192.168.100.0/24: 192.168.{n}.0/24}}" if n else "{}" for n in (1, 2, 0))
+    mapped = text.replace("type: tun\n", f"type: tun\n    metadata: {{map: {inside}}}\n", 1)
     assert mapped != text
     path = write("client.yml", mapped)
     client = start_client(topology.host_1, "-C", path)
+    start_client(topology.host_2, "-C", write("client-2.yml", client_example("client.yml", 2, HUB_TO_HOST_2)))
     assert "dnat ip prefix to 192.168.1.0/24" in rules(topology.host_1)
-    for map_, found in (("{10.81.0.0/24: 192.168.1.0/24}", True), ("{}", False)):
-        after = client.line_count()
-        write("client.yml", mapped.replace("{10.71.0.0/24: 192.168.1.0/24}", map_))
-        client.send(signal.SIGHUP)
-        client.wait_line(r"reload: service .*: maps .* -> ", after=after)
-        client.wait_line("reload: done", after=after)
-        assert ('iif "tun' in rules(topology.host_1)) is found
-        assert "10.71.0.0" not in rules(topology.host_1)
+    for number in (1, 2):
+        topology.host_1.run("ip", "addr", "add", f"192.168.{number}.5/32", "dev", "lo")
+    with (
+        udp(topology.host_2) as asking,
+        udp(topology.host_1, "192.168.1.5", 5000) as before,
+        udp(topology.host_1, "192.168.2.5", 5000) as now,
+    ):
+        asking.sendto(b"first", ("192.168.100.5", 5000))
+        _, source = before.recvfrom(100)
+        before.sendto(b"there", source)
+        assert asking.recvfrom(100) == (b"there", ("192.168.100.5", 5000))
+        for map_, found in ((other, True), (none, False)):
+            after = client.line_count()
+            write("client.yml", mapped.replace(inside, map_))
+            client.send(signal.SIGHUP)
+            client.wait_line(r"reload: service .*: maps .* -> ", after=after)
+            client.wait_line("reload: done", after=after)
+            assert ('iif "tun' in rules(topology.host_1)) is found
+            assert "192.168.1.0/24" not in rules(topology.host_1)
+            if found:
+                asking.sendto(b"second", ("192.168.100.5", 5000))
+                assert now.recvfrom(100)[0] == b"second"
     client.stop()
