@@ -211,7 +211,7 @@ class Reason(_Documented):
     HUB_RATE = (
         "hub-rate",
         "more pings of the hub's own address, or DNS questions to it, than it replies to",
-        "nothing: 1,000 pings and 5,000 questions a second of one session have their replies",
+        "nothing: 1,000 pings and 10,000 questions a second of one session have their replies",
     )
     TOO_BIG = (
         "too-big",

@@ -16,7 +16,7 @@ from lib import packet as ip
 from lib import packet_fragment, packet_headers, packet_icmp, packet_offload, packet_replies
 from lib.acl import Acl
 from lib.forward_drop_reasons import Reason
-from lib.forward_frame import Frame, Output, drop, send, tell
+from lib.forward_frame import Frame, Output, drop, reply, send, tell
 from lib.namespace import Attachment
 from lib.packet import Buffer, Packet
 from lib.packet_headers import Headers
@@ -75,10 +75,10 @@ def answer(attachment: Attachment, frame: Frame, now: float, out: Output) -> Non
         drop(attachment, Reason.HUB_RATE, frame, now)
         tell(out, frame.start, Reason.HUB_RATE)
         return
-    reply = packet_replies.echo_reply(frame.buf, frame.packet_start, headers, frame.end)
-    if reply is not None:
-        is_short = len(reply) <= attachment.mtu
-        send(out, attachment, [reply] if is_short else packet_fragment.fragments(reply, attachment.mtu))
+    back = packet_replies.echo_reply(frame.buf, frame.packet_start, headers, frame.end)
+    if back is not None:
+        is_short = len(back) <= attachment.mtu
+        reply(out, attachment, [back] if is_short else packet_fragment.fragments(back, attachment.mtu))
     tell(out, frame.start, attachment)
 
 

@@ -53,6 +53,10 @@ class Output:
     """Segments that some of them were cut into."""
     new: int = 0
     """Frames of this turn for which a receiver was found anew, as each flow begins with one."""
+    replies: int = 0
+    """Replies of the hub itself to what was asked in this turn; each counts as a frame passed on too."""
+    made: int = 0
+    """Of these, answers about names that had to be made."""
     work: int = 0
     """What the scan has judged so far: frames that are not of known flows, and each CUT_ALIKE segments."""
 
@@ -80,6 +84,18 @@ def send(out: Output, target: Attachment, packets: list[bytes]) -> None:
     target.traffic.sent_packets += len(packets)
     target.traffic.sent_bytes += len(data)
     out.runs.setdefault(target, []).append(data)
+
+
+def reply(out: Output, target: Attachment, packets: list[bytes], made: bool = False) -> None:
+    """Send a reply of the hub itself, in one packet or in fragments, to who may ask for it.
+
+    How many there may be is bounded before (Attachment.pings, Attachment.questions): each is worth its cost.
+    """
+    send(out, target, packets)
+    out.replies += 1
+    out.made += made
+    out.frames += 1
+    out.bytes += sum(map(len, packets))
 
 
 def drop(attachment: Attachment, reason: Reason, frame: Frame, now: float) -> None:

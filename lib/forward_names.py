@@ -8,12 +8,10 @@ Over TCP nothing is answered: the hub resets the connection (forward_errors), so
 
 from __future__ import annotations
 
-from collections import Counter
-
 from lib import forward_errors, packet_datagram, packet_fragment
 from lib.dns_zone import FEW, Zone, hosts_of
 from lib.forward_drop_reasons import Reason
-from lib.forward_frame import Frame, Output, drop, send, tell
+from lib.forward_frame import Frame, Output, drop, reply, tell
 from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
 
@@ -21,7 +19,7 @@ PORT = 53
 AGAIN_SECONDS = 1.0
 """A table that changes all the time is read once in so many seconds."""
 WORK = 8
-"""A question that nobody has asked before costs as much as so many frames to judge."""
+"""A question that nobody has asked before costs as much as so many frames to judge, any other one as one."""
 
 
 def answer(attachment: Attachment, frame: Frame, now: float, out: Output) -> None:
@@ -35,26 +33,31 @@ def answer(attachment: Attachment, frame: Frame, now: float, out: Output) -> Non
         return
     data = packet_datagram.content(frame.buf, frame.packet, frame.end)
     size = frame.gso_size or len(data) or 1
-    missing: Counter[Reason] = Counter()
+    missing: dict[Reason, int] = {}
+    out.work -= 1  # the frame itself: each question of it is counted below
     for at in range(0, len(data) or 1, size):
-        found = _answered(attachment, zone, data[at : at + size], now, out)
+        question = data[at : at + size]
+        is_new = question[2:] not in zone.known
+        out.work += WORK if is_new else 1
+        found = _answered(attachment, zone, question, is_new, now)
         if isinstance(found, Reason):
-            missing[found] += 1
+            missing[found] = missing.get(found, 0) + 1
             continue
-        reply = packet_datagram.reply(frame.buf, frame.packet, found)
-        fits = not attachment.mtu or len(reply) <= attachment.mtu
-        send(out, attachment, [reply] if fits else packet_fragment.fragments(reply, attachment.mtu))
-    answered = frame.segments - missing.total()
+        back = packet_datagram.reply(frame.buf, frame.packet, found)
+        fits = not attachment.mtu or len(back) <= attachment.mtu
+        packets = [back] if fits else packet_fragment.fragments(back, attachment.mtu)
+        reply(out, attachment, packets, is_new)
+    answered = frame.segments - sum(missing.values())
     for reason, count in missing.items():  # drop() counts all packets of a frame but the first as received
         drop(attachment, reason, frame._replace(segments=count), now)
     attachment.traffic.received_packets += answered + len(missing) - 1
     tell(out, frame.start, attachment if answered else next(iter(missing)))
 
 
-def _answered(attachment: Attachment, zone: Zone, question: bytes, now: float, out: Output) -> bytes | Reason:
-    """The answer to one question, or why it gets none."""
-    is_new = question[2:] not in zone.known
-    out.work += WORK * is_new
+def _answered(
+    attachment: Attachment, zone: Zone, question: bytes, is_new: bool, now: float
+) -> bytes | Reason:
+    """The answer to one question, or why it gets none. `is_new` where nobody has asked it before."""
     if not attachment.questions.may_ask(is_new, now):
         return Reason.HUB_RATE
     from lib import dns_answers  # 10 ms and 1.4 MB, which only hubs with a domain need

@@ -59,7 +59,8 @@ def scan(
         session.act(out)
     if cost is not None:
         cost.forward(out.frames, out.bytes, out.cut, out.new)
-    out.frames = out.bytes = out.cut = out.new = 0
+        cost.reply(out.replies, out.made)
+    out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
     if traffic.news:
         session.tell_news()
     for cache in attachment.namespace.tables:

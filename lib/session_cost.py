@@ -9,6 +9,7 @@ whichever layer needed it: decrypting, unmasking, parsing, judging, sending on.
 
     begin(size)  ...  forward(frames, bytes, cut, new)  ...  end(seconds)    -> `size` of the next, `debt`
 
+What the hub replies itself, to pings and about names, counts as forwarded: it is bounded for each session.
 Time beyond what the forwarded frames are worth is a debt, and a debt fades slowly. A turn that brought a part
 of a frame is settled when the frame is forwarded. So a stream of packets never becomes expensive, however
 fast it is, or however slow, nor do very many new connections; junk, control frames and denied packets do, and
@@ -41,6 +42,10 @@ FLOW_SECONDS = 50e-6
 """What the first packet of a flow is worth beside, if it is passed on: a decision by all tables, and a place
 in its receiver's queue. With thousands of new connections a second honest traffic needs 25 µs on average, and
 up to 60 µs where other processes have emptied the caches."""
+REPLY_SECONDS, MADE_SECONDS = 60e-6, 300e-6
+"""Processor time that a reply of the hub itself is worth (pings, names) beyond a frame, and an answer about
+names beyond that where it had to be made. They need 15 and 200 µs. A session may have 11,000 of the first and
+500 of the second in each second (Attachment.pings, dns_zone). What it asks beyond that is worth nothing."""
 BURST_SECONDS = 0.005
 """Seconds of debt that make nothing expensive: the first packets of all need so much, or a reconnect."""
 ACCIDENT_SECONDS = BURST_SECONDS / 10
@@ -171,6 +176,10 @@ class Cost:
             self._worth += of.turn if 0 < self._read < self.size else MORE_SECONDS
             self._worth += of.frame * frames + of.byte * size + CUT_SECONDS * cut
             self._worth += of.message * min(self.messages, frames) + FLOW_SECONDS * min(new, frames)
+
+    def reply(self, replies: int, made: int) -> None:
+        """Note how many of the frames passed on are replies of the hub, and how many had to be made."""
+        self._worth += REPLY_SECONDS * replies + MADE_SECONDS * made
 
     def spare(self, seconds: float) -> None:
         """Note that so much of the turn was work for somebody else, who is charged for it."""

@@ -6,6 +6,10 @@ Three hosts in network namespaces: host-1 sends to host-2 as fast as TCP can (ip
 asks the hub's address over UDP, at a steady rate, without waiting for answers (an open loop: a late answer
 delays no question). Its questions are those of a resolver: A and AAAA of hosts, PTR, and names that do not exist.
 The bar is 5,000 answers/s, of which 99 in 100 come within 5 ms.
+
+How late anything is beside full traffic depends on the machine: the processors are shared by whoever sends, whoever
+receives, and all programs between them. So host-3 pings the hub's address too, by the same way: beside the traffic
+alone, before it asks, and while it asks. What answers are later than those pings is what they cost.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import select
 import socket
 import sys
@@ -26,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dnslib import DNSRecord
 
-from tests.support.netns import Namespace, Topology, connect
+from tests.support.netns import Namespace, Process, Topology, connect
 from tests.support.program import start_client, start_hub
 
 HUB, DOMAIN = "10.20.0.254", "tun.example"
@@ -37,6 +42,8 @@ LATE_SECONDS = 1.0
 NEW_SECONDS = 0.004
 """Between two questions that are asked for the first time; the bar is for what resolvers ask again and again."""
 HOSTS = 60
+PINGS_A_SECOND = 100
+_TRIP = re.compile(r"time=([0-9.]+)")
 TEXT = """
 services:
 - {{name: hub, addr: ":8443", handler: {{type: router, metadata: {{router: r}}}}, listener: {{type: {kind}}}}}
@@ -89,16 +96,21 @@ def ask(server: str, rate: float, seconds: float) -> dict[str, float]:
                     taken.append(time.perf_counter() - sent_at[number])
             except BlockingIOError:
                 pass
-    taken.sort()
-
-    def part(share: float) -> float:
-        return 1000 * taken[min(len(taken) - 1, int(len(taken) * share))] if taken else float("inf")
-
     return {
         "rate": len(taken) / seconds,
         "lost": 100 * (1 - len(taken) / max(1, total)),
-        **{name: part(share) for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))},
+        **parts(taken),
     }
+
+
+def parts(seconds: list[float]) -> dict[str, float]:
+    """How long something took, in ms: the median, and what few exceeded."""
+    ordered = sorted(seconds)
+
+    def part(share: float) -> float:
+        return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("inf")
+
+    return {name: part(share) for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))}
 
 
 def _asked(host: Namespace, rate: float, seconds: float) -> dict[str, float]:
@@ -107,8 +119,20 @@ def _asked(host: Namespace, rate: float, seconds: float) -> dict[str, float]:
     return found
 
 
+def _ping(host: Namespace, seconds: float) -> Process:
+    """Begin to ping the hub."""
+    count = str(int(seconds * PINGS_A_SECOND))
+    return host.popen("ping", "-n", "-c", count, "-i", str(1 / PINGS_A_SECOND), "-W", "2", HUB)
+
+
+def _pinged(pings: Process) -> dict[str, float]:
+    """How long those took, once all have come back."""
+    pings.wait(60)
+    return parts([float(ms) / 1000 for ms in _TRIP.findall(pings.text())])
+
+
 def measure(rate: float, seconds: float, kind: str) -> dict[str, dict[str, Any]]:
-    """What came of the questions, alone and beside traffic."""
+    """What came of the questions and pings, alone and beside traffic."""
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         logs = Path(directory)
         topology = stack.enter_context(Topology(logs))
@@ -127,11 +151,14 @@ def measure(rate: float, seconds: float, kind: str) -> dict[str, dict[str, Any]]
         server.wait_line("Server listening")
         results: dict[str, dict[str, Any]] = {"alone": _asked(third, rate, seconds / 2)}
         traffic = topology.host_1.popen(
-            *("iperf3", "-c", "10.20.0.2", "-P", "4", "-t", str(int(seconds) + 3), "-J")
+            *("iperf3", "-c", "10.20.0.2", "-P", "4", "-t", str(int(2 * seconds) + 4), "-J")
         )
         time.sleep(2)  # slow start is over; there is no event to wait for
+        results["ping"] = _pinged(_ping(third, seconds))
+        pings = _ping(third, seconds)
         results["beside"] = _asked(third, rate, seconds)
-        traffic.wait(seconds + 20)
+        results["ping while asked"] = _pinged(pings)
+        traffic.wait(seconds + 30)
         results["beside"]["gbit"] = json.loads(traffic.text())["end"]["sum_received"]["bits_per_second"] / 1e9
         hub.stop()
         return results
@@ -162,7 +189,7 @@ def main() -> int:
     if chosen.json:
         print(json.dumps(results))
     for name, row in results.items() if not chosen.json else ():
-        print(f"{name:8}", "  ".join(f"{key} {value:.2f}" for key, value in row.items()))
+        print(f"{name:16}", "  ".join(f"{key} {value:.2f}" for key, value in row.items()))
     beside = results["beside"]
     return int(beside["rate"] < BAR_RATE or beside["p99"] > BAR_P99_MS)
 

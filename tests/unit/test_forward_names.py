@@ -9,15 +9,17 @@ from dnslib import QTYPE, RCODE, DNSHeader, DNSQuestion, DNSRecord
 
 from lib import packet_offload
 from lib.dns_zone import BURST, NEW_BURST
+from lib.forward import scan
 from lib.forward_drop_reasons import Reason
-from lib.forward_names import AGAIN_SECONDS, zone_of
+from lib.forward_frame import Output
+from lib.forward_names import AGAIN_SECONDS, WORK, zone_of
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.route_table import RouteTable, hub_addresses
 from lib.settings_names import NamesSettings
 from tests.support import packets as p
 from tests.support.routes import entry, packed
-from tests.support.scapy_layers import IP, TCP, UDP, IPv6, Raw
+from tests.support.scapy_layers import ICMP, IP, TCP, UDP, IPv6, Raw
 from tests.unit.test_forward import H1, H2, ONE, S1, TABLE, TWO, Net, drops
 
 HUB, HUB6 = "192.168.0.1", "fd00:123::ff"
@@ -127,11 +129,46 @@ def test_more_questions_than_there_may_be_are_dropped() -> None:
         len(ask(net, one, question(f"x{number}.tun.example"))) for number in range(int(NEW_BURST) + 10)
     )
     assert answered == NEW_BURST
-    same = sum(len(ask(net, one, question("x1.tun.example", number=number))) for number in range(int(BURST)))
-    assert same == BURST - NEW_BURST - 10, "what others have asked before costs little"
+    again = bytes(IP(src=H1, dst=HUB) / UDP(sport=4000, dport=53) / Raw(question("x1.tun.example")))
+    net.send(one, *[again] * int(BURST))
+    assert len(net.got(one)) == BURST - NEW_BURST - 10, "what others have asked before costs little"
     assert set(drops(one)) == {Reason.HUB_RATE}
     net.now += 1
     assert ask(net, one, question("y.tun.example"))
+
+
+def test_what_is_replied_to_counts_as_forwarded_and_what_is_not_does_not() -> None:
+    """Else whoever asks 5,000 names a second, as a resolver may, or pings, is an expensive peer, and is read last."""
+    net = hub()
+    one = net.join("host-1", offloads=packet_offload.ALL)
+    name = question("host-2.tun.example")
+    asked = bytes(IP(src=H1, dst=HUB) / UDP(sport=4000, dport=53) / Raw(name))
+    both = bytes(IP(src=H1, dst=HUB) / UDP(sport=4000, dport=53) / Raw(name * 2))
+    none = bytes(IP(src=H1, dst=HUB) / UDP(sport=4000, dport=53) / Raw(b"\0\1\x80\0"))
+    ping = bytes(IP(src=H1, dst=HUB) / ICMP(id=1, seq=1) / Raw(bytes(56)))
+    frames = [asked, asked, p.superpacket(both, len(name)), none, ping]
+    buffer, view, start, end = p.received(p.stream(frames))
+    out = Output()
+    assert scan(one, buffer, view, start, end, net.now, out) == end
+    back = p.contents(b"".join(map(bytes, out.runs[one])))
+    assert len(back) == 5
+    assert (out.replies, out.made, out.frames, out.bytes) == (5, 1, 5, sum(map(len, back)))
+    one.questions.all.tokens = one.pings.tokens = 0.0
+    out = Output()
+    assert scan(one, buffer, view, start, end, net.now, out) == end
+    assert (out.replies, out.made, out.frames, out.bytes) == (0, 0, 0, 0)
+
+
+def test_a_superpacket_of_questions_is_as_much_work_as_its_questions() -> None:
+    """So the clock is looked at as often; a turn might else take as many answers as a frame has room for."""
+    net = hub()
+    one = net.join("host-1", offloads=packet_offload.ALL)
+    name = question("host-2.tun.example")
+    many = bytes(IP(src=H1, dst=HUB) / UDP(sport=4000, dport=53) / Raw(name * 100))
+    buffer, view, start, end = p.received(p.stream([p.superpacket(many, len(name))] * 3))
+    out = Output()
+    assert scan(one, buffer, view, start, end, net.now, out, 150) == start + 2 * (end - start) // 3
+    assert out.work == WORK + 199
 
 
 def test_names_follow_the_table_and_are_not_read_again_all_the_time() -> None:

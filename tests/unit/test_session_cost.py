@@ -156,6 +156,38 @@ def test_parts_of_nothing_are_expensive(size: int, seconds: float) -> None:
     assert cost.expensive
 
 
+@pytest.mark.parametrize("transport", ["tcp", "tls", "ws", "wss"])
+@pytest.mark.parametrize(
+    ("seconds", "replies", "made"),
+    [
+        pytest.param(900e-6, 30, 0, id="names that others have asked for, many at a time"),
+        pytest.param(100e-6, 1, 0, id="one ping after the other"),
+        pytest.param(900e-6, 3, 3, id="names that nobody has asked for before"),
+    ],
+)
+def test_who_asks_the_hub_is_never_expensive(transport: str, seconds: float, replies: int, made: int) -> None:
+    """What is replied to is bounded for each session, so it is worth its cost."""
+    cost = session(transport)
+    for _ in range(20_000):
+        cost.begin(cost.size)
+        cost.messages = replies * transport.startswith("ws")
+        cost.forward(replies, replies * 100, 0)
+        cost.reply(replies, made)
+        cost.end(seconds, 0.0)
+    assert cost.debt == 0
+
+
+def test_who_asks_more_than_is_replied_to_is_expensive() -> None:
+    """As many questions again have no answer, which costs the hub a third of one with."""
+    cost = session()
+    for _ in range(50):
+        cost.begin(cost.size)
+        cost.forward(1, 100, 0)
+        cost.reply(1, 0)
+        cost.end(30e-6 + 60 * 8e-6, 0.0)
+    assert cost.expensive
+
+
 def test_only_the_exact_clock_makes_a_debt() -> None:
     """Another process may have had the core: on a busy machine that adds up."""
     cost = session()
