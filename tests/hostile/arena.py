@@ -33,7 +33,7 @@ from typing import Self
 
 from tests.bench.quiet import LOCK, resident_mb
 from tests.hostile import streams
-from tests.hostile.attacks import LISTED, LOGIN, LOGINS, Attack
+from tests.hostile.attacks import LISTED, LOGIN, LOGINS, NAMED, Attack
 from tests.hostile.newcomer import EVERY
 from tests.hostile.peer import PORTS, SLOW
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, connect
@@ -103,6 +103,8 @@ def config(variant: str, only: str = "") -> str:
         "name": "r",
         "routes": [{"dst": dst, "gateway": name} for dst, name in routes],
     }
+    if variant == NAMED:
+        router |= {"address": f"{streams.NAMED_HUB}/24", "dnsDomain": streams.DOMAIN}
     if variant == LISTED:
         rules = [
             {"action": "allow", "from": "host-1", "protocol": "tcp", "port": 1000 + n} for n in range(98)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from lib import wire_relay
 from tests.hostile import peer, streams
@@ -21,8 +22,11 @@ from tests.support import packets as p
 ALL = ("tcp", "tls", "ws", "wss")
 ENCRYPTED = ("tls", "wss")
 WEBSOCKET = ("ws", "wss")
-OPEN, LISTED, LOGINS = "open", "listed", "logins"
-"""Hubs: anybody may do anything; an access list of 100 rules; an auther with scrypt passwords."""
+OPEN, LISTED, LOGINS, NAMED = "open", "listed", "logins", "named"
+"""Hubs: anybody may do anything; an access list of 100 rules; an auther with scrypt passwords; an address, and
+answers about names."""
+QUESTIONS, EVERY = 100, 0.01
+"""As many questions, each time, as a session has answers to (dns_zone.PER_SECOND)."""
 LOGIN = "newcomer", "right"
 """User name and password of the hub with logins."""
 THREADS = 4
@@ -298,6 +302,18 @@ def single_bytes(me: Attacker) -> None:
     me.again(once)
 
 
+def ask_in_limits(me: Attacker) -> None:
+    """As many questions as are answered, and no more: none of it is worth nothing."""
+    asked = streams.questions(me.number, QUESTIONS)
+    asked = streams.ws_messages(asked) if peer.is_websocket(me.kind) else asked
+
+    def once() -> None:
+        with me.session(greets=True) as sock:
+            me.sent += peer.pace(sock, asked, EVERY, me.until)
+
+    me.again(once)
+
+
 def feed_the_deaf(me: Attacker) -> None:
     """One session that never reads, and another that sends to it."""
 
@@ -353,6 +369,9 @@ ATTACKS = (
     Attack("fragments under 100 rules", streams.fragments, hub=LISTED, sink=True),
     Attack("superpackets of 128 × 1 byte", streams.small_segments, greets=True, sink=True),
     Attack("superpackets of 28 MB", streams.long_headers, greets=True, sink=True),
+    Attack("questions about names", streams.questions, greets=True, hub=NAMED),
+    Attack("questions, each a new one", partial(streams.questions, new=True), greets=True, hub=NAMED),
+    Attack("as many questions as are answered", run=ask_in_limits, hub=NAMED),
     Attack("one byte a send", run=single_bytes),
     Attack("a reader that never reads", streams.large_to_the_deaf, feed_the_deaf),
     Attack("tiny packets for a reader that never reads", streams.tiny_to_the_deaf, feed_the_deaf),

@@ -159,6 +159,27 @@ def pump(socks: Sequence[Socket], data: bytes, until: float, reads: bool = True,
     return sent
 
 
+def pace(sock: Socket, data: bytes, every: float, until: float) -> int:
+    """Send data once in so many seconds until the time is up; returns how many bytes the kernel has taken.
+
+    What comes back is thrown away. Where the hub takes less, little waits here. Raises OSError as pump does.
+    """
+    sock.setblocking(False)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    sent, due, waiting = 0, time.monotonic(), b""
+    while (now := time.monotonic()) < until:
+        if now >= due:
+            due += every
+            waiting += data if len(waiting) < 10 * len(data) else b""
+        took = _some(sock, memoryview(waiting)) if waiting else 0
+        waiting = waiting[took:]
+        sent += took
+        if poll.poll(max(0.0, due - time.monotonic()) * 1000):
+            _throw_away(sock)
+    return sent
+
+
 def _throw_away(sock: Socket) -> None:
     try:
         if not sock.recv_into(_scratch):

@@ -18,6 +18,8 @@ BLOB = 1 << 20
 INNOCENT = "192.168.123.2"
 SINK, SINK_6 = "192.168.125.1", "fd00:125::1"
 """An accomplice's overlay addresses: it has never said HELLO, so it takes single packets only."""
+NAMED_HUB, DOMAIN = "192.168.127.254", "hostile.example"
+"""The address and the domain of a hub that answers for names."""
 NOWHERE = "10.99"
 """The first half of addresses that no route holds."""
 FLOWS = 1 << 18
@@ -103,6 +105,21 @@ def nowhere(number: int) -> bytes:
         p.frame(p.udp(address_of(number), f"{NOWHERE}.{n >> 8 & 255}.{n & 255}", b"x", ports=(9, 9)))
         for n in range(1 << 15)
     )
+
+
+def questions(number: int, count: int = 1 << 13, new: bool = False) -> bytes:
+    """Questions to the hub about names of hosts, or of none, each a `new` one."""
+    asked = (f"none-{number}-{n}" if new else f"attacker-{n % 16}" for n in range(count))
+    return b"".join(
+        p.frame(p.udp(address_of(number), NAMED_HUB, _question(name, n), ports=(4000, 53)))
+        for n, name in enumerate(asked)
+    )
+
+
+def _question(name: str, number: int) -> bytes:
+    """A question about the IPv4 address of a name below the domain (RFC 1035, 4.1)."""
+    labels = b"".join(bytes([len(one)]) + one.encode() for one in f"{name}.{DOMAIN}".split("."))
+    return struct.pack("!6H", number & 0xFFFF, 0x100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
 
 
 def too_big(number: int) -> bytes:
