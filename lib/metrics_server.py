@@ -30,7 +30,7 @@ from lib.auth_admission import Login
 from lib.ctl_health import Probes
 from lib.ctl_server import give_path, take_path
 from lib.errors import HostError
-from lib.humanize import number
+from lib.humanize import counted
 from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -176,7 +176,7 @@ class MetricsServer:
         if problems and self._may_read(environ):
             lines = problems[:MAX_PROBLEMS]
             more = len(problems) - MAX_PROBLEMS
-            lines += [f"and {number(more)} more problems"] if more > 0 else []
+            lines += [f"and {counted(more, 'more problem')}"] if more > 0 else []
         start("503 Service Unavailable" if problems else "200 OK", [_TEXT, ("Cache-Control", "no-store")])
         text = "".join(f"{printable(line)}\n" for line in lines)
         return [text.encode() if environ["REQUEST_METHOD"] == "GET" else b""]

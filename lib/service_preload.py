@@ -60,7 +60,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
-    "the web API": ("lib.api_process", "lib.api_server"),
+    "the web API": ("lib.api_confirm", "lib.api_process", "lib.api_server"),
     "names": ("lib.dns_answers",),
     "a client's names": ("lib.client_stub", "lib.client_hosts", "lib.dns_forward"),
     "a log file": ("gzip", "shutil"),

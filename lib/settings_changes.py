@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from lib.humanize import counted
 from lib.settings import ClientSettings, HubSettings, Settings, TableSettings
 from lib.settings_diff import differences
 
@@ -70,7 +71,7 @@ def _tables(old: Mapping[str, TableSettings], new: Mapping[str, TableSettings]) 
     for name, table in new.items():
         before = old.get(name)
         if before is None:
-            told.append(f"router {name}: added, with {len(table.routes)} routes of its own")
+            told.append(f"router {name}: added, with {counted(len(table.routes), 'route')} of its own")
         elif before != table:
             told.append(f"router {name}: {_routes(before, table)}")
     return told
@@ -85,7 +86,7 @@ def _routes(old: TableSettings, new: TableSettings) -> str:
         ]
         return f"{', '.join(others)} {'differs' if len(others) == 1 else 'differ'}"
     if max(len(old.routes), len(new.routes)) > COMPARED:
-        return f"{len(old.routes)} routes -> {len(new.routes)}"
+        return f"{counted(len(old.routes), 'route')} -> {len(new.routes):,}"
     before, after = set(old.routes), set(new.routes)
     added, removed = len(after - before), len(before - after)
     return f"routes +{added} -{removed}" if added or removed else "its routes are in another order"

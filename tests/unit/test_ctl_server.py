@@ -337,8 +337,8 @@ def test_descriptors_that_run_out_are_said(
     assert not served._task.failures
 
 
-def test_captures_are_given_to_nothing_but_the_control_socket() -> None:
-    """All of lib/: the requests for captures and the recorder are used once, as handlers of that socket."""
+def test_captures_are_given_to_the_control_socket_and_the_web_api_alone() -> None:
+    """All of lib/: who has to do with captures. The requests of the former are handlers of that socket."""
     uses = []
     for path in sorted((ROOT / "lib").glob("*.py")):
         text = path.read_text()
@@ -348,6 +348,8 @@ def test_captures_are_given_to_nothing_but_the_control_socket() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "lib.capture_service":
                 uses.append((path.name, "import"))
     assert uses == [
+        ("api_process.py", "import"),
+        ("api_x_trace.py", "import"),
         ("service.py", "parts.tapping.handlers"),
         ("service_parts.py", "import"),
     ]

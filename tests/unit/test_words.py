@@ -17,7 +17,7 @@ RIGHT = {
     "capture_fate.py": 1,  # where there are several
     "cli_capture.py": 1,  # a superpacket has several packets
     "cli_progress.py": 1,  # only big tables have a bar
-    "ctl_status.py": 1,  # where there are several
+    "ctl_sessions.py": 1,  # where there are several
     "log_setup.py": 1,  # once is said otherwise
     "prefixes.py": 1,  # more than are shown one by one
     "route_live.py": 1,  # +1 ~0 -2 routes
