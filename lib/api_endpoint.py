@@ -15,7 +15,7 @@ from typing import Any
 
 from lib import ids
 from lib.api_request import EVERYBODY, JSON, Refused, Reply, Request
-from lib.namespace_titles import namespace_named
+from lib.namespace_titles import folded, namespace_named, title_of
 from lib.settings_api import TENANT
 
 HEADER = "X-Tunrouter"
@@ -141,12 +141,20 @@ def number(name: str, text: str, whole: bool = True) -> float:
 def scope(request: Request, wanted: str = "") -> str:
     """The namespace that a request is about, as text: a tenant's own, or the one that is `wanted`.
 
-    `wanted` is a UUID or a title. Raises ValueError for neither, Refused where a tenant wants another one.
+    `wanted` is a UUID or a title. Raises ValueError for neither, Refused where a tenant wants anything but
+    its own: it is told nothing of which others there are.
     """
-    asked = ids.format_uuid(namespace_named(wanted)) if wanted else ""
     if request.who.role != TENANT:
-        return asked
-    own = ids.format_uuid(request.who.namespace) if request.who.namespace is not None else ""
-    if not own or asked not in ("", own):
+        return ids.format_uuid(namespace_named(wanted)) if wanted else ""
+    own = request.who.namespace
+    if own is None or (wanted and not _means(wanted, own)):
         raise Refused(403, "a tenant sees its own namespace only")
-    return own
+    return ids.format_uuid(own)
+
+
+def _means(wanted: str, own: bytes) -> bool:
+    """Whether a UUID or a title is this namespace's. No other title is looked at, nor hinted at."""
+    try:
+        return ids.parse_uuid(wanted) == own
+    except ValueError:
+        return folded(wanted) == folded(title_of(own))

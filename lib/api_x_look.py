@@ -59,7 +59,9 @@ class Looks:
         query["ns"] = api_endpoint.scope(request, query.get("ns", "")) or ids.format_uuid(ids.NO_NAMESPACE)
         hub = self._hub(query.get("service", ""), ids.parse_uuid(query["ns"]), query["from"])
         question = ctl_explain.read_question(hub.domain, query)
-        return Reply(ctl_explain.reply(hub.settings.name, question, sessions=True), headers=NO_STORE)
+        is_tenant = request.who.role == TENANT  # the default table names the hosts of all tenants
+        found = ctl_explain.reply(hub.settings.name, question, sessions=True, own_only=is_tenant)
+        return Reply(found, headers=NO_STORE)
 
     def _hub(self, service: str, namespace: bytes, host: str) -> Hub:
         """The hub that a packet comes to: the one that is named, or has its host, or the only one."""

@@ -247,7 +247,8 @@ def revoke(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, 
     lists = _lists(hubs, tables, str(request.get("service") or ""))
     found = [(live, place) for live in lists for place in _places(_book(live), wanted)]
     if not found:
-        names = {row.host for live in lists for row in _book(live).hosts.values()}
+        rows = [row for live in lists for row in _book(live).hosts.values()]
+        names = {row.host for row in rows if wanted.namespace in (None, row.namespace)}
         hint = ("" if host in names else did_you_mean(host, names)) or "`tunrouter hosts` says who is"
         raise ValueError(f"no host {host[:64]!r} is enrolled or invited here; {hint}")
     if len(found) > 1 and not request.get("all"):

@@ -77,17 +77,20 @@ def _port(text: str) -> tuple[int, int] | None:
         raise ValueError(f"--port: {wrong}") from None
 
 
-def reply(service: str, question: Question, sessions: bool) -> dict[str, Any]:
-    """The fields of the reply. Where `sessions` is false, every host counts as connected."""
-    found = explanation(question, sessions)
+def reply(service: str, question: Question, sessions: bool, own_only: bool = False) -> dict[str, Any]:
+    """The fields of the reply. Where `sessions` is false, every host counts as connected.
+
+    With `own_only` nothing of the default table is told, which names the hosts of all namespaces.
+    """
+    found = explanation(question, sessions, own_only)
     return {"service": service, "delivered": found.delivered, "lines": found.lines}
 
 
-def explanation(question: Question, sessions: bool) -> Explanation:
-    """What becomes of a packet, after plugins were asked. `sessions` as for reply()."""
+def explanation(question: Question, sessions: bool, own_only: bool = False) -> Explanation:
+    """What becomes of a packet, after plugins were asked. `sessions` and `own_only` as for reply()."""
     packet = (question.attachment, question.source, question.destination)
     for _ in range(MAX_ASKED):
-        found = explain(*packet, time.monotonic(), sessions, question.protocol_and_port)
+        found = explain(*packet, time.monotonic(), sessions, question.protocol_and_port, own_only)
         if not isinstance(found.verdict, bytes):
             break
         _ask_plugins(question.attachment, found.verdict)

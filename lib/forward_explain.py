@@ -68,33 +68,49 @@ def explain(
     now: float,
     sessions: bool = True,
     protocol_and_port: tuple[int, int] | None = None,
+    own_only: bool = False,
 ) -> Explanation:
     """Explain what would become of a packet from an attachment's host.
 
     `source` and `destination` are packed; `source` is None where no address is known that the host may send
     from. With `sessions` False every host is taken to be connected. `protocol_and_port` is the protocol and
-    the destination port; None is a ping. Counters and connections stay as they were.
+    the destination port; None is a ping. Counters and connections stay as they were. With `own_only` neither
+    the routes and gateways of the default table are told nor its access list: it may name other namespaces'.
     """
     namespace = attachment.namespace
-    lines = list(_namespace(namespace))
-    lines += _source(namespace, attachment.host, source, now)
+    hidden = namespace.default if own_only else None
+    lines = list(_namespace(namespace, hidden))
+    lines += _source(namespace, attachment.host, source, now, hidden)
     lines.append(("destination", format_address(destination)))
     reason = unroutable(destination)
     if reason is not None:
         return Explanation((*lines, ("verdict", f"dropped: {reason.value}, {reason.doc}")), reason)
-    lines += _tables(namespace, destination, now)
+    lines += _tables(namespace, destination, now, hidden)
+    is_told = not _by_hidden(namespace, destination, now, hidden)
     verdict: Verdict = Reason.WRONG_SOURCE
     if source is not None or not namespace.source_check:
         packet = _packet(source or bytes(len(destination)), destination, protocol_and_port)
         verdict = decide(attachment, packet, now)
-        lines += _acl(attachment, packet, now)
-    lines += _gateways(namespace, destination, now, sessions)
+        if is_told:
+            lines += _acl(attachment, packet, now)
+    if is_told:
+        lines += _gateways(namespace, destination, now, sessions)
     lines.append(("verdict", _verdict(verdict, attachment, source, destination, sessions)))
     lines += _lost(namespace, destination, now)
     return Explanation(tuple(lines), verdict)
 
 
 Lines = Iterator[tuple[str, str]]
+
+
+def _by_hidden(namespace: Namespace, address: bytes, now: float, hidden: Table | None) -> bool:
+    """Whether the table that is not told of decides on an address."""
+    if hidden is None:
+        return False
+    if any(address == one.address for one in hidden.own):
+        return True
+    found = namespace.route_to(address, now)
+    return found is not None and not isinstance(found, Unresolved) and found[1] is hidden
 
 
 def _packet(source: bytes, destination: bytes, protocol_and_port: tuple[int, int] | None) -> Packet:
@@ -132,9 +148,15 @@ def _list_for(namespace: Namespace, packet: Packet, now: float) -> tuple[Acl | N
     return route[1].acl, target.host if target is not None else ""
 
 
-def _namespace(namespace: Namespace) -> Lines:
+def _named_tables(namespace: Namespace, hidden: Table | None) -> list[tuple[str, Table]]:
+    """The tables in the order in which they are asked, but not the one that is not told of."""
+    both = zip(("own table", "default table"), namespace.tables, strict=True)
+    return [(what, table) for what, table in both if table is not hidden]
+
+
+def _namespace(namespace: Namespace, hidden: Table | None) -> Lines:
     yield "namespace", namespace_titles.named(namespace.id)
-    for what, table in zip(("own table", "default table"), namespace.tables, strict=True):
+    for what, table in _named_tables(namespace, hidden):
         yield what, _about(table)
 
 
@@ -147,11 +169,11 @@ def _about(table: Table) -> str:
     return f"{counted(len(table), 'route')}, {order}"
 
 
-def _source(namespace: Namespace, host: str, source: bytes | None, now: float) -> Lines:
+def _source(namespace: Namespace, host: str, source: bytes | None, now: float, hidden: Table | None) -> Lines:
     if not namespace.source_check:
         yield "source check", "off: the host may send from any address"
         return
-    routes = [str(route) for route in islice(_routes_to(namespace, host), MAX_SHOWN + 1)]
+    routes = [str(route) for route in islice(_routes_to(namespace, host, hidden), MAX_SHOWN + 1)]
     more = ", and more" if len(routes) > MAX_SHOWN else ""
     if routes:
         yield "source check", f"{host} may send from {', '.join(routes[:MAX_SHOWN])}{more}"
@@ -159,6 +181,8 @@ def _source(namespace: Namespace, host: str, source: bytes | None, now: float) -
         yield "source check", f"no route leads back to {host}"
     if source is None:
         yield "source", f"none that {host} may send from is known"
+        return
+    if _by_hidden(namespace, source, now, hidden):
         return
     found = namespace.route_to(source, now)
     if isinstance(found, Unresolved):
@@ -171,9 +195,9 @@ def _source(namespace: Namespace, host: str, source: bytes | None, now: float) -
         yield "source", f"{format_address(source)}: {leads}{'' if right else f', not to {host}'}"
 
 
-def _routes_to(namespace: Namespace, host: str) -> Iterator[Route]:
+def _routes_to(namespace: Namespace, host: str, hidden: Table | None = None) -> Iterator[Route]:
     """Routes with a host as a gateway, from the first MAX_SEARCHED prefixes of each table."""
-    for table in namespace.tables:
+    for _, table in _named_tables(namespace, hidden):
         if isinstance(table, RouteTable):
             for trie in (table.tries.four, table.tries.six):
                 for prefix, length, group in islice(trie.unordered(), MAX_SEARCHED):
@@ -181,8 +205,8 @@ def _routes_to(namespace: Namespace, host: str) -> Iterator[Route]:
                         yield Route(prefix, length, group)
 
 
-def _tables(namespace: Namespace, destination: bytes, now: float) -> Lines:
-    for what, table in zip(("own table", "default table"), namespace.tables, strict=True):
+def _tables(namespace: Namespace, destination: bytes, now: float, hidden: Table | None) -> Lines:
+    for what, table in _named_tables(namespace, hidden):
         if isinstance(table, PluginCache):
             reply = table.lookup(destination, now)
             said = reply.value if isinstance(reply, Unresolved) else "knows no route"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lib import api_openapi
+from lib import api_openapi, namespace_titles
 from lib.api_endpoint import Endpoint, Field, answer, scope
 from lib.api_request import EVERYBODY, TENANTS, Refused, Reply, Request, Who
 from lib.settings_api import ADMIN, TENANT, VIEWER
@@ -127,10 +127,23 @@ def test_a_tenant_gets_its_own_namespace_whatever_it_asks_for() -> None:
             scope(Request("GET", "/", who=OWN), wanted)
     with pytest.raises(Refused):
         scope(Request("GET", "/", who=Who("t", TENANT, None)))
-    with pytest.raises(ValueError, match="UUID"):
-        scope(Request("GET", "/", who=OWN), "no-uuid")
     assert scope(Request("GET", "/"), OTHER) == OTHER
     assert scope(Request("GET", "/")) == ""
+    with pytest.raises(ValueError, match="UUID"):
+        scope(Request("GET", "/"), "no-uuid")
+
+
+def test_a_tenant_learns_no_title_of_others() -> None:
+    """Whether another namespace has a title is answered as if it had none, without a hint."""
+    namespace_titles.use([(OWN.namespace or b"", "Shop Bonn"), (bytes(16), "Shop Berlin")])
+    try:
+        assert scope(Request("GET", "/", who=OWN), "shop bonn") == NS
+        for wanted in ("Shop Berlin", "Shop Berlim", "nothing"):
+            with pytest.raises(Refused) as found:
+                scope(Request("GET", "/", who=OWN), wanted)
+            assert (found.value.status, found.value.message) == (403, "a tenant sees its own namespace only")
+    finally:
+        namespace_titles.use([])
 
 
 def test_the_document_has_each_endpoint_with_what_it_takes() -> None:

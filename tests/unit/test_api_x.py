@@ -286,6 +286,26 @@ def test_explain_asks_the_hub_where_the_host_is() -> None:
         get(looks.explain, **{"from": "a", "to": "x"})
 
 
+def test_a_tenant_is_told_nothing_of_the_default_table() -> None:
+    rows = [entry("10.1.0.1/32", "a"), entry("10.2.0.0/16", "of-another")]
+    hub = FakeHub(table=RouteTable(rows))
+    hub.connect("a", ONE)
+    looks = Looks({"hub": hub}, {}, no_lists())  # type: ignore[dict-item]
+    asked = {"from": "a", "to": "10.2.0.9"}
+    whole = json.dumps(get(looks.explain, **asked, ns=format_uuid(ONE)).body)
+    assert "of-another" in whole
+    body = get(looks.explain, TENANT_ONE, **asked).body
+    assert [what for what, _ in body["lines"]] == [
+        *("namespace", "own table", "source check", "destination", "verdict", "drops")
+    ]
+    assert not re.search(r"of-another|10\.2\.0\.0|10\.1\.0\.1", json.dumps(body))
+    own = hub.domain.namespace(ONE)
+    own.table = RouteTable([entry("10.3.0.0/24", "a")])
+    lines = get(looks.explain, TENANT_ONE, **{"from": "a", "to": "10.3.0.9"}).body["lines"]
+    assert ("own table", "10.3.0.0/24 to a") in lines
+    assert "gateway a" in dict(lines)
+
+
 # --- trace
 
 

@@ -441,6 +441,12 @@ def test_who_is_enrolled_and_invited(pair: Pair, tmp_path: Path) -> None:
         assert ctl_enrol.revoke(hubs, hub.tables, {"host": "host-8"})["hosts"] == 1, "of an invitation"
         with pytest.raises(ValueError, match="no host 'host-8' is enrolled or invited here"):
             ctl_enrol.revoke(hubs, hub.tables, {"host": "host-8"})
+        with pytest.raises(ValueError, match="did you mean"):
+            ctl_enrol.revoke(hubs, hub.tables, {"host": "host-77"})
+        with pytest.raises(ValueError, match="'host-77' is enrolled or invited here; `tunrouter hosts`"):
+            ctl_enrol.revoke(
+                hubs, hub.tables, {"host": "host-77", "ns": UUID}
+            )  # other namespaces' stay unsaid
 
 
 def test_when_a_host_was_seen_outlives_the_process(
