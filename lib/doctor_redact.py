@@ -32,15 +32,26 @@ SHORTEST = 3
 def tree(value: object, is_secret: bool = False) -> object:
     """A configuration (dicts, lists, scalars) with every secret hidden."""
     if isinstance(value, Mapping):
-        return {
-            key: tree(inner, (is_secret and str(key).lower() not in _HARMLESS) or _is_secret(str(key)))
-            for key, inner in value.items()
-        }
+        return {key: _of_key(str(key), inner, is_secret) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [tree(inner, is_secret) for inner in value]
     if is_secret and value not in ("", None, True, False):
         return HIDDEN
     return log_redact.secrets(value) if isinstance(value, str) else value
+
+
+def _of_key(key: str, value: object, is_secret: bool) -> object:
+    if key.lower() == "notify" and isinstance(value, list | tuple):
+        return [_of_receiver(one, is_secret) for one in value]
+    return tree(value, (is_secret and key.lower() not in _HARMLESS) or _is_secret(key))
+
+
+def _of_receiver(value: object, is_secret: bool) -> object:
+    """An item of `notify`: the path of its URL may be the secret, as Slack's is."""
+    hidden = tree(value, is_secret)
+    if not isinstance(hidden, dict):
+        return hidden
+    return {key: HIDDEN if str(key).lower() == "url" and inner else inner for key, inner in hidden.items()}
 
 
 def _is_secret(key: str) -> bool:

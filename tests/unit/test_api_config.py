@@ -28,7 +28,7 @@ routers:
 - {name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}
 - {name: h, reload: 90s, http: {url: 'http://x:s3cret-4@127.0.0.1:1/?token=s3cret-5'}}
 - {name: p, plugin: {type: http, addr: 'http://127.0.0.1:1', token: s3cret-6}}
-notify: [{url: 'http://127.0.0.1:1/', headers: {Authorization: s3cret-7}}]
+notify: [{url: 'http://127.0.0.1:1/s3cret-9', headers: {Authorization: s3cret-7}}]
 api: {addr: 'unix:///tmp/e-PORT.sock', auth: {username: admin, password: s3cret-8}}
 """
 

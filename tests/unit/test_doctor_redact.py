@@ -82,6 +82,8 @@ def test_hooks_and_receivers_keep_their_secrets() -> None:
     hidden = json.dumps(doctor_redact.tree(json.loads(render(read_one, "json"))))
     known = doctor_redact.secrets(config_resolve.resolve(read_one, lambda kind, name: ""))
     assert MARK not in doctor_redact.hide(hidden, known)
+    assert MARK not in hidden, "by its key alone too: the web API shows it so"
+    assert json.loads(hidden)["notify"][1]["name"] == "n"
 
 
 SECRET = 'MaRk/a+b c"d\\e'
