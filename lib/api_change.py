@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import count
 
-from lib import api_config, config_only_tunnel, config_read, doctor_redact
+from lib import api_config, config_only_tunnel, config_read, doctor_redact, log_redact
 from lib.api_config import Kind
 from lib.api_request import DUPLICATE, INVALID, NOT_FOUND, Refused
 from lib.config_findings import Findings
@@ -93,7 +93,7 @@ def referrers(config: Config, kind: Kind, name: str) -> list[str]:
 def told(problems: Sequence[Problem]) -> str:
     """What is wrong with a configuration, in one line for the one who has asked for it."""
     texts = [f"{one.message}{f'; {one.hint}' if one.hint else ''}" for one in problems]
-    return listed(list(dict.fromkeys(texts)), 3)
+    return log_redact.secrets(listed(list(dict.fromkeys(texts)), 3))  # a message may quote a URL
 
 
 def _object(body: object) -> dict[str, object]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from lib import api_audit, api_config, api_confirm, api_endpoint, settings_changes
+from lib import api_audit, api_config, api_confirm, api_endpoint, log_redact, settings_changes
 from lib.api_endpoint import NO_STORE
 from lib.api_process import Process
 from lib.api_request import Refused, Reply, Request
@@ -54,7 +54,7 @@ class ConfigPages:
             new = self._changes.preview()
         except (ConfigError, HostError) as error:
             problems = error.problems if isinstance(error, ConfigError) else ()
-            rows = _rows(problems) or [{"where": "", "text": str(error), "hint": ""}]
+            rows = _rows(problems) or [{"where": "", "text": log_redact.secrets(str(error)), "hint": ""}]
             warnings = _rows(error.warnings) if isinstance(error, ConfigError) else []
             body = {"stamp": "", "differs": False, "problems": rows, "warnings": warnings, "changes": []}
             return Reply(body, headers=NO_STORE)
@@ -111,6 +111,10 @@ class ConfigPages:
 
 def _rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     listed = list(problems)
-    rows = [{"where": str(one.where), "text": one.message, "hint": one.hint} for one in listed[:MAX_PROBLEMS]]
+    hide = log_redact.secrets  # a message may quote a URL
+    rows = [
+        {"where": str(one.where), "text": hide(one.message), "hint": hide(one.hint)}
+        for one in listed[:MAX_PROBLEMS]
+    ]
     more = len(listed) - MAX_PROBLEMS
     return rows + ([{"where": "", "text": f"and {more} more", "hint": ""}] if more > 0 else [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from lib import log_redact
 from lib.addresses import host_port, join_host_port, url_host
 from lib.config_findings import Findings
 from lib.config_schema import Bindings, File, Http, Redis, Sourced
@@ -76,13 +77,22 @@ def redis_source(section: Redis, types: tuple[str, ...], found: Findings) -> Red
 
 def _http(section: Http, found: Findings) -> HttpSource | None:
     if not _URL.fullmatch(section.url):
-        found.error(section.where("url"), f"not the address of an HTTP source: {section.url[:100]!r}")
+        found.error(section.where("url"), f"not the address of an HTTP source: {_shown(section.url)}")
         return None
     try:
         url_host(section.url)
     except ValueError as wrong:
-        found.error(section.where("url"), f"'url': {section.url[:100]!r}: {wrong}")
+        found.error(section.where("url"), f"'url': {_shown(section.url)}: {wrong}")
         return None
     if section.timeout < 0:
         found.error(section.where("timeout"), "a timeout below zero")
     return HttpSource(section.url, section.timeout / SECONDS if section.timeout > 0 else DEFAULT_TIMEOUT)
+
+
+def _shown(url: str) -> str:
+    """A URL, right or wrong, without its login, as a message quotes it."""
+    hidden = log_redact.secrets(url)
+    before, at, after = hidden.rpartition("@")
+    if at and "://" not in before:  # a login in what is not quite a URL
+        hidden = f"{log_redact.HIDDEN}@{after}"
+    return repr(hidden[:100])

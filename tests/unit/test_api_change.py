@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from lib import api_change, doctor_redact
+from lib import api_change, config_read, config_resolve, doctor_redact
 from lib.api_request import Refused
+from lib.errors import ConfigError
 from tests.support.api import Api, free_port, process
 from tests.support.netns import ROOT
 
@@ -262,6 +263,16 @@ def test_a_hidden_value_is_the_one_of_the_same_name() -> None:
     for wrong in ({"password": "***"}, {"auths": [{"username": "w", "password": "***"}]}):
         with pytest.raises(Refused, match="none is known here"):
             revealed(wrong, old)
+
+
+@pytest.mark.parametrize("url", ["htps://u:s3cret@h/l", "u:s3cret@h", f"http://u:{'s3cret' * 20}@h/#x"])
+def test_what_is_told_of_a_wrong_url_holds_no_login(url: str) -> None:
+    text = json.dumps({"routers": [{"name": "x", "http": {"url": url}}]})
+    with pytest.raises(ConfigError) as found:
+        config_resolve.resolve(config_read.read([("x.json", text)]), lambda kind, name: "")
+    for told in (api_change.told(found.value.problems), str(found.value)):
+        assert "s3cret" not in told
+        assert "***@h" in told
 
 
 def test_a_body_is_nested_no_deeper_than_a_file() -> None:

@@ -111,6 +111,16 @@ def test_problems_are_listed_and_nothing_can_be_applied(pages: ConfigPages, chan
     assert shown(pages)["problems"] == [{"where": "", "text": "hub.yml: Permission denied", "hint": ""}]
 
 
+def test_problems_quote_no_login(pages: ConfigPages, changes: Changes) -> None:
+    quoting = Problem(Position("hub.yml"), "no address: 'htps://u:s3cret@h/l'", "not http://u:s3cret@h")
+    for wrong in (ConfigError([quoting], [quoting]), HostError("http://u:s3cret@h/l is not there")):
+        changes.new = wrong
+        assert "s3cret" not in str(shown(pages))
+        assert "***@h/l" in str(shown(pages))
+    changes.new = Settings(log_level="debug", warnings=(quoting,))
+    assert "s3cret" not in str(shown(pages))
+
+
 def test_a_reload_that_this_host_refuses(pages: ConfigPages, changes: Changes) -> None:
     changes.refuses = ["port in use"]
     assert status(pages.reload, {"stamp": shown(pages)["stamp"]}) == 422
