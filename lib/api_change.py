@@ -7,7 +7,7 @@ effect (service_changes), who may change what (api_guard).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import count
 
@@ -26,6 +26,7 @@ from lib.log_redact import HIDDEN
 
 MAX_DEPTH = 40
 """Levels of nesting of a body, as of a file (config_yaml)."""
+_TOO_DEEP = f"the body is nested deeper than {MAX_DEPTH}"
 _IDENTITIES = ("name", "username", "hostname")
 """Keys by which an item of a list is known again."""
 
@@ -101,7 +102,22 @@ def _object(body: object) -> dict[str, object]:
         return {}
     if not isinstance(body, dict):
         raise Refused(INVALID, "the body is no object of JSON: send the bare object, {…}")
+    _check_depth(body)
     return body
+
+
+def _check_depth(body: object) -> None:
+    """Refuse what is nested too deep, a level at a time, before anything descends into it. Raises Refused."""
+    level = [body]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for value in level for inner in _within(value)]
+        if not level:
+            return
+    raise Refused(INVALID, _TOO_DEEP)
+
+
+def _within(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
 
 
 def given_name(body: object) -> str:
@@ -191,7 +207,7 @@ def tree_of(value: object, name: str) -> Tree:
 def _tree(value: object, places: Iterator[Position], depth: int) -> Tree:
     where = next(places)
     if depth > MAX_DEPTH:
-        raise Refused(INVALID, f"the body is nested deeper than {MAX_DEPTH}")
+        raise Refused(INVALID, _TOO_DEEP)
     if isinstance(value, Mapping):
         return TreeMapping(
             [(Scalar(str(key), where), _tree(inner, places, depth + 1)) for key, inner in value.items()],

@@ -30,6 +30,8 @@ def save(process: Process, style: str, path: str) -> str:
     """
     if style not in ("", "json", "yaml"):
         raise Refused(INVALID, f"format {style[:32]!r} is unknown: there are json and yaml")
+    if not _can_be_path(path):
+        raise Refused(INVALID, f"{path[:200]!r} is no path: it has a character that no file's name has")
     target = path or _own(process)
     end = Path(target).suffix.lower()
     if end not in STYLES or (path and not end):
@@ -39,6 +41,13 @@ def save(process: Process, style: str, path: str) -> str:
     except (OSError, HostError) as error:
         why = error.strerror if isinstance(error, OSError) else None
         raise Refused(SAVE_FAILED, f"{target}: {why or error}") from None
+
+
+def _can_be_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half of a character
+        return False
 
 
 def _own(process: Process) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lib import api_change, config_read, config_resolve, doctor_redact
+from lib import api_change, api_config, config_read, config_resolve, doctor_redact
 from lib.api_request import Refused
 from lib.errors import ConfigError
 from tests.support.api import Api, free_port, process
@@ -281,3 +281,15 @@ def test_a_body_is_nested_no_deeper_than_a_file() -> None:
         deep = [deep]
     with pytest.raises(Refused, match="nested deeper than 40"):
         api_change.tree_of(deep, "x")
+
+
+@pytest.mark.parametrize(("before", "after"), [('{"a":', "}"), ("[", "]")])
+@pytest.mark.parametrize("depth", [41, 600])
+def test_a_body_that_is_nested_deep_is_refused_before_it_is_looked_into(
+    before: str, after: str, depth: int
+) -> None:
+    """Deeper than Python itself would descend."""
+    body = json.loads(f'{{"name": "r", "more": {before * depth}1{after * depth}}}')
+    read = config_read.read([("x.json", '{"routers": [{"name": "r"}]}')])
+    with pytest.raises(Refused, match="nested deeper than 40"):
+        api_change.replaced(read, api_config.KINDS["routers"], "r", body)

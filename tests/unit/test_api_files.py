@@ -98,6 +98,7 @@ def test_what_is_no_configuration_is_not_overwritten(api: Api, file: Path) -> No
     assert "does not end with .yaml" in save(api, f"?path={file.with_name('passwd')}", 400)
     assert "No such file" in save(api, f"?path={file.with_name('none')}/x.yml", 500)
     assert "format 'xml'" in save(api, "?format=xml", 400)
+    assert "is no path" in save(api, "?path=%00.yaml", 400)
 
 
 def test_without_a_login_only_its_own_file(tmp_path: Path) -> None:
