@@ -7,6 +7,8 @@ effect (service_changes), who may change what (api_guard).
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import count
@@ -150,11 +152,17 @@ def _with(config: Config, kind: Kind, sections: list[Part]) -> Config:
 # --- hidden secrets -----------------------------------------------------------------------------
 
 
+Pair = tuple[object, object]
+"""(an old value, what of it was shown)."""
+_NEITHER: Pair = None, None
+
+
 def revealed(new: object, old: object, shown: object) -> object:
     """A value with the secrets that its reader was not shown: what is as `shown` has it is as in `old`.
 
     So an object that was read and is sent back with a change keeps its passwords. Raises Refused for a
-    hidden value that stands where none was.
+    hidden value where it is not certain which one it is, and for a text of which a part is hidden and
+    another one was changed.
     """
     if isinstance(new, Mapping):
         olds = _folded(old)
@@ -165,10 +173,10 @@ def revealed(new: object, old: object, shown: object) -> object:
     if isinstance(new, list):
         return [revealed(value, *pair) for value, pair in zip(new, _pairs(new, old, shown), strict=True)]
     if isinstance(new, str) and HIDDEN in new:
-        if new == shown and isinstance(old, str):
+        if new == shown and old is not None:
             return old
-        if new == HIDDEN:
-            raise Refused(INVALID, f"{HIDDEN} hides a value, and none is known here: send the value itself")
+        text = f"{HIDDEN} hides a value, and none is known here for certain: send the value itself"
+        raise Refused(INVALID, text)
     return new
 
 
@@ -176,16 +184,51 @@ def _folded(value: object) -> dict[str, object]:
     return {str(key).lower(): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
 
 
-def _pairs(new: list[object], old: object, shown: object) -> Iterator[tuple[object, object]]:
-    """For each item of a list the old one that it stands for: of the same name, else at the same place."""
+def _pairs(new: list[object], old: object, shown: object) -> list[Pair]:
+    """For each item of a list the old one that it stands for, and what of that was shown; Nones for neither.
+
+    It is the one of the same name, else the one that looked the same. A place alone says too little: whoever
+    takes out the first of two passwords moves the second one there.
+    """
+    hiding = [_hides(item) for item in new]
+    if not any(hiding):
+        return [_NEITHER] * len(new)
     olds = list(zip(old, shown, strict=True)) if isinstance(old, list) and isinstance(shown, list) else []
+    names = Counter(_identity(pair[0]) for pair in olds)
     by_name = {_identity(pair[0]): pair for pair in olds}
+    found = _alike(new, olds)
     for index, item in enumerate(new):
-        identity = _identity(item)
-        if identity:
-            yield by_name.get(identity, (None, None))
-        else:
-            yield olds[index] if index < len(olds) else (None, None)
+        name = _identity(item)
+        if not hiding[index]:
+            found[index] = _NEITHER
+        elif name and names[name] < 2:
+            found[index] = by_name.get(name, _NEITHER)
+    return found
+
+
+def _alike(new: list[object], olds: Sequence[Pair]) -> list[Pair]:
+    """For each item the old one that looked the same, where as many look so as before.
+
+    Where one item alone differs, and none has come or gone, it stands for the one in its place.
+    """
+    looks = [json.dumps(item, sort_keys=True) for item in new]
+    before = [json.dumps(shown, sort_keys=True) for _, shown in olds]
+    places: dict[str, list[int]] = {}
+    for index in reversed(range(len(before))):
+        places.setdefault(before[index], []).append(index)
+    many = Counter(looks)
+    kept = {look for look, found in places.items() if many[look] == len(found)}
+    differing = [index for index, pair in enumerate(zip(looks, before, strict=False)) if len(set(pair)) > 1]
+    found = [olds[places[look].pop()] if look in kept else _NEITHER for look in looks]
+    if len(looks) == len(before) and len(differing) == 1 and looks[differing[0]] not in kept:
+        found[differing[0]] = olds[differing[0]]
+    return found
+
+
+def _hides(value: object) -> bool:
+    if isinstance(value, str):
+        return HIDDEN in value
+    return any(map(_hides, _within(value)))
 
 
 def _identity(item: object) -> tuple[str, object] | None:

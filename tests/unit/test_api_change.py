@@ -257,12 +257,48 @@ def test_a_hidden_value_is_the_one_of_the_same_name() -> None:
     }
     assert revealed(doctor_redact.tree(old), old) == old
     assert revealed({"Token": "***"}, old) == {"Token": "t"}
-    assert revealed({"auths": [{"username": "v", "passwords": ["***", "4"]}]}, old) == {
-        "auths": [{"username": "v", "passwords": ["2", "4"]}]
+    assert revealed({"auths": [{"username": "v", "passwords": ["***", "***", "4"]}]}, old) == {
+        "auths": [{"username": "v", "passwords": ["2", "3", "4"]}]
     }
-    for wrong in ({"password": "***"}, {"auths": [{"username": "w", "password": "***"}]}):
+    for wrong in (
+        {"password": "***"},
+        {"auths": [{"username": "w", "password": "***"}]},
+        {"url": "http://***@other/"},
+        {"more": "a***"},
+    ):
         with pytest.raises(Refused, match="none is known here"):
             revealed(wrong, old)
+
+
+@pytest.mark.parametrize(
+    "kept", [["***"], ["***", "4"], ["4", "***"], ["***", "***", "***"], ["4", "5", "***"]], ids=str
+)
+def test_of_two_hidden_passwords_none_is_guessed(kept: list[str]) -> None:
+    """Who takes the first one out and adds another sends what somebody does who replaces the second one."""
+    with pytest.raises(Refused, match="none is known here for certain"):
+        revealed({"passwords": kept}, {"passwords": ["1", "2"]})
+
+
+def test_items_without_a_name_are_known_by_how_they_look() -> None:
+    old = {"nodes": [{"addr": "a", "token": "1"}, {"addr": "b", "token": "2"}], "header": {"X": 77}}
+    a, b = {"addr": "a", "token": "***"}, {"addr": "b", "token": "***"}
+    assert revealed({"nodes": [b]}, old) == {"nodes": [old["nodes"][1]]}  # type: ignore[index]
+    assert revealed({"nodes": [b, {"addr": "c"}, a]}, old) == {
+        "nodes": [{"addr": "b", "token": "2"}, {"addr": "c"}, {"addr": "a", "token": "1"}]
+    }
+    assert revealed({"nodes": [{**a, "addr": "c"}, b]}, old) == {
+        "nodes": [{"addr": "c", "token": "1"}, {"addr": "b", "token": "2"}]
+    }
+    assert revealed({"header": {"X": "***"}}, old) == {"header": {"X": 77}}
+    with pytest.raises(Refused):
+        revealed({"nodes": [{**b, "addr": "c"}]}, old)
+
+
+def test_of_two_items_with_one_name_none_is_guessed() -> None:
+    old = {"auths": [{"username": "u", "password": "1"}, {"username": "u", "password": "2"}]}
+    assert revealed(doctor_redact.tree(old), old) == old
+    with pytest.raises(Refused):
+        revealed({"auths": [{"username": "u", "password": "***"}]}, old)
 
 
 @pytest.mark.parametrize("url", ["htps://u:s3cret@h/l", "u:s3cret@h", f"http://u:{'s3cret' * 20}@h/#x"])
