@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import count
 
 from lib import api_config, config_only_tunnel, config_read, doctor_redact, log_redact
 from lib.api_config import Kind
 from lib.api_request import DUPLICATE, INVALID, NOT_FOUND, Refused
-from lib.config_findings import Findings
+from lib.config_findings import Findings, at_once
 from lib.config_schema import Config
 from lib.config_section import Part
 from lib.config_yaml import Mapping as TreeMapping
@@ -33,21 +33,25 @@ _IDENTITIES = ("name", "username", "hostname")
 """Keys by which an item of a list is known again."""
 
 
-def added(config: Config, kind: Kind, body: object) -> tuple[Config, Part]:
-    """(configuration, object) with one more object, named in its body. Raises Refused."""
+def added(
+    config: Config, kind: Kind, body: object, step: Callable[[], None] = at_once
+) -> tuple[Config, Part]:
+    """(configuration, object) with one more object, named in its body. Raises Refused. Steps: Findings."""
     values, name = _object(body), given_name(body)
     if not name:
         raise Refused(INVALID, f"{kind.noun} name is required")
     if api_config.find(config, kind, name) is not None:
         raise Refused(DUPLICATE, f"{kind.noun} {name} already exists")
-    section = _section(kind, name, values, None)
+    section = _section(kind, name, values, None, step)
     return _with(config, kind, [*api_config.sections(config, kind), section]), section
 
 
-def replaced(config: Config, kind: Kind, name: str, body: object) -> tuple[Config, Part]:
-    """(configuration, object) with another object in the place of the one of this name. Raises Refused."""
+def replaced(
+    config: Config, kind: Kind, name: str, body: object, step: Callable[[], None] = at_once
+) -> tuple[Config, Part]:
+    """As added(), with another object in the place of the one of this name."""
     old = existing(config, kind, name)
-    section = _section(kind, name, _object(body), old)
+    section = _section(kind, name, _object(body), old, step)
     found = [section if one is old else one for one in api_config.sections(config, kind)]
     return _with(config, kind, found), section
 
@@ -129,14 +133,17 @@ def given_name(body: object) -> str:
     return name.strip() if isinstance(name, str) else ""
 
 
-def _section(kind: Kind, name: str, values: Mapping[str, object], old: Part | None) -> Part:
+def _section(
+    kind: Kind, name: str, values: Mapping[str, object], old: Part | None, step: Callable[[], None]
+) -> Part:
     """The object of a body, under this name. Raises Refused."""
     whole = {"name": name, **{key: value for key, value in values.items() if key.lower() != "name"}}
     if kind.key == "services":  # what GOST shows beside a service, and reads nowhere
         whole = {key: value for key, value in whole.items() if key.lower() != "status"}
     known = config_read.plain(old) if old is not None else {}
-    found = Findings()
-    tree = tree_of(revealed(whole, known, doctor_redact.tree(known)), f"{kind.noun} {name}")
+    found = Findings(step=step)
+    shown = doctor_redact.tree(known, step=step)
+    tree = tree_of(revealed(whole, known, shown, step), f"{kind.noun} {name}", step)
     section = config_read.of_tree(kind.section, tree, found)
     if found.problems:
         raise Refused(INVALID, f"{kind.noun} {name}: {told(found.problems)}")
@@ -157,21 +164,24 @@ Pair = tuple[object, object]
 _NEITHER: Pair = None, None
 
 
-def revealed(new: object, old: object, shown: object) -> object:
+def revealed(new: object, old: object, shown: object, step: Callable[[], None] = at_once) -> object:
     """A value with the secrets that its reader was not shown: what is as `shown` has it is as in `old`.
 
     So an object that was read and is sent back with a change keeps its passwords. Raises Refused for a
     hidden value where it is not certain which one it is, and for a text of which a part is hidden and
-    another one was changed.
+    another one was changed. `step` as in Findings.
     """
+    step()
     if isinstance(new, Mapping):
         olds = _folded(old)
         showns = _folded(shown)
         return {
-            key: revealed(value, olds.get(key.lower()), showns.get(key.lower())) for key, value in new.items()
+            key: revealed(value, olds.get(key.lower()), showns.get(key.lower()), step)
+            for key, value in new.items()
         }
     if isinstance(new, list):
-        return [revealed(value, *pair) for value, pair in zip(new, _pairs(new, old, shown), strict=True)]
+        pairs = _pairs(new, old, shown)
+        return [revealed(value, *pair, step) for value, pair in zip(new, pairs, strict=True)]
     if isinstance(new, str) and HIDDEN in new:
         if new == shown and old is not None:
             return old
@@ -241,10 +251,15 @@ def _identity(item: object) -> tuple[str, object] | None:
 # --- JSON as a tree -----------------------------------------------------------------------------
 
 
-def tree_of(value: object, name: str) -> Tree:
+def tree_of(value: object, name: str, step: Callable[[], None] = at_once) -> Tree:
     """JSON's values as the tree of a text of this name. Raises Refused where it is nested too deep."""
-    places = (Position(name, 1, column) for column in count(1))
-    return _tree(value, places, 0)
+    return _tree(value, _places(name, step), 0)
+
+
+def _places(name: str, step: Callable[[], None]) -> Iterator[Position]:
+    for column in count(1):
+        step()
+        yield Position(name, 1, column)
 
 
 def _tree(value: object, places: Iterator[Position], depth: int) -> Tree:

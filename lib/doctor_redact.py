@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from lib import log_redact
+from lib.config_findings import at_once
 from lib.settings import AutherSettings, ClientSettings, HubSettings, Settings
 from lib.settings_sources import PluginSettings, RedisSource
 
@@ -29,21 +30,22 @@ SHORTEST = 3
 """Letters of a secret that is hidden wherever it stands: a shorter one would hide half of a text."""
 
 
-def tree(value: object, is_secret: bool = False) -> object:
-    """A configuration (dicts, lists, scalars) with every secret hidden."""
+def tree(value: object, is_secret: bool = False, step: Callable[[], None] = at_once) -> object:
+    """A configuration (dicts, lists, scalars) with every secret hidden. `step` as in Findings."""
+    step()
     if isinstance(value, Mapping):
-        return {key: _of_key(str(key), inner, is_secret) for key, inner in value.items()}
+        return {key: _of_key(str(key), inner, is_secret, step) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [tree(inner, is_secret) for inner in value]
+        return [tree(inner, is_secret, step) for inner in value]
     if is_secret and value not in ("", None, True, False):
         return HIDDEN
     return log_redact.secrets(value) if isinstance(value, str) else value
 
 
-def _of_key(key: str, value: object, is_secret: bool) -> object:
+def _of_key(key: str, value: object, is_secret: bool, step: Callable[[], None]) -> object:
     if key.lower() == "notify" and isinstance(value, list | tuple):
         return [_of_receiver(one, is_secret) for one in value]
-    return tree(value, (is_secret and key.lower() not in _HARMLESS) or _is_secret(key))
+    return tree(value, (is_secret and key.lower() not in _HARMLESS) or _is_secret(key), step)
 
 
 def _of_receiver(value: object, is_secret: bool) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from lib import api_change, api_config, config_read, config_resolve, doctor_redact
 from lib.api_request import Refused
+from lib.config_schema import Config
 from lib.errors import ConfigError
 from tests.support.api import Api, free_port, process
 from tests.support.netns import ROOT
@@ -309,6 +311,20 @@ def test_what_is_told_of_a_wrong_url_holds_no_login(url: str) -> None:
     for told in (api_change.told(found.value.problems), str(found.value)):
         assert "s3cret" not in told
         assert "***@h" in told
+
+
+def test_a_big_router_is_read_in_steps() -> None:
+    """However long it is: a step after each little piece, of every part of the work."""
+    steps: list[None] = []
+    routes = [{"dst": f"10.0.{number}.0/24", "gateway": "g"} for number in range(200)]
+    body = {"name": "r", "routes": routes}
+    _, section = api_change.added(Config(), api_config.KINDS["routers"], body, partial(steps.append, None))
+    first = len(steps)
+    assert first > 200 * 7, "a route and its two texts twice, and once more"
+    api_change.replaced(
+        Config(routers=[section]), api_config.KINDS["routers"], "r", body, partial(steps.append, None)
+    )
+    assert len(steps) - first > 200 * 10, "and what it was before"
 
 
 def test_a_body_is_nested_no_deeper_than_a_file() -> None:
