@@ -43,13 +43,15 @@ def tree(value: object, is_secret: bool = False, step: Callable[[], None] = at_o
 
 
 def _of_key(key: str, value: object, is_secret: bool, step: Callable[[], None]) -> object:
-    if key.lower() == "notify" and isinstance(value, list | tuple):
-        return [_of_receiver(one, is_secret) for one in value]
+    if key.lower() == "notify" and isinstance(value, Mapping | list | tuple):
+        return _of_receiver(value, is_secret)
     return tree(value, (is_secret and key.lower() not in _HARMLESS) or _is_secret(key), step)
 
 
 def _of_receiver(value: object, is_secret: bool) -> object:
-    """An item of `notify`: the path of its URL may be the secret, as Slack's is."""
+    """Of `notify`, or an item of it: the path of its URL may be the secret, as Slack's is."""
+    if isinstance(value, list | tuple):
+        return [_of_receiver(one, is_secret) for one in value]
     hidden = tree(value, is_secret)
     if not isinstance(hidden, dict):
         return hidden

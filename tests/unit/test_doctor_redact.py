@@ -84,6 +84,9 @@ def test_hooks_and_receivers_keep_their_secrets() -> None:
     assert MARK not in doctor_redact.hide(hidden, known)
     assert MARK not in hidden, "by its key alone too: the web API shows it so"
     assert json.loads(hidden)["notify"][1]["name"] == "n"
+    assert doctor_redact.tree({"notify": {"URL": "http://h/MaRk", "hosts": ["h"]}}) == {
+        "notify": {"URL": "***", "hosts": ["h"]}
+    }
 
 
 SECRET = 'MaRk/a+b c"d\\e'
