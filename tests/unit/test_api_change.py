@@ -282,9 +282,12 @@ def test_of_two_hidden_passwords_none_is_guessed(kept: list[str]) -> None:
 
 
 def test_items_without_a_name_are_known_by_how_they_look() -> None:
-    old = {"nodes": [{"addr": "a", "token": "1"}, {"addr": "b", "token": "2"}], "header": {"X": 77}}
+    old: dict[str, Any] = {
+        "nodes": [{"addr": "a", "token": "1"}, {"addr": "b", "token": "2"}],
+        "header": {"X": 77},
+    }
     a, b = {"addr": "a", "token": "***"}, {"addr": "b", "token": "***"}
-    assert revealed({"nodes": [b]}, old) == {"nodes": [old["nodes"][1]]}  # type: ignore[index]
+    assert revealed({"nodes": [b]}, old) == {"nodes": [old["nodes"][1]]}
     assert revealed({"nodes": [b, {"addr": "c"}, a]}, old) == {
         "nodes": [{"addr": "b", "token": "2"}, {"addr": "c"}, {"addr": "a", "token": "1"}]
     }
