@@ -17,7 +17,8 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import gevent
 
@@ -25,6 +26,8 @@ from lib import api_audit, go_values, service_supervisor
 from lib.api_request import Refused, Request
 
 LEAST_SECONDS, MOST_SECONDS = 5.0, 3600.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Pending:
     """Seconds of a steady clock."""
     version: int
     """Of the configuration, after the change."""
-    undo: Callable[[], object]
+    undo: Callable[[int], bool]
+    """Puts back what was before, if the configuration still has the version; returns whether it had."""
     timer: Any
 
 
@@ -71,7 +75,7 @@ class Confirmations:
             hint = f"POST /x/confirm keeps it; otherwise it is undone in {left} s"
             raise Refused(409, f"a change waits to be confirmed: {one.what}", hint=hint)
 
-    def begin(self, request: Request, what: str, undo: Callable[[], object]) -> int | None:
+    def begin(self, request: Request, what: str, undo: Callable[[int], bool]) -> int | None:
         """Let a change that was just made undo itself, if the request asks for that; returns its number.
 
         Ask seconds() before the change is made: a wrong `confirm` must not have changed anything.
@@ -93,11 +97,14 @@ class Confirmations:
         api_audit.tell(request, f"confirm: {one.what}")
 
     def undo(self, request: Request, number: int) -> None:
-        """Undo the change now. Raises Refused where none of that number waits."""
+        """Undo the change now. Raises Refused where none of that number waits, and where that fails."""
         one = self._found(number)
+        self._undoing = True
         one.timer.kill(block=False)
         api_audit.tell(request, f"undo: {one.what}")
-        self._put_back(one)
+        refused = to_the_end(partial(self._put_back, one))
+        if refused is not None:
+            raise refused
 
     def stop(self) -> None:
         """The process ends: nothing is undone any more."""
@@ -114,20 +121,46 @@ class Confirmations:
     def _undo(self) -> None:
         one = self._pending
         if one is not None and not self._undoing:
+            self._undoing = True
             api_audit.tell(one.request, f"undone, as nobody has confirmed it: {one.what}")
             self._put_back(one)
 
-    def _put_back(self, one: Pending) -> None:
-        self._undoing = True
+    def _put_back(self, one: Pending) -> Refused | None:
+        """Put back what was before; returns why it was not."""
         try:
-            if self._version() == one.version:
-                one.undo()
-            else:
-                api_audit.tell(one.request, f"nothing to undo, the files were read since: {one.what}")
-        except Exception as error:  # noqa: BLE001  whatever it is, the log has it: there is nobody to tell
+            if one.undo(one.version):
+                return None
+            text = f"nothing to undo, the files were read since: {one.what}"
+            api_audit.tell(one.request, text)
+            return Refused(409, text)
+        except Exception as error:  # noqa: BLE001  whatever it is, the log has it: there may be nobody to tell
             service_supervisor.note(error)
+            return Refused(500, f"it could not be undone, the log says why: {one.what}")
         finally:
             self._pending, self._undoing = None, False
+
+
+def to_the_end(work: Callable[[], T]) -> T:
+    """What `work` returns or raises; it goes on to its end also where its caller is killed meanwhile.
+
+    So a change that moves the API ends not half-way, with the connection by which it was asked for.
+    """
+    value, error = gevent.spawn(_outcome, work).get()
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # it has this frame, which would have it: a cycle
+    made: T = value
+    return made
+
+
+def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """The result or the error of a call: gevent would print a traceback of one that ends a greenlet."""
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001  whatever it is, it is raised in the caller
+        return None, error
 
 
 def seconds(request: Request) -> float:

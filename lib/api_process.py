@@ -7,6 +7,7 @@ Refuses to know: HTTP (api_app), how a change takes effect (service_changes, ser
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class Changes(Protocol):
     def files(self) -> tuple[str, ...]:
         """Absolute paths of the configuration files."""
 
+    def alone(self) -> AbstractContextManager[object]:
+        """While it is held, nobody else changes anything: what was checked stays true until the change."""
+
     def apply(self, make: Callable[[Config], Config]) -> list[tuple[str, str]]:
         """Use the configuration that `make` makes of the present one, if it is right as a whole.
 
@@ -60,8 +64,11 @@ class Changes(Protocol):
         Raises ConfigError and HostError, as a reload finds them.
         """
 
-    def keep(self) -> Callable[[], object]:
-        """What is in use now, as a function that puts it back; that raises ConfigError and HostError."""
+    def keep(self) -> Callable[[int], bool]:
+        """What is in use now, as a function that puts it back if the version is still the one it is given.
+
+        That returns whether it was, and raises ConfigError and HostError.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,14 +116,12 @@ def _writes(process: Process, tags: Tags) -> list[Route]:
 
 
 def _reload(process: Process, request: Request) -> Reply:
-    changes = process.changes
-    process.confirmations.check_free()
-    api_confirm.seconds(request)
-    before, put_back = changes.settings, changes.keep()
-    problems = changes.reload()
-    if problems:
-        raise Refused(CREATE_FAILED, f"nothing was changed: {'; '.join(problems[:3])}")
-    return _done(process, request, "reload the configuration", before, put_back)
+    def reread() -> None:
+        problems = process.changes.reload()
+        if problems:
+            raise Refused(CREATE_FAILED, f"nothing was changed: {'; '.join(problems[:3])}")
+
+    return _changed(process, request, "reload the configuration", reread)
 
 
 def _save(process: Process, request: Request) -> Reply:
@@ -131,8 +129,9 @@ def _save(process: Process, request: Request) -> Reply:
     if path and not request.who.has_login:
         text = "without a login the API saves to the file that it was started with, and to no other"
         raise Refused(403, f"{text}: give the api section an auth or an auther")
-    process.confirmations.check_free()  # a file never holds what nobody has confirmed
-    target = api_files.save(process, request.query.get("format", ""), path)
+    with process.changes.alone():
+        process.confirmations.check_free()  # a file never holds what nobody has confirmed
+        target = api_files.save(process, request.query.get("format", ""), path)
     api_audit.tell(request, f"save the configuration to {target}")
     return _DONE
 
@@ -193,28 +192,36 @@ def _guard(request: Request, kind: Kind, old: Part | None, new: Part | None) -> 
 
 def _apply(process: Process, request: Request, make: Callable[[Config], Config], what: str) -> Reply:
     """Use another configuration. Raises Refused where it is wrong, or where this host does not allow it."""
-    changes = process.changes
-    process.confirmations.check_free()
+
+    def use() -> None:
+        try:
+            failed = process.changes.apply(make)
+        except ConfigError as error:
+            raise Refused(CREATE_FAILED, f"{what} failed: {api_change.told(error.problems)}") from None
+        except HostError as error:
+            raise Refused(CREATE_FAILED, f"{what} failed: {error}") from None
+        if failed:
+            raise Refused(CREATE_FAILED, f"{what} failed: {'; '.join(why for _, why in failed[:3])}")
+
+    return _changed(process, request, what, use)
+
+
+def _changed(process: Process, request: Request, what: str, change: Callable[[], None]) -> Reply:
+    """Make a change while no other one waits, and none is made. Raises Refused, also what `change` raises."""
     api_confirm.seconds(request)
-    before: list[tuple[Settings, Callable[[], object]]] = []
 
-    def making(config: Config) -> Config:
-        before[:] = [(changes.settings, changes.keep())]
-        return make(config)
+    def work() -> Reply:
+        with process.changes.alone():
+            process.confirmations.check_free()
+            before, put_back = process.changes.settings, process.changes.keep()
+            change()
+            return _done(process, request, what, before, put_back)
 
-    try:
-        failed = changes.apply(making)
-    except ConfigError as error:
-        raise Refused(CREATE_FAILED, f"{what} failed: {api_change.told(error.problems)}") from None
-    except HostError as error:
-        raise Refused(CREATE_FAILED, f"{what} failed: {error}") from None
-    if failed:
-        raise Refused(CREATE_FAILED, f"{what} failed: {'; '.join(why for _, why in failed[:3])}")
-    return _done(process, request, what, *before[0])
+    return api_confirm.to_the_end(work)
 
 
 def _done(
-    process: Process, request: Request, what: str, before: Settings, put_back: Callable[[], object]
+    process: Process, request: Request, what: str, before: Settings, put_back: Callable[[int], bool]
 ) -> Reply:
     """A change was made: the audit log has it, and it waits to be confirmed where that is wanted."""
     found = settings_changes.changes(before, process.changes.settings)

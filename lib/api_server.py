@@ -43,7 +43,7 @@ HEAD_BYTES = 1 << 15
 SKIPPED = 1 << 14
 """Bytes of a body that nobody wants which are read at once."""
 LAST_SECONDS = 1.0
-"""How long requests that are being answered may go on once the address is given up."""
+"""How long requests that are being answered may go on once the API is served elsewhere, or not at all."""
 
 
 class _Head:
@@ -266,15 +266,15 @@ class ApiServer:
 
     def stop(self) -> None:
         """Stop serving, and remove the unix socket."""
-        self._close()
+        self.close()
         self._pool.kill(timeout=1)
 
-    def stop_soon(self) -> None:
-        """Give up the address at once; who is being answered, perhaps about this change, gets the rest."""
-        self._close()
+    def end_soon(self) -> None:
+        """After close(): who is being answered, perhaps about the change that closed it, gets the rest."""
         gevent.spawn_later(LAST_SECONDS, self._pool.kill, timeout=1)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Give up the address, and remove the unix socket; who is being answered still is."""
         self._task.kill(block=False)
         self._own.stop()
         self._server.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from lib import api_audit, api_config, api_confirm, api_endpoint, log_redact, settings_changes
@@ -59,7 +60,8 @@ class ConfigPages:
             body = {"stamp": "", "differs": False, "problems": rows, "warnings": warnings, "changes": []}
             return Reply(body, headers=NO_STORE)
         found = settings_changes.changes(self._changes.settings, new)
-        self._shown = os.urandom(8).hex(), new
+        if self._shown is None or self._shown[1] is not new:  # or a look of one would spoil that of another
+            self._shown = os.urandom(8).hex(), new
         body = {
             "stamp": self._shown[0],
             "differs": bool(found),
@@ -71,12 +73,21 @@ class ConfigPages:
 
     def reload(self, request: Request) -> Reply:
         """Use what the files say now, if it is what was shown."""
-        self._confirmations.check_free()
         api_confirm.seconds(request)
-        stamp, before = str(api_endpoint.body(request)["stamp"]), self._changes.settings
-        shown = self._shown
+        stamp = str(api_endpoint.body(request)["stamp"])
+        return api_confirm.to_the_end(partial(self._reloaded, request, stamp))
+
+    def _reloaded(self, request: Request, stamp: str) -> Reply:
+        with self._changes.alone():
+            self._confirmations.check_free()
+            return self._reload_alone(request, stamp)
+
+    def _reload_alone(self, request: Request, stamp: str) -> Reply:
+        shown, before = self._shown, self._changes.settings
         if shown is None or shown[0] != stamp:
-            raise Refused(409, "somebody has looked again since: look at the difference once more")
+            raise Refused(
+                409, "the files have changed since, or were applied: look at the difference once more"
+            )
         try:
             if self._changes.preview() is not shown[1]:
                 raise Refused(409, "the files have changed since: look at the difference once more")

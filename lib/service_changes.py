@@ -8,10 +8,11 @@ changes of the API last until the files are read again. Refuses to know: what is
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
-from gevent.lock import BoundedSemaphore
+from gevent.lock import RLock
 
 from lib import service_reload
 from lib.config_schema import Config
@@ -54,7 +55,7 @@ class ServiceChanges:
         """The settings that the files gave before the API changed them; None where it has not."""
         self._looking: Reading | None = None
         """Reads the files for who only wants to see what a reload would change."""
-        self._one = BoundedSemaphore(1)
+        self._one = RLock()
 
     @property
     def config(self) -> Config:
@@ -75,6 +76,11 @@ class ServiceChanges:
     def _parts(self) -> Parts:
         assert self.parts is not None
         return self.parts
+
+    def alone(self) -> AbstractContextManager[object]:
+        """As api_process.Changes.alone."""
+        lock: AbstractContextManager[object] = self._one
+        return lock
 
     def reload(self, timed: bool = False) -> list[str]:
         """Read the files again and use them; returns what is wrong with them.
@@ -110,18 +116,21 @@ class ServiceChanges:
             reread = self._looking.settings if self._looking is not None else self._reread
             return service_reload.checked(self._parts, reread, Breaths())
 
-    def keep(self) -> Callable[[], object]:
+    def keep(self) -> Callable[[int], bool]:
         """As api_process.Changes.keep."""
         before, config, filed = self._parts.settings, self._config, self._filed
 
-        def put_back() -> None:
+        def put_back(version: int) -> bool:
             with self._one:
+                if self.version != version:
+                    return False
                 failed = service_reload.change(self._parts, lambda step: before)
                 if failed:
                     raise HostError("; ".join(f"service {name}: {why}" for name, why in failed))
                 self._config, self._filed = config, filed
                 self.version += 1
                 self.after()
+                return True
 
         return put_back
 

@@ -74,6 +74,15 @@ def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
 
 def _use(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[str, str]]:
     """Change what differs; returns (service, why) for each service that this host does not allow."""
+    api = parts.api
+    try:
+        return _change(parts, new, step)
+    finally:
+        if api is not None and parts.api is not api:
+            api.end_soon()  # only now: somebody there may be waiting to hear of this
+
+
+def _change(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[str, str]]:
     old, parts.settings = parts.settings, new
     _tell_new(Entry.CONFIG_WARNING, new.warnings, old.warnings, step)
     _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices, step)
@@ -290,7 +299,7 @@ def _apply_api(parts: Parts, old: Settings, new: Settings) -> list[str]:
         parts.settings = replace(parts.settings, api=had)
         return []
     if server is not None:
-        server.stop_soon()
+        server.close()
     if parts.api is not None:
         parts.api.start()
     return [f"api: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]

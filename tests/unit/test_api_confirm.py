@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gevent
@@ -27,9 +28,12 @@ class Process:
         self.version += 1
         return self.waiting.begin(asked, "set a service", self.undo)
 
-    def undo(self) -> None:
+    def undo(self, version: int) -> bool:
+        if version != self.version:
+            return False
         self.version += 1
         self.undone += 1
+        return True
 
 
 def request(**query: Any) -> Request:
@@ -86,9 +90,9 @@ def test_while_it_is_undone_nothing_is_saved_either(process: Process) -> None:
     """It takes a while, in which the configuration is still the one that nobody has confirmed."""
     begun, go = Event(), Event()
 
-    def slow() -> None:
+    def slow(version: int) -> bool:
         begun.set()
-        go.wait()
+        return bool(go.wait())
 
     number = process.waiting.begin(request(confirm="60s"), "x", slow)
     assert number is not None
@@ -121,21 +125,44 @@ def test_files_that_were_read_since_count(process: Process, caplog: pytest.LogCa
     number = process.change("60s")
     assert number is not None
     process.version += 1
-    process.waiting.undo(request(), number)
+    assert status(process.waiting.undo, request(), number) == 409
     assert process.undone == 0
+    assert process.waiting.pending is None
     assert "nothing to undo" in caplog.text
 
 
 def test_what_cannot_be_undone_is_in_the_log_and_ends_nothing(
     process: Process, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails() -> None:
+    def fails(version: int) -> bool:
         raise OSError("port in use")
 
     number = process.waiting.begin(request(confirm="60s"), "x", fails)
     assert number is not None
-    process.waiting.undo(request(), number)
+    assert status(process.waiting.undo, request(), number) == 500
     assert "port in use" in caplog.text
+
+
+def test_what_is_begun_goes_on_where_its_caller_is_killed() -> None:
+    begun, go, made = Event(), Event(), Event()
+
+    def work() -> str:
+        begun.set()
+        go.wait(5)
+        made.set()
+        return "made"
+
+    caller = gevent.spawn(api_confirm.to_the_end, work)
+    assert begun.wait(5)
+    caller.kill()
+    go.set()
+    assert made.wait(5)
+    assert api_confirm.to_the_end(work) == "made"
+    assert status(api_confirm.to_the_end, partial(refuse, "x")) == 409
+
+
+def refuse(text: str) -> None:
+    raise Refused(409, text)
 
 
 @pytest.mark.parametrize("text", ["1s", "2h", "x", "-5", "1e9", "0", "61m", "9" * 50])

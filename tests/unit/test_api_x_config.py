@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gevent.lock import RLock
 
 from lib import api_config
 from lib.api_confirm import Confirmations
@@ -24,6 +25,7 @@ class Changes:
         self.new: Settings | Exception = Settings(log_level="debug")
         self.version, self.files, self.config = 1, ("/etc/hub.yml",), None
         self.refuses: list[str] = []
+        self.lock = RLock()
 
     def preview(self) -> Settings:
         if isinstance(self.new, Exception):
@@ -35,11 +37,15 @@ class Changes:
             self.settings, self.version = self.preview(), self.version + 1
         return self.refuses
 
+    def alone(self) -> Any:
+        return self.lock
+
     def keep(self) -> Any:
         before = self.settings
 
-        def put_back() -> None:
+        def put_back(version: int) -> bool:
             self.settings, self.version = before, self.version + 1
+            return True
 
         return put_back
 
@@ -83,6 +89,13 @@ def test_what_differs_is_shown_and_then_applied(
     assert "reload the configuration: log level: info -> debug" in caplog.text
     assert shown(pages)["differs"] is False
     assert status(pages.reload, {"stamp": found["stamp"]}) == 409, "a stamp is good once"
+
+
+def test_another_look_at_the_same_difference_changes_nothing(pages: ConfigPages, changes: Changes) -> None:
+    """A page that looks every few seconds must not keep everybody else from a reload."""
+    stamp = shown(pages)["stamp"]
+    assert shown(pages)["stamp"] == stamp
+    assert post(pages.reload, {"stamp": stamp}) == {"applied": ["log level: info -> debug"]}
 
 
 def test_what_was_not_shown_is_not_applied(pages: ConfigPages, changes: Changes) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
+from lib import api_server, service_reload
 from tests.support.api import Answer, Api, process
 from tests.support.netns import ROOT
 
@@ -186,6 +187,56 @@ def test_one_who_has_moved_the_api_away_gets_it_back(api: Api, tmp_path: Path) -
     confirmations.undo(pending_one.request, number)
     assert list(api.parts.hubs) == ["hub"]
     assert api.parts.settings is old
+
+
+def test_a_change_that_moves_the_api_is_made_whole(
+    api: Api, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The greenlet that is asked belongs to the server that goes, and what is changed takes longer than it has."""
+    apply = service_reload._apply_services
+
+    def slow(*about: Any) -> Any:
+        gevent.sleep(0.15)
+        return apply(*about)
+
+    monkeypatch.setattr(api_server, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(service_reload, "_apply_services", slow)
+    file.write_text(file.read_text().replace("/api.sock", "/b.sock").replace("10.0.0.0/24", "10.0.1.0/24"))
+    server = api.parts.api
+    assert server is not None
+    asked = server._pool.spawn(ask, api, "/config/reload?confirm=60s", method="POST")
+    answer = asked.get(timeout=5)
+    assert (answer.status, answer.json["msg"]) == (200, "OK")
+    assert api.parts.api is not server
+    assert "10.0.1.0/24" in routes(api)
+    assert post(api, "/x/undo", {"id": answer.json["confirm"]}).status == 200
+    assert api.parts.api is not None
+    assert api.parts.api.settings.socket == f"{tmp_path}/api.sock"
+    assert "10.0.0.0/24" in routes(api)
+
+
+def test_of_two_changes_at_once_the_second_one_sees_that_the_first_one_waits(api: Api) -> None:
+    asked = [
+        gevent.spawn(ask, api, f"/config/routers/r?confirm={seconds}s", method="PUT", body=ROUTER)
+        for seconds in (60, 50)
+    ]
+    asked.append(gevent.spawn(ask, api, "/config/reload", method="POST"))
+    gevent.joinall(asked, timeout=5)
+    assert [one.value.status for one in asked] == [200, 409, 409]
+    assert ask(api, "/x/confirm").json["pending"]["id"] == asked[0].value.json["confirm"]
+
+
+def test_an_undo_that_has_waited_for_a_reload_puts_nothing_over_it(api: Api, file: Path) -> None:
+    number = ask(api, "/config/routers/r?confirm=60s", method="PUT", body=ROUTER).json["confirm"]
+    with api.changes.alone():
+        undoing = gevent.spawn(post, api, "/x/undo", {"id": number})
+        gevent.sleep(0.01)
+        file.write_text(file.read_text().replace("10.0.0.0/24", "10.0.1.0/24"))
+        assert api.changes.reload() == []  # as SIGHUP does
+    answer = undoing.get(timeout=5)
+    assert answer.status == 409
+    assert "nothing to undo" in answer.json["msg"]
+    assert "10.0.1.0/24" in routes(api)
 
 
 def test_a_stream_of_hosts_over_the_server(api: Api) -> None:

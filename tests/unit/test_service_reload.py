@@ -73,6 +73,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         observe=SimpleNamespace(apply=list),
         exits=SimpleNamespace(settle=list),
         remove_clients=list,
+        api=None,
     )
     try:
         service_reload.reload(parts, lambda step: new)
