@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from textwrap import indent
+from itertools import chain
 
 from msgspec.structs import fields
 
-from lib import config_read, doctor_redact
+from lib import api_big, config_read
 from lib.api_request import Who, encoded
+from lib.config_findings import at_once
 from lib.config_schema import Config
-from lib.config_section import Part, section_fields
+from lib.config_section import Part, Section, section_fields
 from lib.config_tables import namespace_of
 from lib.settings_api import TENANT
 
@@ -23,6 +24,8 @@ KEPT_ROWS = 256
 """Objects beyond twice those of a list whose JSON is kept."""
 Status = Callable[[str], object]
 """Name of a service -> what is said of it while it runs; None for nothing."""
+Step = Callable[[], None]
+"""Is called after each little piece of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,11 @@ def find(config: Config, kind: Kind, name: str) -> Part | None:
     return next((one for one in sections(config, kind) if getattr(one, "name", "") == name), None)
 
 
-def shown(section: Part, status: object = None, style: str = "json") -> dict[str, object]:
+def shown(
+    section: Section, status: object = None, style: str = "json", step: Step = at_once
+) -> dict[str, object]:
     """An object as GOST shows it, secrets hidden, with its status where there is one."""
-    plain = config_read.plain(section, style)
-    hidden = doctor_redact.tree(plain)
-    assert isinstance(hidden, dict)
+    hidden: dict[str, object] = api_big.hidden(config_read.plain(section, style, step), step)
     return hidden if status is None else {**hidden, "status": status}
 
 
@@ -103,32 +106,45 @@ class Rows:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Part, bytes]] = {}
 
-    def of(self, found: Sequence[Part], status: Status | None) -> Iterator[bytes]:
+    def of(self, found: Sequence[Part], status: Status | None, step: Step = at_once) -> Iterator[bytes]:
         """The objects in order, with a status each where there is one to tell."""
         if len(self._kept) > 2 * len(found) + KEPT_ROWS:
             self._kept.clear()  # most of them are there no more
         for one in found:
             kept = self._kept.get(id(one))
             if kept is None or kept[0] is not one:
-                kept = self._kept[id(one)] = one, encoded(shown(one))
+                kept = self._kept[id(one)] = one, _encoded(shown(one, step=step), step)
             said = status(getattr(one, "name", "")) if status is not None else None
             yield kept[1] if said is None else kept[1][:-1] + b',"status":' + encoded(said) + b"}"
 
 
-def listing(config: Config, kind: Kind, status: Status, made: Rows) -> dict[str, object]:
+def _encoded(value: object, step: Step) -> bytes:
+    made = []
+    for piece in api_big.as_json(value):
+        made.append(piece)
+        step()
+    return b"".join(made)
+
+
+def listing(
+    config: Config, kind: Kind, status: Status, made: Rows, step: Step = at_once
+) -> dict[str, object]:
     """All objects of a kind: `{"data": {"count": …, "list": […]}}`; the list of none is null, as in GOST."""
     found = sections(config, kind)
-    rows = made.of(found, status if kind.key == "services" else None) if found else None
+    rows = made.of(found, status if kind.key == "services" else None, step) if found else None
     return {"data": {"count": len(found), "list": rows}}
 
 
-def single(config: Config, kind: Kind, name: str, status: Status) -> dict[str, object]:
-    """One object: `{"data": …}`; null for a name that nothing has, as in GOST."""
+def single(config: Config, kind: Kind, name: str, status: Status, step: Step = at_once) -> object:
+    """One object: `{"data": …}`; null for a name that nothing has. A big one is JSON in pieces."""
     found = find(config, kind, name)
-    return {"data": shown(found, status(name) if kind.key == "services" else None) if found else None}
+    if found is None:
+        return {"data": None}
+    body = {"data": shown(found, status(name) if kind.key == "services" else None, step=step)}
+    return api_big.as_json(body) if api_big.is_big(body) else body
 
 
-def whole(config: Config, status: Status) -> dict[str, object]:
+def whole(config: Config, status: Status, step: Step = at_once) -> dict[str, object]:
     """The whole configuration; lists are iterators."""
     found: dict[str, object] = {}
     for field in section_fields(Config):
@@ -137,36 +153,42 @@ def whole(config: Config, status: Status) -> dict[str, object]:
         if not value:
             continue
         if kind is not None:
-            found[field.encode_name] = _rows(value, kind, status, "json")
+            found[field.encode_name] = _json_rows(_rows(value, kind, status, "json", step), step)
         else:
-            found |= _single_sections(config, field.name, "json")
+            found |= _single_sections(config, field.name, "json", step)
     return found
 
 
-def as_yaml(config: Config, status: Status) -> Iterator[bytes]:
-    """The whole configuration as YAML, an object at a time."""
+def _json_rows(rows: Iterator[dict[str, object]], step: Step) -> Iterator[bytes]:
+    return (_encoded(row, step) for row in rows)
+
+
+def as_yaml(config: Config, status: Status, step: Step = at_once) -> Iterator[bytes]:
+    """The whole configuration as YAML, in pieces."""
     for field in section_fields(Config):
         value = getattr(config, field.name)
         kind = KINDS.get(field.name)
         if not value:
             continue
+        pieces: Iterator[str]
         if kind is None:
-            yield config_read.as_yaml(_single_sections(config, field.name, "yaml")).encode()
-            continue
-        yield f"{field.encode_name}:\n".encode()
-        for row in _rows(value, kind, status, "yaml"):
-            yield indent(config_read.as_yaml([row]), "  ").encode()
+            pieces = api_big.as_yaml(_single_sections(config, field.name, "yaml", step))
+        else:
+            rows = _rows(value, kind, status, "yaml", step)
+            listed = (piece for row in rows for piece in api_big.as_yaml([row], "  "))
+            pieces = chain([f"{field.encode_name}:\n"], listed)
+        for piece in pieces:
+            yield piece.encode()
 
 
-def _rows(found: list[Part], kind: Kind, status: Status, style: str) -> Iterator[dict[str, object]]:
+def _rows(
+    found: list[Part], kind: Kind, status: Status, style: str, step: Step
+) -> Iterator[dict[str, object]]:
     for one in found:
         said = status(getattr(one, "name", "")) if kind.key == "services" else None
-        yield shown(one, said, style)
+        yield shown(one, said, style, step)
 
 
-def _single_sections(config: Config, name: str, style: str) -> dict[str, object]:
+def _single_sections(config: Config, name: str, style: str, step: Step) -> dict[str, object]:
     """One key of the configuration that is no list of named objects, with its key."""
-    only = Config(**{name: getattr(config, name)})
-    hidden = doctor_redact.tree(config_read.plain(only, style))
-    assert isinstance(hidden, dict)
-    return hidden
+    return shown(Config(**{name: getattr(config, name)}), None, style, step)

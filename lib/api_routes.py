@@ -40,6 +40,7 @@ from lib.api_tags import Tags
 from lib.config_schema import Config
 from lib.config_section import Part
 from lib.errors import ConfigError, HostError
+from lib.service_scheduling import Breaths
 from lib.settings import Settings
 from lib.settings_api import TENANT
 
@@ -73,25 +74,26 @@ def _whole(process: Process, tags: Tags, request: Request) -> Reply:
     style = request.query.get("format", "")
     headers = (("ETag", tags.of_version(process.changes.version)),)
     if style == "yaml":
-        return Reply(api_config.as_yaml(config, status), kind=_YAML, headers=headers)
+        return Reply(api_config.as_yaml(config, status, Breaths()), kind=_YAML, headers=headers)
     if style not in ("", "json"):
         raise Refused(INVALID, f"format {style[:32]!r} is unknown: there are json and yaml")
-    return Reply(api_config.whole(config, status), kind="application/json", headers=headers)
+    body = api_config.whole(config, status, Breaths())
+    return Reply(body, kind="application/json", headers=headers)
 
 
 def _list(process: Process, tags: Tags, kind: Kind, rows: Rows, request: Request) -> Reply:
     config = api_config.seen(process.changes.config, request.who)
     headers = (("ETag", tags.of_version(process.changes.version)),)
-    body = api_config.listing(config, kind, partial(api_status.status, process), rows)
+    body = api_config.listing(config, kind, partial(api_status.status, process), rows, Breaths())
     return Reply(body, headers=headers)
 
 
 def _single(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
-    config = api_config.seen(process.changes.config, request.who)
+    config, step = api_config.seen(process.changes.config, request.who), Breaths()
     name = request.arguments["name"]
     found = api_config.find(config, kind, name)
-    headers = (("ETag", tags.of_object(found)),) if found is not None else ()
-    body = api_config.single(config, kind, name, partial(api_status.status, process))
+    headers = (("ETag", tags.of_object(found, step)),) if found is not None else ()
+    body = api_config.single(config, kind, name, partial(api_status.status, process), step)
     return Reply(body, headers=headers)
 
 
@@ -155,7 +157,7 @@ def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Repl
 
     def make(config: Config) -> Config:
         old = api_change.existing(config, kind, name)
-        tags.check(request.headers.get("if-match"), process.changes.version, old)
+        tags.check(request.headers.get("if-match"), process.changes.version, old, Breaths())
         changed, section = api_change.replaced(config, kind, name, body)
         _guard(request, kind, old, section)
         return changed
@@ -169,7 +171,7 @@ def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
 
     def make(config: Config) -> Config:
         old = api_change.existing(config, kind, name)
-        tags.check(request.headers.get("if-match"), process.changes.version, old)
+        tags.check(request.headers.get("if-match"), process.changes.version, old, Breaths())
         _guard(request, kind, old, None)
         return api_change.removed(config, kind, name)
 
@@ -186,7 +188,8 @@ def _guard(request: Request, kind: Kind, old: Part | None, new: Part | None) -> 
     """Refuse what a tenant, or somebody without a login, may not change. Raises Refused."""
     who = "" if not request.who.has_login else "a tenant" if request.who.role == TENANT else None
     if who is not None:
-        before, after = (config_read.plain(one) if one is not None else {} for one in (old, new))
+        step = Breaths()
+        before, after = (config_read.plain(one, step=step) if one is not None else {} for one in (old, new))
         api_guard.check(kind.key, before, after, who)
 
 

@@ -10,12 +10,16 @@ Refuses to know: where these come from (api_routes).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 
-from lib import config_read
+from lib import api_big, config_read
 from lib.api_request import Refused
+from lib.config_findings import at_once
 from lib.config_section import Part
 
 ANY = "*"
+KEPT = 64
+"""Objects whose tags are kept: nobody changes one in place."""
 
 
 class Tags:
@@ -24,26 +28,41 @@ class Tags:
     def __init__(self, key: bytes) -> None:
         """With a random key, so that a tag tells nobody whether a hidden secret is the one they think."""
         self._key = key
+        self._kept: dict[int, tuple[Part, str]] = {}
 
     def of_version(self, version: int) -> str:
         """The tag of the whole configuration, and of its lists."""
-        return self._tag(f"version {version}")
+        return self._tag([f"version {version}".encode()], at_once)
 
-    def of_object(self, section: Part) -> str:
-        """The tag of one object: what a service is doing makes no difference."""
-        return self._tag(repr(config_read.plain(section)))
+    def of_object(self, section: Part, step: Callable[[], None] = at_once) -> str:
+        """The tag of one object: what a service is doing makes no difference.
 
-    def check(self, header: str | None, version: int, section: Part | None) -> None:
+        `step` is called after every little piece of the work.
+        """
+        kept = self._kept.get(id(section))
+        if kept is None or kept[0] is not section:
+            made = self._tag(api_big.as_json(config_read.plain(section, step=step)), step)
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            kept = self._kept[id(section)] = section, made
+        return kept[1]
+
+    def check(
+        self, header: str | None, version: int, section: Part | None, step: Callable[[], None] = at_once
+    ) -> None:
         """Refuse a change whose If-Match fits neither the object as it is nor the version. Raises Refused."""
         if header is None:
             return
         wanted = {tag.strip() for tag in header.split(",")}
         there = {self.of_version(version)}
         if section is not None:
-            there |= {self.of_object(section), ANY}
+            there |= {self.of_object(section, step), ANY}
         if not wanted & there:
             raise Refused(412, "it has been changed meanwhile (If-Match): read it again, then change it")
 
-    def _tag(self, text: str) -> str:
-        data = text.encode("utf-8", "surrogatepass")
-        return f'"{hashlib.blake2b(data, key=self._key, digest_size=12).hexdigest()}"'
+    def _tag(self, pieces: Iterable[bytes], step: Callable[[], None]) -> str:
+        digest = hashlib.blake2b(key=self._key, digest_size=12)
+        for piece in pieces:
+            digest.update(piece)
+            step()
+        return f'"{digest.hexdigest()}"'

@@ -17,7 +17,9 @@ from lib import api_audit, api_config, api_confirm, api_endpoint, log_redact, se
 from lib.api_endpoint import NO_STORE
 from lib.api_process import Process
 from lib.api_request import Refused, Reply, Request
+from lib.config_schema import Config
 from lib.errors import ConfigError, HostError, Problem
+from lib.service_scheduling import Breaths
 from lib.settings import Settings
 
 MAX_PROBLEMS = 200
@@ -32,21 +34,18 @@ class ConfigPages:
         self._changes, self._confirmations = process.changes, process.confirmations
         self._shown: tuple[str, Settings] | None = None
         """The stamp of what was shown last, and those settings."""
+        self._text: tuple[int, str] | None = None
+        """The version that was asked for last, and the configuration as text."""
         self._loaded, self._version = time.time(), process.changes.version
 
     def config(self, request: Request) -> Reply:
         """The configuration in use, secrets hidden."""
         if self._version != self._changes.version:
             self._loaded, self._version = time.time(), self._changes.version
-        found, size = [], 0
-        for piece in api_config.as_yaml(self._changes.config, lambda name: None):
-            size += len(piece)
-            found.append(piece)
-            if size > MAX_TEXT:
-                found.append(b"# and so on: GET /config has all of it\n")
-                break
-        text = b"".join(found).decode("utf-8", "replace")
-        body = {"files": list(self._changes.files), "loaded": round(self._loaded, 1), "text": text}
+        kept, version = self._text, self._changes.version
+        if kept is None or kept[0] != version:
+            kept = self._text = version, _text(self._changes.config)
+        body = {"files": list(self._changes.files), "loaded": round(self._loaded, 1), "text": kept[1]}
         return Reply(body, headers=NO_STORE)
 
     def difference(self, request: Request) -> Reply:
@@ -118,6 +117,20 @@ class ConfigPages:
         """Undo it now."""
         self._confirmations.undo(request, int(api_endpoint.body(request)["id"]))
         return Reply({"msg": "OK"})
+
+
+def _text(config: Config) -> str:
+    """As much of a configuration as people read, secrets hidden."""
+    step = Breaths()
+    found, size = [], 0
+    for piece in api_config.as_yaml(config, lambda name: None, step):
+        step()
+        size += len(piece)
+        found.append(piece)
+        if size > MAX_TEXT:
+            found.append(b"# and so on: GET /config has all of it\n")
+            break
+    return b"".join(found).decode("utf-8", "replace")
 
 
 def _rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:

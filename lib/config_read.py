@@ -80,9 +80,9 @@ def of_tree(cls: type[S], tree: Tree, found: Findings) -> S:
     return _part(cls, tree, found) if issubclass(cls, Part) else _section(cls, tree, found)
 
 
-def plain(section: Section, style: str = "json") -> dict[str, object]:
+def plain(section: Section, style: str = "json", step: Callable[[], None] = at_once) -> dict[str, object]:
     """A section as dicts, lists and scalars, without what is empty; durations as `render` has them."""
-    return _plain(section, int if style == "json" else format_duration)
+    return _plain(section, int if style == "json" else format_duration, step)
 
 
 def release(config: Config, step: Callable[[], None]) -> None:
@@ -278,14 +278,16 @@ def as_yaml(value: object) -> str:
     return text
 
 
-def _plain(section: Section, duration: Callable[[int], object]) -> dict[str, object]:
+def _plain(
+    section: Section, duration: Callable[[int], object], step: Callable[[], None]
+) -> dict[str, object]:
     """A section as a dict of builtins, without what is empty."""
     plain: dict[str, object] = {}
     for name, spelled, may_be_none, required in _printed(type(section)):
         value = getattr(section, name)
         # an empty section that was written (`tls: {}`) differs from none, and 0 differs from None
         if value or required or (may_be_none and value is not None):
-            plain[spelled] = _plain_value(value, duration)
+            plain[spelled] = _plain_value(value, duration, step)
     return plain
 
 
@@ -298,13 +300,18 @@ def _printed(cls: type[Section]) -> tuple[tuple[str, str, bool, bool], ...]:
     )
 
 
-def _plain_value(value: Any, duration: Callable[[int], object]) -> object:
+def _plain_value(value: Any, duration: Callable[[int], object], step: Callable[[], None]) -> object:
+    step()
     if isinstance(value, Section):
-        return _plain(value, duration)
+        return _plain(value, duration, step)
     if isinstance(value, list):
-        return [_plain_value(item, duration) for item in value]
+        return [_plain_value(item, duration, step) for item in value]
     if isinstance(value, dict):
-        return {key: generic(tree) for key, tree in sorted(value.items())}
+        made = {}
+        for key, tree in sorted(value.items()):
+            made[key] = generic(tree)
+            step()
+        return made
     return duration(value) if isinstance(value, Duration) else value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +132,31 @@ def test_a_wrong_login_reads_nothing(secretive: Api, login: str) -> None:
     assert answer.json == {"code": 401, "msg": "Unauthorized"}
     assert answer.headers["www-authenticate"].startswith("Basic")
     assert secretive.ask("GET", "/nope", login=login).status == 401
+
+
+def test_a_big_router_is_read_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every other answer, and no printer has more of it at once than some dozens of values."""
+    routes = [{"dst": f"10.{n >> 8}.{n & 255}.0/24", "gateway": "g"} for n in range(2000)]
+    text = json.dumps({"routers": [{"name": "r", "routes": routes}], "api": {"addr": f"unix://{tmp_path}/a"}})
+    with process(tmp_path / "gost.json", text) as api:
+        biggest: list[int] = []
+
+        def dump(*values: Any, **options: Any) -> Any:
+            biggest.append(len(repr(values[0])))
+            return printer(*values, **options)
+
+        printer = yaml.dump
+        monkeypatch.setattr(yaml, "dump", dump)
+        written = yaml.safe_load(api.ask("GET", "/config?format=yaml").body)
+        assert written["routers"][0]["routes"] == routes
+        assert len(biggest) > 20
+        assert max(biggest) < 5000
+        single = api.ask("GET", "/config/routers/r")
+        assert single.headers["content-type"].startswith("application/json")
+        assert single.json == {"data": {"name": "r", "routes": routes}}
+        assert api.ask("GET", "/config/routers").json["data"]["list"] == [single.json["data"]]
+        assert api.ask("GET", "/config").json["routers"] == [single.json["data"]]
+        headers = {"If-Match": single.headers["etag"]}
+        for status in (200, 412):
+            body = {"routes": routes[1:]}
+            assert api.ask("PUT", "/config/routers/r", body, headers=headers).status == status

@@ -157,10 +157,12 @@ def test_a_reload_that_waits_to_be_confirmed(pages: ConfigPages, changes: Change
 def test_the_configuration_as_text(
     pages: ConfigPages, changes: Changes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_config, "as_yaml", lambda config, status: iter([b"services:\n", b"- name: a\n"]))
+    monkeypatch.setattr(api_config, "as_yaml", lambda config, *_: iter([b"services:\n", b"- name: a\n"]))
     found = get(pages.config).body
     assert (found["files"], found["text"]) == (["/etc/hub.yml"], "services:\n- name: a\n")
     loaded = found["loaded"]
     assert get(pages.config).body["loaded"] == loaded
     monkeypatch.setattr("lib.api_x_config.MAX_TEXT", 4)
+    assert "and so on" not in get(pages.config).body["text"], "it is made once"
+    changes.version += 1
     assert "and so on" in get(pages.config).body["text"]
