@@ -25,6 +25,7 @@ STYLES = {"": "yaml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 def save(process: Process, style: str, path: str) -> str:
     """Save the configuration in use; returns the path. Raises Refused, code 40005, where that fails.
 
+    And where the file of the process has been changed by hand since it was used: that would be lost.
     `style` is "json", "yaml" or empty for what the name says; without a `path` it goes to the file that the
     process was started with.
     """
@@ -36,11 +37,15 @@ def save(process: Process, style: str, path: str) -> str:
     end = Path(target).suffix.lower()
     if end not in STYLES or (path and not end):
         raise Refused(INVALID, f"{target[:200]!r} does not end with .yaml, .yml or .json")
+    changes, config = process.changes, process.changes.config
     try:
-        return _saved(process.changes.filed, process.changes.config, style or STYLES[end], target, path)
+        _save(changes.filed, config, style or STYLES[end], target, path)
     except (OSError, HostError) as error:
         why = error.strerror if isinstance(error, OSError) else None
         raise Refused(SAVE_FAILED, f"{target}: {why or error}") from None
+    if changes.files == (os.path.abspath(target),):
+        changes.saved(config)
+    return target
 
 
 def _can_be_path(text: str) -> bool:
@@ -59,12 +64,15 @@ def _own(process: Process) -> str:
     return files[0]
 
 
-def _saved(filed: Config, config: Config, style: str, target: str, path: str) -> str:
+def _save(filed: Config, config: Config, style: str, target: str, path: str) -> None:
     step = Breaths()
     real = aside(target, os.path.realpath, target)
     state, before = aside(real, _look, real)
     if before is not None and path:
         _refuse_others(before, target, step)
+    elif before is not None and not api_save.says(before, filed, step):
+        hint = "POST /config/reload uses what it says, and ?path=FILE.yaml saves to another one"
+        raise Refused(409, f"{target} has been changed since it was read", hint=hint)
     if before is not None and not path and style == "yaml":
         text = api_save.edited(before, filed, config, step)
     else:
@@ -75,7 +83,6 @@ def _saved(filed: Config, config: Config, style: str, target: str, path: str) ->
     else:
         mode = stat.S_IMODE(state.st_mode)
         aside(real, service_files.write_whole, real, data, mode, state.st_uid, state.st_gid)
-    return target
 
 
 def _look(path: str) -> tuple[os.stat_result | None, str | None]:

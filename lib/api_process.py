@@ -30,7 +30,10 @@ class Changes(Protocol):
 
     @property
     def filed(self) -> Config:
-        """The configuration as its files had it when they were read the last time."""
+        """The configuration as its files had it when they were used, or saved, the last time."""
+
+    def saved(self, config: Config) -> None:
+        """Take note that the only file has this configuration now."""
 
     @property
     def version(self) -> int:

@@ -34,10 +34,25 @@ def edited(text: str, filed: Config, config: Config, step: Callable[[], None] = 
     cannot be cut (JSON, all in one line, anchors across objects), it is written anew as a whole.
     """
     try:
-        made = spliced(text, _changed_lists(filed, config), {}, step)
+        made = spliced(text, _changed_lists(filed, config, step), {}, step)
     except (ValueError, IndexError, yaml.YAMLError):
         return whole(config, "yaml")
-    return made if _means(made, config, step) else whole(config, "yaml")
+    return made if says(made, config, step) else whole(config, "yaml")
+
+
+def says(text: str, config: Config, step: Callable[[], None] = at_once) -> bool:
+    """Whether a text says what the files of a configuration say: nothing else was written there since."""
+    read = config_read.read([("saved", text)], step)
+    if read.problems:
+        return False
+    found, wanted = _of_files(read), _of_files(config)
+    for key in ("api", "metrics"):
+        if getattr(config, key) is not None and getattr(wanted, key) is None:
+            setattr(found, key, None)  # the command line's counts instead
+    if found.log is not None and wanted.log is not None:
+        found.log = copy(found.log)
+        found.log.level = wanted.log.level  # which may be the command line's
+    return config_read.plain(found, step=step) == config_read.plain(wanted, step=step)
 
 
 def _of_files(config: Config) -> Config:
@@ -54,7 +69,7 @@ def _is_of_flags(section: Section) -> bool:
     return section.where().file.startswith(_FLAGS)
 
 
-def _changed_lists(filed: Config, config: Config) -> dict[str, list[object]]:
+def _changed_lists(filed: Config, config: Config, step: Callable[[], None]) -> dict[str, list[object]]:
     found: dict[str, list[object]] = {}
     for key in KINDS:
         old, new = getattr(filed, key), getattr(config, key)
@@ -62,14 +77,8 @@ def _changed_lists(filed: Config, config: Config) -> dict[str, list[object]]:
             continue
         index = {id(one): number for number, one in enumerate(one for one in old if not _is_of_flags(one))}
         found[key] = [
-            index[id(one)] if id(one) in index else config_read.plain(one, "yaml")
+            index[id(one)] if id(one) in index else config_read.plain(one, "yaml", step)
             for one in new
             if not _is_of_flags(one)
         ]
     return found
-
-
-def _means(text: str, config: Config, step: Callable[[], None]) -> bool:
-    """Whether a text says what a configuration says."""
-    read = config_read.read([("saved", text)], step)
-    return not read.problems and config_read.plain(read) == config_read.plain(_of_files(config))

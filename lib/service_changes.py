@@ -50,7 +50,7 @@ class ServiceChanges:
         """Called after each change, and each reading of the files."""
         self.version = 1
         self._reading, self._reread = reading, reread
-        self._config = reading.config if reading else None
+        self._config = self._in_files = reading.config if reading else None
         self._filed: Settings | None = None
         """The settings that the files gave before the API changed them; None where it has not."""
         self._looking: Reading | None = None
@@ -64,8 +64,12 @@ class ServiceChanges:
 
     @property
     def filed(self) -> Config:
-        """The configuration as its files had it when they were read the last time."""
-        return (self._reading.config if self._reading else None) or Config()
+        """As api_process.Changes.filed."""
+        return self._in_files or Config()
+
+    def saved(self, config: Config) -> None:
+        """As api_process.Changes.saved."""
+        self._in_files = config
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -93,7 +97,8 @@ class ServiceChanges:
                 self._parts.tables.refresh()
             problems = service_reload.reload(self._parts, self._timed if timed else self._reread)
             if not problems and self._parts.settings is not before:
-                self._config, self._filed = (self._reading.config if self._reading else None), None
+                self._config = self._in_files = self._reading.config if self._reading else None
+                self._filed = None
                 self.version += 1
             self.after()
             return problems

@@ -67,6 +67,50 @@ def test_only_what_has_changed_is_written_anew(api: Api, file: Path) -> None:
     assert [one.name for one in api.changes.config.limiters] == ["l"]
 
 
+def test_a_second_save_keeps_the_comments_too(api: Api, file: Path) -> None:
+    """After the first one the file has other objects than when it was read."""
+    assert api.ask("DELETE", "/config/routers/x", login=LOGIN).status == 200
+    save(api)
+    assert api.ask("POST", "/config/limiters", {"name": "l"}, login=LOGIN).status == 200
+    before = file.read_text()
+    assert "spare" not in before
+    save(api)
+    assert file.read_text() == before + "limiters:\n  - name: l\n"
+    body = {"routes": [{"dst": "10.8.0.0/16", "gateway": "h"}]}
+    assert api.ask("PUT", "/config/routers/r", body, login=LOGIN).status == 200
+    save(api)
+    assert "# the only one" in file.read_text()
+    assert "# for us" in file.read_text()
+    assert api.ask("POST", "/config/reload", login=LOGIN).status == 200
+    save(api)
+
+
+def test_what_was_written_there_by_hand_is_not_lost(api: Api, file: Path) -> None:
+    edited = file.read_text().replace("10.9.0.0/16", "10.7.0.0/16")
+    assert api.ask("POST", "/config/limiters", {"name": "l"}, login=LOGIN).status == 200
+    for text in (edited, "routers: [", ""):
+        file.write_text(text)
+        assert "has been changed since it was read" in save(api, "", 409)
+        assert file.read_text() == text
+    file.write_text(edited)
+    assert api.ask("POST", "/config/reload", login=LOGIN).status == 200
+    save(api)
+    assert file.read_text() == edited
+    file.write_text(file.read_text().replace("10.7.0.0/16", "10.6.0.0/16"))
+    save(api, f"?path={file}")  # who names a file may overwrite it
+    save(api)
+    assert "10.7.0.0/16" in file.read_text()
+
+
+def test_what_only_the_command_line_says_is_no_change_by_hand(tmp_path: Path) -> None:
+    text = TEXT.replace('"${env:S3}"', "x") + "# quiet\nlog: {level: warn}\n"
+    file = tmp_path / "gost.yml"
+    with process(file, text, **{"-D": True, "--api": f"unix://admin:p@{tmp_path}/b.sock"}) as api:
+        before = file.read_text()
+        save(api)
+        assert file.read_text() == before
+
+
 def test_secrets_are_saved_as_they_were_written(api: Api, file: Path) -> None:
     auther = api.ask("GET", "/config/authers/a", login=LOGIN).json["data"]
     auther["auths"].append({"username": "w", "password": "new"})
