@@ -140,7 +140,7 @@ def _section(
     whole = {"name": name, **{key: value for key, value in values.items() if key.lower() != "name"}}
     if kind.key == "services":  # what GOST shows beside a service, and reads nowhere
         whole = {key: value for key, value in whole.items() if key.lower() != "status"}
-    known = config_read.plain(old) if old is not None else {}
+    known = config_read.plain(old, step=step) if old is not None else {}
     found = Findings(step=step)
     shown = doctor_redact.tree(known, step=step)
     tree = tree_of(revealed(whole, known, shown, step), f"{kind.noun} {name}", step)

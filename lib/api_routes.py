@@ -144,7 +144,7 @@ def _add(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
 
     def make(config: Config) -> Config:
         tags.check(request.headers.get("if-match"), process.changes.version, None)
-        changed, section = api_change.added(config, kind, body)
+        changed, section = api_change.added(config, kind, body, Breaths())
         _guard(request, kind, None, section)
         return changed
 
@@ -158,11 +158,12 @@ def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Repl
     def make(config: Config) -> Config:
         old = api_change.existing(config, kind, name)
         tags.check(request.headers.get("if-match"), process.changes.version, old, Breaths())
-        changed, section = api_change.replaced(config, kind, name, body)
+        changed, section = api_change.replaced(config, kind, name, body, Breaths())
         _guard(request, kind, old, section)
         return changed
 
-    return _apply(process, request, make, f"create {kind.noun} {name}")
+    failed = f"create {kind.noun} {name}"  # GOST's word
+    return _apply(process, request, make, f"replace {kind.noun} {name}", failed)
 
 
 def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
@@ -193,18 +194,24 @@ def _guard(request: Request, kind: Kind, old: Part | None, new: Part | None) -> 
         api_guard.check(kind.key, before, after, who)
 
 
-def _apply(process: Process, request: Request, make: Callable[[Config], Config], what: str) -> Reply:
-    """Use another configuration. Raises Refused where it is wrong, or where this host does not allow it."""
+def _apply(
+    process: Process, request: Request, make: Callable[[Config], Config], what: str, failing: str = ""
+) -> Reply:
+    """Use another configuration. Raises Refused where it is wrong, or where this host does not allow it.
+
+    `what` is done, and `failing` (empty for the same) is what has failed.
+    """
+    trying = failing or what
 
     def use() -> None:
         try:
             failed = process.changes.apply(make)
         except ConfigError as error:
-            raise Refused(CREATE_FAILED, f"{what} failed: {api_change.told(error.problems)}") from None
+            raise Refused(CREATE_FAILED, f"{trying} failed: {api_change.told(error.problems)}") from None
         except HostError as error:
-            raise Refused(CREATE_FAILED, f"{what} failed: {error}") from None
+            raise Refused(CREATE_FAILED, f"{trying} failed: {error}") from None
         if failed:
-            raise Refused(CREATE_FAILED, f"{what} failed: {'; '.join(why for _, why in failed[:3])}")
+            raise Refused(CREATE_FAILED, f"{trying} failed: {'; '.join(why for _, why in failed[:3])}")
 
     return _changed(process, request, what, use)
 

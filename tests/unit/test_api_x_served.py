@@ -166,7 +166,7 @@ def test_a_change_that_is_confirmed_stays(api: Api, caplog: pytest.LogCaptureFix
     assert post(api, "/x/undo", {"id": number}).status == 409
     assert "10.0.9.0/24" in routes(api)
     told = [text for text in caplog.messages if "web API: ada (admin)" in text]
-    assert "create router r: router r: routes +1 -1" in told[0]
+    assert "replace router r: router r: routes +1 -1" in told[0]
 
 
 def test_one_who_has_moved_the_api_away_gets_it_back(api: Api, tmp_path: Path) -> None:
