@@ -1,81 +1,17 @@
-"""Big objects of the web API, such as a router of 100000 routes: worked on a little at a time.
+"""Big objects of the web API, such as a router of 100000 routes, as JSON: a little at a time.
 
-Knows: how a value of dicts, lists and scalars is cut into small ones, of which the whole is put together.
-Refuses to know: what a secret is (doctor_redact), what an object means (api_config).
+Knows: how JSON in pieces is put together. Refuses to know: what is big (config_print), what an object means.
 
-One call of JSON's or YAML's printer for a big value holds up all packets until it returns. Here each one is
-for some dozens of scalars. `step` is called after each, or there is a piece of the result.
+One call of JSON's printer for a big value would hold up all packets until it returns.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from textwrap import indent
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib import config_read, doctor_redact
 from lib.api_request import encoded
-
-MOST = 64
-"""Scalars, lists and dicts that are worked on at once."""
-LONG = 4096
-"""Letters of a text that is big by itself."""
-_BEYOND = re.compile("([\U00010000-\U0010ffff])")
-"""What JSON writes as two halves, of which YAML makes two characters."""
-
-
-def is_big(value: object) -> bool:
-    """Whether a value holds more than is worked on at once."""
-    left, waiting = MOST, [value]
-    while waiting:
-        one = waiting.pop()
-        left -= 1
-        if isinstance(one, str):
-            if len(one) > LONG:
-                return True
-        elif isinstance(one, Mapping | list):
-            if len(one) > left:
-                return True
-            waiting.extend(one.values() if isinstance(one, Mapping) else one)
-        if left < 0:
-            return True
-    return False
-
-
-def portions(items: list[Any]) -> Iterator[list[Any]]:
-    """A list in parts that are not big, or have one item only."""
-    if len(items) < 2 or not is_big(items):
-        yield items
-        return
-    half = len(items) // 2
-    yield from portions(items[:half])
-    yield from portions(items[half:])
-
-
-def hidden(value: Any, step: Callable[[], None], above: tuple[str, ...] = ()) -> Any:
-    """A value with every secret hidden (doctor_redact.tree); `above` are the keys below which it stands."""
-    if isinstance(value, Mapping) and is_big(value):
-        return {key: hidden(inner, step, (*above, key)) for key, inner in value.items()}
-    if not isinstance(value, list) or not is_big(value):
-        step()
-        return _redacted(value, above)
-    made: list[Any] = []
-    for part in portions(value):
-        alone = len(part) == 1 and isinstance(part[0], Mapping | list)
-        made += [hidden(part[0], step, above)] if alone else _redacted(part, above)
-        step()
-    return made
-
-
-def _redacted(value: Any, above: tuple[str, ...]) -> Any:
-    for key in reversed(above):
-        value = {key: value}
-    made: Any = doctor_redact.tree(value)
-    for key in above:
-        made = made[key]
-    return made
+from lib.config_print import is_big, portions
 
 
 def as_json(value: Any) -> Iterator[bytes]:
@@ -96,45 +32,3 @@ def as_json(value: Any) -> Iterator[bytes]:
             yield from as_json(part[0]) if len(part) == 1 else [encoded(part)[1:-1]]
             before = b","
         yield b"]"
-
-
-def as_yaml(value: Any, pad: str = "") -> Iterator[str]:
-    """A dict or list that is not empty as lines of YAML, in pieces; each line begins with `pad`."""
-    if not is_big(value):
-        yield indent(config_read.as_yaml(value), pad)
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _entry({key: inner}, config_read.as_yaml({key: None}), inner, pad)
-    else:
-        for part in portions(value):
-            if len(part) == 1 and isinstance(part[0], Mapping | list) and is_big(part[0]):
-                yield from _item(part[0], pad)
-            else:
-                yield from _entry(part, "- null\n", part[0], pad)
-
-
-def _entry(whole: Any, empty: str, inner: Any, pad: str) -> Iterator[str]:
-    """What holds `inner`, and is laid out as `empty` where it is null."""
-    begin = indent(empty.removesuffix(" null\n"), pad)
-    if not is_big(whole):
-        yield indent(config_read.as_yaml(whole), pad)
-    elif isinstance(inner, str):
-        yield f"{begin} {_quoted(inner)}\n"
-    else:
-        yield f"{begin}\n"
-        yield from as_yaml(inner, f"{pad}  ")
-
-
-def _quoted(text: str) -> str:
-    """A long text in quotes; but for a few characters it is the same in JSON, whose printer is fast."""
-    made = [
-        f"\\U{ord(part):08x}" if at % 2 else json.dumps(part)[1:-1]
-        for at, part in enumerate(_BEYOND.split(text))
-    ]
-    return f'"{"".join(made)}"'
-
-
-def _item(value: Any, pad: str) -> Iterator[str]:
-    pieces = as_yaml(value, f"{pad}  ")
-    yield f"{pad}- {next(pieces)[len(pad) + 2 :]}"
-    yield from pieces

@@ -12,7 +12,7 @@ from itertools import chain
 
 from msgspec.structs import fields
 
-from lib import api_big, config_read
+from lib import api_big, config_print, config_read, doctor_redact
 from lib.api_request import Who, encoded
 from lib.config_findings import at_once
 from lib.config_schema import Config
@@ -84,7 +84,8 @@ def shown(
     section: Section, status: object = None, style: str = "json", step: Step = at_once
 ) -> dict[str, object]:
     """An object as GOST shows it, secrets hidden, with its status where there is one."""
-    hidden: dict[str, object] = api_big.hidden(config_read.plain(section, style, step), step)
+    hidden = doctor_redact.tree(config_read.plain(section, style, step), step=step)
+    assert isinstance(hidden, dict)
     return hidden if status is None else {**hidden, "status": status}
 
 
@@ -141,7 +142,7 @@ def single(config: Config, kind: Kind, name: str, status: Status, step: Step = a
     if found is None:
         return {"data": None}
     body = {"data": shown(found, status(name) if kind.key == "services" else None, step=step)}
-    return api_big.as_json(body) if api_big.is_big(body) else body
+    return api_big.as_json(body) if config_print.is_big(body) else body
 
 
 def whole(config: Config, status: Status, step: Step = at_once) -> dict[str, object]:
@@ -172,10 +173,10 @@ def as_yaml(config: Config, status: Status, step: Step = at_once) -> Iterator[by
             continue
         pieces: Iterator[str]
         if kind is None:
-            pieces = api_big.as_yaml(_single_sections(config, field.name, "yaml", step))
+            pieces = config_print.as_yaml(_single_sections(config, field.name, "yaml", step))
         else:
             rows = _rows(value, kind, status, "yaml", step)
-            listed = (piece for row in rows for piece in api_big.as_yaml([row], "  "))
+            listed = (piece for row in rows for piece in config_print.as_yaml([row], "  "))
             pieces = chain([f"{field.encode_name}:\n"], listed)
         for piece in pieces:
             yield piece.encode()

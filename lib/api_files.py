@@ -76,7 +76,7 @@ def _save(filed: Config, config: Config, style: str, target: str, path: str) -> 
     if before is not None and not path and style == "yaml":
         text = api_save.edited(before, filed, config, step)
     else:
-        text = api_save.whole(config, style)
+        text = api_save.whole(config, style, step)
     data = text.encode("utf-8", "surrogateescape")
     if state is None:
         aside(real, service_files.write_whole, real, data)

@@ -20,6 +20,7 @@ from lib import (
     api_guard,
     api_status,
     config_read,
+    service_collector,
     settings_changes,
 )
 from lib.api_config import KINDS, Kind, Rows
@@ -131,7 +132,7 @@ def _save(process: Process, request: Request) -> Reply:
     if path and not request.who.has_login:
         text = "without a login the API saves to the file that it was started with, and to no other"
         raise Refused(403, f"{text}: give the api section an auth or an auther")
-    with process.changes.alone():
+    with process.changes.alone(), service_collector.paused(stays=False):
         process.confirmations.check_free()  # a file never holds what nobody has confirmed
         target = api_files.save(process, request.query.get("format", ""), path)
     api_audit.tell(request, f"save the configuration to {target}")
@@ -221,7 +222,7 @@ def _changed(process: Process, request: Request, what: str, change: Callable[[],
     api_confirm.seconds(request)
 
     def work() -> Reply:
-        with process.changes.alone():
+        with process.changes.alone(), service_collector.paused(stays=False):
             process.confirmations.check_free()
             before, put_back = process.changes.settings, process.changes.keep()
             change()

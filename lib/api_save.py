@@ -6,25 +6,35 @@ Refuses to know: how a text is cut (config_splice), how a file is written (api_r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from copy import copy
 
 import yaml
 
-from lib import config_read
+from lib import config_print, config_read
 from lib.api_config import KINDS
 from lib.config_findings import at_once
 from lib.config_schema import Config
 from lib.config_section import Section
 from lib.config_splice import spliced
 
+_ENCODER = json.JSONEncoder(indent=2, ensure_ascii=False)
 _FLAGS = ("-L ", "-F ", "-api", "-metrics", "command line", "log level")
 """How the places begin of what the command line says: it would be there twice if it were saved too."""
 
 
-def whole(config: Config, style: str) -> str:
-    """A configuration as a text of its own ("yaml" or "json"), without what the command line says."""
-    return config_read.render(_of_files(config), style)
+def whole(config: Config, style: str, step: Callable[[], None] = at_once) -> str:
+    """A configuration as a text of its own ("yaml" or "json"), without what the command line says.
+
+    It is laid out as by config_read.render, in steps.
+    """
+    plain = config_read.plain(_of_files(config), style, step)
+    made = []
+    for piece in config_print.as_yaml(plain) if style == "yaml" else _ENCODER.iterencode(plain):
+        made.append(piece)
+        step()
+    return "".join(made) + ("" if style == "yaml" else "\n")
 
 
 def edited(text: str, filed: Config, config: Config, step: Callable[[], None] = at_once) -> str:
@@ -36,8 +46,8 @@ def edited(text: str, filed: Config, config: Config, step: Callable[[], None] = 
     try:
         made = spliced(text, _changed_lists(filed, config, step), {}, step)
     except (ValueError, IndexError, yaml.YAMLError):
-        return whole(config, "yaml")
-    return made if says(made, config, step) else whole(config, "yaml")
+        return whole(config, "yaml", step)
+    return made if says(made, config, step) else whole(config, "yaml", step)
 
 
 def says(text: str, config: Config, step: Callable[[], None] = at_once) -> bool:

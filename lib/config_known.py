@@ -10,7 +10,7 @@ any time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TypeVar
@@ -103,7 +103,7 @@ class Known:
     def keep(self, step: Callable[[], None]) -> None:
         """The copy was right: know what was made of it."""
         for key, one in list(self._next.items()):
-            if self._known.get(key) is not one and _refers(one.section):
+            if self._known.get(key) is not one and _refers(one.section, step):
                 del self._next[key]
             step()
         self._known, self._around = self._next, self._next_around
@@ -134,7 +134,16 @@ def _is_hub(one: _Known) -> bool:
     return isinstance(one.value, HubSettings)
 
 
-def _refers(section: Part) -> bool:
+def _refers(section: Part, step: Callable[[], None]) -> bool:
     """Whether a section holds a reference, or the name of a file of logins."""
-    text = repr(config_read.plain(section))
-    return "${" in text or "'file'" in text
+    waiting: list[object] = [config_read.plain(section, step=step)]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str) and ("${" in one or one == "file"):
+            return True
+        if isinstance(one, Mapping):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+        step()
+    return False

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from textwrap import indent
 from typing import Any
 
 import yaml
 
-from lib import config_read
+from lib import config_print
 from lib.config_findings import at_once
 
 _EVENTS = 64
@@ -68,15 +67,16 @@ def spliced(
         at = entry.end
         key = entry.key
         if key in lists and entry.column >= 0:
-            made += _list(lines, entry, lists[key])
+            made += _list(lines, entry, lists[key], step)
         elif key in lists or key in others:
-            made.append(_whole(key, _plain(lists[key]) if key in lists else others[key]))
+            made += _whole(key, _plain(lists[key]) if key in lists else others[key], step)
         else:
             made += lines[entry.start : entry.end]
     made += lines[at:]
     there = {entry.key for entry in entries}
-    made += [_whole(key, _plain(rows)) for key, rows in lists.items() if key not in there]
-    made += [_whole(key, value) for key, value in others.items() if key not in there]
+    for key, value in {**lists, **others}.items():
+        if key not in there:
+            made += _whole(key, _plain(lists[key]) if key in lists else value, step)
     return "".join(made)
 
 
@@ -86,11 +86,21 @@ def _plain(rows: Sequence[Kept | object]) -> list[object]:
     return list(rows)
 
 
-def _whole(key: str, value: object) -> str:
-    return config_read.as_yaml({key: value}) if value else ""
+def _whole(key: str, value: object, step: Callable[[], None]) -> list[str]:
+    return _printed({key: value}, 0, step) if value else []
 
 
-def _list(lines: Sequence[str], entry: _Entry, rows: Sequence[Kept | object]) -> list[str]:
+def _printed(value: object, column: int, step: Callable[[], None]) -> list[str]:
+    made = []
+    for piece in config_print.as_yaml(value, " " * column):
+        made.append(piece)
+        step()
+    return made
+
+
+def _list(
+    lines: Sequence[str], entry: _Entry, rows: Sequence[Kept | object], step: Callable[[], None]
+) -> list[str]:
     if not rows:
         return []
     made = list(lines[entry.start : entry.items[0][0]])  # the key
@@ -99,7 +109,7 @@ def _list(lines: Sequence[str], entry: _Entry, rows: Sequence[Kept | object]) ->
             start = entry.items[row - 1][1] if row else entry.items[0][0]
             made += lines[start : entry.items[row][1]]
         else:
-            made.append(indent(config_read.as_yaml([row]), " " * entry.column))
+            made += _printed([row], entry.column, step)
     return made
 
 

@@ -189,3 +189,12 @@ def test_what_the_command_line_says_is_not_saved() -> None:
     flags = config_from_urls.read(["router://:1"], api="127.0.0.1:1", metrics="127.0.0.1:2")
     whole = config_read.merge([config_read.read([("f", "routers: [{name: r}]\n")]), flags])
     assert api_save.whole(whole, "yaml") == "routers:\n  - name: r\n"
+
+
+@pytest.mark.parametrize("style", ["yaml", "json"])
+def test_a_whole_configuration_is_laid_out_as_by_the_option_o(style: str) -> None:
+    routes = "\n".join(f"  - {{dst: 10.0.{n}.0/24, gateway: 'gäte: {n}'}}" for n in range(200))
+    config = config_read.read([("f", f"routers:\n- name: r\n  routes:\n{routes}\nuser: nobody\n")])
+    steps: list[int] = []
+    assert api_save.whole(config, style, lambda: steps.append(1)) == config_read.render(config, style)
+    assert len(steps) > 20
