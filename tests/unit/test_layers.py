@@ -168,6 +168,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "api_auth",
+            "api_big",
             "api_change",
             "api_guard",
             "api_config",
@@ -185,6 +186,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config_own_metadata",
             "config_yaml",
             "config_section",
+            "config_print",
             "config_splice",
             "config_schema",
             "config_gost_keys",
