@@ -139,6 +139,7 @@ class App:
         if route.roles is not None:
             api_auth.check_rights(who, method, route.roles)
         api_auth.check_origin(method, headers, environ["wsgi.url_scheme"], by_cookie)
+        most = route.most or MAX_BODY
         request = Request(
             method=method,
             path=path,
@@ -147,7 +148,7 @@ class App:
             headers=headers,
             who=who,
             client=client,
-            read=cache(lambda: _body(environ)),  # what checks a body and what uses it both ask for it
+            read=cache(lambda: _body(environ, most)),  # what checks a body and what uses it both ask for it
         )
         return route.handler(request)
 
@@ -194,18 +195,18 @@ def _query(text: str) -> dict[str, str]:
         raise Refused(400, f"a query of more than {MAX_QUERY} parameters") from None
 
 
-def _body(environ: Mapping[str, Any]) -> bytes:
-    """The body of a request. Raises Refused."""
-    too_long = Refused(413, f"a body of more than {MAX_BODY} bytes")
+def _body(environ: Mapping[str, Any], most: int) -> bytes:
+    """The body of a request, of so many bytes at most. Raises Refused."""
+    too_long = Refused(413, f"a body of more than {most} bytes")
     length = environ.get("CONTENT_LENGTH") or "0"
-    if length.isdecimal() and int(length) > MAX_BODY:
+    if length.isdecimal() and int(length) > most:
         raise too_long
     with gevent.Timeout(BODY_SECONDS, False):
         try:
-            found: bytes = environ["wsgi.input"].read(MAX_BODY + 1)
+            found: bytes = environ["wsgi.input"].read(most + 1)
         except OSError as error:
             raise Refused(400, f"the body cannot be read: {error}") from None
-        if len(found) > MAX_BODY:
+        if len(found) > most:
             raise too_long
         return found
     raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", headers=(("Connection", "close"),))

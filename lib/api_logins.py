@@ -30,6 +30,8 @@ from lib.limits import stranger
 from lib.rule_live import LiveLogins
 from lib.settings_api import OWN, ApiSettings
 
+LOGIN_BYTES = 4096
+"""Bytes of the body that brings a login: anybody may send one."""
 SESSION = "/x/session"
 """The path at which a browser logs in (POST), out (DELETE), and asks who it is (GET)."""
 
@@ -70,11 +72,7 @@ class ApiLogins:
         """Who has this login; None for a wrong one. Raises Refused where it cannot be checked now."""
         if not username:
             return None
-        now, address = time.monotonic(), stranger(client) if client else ""
-        wait = math.ceil(self._tries.wait(address, now))
-        if wait:
-            text = f"too many wrong logins from this address; the next try is in {wait} s"
-            raise Refused(429, text, headers=(("Retry-After", str(wait)),))
+        self._check_tries(client)
         try:
             who = next(
                 filter(None, (self._by(name, username, password, client) for name in self._names())), None
@@ -82,8 +80,18 @@ class ApiLogins:
         except (OSError, KeyError):  # KeyError: a reload took the auther and could not open the new address
             raise Refused(503, "logins cannot be checked at present") from None
         if who is None:
-            self._tries.failed(address, now)
+            self._failed(client)
         return who
+
+    def _check_tries(self, client: str) -> None:
+        """Raise Refused where this address has given too many wrong logins."""
+        wait = math.ceil(self._tries.wait(_address(client), time.monotonic()))
+        if wait:
+            text = f"too many wrong logins from this address; the next try is in {wait} s"
+            raise Refused(429, text, headers=(("Retry-After", str(wait)),))
+
+    def _failed(self, client: str) -> None:
+        self._tries.failed(_address(client), time.monotonic())
 
     def _names(self) -> list[str]:
         """The authers, our own first: a name of its users has their role whatever other authers say."""
@@ -113,18 +121,19 @@ class ApiLogins:
     def routes(self) -> list[Route]:
         """The path by which a browser logs in and out."""
         return [
-            Route("POST", SESSION, self._log_in, None),
+            Route("POST", SESSION, self._log_in, None, LOGIN_BYTES),
             Route("DELETE", SESSION, self._log_out, EVERYBODY),
             Route("GET", SESSION, lambda request: Reply(_told(request.who)), EVERYBODY),
         ]
 
     def _log_in(self, request: Request) -> Reply:
         """Begin a session: {"username", "password"}; the answer has the cookie."""
+        if not self.settings.authers:
+            raise Refused(INVALID, "this API asks for no login")
+        self._check_tries(request.client)  # before the body is read: it is a stranger's
         body = request.json()
         values = [body.get(key) for key in ("username", "password")] if isinstance(body, dict) else []
         username, password = (value if isinstance(value, str) else "" for value in values or ("", ""))
-        if not self.settings.authers:
-            raise Refused(INVALID, "this API asks for no login")
         who = self._right(username, password, request.client)
         if who is None:
             raise Refused(401, "Unauthorized")
@@ -138,6 +147,11 @@ class ApiLogins:
 
     def _cookie(self, token: str) -> tuple[str, str]:
         return cookie(token, self.settings.prefix, self.settings.tls is not None)
+
+
+def _address(client: str) -> str:
+    """Whose wrong logins are counted together."""
+    return stranger(client) if client else ""
 
 
 def _told(who: Who) -> dict[str, object]:

@@ -97,6 +97,8 @@ class Route:
     handler: Handler
     roles: frozenset[str] | None = ADMINS
     """Whom it is for; None for everybody, without a login."""
+    most: int = 0
+    """Bytes of a body that are read; 0 for what the server takes at most (api_app)."""
 
 
 class Refused(Exception):
@@ -137,10 +139,14 @@ def parsed(body: bytes) -> Any:
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len({name.lower() for name in found}) != len(pairs):
-        names = [name.lower() for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:64]!r} stands there twice")
+    if len(pairs) < 2:
+        return found
+    seen: set[str] = set()
+    for name, _ in pairs:
+        folded = name.lower()
+        if folded in seen:
+            raise ValueError(f"the key {folded[:64]!r} stands there twice")
+        seen.add(folded)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib import api_sessions
+from lib.api_logins import LOGIN_BYTES
 from lib.api_request import Who
 from lib.api_sessions import IDLE_SECONDS, MOST_SECONDS, TRIES, TRY_SECONDS, Sessions, Tries
 from lib.settings_api import TENANT
@@ -81,6 +82,19 @@ def test_a_page_of_another_site_logs_nobody_in(api: Api) -> None:
 )
 def test_what_is_no_login(api: Api, body: object) -> None:
     assert api.ask("POST", "/x/session", body).status == 401
+
+
+def test_of_a_stranger_s_body_little_is_read(api: Api) -> None:
+    body = {"username": "adm", "password": "p", "more": "x" * LOGIN_BYTES}
+    said = api.ask("POST", "/x/session", body)
+    assert said.status == 413
+    assert str(LOGIN_BYTES) in said.json["msg"]
+
+
+def test_who_has_guessed_too_often_is_not_even_listened_to(api: Api) -> None:
+    for _ in range(TRIES):
+        assert log_in(api, "adm", "x").status == 401
+    assert api.ask("POST", "/x/session", b"{bad").status == 429
 
 
 def test_a_page_is_asked_for_no_login_by_the_browser_itself(api: Api) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
-from lib.api_request import INVALID, NOT_FOUND, SAVE_FAILED, Refused, Request, encoded, pieces
+from lib.api_request import INVALID, NOT_FOUND, SAVE_FAILED, Refused, Request, encoded, parsed, pieces
 
 
 def test_a_body() -> None:
@@ -23,6 +24,15 @@ def test_what_is_no_json_or_has_a_key_twice(body: bytes) -> None:
     with pytest.raises(Refused, match="the body is not JSON") as raised:
         Request("POST", "/", read=lambda: body).json()
     assert (raised.value.code, raised.value.status) == (INVALID, 400)
+
+
+def test_a_key_that_stands_there_twice_among_very_many_is_found_at_once() -> None:
+    pairs = [*((str(number), 0) for number in range(200_000)), ("a", 0), ("A", 0)]
+    body = b"{%s}" % b",".join(b'"%s":%d' % (name.encode(), value) for name, value in pairs)
+    began = time.process_time()
+    with pytest.raises(Refused, match="the key 'a' stands there twice"):
+        parsed(body)
+    assert time.process_time() - began < 5
 
 
 def test_errors_have_gost_s_codes_and_statuses() -> None:
