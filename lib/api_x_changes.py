@@ -24,8 +24,7 @@ class Changes:
 
     def invite(self, request: Request) -> Reply:
         """Make an invitation. It brings a login, so whoever makes one needs a login too."""
-        if not request.who.has_login:
-            raise Refused(403, "an invitation makes a login, and this API asks for none: give it an auth")
+        _check_login(request, "an invitation makes a login")
         asked = self._asked(request)
         found = self._written(ctl_enrol.invite, asked)
         gateways = [f"gateway {one}" for one in found["gateways"]]
@@ -33,7 +32,8 @@ class Changes:
         return Reply(found)
 
     def revoke(self, request: Request) -> Reply:
-        """Take a host's login away, and end its sessions."""
+        """Take a host's login away, and end its sessions. Whoever takes one away needs one too."""
+        _check_login(request, "a login is taken away")
         asked = self._asked(request)
         found = self._written(ctl_enrol.revoke, asked)
         api_audit.tell(request, f"revoke host {asked['host']}", [f"sessions ended: {found['sessions']}"])
@@ -52,3 +52,9 @@ class Changes:
             raise Refused(409, str(why)) from None
         except (OSError, HostError) as error:
             raise Refused(503, str(error)) from None
+
+
+def _check_login(request: Request, what: str) -> None:
+    """Refuse a change of logins where the API asks for none. Raises Refused."""
+    if not request.who.has_login:
+        raise Refused(403, f"{what}, and this API asks for none: give it an auth")

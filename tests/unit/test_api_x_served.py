@@ -113,6 +113,15 @@ def test_hosts_join_and_go_by_the_api_and_the_log_has_it(api: Api, caplog: pytes
     assert line.split()[-1] not in caplog.text, "an invitation is a secret"
 
 
+def test_without_a_login_no_login_is_made_or_taken_away(file: Path, tmp_path: Path) -> None:
+    text = text_of(tmp_path).partition("  users:")[0]
+    with process(file, text) as api:
+        for path in ("/x/invite", "/x/revoke"):
+            said = post(api, path, {"host": "a"}, "")
+            assert said.status == 403
+            assert "this API asks for none" in said.json["msg"]
+
+
 def test_what_a_reload_would_change_and_the_reload(api: Api, file: Path) -> None:
     file.write_text(file.read_text().replace("10.0.0.0/24", "10.0.1.0/24"))
     found = ask(api, "/x/config/difference").json
