@@ -23,8 +23,13 @@ _REASONS = {
     **dict.fromkeys(("plugin", "redis", "http", "bindings"), _PLUGINS),
     **dict.fromkeys(("auth", "auths", "auther", "authers", "password", "passwords", "username"), _LOGINS),
     **dict.fromkeys(("admission", "admissions", "ingress", "token", "tls", "trustedproxies"), _LOGINS),
+    **dict.fromkeys(("handler.type", "listener.type", "trustedproxies.header", "certhosts"), _LOGINS),
+    **dict.fromkeys(("metadata.domain", "metadata.router", "proxyprotocol"), _LOGINS),
 }
-"""Key in lower case -> what it and all below it stand for."""
+"""Key in lower case, or the two last ones of a place -> what it and all below it stand for.
+
+With its types a service is guarded as a whole: none comes, none goes, and none becomes one without TLS.
+"""
 _KINDS = {
     "authers": _LOGINS,
     "admissions": _LOGINS,
@@ -59,11 +64,15 @@ def _refused(what: str, why: str, who: str) -> Refused:
 
 
 def _why(place: tuple[str | int, ...]) -> str:
-    return next((why for key in place if (why := _reason(key))), _FILES)
+    ends = range(1, len(place) + 1)
+    return next((why for end in ends if (why := _reason(place[:end]))), _FILES)
 
 
-def _reason(key: str | int) -> str:
-    return _REASONS.get(str(key).lower().rpartition(".")[2], "")
+def _reason(place: tuple[str | int, ...]) -> str:
+    """What the last key of a place stands for; "" where it is not guarded."""
+    key = str(place[-1]).lower()
+    names = (key, key.rpartition(".")[2], ".".join(map(str, place[-2:])).lower())
+    return next((_REASONS[name] for name in names if name in _REASONS), "")
 
 
 def _guarded(
@@ -74,7 +83,8 @@ def _guarded(
         for key, inner in value.items():
             key = str(key).lower()
             is_url_path = key in ("path", "ws.path") and "metadata" in place
-            yield from _guarded(inner, (*place, key), below or (bool(_reason(key)) and not is_url_path))
+            inside = (*place, key)
+            yield from _guarded(inner, inside, below or (bool(_reason(inside)) and not is_url_path))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _guarded(inner, (*place, index), below)

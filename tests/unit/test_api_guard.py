@@ -18,6 +18,12 @@ SERVICE: dict[str, Any] = {
     "listener": {"type": "wss", "tls": {"certFile": "c", "keyFile": "k"}},
 }
 
+HANDLER = SERVICE["handler"]
+
+
+def handler(**more: Any) -> dict[str, Any]:
+    return {**HANDLER, "metadata": {**HANDLER["metadata"], **more}}
+
 
 def changed(**more: Any) -> dict[str, Any]:
     return {**SERVICE, **more}
@@ -27,9 +33,11 @@ def changed(**more: Any) -> dict[str, Any]:
     ("kind", "old", "new"),
     [
         ("services", SERVICE, changed(addr=":1")),
-        ("services", {}, {"name": "t", "handler": {"type": "router", "metadata": {"ws.path": "/x"}}}),
+        ("services", SERVICE, changed(handler={**HANDLER, "metadata": {"router": "r", "ws.path": "/x"}})),
+        ("services", SERVICE, changed(handler=handler(**{"router.cache": "off"}))),
         ("services", SERVICE, changed(listener={**SERVICE["listener"], "metadata": {"path": "/x"}})),
         ("routers", {"name": "r"}, {"name": "r", "routes": [{"dst": "10.0.0.0/8", "gateway": "g"}]}),
+        ("routers", {"name": "r"}, {"name": "r", "hosts": {"router": "10.0.0.1", "domain": "10.0.0.2"}}),
         ("limiters", {}, {"name": "l", "limits": ["$ 1MB"]}),
     ],
 )
@@ -49,6 +57,24 @@ def test_a_change_that_needs_no_login(kind: str, old: dict[str, Any], new: dict[
             changed(handler={"type": "router", "metadata": {"router": "r"}}),
             "handler.auther",
         ),
+        (
+            "services",
+            SERVICE,
+            changed(listener={**SERVICE["listener"], "type": "tcp"}),
+            "listener.type, a lo",
+        ),
+        ("services", SERVICE, changed(handler={**HANDLER, "type": "tun"}), "handler.type, a login"),
+        ("services", {}, {"name": "o", "addr": ":9000", "handler": {"type": "router"}}, "handler.type"),
+        ("services", SERVICE, changed(handler=handler(router="other")), "metadata.router, a login"),
+        ("services", SERVICE, changed(handler=handler(domain="X")), "metadata.domain, a login"),
+        ("services", SERVICE, changed(handler=handler(certHosts="off")), "metadata.certhosts, a login"),
+        (
+            "services",
+            SERVICE,
+            changed(handler=handler(**{"trustedProxies.Header": "X"})),
+            "trustedproxies.header, a login",
+        ),
+        ("services", SERVICE, changed(metadata={"proxyProtocol": 1}), "proxyprotocol, a login"),
         ("services", SERVICE, {}, "who is let in"),
         ("services", {}, {"handler": {"metadata": {"enrol": "/etc/passwd"}}}, "a file"),
         ("services", {}, {"addr": "${file:/etc/shadow}"}, "addr, a file"),
@@ -93,9 +119,12 @@ def test_the_api_asks_for_a_login_only_where_it_matters(open_api: Api) -> None:
     for path, body in (
         ("/config/routers/r", {**router, "file": {"path": "/etc/shadow"}}),
         ("/config/services/s", {**service, "metadata": {"postUp": ["/bin/touch /tmp/x"]}}),
+        ("/config/services/s", {**service, "listener": {"type": "ws"}}),
     ):
         said = open_api.ask("PUT", path, body)
         assert said.status == 403
         assert "without a login" in said.json["msg"]
     assert open_api.ask("DELETE", "/config/services/s").status == 403
+    other = {"name": "o", "addr": "127.0.0.1:1", "handler": service["handler"], "listener": {"type": "tcp"}}
+    assert open_api.ask("POST", "/config/services", other).status == 403
     assert open_api.ask("POST", "/config/authers", {"name": "x"}).status == 403
