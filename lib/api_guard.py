@@ -19,7 +19,7 @@ _PLUGINS = "the address of another program that decides"
 _LOGINS = "a login, or who is let in"
 _REASONS = {
     **dict.fromkeys(("preup", "postup", "predown", "postdown", "command", "notify"), _COMMANDS),
-    **dict.fromkeys(("file", "certfile", "keyfile", "cafile", "enrol", "path"), _FILES),
+    **dict.fromkeys(("file", "certfile", "keyfile", "cafile", "enrol", "path", "netns"), _FILES),
     **dict.fromkeys(("plugin", "redis", "http", "bindings"), _PLUGINS),
     **dict.fromkeys(("auth", "auths", "auther", "authers", "password", "passwords", "username"), _LOGINS),
     **dict.fromkeys(("admission", "admissions", "ingress", "token", "tls", "trustedproxies"), _LOGINS),

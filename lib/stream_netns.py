@@ -104,7 +104,7 @@ def _enter(name: str) -> None:
 
 def _opened(name: str) -> int:
     """A descriptor of a namespace. Raises OSError, which names it."""
-    try:
-        return os.open(netns_path(name), os.O_RDONLY | os.O_CLOEXEC)
+    try:  # a path may be anything: a pipe would be waited for, and everything with it
+        return os.open(netns_path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise OSError(error.errno, f"network namespace {name}: {error.strerror or error}") from None

@@ -77,6 +77,7 @@ def test_a_change_that_needs_no_login(kind: str, old: dict[str, Any], new: dict[
         ("services", SERVICE, changed(metadata={"proxyProtocol": 1}), "proxyprotocol, a login"),
         ("services", SERVICE, {}, "who is let in"),
         ("services", {}, {"handler": {"metadata": {"enrol": "/etc/passwd"}}}, "a file"),
+        ("services", SERVICE, changed(metadata={"netns": "/tmp/fifo"}), "metadata.netns, a file"),
         ("services", {}, {"addr": "${file:/etc/shadow}"}, "addr, a file"),
         ("services", {}, {"addr": "${env:HOME}"}, "addr"),
         ("routers", {}, {"file": {"path": "/etc/shadow"}}, "file.path, a file"),
