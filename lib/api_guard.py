@@ -1,7 +1,7 @@
 """What the web API does not change for somebody without a login: whatever starts programs or opens files.
 
-Knows: the keys of a configuration that run a command, name a file, ask another program, or say who is let
-in. Refuses to know: who asks (api_auth), what a key does (the settings).
+Knows: the keys of a configuration that run a command, name a file, ask another program, say who is let in, or
+where a login goes. Refuses to know: who asks (api_auth), what a key does (the settings).
 
 On loopback and on a unix socket the API may have no login. Any program of this host reaches it there, also
 one that is no administrator's: it must get no further by that than it was.
@@ -17,6 +17,7 @@ _COMMANDS = "a command that the process would run"
 _FILES = "a file that the process would open"
 _PLUGINS = "the address of another program that decides"
 _LOGINS = "a login, or who is let in"
+_WAYS = "where a client goes, with its login"
 _REASONS = {
     **dict.fromkeys(("preup", "postup", "predown", "postdown", "command", "notify"), _COMMANDS),
     **dict.fromkeys(("file", "certfile", "keyfile", "cafile", "enrol", "path", "netns"), _FILES),
@@ -36,6 +37,9 @@ _KINDS = {
     "ingresses": _LOGINS,
     "observers": _PLUGINS,
     "sds": _PLUGINS,
+    "chains": _WAYS,  # a hop by name, a proxy before it or a plain dialer: the login goes there all the same
+    "hops": _WAYS,
+    "hosts": _WAYS,
 }
 """Kinds of objects of which nothing may be changed."""
 _REFERENCES = ("${file:", "${env:")

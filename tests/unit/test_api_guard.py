@@ -84,8 +84,11 @@ def test_a_change_that_needs_no_login(kind: str, old: dict[str, Any], new: dict[
         ("routers", {}, {"plugin": {"addr": "127.0.0.1:1"}}, "plugin.addr, the address of another program"),
         ("routers", {}, {"redis": {"addr": "127.0.0.1:1"}}, "another program"),
         ("limiters", {}, {"http": {"url": "http://127.0.0.1/"}}, "another program"),
-        ("chains", {}, {"hops": [{"nodes": [{"connector": {"auth": {"password": "x"}}}]}]}, "a login"),
-        ("hops", {}, {"file": {"path": "/x"}}, "a file"),
+        ("routers", {"auth": {"password": "x"}}, {"auth": {"password": "y"}}, "auth.password, a login"),
+        ("chains", {}, {"hops": [{"nodes": [{"addr": "127.0.0.1:1"}]}]}, "chains, where a client goes"),
+        ("chains", {"hops": [{"name": "h"}]}, {"hops": [{"name": "mine"}, {"name": "h"}]}, "chains, where"),
+        ("hops", {}, {"file": {"path": "/x"}}, "hops, where a client goes, with its login"),
+        ("hosts", {}, {"mappings": [{"ip": "127.0.0.1", "hostname": "hub"}]}, "hosts, where a client goes"),
         ("authers", {}, {"name": "a"}, "authers, a login"),
         ("authers", {"name": "a"}, {}, "authers"),
         ("ingresses", {"name": "i"}, {"name": "i", "rules": []}, "who is let in"),
@@ -106,6 +109,9 @@ def open_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 services: [{name: s, addr: '127.0.0.1:PORT', handler: {type: router, metadata: {router: r}}, listener: {type: tcp},
   metadata: {postUp: [/bin/true]}}]
 routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]
+chains: [{name: c, hops: [{name: h, hosts: m, nodes: [{name: n, addr: '127.0.0.1:1',
+  connector: {type: router, auth: {username: u, password: p}}, dialer: {type: tls, tls: {secure: true}}}]}]}]
+hosts: [{name: m, mappings: [{ip: 127.0.0.1, hostname: hub}]}]
 api: {addr: 'unix:///tmp/e-PORT.sock'}
 """
     with process(tmp_path_factory.mktemp("config") / "c.yml", text) as made:
@@ -126,6 +132,13 @@ def test_the_api_asks_for_a_login_only_where_it_matters(open_api: Api) -> None:
         assert said.status == 403
         assert "without a login" in said.json["msg"]
     assert open_api.ask("DELETE", "/config/services/s").status == 403
+    chain = open_api.ask("GET", "/config/chains/c").json["data"]
+    node = chain["hops"][0]["nodes"][0]
+    assert node["connector"]["auth"]["password"] == "***"
+    node |= {"addr": "127.0.0.1:9999", "dialer": {"type": "tcp"}}
+    assert open_api.ask("PUT", "/config/chains/c", chain).status == 403
+    mapped = {"mappings": [{"ip": "127.0.0.2", "hostname": "hub"}]}
+    assert open_api.ask("PUT", "/config/hosts/m", mapped).status == 403
     other = {"name": "o", "addr": "127.0.0.1:1", "handler": service["handler"], "listener": {"type": "tcp"}}
     assert open_api.ask("POST", "/config/services", other).status == 403
     assert open_api.ask("POST", "/config/authers", {"name": "x"}).status == 403
