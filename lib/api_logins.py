@@ -78,6 +78,7 @@ class ApiLogins:
                 filter(None, (self._by(name, username, password, client) for name in self._names())), None
             )
         except (OSError, KeyError):  # KeyError: a reload took the auther and could not open the new address
+            self._failed(client)  # of several authers one may have said no: that is a guess too
             raise Refused(503, "logins cannot be checked at present") from None
         if who is None:
             self._failed(client)

@@ -134,6 +134,17 @@ def test_guesses_from_one_address_are_limited(api: Api, monkeypatch: pytest.Monk
     assert api.ask("GET", "/config", login="adm:p").status == 200
 
 
+def test_guesses_are_limited_while_an_auther_has_not_been_read(tmp_path: Path) -> None:
+    """Our own users are checked before the others, and a right one is let in."""
+    auths = TEXT[TEXT.index("auths: [{username: staff") :].partition("\n")[0]
+    text = TEXT.replace(auths, f"file: {{path: {tmp_path}/missing}}}}")
+    with process(tmp_path / "gost.yml", text) as api:
+        for _ in range(TRIES):
+            assert api.ask("GET", "/config", login="adm:p").status == 200
+            assert log_in(api, "adm", "x").status == 503
+        assert api.ask("GET", "/config", login="adm:x").status == 429
+
+
 def test_a_viewer_reads_everything_and_changes_nothing(api: Api) -> None:
     assert api.ask("GET", "/config", login="eve:p").json["services"]
     assert api.ask("GET", "/config/authers/staff", login="eve:p").status == 200
