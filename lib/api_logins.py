@@ -7,6 +7,7 @@ Refuses to know: what somebody may do (api_auth), how a session is kept (api_ses
 from __future__ import annotations
 
 import math
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ from lib.limits import stranger
 from lib.rule_live import LiveLogins
 from lib.settings_api import OWN, ApiSettings
 
+_HALVES = re.compile("[\ud800-\udfff]")
+"""Halves of a surrogate pair, which JSON may have and no text: nothing checks or compares them."""
 LOGIN_BYTES = 4096
 """Bytes of the body that brings a login: anybody may send one."""
 SESSION = "/x/session"
@@ -135,6 +138,8 @@ class ApiLogins:
         body = request.json()
         values = [body.get(key) for key in ("username", "password")] if isinstance(body, dict) else []
         username, password = (value if isinstance(value, str) else "" for value in values or ("", ""))
+        if _HALVES.search(username + password):
+            raise Refused(INVALID, "the login has half a character")
         who = self._right(username, password, request.client)
         if who is None:
             raise Refused(401, "Unauthorized")

@@ -10,7 +10,7 @@ import pytest
 
 from lib import api_sessions
 from lib.api_logins import LOGIN_BYTES
-from lib.api_request import Who
+from lib.api_request import INVALID, Who
 from lib.api_sessions import IDLE_SECONDS, MOST_SECONDS, TRIES, TRY_SECONDS, Sessions, Tries
 from lib.settings_api import TENANT
 from tests.support.api import Answer, Api, process
@@ -82,6 +82,12 @@ def test_a_page_of_another_site_logs_nobody_in(api: Api) -> None:
 )
 def test_what_is_no_login(api: Api, body: object) -> None:
     assert api.ask("POST", "/x/session", body).status == 401
+
+
+@pytest.mark.parametrize("key", ["username", "password"])
+def test_half_a_character_is_no_login(api: Api, key: str) -> None:
+    said = api.ask("POST", "/x/session", {"username": "adm", "password": "p", key: "\ud800"})
+    assert (said.status, said.json["code"]) == (400, INVALID)
 
 
 def test_of_a_stranger_s_body_little_is_read(api: Api) -> None:
