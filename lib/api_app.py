@@ -24,10 +24,12 @@ from lib.api_logins import ApiLogins
 from lib.api_request import Refused, Reply, Request, Route, Who, pieces
 from lib.rule_live import LiveLogins
 from lib.service_supervisor import Task
-from lib.settings_api import ApiSettings
+from lib.settings_api import TENANT, ApiSettings
 
 MAX_BODY = 8 << 20
 """Bytes of a body."""
+TENANT_BODY = 1 << 20
+"""Bytes of a tenant's body: reading it takes time from everybody's packets."""
 BODY_SECONDS = 30.0
 """How long a body may take to come."""
 TURN_SECONDS = 0.001
@@ -139,7 +141,7 @@ class App:
         if route.roles is not None:
             api_auth.check_rights(who, method, route.roles)
         api_auth.check_origin(method, headers, environ["wsgi.url_scheme"], by_cookie)
-        most = route.most or MAX_BODY
+        most = route.most or (TENANT_BODY if who.role == TENANT else MAX_BODY)
         request = Request(
             method=method,
             path=path,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib import api_sessions
+from lib.api_app import TENANT_BODY
 from lib.api_logins import LOGIN_BYTES
 from lib.api_request import INVALID, Who
 from lib.api_sessions import IDLE_SECONDS, MOST_SECONDS, TRIES, TRY_SECONDS, Sessions, Tries
@@ -191,6 +192,13 @@ def test_a_tenant_sees_and_changes_one_namespace(api: Api) -> None:
     ]
     for method, path, body in changes:
         assert api.ask(method, path, body, login=login).status == 403, path
+
+
+def test_a_tenant_s_body_is_shorter_than_an_administrator_s(api: Api) -> None:
+    body = b" " * TENANT_BODY + b"{}"
+    path = f"/config/routers/{MINE.upper()}"
+    assert api.ask("PUT", path, body, login="ten:p").status == 413
+    assert api.ask("PUT", path, body, login="adm:p").status == 200
 
 
 def test_sessions_end_when_they_are_idle_and_in_any_case() -> None:
