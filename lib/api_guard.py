@@ -9,9 +9,10 @@ one that is no administrator's: it must get no further by that than it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from lib.api_request import Refused
+from lib.config_findings import at_once
 
 _COMMANDS = "a command that the process would run"
 _FILES = "a file that the process would open"
@@ -45,16 +46,22 @@ _KINDS = {
 _REFERENCES = ("${file:", "${env:")
 
 
-def check(kind: str, old: Mapping[str, object], new: Mapping[str, object], who: str = "") -> None:
+def check(
+    kind: str,
+    old: Mapping[str, object],
+    new: Mapping[str, object],
+    who: str = "",
+    step: Callable[[], None] = at_once,
+) -> None:
     """Refuse a change of an object of a kind (`services`), from `old` to `new`; an empty one is none.
 
-    `who` asks for it, in words; empty for somebody without a login.
+    `who` asks for it, in words; empty for somebody without a login. `step` as in Findings.
 
     Raises Refused where a key that is guarded is added, changed or taken away.
     """
     if kind in _KINDS:
         raise _refused(kind, _KINDS[kind], who)
-    before, after = dict(_guarded(old)), dict(_guarded(new))
+    before, after = dict(_guarded(old, step)), dict(_guarded(new, step))
     for place in {**before, **after}:
         if before.get(place) != after.get(place):
             raise _refused(".".join(map(str, place)), _why(place), who)
@@ -80,17 +87,18 @@ def _reason(place: tuple[str | int, ...]) -> str:
 
 
 def _guarded(
-    value: object, place: tuple[str | int, ...] = (), below: bool = False
+    value: object, step: Callable[[], None], place: tuple[str | int, ...] = (), below: bool = False
 ) -> Iterator[tuple[tuple[str | int, ...], object]]:
     """Every value that is guarded, by its place."""
+    step()
     if isinstance(value, Mapping):
         for key, inner in value.items():
             key = str(key).lower()
             is_url_path = key in ("path", "ws.path") and "metadata" in place
             inside = (*place, key)
-            yield from _guarded(inner, inside, below or (bool(_reason(inside)) and not is_url_path))
+            yield from _guarded(inner, step, inside, below or (bool(_reason(inside)) and not is_url_path))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _guarded(inner, (*place, index), below)
+            yield from _guarded(inner, step, (*place, index), below)
     elif below or (isinstance(value, str) and any(mark in value for mark in _REFERENCES)):
         yield place, value

@@ -192,7 +192,7 @@ def _guard(request: Request, kind: Kind, old: Part | None, new: Part | None) -> 
     if who is not None:
         step = Breaths()
         before, after = (config_read.plain(one, step=step) if one is not None else {} for one in (old, new))
-        api_guard.check(kind.key, before, after, who)
+        api_guard.check(kind.key, before, after, who, step)
 
 
 def _apply(

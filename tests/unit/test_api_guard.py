@@ -142,3 +142,10 @@ def test_the_api_asks_for_a_login_only_where_it_matters(open_api: Api) -> None:
     other = {"name": "o", "addr": "127.0.0.1:1", "handler": service["handler"], "listener": {"type": "tcp"}}
     assert open_api.ask("POST", "/config/services", other).status == 403
     assert open_api.ask("POST", "/config/authers", {"name": "x"}).status == 403
+
+
+def test_a_big_object_is_checked_in_steps() -> None:
+    router = {"name": "r", "routes": [{"dst": f"10.0.{n}.0/24", "gateway": "g"} for n in range(100)]}
+    steps: list[int] = []
+    api_guard.check("routers", router, router, "a tenant", lambda: steps.append(1))
+    assert len(steps) > 600
