@@ -135,7 +135,7 @@ class Confirmations:
             return Refused(409, text)
         except Exception as error:  # noqa: BLE001  whatever it is, the log has it: there may be nobody to tell
             service_supervisor.note(error)
-            return Refused(500, f"it could not be undone, the log says why: {one.what}")
+            return Refused(409, f"it could not be undone, the log says why: {one.what}")
         finally:
             self._pending, self._undoing = None, False
 

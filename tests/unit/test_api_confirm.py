@@ -139,7 +139,7 @@ def test_what_cannot_be_undone_is_in_the_log_and_ends_nothing(
 
     number = process.waiting.begin(request(confirm="60s"), "x", fails)
     assert number is not None
-    assert status(process.waiting.undo, request(), number) == 500
+    assert status(process.waiting.undo, request(), number) == 409
     assert "port in use" in caplog.text
 
 
