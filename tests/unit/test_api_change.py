@@ -13,7 +13,7 @@ import pytest
 
 from lib import api_change, api_config, config_read, config_resolve, doctor_redact
 from lib.api_request import Refused
-from lib.config_schema import Config
+from lib.config_schema import Config, Router
 from lib.errors import ConfigError
 from tests.support.api import Api, free_port, process
 from tests.support.netns import ROOT
@@ -322,6 +322,7 @@ def test_a_big_router_is_read_in_steps() -> None:
     routes = [{"dst": f"10.0.{number}.0/24", "gateway": "g"} for number in range(200)]
     body = {"name": "r", "routes": routes}
     _, section = api_change.added(Config(), api_config.KINDS["routers"], body, partial(steps.append, None))
+    assert isinstance(section, Router)
     first = len(steps)
     assert first > 200 * 7, "a route and its two texts twice, and once more"
     api_change.replaced(
