@@ -78,6 +78,9 @@ def test_hosts_packets_routes_and_a_kick(topology: Topology, write: Write) -> No
     api = Api(topology.hub)
     assert api.open("GET", "/x/hosts", login=False).status == 401
     whole = api.ask("/x/hosts")
+    while len(whole["rows"]) < 2:  # it is made each two seconds
+        next(api.events(f"/x/events?since={whole['seq']}"))
+        whole = api.ask("/x/hosts")
     hosts = {
         row["host"]: row for row in (dict(zip(whole["columns"], row, strict=True)) for row in whole["rows"])
     }

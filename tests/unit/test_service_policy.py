@@ -358,6 +358,7 @@ def parts() -> Iterator[Any]:
         tapping=nothing,
         domains=nothing,
         notify=SimpleNamespace(apply=lambda _: []),
+        api=None,
         observe=SimpleNamespace(apply=list),
         exits=SimpleNamespace(admit=list, settle=list),
         remove_clients=list,
