@@ -58,7 +58,7 @@ class Endpoint:
     kind: str = JSON
     """Content-Type of the reply."""
     fails: tuple[int, ...] = ()
-    """Statuses of errors beside 400, 401, 403 and 429."""
+    """Statuses of errors beside 400, 401, 403, 414 and 429."""
 
 
 def answer(endpoint: Endpoint, request: Request) -> Reply:

@@ -77,6 +77,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
                 "content": {endpoint.kind.partition(";")[0]: {"schema": _given(endpoint)}},
             },
             **{str(status): _error(status) for status in sorted(fails)},
+            "414": {"description": "The address is too long. The answer has no body."},
         },
         "x-roles": sorted(endpoint.roles),
     }
