@@ -28,8 +28,8 @@ SAMPLE_SECONDS, LOOK_SECONDS = 0.005, 0.04
 looks as well, where it is longer."""
 SAMPLES = 4
 """How many samples a look takes at least: with fewer, little is known of the queue in between."""
-STALE_SECONDS = 1.0
-"""After a longer pause nothing is known of the time since the last look."""
+STALE_SECONDS = 0.25
+"""After a longer pause, and two round trips, nothing is known of the time since the last look."""
 TARGET_SECONDS, MORE_SECONDS = 0.003, 0.001
 """How much longer than the shortest round trip it shall be, and from how much more on it is too long."""
 PACKET, PACKETS = 1500, 4
@@ -127,7 +127,7 @@ class Pacing:
             self._lost_at = now
         self._at, self._delivered, self._resent = now, trip.delivered, trip.resent
         least, self._least, self._samples = self._least, float("inf"), 0
-        if passed > STALE_SECONDS or not NEAR_SECONDS <= trip.shortest < float("inf"):
+        if passed > max(STALE_SECONDS, 2 * trip.shortest) or not NEAR_SECONDS <= trip.shortest < float("inf"):
             self._be_short()
         elif now >= self._rests_until:
             self._follow(now, least, rate)

@@ -157,8 +157,6 @@ class SessionSender:
             self._lose(Reason.SESSION_GONE, b"".join(buffers))
             return
         self._total += sent
-        if not self._is_fast:
-            self._pace()
         if self.meter is not None and self.meter.counts_packets:
             self._count(buffers)
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
@@ -304,7 +302,10 @@ class SessionSender:
         self._since, self._taken, self._delayed, self._wakes = now, pending, False, 0
 
     def _pace(self) -> None:
-        """Bound the kernel's rate where a wire limits it; called at each run for a peer that is not fast."""
+        """Bound the kernel's rate where a wire limits it; called while there is a queue and no fast peer.
+
+        Where there is none, a long round trip says nothing of what we send: the way back may be full.
+        """
         now = time.monotonic()
         if not self._pacing.is_due(now):
             return
