@@ -8,7 +8,6 @@ turns. Refuses to know: connections (api_server), what a path does (api_routes),
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
@@ -23,6 +22,7 @@ from lib.addresses import join_host_port
 from lib.api_logins import ApiLogins
 from lib.api_request import Refused, Reply, Request, Route, Who, pieces
 from lib.rule_live import LiveLogins
+from lib.service_scheduling import in_turns
 from lib.service_supervisor import Task
 from lib.settings_api import TENANT, ApiSettings
 
@@ -32,10 +32,6 @@ TENANT_BODY = 1 << 20
 """Bytes of a tenant's body: reading it takes time from everybody's packets."""
 BODY_SECONDS = 30.0
 """How long a body may take to come."""
-TURN_SECONDS = 0.001
-"""Seconds of work on an answer before packets get their turn."""
-PIECE = 1 << 15
-"""Bytes of an answer that are sent at once."""
 MAX_QUERY = 100
 """Parameters of a query."""
 
@@ -212,23 +208,6 @@ def _body(environ: Mapping[str, Any], most: int) -> bytes:
             raise too_long
         return found
     raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", headers=(("Connection", "close"),))
-
-
-def in_turns(made: Iterator[bytes]) -> Iterator[bytes]:
-    """Pieces of an answer put together to PIECE bytes, with pauses in which packets get their turn."""
-    waiting: list[bytes] = []
-    size, began = 0, time.monotonic()
-    for piece in made:
-        waiting.append(piece)
-        size += len(piece)
-        if time.monotonic() - began > TURN_SECONDS:
-            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the answer
-            began = time.monotonic()
-        if size > PIECE:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
 
 
 def _chained(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,13 +1,11 @@
-"""Checks of a request to the web API before it is answered: its Host, its origin, its login, its rights.
+"""Checks of a request to the web API before it is answered: its Host, its origin, its rights.
 
-Knows: DNS rebinding, cross-site requests, basic auth (RFC 7617), which role may do what.
-Refuses to know: how a login is checked (rule_live), sessions and their cookie (api_sessions).
+Knows: DNS rebinding, cross-site requests, which role may do what.
+Refuses to know: how a login is read and checked (api_logins), sessions and their cookie (api_sessions).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -81,19 +79,6 @@ def _same_behind_proxy(origin: str, headers: Mapping[str, str]) -> bool:
         return bool(origin) and urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
     except ValueError:
         return False
-
-
-def basic(header: str) -> tuple[str, str]:
-    """(user name, password) of an Authorization header; both empty where it is not of the Basic scheme."""
-    scheme, _, text = header.partition(" ")
-    if scheme.lower() != "basic":
-        return "", ""
-    try:
-        decoded = base64.b64decode(text.strip(), validate=True).decode("utf-8", "surrogateescape")
-    except (binascii.Error, ValueError):
-        return "", ""
-    username, _, password = decoded.partition(":")
-    return username, password
 
 
 def check_rights(who: Who, method: str, needs: frozenset[str]) -> None:

@@ -24,7 +24,7 @@ from lib.api_request import (
     Who,
 )
 from lib.api_sessions import TOKEN_BYTES, Sessions, Tries, cookie, token_of
-from lib.auth_admission import Login
+from lib.auth_admission import Login, basic
 from lib.auth_logins import EVERYTHING
 from lib.ids import format_uuid
 from lib.limits import stranger
@@ -61,7 +61,7 @@ class ApiLogins:
             known = self._sessions.find(token, self._mark(), time.monotonic())
             if known is not None:
                 return replace(known, valid=lambda: self._is_known(token)), True
-        who = self._right(*api_auth.basic(headers.get("authorization", "")), client)
+        who = self._right(*basic(headers.get("authorization", "")), client)
         if who is None:
             asked_by_page = headers.get("sec-fetch-mode", "navigate") != "navigate"
             raise Refused(401, "Unauthorized", headers=() if asked_by_page else api_auth.CHALLENGE)

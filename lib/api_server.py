@@ -7,11 +7,9 @@ Refuses to know: what is asked (api_app).
 from __future__ import annotations
 
 import os
-import socket
 from typing import Any
 
 import gevent
-import gevent.socket as gsocket
 from gevent import pywsgi
 from gevent.pool import Pool
 
@@ -19,7 +17,7 @@ from lib import api_routes, hub_accept, service_supervisor
 from lib.api_app import MAX_BODY, App
 from lib.api_process import Process
 from lib.api_x import Endpoints
-from lib.ctl_server import give_path, take_path
+from lib.ctl_server import give_path, listening, take_path
 from lib.errors import HostError
 from lib.limits import stranger
 from lib.log_events import Entry
@@ -199,16 +197,6 @@ class _Server(hub_accept.Sparing, pywsgi.WSGIServer):  # type: ignore[misc]  # g
             sock.close()
 
 
-class _Quiet:
-    """pywsgi's error log, thrown away: anybody can cause its lines by sending nonsense."""
-
-    def write(self, text: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-
 class ApiServer:
     """Serves the web API of one process on one address."""
 
@@ -228,7 +216,7 @@ class ApiServer:
             sock,
             self.app,
             log=None,
-            error_log=_Quiet(),
+            error_log=hub_accept.Quiet(),
             handler_class=_Handler,
             spawn=self._pool,
             environ={"SERVER_NAME": "tunrouter", "wsgi.url_scheme": scheme},  # or pywsgi asks name servers
@@ -289,13 +277,6 @@ def _unix(path: str) -> Any:
     """A listening unix socket at a path, for its owner only. Raises HostError."""
     try:
         take_path(path)
-        sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        mask = os.umask(0o177)
-        try:
-            sock.bind(path)
-        finally:
-            os.umask(mask)
-        sock.listen(MAX_AT_ONCE)
-        return sock
+        return listening(path, MAX_AT_ONCE)
     except OSError as error:
         raise HostError(f"cannot listen on unix://{path}: {error.strerror or error}") from error

@@ -7,6 +7,8 @@ what an admitted client may send (forward_decide).
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -163,3 +165,16 @@ def _grants(authers: tuple[Auther, ...], login: Login) -> list[Grant]:
     if failed is not None and not grants:
         raise failed
     return grants
+
+
+def basic(header: str) -> tuple[str, str]:
+    """(user name, password) of an Authorization header (RFC 7617); both empty where it has another scheme."""
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        decoded = base64.b64decode(text.strip(), validate=True).decode("utf-8", "surrogateescape")
+    except (binascii.Error, ValueError):
+        return "", ""
+    username, _, password = decoded.partition(":")
+    return username, password

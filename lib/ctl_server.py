@@ -15,7 +15,6 @@ import json
 import os
 import socket
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from lib.ctl_path import weak_spot
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_places import Places
+from lib.service_scheduling import in_turns
 from lib.service_supervisor import Task
 from lib.service_threads import aside
 
@@ -51,10 +51,6 @@ GIVE_SECONDS = 1.0
 """How long the end of the process waits for the disk of the socket's file."""
 FULL_SECONDS = 1.0
 """How long somebody for whom there is no place may take to be told so."""
-TURN_SECONDS = 0.001
-"""Seconds of work on a reply before packets get their turn."""
-PIECE = 1 << 15
-"""Bytes of a reply that are sent at once."""
 
 Reply = Mapping[str, object]
 
@@ -88,13 +84,7 @@ class ControlSocket:
         """Listen on the path. A socket file that nobody listens on is replaced. Raises OSError."""
         self.path, self._handlers = path, handlers
         take_path(path, private=True)
-        sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        mask = os.umask(0o177)  # never open to others, not for a moment
-        try:
-            sock.bind(path)
-        finally:
-            os.umask(mask)
-        sock.listen(MAX_CLIENTS)
+        sock = listening(path, MAX_CLIENTS)
         self._inode = os.stat(path).st_ino
         self._pool, self._places = Pool(), Places(MAX_CLIENTS)
         self._task = Task("the control socket is answered", self._watch, vital=False)
@@ -144,7 +134,7 @@ class ControlSocket:
                     with gevent.Timeout(SECONDS), self._places.busy():
                         reply = self._reply(line)
                     plain = reply.reply if isinstance(reply, Streamed) else reply
-                    for piece in _in_turns(pieces(plain)):
+                    for piece in in_turns(pieces(plain)):
                         with gevent.Timeout(SECONDS):
                             sock.sendall(piece)
                     if isinstance(reply, Streamed):
@@ -179,22 +169,6 @@ class ControlSocket:
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
-def _in_turns(reply: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a reply put together to PIECE bytes, with pauses in which packets get their turn."""
-    waiting: list[bytes] = []
-    size, began = 0, time.monotonic()
-    for piece in reply:
-        waiting.append(piece)
-        size += len(piece)
-        if time.monotonic() - began > TURN_SECONDS:
-            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the reply
-            began = time.monotonic()
-        if size > PIECE:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    yield b"".join(waiting)
-
-
 def _lines(sock: Any) -> Iterator[bytes]:
     """The lines that a client sends, until it closes or a line is longer than MAX_LINE."""
     data = b""
@@ -226,6 +200,22 @@ def take_path(path: str, private: bool = False) -> None:
     if str(parent) == directory() and not is_ours(str(parent)):
         raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
     _clear(path)
+
+
+def listening(path: str, backlog: int, private: bool = True) -> Any:
+    """A unix socket that listens on a path that was taken. Raises OSError.
+
+    A private one is its owner's alone, from the first moment; who may use another, the umask says.
+    """
+    sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177) if private else None
+    try:
+        sock.bind(path)
+    finally:
+        if mask is not None:
+            os.umask(mask)
+    sock.listen(backlog)
+    return sock
 
 
 def give_path(path: str, inode: int) -> None:

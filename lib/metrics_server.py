@@ -10,25 +10,21 @@ Refuses to know: which metrics there are (metrics), what makes a process healthy
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-import socket
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 import gevent
-import gevent.socket as gsocket
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from lib import hub_accept, service_supervisor
 from lib.addresses import join_host_port
-from lib.auth_admission import Login
+from lib.auth_admission import Login, basic
 from lib.ctl_health import Probes
-from lib.ctl_server import give_path, take_path
+from lib.ctl_server import give_path, listening, take_path
 from lib.errors import HostError
 from lib.humanize import counted
 from lib.limits import stranger
@@ -85,16 +81,6 @@ class _Server(hub_accept.Sparing, WSGIServer):  # type: ignore[misc]  # gevent h
     max_accept = hub_accept.MAX_ACCEPT
 
 
-class _Quiet:
-    """pywsgi's error log, thrown away: anybody can cause its lines by sending nonsense."""
-
-    def write(self, text: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-
 class MetricsServer:
     """Serves the metrics of one process on one address."""
 
@@ -119,7 +105,7 @@ class MetricsServer:
             sock,
             self._answer,
             log=None,
-            error_log=_Quiet(),
+            error_log=hub_accept.Quiet(),
             handler_class=_Handler,
             spawn=self._pool,
             environ={"SERVER_NAME": "tunrouter"},  # or pywsgi asks name servers for it, without a deadline
@@ -206,7 +192,7 @@ class MetricsServer:
         name = self.settings.auther
         if not name:
             return True
-        username, password = _basic(environ.get("HTTP_AUTHORIZATION", ""))
+        username, password = basic(environ.get("HTTP_AUTHORIZATION", ""))
         client = join_host_port(environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", ""))
         logins = self._logins(name)
         grant = logins.grant(Login(username, password, client, "metrics"))
@@ -217,26 +203,10 @@ class MetricsServer:
         return False
 
 
-def _basic(header: str) -> tuple[str, str]:
-    """(user name, password) of an Authorization header; both empty where it is not of the Basic scheme."""
-    scheme, _, text = header.partition(" ")
-    if scheme.lower() != "basic":
-        return "", ""
-    try:
-        decoded = base64.b64decode(text.strip(), validate=True).decode("utf-8", "surrogateescape")
-    except (binascii.Error, ValueError):
-        return "", ""
-    username, _, password = decoded.partition(":")
-    return username, password
-
-
 def _unix(path: str) -> Any:
     """A listening unix socket at a path. Raises HostError."""
     try:
         take_path(path)
-        sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.bind(path)
-        sock.listen(MAX_AT_ONCE)
-        return sock
+        return listening(path, MAX_AT_ONCE, private=False)
     except OSError as error:
         raise HostError(f"cannot listen on unix://{path}: {error.strerror or error}") from error

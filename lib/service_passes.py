@@ -23,13 +23,8 @@ MOST_WASTE_SECONDS = 0.008
 """The same for those who have not wasted any in their last turns."""
 
 
-class Passes:
-    """One long turn in each pass of the event loop; keys take turns.
-
-    Between two of them the loop looks at all sockets. So a packet of whoever has short turns waits for one
-    long turn at most, however many connections have those. A short turn may be long once by accident: so
-    sessions that waste time have one key for each address, and all others one each.
-    """
+class _Later:
+    """Greenlets that wait for a later pass of the event loop; keys take turns."""
 
     __slots__ = ("_number", "_rota", "_timer")
 
@@ -37,12 +32,6 @@ class Passes:
         self._number = -1
         self._timer: Any = None
         self._rota = Rota()
-
-    def enter(self, loop: Any, key: Hashable) -> None:
-        """Wait until no other long turn has begun in this pass of `loop`. The caller has to work at once."""
-        if self._rota or loop.iteration == self._number:
-            self._wait(loop, key)
-        self._number = loop.iteration
 
     def _wait(self, loop: Any, key: Hashable) -> None:
         waiter = self._rota.join(key)
@@ -60,17 +49,41 @@ class Passes:
         self._timer.start(self._next)
 
     def _next(self) -> None:
-        """Let the next one have its turn. The event loop calls it, once in each pass."""
+        """Stop waiting for this pass, and let some have their turns in it. The loop calls it, once a pass."""
         timer, self._timer = self._timer, None
         timer.stop()
+        loop = gevent.get_hub().loop
+        self._serve(loop)
+        if self._rota and self._timer is None:  # who had a turn may have asked already
+            self._call(loop)
+
+    def _serve(self, loop: Any) -> None:
+        """Let those have their turns who may in this pass. Nobody waits any more where all were killed."""
+        raise NotImplementedError
+
+
+class Passes(_Later):
+    """One long turn in each pass of the event loop; keys take turns.
+
+    Between two of them the loop looks at all sockets. So a packet of whoever has short turns waits for one
+    long turn at most, however many connections have those. A short turn may be long once by accident: so
+    sessions that waste time have one key for each address, and all others one each.
+    """
+
+    __slots__ = ()
+
+    def enter(self, loop: Any, key: Hashable) -> None:
+        """Wait until no other long turn has begun in this pass of `loop`. The caller has to work at once."""
+        if self._rota or loop.iteration == self._number:
+            self._wait(loop, key)
+        self._number = loop.iteration
+
+    def _serve(self, loop: Any) -> None:
         if self._rota:
-            waiter = self._rota.pop()
-            if self._rota:
-                self._call(gevent.get_hub().loop)
-            waiter.switch(None)
+            self._rota.pop().switch(None)
 
 
-class Waste:
+class Waste(_Later):
     """Time of a pass in which turns have forwarded nothing, and who waits where that was too much.
 
     Nobody knows before it what a turn will cost, so one that may be short begins at once. But the first turns
@@ -81,12 +94,10 @@ class Waste:
     Greenlets that wait have read nothing yet: what their peers have sent is in the kernel's buffers.
     """
 
-    __slots__ = ("_number", "_rota", "_timer", "is_over", "seconds")
+    __slots__ = ("is_over", "seconds")
 
     def __init__(self) -> None:
-        self._number = -1
-        self._timer: Any = None
-        self._rota = Rota()
+        super().__init__()
         self.seconds = 0.0
         """What was wasted in this pass; of an earlier pass until somebody looks."""
         self.is_over = False
@@ -114,33 +125,13 @@ class Waste:
         if (number := loop.iteration) != self._number:
             self._number, self.seconds = number, 0.0
 
-    def _wait(self, loop: Any, key: Hashable) -> None:
-        waiter = self._rota.join(key)
-        if self._timer is None:
-            self._call(loop)
-        try:
-            waiter.get()
-        except BaseException:  # killed, or too late
-            self._rota.leave(key, waiter)
-            raise
-
-    def _call(self, loop: Any) -> None:
-        """Ask for _next in the next pass, after all whose sockets are ready then (a lower priority)."""
-        self._timer = loop.timer(1e-9, priority=-1)
-        self._timer.start(self._next)
-
-    def _next(self) -> None:
-        """Let one have its turn, and others while there is time. The event loop calls it, once a pass."""
-        timer, self._timer = self._timer, None
-        timer.stop()
-        loop = gevent.get_hub().loop
+    def _serve(self, loop: Any) -> None:
+        """Let one have its turn, and others while there is time."""
         self._look(loop)
         while self._rota:
             self._rota.pop().switch(None)  # comes back when that one waits for something else
             if self.seconds >= WASTE_SECONDS:
                 break
-        if self._rota:
-            self._call(loop)
 
 
 PASSES = Passes()

@@ -39,6 +39,9 @@ UNKNOWN_SECONDS = 0.004
 WORK_SECONDS, MOST_SECONDS = 0.001, 0.010
 """How long long work goes on between two pauses, and how long a pause is at most (Breaths)."""
 
+TURN_SECONDS, PIECE = 0.001, 1 << 15
+"""Seconds of work on an answer before packets get their turn, and bytes of it that are sent at once."""
+
 COMPARED = 2000
 """Items that are compared in one step."""
 
@@ -198,6 +201,23 @@ class Share:
 SHARE = Share()
 """The share of this process: for handshakes, for sessions that cost much and forward little, and for what is
 read from helpers (stream_bounded)."""
+
+
+def in_turns(made: Iterator[bytes]) -> Iterator[bytes]:
+    """Pieces of an answer put together to PIECE bytes, with pauses in which packets get their turn."""
+    waiting: list[bytes] = []
+    size, began = 0, time.monotonic()
+    for piece in made:
+        waiting.append(piece)
+        size += len(piece)
+        if time.monotonic() - began > TURN_SECONDS:
+            gevent.sleep(time.monotonic() - began)  # half of the time at most, however long the answer
+            began = time.monotonic()
+        if size > PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def breathe() -> None:

@@ -36,7 +36,8 @@ PACKET, PACKETS = 1500, 4
 """On slow wires it may be longer by the time of so many packets: the kernel sends two at a time, the far end
 acknowledges each second one, and the shortest round trip is a small packet's."""
 NEAR_SECONDS = 0.001
-"""A way with a shorter round trip is no wire: the processors of this machine make its queues."""
+"""A peer with a shorter round trip is near: on this machine, or on the same network. Its way is no wire: the
+processors make its queues."""
 DRAIN_SECONDS, MOST_LESS = 0.07, 0.5
 """In which time a queue shall be gone, and by what part the rate is lowered for it at most."""
 ENOUGH_SECONDS = 0.05

@@ -280,9 +280,9 @@ class SessionSender:
         fall, and the kernel may hold what drains in such a pass. Where it drains the longest runs too, the
         processors limit the peer.
         """
-        if not self._is_fast:
-            self._pace()
         now, pending = time.monotonic(), self.stream.pending
+        if not self._is_fast:
+            self._pace(now)
         passed = now - self._since
         if self._since:
             if passed < MEASURE_SECONDS:
@@ -301,12 +301,11 @@ class SessionSender:
             self._adapt()
         self._since, self._taken, self._delayed, self._wakes = now, pending, False, 0
 
-    def _pace(self) -> None:
+    def _pace(self, now: float) -> None:
         """Bound the kernel's rate where a wire limits it; called while there is a queue and no fast peer.
 
         Where there is none, a long round trip says nothing of what we send: the way back may be full.
         """
-        now = time.monotonic()
         if not self._pacing.is_due(now):
             return
         before = self._pacing.bound

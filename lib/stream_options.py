@@ -46,8 +46,6 @@ _NO_MPTCP = (*_UNKNOWN, errno.EPROTONOSUPPORT, errno.EINVAL, errno.EPERM, errno.
 BBR = "bbr"
 """What AUTO asks for. It does not take each lost packet for a full queue, and so it keeps its rate on wires
 that lose some, where reno and cubic fall to a few Mbit/s. It also keeps queues on the way short."""
-NEAR_SECONDS = 0.001
-"""A peer with a shorter round trip is near: on this machine, or on the same network."""
 _NAME_BYTES = 16  # TCP_CA_NAME_MAX, net/tcp.h
 _SYSCTL, _MODULES = Path("/proc/sys/net/ipv4"), Path("/lib/modules")
 _ALLOWED = "tcp_allowed_congestion_control"

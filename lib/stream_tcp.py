@@ -30,10 +30,10 @@ from lib.service_scheduling import breathe
 from lib.service_turn import Turn
 from lib.session_budget import Budget
 from lib.session_cost import Cost
-from lib.session_pacing import UNKNOWN_TRIP, Trip
+from lib.session_pacing import NEAR_SECONDS, UNKNOWN_TRIP, Trip
 from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_figures import Figures
-from lib.stream_options import DEAD_AFTER, NEAR_SECONDS, TCP_NOTSENT_LOWAT, Keepalive, tune
+from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 
 LITTLE_UNREAD = 1 << 14
 """Window of a peer that is expensive, bytes: what it has sent and we have not read stays little. Two of its

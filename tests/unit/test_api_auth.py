@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from lib import api_auth
+from lib import api_auth, auth_admission
 from lib.api_request import Refused, Who
 from lib.settings_api import ADMIN, VIEWER, ApiSettings
 
@@ -81,7 +81,7 @@ def test_a_change_that_another_site_may_ask_for_is_refused(headers: dict[str, st
     ],
 )
 def test_basic_auth(header: str, login: tuple[str, str]) -> None:
-    assert api_auth.basic(header) == login
+    assert auth_admission.basic(header) == login
 
 
 def test_roles() -> None:
