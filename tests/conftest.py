@@ -20,6 +20,8 @@ import gevent
 import pytest
 from hypothesis import settings
 
+from lib import log_setup
+from lib.log_dedup import Fold
 from tests.support.netns import Namespace, Topology
 
 # No deadline: a busy machine is no failure. No database: a run owes nothing to the runs before it.
@@ -111,6 +113,12 @@ def beside_others(
 def right_time() -> None:
     """Set the event loop's clock, which stands still between tests: a time-out that begins by it is over at once."""
     gevent.get_hub().loop.update_now()
+
+
+@pytest.fixture(autouse=True)
+def nothing_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test log the sum of lines that another one's events were folded into."""
+    monkeypatch.setattr(log_setup, "_fold", Fold())
 
 
 @pytest.fixture

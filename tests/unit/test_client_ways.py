@@ -73,7 +73,7 @@ def test_the_node_that_was_not_reached_has_failed_and_no_other() -> None:
     assert chosen(ways, 1, 10.0) == ["p0 h0"]
 
 
-@pytest.mark.parametrize("strategies", product(("fifo", "round", "rand", "hash"), repeat=2), ids=str)
+@pytest.mark.parametrize("strategies", list(product(("fifo", "round", "rand", "hash"), repeat=2)), ids=str)
 @pytest.mark.parametrize("works", ["p0 h0", "p1 h0", "p0 h1", "p1 h1"])
 def test_a_way_that_works_is_found_in_as_many_tries_as_there_are_ways(
     strategies: tuple[str, str], works: str

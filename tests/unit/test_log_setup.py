@@ -18,7 +18,7 @@ from lib import hub_log, log_setup
 from lib.errors import HostError
 from lib.forward_drop_reasons import Reason
 from lib.limits import stranger
-from lib.log_dedup import BUSY, FLOOD, OUTAGE, Fold
+from lib.log_dedup import BUSY, FLOOD, OUTAGE
 from lib.log_events import FOLDED, Entry
 from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
@@ -35,7 +35,6 @@ def log_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A file that is logged to, as JSON."""
     before = list(log_setup.log.handlers), log_setup.log.level, log_setup.log.propagate
     path = tmp_path / "some.log"
-    monkeypatch.setattr(log_setup, "_fold", Fold())  # without what other tests have left to be summed up
     log_setup.setup("debug", "json", str(path))
     yield path
     log_setup.finish()
