@@ -83,6 +83,8 @@ class Pacing:
     bound: float = 0.0
     """Bytes a second that the kernel may send; 0 for no bound."""
     _restarted_at: float = float("-inf")
+    _trip: float = 0.0
+    """The shortest round trip at the last look, seconds; 0 where none is known."""
     _at: float = float("-inf")
     _sampled_at: float = float("-inf")
     _samples: int = 0
@@ -114,6 +116,10 @@ class Pacing:
         self._restarted_at = now
         return True
 
+    def repair(self, now: float) -> float:
+        """Seconds that the repair of a loss takes where one was seen lately, else 0: about a round trip."""
+        return self._trip if now - self._lost_at < CALM_SECONDS else 0.0
+
     def sample(self, now: float, trip: Trip) -> None:
         """Take a sample, and set the bound anew now and then; `now` is in seconds of any clock."""
         self._sampled_at = now
@@ -127,6 +133,7 @@ class Pacing:
         if trip.resent != self._resent:
             self._lost_at = now
         self._at, self._delivered, self._resent = now, trip.delivered, trip.resent
+        self._trip = trip.shortest if trip.shortest < float("inf") else 0.0
         least, self._least, self._samples = self._least, float("inf"), 0
         if passed > max(STALE_SECONDS, 2 * trip.shortest) or not NEAR_SECONDS <= trip.shortest < float("inf"):
             self._be_short()

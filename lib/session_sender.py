@@ -310,6 +310,7 @@ class SessionSender:
             return
         before = self._pacing.bound
         self._pacing.sample(now, self.stream.trip())
+        self._queue.repair = self._pacing.repair(now)
         if self._pacing.may_restart(now):
             self.stream.restart_bbr()
         if self._pacing.bound != before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.forward_drop_reasons import Reason
-from lib.session_codel import INTERVAL_SECONDS, PACKET, TARGET_SECONDS, USUAL, Codel, pace
+from lib.session_codel import INTERVAL_SECONDS, PACKET, TARGET_SECONDS, USUAL, Codel, Pace, pace
 from lib.session_queue import SendQueue
 from tests.support.bottleneck import Line, Sender
 
@@ -67,6 +67,39 @@ def test_after_a_pause_many_are_due_at_once_but_no_more_than_are_asked_for() -> 
 )
 def test_the_pace_of_a_rate(rate: float, target: float, interval: float) -> None:
     assert pace(rate) == pytest.approx((target, interval))
+
+
+@pytest.mark.parametrize(
+    ("rate", "repair", "target", "interval"),
+    [
+        *((25e6, 0.02, 0.03, 0.3), (25e6, 0.0001, 0.005, 0.1), (25e6, 3.0, 0.075, 0.75)),
+        *((8e3, 0.02, 0.3, 0.6), (125e3, 0.02, 0.03, 0.3), (0.0, 0.02, 0.005, 0.1)),
+    ],
+)
+def test_where_losses_are_repaired_packets_may_wait_for_that(
+    rate: float, repair: float, target: float, interval: float
+) -> None:
+    assert pace(rate, repair) == pytest.approx((target, interval))
+
+
+def test_senders_over_repairs_are_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue follows what its connection repairs, in both directions."""
+    seen: list[tuple[float, Pace]] = []
+    due = Codel.due
+
+    def noted(codel: Codel, waited: float, backlog: int, now: float, at: Pace, most: int) -> int:
+        seen.append((now, at))
+        return due(codel, waited, backlog, now, at, most)
+
+    def step(now: float) -> None:
+        line.queue.repair = 0.02 if now < 2.0 else 0.0
+
+    monkeypatch.setattr(Codel, "due", noted)
+    line = Line(SendQueue(4 << 20, 1.0), 2.5e6, 0.04, [Sender(1000)], step=step)
+    line.queue.rate = 2.5e6
+    line.run(4.0)
+    assert {at.target for now, at in seen if 0.1 < now < 2.0} == {0.03}
+    assert {at.target for now, at in seen if now > 2.1} == {TARGET_SECONDS}
 
 
 def line_of(mbit: float, senders: list[Sender], seconds: float = 10.0) -> Line:

@@ -168,3 +168,17 @@ def test_bbr_goes_on_while_it_repairs_losses() -> None:
     assert not wire.pacing.may_restart(wire.now)
     wire.run(CALM_SECONDS + 0.1)
     assert wire.pacing.may_restart(wire.now)
+
+
+def test_a_repair_is_known_for_a_moment_and_takes_a_round_trip() -> None:
+    wire = Wire(20 * MBIT)
+    wire.run(2.0)
+    assert wire.pacing.repair(wire.now) == 0
+    wire.resent = 1
+    wire.run(0.2)
+    assert wire.pacing.repair(wire.now) == TRIP
+    wire.run(CALM_SECONDS + 0.1)
+    assert wire.pacing.repair(wire.now) == 0
+    unknown = Pacing()
+    unknown.sample(1.0, Trip(TRIP, math.inf, 0, 1))
+    assert unknown.repair(1.0) == 0

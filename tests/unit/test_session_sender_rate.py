@@ -159,6 +159,21 @@ def test_the_queue_is_told_the_rate(mbit: float, monkeypatch: pytest.MonkeyPatch
     assert sender._queue.rate == pytest.approx(mbit * MBIT, rel=0.15)
 
 
+@pytest.mark.parametrize("loses", [True, False])
+def test_the_queue_is_told_that_losses_are_repaired(loses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(1.0, 100 * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+
+    def trip() -> Trip:
+        return Trip(0.02, 0.02, wire.sent, wire.calls if loses else 0, int(wire.unsent))
+
+    monkeypatch.setattr(wire, "trip", trip)
+    monkeypatch.setattr(wire, "pace", lambda rate: None, raising=False)
+    monkeypatch.setattr(wire, "restart_bbr", lambda: None, raising=False)
+    fill(wire, sender)
+    assert sender._queue.repair == (0.02 if loses else 0.0)
+
+
 def test_a_fast_peer_has_no_rate_and_large_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire([(0.2, 8e9 / 8)])
     sender = sender_over(wire, monkeypatch)
