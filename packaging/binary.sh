@@ -20,8 +20,8 @@ mkdir -p "$CACHE" "$DIST"
 exec 9>"$CACHE/binary.lock"
 flock 9 # two builds would share directories
 
-# PyInstaller and what it brings, as pinned; its sources are for the bootloader, which is built with our part in it.
-pyinstaller_pins() { grep -E '^(pyinstaller|altgraph|packaging|setuptools|pyinstaller-hooks-contrib)==' requirements-dev.txt | cut -d' ' -f1; }
+# PyInstaller and what it brings, and the compressor, as pinned; its sources are for the bootloader, which is built with our part in it.
+pyinstaller_pins() { grep -E '^(pyinstaller|altgraph|packaging|setuptools|pyinstaller-hooks-contrib|deflate)==' requirements-dev.txt | cut -d' ' -f1; }
 
 bootloader_sources() { # DIRECTORY: PyInstaller's, with our part in them
     local pin
@@ -72,7 +72,7 @@ build_in_old_root() {
     mkdir -p "$root/src/packaging"
     bootloader_sources "$root/src/pyinstaller"
     cp -r lib tunrouter.py requirements.txt LICENSE "$root/src/"
-    cp -r packaging/{examples,page,tunrouter.spec,runtime_hook.py,binary_inside.sh} "$root/src/packaging/"
+    cp -r packaging/{examples,page,tunrouter.spec,smaller.py,runtime_hook.py,binary_inside.sh} "$root/src/packaging/"
     find "$root/src/lib" -name __pycache__ -prune -exec rm -rf {} +
     chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin LC_ALL=C.UTF-8 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
         SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" PYTHONHASHSEED="$PYTHONHASHSEED" /bin/bash /src/packaging/binary_inside.sh

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import statistics
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +101,23 @@ def test_no_path_of_the_machine_it_was_built_on(executable: Path) -> None:
     here = str(ROOT).encode()
     assert not [name for name in archive.toc if here in archive.extract(name)]
     assert not [name for name in modules.toc if here in (modules.extract(name, raw=True) or b"")]
+
+
+def test_docstrings_of_others_and_code_pages_are_left_out(executable: Path) -> None:
+    """Ours stay, and so does what a page, a host name or a file may be written in."""
+    from PyInstaller.archive.readers import CArchiveReader
+
+    archive = CArchiveReader(str(executable))
+    modules = archive.open_embedded_archive("PYZ.pyz")
+    for name in ("gevent.pool", "asyncio.events", "argparse"):
+        assert modules.extract(name).co_consts[0] == " ", name
+    assert modules.extract("lib.hub").co_consts[0].count("\n") > 3
+    with zipfile.ZipFile(io.BytesIO(archive.extract("base_library.zip"))) as base:
+        found = {
+            name.partition("/")[2].removesuffix(".pyc") for name in base.namelist() if "encodings/" in name
+        }
+    assert {"__init__", "idna", "latin_1", "utf_8", "utf_16", "utf_32"} <= found
+    assert not [name for name in found if re.match(r"cp12|iso8859_[^1]|mac_|koi8", name)]
 
 
 @pytest.mark.needs_root
