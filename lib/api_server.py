@@ -27,6 +27,7 @@ from lib.service_supervisor import Task
 from lib.settings_api import ApiSettings
 from lib.stream_certificates import Identity
 from lib.stream_deadline import within
+from lib.stream_http_turns import Requests, shake_hands
 from lib.stream_listen import listen
 from lib.stream_tcp import format_peer
 
@@ -94,22 +95,23 @@ class _Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # gevent has no types
     wsgi_input: Any
     _deadline: Any = None
 
+    def __init__(self, sock: Any, address: Any, server: Any) -> None:
+        self._requests = Requests(sock, _origin(address))
+        super().__init__(sock, address, server, self._requests.buffered())
+
     def handle(self) -> None:
-        address = self.client_address
-        who = stranger(format_peer(address)) if isinstance(address, tuple) else ""
-        with self.server.places.hold(who) as held:
-            if not held:
-                self.socket.close()
-                return
-            try:
-                super().handle()
-            except OSError:
-                pass  # the other end has gone
-            except Exception as error:  # noqa: BLE001  whatever it is, it ends this connection only
-                self.server.task.note(error)
+        try:
+            super().handle()
+        except OSError:
+            pass  # the other end has gone
+        except Exception as error:  # noqa: BLE001  whatever it is, it ends this connection only
+            self.server.task.note(error)
+        finally:
+            self._requests.end_turn()
 
     def handle_one_request(self) -> Any:
         """Read a request and answer it. The head has a deadline of its own, and a bound."""
+        self._requests.next_request()
         file, self.rfile = self.rfile, _Head(self.rfile)
         self._deadline = gevent.Timeout(HEAD_SECONDS)
         self._deadline.start()
@@ -176,25 +178,29 @@ class _Server(hub_accept.Sparing, pywsgi.WSGIServer):  # type: ignore[misc]  # g
     identity: Identity | None = None
 
     def handle(self, sock: Any, address: Any) -> None:
-        """Serve one connection."""
-        sock.settimeout(SEND_SECONDS)
-        if self.identity is None:
-            super().handle(sock, address)
-            return
+        """Serve one connection, which has a place from its first byte on."""
+        origin = _origin(address)
         try:
-            with within(HEAD_SECONDS, lambda: OSError("the TLS handshake took too long")):
-                # made first and shaken after: a deadline in between would leave it open
-                sock = self.identity.context().wrap_socket(
-                    sock, server_side=True, do_handshake_on_connect=False
-                )
-                sock.do_handshake()
+            with self.places.hold(origin) as held:
+                if held and self.identity is not None:
+                    # made first and shaken after: a deadline in between would leave it open
+                    sock = self.identity.context().wrap_socket(
+                        sock, server_side=True, do_handshake_on_connect=False
+                    )
+                    with within(HEAD_SECONDS, lambda: OSError("the TLS handshake took too long")):
+                        shake_hands(sock, origin)
+                if held:
+                    sock.settimeout(SEND_SECONDS)
+                    super().handle(sock, address)
         except OSError:
-            sock.close()  # no TLS, or none that fits
-            return
-        try:
-            super().handle(sock, address)
+            pass  # no TLS, or none that fits
         finally:
             sock.close()
+
+
+def _origin(address: Any) -> str:
+    """The peer's address, by which connections have places and take turns; empty over a unix socket."""
+    return stranger(format_peer(address)) if isinstance(address, tuple) else ""
 
 
 class ApiServer:

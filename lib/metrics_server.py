@@ -36,6 +36,7 @@ from lib.rule_live import LiveLogins
 from lib.service_places import Places
 from lib.service_supervisor import Task
 from lib.settings_telemetry import MetricsSettings
+from lib.stream_http_turns import Requests
 from lib.stream_listen import listen
 from lib.stream_tcp import format_peer
 
@@ -53,10 +54,13 @@ Start = Callable[[str, list[tuple[str, str]]], Any]
 class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     """One connection, with a deadline."""
 
+    def __init__(self, sock: Any, address: Any, server: Any) -> None:
+        self._origin = stranger(format_peer(address)) if isinstance(address, tuple) else ""
+        self._requests = Requests(sock, self._origin)
+        super().__init__(sock, address, server, self._requests.buffered())
+
     def handle(self) -> None:
-        address = self.client_address
-        who = stranger(format_peer(address)) if isinstance(address, tuple) else ""
-        with gevent.Timeout(SECONDS, False), self.server.places.hold(who) as held:
+        with gevent.Timeout(SECONDS, False), self.server.places.hold(self._origin) as held:
             if not held:
                 self.socket.close()
                 return
@@ -66,6 +70,13 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
                 pass  # the other end has gone
             except Exception as error:  # noqa: BLE001  whatever it is, it ends this connection only
                 self.server.task.note(error)
+            finally:
+                self._requests.end_turn()
+
+    def handle_one_request(self) -> Any:
+        """Read a request and answer it."""
+        self._requests.next_request()
+        return super().handle_one_request()
 
     def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
         """Answer 500. pywsgi calls it in an `except:`, so the deadline and a kill have to be raised again."""

@@ -81,6 +81,28 @@ def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         plain.close()
 
 
+def test_a_connection_has_a_place_from_its_first_byte_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the handshake of TLS: as many as there are descriptors would keep clients from the hub."""
+    tls = f"tls: {{certFile: {ROOT}/tests/data/tls/cert.pem, keyFile: {ROOT}/tests/data/tls/key.pem}}"
+    text = f"api: {{addr: '127.0.0.1:PORT', auth: {{username: u, password: p}}, {tls}}}\n"
+    with process(tmp_path / "c.yml", text) as api:
+        assert api.parts.api is not None
+        monkeypatch.setattr(api.parts.api._places, "_most", 2)
+        address = ("127.0.0.1", api.parts.api.settings.port)
+        silent = []
+        for _ in range(3):
+            silent.append(gsocket.create_connection(address, 5))
+            gevent.sleep(0.01)
+        began = time.monotonic()
+        assert silent[0].recv(1) == b""
+        assert time.monotonic() - began < api_server.HEAD_SECONDS / 2
+        assert len(api.parts.api._places) == 2
+        for sock in silent:
+            sock.close()
+
+
 def test_a_process_without_an_api_loads_nothing_of_it() -> None:
     code = """if True:
         import sys
@@ -96,6 +118,14 @@ def test_a_process_without_an_api_loads_nothing_of_it() -> None:
 def test_requests_on_one_connection(api: Api) -> None:
     found = answer(api, REQUEST % b"" + REQUEST % b"Connection: close\r\n")
     assert found.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_requests_without_end_let_others_run(api: Api) -> None:
+    count, loop = 300, gevent.get_hub().loop
+    before = loop.iteration
+    found = answer(api, REQUEST % b"" * count + REQUEST % b"Connection: close\r\n")
+    assert found.count(b"HTTP/1.1 200 OK") == count + 1
+    assert loop.iteration - before >= count / 2
 
 
 def test_only_the_owner_may_connect(api: Api) -> None:

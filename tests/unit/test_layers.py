@@ -308,6 +308,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stream_interface",
             "stream_http",
             "stream_http_body",
+            "stream_http_turns",
             "stream_resolve",
             "stream_name_servers",
             "stream_layer",

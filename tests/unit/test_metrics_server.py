@@ -63,6 +63,22 @@ def test_a_collection_that_takes_too_long_ends_with_its_connection(
     assert time.monotonic() - began < 2
 
 
+def test_requests_without_end_let_others_run(server: tuple[MetricsServer, str, Event]) -> None:
+    """gevent's recv lets nobody run while there is data, nor a deadline fire."""
+    count, loop = 500, gevent.get_hub().loop
+    before = loop.iteration
+    sock = gsocket.socket(socket.AF_UNIX)
+    sock.settimeout(5)
+    sock.connect(server[1])
+    sock.sendall(REQUEST.replace(b"/metrics", b"/nope") * count)
+    sock.shutdown(socket.SHUT_WR)
+    found = b""
+    while piece := sock.recv(65536):
+        found += piece
+    assert found.count(b" 404 ") == count
+    assert loop.iteration - before >= count / 2
+
+
 def test_no_name_is_looked_up_for_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """pywsgi wants the name of its address, and a name server that does not reply would hold up the start."""
 
