@@ -20,6 +20,7 @@ import struct
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain, islice
 
 from lib import wire_fields
 from lib.errors import ProtocolError
@@ -120,22 +121,30 @@ def numbered(serial: int) -> bytes:
 
 def decode(found: dict[int, bytes]) -> Pushed:
     """The message with these fields. Raises ProtocolError where one of them is not as it has to be."""
-    routes = (
-        *_decode_prefixes(found.get(Field.ROUTES4, b""), 4),
-        *_decode_prefixes(found.get(Field.ROUTES6, b""), 16),
+    # One prefix more than there may be is read at most: a frame has room for 65,000, a microsecond each.
+    routes = tuple(
+        islice(
+            chain(
+                _decode_prefixes(found.get(Field.ROUTES4, b""), 4),
+                _decode_prefixes(found.get(Field.ROUTES6, b""), 16),
+            ),
+            MAX_ROUTES + 1,
+        )
     )
     if len(routes) > MAX_ROUTES:
         raise ProtocolError(f"SETTINGS with more routes than {MAX_ROUTES}")
     own = found.get(Field.OWN, b"")
+    if len(own) > 2 * MAX_ROUTES:
+        raise ProtocolError("SETTINGS with more numbers of routes than there may be routes")
     if len(own) % 2:
         raise ProtocolError("SETTINGS with half a number of a route")
     return Pushed(
-        tuple(_decode_addresses(found.get(Field.ADDRESSES, b"")))[:MAX_ADDRESSES],
+        tuple(islice(_decode_addresses(found.get(Field.ADDRESSES, b"")), MAX_ADDRESSES)),
         routes,
         frozenset(number for (number,) in struct.iter_unpack("!H", own) if number < len(routes)),
         int.from_bytes(found.get(Field.LEFT_OUT, b"")[:4], "big"),
         int.from_bytes(found.get(Field.MTU, b"")[:4], "big"),
-        tuple(_decode_addresses(found.get(Field.DNS, b"")))[:MAX_DNS],
+        tuple(islice(_decode_addresses(found.get(Field.DNS, b"")), MAX_DNS)),
         _decode_domain(found.get(Field.DOMAIN, b"")),
         int.from_bytes(found.get(Field.SERIAL, b"")[:4], "big"),
     )

@@ -52,19 +52,21 @@ class SessionControl:
 
         `reply` sends a frame by the lane on which they came.
 
-        Only the last message of each type counts: who asks a thousand times in a turn gets one reply.
-        A content that does not parse is counted as a drop, a type that is not known is ignored.
+        Only the last message of each type counts, and is read: who asks a thousand times in a turn gets one
+        reply, and a thousand messages that take long to read take as long as one. A content that does not
+        parse is counted as a drop, a type that is not known is ignored.
         """
-        last: dict[type, Message] = {}
-        for content in contents:
+        last = {content[1:2]: content for content in contents}
+        messages: list[Message] = []
+        for content in last.values():
             try:
                 message = wire_control.decode(content)
             except ProtocolError:
                 self._traffic.drop(Reason.BAD_CONTROL)
             else:
                 if message is not None:
-                    last[type(message)] = message
-        return [message for message in last.values() if self._receive(message, now, reply)]
+                    messages.append(message)
+        return [message for message in messages if self._receive(message, now, reply)]
 
     def _receive(
         self, message: Message, now: float, reply: Callable[[bytes], None] | None

@@ -18,6 +18,8 @@ from itertools import islice
 from lib.errors import ProtocolError
 from lib.prefixes import Prefix, network
 
+MAX_FIELDS = 256
+"""Fields of a message: as many as there are types. Each that is read takes time."""
 _HEADER = struct.Struct("!BH")
 
 
@@ -28,8 +30,11 @@ def encode(fields: Iterable[tuple[int, bytes]]) -> bytes:
 
 def decode(data: bytes, noun: str) -> Iterator[tuple[int, bytes]]:
     """Decode all of `data` as pairs (type, data). Raises ProtocolError, in which a field is called `noun`."""
-    at = 0
+    at = count = 0
     while at < len(data):
+        count += 1
+        if count > MAX_FIELDS:
+            raise ProtocolError(f"more than {MAX_FIELDS} {noun}s")
         if at + _HEADER.size > len(data):
             raise ProtocolError(f"{noun} header cut off")
         kind, length = _HEADER.unpack_from(data, at)

@@ -124,3 +124,35 @@ def test_the_longest_message_fits_a_frame() -> None:
 
 def test_a_version_to_come_may_say_more() -> None:
     assert decoded(wire_fields.encode([(200, b"new"), (Field.MTU, b"\0\0\5\x64")])).mtu == 1380
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([(Field.ROUTES4, b"\0" * 65_000)], id="routes"),
+        pytest.param(
+            [(Field.ROUTES4, b"\0" * MAX_ROUTES), (Field.ROUTES6, b"\0" * 60_000)], id="of both versions"
+        ),
+        pytest.param([(Field.OWN, bytes(60_000))], id="numbers"),
+        pytest.param([(100, b"")] * 20_000, id="fields"),
+    ],
+)
+def test_no_more_of_a_message_is_read_than_it_may_have(
+    fields: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may send it to a hub: 65,000 prefixes would take 0.1 s of everybody's time."""
+    read = []
+
+    def noting(address: bytes, length: int) -> bytes:
+        read.append(length)
+        return network(address, length)
+
+    monkeypatch.setattr(push_settings, "network", noting)
+    with pytest.raises(ProtocolError, match="more"):
+        decoded(wire_fields.encode(fields))
+    assert len(read) <= MAX_ROUTES + 1
+
+
+def test_addresses_beyond_the_bound_are_not_read() -> None:
+    data = b"\4\x0a\0\0\1" * 16 + b"\5 is no address"
+    assert len(decoded(wire_fields.encode([(Field.ADDRESSES, data)])).addresses) == 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib import __version__, framing, wire_control
+from lib import __version__, framing, push_settings, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.session_control import SessionControl
@@ -159,6 +159,23 @@ def test_who_sends_packets_lives_and_a_stranger_is_not_asked() -> None:
 def test_a_turn_gets_one_reply_however_often_it_is_asked() -> None:
     talk = Talk()
     asked = [wire_control.encode_ping(bytes([n]) * 8) for n in range(100)]
-    assert talk.control.receive([*asked, b"\xf0\x02", wire_control.encode_hello(HELLO)] * 2, 0.0) == [HELLO]
+    assert talk.control.receive([b"\xf0\x02", *asked, wire_control.encode_hello(HELLO)] * 2, 0.0) == [HELLO]
     assert talk.wire.sent == [Pong(bytes([99]) * 8)]
-    assert talk.traffic.drops[Reason.BAD_CONTROL] == 2
+
+
+def test_the_last_message_of_each_type_is_read_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read one of SETTINGS may take a millisecond, and a turn brings a hundred of them."""
+    talk, read = Talk(), []
+    decode = wire_control.decode
+
+    def noting(content: bytes) -> wire_control.Message | None:
+        read.append(content[1])
+        return decode(content)
+
+    monkeypatch.setattr(wire_control, "decode", noting)
+    settings = wire_control.encode_settings(push_settings.shared([(bytes(4), 0)] * 2048))
+    good, bad = wire_control.encode_ping(TOKEN), b"\xf0\x02"
+    assert len(talk.control.receive([settings, good, bad] * 100, 0.0)) == 1
+    assert sorted(read) == [2, 8]
+    assert talk.traffic.drops == {Reason.BAD_CONTROL: 1}
+    assert talk.wire.sent == []
