@@ -29,6 +29,8 @@ from lib.bounded_dict import BoundedDict
 
 MAX_QUESTION = 512
 """Bytes of a question; a longer message is none."""
+MAX_MORE = 2
+"""Records behind a question: EDNS, and a signature."""
 MAX_SIZE, PLAIN_SIZE = 1232, 512
 """Bytes of an answer to a question with EDNS (DNS flag day 2020), and without."""
 TTL = 30
@@ -72,6 +74,10 @@ def answer(message: bytes, zone: Zone) -> bytes | None:
     """The answer to a message; None where it gets none."""
     if len(message) < _HEADER.size or message[2] & 0x80:
         return None
+    if message[2] >> 3 & 15 != OPCODE.QUERY:
+        return _bare(message, RCODE.NOTIMP)
+    if not _is_question(message):
+        return _bare(message, RCODE.FORMERR)  # not remembered: it may be long, and is quickly made
     number, question = message[:2], message[2:]
     found = zone.known.get(question)
     if found is None:
@@ -80,15 +86,18 @@ def answer(message: bytes, zone: Zone) -> bytes | None:
     return number + found
 
 
+def _is_question(message: bytes) -> bool:
+    """Whether header and length are those of a question: one name is asked for, and little comes behind.
+
+    Of more names each can be a pointer to a long one, and to read such a message takes 10 ms.
+    """
+    _, _, questions, answers, servers, more = _HEADER.unpack_from(message)
+    return len(message) <= MAX_QUESTION and (questions, answers, servers) == (1, 0, 0) and more <= MAX_MORE
+
+
 def _made(message: bytes, zone: Zone) -> bytes:
-    if len(message) > MAX_QUESTION:
-        return _bare(message, RCODE.FORMERR)
-    if message[2] >> 3 & 15 != OPCODE.QUERY:
-        return _bare(message, RCODE.NOTIMP)
     try:
         asked = DNSRecord.parse(message)
-        if len(asked.questions) != 1 or asked.rr or asked.auth:
-            return _bare(message, RCODE.FORMERR)
         name = str(asked.q.qname).rstrip(".").lower()
     except _WRONG:
         return _bare(message, RCODE.FORMERR)

@@ -13,6 +13,7 @@ has the mark that a host has read before, nothing has changed.
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
@@ -30,8 +31,11 @@ MAX_TEXT = 255
 """Bytes of a text in a TXT record (RFC 1035, 3.3)."""
 MAX_SIZE = 1232
 """Bytes of an answer that is asked for."""
+MAX_RECORDS = 8
+"""Records of an answer, its question included; a hub's has three."""
 MAX_NAMES, MAX_PAGES = 2048, 512
 """Names that are listed and read, and pages in which they are looked for."""
+_COUNTS = struct.Struct("!6H")
 _HEAD = re.compile(r"pages=(\d{1,4}) mark=([0-9a-f]{8})")
 _WRONG = (DNSError, ValueError, IndexError, KeyError)
 
@@ -102,8 +106,10 @@ def _page(domain: str, number: int, ask: Callable[[bytes], bytes | None]) -> _Pa
     question = DNSRecord(DNSHeader(id=0, rd=0), q=DNSQuestion(f"{number}.{LABEL}.{domain}", QTYPE.TXT))
     question.add_ar(EDNS0(udp_len=MAX_SIZE))
     reply = ask(bytes(question.pack()))
+    if not reply or not _is_short(reply):
+        return None
     try:
-        rows = DNSRecord.parse(reply).rr if reply else []
+        rows = DNSRecord.parse(reply).rr
         texts = [
             bytes(text).decode("ascii") for row in rows if row.rtype == QTYPE.TXT for text in row.rdata.data
         ]
@@ -111,6 +117,12 @@ def _page(domain: str, number: int, ask: Callable[[bytes], bytes | None]) -> _Pa
         return None
     head = _HEAD.fullmatch(texts[0]) if texts else None
     return _Page(int(head[1]), head[2], tuple(_names(domain, texts[1:]))) if head is not None else None
+
+
+def _is_short(reply: bytes) -> bool:
+    """Whether an answer is as short as was asked for. To read one of thousands of records takes a second."""
+    counts = _COUNTS.unpack_from(reply) if len(reply) >= _COUNTS.size else ()
+    return bool(counts) and len(reply) <= MAX_SIZE and sum(counts[2:]) <= MAX_RECORDS
 
 
 def _names(domain: str, texts: Iterable[str]) -> Iterator[Pair]:

@@ -94,12 +94,15 @@ def hosts_of(routes: Iterable[tuple[bytes, int, frozenset[str]]]) -> Iterator[Pa
             yield host, prefix
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class ZoneMemory:
-    """The zone of a namespace, and what it was made of."""
+    """The zone of all namespaces with the same tables, and what it was made of."""
 
     zone: Zone | None = None
-    made_of: tuple[object, ...] = ()
+    of: tuple[object, ...] = ()
+    """The tables and the hub's own addresses that it is for."""
+    changes: tuple[int, ...] = ()
+    """How often each of the tables had changed."""
     made_at: float = 0.0
 
 

@@ -8,8 +8,10 @@ Over TCP nothing is answered: the hub resets the connection (forward_errors), so
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from lib import forward_errors, packet_datagram, packet_fragment
-from lib.dns_zone import FEW, Zone, hosts_of
+from lib.dns_zone import FEW, Zone, ZoneMemory, hosts_of
 from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Frame, Output, drop, reply, tell
 from lib.namespace import Attachment, Namespace
@@ -18,6 +20,8 @@ from lib.route_table import RouteTable
 PORT = 53
 AGAIN_SECONDS = 1.0
 """A table that changes all the time is read once in so many seconds."""
+_memories: WeakValueDictionary[tuple[object, ...], ZoneMemory] = WeakValueDictionary()
+"""By tables and own addresses; each for as long as a namespace has it."""
 WORK = 8
 """A question that nobody has asked before costs as much as so many frames to judge, any other one as one."""
 
@@ -69,15 +73,19 @@ def _answered(
 def zone_of(namespace: Namespace, now: float) -> Zone | None:
     """The names of a namespace; None where it has no domain. `now` is in seconds of a steady clock.
 
-    What is remembered of one namespace is never asked for in another one.
+    Namespaces have one together whose tables are the very same: anybody can make up such ones where there is
+    no auther, and to make a zone takes some ms. What is remembered of one is for no other tables.
     """
     own = [address for table in namespace.tables for address in table.own]
     settings = next((address.names for address in own if address.names is not None), None)
     if settings is None:
         return None
-    made_of = (settings, tuple(own), *((id(table), table.changes) for table in namespace.tables))
-    memory = namespace.zone
-    if memory.zone is None or (memory.made_of != made_of and now - memory.made_at >= AGAIN_SECONDS):
+    of = (*namespace.tables, *own)
+    if namespace.zone.of != of:
+        namespace.zone = _memories.get(of) or ZoneMemory(of=of)
+        _memories[of] = namespace.zone
+    memory, changes = namespace.zone, tuple(table.changes for table in namespace.tables)
+    if memory.zone is None or (memory.changes != changes and now - memory.made_at >= AGAIN_SECONDS):
         tables = [table for table in namespace.tables if isinstance(table, RouteTable) and len(table) <= FEW]
         routes = (
             (prefix, length, group.names)
@@ -86,5 +94,5 @@ def zone_of(namespace: Namespace, now: float) -> Zone | None:
             for prefix, length, group in trie.unordered()
         )
         memory.zone = Zone(settings, (one.address for one in own), hosts_of(routes))
-        memory.made_of, memory.made_at = made_of, now
+        memory.changes, memory.made_at = changes, now
     return memory.zone

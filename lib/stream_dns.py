@@ -21,6 +21,9 @@ from lib.stream_resolve import numeric
 PORT = 53
 LARGEST = 65535
 """Bytes of an answer over TCP; over UDP as many as the question's EDNS says, which are fewer."""
+MOST_WRONG = 64
+"""Datagrams of the server that are no answer, after which there is none: gevent's recv lets nobody else run
+while there are more, nor a deadline fire."""
 _LENGTH = struct.Struct("!H")
 
 
@@ -48,10 +51,11 @@ def _by_udp(server: str, question: bytes, end: int) -> bytes:
         # nobody listens.
         asking.connect(where)
         asking.send(question)
-        while True:
+        for _ in range(MOST_WRONG):
             reply: bytes = asking.recv(LARGEST)
             if dns_forward.is_answer(question, end, reply):
                 return reply
+    raise OSError(errno.EPROTO, "nothing but what is no answer")
 
 
 def _by_tcp(server: str, question: bytes, end: int) -> bytes:

@@ -131,6 +131,28 @@ def test_what_is_no_question_gets_a_code_and_no_more(message: bytes, code: int) 
     assert len(found) <= max(len(message), 64)
 
 
+def test_a_message_that_takes_long_to_read_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 41 questions each may be a pointer to a name of 125 labels: that takes 10 ms."""
+    name = b"\1a" * 125 + b"\0"
+    bomb = struct.pack("!6H", 1, 0x100, 42, 0, 0, 0) + name + b"\0\1\0\1" + b"\xc0\x0c\0\1\0\1" * 41
+    many = struct.pack("!6H", 1, 0x100, 1, 0, 0, 40) + name + b"\0\1\0\1"
+    monkeypatch.setattr(DNSRecord, "parse", lambda message: pytest.fail("it is read"))
+    for message in (bomb, many):
+        found = answer(message, zone())
+        assert found is not None
+        assert found[3] & 15 == RCODE.FORMERR
+
+
+def test_what_is_no_question_is_not_remembered() -> None:
+    """1,024 messages of 64 KB each would be 67 MB for each namespace."""
+    where = zone()
+    for number in range(10):
+        long = struct.pack("!6H", number, 0x100, 1, 0, 0, 0) + bytes([number]) * 60_000
+        assert answer(long, where) is not None
+        assert answer(struct.pack("!6H", 1, 0x2900, number, 0, 0, 0), where) is not None
+    assert not where.known
+
+
 @pytest.mark.parametrize("message", [b"", b"\0\1\1", b"\0\1\x81\0\0\1\0\0\0\0\0\0\0\0\1\0\1"])
 def test_an_answer_and_what_has_no_header_get_none(message: bytes) -> None:
     assert answer(message, zone()) is None

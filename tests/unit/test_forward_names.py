@@ -83,6 +83,20 @@ def test_a_namespace_hears_nothing_of_another_one() -> None:
     assert rows(back) == []
 
 
+def test_namespaces_with_the_very_same_tables_have_one_zone() -> None:
+    """Without an auther anybody can make up thousands of them."""
+    domain = Domain({TWO: table([("192.168.123.1/32", "other")])}, table())
+    made_up, again = (Attachment(domain.namespace(bytes([n]) * 16), "host-1", "-") for n in (7, 8))
+    own = Attachment(domain.namespace(TWO), "host-1", "-")
+    zone, other = zone_of(made_up.namespace, 0.0), zone_of(own.namespace, 0.0)
+    assert zone is not None
+    assert other is not None
+    assert zone_of(again.namespace, 0.0) is zone
+    assert zone.addresses("host-2")
+    assert zone.addresses("other") is None
+    assert other.addresses("other")
+
+
 def test_what_is_no_question_is_not_answered() -> None:
     net = hub()
     one = net.join("host-1")
