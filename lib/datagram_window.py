@@ -34,14 +34,21 @@ class Window:
         """Take a counter; returns False where `is_new` does."""
         bits, place, bit = self._bits, counter >> 3, 1 << (counter & 7)
         if counter > self.top:
-            last = self.top >> 3
-            if place - last >= _BYTES:
-                bits[:] = bytes(_BYTES)
-            else:
-                for passed in range(last + 1, place + 1):
-                    bits[passed & _MASK] = 0
+            if steps := place - (self.top >> 3):
+                self._clear((self.top >> 3) + 1, steps)
             self.top = counter
         elif counter <= self.top - SIZE or bits[place & _MASK] & bit:
             return False
         bits[place & _MASK] |= bit
         return True
+
+    def _clear(self, first: int, count: int) -> None:
+        """Clear so many bytes of the ring at once: a far end may leave out thousands of counters a time."""
+        bits, begin = self._bits, first & _MASK
+        if count >= _BYTES:
+            bits[:] = bytes(_BYTES)
+            return
+        end = begin + count
+        bits[begin : min(end, _BYTES)] = bytes(min(end, _BYTES) - begin)
+        if end > _BYTES:
+            bits[: end - _BYTES] = bytes(end - _BYTES)

@@ -176,6 +176,7 @@ class HubDatagrams:
         while True:
             for run in sock.recv_runs(not self._waiting, RECEIVES, RECEIVED_BYTES):
                 self._put(run)
+                self._pay()
             began = time.monotonic()
             for channel in list(self._waiting):
                 if not channel.take_turn():
@@ -185,9 +186,13 @@ class HubDatagrams:
                     began = time.monotonic()
             if self._waiting:
                 breathe()
-            if self._debt > BURST_SECONDS:
-                seconds, self._debt = self._debt, 0.0
-                SHARE.charge("datagrams of nobody", seconds)
+            self._pay()
+
+    def _pay(self) -> None:
+        """Wait for a turn of the share, once datagrams of nobody have taken long."""
+        if self._debt > BURST_SECONDS:
+            seconds, self._debt = self._debt, 0.0
+            SHARE.charge("datagrams of nobody", seconds)
 
     def _put(self, run: Run) -> None:
         """Let datagrams wait for the turn of their session; the first of them tells whose they are."""
@@ -336,6 +341,11 @@ class HubChannel(Channel):
         rest = frames[session.scan_copy(frames, cost) :] if frames else b""
         self._turn.end(cost)
         while framing.is_whole(rest) and self.socket is not None:  # it was more than a turn has time for
+            if (
+                cost.expensive
+            ):  # nor does it wait here for its share: datagrams of others would wait behind it
+                attachment.drop(Reason.DATAGRAM_SHARE)
+                break
             breathe()
             self._turn.begin(cost)
             cost.begin(0)

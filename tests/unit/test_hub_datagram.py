@@ -517,6 +517,55 @@ def test_honest_sessions_lose_nothing_to_the_share() -> None:
             client.close()
 
 
+def test_what_is_left_of_datagrams_that_cost_too_much_waits_for_nothing(
+    hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 datagrams may hold 1 MB of junk, for which those of all other sessions would wait."""
+    session = session_of(hub, "host-1")
+    cost, channel = session.stream.cost, session.channel
+    assert cost is not None
+    assert channel is not None
+    scanned: list[int] = []
+
+    def scan_copy(frames: bytes, cost: Cost | None = None) -> int:
+        scanned.append(len(frames))
+        assert cost is not None
+        cost.debt, cost.expensive = 1.0, len(scanned) > 2
+        return 3
+
+    monkeypatch.setattr(session, "scan_copy", scan_copy)
+    monkeypatch.setattr(Cost, "end", lambda self, seconds, now: None)
+    junk = p.stream([b"\x99"] * 400)
+    two[0].peer.send(junk, time.monotonic())
+    until(lambda: session.attachment.traffic.drops[Reason.DATAGRAM_SHARE])
+    assert scanned == [len(junk), len(junk) - 3, len(junk) - 6]
+    assert session.attachment.traffic.drops[Reason.DATAGRAM_SHARE] == 1
+
+
+def test_strangers_do_not_get_much_more_than_a_turn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round may bring 16,000 of their datagrams."""
+    charged: list[int] = []
+    datagrams = HubDatagrams()
+
+    class Noted(Share):
+        def charge(self, key: object, seconds: float) -> None:
+            charged.append(datagrams.table.strangers)
+
+    class Full:
+        def recv_runs(self, waits: bool, receives: int, most: int) -> list[Run]:
+            if charged:
+                raise EOFError
+            place = Address(("192.0.2.1", 1))
+            return [Run(place, b"\x54" * 40 * 64, 40) for _ in range(receives)]
+
+    monkeypatch.setattr(hub_datagram, "SHARE", Noted())
+    with pytest.raises(EOFError):
+        datagrams._read(Full())  # type: ignore[arg-type]
+    least = BURST_SECONDS / hub_datagram.STRANGER_SECONDS
+    assert charged[-1] > hub_datagram.RECEIVES * 64 - least
+    assert all(after - before <= least + 64 for before, after in zip([0, *charged], charged, strict=False))
+
+
 def test_a_flood_of_strangers_takes_its_turns_in_the_share(
     hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
