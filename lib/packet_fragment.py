@@ -37,11 +37,17 @@ def fitting(content: Buffer, headed: bool, length: int, segments: int, mtu: int)
     They are `segments` packets of `length` bytes each, more than `mtu`; the last one may be shorter. With
     `headed` the content is a virtio-net header, as packet_offload.rebuild leaves it, and a packet. Empty
     where the packets must not be cut: IPv6, "don't fragment", options that do not parse, an MTU below that of
-    any IPv4 path, or too many fragments. All of that is known before anything is cut.
+    any IPv4 path, too many fragments, or too many bytes of headers (packet_offload.MAX_GROWTH). All of that
+    is known before anything is cut.
     """
     start = packet_offload.HEADER_SIZE if headed else 0
     room = (mtu - _LONGEST_HEADER) & ~7
-    if room <= 0 or segments * -(-length // room) > MAX_FRAGMENTS or not _may_be_cut(content[start:]):
+    if room <= 0 or (count := segments * -(-length // room)) > MAX_FRAGMENTS:
+        return []
+    headers = count * (content[start] & 15) * 4
+    if headers > packet_offload.MAX_GROWTH * len(content) + packet_offload.MAX_HEADERS:
+        return []
+    if not _may_be_cut(content[start:]):
         return []
     whole = packet_offload.packets(content) if headed else [content]
     return [fragment for packet in whole for fragment in fragments(packet, mtu)]

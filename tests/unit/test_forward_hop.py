@@ -469,6 +469,19 @@ def test_the_hub_answers_those_whom_the_access_list_lets_ask() -> None:
     )
 
 
+@pytest.mark.parametrize("size", [600, 1500, 4000])
+def test_a_ping_in_fragments_is_let_in_as_a_whole_one(size: int) -> None:
+    """The list and the hub itself look at each fragment: it counts once for either."""
+    net = listed(PINGS)
+    one = net.join("host-1")
+    whole = IP(src=H1, dst=HUB, id=7) / ICMP() / Raw(bytes(size))
+    parts = [bytes(part) for part in fragment(whole, 480)]
+    assert len(parts) > 1
+    net.send(one, *parts)
+    assert len(net.got(one)) == len(parts)
+    assert not drops(one)
+
+
 def test_dns_at_the_hub_is_asked_by_those_whom_the_list_lets() -> None:
     question = UDP(sport=4, dport=53) / Raw(bytes(12))
     for rules, denied in ((PINGS, 1), ([AclRule(True, None, None, 17, ((53, 53),))], 0)):

@@ -151,6 +151,19 @@ def test_fragments_are_few_and_hardly_longer_than_their_packet(size: int, mtu: i
         assert p.joined(found) == packet
 
 
+@pytest.mark.parametrize("mtu", [68, 76, 100, 200])
+def test_a_packet_of_long_headers_does_not_become_many_times_as_much(mtu: int) -> None:
+    """As of superpackets: at most four times its size, and 8 KB."""
+    many = bytes((SECURITY, 40)) + bytes(38)
+    cut = 0
+    for size in range(1000, 9000, 100):
+        packet = p.ip(A, B, 17, bytes(size), options=many)
+        found = fitting(memoryview(packet), False, len(packet), 1, mtu)
+        assert sum(2 + len(part) for part in found) <= 4 * len(packet) + 8192
+        cut += bool(found)
+    assert cut
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_superpacket_becomes_fragments_of_its_segments(protocol: str) -> None:
     make = p.tcp if protocol == "tcp" else p.udp
