@@ -33,6 +33,12 @@ class BoundedDict(OrderedDict[K, V]):
         other.update(self)
         return other
 
+    def bound(self, most: int) -> None:
+        """Have at most `most` entries from now on: the oldest ones go."""
+        self.most = most
+        while len(self) > most:
+            self.popitem(last=False)
+
     def remember(self, key: K, value: V) -> None:
         """Set a value; a key that is there already keeps its age."""
         if len(self) >= self.most and key not in self:

@@ -54,18 +54,18 @@ from lib.hub_tables import Tables
 from lib.humanize import counted
 from lib.limits import Gate, stranger
 from lib.metrics_ledger import Histogram, Ledger
-from lib.namespace import MAX_FLOWS, Attachment
+from lib.namespace import MAX_FLOWS, MAX_LOST, Attachment
 from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
 from lib.rule_recheck import Vouchers
-from lib.service_scheduling import Pauses, Turns, breathe
+from lib.service_scheduling import Pauses, Turns, breathe, in_steps
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.session_lane_tokens import LaneTokens
 from lib.settings import HubSettings
-from lib.settings_memory import ALL_FLOWS, LEAST_FLOWS, MAX_CLIENTS
+from lib.settings_memory import ALL_FLOWS, ALL_LOST, LEAST_FLOWS, LEAST_LOST, MAX_CLIENTS
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.stream_open import Acceptor
@@ -213,6 +213,9 @@ class Hub:
                     breathe()
                 if not number % BEAT_SESSIONS:
                     breathe()
+            lost = max(LEAST_LOST, min(MAX_LOST, ALL_LOST // max(1, len(self.domain.namespaces))))
+            for namespace in in_steps(list(self.domain.namespaces.values())):
+                namespace.lost.bound(lost)
             self._beating.attempt(self._look_at_identities)
 
     def _look_at_identities(self) -> None:

@@ -34,12 +34,11 @@ ICMP_ERROR_BURST = 50.0
 """Limits on ICMP errors to one session, a second and at once (RFC 1812 4.3.2.8; Linux: 1,000 a host)."""
 PINGS_PER_SECOND, PING_BURST = 1000.0, 250.0
 """Packets of echo requests for the hub's own address, of one session, that have a reply."""
-MAX_DENIED = 4096
-"""Denied flows that an attachment remembers."""
 DENIED_SECONDS = 1.0
 """How long: a flow that the rules would allow now (its gateway has changed) waits no longer."""
 MAX_LOST = 1024
-"""Destinations of a namespace whose last drops are remembered; past that the oldest is forgotten."""
+"""Destinations of a namespace whose last drops are remembered, fewer where there are many namespaces; past
+that the oldest is forgotten."""
 
 MAX_FLOWS = 4096
 """Flows that an attachment remembers, of UDP and of all else, fewer where there are many sessions; past that
@@ -115,7 +114,7 @@ class Attachment:
     """The flow cache: flow key -> attachment its packets go to. For packets from here, except UDP."""
     udp_flows: dict[bytes, Attachment] = field(default_factory=dict)
     """The flow cache of UDP: a flow key does not hold the protocol, and UDP's ports are not TCP's."""
-    denied: BoundedDict[bytes, float] = field(default_factory=lambda: BoundedDict(MAX_DENIED))
+    denied: BoundedDict[bytes, float] = field(default_factory=lambda: BoundedDict(MAX_FLOWS))
     """Protocol and flow key of packets that an access list has denied -> until when that is remembered."""
     generation: int = -1
     """The namespace's generation when the first entry was put into `flows`."""
@@ -123,7 +122,7 @@ class Attachment:
     """When the first plugin reply that `flows` relies on expires, in seconds of a steady clock."""
     traffic: Traffic = field(default_factory=Traffic)
     max_flows: int = MAX_FLOWS
-    """Flows that `flows` and `udp_flows` may hold each; and how many flows to its host are remembered."""
+    """Flows that `flows`, `udp_flows` and `denied` may hold each; so many to its host are remembered."""
     sender: Sender = NO_SENDER
     """The session's way out, hung here by the IO layer."""
     by_datagrams: Callable[[Buffer], bool] | None = None
@@ -148,8 +147,8 @@ class Attachment:
 
     def share_flows(self, most: int) -> None:
         """Remember so many flows at most from now on: all sessions together have a bound."""
-        self.max_flows = most
-        if len(self.flows) > most or len(self.udp_flows) > most:
+        self.max_flows = self.denied.most = most
+        if max(len(self.flows), len(self.udp_flows), len(self.denied)) > most:
             self.forget()
         gateway = self.namespace.gateways.get(self.host)
         if gateway is not None:

@@ -61,9 +61,7 @@ class Gateway(Generic[S]):
 
     def bound_flows(self, most: int) -> None:
         """Remember so many flows at most from now on."""
-        self.flows.most = min(MAX_FLOWS, most)
-        while len(self.flows) > self.flows.most:
-            self.flows.popitem(last=False)
+        self.flows.bound(min(MAX_FLOWS, most))
 
     def attachment_for(self, flow: bytes) -> S | None:
         """The attachment that a flow goes to: the one it had, while that is live, else the next in turn."""

@@ -35,8 +35,12 @@ CONNECTION = {"tcp": 280e3, "tls": 470e3, "ws": 280e3, "wss": 550e3}
 an unfinished frame, and OpenSSL's buffers, which stay as large as they once were. `connections.py --worst`
 measures 220, 380, 220 and 440 KB; a quarter more is for what the allocator does not give back. Most
 connections need a tenth of that."""
-FLOW = 6 * 130
-"""A flow where it is remembered: of UDP, of all else, and four of the host it goes to."""
+FLOW = 8 * 130
+"""A flow where it is remembered: of UDP, of all else, four of the host it goes to; denied, as much as two."""
+ALL_LOST, LEAST_LOST = 1 << 14, 8
+"""Destinations whose last drops all namespaces of a hub remember together, and the least that each may."""
+LOST = 600
+"""One of them."""
 LANE_FLOW = 320
 """A flow that a session with two lanes remembers in the direction to its client."""
 SLACK = 1.25
@@ -103,4 +107,5 @@ def _hub(hub: HubSettings) -> Iterator[Part]:
         more = min(count, MAX_CLIENTS - count) * CONNECTION[kind]
         flows = max(ALL_FLOWS, count * LEAST_FLOWS) * LANE_FLOW
         yield Part(f"service {hub.name}: second lanes of its sessions (lanes)", more + flows)
-    yield Part(f"service {hub.name}: flows and counts", max(ALL_FLOWS, count * LEAST_FLOWS) * FLOW + HUB)
+    flows, lost = max(ALL_FLOWS, count * LEAST_FLOWS) * FLOW, max(ALL_LOST, count * LEAST_LOST) * LOST
+    yield Part(f"service {hub.name}: flows and counts", flows + lost + HUB)

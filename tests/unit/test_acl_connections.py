@@ -12,7 +12,7 @@ from lib.forward import scan
 from lib.forward_decide import decide
 from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Output
-from lib.namespace import MAX_DENIED
+from lib.namespace import MAX_FLOWS
 from lib.packet_headers import Headers
 from lib.route_table import RouteTable
 from lib.settings_acl import AclRule
@@ -482,6 +482,6 @@ def test_what_an_extension_header_denies_is_not_remembered_of_the_flow() -> None
 
 def test_the_memory_of_denials_is_bounded() -> None:
     there = Listed(NO_SSH)
-    for port in range(MAX_DENIED + 100):
+    for port in range(MAX_FLOWS + 100):
         assert there.fate(p.tcp(ONE, TWO, ports=(port, 22))) is Reason.DENIED
-    assert len(there.attachments["one"].denied) == MAX_DENIED
+    assert len(there.attachments["one"].denied) == MAX_FLOWS

@@ -14,6 +14,7 @@ from gevent import socket
 
 from lib import (
     framing,
+    hub,
     hub_names,
     hub_session,
     service_supervisor,
@@ -25,7 +26,7 @@ from lib import (
 from lib.auth_admission import Login, stays
 from lib.auth_logins import Grant
 from lib.errors import HostError
-from lib.forward_drop_reasons import Refusal
+from lib.forward_drop_reasons import Reason, Refusal
 from lib.hub import Hub
 from lib.session_cost import Cost
 from lib.settings import AutherSettings
@@ -102,6 +103,23 @@ def test_a_name_that_nobody_takes_in_the_end_is_free_again(hubs: list[Hub]) -> N
         while (status := status_of(knock(hubs[1]))) != Status.OK:
             gevent.sleep(0.05)
     assert status == Status.OK
+
+
+def test_where_there_are_many_namespaces_each_remembers_fewer_drops(
+    hubs: list[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an auther anybody can make up namespaces."""
+    session = knock(hubs[0])
+    assert status_of(session) == Status.OK
+    (namespace,) = hubs[0].domain.namespaces.values()
+    for number in range(100):
+        namespace.note_lost(number.to_bytes(4, "big"), Reason.NO_ROUTE, 1, 0.0)
+    monkeypatch.setattr(hub, "ALL_LOST", 50)
+    with gevent.Timeout(5):
+        while len(namespace.lost) > 50:
+            gevent.sleep(0.02)
+    assert min(namespace.lost) == (50).to_bytes(4, "big"), "the newest stay"
+    session.close()
 
 
 def test_rules_that_change_while_somebody_waits_for_a_check_count(

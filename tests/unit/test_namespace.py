@@ -91,8 +91,13 @@ def test_where_there_are_many_sessions_each_remembers_fewer_flows() -> None:
     gateway = space.gateways.get("default")
     assert gateway is not None
     gateway.flows.update({bytes([n]): one for n in range(100)})
+    for number in range(30):
+        one.denied.renew(bytes([number]), 9.0)
     one.share_flows(20)
-    assert (one.max_flows, one.flows) == (20, {})
+    assert (one.max_flows, one.flows, one.denied) == (20, {}, {})
+    for number in range(30):
+        one.denied.renew(bytes([number]), 9.0)
+    assert len(one.denied) == 20
     assert list(gateway.flows) == [bytes([n]) for n in range(20, 100)], "the newest stay"
     for number in range(200):
         gateway.attachment_for(b"new%d" % number)
