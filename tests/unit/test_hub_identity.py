@@ -408,3 +408,13 @@ def test_of_many_sessions_each_look_takes_new_ones_and_some() -> None:
     looked_at = [place.identities.due(place.sessions) for _ in range(4)]
     assert {len(sessions) for sessions in looked_at} == {3 * MANY // 4}
     assert len({id(session) for sessions in looked_at for session in sessions}) == 3 * MANY
+
+
+def test_what_was_perhaps_meant_is_sought_in_steps() -> None:
+    """Of long names that are much alike it takes 40 ms, and anybody may come with another one."""
+    namespace = Domain({}).namespace(bytes(16))
+    names = frozenset(f"branch-office-berlin-west-{number:05d}" for number in range(3000))
+    loop = gevent.get_hub().loop
+    before = loop.iteration
+    assert hub_identity._perhaps("branch-office-berlin-wets-01234", names, namespace)
+    assert loop.iteration - before >= 3
