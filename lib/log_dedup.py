@@ -12,12 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
+from lib.bounded_dict import BoundedDict
+
 Line = TypeVar("Line")
 
 MAX_KINDS = 128
 """Kinds of one event that are told apart. They are words of ours: services, reasons, tables."""
 MAX_ADDRESSES = 64
 """Addresses of one kind that are told apart; the others are counted together."""
+SETTLE_SECONDS = 10.0
+"""How often the counting of what one address fails at may end because it succeeds."""
+MAX_SETTLED = 4096
 OTHERS = "others"
 """The kind of all lines for which there is no window of their own."""
 
@@ -125,6 +130,8 @@ class Fold(Generic[Line]):
         self._windows: dict[Key, _Window[Line]] = {}
         self._kinds: dict[str, dict[str, int]] = {}
         """event -> kind -> how many addresses have a window"""
+        self._settled: BoundedDict[tuple[str, str, str], float] = BoundedDict(MAX_SETTLED)
+        """Event, kinds and address -> when they were settled."""
         self._due = float("inf")
         """When the first window has lasted long enough."""
 
@@ -189,9 +196,18 @@ class Fold(Generic[Line]):
         return self._end(list(self._windows), now)
 
     def settle_all(self, event: str, kinds: str, by: str, now: float) -> list[Told[Line]]:
-        """As settle(), for every kind of an event whose name begins with `kinds`."""
+        """As settle(), for every kind of an event whose name begins with `kinds`; once in SETTLE_SECONDS.
+
+        Who fails and succeeds in turn would else have a line for each failure.
+        """
+        place = event, kinds, by
+        if now - self._settled.get(place, -SETTLE_SECONDS) < SETTLE_SECONDS:
+            return []
         keys = [Key(event, kind, by) for kind in self._kinds.get(event, ()) if kind.startswith(kinds)]
-        return self._end([key for key in keys if key in self._windows], now)
+        found = [key for key in keys if key in self._windows]
+        if found:
+            self._settled.renew(place, now)
+        return self._end(found, now)
 
     def absorb(self, key: Key) -> None:
         """Leave out of the next sum what was counted until now: another line says it."""

@@ -204,6 +204,17 @@ def test_a_client_that_is_let_in_ends_the_counting_of_its_refusals() -> None:
     assert fold.count(REFUSAL, "again", 3.0, RETRIED, same=1)
 
 
+def test_who_fails_and_is_let_in_in_turn_gets_no_line_for_each_failure() -> None:
+    fold: Fold[str] = Fold()
+    said = 0
+    for number in range(1000):
+        now = number / 100
+        said += len(fold.sweep(now)) + fold.count(REFUSAL, "x", now, RETRIED, same=number)
+        said += len(fold.settle_all("refused", "service-0 ", "192.0.2.1", now))
+    assert said <= 10
+    assert fold.settle_all("refused", "service-0 ", "192.0.2.1", 20.0)
+
+
 def test_what_another_line_has_counted_is_in_no_sum_and_stays_known() -> None:
     fold: Fold[str] = Fold()
     assert [fold.count(REFUSAL, "x", float(n), RETRIED, same=1) for n in range(4)] == [True, *[False] * 3]
