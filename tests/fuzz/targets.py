@@ -9,8 +9,10 @@ A target returns for whatever it is given, or the decoder is at fault.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from http.client import HTTPException
+from io import BytesIO
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -19,17 +21,26 @@ from lib import (
     config_from_urls,
     config_read,
     config_resolve,
+    datagram_wire,
+    dns_answers,
+    dns_forward,
+    dns_listing,
     enrol_book,
     enrol_token,
     forward,
     forward_frame,
     framing,
     hub_proxies,
+    packet_fragment,
     packet_headers,
     packet_icmp,
     packet_offload,
+    packet_text,
     printable,
+    push_accept,
+    push_settings,
     rule_parse,
+    session_mismatch,
     stream_resolve,
     text_encoding,
     wire_control,
@@ -42,27 +53,42 @@ from lib import packet as ip
 from lib.acl import Acl
 from lib.acl_connections import MAX_CONNECTIONS, MAX_DATAGRAMS
 from lib.addresses import host_port
+from lib.api_request import Refused, parsed
+from lib.api_sessions import token_of
+from lib.auth_admission import basic
 from lib.client_downlink import Downlink
 from lib.counters import Traffic
+from lib.datagram_keys import SealKey
+from lib.datagram_peer import Peer
+from lib.datagram_quality import OfStream
+from lib.datagram_table import Place, Table
+from lib.dns_zone import Zone
 from lib.errors import ConfigError, PluginError, ProtocolError
-from lib.forward_drop_reasons import Reason
+from lib.forward_drop_reasons import Reason, Refusal
 from lib.log_dedup import Fold, Key
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
+from lib.packet import Buffer
 from lib.plugin_client import read_route
 from lib.plugin_http import read_object
 from lib.plugin_protobuf import decode as decode_message
-from lib.prefixes import PrefixSet, packed
+from lib.prefixes import PrefixSet, covers, packed
+from lib.push_settings import Pushed
 from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable, hub_addresses
 from lib.session_budget import Budget
 from lib.session_chunks import BUCKETS
 from lib.session_queue import FLOW_BYTES, HOST_BYTES, SendQueue
 from lib.settings_acl import AclRule
+from lib.settings_names import NamesSettings
+from lib.settings_push import AcceptSettings
 from lib.settings_transport import TlsSettings
 from lib.source_text import NoTable
+from lib.stream_http_body import WholeResponse
 from lib.stream_tls import TlsCodec, context
 from lib.stream_websocket import WebSocketCodec
+from lib.wire_control import Datagrams
+from lib.wire_guess import guess
 from tests.support.routes import entry
 
 Target = Callable[[bytes], None]
@@ -115,6 +141,150 @@ def control_frame(data: bytes) -> None:
         wire_control.decode(b"\xf0" + data)
     except ProtocolError:
         pass
+
+
+def settings_of_a_hub(data: bytes) -> None:
+    """What a hub tells a client to set: read within bounds, and nothing taken that `auto` must not take."""
+    try:
+        pushed = wire_control.decode(b"\xf0\x08" + data)
+    except ProtocolError:
+        return
+    assert isinstance(pushed, Pushed)
+    assert len(pushed.routes) <= push_settings.MAX_ROUTES
+    taken = push_accept.accept(pushed, AcceptSettings(), _LOCAL)
+    assert not any(
+        covers(*route, address) for route in taken.routes for address in (*_LOCAL.hubs, *_LOCAL.resolvers)
+    )
+
+
+_LOCAL = push_accept.Local(
+    (ip_address("192.0.2.1").packed, ip_address("2001:db8::1").packed),
+    (ip_address("192.0.2.53").packed,),
+    (push_accept.LocalNetwork("eth0", packed(ip_network("192.168.1.0/24"))),),
+)
+
+
+def first_bytes(data: bytes) -> None:
+    """The first bytes of whoever speaks another protocol, and what is said of them, to a hub and to a client."""
+    guess(data)
+    for kind, layers in session_mismatch.HANDSHAKES.items():
+        for layer in layers:
+            error = ProtocolError("no handshake", Refusal.MALFORMED)
+            error.failed_in(layer, data)
+            assert session_mismatch.at_hub(kind, error)[1]
+            assert session_mismatch.at_client(kind, error)
+
+
+def question(data: bytes) -> None:
+    """A DNS question to a hub: an answer of bounded size, or none; what is kept of it has a bound too."""
+    zone = Zone(NamesSettings("tun.example"), [_OWN], [("host-1", _OWN), ("nas", bytes(16))])
+    for _ in range(2):
+        found = dns_answers.answer(data, zone)
+        assert found is None or len(found) <= max(dns_answers.MAX_SIZE, dns_answers.MAX_QUESTION)
+    assert sum(map(len, zone.known)) <= dns_answers.MAX_QUESTION
+
+
+_OWN = ip_address("10.0.0.1").packed
+
+
+def name_server(data: bytes) -> None:
+    """What a client's name server is asked, what a hub answers to that, and what a hub lists of all names."""
+    asked = dns_forward.asked(data)
+    if asked is not None:
+        assert dns_forward.failure(data, asked.end, dns_forward.SERVFAIL)[:2] == data[:2]
+        dns_forward.servers(asked.name, [dns_forward.Zone(("10.0.0.1",), "tun.example")], ["192.0.2.53"])
+    dns_forward.is_answer(_ASKED, len(_ASKED), data)
+    dns_forward.is_answer(_ASKED, len(_ASKED), _ASKED[:2] + b"\x81\x80" + _ASKED[4:] + data)
+    replies = [data]
+    listed = dns_listing.read("tun.example", "", lambda asked: replies.pop() if replies else None)
+    assert listed is None or len(listed.names) <= dns_listing.MAX_NAMES
+    assert listed is None or all(name.endswith("tun.example") for _, name in listed.names)
+
+
+_ASKED = b"\0\7\1\0\0\1\0\0\0\0\0\0\1a\3tun\7example\0\0\1\0\1"
+
+
+class _Naked:
+    """A cipher that hides nothing: what is decrypted is what is fuzzed."""
+
+    def encrypt(self, nonce: bytes, data: Buffer, start: bytes, /) -> bytes:
+        return bytes(data) + bytes(datagram_wire.TAG_SIZE)
+
+    def decrypt(self, nonce: bytes, data: Buffer, start: bytes, /) -> bytes:
+        return bytes(data[: -datagram_wire.TAG_SIZE])
+
+
+class _Outside:
+    """A world for one end of a datagram channel, in which as little as possible happens."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def draw(self, size: int) -> bytes:
+        return bytes(size)
+
+    def seal_with(self, key: bytes) -> _Naked:
+        return _Naked()
+
+    open_with = seal_with
+
+    def tell(self, given: Datagrams) -> None:
+        """Nobody hears it."""
+
+    def headers(self, place: Place) -> int:
+        return 28
+
+    def stream(self) -> OfStream:
+        return OfStream()
+
+    def send(self, place: Place, datagrams: Sequence[bytes]) -> tuple[int, int]:
+        assert all(len(one) <= datagram_wire.MAX_DATAGRAM for one in datagrams)
+        self.sent += sum(map(len, datagrams))
+        return len(datagrams), 0
+
+
+def datagrams(data: bytes) -> None:
+    """Datagrams at a hub, each behind its length; the two bits before that say from which address.
+
+    An address that has not answered is sent three times what came from there, at most.
+    """
+    outside, table = _Outside(), Table[Peer]()
+    peer = Peer(outside, table, True, 8443)
+    peer.give(0.0)
+    peer.given(Datagrams(bytes(3), bytes(32), bytes(8)), 0.0)
+    now, at, came = 1.0, 0, 0
+    while at + 2 <= len(data):
+        size, place = int.from_bytes(data[at : at + 2], "big") & 0x3FFF, data[at] >> 6
+        datagram = data[at + 2 : at + 2 + size]
+        at, now, came = at + 2 + size, now + 0.01, came + len(datagram)
+        for one, arrived in table.sort([(place, datagram)]).items():
+            for frames in one.open(arrived, now):
+                assert frames[:1] != bytes([datagram_wire.MARK])
+                list(datagram_wire.bundles(frames, 1200))
+    assert peer._good is not None or outside.sent <= 3 * came
+
+
+def http_body(data: bytes) -> None:
+    """The reply of an HTTP server, head and body, as helpers send it."""
+
+    class Sock:
+        def makefile(self, mode: str) -> BytesIO:
+            return BytesIO(data)
+
+    response = WholeResponse(Sock())  # type: ignore[arg-type]
+    with suppress(HTTPException, ValueError, OSError):
+        response.begin()
+        body = response.read()
+        assert len(body) <= len(data)
+
+
+def api_request(data: bytes) -> None:
+    """What somebody without a login may send to the web API: a body, a cookie, basic auth."""
+    with suppress(Refused):
+        parsed(data)
+    text = data.decode("latin-1")
+    token_of(text)
+    basic(f"Basic {text}")
 
 
 def enrolment(data: bytes) -> None:
@@ -189,6 +359,10 @@ def packets(data: bytes) -> None:
             assert isinstance(ip.parse(answer, 0, len(answer)), ip.Packet)
     packet_icmp.too_big(data, 0, packet, len(data), 1280)
     ip.describe(packet)
+    assert packet_text.summary(data[: packet_text.HEAD]).isprintable()
+    for mtu in (68, 576, 1400):
+        parts = packet_fragment.fitting(memoryview(data), False, len(data), 1, mtu) if len(data) > mtu else []
+        assert sum(map(len, parts)) <= 4 * len(data) + packet_offload.MAX_HEADERS
 
 
 def header_chains(data: bytes) -> None:
@@ -495,7 +669,9 @@ TARGETS: dict[str, Target] = {
         *(
             relay_request,
             relay_response,
+            first_bytes,
             control_frame,
+            settings_of_a_hub,
             proxy_header,
             enrolment,
             frames,
@@ -506,11 +682,26 @@ TARGETS: dict[str, Target] = {
         quick_check,
         *(header_chains, listed_frames),
         *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
-        *(tls_hello, forwarded_header),
+        *(tls_hello, forwarded_header, question, name_server, datagrams, http_body, api_request),
         *(route_source, rule_source, configuration, urls),
         *(queued_frames, folded_lines, printed_text, getent_lines),
     )
 }
+
+
+def _listing() -> bytes:
+    """The first page of a hub's names."""
+    zone = Zone(NamesSettings("tun.example"), [_OWN], [("host-1", _OWN)])
+    asked = b"\0\7\1\0\0\1\0\0\0\0\0\0\0010\6_hosts\3tun\7example\0\0\x10\0\1"
+    return dns_answers.answer(asked, zone) or b""
+
+
+def _datagrams(packet: bytes) -> list[bytes]:
+    """Frames, a PROBE, an ACK, and one of nobody."""
+    key = SealKey(_Naked(), bytes(3), bytes(8), 0.0)
+    ack = datagram_wire.encode_ack(datagram_wire.Ack(bytes(8), 3, 3))
+    plains = [framing.encode(packet) * 3, datagram_wire.encode_probe(bytes(8), 200), ack]
+    return [*key.seal(plains), b"\x54nobody" + bytes(30)]
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -542,6 +733,16 @@ def seeds() -> dict[str, list[bytes]]:
         "relay_response": [wire_relay.encode_response(wire_relay.Response(0, bytes(20)))],
         "proxy_header": [wire_proxy.encode(1, ("192.0.2.1", 1), ("192.0.2.2", 2)), wire_proxy.encode(2, ("::1", 1), ("::2", 2))],
         "control_frame": [wire_control.encode_hello(wire_control.Hello(bytes(16)))[1:], wire_control.encode_advice(wire_control.Advice(3, "host-1"))[1:], b"\x02\x01\x00\x08" + bytes(8)],
+        "settings_of_a_hub": [
+            push_settings.numbered(1) + push_settings.fields([_OWN], [0]) + push_settings.shared([packed(ip_network("10.0.0.0/8")), (bytes(16), 3)], 1, 1400, [_OWN], "tun.example"),
+            b"\3\1\0" + bytes(256),
+        ],
+        "first_bytes": [b"SSH-2.0-x\r\n", upgrade[1:], b"\x16\3\1\0\x20", request, b"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n", b"GET / HTTP/1.1\r\n\r\n"],
+        "question": [_ASKED, _ASKED[:11] + b"\1" + _ASKED[12:] + b"\0\0\x29\4\xd0\0\0\0\0\0\0", _ASKED[:5] + b"\x2a" + _ASKED[6:] + b"\xc0\x0c\0\1\0\1" * 41],
+        "name_server": [_ASKED, _listing(), _ASKED[:2] + b"\x81\x83" + _ASKED[4:]],
+        "datagrams": [b"".join(len(one).to_bytes(2, "big") + one for one in _datagrams(udp))],
+        "http_body": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\na: b\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"],
+        "api_request": [b'{"username": "u", "password": "p"}', b"[" * 500, b"a=b; tunrouter=abc; c", b"dTpw"],
         "enrolment": [
             enrol_book.dump(enrol_book.Book(bytes(8))),
             wire_enrol.encode_reply(wire_enrol.Reply(0, 1.0, 1.0, ((bytes(4), 0),), ())),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 
-from lib import wire_control, wire_relay
+from lib import push_settings, wire_control, wire_fields, wire_relay
 from tests.hostile import peer, streams
 from tests.hostile.attacks import ALL, LISTED, Attack, Attacker
 from tests.support import packets as p
@@ -65,6 +65,10 @@ def _bad_headers(number: int, dice: Dice) -> bytes:
     return fields + packet
 
 
+def _control(kind: int, fields: dict[int, bytes]) -> bytes:
+    return bytes([wire_control.MARK, kind]) + wire_fields.encode(fields.items())
+
+
 INGREDIENTS: dict[str, Callable[[int, Dice], bytes]] = {
     "junk": lambda number, dice: b"\xee" + dice.randbytes(dice.choice((0, 0, 1, 20, 1000))),
     "empty": lambda number, dice: b"",
@@ -76,6 +80,13 @@ INGREDIENTS: dict[str, Callable[[int, Dice], bytes]] = {
     "unknown-control": lambda number, dice: bytes([0xF0, dice.randrange(5, 256)]) + bytes(dice.randrange(50)),
     "many-fields": lambda number, dice: b"\xf0\1" + b"\x63\0\0" * dice.randrange(1, 2000),
     "bad-control": lambda number, dice: b"\xf0\1\1\0\x10short",
+    "settings": lambda number, dice: _control(8, {dice.choice((2, 3, 4)): bytes(dice.choice((1, 2048, 65000)))}),
+    "settings-reply": lambda number, dice: wire_control.encode_settings(push_settings.numbered(dice.randrange(9))),
+    "lane": lambda number, dice: wire_control.encode_lane(wire_control.Lane()),
+    "switch": lambda number, dice: wire_control.encode_switch(),
+    "advice": lambda number, dice: _control(5, {1: dice.randbytes(4), 2: dice.randbytes(dice.choice((0, 255, 60000)))}),
+    "datagram-key": lambda number, dice: wire_control.encode_datagrams(wire_control.Datagrams(dice.randbytes(3), dice.randbytes(32), bytes(8), 1)),
+    "datagram-refusal": lambda number, dice: wire_control.encode_datagrams(wire_control.Datagrams()),
     "wrong-source": lambda number, dice: p.udp("192.168.99.9", streams.INNOCENT, b"x", ports=(dice.randrange(1, 9999), 9)),
     "denied": lambda number, dice: _udp(number, streams.INNOCENT, dice),
     "nowhere": lambda number, dice: _udp(number, f"{streams.NOWHERE}.{dice.randrange(256)}.{dice.randrange(256)}", dice),

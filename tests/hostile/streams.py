@@ -76,6 +76,14 @@ def hellos(number: int) -> bytes:
     return repeated(hello(number))
 
 
+def settings(number: int) -> bytes:
+    """SETTINGS of as many routes as a frame has room for, and of as many as there may be."""
+    many, most = (
+        bytes([wire_control.MARK, 8]) + struct.pack("!BH", 3, size) + bytes(size) for size in (65_000, 2048)
+    )
+    return repeated(many, *[most] * 32)
+
+
 def bad_control(number: int) -> bytes:
     """Control frames whose field runs past their end."""
     return repeated(b"\xf0\1\1\0\x10short")
@@ -120,6 +128,15 @@ def _question(name: str, number: int) -> bytes:
     """A question about the IPv4 address of a name below the domain (RFC 1035, 4.1)."""
     labels = b"".join(bytes([len(one)]) + one.encode() for one in f"{name}.{DOMAIN}".split("."))
     return struct.pack("!6H", number & 0xFFFF, 0x100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
+
+
+def long_messages(number: int, count: int = 42) -> bytes:
+    """Messages of many questions each, all but the first a pointer to that one's name of 120 labels."""
+    asked = b"\1a" * 120 + b"\0\0\1\0\1" + b"\xc0\x0c\0\1\0\1" * (count - 1)
+    return b"".join(
+        p.frame(p.udp(address_of(number), NAMED_HUB, struct.pack("!6H", n, 0x100, count, 0, 0, 0) + asked, ports=(4000, 53)))
+        for n in range(1 << 10)
+    )  # fmt: skip
 
 
 def too_big(number: int) -> bytes:
