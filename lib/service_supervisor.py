@@ -18,6 +18,14 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     a session is looked after, a way home    client_reconnect    the session ends
     the control socket is answered           ctl_server          the process ends; no fault of it
     metrics are served                       metrics_server      the process ends; no fault of it
+    the web API is served                    api_server          it is served elsewhere; no fault of it
+    the web API looks at hosts               api_live            the same
+    hosts are told their settings            hub_push            the hub stops
+    datagrams are read                       hub_datagram        the socket closes; no fault of it
+    rates are asked again                    rule_rates          the limiter goes
+    a list of enrolled hosts is read         enrol_live          the list goes
+    names are looked up, resolv.conf is kept client_stub         no client wants names
+    names are listed                         client_hosts        the same
     hosts that come and go are told of       notify_watch        the process ends; no fault of it
     tables of nftables are put back          client_exit         the process ends; no fault of it
     a client's table is kept                 netfilter_keep      the client stops; no fault of it
