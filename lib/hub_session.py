@@ -359,8 +359,8 @@ class HubSession:
 
     def _limit_stream(self, stream: AnyStream) -> None:
         stream.limit(self.meter, self.sender.meter)
-        if self.meter is not None and self.meter.slice < SLOW:
-            stream.hold_unread(4 * self.meter.slice)
+        least = self.meter.slice if self.meter is not None else SLOW
+        stream.hold_unread(4 * least if least < SLOW else 0)
 
     def is_alive(self, seconds: float) -> bool:
         """Whether the client gives a sign of life within so many seconds; yes where it cannot be asked."""

@@ -261,7 +261,7 @@ class Layered:
         return self._below.paths
 
     def hold_unread(self, size: int) -> None:
-        """Let the kernel hold about `size` bytes that have not been read yet."""
+        """Let the kernel hold about `size` bytes that have not been read yet; 0 for as many as it likes."""
         self._below.hold_unread(size)
 
     def hold_unsent(self, size: int) -> None:

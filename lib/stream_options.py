@@ -36,6 +36,10 @@ Keepalive = tuple[int, int, int]
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 _SO_MAX_PACING_RATE, _ANY_PACE = 47, 0xFFFF_FFFF  # asm-generic/socket.h; as 32 bits, which every kernel takes
+_SO_BUF_LOCK, _RCVBUF_LOCKED = 72, 2  # asm-generic/socket.h, linux/socket.h
+_FIRST_UNREAD, _MUCH_UNREAD = 1 << 17, 1 << 24
+"""Bytes from which the kernel lets a receive buffer grow again, and more than anybody may have
+(net.core.rmem_max)."""
 
 IPPROTO_MPTCP = 262  # linux/in.h
 _SO_PROTOCOL = 38  # asm-generic/socket.h
@@ -108,6 +112,33 @@ def set_pace(sock: Any, rate: float) -> None:
         pass  # it has ended, which its reader finds out
 
 
+def set_unread(sock: Any, size: int) -> None:
+    """Let the kernel hold about `size` bytes that nobody has read yet; 0 for as many as it likes.
+
+    Whoever sets SO_RCVBUF switches off that the kernel grows the buffer with the connection's speed. Linux
+    5.14 can switch it on again, but not for MPTCP. Elsewhere the buffer gets as large as anybody may have it.
+    A closed socket needs none.
+    """
+    try:
+        if size or not _unlock(sock):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size or _MUCH_UNREAD)
+    except OSError:
+        pass  # it has ended, which its reader finds out
+
+
+def _unlock(sock: Any) -> bool:
+    """Let the kernel grow a receive buffer again whose size was set; False where it has no such option."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _FIRST_UNREAD)
+    try:
+        locked: int = sock.getsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, locked & ~_RCVBUF_LOCKED)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+        return False
+    return True
+
+
 # --- MPTCP ---------------------------------------------------------------------------------------
 
 
@@ -165,13 +196,18 @@ def congestion(sock: Any) -> str:
     return name.rstrip(b"\0").decode("ascii", "replace")
 
 
+def by_name(wanted: str) -> str:
+    """The kernel's name of a wanted congestion control; "" for the system's own."""
+    return BBR if wanted == AUTO else "" if wanted == SYSTEM else wanted
+
+
 def use_congestion(sock: Any, wanted: str, service: str, had: str = SYSTEM) -> None:
     """Let a socket, and those that it accepts, use a congestion control; a warning where it is refused.
 
     `wanted`, and `had`, which was wanted of this socket before, are AUTO, SYSTEM or a name. AUTO is not
     refused where a kernel lets us use no bbr: it has its own choice then, as one has that knows another kind
     of bbr. It is where an earlier socket could use bbr: a hub that became another user since (`user:`) has it
-    in the sockets that listened then, and not in one that a reload opens.
+    in the sockets that listened then, and by stream_moulds in most that a reload opens.
     Where the wanted one is refused, and for SYSTEM, the socket has the kernel's choice again. `service` is
     named in the warning.
     """

@@ -53,7 +53,7 @@ class Stream:
     __slots__ = (
         *("_acked", "_acked_at", "_budget", "_clamped", "_congestion", "_dead_after", "_ended", "_fast"),
         *("_hub", "_into", "_key", "_look_at", "_most", "_out", "_readable", "_receive", "_rest", "_sock"),
-        *("_turn", "_waiting", "_writable"),
+        *("_turn", "_unread", "_waiting", "_writable"),
         *("cost", "is_mptcp", "peer", "via", "written"),
     )
 
@@ -100,6 +100,7 @@ class Stream:
         self._into: Meter | None = None
         self._out: Meter | None = None
         self._most = 1 << 30  # bytes of one receive that the limits allow
+        self._unread = 0
 
     def count(self, cost: Cost, key: Hashable, budget: Budget | None = None) -> None:
         """Meter this stream from now on. Expensive streams with the same `key` share their turns.
@@ -322,12 +323,14 @@ class Stream:
         return stream_figures.paths(self._sock) if self.is_mptcp else 0
 
     def hold_unread(self, size: int) -> None:
-        """Let the kernel's receive buffer hold about `size` bytes that we have not read yet (SO_RCVBUF).
+        """Let the kernel hold about `size` bytes that we have not read yet; 0 for as many as it likes.
 
         TCP's window opens again only when a sixteenth of the buffer has been read. With a large buffer that
         is read slowly, it would stay shut for longer than the peer waits (TCP_USER_TIMEOUT).
         """
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        if size != self._unread:
+            stream_options.set_unread(self._sock, size)
+            self._unread = size
 
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet (TCP_NOTSENT_LOWAT)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import config_read, config_resolve
+from lib import config_read, config_resolve, stream_options
 from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.limits import Meter
@@ -56,6 +57,12 @@ def joined(hub: Hub, request: Request = REQUEST) -> HubSession:
 
 def rates(meter: Meter | None) -> list[float]:
     return sorted(bucket.rate for bucket in meter._bytes) if meter is not None else []
+
+
+def is_held(session: HubSession) -> bool:
+    """Whether the kernel may not grow the receive buffer of a session."""
+    sock = session.stream._sock  # type: ignore[union-attr]
+    return bool(sock.getsockopt(socket.SOL_SOCKET, stream_options._SO_BUF_LOCK) & 2)
 
 
 def bodies(plugin: Plugin) -> list[dict[str, Any]]:
@@ -127,6 +134,7 @@ def test_rates_are_asked_again_and_the_last_ones_stay_while_the_plugin_fails() -
             live.refresh()
             session.beat(1e9)
             assert rates(session.meter) == ([rate] * 2 if rate else [])
+            assert is_held(session) is bool(rate), "a slow client's receive buffer, and no other"
         live._again.set()
         asked = len(plugin.asked)
         wait(lambda: len(plugin.asked) > asked)

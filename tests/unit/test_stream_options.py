@@ -157,6 +157,41 @@ def test_what_a_listening_socket_accepts_has_its_congestion_control() -> None:
             assert congestion(accepted) == OTHER
 
 
+def sizes(reader: socket.socket, writer: socket.socket) -> set[int]:
+    """The sizes of a receive buffer while 16 MB go through it, as fast as both ends can."""
+    seen, left = set(), 1 << 24
+    writer.setblocking(False)
+    while left > 0:
+        try:
+            while left > 0:
+                left -= writer.send(bytes(min(left, 1 << 18)))
+        except BlockingIOError:
+            pass
+        reader.recv(1 << 18)
+        seen.add(reader.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+    return seen
+
+
+@pytest.mark.parametrize("has_option", [True, False], ids=["", "before Linux 5.14"])
+def test_a_receive_buffer_that_was_held_grows_again(
+    has_option: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a traffic limit under 1 MB/s sets is not left behind where a reload lifts the limit."""
+    if not has_option:
+        monkeypatch.setattr(stream_options, "_SO_BUF_LOCK", 9999)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        writer = socket.create_connection(listener.getsockname())
+        reader, _ = listener.accept()
+    with writer, reader:
+        stream_options.set_unread(reader, 1 << 15)
+        assert sizes(reader, writer) == {1 << 16}, "the kernel keeps twice as many, and grows nothing"
+        stream_options.set_unread(reader, 0)
+        assert min(sizes(reader, writer)) > 1 << 16
+        if has_option:
+            assert not reader.getsockopt(socket.SOL_SOCKET, stream_options._SO_BUF_LOCK)
+    stream_options.set_unread(reader, 0)  # nothing is raised about a closed one
+
+
 def test_a_closed_socket_has_none(sock: socket.socket) -> None:
     sock.close()
     assert congestion(sock) == ""
