@@ -54,17 +54,15 @@ def look(config: Config, services: Mapping[str, Service], settings: Settings, fo
 
 
 def _later(config: Config, settings: Settings, found: Findings) -> None:
-    """Notice that a hub which becomes another user has no bbr in sockets that it opens afterwards."""
-    wanted = {hub.transport.congestion for hub in settings.hubs} - {SYSTEM}
+    """Notice that a hub which becomes another user has no bbr in sockets of MPTCP that it opens later."""
+    wanted = {hub.transport.congestion for hub in settings.hubs if hub.transport.mptcp} - {SYSTEM}
     if not settings.user or settings.clients:  # with clients CAP_NET_ADMIN is kept
         return
-    for name in sorted(stream_options.BBR if one == AUTO else one for one in wanted):
+    for name in sorted(map(stream_options.by_name, wanted)):
         why = stream_options.missing(name, is_admin=False)
         if why and not stream_options.missing(name):
-            text = (
-                f"'user': a listener to which a reload gives another address, or that it adds, has no {name}"
-            )
-            found.notice(config.where("user"), f"{text} until the next start: {why}")
+            text = "'user': a listener with mptcp to which a reload gives another address, or that it adds,"
+            found.notice(config.where("user"), f"{text} has no {name} until the next start: {why}")
 
 
 def _namespaces(services: Mapping[str, Service], settings: Settings, found: Findings) -> None:

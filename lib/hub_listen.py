@@ -9,11 +9,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gevent.pool import Pool
 
-from lib import stream_options
+from lib import stream_moulds, stream_options
 from lib.hub_accept import ALL, Server
 from lib.settings import HubSettings
 from lib.stream_listen import listen
@@ -32,7 +33,10 @@ def opened(
     """
     transport, name = settings.transport, settings.name
     reuse = transport.reuse_port or shared
-    sock = listen(settings.host, settings.port, reuse, transport.mptcp, settings.netns)
+    sock = listen(
+        *(settings.host, settings.port, reuse, transport.mptcp, settings.netns),
+        make=partial(stream_moulds.cast, transport.congestion),
+    )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(transport.reuse_port))
     stream_options.use_congestion(sock, transport.congestion, name)
     if transport.mptcp and not stream_options.is_mptcp(sock):

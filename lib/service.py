@@ -24,6 +24,8 @@ from lib import (
     service_signals,
     service_threads,
     settings_needs,
+    stream_moulds,
+    stream_options,
 )
 from lib.ctl_find import default_path
 from lib.ctl_handlers import handlers
@@ -158,6 +160,9 @@ class Service:
             return
         keep = {service_rights.NUMBERS[name] for name in settings_needs.kept(self._parts.settings)}
         service_preload.load_all()
+        if service_privileges.NET_ADMIN not in keep:
+            hubs = self._parts.settings.hubs
+            stream_moulds.keep({stream_options.by_name(hub.transport.congestion) for hub in hubs} - {""})
         log_setup.pause()
         gevent.get_hub().threadpool.kill()  # it has looked up names; its threads would keep what we give up
         service_privileges.drop(self._account, frozenset(keep))

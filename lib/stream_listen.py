@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from gevent import socket as gsocket
@@ -19,12 +20,21 @@ from lib.stream_options import made
 from lib.stream_resolve import check_device
 
 _BACKLOG = 1024
+Make = Callable[[int], Any]
+"""Makes a socket of a family (AF_INET, AF_INET6) in another way; None for the usual one."""
 
 
-def listen(host: str, port: int, reuse_port: bool = False, mptcp: bool = False, netns: str = "") -> Any:
+def listen(
+    host: str,
+    port: int,
+    reuse_port: bool = False,
+    mptcp: bool = False,
+    netns: str = "",
+    make: Make | None = None,
+) -> Any:
     """A listening socket, as bind() gives it. Raises HostError."""
     try:
-        sock = bind(host, port, reuse_port, mptcp, netns)
+        sock = bind(host, port, reuse_port, mptcp, netns, make)
         sock.listen(_BACKLOG)
         return sock
     except OSError as error:
@@ -33,18 +43,26 @@ def listen(host: str, port: int, reuse_port: bool = False, mptcp: bool = False, 
         raise HostError(f"{what}; {remedy}" if remedy else what) from error
 
 
-def bind(host: str, port: int, reuse_port: bool = False, mptcp: bool = False, netns: str = "") -> Any:
+def bind(
+    host: str,
+    port: int,
+    reuse_port: bool = False,
+    mptcp: bool = False,
+    netns: str = "",
+    make: Make | None = None,
+) -> Any:
     """A bound socket; an empty host means every address, IPv4 and IPv6. Raises OSError.
 
     A host may be a link-local address with its device: `fe80::1%eth0`. With `mptcp` it is a socket of MPTCP
     where the kernel has that, and such a one takes connections of plain TCP too. It is in the network
-    namespace `netns`, where that is not empty.
+    namespace `netns`, where that is not empty. `make` may have one of plain TCP already, by its family.
     """
     check_device(host)
     infos = gsocket.getaddrinfo(host or None, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else infos[0][0]
-    sock = made_in(
+    sock = make(family) if make is not None and not mptcp and not netns else None
+    sock = sock or made_in(
         netns, lambda: made(lambda protocol: gsocket.socket(family, socket.SOCK_STREAM, protocol), 0, mptcp)
     )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -24,6 +24,7 @@ from tests.support.program import (
     reach,
     run,
     start,
+    start_client,
     start_hub,
 )
 
@@ -34,6 +35,9 @@ NET_BIND_SERVICE, NET_ADMIN = 1 << 10, 1 << 12
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
 BBR = "bbr" if "bbr" in AVAILABLE else "reno"
 """What `congestion: auto` is on this machine."""
+ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_text().split()
+ROOTS = next((name for name in AVAILABLE if name not in ALLOWED), "")
+"""A congestion control that root alone may choose on this machine; empty for none."""
 
 
 def state(process: Process) -> dict[str, str]:
@@ -50,6 +54,13 @@ def state(process: Process) -> dict[str, str]:
     return found
 
 
+def let_in(path: Path) -> None:
+    """Let another user enter a test's directory, to read the configuration again."""
+    for directory in (path, *path.parents):
+        if directory != Path("/") and directory.owner() == "root" and "pytest" in str(directory):
+            directory.chmod(0o755)
+
+
 def used(control: str) -> set[str]:
     """The congestion control of each session of a hub."""
     rows = json.loads(run("status", "--json", "--control", control)[1])["sessions"]
@@ -61,10 +72,7 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     topology: Topology, write: Write, tmp_path: Path
 ) -> None:
     nobody = pwd.getpwnam("nobody")
-    tmp_path.chmod(0o755)
-    for directory in tmp_path.parents:
-        if directory != Path("/") and directory.owner() == "root" and "pytest" in str(directory):
-            directory.chmod(0o755)  # the user must be able to read the configuration again
+    let_in(tmp_path)
     control = str(tmp_path / "hub.sock")
     for namespace in (topology.hub, topology.host_1):
         namespace.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno")
@@ -103,6 +111,39 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     hub.wait_line("reload: done")
     assert used(control) == {"reno"}, "in sessions that live"
     assert client.stop() == 0
+    assert hub.stop() == 0
+
+
+def listeners(namespace: Namespace) -> list[str]:
+    """The addresses at which somebody listens, over TCP."""
+    return [line.split()[3] for line in namespace.run("ss", "-ltnH").splitlines()]
+
+
+@pytest.mark.skipif(not ROOTS, reason="everybody may choose every congestion control here")
+def test_a_listener_that_a_reload_opens_has_what_only_root_may_choose(
+    topology: Topology, write: Write, tmp_path: Path
+) -> None:
+    let_in(tmp_path)
+    control = str(tmp_path / "hub.sock")
+    topology.hub.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno")
+    text = example("server.yml").replace("type: tcp", f"type: tcp\n      metadata: {{congestion: {ROOTS}}}")
+    path = write("hub.yml", "user: nobody\n" + text)
+    hub = start_hub(topology.hub, "-C", path, "--control", control)
+    hub.wait_line("user nobody from here on")
+    assert state(hub)["CapEff"] == "0" * 16
+    before = listeners(topology.hub)
+    for address in (":8444", f'"{HUB_TO_HOST_1}:8445"', ":8443"):
+        Path(path).write_text("user: nobody\n" + text.replace(":8443", address))
+        seen = hub.line_count()
+        hub.send(signal.SIGHUP)
+        hub.wait_line("reload: done", after=seen)
+        port = address.strip('"').rpartition(":")[2]
+        url = f"router://{HUB_TO_HOST_1}:{port}"
+        client = start_client(topology.host_1, "-L", "tun:///host-1?net=192.168.123.1/24", "-F", url)
+        assert used(control) == {ROOTS}
+        client.stop()
+    assert listeners(topology.hub) == before, "nothing else listens"
+    assert "congestion: " not in hub.text()
     assert hub.stop() == 0
 
 

@@ -337,7 +337,10 @@ def test_a_note_says_what_to_do_where_auto_gets_no_bbr(
     assert "note: " not in check(text)[1]
 
 
-@pytest.mark.parametrize("more", ["", "congestion: bbr", "congestion: reno", "congestion: system"])
+@pytest.mark.parametrize(
+    "more",
+    ["mptcp: true", "mptcp: true, congestion: bbr", "mptcp: true, congestion: reno", "congestion: bbr"],
+)
 def test_a_note_says_what_a_hub_that_becomes_another_user_has_in_listeners_that_a_reload_opens(
     check: Check, monkeypatch: pytest.MonkeyPatch, more: str
 ) -> None:
@@ -349,9 +352,10 @@ def test_a_note_says_what_a_hub_that_becomes_another_user_has_in_listeners_that_
     status, said = check(listener + "user: nobody\n")
     assert status == 0
     line = (
-        "note: f.yml:8:7: 'user': a listener to which a reload gives another address, or that it adds, has no"
+        "note: f.yml:8:7: 'user': a listener with mptcp to which a reload gives another address, or that it "
+        "adds, has no"
     )
-    told = more in ("", "congestion: bbr")
+    told = more in ("mptcp: true", "mptcp: true, congestion: bbr")
     assert (f"{line} bbr until the next start: only root may use bbr" in said) == told
     assert line not in check(listener)[1]
 

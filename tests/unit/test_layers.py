@@ -299,6 +299,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stream_netns",
             "stream_figures",
             "stream_options",
+            "stream_moulds",
             "datagram_socket",
             "stream_tcp",
             "hub_accept",
