@@ -104,14 +104,18 @@ def _has_device(settings: Settings, service: str) -> bool:
 
 
 def _where(config: Config, one: Missing) -> Position:
-    for service in config.services:
+    section = getattr(config, one.use.section) if one.use.section else None
+    for service in config.services if not one.use.section else ():
         if service.name == one.use.service:
             for layer in (service, service.handler, service.listener):
                 tree = config_metadata.find(layer, one.feature.key) if layer and one.feature.key else None
                 if tree is not None:
                     return tree.where
             return service.where()
-    return config.log.where("output") if config.log and not one.use.service else Position("the settings")
+    if section is None:
+        return Position("the settings")
+    where: Position = section.where("output" if one.use.section == "log" else "addr")
+    return where
 
 
 # --- what mends it

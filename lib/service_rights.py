@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib import service_command, service_environment, service_privileges
 from lib.errors import HostError
-from lib.settings_needs import NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN, Rights
+from lib.settings_needs import FIRST_FREE_PORT, NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN, Rights
 
 NUMBERS = {
     NET_BIND_SERVICE: service_privileges.NET_BIND_SERVICE,
@@ -36,6 +36,8 @@ PROPERTIES = (
     *("Environment", "PrivateTmp", "PrivateDevices", "DevicePolicy", "DeviceAllow", "RestrictNamespaces"),
 )
 """What is asked of a unit."""
+PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+"""The first port that everybody may listen on."""
 RULES = "/etc/polkit-1/rules.d/tunrouter.rules"
 _RULES = (
     RULES,
@@ -69,6 +71,7 @@ def of_process(refused: Callable[[str], str], state: str) -> Rights:
         who="root here" if is_root else f"the user {_name(os.geteuid())}",
         capabilities=frozenset(name for name, number in NUMBERS.items() if bits >> number & 1),
         refused=refused,
+        first_free_port=_first_free_port(),
         sets_name_servers=is_root or has_rule(_name(os.geteuid())),
         state=state,
     )
@@ -83,8 +86,16 @@ def of_user(user: str, capabilities: frozenset[str]) -> Rights:
         capabilities=capabilities,
         refused=lambda path: not_by_modes(path, account.pw_uid, groups, capabilities),
         enters_namespaces=False,
+        first_free_port=_first_free_port(),
         sets_name_servers=account.pw_uid == 0 or has_rule(user),
     )
+
+
+def _first_free_port() -> int:
+    try:
+        return int(PORTS.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return FIRST_FREE_PORT
 
 
 def _name(uid: int) -> str:
@@ -157,6 +168,7 @@ def of_unit(unit: str, shown: Mapping[str, str]) -> Rights:
         capabilities=kept,
         refused=refused,
         enters_namespaces=_enters_namespaces(shown.get("RestrictNamespaces", "")),
+        first_free_port=_first_free_port(),
         sets_name_servers=account.pw_uid == 0 or has_rule(user),
         state=_state(shown, account.pw_uid),
     )

@@ -19,7 +19,9 @@ from lib.settings_sources import FileSource
 
 NET_ADMIN, NET_BIND_SERVICE, SYS_ADMIN = "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN"
 FIRST_FREE_PORT = 1024
-"""Ports below this one take CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start, ip(7))."""
+"""Ports below this one take CAP_NET_BIND_SERVICE, where nobody has changed that
+(net.ipv4.ip_unprivileged_port_start, ip(7))."""
+_DNS_PORT = 53
 STATE = "the state directory"
 """Stands for the directory where leases and certificates are kept, which depends on who runs."""
 
@@ -52,8 +54,13 @@ class Use(NamedTuple):
     """A place in the settings where a feature is used."""
 
     service: str
+    """Empty where a section at the top level is meant."""
     path: str = ""
     """The file that it is about, for a need whose `what` is empty."""
+    port: int = 0
+    """The port that it listens on, for CAP_NET_BIND_SERVICE."""
+    section: str = ""
+    """The key of that section."""
 
 
 class Feature(NamedTuple):
@@ -92,6 +99,8 @@ class Rights:
     sets_name_servers: bool = True
     state: str = "/var/lib/tunrouter"
     """The directory that STATE stands for."""
+    first_free_port: int = FIRST_FREE_PORT
+    """Ports from this one on take no capability."""
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -115,7 +124,12 @@ def _in_namespaces(settings: Settings) -> Iterator[Use]:
 
 
 def _low_ports(settings: Settings) -> Iterator[Use]:
-    yield from (Use(hub.name) for hub in settings.hubs if 0 < hub.port < FIRST_FREE_PORT)
+    for hub in settings.hubs:
+        if 0 < hub.port < FIRST_FREE_PORT:
+            yield Use(hub.name, port=hub.port)
+    for section, served in (("metrics", settings.metrics), ("api", settings.api)):
+        if served is not None and 0 < served.port < FIRST_FREE_PORT:
+            yield Use("", port=served.port, section=section)
 
 
 def _lists(settings: Settings) -> Iterator[Use]:
@@ -140,12 +154,16 @@ def _exits(settings: Settings) -> Iterator[Use]:
 
 def _logs(settings: Settings) -> Iterator[Use]:
     if settings.log_output not in ("stderr", "stdout", "none"):
-        yield Use("", settings.log_output)
+        yield Use("", settings.log_output, section="log")
 
 
 def _names(*ways: str) -> Callable[[Settings], Iterable[Use]]:
     """Clients that find names by one of these ways."""
     return _clients(lambda client: client.names_by in ways and bool(client.accept or client.dns))
+
+
+def _stubs(settings: Settings) -> Iterator[Use]:
+    yield from (use._replace(port=_DNS_PORT) for use in _names(BY_STUB)(settings))
 
 
 _CONF = "/etc/resolv.conf"
@@ -184,7 +202,7 @@ FEATURES: tuple[Feature, ...] = (
         *("names without systemd-resolved", "", _names(BY_AUTO), (Need(Kind.RESOLV_CONF, _CONF),), _NO_NAMES),
     ),
     Feature(
-        *("'namesBy': stub", "namesBy", _names(BY_STUB)),
+        *("'namesBy': stub", "namesBy", _stubs),
         (Need(Kind.CAPABILITY, NET_BIND_SERVICE), Need(Kind.WRITE, _CONF)),
         _NO_NAMES,
     ),
@@ -203,7 +221,7 @@ def missing(settings: Settings, rights: Rights) -> Iterator[Missing]:
     for feature in FEATURES:
         for use in feature.uses(settings):
             for need in feature.needs:
-                why = lacking(need._replace(what=need.what or use.path), rights)
+                why = lacking(need._replace(what=need.what or use.path), rights, use.port)
                 if why:
                     yield Missing(use, feature, need._replace(what=place(need, use, rights)), why)
 
@@ -222,8 +240,13 @@ def place(need: Need, use: Use, rights: Rights) -> str:
     return rights.state if need.what == STATE else need.what or use.path
 
 
-def lacking(need: Need, rights: Rights) -> str:
-    """Why a process with these rights lacks something; empty where it does not."""
+def lacking(need: Need, rights: Rights, port: int = 0) -> str:
+    """Why a process with these rights lacks something; empty where it does not.
+
+    `port` is the one to listen on.
+    """
+    if need.what == NET_BIND_SERVICE and port >= rights.first_free_port:
+        return ""
     if need.kind is Kind.CAPABILITY:
         return "" if need.what in rights.capabilities else f"{rights.who} has no {need.what}"
     if need.kind in (Kind.WRITE, Kind.DEVICE, Kind.RESOLV_CONF):

@@ -175,6 +175,19 @@ def test_who_is_not_root_is_told_in_notes(monkeypatch: pytest.MonkeyPatch) -> No
     assert "a TUN device: the user x cannot write to /dev/net/tun: it is read-only" in found[1]
 
 
+@pytest.mark.parametrize("section", ["metrics", "api"])
+def test_a_low_port_beside_the_hubs_has_its_place(monkeypatch: pytest.MonkeyPatch, section: str) -> None:
+    monkeypatch.setattr(service_rights, "of_process", lambda refused, state: NOTHING)
+    plain = (
+        HUB.replace(", enrol: ENROL", "").replace("{netns: blue}", "{}").replace(", pool: 10.9.0.0/24", "")
+    )
+    assert told(plain) == []
+    (line,) = told(f"{plain}{section}: {{addr: '127.0.0.1:81'}}\n")
+    assert line.startswith(
+        f"note: f:8:{len(section) + 10}: a port below 1024: the user x has no CAP_NET_BIND_SERVICE"
+    )
+
+
 def test_a_device_that_was_made_for_this_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "owner").write_text(f"{os.geteuid()}\n")
     monkeypatch.setattr(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,11 @@ ROWS = [
     ("'killswitch'", client(handler="killswitch: true"), {"nobody has no CAP_NET_ADMIN"}),
     ("'map'", client(handler="map: {10.71.0.0/24: 192.168.1.0/24}"), {"nobody has no CAP_NET_ADMIN"}),
     ("a port below 1024", hub(port=443), {"nobody has no CAP_NET_BIND_SERVICE"}),
+    ("a port below 1024", hub(more="metrics: {addr: ':80'}"), {"nobody has no CAP_NET_BIND_SERVICE"}),
+    (
+        *("a port below 1024", hub(more="api: {addr: '127.0.0.1:81'}")),
+        {"nobody has no CAP_NET_BIND_SERVICE"},
+    ),
     ("'enrol'", hub(handler=", enrol: /srv/hosts"), {"nobody cannot write to /srv/hosts: it is read-only"}),
     ("'pool'", hub(table=", pool: 10.9.0.0/24"), {"nobody cannot write to /var/lib/tunrouter: it is read-only"}),
     ("the log", hub(more="log: {output: /srv/log}"), {"nobody cannot write to /srv/log: it is read-only"}),
@@ -112,7 +118,16 @@ def test_a_client_whose_device_is_elsewhere() -> None:
 
 
 def test_every_row_is_tried_here() -> None:
-    assert [row[0] for row in ROWS] == [feature.name for feature in FEATURES]
+    assert list(dict.fromkeys(row[0] for row in ROWS)) == [feature.name for feature in FEATURES]
+
+
+def test_a_port_that_this_host_gives_to_everybody() -> None:
+    free = replace(rights(), first_free_port=443)
+    assert not list(settings_needs.missing(hub(port=443), free))
+    (one,) = settings_needs.missing(hub(port=442), free)
+    assert one.why == "nobody has no CAP_NET_BIND_SERVICE"
+    stub = {one.why for one in settings_needs.missing(client(listener="", handler="namesBy: stub"), free)}
+    assert "nobody has no CAP_NET_BIND_SERVICE" in stub
 
 
 def test_a_hub_alone_needs_nothing() -> None:
@@ -124,11 +139,12 @@ def test_a_hub_alone_needs_nothing() -> None:
     [
         (hub(), set()),
         (hub(port=443), {NET_BIND_SERVICE}),
+        (hub(more="metrics: {addr: ':80'}"), {NET_BIND_SERVICE}),
         (client(), {NET_ADMIN}),
         (client(node=", netns: blue"), {NET_ADMIN}),
         (hub(service="  metadata: {netns: blue}"), set()),
     ],
-    ids=["hub", "low port", "client", "client elsewhere", "hub elsewhere"],
+    ids=["hub", "low port", "low port of metrics", "client", "client elsewhere", "hub elsewhere"],
 )
 def test_what_is_kept_when_the_user_changes(used: Settings, kept: set[str]) -> None:
     assert settings_needs.kept(used) == kept
