@@ -50,7 +50,9 @@ class Identity:
         self._settings = settings
         self._files = self._find()
         try:
-            self._seen, self._context = aside(self._files[0], lambda: (self._look(), self._load()))
+            self._seen, self._context, self._mark = aside(
+                self._files[0], lambda: (self._look(), self._load(), self._read_mark())
+            )
         except TimeoutError as error:
             raise HostError(f"{self._files[0]}: {error.strerror}") from None
 
@@ -63,8 +65,8 @@ class Identity:
         try:
             found = aside(file, self._changed, seconds=LOOK_SECONDS)
             if found is not None:
-                self._context, fingerprint = found
-                mark = f"sha256:{fingerprint}"
+                self._context, self._mark = found
+                mark = f"sha256:{self._mark}"
                 settle(Entry.CERTIFICATE_FAILED, file)
                 text = "certificate %s read again: %s"
                 say(Entry.CERTIFICATE_RELOADED, text, file, mark, file=file, fingerprint=mark)
@@ -83,10 +85,17 @@ class Identity:
         if seen == self._seen or None in seen[:2]:  # another user may not be able to see them any more
             return None
         self._seen = seen
-        return self._load(), self.fingerprint()
+        return self._load(), self._read_mark()
 
     def fingerprint(self) -> str:
-        """SHA-256 of the certificate in hex digits, for the pin of a client."""
+        """SHA-256 of the certificate in hex digits, for the pin of a client.
+
+        It is that of the certificate in use: another user (`user:`) may not be able to read its file.
+        """
+        self.context()
+        return self._mark
+
+    def _read_mark(self) -> str:
         text = Path(self._files[0]).read_text(encoding="ascii", errors="replace")
         try:
             first = text[text.index("-----BEGIN CERT") : text.index("-----END CERT") + 25]

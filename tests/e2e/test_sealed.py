@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,6 +34,14 @@ ELSEWHERE = AT_HUB.replace("  metadata:\n", "  metadata:\n    netns: blue\n").re
 )
 
 
+BY_USER = (
+    AT_HUB.replace(
+        "sh -c 'echo yes >/etc/tunrouter-was-here'", "sh -c 'id -u >/var/lib/tunrouter/begun'"
+    ).replace("  handler", "    preDown: [sh -c 'id -u >/var/lib/tunrouter/after']\n  handler", 1)
+    + "user: nobody\n"
+)
+
+
 @pytest.fixture
 def player(tmp_path: Path) -> Iterator[Player]:
     with ExitStack() as stack:
@@ -40,6 +49,10 @@ def player(tmp_path: Path) -> Iterator[Player]:
         with_hub(places)
         tmp_path.chmod(0o755)  # another user reads what is in it
         yield Player(tmp_path, places)
+
+
+LEFT = "ip -4 addr; ip route show table all; ip rule; nft list ruleset; sysctl net.ipv4.ip_forward"
+"""Shows what a client may leave on its host."""
 
 
 def wait_for(player: Player, path: str) -> str:
@@ -93,4 +106,50 @@ def test_what_the_unit_lets_through(player: Player) -> None:
     for one in (client, hub):
         one.stop()
     assert "tun0" not in player.run("host-7", "cat /proc/net/dev; nft list tables")
+    assert "host-7" in player.run("hub", "cat /var/lib/tunrouter/pool-r"), "leases are kept"
+
+
+def test_what_user_leaves(player: Player) -> None:
+    """Root starts both, and each becomes another user: every feature goes on, through a reload, to a clean end."""
+    (player.directory("hub") / "hub.yml").write_text(BY_USER)
+    player.run("hub", "mkdir -p /run/tunrouter /var/lib/tunrouter && chown nobody /var/lib/tunrouter")
+    hub = player.start("hub", "tunrouter -C hub.yml --control /run/tunrouter/tunrouter.sock")
+    assert "user nobody from here on" in hub.text()
+    assert "lookup 77" in player.run("hub", "ip rule show"), "preUp of the start is root's"
+    assert wait_for(player, "/var/lib/tunrouter/begun") == "65534\n", "and all others are the user's"
+
+    line = invitation(player.run("hub", f"tunrouter invite host-7 --address {HUB}:443"))
+    before = player.run("host-7", LEFT)
+    own = "/var/lib/tunrouter"  # the user can read it, whoever runs tests beside this one
+    player.run("host-7", f"tunrouter join --into {own} {line} && chown -R nobody {own}")
+    text = player.run("host-7", f"cat {own}/host-7.yaml")
+    text = text.replace('"connector"', '"metadata": {"so_mark": 7, "interface": "uplink"}, "connector"', 1)
+    firewall = "nat: true, killswitch: true, map: {10.71.0.0/24: 192.168.1.0/24}, namesBy: stub"
+    text = f"{text.replace('chain: hub}', f'chain: hub, metadata: {{{firewall}}}}}')}user: nobody\n"
+    given = player.directory("host-7") / "given.yaml"
+    given.write_text(text)
+    player.run("host-7", f"cat given.yaml >{own}/host-7.yaml")
+    said = player.run("host-7", f"tunrouter check -C {own}/host-7.yaml")
+    assert "'namesBy': stub: user nobody cannot write to /etc/resolv.conf" in said
+    lacks = [line for line in said.splitlines() if "user nobody " in line]
+    lacks = [line for line in lacks if "/dev/net/tun" not in line]  # of everybody where udev has made it
+    assert len(lacks) == 1, "all others work"
+    client = player.start("host-7", f"tunrouter -C {own}/host-7.yaml --control /run/tunrouter/host-7.sock")
+    player.run("host-7", "until ping -c 1 -W 1 10.20.0.1; do sleep 0.1; done")
+    assert "join" in wait_for(player, "/var/lib/tunrouter/told")
+    for number in (1, 2):
+        rules = player.run("host-7", "nft list ruleset; sysctl net.ipv4.ip_forward")
+        for words in ("tunrouter_nat_tun0", "killswitch", f"to 192.168.{number}.0/24", "ip_forward = 1"):
+            assert words in rules
+        if number == 1:
+            given.write_text(text.replace("192.168.1.0/24", "192.168.2.0/24"))
+            player.run("host-7", f"cat given.yaml >{own}/host-7.yaml")
+            seen = client.line_count()
+            client.send(signal.SIGHUP)
+            client.wait_line("reload: done", after=seen)
+    assert "connected" in player.run("hub", "tunrouter hosts")
+    for one in (client, hub):
+        assert one.stop() == 0
+    assert player.run("host-7", LEFT) == before
+    assert player.run("hub", "cat /var/lib/tunrouter/after") == "65534\n"
     assert "host-7" in player.run("hub", "cat /var/lib/tunrouter/pool-r"), "leases are kept"
