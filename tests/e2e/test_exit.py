@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import HOST_2, HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
-from tests.support.program import GOST, pings, run, start_client, start_gost, start_hub
+from tests.support.program import GOST, pings, run, start_client, start_gost, start_hub, wait_for
 from tests.support.restored import picture, resolv_conf
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
@@ -51,17 +51,34 @@ Server(("::", 80), Asked).serve_forever()
 LEAKS = """
 table inet seen {
   counter leaked { }
+  counter leases { }
   chain from { type filter hook prerouting priority -300;
     iifname "to-host-1" jump which
   }
   chain which {
     meta l4proto { tcp, udp } th dport 8443 return
+    meta nfproto ipv4 udp sport 68 udp dport 67 counter name leases return
+    meta nfproto ipv6 udp sport 546 udp dport 547 counter name leases return
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld2-listener-report } return
     meta nfproto { ipv4, ipv6 } counter name leaked
   }
 }
 """
 """Rules of the next router: they count what the laptop sends beside the tunnel."""
+DHCP = """
+import socket
+device = socket.if_nametoindex("uplink")
+for near, far in (
+    (("0.0.0.0", 68), ("255.255.255.255", 67)),
+    (("::", 546, 0, 0), ("ff02::1:2", 547, 0, device)),
+):
+    with socket.socket(socket.AF_INET6 if ":" in near[0] else socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"uplink")
+        asking.bind(near)
+        asking.sendto(b"a lease, please", far)
+"""
+"""What a DHCP client asks of both versions of IP, by the sockets from which it renews a lease."""
 
 
 @pytest.fixture
@@ -91,9 +108,9 @@ def asked_by(namespace: Namespace, address: str) -> str:
     return namespace.run("curl", "-s", "--retry", "3", "--retry-connrefused", "-m", "5", url)
 
 
-def leaked(topology: Topology) -> int:
-    """Packets that the laptop has sent beside the tunnel so far."""
-    words = topology.hub.run("nft", "list", "counter", "inet", "seen", "leaked").split()
+def leaked(topology: Topology, counter: str = "leaked") -> int:
+    """Packets that the laptop has sent beside the tunnel so far; "leases" are those of DHCP, which may."""
+    words = topology.hub.run("nft", "list", "counter", "inet", "seen", counter).split()
     return int(words[words.index("packets") + 1])
 
 
@@ -174,6 +191,8 @@ def test_nothing_leaves_beside_the_tunnel_until_a_clean_end_or_unlock(
     assert status == 1
     assert "a running tunrouter has the killswitch" in text
     tries()
+    laptop.run(sys.executable, "-c", DHCP)
+    wait_for(lambda: leaked(internet, "leases") == 2)
     laptop.run("nft", "flush", "ruleset")
     client.wait_line("somebody has removed the table")
 

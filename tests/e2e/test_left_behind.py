@@ -1,4 +1,5 @@
-"""What a client that was killed has left, the next start mends: the host is as it was before the first one.
+"""What a client leaves: nothing that the next start does not mend, however it has ended; addresses, routes, rules,
+nftables, settings of the kernel, resolv.conf and hosts are as they were before the first start.
 
 A feature that sets something on a host gets a row here: the client's URL, and what shows that it is set.
 """
@@ -6,14 +7,16 @@ A feature that sets something on a host gets a row here: the client's URL, and w
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.support.netns import HUB_TO_HOST_1, Namespace, Topology
-from tests.support.program import start, start_client, wait_for
+from tests.support.netns import HUB_TO_HOST_1, Namespace, Process, Topology
+from tests.support.program import run, start, start_client, wait_for
 from tests.support.restored import picture
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
@@ -25,6 +28,7 @@ routers:
   address: [10.20.0.1/16, "fd20::1/64"]
   hosts: {host-1: [10.20.0.7, "fd20::7"]}
   mtu: 1380
+  dnsDomain: tun.example
   routes: [{dst: 192.168.200.0/24, gateway: host-2}]
 """
 
@@ -38,6 +42,8 @@ class Row(NamedTuple):
     """Part of the picture -> what it shows while the client runs."""
     set_up: str = "true"
     """A command that prepares the host."""
+    outlives: bool = False
+    """Whether it outlives its process, until a clean end of one that wants it too, or `tunrouter unlock`."""
 
 
 PERSISTENT = "ip tuntap add tun7 mode tun"
@@ -64,8 +70,24 @@ ROWS = {
         {"nftables": "masquerade", "settings": "net.ipv6.conf.uplink.accept_ra = 2"},
         PERSISTENT,
     ),
-    "a killswitch": Row("tun:///host-1?net=10.0.0.1/24&killswitch=on", {"nftables": "policy drop"}),
+    "a killswitch": Row(
+        "tun:///host-1?net=10.0.0.1/24&killswitch=on", {"nftables": "policy drop"}, outlives=True
+    ),
+    "a map": Row(
+        "tun:///host-1?name=tun7&net=10.0.0.1/24&map=10.71.0.0/24:192.168.1.0/24",
+        {"nftables": "dnat ip prefix to 192.168.1.0/24"},
+        PERSISTENT,
+    ),
+    "names by a server of its own": Row("tun:///host-1?namesBy=stub", {"names": "nameserver 127.0.117."}),
+    "names in the hosts file": Row("tun:///host-1?namesBy=hosts", {"names": "10.20.0.7 host-1.tun.example"}),
+    "name servers for all names": Row(
+        "tun:///host-1?net=10.0.0.1/24&dns=10.20.0.1&namesBy=stub", {"names": "nameserver 127.0.117."}
+    ),
 }
+PLAIN = "tun:///host-1?name=tun7&net=10.0.0.9/24&namesBy=off"
+"""A client with none of them."""
+TOO_EARLY = (0.1, 0.25, 0.4)
+"""Seconds after which a start is killed, which takes half of one: whatever it is just doing."""
 
 
 def is_shown(namespace: Namespace, row: Row) -> bool:
@@ -73,7 +95,10 @@ def is_shown(namespace: Namespace, row: Row) -> bool:
     return all(text in "\n".join(now[kind]) for kind, text in row.shown.items())
 
 
-def test_after_kill_9_the_next_start_mends_it(topology: Topology, write: Callable[[str, str], str]) -> None:
+def test_after_any_end_the_next_start_mends_it(
+    topology: Topology, write: Callable[[str, str], str], hosts_file: Path
+) -> None:
+    """kill -9 while it runs, while it starts and while it ends, then the same client again or a plain one; a start that fails."""
     one = topology.host_1
     one.run(
         "sysctl",
@@ -86,13 +111,34 @@ def test_after_kill_9_the_next_start_mends_it(topology: Topology, write: Callabl
     pin = hub.wait_line(r"(sha256:[0-9a-f]{64})").group(1)
     hub.wait_line("listening on")
     forward = f"router+tls://{HUB_TO_HOST_1}:8443?pin={pin}"
+
+    def set_by(row: Row) -> Process:
+        client = start_client(one, "-L", row.listen, "-F", forward)
+        wait_for(partial(is_shown, one, row))
+        return client
+
     for name, row in ROWS.items():
         one.run("sh", "-c", row.set_up)
         before = picture(one)
         assert not any(text in "\n".join(before[kind]) for kind, text in row.shown.items()), name
-        for end in (signal.SIGKILL, signal.SIGTERM):
-            client = start_client(one, "-L", row.listen, "-F", forward)
-            wait_for(partial(is_shown, one, row))
-            client.stop(end)
-        assert picture(one) == before, name
+        set_by(row).stop(signal.SIGKILL)
+        for seconds in TOO_EARLY:
+            client = start(one, "-L", row.listen, "-F", forward)
+            time.sleep(seconds)
+            client.stop(signal.SIGKILL)
+        client = set_by(row)
+        client.send(signal.SIGTERM)
+        client.stop(signal.SIGKILL)
+        set_by(row).stop(signal.SIGINT)
+        assert picture(one) == before, f"{name}: the same again"
+        failed = run("-L", row.listen, "-F", forward, "--control", "/proc/no-such.sock", namespace=one)
+        assert failed[0] == 1, failed[1]
+        assert picture(one) == before, f"{name}: a start that fails"
+
+        set_by(row).stop(signal.SIGKILL)
+        start_client(one, "-L", PLAIN, "-F", forward).stop()
+        if row.outlives:
+            assert is_shown(one, row)
+            assert run("unlock", namespace=one)[0] == 0
+        assert picture(one) == before, f"{name}: then a plain client"
         one.run("sh", "-c", "ip tuntap del tun7 mode tun; true")
