@@ -22,7 +22,7 @@ from lib.addresses import join_host_port
 from lib.api_logins import ApiLogins
 from lib.api_request import Refused, Reply, Request, Route, Who, pieces
 from lib.rule_live import LiveLogins
-from lib.service_scheduling import in_turns
+from lib.service_scheduling import Breaths, in_turns
 from lib.service_supervisor import Task
 from lib.settings_api import TENANT, ApiSettings
 
@@ -147,6 +147,7 @@ class App:
             who=who,
             client=client,
             read=cache(lambda: _body(environ, most)),  # what checks a body and what uses it both ask for it
+            step=Breaths(),
         )
         return route.handler(request)
 

@@ -8,15 +8,18 @@ effect (service_changes), who may change what (api_guard).
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from hashlib import blake2b
 from itertools import count
+
+import msgspec
 
 from lib import api_config, config_only_tunnel, config_read, doctor_redact, log_redact
 from lib.api_config import Kind
 from lib.api_request import DUPLICATE, INVALID, NOT_FOUND, Refused
 from lib.config_findings import Findings, at_once
+from lib.config_print import is_big
 from lib.config_schema import Config
 from lib.config_section import Part
 from lib.config_yaml import Mapping as TreeMapping
@@ -29,6 +32,7 @@ from lib.log_redact import HIDDEN
 MAX_DEPTH = 40
 """Levels of nesting of a body, as of a file (config_yaml)."""
 _TOO_DEEP = f"the body is nested deeper than {MAX_DEPTH}"
+_SORTED = msgspec.json.Encoder(order="sorted").encode
 _IDENTITIES = ("name", "username", "hostname")
 """Keys by which an item of a list is known again."""
 
@@ -56,10 +60,10 @@ def replaced(
     return _with(config, kind, found), section
 
 
-def removed(config: Config, kind: Kind, name: str) -> Config:
+def removed(config: Config, kind: Kind, name: str, step: Callable[[], None] = at_once) -> Config:
     """The configuration without an object. Raises Refused, also where another object names it."""
     old = existing(config, kind, name)
-    users = referrers(config, kind, name)
+    users = referrers(config, kind, name, step)
     if users:
         raise Refused(
             INVALID,
@@ -77,10 +81,13 @@ def existing(config: Config, kind: Kind, name: str) -> Part:
     return found
 
 
-def referrers(config: Config, kind: Kind, name: str) -> list[str]:
+def referrers(config: Config, kind: Kind, name: str, step: Callable[[], None] = at_once) -> list[str]:
     """Who names an object: `service s`, `metrics` and so on."""
     key = (kind.key, config_only_tunnel.key_of(kind.key, name))
-    found = [f"service {one.name}" for one in config.services if key in config_only_tunnel.named_by(one)]
+    found = []
+    for service in config.services:
+        found += [f"service {service.name}"] if key in config_only_tunnel.named_by(service) else []
+        step()
     if kind.key == "hops":
         found += [
             f"chain {one.name}"
@@ -108,17 +115,27 @@ def _object(body: object) -> dict[str, object]:
         return {}
     if not isinstance(body, dict):
         raise Refused(INVALID, "the body is no object of JSON: send the bare object, {…}")
-    _check_depth(body)
     return body
 
 
-def _check_depth(body: object) -> None:
-    """Refuse what is nested too deep, a level at a time, before anything descends into it. Raises Refused."""
-    level = [body]
+def _is_hiding(body: object, step: Callable[[], None]) -> bool:
+    """Whether a body has hidden values. It is looked through a level at a time.
+
+    Raises Refused where it is nested too deep, before anything descends into it.
+    """
+    level, found = [body], False
     for _ in range(MAX_DEPTH + 1):
-        level = [inner for value in level for inner in _within(value)]
+        below: list[object] = []
+        for value in level:
+            for inner in _within(value):
+                if isinstance(inner, str):
+                    found = found or HIDDEN in inner
+                elif isinstance(inner, dict | list):
+                    below.append(inner)
+                step()
+        level = below
         if not level:
-            return
+            return found
     raise Refused(INVALID, _TOO_DEEP)
 
 
@@ -140,11 +157,14 @@ def _section(
     whole = {"name": name, **{key: value for key, value in values.items() if key.lower() != "name"}}
     if kind.key == "services":  # what GOST shows beside a service, and reads nowhere
         whole = {key: value for key, value in whole.items() if key.lower() != "status"}
-    known = config_read.plain(old, step=step) if old is not None else {}
+    said: object = whole
+    if _is_hiding(whole, step):
+        known = config_read.plain(old, step=step) if old is not None else {}
+        said = revealed(whole, known, doctor_redact.tree(known, step=step), step)
     found = Findings(step=step)
-    shown = doctor_redact.tree(known, step=step)
-    tree = tree_of(revealed(whole, known, shown, step), f"{kind.noun} {name}", step)
+    tree = tree_of(said, f"{kind.noun} {name}", step)
     section = config_read.of_tree(kind.section, tree, found)
+    config_read.release_trees(section, [tree], step)
     if found.problems:
         raise Refused(INVALID, f"{kind.noun} {name}: {told(found.problems)}")
     return section
@@ -180,7 +200,7 @@ def revealed(new: object, old: object, shown: object, step: Callable[[], None] =
             for key, value in new.items()
         }
     if isinstance(new, list):
-        pairs = _pairs(new, old, shown)
+        pairs = _pairs(new, old, shown, step)
         return [revealed(value, *pair, step) for value, pair in zip(new, pairs, strict=True)]
     if isinstance(new, str) and HIDDEN in new:
         if new == shown and old is not None:
@@ -194,51 +214,92 @@ def _folded(value: object) -> dict[str, object]:
     return {str(key).lower(): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
 
 
-def _pairs(new: list[object], old: object, shown: object) -> list[Pair]:
+def _pairs(new: list[object], old: object, shown: object, step: Callable[[], None]) -> list[Pair]:
     """For each item of a list the old one that it stands for, and what of that was shown; Nones for neither.
 
     It is the one of the same name, else the one that looked the same. A place alone says too little: whoever
     takes out the first of two passwords moves the second one there.
     """
-    hiding = [_hides(item) for item in new]
+    hiding = [_hides(item, step) for item in new]
     if not any(hiding):
         return [_NEITHER] * len(new)
     olds = list(zip(old, shown, strict=True)) if isinstance(old, list) and isinstance(shown, list) else []
-    names = Counter(_identity(pair[0]) for pair in olds)
-    by_name = {_identity(pair[0]): pair for pair in olds}
-    found = _alike(new, olds)
+    by_name: dict[object, list[Pair]] = {}
+    for pair in olds:
+        by_name.setdefault(_identity(pair[0]), []).append(pair)
+        step()
+    found = _alike(new, olds, step)
     for index, item in enumerate(new):
-        name = _identity(item)
+        name = _identity(item) if hiding[index] else None
+        named = by_name.get(name, [_NEITHER])
         if not hiding[index]:
             found[index] = _NEITHER
-        elif name and names[name] < 2:
-            found[index] = by_name.get(name, _NEITHER)
+        elif name and len(named) == 1:
+            found[index] = named[0]
+        step()
     return found
 
 
-def _alike(new: list[object], olds: Sequence[Pair]) -> list[Pair]:
+def _alike(new: list[object], olds: Sequence[Pair], step: Callable[[], None]) -> list[Pair]:
     """For each item the old one that looked the same, where as many look so as before.
 
     Where one item alone differs, and none has come or gone, it stands for the one in its place.
     """
-    looks = [json.dumps(item, sort_keys=True) for item in new]
-    before = [json.dumps(shown, sort_keys=True) for _, shown in olds]
-    places: dict[str, list[int]] = {}
+    looks = [_look(item, step) for item in new]
+    before = [_look(shown, step) for _, shown in olds]
+    places: dict[bytes, list[int]] = {}
     for index in reversed(range(len(before))):
         places.setdefault(before[index], []).append(index)
-    many = Counter(looks)
-    kept = {look for look, found in places.items() if many[look] == len(found)}
-    differing = [index for index, pair in enumerate(zip(looks, before, strict=False)) if len(set(pair)) > 1]
-    found = [olds[places[look].pop()] if look in kept else _NEITHER for look in looks]
+        step()
+    many: dict[bytes, int] = {}
+    for look in looks:
+        many[look] = many.get(look, 0) + 1
+        step()
+    kept = {look for look, here in places.items() if many.get(look) == len(here)}
+    found: list[Pair] = []
+    differing: list[int] = []
+    for index, look in enumerate(looks):
+        found.append(olds[places[look].pop()] if look in kept else _NEITHER)
+        if index < len(before) and look != before[index]:
+            differing.append(index)
+        step()
     if len(looks) == len(before) and len(differing) == 1 and looks[differing[0]] not in kept:
         found[differing[0]] = olds[differing[0]]
     return found
 
 
-def _hides(value: object) -> bool:
+def _look(value: object, step: Callable[[], None]) -> bytes:
+    """What a value looks like, whatever the order of its keys."""
+    digest = blake2b(digest_size=16)
+    waiting: list[object] = [value]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, dict | list) or not is_big(one):
+            digest.update(_sorted(one) + b",")
+        elif isinstance(one, dict):
+            for key in sorted(one, key=str):
+                waiting += [key, one[key]]
+            digest.update(b"{%d" % len(one))
+        else:
+            waiting += one
+            digest.update(b"[%d" % len(one))
+        step()
+    return digest.digest()
+
+
+def _sorted(value: object) -> bytes:
+    """JSON of a small value, keys in order."""
+    try:
+        return _SORTED(value)
+    except (TypeError, UnicodeEncodeError):  # half of a character
+        return json.dumps(value, sort_keys=True).encode()
+
+
+def _hides(value: object, step: Callable[[], None]) -> bool:
+    step()
     if isinstance(value, str):
         return HIDDEN in value
-    return any(map(_hides, _within(value)))
+    return any(_hides(inner, step) for inner in _within(value))
 
 
 def _identity(item: object) -> tuple[str, object] | None:

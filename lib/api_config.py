@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from weakref import ReferenceType, ref
 
 from msgspec.structs import fields
 
-from lib import api_big, config_print, config_read, doctor_redact
+from lib import api_big, api_json, config_print, config_read, doctor_redact
 from lib.api_request import Who, encoded
 from lib.config_findings import at_once
 from lib.config_schema import Config
@@ -20,8 +21,6 @@ from lib.config_section import Part, Section, section_fields
 from lib.config_tables import namespace_of
 from lib.settings_api import TENANT
 
-KEPT_ROWS = 256
-"""Objects beyond twice those of a list whose JSON is kept."""
 Status = Callable[[str], object]
 """Name of a service -> what is said of it while it runs; None for nothing."""
 Step = Callable[[], None]
@@ -84,7 +83,9 @@ def shown(
     section: Section, status: object = None, style: str = "json", step: Step = at_once
 ) -> dict[str, object]:
     """An object as GOST shows it, secrets hidden, with its status where there is one."""
-    hidden = doctor_redact.tree(config_read.plain(section, style, step), step=step)
+    plain = config_read.plain(section, style, step)
+    hidden = doctor_redact.tree(plain, step=step)
+    api_json.release(plain, step)
     assert isinstance(hidden, dict)
     return hidden if status is None else {**hidden, "status": status}
 
@@ -102,29 +103,37 @@ def is_of(router: str, who: Who) -> bool:
 
 
 class Rows:
-    """Objects as JSON without a status, kept while they are asked for: nobody changes one in place."""
+    """Objects as JSON without a status, kept while they are there: nobody changes one in place."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Part, bytes]] = {}
+        self._kept: dict[int, tuple[ReferenceType[Part], bytes]] = {}
 
     def of(self, found: Sequence[Part], status: Status | None, step: Step = at_once) -> Iterator[bytes]:
         """The objects in order, with a status each where there is one to tell."""
-        if len(self._kept) > 2 * len(found) + KEPT_ROWS:
-            self._kept.clear()  # most of them are there no more
+        if len(self._kept) > 2 * len(found):
+            self._kept = {key: kept for key, kept in self._kept.items() if kept[0]() is not None}
         for one in found:
             kept = self._kept.get(id(one))
-            if kept is None or kept[0] is not one:
-                kept = self._kept[id(one)] = one, _encoded(shown(one, step=step), step)
+            if kept is None or kept[0]() is not one:
+                kept = self._kept[id(one)] = ref(one), _encoded(shown(one, step=step), step)
             said = status(getattr(one, "name", "")) if status is not None else None
             yield kept[1] if said is None else kept[1][:-1] + b',"status":' + encoded(said) + b"}"
 
 
 def _encoded(value: object, step: Step) -> bytes:
+    """JSON of a value, which is of no more use then."""
     made = []
     for piece in api_big.as_json(value):
         made.append(piece)
         step()
+    api_json.release(value, step)
     return b"".join(made)
+
+
+def _told(body: object, step: Step) -> Iterator[bytes]:
+    """The pieces of a big answer, which is of no more use then."""
+    yield from api_big.as_json(body)
+    api_json.release(body, step)
 
 
 def listing(
@@ -142,7 +151,7 @@ def single(config: Config, kind: Kind, name: str, status: Status, step: Step = a
     if found is None:
         return {"data": None}
     body = {"data": shown(found, status(name) if kind.key == "services" else None, step=step)}
-    return api_big.as_json(body) if config_print.is_big(body) else body
+    return _told(body, step) if config_print.is_big(body) else body
 
 
 def whole(config: Config, status: Status, step: Step = at_once) -> dict[str, object]:
@@ -176,10 +185,15 @@ def as_yaml(config: Config, status: Status, step: Step = at_once) -> Iterator[by
             pieces = config_print.as_yaml(_single_sections(config, field.name, "yaml", step))
         else:
             rows = _rows(value, kind, status, "yaml", step)
-            listed = (piece for row in rows for piece in config_print.as_yaml([row], "  "))
-            pieces = chain([f"{field.encode_name}:\n"], listed)
+            pieces = chain([f"{field.encode_name}:\n"], _items(rows, step))
         for piece in pieces:
             yield piece.encode()
+
+
+def _items(rows: Iterator[dict[str, object]], step: Step) -> Iterator[str]:
+    for row in rows:
+        yield from config_print.as_yaml([row], "  ")
+        api_json.release(row, step)
 
 
 def _rows(

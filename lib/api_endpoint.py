@@ -22,6 +22,8 @@ HEADER = "X-Tunrouter"
 """What every change has, so that no page of another site can ask for one."""
 MAX_TEXT = 512
 """Characters of a parameter: a filter expression, a prefix, a name."""
+MAX_BODY = 1 << 16
+"""Bytes of a body: a name, an address, some prefixes."""
 EVENTS = "text/event-stream"
 NO_STORE = (("Cache-Control", "no-store"),)
 """Header of what is different the next time."""

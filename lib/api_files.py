@@ -102,5 +102,7 @@ def _look(path: str) -> tuple[os.stat_result | None, str | None]:
 def _refuse_others(text: str, target: str, step: Breaths) -> None:
     """Refuse to overwrite what is no configuration."""
     read = config_read.read([(target, text)], step)
-    if read.problems or not text.strip():
+    is_wrong = bool(read.problems) or not text.strip()
+    config_read.release(read, step)
+    if is_wrong:
         raise OSError("it is there, and is no configuration")

@@ -24,6 +24,7 @@ _ERRORS = {
     404: "There is no such thing.",
     409: "It cannot be done as things are now.",
     412: "If-Match: it has changed meanwhile.",
+    413: "The body is too long.",
     422: "The configuration has problems.",
     429: "Too many at once, or too many attempts.",
     503: "Who decides cannot be asked at the moment.",
@@ -67,6 +68,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         _parameter(Field(name, "Its id.", required=True), "path") for name in _IN_PATH.findall(endpoint.path)
     ]
     fails = {400, 401, 403, 429, *endpoint.fails} | ({404} if in_path else set())
+    fails |= {413} if endpoint.method != "GET" else set()
     operation: dict[str, Any] = {
         "summary": endpoint.about,
         "operationId": "_".join([endpoint.method.lower(), *re.findall(r"\w+", endpoint.path)]),

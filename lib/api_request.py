@@ -16,6 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from lib import api_json
+from lib.config_findings import at_once
 from lib.settings_api import ADMIN, TENANT, VIEWER
 
 INVALID, DUPLICATE, NOT_FOUND = 40001, 40002, 40004
@@ -60,10 +64,17 @@ class Request:
     """Where it comes from: address:port, or empty for a unix socket."""
     read: Callable[[], bytes] = lambda: b""
     """Reads the body. Raises Refused where it is too long or does not come."""
+    step: Callable[[], None] = at_once
+    """Is called after each little piece of work on it."""
 
     def json(self) -> Any:
-        """The body as JSON (RFC 8259), None for an empty one. Raises Refused."""
-        return parsed(self.read())
+        """The body as JSON (api_json), None for an empty one. Raises Refused."""
+        try:
+            return api_json.parsed(self.read(), self.step)
+        except api_json.Beyond as bound:
+            raise Refused(INVALID, f"the body is {bound}") from None
+        except ValueError as wrong:
+            raise Refused(INVALID, f"the body is not JSON: {str(wrong)[:200]}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,47 +135,23 @@ class Refused(Exception):
         return Reply({"code": self.code, "msg": self.message, **hint}, self.status, headers=self.headers)
 
 
-def parsed(body: bytes) -> Any:
-    """A body of JSON as dicts, lists and scalars; None for an empty one. Raises Refused.
-
-    A name that stands twice in an object is refused: of two readers each might take another one.
-    """
-    if not body.strip():
-        return None
-    try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as wrong:
-        raise Refused(INVALID, f"the body is not JSON: {str(wrong)[:200]}") from None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(pairs) < 2:
-        return found
-    seen: set[str] = set()
-    for name, _ in pairs:
-        folded = name.lower()
-        if folded in seen:
-            raise ValueError(f"the key {folded[:64]!r} stands there twice")
-        seen.add(folded)
-    return found
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_ESCAPED = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
+_encode = msgspec.json.Encoder().encode
+"""Fifteen times as fast as json's, which is left with what this one refuses: halves of characters."""
+_encode_all = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_ESCAPED = [(one.encode(), f"\\u{ord(one):04x}".encode()) for one in "<>&\u2028\u2029"]
 _ROWS = 16
 """Rows that are encoded at once."""
 
 
 def encoded(value: object) -> bytes:
     """A value as JSON, as Go writes it: `<`, `>` and `&` are escaped, so no browser takes it for markup."""
-    return _encode(value).translate(_ESCAPED).encode("utf-8", "backslashreplace")
+    try:
+        made = _encode(value)
+    except (TypeError, UnicodeEncodeError):
+        made = _encode_all(value).encode("utf-8", "backslashreplace")
+    for letter, escaped in _ESCAPED:
+        made = made.replace(letter, escaped)
+    return made
 
 
 def pieces(value: object) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ from lib import (
     api_confirm,
     api_files,
     api_guard,
+    api_json,
     api_status,
     config_read,
     service_collector,
@@ -149,7 +150,9 @@ def _add(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
         _guard(request, kind, None, section)
         return changed
 
-    return _apply(process, request, make, f"create {kind.noun} {api_change.given_name(body)}")
+    made = _apply(process, request, make, f"create {kind.noun} {api_change.given_name(body)}")
+    api_json.release(body, request.step)
+    return made
 
 
 def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
@@ -164,7 +167,9 @@ def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Repl
         return changed
 
     failed = f"create {kind.noun} {name}"  # GOST's word
-    return _apply(process, request, make, f"replace {kind.noun} {name}", failed)
+    made = _apply(process, request, make, f"replace {kind.noun} {name}", failed)
+    api_json.release(body, request.step)
+    return made
 
 
 def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
@@ -175,7 +180,7 @@ def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
         old = api_change.existing(config, kind, name)
         tags.check(request.headers.get("if-match"), process.changes.version, old, Breaths())
         _guard(request, kind, old, None)
-        return api_change.removed(config, kind, name)
+        return api_change.removed(config, kind, name, Breaths())
 
     return _apply(process, request, make, f"delete {kind.noun} {name}")
 
@@ -235,7 +240,7 @@ def _done(
     process: Process, request: Request, what: str, before: Settings, put_back: Callable[[int], bool]
 ) -> Reply:
     """A change was made: the audit log has it, and it waits to be confirmed where that is wanted."""
-    found = settings_changes.changes(before, process.changes.settings)
+    found = settings_changes.changes(before, process.changes.settings, Breaths())
     api_audit.tell(request, what, settings_changes.lines(found))
     number = process.confirmations.begin(request, what, put_back)
     return Reply({"msg": "OK", "confirm": number}) if number else _DONE

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from weakref import ReferenceType, ref
 
-from lib import api_big, config_read
+from lib import api_big, api_json, config_read
 from lib.api_request import Refused
 from lib.config_findings import at_once
 from lib.config_section import Part
@@ -28,7 +29,7 @@ class Tags:
     def __init__(self, key: bytes) -> None:
         """With a random key, so that a tag tells nobody whether a hidden secret is the one they think."""
         self._key = key
-        self._kept: dict[int, tuple[Part, str]] = {}
+        self._kept: dict[int, tuple[ReferenceType[Part], str]] = {}
 
     def of_version(self, version: int) -> str:
         """The tag of the whole configuration, and of its lists."""
@@ -40,11 +41,13 @@ class Tags:
         `step` is called after every little piece of the work.
         """
         kept = self._kept.get(id(section))
-        if kept is None or kept[0] is not section:
-            made = self._tag(api_big.as_json(config_read.plain(section, step=step)), step)
+        if kept is None or kept[0]() is not section:
+            plain = config_read.plain(section, step=step)
+            made = self._tag(api_big.as_json(plain), step)
+            api_json.release(plain, step)
             if len(self._kept) >= KEPT:
                 self._kept.clear()
-            kept = self._kept[id(section)] = section, made
+            kept = self._kept[id(section)] = ref(section), made
         return kept[1]
 
     def check(

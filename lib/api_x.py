@@ -61,7 +61,10 @@ class Endpoints:
 
     def routes(self) -> list[Route]:
         """The endpoints as the server takes them."""
-        return [Route(one.method, one.path, partial(api_endpoint.answer, one), one.roles) for one in self.all]
+        return [
+            Route(one.method, one.path, partial(api_endpoint.answer, one), one.roles, api_endpoint.MAX_BODY)
+            for one in self.all
+        ]
 
     def _document(self, request: Request) -> Reply:
         return Reply(api_openapi.document(self.all, __version__), headers=NO_STORE)

@@ -58,7 +58,7 @@ class ConfigPages:
             warnings = _rows(error.warnings) if isinstance(error, ConfigError) else []
             body = {"stamp": "", "differs": False, "problems": rows, "warnings": warnings, "changes": []}
             return Reply(body, headers=NO_STORE)
-        found = settings_changes.changes(self._changes.settings, new)
+        found = settings_changes.changes(self._changes.settings, new, Breaths())
         if self._shown is None or self._shown[1] is not new:  # or a look of one would spoil that of another
             self._shown = os.urandom(8).hex(), new
         body = {
@@ -93,7 +93,7 @@ class ConfigPages:
         except (ConfigError, HostError) as error:
             raise Refused(422, str(error)) from None
         put_back = self._changes.keep()
-        told = settings_changes.lines(settings_changes.changes(before, shown[1]))
+        told = settings_changes.lines(settings_changes.changes(before, shown[1], Breaths()))
         problems = self._changes.reload()
         if problems:
             raise Refused(422, "; ".join(problems)[:2000])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
@@ -30,6 +31,7 @@ from lib import (
     config_secrets,
     ctl_find,
     service_collector,
+    service_release,
     text_encoding,
 )
 from lib.config_findings import at_once
@@ -86,6 +88,12 @@ class Rereading:
         self.config: Config | None = None
         """What was read the last time that it was right, as it was written; None where no API is served."""
 
+    def another(self) -> Rereading:
+        """One that reads the same by itself, and has read what this one has."""
+        made = copy(self)
+        made._known = Known()  # each forgets what the other one has not read
+        return made
+
     def settings(self, step: Step = at_once) -> Settings:
         """The settings now: the same object as the last time where nothing they are made of has changed.
 
@@ -94,10 +102,12 @@ class Rereading:
         sources = _sources(self._arguments, step)
         digest = self._digest_of(sources, step)
         if digest != self._digest or self._outcome is None or self._refers_to_others(step):
-            self._outcome = None  # also where this is ended midway
+            before, self._outcome = self._outcome, None  # also where this is ended midway
             self._references = {}
             self._outcome = self._made(sources, step)
             self._digest = digest
+            if isinstance(before, Settings):
+                service_release.later([*before.tables, *before.authers])
         if isinstance(self._outcome, Settings):
             return self._outcome
         known = self._outcome  # one that is raised again would keep the frames of every time
@@ -123,16 +133,26 @@ class Rereading:
 
         Raises ConfigError.
         """
-        resolved = self._resolved(config, self._noted, step)
-        config.trees = []  # what of it is metadata is kept by its section
-        self.config = config if resolved.api is not None else None
+        try:
+            resolved = self._resolved(config, self._noted, step)
+        except ConfigError:
+            config_read.release(config, step)
+            raise
+        config_read.release_trees(config, config.trees, step)
+        config.trees = []
+        before, self.config = self.config, config if resolved.api is not None else None
+        service_release.later([] if before is None else [before])
         return _completed(resolved, self._arguments)
 
     def _resolved(self, config: Config, read: Reader, step: Step) -> Settings:
         """The settings of a configuration that stays as it was written. Raises ConfigError."""
-        resolved = config_resolve.resolve(self._known.copied(config, step), read, step, self._known)
-        self._known.keep(step)
-        return resolved
+        copy = self._known.copied(config, step)
+        try:
+            resolved = config_resolve.resolve(copy, read, step, self._known)
+            self._known.keep(step)
+            return resolved
+        finally:
+            self._known.release(copy, step)
 
     def settings_of(self, config: Config, step: Step = at_once) -> Settings:
         """The settings of another configuration, with the same options. Raises ConfigError."""

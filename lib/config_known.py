@@ -1,7 +1,8 @@
 """What sections mean that have not changed since the last configuration: one change costs one section.
 
-Knows: when the settings of a hub or a table still hold: neither its section nor anything that it names is
-another one. Refuses to know: what a section means (config_resolve), who changes one (api_change).
+Knows: when the settings of a hub, a table, an ingress or an auther still hold: neither its section nor
+anything that it names is another one, but for what can be put in the place of the old one. Refuses to know:
+what a section means (config_resolve), who changes one (api_change).
 
 The web API changes one object of maybe thousands. A section is never changed in place: another object is
 another section. Sections with references (`${env:…}`) are never known, for what these stand for may change at
@@ -12,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from lib import config_read, config_section
+from lib import config_read, config_section, config_tables
 from lib.config_findings import Findings
 from lib.config_schema import Config
 from lib.config_section import Part, Section
@@ -23,11 +24,10 @@ from lib.errors import Problem
 from lib.settings import HubSettings
 
 T = TypeVar("T")
-_AROUND = (
-    *("chains", "hops", "authers", "admissions", "hosts", "ingresses", "sds", "observers", "limiters"),
-    *("climiters", "rlimiters", "namespaces", "tls", "user"),
-)
+_AROUND = ("admissions", "observers", "limiters", "climiters", "rlimiters", "tls")
 """Parts of a configuration with which all that is known of hubs goes."""
+_KINDS = ("services", "routers", "ingresses", "authers")
+"""Lists of sections of which something may be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,16 @@ class _Known:
     value: object
     warnings: tuple[Problem, ...]
     notices: tuple[Problem, ...]
+    kept: bool = False
+    """Whether the section was looked through for references, and has none."""
+
+    def with_value(self, value: object) -> _Known:
+        """The same with another value."""
+        return _Known(self.section, value, self.warnings, self.notices, self.kept)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 class Known:
@@ -48,21 +58,23 @@ class Known:
         self._around: tuple[object, ...] = ()
         self._next: dict[int, _Known] = {}
         self._next_around: tuple[object, ...] = ()
+        self._shared: dict[int, Part] = {}
+        """Sections that are in the copy as they were written, by their ids."""
         self._written: dict[int, Part] = {}
         """Id of a section that is being resolved -> the section as it was written."""
 
     def copied(self, config: Config, step: Callable[[], None]) -> Config:
         """A copy to resolve, in steps. Sections of which all is known are the same as in `config`."""
-        self._next, self._written = {}, {}
-        self._next_around = tuple(getattr(config, name, None) for name in _AROUND)
+        self._next, self._written, self._shared = {}, {}, {}
+        named = any(config_tables.namespace_of(router.name) is not None for router in config.routers)
+        self._next_around = *(getattr(config, name, None) for name in _AROUND), named
         hold = self._is_around()
         self._now = {key: one for key, one in self._known.items() if hold or not _is_hub(one)}
-        others = {router.name for router in config.routers if not self._is_known(router)}
         made = copy(config)
         for name in config_section.nesting(Config):
             value = getattr(config, name)
-            if name in ("services", "routers"):
-                setattr(made, name, [self._copy(one, others, step) for one in value])
+            if name in _KINDS:
+                setattr(made, name, [self._copy(one, step) for one in value])
             elif isinstance(value, list):
                 setattr(made, name, [config_section.copied(one, step) for one in value])
             elif isinstance(value, Section):
@@ -78,16 +90,24 @@ class Known:
                 if isinstance(section, Section) and not self._is_known(section):
                     yield from config_section.walk(section)
 
-    def of(self, section: Part, make: Callable[[], T], found: Findings) -> T:
-        """What a section means: what is known of it, or what `make` makes of it now."""
+    def of(
+        self, section: Part, make: Callable[[], T], found: Findings, renew: Callable[[T], T | None] = _same
+    ) -> T:
+        """What a section means: what is known of it, or what `make` makes of it now.
+
+        What is known is given to `renew`, which returns it or another one; None where that cannot be.
+        """
         known = self._now.get(id(section))
         if known is not None and known.section is section:
-            for warning in known.warnings:
-                found.warn(warning.where, warning.message, warning.hint)
-            found.notices += known.notices
-            self._next[id(section)] = known
-            value: T = known.value  # type: ignore[assignment]  # what `make` made of it
-            return value
+            value = renew(known.value)  # type: ignore[arg-type]  # what `make` made of it
+            if value is not None or known.value is None:
+                for warning in known.warnings:
+                    found.warn(warning.where, warning.message, warning.hint)
+                found.notices += known.notices
+                now = known if value is known.value else known.with_value(value)
+                self._next[id(section)] = now
+                return value  # type: ignore[return-value]  # as above
+            self._written[id(section)] = section
         problems, warnings, notices = (len(some) for some in (found.problems, found.warnings, found.notices))
         made = make()
         written = self._written.get(id(section))
@@ -103,11 +123,24 @@ class Known:
     def keep(self, step: Callable[[], None]) -> None:
         """The copy was right: know what was made of it."""
         for key, one in list(self._next.items()):
-            if self._known.get(key) is not one and _refers(one.section, step):
-                del self._next[key]
+            if not one.kept:
+                if _refers(one.section, step):
+                    del self._next[key]
+                else:
+                    self._next[key] = replace(one, kept=True)
             step()
         self._known, self._around = self._next, self._next_around
         self._now, self._next, self._written = {}, {}, {}
+
+    def release(self, copy: Config, step: Callable[[], None]) -> None:
+        """Free a copy in steps, but for the sections that it shares with what it was made of."""
+        shared = self._shared
+        for name in config_section.nesting(Config):
+            value = getattr(copy, name)
+            for section in value if isinstance(value, list) else filter(None, [value]):
+                if id(section) not in shared:
+                    config_section.release(section, step)
+        self._shared = {}
 
     def _is_known(self, section: Section) -> bool:
         known = self._now.get(id(section))
@@ -117,14 +150,11 @@ class Known:
         pairs = zip(self._around, self._next_around, strict=False)
         return bool(self._around) and all(one is other for one, other in pairs)
 
-    def _copy(self, section: Part, others: set[str], step: Callable[[], None]) -> Part:
-        """A section or a copy of it; `others` are the names of routers that are other ones now."""
-        known = self._now.get(id(section))
-        if known is not None and known.section is section:
-            table = known.value.default_table if isinstance(known.value, HubSettings) else None
-            if table is None or table.name not in others:
-                return section
-            del self._now[id(section)]
+    def _copy(self, section: Part, step: Callable[[], None]) -> Part:
+        """A section of which all is known, or a copy of another one."""
+        if self._is_known(section):
+            self._shared[id(section)] = section
+            return section
         made = config_section.copied(section, step)
         self._written[id(made)] = section
         return made
@@ -139,9 +169,11 @@ def _refers(section: Part, step: Callable[[], None]) -> bool:
     waiting: list[object] = [config_read.plain(section, step=step)]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, str) and ("${" in one or one == "file"):
+        if isinstance(one, str) and "${" in one:
             return True
         if isinstance(one, Mapping):
+            if isinstance(one.get("file"), str):
+                return True
             waiting += [*one, *one.values()]
         elif isinstance(one, list):
             waiting += one

@@ -85,6 +85,28 @@ def plain(section: Section, style: str = "json", step: Callable[[], None] = at_o
     return _plain(section, int if style == "json" else format_duration, step)
 
 
+def release_trees(section: Section, trees: Iterable[Tree], step: Callable[[], None]) -> None:
+    """Free trees of which a section was made, in steps; what the section keeps of them (metadata) stays."""
+    kept: set[int] = set()
+    for one in config_section.walk(section):
+        waiting = [value for name in _kept_as_trees(type(one)) for value in getattr(one, name).values()]
+        while waiting:
+            node = waiting.pop()
+            kept.add(id(node))
+            if isinstance(node, Sequence):
+                waiting += node.items
+            elif isinstance(node, Mapping):
+                waiting += (value for _, value in node.items)
+        step()
+    for tree in trees:
+        config_yaml.release(tree, step, kept)
+
+
+@cache
+def _kept_as_trees(cls: type[Section]) -> tuple[str, ...]:
+    return tuple(field.name for field in section_fields(cls) if get_origin(field.type) is dict)
+
+
 def release(config: Config, step: Callable[[], None]) -> None:
     """Free a configuration that is of no more use, in steps (config_yaml.release)."""
     config_section.release(config, step)

@@ -23,7 +23,7 @@ from lib.config_client import client
 from lib.config_exit import check_killswitch
 from lib.config_findings import MOST_PROBLEMS, Findings, at_once
 from lib.config_gost_keys import HANDLERS
-from lib.config_hub import Tables, check_domains, check_overlaps, hub
+from lib.config_hub import Tables, check_domains, check_overlaps, hub, renewed
 from lib.config_instead import TUNNEL_URLS, WITHOUT_OTHERS, instead_of
 from lib.config_known import Known
 from lib.config_limits import Limiters, size_of
@@ -149,18 +149,25 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
     tables = tuple(
         known.of(router, partial(table, router, found), found) for router in found.each(config.routers)
     )
-    ingresses = {section.name: ingress_settings(section, found) for section in found.each(config.ingresses)}
-    authers = {section.name: auther_settings(section, found) for section in found.each(config.authers)}
+    ingresses = {
+        one.name: known.of(one, partial(ingress_settings, one, found), found)
+        for one in found.each(config.ingresses)
+    }
+    authers = {
+        one.name: known.of(one, partial(auther_settings, one, found), found)
+        for one in found.each(config.authers)
+    }
     admissions = {one.name: admission_settings(one, found) for one in found.each(config.admissions)}
     observers = {one.name: observer_settings(one, found) for one in found.each(config.observers)}
     by_name, limiters, chains = Tables(tables), Limiters(config, found), Chains(config, found)
     hubs: list[tuple[Service, HubSettings]] = []
     clients: list[tuple[Service, ClientSettings]] = []
+    renew = partial(renewed, tables=by_name, ingresses=ingresses, authers=authers)
     for service in found.each(config.services):
         role = _role(service, found)
         if role == "router":
             arguments = (service, by_name, ingresses, authers, admissions, observers, limiters, config, found)
-            settings = known.of(service, partial(hub, *arguments), found)
+            settings = known.of(service, partial(hub, *arguments), found, renew)
             if known.has(service):
                 limiters.of(service, service.handler or Handler())  # nobody else says that they are in use
             hubs.extend([(service, settings)] if settings else [])

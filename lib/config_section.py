@@ -52,7 +52,7 @@ class Section(msgspec.Struct, rename="camel", kw_only=True):
         return self.at.get(name) or self.at.get("") or Position("configuration")
 
 
-class Part(Section):
+class Part(Section, weakref=True):
     """Base of the sections that may be left out of a configuration (config_only_tunnel)."""
 
     problems: list[Problem] = []

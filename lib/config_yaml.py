@@ -10,7 +10,7 @@ stack. An alias shares its node, and the number of nodes that aliases expand to 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from math import inf, isinf
 from typing import NamedTuple
@@ -94,13 +94,18 @@ def parse(name: str, text: str, step: Callable[[], None] = at_once) -> tuple[Tre
     return builder.root, builder.problems
 
 
-def release(tree: Tree, step: Callable[[], None]) -> None:
-    """Empty a tree that is of no more use, node by node: to free a big one at once takes long."""
+def release(tree: Tree, step: Callable[[], None], kept: Container[int] = ()) -> None:
+    """Empty a tree that is of no more use, node by node: to free a big one at once takes long.
+
+    `kept` are the ids of nodes that stay as they are.
+    """
     waiting = [tree]
     number = 0
     while waiting:
         node = waiting.pop()
         number += 1
+        if id(node) in kept:
+            continue
         if isinstance(node, Sequence):
             waiting += node.items
             node.items.clear()

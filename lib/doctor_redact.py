@@ -33,19 +33,20 @@ SHORTEST = 3
 def tree(value: object, is_secret: bool = False, step: Callable[[], None] = at_once) -> object:
     """A configuration (dicts, lists, scalars) with every secret hidden. `step` as in Findings."""
     step()
+    if isinstance(value, str):  # first, as most are
+        return HIDDEN if is_secret and value else log_redact.secrets(value)
     if isinstance(value, Mapping):
         return {key: _of_key(str(key), inner, is_secret, step) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [tree(inner, is_secret, step) for inner in value]
-    if is_secret and value not in ("", None, True, False):
-        return HIDDEN
-    return log_redact.secrets(value) if isinstance(value, str) else value
+    return HIDDEN if is_secret and value not in (None, True, False) else value
 
 
 def _of_key(key: str, value: object, is_secret: bool, step: Callable[[], None]) -> object:
-    if key.lower() == "notify" and isinstance(value, Mapping | list | tuple):
+    folded = key.lower()
+    if folded == "notify" and isinstance(value, Mapping | list | tuple):
         return _of_receiver(value, is_secret)
-    return tree(value, (is_secret and key.lower() not in _HARMLESS) or _is_secret(key), step)
+    return tree(value, (is_secret and folded not in _HARMLESS) or _is_secret(folded), step)
 
 
 def _of_receiver(value: object, is_secret: bool) -> object:
@@ -58,9 +59,11 @@ def _of_receiver(value: object, is_secret: bool) -> object:
     return {key: HIDDEN if str(key).lower() == "url" and inner else inner for key, inner in hidden.items()}
 
 
-def _is_secret(key: str) -> bool:
-    plain = key.lower().replace("_", "").replace("-", "").rpartition(".")[2]
-    return plain in SECRET_KEYS
+def _is_secret(folded: str) -> bool:
+    """Whether a key in lower case is one of a secret, however it is spelled."""
+    return folded in SECRET_KEYS or (
+        not folded.isalpha() and folded.replace("_", "").replace("-", "").rpartition(".")[2] in SECRET_KEYS
+    )
 
 
 def secrets(settings: Settings) -> Iterator[str]:

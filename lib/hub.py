@@ -258,6 +258,10 @@ class Hub:
             lines.append(self._end_all("the service has other namespaces now"))
         return lines + self.recheck()
 
+    def use_table(self, settings: HubSettings) -> None:
+        """Take settings with another table, nothing else being different: who is here may stay."""
+        self.settings = self.identities.settings = settings
+
     def recheck(self) -> list[str]:
         """End the sessions that would not be admitted any more; returns a line for each."""
         rule_recheck.use_limits(self)

@@ -65,7 +65,9 @@ class Tables:
         self.rules_changed: Callable[[], None] = lambda: None
         """Called when the rows of an ingress or an auther have changed."""
         self._watch = Watch()
-        self._live = {key: self._make(wanted) for key, wanted in _wanted(settings).items()}
+        self._used = _wanted(settings)
+        """The settings that each table has."""
+        self._live = {key: self._make(wanted) for key, wanted in self._used.items()}
         self._left: list[Live] = []
         """Tables whose place another one has taken, and which services may still use."""
         self.enrolled = EnrolLists(settings, self._enrolled_changed)
@@ -180,6 +182,9 @@ class Tables:
         items = sorted(_wanted(settings).items(), key=lambda item: not isinstance(item[1], BindingSettings))
         for key, wanted in items:
             live = self._live.get(key)
+            if live is not None and self._used.get(key) is wanted:
+                continue  # it has them: what was not changed costs nothing
+            self._used.pop(key, None)  # until it has them as a whole
             if live is not None and self._fits(live, wanted):
                 lines += live.apply(wanted)  # type: ignore[arg-type]  # _fits
             else:
@@ -189,6 +194,7 @@ class Tables:
                 self._live[key] = made
                 self._left += [live] if live is not None else []
                 lines.append(f"{made.label}: added")
+            self._used[key] = wanted
             step()
         lines += self.enrolled.apply(settings, APPLY_SECONDS)
         self._route_enrolled()
@@ -205,6 +211,7 @@ class Tables:
         gone = [key for key in self._live if key not in used]
         lines = [f"{self._live[key].label}: removed" for key in gone]
         self._left += [self._live.pop(key) for key in gone]
+        self._used = {key: wanted for key, wanted in self._used.items() if key in self._live}
         while self._left:
             self._left.pop().stop()
         return lines + self.enrolled.leave((*settings.hubs, *hubs))

@@ -7,15 +7,15 @@ changes of the API last until the files are read again. Refuses to know: what is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 from gevent.lock import RLock
 
-from lib import service_reload
+from lib import config_section, service_release, service_reload
 from lib.config_schema import Config
+from lib.config_section import Section
 from lib.errors import HostError
 from lib.service_scheduling import Breaths
 from lib.settings import Settings
@@ -34,6 +34,9 @@ class Reading(Protocol):
 
     def settings(self, step: Step) -> Settings:
         """The settings now; the same object where nothing has changed. Raises ConfigError, HostError."""
+
+    def another(self) -> Reading:
+        """One that reads the same, and knows what this one has read."""
 
     def settings_of(self, config: Config, step: Step) -> Settings:
         """The settings of another configuration, with the same options. Raises ConfigError."""
@@ -69,7 +72,8 @@ class ServiceChanges:
 
     def saved(self, config: Config) -> None:
         """As api_process.Changes.saved."""
-        self._in_files = config
+        self._in_files, old = config, self._in_files
+        service_release.later(_replaced([old], [config, self._config]))
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -97,9 +101,8 @@ class ServiceChanges:
                 self._parts.tables.refresh()
             problems = service_reload.reload(self._parts, self._timed if timed else self._reread)
             if not problems and self._parts.settings is not before:
-                self._config = self._in_files = self._reading.config if self._reading else None
-                self._filed = None
-                self.version += 1
+                config = self._reading.config if self._reading else None
+                self._use(config, config, None, before)
             self.after()
             return problems
 
@@ -117,7 +120,7 @@ class ServiceChanges:
         with self._one:
             if self._looking is None:
                 # It reads by itself: what was only looked at is not what the files had when they were used.
-                self._looking = copy(self._reading)
+                self._looking = self._reading.another() if self._reading is not None else None
             reread = self._looking.settings if self._looking is not None else self._reread
             return service_reload.checked(self._parts, reread, Breaths())
 
@@ -129,11 +132,11 @@ class ServiceChanges:
             with self._one:
                 if self.version != version:
                     return False
+                now = self._parts.settings
                 failed = service_reload.change(self._parts, lambda step: before)
                 if failed:
                     raise HostError("; ".join(f"service {name}: {why}" for name, why in failed))
-                self._config, self._filed = config, filed
-                self.version += 1
+                self._use(config, self._in_files, filed, now)
                 self.after()
                 return True
 
@@ -151,8 +154,34 @@ class ServiceChanges:
                 if again:
                     raise HostError("; ".join(f"service {name}: {why}" for name, why in [*failed, *again]))
                 return failed
-            self._config = config
-            self._filed = self._filed or before
-            self.version += 1
+            self._use(config, self._in_files, self._filed or before, before)
             self.after()
             return []
+
+    def _use(
+        self, config: Config | None, in_files: Config | None, filed: Settings | None, before: Settings
+    ) -> None:
+        """Another configuration is in use: what was there before goes in steps."""
+        had = self._config, self._in_files
+        self._config, self._in_files, self._filed = config, in_files, filed
+        self.version += 1
+        service_release.later([*_replaced(had, (config, in_files)), *_unused(before, self._parts.settings)])
+
+
+def _replaced(old: Sequence[Config | None], new: Sequence[Config | None]) -> Iterator[Section]:
+    """The sections of configurations that none of the new ones has."""
+    stay = {id(section) for section in _sections(new)}
+    return (section for section in _sections(old) if id(section) not in stay)
+
+
+def _sections(configs: Iterable[Config | None]) -> Iterator[Section]:
+    for config in filter(None, configs):
+        for name in config_section.nesting(Config):
+            value = getattr(config, name)
+            yield from value if isinstance(value, list) else () if value is None else (value,)
+
+
+def _unused(old: Settings, new: Settings) -> Iterator[object]:
+    """Those settings of tables and logins that are other ones now."""
+    stay = {id(one) for one in (*new.tables, *new.authers)}
+    return (one for one in (*old.tables, *old.authers) if id(one) not in stay)

@@ -18,7 +18,7 @@ from lib.log_setup import say
 from lib.service_parts import Parts, label
 from lib.service_scheduling import Breaths
 from lib.settings import ClientSettings, HubSettings, Settings
-from lib.settings_diff import differences
+from lib.settings_diff import differences, is_about_table
 
 Reread = Callable[[Callable[[], None]], Settings]
 """Reads the settings again and returns them, with a call of its argument after each little piece of work.
@@ -212,8 +212,12 @@ def _apply_hub(parts: Parts, settings: HubSettings, new: Settings) -> tuple[str,
     if hub is None:
         parts.add_hub(settings, new)
         return "+", ["added"]
+    domain = parts.domains.of(settings, new.tables)
+    if is_about_table(hub.settings, settings) and domain is hub.domain:
+        hub.use_table(settings)  # thousands of hubs may have one table
+        return "~", []
     changed = differences(hub.settings, settings)
-    done = hub.apply(settings, parts.domains.of(settings, new.tables))
+    done = hub.apply(settings, domain)
     return "~", [*changed, *done]
 
 

@@ -6,15 +6,17 @@ Knows: services, tables and logins that come, go and differ. Refuses to know: ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 from lib.humanize import counted
-from lib.settings import ClientSettings, HubSettings, Settings, TableSettings
+from lib.settings import ClientSettings, HubSettings, RouteEntry, Settings, TableSettings
 from lib.settings_diff import differences
 
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
+AT_ONCE = 1000
+"""Rows that are compared in one step."""
 COMPARED = 20_000
 """Routes of the biggest table whose added and removed ones are counted."""
 _BY_ITSELF = ("hubs", "clients", "tables", "authers", "files", "warnings", "notices")
@@ -38,13 +40,16 @@ def lines(found: Iterable[Change]) -> list[str]:
     ]
 
 
-def changes(old: Settings, new: Settings) -> list[Change]:
-    """All differences; none where a reload would change nothing."""
+def changes(old: Settings, new: Settings, step: Callable[[], None] = lambda: None) -> list[Change]:
+    """All differences; none where a reload would change nothing.
+
+    `step` is called after each little piece of work.
+    """
     found: list[Change] = []
     for before, after in ((old.hubs, new.hubs), (old.clients, new.clients)):
-        found += _services({one.name: one for one in before}, {one.name: one for one in after})
-    told = _tables({one.name: one for one in old.tables}, {one.name: one for one in new.tables})
-    told += _named(_used(old), _used(new))
+        found += _services({one.name: one for one in before}, {one.name: one for one in after}, step)
+    told = _tables({one.name: one for one in old.tables}, {one.name: one for one in new.tables}, step)
+    told += _named(_used(old, step), _used(new, step), step)
     for field in fields(Settings):
         had, wanted = getattr(old, field.name), getattr(new, field.name)
         if field.name not in _BY_ITSELF and had != wanted:
@@ -55,54 +60,101 @@ def changes(old: Settings, new: Settings) -> list[Change]:
 
 
 def _services(
-    old: Mapping[str, HubSettings | ClientSettings], new: Mapping[str, HubSettings | ClientSettings]
+    old: Mapping[str, HubSettings | ClientSettings],
+    new: Mapping[str, HubSettings | ClientSettings],
+    step: Callable[[], None],
 ) -> Iterable[Change]:
     for name in old.keys() - new.keys():
         yield Change(name, REMOVED, [])
     for name, one in new.items():
         if name not in old:
             yield Change(name, ADDED, [])
-        elif told := differences(old[name], one):
+        elif old[name] is not one and (told := differences(old[name], one)):
             yield Change(name, CHANGED, told)
+        step()
 
 
-def _tables(old: Mapping[str, TableSettings], new: Mapping[str, TableSettings]) -> list[str]:
+def _tables(
+    old: Mapping[str, TableSettings], new: Mapping[str, TableSettings], step: Callable[[], None]
+) -> list[str]:
     told = [f"router {name}: removed" for name in old.keys() - new.keys()]
     for name, table in new.items():
         before = old.get(name)
         if before is None:
             told.append(f"router {name}: added, with {counted(len(table.routes), 'route')} of its own")
-        elif before != table:
-            told.append(f"router {name}: {_routes(before, table)}")
+        elif others := _others(before, table, step):
+            told.append(f"router {name}: {_table(before, table, others, step)}")
+        step()
     return told
 
 
-def _routes(old: TableSettings, new: TableSettings) -> str:
-    if old.routes == new.routes:
-        others = [
-            field.name.replace("_", " ")
-            for field in fields(new)
-            if getattr(old, field.name) != getattr(new, field.name)
-        ]
-        return f"{', '.join(others)} {'differs' if len(others) == 1 else 'differ'}"
+def _others(old: Any, new: Any, step: Callable[[], None]) -> list[str]:
+    """The fields of settings that differ."""
+    if old is new or type(old) is not type(new):
+        return [] if old is new else ["type"]
+    pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in fields(new))
+    return [name for name, one, other in pairs if not _equal(one, other, step)]
+
+
+def _equal(one: Any, other: Any, step: Callable[[], None]) -> bool:
+    """Whether two values are equal. Two long tuples are compared in steps."""
+    if one is other or not (isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other)):
+        return bool(one == other)
+    for start in range(0, len(one), AT_ONCE):
+        if one[start : start + AT_ONCE] != other[start : start + AT_ONCE]:
+            return False
+        step()
+    return True
+
+
+def _table(old: TableSettings, new: TableSettings, others: list[str], step: Callable[[], None]) -> str:
+    if "routes" not in others:
+        names = ", ".join(name.replace("_", " ") for name in others)
+        return f"{names} {'differs' if len(others) == 1 else 'differ'}"
     if max(len(old.routes), len(new.routes)) > COMPARED:
         return f"{counted(len(old.routes), 'route')} -> {len(new.routes):,}"
-    before, after = set(old.routes), set(new.routes)
-    added, removed = len(after - before), len(before - after)
+    before, after = _set(old.routes, step), _set(new.routes, step)
+    added, removed = (_missing(*pair, step) for pair in ((before, new.routes), (after, old.routes)))
     return f"routes +{added} -{removed}" if added or removed else "its routes are in another order"
 
 
-def _used(settings: Settings) -> dict[str, Any]:
-    """Authers, ingresses and limiters by what they are called."""
-    found: dict[str, Any] = {f"auther {one.name}": one for one in settings.authers}
-    for hub in settings.hubs:
-        found |= {f"auther {one.name}": one for one in hub.authers}
-        found |= {f"limiter {one.name}": one for one in hub.limiters}
-        found |= {f"ingress {hub.ingress.name}": hub.ingress} if hub.ingress is not None else {}
+def _set(rows: Iterable[RouteEntry], step: Callable[[], None]) -> set[RouteEntry]:
+    found = set()
+    for row in rows:
+        found.add(row)
+        step()
     return found
 
 
-def _named(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    told = [f"{name}: removed" for name in old.keys() - new.keys()]
-    told += [f"{name}: added" for name in new.keys() - old.keys()]
-    return told + [f"{name}: its rows differ" for name in old.keys() & new.keys() if old[name] != new[name]]
+def _missing(there: set[RouteEntry], rows: Iterable[RouteEntry], step: Callable[[], None]) -> int:
+    """How many of these rows, each counted once, are not there."""
+    seen = set()
+    for row in rows:
+        if row not in there:
+            seen.add(row)
+        step()
+    return len(seen)
+
+
+_Used = dict[tuple[str, str], Any]
+"""(kind, name) -> the settings of an auther, an ingress or a limiter."""
+
+
+def _used(settings: Settings, step: Callable[[], None]) -> _Used:
+    found: _Used = {("auther", one.name): one for one in settings.authers}
+    for hub in settings.hubs:
+        for auther in hub.authers:
+            found["auther", auther.name] = auther
+        for limiter in hub.limiters:
+            found["limiter", limiter.name] = limiter
+        if hub.ingress is not None:
+            found["ingress", hub.ingress.name] = hub.ingress
+        step()
+    return found
+
+
+def _named(old: _Used, new: _Used, step: Callable[[], None]) -> list[str]:
+    told = [f"{kind} {name}: removed" for kind, name in old.keys() - new.keys()]
+    told += [f"{kind} {name}: added" for kind, name in new.keys() - old.keys()]
+    both = (key for key in old.keys() & new.keys() if _others(old[key], new[key], step))
+    return told + [f"{kind} {name}: its rows differ" for kind, name in both]

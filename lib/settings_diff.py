@@ -7,7 +7,11 @@ Refuses to know: what a difference leads to (service, hub, client).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
+from itertools import compress
+from operator import attrgetter, is_not
 from typing import Any
 
 from lib.settings import ClientSettings, DeviceSettings, HubSettings
@@ -24,15 +28,37 @@ _HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops", "observe")
 def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> list[str]:
     """A text for each field that differs: `read timeout 0.0 -> 5.0`."""
     texts = []
-    for field in fields(old):
-        if getattr(old, field.name) is getattr(new, field.name) or _is_loaded(field.name, old, new):
+    for name in others(old, new):
+        if _is_loaded(name, old, new):
             continue
-        before, after = (_shown(field.name, getattr(settings, field.name)) for settings in (old, new))
+        before, after = (_shown(name, getattr(settings, name)) for settings in (old, new))
         if before != after:
-            is_hidden = field.name in _HIDDEN or _is_long(before) or _is_long(after)
+            is_hidden = name in _HIDDEN or _is_long(before) or _is_long(after)
             change = "" if is_hidden else f" {before} -> {after}"
-            texts.append(field.name.replace("_", " ") + (change if len(change) <= MAX_SHOWN else ""))
+            texts.append(name.replace("_", " ") + (change if len(change) <= MAX_SHOWN else ""))
     return texts
+
+
+def others(old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> list[str]:
+    """The fields whose values are not the very same objects: all others are surely equal."""
+    cls: type = type(old)
+    names, values = _values(cls)
+    return list(compress(names, map(is_not, values(old), values(new))))
+
+
+@cache
+def _values(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """The names of a class's fields, and what gets their values."""
+    names = tuple(field.name for field in fields(cls))
+    return names, attrgetter(*names)
+
+
+def is_about_table(old: HubSettings, new: HubSettings) -> bool:
+    """Whether nothing differs but what is in the table: it has the name that it had."""
+    if others(old, new) not in ([], ["default_table"]):
+        return False
+    before, after = (_shown("default_table", one.default_table) for one in (old, new))
+    return bool(before == after)
 
 
 def _is_loaded(name: str, old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> bool:

@@ -53,7 +53,7 @@ from lib import packet as ip
 from lib.acl import Acl
 from lib.acl_connections import MAX_CONNECTIONS, MAX_DATAGRAMS
 from lib.addresses import host_port
-from lib.api_request import Refused, parsed
+from lib.api_request import Refused, Request
 from lib.api_sessions import token_of
 from lib.auth_admission import basic
 from lib.client_downlink import Downlink
@@ -281,7 +281,7 @@ def http_body(data: bytes) -> None:
 def api_request(data: bytes) -> None:
     """What somebody without a login may send to the web API: a body, a cookie, basic auth."""
     with suppress(Refused):
-        parsed(data)
+        Request("POST", "/", read=lambda: data).json()
     text = data.decode("latin-1")
     token_of(text)
     basic(f"Basic {text}")

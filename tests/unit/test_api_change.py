@@ -13,7 +13,7 @@ import pytest
 
 from lib import api_change, api_config, config_read, config_resolve, doctor_redact
 from lib.api_request import Refused
-from lib.config_schema import Config, Router
+from lib.config_schema import Config, Plugin, Router
 from lib.errors import ConfigError
 from tests.support.api import Api, free_port, process
 from tests.support.netns import ROOT
@@ -325,9 +325,14 @@ def test_a_big_router_is_read_in_steps() -> None:
     assert isinstance(section, Router)
     first = len(steps)
     assert first > 200 * 7, "a route and its two texts twice, and once more"
-    api_change.replaced(
-        Config(routers=[section]), api_config.KINDS["routers"], "r", body, partial(steps.append, None)
+    section.plugin = Plugin(type="http", addr="http://h", token="t")
+    hiding = {**body, "plugin": {"type": "http", "addr": "http://h", "token": "***"}}
+    _, section = api_change.replaced(
+        Config(routers=[section]), api_config.KINDS["routers"], "r", hiding, partial(steps.append, None)
     )
+    assert isinstance(section, Router)
+    assert section.plugin is not None
+    assert section.plugin.token == "t"
     assert len(steps) - first > 200 * 10, "and what it was before"
 
 

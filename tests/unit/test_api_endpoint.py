@@ -155,7 +155,7 @@ def test_the_document_has_each_endpoint_with_what_it_takes() -> None:
     assert look["parameters"][2]["schema"] == {"type": "integer", "minimum": 1, "maximum": 9}
     assert (look["x-roles"], do["x-roles"]) == (sorted(EVERYBODY), sorted(TENANTS))
     assert set(look["responses"]) == {"200", "400", "401", "403", "404", "414", "429"}
-    assert set(do["responses"]) == {"200", "400", "401", "403", "409", "414", "429"}
+    assert set(do["responses"]) == {"200", "400", "401", "403", "409", "413", "414", "429"}
     schema = do["requestBody"]["content"]["application/json"]["schema"]
     assert (schema["required"], schema["additionalProperties"]) == (["host"], False)
     assert len({re.sub(r"\W", "", one["operationId"]) for one in (look, do)}) == 2

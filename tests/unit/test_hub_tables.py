@@ -14,6 +14,7 @@ from lib import rule_live
 from lib.auth_admission import Login
 from lib.hub_tables import Tables
 from lib.plugin_client import RouterPlugin
+from lib.route_live import LiveRoutes
 from lib.route_table import RouteTable
 from lib.settings import (
     AutherSettings,
@@ -72,6 +73,28 @@ def test_the_same_settings_change_nothing(tables: Tables) -> None:
     assert not tables.apply(OLD)
     assert not tables.leave(OLD)
     assert routes(tables, "old").changes == changes
+
+
+def test_a_table_with_the_same_settings_is_not_even_asked(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept,) = OLD.tables
+    new = Settings(tables=(kept, TableSettings("new")))
+    asked: list[str] = []
+    apply = LiveRoutes.apply
+
+    def noted(live: LiveRoutes, settings: TableSettings) -> list[str]:
+        asked.append(settings.name)
+        return apply(live, settings)
+
+    monkeypatch.setattr(LiveRoutes, "apply", noted)
+    tables.apply(new)
+    tables.apply(new)
+    assert asked == []
+    tables.apply(Settings(tables=(kept, TableSettings("new", routes=ROUTES))))
+    assert asked == ["new"]
+    tables.leave(Settings(tables=(kept,)))
+    assert tables.apply(new) == ["router new: added"]
 
 
 NAMESPACE = bytes(16)

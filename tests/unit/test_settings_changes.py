@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lib import config_read, config_resolve, config_secrets, settings_changes
 from lib.settings_changes import changes
 from tests.support.configs import checked
+from tests.support.opcodes import longest_step
 
 FILE = """
 services:
@@ -66,3 +68,15 @@ def test_tables_and_authers_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None
     assert changes(whole, replace(whole, tables=(replace(table, mtu=1400),)))[0].lines == [
         "router r: mtu differs"
     ]
+
+
+def test_long_tables_are_compared_in_steps() -> None:
+    """And a table that says the same is no change, whoever has read it."""
+    routes = "".join(f", {{dst: 10.{n >> 8}.{n & 255}.0/24, gateway: a}}" for n in range(300, 3300))
+    text = FILE.replace(", {dst: 10.0.1", f"{routes}, {{dst: 10.0.1")
+    before, after = settings(text), settings(text)
+    other = settings(text.replace("gateway: b", "gateway: c"))
+    assert changes(before, after) == []
+    assert changes(before, other)[0].lines == ["router r: routes +1 -1"]
+    for new in (after, other):
+        assert longest_step(partial(changes, before, new)) < 2000
