@@ -17,6 +17,7 @@ import glob
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import gevent
@@ -29,11 +30,14 @@ from lib import client_names_files, dns_forward, dns_resolv_conf, netlink_owners
 from lib.addresses import join_host_port
 from lib.client_names_files import RESOLV_CONF
 from lib.dns_forward import Server, Zone
+from lib.service_scheduling import breathe
 from lib.service_supervisor import Task, keep
 from lib.stream_deadline import within
 
 QUESTIONS, CONNECTIONS = 128, 32
 """Questions over UDP, and connections over TCP, at the same time. Further questions fail at once."""
+TOGETHER = 8
+"""Questions over UDP that are taken before packets have their turn."""
 LARGEST_QUESTION = 4096
 """Bytes of a question over UDP; longer ones are cut off and get no answer."""
 WAITS = 1.0, 2.5
@@ -173,8 +177,10 @@ class Stub:
     # --- questions
 
     def _serve_datagrams(self) -> None:
-        """Answer datagrams; never returns."""
-        while True:
+        """Answer datagrams; never returns. While there are more, recvfrom alone lets nobody else run."""
+        for number in count(1):
+            if not number % TOGETHER:
+                breathe()
             try:
                 message, asker = self._udp.recvfrom(LARGEST_QUESTION)
             except ConnectionError:  # who asked before is gone
@@ -196,6 +202,7 @@ class Stub:
         """Answer the questions of one connection, one after the other."""
         with suppress(OSError), stream:
             while True:
+                breathe()  # while there are more, a receive alone lets nobody else run
                 with within(IDLE_SECONDS, lambda: TimeoutError(errno.ETIMEDOUT, "silent")):
                     message = stream_dns.received(stream)
                 if not message:

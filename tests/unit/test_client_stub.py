@@ -232,6 +232,23 @@ def test_more_questions_than_there_may_be_fail_at_once(
     gevent.killall(asking)
 
 
+@pytest.mark.parametrize("over_tcp", [False, True])
+def test_who_asks_without_end_lets_others_run(stub: Stub, over_tcp: bool) -> None:
+    """Any user of this host may ask, and while there is data a receive alone lets nobody else run."""
+    message, number, loop = bytes(12) + b"no question", 400, gevent.get_hub().loop
+    kind = socket.SOCK_STREAM if over_tcp else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as asking:
+        asking.settimeout(5)
+        asking.connect((stub.address, stream_dns.PORT))
+        before = loop.iteration
+        for _ in range(1 if over_tcp else number):
+            asking.send(stream_dns.framed(message) * number if over_tcp else message)
+        received = 0
+        while received < number * 14 if over_tcp else received < number // 2:
+            received += len(asking.recv(65536)) if over_tcp else bool(asking.recv(4096))
+        assert loop.iteration - before >= number // (2 if over_tcp else 2 * client_stub.TOGETHER)
+
+
 def test_what_is_no_question_is_said_so_and_an_answer_gets_none(stub: Stub) -> None:
     message = bytes(DNSRecord.question("www.example").pack())
     assert stub.answer(message[:14], over_tcp=False)[3] & 15 == 1
