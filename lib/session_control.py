@@ -20,6 +20,8 @@ from lib.session_keepalive import Health, Liveness
 from lib.session_lane_sender import LaneSender
 from lib.wire_control import Advice, Datagrams, Drain, Feature, Hello, Lane, Message, Ping, Pong, Switch
 
+SHORT = 32
+"""Bytes of a content that is quickly read, as those are of which there may be many: PING, PONG, DRAIN."""
 ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch
 """The messages that mean something else to a hub than to a client."""
 
@@ -52,21 +54,24 @@ class SessionControl:
 
         `reply` sends a frame by the lane on which they came.
 
-        Only the last message of each type counts, and is read: who asks a thousand times in a turn gets one
-        reply, and a thousand messages that take long to read take as long as one. A content that does not
-        parse is counted as a drop, a type that is not known is ignored.
+        Only the last message of each type counts: who asks a thousand times in a turn gets one reply. Of long
+        ones no other is read, so a thousand that take long to read take as long as one. A content that does
+        not parse is counted as a drop, a type that is not known is ignored.
         """
-        last = {content[1:2]: content for content in contents}
-        messages: list[Message] = []
-        for content in last.values():
+        contents = list(contents)
+        longs = {content[1]: number for number, content in enumerate(contents) if len(content) > SHORT}
+        last: dict[type, Message] = {}
+        for number, content in enumerate(contents):
+            if len(content) > SHORT and longs[content[1]] != number:
+                continue
             try:
                 message = wire_control.decode(content)
             except ProtocolError:
                 self._traffic.drop(Reason.BAD_CONTROL)
             else:
                 if message is not None:
-                    messages.append(message)
-        return [message for message in messages if self._receive(message, now, reply)]
+                    last[type(message)] = message
+        return [message for message in last.values() if self._receive(message, now, reply)]
 
     def _receive(
         self, message: Message, now: float, reply: Callable[[bytes], None] | None
