@@ -237,7 +237,7 @@ def test_hundreds_of_strangers_beside_a_ping(topology: Topology, write: Write) -
     assert 20 < int(sent) <= len(answered) + 1  # the last one may have gone out just before the signal
     words = {stranger.logged for stranger in HANDSHAKES}  # not folded by them: strangers have a say in them
     said = sum(len(re.findall(re.escape(one), hub.text())) for one in words)
-    assert said >= FLOOD.in_full * len(counted)
+    assert said >= FLOOD.in_full + len(counted) - 1  # each reason, and of the one with many texts so many
     assert hub.returncode is None
 
 
