@@ -27,6 +27,7 @@ _REASONS = {
     **dict.fromkeys(("admission", "admissions", "ingress", "token", "tls", "trustedproxies"), _LOGINS),
     **dict.fromkeys(("handler.type", "listener.type", "trustedproxies.header", "certhosts"), _LOGINS),
     **dict.fromkeys(("metadata.domain", "metadata.router", "proxyprotocol"), _LOGINS),
+    **dict.fromkeys(("sd", "entrypoint", "entrypoint.address", "entrypoint.allow"), _PLUGINS),
 }
 """Key in lower case, or the two last ones of a place -> what it and all below it stand for.
 

@@ -47,7 +47,8 @@ class Fate(NamedTuple):
     to: str = ""
     """The host that gets it or would have got it; empty where no receiver was chosen."""
     way: str = ""
-    """How it leaves this process: `session 10.77.2.2:41234`, that and `by datagrams`, or `device tun0`."""
+    """How it leaves this process: `session 10.77.2.2:41234`, that and `by datagrams`, `device tun0`, or
+    `hub 10.77.3.2:8420, entrypoint`."""
     reason: str = ""
     """The value of a forward_drop_reasons.Reason; empty where the packet was forwarded."""
 

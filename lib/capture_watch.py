@@ -87,12 +87,17 @@ def _apart(
 
 
 def _forwarded(attachment: Attachment, target: Attachment, by_datagrams: bool = False) -> Fate:
-    return _between(attachment.namespace.id, attachment.host, target.host, target.peer, by_datagrams)
+    way = _way(target) + (BY_DATAGRAMS if by_datagrams else "")
+    return _between(attachment.namespace.id, attachment.host, target.host, way)
 
 
 @lru_cache(maxsize=1024)
-def _between(namespace: bytes, host: str, to: str, peer: str, by_datagrams: bool) -> Fate:
-    return Fate(FORWARDED, namespace.hex(), host, to, f"session {peer}{BY_DATAGRAMS if by_datagrams else ''}")
+def _between(namespace: bytes, host: str, to: str, way: str) -> Fate:
+    return Fate(FORWARDED, namespace.hex(), host, to, way)
+
+
+def _way(target: Attachment) -> str:
+    return f"hub {target.peer}, {target.by}" if target.by else f"session {target.peer}"
 
 
 def _dealt(attachment: Attachment, dealt: Dealt) -> Fate:
@@ -100,7 +105,7 @@ def _dealt(attachment: Attachment, dealt: Dealt) -> Fate:
     namespace = attachment.namespace.id.hex()
     if isinstance(what, Attachment):
         return _forwarded(attachment, what)
-    to, way = (target.host, f"session {target.peer}") if target is not None else ("", "")
+    to, way = (target.host, _way(target)) if target is not None else ("", "")
     return Fate(ANSWERED if answered else DROPPED, namespace, attachment.host, to, way, what.value)
 
 

@@ -215,6 +215,7 @@ def _gateway(gateway: Row) -> str:
     words += [f"metric={gateway['metric']}"] if gateway["metric"] is not None else []
     words += ["fallThrough"] if gateway["fall_through"] else []
     words += [] if gateway["live"] else ["(away)"]
+    words += [f"(at hub {hub})" for hub in gateway.get("hubs", ())]
     return " ".join(words)
 
 
@@ -222,6 +223,14 @@ def _carrying(row: Row) -> str:
     return ", ".join(dict.fromkeys(one["host"] for one in row["gateways"] if one["carries"])) or "nobody"
 
 
+FAR_HUBS = (
+    Column("other hub", _plain("hub"), tells_apart=True),
+    Column("by", _plain("service"), 2),
+    Column("packets in", lambda row: packets(row["received_packets"]), 1, right=True),
+    Column("packets out", lambda row: packets(row["sent_packets"]), 1, right=True),
+    Column("dropped", lambda row: number(_dropped(row)) if row["drops"] else "-", 0, right=True),
+    Column("by reason", _why, 3, _dropped),
+)
 ROUTES = (
     Column("prefix", _plain("prefix"), tells_apart=True),
     Column("now by", _carrying, style=lambda row: RED if _carrying(row) == "nobody" else GREEN),

@@ -180,6 +180,9 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     for hub in reply["hubs"]:
         many = counted(hub["sessions"], "session")
         found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
+    for row in reply.get("entrypoints", ()):
+        known = f"sd {row['sd']} knows {number(row['registered'])} of {counted(row['sessions'], 'session')}"
+        found.append(f"entrypoint of {row['service']} at {row['address']}: {known}")
     if only := reply.get("only"):
         inside = only.get("title") or only["ns"]
         what = [f"{name} {value}" for name, value in (("host", only["host"]), ("namespace", inside)) if value]
@@ -188,6 +191,8 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     sessions = sorted(reply["sessions"], key=lambda row: (row["namespace"], row["host"]))
     found += on.table(cli_columns.SESSIONS, sessions)
     found += on.table(cli_columns.CLIENTS, reply["clients"])
+    far = [{**hub, "service": row["service"]} for row in reply.get("entrypoints", ()) for hub in row["hubs"]]
+    found += on.table(cli_columns.FAR_HUBS, far[:MAX_TABLES])
     rows = cli_columns.sources_of(reply["tables"])
     found += on.table(cli_columns.TABLES, rows[:MAX_TABLES])
     found += [f"and {counted(len(rows) - MAX_TABLES, 'more table')}"] if len(rows) > MAX_TABLES else []

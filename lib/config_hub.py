@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from ipaddress import IPv6Network, ip_network
 from operator import attrgetter, is_
 
-from lib import config_admission, config_datagrams, config_metadata, config_observe, config_url_keys
-from lib.addresses import host_port, is_loopback, prefix
+from lib import (
+    config_admission,
+    config_datagrams,
+    config_entrypoint,
+    config_metadata,
+    config_observe,
+    config_url_keys,
+)
+from lib.addresses import host_port, is_loopback
 from lib.config_enrol import enrol
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
@@ -22,14 +28,12 @@ from lib.config_schema import Config, Handler, Listener, Login, Service
 from lib.config_tables import logins, namespace_of
 from lib.config_transport import is_header_name, listener_transport
 from lib.did_you_mean import did_you_mean
-from lib.prefixes import PrefixSet, packed
 from lib.settings import (
     DEFAULT_ADDRESS_HEADER,
     DEFAULT_QUEUE_MEMORY,
     AutherSettings,
     HubSettings,
     IngressSettings,
-    Network,
     TableSettings,
 )
 from lib.settings_sources import EnrolSource
@@ -66,6 +70,7 @@ def hub(
     authers: Mapping[str, AutherSettings],
     admissions: config_admission.Known,
     observers: config_observe.Known,
+    sds: config_entrypoint.Known,
     limiters: Limiters,
     config: Config,
     found: Findings,
@@ -92,16 +97,17 @@ def hub(
     except ValueError as wrong:
         found.error(service.where("addr"), f"'addr': {wrong}")
         return None
-    enrolled = enrol(handler, found)
+    enrolled, netns = enrol(handler, found), config_metadata.netns(service, found)
     return HubSettings(
         name=service.name,
         host=host,
         port=port,
-        netns=config_metadata.netns(service, found),
+        netns=netns,
         default_table=table,
         ingress=ingress,
         observe=config_observe.observe_settings(service, handler, observers, found),
         admissions=config_admission.of_hub(service, admissions, found),
+        entrypoint=config_entrypoint.of_hub(handler, sds, netns, found),
         authers=_in_the_clear(
             _authers(service, handler, authers, found),
             handler,
@@ -128,7 +134,9 @@ def hub(
         queue_memory=config_metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
         limits=limiters.of(service, handler),
         limiters=limiters.sourced(service, handler),
-        trusted_proxies=_trusted_proxies(handler, found),
+        trusted_proxies=config_metadata.prefix_set(
+            handler, "trustedProxies", "trusts everybody: any client may name any address as its own", found
+        ),
         address_header=_address_header(handler, transport, found),
         proxy_protocol=_proxy_protocol(service, handler, found),
         drain_timeout=config_metadata.seconds(handler, "drainTimeout", 5.0, found),
@@ -180,28 +188,6 @@ def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings)
         message = "'certHosts' without client certificates: nobody would be let in"
         found.error(tree.where if tree else handler.where(), message, "give the listener's tls a caFile")
     return wanted
-
-
-def _trusted_proxies(handler: Handler, found: Findings) -> PrefixSet:
-    prefixes = PrefixSet()
-    for item in found.each(config_metadata.listed(handler, "trustedProxies", found=found)):
-        try:
-            one = prefix(item.text)
-        except ValueError as wrong:
-            found.error(item.where, f"'trustedProxies': {wrong}")
-            continue
-        if not one.prefixlen:
-            message = f"'trustedProxies': {one} trusts everybody: any client may name any address as its own"
-            found.warn(item.where, message, "write the addresses of the proxies")
-        found.warn_widened(item.where, "'trustedProxies'", item.text)
-        prefixes.add(packed(_unmapped(one)))
-    return prefixes
-
-
-def _unmapped(one: Network) -> Network:
-    """A prefix of IPv4-mapped addresses (::ffff:10.0.0.0/104) as the one of IPv4, as peers are compared."""
-    inside = one.network_address.ipv4_mapped if isinstance(one, IPv6Network) else None
-    return ip_network((inside, one.prefixlen - 96)) if inside and one.prefixlen >= 96 else one
 
 
 def _address_header(handler: Handler, transport: TransportSettings, found: Findings) -> str:
@@ -351,13 +337,13 @@ def check_domains(hubs: list[tuple[Service, HubSettings]], found: Findings) -> N
         other = first.setdefault(settings.domain, settings)
         if _rules(other) != _rules(settings):
             message = f"services {other.name} and {settings.name} share domain {settings.domain[:64]!r}"
-            hint = "give them the same router, router.cache and sourceCheck"
+            hint = "give them the same router, router.cache, sourceCheck, sd and entrypoint"
             found.error(service.where("handler"), f"{message} but not its rules", hint)
 
 
 def _rules(hub: HubSettings) -> tuple[object, ...]:
     table = hub.default_table
-    return (table.name if table else "", hub.cache_seconds, hub.source_check)
+    return (table.name if table else "", hub.cache_seconds, hub.source_check, hub.entrypoint)
 
 
 def check_overlaps(hubs: list[tuple[Service, HubSettings]], found: Findings) -> None:

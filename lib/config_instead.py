@@ -21,13 +21,9 @@ _RESOLVER = "leave it out, and name the hub's addresses in hosts, or the name se
 _NODES_THERE = "write the host name here: nodes: [{name: host, addr: host-1}]"
 _QUOTA = "leave it out, and let a monitor watch the bytes of each service and host in the metrics"
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
-_SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 _LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sources or its plugin"
 
 _SECTIONS: dict[str, dict[str, str]] = {
-    "Config": {
-        "sds": _SEVERAL_HUBS,
-    },
     "Service": {
         **dict.fromkeys(("quota", "quotas"), _QUOTA),
     },
@@ -52,7 +48,6 @@ _METADATA: dict[str, str] = {
     "limiter.scope": 'leave it out: a limiter row for "$" counts for the service, one for "$$" for each peer',
     "skipauth": "leave it out, and give those clients a login too",
     "dialtimeout": "write connectTimeout in the metadata of the node's connector",
-    **dict.fromkeys(("entrypoint", "sd", "sd.cache.expiration", "sd.renewinterval"), _SEVERAL_HUBS),
     **dict.fromkeys(("router", "tun.router"), "write its routes here: routes: [CIDR, CIDR]"),
     "header": "leave it out: an http proxy gets a login, and no other header",
 }

@@ -24,7 +24,7 @@ from lib.errors import Problem
 from lib.settings import HubSettings
 
 T = TypeVar("T")
-_AROUND = ("admissions", "observers", "limiters", "climiters", "rlimiters", "tls")
+_AROUND = ("admissions", "observers", "sds", "limiters", "climiters", "rlimiters", "tls")
 """Parts of a configuration with which all that is known of hubs goes."""
 _KINDS = ("services", "routers", "ingresses", "authers")
 """Lists of sections of which something may be known."""

@@ -7,9 +7,11 @@ Refuses to know: which keys there are (config_gost_keys) and what they do (confi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ipaddress import IPv6Network, ip_network
 from typing import Protocol, TypeVar
 
 from lib import config_url_keys
+from lib.addresses import prefix
 from lib.config_findings import Findings
 from lib.config_gost_keys import Key, Keys, key_hint
 from lib.config_instead import instead_of_key
@@ -18,7 +20,8 @@ from lib.config_section import Metadata
 from lib.config_yaml import Scalar, Sequence, Tree
 from lib.errors import Position
 from lib.go_values import SECONDS, parse_duration, parse_integer, parse_switch
-from lib.settings import DEFAULT_KEEPALIVE, DEFAULT_LANES
+from lib.prefixes import PrefixSet, packed
+from lib.settings import DEFAULT_KEEPALIVE, DEFAULT_LANES, Network
 
 T = TypeVar("T")
 
@@ -206,6 +209,34 @@ def proxy_protocol(layer: Layer, found: Findings) -> int:
         found.error(tree.where, f"'proxyProtocol': there is version 1 and 2, and not {version}")
         return 0
     return version
+
+
+def prefix_set(layer: Layer, key: str, everybody: str, found: Findings) -> PrefixSet:
+    """A list of addresses and prefixes; of one that holds all addresses a warning says what it does."""
+    prefixes = PrefixSet()
+    for item in found.each(listed(layer, key, found=found)):
+        try:
+            one = prefix(item.text)
+        except ValueError as wrong:
+            found.error(item.where, f"{key!r}: {wrong}")
+            continue
+        if not one.prefixlen:
+            found.warn(item.where, f"{key!r}: {one} {everybody}", _WHOSE[key])
+        found.warn_widened(item.where, repr(key), item.text)
+        prefixes.add(packed(_unmapped(one)))
+    return prefixes
+
+
+_WHOSE = {
+    "trustedProxies": "write the addresses of the proxies",
+    "entrypoint.allow": "write the addresses of the hubs",
+}
+
+
+def _unmapped(one: Network) -> Network:
+    """A prefix of IPv4-mapped addresses (::ffff:10.0.0.0/104) as the one of IPv4, as peers are compared."""
+    inside = one.network_address.ipv4_mapped if isinstance(one, IPv6Network) else None
+    return ip_network((inside, one.prefixlen - 96)) if inside and one.prefixlen >= 96 else one
 
 
 def netns(layer: Layer, found: Findings) -> str:

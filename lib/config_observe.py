@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from lib import config_metadata, config_yaml
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
-from lib.config_schema import Asked, Handler, Service
+from lib.config_schema import Handler, Observer, Service
 from lib.config_yaml import Scalar, Tree
 from lib.printable import printable
 from lib.settings_observe import (
@@ -29,7 +29,7 @@ MAX_LABELS, MAX_LABEL = 32, 128
 _PERIODS = ("observer.period", "observePeriod", "observer.observePeriod")
 
 
-def observer_settings(section: Asked, found: Findings) -> ObserverSettings | None:
+def observer_settings(section: Observer, found: Findings) -> ObserverSettings | None:
     """The settings of one observer; None where it has no plugin that could be told, which is a problem."""
     if section.plugin is None:
         text = f"observer {section.name[:64]} has no plugin: nobody would be told"

@@ -66,6 +66,22 @@ METADATA_KEYS = (
         "All send queues of the hub together hold at most this.",
     ),
     OwnKey(
+        "metadata of handler router", "entrypoint.address", "host:port", "the address of `entrypoint`",
+        "entrypoint.address: hub-1.example:8420, sd: sd0, entrypoint: ':8420'",
+        (
+            "Where other hubs send datagrams, as the sd is told, if `entrypoint` listens on every address or "
+            "a NAT stands in front of the hub."
+        ),
+    ),
+    OwnKey(
+        "metadata of handler router", "entrypoint.allow", "list of prefixes", "every hub that the sd names",
+        "entrypoint.allow: [10.0.0.0/24], sd: sd0, entrypoint: 10.0.0.1:8420",
+        (
+            "The addresses of other hubs: from no other one a datagram is taken, and to no other one a "
+            "packet is sent, whatever the sd says."
+        ),
+    ),
+    OwnKey(
         "metadata of handler router", "trustedProxies", "list of prefixes", "none",
         "trustedProxies: [127.0.0.1, 10.0.0.0/24]",
         (

@@ -20,6 +20,7 @@ from lib.config_admission import admission_settings
 from lib.config_api import api_settings
 from lib.config_chain import Chains
 from lib.config_client import client
+from lib.config_entrypoint import check_entrypoints, sd_settings
 from lib.config_exit import check_killswitch
 from lib.config_findings import MOST_PROBLEMS, Findings, at_once
 from lib.config_gost_keys import HANDLERS
@@ -43,7 +44,7 @@ from lib.settings import ClientSettings, HubSettings, IngressSettings, Settings
 
 _NAMED = (
     *("services", "chains", "hops", "ingresses", "authers", "admissions", "observers", "hosts"),
-    *("limiters", "climiters", "rlimiters"),
+    *("sds", "limiters", "climiters", "rlimiters"),
 )
 _NONE = ("", "0", "off", "no", "false")
 MOST_RECORDER = 1 << 30
@@ -159,6 +160,7 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
     }
     admissions = {one.name: admission_settings(one, found) for one in found.each(config.admissions)}
     observers = {one.name: observer_settings(one, found) for one in found.each(config.observers)}
+    sds = {one.name: sd_settings(one, found) for one in found.each(config.sds)}
     by_name, limiters, chains = Tables(tables), Limiters(config, found), Chains(config, found)
     hubs: list[tuple[Service, HubSettings]] = []
     clients: list[tuple[Service, ClientSettings]] = []
@@ -166,7 +168,8 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
     for service in found.each(config.services):
         role = _role(service, found)
         if role == "router":
-            arguments = (service, by_name, ingresses, authers, admissions, observers, limiters, config, found)
+            sections = (ingresses, authers, admissions, observers, sds, limiters)
+            arguments = (service, by_name, *sections, config, found)
             settings = known.of(service, partial(hub, *arguments), found, renew)
             if known.has(service):
                 limiters.of(service, service.handler or Handler())  # nobody else says that they are in use
@@ -236,6 +239,7 @@ def _check_together(
     """Checks that look at several services at once."""
     check_overlaps(hubs, found)
     check_domains(hubs, found)
+    check_entrypoints(hubs, found)
     entered: dict[str, tuple[IngressSettings, list[str]]] = {}
     for _, settings in found.each(hubs):
         if settings.ingress:

@@ -271,8 +271,15 @@ class Ingress(Sourced):
     rules: list[Rule] = []
 
 
-class Asked(Part):
-    """Service discovery, or an observer: a plugin with a name."""
+class Sd(Part):
+    """Service discovery: a plugin that knows at which hub a host is."""
+
+    name: str = ""
+    plugin: Plugin | None = None
+
+
+class Observer(Part):
+    """A plugin that is told of services."""
 
     name: str = ""
     plugin: Plugin | None = None
@@ -355,7 +362,6 @@ class Metrics(Section):
 class Config(Section):
     """A whole configuration, with the problems and warnings of reading it."""
 
-    not_yet = words("sds")
     foreign = keys_of("Config")
 
     services: list[Service] = []
@@ -365,12 +371,12 @@ class Config(Section):
     admissions: list[Admission] = []
     hosts: list[Hosts] = []
     ingresses: list[Ingress] = []
-    sds: list[Asked] = []
+    sds: list[Sd] = []
     limiters: list[Limiter] = []
     climiters: list[Limiter] = []
     rlimiters: list[Limiter] = []
     routers: list[Router] = []
-    observers: list[Asked] = []
+    observers: list[Observer] = []
     tls: Tls | None = None
     log: Log | None = None
     api: Api | None = None

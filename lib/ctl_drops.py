@@ -7,19 +7,23 @@ Knows: the fields of the reply (PROTOCOL.md, the control socket). Refuses to kno
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lib import ctl_filter, namespace_titles
+from lib import ctl_filter, namespace_titles, service_supervisor
 from lib.client import Client
+from lib.cluster_entrypoint import Entrypoint
 from lib.counters import Traffic
 from lib.hub import Hub
 from lib.namespace import Lost
+from lib.namespace_domain import Domain
 from lib.packet import format_address
 from lib.packet_text import summary
 
 MAX_LOST = 20
 """Destinations of a namespace that are listed with their drops, the latest ones."""
+OTHER_HUBS = "(another hub)"
+"""Host name of the rows of what comes from another hub and goes there."""
 ENDED = "(ended)"
 """Host name of the row that sums up all sessions that have ended."""
 
@@ -48,8 +52,8 @@ def drops(
                     yield from _rows(name, attachment.host, attachment.peer, attachment.traffic, now)
             if not wanted.host:
                 yield from _rows(name, ENDED, "", namespace.gone, now)
-        for domain in domains if not wanted else ():
-            yield from _rows(_nowhere("(gone)"), ENDED, "", domain.gone, now)
+        for counters in _of_no_session(domains) if not wanted else ():
+            yield from _rows(*counters, now)
         for client in clients.values():
             if wanted.fits(client.settings.host, client.node.namespace):
                 peer = client.session.peer if client.session else ""
@@ -63,6 +67,19 @@ def drops(
 
     refusals = [row for name, hub in hubs.items() if not wanted for row in _refusals(name, hub, now)]
     return {"drops": rows(), "destinations": destinations(), "refusals": refusals}
+
+
+def _of_no_session(domains: Iterable[Domain]) -> Iterator[tuple[Row, str, str, Traffic]]:
+    """Where, who, the peer and the counters, of namespaces that have gone and of other hubs.
+
+    Datagrams that are nobody's have our own address.
+    """
+    for domain in domains:
+        yield _nowhere("(gone)"), ENDED, "", domain.gone
+    for one in service_supervisor.running(Entrypoint):
+        yield _nowhere("-"), OTHER_HUBS, one.entry.address, one.traffic
+        for hub in list(one.hubs.values()):
+            yield _nowhere("-"), OTHER_HUBS, hub.address, hub.traffic
 
 
 def _nowhere(what: str) -> Row:

@@ -105,6 +105,14 @@ def _ask_plugins(attachment: Attachment, address: bytes) -> None:
                 table.store(address, table.asker.route(address, attachment.namespace.id), time.monotonic())
             except OSError:
                 table.fail(address, time.monotonic())
+    _find_gateways(attachment.namespace, address)
+
+
+def _find_gateways(namespace: Namespace, address: bytes) -> None:
+    route = namespace.route_to(address, time.monotonic()) if namespace.elsewhere is not None else None
+    for name in route[0].names if isinstance(route, tuple) else ():
+        if namespace.elsewhere is not None and name not in namespace.gateways.here:
+            namespace.elsewhere.find(name)
 
 
 def connect_everybody(namespace: Namespace) -> None:

@@ -251,18 +251,30 @@ def _source(view: View, rank: int) -> str:
     return _BESIDE_SOURCES.get(rank) or view.sources[rank]
 
 
+def _hubs(view: View, host: str) -> list[str]:
+    """The other hubs that a gateway is at."""
+    found = (user.known_elsewhere(host) for user in view.users)
+    return [one.peer for gateway in found if gateway is not None for one in gateway.attachments]
+
+
 def _gateways(view: View, group: Group, now: float) -> list[Row]:
     """A row for each gateway of a route: whether it is connected, and whether it carries packets now."""
     hold_down = view.router.hold_down if isinstance(view.router, RouteTable) else 0.0
-    carries = {name for user in view.users for name in user.gateways.carriers(group, hold_down, now)}
+    carries = {
+        name
+        for user in view.users
+        for name in user.gateways.carriers(group, hold_down, now, user.known_elsewhere)
+    }
     live = {name for name in group.names if any(name in user.gateways.here for user in view.users)}
+    hubs = {name: _hubs(view, name) for name in group.names - live}
     return [
         {
             "host": hop.gateway,
             "metric": hop.metric,
             "source": _source(view, rank),
             "fall_through": hop.fall_through,
-            "live": hop.gateway in live,
+            "live": hop.gateway in live or bool(hubs[hop.gateway]),
+            "hubs": hubs.get(hop.gateway, []),
             "carries": hop.gateway in carries,
         }
         for rank, hop in group.rows

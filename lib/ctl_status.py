@@ -30,6 +30,7 @@ from lib import (
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.client_reconnect import Away
+from lib.cluster_entrypoint import Entrypoint
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_filter import Filter
@@ -48,6 +49,8 @@ MAX_WARNINGS = 100
 """Mistaken identities of a hub's clients that are listed."""
 
 Row = dict[str, object]
+_LISTS = ("tables", "tasks", "log", "notify", "entrypoints")
+"""Fields of what belongs to no host."""
 NAME_SECONDS = 1.0
 """How long the name of our own user may take (LDAP and the like)."""
 
@@ -81,11 +84,7 @@ def status(
             if wanted.fits(client.settings.host, client.node.namespace)
         ],
         "policy": ctl_policy.policy(bool(wanted)),
-        **(
-            {"only": wanted.words(), "refused": {}, "tables": [], "tasks": [], "log": [], "notify": []}
-            if wanted
-            else {}
-        ),
+        **({"only": wanted.words(), "refused": {}, **{key: [] for key in _LISTS}} if wanted else {}),
         **({} if wanted else _of_no_host(hubs, tables, now)),
     }
 
@@ -107,6 +106,32 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "tasks": [_task(task, now) for task in service_supervisor.tasks()],
         "log": [_output(output) for output in log_setup.outputs()],
         "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
+        "entrypoints": [_entrypoint(one) for one in service_supervisor.running(Entrypoint)],
+    }
+
+
+def _entrypoint(one: Entrypoint) -> Row:
+    """What a hub has to do with other hubs."""
+    return {
+        "service": one.settings.name,
+        "address": one.entry.address,
+        "sd": one.entry.sd.name,
+        "allow": list(one.entry.allow.texts()),
+        "sessions": len(one.registration),
+        "registered": one.registration.known,
+        "hosts_asked_for": sum(map(len, one.directories())),
+        "hubs": [{"hub": hub.address, **_counts(hub.traffic)} for hub in one.hubs.values()],
+        **_counts(one.traffic),
+    }
+
+
+def _counts(traffic: Traffic) -> Row:
+    return {
+        "received_packets": traffic.received_packets,
+        "received_bytes": traffic.received_bytes,
+        "sent_packets": traffic.sent_packets,
+        "sent_bytes": traffic.sent_bytes,
+        "drops": {reason.value: count for reason, count in traffic.drops.items() if count},
     }
 
 

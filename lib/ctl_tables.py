@@ -5,7 +5,8 @@ Knows: the fields of these rows and their units. Refuses to know: the rest of th
 
 from __future__ import annotations
 
-from lib import observe_watch
+from lib import observe_watch, service_supervisor
+from lib.cluster_entrypoint import Entrypoint
 from lib.ctl_routes import source_name
 from lib.enrol_live import Enrolment
 from lib.hub_tables import Tables
@@ -18,7 +19,7 @@ _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 
 
 def rows(tables: Tables, now: float) -> list[Row]:
-    """A row for each table, each list of enrolled hosts, and each observer."""
+    """A row for each table, each list of enrolled hosts, each observer and each sd in use."""
     found: list[Row] = [
         {
             "kind": kind,
@@ -38,6 +39,16 @@ def rows(tables: Tables, now: float) -> list[Row]:
             "sources": [],
         }
         for one in observe_watch.running
+    ]
+    told += [
+        {
+            "kind": "sd",
+            "name": one.entry.sd.name,
+            "rows": one.registration.known,
+            "plugin": _plugin(one.sd.plugin, now),
+            "sources": [],
+        }
+        for one in service_supervisor.running(Entrypoint)
     ]
     return found + [_enrolled(live, now) for live in tables.enrolled.all()] + told
 

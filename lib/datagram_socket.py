@@ -6,9 +6,10 @@ Refuses to know: what is in a datagram (datagram_wire), whose it is (datagram_pe
     send_burst    datagrams of one size, the last may be shorter: one sendmsg (UDP_SEGMENT)
     recv_runs     what the kernel has put together again (UDP_GRO); recv_burst cuts it at its gso_size
 
-Every datagram has "don't fragment" set, and the kernel's own idea of the path MTU is ignored
-(IP_PMTUDISC_PROBE): whoever sends finds out what passes (datagram_mtu). A datagram that the network or this
-host refuses is lost, like any other; no such error is raised.
+Every datagram of a channel has "don't fragment" set, and the kernel's own idea of the path MTU is ignored
+(IP_PMTUDISC_PROBE): whoever sends finds out what passes (datagram_mtu). GOST's entrypoint has no such means,
+so the kernel cuts what is too long (bound). A datagram that the network or this host refuses is lost, like
+any other; no such error is raised.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ of some ms, loses nothing then. What is unsent is a queue without turns, so it i
 _RECEIVED = 1 << 16
 
 # linux/in.h, in6.h, udp.h, asm-generic/socket.h
-_IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 8, 10, 23, 3
+_IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 8, 10, 23
+_PMTUDISC_WANT, _PMTUDISC_PROBE = 1, 3
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
@@ -106,16 +108,18 @@ class DatagramSocket:
 
     __slots__ = ("_buffer", "_hub", "_readable", "_sock", "_view", "segments")
 
-    def __init__(self, sock: Any) -> None:
-        """Take over a socket of the UDP kind; its options are set here."""
+    def __init__(self, sock: Any, fragments: bool = False) -> None:
+        """Take over a socket of the UDP kind; its options are set here. With `fragments` the kernel cuts what
+        is too long for the path, as it does for every other program."""
         self._sock = sock
         sock.setblocking(False)
         self.segments = _has(sock, _UDP_SEGMENT, 0)
         """Whether a burst goes in one call, which the kernel cuts (Linux 4.18)."""
         _has(sock, _UDP_GRO, 1)  # Linux 5.0; without it each receive gives one datagram
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+        discovery = _PMTUDISC_WANT if fragments else _PMTUDISC_PROBE
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
         if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discovery)
         _set_size(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
         _set_size(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE, SEND_BUFFER)
         self._hub = gevent.get_hub()
@@ -152,6 +156,14 @@ class DatagramSocket:
         return found
 
     # --- sending
+
+    def to(self, host: str, port: int) -> Address:
+        """The address by which this socket sends to an IP address. Raises OSError: it cannot."""
+        is_mapped = self._sock.family == socket.AF_INET6 and ":" not in host
+        ((family, _, _, _, target),) = stream_resolve.numeric(f"::ffff:{host}" if is_mapped else host, port)
+        if family != self._sock.family:
+            raise OSError(errno.EAFNOSUPPORT, f"{host} is of another IP version than what we listen on")
+        return Address(target)
 
     def send_burst(self, address: Address, datagrams: Sequence[Buffer]) -> Sent:
         """Send datagrams to one address, in their order. Never waits, and raises nothing of the network."""
@@ -294,6 +306,23 @@ def beside(listener: Any, netns: str = "") -> DatagramSocket:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         sock.bind(listener.getsockname())
         return DatagramSocket(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def bound(host: str, port: int, netns: str = "") -> DatagramSocket:
+    """A hub's entrypoint on an address and port; an empty host means every address, IPv4 and IPv6.
+
+    Raises OSError.
+    """
+    ((family, _, _, _, target),) = stream_resolve.numeric(host or "::", port)
+    sock = made_in(netns, lambda: _OriginalSocket(family, socket.SOCK_DGRAM))
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+        sock.bind(target)
+        return DatagramSocket(sock, fragments=True)
     except BaseException:
         sock.close()
         raise

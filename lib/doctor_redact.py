@@ -78,6 +78,7 @@ def secrets(settings: Settings) -> Iterator[str]:
         yield from (value for _, value in hub.transport.headers)
         yield from (secret for auther in hub.authers for secret in _of_auther(auther))
         yield from _of_owners(hub.ingress, *hub.limiters, *hub.admissions)
+        yield from _of_owners(hub.entrypoint.sd) if hub.entrypoint is not None else ()
     services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
     for one in services:
         for observation in (one.observe.service, one.observe.handler):

@@ -325,7 +325,7 @@ def _remember(
     if len(memory) >= attachment.max_flows:
         memory.clear()
     memory[flow] = target
-    attachment.fresh_until = min(attachment.fresh_until, attachment.namespace.fresh_until(now))
+    attachment.fresh_until = min(attachment.fresh_until, attachment.namespace.fresh_until(now, target))
 
 
 def _dispose(attachment: Attachment, frame: Frame, verdict: Verdict, now: float, out: Output) -> None:
@@ -336,7 +336,7 @@ def _dispose(attachment: Attachment, frame: Frame, verdict: Verdict, now: float,
         return
     if isinstance(verdict, bytes):
         whole = bytes(frame.buf[frame.start - 2 : frame.end])
-        if attachment.namespace.park(verdict, attachment, whole):
+        if attachment.namespace.park(verdict, attachment, whole, now):
             attachment.traffic.received_packets -= 1  # it is scanned, and counted, again after the reply
             attachment.traffic.received_bytes -= len(whole)
             return

@@ -16,7 +16,10 @@ from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace
 from lib.packet import ICMP, ICMPV6, UDP, Buffer, Packet
 from lib.packet_headers import Headers, is_router_error
-from lib.route_plugin_cache import Unresolved
+from lib.plugin_cache import Unresolved
+
+_MISSING = {None: Reason.NO_SESSION, Unresolved.ASKING: None, Unresolved.FAILED: Reason.SD_FAILED}
+"""Why it is not known where the gateways of a route are -> why a packet is dropped; None where it waits."""
 
 
 class Here(Enum):
@@ -26,8 +29,8 @@ class Here(Enum):
 
 
 Verdict = Attachment | Reason | bytes | Here
-"""The receiving session, the reason for a drop, the packed address that a plugin is being asked about, or
-that the hub itself is meant."""
+"""The receiving session, the reason for a drop, the packed address that a plugin is being asked about (for a
+route to it, or for the hub that its gateway is at), or that the hub itself is meant."""
 
 
 _MAY_BE_SPECIAL = frozenset((0, 127, 169, *range(224, 256)))
@@ -66,9 +69,13 @@ def decide(
         return _unresolved(route, packet.destination)
     if route is None:
         return Reason.NO_ROUTE
-    target = namespace.choose(*route, packet.destination, packet.flow, now)
+    is_from_elsewhere = bool(
+        attachment.by
+    )  # then it is not passed on to another hub: no packet goes in a circle
+    target = namespace.choose(*route, packet.destination, packet.flow, now, is_from_elsewhere)
     if target is None:
-        return Reason.NO_SESSION
+        state = None if is_from_elsewhere else namespace.unresolved(route[0], now)
+        return _MISSING[state] or packet.destination
     return _denied(route[1].acl, attachment, packet, target.host, now, buf, start, end) or target
 
 
@@ -100,8 +107,10 @@ def _own(
     """
     for table in attachment.namespace.tables:
         for one in table.own:
-            if packet.source == one.address:
-                return Reason.WRONG_SOURCE
+            if packet.source == one.address and not (
+                attachment.by and buf and is_router_error(buf, packet, end)
+            ):
+                return Reason.WRONG_SOURCE  # other hubs of ours have the same address, and say errors by it
             if packet.destination == one.address:
                 denied = _denied(table.acl, attachment, packet, "", now, buf, start, end)
                 if denied is not None:

@@ -225,8 +225,33 @@ class Reason(_Documented):
     )
     RESOLVE_QUEUE = (
         "resolve-queue",
-        "too many packets wait for the router plugin",
-        "the router plugin is too slow: quicken it, or raise router.cache.expiration",
+        "too many packets wait for the router plugin, or for the sd",
+        "the plugin is too slow: quicken it, or raise router.cache.expiration or sd.cache.expiration",
+    )
+    SD_FAILED = (
+        "sd-failed",
+        "a host has no session here, and the sd did not say which hub it is at",
+        "look after the sd plugin: status shows it, the log its error",
+    )
+    FOREIGN_HUB = (
+        "foreign-hub",
+        "a datagram for the entrypoint, from an address that entrypoint.allow has not or the sd never named",
+        "if that is a hub of yours: add its address, and let its own entrypoint be the address it sends from",
+    )
+    BAD_DATAGRAM = (
+        "bad-datagram",
+        "a datagram for the entrypoint that is not GOST's request with a packet behind it",
+        "nothing, if a scanner sent it; else another program that sends to this port",
+    )
+    NO_NAMESPACE = (
+        "no-namespace",
+        "it came from another hub, for a namespace of which no host is here",
+        "nothing, if few: the last host of it has just left; else the sd does not forget sessions that end",
+    )
+    FOREIGN_SOURCE = (
+        "foreign-source",
+        "it came from another hub, and its source is of no host that is known to be there",
+        "nothing, if few: a host has just moved; else hubs have different routes, or somebody forges packets",
     )
 
     # where it was held

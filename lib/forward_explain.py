@@ -20,7 +20,8 @@ from lib.humanize import counted
 from lib.ids import NO_NAMESPACE
 from lib.namespace import Attachment, Namespace, Table
 from lib.packet import ICMP, ICMPV6, TCP, UDP, Packet, format_address
-from lib.route_plugin_cache import PluginCache, Unresolved
+from lib.plugin_cache import Unresolved
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import ENROLLED, LEASED, Group, Route, RouteTable
 
 MAX_SHOWN = 5
@@ -244,7 +245,7 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
     for name in (name for tier in group.tiers for name in tier):
         gateway = namespace.gateways.get(name)
         if gateway is None:
-            yield f"gateway {name}", "no live session"
+            yield from ((f"gateway {name}", text) for text in _elsewhere(namespace, name, now))
             continue
         held = gateway.back_at + table.hold_down - now
         if held > 0:
@@ -256,6 +257,23 @@ def _gateways(namespace: Namespace, destination: bytes, now: float, sessions: bo
                 f"gateway {name}",
                 f"{counted(len(gateway.attachments) - MAX_SHOWN, 'more session')}; flows are spread over all",
             )
+
+
+def _elsewhere(namespace: Namespace, name: str, now: float) -> Iterator[str]:
+    """Where a gateway is that has no session here."""
+    found = namespace.elsewhere.gateway(name, now) if namespace.elsewhere is not None else None
+    if isinstance(found, Unresolved):
+        yield f"no live session here; where else it is: {found.value}"
+        return
+    for attachment in found.attachments if found is not None else ():
+        yield f"no live session here; {_way(attachment)}, single packets up to {attachment.mtu} bytes"
+    if found is None:
+        yield "no live session"
+
+
+def _way(attachment: Attachment) -> str:
+    """How an attachment is reached, in a few words."""
+    return f"by hub at {attachment.peer}, {attachment.by}" if attachment.by else f"session {attachment.peer}"
 
 
 def _about_session(attachment: Attachment, now: float) -> str:
@@ -273,11 +291,9 @@ def _verdict(
     sessions: bool,
 ) -> str:
     if isinstance(verdict, Attachment):
-        return (
-            f"goes to {verdict.host} at {verdict.peer}"
-            if sessions
-            else f"goes to {verdict.host}, if it is there"
-        )
+        if not sessions:
+            return f"goes to {verdict.host}, if it is there"
+        return f"goes to {verdict.host} {_way(verdict) if verdict.by else f'at {verdict.peer}'}"
     if isinstance(verdict, bytes):
         return f"waits for what the plugin says of {format_address(verdict)}"
     if isinstance(verdict, Here):
@@ -311,7 +327,7 @@ def in_one_line(attachment: Attachment, packet: Packet, verdict: object, now: fl
         else f" in {namespace_titles.named(attachment.namespace.id)}"
     )
     if isinstance(verdict, Attachment):
-        what = f"to {verdict.host}{_by(attachment, packet, verdict.host, now)}, session {verdict.peer}"
+        what = f"to {verdict.host}{_by(attachment, packet, verdict.host, now)}, {_way(verdict)}"
     elif isinstance(verdict, Here):
         what = "answered by the hub itself"
     elif isinstance(verdict, Reason):

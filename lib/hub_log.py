@@ -107,6 +107,23 @@ HARMLESS = frozenset((Reason.MULTICAST, Reason.LINK_LOCAL))
 """Reasons for drops that say nothing about a mistake: every host sends such packets by itself."""
 
 
+def datagrams_dropped(name: str, reason: Reason, detail: str) -> None:
+    """Log that datagrams of other hubs are dropped for a reason the first time; `detail` may be empty."""
+    what = f" {detail}" if detail else ""
+    say(
+        Entry.DROPS,
+        "service %s: datagrams of other hubs are dropped: %s%s: %s",
+        *(name, reason.value, what, reason.doc),
+        fold=f"{name} {reason.value}",
+        habit=BUSY,
+        service=name,
+        host="",
+        peer="",
+        reason=reason.value,
+        detail=detail,
+    )
+
+
 def drops(name: str, attachment: Attachment, reason: Reason, detail: str) -> None:
     """Log that packets of a session are dropped for a reason the first time; `detail` may be empty."""
     what = f" {detail}" if detail else ""

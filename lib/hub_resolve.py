@@ -1,14 +1,16 @@
 """Question to a router plugin about an address, and what becomes of the frames that waited for the reply.
 
-Knows: how a plugin's failure and recovery are told, and whose session a frame came from.
+Knows: how a plugin's failure and recovery are told, and that a frame goes on with its sender's session.
 Refuses to know: how a plugin is asked (plugin_client), which reply is kept (route_plugin_cache).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Protocol
+
+import gevent
 
 from lib import capture_watch, ids
 from lib.capture_taps import Taps
@@ -16,19 +18,12 @@ from lib.forward_drop_reasons import Reason
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
-from lib.namespace import Attachment
+from lib.namespace import Attachment, Namespace
 from lib.packet import format_address
 from lib.packet_text import head_of_frame
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.settings import HubSettings
 from lib.stream_bounded import failing_as
-
-
-class Session(Protocol):
-    """What is used of a session (hub_session.HubSession)."""
-
-    def scan_copy(self, frames: bytes) -> int:
-        """Forward frames that are not in the receive buffer."""
 
 
 class Owner(Protocol):
@@ -38,9 +33,13 @@ class Owner(Protocol):
     failed_plugins: set[Asker]
     taps: Taps
 
-    @property
-    def sessions(self) -> Mapping[Attachment, Session]:
-        """The sessions that live."""
+
+def ask(hub: Owner, namespace: Namespace) -> None:
+    """Have the plugins of a namespace's tables asked what packets want to know, each in its own greenlet."""
+    for cache in namespace.tables:
+        if isinstance(cache, PluginCache):
+            for address in cache.take_wanted():
+                gevent.spawn(resolve, hub, cache, namespace.id, address)
 
 
 def resolve(hub: Owner, cache: PluginCache[Attachment], namespace: bytes, address: bytes) -> None:
@@ -69,12 +68,16 @@ def resolve(hub: Owner, cache: PluginCache[Attachment], namespace: bytes, addres
         )
         failed.add(plugin)
         waited = cache.fail(address, time.monotonic())
+    release(waited, hub.taps)
+
+
+def release(waited: Iterable[tuple[Attachment, bytes]], taps: Taps) -> None:
+    """Forward frames that have waited for a plugin's reply."""
     for attachment, frame in waited:
         attachment.unpark(frame)
-        session = hub.sessions.get(attachment)
-        if session is not None:
-            session.scan_copy(frame)
+        if attachment.live and attachment.again is not None:
+            attachment.again(frame)
         else:
             attachment.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())
-            if hub.taps.on:  # the sender's session has ended meanwhile
-                capture_watch.dropped(hub.taps, attachment, Reason.SESSION_GONE, frame)
+            if taps.on:  # the sender's session has ended meanwhile
+                capture_watch.dropped(taps, attachment, Reason.SESSION_GONE, frame)

@@ -99,6 +99,7 @@ class HubSession:
         self.certificate = stream.certificate
         self.attachment = Attachment(self.domain.namespace(request.namespace), request.host, stream.peer)
         self.attachment.mtu = framing.GOST_CLIENT_MAX
+        self.attachment.again = self.scan_copy
         self.sender = LaneSender(
             stream, self.attachment.traffic, settings.queue_bytes, settings.queue_seconds, hub.budget
         )

@@ -10,13 +10,10 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-import gevent
-
 from lib import capture_watch, forward, framing, hub_resolve
 from lib.capture_taps import Taps
 from lib.forward_frame import Output
 from lib.namespace import Attachment
-from lib.route_plugin_cache import PluginCache
 from lib.service_scheduling import Pauses
 from lib.session_cost import TURN_SECONDS, Cost
 
@@ -63,10 +60,7 @@ def scan(
     out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
     if traffic.news:
         session.tell_news()
-    for cache in attachment.namespace.tables:
-        if isinstance(cache, PluginCache):
-            for address in cache.take_wanted():
-                gevent.spawn(hub_resolve.resolve, hub, cache, attachment.namespace.id, address)
+    hub_resolve.ask(hub, attachment.namespace)
     return stop
 
 

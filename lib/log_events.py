@@ -267,6 +267,14 @@ class Entry(Enum):
         "a router plugin gave no reply about a packet",
     )
     PLUGIN_RECOVERED = "plugin-recovered", "info", "service", "a plugin that had failed replies again"
+    SD_FAILED = (
+        *("sd-failed", "warning", "service sd reason"),
+        "an sd was not told of a session, or did not say where a host is; what it has said before counts on",
+    )
+    SD_REFUSED = (
+        *("sd-refused", "warning", "service sd host reason"),
+        "an sd has named an entrypoint that is none of one hub, or that `entrypoint.allow` has not",
+    )
     FILES_NOT_WATCHED = (
         *("files-not-watched", "warning", "reason"),
         "changes of files are only seen on SIGHUP and by `reload`",

@@ -34,6 +34,7 @@ from lib import (
     service_supervisor,
 )
 from lib.client import Client
+from lib.cluster_entrypoint import Entrypoint
 from lib.counters import Traffic
 from lib.datagram_channel import Figures
 from lib.hub import Hub
@@ -42,6 +43,7 @@ from lib.metrics_ledger import Book, Histogram
 from lib.metrics_names import (
     BY_CLIENT,
     BY_HOST,
+    BY_HUB,
     DURATION,
     GOST,
     LOG,
@@ -52,6 +54,7 @@ from lib.metrics_names import (
     OTHER,
     POLICY,
     REFUSED,
+    REGISTERED,
     TABLE,
     TASK,
     UNNAMED,
@@ -163,6 +166,7 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield REFUSED, [(_labels(REFUSED, name, why), float(count)) for name, why, count in list(refused)]
     yield UNNAMED, [(_labels(UNNAMED, name), float(hub.unnamed)) for name, hub in hubs.items()]
     yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
+    yield from _by_hub()
     yield from _tables(seen.tables)
     yield from _tasks()
     yield from _log()
@@ -252,10 +256,24 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
     yield BY_HOST["waited"], ((one.labels, one.traffic.waited) for one in rows)
 
 
+def _by_hub() -> Iterator[tuple[Family, Iterable[Row]]]:
+    entrypoints = service_supervisor.running(Entrypoint)
+    rows = [(_labels(BY_HUB["drops"], one.settings.name, OTHER), one.traffic) for one in entrypoints]
+    rows += [
+        (_labels(BY_HUB["drops"], one.settings.name, hub.address), hub.traffic)
+        for one in entrypoints
+        for hub in one.hubs.values()
+    ]
+    yield from _traffic(BY_HUB, rows)
+    registered = ((one.settings.name, one.entry.sd.name, one.registration.known) for one in entrypoints)
+    yield REGISTERED, [(_labels(REGISTERED, *names), float(known)) for *names, known in registered]
+
+
 def _traffic(
     families: Mapping[str, Family], rows: Sequence[tuple[str, Traffic]]
 ) -> Iterator[tuple[Family, Iterable[Row]]]:
-    for name in ("received_packets", "received_bytes", "sent_packets", "sent_bytes", "marked"):
+    counted = ("received_packets", "received_bytes", "sent_packets", "sent_bytes", "marked")
+    for name in (name for name in counted if name in families):
         yield families[name], ((labels, float(getattr(traffic, name))) for labels, traffic in rows)
     yield (
         families["drops"],

@@ -134,6 +134,22 @@ GOST = {
     ),
     "chain": _family("gost_chain_errors", "counter", "host chain node", "Total chain errors"),
 }
+HUB = "service hub"
+BY_HUB = {
+    "received_packets": _family(
+        *("tunrouter_hub_received_packets", "counter", HUB), "Packets from another hub, by its entrypoint."
+    ),
+    "received_bytes": _family("tunrouter_hub_received_bytes", "counter", HUB, "Bytes from another hub."),
+    "sent_packets": _family("tunrouter_hub_sent_packets", "counter", HUB, "Packets to another hub."),
+    "sent_bytes": _family("tunrouter_hub_sent_bytes", "counter", HUB, "Bytes to another hub."),
+    "drops": _family(
+        *("tunrouter_hub_dropped_packets", "counter", f"{HUB} reason"),
+        "Packets from and to another hub that were lost here, and why; `other` is whoever is no hub.",
+    ),
+}
+REGISTERED = _family(
+    *("tunrouter_sd_sessions", "gauge", "service sd"), "Sessions of a service that its sd has been told of."
+)
 DURATION = _family(
     *("gost_service_request_duration_seconds", "histogram", "host service"),
     "Distribution of request latencies",

@@ -10,10 +10,10 @@ Forwarding looks everything up in one Namespace object, so no packet can get fro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Protocol
+from functools import partial
+from itertools import chain, pairwise
 
 from lib.acl import Acl
 from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
@@ -22,10 +22,13 @@ from lib.counters import Traffic
 from lib.dns_zone import Questions, ZoneMemory
 from lib.forward_drop_reasons import Reason
 from lib.limits import Bucket
+from lib.namespace_elsewhere import Elsewhere
+from lib.namespace_sender import NO_SENDER, Sender
 from lib.packet import Buffer, Packet, reversed_flow
 from lib.packet_headers import Headers
-from lib.route_gateways import Gateways
-from lib.route_plugin_cache import PluginCache, Unresolved
+from lib.plugin_cache import Unresolved
+from lib.route_gateways import Gateway, Gateways
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import Group, RouteTable
 from lib.session_budget import Budget
 
@@ -48,41 +51,6 @@ FOREVER = float("inf")
 """For Attachment.fresh_until: no plugin's reply limits it."""
 
 
-class Sender(Protocol):
-    """What an attachment's session is reached by (session_sender.SessionSender)."""
-
-    @property
-    def queued(self) -> int:
-        """Bytes that wait."""
-
-    def send(self, buffers: Sequence[Buffer], /) -> None:
-        """Send a run of whole frames, or queue it, or drop it; never waits."""
-
-    def close(self, because: str, /) -> None:
-        """End the session, for a reason that the log will tell."""
-
-    def is_alive(self, seconds: float, /) -> bool:
-        """Whether the peer gives a sign of life within so many seconds."""
-
-
-class _NoSender:
-    """Of an attachment that packets are only decided about for (`explain`, tests): nothing gets out."""
-
-    queued = 0
-
-    def send(self, buffers: Sequence[Buffer], /) -> None:
-        raise RuntimeError("an attachment without a session cannot send")
-
-    def close(self, because: str, /) -> None:
-        raise RuntimeError("an attachment without a session cannot be closed")
-
-    def is_alive(self, seconds: float, /) -> bool:
-        return False
-
-
-NO_SENDER: Sender = _NoSender()
-
-
 @dataclass(slots=True, eq=False)
 class Attachment:
     """A host's place in a namespace: one session as forwarding sees it, with its counters and flows.
@@ -93,7 +61,7 @@ class Attachment:
     namespace: Namespace
     host: str
     peer: str
-    """The client's address and port as text."""
+    """The client's address and port as text; of a host at another hub that hub's."""
     offloads: int = 0
     """What the peer can receive: offload bits (packet_offload); 0 for single complete packets only (GOST)."""
     is_tunrouter: bool = False
@@ -125,6 +93,10 @@ class Attachment:
     """Flows that `flows`, `udp_flows` and `denied` may hold each; so many to its host are remembered."""
     sender: Sender = NO_SENDER
     """The session's way out, hung here by the IO layer."""
+    by: str = ""
+    """By what a host at another hub is reached, in a word; empty for a session here."""
+    again: Callable[[bytes], object] | None = None
+    """Takes whole frames of it that have waited, or come from another hub; None where nobody does."""
     by_datagrams: Callable[[Buffer], bool] | None = None
     """Tells those who look on whether a frame goes to it by datagrams; None where its session has none."""
     budget: Budget | None = None
@@ -196,6 +168,8 @@ class Namespace:
     default: Table
     """The table of the handler's `router:`, asked where `table` has no route."""
     source_check: bool = True
+    elsewhere: Elsewhere[Attachment] | None = None
+    """Its hosts at other hubs, where there are any."""
     gateways: Gateways[Attachment] = field(default_factory=Gateways)
     lost: BoundedDict[bytes, Lost] = field(default_factory=lambda: BoundedDict(MAX_LOST))
     """Destination -> its last drops; the longest ago first."""
@@ -262,35 +236,61 @@ class Namespace:
         return group.fall_through and any(host in other.names for other in falls_to(table, address))
 
     def choose(
-        self, group: Group, table: Table, address: bytes, flow: bytes, now: float
+        self, group: Group, table: Table, address: bytes, flow: bytes, now: float, here: bool = False
     ) -> Attachment | None:
         """The attachment that a flow goes to; None where no gateway that may carry it is connected.
 
-        `group` and `table` are what `route_to` returned, `flow` is the packet's flow key.
+        `group` and `table` are what `route_to` returned, `flow` is the packet's flow key. With `here` a
+        gateway at another hub may not carry it.
         """
-        hold_down = table.hold_down
-        attachment = self.gateways.choose(group, flow, hold_down, now)
-        if attachment is None and group.fall_through:
-            for other in falls_to(table, address):
-                attachment = self.gateways.choose(other, flow, hold_down, now)
-                if attachment is not None:
-                    return attachment
-        return attachment
+        find = None if here or self.elsewhere is None else partial(self._at_another_hub, now)
+        for one in chain((group,), falls_to(table, address) if group.fall_through else ()):
+            attachment = self.gateways.choose(one, flow, table.hold_down, now, find)
+            if attachment is not None:
+                return attachment
+        return None
 
-    def fresh_until(self, now: float) -> float:
+    def _at_another_hub(self, now: float, host: str) -> Gateway[Attachment] | None:
+        found = self.elsewhere.gateway(host, now) if self.elsewhere is not None else None
+        return None if isinstance(found, Unresolved) else found
+
+    def known_elsewhere(self, host: str) -> Gateway[Attachment] | None:
+        """A host at other hubs, as far as that is known already, for those who show it."""
+        return self.elsewhere.known(host) if self.elsewhere is not None else None
+
+    def unresolved(self, group: Group, now: float) -> Unresolved | None:
+        """Why it is not known at which hubs the gateways of a route are; None where that is known."""
+        elsewhere = self.elsewhere
+        found = [elsewhere.gateway(name, now) for name in group.names] if elsewhere is not None else []
+        return next((state for state in Unresolved if state in found), None)
+
+    def outdate(self) -> None:
+        """A host has come at another hub: what goes to its stand-in now may go to it."""
+        self._turns += self._may_be_preferred()
+
+    def fresh_until(self, now: float, target: Attachment) -> float:
         """Until when a verdict reached now may be remembered: as long as a plugin's reply counts."""
         seconds = [table.seconds for table in self.tables if isinstance(table, PluginCache)]
+        seconds += [self.elsewhere.seconds] if target.by and self.elsewhere is not None else []
         seconds += [REFRESH_SECONDS for table in self.tables if table.acl is not None]
         return now + min(seconds) if seconds else FOREVER
 
-    def park(self, address: bytes, attachment: Attachment, frame: bytes) -> bool:
-        """Let a frame wait for a plugin's reply about an address; False where no more frames may wait."""
+    def park(self, address: bytes, attachment: Attachment, frame: bytes, now: float) -> bool:
+        """Let a frame wait for a plugin's reply about an address, or about where its gateways are.
+
+        False where no more frames may wait.
+        """
         budget = attachment.budget
         if budget is not None and not budget.park(frame):
             return False
         for table in self.tables:
             if isinstance(table, PluginCache) and table.park(address, attachment, frame):
                 return True
+        route = self.route_to(address, now) if self.elsewhere is not None else None
+        if isinstance(route, tuple) and self.elsewhere is not None:
+            for name in route[0].names:
+                if self.elsewhere.park(name, attachment, frame):
+                    return True
         attachment.unpark(frame)
         return False
 
@@ -353,7 +353,7 @@ class Namespace:
 
     def may_pass_router_error(self, host: str, now: float) -> bool:
         """Whether one more ICMP error of a router behind a host may pass; if so, it is counted."""
-        gateway = self.gateways.get(host)
+        gateway = self.gateways.get(host) or self.known_elsewhere(host)
         return gateway is None or gateway.router_errors.spend(now)
 
     def _admit_replies(self, host: str, packet: Packet) -> None:

@@ -9,11 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lib.counters import Traffic
 from lib.namespace import Attachment, Namespace, Table
+from lib.namespace_elsewhere import Elsewhere
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.route_table import RouteTable
+
+
+class Registry(Protocol):
+    """Who knows at which hubs the hosts of a domain are, and is told of those that are here."""
+
+    def elsewhere(self, namespace: Namespace) -> Elsewhere[Attachment]:
+        """The hosts of a namespace at other hubs. It is asked for once, when the namespace is made."""
+
+    def entered(self, attachment: Attachment) -> None:
+        """A session has begun here: attachments of its host at other hubs end (`live`). Never waits."""
+
+    def left(self, attachment: Attachment) -> None:
+        """A session has ended here. Never waits."""
+
 
 Router = RouteTable | Asker
 """A configured table: routes, or a plugin that is asked for them."""
@@ -35,6 +51,8 @@ class Domain:
     namespaces: dict[bytes, Namespace] = field(default_factory=dict)
     gone: Traffic = field(default_factory=Traffic)
     """The counts of namespaces that were removed."""
+    registry: Registry | None = None
+    """Who knows of other hubs, where there are any; see use_registry()."""
     _coming: set[tuple[bytes, str]] = field(default_factory=set)
     """(namespace, host name) of each session that is being let in."""
 
@@ -59,6 +77,8 @@ class Domain:
         """Add an attachment to its namespace, when its session begins."""
         attachment.namespace = self.namespaces.setdefault(attachment.namespace.id, attachment.namespace)
         attachment.namespace.join(attachment, now)
+        if self.registry is not None:
+            self.registry.entered(attachment)
 
     def leave(self, attachment: Attachment) -> None:
         """Remove an attachment when its session ends.
@@ -67,6 +87,8 @@ class Domain:
         """
         namespace = attachment.namespace
         namespace.leave(attachment)
+        if self.registry is not None:
+            self.registry.left(attachment)
         self._let_go(namespace)
 
     def namespace(self, key: bytes) -> Namespace:
@@ -75,7 +97,22 @@ class Domain:
         if namespace is None:
             table, default = self._tables_of(key)
             namespace = Namespace(key, table, default, self.source_check)
+            if self.registry is not None:
+                namespace.elsewhere = self.registry.elsewhere(namespace)
         return namespace
+
+    def use_registry(self, registry: Registry | None) -> None:
+        """Ask this registry about other hubs from now on, and tell it of all sessions; None for none.
+
+        Attachments at other hubs that the one before has made have to be ended by it.
+        """
+        self.registry = registry
+        for namespace in self.namespaces.values():
+            namespace.elsewhere = None
+            if registry is not None:
+                namespace.elsewhere = registry.elsewhere(namespace)
+                for attachment in namespace.attachments():
+                    registry.entered(attachment)
 
     def replace_tables(
         self, tables: Mapping[bytes, Router], default: Router, plugin_cache_seconds: float, source_check: bool

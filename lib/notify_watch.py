@@ -136,9 +136,8 @@ class NotifyWatch:
             if not isinstance(table, RouteTable) or not table.has_alternatives:
                 continue
             groups = {(place, group.tiers): group for group in table.alternatives()}
-            carrying = {
-                key: namespace.gateways.carriers(group, table.hold_down, now) for key, group in groups.items()
-            }
+            rest = (table.hold_down, now, namespace.known_elsewhere)
+            carrying = {key: namespace.gateways.carriers(group, *rest) for key, group in groups.items()}
             for key, before in self._carriers.update(carrying):
                 self._tell_takeover(place, table, groups[key], before, carrying[key], now)
             if again:  # a gateway that has come back is preferred again after the hold-down

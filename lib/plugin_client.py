@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
 from lib import ids
 from lib import plugin_protobuf as messages
@@ -24,6 +25,9 @@ from lib.route_table import HubAddress, Route, group
 from lib.settings import Hop
 from lib.settings_sources import PluginSettings
 from lib.stream_bounded import failing_as
+
+MAX_SERVICES = 64
+"""Sessions of one host that are read from an sd's reply."""
 
 
 class Plugin:
@@ -39,23 +43,24 @@ class Plugin:
         self.error = ""
         """Why the last request got no reply; empty where it got one."""
 
-    def _ask(self, method: str, what: Mapping[str, object], post: bool = False) -> Mapping[str, object]:
+    def _ask(self, method: str, what: Mapping[str, object], verb: str = "GET") -> Mapping[str, object]:
         """Send a request and wait for its reply; returns the reply's fields. Raises PluginError.
 
-        `method` is Service/Method in gRPC, where its messages are MethodRequest and MethodReply.
+        `method` is Service/Method in gRPC, where its messages are MethodRequest and MethodReply; `verb` is
+        HTTP's.
         """
         try:
             with failing_as(lambda why: PluginError(f"{self.url}: {why}"), PluginError):
-                reply = self._exchange(method, what, post)
+                reply = self._exchange(method, what, verb)
         except PluginError as error:
             self.error = str(error)
             raise
         self.replied_at, self.error = time.monotonic(), ""
         return reply
 
-    def _exchange(self, method: str, what: Mapping[str, object], post: bool) -> Mapping[str, object]:
+    def _exchange(self, method: str, what: Mapping[str, object], verb: str) -> Mapping[str, object]:
         if self._http is not None:
-            return self._http.post(what) if post else self._http.get(what)
+            return self._http.get(what) if verb == "GET" else self._http.send(verb, what)
         assert self._grpc is not None
         name = method.partition("/")[2]
         try:
@@ -115,7 +120,7 @@ class AutherPlugin(Plugin):
             what["clientCertFingerprint" if over_http else "client_cert_fingerprint"] = (
                 certificate.fingerprint
             )
-        return _is_ok(self._ask("Authenticator/Authenticate", what, post=True))
+        return _is_ok(self._ask("Authenticator/Authenticate", what, "POST"))
 
 
 class AdmissionPlugin(Plugin):
@@ -124,7 +129,7 @@ class AdmissionPlugin(Plugin):
     def admits(self, client: str, service: str) -> bool:
         """Whether a client (address:port) may connect to a service. Raises PluginError."""
         what = {"service": service, "network": "tcp", "addr": client}
-        return _is_ok(self._ask("Admission/Admit", what, post=True))
+        return _is_ok(self._ask("Admission/Admit", what, "POST"))
 
 
 class ObserverPlugin(Plugin):
@@ -132,7 +137,7 @@ class ObserverPlugin(Plugin):
 
     def observe(self, events: Sequence[Mapping[str, object]]) -> bool:
         """Whether it has taken these events (observe_events). Raises PluginError."""
-        return _is_ok(self._ask("Observer/Observe", {"events": list(events)}, post=True))
+        return _is_ok(self._ask("Observer/Observe", {"events": list(events)}, "POST"))
 
 
 class LimiterPlugin(Plugin):
@@ -143,7 +148,7 @@ class LimiterPlugin(Plugin):
 
         A number below zero is no limit either, as in GOST. Raises PluginError.
         """
-        reply = self._ask("Limiter/Limit", {**question, "addr": ""}, post=True)
+        reply = self._ask("Limiter/Limit", {**question, "addr": ""}, "POST")
         if not {"in", "out"} & reply.keys():
             raise PluginError(f"{self.url}: no proper reply: it says neither 'in' nor 'out'")
         into, out = (reply.get(way, 0) for way in ("in", "out"))
@@ -151,6 +156,49 @@ class LimiterPlugin(Plugin):
             if type(rate) is not int or not -(1 << 63) <= rate < 1 << 63:
                 raise PluginError(f"{self.url}: no proper reply: {way!r} is {str(rate)[:80]!r}")
         return float(max(0, into)), float(max(0, out))  # type: ignore[call-overload]  # int, as checked above
+
+
+class SdService(NamedTuple):
+    """A host's session as an sd knows it."""
+
+    id: str
+    """That of the session."""
+    name: str
+    """HOST@NAMESPACE."""
+    node: str
+    """The hub."""
+    network: str = ""
+    address: str = ""
+    """The hub's entrypoint, host:port."""
+
+
+class SdPlugin(Plugin):
+    """A plugin of an sd, which is told of sessions, and asked where a host has some."""
+
+    def register(self, service: SdService) -> None:
+        """Tell it of a session that has begun. Raises PluginError, also where it does not take that."""
+        self._tell("SD/Register", service, "POST")
+
+    def renew(self, service: SdService) -> None:
+        """Tell it that a session goes on. Raises PluginError, also where it does not know the session."""
+        self._tell("SD/Renew", service, "PUT")
+
+    def deregister(self, service: SdService) -> None:
+        """Tell it that a session has ended. Raises PluginError."""
+        self._tell("SD/Deregister", service, "DELETE")
+
+    def _tell(self, method: str, service: SdService, verb: str) -> None:
+        fields = service._asdict()
+        if not _is_ok(self._ask(method, fields if self._http is not None else {"service": fields}, verb)):
+            raise PluginError(f"{self.url}: it does not take the session (ok: false)")
+
+    def get(self, name: str) -> list[SdService]:
+        """The sessions of a host, by the name that they were registered with. Raises PluginError."""
+        found = self._ask("SD/Get", {"name": name}).get("services") or []
+        if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+            raise PluginError(f"{self.url}: no proper reply: 'services' is {str(found)[:80]!r}")
+        rows = ({str(key).lower(): value for key, value in one.items()} for one in found[:MAX_SERVICES])
+        return [SdService(*(_text(row, key) for key in SdService._fields)) for row in rows]
 
 
 class HopPlugin(Plugin):
@@ -162,7 +210,7 @@ class HopPlugin(Plugin):
         Raises PluginError, also where it names no node.
         """
         what = {"network": "ip", "addr": host, "host": host, "path": "", "client": "", "src": source}
-        reply = self._ask("Hop/Select", what, post=True)
+        reply = self._ask("Hop/Select", what, "POST")
         node = reply.get("node", b"") if self._grpc is not None else json.dumps(reply).encode()
         if not isinstance(node, bytes) or node in (b"", b"{}"):
             raise PluginError(f"{self.url}: it names no node")

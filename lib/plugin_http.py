@@ -1,4 +1,4 @@
-"""HTTP client for plugins: GET or POST, replies in JSON (PROTOCOL.md, plugins over HTTP).
+"""HTTP client for plugins: requests in JSON, or in the query of a GET (PROTOCOL.md, plugins over HTTP).
 
 Knows: the request's URL and headers, which responses are a reply and which a failure.
 Refuses to know: what is asked (plugin_client).
@@ -41,10 +41,10 @@ class HttpPlugin:
         url = self._settings.url
         return self._ask("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", None)
 
-    def post(self, content: Mapping[str, object]) -> dict[str, object]:
-        """POST `content` as JSON; returns the reply's object and raises PluginError, as `get` does."""
+    def send(self, method: str, content: Mapping[str, object]) -> dict[str, object]:
+        """POST, PUT or DELETE with `content` as JSON; returns and raises what `get` does."""
         body = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-        return self._ask("POST", self._settings.url, body.encode("utf-8", "surrogateescape"))
+        return self._ask(method, self._settings.url, body.encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
         """Close all connections."""

@@ -28,6 +28,15 @@ _MESSAGES = {
     "SelectReply": "node=",
     "LimitRequest": "network addr client src service scope",
     "LimitReply": "in# out#",
+    "RegisterRequest": "service:Service",
+    "RegisterReply": "ok?",
+    "RenewRequest": "service:Service",
+    "RenewReply": "ok?",
+    "DeregisterRequest": "service:Service",
+    "DeregisterReply": "ok?",
+    "GetRequest": "name",
+    "GetReply": "services*:Service",
+    "Service": "id name node network address",
 }
 """Message -> its fields. `name` is a string, `name?` a bool, `name*` a repeated string, `name=` bytes,
 `name#` an int64, `name^` a uint64, `name:Message` a message, `name*:Message` repeated messages."""
@@ -52,7 +61,14 @@ def decode(name: str, data: bytes) -> dict[str, object]:
         message.ParseFromString(data)
     except DecodeError as error:
         raise ValueError(f"not a {name}: {error}") from error
-    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+    return {field.name: _value(getattr(message, field.name), field) for field in message.DESCRIPTOR.fields}
+
+
+def _value(value: Any, field: Any) -> object:
+    """A field's value; of repeated messages a list of their fields."""
+    if field.message_type is None:
+        return value
+    return [{inner.name: getattr(one, inner.name) for inner in one.DESCRIPTOR.fields} for one in value]
 
 
 @cache

@@ -14,7 +14,7 @@ gateway is connected, it is used at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 from zlib import crc32
@@ -41,6 +41,8 @@ class Session(Protocol):
 
 
 S = TypeVar("S", bound=Session)
+Find = Callable[[str], "Gateway[S] | None"]
+"""Finds a gateway by its name that is connected elsewhere; None where there is none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,19 +113,26 @@ class Gateways(Generic[S]):
         for flow in [flow for flow, other in gateway.flows.items() if other is attachment]:
             del gateway.flows[flow]
 
-    def choose(self, group: Group, flow: bytes, hold_down: float, now: float) -> S | None:
+    def choose(
+        self, group: Group, flow: bytes, hold_down: float, now: float, find: Find[S] | None = None
+    ) -> S | None:
         """The attachment that a flow goes to; None where no gateway of the group is connected.
 
-        `hold_down` in seconds, `now` in seconds of a steady clock.
+        `hold_down` in seconds, `now` in seconds of a steady clock. `find` finds gateways that are not here.
         """
-        gateway = self.chosen(group, flow, hold_down, now)
+        gateway = self.chosen(group, flow, hold_down, now, find)
         return gateway.attachment_for(flow) if gateway is not None else None
 
-    def chosen(self, group: Group, flow: bytes, hold_down: float, now: float) -> Gateway[S] | None:
+    def chosen(
+        self, group: Group, flow: bytes, hold_down: float, now: float, find: Find[S] | None = None
+    ) -> Gateway[S] | None:
         """The gateway that a flow goes to: one of the best tier, and within it the one it had before."""
         held: tuple[str, ...] = ()
         for tier in group.tiers:
             live = [self.here[name] for name in tier if name in self.here]
+            if find is not None and len(live) < len(tier):
+                found = (self.here[name] if name in self.here else find(name) for name in tier)
+                live = [gateway for gateway in found if gateway is not None]
             # A gateway that has just come back may leave again at once. Its flows have found another way
             # meanwhile, so it is passed over until it has been here for hold_down seconds.
             steady = [gateway for gateway in live if now >= gateway.back_at + hold_down]
@@ -134,12 +143,13 @@ class Gateways(Generic[S]):
         # No tier has a steady gateway. One that may leave again is better than dropping the packet.
         return self._shared(held, [self.here[name] for name in held if name in self.here], flow)
 
-    def carriers(self, group: Group, hold_down: float, now: float) -> tuple[str, ...]:
+    def carriers(self, group: Group, hold_down: float, now: float, find: Find[S]) -> tuple[str, ...]:
         """The names of the gateways that new flows go to: several where they share the load."""
         held: tuple[str, ...] = ()
         for tier in group.tiers:
-            live = tuple(name for name in tier if name in self.here)
-            steady = tuple(name for name in live if now >= self.here[name].back_at + hold_down)
+            found = {name: self.here[name] if name in self.here else find(name) for name in tier}
+            live = tuple(name for name, gateway in found.items() if gateway is not None)
+            steady = tuple(name for name in live if now >= found[name].back_at + hold_down)  # type: ignore[union-attr]
             if steady:
                 return steady
             held = held or live

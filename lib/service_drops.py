@@ -55,5 +55,9 @@ def _drops(parts: Parts) -> Iterator[tuple[str, str, Counter[Reason]]]:
                 yield name, f"{attachment.host}@{attachment.peer}", attachment.traffic.drops
             yield name, "(ended)", namespace.gone.drops
         yield "(gone)", "(ended)", domain.gone.drops
+    for one in parts.cluster.entrypoints:
+        yield "-", f"(another hub)@{one.entry.address}", one.traffic.drops
+        for hub in one.hubs.values():
+            yield "-", f"(another hub)@{hub.address}", hub.traffic.drops
     for client in parts.clients.values():
         yield "-", client.settings.host, client.traffic.drops

@@ -33,6 +33,7 @@ from lib.capture_taps import Taps
 from lib.client import Client
 from lib.client_exit import Exits
 from lib.client_uplink import Batch
+from lib.cluster_watch import ClusterWatch
 from lib.errors import HostError
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
@@ -95,6 +96,7 @@ class Parts:
         self.domains = Domains(self.tables)
         self.notify = NotifyWatch(self.domains)
         self.observe = ObserveWatch(self.hubs, self.clients)
+        self.cluster = ClusterWatch(self.taps)
         self._device_gone = device_gone
         self._hooks = HookRunner()
         self._paces: dict[str, Pace] = {}
@@ -116,6 +118,7 @@ class Parts:
             self.metrics, self.api = self.make_metrics(settings), self.make_api(settings)
             for hub in settings.hubs:
                 self.hubs[hub.name] = self.make_hub(hub, settings)
+            self.cluster.open(self.hubs.values())
             self.exits.admit(settings.clients)
             client_around.look_ahead(settings.clients, self.exits.killswitch)
             if settings.clients:
@@ -144,6 +147,7 @@ class Parts:
             self.metrics.start()
         if self.api is not None:
             self.api.start()
+        self.cluster.start()
         for hub in self.hubs.values():
             self._start(hub)
         for client in self.clients.values():
@@ -161,6 +165,7 @@ class Parts:
             steps.callback(lambda: self._hooks.gone(self._hooks.rest()))
             steps.callback(lambda: self.exits.close(self.ends_cleanly))
             steps.callback(self.tables.stop)
+            steps.callback(self.cluster.stop)
             for hub in self.hubs.values():
                 steps.callback(hub.stop)
             steps.callback(self.stop_clients, [*self.clients.values(), *self._leaving])

@@ -94,7 +94,8 @@ def _owners(settings: Settings) -> Iterator[Owner]:
 
 
 def _told(settings: Settings) -> Iterator[PluginSettings]:
-    """The plugins of observers."""
+    """The plugins of observers and sds."""
+    yield from (hub.entrypoint.sd.plugin for hub in settings.hubs if hub.entrypoint is not None)
     services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
     for one in services:
         for observation in (one.observe.service, one.observe.handler):

@@ -17,6 +17,7 @@ from lib.namespace_titles import Title
 from lib.prefixes import Prefix, PrefixSet
 from lib.settings_acl import AclRule
 from lib.settings_api import ApiSettings
+from lib.settings_cluster import EntrypointSettings
 from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings, HopChoice
 from lib.settings_hooks import NO_HOOKS, HookSettings
 from lib.settings_limits import NO_LIMITS, HubLimits
@@ -185,6 +186,7 @@ class HubSettings:
     ingress: IngressSettings | None = None
     admissions: tuple[AdmissionSettings, ...] = ()
     """All of them have to let an address in before anything is said to a client."""
+    entrypoint: EntrypointSettings | None = None  # how other hubs reach the hosts that are here
     authers: tuple[AutherSettings, ...] = ()
     """A login is right if any of them says so; without authers and `enrol` every client is let in."""
     enrol: EnrolSource | None = None

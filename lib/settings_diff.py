@@ -21,7 +21,7 @@ MAX_SHOWN = 100
 MAX_ROUTES = 8
 """Routes of a device that is shown."""
 _NAMED = ("default_table", "ingress", "authers", "admissions", "limiters")
-_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops", "observe")
+_HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops", "observe", "entrypoint")
 """Fields with secrets, and those that are always longer."""
 
 

@@ -21,6 +21,11 @@ MAX_CLIENTS = 65536
 ALL_FLOWS, LEAST_FLOWS = 1 << 17, 32
 """Flows that all sessions of a hub remember together, and the least that each may."""
 
+FAR_HOSTS, MOST_FAR_HOSTS, LEAST_FAR_HOSTS = 8192, 4096, 64
+"""Hosts of which a hub remembers at which hubs they are: of all namespaces, of one, and the least of one."""
+FAR_FLOWS = 16384
+"""Flows that are remembered of all hosts at other hubs, or LEAST_FLOWS of each."""
+
 MB = 1e6
 BASE = 110 * MB
 """The program with everything imported, its receive buffers, and what the allocator keeps for next time."""
@@ -53,6 +58,8 @@ CONNECTIONS_TABLE = 65536 * 300
 """What one namespace's access list has let through."""
 API = 5000 * 15e3 + 2 * 32 * 400e3
 """The last hour of as many hosts as are kept (api_hosts), and the differences that pages get (api_board)."""
+ENTRYPOINT = 2 * FAR_HOSTS * 6e3 + 8 * FAR_FLOWS * 400
+"""Hosts at other hubs and their flows: each new one has a part of what there is, older ones keep theirs."""
 CAPTURES = 8 * 9 * MB
 """Listeners of a capture, each with what it has not read yet."""
 
@@ -107,5 +114,7 @@ def _hub(hub: HubSettings) -> Iterator[Part]:
         more = min(count, MAX_CLIENTS - count) * CONNECTION[kind]
         flows = max(ALL_FLOWS, count * LEAST_FLOWS) * LANE_FLOW
         yield Part(f"service {hub.name}: second lanes of its sessions (lanes)", more + flows)
+    if hub.entrypoint is not None:
+        yield Part(f"service {hub.name}: hosts at other hubs (entrypoint)", ENTRYPOINT)
     flows, lost = max(ALL_FLOWS, count * LEAST_FLOWS) * FLOW, max(ALL_LOST, count * LEAST_LOST) * LOST
     yield Part(f"service {hub.name}: flows and counts", flows + lost + HUB)

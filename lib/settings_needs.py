@@ -125,8 +125,10 @@ def _in_namespaces(settings: Settings) -> Iterator[Use]:
 
 def _low_ports(settings: Settings) -> Iterator[Use]:
     for hub in settings.hubs:
-        if 0 < hub.port < FIRST_FREE_PORT:
-            yield Use(hub.name, port=hub.port)
+        ports = (hub.port, hub.entrypoint.port if hub.entrypoint is not None else 0)
+        for port in ports:
+            if 0 < port < FIRST_FREE_PORT:
+                yield Use(hub.name, port=port)
     for section, served in (("metrics", settings.metrics), ("api", settings.api)):
         if served is not None and 0 < served.port < FIRST_FREE_PORT:
             yield Use("", port=served.port, section=section)

@@ -231,6 +231,9 @@ def _hub(hub: HubSettings) -> Iterator[str]:
         trusted = ", ".join(hub.trusted_proxies.texts())
         header = f"their {hub.address_header} names the client" if hub.transport.kind in ("ws", "wss") else ""
         yield f"    trusted proxies, without limits by address: {trusted}" + (f"; {header}" if header else "")
+    if hub.entrypoint is not None:
+        entry = hub.entrypoint
+        yield f"    other hubs: by datagrams at {entry.address}; sd {entry.sd.name} says where hosts are"
     yield f"    source check: {'on' if hub.source_check else 'off, hosts may send from any address'}"
 
 
@@ -378,6 +381,7 @@ def _hub_data(hub: HubSettings) -> dict[str, object]:
         "admissions": [one.name for one in hub.admissions],
         "ingress": hub.ingress.name if hub.ingress else None,
         "sourceCheck": hub.source_check,
+        "entrypoint": hub.entrypoint.address if hub.entrypoint is not None else None,
         "trustedProxies": list(hub.trusted_proxies.texts()),
     }
 

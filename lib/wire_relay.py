@@ -151,6 +151,17 @@ def decode_request(data: bytes) -> tuple[Request, int] | None:
     return Request(host, source, namespace, login, command & COMMAND_MASK, token, enrol), size
 
 
+def encode_gateway(namespace: bytes, host: str) -> bytes:
+    """The request before a packet that goes to another hub: it is for a host (`source` of what is decoded).
+
+    Raises ValueError where the name is longer than 255 bytes.
+    """
+    tunnel_id = namespace.ljust(TUNNEL_ID_SIZE, b"\0")
+    return _encode(
+        ASSOCIATE, [(FeatureType.TUNNEL_ID, tunnel_id), (FeatureType.ADDRESS, _encode_address(host))]
+    )
+
+
 def encode_response(response: Response) -> bytes:
     """Encode a response as a GOST hub does; the answer to an enrolment comes last."""
     features = [(FeatureType.TUNNEL_ID, response.tunnel_id)] if response.tunnel_id else []

@@ -75,7 +75,13 @@ class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
             "/proto.Authenticator/Authenticate": ("username password client service", self.login),
             "/proto.Hop/Select": ("network addr host client path src", self.select),
             "/proto.Limiter/Limit": ("network addr client src service scope", self.limit),
+            "/proto.SD/Register": ("service", self.register),
+            "/proto.SD/Renew": ("service", self.renew),
+            "/proto.SD/Deregister": ("service", self.deregister),
+            "/proto.SD/Get": ("name", self.services),
         }
+        self.sessions: dict[str, bytes] = {}
+        """Id of a session -> what an sd is told of it, as it was encoded."""
 
     def service(self, call: Any) -> Any:
         """The handler of a method."""
@@ -117,6 +123,26 @@ class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
         """Limit: two int64, of which 0 is left out."""
         into, out = self.script.get("limits", {}).get(scope, (0, 0))
         return b"".join(bytes([number << 3]) + varint(rate) for number, rate in ((1, into), (2, out)) if rate)
+
+    def register(self, context: Any, service: str) -> bytes:
+        """Register."""
+        message = service.encode()
+        self.sessions[read(message)[1]] = message
+        return write(True)
+
+    def renew(self, context: Any, service: str) -> bytes:
+        """Renew: of a session that is known."""
+        return write(read(service.encode())[1] in self.sessions)
+
+    def deregister(self, context: Any, service: str) -> bytes:
+        """Deregister."""
+        self.sessions.pop(read(service.encode())[1], None)
+        return write(True)
+
+    def services(self, context: Any, name: str) -> bytes:
+        """Get: every session of that name."""
+        found = [message for message in self.sessions.values() if read(message)[2] == name]
+        return b"".join(bytes([1 << 3 | 2]) + varint(len(message)) + message for message in found)
 
     def login(self, context: Any, username: str, password: str, client: str, service: str) -> bytes:
         """Authenticate."""

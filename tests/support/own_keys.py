@@ -27,7 +27,7 @@ _TCP = "keepalive.idle keepalive.interval keepalive.count"
 _SEEN = "labels enableStats observer.period observePeriod observer.observePeriod observer.resetTraffic"
 _TUN = "name net peer mtu route routes gw dns"
 GOST = {
-    "(top)": "services chains hops hosts authers admissions observers ingresses limiters climiters rlimiters routers tls log api metrics",
+    "(top)": "services chains hops hosts authers admissions observers sds ingresses limiters climiters rlimiters routers tls log api metrics",
     "services": "name addr admission admissions observer limiter climiter rlimiter handler listener forwarder metadata",
     "chains": "name hops",
     "hops": "name selector nodes metadata interface sockopts hosts reload file redis http plugin",
@@ -37,6 +37,7 @@ GOST = {
     "authers": f"{_SOURCED} auths",
     "ingresses": f"{_SOURCED} rules",
     "observers": "name plugin",
+    "sds": "name plugin",
     "admissions": f"{_SOURCED} whitelist matchers",
     "limiters": f"{_SOURCED} limits",
     "routers": f"{_SOURCED} routes",
@@ -64,7 +65,7 @@ GOST = {
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
     "hub": f"{_SEEN} {_TCP} proxyProtocol netns preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
-    "router.cache.expiration ingress readTimeout",
+    "router.cache.expiration ingress readTimeout sd sd.cache.expiration sd.renewInterval entrypoint",
     "client": f"{_SEEN} netns preUp postUp preDown postDown {_TUN} "
     + " ".join(f"tun.{key}" for key in _TUN.split()),
     "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark proxyProtocol netns path ws.path header ws.header host ws.host keepalive ttl "

@@ -115,10 +115,16 @@ def test_a_service_with_stats_tells_them(api: Api) -> None:
     }
 
 
-def test_a_kind_that_is_not_supported_yet_has_none_and_takes_none(api: Api) -> None:
+def test_an_sd_comes_and_goes_by_the_api(api: Api) -> None:
     assert ask(api, "GET", "/config/sds") == {"data": {"count": 0, "list": None}}
-    said = ask(api, "POST", "/config/sds", {"name": "x", "plugin": {"addr": "127.0.0.1:1"}}, 500)
-    assert "create sd x failed: 'sds' is not supported yet" in said["msg"]
+    sd = {"name": "x", "plugin": {"addr": "127.0.0.1:1", "token": "geheim"}}
+    assert ask(api, "POST", "/config/sds", sd) == {"msg": "OK"}
+    shown = ask(api, "GET", "/config/sds/x")["data"]
+    assert shown["plugin"]["addr"] == "127.0.0.1:1"
+    assert "geheim" not in json.dumps(shown)
+    said = ask(api, "POST", "/config/sds", {"name": "y"}, 500)
+    assert "create sd y failed: sd y has no plugin: nobody would know where hosts are" in said["msg"]
+    assert ask(api, "DELETE", "/config/sds/x") == {"msg": "OK"}
 
 
 @pytest.mark.parametrize(

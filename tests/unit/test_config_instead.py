@@ -119,12 +119,6 @@ def test_a_node_before_the_hub_of_another_kind_says_what_there_can_be(kind: str)
     assert wrong.endswith("; there can be socks5, socks, socks4, socks4a, http")
 
 
-@pytest.mark.parametrize("section", sorted(config_schema.Config.not_yet))
-def test_a_whole_section_that_is_not_supported_says_what_to_do_instead(section: str) -> None:
-    [wrong] = problems(HUB % "{router: r}", TABLE, f"{section}: [{{name: x}}]")
-    assert f"'{section}' is not supported yet; leave it out" in wrong
-
-
 @pytest.mark.parametrize(
     ("role", "key", "name"),
     [

@@ -52,6 +52,8 @@ VALUES = {
     "dns": "10.0.0.1",
     "tun.dns": "10.0.0.1",
     "ingress": "i",
+    "sd": "sd0",
+    "entrypoint": "10.0.0.2:8420",
     "proxyProtocol": "0",  # more wants trustedProxies
 }
 
@@ -112,7 +114,8 @@ def named(case: object) -> str:
 @pytest.mark.parametrize(("owner", "key", "name"), CASES, ids=named)
 def test_a_key_that_stands_only_where_nobody_reads_it(owner: str, key: Key, name: str) -> None:
     config = whole()
-    layer(config, owner, key.layer).pop(key.name, None)
+    for one in ("sd", "entrypoint") if key.name in ("sd", "entrypoint") else (key.name,):
+        layer(config, owner, key.layer).pop(one, None)  # neither of these two may be there alone
     layer(config, owner, name)[key.name] = VALUES.get(key.name, "1")
     belongs = " or ".join(filter(None, (key.layer, key.also)))
     (told,) = errors(config)

@@ -27,7 +27,6 @@ NS2 = "ef502590-c5f4-437e-a81f-fe4083505075"
 
 HUB = "services: [{name: s, addr: ':1', handler: {type: router, metadata: %s}, listener: {type: tcp}}]\n"
 TABLE = "routers: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: g}]}]\n"
-SEVERAL_HUBS = "leave it out: several hubs are several nodes in the last hop of the clients' chain"
 CHAIN = """
 chains: [{name: c, hops: [{name: h, nodes: [
   {name: n, addr: 'hub:8443', connector: {type: router}, dialer: {type: tcp}}]}]}]
@@ -346,8 +345,6 @@ hops: [{name: h, nodes: [{name: n, addr: 'hub:8443', connector: {type: router}, 
                 "listener metadata of a service with handler tun"
             ),
         ),
-        ("{entrypoint: ':2'}", f"f:1:69: metadata key 'entrypoint' is not supported yet; {SEVERAL_HUBS}"),
-        ("{sd: x}", f"f:1:69: metadata key 'sd' is not supported yet; {SEVERAL_HUBS}"),
         ("{readTimeout: 5x}", "f:1:82: 'readTimeout': not a duration: '5x' (write 10s, 1m30s or 500ms)"),
         ("{readTimeout: -5s}", "f:1:82: 'readTimeout': a duration below zero: '-5s'"),
         ("{handshakeTimeout: 0}", "f:1:87: 'handshakeTimeout': there must be a deadline"),
@@ -578,15 +575,6 @@ def test_client_that_is_wrong(old: str, new: str, expected: str) -> None:
 )
 def test_table_that_is_wrong(table: str, expected: str) -> None:
     assert any(expected in problem for problem in problems(HUB % "{}", f"routers: [{table}]"))
-
-
-@pytest.mark.parametrize(
-    "section",
-    ["sds: [{name: a}]"],
-)  # fmt: skip
-def test_sections_to_come_are_refused(section: str) -> None:
-    (problem,) = problems(HUB % "{router: r}", TABLE, section)
-    assert "is not supported yet" in problem
 
 
 def test_everything_wrong_is_reported_at_once_in_order() -> None:

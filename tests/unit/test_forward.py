@@ -16,7 +16,8 @@ from lib.capture_taps import Capture, Choice, Taps
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
-from lib.route_plugin_cache import MAX_WAITING, RETRY_SECONDS, PluginCache
+from lib.plugin_cache import MAX_WAITING, RETRY_SECONDS
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import Route, RouteTable
 from tests.support import packets as p
 from tests.support.routes import Nobody, entry, to

@@ -180,6 +180,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
     local["stream_options.py"] = {"service"}  # of ours, as those that pass it on have it
     local["notify_delivery.py"] = {"fold"}  # its own name and one of three words
     local["observe_delivery.py"] = {"fold"}  # its own name and one of two words
+    local["cluster_sd.py"] = {"name", "self._settings.sd.name"}  # of a section of the configuration
     local["client_names_files.py"] = {"path"}  # of two files of this host
     local["service_hooks.py"] = {"one.name", "phase"}
     for where, call in calls():

@@ -7,7 +7,8 @@ import pytest
 from lib import namespace
 from lib.forward_drop_reasons import Reason
 from lib.namespace import ICMP_ERROR_BURST, ICMP_ERRORS_PER_SECOND, Attachment, Namespace
-from lib.route_plugin_cache import PluginCache, Unresolved
+from lib.plugin_cache import Unresolved
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import Route, RouteTable
 from lib.session_budget import Budget
 from tests.support.routes import entry, gateways, table, to
@@ -51,8 +52,8 @@ def test_the_named_table_is_asked_before_the_default(
 ) -> None:
     space = make()
     assert asked(space, address) == gateways
-    assert space.fresh_until(0) == float("inf")
-    assert not space.park(address, Attachment(space, "h", "test"), b"")
+    assert space.fresh_until(0, Attachment(space, "h", "test")) == float("inf")
+    assert not space.park(address, Attachment(space, "h", "test"), b"", 0)
 
 
 def test_a_plugin_is_asked_where_the_named_table_has_no_route() -> None:
@@ -61,12 +62,12 @@ def test_a_plugin_is_asked_where_the_named_table_has_no_route() -> None:
     assert asked(space, IN_BOTH) == ("named",)
     assert asked(space, IN_DEFAULT) is Unresolved.ASKING
     assert list(cache.take_wanted()) == [IN_DEFAULT]
-    assert space.park(IN_DEFAULT, Attachment(space, "h", "test"), b"frame")
+    assert space.park(IN_DEFAULT, Attachment(space, "h", "test"), b"frame", 0)
     cache.store(IN_DEFAULT, Route(IN_DEFAULT, 32, to("asked")), 0)
     assert asked(space, IN_DEFAULT) == ("asked",)
     cache.store(IN_NONE, None, 0)
     assert asked(space, IN_NONE) is None
-    assert space.fresh_until(5) == 7
+    assert space.fresh_until(5, Attachment(space, "h", "test")) == 7
 
 
 def test_frames_that_wait_for_a_plugin_count_in_their_sender_s_budget() -> None:
@@ -74,10 +75,10 @@ def test_frames_that_wait_for_a_plugin_count_in_their_sender_s_budget() -> None:
     space, budget = make(default=cache), Budget(40_000)
     sender = Attachment(space, "h", "test", budget=budget)
     frame = bytes(1000)
-    assert not space.park(IN_DEFAULT, sender, frame), "nobody has been asked"
+    assert not space.park(IN_DEFAULT, sender, frame, 0), "nobody has been asked"
     assert budget.used == 0
     assert asked(space, IN_DEFAULT) is Unresolved.ASKING
-    assert [space.park(IN_DEFAULT, sender, frame) for _ in range(6)] == [True] * 4 + [False] * 2
+    assert [space.park(IN_DEFAULT, sender, frame, 0) for _ in range(6)] == [True] * 4 + [False] * 2
     assert budget.used == budget.parked > 4000
     for attachment, parked in cache.fail(IN_DEFAULT, 0.0):
         attachment.unpark(parked)

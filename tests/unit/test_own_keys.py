@@ -24,7 +24,11 @@ WHOLE: dict[str, Any] = {
         {
             "name": "hub",
             "addr": ":8443",
-            "handler": {"type": "router", "auther": "a", "metadata": {"router": "r"}},
+            "handler": {
+                "type": "router",
+                "auther": "a",
+                "metadata": {"router": "r", "sd": "sd0", "entrypoint": "10.0.0.1:8420"},
+            },
             "listener": {"type": "tls", "tls": {"caFile": "ca.pem"}, "metadata": {}},
         },
         {
@@ -34,6 +38,7 @@ WHOLE: dict[str, Any] = {
             "forwarder": {"nodes": [{"addr": "host-1"}]},
         },
     ],
+    "sds": [{"name": "sd0", "plugin": {"type": "http", "addr": "http://127.0.0.1:1"}}],
     "authers": [{"name": "a", "auths": [{"username": "u", "password": "p"}]}],
     "api": {
         "addr": "127.0.0.1:18080",

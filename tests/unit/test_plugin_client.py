@@ -21,7 +21,15 @@ from lib import plugin_client
 from lib.auth_admission import Login
 from lib.errors import PluginError
 from lib.ids import parse_uuid
-from lib.plugin_client import AutherPlugin, HopPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
+from lib.plugin_client import (
+    AutherPlugin,
+    HopPlugin,
+    IngressPlugin,
+    LimiterPlugin,
+    RouterPlugin,
+    SdPlugin,
+    SdService,
+)
 from lib.plugin_http import MAX_REPLY, read_object
 from lib.route_table import Route
 from lib.settings_sources import PluginSettings
@@ -72,6 +80,8 @@ def plugin() -> Iterator[Plugin]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             self.answer({"body": body})
+
+        do_PUT = do_DELETE = do_POST
 
         def do_GET(self) -> None:
             self.answer({})
@@ -147,6 +157,57 @@ def test_what_is_no_reply_of_a_hop_or_a_limiter(plugin: Plugin, reply: bytes) ->
     if b"1e3" not in reply:
         with pytest.raises(PluginError):
             HopPlugin(settings).select("host-1", "")
+
+
+def test_an_sd_is_told_and_asked_as_gost_does(plugin: Plugin) -> None:
+    recorded = [request for request in RECORDED if request["target"].startswith("/sd")]
+    sd = SdPlugin(PluginSettings(plugin.url.replace("/router", "/sd"), "tok", 5.0))
+    service = SdService(**json.loads(recorded[0]["body"]))
+    plugin.reply = 200, b'{"ok":true}', {}
+    sd.register(service)
+    plugin.reply = (
+        200,
+        b'{"services":[{"ID":"1","name":"n","node":"2","network":"udp","address":"h:1"},{}]}',
+        {},
+    )
+    assert sd.get("host-far@e87f56dd-fd57-4921-9ab8-a0847662daae") == [
+        SdService("1", "n", "2", "udp", "h:1"), SdService("", "", ""),
+    ]  # fmt: skip
+    plugin.reply = 200, b'{"ok":true}', {}
+    sd.renew(service._replace(network="", address=""))
+    sd.deregister(service._replace(network="", address=""))
+    for asked, wanted in zip(plugin.requests, recorded, strict=True):
+        assert (asked["method"], asked["target"]) == (wanted["method"], wanted["target"])
+        assert json.loads(asked.get("body") or "{}") == json.loads(wanted["body"] or "{}")
+        assert asked["headers"] | wanted["headers"] == asked["headers"]
+
+
+@pytest.mark.parametrize("reply", [b"{}", b'{"ok":false}', b'{"ok":1}', b"[]", b""])
+def test_an_sd_that_does_not_take_a_session(plugin: Plugin, reply: bytes) -> None:
+    plugin.reply = 200, reply, {}
+    sd = SdPlugin(PluginSettings(plugin.url, timeout=5.0))
+    for tell in (sd.register, sd.renew, sd.deregister):
+        with pytest.raises(PluginError):
+            tell(SdService("1", "n", "2"))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b'{"services":1}', b'{"services":[1]}', b'{"services":[{"address":1}]}', b'{"services":{}}x', b"["],
+)
+def test_what_is_no_reply_of_an_sd(plugin: Plugin, reply: bytes) -> None:
+    plugin.reply = 200, reply, {}
+    with pytest.raises(PluginError):
+        SdPlugin(PluginSettings(plugin.url, timeout=5.0)).get("n")
+
+
+def test_of_a_host_only_so_many_sessions_are_read(plugin: Plugin) -> None:
+    plugin.reply = 200, json.dumps({"services": [{"id": str(n)} for n in range(100)]}).encode(), {}
+    found = SdPlugin(PluginSettings(plugin.url, timeout=5.0)).get("n")
+    assert len(found) == plugin_client.MAX_SERVICES
+    for nothing in (b"{}", b'{"services":null}', b'{"services":[]}'):
+        plugin.reply = 200, nothing, {}
+        assert SdPlugin(PluginSettings(plugin.url, timeout=5.0)).get("n") == []
 
 
 def test_without_a_token_there_is_no_authorization(plugin: Plugin) -> None:

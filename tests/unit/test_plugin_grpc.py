@@ -32,6 +32,7 @@ from lib.errors import PluginError
 from lib.ids import parse_uuid
 from lib.packet import ip_address
 from lib.plugin_client import AutherPlugin, HopPlugin, IngressPlugin, LimiterPlugin, RouterPlugin
+from lib.plugin_client import SdPlugin, SdService
 from lib.settings_sources import PluginSettings
 
 settings = PluginSettings(**json.loads(sys.argv[1]))
@@ -108,6 +109,34 @@ def test_a_hop_and_a_limiter_ask_a_real_server() -> None:
     assert answers == [
         {"addr": "h:1"}, f"failed: {url}: it names no node", [1e5, float(1 << 40)], [0, 0], [0, 0],
     ]  # fmt: skip
+
+
+def test_an_sd_is_told_and_asked_by_a_real_server() -> None:
+    with server() as (url, _process):
+        answers = ask(
+            """
+one, other = (SdService(str(n), "h@n", "node", "udp", f"192.0.2.{n}:8420") for n in (1, 2))
+sd = SdPlugin(settings)
+def renewed(service):
+    try:
+        sd.renew(service._replace(network="", address=""))
+    except PluginError as error:
+        return str(error)
+sd.register(one), sd.register(other)
+found = sd.get("h@n")
+sd.deregister(one._replace(network="", address=""))
+print(json.dumps([found, sd.get("h@n"), sd.get("x"), renewed(one), renewed(other)]))""",
+            url=url,
+        )
+    one, other = (["h@n", "node", "udp", f"192.0.2.{n}:8420"] for n in (1, 2))
+    left = [["2", *other]]
+    assert answers == [
+        [["1", *one], *left],
+        left,
+        [],
+        f"{url}: it does not take the session (ok: false)",
+        None,
+    ]
 
 
 ROUTES = {"*": {"10.0.0.1": "host-1"}, NS1: {"10.0.0.2": "host-2", "fd00::2": "host-6"}}

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lib import route_plugin_cache
-from lib.route_plugin_cache import (
-    MAX_ASKING,
-    MAX_WAITING,
-    PATIENCE_SECONDS,
-    RETRY_SECONDS,
-    PluginCache,
-    Unresolved,
-)
+from lib import plugin_cache
+from lib.plugin_cache import MAX_ASKING, MAX_WAITING, PATIENCE_SECONDS, RETRY_SECONDS, Unresolved
+from lib.route_plugin_cache import PluginCache
 from lib.route_table import Route
 from tests.support.routes import to
 
@@ -127,7 +121,7 @@ def test_a_bounded_number_of_requests_is_under_way(cache: PluginCache[str]) -> N
 
 
 def test_a_bounded_number_of_answers_is_kept(cache: PluginCache[str]) -> None:
-    assert cache._known.most == route_plugin_cache.MAX_REPLIES
+    assert cache._known.most == plugin_cache.MAX_REPLIES
     cache._known.most = 3
     for number in range(4):
         cache.store(address(number), TO_ONE, 0)

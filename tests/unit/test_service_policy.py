@@ -360,6 +360,7 @@ def parts() -> Iterator[Any]:
         notify=SimpleNamespace(apply=lambda _: []),
         api=None,
         observe=SimpleNamespace(apply=list),
+        cluster=SimpleNamespace(apply=lambda hubs: []),
         exits=SimpleNamespace(admit=list, settle=list),
         remove_clients=list,
     )

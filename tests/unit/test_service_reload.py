@@ -71,6 +71,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         domains=nothing,
         notify=nothing,
         observe=SimpleNamespace(apply=list),
+        cluster=SimpleNamespace(apply=lambda hubs: []),
         exits=SimpleNamespace(settle=list),
         remove_clients=list,
         api=None,

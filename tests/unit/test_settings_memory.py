@@ -13,6 +13,7 @@ from lib.hub import flows_of
 from lib.namespace import MAX_FLOWS
 from lib.settings import HubSettings, Settings, TableSettings
 from lib.settings_api import ApiSettings
+from lib.settings_cluster import EntrypointSettings, SdSettings
 from lib.settings_limits import CountLimit, HubLimits
 from lib.settings_memory import ALL_FLOWS, CONNECTION, LEAST_FLOWS, SLACK, bound, connections, parts
 from lib.settings_sources import PluginSettings
@@ -21,6 +22,7 @@ from tests.unit import test_api_history
 
 HUB = HubSettings("hub", "", 8443, lanes=1, limits=HubLimits(connections=(CountLimit("$", 1000),)))
 ALONE = Settings(hubs=(HUB,))
+ENTRYPOINT = EntrypointSettings(SdSettings("sd", PluginSettings("http://p")), "", 1, "192.0.2.1:1")
 
 
 def with_hub(**changes: object) -> Settings:
@@ -44,6 +46,7 @@ def with_hub(**changes: object) -> Settings:
         pytest.param(
             with_hub(lanes=2), 1000 * CONNECTION["tcp"] + ALL_FLOWS * settings_memory.LANE_FLOW, id="lanes"
         ),
+        pytest.param(with_hub(entrypoint=ENTRYPOINT), settings_memory.ENTRYPOINT, id="entrypoint"),
         pytest.param(replace(ALONE, recorder=1 << 24), (1 << 24) * SLACK, id="recorder"),
         pytest.param(replace(ALONE, control="/x"), settings_memory.CAPTURES, id="captures"),
         pytest.param(replace(ALONE, api=ApiSettings(socket="/x")), settings_memory.API, id="api"),

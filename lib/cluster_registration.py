@@ -1,0 +1,189 @@
+"""Registration of a hub's sessions with an sd: told when they begin, renewed, told when they end.
+
+Knows: when each session is told of next, that an sd which fails is left alone for a while, and that one which
+has forgotten a session is told of it anew.
+Refuses to know: what an sd is asked (cluster_entrypoint), how (plugin_client).
+
+Whoever has a session waits for nothing here. How many sessions there are bounds all that is kept: what has
+ended while the sd could not be told is forgotten, for the sd forgets it by itself as nobody renews it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+
+import gevent
+from gevent.event import Event as Bell
+from gevent.pool import Pool
+
+from lib import ids
+from lib.errors import PluginError
+from lib.namespace import Attachment
+from lib.plugin_client import SdPlugin, SdService
+from lib.service_supervisor import Task
+
+AT_ONCE = 8
+"""Calls under way at a time."""
+PAUSE = 1.0, 15.0
+"""Seconds for which nothing is told after a failure, at first and at most (doubling, up to a half more)."""
+MAX_ENDED = 4096
+"""Sessions that have ended and that the sd is still to be told of; of more the oldest are forgotten."""
+LEAVE_SECONDS = 1.0
+"""How long the end of sessions is told of at the end of a process."""
+
+
+def name_of(namespace: bytes, host: str) -> str:
+    """The name by which an sd knows a host, as in GOST."""
+    return f"{host}@{ids.format_uuid(namespace)}"
+
+
+class _Entry:
+    """A session, as the sd is to know it."""
+
+    __slots__ = ("is_known", "service")
+
+    def __init__(self, service: SdService) -> None:
+        self.service = service
+        self.is_known = False
+        """Whether the sd has been told of it, and has not failed to renew it since."""
+
+
+class Registration:
+    """The sessions of a hub that an sd is told of."""
+
+    def __init__(
+        self,
+        name: str,
+        plugin: SdPlugin,
+        node: str,
+        address: str,
+        renew: float,
+        heard: Callable[[PluginError | None], None],
+    ) -> None:
+        """`node` is the hub's id, `address` where others reach it; `renew` in seconds. `heard` is called with
+        what became of each call: None, or an error. Tells nothing before start()."""
+        self._plugin, self._node, self._address, self._renew = plugin, node, address, renew
+        self._heard = heard
+        self._entries: dict[Attachment, _Entry] = {}
+        self._due: list[tuple[float, int, Attachment]] = []
+        """A heap of (when, number, session). Of a session that has ended there may be one left."""
+        self._ended: deque[SdService] = deque(maxlen=MAX_ENDED)
+        self._numbers = count()
+        self._bell, self._pool = Bell(), Pool(AT_ONCE)
+        self._pause, self._resume_at = PAUSE[0], 0.0
+        self._task = Task(f"{name}: the sd is told of sessions", self._run, vital=False)
+
+    @property
+    def known(self) -> int:
+        """Sessions that the sd knows."""
+        return sum(entry.is_known for entry in self._entries.values())
+
+    def __len__(self) -> int:
+        """All sessions."""
+        return len(self._entries)
+
+    def start(self) -> None:
+        """Begin to tell."""
+        self._task.start()
+
+    def stop(self) -> None:
+        """Tell nothing more, after a try to say which sessions have ended."""
+        self._task.kill()
+        self._pool.kill(timeout=LEAVE_SECONDS)
+        self._ended.extend(entry.service for entry in self._entries.values() if entry.is_known)
+        if time.monotonic() >= self._resume_at:
+            last = Pool(AT_ONCE)
+            with gevent.Timeout(LEAVE_SECONDS, False):
+                while self._ended:
+                    last.spawn(self._leave, self._ended.popleft())
+                last.join()
+            last.kill(block=False)
+        self._entries.clear()
+
+    def entered(self, attachment: Attachment) -> None:
+        """A session has begun."""
+        name = name_of(attachment.namespace.id, attachment.host)
+        service = SdService(ids.format_uuid(os.urandom(16)), name, self._node, "udp", self._address)
+        self._entries[attachment] = _Entry(service)
+        self._put(attachment, 0.0)
+
+    def left(self, attachment: Attachment) -> None:
+        """A session has ended."""
+        entry = self._entries.pop(attachment, None)
+        if entry is not None and entry.is_known:
+            self._ended.append(entry.service)
+            self._bell.set()
+
+    def _put(self, attachment: Attachment, at: float) -> None:
+        heapq.heappush(self._due, (at, next(self._numbers), attachment))
+        self._bell.set()
+
+    def _run(self) -> None:
+        while True:
+            self._bell.wait(self._seconds(time.monotonic()))
+            self._bell.clear()
+            while (now := time.monotonic()) >= self._resume_at and self._step(now):
+                pass
+
+    def _seconds(self, now: float) -> float | None:
+        """Seconds until there is something to tell; None where only a bell says so."""
+        if self._ended:
+            return max(0.0, self._resume_at - now)
+        return max(0.0, max(self._due[0][0], self._resume_at) - now) if self._due else None
+
+    def _step(self, now: float) -> bool:
+        """Begin to tell of one session, once there is room for one more; False where none is due."""
+        if self._ended:
+            self._pool.spawn(self._leave, self._ended.popleft())
+            return True
+        if not self._due or self._due[0][0] > now:
+            return False
+        attachment = heapq.heappop(self._due)[2]
+        entry = self._entries.get(attachment)
+        if entry is not None:
+            self._pool.spawn(self._tell, attachment, entry)
+        return True
+
+    def _tell(self, attachment: Attachment, entry: _Entry) -> None:
+        """Register a session, or renew it."""
+        service = entry.service
+        try:
+            if entry.is_known:  # without an address, as GOST says it
+                self._plugin.renew(service._replace(network="", address=""))
+            else:
+                self._plugin.register(service)
+        except PluginError as error:
+            # An sd that has started anew does not know the session any more, so it is not renewed again.
+            entry.is_known, pause = False, self._fail(error)
+            if attachment in self._entries:
+                self._put(attachment, time.monotonic() + pause)
+            return
+        self._heard(None)
+        self._pause = PAUSE[0]
+        entry.is_known = True
+        if self._entries.get(attachment) is entry:
+            self._put(attachment, time.monotonic() + self._renew)
+        else:  # it has ended meanwhile
+            self._ended.append(service)
+            self._bell.set()
+
+    def _leave(self, service: SdService) -> None:
+        try:
+            self._plugin.deregister(service._replace(network="", address=""))
+        except PluginError as error:
+            self._fail(error)
+
+    def _fail(self, error: PluginError) -> float:
+        """Leave the sd alone for a while; returns for how many seconds."""
+        self._heard(error)
+        now = time.monotonic()
+        if now >= self._resume_at:  # of those calls that fail together the first one counts
+            pause = self._pause * (1 + random.random() / 2)
+            self._resume_at, self._pause = now + pause, min(2 * self._pause, PAUSE[1])
+        return max(0.0, self._resume_at - now)

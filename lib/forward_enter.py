@@ -1,0 +1,83 @@
+"""Frames that came from another hub: whose they are, and that they go to sessions here and nowhere else.
+
+Knows: that the source of a packet has to be one of a host that is at the hub it came from.
+Refuses to know: how frames come (cluster_entrypoint), who knows where hosts are (namespace_elsewhere), what
+becomes of a frame once its sender is known (forward).
+
+The sender of each frame is the attachment of its host at that hub. From there on it is a frame like any
+other: the same checks, the same access lists, and errors go back. But no attachment with `by` may send to
+another hub (forward_decide), so nothing goes in a circle. A table must lead to the source, also where
+`sourceCheck` is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lib import packet as ip
+from lib import packet_headers
+from lib.forward_drop_reasons import Reason
+from lib.namespace import Attachment, Namespace
+from lib.packet_headers import is_router_error
+from lib.packet_offload import HEADER_SIZE
+from lib.packet_text import head_of_frame
+from lib.plugin_cache import Unresolved
+
+
+def enter(stranger: Attachment, frames: Iterable[bytes], now: float) -> None:
+    """Forward whole frames that came from another hub to sessions here.
+
+    `stranger` stands for that hub in one namespace: it has no host, its `peer` names the hub, and its `again`
+    calls this function, for frames that have to wait until it is known whose they are. What is nobody's
+    counts as dropped there. `now` is in seconds of a steady clock.
+    """
+    runs: dict[Attachment, list[bytes]] = {}
+    for frame in frames:
+        found = _sender(stranger, frame, now)
+        if isinstance(found, Attachment):
+            runs.setdefault(found, []).append(frame)
+        elif found is not None:
+            stranger.traffic.received_packets += 1
+            stranger.traffic.received_bytes += len(frame)
+            stranger.drop(found, 1, "", head_of_frame(frame), now)
+    for attachment, run in runs.items():
+        if attachment.again is not None:
+            attachment.again(b"".join(run))
+
+
+def _sender(stranger: Attachment, frame: bytes, now: float) -> Attachment | Reason | None:
+    """Whose a frame is, or why it is dropped; None where it waits."""
+    namespace, hub = stranger.namespace, stranger.peer
+    headed = stranger.is_tunrouter and len(frame) > 2 and frame[2] >> 4 == 0
+    start, end = 2 + HEADER_SIZE * headed, len(frame)
+    packet = ip.parse(frame, start, end) if end > start else Reason.EMPTY_FRAME
+    if isinstance(packet, Reason):
+        return packet
+    address = packet.source
+    found = _host_there(namespace, hub, address, now)
+    if found is None and is_router_error(frame, packet, end):
+        # A router behind a host: no table needs to know its address. What it quotes went to that host.
+        headers = packet_headers.read(frame, start, packet, end)
+        quoted = None if isinstance(headers, Reason) else headers.quoted
+        if quoted is not None:
+            address = quoted.packet.destination
+            found = _host_there(namespace, hub, address, now)
+    if found is Unresolved.ASKING:
+        return None if namespace.park(address, stranger, frame, now) else Reason.RESOLVE_QUEUE
+    if found is Unresolved.FAILED:
+        return Reason.SD_FAILED
+    return found or Reason.FOREIGN_SOURCE
+
+
+def _host_there(namespace: Namespace, hub: str, address: bytes, now: float) -> Attachment | Unresolved | None:
+    """The attachment at a hub of a host that a route to an address leads to; None where none is there."""
+    route, elsewhere = namespace.route_to(address, now), namespace.elsewhere
+    if elsewhere is None or not isinstance(route, tuple):
+        return route if isinstance(route, Unresolved) else None
+    state = None
+    for name in route[0].names:
+        found = elsewhere.at(name, hub, now)
+        if isinstance(found, Attachment):
+            return found
+        state = state or found
+    return state
