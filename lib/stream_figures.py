@@ -26,7 +26,6 @@ _BYTES = struct.Struct("=QQ")  # at 64: mptcpi_bytes_received, mptcpi_bytes_acke
 _FIGURES = struct.Struct(
     "=68xI28xI16xQQ20xIQ"
 )  # tcpi_rtt, total_retrans, bytes_acked, bytes_received, data_segs_out, delivery_rate
-_MIN_RTT = struct.Struct("=148xI")  # tcpi_min_rtt
 _TRIP = struct.Struct(
     "=16xI48xI28xI40xII40xI"
 )  # tcpi_snd_mss, rtt, total_retrans, notsent_bytes, min_rtt, delivered
@@ -60,15 +59,6 @@ def figures(sock: Any, mptcp: bool) -> Figures:
     if len(info) >= _TOTAL:
         received, acked = _BYTES.unpack_from(info, 64)
     return Figures(rtt / 1e6, acked, received, rate, segments, resent)
-
-
-def shortest_trip(sock: Any) -> float:
-    """The shortest round trip lately, seconds (tcpi_min_rtt); infinite where the kernel does not say."""
-    try:
-        info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.size)
-        return float(_MIN_RTT.unpack(info)[0]) / 1e6
-    except (OSError, struct.error):  # closed; a kernel before 4.6
-        return float("inf")
 
 
 def trip(sock: Any) -> Trip:

@@ -315,7 +315,7 @@ class Stream:
     @property
     def is_near(self) -> bool:
         """Whether the far end of the connection is on this machine, or on the same network."""
-        return not self.is_mptcp and stream_figures.shortest_trip(self._sock) < NEAR_SECONDS
+        return self.trip().shortest < NEAR_SECONDS
 
     @property
     def paths(self) -> int:
