@@ -1,7 +1,8 @@
 """The web API as a WSGI application: a request is checked, given to the handler of its path, and answered.
 
 Knows: the order of the checks, bounds on a body, headers that every answer has, that a long answer is made in
-turns. Refuses to know: connections (api_server), what a path does (api_routes), how packets are forwarded.
+turns, and compressed for who accepts that. Refuses to know: connections (api_server), what a path does
+(api_routes), how packets are forwarded.
 
     Host -> login -> path -> rights -> origin -> handler -> JSON in pieces
 """
@@ -17,10 +18,10 @@ from urllib.parse import parse_qsl
 import bottle
 import gevent
 
-from lib import api_auth, api_page
+from lib import api_auth, api_gzip, api_page
 from lib.addresses import join_host_port
 from lib.api_logins import ApiLogins
-from lib.api_request import Refused, Reply, Request, Route, Who, pieces
+from lib.api_request import JSON, Refused, Reply, Request, Route, Who, pieces
 from lib.rule_live import LiveLogins
 from lib.service_scheduling import Breaths, in_turns
 from lib.service_supervisor import Task
@@ -52,6 +53,8 @@ _HEADERS = (
     ("Cache-Control", "no-store"),
 )
 """Headers of every answer, where the handler has not given its own."""
+
+_PACKED = (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -90,31 +93,26 @@ class App:
         headers = [("Content-Type", reply.kind), *reply.headers]
         headers += [header for header in _HEADERS if header[0].lower() not in own]
         status = f"{reply.status} {HTTPStatus(reply.status).phrase}"
-        if isinstance(body, bytes):
-            headers.append(("Content-Length", str(len(body))))
         if environ["REQUEST_METHOD"] == "HEAD" or reply.status in (204, 304):
+            if isinstance(body, bytes):
+                headers.append(("Content-Length", str(len(body))))
             start(status, headers)
             return [b""]
+        if reply.streams and isinstance(body, Iterator):
+            start(status, headers)
+            return body
+        if not isinstance(body, bytes | Iterator):
+            body = _whole(in_turns(pieces(body)))
+        elif not isinstance(body, bytes):
+            body = in_turns(body)
+        if _may_be_packed(reply.kind, own, body, environ):
+            headers += _PACKED
+            body = _whole(in_turns(api_gzip.packed([body] if isinstance(body, bytes) else body)))
         if isinstance(body, bytes):
-            start(status, headers)
+            start(status, [*headers, ("Content-Length", str(len(body)))])
             return [body]
-        if isinstance(body, Iterator):
-            start(status, headers)
-            return body if reply.streams else in_turns(body)
-        return self._first_piece(in_turns(pieces(body)), status, headers, start)
-
-    @staticmethod
-    def _first_piece(
-        made: Iterator[bytes], status: str, headers: list[tuple[str, str]], start: Start
-    ) -> Iterable[bytes]:
-        """JSON, whose length is told where it is one piece only."""
-        first = next(made, b"")
-        second = next(made, None)
-        if second is None:
-            start(status, [*headers, ("Content-Length", str(len(first)))])
-            return [first]
         start(status, headers)
-        return _chained(first, second, made)
+        return body
 
     # --- the checks ---------------------------------------------------------------------------------
 
@@ -209,6 +207,30 @@ def _body(environ: Mapping[str, Any], most: int) -> bytes:
             raise too_long
         return found
     raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", headers=(("Connection", "close"),))
+
+
+def _may_be_packed(
+    kind: str, own: set[str], body: bytes | Iterator[bytes], environ: Mapping[str, Any]
+) -> bool:
+    """Whether an answer is sent compressed.
+
+    Not to a change, whose answer may be a secret beside what the asker has written: its length would tell of
+    both (the attack called BREACH). And not one with an ETag, which names these very bytes.
+    """
+    return (
+        environ["REQUEST_METHOD"] == "GET"
+        and kind == JSON
+        and own.isdisjoint(("etag", "content-encoding"))
+        and (not isinstance(body, bytes) or len(body) >= api_gzip.LEAST)
+        and api_gzip.accepts(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    )
+
+
+def _whole(made: Iterator[bytes]) -> bytes | Iterator[bytes]:
+    """Pieces as bytes, whose length can be told, where there is one only."""
+    first = next(made, b"")
+    second = next(made, None)
+    return first if second is None else _chained(first, second, made)
 
 
 def _chained(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from lib import __version__, page_files
+from lib import __version__, api_gzip, page_files
 from lib.api_logins import ApiLogins
 from lib.api_request import Refused, Reply, Request, Route, Who
 from lib.ids import format_uuid
@@ -44,7 +44,7 @@ def _file(request: Request) -> Reply:
     headers = (*_KEPT, ("ETag", file.etag))
     if request.headers.get("if-none-match", "") == file.etag:
         return Reply(b"", 304, file.type, headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if api_gzip.accepts(request.headers.get("accept-encoding", "")):
         return Reply(file.gzip_body, 200, file.type, (*headers, ("Content-Encoding", "gzip")))
     return Reply(file.body, 200, file.type, headers)
 

@@ -14,6 +14,7 @@ from lib.api_endpoint import EVENTS, NO_STORE, Endpoint, Field
 from lib.api_live import Live
 from lib.api_process import Process
 from lib.api_request import ADMINS, ALL_READ, TENANTS, Reply, Request, Route
+from lib.api_shared import Shared
 from lib.api_x_changes import Changes
 from lib.api_x_config import ConfigPages
 from lib.api_x_hosts import HostPages
@@ -39,8 +40,9 @@ class Endpoints:
     def __init__(self, process: Process) -> None:
         """Nothing is looked at before start()."""
         self._live = Live(process.hubs, process.tables)
-        hosts = HostPages(self._live, process.hubs, process.tapping.taps)
-        looks = Looks(process.hubs, process.clients, process.tables)
+        shared = Shared()
+        hosts = HostPages(self._live, process.hubs, process.tapping.taps, shared)
+        looks = Looks(process.hubs, process.clients, process.tables, shared)
         routes = RoutePages(process.hubs, process.tables)
         self.all: tuple[Endpoint, ...] = (
             *_of_hosts(hosts),

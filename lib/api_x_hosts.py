@@ -19,6 +19,7 @@ from lib.api_history import FIELDS, STEP_SECONDS
 from lib.api_hosts import INTENDED, Host
 from lib.api_live import Live, domain_of
 from lib.api_request import Refused, Reply, Request
+from lib.api_shared import Shared
 from lib.capture_taps import Taps
 from lib.counters import Seen
 from lib.ctl_routes import PrefixesByHost
@@ -49,8 +50,8 @@ _WORDS = {
 class HostPages:
     """The handlers; what they change is written into the audit log."""
 
-    def __init__(self, live: Live, hubs: Mapping[str, Hub], taps: Taps) -> None:
-        self._live, self._hubs, self._taps = live, hubs, taps
+    def __init__(self, live: Live, hubs: Mapping[str, Hub], taps: Taps, shared: Shared) -> None:
+        self._live, self._hubs, self._taps, self._shared = live, hubs, taps, shared
         self._looks = 0
 
     def hosts(self, request: Request) -> Reply:
@@ -64,13 +65,16 @@ class HostPages:
         return Reply(events, kind=EVENTS, headers=NO_STORE, streams=True)
 
     def host(self, request: Request) -> Reply:
-        """One host."""
+        """One host: all pages of it get the same reply, whoever looks on."""
         host = self._host(request)
+        return Reply(self._shared.reply(("host", host.id), lambda: self._about(host)), headers=NO_STORE)
+
+    def _about(self, host: Host) -> dict[str, Any]:
         sessions = self._sessions(host)
         flows, note = self._flows(host, bool(sessions))
         now = time.monotonic()
         shown, more = self._prefixes(host, sessions)
-        body = {
+        return {
             "id": host.id,
             "host": host.host,
             "ns": host.ns,
@@ -87,7 +91,6 @@ class HostPages:
             "flows_note": note,
             "history": [{"at": at, "what": what, "text": text} for at, what, text in reversed(host.events)],
         }
-        return Reply(body, headers=NO_STORE)
 
     def curves(self, request: Request) -> Reply:
         """The last hour of a host, or what is later than `since`."""
@@ -123,6 +126,7 @@ class HostPages:
     def _tell(self, request: Request, host: Host, what: str, done: str) -> None:
         by = request.who.name or "the web API"
         host.happened(time.time(), done, f"{done} by {by}")
+        self._shared.forget()
         api_audit.tell(request, f"{what} host {host.host} in namespace {host.ns}")
 
     # --- which host

@@ -14,6 +14,7 @@ from typing import Any
 from lib import api_endpoint, ctl_drops, ctl_enrol, ctl_explain, ctl_filter, ctl_status, ids
 from lib.api_endpoint import NO_STORE
 from lib.api_request import Refused, Reply, Request
+from lib.api_shared import Shared
 from lib.client import Client
 from lib.hub import Hub
 from lib.hub_tables import Tables
@@ -26,8 +27,10 @@ MAX_DROPS, MAX_PLACES, MAX_REFUSALS = 500, 100, 100
 class Looks:
     """The handlers."""
 
-    def __init__(self, hubs: Mapping[str, Hub], clients: Mapping[str, Client], tables: Tables) -> None:
-        self._hubs, self._clients, self._tables = hubs, clients, tables
+    def __init__(
+        self, hubs: Mapping[str, Hub], clients: Mapping[str, Client], tables: Tables, shared: Shared
+    ) -> None:
+        self._hubs, self._clients, self._tables, self._shared = hubs, clients, tables, shared
         self._started = time.monotonic()
 
     def status(self, request: Request) -> Reply:
@@ -46,12 +49,15 @@ class Looks:
         """Dropped packets and refused clients, the highest counts first."""
         ns = api_endpoint.scope(request, request.query.get("ns", ""))
         is_tenant = request.who.role == TENANT
+        body = self._shared.reply(("drops", ns, is_tenant), lambda: self._drops(ns, is_tenant))
+        return Reply(body, headers=NO_STORE)
+
+    def _drops(self, ns: str, is_tenant: bool) -> dict[str, Any]:
         found = ctl_drops.drops(self._hubs, {} if is_tenant else self._clients, {"ns": ns})
         rows, more = _most(found["drops"], MAX_DROPS, "count")
         places, _ = _most(found["destinations"], MAX_PLACES, "last_s", least=True)
         refusals, _ = _most([] if is_tenant else found["refusals"], MAX_REFUSALS, "count")
-        body = {"drops": rows, "destinations": places, "refusals": refusals, "more": more}
-        return Reply(body, headers=NO_STORE)
+        return {"drops": rows, "destinations": places, "refusals": refusals, "more": more}
 
     def explain(self, request: Request) -> Reply:
         """What would become of a packet."""

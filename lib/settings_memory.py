@@ -56,8 +56,9 @@ PLUGIN = 65536 * 400
 """The replies of a router's plugin."""
 CONNECTIONS_TABLE = 65536 * 300
 """What one namespace's access list has let through."""
-API = 5000 * 15e3 + 2 * 32 * 400e3
-"""The last hour of as many hosts as are kept (api_hosts), and the differences that pages get (api_board)."""
+API = 5000 * 15e3 + 2 * 32 * 400e3 + 32 * 300e3 + 256 * 64e3
+"""The last hour of as many hosts as are kept (api_hosts), the differences that pages get (api_board), replies
+that they share (api_shared), and on each connection (api_server) an answer being compressed (api_gzip)."""
 ENTRYPOINT = 2 * FAR_HOSTS * 6e3 + 8 * FAR_FLOWS * 400
 """Hosts at other hubs and their flows: each new one has a part of what there is, older ones keep theirs."""
 CAPTURES = 8 * 9 * MB

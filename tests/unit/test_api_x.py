@@ -17,6 +17,7 @@ from lib.api_confirm import Confirmations
 from lib.api_flows import MAX_FRAMES, Flows
 from lib.api_live import Live
 from lib.api_request import Refused, Who
+from lib.api_shared import Shared
 from lib.api_x import Endpoints
 from lib.api_x_hosts import HostPages
 from lib.api_x_look import Looks
@@ -50,7 +51,7 @@ class Pages:
         self.taps = Taps()
         hubs: Any = {"hub": self.hub}
         self.live = Live(hubs, no_lists())
-        self.pages = HostPages(self.live, hubs, self.taps)
+        self.pages = HostPages(self.live, hubs, self.taps, Shared())
         self.live.whole("")
 
 
@@ -71,7 +72,7 @@ def test_a_host_with_its_drops_and_what_to_do(at: Pages) -> None:
     at.one.attachment.drop(Reason.DENIED, 9)
     at.one.attachment.drop(Reason.NO_ROUTE, 3, head=udp(), now=1.0)
     at.live._look()
-    host = get(at.pages.host, arguments={"id": "1"}).body
+    host = json.loads(get(at.pages.host, arguments={"id": "1"}).body)
     assert (host["host"], host["ns"], host["state"], host["sessions"]) == (
         "a",
         format_uuid(ONE),
@@ -85,7 +86,6 @@ def test_a_host_with_its_drops_and_what_to_do(at: Pages) -> None:
     assert "udp" in host["drops"][1]["last"]["packet"]
     assert host["flows_note"]
     assert not at.taps.on
-    json.dumps(host)
 
 
 def test_a_tenant_neither_sees_nor_ends_what_is_another_ones(at: Pages) -> None:
@@ -257,9 +257,9 @@ def test_drops_the_most_first_and_refusals_not_for_a_tenant() -> None:
     one.attachment.drop(Reason.NO_ROUTE, 3)
     one.attachment.drop(Reason.DENIED, 7)
     two.attachment.drop(Reason.NO_ROUTE, 5)
-    looks = Looks({"hub": hub}, {}, no_lists())  # type: ignore[dict-item]
-    assert [row["count"] for row in get(looks.drops).body["drops"]] == [7, 5, 3]
-    own = get(looks.drops, TENANT_ONE).body
+    looks = Looks({"hub": hub}, {}, no_lists(), Shared())  # type: ignore[dict-item]
+    assert [row["count"] for row in json.loads(get(looks.drops).body)["drops"]] == [7, 5, 3]
+    own = json.loads(get(looks.drops, TENANT_ONE).body)
     assert [row["host"] for row in own["drops"]] == ["a", "a"]
     assert refused(looks.drops, TENANT_ONE, ns=format_uuid(TWO))[0] == 403
 
@@ -269,7 +269,8 @@ def test_more_drops_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch)
     hub = FakeHub()
     for number in range(5):
         hub.connect(f"h{number}").attachment.drop(Reason.NO_ROUTE, number + 1)
-    body = get(Looks({"hub": hub}, {}, no_lists()).drops).body  # type: ignore[dict-item]
+    looks = Looks({"hub": hub}, {}, no_lists(), Shared())  # type: ignore[dict-item]
+    body = json.loads(get(looks.drops).body)
     assert ([row["count"] for row in body["drops"]], body["more"]) == ([5, 4], 3)
 
 
@@ -277,7 +278,7 @@ def test_explain_asks_the_hub_where_the_host_is() -> None:
     one, two = FakeHub("one"), FakeHub("two", table=RouteTable([entry("10.0.0.0/24", "a")]))
     two.connect("a")
     hubs: Any = {"one": one, "two": two}
-    looks = Looks(hubs, {}, no_lists())
+    looks = Looks(hubs, {}, no_lists(), Shared())
     body = get(looks.explain, **{"from": "a", "to": "10.9.9.9"}).body
     assert (body["service"], body["delivered"]) == ("two", False)
     with pytest.raises(ValueError, match="two"):
@@ -290,7 +291,7 @@ def test_a_tenant_is_told_nothing_of_the_default_table() -> None:
     rows = [entry("10.1.0.1/32", "a"), entry("10.2.0.0/16", "of-another")]
     hub = FakeHub(table=RouteTable(rows))
     hub.connect("a", ONE)
-    looks = Looks({"hub": hub}, {}, no_lists())  # type: ignore[dict-item]
+    looks = Looks({"hub": hub}, {}, no_lists(), Shared())  # type: ignore[dict-item]
     asked = {"from": "a", "to": "10.2.0.9"}
     whole = json.dumps(get(looks.explain, **asked, ns=format_uuid(ONE)).body)
     assert "of-another" in whole

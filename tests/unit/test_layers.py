@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "packet_datagram",
         "capture_records",
         "capture_pcapng",
+        "api_gzip",
     ),
     (
         *(
@@ -473,6 +474,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ctl_routes",
         "ctl_enrol",
         "api_live",
+        "api_shared",
         "api_confirm",
         "api_x",
         "api_x_changes",
