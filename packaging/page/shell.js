@@ -82,8 +82,8 @@ async function go() {
   const turn = ++page.turn;
   const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [name = '', ...rest] = path.split('/').map(decodeURIComponent);
-  const known = (name === 'host' || VIEWS.some(([one]) => one === name)) && allowed(name);
-  const wanted = known ? name : 'hosts';
+  const there = name === 'host' || VIEWS.some(([one]) => one === name);
+  const wanted = there && allowed(name) ? name : 'hosts';
   let module;
   try {
     module = await import(`./view_${wanted}.js`);
@@ -105,6 +105,8 @@ async function go() {
     if (link.id === `to-${wanted === 'host' ? 'hosts' : wanted}`) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
+  if (there && wanted !== name) say(`${VIEWS.find(([one]) => one === name)[1]} is not for the role ${page.me.role}: your hosts are here.`, 'bad');
+  else if (name && !there) say(`There is no view ${name}.`, 'bad');
   if (!first) { main.focus({ preventScroll: true }); window.scrollTo(0, 0); }
 }
 

@@ -1,6 +1,7 @@
 // All hosts, live: one snapshot, then the differences of each tick. Views read rows and are called back.
 
 import { events, get } from './api.js';
+import { say } from './dom.js';
 import { byName, tenant } from './format.js';
 
 const BACKOFF = [500, 1000, 2000, 5000, 10000];
@@ -87,26 +88,31 @@ function pause(milliseconds, signal) {
 }
 
 async function follow(signal) {
+  let why = '';
   for (let tries = 0; !signal.aborted;) {
     const cut = new AbortController();
     signal.addEventListener('abort', () => cut.abort(), { once: true });
     let timer;
     try {
-      if (!hosts.ready || hosts.seq === null) await snapshot(signal);
-      hosts.state = 'live';
-      tell();
+      if (!hosts.ready || hosts.seq === null) { await snapshot(signal); tell(); }
       const heard = () => { clearTimeout(timer); timer = setTimeout(() => cut.abort(), SILENT_FOR); };
       heard();
       for await (const { event, data } of events('/x/events', { since: hosts.seq }, cut.signal)) {
         heard();
         tries = 0;
-        if (event === 'hosts') { apply(data); hosts.state = 'live'; tell(); }
+        why = '';
+        if (event === 'hosts') apply(data);
         if (event === 'reset') { hosts.seq = null; break; }
+        if (event === 'hosts' || hosts.state !== 'live') { hosts.state = 'live'; tell(); } // not before the stream is there
         if (event === 'bye') break;
       }
     } catch (error) {
       if (signal.aborted || error.status === 401) return;
-      if (error.status) hosts.seq = null;
+      if (error.status) {
+        hosts.seq = null;
+        if (error.message !== why) say(error.message, 'bad');
+        why = error.message;
+      }
     } finally {
       clearTimeout(timer);
     }

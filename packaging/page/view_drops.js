@@ -2,8 +2,9 @@
 
 import { get } from './api.js';
 import { el, put } from './dom.js';
-import { byName, number, span, tenant } from './format.js';
-import { hosts, watch } from './store.js';
+import { number, span, tenant } from './format.js';
+import { hosts } from './store.js';
+import { tenants } from './tenants.js';
 
 const EVERY = 5000;
 
@@ -36,7 +37,7 @@ function card(one, most, kind) {
 
 /** Show the view. */
 export function view(main) {
-  const ns = el('select', { 'aria-label': 'Tenant' });
+  const choice = tenants(), ns = choice.node;
   const list = el('div.all-drops');
   put(main, el('div.head', null, el('h1', null, 'Drops')), el('div.tools', null, ns), list);
   const cut = new AbortController();
@@ -63,24 +64,10 @@ export function view(main) {
       told.more ? el('p.note', null, `${number(told.more)} more rows are not shown.`) : null);
   }
 
-  let listed = '';
-  function tenants() {
-    const stamp = JSON.stringify(hosts.namespaces);
-    if (stamp === listed) return;
-    listed = stamp;
-    const was = ns.value;
-    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => byName(one[1], other[1]));
-    put(ns, el('option', { value: '' }, 'All tenants'), found.map(([uuid, name]) => el('option', { value: uuid }, name)));
-    ns.value = was;
-    ns.hidden = found.length < 2;
-  }
-
   ns.addEventListener('change', ask);
-  tenants();
   ask();
-  const unwatch = watch(tenants);
   const timer = setInterval(() => { if (!document.hidden) ask(); }, EVERY);
-  return { end() { cut.abort(); clearInterval(timer); unwatch(); } };
+  return { end() { cut.abort(); clearInterval(timer); choice.end(); } };
 }
 
 function section(id, title, cards, none) {

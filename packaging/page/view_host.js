@@ -31,7 +31,7 @@ function sessions(rows) {
     ['Transport', [row.transport, row.congestion].filter(Boolean).join(', ')],
     ['Software', row.software || 'GOST, or another'],
     ['Since', `${span(row.since_s)}`],
-    ['Round trip', ms(row.rtt_s)],
+    ['Round trip', ms(row.rtt_s || null)],
     ['Lanes', row.lanes?.length > 1 ? row.lanes.map((lane) => `${lane.carries} ${ms(lane.rtt_s)}`).join(', ') : ''],
     ['Datagrams', row.channel ? `${row.channel.state}${row.channel.reason ? ': ' + row.channel.reason : ''}, loss ${share(row.channel.loss)}, path MTU ${row.channel.path_mtu}` : row.no_channel ? `none: ${row.no_channel}` : ''],
     ['Queue', row.queue_bytes ? `${size(row.queue_bytes)}, ${ms(row.queue_s)}` : 'empty'],
@@ -53,7 +53,7 @@ export function view(main, { me, rest }) {
   const row = () => hosts.rows.get(id);
   const name = el('h1', null, row()?.host ?? `host ${rest[0]}`), state = el('span.state'), where = el('span.count');
   const act = (word, path, explanation) => el('button', { type: 'button', onclick: async () => {
-    const host = row()?.host ?? 'this host';
+    const host = row()?.host ?? name.textContent;
     if (!(await confirmed(`${word} ${host}?`, explanation, word))) return;
     try {
       const told = await post(`/x/hosts/${id}/${path}`);
@@ -135,7 +135,7 @@ export function view(main, { me, rest }) {
     const wrong = JSON.stringify(told.problems);
     if (wrong !== shown) {
       shown = wrong;
-      put(problems, told.problems.map((one) => el(`div.problem${PROBLEMS[one.code]?.bad ? '.bad' : '.warn'}`, null, el('b', null, PROBLEMS[one.code]?.word ?? one.code), el('span', null, one.text), one.remedy ? el('span.remedy', null, one.remedy) : null)));
+      put(problems, told.problems.map((one) => el(`div.problem${PROBLEMS[one.code]?.bad ? '.bad' : '.warn'}`, null, el('b', null, PROBLEMS[one.code]?.word ?? one.code), el('span', null, one.text), one.remedy && !one.text.includes(one.remedy) ? el('span.remedy', null, one.remedy) : null)));
     }
     if (document.getSelection()?.toString() && details.contains(document.getSelection().anchorNode)) return;
     const focused = details.contains(document.activeElement);

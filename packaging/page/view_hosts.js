@@ -1,9 +1,10 @@
 // The first screen: every host, those with problems on top.
 
 import { el, put, text } from './dom.js';
-import { byName, ms, number, rate, size, span, tenant } from './format.js';
+import { ms, number, rate, size, span } from './format.js';
 import { PROBLEMS, chosen, hosts, watch, worstFirst } from './store.js';
 import { Table } from './table.js';
+import { tenants } from './tenants.js';
 
 const kept = { search: '', ns: '', problems: false, sort: { name: '', down: false }, top: 0 };
 
@@ -24,7 +25,7 @@ function prefixes(row) {
 const COLUMNS = [
   { name: 'host', title: 'Host', show: named, stamp: (row) => `${row.state} ${row.host}`, key: (row) => row.host },
   { name: 'tenant', title: 'Tenant', show: (row) => row.tenant, key: (row) => row.tenant },
-  { name: 'state', title: 'What is wrong', show: (row) => (row.problems.length ? chips(row.problems) : el('span.fine', null, row.state === 'up' ? 'up' : row.state)), stamp: (row) => `${row.state} ${row.problems}`, key: (row) => row.rank, down: true },
+  { name: 'state', title: 'What is wrong', show: (row) => (row.problems.length ? el('span', { title: row.problems.map((code) => PROBLEMS[code]?.word ?? code).join(', ') }, chips(row.problems)) : el('span.fine', null, row.state === 'up' ? 'up' : row.state)), stamp: (row) => `${row.state} ${row.problems}`, key: (row) => row.rank, down: true },
   { name: 'in', title: 'In', number: true, show: (row) => rate(row.in), key: (row) => row.in, down: true },
   { name: 'out', title: 'Out', number: true, show: (row) => rate(row.out), key: (row) => row.out, down: true },
   { name: 'rtt', title: 'RTT', number: true, show: (row) => ms(row.rtt), key: (row) => row.rtt ?? -1, down: true },
@@ -37,7 +38,7 @@ const COLUMNS = [
 /** Show the view; ends with end(). */
 export function view(main) {
   const search = el('input', { type: 'search', placeholder: 'Name, address, prefix …', 'aria-label': 'Search hosts', value: kept.search });
-  const ns = el('select', { 'aria-label': 'Tenant' });
+  const tenant = tenants({ value: kept.ns, counts: true }), ns = tenant.node;
   const all = el('button', { type: 'button' }), bad = el('button', { type: 'button' });
   const order = el('select.order', { 'aria-label': 'Sort by' },
     el('option', { value: '' }, 'Problems first'),
@@ -55,21 +56,8 @@ export function view(main) {
     el('div.tools', { role: 'search' }, search, ns, el('div.either', { role: 'group', 'aria-label': 'Which hosts' }, all, bad), order),
     table.node);
 
-  let listed = '';
-  function tenants() {
-    const found = Object.entries(hosts.namespaces).map(([uuid, one]) => [uuid, tenant(uuid, hosts.namespaces), one.hosts]);
-    const stamp = JSON.stringify(found);
-    if (stamp === listed) return;
-    listed = stamp;
-    found.sort((one, other) => byName(one[1], other[1]));
-    put(ns, el('option', { value: '' }, 'All tenants'), found.map(([uuid, name, hostsOf]) => el('option', { value: uuid }, `${name} (${number(hostsOf)})`)));
-    ns.value = kept.ns;
-    ns.hidden = found.length < 2;
-  }
-
   function show() {
     if (!hosts.ready) { text(count, ''); return; }
-    tenants();
     const fitting = chosen({ search: kept.search, ns: kept.ns });
     const wrong = fitting.filter((row) => row.problems.length);
     text(all, `All ${number(fitting.length)}`);
@@ -93,5 +81,5 @@ export function view(main) {
   show();
   requestAnimationFrame(() => { table.scroller.scrollTop = kept.top; });
   const unwatch = watch(show);
-  return { end() { kept.top = table.scroller.scrollTop; unwatch(); table.end(); } };
+  return { end() { kept.top = table.scroller.scrollTop; unwatch(); tenant.end(); table.end(); } };
 }

@@ -3,6 +3,7 @@
 import { el, put, svg, text } from './dom.js';
 import { byName, number, rate, shortRate, tenant } from './format.js';
 import { PROBLEMS, chosen, hosts, watch } from './store.js';
+import { tenants } from './tenants.js';
 
 const MOST = 40; // hosts that are drawn; of more, those with problems and the busiest
 const SETTLED = 10000; // milliseconds for which the same hosts stay on the map
@@ -52,7 +53,7 @@ function width(bytes) {
 export function view(main, { me, query }) {
   const state = { ns: query.get('ns') ?? '', search: query.get('q') ?? '', keys: '', settled: 0, ids: null };
   const search = el('input', { type: 'search', placeholder: 'Hosts, addresses, prefixes …', 'aria-label': 'Search the map', value: state.search });
-  const ns = el('select', { 'aria-label': 'Tenant' });
+  const choice = tenants({ value: state.ns }), ns = choice.node;
   const picture = el('div.picture', { tabindex: 0, role: 'region', 'aria-label': 'Map of the hub and its hosts' });
   const told = el('p.note', { role: 'status' });
   put(main,
@@ -134,7 +135,7 @@ export function view(main, { me, query }) {
       const wide = width(node.in + node.out).toFixed(1);
       if (one.wide !== wide) { one.wide = wide; one.link.style.strokeWidth = wide; }
       one.item.setAttribute('class', `node ${node.away ? 'away' : ''} ${kind}`);
-      text(one.name, clip(node.name, 24));
+      text(one.name, clip(node.name, 21));
       text(one.more, clip(node.behind, 27));
       if (one.rates) text(one.rates, node.away ? '' : `↑${shortRate(node.in)} ↓${shortRate(node.out)}`);
       text(one.title, `${node.name}: ${rate(node.in)} to the hub, ${rate(node.out)} from it. ${node.behind}`);
@@ -142,22 +143,10 @@ export function view(main, { me, query }) {
   }
 
   function show() {
-    tenants();
     const list = nodes();
     const keys = list.map((node) => node.key).join() + picture.clientWidth;
     if (keys !== state.keys) { state.keys = keys; draw(list); }
     update(list);
-  }
-
-  let listed = '';
-  function tenants() {
-    const stamp = JSON.stringify(hosts.namespaces);
-    if (stamp === listed) return;
-    listed = stamp;
-    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => byName(one[1], other[1]));
-    put(ns, el('option', { value: '' }, 'All tenants'), found.map(([uuid, name]) => el('option', { value: uuid }, name)));
-    ns.value = state.ns;
-    ns.hidden = found.length < 2;
   }
 
   search.addEventListener('input', () => { state.search = search.value; state.ids = null; show(); });
@@ -165,5 +154,5 @@ export function view(main, { me, query }) {
   const watcher = new ResizeObserver(show);
   watcher.observe(picture);
   const unwatch = watch(show);
-  return { end() { unwatch(); watcher.disconnect(); } };
+  return { end() { unwatch(); choice.end(); watcher.disconnect(); } };
 }

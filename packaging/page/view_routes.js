@@ -2,9 +2,10 @@
 
 import { get } from './api.js';
 import { el, field, put, text } from './dom.js';
-import { byName, number, tenant } from './format.js';
-import { hosts, watch } from './store.js';
+import { number, tenant } from './format.js';
+import { hosts } from './store.js';
 import { Table } from './table.js';
+import { tenants } from './tenants.js';
 
 const PAGE = 100;
 const TYPED = 250; // milliseconds after the last key until the hub is asked
@@ -28,7 +29,7 @@ function explainer() {
   const names = el('datalist', { id: 'hostnames' });
   const to = el('input', { name: 'to', required: true, autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', placeholder: '10.1.2.3' });
   const port = el('input', { name: 'port', autocomplete: 'off', placeholder: 'a ping', pattern: '(tcp|udp)/[0-9]+', title: 'tcp/22, or nothing for a ping' });
-  const ns = el('select', { name: 'ns' });
+  const choice = tenants({ all: false }), ns = choice.node;
   const result = el('div.explained', { role: 'status' });
   const form = el('form.explain', { 'aria-labelledby': 'where' },
     field('From host', from), field('To address', to), field('Protocol', port), field('Tenant', ns),
@@ -51,18 +52,7 @@ function explainer() {
       put(result, el('p.wrong', null, `${error.message} ${error.hint ?? ''}`));
     }
   });
-  let listed = '';
-  function tenants() {
-    const stamp = JSON.stringify(hosts.namespaces);
-    if (stamp === listed) return;
-    listed = stamp;
-    const was = ns.value;
-    const found = Object.keys(hosts.namespaces).map((uuid) => [uuid, tenant(uuid, hosts.namespaces)]).sort((one, other) => byName(one[1], other[1]));
-    put(ns, found.map(([uuid, name]) => el('option', { value: uuid }, name)));
-    if (was) ns.value = was;
-    ns.parentNode.hidden = found.length < 2;
-  }
-  return { node: el('section.card', { 'aria-labelledby': 'where' }, el('h2', { id: 'where' }, 'Where would this packet go?'), form, result), tenants };
+  return { node: el('section.card', { 'aria-labelledby': 'where' }, el('h2', { id: 'where' }, 'Where would this packet go?'), form, result), end: choice.end };
 }
 
 function steps(told) {
@@ -117,8 +107,6 @@ export function view(main, { query }) {
   }
 
   search.addEventListener('input', () => { clearTimeout(state.timer); state.timer = setTimeout(anew, TYPED); });
-  explain.tenants();
   anew();
-  const unwatch = watch(explain.tenants);
-  return { end() { state.turn += 1; state.cut?.abort(); clearTimeout(state.timer); unwatch(); table.end(); } };
+  return { end() { state.turn += 1; state.cut?.abort(); clearTimeout(state.timer); explain.end(); table.end(); } };
 }

@@ -18,7 +18,7 @@ const COLUMNS = [
 
 /** Show the view. */
 export function view(main, { query }) {
-  const filter = el('input', { name: 'filter', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', placeholder: 'all packets; or: dropped and net 10.0.0.0/8', value: query.get('filter') ?? '' });
+  const filter = el('input', { name: 'filter', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', placeholder: 'all, or: dropped and tcp', value: query.get('filter') ?? '' });
   const host = el('input', { name: 'host', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', placeholder: 'every host', value: query.get('host') ?? '' });
   const button = el('button.primary', null, 'Start');
   const wrong = el('p.wrong', { role: 'alert' });

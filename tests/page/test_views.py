@@ -97,7 +97,7 @@ def test_a_stream_that_is_cut_is_taken_up_again(few: Few, opens: Opens) -> None:
 def test_what_was_missed_for_too_long_is_read_anew(few: Few, opens: Opens) -> None:
     hub, url = few()
     tab = opens(url)
-    tab.says("All 12")
+    tab.wait("document.getElementById('live').textContent === 'live'")
     hub.seq += 100  # as a hub that was started anew: no difference leads there
     hub.rows[1]["host"] = "known-only-by-a-snapshot"
     hub.cut()
@@ -203,12 +203,12 @@ def test_a_viewer_has_no_buttons(few: Few, opens: Opens) -> None:
     tab = opens(url, "host/3")
     tab.says("Sessions")
     assert tab.run("[...document.querySelectorAll('main button')].length") == 0
-    assert "Trace" not in tab.run("document.getElementById('nav').textContent")
 
 
 def test_a_tenant_sees_no_configuration(few: Few, opens: Opens) -> None:
     _, url = few(role="tenant")
     tab = opens(url, "config")
+    tab.says("Config is not for the role tenant")
     tab.says("All 12")
     assert "Config" not in tab.run("document.getElementById('nav').textContent")
 

@@ -40,6 +40,13 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 
+MAY = {
+    "admin": ("kick", "drain", "reload", "trace"),
+    "tenant": ("kick", "drain", "trace"),
+    "viewer": ("trace",),
+}
+"""What the page offers to each role (lib/api_page.py)."""
+
 Row = dict[str, Any]
 
 
@@ -59,7 +66,7 @@ class FakeHub:
     ) -> None:
         self.random = random.Random(7)
         self.login, self.role, self.routes = login, role, routes
-        self.may = ["kick", "drain", "reload", "trace"] if role == "admin" else []
+        self.may = list(MAY[role])
         self.user: str | None = None if login else ""
         self.now = time.time()
         self.seq = 1
@@ -472,12 +479,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _events(self, hub: FakeHub, query: Row) -> None:
-        self._begin()
         since, cuts = int(query.get("since", -1)), hub.cuts
+        self._begin()
         oldest = hub.changes[0][0] - 1 if hub.changes else hub.seq
         if not oldest <= since <= hub.seq:
             self._event("reset", {})
             return
+        self.wfile.write(b": \n\n")  # a page is live from here on
         sent = since
         with hub.news:
             while True:
