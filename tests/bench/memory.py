@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from lib.wire_relay import Request, Status, decode_response, encode_request
+from lib.wire_relay import Request
 from tests.bench.measure import Figures
 from tests.bench.peers import (
     BINARY,
@@ -25,6 +25,7 @@ from tests.bench.peers import (
 from tests.bench.quiet import resident_mb
 from tests.support.netns import Namespace, in_namespace
 from tests.support.program import GOST
+from tests.support.sessions import joined
 
 CLIENTS = 1000
 
@@ -60,15 +61,7 @@ def _measure(namespace: Namespace, pid: int, clients: int, prefix: str) -> Figur
 
 def client(host: str) -> socket.socket:
     """A session with the hub under this name. Raises AssertionError when the hub says no."""
-    sock = socket.create_connection(("127.0.0.1", 8443), timeout=10)
-    sock.sendall(encode_request(Request(host=host, source="10.88.0.9")))
-    answer = b""
-    while (decoded := decode_response(answer)) is None:
-        received = sock.recv(4096)
-        assert received, f"the hub closed on client {host}"
-        answer += received
-    assert decoded[0].status == Status.OK, f"the hub refused client {host}: {decoded[0]}"
-    return sock
+    return joined(("127.0.0.1", 8443), Request(host, "10.88.0.9"))[0]
 
 
 @contextmanager

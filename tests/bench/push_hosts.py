@@ -25,8 +25,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib import framing, push_settings, wire_control
-from lib.wire_control import Feature, Hello, Ping, Type
-from lib.wire_relay import Request, decode_response, encode_request
+from lib.wire_control import Feature, Ping, Type
+from lib.wire_relay import Request
+from tests.support import sessions
 
 JOIN_GAP_SECONDS = 0.001
 """Between two hosts that join: a storm is not what is measured."""
@@ -70,16 +71,8 @@ class Host:
 
 def joined(port: int, name: str, features: int = 0) -> Host:
     """A host that the hub has let in; with `features` it says HELLO."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=30)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.sendall(encode_request(Request(name)))
-    rest = b""
-    while (decoded := decode_response(rest)) is None:
-        rest += sock.recv(4096)
-    if features:
-        hello = Hello(os.urandom(wire_control.INSTANCE_SIZE), features=features)
-        sock.sendall(framing.encode(wire_control.encode_hello(hello)))
-    return Host(sock, bytearray(rest[decoded[1] :]))
+    sock, rest = sessions.joined(("127.0.0.1", port), Request(name), features)
+    return Host(sock, bytearray(rest))
 
 
 def _summary(hosts: list[Host]) -> str:

@@ -9,8 +9,11 @@ from typing import Protocol
 
 import pytest
 
+from tests.support import program
 from tests.support.chromium import CHROMIUM, NO_CHROMIUM, Chromium, Tab
 from tests.support.fake_page_server import FakeHub, serving
+from tests.support.netns import Topology
+from tests.support.page_stage import Stage
 
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "page"
 """Where pictures of every view are kept."""
@@ -21,7 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not CHROMIUM:
         skip = pytest.mark.skip(reason=NO_CHROMIUM)
         for item in items:
-            if "tests/page/" in str(item.path) and "browser" in getattr(item, "fixturenames", ()):
+            needs = {"browser", "stage"}.intersection(getattr(item, "fixturenames", ()))
+            if "tests/page/" in str(item.path) and needs:
                 item.add_marker(skip)
 
 
@@ -31,6 +35,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     found = Chromium(tmp_path_factory.mktemp("chromium") / "profile")
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A real hub with hosts: all tests share it, and each leaves it as it was."""
+    place = tmp_path_factory.mktemp("hub")
+    with pytest.MonkeyPatch.context() as patch, Topology(place) as topology, ExitStack() as stack:
+        patch.setattr(program, "COPIES", True)
+        yield Stage(topology, place, stack)
 
 
 class Opens(Protocol):

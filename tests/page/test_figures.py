@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
+from pathlib import Path
+from textwrap import indent
 
 import pytest
 
+from lib.wire_relay import Request
+from tests.bench.memory import allow_descriptors
 from tests.page.conftest import Opens
+from tests.support.api import free_port
 from tests.support.fake_page_server import FakeHub
+from tests.support.netns import Process
+from tests.support.program import TUNROUTER, example, unlimited
+from tests.support.sessions import joined
 
 MOST_BYTES = 300_000
 MOST_SECONDS = 1.0
@@ -60,3 +69,30 @@ def test_scrolling_a_thousand_live_hosts_holds_up_nothing(many: tuple[FakeHub, s
     assert max(spent) <= LONGEST_TASK
     assert tab.run("document.querySelector('.scroll').scrollTop") > 20_000
     assert tab.run("document.querySelectorAll('.rows .tr').length") < 60
+
+
+def test_the_first_load_from_a_real_hub_with_a_thousand_hosts(opens: Opens, tmp_path: Path) -> None:
+    """All bytes of a first visit, headers too, as the browser counts them: the list is compressed like the files."""
+    allow_descriptors(1200)
+    hub_port, page_port = free_port(), free_port()
+    gateways = "".join(f"  - {{dst: {_prefix(number)}, gateway: host-{number}}}\n" for number in range(1000))
+    text = unlimited(example("server.yml").replace(":8443", f"127.0.0.1:{hub_port}"))
+    text = text.replace("    routes:\n", f"    routes:\n{indent(gateways, '    ')}", 1)
+    (tmp_path / "hub.yml").write_text(f"{text}api: {{addr: '127.0.0.1:{page_port}'}}\n")
+    hub = Process((*TUNROUTER, "-C", str(tmp_path / "hub.yml")), tmp_path / "hub.log")
+    with ExitStack() as stack:
+        stack.callback(hub.stop)
+        hub.wait_line("web API on")
+        for number in range(1000):
+            request = Request(f"host-{number}", _prefix(number).partition("/")[0])
+            stack.enter_context(joined(("127.0.0.1", hub_port), request)[0])
+        tab = opens(f"http://127.0.0.1:{page_port}/")
+        tab.says("All 1,000")
+        tab.wait("document.getElementById('live').textContent === 'live'")
+        assert 20_000 < tab.received <= MOST_BYTES
+        listed = "performance.getEntriesByType('resource').find((one) => one.name.endsWith('/x/hosts'))"
+        assert 2 * tab.run(f"{listed}.encodedBodySize") < tab.run(f"{listed}.decodedBodySize")
+
+
+def _prefix(number: int) -> str:
+    return f"10.{number >> 8}.{number & 255}.0/24"
