@@ -78,7 +78,7 @@ def _described(one: Found) -> str:
 def _nobody(who: str) -> str:
     here = f"no running {who} has a control socket in {ctl_find.directory()}"
     if os.geteuid() == 0:
-        return f"{here}, nor in a directory of another user; name one with --control PATH"
+        return f"{here}, nor in a directory of another user: start it, or name one with --control PATH"
     mine = f"nor elsewhere as user {user(os.geteuid())}"
     return f"{here}, {mine}; root (sudo) finds those of all users, or name one with --control PATH"
 

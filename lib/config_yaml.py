@@ -158,6 +158,9 @@ def _syntax_problem(name: str, error: yaml.YAMLError) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         context = f" {error.context}" if error.context else ""
+        if error.context == "while scanning a simple key" and error.context_mark is not None:
+            mark = error.context_mark  # the key itself: the problem is found where the next line begins
+            context += "; behind a key come a colon and a blank"
         return Problem(Position(name, mark.line + 1, mark.column + 1), f"not YAML: {error.problem}{context}")
     return Problem(Position(name, 1, 1), f"not YAML: {' '.join(str(error).split())}")
 

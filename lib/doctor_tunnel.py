@@ -56,7 +56,8 @@ def neighbours(facts: tuple[Neighbour, ...]) -> Iterator[Finding]:
             "address in the tunnel",
             "that network has no route back into the tunnel, so it gets packets from there and its replies "
             "go elsewhere",
-            f"on that network's router, or on each machine: ip route add {_network(tunnel)} via {own}",
+            f"on that network's router, or on each machine: ip route add {_network(tunnel)} via {own}, or "
+            "better the whole network of the hub's addresses",
         )
 
 
@@ -93,6 +94,15 @@ def _answers(one: Far) -> Iterator[Finding]:
             "the hub has no route to it, the host there does not forward, its network has no route back, or "
             "the machine does not answer pings",
             f"on the hub: tunrouter explain --from HOST {one.address}; on the host there: tunrouter doctor",
+        )
+    elif silent == [one.answers[0][0]]:
+        yield Finding(
+            f"{one.address} answers to {', '.join(answered)}, but not to {silent[0]}, this host's address in "
+            "the tunnel",
+            "the machine there has no route to addresses in the tunnel, so its replies to this host, and to "
+            "all that have no network behind them, go elsewhere",
+            f"on the router of that network: ip route add {silent[0]} via ADDRESS, that of the host there in "
+            "its own network, or better the whole network of the hub's addresses",
         )
     elif silent:
         yield Finding(

@@ -43,7 +43,8 @@ def test_the_page_joins_two_houses(player: Player) -> None:
         if block.place == "box-a" and "ping" in block.text:
             first = time.monotonic() - began
     assert 0 < first < 5.0, "two commands, and a ping"
-    assert " 0% packet loss" in player.said[-1]
+    assert " 0% packet loss" in player.said[-2]
+    assert "nothing is wrong" in player.said[-1], "who follows the page has nothing left to mend"
     assert pings(player.places["pc-b"], "192.168.7.7") == 5, "and the other way round"
     hosts = next(said for said in player.said if "last seen" in said)
     assert all(name in hosts for name in ("box-a", "box-b", "192.168.8.0/24", "connected"))

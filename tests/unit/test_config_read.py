@@ -124,6 +124,9 @@ def test_yaml_that_is_odd(text: str, expected: str) -> None:
 def test_a_syntax_error_has_its_place() -> None:
     (problem,) = problems("services:\n- name: a\n addr: b\n")
     assert problem.startswith("f:3:2: not YAML: ")
+    (problem,) = problems("services:\n- name: a\n  addr :b\n  handler: {type: router}\n")
+    assert problem.startswith("f:3:3: not YAML: "), "where the key stands, and not the line behind it"
+    assert problem.endswith("; behind a key come a colon and a blank")
 
 
 # --- problems, all at once

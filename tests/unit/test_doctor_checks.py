@@ -142,6 +142,7 @@ FAULTS: list[tuple[str, str, Any, str, str]] = [
     ("far address", "far", (Far("10.1.1.1", "", False, ()),), "no route to 10.1.1.1", "ip route get 10.1.1.1"),
     ("far address", "far", (Far("10.1.1.1", "eth0", False, ()),), "leads through eth0, which is no tunnel", "route="),
     ("far address", "far", (Far("10.1.1.1", "tun0", True, (("10.9.0.2", False),)),), "does not answer through the tunnel", "explain --from HOST 10.1.1.1"),
+    ("far address", "far", (Far("10.1.1.1", "tun0", True, (("10.9.0.2", False), ("192.168.200.1", True))),), "but not to 10.9.0.2, this host's address in the tunnel", "ip route add 10.9.0.2 via ADDRESS"),
     ("far address", "far", (Far("10.1.1.1", "tun0", True, (("10.9.0.2", True), ("192.168.200.1", False))),), "answers to 10.9.0.2, but not to 192.168.200.1", "tunrouter routes 192.168.200.1"),
     ("path MTU", "paths", (PathMtu("to the hub", "203.0.113.1", "eth0", True, 1400, 1500),), "more than 1400 bytes vanish", "ip link set dev eth0 mtu 1400"),
     ("congestion", "congestion", (Refused("s", "bbr", "this kernel has no bbr"),), "bbr is not used: this kernel", "congestion: system"),
