@@ -15,7 +15,7 @@ from lib import ids, packet_offload
 from lib import packet as ip
 from lib.addresses import join_host_port
 from lib.forward_drop_reasons import Reason
-from lib.namespace_titles import title_of
+from lib.namespace_titles import title_of, title_of_hex
 from lib.packet import Buffer, Packet
 from lib.packet_text import ICMP, PROTOCOLS
 
@@ -51,10 +51,12 @@ class Fate(NamedTuple):
     `hub 10.77.3.2:8420, entrypoint`."""
     reason: str = ""
     """The value of a forward_drop_reasons.Reason; empty where the packet was forwarded."""
+    title: str = ""
+    """The namespace's title, of a fate that was decoded: whoever reads it knows no titles."""
 
     def encode(self) -> bytes:
         """The fate as the label of a record: its fields in UTF-8, separated by zero bytes."""
-        return _encode(self)
+        return _encode(self, title_of_hex(self.namespace))
 
     def words(self) -> str:
         """The fate in words: `to host-2, session 10.77.2.2:41234` or `dropped: no-route, no table has …`."""
@@ -73,8 +75,20 @@ class Fate(NamedTuple):
     def sentence(self) -> str:
         """The fate in words with the sending host, and with the namespace unless it is the default one."""
         sender = f"from {self.host}" if self.host else ""
-        inside = f"namespace {self.namespace}" if self.namespace != _NO_NAMESPACE else ""
-        return ", ".join(filter(None, (sender, self.words(), inside)))
+        return ", ".join(filter(None, (sender, self.words(), self._inside())))
+
+    def _inside(self) -> str:
+        try:
+            uuid = ids.format_uuid(bytes.fromhex(self.namespace))
+        except ValueError:
+            return f"namespace {self.namespace}"  # of a process that is no tunrouter
+        if self.title:
+            return f"namespace {self.title} ({uuid})"
+        return f"namespace {uuid}" if self.namespace != _NO_NAMESPACE else ""
+
+
+_KNOWN = len(Fate._fields) - 1
+"""The fields of a fate that who saw it knows."""
 
 
 def _tenant(namespace: str) -> str:
@@ -84,15 +98,18 @@ def _tenant(namespace: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _encode(fate: Fate) -> bytes:
+def _encode(fate: Fate, title: str) -> bytes:
     """Cached, because the packets of a session share few fates."""
-    return "\0".join(fate).encode("utf-8", "surrogateescape")
+    return "\0".join((*fate[:_KNOWN], title)).encode("utf-8", "surrogateescape")
 
 
 def decode(label: bytes) -> Fate:
     """The fate of an encoded label. Raises ValueError."""
     fields = label.decode("utf-8", "surrogateescape").split("\0")
-    if len(fields) != len(Fate._fields):
+    if len(fields) not in (
+        _KNOWN,
+        _KNOWN + 1,
+    ):  # without a title: a process that was started by an older program
         raise ValueError("not a label")
     return Fate(*fields)
 

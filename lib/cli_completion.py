@@ -3,8 +3,8 @@
 Knows: what each option's value can be, and how each of the three shells is told.
 Refuses to know: the commands and options themselves (cli_grammar).
 
-The scripts hold all words, so a key press starts no program. Only for the names of hosts, namespaces and
-services they run `tunrouter status --json`, for two seconds at most.
+The scripts hold all words, so a key press starts no program. Only for the names of hosts and services, and
+the UUIDs and titles of namespaces, they run `tunrouter status --json`, for two seconds at most.
 """
 
 from __future__ import annotations
@@ -37,7 +37,14 @@ VALUES: dict[str, tuple[str, ...]] = {
 """Option or operand -> the values that are offered; for one that is not here, none are."""
 
 # A shell expands the words it is given, and a host chooses its own name: only harmless letters are offered.
-_PLAIN = r"""tr '{},' '\n' | sed -n "s/^ *\"$field\": \"\([A-Za-z0-9._@-]*\)\"\$/\1/p" | sort -u"""
+# A title is the operator's own: blanks in it, which each shell quotes, and letters of all scripts, which are
+# escaped in the reply.
+_PLAIN = r"""tr '{},' '\n' | sed -nE "s/^ *\"($field)\": \"(($letters)+)\"\$/\2/p" | sort -u"""
+_LETTERS = "[A-Za-z0-9._@-]"
+_HEX = "[0-9a-f]"
+_ABOVE_ASCII = rf"[\]u(00[a-f]{_HEX}|0[1-9a-f]{_HEX}{_HEX}|[1-9a-cef]{_HEX}{_HEX}{_HEX}|d[0-7]{_HEX}{_HEX})"
+_OF_TITLES = f"[A-Za-z0-9 ._@-]|{_ABOVE_ASCII}"
+_NAMESPACES = "namespace|title"
 
 
 def script(shell: str) -> str:
@@ -46,6 +53,9 @@ def script(shell: str) -> str:
     commands = [command.name for command in cli_grammar.commands() if command.name]
     common = {
         "plain": _PLAIN,
+        "letters": _LETTERS,
+        "of_titles": _OF_TITLES,
+        "namespaces": _NAMESPACES,
         "taking": [name for option in cli_grammar.options() if option.value for name in option.names],
         "commands": commands,
     }
@@ -79,9 +89,18 @@ _tunrouter_users() {
     mapfile -t COMPREPLY < <(compgen -u -- "$current")
 }
 _tunrouter_running() {
-    local field=$1
-    _tunrouter_words "$(timeout 2 "$program" status --json ${control:+--control "$control"} 2>/dev/null |
-        @plain@)"
+    local field=$1 letters='@letters@' word quoted
+    [[ $field == namespace ]] && field='@namespaces@' letters='@of_titles@'
+    while IFS= read -r word; do
+        printf -v word %b "$word"
+        printf -v quoted %q "$word"
+        if [[ $current == [\"\']* ]]; then
+            [[ $word == "${current:1}"* ]] && COMPREPLY+=("$word")
+        elif [[ $quoted == "$current"* ]]; then
+            COMPREPLY+=("$quoted")
+        fi
+    done < <(timeout 2 "$program" status --json ${control:+--control "$control"} 2>/dev/null |
+        @plain@)
 }
 _tunrouter() {
     local program=$1 current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
@@ -161,11 +180,13 @@ _ZSH = r"""#compdef tunrouter
 # zsh completion for tunrouter, made by `tunrouter completion zsh`
 
 _tunrouter_running() {
-    local field=$1 control=${words[(I)--control]}
+    local field=$1 letters='@letters@' control=${words[(I)--control]}
     local -a found given
+    [[ $field == namespace ]] && field='@namespaces@' letters='@of_titles@'
     ((control)) && given=(--control "${words[control+1]}")
     found=(${(f)"$(timeout 2 $words[1] status --json $given 2>/dev/null |
         @plain@)"})
+    found=("${(@g::)found}")
     compadd -a found
 }
 _tunrouter() {
@@ -269,8 +290,15 @@ function __tunrouter_running --description 'What runs here says' --argument-name
     if set -l at (contains -i -- --control $words)
         set given --control $words[(math $at + 1)]
     end
+    set -l letters '@letters@'
+    if test $field = namespace
+        set field '@namespaces@'
+        set letters '@of_titles@'
+    end
     timeout 2 $words[1] status --json $given 2>/dev/null |
-        @plain@
+        @plain@ | while read -l word
+        printf '%b\n' $word
+    end
 end
 complete -c tunrouter -f
 @lines@

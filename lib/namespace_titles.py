@@ -67,6 +67,16 @@ def title_of_uuid(uuid: str) -> str:
         return ""
 
 
+def title_of_hex(text: str) -> str:
+    """The title of a namespace as 32 hex digits; "" where it has none, and for any other text."""
+    if not _by_namespace:
+        return ""
+    try:
+        return title_of(bytes.fromhex(text))
+    except ValueError:
+        return ""
+
+
 def fields(namespace: bytes) -> dict[str, object]:
     """The fields of a reply that say which namespace is meant: {"namespace": UUID, "title": "" or text}."""
     return {"namespace": format_uuid(namespace), "title": title_of(namespace)}

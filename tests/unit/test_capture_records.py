@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib import capture_fate as fates
-from lib import capture_records
+from lib import capture_records, namespace_titles
 from lib.errors import ProtocolError
 from tests.support import packets as p
 from tests.support import texts
@@ -65,6 +65,26 @@ def test_a_size_that_cannot_be(size: int) -> None:
 def test_a_label_comes_back(fields: tuple[str, str, str, str, str, str]) -> None:
     fate = fates.Fate(*fields)
     assert fates.decode(fate.encode()) == fate
+
+
+def test_the_title_of_a_namespace_goes_along() -> None:
+    """Whoever reads the records is another program, and has no titles; an older program sends none."""
+    namespace = bytes(range(16))
+    fate = fates.Fate(fates.FORWARDED, namespace.hex(), "host-1", "host-2", "session x")
+    uuid = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    namespace_titles.use([(namespace, "Shop Berlin"), (bytes(16), "Office")])
+    try:
+        label, office = fate.encode(), fate._replace(namespace=bytes(16).hex()).encode()
+    finally:
+        namespace_titles.use([])
+    words = "from host-1, to host-2, session x"
+    assert fates.decode(label).sentence() == f"{words}, namespace Shop Berlin ({uuid})"
+    assert (
+        fates.decode(office).sentence() == f"{words}, namespace Office ({'0' * 8}-0000-0000-0000-{'0' * 12})"
+    )
+    assert fates.decode(fate.encode()).sentence() == f"{words}, namespace {uuid}"
+    assert fates.decode(label.rpartition(b"\0")[0]).sentence() == f"{words}, namespace {uuid}"
+    assert fate._replace(namespace="nonsense").sentence() == f"{words}, namespace nonsense"
 
 
 def test_what_is_no_label() -> None:

@@ -70,7 +70,7 @@ def test_every_frame_once_with_what_became_of_it_in_order(net: Watched) -> None:
         (went_3, to_3),
     ]
     assert [
-        (words.replace(", namespace " + ONE.hex(), ""), content) for words, content in net.saw()
+        (words.replace(f", namespace {ids.format_uuid(ONE)}", ""), content) for words, content in net.saw()
     ] == expected
 
 
