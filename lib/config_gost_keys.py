@@ -118,7 +118,6 @@ _SERVICE: Keys = {
     **_works(
         "service", "observer.period observePeriod observer.observePeriod observer.resetTraffic", "handler"
     ),
-    **_to_come("service", "limiter.refreshInterval limiter.scope"),
     **_of_urls("service", config_url_keys.LIMITS),
     **_odd("service", "has nothing to clean up here", "limiter.cleanupInterval"),
     **_odd(
@@ -144,6 +143,8 @@ def _prefixed(prefix: str, text: str) -> str:
 
 
 HUB_KEYS: Keys = {
+    **_works("service", "limiter.refreshInterval", "handler"),
+    **_works("service", "limiter.scope"),
     **_of_urls("listener", f"auth {config_url_keys.TLS}", "the listener", "the handler"),
     **_SERVICE,
     **_works("listener", "keepalive.idle keepalive.interval keepalive.count reuseport mptcp congestion"),
@@ -178,6 +179,7 @@ CLIENT_KEYS: Keys = {
         "handler", _UDP_PEER, _TUN_HANDLER + " passphrase tun.passphrase " + _prefixed("tun.", _TUN_HANDLER)
     ),
     **_to_come("service", "dialTimeout"),
+    **_odd("service", "is for a limiter, and those are a hub's", "limiter.refreshInterval limiter.scope"),
     **_odd("listener", "is for Windows", "guid tun.guid"),
     **_odd("listener", "is for TCP, and read in the metadata of the hub's dialer", "mptcp"),
     **_odd("listener", _BUFFERS, "readBufferSize readQueueSize bufferSize tun.bufferSize"),

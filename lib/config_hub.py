@@ -23,7 +23,7 @@ from lib.config_enrol import enrol
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
 from lib.config_hooks import hook_settings
-from lib.config_limits import Limiters, size_of
+from lib.config_limits import Limiters, scope_of, size_of
 from lib.config_schema import Config, Handler, Listener, Login, Service
 from lib.config_tables import logins, namespace_of
 from lib.config_transport import is_header_name, listener_transport
@@ -98,6 +98,7 @@ def hub(
         found.error(service.where("addr"), f"'addr': {wrong}")
         return None
     enrolled, netns = enrol(handler, found), config_metadata.netns(service, found)
+    scope = scope_of(service, found)
     return HubSettings(
         name=service.name,
         host=host,
@@ -132,8 +133,8 @@ def hub(
         shared_by_intent=on_duplicate == "share" and _is_written(handler, "onDuplicate"),
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
         queue_memory=config_metadata.scalar(handler, ("queueMemory",), size_of, DEFAULT_QUEUE_MEMORY, found),
-        limits=limiters.of(service, handler),
-        limiters=limiters.sourced(service, handler),
+        limits=limiters.of(service, handler, scope),
+        limiters=limiters.sourced(service, handler, scope),
         trusted_proxies=config_metadata.prefix_set(
             handler, "trustedProxies", "trusts everybody: any client may name any address as its own", found
         ),

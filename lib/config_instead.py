@@ -21,7 +21,6 @@ _RESOLVER = "leave it out, and name the hub's addresses in hosts, or the name se
 _NODES_THERE = "write the host name here: nodes: [{name: host, addr: host-1}]"
 _QUOTA = "leave it out, and let a monitor watch the bytes of each service and host in the metrics"
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
-_LIMIT_ROWS = "leave it out, and write reload: 10s in the limiter, for its sources or its plugin"
 
 _SECTIONS: dict[str, dict[str, str]] = {
     "Service": {
@@ -44,8 +43,6 @@ _SECTIONS: dict[str, dict[str, str]] = {
 """Class of a section -> its field -> what to do instead."""
 
 _METADATA: dict[str, str] = {
-    **dict.fromkeys(("limiter.refreshinterval", "limiter.cleanupinterval"), _LIMIT_ROWS),
-    "limiter.scope": 'leave it out: a limiter row for "$" counts for the service, one for "$$" for each peer',
     "skipauth": "leave it out, and give those clients a login too",
     "dialtimeout": "write connectTimeout in the metadata of the node's connector",
     **dict.fromkeys(("router", "tun.router"), "write its routes here: routes: [CIDR, CIDR]"),

@@ -18,11 +18,13 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from lib import config_metadata, settings_limits
 from lib.addresses import prefix
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
 from lib.config_schema import Config, Handler, Limiter, Service
 from lib.config_sources import source_settings
+from lib.did_you_mean import did_you_mean
 from lib.go_values import SECONDS
 from lib.ids import is_host_name, parse_uuid
 from lib.settings import LimiterSettings
@@ -46,6 +48,31 @@ _KINDS = ("limiter", "climiter", "rlimiter")
 T = TypeVar("T")
 
 
+_REFRESH, _SCOPE = "limiter.refreshInterval", "limiter.scope"
+LEAST_REFRESH = 1.0
+"""Seconds; GOST's least."""
+_SCOPES = {
+    settings_limits.SERVICE: 'write a row for "$", which is the service as a whole',
+    settings_limits.CONN: 'write a row for "$$", which is each connection, or for a network',
+}
+
+
+def scope_of(service: Service, found: Findings) -> str:
+    """The scope of a service's limiter, "" for all. Where it has no effect, or is wrong, `found` is told."""
+    scope = config_metadata.text(service, _SCOPE, found=found)
+    if not scope:
+        return ""
+    where = service.where(f"metadata.{_SCOPE.lower()}")
+    if scope not in _SCOPES:
+        hint = did_you_mean(scope, _SCOPES) or "write service or conn; hosts have the limiter of the handler"
+        text = f"{_SCOPE!r}: {scope[:64]!r} is no scope of a service, and GOST would limit nothing"
+        found.error(where, text, hint)
+        return ""
+    if not service.limiter:
+        found.warn(where, f"{_SCOPE!r} has no effect: the service names no limiter")
+    return scope
+
+
 class Limiters:
     """The limiters of a configuration. Each is read once for each use, however many services name it."""
 
@@ -55,17 +82,22 @@ class Limiters:
         self._sections = {kind: _by_name(getattr(config, f"{kind}s")) for kind in _KINDS}
         self._rows: dict[tuple[str, str, object], tuple[object, ...]] = {}
 
-    def of(self, service: Service, handler: Handler) -> HubLimits:
-        """The limits that a service and its handler name."""
+    def of(self, service: Service, handler: Handler, scope: str = "") -> HubLimits:
+        """The limits that a service and its handler name, of the service's limiter those of a scope."""
+        rows = self._named(service, "limiter", _service_row)
+        of_scope = settings_limits.of_scope(rows, scope)
+        if rows and not of_scope:
+            text = f"limiter {service.limiter[:64]} has no row of scope {scope}: it would limit nothing"
+            self._found.error(service.where(f"metadata.{_SCOPE.lower()}"), text, _SCOPES[scope])
         return HubLimits(
-            services=self._named(service, "limiter", _service_row),
+            services=of_scope,
             hosts=self._named(handler, "limiter", _host_row),
             connections=self._named(service, "climiter", _count_row, DEFAULT_CONNECTIONS),
             handshakes=self._named(service, "rlimiter", _count_row, DEFAULT_HANDSHAKES),
         )
 
-    def sourced(self, service: Service, handler: Handler) -> tuple[LimiterSettings, ...]:
-        """Those of them that have sources."""
+    def sourced(self, service: Service, handler: Handler, scope: str = "") -> tuple[LimiterSettings, ...]:
+        """Those of them that have sources, or a plugin."""
         uses: tuple[tuple[Service | Handler, str, str], ...] = (
             (service, "limiter", "services"),
             (handler, "limiter", "hosts"),
@@ -76,14 +108,38 @@ class Limiters:
         for section, kind, adds_to in uses:
             limiter = self._sections[kind].get(getattr(section, kind))
             name = f"{kind} {limiter.name}{' of hosts' if adds_to == 'hosts' else ''}" if limiter else ""
+            only = scope if adds_to == "services" else ""
+            name += f" of scope {only}" if only else ""  # it is another one than that of all scopes
             if limiter is not None and limiter.plugin is not None:
                 plugin = self._plugin(limiter, kind)
-                more = SourceSettings(reload=max(0.0, limiter.reload / SECONDS))
-                made += [LimiterSettings(name, adds_to, more, plugin)] if plugin else []
+                every = self._refresh(section)
+                name += f", asked every {every:g} s" if every else ""
+                more = SourceSettings(reload=every or max(0.0, limiter.reload / SECONDS))
+                made += [LimiterSettings(name, adds_to, more, plugin, only)] if plugin else []
             elif limiter is not None and (limiter.file or limiter.redis or limiter.http or limiter.reload):
                 more = source_settings(limiter, ("set", "list"), self._found)
-                made += [LimiterSettings(name, adds_to, more)] if more.sources else []
+                made += [LimiterSettings(name, adds_to, more, scope=only)] if more.sources else []
+        self._check_refresh(service, handler, made)
         return tuple(made)
+
+    def _refresh(self, section: Service | Handler) -> float:
+        """Seconds after which the plugin of a section's limiter is asked again; 0 where that is not written.
+
+        It is at least one, as in GOST.
+        """
+        tree = config_metadata.find(section, _REFRESH)
+        every = config_metadata.seconds(section, _REFRESH, 0.0, self._found)
+        if tree and every < LEAST_REFRESH:
+            text = f"{_REFRESH!r}: {every:g} s is less than {LEAST_REFRESH:g} s, which counts, as in GOST"
+            self._found.warn(tree.where, text)
+        return max(LEAST_REFRESH, every) if tree else 0.0
+
+    def _check_refresh(self, service: Service, handler: Handler, made: list[LimiterSettings]) -> None:
+        """Warn of an interval for which there is no plugin: rows are in force at once."""
+        tree = config_metadata.find(service, _REFRESH) or config_metadata.find(handler, _REFRESH)
+        if tree and not any(one.plugin for one in made):
+            text = f"{_REFRESH!r} is for the plugin of a limiter, and here is none"
+            self._found.warn(tree.where, text, "rows of a limiter count at once")
 
     def _plugin(self, limiter: Limiter, kind: str) -> PluginSettings | None:
         """The plugin of a limiter, which is asked instead of its rows; None where it is wrong."""

@@ -17,7 +17,7 @@ from typing import Any
 from lib.config_limits import source_row
 from lib.rule_live import LiveRules, Rows
 from lib.settings import HubSettings, LimiterSettings
-from lib.settings_limits import HubLimits
+from lib.settings_limits import HubLimits, of_scope
 from lib.source_watch import Watch
 
 
@@ -54,5 +54,7 @@ def with_sources(hub: HubSettings, limiters: Iterable[tuple[LimiterSettings, Liv
     limits = hub.limits
     for settings, live in limiters:
         if live.rows:
-            limits = replace(limits, **{settings.adds_to: (*getattr(limits, settings.adds_to), *live.rows)})
+            rows: tuple[Any, ...] = live.rows
+            rows = of_scope(rows, settings.scope) if settings.adds_to == "services" else rows
+            limits = replace(limits, **{settings.adds_to: (*getattr(limits, settings.adds_to), *rows)})
     return limits

@@ -31,14 +31,14 @@ from lib.plugin_client import LimiterPlugin
 from lib.rule_live import ASKED_AT_ONCE, ASKED_OF_ONE, Unavailable
 from lib.service_supervisor import Task
 from lib.settings import LimiterSettings
-from lib.settings_limits import Rate, RateLimit
+from lib.settings_limits import CONN, SERVICE, Rate, RateLimit
 from lib.settings_sources import NO_SOURCES
 from lib.source_feed import Feed
 from lib.source_watch import Watch
 from lib.wire_relay import Request
 
 REFRESH_SECONDS = 30.0
-"""How often rates are asked again, where the limiter has no `reload`: as GOST's limiter.refreshInterval."""
+"""How often rates are asked again, where neither limiter.refreshInterval nor `reload` says it."""
 
 
 class Question(NamedTuple):
@@ -152,7 +152,8 @@ class AskedLimits:
         if self.settings.adds_to == "hosts":
             client = f"{request.host}@{ids.format_uuid(request.namespace)}"
             return [Question(service, "client", "ip", client, peer)]
-        return [Question(service, "service", "tcp"), Question(service, "conn", "tcp", "", peer)]
+        every = Question(service, SERVICE, "tcp"), Question(service, CONN, "tcp", "", peer)
+        return [one for one in every if self.settings.scope in ("", one.scope)]
 
     def _limit(self, question: Question) -> RateLimit:
         """Ask the plugin. Raises PluginError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib import prefixes
 from lib.errors import Problem
@@ -16,7 +16,6 @@ from lib.ids import NO_NAMESPACE
 from lib.namespace_titles import Title
 from lib.prefixes import Prefix, PrefixSet
 from lib.settings_acl import AclRule
-from lib.settings_api import ApiSettings
 from lib.settings_cluster import EntrypointSettings
 from lib.settings_dial import PLAIN_CHOICE, PLAIN_DIAL, ChoiceSettings, DialSettings, HopChoice
 from lib.settings_hooks import NO_HOOKS, HookSettings
@@ -30,6 +29,9 @@ from lib.settings_push import AcceptSettings
 from lib.settings_sources import NO_SOURCES, EnrolSource, PluginSettings, SourceSettings
 from lib.settings_telemetry import MetricsSettings, RotationSettings
 from lib.settings_transport import AUTO, TCP, TransportSettings, why_no_datagrams
+
+if TYPE_CHECKING:
+    from lib.settings_api import ApiSettings
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -156,6 +158,8 @@ class LimiterSettings:
     adds_to: str  # the field of HubLimits that its rows are added to
     more: SourceSettings
     plugin: PluginSettings | None = None  # it is asked again every more.reload seconds
+    scope: str = ""
+    """Which rows of a service's limiter count, and about what its plugin is asked (settings_limits)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Refuses to know: buckets and counts (limits), which service has them (settings).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,6 +56,15 @@ class HubLimits:
 
 
 NO_LIMITS = HubLimits()
+
+SERVICE, CONN = "service", "conn"
+"""Scopes of a service's limiter (GOST's `limiter.scope`): its "$" rows alone, or all but these."""
+
+
+def of_scope(rows: Iterable[RateLimit], scope: str) -> tuple[RateLimit, ...]:
+    """The rows of a service's limiter that count in a scope; all of them where it is empty."""
+    return tuple(row for row in rows if not scope or (row.key == "$") == (scope == SERVICE))
+
 
 DEFAULT_CONNECTIONS = (CountLimit("$", 4096), CountLimit("site", 256))
 DEFAULT_HANDSHAKES = (CountLimit("site", 64),)

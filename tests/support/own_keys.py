@@ -65,7 +65,7 @@ GOST = {
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
     "hub": f"{_SEEN} {_TCP} proxyProtocol netns preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "
-    "router.cache.expiration ingress readTimeout sd sd.cache.expiration sd.renewInterval entrypoint",
+    "router.cache.expiration ingress readTimeout sd sd.cache.expiration sd.renewInterval entrypoint limiter.refreshInterval limiter.scope",
     "client": f"{_SEEN} netns preUp postUp preDown postDown {_TUN} "
     + " ".join(f"tun.{key}" for key in _TUN.split()),
     "way": f"{_TCP} tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count ws.keepalive interface so_mark proxyProtocol netns path ws.path header ws.header host ws.host keepalive ttl "

@@ -54,6 +54,7 @@ VALUES = {
     "ingress": "i",
     "sd": "sd0",
     "entrypoint": "10.0.0.2:8420",
+    "limiter.scope": "conn",
     "proxyProtocol": "0",  # more wants trustedProxies
 }
 

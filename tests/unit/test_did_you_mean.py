@@ -37,7 +37,7 @@ def test_what_was_probably_meant(word: str, candidates: list[str], guess: str) -
         ("caches", SECTIONS),
         ("rewriters", SECTIONS),
         ("quotas", SECTIONS),
-        ("limiter.scope", KEYS),
+        ("quota.scope", KEYS),
         ("limiter.cleanupInterval", KEYS),
         ("x", ["h"]),
         ("", SECTIONS),

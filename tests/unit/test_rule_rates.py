@@ -183,7 +183,105 @@ def test_a_limiter_with_rows_gets_a_plugin_and_back() -> None:
             assert rates(session.meter) == rate
 
 
+@pytest.mark.parametrize("scope", ["service", "conn"])
+def test_of_a_scope_the_plugin_is_asked_about_that_alone(scope: str) -> None:
+    words = f"limiter: l, metadata: {{limiter.scope: {scope}}},"
+    with replying({"in": 300_000}) as plugin, running(text(plugin.url, words)) as (hub,):
+        session = joined(hub)
+        assert [one["scope"] for one in bodies(plugin)] == sorted([scope, "client"])
+        assert rates(session.meter) == [300_000] * 2
+
+
+def test_a_reload_to_another_scope_asks_anew() -> None:
+    with replying({"in": 300_000}) as plugin, running(text(plugin.url, handler="")) as (hub,):
+        session = joined(hub)
+        words = "limiter: l, metadata: {limiter.scope: conn},"
+        new = config_resolve.resolve(config_read.read([("f", text(plugin.url, words, ""))]))
+        hub.tables.apply(new)
+        assert hub.apply(replace(new.hubs[0], port=hub.settings.port), hub.domain) == []
+        session.beat(1e9)
+        assert rates(session.meter) == [300_000]
+
+
 # --- the configuration
+
+
+@pytest.mark.parametrize(
+    ("service", "handler", "reload", "seconds"),
+    [
+        ("limiter.refreshInterval: 5s", "", "", [5.0, 0.0]),
+        ("LIMITER.REFRESHINTERVAL: 5", "limiter.refreshInterval: 90s", "", [5.0, 90.0]),
+        ("limiter.refreshInterval: 10ms", "", "", [1.0, 0.0]),
+        ("", "limiter.refreshInterval: 1m", "reload: 7s,", [7.0, 60.0]),
+    ],
+)
+def test_how_often_a_plugin_is_asked_again(
+    service: str, handler: str, reload: str, seconds: list[float]
+) -> None:
+    """As in GOST by the metadata of the service for its limiter, by that of the handler for the handler's."""
+    config = text("http://h/", f"limiter: l, metadata: {{{service}}},")
+    config = config.replace("{router: r}", f"{{router: r, {handler}}}").replace(
+        "{name: l,", f"{{name: l, {reload}"
+    )
+    found = resolve(config)
+    assert [one.more.reload for one in found.hubs[0].limiters] == seconds
+    assert [str(one) for one in found.warnings if "10ms" in service] == (
+        ["f:3:84: 'limiter.refreshInterval': 0.01 s is less than 1 s, which counts, as in GOST"]
+        if "10ms" in service
+        else []
+    )
+
+
+ROWS = "limits: ['$ 1MB', '$$ 2MB', '10.0.0.0/8 3MB']"
+
+
+@pytest.mark.parametrize(
+    ("scope", "keys"),
+    [("service", ["$"]), ("conn", ["$$", "10.0.0.0/8"]), ("''", ["$", "$$", "10.0.0.0/8"])],
+)
+def test_of_a_scope_these_rows_count(scope: str, keys: list[str]) -> None:
+    words = f"limiter: l, metadata: {{limiter.scope: {scope}}},"
+    config = text("http://h/", words, "").partition("limiters:")[0] + f"limiters: [{{name: l, {ROWS}}}]\n"
+    assert [row.key for row in resolve(config).hubs[0].limits.services] == keys
+
+
+@pytest.mark.parametrize(
+    ("metadata", "limiter", "said"),
+    [
+        ("limiter.scope: conm", ROWS, "'conm' is no scope of a service, and GOST would limit nothing; did you mean 'conn'?"),
+        ("limiter.scope: client", ROWS, "hosts have the limiter of the handler"),
+        ("limiter.scope: conn", "limits: ['$ 1MB']", "limiter l has no row of scope conn: it would limit nothing"),
+        ("limiter.scope: service", "limits: ['$$ 1MB']", 'write a row for "$", which is the service as a whole'),
+        ("limiter.refreshInterval: -1s", "plugin: {type: http, addr: 'http://h/'}", "a duration below zero"),
+    ],
+)  # fmt: skip
+def test_a_scope_or_an_interval_that_is_wrong(metadata: str, limiter: str, said: str) -> None:
+    config = text("http://h/", f"limiter: l, metadata: {{{metadata}}},", "").partition("limiters:")[0]
+    found = problems(f"{config}limiters: [{{name: l, {limiter}}}]\n")
+    assert any(said in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("limiter: l, metadata: {limiter.refreshInterval: 5s},", "'limiter.refreshInterval' is for the plugin of a limiter, and here is none"),
+        ("metadata: {limiter.scope: conn},", "'limiter.scope' has no effect: the service names no limiter"),
+    ],
+)  # fmt: skip
+def test_a_scope_or_an_interval_without_effect_is_warned_of(service: str, said: str) -> None:
+    config = text("http://h/", service, "").partition("limiters:")[0] + f"limiters: [{{name: l, {ROWS}}}]\n"
+    assert [one for one in resolve(config).warnings if said in str(one)]
+
+
+def test_a_client_has_no_use_for_them() -> None:
+    config = """
+services:
+- {name: c, metadata: {limiter.scope: conn}, handler: {type: tun, chain: c}, forwarder: {nodes: [{addr: host-1}]},
+   listener: {type: tun, metadata: {net: 10.0.0.1/24}}}
+chains: [{name: c, hops: [{nodes: [{addr: '127.0.0.1:1', connector: {type: router}, dialer: {type: tcp}}]}]}]
+"""
+    (warning,) = [str(one) for one in resolve(config).warnings if "limiter" in str(one)]
+    assert warning.endswith("metadata key 'limiter.scope' is for a limiter, and those are a hub's")
 
 
 def test_the_settings_of_a_plugin() -> None:
