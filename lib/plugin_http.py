@@ -78,7 +78,9 @@ class HttpPlugin:
                 size=MAX_REPLY,
             )
             with response:
-                content = response.read(MAX_REPLY)
+                content = response.read(MAX_REPLY + 1)
+                if len(content) > MAX_REPLY:
+                    raise PluginError(f"{settings.url}: a reply of more than {MAX_REPLY} bytes")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if way.bounds.late:  # what its own text says then is not for people
                 raise PluginError(f"{settings.url}: no reply within {settings.timeout:g} s") from error

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from tests.faults.conftest import Note
 from tests.faults.test_faults import SOURCED, Write, network, pinging
 from tests.support import lying_names
 from tests.support.liars import LIES
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, in_namespace
 from tests.support.program import (
     OVERLAY_1,
     OVERLAY_2,
@@ -52,6 +53,8 @@ SHORT = {
     "redis": ("lists in lists for ever", "a number"),
     "http-plugin": ("interim answers for ever", "a redirect to nonsense"),
     "grpc": ("ping acknowledgements for ever", "empty frames for ever"),
+    "http-ok": ("interim answers for ever", "ok that is a text"),
+    "grpc-ok": ("empty frames for ever", "no room for a request"),
 }
 SOURCES = {
     "http-source": "http: {url: 'http://127.0.0.1:8099/', timeout: 1s}",
@@ -61,6 +64,22 @@ PLUGINS = {
     "http-plugin": "plugin: {type: http, addr: 'http://127.0.0.1:8099', timeout: 1s}",
     "grpc": "plugin: {type: grpc, addr: '127.0.0.1:8099', timeout: 1s}",
 }
+TELLERS = {
+    "http-ok": "plugin: {type: http, addr: 'http://127.0.0.1:8099', timeout: 1s}",
+    "grpc-ok": "plugin: {type: grpc, addr: '127.0.0.1:8099', timeout: 1s}",
+}
+ASKED = """\
+services:
+- name: service-0
+  addr: ":8443"
+  admission: a
+  observer: o
+  metadata: {{enableStats: true, observer.period: 1s}}
+  handler: {{type: router, observer: o, metadata: {{router: router-0, observer.period: 1s}}}}
+  listener: {{type: tcp}}
+admissions: [{{name: a, {plugin}}}]
+observers: [{{name: o, {plugin}}}]
+"""
 WHOLE = {("http-source", "trailers for ever")}
 """Cut off there, it is a whole answer without rows (RFC 9112, 8), and a source is believed what it says."""
 NAMES_SHORT = ("truncated, a byte now and then over TCP", "wrong numbers for ever")
@@ -207,6 +226,56 @@ def test_a_plugin_that_lies(topology: Topology, write: Write, note: Note, short:
 
     lies = chosen(protocol, short)
     judge(on, lies, tell, note, one_by_one(protocol, lies))
+
+
+def is_let_in(on: Stage, seconds: float) -> bool:
+    """Whether somebody new may stay who connects to the hub and says nothing for so long."""
+    with in_namespace(on.host_1.name):
+        sock = socket.socket()
+    with sock:
+        sock.settimeout(seconds)
+        sock.connect((HUB_TO_HOST_1, 8443))
+        try:
+            return bool(sock.recv(1))
+        except TimeoutError:
+            return True
+        except ConnectionResetError:
+            return False
+
+
+def errors_of_plugins(on: Stage) -> dict[str, str]:
+    """Kind of a table -> what its plugin has done wrong at last; a lie must not have been an error of ours."""
+    reply = json.loads(run("status", "--json", "--control", on.control)[1])
+    assert [row["failures"] for row in reply["tasks"]] == [0] * len(reply["tasks"])
+    return {row["kind"]: row["plugin"]["error"] for row in reply["tables"] if row["plugin"]}
+
+
+@pytest.mark.parametrize("protocol", TELLERS)
+def test_an_admission_and_an_observer_that_lie(
+    topology: Topology, write: Write, note: Note, short: bool, protocol: str
+) -> None:
+    """Nobody new is let in meanwhile, who is here stays, and the observer is told all of it afterwards."""
+    routes = example("server.yml").partition("routers:")
+    on = stage(topology, write, protocol, ASKED.format(plugin=TELLERS[protocol]) + routes[1] + routes[2])
+
+    def tell(lie: str) -> float:
+        after = on.hub.line_count()
+        on.mood.write_text(lie)
+        assert not is_let_in(on, 4.0), lie
+        on.hub.wait_line("observer o: not taken: events, which are told again", after=after, timeout=20)
+        began = time.monotonic()
+        on.mood.write_text("good")
+        while any(errors_of_plugins(on).values()):
+            assert time.monotonic() - began < 20, lie
+            is_let_in(on, 0.2)
+        said = [line for line in on.hub.text().splitlines()[after:] if "observer o: not taken" in line]
+        assert len([line for line in said if not re.search(r"(once more|more times) in", line)]) == 1, lie
+        return time.monotonic() - began
+
+    lies = chosen(protocol, short)
+    judge(on, lies, tell, note, one_by_one(protocol, lies))
+    assert errors_of_plugins(on) == {"admission": "", "observer": ""}
+    assert on.hub.text().count("is host host-1") == on.hub.text().count("is host host-2") == 1
 
 
 @contextmanager

@@ -4,7 +4,8 @@ There is a server for each MOOD_FILE, from PORT on. MOOD_FILE holds the name of 
 lie ends when it changes. LIES has the names by protocol: endless interim responses, endless tiny frames,
 a byte now and then, huge lengths, garbage, an end in the middle, silence, a wrong type, redirects to nonsense.
 
-Knows: HTTP/1.1, gRPC over HTTP/2, Redis (RESP), SOCKS5, HTTP CONNECT, TLS. A proxy or hub that is good leads to
+Knows: HTTP/1.1, gRPC over HTTP/2, Redis (RESP), SOCKS5, HTTP CONNECT, TLS. The plugins `http-ok` and `grpc-ok` say yes to
+whatever they are asked or told, as those of admissions and observers do. A proxy or hub that is good leads to
 127.0.0.1:8443. The certificates of `certificates` are in MOOD_FILE's directory, their authority's is ca.pem.
 Refuses to know: what a test expects.
 """
@@ -24,10 +25,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 BULK = 1 << 16
+Reply = Callable[[bytes], bytes]
+"""Message of a call -> that of its reply."""
 Good = Callable[[], bool]
 """Whether the truth is still to be told."""
 ROUTES = {"192.168.123.1": "host-1", "192.168.123.2": "host-2"}
@@ -67,9 +71,23 @@ PING_ACK = bytes.fromhex("000008060100000000") + bytes(8)
 SETTINGS = bytes.fromhex("000000040000000000")
 
 
+def http_reply(body: bytes) -> bytes:
+    return OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
 def frame(kind: int, flags: int, stream: int, content: bytes = b"") -> bytes:
     """One of HTTP/2's (RFC 9113, 4.1)."""
     return struct.pack("!I", len(content))[1:] + struct.pack("!BBI", kind, flags, stream) + content
+
+
+GRPC_OK = b"\x00\x0bgrpc-status\x010"
+"""The header grpc-status: 0 (RFC 7541, 6.2.2)."""
+
+
+def grpc_reply(message: bytes, length: int | None = None) -> bytes:
+    """The frames of a reply to a connection's first call, which is to say a length of its message."""
+    data = struct.pack("!BI", 0, len(message) if length is None else length) + message
+    return frame(1, 4, 1, b"\x88") + frame(0, 0, 1, data) + frame(1, 5, 1, GRPC_OK)
 
 
 HTTP = lies(
@@ -96,6 +114,18 @@ HTTP = lies(
     ("a status that is none", Lie(b"HTTP/1.1 2x0 OK\r\n\r\n", close=True)),
     ("another protocol", Lie(b"SSH-2.0-OpenSSH_9.9\r\n", close=True)),
 )
+HTTP_OK = {
+    **HTTP,
+    "ok that is a text": Lie(http_reply(b'{"ok":"true"}')),
+    "ok that is a number": Lie(http_reply(b'{"ok":1}')),
+    "ok that is a list": Lie(http_reply(b'{"ok":[true]}')),
+    "no object": Lie(http_reply(b"true")),
+    "brackets": Lie(http_reply(b"[" * 60_000)),
+    "a text of another alphabet": Lie(http_reply(b'{"ok":"\xff\xfe"}')),
+    "no, by a status": Lie(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 11\r\n\r\n" + b'{"ok":true}'),
+    "yes, and more than that": Lie(OK + b"Content-Length: 900000\r\n\r\n" + b'{"ok":true}', b" "),
+}
+"""Lies about a yes, beside those of every HTTP server."""
 GRPC = lies(
     ("ping acknowledgements for ever", Lie(SETTINGS, PING_ACK)),
     ("pings for ever", Lie(SETTINGS, frame(6, 0, 0, bytes(8)))),
@@ -111,6 +141,11 @@ GRPC = lies(
     ("headers that are no text", Lie(SETTINGS + frame(1, 5, 1, b"\x88\x00\x01\xff\x01\xff"))),
     ("goes away", Lie(SETTINGS + frame(7, 0, 0, bytes(8)))),
     ("HTTP/1.1", Lie(b"HTTP/1.1 400 Bad Request\r\n\r\n", close=True)),
+    ("a message that is none", Lie(SETTINGS + grpc_reply(b"\x0a\xff"), close=True)),
+    ("a message of another length", Lie(SETTINGS + grpc_reply(b"", length=7), close=True)),
+    ("no message", Lie(SETTINGS + frame(1, 5, 1, b"\x88" + GRPC_OK), close=True)),
+    ("no status at the end", Lie(SETTINGS + frame(1, 4, 1, b"\x88") + frame(0, 1, 1, bytes(5)), close=True)),
+    ("no room for a request", Lie(frame(4, 0, 0, struct.pack("!HI", 4, 0)))),
 )
 REDIS = lies(
     ("a number", Lie(b":5\r\n")),
@@ -170,7 +205,9 @@ CERTIFICATES: Mapping[str, Lie] = {
 LIES: Mapping[str, Mapping[str, Lie]] = {
     "http-source": HTTP,
     "http-plugin": HTTP,
+    "http-ok": HTTP_OK,
     "grpc": GRPC,
+    "grpc-ok": GRPC,
     "redis": REDIS,
     "socks": SOCKS,
     "connect": CONNECT,
@@ -185,10 +222,6 @@ LIES: Mapping[str, Mapping[str, Lie]] = {
 def rows() -> bytes:
     """The routes as a source has them."""
     return "".join(f"{dst} {gateway}\n" for dst, gateway in ROUTES.items()).encode()
-
-
-def http_reply(body: bytes) -> bytes:
-    return OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 def plugin_reply(asked: bytes) -> bytes:
@@ -213,12 +246,26 @@ TRUTHS: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-def good_grpc(sock: socket.socket, data: bytes, is_good: Good) -> None:
-    """Answer calls of Router/GetRoute until the other end leaves, or one comes that is to be lied to."""
+def route_message(asked: bytes) -> bytes:
+    """The reply to a message of Router/GetRoute."""
+    known = [pair for pair in ROUTES.items() if pair[0].encode() + b"\x12" in asked]
+    texts = [text.encode() for text in known[0]] if known else []
+    return b"".join(bytes([8 * number + 2, len(text)]) + text for number, text in enumerate(texts, 1))
+
+
+def yes_message(asked: bytes) -> bytes:
+    """The reply {"ok": true} to any message."""
+    return b"\x08\x01"
+
+
+def good_grpc(sock: socket.socket, data: bytes, is_good: Good, reply_to: Reply = route_message) -> None:
+    """Answer calls until the other end leaves, or one comes that is to be lied to."""
     import h2.config
     import h2.connection
     import h2.events
 
+    if not data.startswith(b"PRI * HTTP/2.0"):
+        raise ConnectionAbortedError("after a lie there is no truth on the same connection")
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
     connection.initiate_connection()
     sock.sendall(connection.data_to_send())
@@ -226,25 +273,29 @@ def good_grpc(sock: socket.socket, data: bytes, is_good: Good) -> None:
     while data and is_good():
         for event in connection.receive_data(data):
             if isinstance(event, h2.events.DataReceived):
+                connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 asked[event.stream_id] = asked.get(event.stream_id, b"") + event.data
             elif isinstance(event, h2.events.StreamEnded):
                 number = event.stream_id
-                message = asked.pop(number, b"")
-                known = [
-                    (dst, gateway) for dst, gateway in ROUTES.items() if dst.encode() + b"\x12" in message
-                ]
-                reply = (
-                    b"".join(
-                        bytes([8 * n + 2, len(text)]) + text.encode() for n, text in enumerate(known[0], 1)
-                    )
-                    if known
-                    else b""
-                )
+                reply = reply_to(asked.pop(number, b""))
                 connection.send_headers(number, [(":status", "200"), ("content-type", "application/grpc")])
                 connection.send_data(number, struct.pack("!BI", 0, len(reply)) + reply)
                 connection.send_headers(number, [("grpc-status", "0")], end_stream=True)
         sock.sendall(connection.data_to_send())
         data = sock.recv(BULK)
+
+
+def good_yes(sock: socket.socket, data: bytes, is_good: Good) -> None:
+    """Say yes to requests with a body of a length, until the other end leaves or is to be lied to."""
+    while data.startswith(b"POST ") and is_good():
+        head, found, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        size = int(length[1]) if length else 0
+        if found and len(body) >= size:
+            sock.sendall(http_reply(b'{"ok":true}'))
+            data = body[size:]
+        if not data or not found or len(body) < size:
+            data += sock.recv(BULK)
 
 
 HUB = ("127.0.0.1", 8443)
@@ -277,7 +328,9 @@ def good_connect(sock: socket.socket, data: bytes, is_good: Good) -> None:
 
 
 TRUE_TALKS: Mapping[str, Callable[[socket.socket, bytes, Good], None]] = {
+    "http-ok": good_yes,
     "grpc": good_grpc,
+    "grpc-ok": partial(good_grpc, reply_to=yes_message),
     "socks": good_socks,
     "connect": good_connect,
 }
@@ -366,11 +419,15 @@ class Liar:
 
     def _asked(self, sock: socket.socket) -> None:
         while asked := sock.recv(BULK):
-            if self.mood == "good" and (talk := TRUE_TALKS.get(self.protocol)):
-                talk(sock, asked, lambda: self.mood == "good")
-            elif self.mood == "good":
-                sock.sendall(TRUTHS[self.protocol](asked))
-            if (mood := self.mood) != "good":
+            mood = self.mood
+            if mood == "good":
+                if talk := TRUE_TALKS.get(self.protocol):
+                    talk(sock, asked, lambda: self.mood == "good")
+                else:
+                    sock.sendall(TRUTHS[self.protocol](asked))
+                mood = self.mood
+            is_rest = self.protocol == "http-ok" and not asked.startswith(b"POST ")  # of a body
+            if mood != "good" and not is_rest:
                 self._lie(sock, mood)
 
     def _lie(self, sock: socket.socket, mood: str) -> None:
