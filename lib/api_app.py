@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
 import bottle
 import gevent
 
-from lib import api_auth, api_gzip, api_page
+from lib import api_auth, api_gzip, api_page, api_probes
 from lib.addresses import join_host_port
 from lib.api_logins import ApiLogins
 from lib.api_request import JSON, Refused, Reply, Request, Route, Who, pieces
+from lib.ctl_health import Probes
 from lib.rule_live import LiveLogins
 from lib.service_scheduling import Breaths, in_turns
 from lib.service_supervisor import Task
@@ -63,13 +65,19 @@ class App:
     """The application of one server."""
 
     def __init__(
-        self, settings: ApiSettings, routes: Iterable[Route], logins: Callable[[str], LiveLogins], task: Task
+        self,
+        settings: ApiSettings,
+        routes: Iterable[Route],
+        logins: Callable[[str], LiveLogins],
+        task: Task,
+        probes: Probes = MappingProxyType({}),
     ) -> None:
         """`logins` finds an auther by name; what a handler fails with is counted by `task`."""
         self._settings, self._task = settings, task
         self._logins = ApiLogins(settings, logins)
         self._router = bottle.Router()
-        for route in (*self._logins.routes(), *api_page.routes(self._logins), *routes):
+        everybody_s = *api_page.routes(self._logins), *api_probes.routes(self._logins, probes)
+        for route in (*self._logins.routes(), *everybody_s, *routes):
             self._router.add(route.rule, route.method, route)
 
     def use(self, settings: ApiSettings) -> None:

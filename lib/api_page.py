@@ -51,19 +51,21 @@ def _file(request: Request) -> Reply:
 
 def _me(logins: ApiLogins, request: Request) -> Reply:
     """Who looks on. Without a login too it is no error, so that the page can ask for one."""
-    who = _known(logins, request)
+    return Reply(told(_known(logins, request), bool(logins.settings.authers)))
+
+
+def told(who: Who | None, asks_for_login: bool) -> dict[str, object]:
+    """What the page is told of who looks on; a stranger (None) learns only whether a login is asked for."""
     namespace = format_uuid(who.namespace) if who is not None and who.namespace is not None else None
-    return Reply(
-        {
-            "login": bool(logins.settings.authers),
-            "user": (who.name or None) if who is not None else None,
-            "role": who.role if who is not None else None,
-            "namespace": namespace,
-            "may": _MAY[who.role] if who is not None else (),
-            "software": f"tunrouter {__version__}" if who is not None else "",
-            "title": os.uname().nodename if who is not None else "",
-        }
-    )
+    return {
+        "login": asks_for_login,
+        "user": (who.name or None) if who is not None else None,
+        "role": who.role if who is not None else None,
+        "namespace": namespace,
+        "may": _MAY[who.role] if who is not None else (),
+        "software": f"tunrouter {__version__}" if who is not None else "",
+        "title": os.uname().nodename if who is not None else "",
+    }
 
 
 def _known(logins: ApiLogins, request: Request) -> Who | None:

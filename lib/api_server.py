@@ -6,29 +6,25 @@ Refuses to know: what is asked (api_app).
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 from gevent import pywsgi
-from gevent.pool import Pool
 
-from lib import api_routes, hub_accept, service_supervisor
+from lib import api_audit, api_routes, service_http, service_supervisor
 from lib.api_app import MAX_BODY, App
 from lib.api_process import Process
 from lib.api_x import Endpoints
-from lib.ctl_server import give_path, listening, take_path
+from lib.ctl_health import Probes
 from lib.errors import HostError
-from lib.limits import stranger
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_places import Places
 from lib.service_supervisor import Task
 from lib.settings_api import ApiSettings
 from lib.stream_certificates import Identity
 from lib.stream_deadline import within
-from lib.stream_http_turns import Requests, shake_hands
-from lib.stream_listen import listen
+from lib.stream_http_turns import shake_hands
 from lib.stream_tcp import format_peer
 
 MAX_AT_ONCE = 256
@@ -88,35 +84,20 @@ class _Body(pywsgi.Input):  # type: ignore[misc]  # gevent has no types
         self._handler.close_connection = True
 
 
-class _Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # gevent has no types
+class _Handler(service_http.Handler):
     """One connection."""
 
     rfile: Any
     wsgi_input: Any
     _deadline: Any = None
 
-    def __init__(self, sock: Any, address: Any, server: Any) -> None:
-        self._requests = Requests(sock, _origin(address))
-        super().__init__(sock, address, server, self._requests.buffered())
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except OSError:
-            pass  # the other end has gone
-        except Exception as error:  # noqa: BLE001  whatever it is, it ends this connection only
-            self.server.task.note(error)
-        finally:
-            self._requests.end_turn()
-
-    def handle_one_request(self) -> Any:
+    def one_request(self) -> Any:
         """Read a request and answer it. The head has a deadline of its own, and a bound."""
-        self._requests.next_request()
         file, self.rfile = self.rfile, _Head(self.rfile)
         self._deadline = gevent.Timeout(HEAD_SECONDS)
         self._deadline.start()
         try:
-            return super().handle_one_request()
+            return super().one_request()
         except gevent.Timeout as late:
             if late is not self._deadline:
                 raise
@@ -144,14 +125,6 @@ class _Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # gevent has no types
         self.wsgi_input = environ["wsgi.input"] = _Body(self.wsgi_input, self)
         return environ
 
-    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
-        """Answer 500. pywsgi calls it in an `except:`, so the deadline and a kill have to be raised again."""
-        if issubclass(kind, gevent.Timeout | gevent.GreenletExit):
-            raise error
-        self.close_connection = True
-        if not isinstance(error, OSError):
-            self.server.task.note(error)
-
     def log_request(self) -> None:
         if not self.server.access_log():
             return
@@ -170,74 +143,60 @@ class _Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # gevent has no types
         )
 
 
-class _Server(hub_accept.Sparing, pywsgi.WSGIServer):  # type: ignore[misc]  # gevent has no types
-    """pywsgi's server, with TLS whose handshake has a deadline."""
+class _Server(service_http.Server):
+    """The server, with TLS whose handshake has a deadline."""
 
-    leaves = hub_accept.HALF
-    max_accept = hub_accept.MAX_ACCEPT
+    access_log: Callable[[], bool]
+    """Whether requests are logged."""
     identity: Identity | None = None
 
-    def handle(self, sock: Any, address: Any) -> None:
-        """Serve one connection, which has a place from its first byte on."""
-        origin = _origin(address)
+    def serve(self, sock: Any, address: Any) -> None:
+        """Serve one connection that has a place."""
+        if self.identity is not None:
+            # made first and shaken after: a deadline in between would leave it open
+            sock = self.identity.context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         try:
-            with self.places.hold(origin) as held:
-                if held and self.identity is not None:
-                    # made first and shaken after: a deadline in between would leave it open
-                    sock = self.identity.context().wrap_socket(
-                        sock, server_side=True, do_handshake_on_connect=False
-                    )
-                    with within(HEAD_SECONDS, lambda: OSError("the TLS handshake took too long")):
-                        shake_hands(sock, origin)
-                if held:
-                    sock.settimeout(SEND_SECONDS)
-                    super().handle(sock, address)
-        except OSError:
-            pass  # no TLS, or none that fits
+            if self.identity is not None:
+                with within(HEAD_SECONDS, lambda: OSError("the TLS handshake took too long")):
+                    shake_hands(sock, service_http.origin(address))
+            sock.settimeout(SEND_SECONDS)
+            super().serve(sock, address)
         finally:
             sock.close()
-
-
-def _origin(address: Any) -> str:
-    """The peer's address, by which connections have places and take turns; empty over a unix socket."""
-    return stranger(format_peer(address)) if isinstance(address, tuple) else ""
 
 
 class ApiServer:
     """Serves the web API of one process on one address."""
 
-    def __init__(self, settings: ApiSettings, process: Process) -> None:
+    def __init__(self, settings: ApiSettings, process: Process, probes: Probes) -> None:
         """Open the address; nothing is served before start(). Raises HostError."""
         self.settings = settings
         self._identity = Identity(settings.tls) if settings.tls is not None else None
-        sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
-        self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
-        self._pool, self._places = Pool(), Places(MAX_AT_ONCE)
+        self._door = service_http.Door(settings, MAX_AT_ONCE, private=True)
+        try:
+            api_audit.use(settings.audit_log)
+        except HostError:
+            self._door.close()
+            raise
         self._task = Task("the web API is served", self._watch, vital=False)
         self._own = Endpoints(process)
         routes = [*api_routes.routes(process), *self._own.routes()]
-        self.app = App(settings, routes, process.tables.logins, self._task)
+        self.app = App(settings, routes, process.tables.logins, self._task, probes)
         scheme = "https" if settings.tls is not None else "http"
         self._server = _Server(
-            sock,
-            self.app,
-            log=None,
-            error_log=hub_accept.Quiet(),
-            handler_class=_Handler,
-            spawn=self._pool,
-            environ={"SERVER_NAME": "tunrouter", "wsgi.url_scheme": scheme},  # or pywsgi asks name servers
+            self._door.sock, self.app, _Handler, MAX_AT_ONCE, self._task, "api", "web API", scheme
         )
         self._server.identity = self._identity
-        self._server.places = self._places
-        self._server.make_room = self._places.make_room
-        self._server.told_full = lambda error: hub_accept.not_accepting("api", "web API", error)
         self._server.access_log = lambda: self.settings.access_log
-        self._server.task = self._task
 
     def takes(self, settings: ApiSettings) -> bool:
-        """Go on with other settings, where that needs no other socket; returns whether it did."""
+        """Go on with other settings, where that needs no other socket; returns whether it did.
+
+        Raises HostError where another audit log cannot be opened; all stays as it was then.
+        """
         if settings.address != self.settings.address or settings.tls != self.settings.tls:
             return False
+        api_audit.use(settings.audit_log)
         self.settings = settings
         self.app.use(settings)
         return True
@@ -261,28 +220,22 @@ class ApiServer:
     def stop(self) -> None:
         """Stop serving, and remove the unix socket."""
         self.close()
-        self._pool.kill(timeout=1)
+        self._server.pool.kill(timeout=1)
 
     def end_soon(self) -> None:
         """After close(): who is being answered, perhaps about the change that closed it, gets the rest."""
-        gevent.spawn_later(LAST_SECONDS, self._pool.kill, timeout=1)
+        gevent.spawn_later(LAST_SECONDS, self._server.pool.kill, timeout=1)
 
     def close(self) -> None:
         """Give up the address, and remove the unix socket; who is being answered still is."""
         self._task.kill(block=False)
         self._own.stop()
         self._server.close()
-        if self.settings.socket:
-            give_path(self.settings.socket, self._inode)
+        self._door.close()
+
+    def give_to(self, user: int) -> None:
+        """Make a user the owner of the unix socket. Raises HostError."""
+        self._door.give_to(user)
 
     def _watch(self) -> None:
         service_supervisor.watch_server(self._server)
-
-
-def _unix(path: str) -> Any:
-    """A listening unix socket at a path, for its owner only. Raises HostError."""
-    try:
-        take_path(path)
-        return listening(path, MAX_AT_ONCE)
-    except OSError as error:
-        raise HostError(f"cannot listen on unix://{path}: {error.strerror or error}") from error

@@ -32,15 +32,13 @@ Opened = tuple[ApiSettings | None, tuple[AutherSettings, ...]]
 
 
 def api_settings(
-    api: Api | None, default: Tls | None, authers: Mapping[str, AutherSettings], found: Findings
+    api: Api, default: Tls | None, authers: Mapping[str, AutherSettings], found: Findings
 ) -> Opened:
     """(where the web API is served or None, the authers for it) of the `api` section.
 
-    None where there is no section, where a value is wrong (a problem in `found`), and where the address may
+    None where a value is wrong (a problem in `found`), and where the address may
     not be opened (a warning). `default` is the configuration's top-level `tls`.
     """
-    if api is None:
-        return None, ()
     auther = auther_of(api, OWN, authers, found)
     own, users = _users(api, auther, found)
     let_in = tuple({one.name: one for one in (auther, own) if one is not None}.values())
@@ -53,6 +51,7 @@ def api_settings(
         users=users,
         tls=tls,
         hosts=tuple(name.lower() for name in api.hosts),
+        audit_log=api.audit_log,
     )
     placed = _placed(api, settings, found)
     if placed is None or _is_unsafe(api, placed, found):

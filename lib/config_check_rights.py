@@ -103,6 +103,10 @@ def _has_device(settings: Settings, service: str) -> bool:
         return False
 
 
+_FIELDS = {"log": "output", settings_needs.AUDIT: "audit_log"}
+"""Key of a feature, or of its section -> the field of the section that asks for it."""
+
+
 def _where(config: Config, one: Missing) -> Position:
     section = getattr(config, one.use.section) if one.use.section else None
     for service in config.services if not one.use.section else ():
@@ -114,7 +118,7 @@ def _where(config: Config, one: Missing) -> Position:
             return service.where()
     if section is None:
         return Position("the settings")
-    where: Position = section.where("output" if one.use.section == "log" else "addr")
+    where: Position = section.where(_FIELDS.get(one.feature.key or one.use.section, "addr"))
     return where
 
 

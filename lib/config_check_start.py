@@ -23,8 +23,8 @@ from lib import (
     config_dial,
     config_metadata,
     ctl_find,
-    ctl_server,
     service_command,
+    service_socket,
     stream_certificates,
     stream_interface,
     stream_listen,
@@ -218,12 +218,16 @@ def _paths(config: Config, settings: Settings, given: Mapping[str, str], found: 
         wrong = cannot_be_made(log)
         if wrong:
             found.error(config.log.where("output"), f"'output': {log}: {wrong}")
+    audit = settings.api.audit_log if settings.api is not None else ""
+    wrong = cannot_be_made(audit) if audit else ""
+    if wrong and config.api is not None:
+        found.error(config.api.where("audit_log"), f"'auditLog': {audit}: {wrong}")
 
 
 def _no_socket(path: str, private: bool) -> str:
-    """Why no unix socket can be made at a path, as ctl_server.take_path finds out; empty where one can."""
-    if len(os.fsencode(path)) > ctl_server.MAX_PATH:
-        return f"a socket's path has at most {ctl_server.MAX_PATH} bytes"
+    """Why no unix socket can be made at a path (service_socket.take_path); empty where one can."""
+    if len(os.fsencode(path)) > service_socket.MAX_PATH:
+        return f"a socket's path has at most {service_socket.MAX_PATH} bytes"
     parent = str(Path(path).parent)
     try:
         weak = weak_spot(parent) if private else ""

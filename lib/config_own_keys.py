@@ -165,6 +165,14 @@ KEYS = (
         "Users with roles, beside those of `auth` or `auther`, who may do everything.",
     ),
     OwnKey(
+        "web API", "auditLog", "path of a file", "none",
+        "auditLog: /var/log/tunrouter-audit.log",
+        (
+            "A file with a line of JSON for each change by the API: who, from where, what, and what differs. "
+            "Mode 0600; at 10 MB a new one is begun, and ten old ones are kept."
+        ),
+    ),
+    OwnKey(
         "user of the web API", "username", "text", "required",
         "username: frank",
         "The user name.",

@@ -9,15 +9,15 @@ those found while reading (Config.problems).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import FieldInfo
 
 from lib import config_admission
 from lib.capture_taps import LEAST_RECORDER
 from lib.config_admission import admission_settings
-from lib.config_api import api_settings
 from lib.config_chain import Chains
 from lib.config_client import client
 from lib.config_entrypoint import check_entrypoints, sd_settings
@@ -40,7 +40,10 @@ from lib.config_telemetry import log_settings, metrics_settings
 from lib.config_titles import titles
 from lib.did_you_mean import did_you_mean
 from lib.errors import ConfigError, Position, Problem
-from lib.settings import ClientSettings, HubSettings, IngressSettings, Settings
+from lib.settings import AutherSettings, ClientSettings, HubSettings, IngressSettings, Settings
+
+if TYPE_CHECKING:
+    from lib.config_api import Opened
 
 _NAMED = (
     *("services", "chains", "hops", "ingresses", "authers", "admissions", "observers", "hosts"),
@@ -183,7 +186,7 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
     tests = policy_tests(config, [settings for _, settings in hubs], named, found)
     log = log_settings(config.log or Log(), found)
     metrics, more_authers = metrics_settings(config.metrics, authers, found)
-    api, api_authers = api_settings(config.api, config.tls, authers, found)
+    api, api_authers = _api(config, authers, found)
     if not config.services and "services" not in config.at and not config.problems and api is None:
         found.error(config.where(), "no services: nothing to do", "write -L URL, or services: in a file")
     return Settings(
@@ -205,6 +208,14 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )
+
+
+def _api(config: Config, authers: Mapping[str, AutherSettings], found: Findings) -> Opened:
+    if config.api is None:
+        return None, ()
+    from lib.config_api import api_settings  # nothing of the web API is loaded where it is not asked for
+
+    return api_settings(config.api, config.tls, authers, found)
 
 
 def _role(service: Service, found: Findings) -> str:

@@ -337,7 +337,7 @@ class ApiUser(Section):
 
 
 class Api(Part):
-    """The web API; tls, insecure, hosts and users are keys of tunrouter's own."""
+    """The web API; tls, insecure, hosts, users and auditLog are keys of tunrouter's own."""
 
     addr: str = ""
     path_prefix: str = ""
@@ -348,6 +348,7 @@ class Api(Part):
     insecure: bool = False
     hosts: list[str] = []
     users: list[ApiUser] = []
+    audit_log: str = ""
 
 
 class Metrics(Section):

@@ -1,7 +1,8 @@
 """Whether a process does its work: the control socket's `health`, and `/healthz` and `/readyz` over HTTP.
 
 Knows: the fields of the reply (PROTOCOL.md, the control socket), what makes a process ready.
-Refuses to know: how long somebody waits for it, exit statuses (cli_health), HTTP (metrics_server).
+Refuses to know: how long somebody waits for it, exit statuses (cli_health), HTTP (metrics_server,
+api_probes).
 
     healthy   every hub listens, every client is connected, no task has broken down
     ready     healthy, every source of a table has been read at least once, and nobody has asked for the end
@@ -20,8 +21,12 @@ from lib.client import Client
 from lib.ctl_routes import source_name
 from lib.hub import Hub
 from lib.hub_tables import Tables
+from lib.humanize import counted
+from lib.printable import printable
 
 Row = dict[str, Any]
+MAX_PROBLEMS = 10
+"""Problems that a probe lists; of more than these the number is told."""
 Probes = Mapping[str, Callable[[], list[str]]]
 """Path of an HTTP request -> the problems that it tells of; none of them where all is well."""
 
@@ -96,6 +101,15 @@ def probes(
         return [*end, *healthy(), *_unread(tables)]
 
     return {"/healthz": healthy, "/readyz": ready}
+
+
+def in_words(problems: list[str], is_whole: bool) -> str:
+    """What a probe says: "ok" or "not ok"; where it is to be whole, the problems, a line each."""
+    if not problems or not is_whole:
+        return "not ok\n" if problems else "ok\n"
+    more = len(problems) - MAX_PROBLEMS
+    lines = [*problems[:MAX_PROBLEMS], *([f"and {counted(more, 'more problem')}"] if more > 0 else [])]
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _unread(tables: Tables) -> Iterator[str]:

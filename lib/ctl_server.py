@@ -10,30 +10,25 @@ other end (ctl_client).
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import socket
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gevent
-import gevent.socket as gsocket
 from gevent.pool import Pool
 
 from lib import hub_accept, service_supervisor
 from lib.ctl_encode import pieces
-from lib.ctl_find import directory, is_ours
+from lib.ctl_find import directory
 from lib.ctl_path import weak_spot
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_places import Places
 from lib.service_scheduling import in_turns
+from lib.service_socket import UnixSocket
 from lib.service_supervisor import Task
-from lib.service_threads import aside
 
 MAX_LINE = 1 << 16
 """Bytes of a request."""
@@ -43,12 +38,8 @@ FULL = {
     "ok": False,
     "error": f"{MAX_CLIENTS} others are being answered, captures among them: end one of those",
 }
-MAX_PATH = 107
-"""Bytes of a unix socket's path (sockaddr_un)."""
 SECONDS = 10.0
 """How long a client may be silent, and how long it may take for a piece of a reply."""
-GIVE_SECONDS = 1.0
-"""How long the end of the process waits for the disk of the socket's file."""
 FULL_SECONDS = 1.0
 """How long somebody for whom there is no place may take to be told so."""
 
@@ -83,33 +74,26 @@ class ControlSocket:
     def __init__(self, path: str, handlers: Handlers) -> None:
         """Listen on the path. A socket file that nobody listens on is replaced. Raises OSError."""
         self.path, self._handlers = path, handlers
-        take_path(path, private=True)
-        sock = listening(path, MAX_CLIENTS)
-        self._inode = os.stat(path).st_ino
+        self._unix = UnixSocket(path, MAX_CLIENTS, private=True, guarded=True)
         self._pool, self._places = Pool(), Places(MAX_CLIENTS)
         self._task = Task("the control socket is answered", self._watch, vital=False)
         self._server = hub_accept.Server(
-            sock, self._serve, self._pool, "control socket", "control socket", hub_accept.NONE
+            self._unix.sock, self._serve, self._pool, "control socket", "control socket", hub_accept.NONE
         )
         self._server.make_room = self._places.make_room
         self._server.start()
         self._task.start()
 
     def give_to(self, user: int) -> None:
-        """Make a user the owner of the socket, and let everybody find it in its directory.
-
-        The mode of the socket still decides who may connect.
-        """
-        os.chown(self.path, user, -1, follow_symlinks=False)
-        if str(Path(self.path).parent) == directory():
-            os.chmod(directory(), 0o755)
+        """Make a user the owner of the socket. Raises OSError."""
+        self._unix.give_to(user)
 
     def close(self) -> None:
         """Stop listening, and remove the file unless another process has replaced it."""
         self._task.kill(block=False)
         self._server.close()
         self._pool.kill(timeout=1)
-        give_path(self.path, self._inode)
+        self._unix.remove()
 
     def _watch(self) -> None:
         service_supervisor.watch_server(self._server)
@@ -182,75 +166,3 @@ def _lines(sock: Any) -> Iterator[bytes]:
         if not more:
             return
         data += more
-
-
-def take_path(path: str, private: bool = False) -> None:
-    """Make the directory and remove what is left there. Raises OSError where the path cannot be had.
-
-    A private one is refused where somebody else could put another socket in its place.
-    """
-    if len(os.fsencode(path)) > MAX_PATH:
-        raise OSError(errno.ENAMETOOLONG, f"a socket's path has at most {MAX_PATH} bytes")
-    parent = Path(path).parent
-    if private:
-        _refuse_weak(parent)  # before anything is made there
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if private:
-        _refuse_weak(parent)
-    if str(parent) == directory() and not is_ours(str(parent)):
-        raise PermissionError(errno.EACCES, f"{parent} belongs to somebody else")
-    _clear(path)
-
-
-def listening(path: str, backlog: int, private: bool = True) -> Any:
-    """A unix socket that listens on a path that was taken. Raises OSError.
-
-    A private one is its owner's alone, from the first moment; who may use another, the umask says.
-    """
-    sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177) if private else None
-    try:
-        sock.bind(path)
-    finally:
-        if mask is not None:
-            os.umask(mask)
-    sock.listen(backlog)
-    return sock
-
-
-def give_path(path: str, inode: int) -> None:
-    """Remove a socket that we have made, unless another process has replaced it."""
-
-    def remove() -> None:
-        if os.stat(path).st_ino == inode:
-            os.unlink(path)
-
-    try:
-        aside(path, remove, seconds=GIVE_SECONDS)
-    except OSError:
-        pass  # somebody has removed it already, or its disk hangs
-
-
-def _refuse_weak(directory_: Path) -> None:
-    weak = weak_spot(str(directory_))
-    if weak:
-        raise PermissionError(errno.EACCES, weak)
-
-
-def _clear(path: str) -> None:
-    """Remove a socket that nobody listens on. Raises OSError where the path is anything else."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise FileExistsError(17, "is there already, and is no socket")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.setblocking(False)  # a process that stands still (Ctrl-Z) accepts nobody, and has a full queue
-        try:
-            sock.connect(path)
-        except BlockingIOError:
-            pass
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise FileExistsError(17, "somebody listens there already")

@@ -5,7 +5,7 @@ Knows: the fields of these rows and their units. Refuses to know: the rest of th
 
 from __future__ import annotations
 
-from lib import observe_watch, service_supervisor
+from lib import observe_services, service_supervisor
 from lib.cluster_entrypoint import Entrypoint
 from lib.ctl_routes import source_name
 from lib.enrol_live import Enrolment
@@ -38,7 +38,7 @@ def rows(tables: Tables, now: float) -> list[Row]:
             "plugin": _plugin(one.plugin, now),
             "sources": [],
         }
-        for one in observe_watch.running
+        for one in observe_services.running()
     ]
     told += [
         {

@@ -354,6 +354,16 @@ class Entry(Enum):
         *("api-change", "info", "user role peer change difference"),
         "somebody has changed something by the web API: who, from where, what, and what differs now",
     )
+    AUDIT_FAILED = (
+        *("audit-failed", "error", "path reason"),
+        "the audit log cannot be written: what has changed waits in memory, and is in this log",
+    )
+    AUDIT_WRITTEN = (
+        "audit-written",
+        "info",
+        "path",
+        "the audit log is written again, with all that has waited",
+    )
     METRICS_LISTENING = "metrics-listening", "info", "address path", "metrics can be scraped"
     API_LISTENING = "api-listening", "info", "address", "the web API can be asked"
     API_REQUEST = (

@@ -41,14 +41,14 @@ class LogFile:
     why = "the file did not take them in time"
     """Why lines that waited too long are lost, for people."""
 
-    def __init__(self, path: str, rotation: RotationSettings | None = None) -> None:
-        """Open the file. Raises OSError."""
+    def __init__(self, path: str, rotation: RotationSettings | None = None, mode: int = 0o644) -> None:
+        """Open the file; it is made with `mode` where it is not there. Raises OSError."""
         self.path, self.rotation = os.path.abspath(path), rotation
         self.complaints: deque[OSError] = deque(maxlen=1)
         """Why the file cannot be renamed or opened anew. Lines still go into the one that is open."""
         self.untidy = rotation is not None
         """Whether a file may have come since the last tidy()."""
-        self._fd = self._open()
+        self._fd = self._open(mode)
         self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._within_line = False
         """Whether a part of a line has been written, and the rest comes with the next call."""
@@ -90,7 +90,7 @@ class LogFile:
         """Close the file."""
         os.close(self._fd)
 
-    def _open(self, mode: int = 0o644) -> int:
+    def _open(self, mode: int) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
 
     def _prepare(self, size: int) -> None:

@@ -16,7 +16,6 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import gevent
@@ -24,6 +23,7 @@ import gevent
 from lib import log_redact
 from lib.errors import HostError, Problem
 from lib.humanize import counted
+from lib.local_time import stamp
 from lib.log_dedup import FLOOD, Fold, Habit, Key, Told
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
@@ -243,7 +243,7 @@ class Handler(logging.Handler):
             self._has_told = True
             _complain(f"the log cannot be written: {trouble}; lines are lost until it can\n")
         if self.file.complaints:
-            _file_failed(self.file.path, self.file.complaints.pop())
+            file_failed(self.file.path, self.file.complaints.pop())
 
 
 def _tell_missing(output: Output, at_the_end: bool = False) -> None:
@@ -296,7 +296,8 @@ def outputs() -> list[Output]:
     return [*files, *(_standards[name] for name in ("stdout", "stderr") if name in _standards)]
 
 
-def _file_failed(path: str, error: OSError) -> None:
+def file_failed(path: str, error: OSError) -> None:
+    """Log that a file of lines cannot be rotated or opened anew."""
     text = "log file %s cannot be rotated or opened anew: %s; lines still go to the file that is open"
     reason = error.strerror or str(error)
     say(Entry.LOG_FAILED, text, path, reason, path=path, reason=reason)
@@ -320,10 +321,10 @@ def tend() -> None:
                 continue
             if file.untidy or now - looked >= TIDY_SECONDS:
                 looked, file.untidy = now, False
-                gevent.spawn(_tidy, file.path, file.rotation)
+                gevent.spawn(tidy_old, file.path, file.rotation)
 
 
-def _tidy(path: str, rotation: RotationSettings) -> None:
+def tidy_old(path: str, rotation: RotationSettings) -> None:
     """Compress and remove old files in a thread, so that packets do not wait for it."""
     try:
         aside(f"old files of {path}", tidy, path, rotation, time.time(), seconds=TIDY_SECONDS)
@@ -342,9 +343,8 @@ class _Text(logging.Formatter):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created, UTC).astimezone()
         line = {
-            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": stamp(record.created),
             "level": record.levelname.lower(),
             "event": getattr(record, "event", ""),
             "msg": _plain(record.getMessage()),

@@ -10,86 +10,39 @@ Refuses to know: which metrics there are (metrics), what makes a process healthy
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 import gevent
-from gevent.pool import Pool
-from gevent.pywsgi import WSGIHandler, WSGIServer
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from lib import hub_accept, service_supervisor
+from lib import service_http, service_supervisor
 from lib.addresses import join_host_port
 from lib.auth_admission import Login, basic
-from lib.ctl_health import Probes
-from lib.ctl_server import give_path, listening, take_path
-from lib.errors import HostError
-from lib.humanize import counted
-from lib.limits import stranger
+from lib.ctl_health import Probes, in_words
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.metrics import Seen, exposition
-from lib.printable import printable
 from lib.rule_live import LiveLogins
-from lib.service_places import Places
 from lib.service_supervisor import Task
 from lib.settings_telemetry import MetricsSettings
-from lib.stream_http_turns import Requests
-from lib.stream_listen import listen
-from lib.stream_tcp import format_peer
 
 MAX_AT_ONCE = 16
 """Connections; one more makes another go that says nothing or does not read (service_places)."""
 SECONDS = 10.0
 """How long a whole connection may take."""
-MAX_PROBLEMS = 10
-"""Problems that a probe lists; of more than these the number is told."""
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
 
-class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
+class _Handler(service_http.Handler):
     """One connection, with a deadline."""
 
-    def __init__(self, sock: Any, address: Any, server: Any) -> None:
-        self._origin = stranger(format_peer(address)) if isinstance(address, tuple) else ""
-        self._requests = Requests(sock, self._origin)
-        super().__init__(sock, address, server, self._requests.buffered())
-
     def handle(self) -> None:
-        with gevent.Timeout(SECONDS, False), self.server.places.hold(self._origin) as held:
-            if not held:
-                self.socket.close()
-                return
-            try:
-                super().handle()
-            except OSError:
-                pass  # the other end has gone
-            except Exception as error:  # noqa: BLE001  whatever it is, it ends this connection only
-                self.server.task.note(error)
-            finally:
-                self._requests.end_turn()
-
-    def handle_one_request(self) -> Any:
-        """Read a request and answer it."""
-        self._requests.next_request()
-        return super().handle_one_request()
-
-    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
-        """Answer 500. pywsgi calls it in an `except:`, so the deadline and a kill have to be raised again."""
-        if issubclass(kind, gevent.Timeout | gevent.GreenletExit):
-            raise error
-        super().handle_error(kind, error, trace)
-
-
-class _Server(hub_accept.Sparing, WSGIServer):  # type: ignore[misc]  # gevent has no types
-    """pywsgi's server; alone it would print a traceback for each connection without a descriptor."""
-
-    leaves = hub_accept.HALF
-    max_accept = hub_accept.MAX_ACCEPT
+        with gevent.Timeout(SECONDS, False):
+            super().handle()
 
 
 class MetricsServer:
@@ -109,23 +62,11 @@ class MetricsServer:
         self.settings = settings
         """A reload may replace these by others with the same address."""
         self._seen, self._logins, self._probes = seen, logins, probes
-        sock = _unix(settings.socket) if settings.socket else listen(settings.host, settings.port)
-        self._inode = os.stat(settings.socket).st_ino if settings.socket else 0
-        self._pool, self._places = Pool(), Places(MAX_AT_ONCE)
-        self._server = _Server(
-            sock,
-            self._answer,
-            log=None,
-            error_log=hub_accept.Quiet(),
-            handler_class=_Handler,
-            spawn=self._pool,
-            environ={"SERVER_NAME": "tunrouter"},  # or pywsgi asks name servers for it, without a deadline
+        self._door = service_http.Door(settings, MAX_AT_ONCE, private=False)
+        self._task = Task("metrics are served", self._watch, vital=False)
+        self._server = service_http.Server(
+            self._door.sock, self._answer, _Handler, MAX_AT_ONCE, self._task, "metrics"
         )
-        self._server.places = self._places
-        self._server.make_room = self._places.make_room
-        self._server.told_full = lambda error: hub_accept.not_accepting("metrics", "metrics", error)
-        self._task = Task("metrics are served", service_supervisor.watch_server, self._server, vital=False)
-        self._server.task = self._task
 
     def start(self) -> None:
         """Begin to serve requests."""
@@ -138,9 +79,15 @@ class MetricsServer:
         """Stop serving, and remove the unix socket."""
         self._task.kill(block=False)
         self._server.close()
-        self._pool.kill(timeout=1)
-        if self.settings.socket:
-            give_path(self.settings.socket, self._inode)
+        self._server.pool.kill(timeout=1)
+        self._door.close()
+
+    def give_to(self, user: int) -> None:
+        """Make a user the owner of the unix socket. Raises HostError."""
+        self._door.give_to(user)
+
+    def _watch(self) -> None:
+        service_supervisor.watch_server(self._server)
 
     def _answer(self, environ: dict[str, Any], start: Start) -> list[bytes]:
         """The reply to a request; whatever making it raises is a failed reply, counted."""
@@ -159,7 +106,7 @@ class MetricsServer:
         if status:
             start(status, [_TEXT, *headers])
             return [f"{status}\n".encode()]
-        with self._places.busy():
+        with self._server.places.busy():
             body = b"".join(exposition(self._seen))
         start("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4), ("Content-Length", str(len(body)))])
         return [body if environ["REQUEST_METHOD"] == "GET" else b""]
@@ -169,13 +116,8 @@ class MetricsServer:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             start("405 Method Not Allowed", [_TEXT, ("Allow", "GET, HEAD")])
             return [b"405 Method Not Allowed\n"]
-        lines = ["not ok" if problems else "ok"]
-        if problems and self._may_read(environ):
-            lines = problems[:MAX_PROBLEMS]
-            more = len(problems) - MAX_PROBLEMS
-            lines += [f"and {counted(more, 'more problem')}"] if more > 0 else []
         start("503 Service Unavailable" if problems else "200 OK", [_TEXT, ("Cache-Control", "no-store")])
-        text = "".join(f"{printable(line)}\n" for line in lines)
+        text = in_words(problems, bool(problems) and self._may_read(environ))
         return [text.encode() if environ["REQUEST_METHOD"] == "GET" else b""]
 
     def _may_read(self, environ: dict[str, Any]) -> bool:
@@ -212,12 +154,3 @@ class MetricsServer:
         if logins.unread and username:
             raise OSError(logins.unread)  # it may be a right login
         return False
-
-
-def _unix(path: str) -> Any:
-    """A listening unix socket at a path. Raises HostError."""
-    try:
-        take_path(path)
-        return listening(path, MAX_AT_ONCE, private=False)
-    except OSError as error:
-        raise HostError(f"cannot listen on unix://{path}: {error.strerror or error}") from error

@@ -16,31 +16,28 @@ from lib.observe_events import CLOSED, HANDLER, READY, RUNNING, SERVICE
 from lib.settings import ClientSettings, HubSettings
 from lib.settings_observe import ObserverSettings
 
-running: list[Observer] = []
-"""All observers of this process."""
-
 
 class ObserveWatch:
     """The observers of a process, by name."""
 
     def __init__(self, hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> None:
         self._hubs, self._clients = hubs, clients
-        self._observers: dict[str, Observer] = {}
+        self.observers: dict[str, Observer] = {}
+        """Those that are told, by name."""
 
     def apply(self) -> list[str]:
         """Tell the observers that the services name now, of these; returns a line for each change."""
         wanted = {one.name: one for one in self._named()}
-        gone = [name for name, one in self._observers.items() if wanted.get(name) != one.settings]
+        gone = [name for name, one in self.observers.items() if wanted.get(name) != one.settings]
         lines = [f"observer {name}: {'changed' if name in wanted else 'removed'}" for name in gone]
         for name in gone:
-            observer = self._observers.pop(name)
-            running.remove(observer)
+            observer = self.observers.pop(name)
             observer.leave()
         for name, settings in wanted.items():
-            if name not in self._observers:
+            if name not in self.observers:
                 lines += [f"observer {name}: added"] if name not in gone else []
                 self._observer(settings)
-        for name, observer in self._observers.items():
+        for name, observer in self.observers.items():
             reports = dict(self._reports(name))
             observer.report({key: _kept(observer.reports.get(key), one) for key, one in reports.items()})
         return lines
@@ -55,10 +52,9 @@ class ObserveWatch:
 
     def stop(self) -> None:
         """Tell nothing more."""
-        for observer in self._observers.values():
-            running.remove(observer)
+        for observer in self.observers.values():
             observer.stop()
-        self._observers.clear()
+        self.observers.clear()
 
     def _tell(self, settings: HubSettings | ClientSettings, *states: str) -> None:
         observation = settings.observe.service
@@ -70,10 +66,9 @@ class ObserveWatch:
 
     def _observer(self, settings: ObserverSettings) -> Observer:
         """The observer of these settings, made and started where there is none of its name."""
-        observer = self._observers.get(settings.name)
+        observer = self.observers.get(settings.name)
         if observer is None:
-            observer = self._observers[settings.name] = Observer(settings)
-            running.append(observer)
+            observer = self.observers[settings.name] = Observer(settings)
             observer.start()
         return observer
 

@@ -104,6 +104,8 @@ class Service:
         gevent.signal_handler(signal.SIGUSR1, say_drops, parts)
         service_signals.release()
         self._open_control()  # before the ports: who has read "listening" may ask
+        if self._account is not None:
+            parts.give_to(self._account.pw_uid)
         self._drop_privileges()
         service_threads.begin()
         parts.tapping.record(parts.settings.recorder)

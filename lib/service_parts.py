@@ -45,7 +45,7 @@ from lib.namespace_domains import Domains
 from lib.netlink_host_routes import HostRoutes
 from lib.netlink_plan import Pace
 from lib.notify_watch import NotifyWatch
-from lib.observe_watch import ObserveWatch
+from lib.observe_services import ObserveServices
 from lib.route_live import APPLY_SECONDS
 from lib.service_hooks import HookRunner, Place, place
 from lib.service_scheduling import Turns, breathe
@@ -95,7 +95,7 @@ class Parts:
         self.tables = Tables(settings)
         self.domains = Domains(self.tables)
         self.notify = NotifyWatch(self.domains)
-        self.observe = ObserveWatch(self.hubs, self.clients)
+        self.observe = ObserveServices(self.hubs, self.clients)
         self.cluster = ClusterWatch(self.taps)
         self._device_gone = device_gone
         self._hooks = HookRunner()
@@ -171,8 +171,7 @@ class Parts:
             steps.callback(self.stop_clients, [*self.clients.values(), *self._leaving])
             if self.metrics is not None:
                 steps.callback(self.metrics.stop)
-            if self.api is not None:
-                steps.callback(self.api.stop)
+            steps.callback(self._end_api)
             if self._confirmations is not None:
                 steps.callback(self._confirmations.stop)
             steps.callback(self.tapping.stop)
@@ -180,6 +179,21 @@ class Parts:
             steps.callback(self._end_hooks, self._hooks.serving())
             steps.callback(self.notify.stop)
             steps.callback(self.observe.stop)
+
+    def give_to(self, user: int) -> None:
+        """Make a user the owner of the unix sockets at which others ask. Raises HostError."""
+        for server in (self.metrics, self.api):
+            if server is not None:
+                server.give_to(user)
+
+    def _end_api(self) -> None:
+        """Stop the web API, and write what the audit log has not got yet; an undo outlives the server."""
+        if self.api is not None:
+            self.api.stop()
+        if self._confirmations is not None:
+            from lib import api_audit
+
+            api_audit.finish()
 
     def _start(self, one: Hub | Client) -> None:
         one.start()
@@ -319,7 +333,7 @@ class Parts:
             self._confirmations = Confirmations(lambda: changes.version)
         parts = self.hubs, self.clients, self.tables, self.tapping, self.notify, self.since
         process = Process(*parts, self._changes, self._confirmations)
-        return ApiServer(settings.api, process)
+        return ApiServer(settings.api, process, self.probes())
 
     def recheck(self) -> None:
         """Have all sessions checked again soon, by the rules as they are then.

@@ -59,8 +59,9 @@ NEEDED: dict[str, tuple[str, ...]] = {
     ),
     "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
+    "an observer": ("lib.observe_watch",),
     "metrics": ("lib.metrics", "lib.metrics_server"),
-    "the web API": ("lib.api_confirm", "lib.api_process", "lib.api_server"),
+    "the web API": ("lib.config_api", "lib.api_confirm", "lib.api_process", "lib.api_server"),
     "names": ("lib.dns_answers",),
     "a client's names": ("lib.client_stub", "lib.client_hosts", "lib.dns_forward"),
     "a log file": ("gzip", "shutil"),
@@ -103,6 +104,11 @@ def _told(settings: Settings) -> Iterator[PluginSettings]:
                 yield observation.observer.plugin
 
 
+def _is_observed(settings: Settings) -> bool:
+    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
+    return any(one.observe.service is not None or one.observe.handler is not None for one in services)
+
+
 def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[str]:
     """What a process with these settings has of NEEDED. Calls `step` after each little piece of work."""
     found = {"any process"}
@@ -132,6 +138,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
         step()
     for plugin in _told(settings):
         found.add("a plugin over gRPC" if plugin.url.startswith("grpc") else "HTTP")
+    found |= {"an observer"} if _is_observed(settings) else set()
     found |= {"metrics"} if settings.metrics else set()
     found |= _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()

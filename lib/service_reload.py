@@ -65,7 +65,11 @@ def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
 
     Nothing has changed yet. Raises ConfigError and HostError.
     """
-    new = reread(step)
+    try:
+        new = reread(step)
+    except (ImportError, SystemExit) as error:  # as in service_preload: what reads may need one module more
+        text = f"what the configuration needs cannot be loaded any more: {error}; start tunrouter anew"
+        raise HostError(text) from error
     if new is not parts.settings:
         service_preload.load(new, step)
         service_policy.refuse(new, parts.settings, parts.tables, step)
@@ -295,9 +299,9 @@ def _apply_api(parts: Parts, old: Settings, new: Settings) -> list[str]:
     if had == wanted:
         return []
     server = parts.api
-    if server is not None and wanted is not None and server.takes(wanted):
-        return ["api: another path, or for others"]
     try:
+        if server is not None and wanted is not None and server.takes(wanted):
+            return ["api: another path, or for others"]
         parts.api = parts.make_api(new)
     except HostError as error:
         say(Entry.RELOAD_FAILED, "reload: api: %s", error, service="", reason=error)

@@ -48,6 +48,8 @@ class ApiSettings:
     """None: plain HTTP."""
     hosts: tuple[str, ...] = ()
     """Further names, in lower case, under which browsers may reach it, as behind a proxy."""
+    audit_log: str = ""
+    """Path of the file that has a line for each change; empty where only the log has it."""
 
     @property
     def address(self) -> str:
@@ -57,10 +59,11 @@ class ApiSettings:
         return join_host_port(self.host, self.port)
 
     def __str__(self) -> str:
-        """The address and path, and for whom it is, for a summary."""
+        """The address and path, for whom it is, and where changes are noted, for a summary."""
         users = (
             f"logins of auther {' and '.join(map(repr, self.authers))}"
             if self.authers
             else "everybody who reaches it"
         )
-        return f"{self.address}{self.prefix}{' over TLS' if self.tls else ''} for {users}"
+        noted = f", each change noted in {self.audit_log}" if self.audit_log else ""
+        return f"{self.address}{self.prefix}{' over TLS' if self.tls else ''} for {users}{noted}"

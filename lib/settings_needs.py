@@ -22,6 +22,8 @@ FIRST_FREE_PORT = 1024
 """Ports below this one take CAP_NET_BIND_SERVICE, where nobody has changed that
 (net.ipv4.ip_unprivileged_port_start, ip(7))."""
 _DNS_PORT = 53
+AUDIT = "auditLog"
+"""The key of `api` that names a file."""
 STATE = "the state directory"
 """Stands for the directory where leases and certificates are kept, which depends on who runs."""
 
@@ -159,6 +161,11 @@ def _logs(settings: Settings) -> Iterator[Use]:
         yield Use("", settings.log_output, section="log")
 
 
+def _audits(settings: Settings) -> Iterator[Use]:
+    if settings.api is not None and settings.api.audit_log:
+        yield Use("", settings.api.audit_log, section="api")
+
+
 def _names(*ways: str) -> Callable[[Settings], Iterable[Use]]:
     """Clients that find names by one of these ways."""
     return _clients(lambda client: client.names_by in ways and bool(client.accept or client.dns))
@@ -197,6 +204,7 @@ FEATURES: tuple[Feature, ...] = (
         "after a restart hosts whose names lead to one address may get others",
     ),
     Feature("the log", "", _logs, (_WRITES,)),
+    Feature("'auditLog'", AUDIT, _audits, (_WRITES,)),
     Feature(
         *("names of the hub's domain", "", _names(BY_AUTO, BY_RESOLVED), (Need(Kind.RESOLVED),), _NO_NAMES),
     ),

@@ -76,7 +76,9 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     control = str(tmp_path / "hub.sock")
     for namespace in (topology.hub, topology.host_1):
         namespace.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno")
+    asked = {name: tmp_path / f"{name}.sock" for name in ("api", "metrics")}
     text = "user: nobody\n" + example("server.yml")
+    text += "".join(f"{name}: {{addr: 'unix://{path}'}}\n" for name, path in asked.items())
     path = write("hub.yml", text)
     hub = start_hub(topology.hub, "-C", path, "--control", control)
     hub.wait_line("user nobody from here on")
@@ -89,6 +91,13 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     assert (
         run("status", "--control", control, before=("setpriv", "--reuid", "65534", "--clear-groups"))[0] == 0
     )
+    for name, socket in asked.items():
+        assert os.stat(socket).st_uid == nobody.pw_uid, f"{name} stays root's"
+        curl = ("curl", "-sf", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", str(socket))
+        page = {"api": "/config", "metrics": "/metrics"}[name]
+        asking = ("setpriv", "--reuid", "65534", "--clear-groups", *curl, f"http://127.0.0.1{page}")
+        assert topology.hub.run(*asking) == "200"
+    assert stat.S_IMODE(os.stat(asked["api"]).st_mode) == 0o600
     config = write("one.yml", client_example("client.yml", 1, HUB_TO_HOST_1))
     client = start(topology.host_1, "--user", "nobody", "-C", config)
     client.wait_line("connected to")

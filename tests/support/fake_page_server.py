@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from lib import page_files
+from lib import api_page, page_files
+from lib.api_request import Who
 from lib.forward_drop_reasons import Reason, Refusal
 
 COLUMNS = (
@@ -218,19 +219,9 @@ class FakeHub:
     def me(self) -> Row:
         """The reply to /x/me."""
         if self.login and not self.user:
-            return {
-                "login": True,
-                "user": None,
-                "role": None,
-                "namespace": None,
-                "may": [],
-                "software": "",
-                "title": "",
-            }
-        return {
-            "login": self.login, "user": self.user or None, "role": self.role, "namespace": None, "may": self.may,
-            "software": "tunrouter 0.9.0", "title": "hub.example",
-        }  # fmt: skip
+            return api_page.told(None, True)
+        found = api_page.told(Who(self.user or "", self.role), self.login)
+        return {**found, "may": self.may, "software": "tunrouter 0.9.0", "title": "hub.example"}
 
     def host(self, number: int) -> Row:
         """The reply to /x/hosts/ID."""

@@ -89,7 +89,7 @@ def test_a_connection_has_a_place_from_its_first_byte_on(
     text = f"api: {{addr: '127.0.0.1:PORT', auth: {{username: u, password: p}}, {tls}}}\n"
     with process(tmp_path / "c.yml", text) as api:
         assert api.parts.api is not None
-        monkeypatch.setattr(api.parts.api._places, "_most", 2)
+        monkeypatch.setattr(api.parts.api._server.places, "_most", 2)
         address = ("127.0.0.1", api.parts.api.settings.port)
         silent = []
         for _ in range(3):
@@ -98,21 +98,45 @@ def test_a_connection_has_a_place_from_its_first_byte_on(
         began = time.monotonic()
         assert silent[0].recv(1) == b""
         assert time.monotonic() - began < api_server.HEAD_SECONDS / 2
-        assert len(api.parts.api._places) == 2
+        assert len(api.parts.api._server.places) == 2
         for sock in silent:
             sock.close()
 
 
-def test_a_process_without_an_api_loads_nothing_of_it() -> None:
-    code = """if True:
-        import sys
-        from lib import cli_config, service
-        from lib.cli_main import main
-        assert main(["check", "-L", "router://127.0.0.1:1"]) == 0
-        found = [name for name in sys.modules if name.startswith(("lib.api_", "bottle", "gevent.pywsgi"))]
-        assert not found, found
-    """
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60, capture_output=True)
+OF_THE_API = (
+    "lib.api_",
+    "lib.config_api",
+    "lib.settings_api",
+    "lib.config_print",
+    "lib.config_splice",
+    "lib.page_",
+)
+OF_OBSERVERS = ("lib.observe_watch", "lib.observe_delivery", "lib.observe_events")
+OF_BOTH_SERVERS = ("lib.service_http", "lib.metrics_server", "bottle", "gevent.pywsgi")
+
+
+def test_a_hub_loads_nothing_of_what_nobody_asks_for() -> None:
+    """The memory of a hub without a web API, a page and observers is what it was before there were any."""
+    argv = (
+        sys.executable,
+        "-X",
+        "importtime",
+        "tunrouter.py",
+        "-L",
+        "router://127.0.0.1:0",
+        "--control",
+        "none",
+    )
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as hub:
+        assert hub.stderr is not None
+        said = []
+        for line in hub.stderr:
+            said.append(line)
+            if "import time" not in line and "listening on" in line:
+                hub.terminate()
+    loaded = {line.rpartition("|")[2].strip() for line in said if line.startswith("import time")}
+    assert "lib.hub_session" in loaded
+    assert [one for one in loaded if one.startswith((*OF_THE_API, *OF_OBSERVERS, *OF_BOTH_SERVERS))] == []
 
 
 def test_requests_on_one_connection(api: Api) -> None:
@@ -179,7 +203,7 @@ def test_who_does_not_read_the_answer_holds_up_nobody(api: Api) -> None:
 
 def test_when_all_places_are_taken_an_idle_connection_goes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.parts.api is not None
-    monkeypatch.setattr(api.parts.api._places, "_most", 2)
+    monkeypatch.setattr(api.parts.api._server.places, "_most", 2)
     idle = [connect(api) for _ in range(2)]
     gevent.sleep(0)
     assert b"200 OK" in answer(api, REQUEST % b"Connection: close\r\n")

@@ -213,7 +213,7 @@ def test_a_change_that_moves_the_api_is_made_whole(
     file.write_text(file.read_text().replace("/api.sock", "/b.sock").replace("10.0.0.0/24", "10.0.1.0/24"))
     server = api.parts.api
     assert server is not None
-    asked = server._pool.spawn(ask, api, "/config/reload?confirm=60s", method="POST")
+    asked = server._server.pool.spawn(ask, api, "/config/reload?confirm=60s", method="POST")
     answer = asked.get(timeout=5)
     assert (answer.status, answer.json["msg"]) == (200, "OK")
     assert api.parts.api is not server

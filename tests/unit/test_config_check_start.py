@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import cli_check, cli_main, ctl_server, netlink_networks, service_command, stream_options
+from lib import cli_check, cli_main, netlink_networks, service_command, service_socket, stream_options
 from lib.addresses import packed_prefix
 from lib.errors import Position, Problem
 from lib.push_accept import LocalNetwork
@@ -158,7 +158,7 @@ def test_the_certificate_in_the_working_directory_is_looked_at(
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("/" + "x" * ctl_server.MAX_PATH, f"a socket's path has at most {ctl_server.MAX_PATH} bytes"),
+        ("/" + "x" * service_socket.MAX_PATH, f"a socket's path has at most {service_socket.MAX_PATH} bytes"),
         ("TMP/file/ctl", "file is no directory"),
         ("TMP/file", "is there already, and is no socket"),
         ("TMP/open/ctl", "others may write to"),

@@ -19,7 +19,7 @@ import gevent.socket as gsocket
 import pytest
 from gevent.server import StreamServer
 
-from lib import ctl_server, service_supervisor
+from lib import ctl_server, service_socket, service_supervisor
 from lib.ctl_server import MAX_LINE, ControlSocket, Streamed
 from tests.support.netns import ROOT
 
@@ -174,8 +174,8 @@ def test_a_path_that_is_too_long_is_told(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctl_server, "directory", lambda: str(tmp_path))
-    monkeypatch.setattr(ctl_server, "is_ours", lambda path: False)
+    monkeypatch.setattr(service_socket, "directory", lambda: str(tmp_path))
+    monkeypatch.setattr(service_socket, "is_ours", lambda path: False)
     with pytest.raises(PermissionError, match="belongs to somebody else"):
         ControlSocket(str(tmp_path / "1.sock"), {})
 
@@ -193,7 +193,7 @@ def test_another_user_s_socket_can_be_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, mode: int
 ) -> None:
     """Its directory is opened for passing through where it is the usual one; the socket's mode stays."""
-    monkeypatch.setattr(ctl_server, "directory", lambda: str(tmp_path / ("run" if own else "elsewhere")))
+    monkeypatch.setattr(service_socket, "directory", lambda: str(tmp_path / ("run" if own else "elsewhere")))
     made = ControlSocket(str(tmp_path / "run" / "1.sock"), {})
     try:
         made.give_to(os.getuid())
@@ -369,6 +369,6 @@ def test_a_process_that_stands_still_holds_up_no_start(tmp_path: Path) -> None:
         stopped.listen(0)
         first.connect(path)  # the queue is full
         with gevent.Timeout(5), pytest.raises(FileExistsError, match="somebody listens"):
-            ctl_server.take_path(path)
-    ctl_server.take_path(path)
+            service_socket.take_path(path)
+    service_socket.take_path(path)
     assert not Path(path).exists()

@@ -120,7 +120,7 @@ def test_who_has_to_make_room_goes(server: tuple[MetricsServer, str, Event]) -> 
     made, path, begun = server
     sock = asked(path)
     begun.wait()
-    made._pool.kill(block=False)
+    made._server.pool.kill(block=False)
     gevent.sleep(0)
     assert sock.recv(1000) == b""
 

@@ -22,8 +22,8 @@ from lib import (
     log_setup,
     observe_delivery,
     observe_events,
+    observe_services,
     observe_stats,
-    observe_watch,
     service_reload,
     wire_relay,
 )
@@ -287,7 +287,7 @@ def come(hub: Hub, host: str) -> socket.socket:
 
 def due(watch: ObserveWatch) -> None:
     """Have it be time for all figures, and wait until they were told."""
-    (observer,) = watch._observers.values()
+    (observer,) = watch.observers.values()
     for report in observer.reports.values():
         report.due = 0.0
     observer._bell.set()
@@ -295,7 +295,7 @@ def due(watch: ObserveWatch) -> None:
     gevent.sleep(0.05)
 
 
-def test_who_is_connected_is_told_and_who_has_left() -> None:
+def test_who_is_connected_is_told_and_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     with replying({"ok": True}) as plugin, running(config(url=plugin.url)) as (hub,):
         watch = ObserveWatch({"service-0": hub}, {})
         with closing(watch_of(watch)):
@@ -316,6 +316,7 @@ def test_who_is_connected_is_told_and_who_has_left() -> None:
             due(watch)
             left = [event["stats"]["currentConns"] for one in plugin.asked for event in one["events"]]
             assert left == [0, 0], "GOST goes on saying 1 of a client that has left"
+            monkeypatch.setattr(observe_services, "running", lambda: iter(watch.observers.values()))
             row = next(row for row in ctl_tables.rows(Tables(Settings()), 0.0) if row["kind"] == "observer")
             assert row["name"] == "o"
             assert "observer" in schema()["$defs"]["table"]["properties"]["kind"]["enum"]
@@ -342,10 +343,10 @@ def test_figures_of_a_service_are_told_where_they_are_counted(
         watch = ObserveWatch({"service-0": hub}, {})
         with closing(watch_of(watch)):
             watch.apply()
-            found = {kind for one in watch._observers.values() for kind, _ in one.reports}
+            found = {kind for one in watch.observers.values() for kind, _ in one.reports}
             assert found == kinds
-            assert bool(observe_watch.running) == (HANDLER in handler or "observer" in service)
-    assert not observe_watch.running
+            assert bool(watch.observers) == (HANDLER in handler or "observer" in service)
+    assert not watch.observers
 
 
 def test_a_process_tells_states_and_a_reload_that_a_service_is_closed() -> None:
@@ -360,12 +361,12 @@ def test_a_process_tells_states_and_a_reload_that_a_service_is_closed() -> None:
             assert states == [one["events"][0] for one in RECORDED[:2]]
             service_reload.reload(parts, lambda step: resolved("services: []\n"))
             wait(lambda: any("closed" in text(one) for one in plugin.asked))
-            assert not observe_watch.running, "nobody names it any more"
+            assert not list(observe_services.running()), "nobody names it any more"
         finally:
             parts.stop()
         (closed,) = plugin.asked[-1]["events"]
         assert closed["status"] == {"state": "closed", "msg": "service service-0 is closed"}
-    assert not observe_watch.running
+    assert not list(observe_services.running())
 
 
 # --- what is written

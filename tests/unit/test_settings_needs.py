@@ -87,6 +87,10 @@ ROWS = [
     ("'enrol'", hub(handler=", enrol: /srv/hosts"), {"nobody cannot write to /srv/hosts: it is read-only"}),
     ("'pool'", hub(table=", pool: 10.9.0.0/24"), {"nobody cannot write to /var/lib/tunrouter: it is read-only"}),
     ("the log", hub(more="log: {output: /srv/log}"), {"nobody cannot write to /srv/log: it is read-only"}),
+    (
+        *("'auditLog'", hub(more="api: {addr: '127.0.0.1:1', auditLog: /srv/audit}")),
+        {"nobody cannot write to /srv/audit: it is read-only"},
+    ),
     ("names of the hub's domain", client(listener=""), {"systemd-resolved takes none from nobody"}),
     ("names without systemd-resolved", client(listener=""), {"nobody cannot write to /etc/resolv.conf: it is read-only"}),
     (

@@ -1,0 +1,74 @@
+"""The observers of a process: nothing of them is loaded until a service names one.
+
+Knows: which services name an observer. Refuses to know: all else about them (observe_watch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from lib.client import Client
+from lib.hub import Hub
+from lib.settings import ClientSettings, HubSettings
+
+if TYPE_CHECKING:
+    from lib.observe_delivery import Observer
+    from lib.observe_watch import ObserveWatch
+
+_running: list[ObserveServices] = []
+
+
+class ObserveServices:
+    """An ObserveWatch that is made once a service names an observer."""
+
+    def __init__(self, hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> None:
+        self._hubs, self._clients = hubs, clients
+        self._watch: ObserveWatch | None = None
+
+    def apply(self) -> list[str]:
+        """As ObserveWatch.apply."""
+        services: list[Hub | Client] = [*self._hubs.values(), *self._clients.values()]
+        watch = self._needed(any(_names_one(one.settings) for one in services))
+        return watch.apply() if watch is not None else []
+
+    def serves(self, settings: HubSettings | ClientSettings) -> None:
+        """As ObserveWatch.serves."""
+        watch = self._needed(_names_one(settings))
+        if watch is not None:
+            watch.serves(settings)
+
+    def closed(self, settings: HubSettings | ClientSettings) -> None:
+        """As ObserveWatch.closed."""
+        if self._watch is not None:
+            self._watch.closed(settings)
+
+    def stop(self) -> None:
+        """As ObserveWatch.stop."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+            _running.remove(self)
+
+    def observers(self) -> Iterator[Observer]:
+        """Those that are told now."""
+        if self._watch is not None:
+            yield from self._watch.observers.values()
+
+    def _needed(self, is_needed: bool) -> ObserveWatch | None:
+        if self._watch is None and is_needed:
+            from lib.observe_watch import ObserveWatch
+
+            self._watch = ObserveWatch(self._hubs, self._clients)
+            _running.append(self)
+        return self._watch
+
+
+def running() -> Iterator[Observer]:
+    """All observers of this process."""
+    for services in _running:
+        yield from services.observers()
+
+
+def _names_one(settings: HubSettings | ClientSettings) -> bool:
+    return settings.observe.service is not None or settings.observe.handler is not None
