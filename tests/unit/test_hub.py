@@ -287,7 +287,7 @@ def test_a_reload_to_mptcp_whose_port_somebody_else_has_leaves_the_hub_as_it_was
     """As where the hub has become another user meanwhile, who may not share the port with root."""
     to = hubs[0]
 
-    def refused(*arguments: object) -> None:
+    def refused(*arguments: object, **more: object) -> None:
         raise HostError("taken")
 
     monkeypatch.setattr("lib.hub_listen.listen", refused)
