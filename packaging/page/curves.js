@@ -33,7 +33,7 @@ export class Curves {
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
       scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
       axes: [
-        { ...axis, size: 24, gap: 2, space: 70, values: (plot, splits, axis, space, step) => splits.map((unix) => { const at = new Date(unix * 1000); return `${two(at.getHours())}:${two(at.getMinutes())}${step < 60 ? ':' + two(at.getSeconds()) : ''}`; }) },
+        { ...axis, size: 28, gap: 7, space: 70, values: (plot, splits, axis, space, step) => splits.map((unix) => { const at = new Date(unix * 1000); return `${two(at.getHours())}:${two(at.getMinutes())}${step < 60 ? ':' + two(at.getSeconds()) : ''}`; }) },
         { ...axis, size: 58, gap: 4, space: 34, values: (plot, splits) => splits.map((value) => (value ? this.show(value) : '0')) },
       ],
       series: [{}, ...this.lines.map((line) => ({ label: line.name, stroke: colour(line.colour), width: 1.5, fill: colour(line.colour) + '1f', points: { show: false }, spanGaps: false }))],
