@@ -179,8 +179,10 @@ class Entrypoint:
         try:
             hubs = self.sd.hubs(directory.namespace.id, host, self._sock.to)
             waited = directory.learn(host, [] if self._over else hubs, time.monotonic())
+            self.registration.resume()
         except PluginError:
             waited = directory.fail(host, time.monotonic())
+            self.registration.missed()
         hub_resolve.release(waited, self.taps)
 
     def _make(self, namespace: Namespace, host: str, address: str) -> Attachment:

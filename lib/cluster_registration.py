@@ -1,7 +1,7 @@
 """Registration of a hub's sessions with an sd: told when they begin, renewed, told when they end.
 
 Knows: when each session is told of next, that an sd which fails is left alone for a while, and that one which
-has forgotten a session is told of it anew.
+was away, or has forgotten a session, is told of all of them anew.
 Refuses to know: what an sd is asked (cluster_entrypoint), how (plugin_client).
 
 Whoever has a session waits for nothing here. How many sessions there are bounds all that is kept: what has
@@ -30,8 +30,10 @@ from lib.service_supervisor import Task
 
 AT_ONCE = 8
 """Calls under way at a time."""
-PAUSE = 1.0, 15.0
+PAUSE = 1.0, 5.0
 """Seconds for which nothing is told after a failure, at first and at most (doubling, up to a half more)."""
+SPREAD_SECONDS = 1.0
+"""An sd that is back is told of all sessions within about so long."""
 MAX_ENDED = 4096
 """Sessions that have ended and that the sd is still to be told of; of more the oldest are forgotten."""
 LEAVE_SECONDS = 1.0
@@ -46,12 +48,14 @@ def name_of(namespace: bytes, host: str) -> str:
 class _Entry:
     """A session, as the sd is to know it."""
 
-    __slots__ = ("is_known", "service")
+    __slots__ = ("is_known", "number", "service")
 
     def __init__(self, service: SdService) -> None:
         self.service = service
         self.is_known = False
-        """Whether the sd has been told of it, and has not failed to renew it since."""
+        """Whether the sd has been told of it, and has not failed or forgotten it since."""
+        self.number = 0
+        """That of its place in the heap; older ones do not count."""
 
 
 class Registration:
@@ -72,11 +76,15 @@ class Registration:
         self._heard = heard
         self._entries: dict[Attachment, _Entry] = {}
         self._due: list[tuple[float, int, Attachment]] = []
-        """A heap of (when, number, session). Of a session that has ended there may be one left."""
+        """A heap of (when, number, session), with places that do not count any more."""
         self._ended: deque[SdService] = deque(maxlen=MAX_ENDED)
         self._numbers = count()
         self._bell, self._pool = Bell(), Pool(AT_ONCE)
         self._pause, self._resume_at = PAUSE[0], 0.0
+        self._failed_at = 0.0
+        """When a call failed last that no other one has followed with success; 0 for none."""
+        self._missed = False
+        """Whether a question was missed since the sd has replied to one."""
         self._task = Task(f"{name}: the sd is told of sessions", self._run, vital=False)
 
     @property
@@ -110,8 +118,8 @@ class Registration:
         """A session has begun."""
         name = name_of(attachment.namespace.id, attachment.host)
         service = SdService(ids.format_uuid(os.urandom(16)), name, self._node, "udp", self._address)
-        self._entries[attachment] = _Entry(service)
-        self._put(attachment, 0.0)
+        entry = self._entries[attachment] = _Entry(service)
+        self._put(attachment, entry, 0.0)
 
     def left(self, attachment: Attachment) -> None:
         """A session has ended."""
@@ -120,9 +128,37 @@ class Registration:
             self._ended.append(entry.service)
             self._bell.set()
 
-    def _put(self, attachment: Attachment, at: float) -> None:
-        heapq.heappush(self._due, (at, next(self._numbers), attachment))
+    def missed(self) -> None:
+        """The sd has not replied to a question: it may be started anew meanwhile, and know nobody."""
+        self._missed = True
+
+    def resume(self) -> None:
+        """The sd replies: where it has failed before, it is tried again at once, if that was not just now.
+
+        Where a question was missed, one session is renewed at once, which tells whether it knows any.
+        """
+        if self._missed:
+            self._missed = False
+            for attachment, entry in self._entries.items():
+                if entry.is_known:
+                    self._put(attachment, entry, 0.0)
+                    break
+        if self._failed_at and time.monotonic() - self._failed_at >= PAUSE[0]:
+            self._pause, self._resume_at = PAUSE[0], 0.0
+            self._bell.set()
+
+    def _put(self, attachment: Attachment, entry: _Entry, at: float) -> None:
+        entry.number = next(self._numbers)
+        heapq.heappush(self._due, (at, entry.number, attachment))
         self._bell.set()
+
+    def _tell_anew(self) -> None:
+        """Tell the sd of every session anew: it may have forgotten them."""
+        now = time.monotonic()
+        for attachment, entry in self._entries.items():
+            if entry.is_known:
+                entry.is_known = False
+                self._put(attachment, entry, now + random.random() * SPREAD_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -144,9 +180,9 @@ class Registration:
             return True
         if not self._due or self._due[0][0] > now:
             return False
-        attachment = heapq.heappop(self._due)[2]
+        _, number, attachment = heapq.heappop(self._due)
         entry = self._entries.get(attachment)
-        if entry is not None:
+        if entry is not None and entry.number == number:
             self._pool.spawn(self._tell, attachment, entry)
         return True
 
@@ -154,21 +190,25 @@ class Registration:
         """Register a session, or renew it."""
         service = entry.service
         try:
-            if entry.is_known:  # without an address, as GOST says it
-                self._plugin.renew(service._replace(network="", address=""))
-            else:
+            if not entry.is_known:
                 self._plugin.register(service)
+            elif not self._plugin.renew(service._replace(network="", address="")):  # as GOST says it
+                self._tell_anew()
+                return
         except PluginError as error:
-            # An sd that has started anew does not know the session any more, so it is not renewed again.
-            entry.is_known, pause = False, self._fail(error)
+            entry.is_known = False
+            self._fail(error)
             if attachment in self._entries:
-                self._put(attachment, time.monotonic() + pause)
+                self._put(attachment, entry, 0.0)  # once it is not left alone any more
             return
         self._heard(None)
         self._pause = PAUSE[0]
+        if self._failed_at:  # it was away, and may have been started anew
+            self._failed_at = 0.0
+            self._tell_anew()
         entry.is_known = True
         if self._entries.get(attachment) is entry:
-            self._put(attachment, time.monotonic() + self._renew)
+            self._put(attachment, entry, time.monotonic() + self._renew)
         else:  # it has ended meanwhile
             self._ended.append(service)
             self._bell.set()
@@ -179,11 +219,10 @@ class Registration:
         except PluginError as error:
             self._fail(error)
 
-    def _fail(self, error: PluginError) -> float:
-        """Leave the sd alone for a while; returns for how many seconds."""
+    def _fail(self, error: PluginError) -> None:
+        """Leave the sd alone for a while."""
         self._heard(error)
-        now = time.monotonic()
+        now = self._failed_at = time.monotonic()
         if now >= self._resume_at:  # of those calls that fail together the first one counts
             pause = self._pause * (1 + random.random() / 2)
             self._resume_at, self._pause = now + pause, min(2 * self._pause, PAUSE[1])
-        return max(0.0, self._resume_at - now)

@@ -177,20 +177,20 @@ class SdPlugin(Plugin):
 
     def register(self, service: SdService) -> None:
         """Tell it of a session that has begun. Raises PluginError, also where it does not take that."""
-        self._tell("SD/Register", service, "POST")
+        if not self._tell("SD/Register", service, "POST"):
+            raise PluginError(f"{self.url}: it does not take the session (ok: false)")
 
-    def renew(self, service: SdService) -> None:
-        """Tell it that a session goes on. Raises PluginError, also where it does not know the session."""
-        self._tell("SD/Renew", service, "PUT")
+    def renew(self, service: SdService) -> bool:
+        """Tell it that a session goes on; returns whether it knows the session. Raises PluginError."""
+        return self._tell("SD/Renew", service, "PUT")
 
     def deregister(self, service: SdService) -> None:
-        """Tell it that a session has ended. Raises PluginError."""
+        """Tell it that a session has ended, whether it knows that or not. Raises PluginError."""
         self._tell("SD/Deregister", service, "DELETE")
 
-    def _tell(self, method: str, service: SdService, verb: str) -> None:
+    def _tell(self, method: str, service: SdService, verb: str) -> bool:
         fields = service._asdict()
-        if not _is_ok(self._ask(method, fields if self._http is not None else {"service": fields}, verb)):
-            raise PluginError(f"{self.url}: it does not take the session (ok: false)")
+        return _is_ok(self._ask(method, fields if self._http is not None else {"service": fields}, verb))
 
     def get(self, name: str) -> list[SdService]:
         """The sessions of a host, by the name that they were registered with. Raises PluginError."""

@@ -77,11 +77,17 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *arguments: Any) -> None:
+        pass  # a hub that was killed, or waits no longer, has reset its connection
+
+
 def main(script: dict[str, Any]) -> None:
     """Serve until killed."""
     handler = type("Handler", (_Handler,), {"script": script, "known": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", script.get("port", 8002)), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", script.get("port", 8002)), handler)
     print("sd ready", flush=True)
     server.serve_forever()
 

@@ -63,7 +63,8 @@ class Plugin:
     def register(self, service: SdService) -> None:
         self.told.append(f"register {service.name} {service.address}")
 
-    def renew(self, service: SdService) -> None: ...
+    def renew(self, service: SdService) -> bool:
+        return True
 
     def deregister(self, service: SdService) -> None:
         self.told.append(f"deregister {service.name}")

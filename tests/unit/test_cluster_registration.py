@@ -28,6 +28,7 @@ class Sd:
 
     fails: bool = False
     calls: list[tuple[str, SdService]] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
     errors: list[PluginError | None] = field(default_factory=list)
     held: Event = field(default_factory=Event)
     told: Event = field(default_factory=Event)
@@ -37,9 +38,11 @@ class Sd:
 
     def register(self, service: SdService) -> None:
         self._call("register", service)
+        self.known.add(service.id)
 
-    def renew(self, service: SdService) -> None:
+    def renew(self, service: SdService) -> bool:
         self._call("renew", service)
+        return service.id in self.known
 
     def deregister(self, service: SdService) -> None:
         self._call("deregister", service)
@@ -69,6 +72,7 @@ def sd() -> Sd:
 @pytest.fixture
 def registration(sd: Sd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registration]:
     monkeypatch.setattr(cluster_registration, "PAUSE", (0.02, 0.04))
+    monkeypatch.setattr(cluster_registration, "SPREAD_SECONDS", 0.02)
     made = Registration("s", sd, "node", "192.0.2.1:8420", 0.05, sd.errors.append)  # type: ignore[arg-type]
     made.start()
     yield made
@@ -122,6 +126,53 @@ def test_an_sd_that_fails_is_left_alone_and_told_anew(sd: Sd, registration: Regi
     registers = [service.name for what, service in sd.calls if what == "register"]
     assert len([name for name in registers if name.startswith("host-1@")]) > 1, "what it may have forgotten"
     assert any(isinstance(error, PluginError) for error in sd.errors)
+
+
+def test_an_sd_that_has_forgotten_everybody_is_told_of_everybody(sd: Sd, registration: Registration) -> None:
+    for number in range(20):
+        registration.entered(attachment(f"host-{number}"))
+    sd.wait(lambda: registration.known == 20)
+    sd.known.clear()
+    sd.wait(lambda: len(sd.known) == 20)
+    assert len(registration._due) < 100, "each session has one place that counts"
+    assert set(sd.errors) == {None}, "that is no failure"
+
+
+def test_an_sd_that_replies_to_others_is_told_at_once(
+    sd: Sd, registration: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_registration, "PAUSE", (0.02, 1000.0))
+    registration._pause = 500.0
+    sd.fails = True
+    registration.entered(attachment())
+    sd.wait(lambda: sd.errors != [])
+    sd.fails = False
+    registration.resume()
+    assert not registration.known, "just after a failure it is left alone"
+    gevent.sleep(0.03)
+    registration.resume()
+    sd.wait(lambda: registration.known == 1)
+
+
+def test_an_sd_that_missed_a_question_is_asked_whether_it_knows_anybody(
+    sd: Sd, registration: Registration
+) -> None:
+    registration._renew = 1000.0
+    for number in range(20):
+        registration.entered(attachment(f"host-{number}"))
+    sd.wait(lambda: registration.known == 20)
+    registration.resume()
+    gevent.sleep(0.02)
+    assert "renew" not in sd.names()
+    registration.missed()
+    registration.resume()
+    sd.wait(lambda: sd.names().count("renew") == 1)
+    assert sd.names().count("register") == 20, "it knows them"
+    sd.known.clear()
+    registration.missed()
+    registration.resume()
+    sd.wait(lambda: len(sd.known) == 20)
+    assert sd.names().count("renew") == 2, "the first one tells that it knows nobody"
 
 
 def test_who_leaves_while_it_is_told_of_is_taken_back(sd: Sd, registration: Registration) -> None:

@@ -185,10 +185,16 @@ def test_an_sd_is_told_and_asked_as_gost_does(plugin: Plugin) -> None:
 @pytest.mark.parametrize("reply", [b"{}", b'{"ok":false}', b'{"ok":1}', b"[]", b""])
 def test_an_sd_that_does_not_take_a_session(plugin: Plugin, reply: bytes) -> None:
     plugin.reply = 200, reply, {}
-    sd = SdPlugin(PluginSettings(plugin.url, timeout=5.0))
-    for tell in (sd.register, sd.renew, sd.deregister):
+    sd, service = SdPlugin(PluginSettings(plugin.url, timeout=5.0)), SdService("1", "n", "2")
+    with pytest.raises(PluginError):
+        sd.register(service)
+    if reply in (b"{}", b'{"ok":false}'):
+        assert not sd.renew(service), "it does not know the session"
+        sd.deregister(service)
+        return
+    for tell in (sd.renew, sd.deregister):
         with pytest.raises(PluginError):
-            tell(SdService("1", "n", "2"))
+            tell(service)
 
 
 @pytest.mark.parametrize(
