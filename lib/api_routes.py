@@ -151,7 +151,7 @@ def _add(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
         return changed
 
     made = _apply(process, request, make, f"create {kind.noun} {api_change.given_name(body)}")
-    api_json.release(body, request.step)
+    api_json.release(body, Breaths())
     return made
 
 
@@ -168,7 +168,7 @@ def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Repl
 
     failed = f"create {kind.noun} {name}"  # GOST's word
     made = _apply(process, request, make, f"replace {kind.noun} {name}", failed)
-    api_json.release(body, request.step)
+    api_json.release(body, Breaths())
     return made
 
 

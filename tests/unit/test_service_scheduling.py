@@ -6,11 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lib import service_scheduling
+from lib.service_scheduling import MOST_SECONDS, Breaths, in_turns
 
 SCHED = Path("/proc/self/sched")
 ASK = f"from lib import service_scheduling; print(service_scheduling.set_slice(0.01)); print(open('{SCHED}').read())"
@@ -85,3 +88,61 @@ def test_a_hub_pauses_while_packets_come_one_by_one(receives: list[tuple[int, fl
     counted, watching = run(ask=PAUSING.replace("RECEIVES", repr(receives))).split()
     assert int(counted) == pauses
     assert watching == "False", "nothing looks on once it is quiet"
+
+
+class Clock:
+    """A clock that somebody's work and pauses move."""
+
+    def __init__(self) -> None:
+        self.now, self.paused = 100.0, 0.0
+        self.longest = 0.0
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.paused += seconds
+        self.longest = max(self.longest, seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made, me = Clock(), SimpleNamespace()
+    gevent = SimpleNamespace(sleep=made.sleep, getcurrent=lambda: me)
+    monkeypatch.setattr(service_scheduling, "time", SimpleNamespace(monotonic=lambda: made.now))
+    monkeypatch.setattr(service_scheduling, "gevent", gevent)
+    return made
+
+
+@pytest.mark.parametrize("work", [0.0003, 0.00001])
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_rows_that_are_made_in_steps_and_sent_in_turns_take_half_of_the_time(
+    clock: Clock, steps: int, work: float
+) -> None:
+    """However many there are who let packets pass meanwhile: each once paused for the pauses of the others."""
+
+    def rows() -> Iterator[bytes]:
+        breaths = [Breaths() for _ in range(steps)]
+        for _ in range(1000):
+            for step in breaths:
+                step()
+            clock.work(work)
+            yield b"x" * 1000
+
+    assert len(b"".join(in_turns(rows()))) == 1_000_000
+    assert clock.paused == pytest.approx(1000 * work, rel=0.15)
+    assert clock.longest < 0.002
+
+
+def test_whoever_waits_for_a_slow_reader_does_not_wait_as_long_again(clock: Clock) -> None:
+    for _ in in_turns(iter([b"x" * 40_000] * 10)):
+        clock.work(5.0)
+    assert clock.paused < 0.1
+
+
+def test_a_pause_has_a_bound(clock: Clock) -> None:
+    step = Breaths()
+    clock.work(5.0)
+    step()
+    assert clock.paused == MOST_SECONDS
