@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,6 +76,10 @@ RENO = "reno"
 _USUAL = (RENO, "cubic")  # what that sysctl has where nobody has changed it
 _had: set[str] = set()
 """Congestion controls that a socket of this process could use: a change of the user may have taken them."""
+ASK_SECONDS = 1.0
+"""How long it is remembered whether this process may use one, where each of many sessions asks."""
+_asked: dict[str, tuple[float, bool]] = {}
+"""By name: when that was looked up, and what was found."""
 
 
 def tune(sock: Any, keepalive: Keepalive | None, dead_after: float, mptcp: bool) -> None:
@@ -252,8 +257,17 @@ def restart_bbr(sock: Any) -> None:
     A process that might not choose bbr again leaves it as it is, too (`user:`).
     """
     name = congestion(sock)
-    if name.startswith(BBR) and not missing(name) and not _set(sock, RENO):
+    if name.startswith(BBR) and _may_use(name, time.monotonic()) and not _set(sock, RENO):
         _set(sock, name)
+
+
+def _may_use(name: str, now: float) -> bool:
+    """Whether missing() finds nothing; it reads files, so what it has found is good for ASK_SECONDS."""
+    at, may = _asked.get(name, (float("-inf"), False))
+    if now - at >= ASK_SECONDS:
+        may = not missing(name)
+        _asked[name] = now, may
+    return may
 
 
 def _set(sock: Any, name: str) -> str:

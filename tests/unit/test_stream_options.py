@@ -7,13 +7,14 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lib import service_privileges, stream_options
 from lib.settings_transport import AUTO, SYSTEM
-from lib.stream_options import congestion, missing, suit_congestion, use_congestion
+from lib.stream_options import ASK_SECONDS, congestion, missing, restart_bbr, suit_congestion, use_congestion
 
 OTHER = "reno"
 """Every kernel has it and lets everybody use it."""
@@ -281,6 +282,42 @@ def test_a_process_that_sees_no_sysctls_is_told_as_much_as_can_be(kernel: Kernel
     """systemd hides them (ProcSubset=pid)."""
     text = f"the kernel has not loaded bbr: let root run `modprobe tcp_bbr` and {SYSCTL}"
     assert missing("bbr") == text
+
+
+class Willing(Refusing):
+    """A socket that uses what it is told to."""
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        self.set.append(value)
+        self.used = value.decode()
+
+
+def test_many_sessions_begin_anew_with_one_look_at_what_is_allowed(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, looks = [1000.0], list[str]()
+
+    def look(name: str) -> str:
+        looks.append(name)
+        return missing(name)
+
+    monkeypatch.setattr(stream_options, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(stream_options, "_asked", {})
+    monkeypatch.setattr(stream_options, "missing", look)
+    kernel.has("reno cubic bbr", "reno cubic bbr")
+    some = [Willing("bbr", 0) for _ in range(50)]
+    for one in some:
+        restart_bbr(one)
+    assert [one.set for one in some] == [[b"reno", b"bbr"]] * 50
+    assert looks == ["bbr"]
+    restart_bbr(Willing("cubic", 0))
+    assert looks == ["bbr"], "another one goes on as it is"
+    kernel.has("reno cubic bbr", "reno cubic")  # somebody has forbidden it meanwhile, to all but root
+    clock[0] += ASK_SECONDS
+    late = Willing("bbr", 0)
+    restart_bbr(late)
+    restart_bbr(late)
+    assert (late.set, looks) == ([], ["bbr", "bbr"]), "it could not come back to bbr"
 
 
 @pytest.mark.parametrize(
