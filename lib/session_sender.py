@@ -291,7 +291,8 @@ class SessionSender:
             # Above 4 * FAST all peers are alike; a wire that becomes slow has to be noticed soon.
             rate = min((self._taken - pending) / passed, 4 * FAST)
             if not self._delayed and self.stream.trip().unsent == 0:
-                self.rate = max(rate, self.rate, FAST if self._most == RUN_BYTES else 0.0)
+                drains = self._most == RUN_BYTES and self._taken - pending >= RUN_BYTES
+                self.rate = max(rate, self.rate, FAST if drains else 0.0)
                 late = MORE * passed / (self._wakes + 1)
                 self._moment = min(MOST_MOMENT_SECONDS, max(MOMENT_SECONDS, late))
             else:

@@ -17,7 +17,7 @@ from lib.counters import Traffic
 from lib.limits import Bucket, Meter
 from lib.packet import Buffer
 from lib.session_pacing import UNKNOWN_TRIP, Trip
-from lib.session_sender import FAST, FIRST_BYTES, SessionSender
+from lib.session_sender import FAST, FIRST_BYTES, RUN_BYTES, SessionSender
 from lib.stream_options import NOTSENT_LOWAT
 from tests.support import packets as p
 from tests.support.streams import SECONDS
@@ -256,6 +256,19 @@ def test_a_late_loop_before_a_slow_wire_lets_it_wait_for_little(
     assert wire.sent > 0.7 * 2.0 * wire.rate
     settled = [unsent for since, _, unsent in wire.held if since > SETTLED]
     assert max(settled) < wire.rate * 0.05
+
+
+@pytest.mark.parametrize(("taken", "is_fast"), [(9_000, False), (RUN_BYTES, True)])
+def test_behind_a_late_loop_only_who_takes_long_runs_is_fast(
+    taken: int, is_fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of small packets are few bytes, and a peer whose processor they are too much for is not fast."""
+    wire = Wire([(9.0, 1e6)])
+    sender = sender_over(wire, monkeypatch)
+    sender.rate, sender._most = RUN_BYTES / 0.05, RUN_BYTES
+    sender._since, sender._taken = wire.now - 0.03, taken
+    sender._measure()
+    assert sender.is_slow is not is_fast
 
 
 def test_a_rate_limit_is_no_late_loop(monkeypatch: pytest.MonkeyPatch) -> None:
