@@ -5,6 +5,10 @@ Refuses to know: the device and the socket (write is any function), what the hub
 
 A hub is trusted no more than any peer: packets with a wrong length and virtio-net headers that do not fit
 their packet are dropped and counted; every header is written anew.
+
+A write takes as long as the kernel needs for all that the packet leads to, replies included. These wait in
+the device until it is read, and there is no room for thousands. So a receive is as short as AT_ONCE packets
+are, about as many as are read from the device in a turn (client_uplink.BATCH_PACKETS).
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from lib.packet_text import head
 
 _PLAIN = struct.Struct("!HBxH").unpack_from
 _HDR_LEN = struct.Struct("<H").unpack_from
+AT_ONCE, LEAST = 128, 4096
+"""Packets that one receive should bring at most, where they are small, and bytes that it may always bring."""
 
 
 @dataclass(slots=True)
@@ -42,6 +48,8 @@ class Downlink:
     """Contents of control frames, for the session."""
     clock: Callable[[], float] = float
     """Monotonic clock, called when a packet is dropped."""
+    room: int = framing.RECEIVE
+    """Bytes that the next receive should bring at most, so that it is about AT_ONCE packets."""
     dropped: Reason | None = None
     """Why the last dropped packet was dropped, for capture_watch, which resets it."""
 
@@ -59,7 +67,7 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
     """
     write, headed, check, merge = down.write, down.headed, packet_offload.quick_check, packet_tcp_gro.merge
     least = packet_tcp_gro.MIN_SIZE if down.merges else 1 << 16
-    begin, packets = pos, 0
+    begin, packets, writes = pos, 0, 0
     while True:
         size, first, total = _PLAIN(buf, pos)
         start = pos + 2
@@ -85,6 +93,7 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
                 else:
                     packets += like.more(size)
         if start:
+            writes += 1
             try:
                 write(view[start:until])
             except OSError as error:
@@ -92,7 +101,17 @@ def deliver(down: Downlink, buf: bytearray, view: memoryview, pos: int, end: int
         pos = after
     down.traffic.received_packets += packets
     down.traffic.received_bytes += pos - begin
+    if writes > AT_ONCE or down.room < framing.RECEIVE:
+        _suit(down, pos - begin, writes)
     return pos
+
+
+def _suit(down: Downlink, size: int, writes: int) -> None:
+    """Let the next receive be as long as AT_ONCE packets like those of this one, which were `size` bytes."""
+    if writes > AT_ONCE:
+        down.room = max(LEAST, size * AT_ONCE // writes)
+    elif writes < AT_ONCE // 2 and size >= down.room // 2:
+        down.room = min(framing.RECEIVE, 2 * down.room)
 
 
 def _put_empty_header(buf: bytearray, packet_start: int) -> int:

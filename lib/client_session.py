@@ -295,7 +295,7 @@ class ClientSession:
             end = framing.HEADROOM + size
             stop = self._deliver(buffer.join(tail), end, lane)
             tail = bytes(buffer.view[stop:end])
-            size = stream.receive_into(buffer.landing)
+            size = stream.receive_into(buffer.landing[: self._client.down.room])
             if not size:
                 return
 

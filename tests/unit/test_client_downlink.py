@@ -345,3 +345,22 @@ def test_the_last_packet_dropped_is_kept(either: Device) -> None:
     assert at == 7.0
     assert kept == packet[: len(kept)]
     assert len(kept) < 100
+
+
+def test_a_receive_is_as_short_as_a_turn_of_small_packets(headed: Device) -> None:
+    """What the kernel replies while packets are written waits in the device, which has no room for thousands."""
+    down, count = headed.down, client_downlink.AT_ONCE
+    small = p.frame(p.udp(A, B, bytes(40)))
+    large = p.frame(p.superpacket(p.tcp(A, B, bytes(60_000), partial=True), 1000))
+    headed.feed(small * count)
+    assert down.room == framing.RECEIVE, "no more than there should be"
+    headed.feed(small * 1000)
+    assert down.room == count * len(small)
+    headed.feed(small * count)
+    headed.feed(small)
+    assert down.room == count * len(small), "few came because there were few"
+    headed.feed(p.frame(p.udp(A, B, b"")) * 3000)
+    assert down.room == client_downlink.LEAST
+    for _ in range(8):
+        headed.feed(large * 2)
+    assert down.room == framing.RECEIVE
