@@ -265,6 +265,11 @@ class Reason(_Documented):
         "packets of its flow kept waiting too long in the receiver's queue: its sender is told to slow down",
         "nothing: this keeps everybody's delay low; with ECN (net.ipv4.tcp_ecn=1) packets are marked instead",
     )
+    QUEUE_OPENING = (
+        "queue-opening",
+        "more TCP connections are opened than the receiver keeps up with: those that it has go first",
+        "find out who opens so many (tunrouter capture), and limit who does; else a faster path or processor",
+    )
     QUEUE_MEMORY = (
         "queue-memory",
         "all queues together hold as much as they may",

@@ -1,10 +1,14 @@
 """Chunks of a session's queue: runs of frames cut by flow, and the first packets taken off a chunk.
 
-Knows: which flow a frame belongs to, and how many packets it stands for.
+Knows: which flow a frame belongs to, which frames open a connection, how many packets one stands for.
 Refuses to know: which chunk waits, is sent or is dropped (session_queue).
 
 A chunk is frames of one flow that follow each other in a run. It is kept, sent and dropped as one where that
 is quick enough; `first_packets` takes its beginning off where it is not.
+
+A packet that opens a TCP connection (SYN, or the reply to it) is a flow of a packet: it would be as good as
+all others, and thousands of them would fill all buckets. So those of one host are one flow together, its
+*openings*.
 """
 
 from __future__ import annotations
@@ -18,18 +22,25 @@ BUCKETS = 2048
 """A flow is known by a hash with so many values; two flows with the same hash share their turns."""
 CONTROL = -1
 """The bucket of control frames."""
+OPENINGS, HOSTS = BUCKETS, 256
+"""The first bucket of openings, and how many there are; which one, a hash of the host says."""
 MAX_CHUNK = 64 << 10
 """Bytes of frames of one flow that are kept as one."""
 MERGED = 2048
 """Bytes up to which small chunks of one flow become one: each costs session_queue.CHUNK_BYTES more."""
 
 _UNUSUAL = 0xFF
-_PORTED = (6, 17)
+_TCP = 6
+_PORTED = (_TCP, 17)
+_SYN, _FLAGS = 0x02, 13
+"""TCP's flag in the first packet of either end of a connection, and where the flags are."""
+_FRAGMENT, _FRAGMENT_AT = 0x3F, 6
 
-_PLAIN, _PLAIN_SIZE = Struct("!HB8xB2x12s").unpack_from, 26
-"""A frame with an IPv4 packet without options: length, first byte, protocol, addresses and ports."""
-_IPV4_HEADER, _IPV6_HEADER = 20, 40
-_HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s").unpack_from, 36
+_PLAIN, _PLAIN_SIZE = Struct("!HB8xB2x12s9xB").unpack_from, 36
+"""A frame with an IPv4 packet without options: length, first byte, protocol, addresses and ports, and where
+TCP has its flags."""
+_IPV4_HEADER, _IPV6_HEADER, _TCP_HEADER = 20, 40, 20
+_HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s9xB").unpack_from, 46
 """The same behind a virtio-net header, whose hdr_len and gso_size come first."""
 
 
@@ -46,7 +57,7 @@ def chunks(run: bytes, most: int = MAX_CHUNK) -> list[tuple[int, bytes, int]]:
     whole = len(run)
     while at + 2 <= whole:
         if at + _PLAIN_SIZE <= whole:
-            size, first, protocol, flow = _PLAIN(run, at)
+            size, first, protocol, flow, flags = _PLAIN(run, at)
         else:
             size, first = int.from_bytes(run[at : at + 2], "big"), _UNUSUAL
         after = at + 2 + size
@@ -55,16 +66,18 @@ def chunks(run: bytes, most: int = MAX_CHUNK) -> list[tuple[int, bytes, int]]:
         stands_for = 1
         if first <= 2:
             if size >= _HEADED_SIZE:
-                headers, gso_size, first, protocol, flow = _HEADED(run, at)
-                if gso_size:
-                    payload = size - packet_offload.HEADER_SIZE - headers
-                    stands_for = -(-payload // gso_size) if payload > 0 else 1
+                headers, gso_size, first, protocol, flow, flags = _HEADED(run, at)
+                payload = size - packet_offload.HEADER_SIZE - headers
+                stands_for = -(-payload // gso_size) if gso_size and payload > 0 else 1
             else:
-                first = _UNUSUAL
+                first, stands_for = _UNUSUAL, packet_offload.count_packets(run[at:after])
         if first == 0x45 and protocol in _PORTED and size >= 24:
             if flow != same or protocol != protocol_before:
                 key = (hash(flow) + protocol) % BUCKETS
                 same, protocol_before = flow, protocol
+            # A shorter packet has other bytes there; _opens looks at all of it.
+            if flags & _SYN and protocol == _TCP and _opens(run, _packet(run, at), after):
+                key, same = _openings(flow[:4]), b""
         else:
             key, same = _bucket(run, at + 2, after), b""
         if key != last or after - begin > most:
@@ -90,12 +103,41 @@ def _bucket(run: bytes, start: int, end: int) -> int:
         start += packet_offload.HEADER_SIZE
         first = run[start] if start < end else 0
     if first >> 4 == 4 and end - start >= _IPV4_HEADER:
+        if _opens(run, start, end):
+            return _openings(run[start + 12 : start + 16])
         ports = first == 0x45 and run[start + 9] in _PORTED
         return (hash(run[start + 12 : min(end, start + (24 if ports else 20))]) + run[start + 9]) % BUCKETS
     if first >> 4 == 6 and end - start >= _IPV6_HEADER:
+        if _opens(run, start, end):
+            return _openings(run[start + 8 : start + 24])
         ports = run[start + 6] in _PORTED
         return (hash(run[start + 8 : min(end, start + (44 if ports else 40))]) + run[start + 6]) % BUCKETS
     return hash(run[start:end]) % BUCKETS
+
+
+def _packet(run: bytes, at: int) -> int:
+    """Where the packet begins in the frame at `at`, which holds one."""
+    return at + 2 + (packet_offload.HEADER_SIZE if run[at + 2] <= 2 else 0)
+
+
+def _opens(run: bytes, start: int, end: int) -> bool:
+    """Whether the packet run[start:end] is TCP and opens a connection (SYN).
+
+    Not with headers of IPv6 before TCP's. False also for what is cut off, and for fragments.
+    """
+    first = run[start]
+    if first >> 4 == 4:
+        transport, protocol = start + (first & 15) * 4, run[start + 9]
+        if run[start + _FRAGMENT_AT] & _FRAGMENT or run[start + _FRAGMENT_AT + 1]:
+            return False
+    else:
+        transport, protocol = start + _IPV6_HEADER, run[start + 6]
+    return protocol == _TCP and transport + _TCP_HEADER <= end and bool(run[transport + _FLAGS] & _SYN)
+
+
+def _openings(source: bytes) -> int:
+    """The bucket of a host's openings."""
+    return OPENINGS + hash(source) % HOSTS
 
 
 def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, soon: float) -> bool:

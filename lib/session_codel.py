@@ -78,10 +78,27 @@ class Codel:
     """Drops since the flow came into this state, or was in it shortly before (count)."""
     before: int = 0
     """`count` when it came into this state the last time (lastcount)."""
+    had_waited: float = 0.0
+    """How long the packet had waited with which the present interval of is_crowd() began."""
 
     def calm(self) -> None:
         """Note that a packet leaves that has not waited too long."""
         self.above, self.dropping = 0.0, False
+
+    def is_crowd(self, waited: float, now: float, at: Pace) -> bool:
+        """Whether packets that have waited so long are dropped where each is of another connection.
+
+        Nobody slows down because one of them is lost, so due(), which drops more and more, would never be
+        done with them. They may wait for an interval. Once all that have left for an interval had waited for
+        longer, those that have are dropped; but not where the wait becomes shorter, as after a pause.
+        """
+        if waited < at.interval:
+            self.calm()
+        elif not self.above or (now >= self.above and not self.dropping and waited < self.had_waited):
+            self.above, self.had_waited = now + at.interval, waited
+        elif now >= self.above:
+            self.dropping = True
+        return self.dropping
 
     def due(self, waited: float, backlog: int, now: float, at: Pace, most: int) -> int:
         """How many of the next `most` packets of the flow, which all have waited so long, are to be dropped.

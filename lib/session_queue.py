@@ -5,7 +5,9 @@ Refuses to know: sockets and clocks (session_sender), what is in the frames beyo
 
 Hosts are served in turn, and so are the flows of each (session_turns). A flow that had nothing waiting goes
 before those that had (as in fq_codel, RFC 8290), so a ping does not wait behind a download. Control frames go
-before everything. Frames that were popped are not in the queue any more, so they cannot be dropped:
+before everything. Packets that open a connection go behind all new flows, those of one host as one flow,
+and where they are more than the peer takes, they do not wait for long: it is for connections that there are.
+Frames that were popped are not in the queue any more, so they cannot be dropped:
 a part of them may have been sent, and the peer would lose its place in the stream.
 
     push    a run of frames -> chunks, each of one flow -> the flow's own queue; small ones become one chunk
@@ -32,6 +34,7 @@ from lib.session_chunks import (
     CONTROL,
     MAX_CHUNK,
     MERGED,
+    OPENINGS,
     chunks,
     first_bytes,
     first_packets,
@@ -263,9 +266,13 @@ class SendQueue:
     # --- flows ---------------------------------------------------------------------------------------
 
     def _begin(self, key: int, chunk: bytes) -> Flow:
-        """Make a flow that had nothing waiting; control frames are one that goes before all."""
+        """Make a flow that had nothing waiting; control frames are one that goes before all.
+
+        Openings (session_chunks) are one that goes after all new ones.
+        """
         turns, hosts = self._turns, len(self._turns.hosts)
-        flow = turns.begin(key, _NOBODY if key == CONTROL else source_of(chunk), key == CONTROL)
+        source = _NOBODY if key == CONTROL else source_of(chunk)
+        flow = turns.begin(key, source, key == CONTROL, key >= OPENINGS)
         self.budget.hold(self, FLOW_BYTES + HOST_BYTES * (len(turns.hosts) - hosts))
         return flow
 
@@ -314,6 +321,11 @@ class SendQueue:
         Returns what is left of the chunk, and how many packets that stands for.
         """
         codel = flow.codel = flow.codel or Codel()
+        if flow.opens:
+            if not codel.is_crowd(waited, now, self._pace):
+                return chunk, packets
+            self._lose(Reason.QUEUE_OPENING, chunk, packets, now)
+            return b"", 0
         count = codel.due(waited, backlog, now, self._pace, packets)
         if not count:
             return chunk, packets

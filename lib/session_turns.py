@@ -3,13 +3,18 @@
 Knows: which flow's turn it is, and how many bytes a host and a flow may send in it.
 Refuses to know: what waits in a flow, and when it is sent or dropped (session_queue).
 
-    new   flows that had nothing waiting before, of any host: all of them are served before the old ones
-    old   hosts, in the order of their turns, each with its old flows in the order of theirs
+    new       flows that had nothing waiting before, of any host: all of them are served before the old ones
+    openings  new flows of packets that open connections (session_chunks), one of each host: after those
+    old       hosts, in the order of their turns, each with its old flows in the order of theirs
 
 A host is a source address. All hosts get as much, however many flows each has (Shreedhar and Varghese 1995,
 on two levels). A flow is sparse while it is new. It becomes old (bulk) once it has sent the bytes of a turn,
 or was empty at its turn while others waited (RFC 8290, 4.2). What new flows send is taken from their host's
 turn too, and where that was much, its new flows are as old ones: nobody wins by many short flows.
+
+A packet that opens a connection makes more work. Where there is too much, the work that was begun has to be
+done first, or hardly any connection comes to an end. So openings wait for all other new flows, and where they
+are too many, they are one old flow of many.
 """
 
 from __future__ import annotations
@@ -51,6 +56,8 @@ class Flow:
     host: Host
     is_new: bool
     credit: int
+    opens: bool = False
+    """Whether it is the openings of its host."""
     chunks: deque[tuple[float, bytes, int]] = field(default_factory=deque)
     held: int = 0
     """Bytes of its chunks."""
@@ -71,27 +78,33 @@ class Turns:
     hosts: dict[bytes, Host] = field(default_factory=dict)
     """The hosts that have a flow."""
     new: deque[Flow] = field(default_factory=deque)
+    openings: deque[Flow] = field(default_factory=deque)
     old: deque[Host] = field(default_factory=deque)
     """Hosts that have old flows."""
     by_size: BySize[Flow] = field(default_factory=lambda: BySize(_FLOW_UNIT))
 
-    def begin(self, key: int, source: bytes, first: bool = False) -> Flow:
-        """Make a flow of a host. It goes before the old ones; `first` goes before all."""
+    def begin(self, key: int, source: bytes, first: bool = False, opens: bool = False) -> Flow:
+        """Make a flow of a host. It goes before old ones; `first` before all, `opens` behind the new ones."""
         host = self.hosts.get(source)
         if host is None:
             host = self.hosts[source] = Host(source, self.quantum, SPARSE_TURNS * self.quantum)
         host.count += 1
-        flow = self.flows[key] = Flow(key, host, True, self.quantum)
+        flow = self.flows[key] = Flow(key, host, True, self.quantum, opens)
         if first:
             self.new.appendleft(flow)
         else:
-            self.new.append(flow)
+            self._line(flow).append(flow)
         return flow
 
     def whose(self) -> Flow | None:
         """The flow whose turn it is; it may be empty or without credit. None where there is no flow."""
         while self.new:
             flow = self.new[0]
+            if flow.host.sparse > 0:
+                return flow
+            self._pass(flow)
+        while self.openings:
+            flow = self.openings[0]
             if flow.host.sparse > 0:
                 return flow
             self._pass(flow)
@@ -120,15 +133,18 @@ class Turns:
     def end_turn(self, flow: Flow) -> None:
         """Give a flow whose turn it is the credit of its next one, and put it behind all of its host's."""
         flow.credit += self.quantum
-        self._pass(flow)
+        if flow.is_new and flow.opens:  # they stay new for as much as their host's new flows may send
+            self.openings.rotate(-1)
+        else:
+            self._pass(flow)
 
     def rest(self, flow: Flow) -> bool:
         """Take an empty flow out of its turn; returns whether it has to end (see `end`)."""
         # A sender that paces its packets has an empty flow after each of them. If the flow ended at once,
         # each packet would begin a new flow, which goes before all old ones, and those would starve. So an
         # empty new flow first stays for one round of the old flows (RFC 8290, 4.2). Control frames always go
-        # before all others.
-        if flow.is_new and self.old and flow.key >= 0:
+        # before all others. Openings are of many connections, each of which is new.
+        if flow.is_new and self.old and flow.key >= 0 and not flow.opens:
             self._pass(flow)
             return False
         return True
@@ -136,7 +152,7 @@ class Turns:
     def end(self, flow: Flow) -> None:
         """Forget an empty flow, and its host where it was the last one."""
         host = flow.host
-        _take(self.new if flow.is_new else host.flows, flow)
+        _take(self._line(flow) if flow.is_new else host.flows, flow)
         if not flow.is_new and not host.flows:
             _take(self.old, host)
         host.count -= 1
@@ -149,11 +165,16 @@ class Turns:
         """Forget all flows."""
         self.flows, self.hosts, self.by_size = {}, {}, BySize(_FLOW_UNIT)
         self.new.clear()
+        self.openings.clear()
         self.old.clear()
+
+    def _line(self, flow: Flow) -> deque[Flow]:
+        """Where a new flow waits for its turn."""
+        return self.openings if flow.opens else self.new
 
     def _pass(self, flow: Flow) -> None:
         if flow.is_new:
-            self.new.popleft()
+            self._line(flow).popleft()
             flow.is_new = False
             self._enter(flow)
         else:

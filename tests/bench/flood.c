@@ -1,11 +1,12 @@
 #define _GNU_SOURCE
 /* flood.c - load that does not wait for what has come of it, as many users make it.
  *   flood server PORTS SIZE                 listens on 7000, 7001, ...; sends SIZE bytes to each who has said something, and closes
- *   flood client IP PORTS RATE SECONDS      opens RATE connections a second; says how many were opened and served, and how long
- *                                           half of those took, and 99 of 100: "OPENED SERVED MS MS"
+ *   flood client IP PORTS RATE SECONDS      opens RATE connections a second; says how many were opened and served, and how many
+ *                                           of these in the second half of that time; how long half of the served ones took, and 99
+ *                                           of 100: "OPENED SERVED LATELY MS MS"
  *   flood count SECONDS                     counts UDP packets to port 7000; ends once none has come for so long: "COUNT"
  *   flood send IP SIZE RATE SECONDS         sends RATE UDP packets a second, of SIZE bytes: "SENT"
- * A connection that is not served within 3 s is given up, as a person would. At most 20,000 are open. */
+ * A connection that is not served within 3 s is given up, as a person would. At most 60,000 are open. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#define MOST 20000
+#define MOST 60000
 #define PATIENCE 3.0
 static char buf[1<<18];
 static double now(void){struct timespec t;clock_gettime(CLOCK_MONOTONIC,&t);return t.tv_sec+t.tv_nsec/1e9;}
@@ -40,7 +41,7 @@ struct one{double began;int number;};
 struct due{int fd,number;};
 static int client(const char*ip,int ports,double rate,double seconds){
   int e=epoll_create1(0);struct epoll_event v,w[256];static struct one open_[1<<16];static struct due queue[1<<16];int head=0,tail=0;
-  long opened=0,served=0,counted=0;int alive=0;float*took=malloc(sizeof(float)*(size_t)(rate*seconds+MOST));
+  long opened=0,served=0,lately=0,counted=0;int alive=0;float*took=malloc(sizeof(float)*(size_t)(rate*seconds+MOST));
   double began=now(),t;
   while((t=now()-began)<seconds+PATIENCE&&(t<seconds||alive)){
     while(t<seconds&&opened<rate*t&&alive<MOST){
@@ -53,13 +54,13 @@ static int client(const char*ip,int ports,double rate,double seconds){
     for(int i=0;i<n;i++){int s=(int)(w[i].data.u64&0xffffffff);if(open_[s].number!=(int)(w[i].data.u64>>32))continue;
       if(w[i].events&EPOLLOUT&&!(w[i].events&(EPOLLERR|EPOLLHUP))){send(s,"hello",5,MSG_NOSIGNAL);v=(struct epoll_event){EPOLLIN,{.u64=w[i].data.u64}};epoll_ctl(e,EPOLL_CTL_MOD,s,&v);continue;}
       ssize_t k=recv(s,buf,sizeof buf,0);if(k>0)continue;if(k<0&&errno==EAGAIN)continue;
-      if(k==0){float ms=(now()-open_[s].began)*1e3;took[counted++]=ms;served++;}
+      if(k==0){float ms=(now()-open_[s].began)*1e3;took[counted++]=ms;served++;lately+=now()-began>=seconds/2&&now()-began<seconds;}
       open_[s].number=0;alive--;close(s);}
     for(;head!=tail;head++){struct due d=queue[head&65535];if(open_[d.fd].number!=d.number)continue;
       if(now()-open_[d.fd].began<PATIENCE)break;
       open_[d.fd].number=0;alive--;close(d.fd);}}
   qsort(took,counted,sizeof(float),by_size);
-  printf("%ld %ld %.1f %.1f\n",opened,served,counted?took[counted/2]:-1,counted?took[(long)(counted*0.99)]:-1);return 0;}
+  printf("%ld %ld %ld %.1f %.1f\n",opened,served,lately,counted?took[counted/2]:-1,counted?took[(long)(counted*0.99)]:-1);return 0;}
 
 static int count(double seconds){
   int s=socket(AF_INET,SOCK_DGRAM,0),size=16<<20;struct sockaddr_in a={.sin_family=AF_INET,.sin_port=htons(7000)};long n=0;

@@ -207,7 +207,7 @@ def _connections(topology: Topology, program: str) -> Flood:
         options = (OVERLAY_2, str(PORTS), f"{rate:g}", f"{seconds:g}")
         said = topology.host_1.run(program, "client", *options, timeout=seconds + 30).split()
         server.stop(signal.SIGKILL)
-        return int(said[0]) / seconds, int(said[1]) / seconds
+        return int(said[0]) / seconds, 2 * int(said[2]) / seconds
 
     return flood
 

@@ -62,6 +62,25 @@ def test_after_a_pause_many_are_due_at_once_but_no_more_than_are_asked_for() -> 
 
 
 @pytest.mark.parametrize(
+    ("waits", "lost"),
+    [
+        pytest.param(steady(INTERVAL_SECONDS * 0.99, 3), 0, id="below an interval"),
+        pytest.param(steady(0.3, 0.099), 0, id="not for long"),
+        pytest.param([(n / 1000, 0.3 if n % 90 else 0.0) for n in range(3000)], 0, id="not all of them"),
+        pytest.param([(n / 1000, 0.4 - n / 10_000) for n in range(3000)], 0, id="shorter all the time"),
+        pytest.param(steady(0.3, 1.0), 900, id="all of them, and the wait stays"),
+        pytest.param([(n / 1000, 0.1 + n / 2000) for n in range(300)], 200, id="longer all the time"),
+        pytest.param(steady(0.3, 0.2) + steady(0.09, 0.1, 0.2) + steady(0.3, 0.2, 0.3), 200, id="again"),
+    ],
+)
+def test_of_a_crowd_those_are_dropped_that_have_waited_for_an_interval(
+    waits: list[tuple[float, float]], lost: int
+) -> None:
+    codel = Codel()
+    assert sum(codel.is_crowd(waited, now, USUAL) for now, waited in waits) == pytest.approx(lost, abs=2)
+
+
+@pytest.mark.parametrize(
     ("rate", "target", "interval"),
     [(0.0, 0.005, 0.1), (1e9, 0.005, 0.1), (2.5e6, 0.005, 0.1), (125e3, 0.0192, 0.1142), (8e3, 0.3, 0.6)],
 )

@@ -175,8 +175,10 @@ def held(queue: SendQueue) -> int:
     assert kept == {key: host.count for key, host in turns.hosts.items()}
     olds = [one for host in turns.old for one in host.flows]
     assert all(host.flows for host in turns.old)
-    assert Counter([*turns.new, *olds]) == Counter(turns.flows.values())
-    assert [one.is_new for one in [*turns.new, *olds]] == [True] * len(turns.new) + [False] * len(olds)
+    news = [*turns.new, *turns.openings]
+    assert Counter([*news, *olds]) == Counter(turns.flows.values())
+    assert [one.is_new for one in [*news, *olds]] == [True] * len(news) + [False] * len(olds)
+    assert [one.opens for one in news] == [False] * len(turns.new) + [True] * len(turns.openings)
     return (
         queue.size
         + CHUNK_BYTES * len(waiting)
@@ -210,7 +212,7 @@ def test_every_packet_is_sent_or_counted(room: int, moves: list[tuple[int, int] 
         assert queue.held == queue.budget.used == held(queue)
     lost = sum(traffic.drops.values())
     assert pushed == popped + lost + queue.clear()
-    assert len(queue._turns.flows) <= session_chunks.BUCKETS + 1
+    assert len(queue._turns.flows) <= session_chunks.BUCKETS + session_chunks.HOSTS + 1
     assert queue.budget.used == 0
 
 
