@@ -154,6 +154,7 @@ class App:
             client=client,
             read=cache(lambda: _body(environ, most)),  # what checks a body and what uses it both ask for it
             step=Breaths(),
+            gone=environ.get("tunrouter.gone", lambda: False),
         )
         return route.handler(request)
 

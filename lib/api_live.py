@@ -46,7 +46,8 @@ _BYE = b'event: bye\ndata: {"reason": "%s"}\n\n'
 class _Page:
     """One open page: what waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self.gone = gone
         self.waiting: deque[bytes] = deque()
         self.ready = Event()
         self.greenlet = gevent.getcurrent()
@@ -112,19 +113,38 @@ class Live:
                 board.looked_at = self._looked_at
         return board.whole(time.time())
 
-    def follow(self, ns: str, since: int, valid: Callable[[], bool]) -> Iterator[bytes]:
-        """The events of a page, from the difference after `since` on. Raises Refused: there is no room."""
-        self._board(ns)
-        if sum(map(len, self._pages.values())) >= MAX_PAGES:
-            raise Refused(429, f"{MAX_PAGES} pages are open already: close one")
-        return self._events(ns, since, valid)
+    def follow(
+        self, ns: str, since: int, valid: Callable[[], bool], gone: Callable[[], bool] = lambda: False
+    ) -> Iterator[bytes]:
+        """The events of a page, from the difference after `since` on. Raises Refused: there is no room.
 
-    def _events(self, ns: str, since: int, valid: Callable[[], bool]) -> Iterator[bytes]:
+        `gone` says whether the page has been closed; without it that is noticed at the next ticks.
+        """
+        self._board(ns)
+        if self._is_full():
+            self._forget_gone()
+        if self._is_full():
+            raise Refused(429, f"{MAX_PAGES} pages are open already: close one")
+        return self._events(ns, since, valid, gone)
+
+    def _is_full(self) -> bool:
+        return sum(map(len, self._pages.values())) >= MAX_PAGES
+
+    def _forget_gone(self) -> None:
+        """Make room: who has closed a page, or loads it again, keeps its place until something is sent."""
+        for ns, pages in list(self._pages.items()):
+            for page in [page for page in pages if page.gone()]:
+                self._close(ns, page)
+                page.greenlet.kill(block=False)
+
+    def _events(
+        self, ns: str, since: int, valid: Callable[[], bool], gone: Callable[[], bool]
+    ) -> Iterator[bytes]:
         past = self._board(ns).since(since)
         if past is None:
             yield _RESET
             return
-        page = _Page()
+        page = _Page(gone)
         self._pages.setdefault(ns, set()).add(page)
         try:
             yield b": \n\n" + b"".join(past)

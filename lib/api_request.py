@@ -66,6 +66,8 @@ class Request:
     """Reads the body. Raises Refused where it is too long or does not come."""
     step: Callable[[], None] = at_once
     """Is called after each little piece of work on it."""
+    gone: Callable[[], bool] = lambda: False
+    """Whether whoever has sent it has closed the connection."""
 
     def json(self) -> Any:
         """The body as JSON (api_json), None for an empty one. Raises Refused."""

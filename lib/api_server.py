@@ -7,12 +7,13 @@ Refuses to know: what is asked (api_app).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
 from gevent import pywsgi
 
-from lib import api_audit, api_routes, service_http, service_supervisor
+from lib import api_audit, api_routes, service_http, service_supervisor, stream_figures
 from lib.api_app import MAX_BODY, App
 from lib.api_process import Process
 from lib.api_x import Endpoints
@@ -122,6 +123,7 @@ class _Handler(service_http.Handler):
         environ: dict[str, Any] = super().get_environ()
         name = self.socket.getsockname()
         environ["tunrouter.local"] = name[0] if isinstance(name, tuple) else ""
+        environ["tunrouter.gone"] = partial(_has_gone, self.socket)
         self.wsgi_input = environ["wsgi.input"] = _Body(self.wsgi_input, self)
         return environ
 
@@ -141,6 +143,14 @@ class _Handler(service_http.Handler):
             path=path,
             status=status,
         )
+
+
+def _has_gone(sock: Any) -> bool:
+    """Whether the other end of a connection has closed it, or we have."""
+    try:
+        return stream_figures.has_hung_up(sock)
+    except (OSError, ValueError):
+        return True
 
 
 class _Server(service_http.Server):

@@ -61,7 +61,7 @@ class HostPages:
     def events(self, request: Request) -> Reply:
         """What changes in it from a number on."""
         since = int(api_endpoint.number("since", request.query.get("since", "0")))
-        events = self._live.follow(api_endpoint.scope(request), since, request.who.valid)
+        events = self._live.follow(api_endpoint.scope(request), since, request.who.valid, request.gone)
         return Reply(events, kind=EVENTS, headers=NO_STORE, streams=True)
 
     def host(self, request: Request) -> Reply:

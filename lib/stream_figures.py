@@ -107,7 +107,7 @@ def _flags(info: bytes) -> int:
 
 
 def has_hung_up(sock: Any) -> bool:
-    """Whether the far end of a socket of MPTCP has closed or reset it. TCP_INFO has the state of one path."""
+    """Whether the far end of a socket has closed or reset it. Of MPTCP TCP_INFO has the state of one path."""
     poll = _poll()
     poll.register(sock.fileno(), select.POLLRDHUP)
     return bool(poll.poll(0))

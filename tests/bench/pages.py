@@ -110,20 +110,12 @@ class Reader:
         listed = json.loads(self._get(connection, "/x/hosts", packed=False))
         self.host = listed["rows"][0][0]
         threading.Thread(target=self._poll, daemon=True).start()
-        reply = self._events(connection, listed["seq"])
-        while reply.status == 429:  # those who have gone are not noticed before the next tick
-            reply.read()
-            time.sleep(1)
-            reply = self._events(connection, listed["seq"])
+        connection.request("GET", f"/x/events?since={listed['seq']}", headers={"Accept": "text/event-stream"})
+        reply = connection.getresponse()
         assert reply.status == 200, (reply.status, reply.read())
         while part := reply.read1(1 << 16):
             self.received += len(part)
             self.ticks += part.count(b"event: hosts")
-
-    @staticmethod
-    def _events(connection: http.client.HTTPConnection, since: int) -> http.client.HTTPResponse:
-        connection.request("GET", f"/x/events?since={since}", headers={"Accept": "text/event-stream"})
-        return connection.getresponse()
 
     def _get(self, connection: http.client.HTTPConnection, path: str, packed: bool = True) -> bytes:
         connection.request("GET", path, headers={"Accept-Encoding": "gzip"} if packed else {})

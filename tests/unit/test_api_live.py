@@ -177,6 +177,26 @@ def test_pages_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused.value.status == 429
 
 
+def test_a_page_that_was_closed_keeps_its_place_from_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_live, "MAX_PAGES", 2)
+    found, closed = live(FakeHub()), set[int]()
+    seq = json.loads(found.whole(""))["seq"]
+
+    def read(number: int) -> None:
+        for _ in found.follow("", seq, lambda: True, lambda: number in closed):
+            pass
+
+    reading = [gevent.spawn(read, number) for number in range(2)]
+    gevent.sleep(0)
+    with pytest.raises(Refused):
+        found.follow("", seq, lambda: True)
+    closed.add(1)
+    next(found.follow("", seq, lambda: True))
+    gevent.sleep(0)
+    assert [one.dead for one in reading] == [False, True]
+    reading[0].kill()
+
+
 def test_so_many_hosts_are_kept_and_no_more() -> None:
     hub = FakeHub()
     for number in range(MAX_HOSTS + 3):

@@ -209,3 +209,24 @@ def test_when_all_places_are_taken_an_idle_connection_goes(api: Api, monkeypatch
     assert b"200 OK" in answer(api, REQUEST % b"Connection: close\r\n")
     for sock in idle:
         sock.close()
+
+
+def test_who_has_closed_is_known_before_anything_is_sent(api: Api) -> None:
+    """A page that is loaded again does not take two places."""
+    assert api.parts.api is not None
+    asked: list[Any] = []
+    app = api.parts.api.app
+    served = app._reply
+
+    def reply(environ: Any) -> Any:
+        asked.append(environ["tunrouter.gone"])
+        return served(environ)
+
+    app._reply = reply  # type: ignore[method-assign]
+    with connect(api) as sock:
+        sock.sendall(REQUEST % b"")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        assert asked[0]() is False
+    with gevent.Timeout(5):
+        while not asked[0]():
+            gevent.sleep(0.01)
