@@ -107,6 +107,7 @@ def serve(services: int, host: str, folder: str) -> None:
     import gevent
     from gevent.fileobject import FileObject
 
+    from lib import service_threads
     from tests.support.api import process
 
     with process(Path(folder) / "hub.json", config(services, host, f"{folder}/api.sock")):
@@ -118,6 +119,7 @@ def serve(services: int, host: str, folder: str) -> None:
 
         watcher = gevent.get_hub().loop.check()
         watcher.start(looked)
+        service_threads.begin()  # as a process does: files are read and written there
         gevent.sleep(SETTLED)
         print("ready", flush=True)
         lines = FileObject(sys.stdin.fileno(), "rb")
