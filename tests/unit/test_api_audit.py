@@ -262,3 +262,16 @@ def test_what_still_waits_at_the_end_is_told(
     api_audit.finish()
     assert f"1 change will not be in the audit log {path}: it cannot be written" in caplog.messages
     assert path.read_text() == ""
+
+
+def test_the_end_of_a_process_writes_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the API has gone before, and told where it cannot."""
+    api = f"api: {{addr: 'unix://{tmp_path}/api.sock', auditLog: {tmp_path}/audit.log}}\n"
+    for errors, kept in (((FULL,), 1), ((FULL, FULL), 1)):
+        with process(tmp_path / "c.yml", api) as made:
+            failing(monkeypatch, *errors)
+            assert made.ask("POST", "/config/routers", ROUTER).status == 200
+        assert len(lines(tmp_path / "audit.log")) == kept
+    assert sum("1 change will not be in the audit log" in text for text in caplog.messages) == 1
