@@ -69,9 +69,8 @@ def decide(
         return _unresolved(route, packet.destination)
     if route is None:
         return Reason.NO_ROUTE
-    is_from_elsewhere = bool(
-        attachment.by
-    )  # then it is not passed on to another hub: no packet goes in a circle
+    # What came from another hub is not passed on to one: no packet goes in a circle.
+    is_from_elsewhere = bool(attachment.by)
     target = namespace.choose(*route, packet.destination, packet.flow, now, is_from_elsewhere)
     if target is None:
         state = None if is_from_elsewhere else namespace.unresolved(route[0], now)

@@ -128,7 +128,7 @@ def test_status_drops_and_routes(topology: Topology, write: Write, sockets: tupl
     gateways = {row["prefix"]: row["gateways"] for row in routes["routes"]}
     (gateway,) = gateways["192.168.200.0/24"]
     assert gateway == {
-        "host": "host-2", "metric": None, "source": "inline", "fall_through": False, "live": True,
+        "host": "host-2", "metric": None, "source": "inline", "fall_through": False, "live": True, "hubs": [],
         "carries": True,
     }  # fmt: skip
     asked(sockets[0], "explain", "explain", "--from", "host-1", OVERLAY_2)
