@@ -32,6 +32,8 @@ from lib.wire_enrol import ID_SIZE, SECRET_SIZE
 
 LEAST_SECONDS, MOST_SECONDS = 60.0, 30 * 86400.0
 """For how long an invitation may be good."""
+MAX_NAMED = 8
+"""Namespaces that are named to whoever has named none."""
 MAX_GATEWAYS = 64
 """Prefixes that are routed to one host."""
 FEW = 4096
@@ -167,7 +169,14 @@ def _gateways(
                     f"{prefixes.text(*prefix)} is routed to {others[0]} already, which is preferred"
                     "; a second site with the same addresses appears under others (map=, in the recipes)"
                 )
-    if not _has_address(hub, host, namespace, found):
+    is_of_none = namespace == ids.NO_NAMESPACE and hub.settings.default_table is None
+    whose = _whose(hub) if is_of_none else []
+    if whose:
+        notes.append(
+            f"no router here is for hosts without a namespace, so {host} will reach nobody: say whose host "
+            f"it is with --ns ({', '.join(whose)})"
+        )
+    elif not _has_address(hub, host, namespace, found):
         notes.append(
             f"no route leads to an address of {host} itself: give it one with --gateway ADDRESS, "
             "or give the router a pool"
@@ -180,6 +189,13 @@ def _no_router(hub: Hub, namespace: bytes) -> str:
     if namespace != ids.NO_NAMESPACE:
         return f"namespace {uuid} has no router of its own with routes; add one that is named {uuid}"
     return f"service {hub.settings.name} has no router with routes of its own (a plugin's are the plugin's)"
+
+
+def _whose(hub: Hub) -> list[str]:
+    """The namespaces that have a router, by their titles; of many the first ones."""
+    keys = sorted(hub.domain.tables)
+    more = [f"{counted(len(keys) - MAX_NAMED, 'more namespace')}"] if len(keys) > MAX_NAMED else []
+    return [namespace_titles.title_of(key) or ids.format_uuid(key) for key in keys[:MAX_NAMED]] + more
 
 
 def _has_address(hub: Hub, host: str, namespace: bytes, found: Iterable[Prefix]) -> bool:

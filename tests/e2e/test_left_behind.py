@@ -86,7 +86,7 @@ ROWS = {
 }
 PLAIN = "tun:///host-1?name=tun7&net=10.0.0.9/24&namesBy=off"
 """A client with none of them."""
-TOO_EARLY = (0.1, 0.25, 0.4)
+TOO_EARLY = (0.12, 0.3)
 """Seconds after which a start is killed, which takes half of one: whatever it is just doing."""
 
 

@@ -89,6 +89,9 @@ def test_what_the_unit_lets_through(player: Player) -> None:
     assert "tunrouter_nat_tun0" in rules
     assert "killswitch" in rules
     assert "dnat ip prefix to 192.168.1.0/24" in rules
+    said = player.run("host-7", sealed("tunrouter check -C host-7.yaml", player.work))
+    assert "then names of the hub's domain are not found on this host" in said
+    assert said.count("the user nobody ") == 1, "all others work, as was seen"
     assert "connected" in player.run("hub", "tunrouter hosts")
     assert "join" in wait_for(player, "/var/lib/tunrouter/told")
 

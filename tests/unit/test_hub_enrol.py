@@ -66,7 +66,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @contextmanager
 def hub_of(
-    pair: Pair, path: Path, handler: str = "", metadata: str = "", more: str = "", routers: str = ""
+    pair: Pair,
+    path: Path,
+    handler: str = "",
+    metadata: str = "",
+    more: str = "",
+    routers: str = "",
+    router: str = "router: r, ",
 ) -> Iterator[tuple[Hub, dict[str, Hub]]]:
     text = CONFIG.format(
         path=path,
@@ -76,7 +82,7 @@ def hub_of(
         metadata=metadata,
         more=more,
         routers=routers,
-    )
+    ).replace("router: r, ", router)
     with running(text) as hubs:
         hubs[0].tables.start()
         assert hubs[0].tables.enrolled.wait(5)
@@ -359,6 +365,18 @@ def test_what_is_worth_knowing(pair: Pair, tmp_path: Path) -> None:
         reply = ctl_enrol.invite(hubs, hub.tables, asked)
         assert "no route leads to an address of host-7 itself" in str(reply["notes"])
         assert str(reply["pin"]).startswith("sha256:")
+
+
+def test_who_forgets_whose_host_it_is_is_told(pair: Pair, tmp_path: Path) -> None:
+    """Where each tenant has a router of its own, a host of no tenant reaches nobody."""
+    tenants = [f"{UUID[:-1]}{number}" for number in range(1, 10)]
+    routers = "".join(f", {{name: {tenant}, address: 10.0.0.1/24}}" for tenant in tenants)
+    with hub_of(pair, tmp_path / "hosts", routers=routers, router="") as (hub, hubs):
+        asked = {"host": "host-7", "address": "hub.test:8443"}
+        reply = ctl_enrol.invite(hubs, hub.tables, asked)
+        assert str(reply["notes"]).endswith(f"with --ns ({', '.join(tenants[:8])}, 1 more namespace)']")
+        reply = ctl_enrol.invite(hubs, hub.tables, {**asked, "ns": tenants[0]})
+        assert "no route leads to an address of host-7 itself" in str(reply["notes"])
 
 
 # --- who is let in
