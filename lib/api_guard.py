@@ -26,6 +26,7 @@ _REASONS = {
     **dict.fromkeys(("auth", "auths", "auther", "authers", "password", "passwords", "username"), _LOGINS),
     **dict.fromkeys(("admission", "admissions", "ingress", "token", "tls", "trustedproxies"), _LOGINS),
     **dict.fromkeys(("handler.type", "listener.type", "trustedproxies.header", "certhosts"), _LOGINS),
+    **dict.fromkeys(("cluster", "secret"), _LOGINS),
     **dict.fromkeys(("metadata.domain", "metadata.router", "proxyprotocol"), _LOGINS),
     **dict.fromkeys(("sd", "entrypoint", "entrypoint.address", "entrypoint.allow"), _PLUGINS),
 }

@@ -171,6 +171,30 @@ def every_peer(reply: Row) -> list[dict[str, Any]]:
     return [*reply["sessions"], *clients]
 
 
+def _of_link(field: str, show: Callable[[Any], str]) -> Callable[[Row], str]:
+    """A field of the link with another hub as text; - where there is no link."""
+    return lambda row: show(row["link"][field]) if row["link"] else "-"
+
+
+def _hub_state(row: Row) -> str:
+    if not row["live"]:
+        return "away"
+    return row["error"] or ("its list is read again" if row["behind"] else "good")
+
+
+HUBS = (
+    Column("other hub", _plain("name"), tells_apart=True),
+    Column("address", _plain("address"), 3),
+    Column("hosts", lambda row: number(row["hosts"]), right=True),
+    Column("heard", lambda row: ago(row["heard_s"]) if row["heard_s"] is not None else "-", 4, right=True),
+    Column("link", _of_link("peer", str), 1),
+    Column("rtt", _of_link("rtt_s", milliseconds), 5, right=True),
+    Column("received", _of_link("received_bytes", size), 6, right=True),
+    Column("sent", _of_link("sent_bytes", size), 6, right=True),
+    Column("state", _hub_state, style=lambda row: "" if _hub_state(row) == "good" else RED),
+)
+
+
 def _source_state(row: Row) -> str:
     bad = row.get("bad_rows")
     if not row["error"]:

@@ -183,6 +183,8 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     for row in reply.get("entrypoints", ()):
         known = f"sd {row['sd']} knows {number(row['registered'])} of {counted(row['sessions'], 'session')}"
         found.append(f"entrypoint of {row['service']} at {row['address']}: {known}")
+    for cluster in reply.get("clusters", ()):
+        found += _cluster(cluster)
     if only := reply.get("only"):
         inside = only.get("title") or only["ns"]
         what = [f"{name} {value}" for name, value in (("host", only["host"]), ("namespace", inside)) if value]
@@ -193,6 +195,8 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     found += on.table(cli_columns.CLIENTS, reply["clients"])
     far = [{**hub, "service": row["service"]} for row in reply.get("entrypoints", ()) for hub in row["hubs"]]
     found += on.table(cli_columns.FAR_HUBS, far[:MAX_TABLES])
+    for cluster in reply.get("clusters", ()):
+        found += on.table(cli_columns.HUBS, sorted(cluster["hubs"], key=lambda row: str(row["name"])))
     rows = cli_columns.sources_of(reply["tables"])
     found += on.table(cli_columns.TABLES, rows[:MAX_TABLES])
     found += [f"and {counted(len(rows) - MAX_TABLES, 'more table')}"] if len(rows) > MAX_TABLES else []
@@ -242,6 +246,17 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     ]
     rest = [*mistaken, *_away(reply["clients"]), *differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
+
+
+def _cluster(row: Reply) -> list[str]:
+    """What a hub is in its cluster, and the registry, where that is away."""
+    others = sum(1 for hub in row["hubs"] if hub["live"])
+    hosts = counted(row["own_hosts"], "host")
+    there = f"{counted(others, 'other hub')} with {counted(row['hosts'], 'host')}"
+    found = [f"cluster hub {row['name']}, links on {row['listen']}: {hosts} here, {there}"]
+    if row["error"]:
+        found.append(f"registry {row['registry']} is away: {row['error']}; what is known goes on")
+    return found
 
 
 def _whose(reply: Reply) -> str:

@@ -1,50 +1,59 @@
-"""The entrypoints of a process: which there are, and what a reload makes of them.
+"""The entrypoints and the cluster of a process: which there are, and what a reload makes of them.
 
 Knows: that services of one domain have one entrypoint, and that one whose settings differ is made anew.
-Refuses to know: what an entrypoint does (cluster_entrypoint).
+Refuses to know: what an entrypoint does (cluster_entrypoint), and a hub in a cluster (cluster_member).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lib.capture_taps import Taps
 from lib.cluster_entrypoint import Entrypoint
+from lib.cluster_member import ClusterMember
 from lib.errors import HostError
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.settings_registry import ClusterSettings
 
 Wanted = dict[int, Hub]
 """id() of a domain -> the first hub of it that has an entrypoint."""
 
 
 class ClusterWatch:
-    """The entrypoints of a process."""
+    """The entrypoints of a process, and its place in a cluster."""
 
     def __init__(self, taps: Taps) -> None:
         self._taps = taps
         self._started = False
         self.entrypoints: list[Entrypoint] = []
+        self._member = ClusterMember()
 
-    def open(self, hubs: Iterable[Hub]) -> None:
-        """Open the entrypoints of these hubs; nothing is read before start(). Raises HostError."""
+    def open(self, hubs: Collection[Hub], cluster: ClusterSettings | None = None) -> None:
+        """Open the entrypoints of these hubs, and the port for links of a cluster. Raises HostError.
+
+        Nothing is read or told before start().
+        """
         for hub in _wanted(hubs).values():
             self._open(hub)
+        self._member.open(cluster, _by_name(hubs))
 
     def start(self) -> None:
         """Begin to pass packets to other hubs."""
         self._started = True
         for one in self.entrypoints:
             one.start()
+        self._member.start()
 
     def stop(self) -> None:
         """Pass nothing to other hubs any more."""
+        self._member.stop()
         while self.entrypoints:
             self.entrypoints.pop().stop()
 
-    def apply(self, hubs: Iterable[Hub]) -> list[str]:
-        """Have the entrypoints that these hubs want; returns a line for each change."""
+    def apply(self, hubs: Collection[Hub], cluster: ClusterSettings | None = None) -> list[str]:
+        """Have the entrypoints that these hubs want, and this cluster; returns a line for each change."""
         lines = []
         wanted = _wanted(hubs)
         for one in list(self.entrypoints):
@@ -72,7 +81,7 @@ class ClusterWatch:
                 )
                 continue
             lines.append(f"service {hub.settings.name}: entrypoint {self.entrypoints[-1].entry.address}")
-        return lines
+        return lines + self._member.apply(cluster, _by_name(hubs))
 
     def _open(self, hub: Hub) -> None:
         settings = hub.settings.entrypoint
@@ -81,6 +90,10 @@ class ClusterWatch:
         self.entrypoints.append(one)
         if self._started:
             one.start()
+
+
+def _by_name(hubs: Iterable[Hub]) -> dict[str, Hub]:
+    return {hub.settings.name: hub for hub in hubs}
 
 
 def _wanted(hubs: Iterable[Hub]) -> Wanted:

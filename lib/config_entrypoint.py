@@ -15,9 +15,9 @@ from lib.config_plugins import plugin_settings
 from lib.config_schema import Handler, Sd, Service
 from lib.errors import Position
 from lib.settings import HubSettings
-from lib.settings_cluster import DEFAULT_CACHE, DEFAULT_RENEW, EntrypointSettings, SdSettings
+from lib.settings_cluster import DEFAULT_CACHE, DEFAULT_RENEW, EntrypointSettings, RegistrySd, SdSettings
 
-Known = Mapping[str, SdSettings | None]
+Known = Mapping[str, SdSettings | RegistrySd | None]
 """Name -> the sd; None for one whose section is wrong."""
 WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 CACHE, RENEW = (0.1, 3600.0), (1.0, 3600.0)
@@ -26,11 +26,22 @@ _WITH_ENTRYPOINT = ("entrypoint.address", "entrypoint.allow", "sd.cache.expirati
 _IN_THE_CLEAR = "'entrypoint': datagrams between hubs are neither authenticated nor encrypted, as in GOST"
 
 
-def sd_settings(section: Sd, found: Findings) -> SdSettings | None:
-    """The settings of one sd; None where it has no plugin that could be asked, which is a problem."""
+def sd_settings(section: Sd, found: Findings) -> SdSettings | RegistrySd | None:
+    """The settings of one sd; None where nobody could be asked, which is a problem."""
+    if section.redis is not None:
+        if section.plugin is not None:
+            text = f"sd {section.name[:64]} has a plugin and a redis"
+            found.error(
+                section.where("redis"), text, "write one of them: a plugin, or the registry of a cluster"
+            )
+        return RegistrySd()
     if section.plugin is None:
-        text = f"sd {section.name[:64]} has no plugin: nobody would know where hosts are"
-        found.error(section.where(), text, "write plugin: {type: http, addr: URL}")
+        text = f"sd {section.name[:64]} has no plugin and no redis: nobody would know where hosts are"
+        found.error(
+            section.where(),
+            text,
+            "write plugin: {type: http, addr: URL}, or redis: {addr: HOST:PORT} for a cluster",
+        )
         return None
     plugin = plugin_settings(section.plugin, found)
     return SdSettings(section.name, plugin) if plugin else None
@@ -44,6 +55,12 @@ def of_hub(handler: Handler, known: Known, netns: str, found: Findings) -> Entry
     written = config_metadata.find(handler, "entrypoint") is not None
     if name and name not in known:
         found.error(_place(handler, "sd"), f"there is no sd {name[:64]!r}", found.guess(name, known))
+    if isinstance(known.get(name), RegistrySd):
+        for key in ("entrypoint", *_WITH_ENTRYPOINT):
+            if config_metadata.find(handler, key) is not None:
+                text = f"{key!r} is for an sd that is a plugin, and {name[:64]!r} is a Redis"
+                found.error(_place(handler, key), text, "leave it out: hubs of a cluster have links")
+        return None
     if not (name and written):
         _complain_of_one(handler, bool(name), written, found)
         return None
@@ -56,7 +73,7 @@ def of_hub(handler: Handler, known: Known, netns: str, found: Findings) -> Entry
     cache = _seconds(handler, "sd.cache.expiration", DEFAULT_CACHE, CACHE, found)
     renew = _seconds(handler, "sd.renewInterval", DEFAULT_RENEW, RENEW, found)
     sd = known.get(name)
-    if place is None or sd is None:
+    if place is None or not isinstance(sd, SdSettings):
         return None
     host, port = place
     if host in WILDCARDS and not address:

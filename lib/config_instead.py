@@ -23,6 +23,7 @@ _QUOTA = "leave it out, and let a monitor watch the bytes of each service and ho
 _ROWS_HERE = "write the rows in this file, which SIGHUP or -R reads again"
 
 _SECTIONS: dict[str, dict[str, str]] = {
+    "Cluster": {"trust": "leave it out: whoever has the secret may claim any host (SECURITY.md, Clusters)"},
     "Service": {
         **dict.fromkeys(("quota", "quotas"), _QUOTA),
     },

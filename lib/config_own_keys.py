@@ -7,6 +7,7 @@ two: every key of ours is here, with the type that the schema has; its example w
 
 from __future__ import annotations
 
+from lib.config_own_cluster import CLUSTER_KEYS
 from lib.config_own_key import OwnKey
 from lib.config_own_metadata import METADATA_KEYS
 
@@ -90,6 +91,7 @@ KEYS = (
             "and about gateways that take over."
         ),
     ),
+    *CLUSTER_KEYS,
     OwnKey(
         "receiver of notify", "name", "text", "notify-0, notify-1 …",
         "name: pager",
@@ -349,6 +351,9 @@ _PLACES = {
     "top level": "the top level of the file",
     "auther": "an auther",
     "receiver of notify": "a receiver of notify",
+    "sd": "one of sds, at the top level of the file",
+    "cluster": "the section cluster",
+    "link of a cluster": "link, in the section cluster",
     "login": "a login of an auther",
     "router": "a router",
     "route": "a route of a router",

@@ -20,6 +20,7 @@ from lib.capture_taps import LEAST_RECORDER
 from lib.config_admission import admission_settings
 from lib.config_chain import Chains
 from lib.config_client import client
+from lib.config_cluster import cluster_settings
 from lib.config_entrypoint import check_entrypoints, sd_settings
 from lib.config_exit import check_killswitch
 from lib.config_findings import MOST_PROBLEMS, Findings, at_once
@@ -205,6 +206,7 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
         titles=named,
         tests=tests,
         notify=notify_settings(config, bool(hubs), found),
+        cluster=cluster_settings(config, hubs, found),
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from lib.config_no_effect import keys_of
+from lib.config_schema_cluster import Cluster
 from lib.config_schema_log import Log
 from lib.config_schema_notify import Notify
 from lib.config_schema_policy import PolicyTest
@@ -272,10 +273,11 @@ class Ingress(Sourced):
 
 
 class Sd(Part):
-    """Service discovery: a plugin that knows at which hub a host is."""
+    """Service discovery: a plugin that knows at which hub a host is, or a Redis, which is our own."""
 
     name: str = ""
     plugin: Plugin | None = None
+    redis: Redis | None = None
 
 
 class Observer(Part):
@@ -388,6 +390,7 @@ class Config(Section):
     tests: list[PolicyTest] = []
     notify: list[Notify] = []
     namespaces: list[NamedNamespace] = []
+    cluster: Cluster | None = None
 
     problems: list[Problem] = []
     """Errors; with any of them the configuration is not used, although the rest of it was read."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lib import ctl_filter, namespace_titles, service_supervisor
+from lib import ctl_cluster, ctl_filter, namespace_titles, service_supervisor
 from lib.client import Client
 from lib.cluster_entrypoint import Entrypoint
 from lib.counters import Traffic
@@ -80,6 +80,8 @@ def _of_no_session(domains: Iterable[Domain]) -> Iterator[tuple[Row, str, str, T
         yield _nowhere("-"), OTHER_HUBS, one.entry.address, one.traffic
         for hub in list(one.hubs.values()):
             yield _nowhere("-"), OTHER_HUBS, hub.address, hub.traffic
+    for _, name, traffic in ctl_cluster.traffic():
+        yield _nowhere("-"), OTHER_HUBS, name, traffic
 
 
 def _nowhere(what: str) -> Row:

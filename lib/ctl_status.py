@@ -19,6 +19,7 @@ from typing import Any
 
 from lib import (
     __version__,
+    ctl_cluster,
     ctl_filter,
     ctl_policy,
     ctl_tables,
@@ -49,7 +50,7 @@ MAX_WARNINGS = 100
 """Mistaken identities of a hub's clients that are listed."""
 
 Row = dict[str, object]
-_LISTS = ("tables", "tasks", "log", "notify", "entrypoints")
+_LISTS = ("tables", "tasks", "log", "notify", "entrypoints", "clusters")
 """Fields of what belongs to no host."""
 NAME_SECONDS = 1.0
 """How long the name of our own user may take (LDAP and the like)."""
@@ -105,6 +106,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "tables": ctl_tables.rows(tables, now),
         "tasks": [_task(task, now) for task in service_supervisor.tasks()],
         "log": [_output(output) for output in log_setup.outputs()],
+        "clusters": ctl_cluster.rows(now),
         "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
         "entrypoints": [_entrypoint(one) for one in service_supervisor.running(Entrypoint)],
     }

@@ -83,6 +83,8 @@ def secrets(settings: Settings) -> Iterator[str]:
     for one in services:
         for observation in (one.observe.service, one.observe.handler):
             yield from _of_owners(observation.observer) if observation is not None else ()
+    if settings.cluster is not None:
+        yield from (settings.cluster.secret, settings.cluster.registry.password)
     for receiver in settings.notify:  # the path of a URL may be the secret, as Slack's is
         yield from (receiver.url, *(value for _, value in receiver.headers))
     yield from (secret for auther in settings.authers for secret in _of_auther(auther))

@@ -18,8 +18,8 @@ from lib.addresses import host_port
 from lib.service_scheduling import breathe
 from lib.service_threads import aside
 from lib.settings_sources import RedisSource
-from lib.source_read import TOTAL, describe, redis_connection
-from lib.stream_bounded import Bounds, failing_as
+from lib.source_read import TOTAL, describe, redis_connection, redis_failing
+from lib.stream_bounded import Bounds
 from lib.stream_dial import in_use
 
 MAX_BYTES = 64 << 20
@@ -84,7 +84,7 @@ class RedisStore:
             self._looking = None
 
     def _ask_kept(self) -> object:
-        with self._failing():
+        with redis_failing(self.name):
             if self._looking is None:
                 bounds = Bounds(TOTAL, MAX_BYTES)
                 self._looking = redis_connection(self._source, bounds), bounds
@@ -105,21 +105,10 @@ class RedisStore:
             return connection.read_response()
 
         try:
-            with self._failing(), in_use(*host_port(self._source.addr)):
+            with redis_failing(self.name), in_use(*host_port(self._source.addr)):
                 yield ask
         finally:
             connection.disconnect()
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Make an OSError that names the Redis of everything that goes wrong with it."""
-        import redis
-
-        with failing_as(lambda why: OSError(5, f"{self.name}: {why}"), OSError, ValueError):
-            try:
-                yield
-            except (redis.RedisError, UnicodeError) as error:
-                raise OSError(5, f"{self.name}: {error}") from error
 
 
 def _text(reply: object) -> bytes:

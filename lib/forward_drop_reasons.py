@@ -248,6 +248,11 @@ class Reason(_Documented):
         "it came from another hub, for a namespace of which no host is here",
         "nothing, if few: the last host of it has just left; else the sd does not forget sessions that end",
     )
+    NO_LINK = (
+        "no-link",
+        "the hub that has the host cannot be reached by a link",
+        "look at that hub, and at cluster.link.address and the firewall there: status and the log say why",
+    )
     FOREIGN_SOURCE = (
         "foreign-source",
         "it came from another hub, and its source is of no host that is known to be there",

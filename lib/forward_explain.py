@@ -266,7 +266,8 @@ def _elsewhere(namespace: Namespace, name: str, now: float) -> Iterator[str]:
         yield f"no live session here; where else it is: {found.value}"
         return
     for attachment in found.attachments if found is not None else ():
-        yield f"no live session here; {_way(attachment)}, single packets up to {attachment.mtu} bytes"
+        kind = "superpackets" if attachment.offloads else "single packets"
+        yield f"no live session here; {_way(attachment)}, {kind} up to {attachment.mtu} bytes"
     if found is None:
         yield "no live session"
 

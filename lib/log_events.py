@@ -275,6 +275,14 @@ class Entry(Enum):
         *("sd-refused", "warning", "service sd host reason"),
         "an sd has named an entrypoint that is none of one hub, or that `entrypoint.allow` has not",
     )
+    CLUSTER_JOINED = "cluster-joined", "info", "hub address", "a hub tells a cluster of its hosts from now on"
+    REGISTRY_LOST = "registry-lost", "warning", "registry reason", "the registry of a cluster is away"
+    REGISTRY_REFUSED = "registry-refused", "warning", "registry reason", "what a registry says is not used"
+    HUB_LOST = "hub-lost", "warning", "hub", "another hub has said nothing for its lease: its hosts are gone"
+    LINK_OPENED = "link-opened", "info", "hub peer", "a link with another hub is there"
+    LINK_CLOSED = "link-closed", "info", "hub reason", "a link with another hub has ended: why"
+    LINK_FAILED = "link-failed", "warning", "hub reason", "another hub could not be reached for a link"
+    LINK_REFUSED = "link-refused", "warning", "peer reason", "who dials for a link is no hub of this cluster"
     FILES_NOT_WATCHED = (
         *("files-not-watched", "warning", "reason"),
         "changes of files are only seen on SIGHUP and by `reload`",

@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from lib import (
     __version__,
+    ctl_cluster,
     ids,
     log_redact,
     log_setup,
@@ -264,6 +265,7 @@ def _by_hub() -> Iterator[tuple[Family, Iterable[Row]]]:
         for one in entrypoints
         for hub in one.hubs.values()
     ]
+    rows += [(_labels(BY_HUB["drops"], *names), traffic) for *names, traffic in ctl_cluster.traffic()]
     yield from _traffic(BY_HUB, rows)
     registered = ((one.settings.name, one.entry.sd.name, one.registration.known) for one in entrypoints)
     yield REGISTERED, [(_labels(REGISTERED, *names), float(known)) for *names, known in registered]

@@ -118,7 +118,7 @@ class Parts:
             self.metrics, self.api = self.make_metrics(settings), self.make_api(settings)
             for hub in settings.hubs:
                 self.hubs[hub.name] = self.make_hub(hub, settings)
-            self.cluster.open(self.hubs.values())
+            self.cluster.open(self.hubs.values(), settings.cluster)
             self.exits.admit(settings.clients)
             client_around.look_ahead(settings.clients, self.exits.killswitch)
             if settings.clients:

@@ -140,6 +140,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
         found.add("a plugin over gRPC" if plugin.url.startswith("grpc") else "HTTP")
     found |= {"an observer"} if _is_observed(settings) else set()
     found |= {"metrics"} if settings.metrics else set()
+    found |= {"a Redis", "a certificate"} if settings.cluster else set()
     found |= _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()

@@ -97,7 +97,7 @@ def _change(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple
     lines += _apply_titles(old, new)
     failed: list[tuple[str, str]] = []
     counts = _apply_services(parts, new, lines, failed, step, old)
-    lines += parts.cluster.apply(parts.hubs.values())
+    lines += parts.cluster.apply(parts.hubs.values(), new.cluster)
     used = [hub.settings for hub in parts.hubs.values()]
     lines += parts.observe.apply()
     label(new)

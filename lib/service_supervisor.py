@@ -26,6 +26,9 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     a list of enrolled hosts is read         enrol_live          the list goes
     names are looked up, resolv.conf is kept client_stub         no client wants names
     names are listed                         client_hosts        the same
+    a registry is heard, written and read    cluster_redis       the cluster is left; no fault of it
+    leases of other hubs are looked at       cluster_live        the cluster is left
+    links are looked after                   cluster_links       the cluster is left
     hosts that come and go are told of       notify_watch        the process ends; no fault of it
     tables of nftables are put back          client_exit         the process ends; no fault of it
     a client's table is kept                 netfilter_keep      the client stops; no fault of it

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from struct import Struct
 
-from lib import framing, packet_offload, wire_control
+from lib import cluster_frames, framing, packet_offload, wire_control
 
 BUCKETS = 2048
 """A flow is known by a hash with so many values; two flows with the same hash share their turns."""
@@ -99,6 +99,8 @@ def _bucket(run: bytes, start: int, end: int) -> int:
     first = run[start] if start < end else 0
     if first == wire_control.MARK:
         return CONTROL
+    if first == cluster_frames.MARK:  # between hubs: its label and namespace stand for its flow
+        return hash(run[start + 2 : start + cluster_frames.HEADER]) % BUCKETS
     if first <= 2:
         start += packet_offload.HEADER_SIZE
         first = run[start] if start < end else 0
@@ -150,7 +152,12 @@ def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, 
 
 
 def source_of(chunk: bytes) -> bytes:
-    """The source address of the first frame in a chunk, packed; b"" where it holds no IP packet."""
+    """The source address of the first frame in a chunk, packed; b"" where it holds no IP packet.
+
+    Between two hubs it is the namespace: there tenants take turns.
+    """
+    if chunk[2] == cluster_frames.MARK:
+        return chunk[6 : 2 + cluster_frames.HEADER]
     start = 2 + packet_offload.HEADER_SIZE if chunk[2] <= 2 else 2
     version = chunk[start] >> 4 if start < len(chunk) else 0
     if version == 4:

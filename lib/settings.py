@@ -26,6 +26,7 @@ from lib.settings_notify import NotifySettings
 from lib.settings_observe import UNOBSERVED, ObserveSettings
 from lib.settings_policy import PolicyTest
 from lib.settings_push import AcceptSettings
+from lib.settings_registry import ClusterSettings
 from lib.settings_sources import NO_SOURCES, EnrolSource, PluginSettings, SourceSettings
 from lib.settings_telemetry import MetricsSettings, RotationSettings
 from lib.settings_transport import AUTO, TCP, TransportSettings, why_no_datagrams
@@ -352,6 +353,7 @@ class Settings:
     authers: tuple[AutherSettings, ...] = ()
     """Authers that are used elsewhere than in hubs (metrics, the web API)."""
     notify: tuple[NotifySettings, ...] = ()
+    cluster: ClusterSettings | None = None
     titles: tuple[Title, ...] = ()  # what people call namespaces
     tests: tuple[PolicyTest, ...] = ()
     """Packets that hubs must let through, or must not (service_policy)."""

@@ -24,6 +24,11 @@ class SdSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrySd:
+    """An sd that is a Redis: the registry of a cluster (settings_registry)."""
+
+
+@dataclass(frozen=True, slots=True)
 class EntrypointSettings:
     """The entrypoint of a hub: the UDP port at which other hubs reach the hosts that are here."""
 

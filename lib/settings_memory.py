@@ -59,6 +59,8 @@ CONNECTIONS_TABLE = 65536 * 300
 API = 5000 * 15e3 + 2 * 32 * 400e3 + 32 * 300e3 + 256 * 64e3
 """The last hour of as many hosts as are kept (api_hosts), the differences that pages get (api_board), replies
 that they share (api_shared), and on each connection (api_server) an answer being compressed (api_gzip)."""
+CLUSTER = 200_000 * 500 + 8192 * 6e3 + 8192 * 32 * 400 + 2 * (64 << 20) + 1024 * 150e3
+"""Names of hosts at other hubs, those that packets go to with their flows, links and what waits for them."""
 ENTRYPOINT = 2 * FAR_HOSTS * 6e3 + 8 * FAR_FLOWS * 400
 """Hosts at other hubs and their flows: each new one has a part of what there is, older ones keep theirs."""
 CAPTURES = 8 * 9 * MB
@@ -86,6 +88,8 @@ def parts(settings: Settings) -> list[Part]:
         found += _hub(hub)
     if settings.clients:
         found.append(Part(counted(len(settings.clients), "client"), len(settings.clients) * CLIENT))
+    if settings.cluster is not None:
+        found.append(Part("the cluster: hosts at other hubs, and links to these", CLUSTER))
     if settings.control:
         found.append(Part("captures", CAPTURES))
     if settings.api:

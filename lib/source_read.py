@@ -11,6 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from heapq import merge
@@ -209,6 +210,18 @@ def redis_connection(source: RedisSource, bounds: Bounds) -> Any:
         protocol=2,  # what is asked here needs no more, and nothing comes unasked
         driver_info=None,
     )
+
+
+@contextmanager
+def redis_failing(name: str) -> Iterator[None]:
+    """Make an OSError that names the Redis of everything that goes wrong with it."""
+    import redis
+
+    with failing_as(lambda why: OSError(5, f"{name}: {why}"), OSError, ValueError):
+        try:
+            yield
+        except (redis.RedisError, UnicodeError) as error:
+            raise OSError(5, f"{name}: {error}") from error
 
 
 @cache

@@ -81,6 +81,9 @@ _METADATA = {
 PLACES = {
     "top level": ("(top)",),
     "receiver of notify": ("notify",),
+    "sd": ("sds",),
+    "cluster": ("cluster",),
+    "link of a cluster": ("cluster.link",),
     "auther": ("authers",),
     "login": ("authers.auths",),
     "router": ("routers",),

@@ -123,7 +123,10 @@ def test_an_sd_comes_and_goes_by_the_api(api: Api) -> None:
     assert shown["plugin"]["addr"] == "127.0.0.1:1"
     assert "geheim" not in json.dumps(shown)
     said = ask(api, "POST", "/config/sds", {"name": "y"}, 500)
-    assert "create sd y failed: sd y has no plugin: nobody would know where hosts are" in said["msg"]
+    assert (
+        "create sd y failed: sd y has no plugin and no redis: nobody would know where hosts are"
+        in said["msg"]
+    )
     assert ask(api, "DELETE", "/config/sds/x") == {"msg": "OK"}
 
 

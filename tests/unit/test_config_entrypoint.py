@@ -111,7 +111,7 @@ def test_what_is_wrong_has_its_place(metadata: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
-        ("{name: sd0}", "sd sd0 has no plugin: nobody would know where hosts are"),
+        ("{name: sd0}", "sd sd0 has no plugin and no redis: nobody would know where hosts are"),
         ("{name: sd0, plugin: {type: htp, addr: 'h:1'}}", "unknown plugin type 'htp'; did you mean 'http'?"),
         ("{name: sd0, plugin: {addr: h}}", "not the address of a grpc plugin"),
         ("{plugin: {addr: 'h:1'}}", "one of the sds has no name"),

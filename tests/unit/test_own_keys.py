@@ -38,7 +38,6 @@ WHOLE: dict[str, Any] = {
             "forwarder": {"nodes": [{"addr": "host-1"}]},
         },
     ],
-    "sds": [{"name": "sd0", "plugin": {"type": "http", "addr": "http://127.0.0.1:1"}}],
     "authers": [{"name": "a", "auths": [{"username": "u", "password": "p"}]}],
     "api": {
         "addr": "127.0.0.1:18080",
@@ -46,6 +45,10 @@ WHOLE: dict[str, Any] = {
         "users": [{"username": "v", "password": "p"}],
     },
     "notify": [{"url": "http://127.0.0.1/"}],
+    "sds": [
+        {"name": "s", "redis": {"addr": "127.0.0.1"}},
+        {"name": "sd0", "plugin": {"type": "http", "addr": "http://127.0.0.1:1"}},
+    ],
     "tests": [{"from": "host-9", "to": "10.2.0.9", "expect": "deny"}],
     "routers": [
         {
@@ -77,6 +80,12 @@ WHOLE: dict[str, Any] = {
         }
     ],
 }
+CLUSTER = {
+    "name": "hub-1",
+    "link": {"listen": ":8444", "address": "hub-1.example:8444", "secret": 4 * "secret-s"},
+}
+OF_CLUSTER = ("sds", "cluster", "cluster.link")
+"""Places whose keys count in a cluster, in which a hub has a Redis for its sd."""
 LAYERS = {key.name: key.layer for key in HUB_KEYS.values()}
 CASES = [(row, place) for row in KEYS for place in PLACES[row.place]]
 
@@ -89,6 +98,9 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
         "(top)": config,
         "authers": config["authers"][0],
         "notify": config["notify"][0],
+        "sds": config["sds"][0],
+        "cluster": config.get("cluster", {}),
+        "cluster.link": config.get("cluster", {}).get("link", {}),
         "api": config["api"],
         "api.users": config["api"]["users"][0],
         "authers.auths": config["authers"][0]["auths"][0],
@@ -114,7 +126,11 @@ def layer(service: dict[str, Any], key: str) -> dict[str, Any]:
 def settings(place: str = "(top)", text: str = "") -> Settings:
     """What the whole configuration means with these keys (YAML) in one place. Raises ConfigError."""
     config = json.loads(json.dumps(WHOLE))
-    for key, value in yaml.safe_load(f"{{{text}}}").items():
+    added = yaml.safe_load(f"{{{text}}}")
+    if place in OF_CLUSTER or "cluster" in added:
+        config["services"][0]["handler"]["metadata"] = {"router": "r", "sd": "s"}
+        config["cluster"] = json.loads(json.dumps(CLUSTER))
+    for key, value in added.items():
         section(config, place, key)[key] = value
     found = config_resolve.resolve(config_read.read([("f", json.dumps(config))]))
     return replace(found, warnings=(), notices=())
@@ -148,13 +164,13 @@ def test_a_row_is_whole(row: OwnKey) -> None:
 @pytest.mark.parametrize("case", CASES, ids=name)
 def test_an_example_works_and_makes_a_difference(case: tuple[OwnKey, str]) -> None:
     row, place = case
-    assert settings(place, row.example) != settings()
+    assert settings(place, row.example) != settings(place)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if literal_default(case[0])], ids=name)
 def test_a_default_is_what_holds_without_the_key(case: tuple[OwnKey, str]) -> None:
     row, place = case
-    assert settings(place, f"{row.key}: {literal_default(row)}") == settings()
+    assert settings(place, f"{row.key}: {literal_default(row)}") == settings(place)
 
 
 def refused(place: str, row: OwnKey, value: str) -> bool:

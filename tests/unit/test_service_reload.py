@@ -71,7 +71,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         domains=nothing,
         notify=nothing,
         observe=SimpleNamespace(apply=list),
-        cluster=SimpleNamespace(apply=lambda hubs: []),
+        cluster=SimpleNamespace(apply=lambda hubs, settings: []),
         exits=SimpleNamespace(settle=list),
         remove_clients=list,
         api=None,

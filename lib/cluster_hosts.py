@@ -1,0 +1,276 @@
+"""Hosts at other hubs of a cluster as forwarding sees them, and our own as the cluster is told of them.
+
+Knows: which attachment stands for which host at which hub, when one ends; that a host which has come back at
+another hub has no session here any more.
+Refuses to know: who says where hosts are (cluster_registry), by what frames travel (cluster_links), what is
+decided on a packet (forward_decide, forward_enter).
+
+    registry says: host H is at hub X     H's attachment at X takes what no session here takes
+    ... and not any more, or at hub Y too   that attachment ends (`live`), so its flows are decided anew
+    a session begins or ends here           the list of this hub changes (cluster_claims)
+
+Where a host is at several hubs, new flows go to the one where its session is newest: it has moved, and the
+others have not noticed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from lib import framing, hub_resolve, packet_offload
+from lib.bounded_dict import BoundedDict
+from lib.cluster_claims import Claims
+from lib.cluster_link import Take
+from lib.cluster_registry import Place, Registry
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.forward_enter import enter
+from lib.hub_far_host import FarHost
+from lib.hub_turn import Owner
+from lib.namespace import Attachment, Namespace
+from lib.namespace_domain import Domain
+from lib.packet import Buffer
+from lib.plugin_cache import Unresolved
+from lib.route_gateways import Gateway
+from lib.settings_memory import FAR_FLOWS, LEAST_FLOWS
+
+LINK = "link"
+"""What `by` of an attachment says of a host that a link leads to."""
+MAX_HOSTS = 8192
+"""Hosts at other hubs that packets go to or have come from; past that the oldest is made anew when needed."""
+GREETING_SECONDS = 10.0
+"""How long after its beginning a client is expected to say its instance; one of GOST's never does."""
+_MTU = framing.MAX_CONTENT - packet_offload.HEADER_SIZE
+
+Send = Callable[[str, Attachment, Sequence[Buffer]], None]
+"""Sends a run of whole frames of an attachment to a hub (cluster_links.Links.send)."""
+
+
+class _Way:
+    """The sender of an attachment at another hub."""
+
+    __slots__ = ("_attachment", "_send")
+
+    queued = 0  # what waits is the link's
+
+    def __init__(self, attachment: Attachment, send: Send) -> None:
+        self._attachment, self._send = attachment, send
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        """Send a run of whole frames over the link; never waits."""
+        self._send(self._attachment.peer, self._attachment, buffers)
+
+    def close(self, because: str, /) -> None:
+        """Do nothing: the session is the other hub's."""
+
+    def is_alive(self, seconds: float, /) -> bool:
+        """Returns True: the registry says so."""
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class _Elsewhere:
+    """The hosts of one namespace at other hubs (namespace_elsewhere.Elsewhere)."""
+
+    hosts: Hosts
+    namespace: Namespace
+    seconds: float = math.inf
+    gateways: BoundedDict[str, Gateway[Attachment]] = field(default_factory=lambda: BoundedDict(MAX_HOSTS))
+    """Those that were asked for, with their newest attachment."""
+
+    def gateway(self, host: str, now: float) -> Gateway[Attachment] | Unresolved | None:
+        """The host with its attachment at the hub where its session is newest; None where it is at none."""
+        known = self.gateways.get(host)
+        if known is not None and known.attachments[0].live:
+            return known
+        hubs = self.hosts.registry.where((self.namespace.id, host))
+        if not hubs:
+            self.gateways.pop(host, None)
+            return None
+        there = self.hosts.attachment(self.namespace, host, hubs[0].name)
+        made = Gateway(host, attachments=[there])
+        self.gateways.renew(host, made)
+        return made
+
+    def at(self, host: str, hub: str, now: float) -> Attachment | Unresolved | None:
+        """The attachment of a host at one hub; None if it is not there."""
+        hubs = self.hosts.registry.where((self.namespace.id, host))
+        if any(one.name == hub for one in hubs):
+            return self.hosts.attachment(self.namespace, host, hub)
+        return None
+
+    def known(self, host: str) -> Gateway[Attachment] | None:
+        """As gateway: everything is known."""
+        found = self.gateway(host, 0.0)
+        return None if isinstance(found, Unresolved) else found
+
+    def find(self, host: str) -> None:
+        """Everything is known."""
+
+    def park(self, host: str, attachment: Attachment, frame: bytes) -> bool:
+        """Returns False: nothing has to be found out."""
+        return False
+
+
+class Hosts:
+    """All hosts of a domain in a cluster (namespace_domain.Registry)."""
+
+    def __init__(
+        self, registry: Registry, claims: Claims, domain: Domain, owner: Owner, touch: Callable[[], None]
+    ) -> None:
+        """`touch` is called when `claims` have changed; `owner` forwards what comes by links."""
+        self.registry, self.domain = registry, domain
+        self.traffic: dict[str, Traffic] = {}
+        """Hub -> the counts of all hosts there."""
+        self.send: Send = lambda hub, attachment, buffers: None
+        self._claims, self._owner, self._touch = claims, owner, touch
+        self._attachments: BoundedDict[Place, dict[str, Attachment]] = BoundedDict(MAX_HOSTS)
+        """Host -> hub -> its attachment there."""
+        self._greeting: dict[Attachment, None] = {}
+        """Sessions whose clients have not said their instance yet, and may."""
+        self._strangers: BoundedDict[tuple[bytes, str], Attachment] = BoundedDict(MAX_HOSTS)
+
+    # --- what forwarding asks
+
+    def elsewhere(self, namespace: Namespace) -> _Elsewhere:
+        """The hosts of a namespace at other hubs."""
+        return _Elsewhere(self, namespace)
+
+    def attachment(self, namespace: Namespace, host: str, hub: str) -> Attachment:
+        """The attachment of a host at a hub."""
+        place = namespace.id, host
+        there = self._attachments.get(place)
+        if there is None:
+            if len(self._attachments) >= MAX_HOSTS:
+                self._end(next(iter(self._attachments)))
+            there = self._attachments[place] = {}
+        found = there.get(hub)
+        if found is None or not found.live or found.namespace is not namespace:
+            if found is not None:
+                found.live = False
+            found = there[hub] = self._made(namespace, host, hub)
+            found.sender = _Way(found, self.send)
+            FarHost(self._owner, found)
+        return found
+
+    def counts(self, hub: str) -> Traffic:
+        """The counts of all hosts at a hub."""
+        return self.traffic.setdefault(hub, Traffic())
+
+    def _made(self, namespace: Namespace, host: str, hub: str) -> Attachment:
+        return Attachment(
+            namespace,
+            host,
+            hub,
+            by=LINK,
+            mtu=_MTU,
+            offloads=packet_offload.ALL,
+            is_tunrouter=True,
+            takes_dummies=True,
+            traffic=self.counts(hub),
+            max_flows=max(LEAST_FLOWS, FAR_FLOWS // (1 + len(self._attachments))),
+        )
+
+    def _end(self, place: Place, but: str = "") -> None:
+        """End the attachments of a host at other hubs, but for the one at a hub."""
+        there = self._attachments.get(place, {})
+        for hub in [hub for hub in there if hub != but]:
+            attachment = there.pop(hub)
+            attachment.live = False
+            attachment.forget()
+        if not there:
+            self._attachments.pop(place, None)
+
+    # --- what the registry says
+
+    def changed(self, places: Iterable[Place]) -> None:
+        """Something is different about these hosts: flows are decided anew, sessions that have moved end."""
+        outdated: set[Namespace] = set()
+        for place in places:
+            namespace_id, host = place
+            hubs = self.registry.where(place)
+            self._end(place, hubs[0].name if hubs else "")
+            namespace = self.domain.namespaces.get(namespace_id)
+            if namespace is None:
+                continue
+            outdated.add(namespace)
+            for session in namespace.sessions_of(host):
+                for hub in hubs:
+                    if session.instance and self.registry.instance(hub, place) == session.instance:
+                        self._replaced(session, place, hub.name)
+        for namespace in outdated:
+            namespace.outdate()
+
+    def _replaced(self, session: Attachment, place: Place, hub: str) -> None:
+        """End a session here whose client has a newer one at another hub."""
+        if self.registry.hubs[hub].claims[place] > _since(session):
+            session.sender.close(f"replaced by a new session of the same client at hub {hub}")
+
+    def taker(self, hub: str) -> Take:
+        """What takes the frames that come by the link with a hub."""
+
+        def take(namespace_id: bytes, frames: list[bytes]) -> None:
+            namespace = self.domain.namespaces.get(namespace_id)
+            if namespace is None:
+                self.counts(hub).drop(Reason.NO_NAMESPACE, len(frames))
+                return
+            enter(self._stranger(namespace, hub), frames, time.monotonic())
+            hub_resolve.ask(self._owner, namespace)
+
+        return take
+
+    def _stranger(self, namespace: Namespace, hub: str) -> Attachment:
+        """What stands for a hub in a namespace, before it is known whose a frame is."""
+        key = namespace.id, hub
+        found = self._strangers.get(key)
+        if found is None or found.namespace is not namespace:
+            found = self._made(namespace, "", hub)
+            stranger = found
+            found.again = lambda frame: enter(stranger, [frame], time.monotonic())
+            self._strangers.remember(key, found)
+        return found
+
+    # --- what the registry is told
+
+    def entered(self, attachment: Attachment) -> None:
+        """A session has begun here."""
+        place = attachment.namespace.id, attachment.host
+        self._end(place)
+        self._tell(place, attachment)
+        if not attachment.instance:
+            self._greeting[attachment] = None
+
+    def greeted(self, now: float) -> None:
+        """Tell the instances that clients have said in the meantime."""
+        for attachment in list(self._greeting):
+            if attachment.live and attachment.instance:
+                self._tell((attachment.namespace.id, attachment.host), attachment)
+            if attachment.instance or not attachment.live or now - attachment.since > GREETING_SECONDS:
+                del self._greeting[attachment]
+
+    def left(self, attachment: Attachment) -> None:
+        """A session has ended here."""
+        place = attachment.namespace.id, attachment.host
+        others = attachment.namespace.sessions_of(attachment.host)
+        if others:
+            self._tell(place, max(others, key=lambda other: other.since))
+            return
+        self._claims.leave(place)
+        self._touch()
+
+    def _tell(self, place: Place, attachment: Attachment) -> None:
+        self._claims.join(place, _since(attachment), attachment.instance)
+        self._touch()
+
+    def stop(self) -> None:
+        """End all attachments at other hubs."""
+        for place in list(self._attachments):
+            self._end(place)
+
+
+def _since(attachment: Attachment) -> int:
+    """When a session began, in milliseconds since 1970 by our clock."""
+    return int((time.time() - (time.monotonic() - attachment.since)) * 1000)

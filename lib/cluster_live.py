@@ -1,0 +1,99 @@
+"""The cluster that this process is a hub of: its registry, its links and its hosts, put together.
+
+Knows: what depends on what, and in which order things begin and end.
+Refuses to know: how each of them works (cluster_redis, cluster_links, cluster_hosts).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import gevent
+
+from lib.cluster_claims import Claims
+from lib.cluster_hosts import Hosts
+from lib.cluster_identity import LinkIdentity
+from lib.cluster_links import Links
+from lib.cluster_redis import RedisRegistry, milliseconds
+from lib.cluster_registry import Registry
+from lib.cluster_wire import key_for
+from lib.hub import Hub
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.service_supervisor import Task
+from lib.settings_registry import ClusterSettings
+
+LOOK_SECONDS = 0.25
+"""How often it is looked whose lease has ended."""
+
+
+class Cluster:
+    """The cluster of a process, in which the hub service `owner` and those of its domain are."""
+
+    def __init__(self, settings: ClusterSettings, owner: Hub) -> None:
+        """Open the port for links. Raises HostError."""
+        self.settings, self.domain, self.owner = settings, owner.domain, owner
+        secret = settings.secret.encode()
+        key = key_for(secret, "registry")
+        epoch = milliseconds()
+        self.registry = Registry(settings.name, epoch, key)
+        self.claims = Claims(settings.name, settings.address, epoch, key)
+        self.redis = RedisRegistry(
+            settings.registry, self.registry, self.claims, key, self._changed, self._restarted
+        )
+        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, self.redis.touch)
+        self.links = Links(
+            settings.name,
+            LinkIdentity(settings.name, secret),
+            (settings.host, settings.port),
+            os.urandom(16),
+            self._address_of,
+            self.hosts.taker,
+            self.hosts.counts,
+        )
+        self.hosts.send = self.links.send
+        self.links.alive = lambda name: self.registry.alive(name, time.monotonic())
+        self._looking = Task(f"cluster {settings.name}: leases are looked at", self._look, of=self)
+
+    def start(self) -> None:
+        """Tell the cluster of our hosts from now on, and know those of others."""
+        self.domain.use_registry(self.hosts)
+        self.links.start()
+        self.redis.start()
+        self._looking.start()
+        name, address = self.settings.name, self.links.address
+        say(Entry.CLUSTER_JOINED, "cluster: hub %s, links on %s", name, address, hub=name, address=address)
+
+    def stop(self) -> None:
+        """Leave the cluster: others learn it at once."""
+        self._looking.kill(block=False)
+        self.domain.use_registry(None)
+        self.redis.stop()
+        self.links.stop()
+        self.hosts.stop()
+
+    def is_as(self, settings: ClusterSettings | None, owner: Hub | None) -> bool:
+        """Whether it is what these settings want, with this hub as it is now."""
+        return settings == self.settings and owner is self.owner and owner.domain is self.domain
+
+    def _address_of(self, name: str) -> str:
+        hub = self.registry.hubs.get(name)
+        return hub.address if hub is not None else ""
+
+    def _restarted(self, epoch: int) -> None:
+        """An earlier run of this hub had a later epoch, as a clock has been set back."""
+        self.registry.epoch = epoch
+        self.claims.restart(epoch)
+
+    def _changed(self) -> None:
+        self.hosts.changed(self.registry.take_changed())
+
+    def _look(self) -> None:
+        while True:
+            gevent.sleep(LOOK_SECONDS)
+            for name in self.registry.expire(time.monotonic()):
+                text = "hub %s says nothing: its hosts are gone"
+                say(Entry.HUB_LOST, text, name, hub=name)
+            self._changed()
+            self.hosts.greeted(time.monotonic())

@@ -1,0 +1,30 @@
+"""Settings of a cluster: hubs that know of each other's hosts by a registry, and pass packets over links.
+
+Knows: what this hub is called there, where its links come in, where the registry is.
+Refuses to know: how hosts are told (cluster_claims), GOST's sd and entrypoint (settings_cluster).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lib.settings_sources import RedisSource
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What this process is in a cluster."""
+
+    name: str
+    """The name of this hub, another one than that of any other hub."""
+    registry: RedisSource
+    """Where all hubs of the cluster tell of their hosts; its key is the beginning of all keys there."""
+    services: tuple[str, ...]
+    """The hub services that share their hosts with the cluster: all of one domain."""
+    host: str
+    """Address that links are accepted on; empty means every address, IPv4 and IPv6."""
+    port: int
+    address: str
+    """host:port at which other hubs dial it."""
+    secret: str = field(repr=False)
+    """Whoever has it is a hub of the cluster."""

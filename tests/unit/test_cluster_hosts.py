@@ -1,0 +1,256 @@
+"""Hosts at other hubs as forwarding sees them: who gets a packet, whose it is, and what a move ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lib import forward, framing
+from lib.capture_taps import Taps
+from lib.cluster_claims import Claims
+from lib.cluster_hosts import LINK, Hosts
+from lib.cluster_registry import Registry
+from lib.cluster_wire import key_for, split
+from lib.forward_drop_reasons import Reason
+from lib.forward_frame import Output
+from lib.namespace import Attachment
+from lib.namespace_domain import Domain
+from lib.packet import Buffer
+from lib.service_scheduling import Pauses
+from tests.support import packets as p
+from tests.support.routes import table
+
+KEY = key_for(b"k" * 32, "registry")
+NAMESPACE, OTHER = b"N" * 16, b"M" * 16
+CLOCK = 1_700_000_000_000
+ROUTES = table(
+    ("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-2"), ("10.0.3.0/24", "host-2"), ("10.0.3.0/24", "host-3")
+)
+
+
+class Sent:
+    """The sender of a session here: what it was given, and why it was closed."""
+
+    queued = 0
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.closed = ""
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        self.frames.append(b"".join(map(bytes, buffers)))
+
+    def close(self, because: str, /) -> None:
+        self.closed = because
+
+    def is_alive(self, seconds: float, /) -> bool:
+        return True
+
+
+class World:
+    """A hub, hub-1, and two others, of which it hears."""
+
+    def __init__(self) -> None:
+        self.registry = Registry("hub-1", 1, KEY)
+        self.own = Claims("hub-1", "", 1, KEY)
+        self.others = {name: Claims(name, f"{name}:1", 1, KEY) for name in ("hub-2", "hub-3")}
+        self.domain = Domain({NAMESPACE: ROUTES})
+        owner: Any = SimpleNamespace(
+            settings=SimpleNamespace(name="hub"),
+            failed_plugins=set(),
+            taps=Taps(),
+            output=Output(),
+            pauses=Pauses(),
+        )
+        self.touched = 0
+        self.hosts = Hosts(self.registry, self.own, self.domain, owner, self._touch)
+        self.linked: list[tuple[str, str, bytes]] = []
+        self.hosts.send = self._send
+        self.domain.use_registry(self.hosts)
+        for name in self.others:
+            self.say(name)
+
+    def _touch(self) -> None:
+        self.touched += 1
+
+    def _send(self, hub: str, attachment: Attachment, buffers: Sequence[Buffer]) -> None:
+        self.linked.append((hub, attachment.host, b"".join(map(bytes, buffers))))
+
+    def say(self, name: str) -> None:
+        for data in split(self.others[name].next_batch(CLOCK).published):
+            self.registry.hear(data, 0.0, CLOCK)
+        self.hosts.changed(self.registry.take_changed())
+
+    def at(
+        self, name: str, host: str, since: int = 5, instance: bytes = b"", namespace: bytes = NAMESPACE
+    ) -> None:
+        self.others[name].join((namespace, host), since, instance)
+        self.say(name)
+
+    def gone(self, name: str, host: str) -> None:
+        self.others[name].leave((NAMESPACE, host))
+        self.say(name)
+
+    def join(self, host: str, instance: bytes = b"", namespace: bytes = NAMESPACE) -> Attachment:
+        made = Attachment(self.domain.namespace(namespace), host, "192.0.2.7:1", mtu=1500, instance=instance)
+        made.sender = Sent()
+        self.domain.enter(made, 0.0)
+        return made
+
+    def sends(self, attachment: Attachment, destination: str, port: int = 1, source: str = "10.0.0.1") -> str:
+        """Where a packet goes: the hub that it is sent to, "here", or the reason for which it is dropped."""
+        frame = framing.encode(p.udp(source, destination, ports=(port, 9)))
+        data = bytearray(frame + bytes(framing.SLACK))
+        output, before = Output(), dict(attachment.traffic.drops)
+        forward.scan(attachment, data, memoryview(data), 0, len(frame), 0.0, output)
+        if attachment.traffic.drops != before:  # an ICMP error goes back
+            drops = attachment.traffic.drops.items()
+            return str(next(why.value for why, count in drops if count != before.get(why, 0)))
+        for target in output.runs:
+            return target.peer if target.by else "here"
+        raise AssertionError("neither sent nor dropped")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_host_at_another_hub_gets_its_packets_by_the_link(world: World) -> None:
+    one = world.join("host-1")
+    assert world.sends(one, "10.0.0.2") == Reason.NO_SESSION.value
+    world.at("hub-2", "host-2")
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+    assert world.sends(one, "10.0.0.2") == "hub-2", "by the memory of flows too"
+    far = world.hosts.attachment(one.namespace, "host-2", "hub-2")
+    far.sender.send([b"x"])
+    assert world.linked == [("hub-2", "host-2", b"x")]
+    assert (far.by, far.peer) == (LINK, "hub-2")
+    world.gone("hub-2", "host-2")
+    assert world.sends(one, "10.0.0.2") == Reason.NO_SESSION.value
+    assert not far.live
+
+
+def test_a_host_of_another_namespace_is_nobody_s(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2", namespace=OTHER)
+    assert world.sends(one, "10.0.0.2") == Reason.NO_SESSION.value
+
+
+def test_a_host_that_is_here_is_preferred_and_takes_its_flows_over(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+    two = world.join("host-2")
+    assert world.sends(one, "10.0.0.2") == "here"
+    world.domain.leave(two)
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+
+
+def test_a_host_at_two_hubs_is_where_its_session_is_newest(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2", since=5)
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+    world.at("hub-3", "host-2", since=6)
+    assert world.sends(one, "10.0.0.2") == "hub-3", "a flow that was known follows"
+    world.gone("hub-3", "host-2")
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+
+
+def test_flows_of_a_shared_route_find_gateways_at_other_hubs(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    assert {world.sends(one, "10.0.3.9", port) for port in range(20)} == {"hub-2"}
+    world.at("hub-3", "host-3")
+    assert world.sends(one, "10.0.3.9", 99) in ("hub-2", "hub-3")
+    world.gone("hub-2", "host-2")
+    assert {world.sends(one, "10.0.3.9", port) for port in range(20)} == {"hub-3"}
+
+
+def test_a_session_that_its_client_has_left_behind_ends(world: World) -> None:
+    world.join("host-1")
+    old, other = world.join("host-2", b"i" * 16), world.join("host-2", b"j" * 16)
+    later = 2 * CLOCK  # than now, whenever that is
+    world.at("hub-2", "host-2", since=later, instance=b"k" * 16)
+    assert old.sender.closed == "", "another client of the same name"  # type: ignore[attr-defined]
+    world.at("hub-2", "host-2", since=1, instance=b"i" * 16)
+    assert old.sender.closed == "", "it is older"  # type: ignore[attr-defined]
+    world.at("hub-2", "host-2", since=later, instance=b"i" * 16)
+    assert "replaced by a new session of the same client at hub hub-2" in old.sender.closed  # type: ignore[attr-defined]
+    assert other.sender.closed == ""  # type: ignore[attr-defined]
+
+
+def envelope(source: str, destination: str = "10.0.0.1") -> list[bytes]:
+    return [framing.encode(p.udp(source, destination))]
+
+
+def test_what_comes_by_a_link_goes_to_a_session_here(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    world.hosts.taker("hub-2")(NAMESPACE, envelope("10.0.0.2"))
+    assert len(one.sender.frames) == 1  # type: ignore[attr-defined]
+    assert world.hosts.traffic["hub-2"].dropped == 0
+    assert world.linked == []
+
+
+WRONG = {
+    "a host that is at another hub": ("hub-3", "10.0.0.2", "10.0.0.1", NAMESPACE, Reason.FOREIGN_SOURCE),
+    "a host that is here": ("hub-2", "10.0.0.1", "10.0.0.1", NAMESPACE, Reason.FOREIGN_SOURCE),
+    "an address of nobody": ("hub-2", "10.9.9.9", "10.0.0.1", NAMESPACE, Reason.FOREIGN_SOURCE),
+    "for a host at a third hub": ("hub-2", "10.0.0.2", "10.0.3.9", NAMESPACE, Reason.NO_SESSION),
+    "back to where it came from": ("hub-2", "10.0.0.2", "10.0.0.2", NAMESPACE, Reason.NO_SESSION),
+    "a namespace that is not here": ("hub-2", "10.0.0.2", "10.0.0.1", OTHER, Reason.NO_NAMESPACE),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_comes_by_a_link_and_is_not_right_goes_nowhere(world: World, what: str) -> None:
+    hub, source, destination, namespace, reason = WRONG[what]
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    world.at("hub-3", "host-3")
+    world.hosts.taker(hub)(namespace, envelope(source, destination))
+    assert dict(world.hosts.traffic[hub].drops) == {reason: 1}
+    assert one.sender.frames == []  # type: ignore[attr-defined]
+    assert [frame for name, _, frame in world.linked if name != hub] == [], "errors go back, and nothing on"
+
+
+def test_the_cluster_is_told_of_sessions_and_of_what_clients_say_later(world: World) -> None:
+    one = world.join("host-1")
+    again = world.join("host-1")
+    assert world.own.is_pending
+    batch = world.own.next_batch(CLOCK)
+    assert len(batch.sets) == 2
+    one.instance = b"i" * 16
+    world.hosts.greeted(1.0)
+    assert world.own.is_pending
+    world.own.next_batch(CLOCK)
+    world.domain.leave(again)
+    world.own.next_batch(CLOCK)
+    assert len(world.own) == 1
+    world.domain.leave(one)
+    batch = world.own.next_batch(CLOCK)
+    assert (len(batch.deletes), len(world.own)) == (1, 0)
+    assert world.touched == 5
+
+
+def test_hosts_that_nobody_asks_for_any_more_make_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.cluster_hosts.MAX_HOSTS", 2)
+    space = world.join("host-1").namespace
+    first = world.hosts.attachment(space, "host-2", "hub-2")
+    world.hosts.attachment(space, "host-3", "hub-2")
+    assert first.live
+    world.hosts.attachment(space, "host-4", "hub-2")
+    assert not first.live
+
+
+def test_without_the_cluster_nobody_is_elsewhere(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+    world.domain.use_registry(None)
+    world.hosts.stop()
+    assert world.sends(one, "10.0.0.2", 7) == Reason.NO_SESSION.value

@@ -1,0 +1,248 @@
+"""Links between hubs over loopback: who is let in, one a pair, what waits, what is dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import gevent
+import pytest
+from gevent import socket, ssl
+
+from lib import cluster_links, framing
+from lib.addresses import host_port
+from lib.cluster_identity import LinkIdentity
+from lib.cluster_link import Take
+from lib.cluster_links import Links
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.namespace import Attachment, Namespace
+from lib.route_table import RouteTable
+
+SECRET, OTHER = b"s" * 32, b"o" * 32
+NAMESPACE = b"N" * 16
+
+
+class Hub:
+    """One end: its links, and all that has come by them."""
+
+    def __init__(self, name: str, secret: bytes = SECRET) -> None:
+        self.name = name
+        self.addresses: dict[str, str] = {}
+        self.came: list[tuple[str, bytes, bytes]] = []
+        self.alive: list[str] = []
+        identity = LinkIdentity(name, secret)
+        self.links = Links(
+            name, identity, ("127.0.0.1", 0), bytes(16), self._address_of, self._taker, lambda name: Traffic()
+        )
+        self.links.alive = self.alive.append
+        self.links.start()
+        self.host = Attachment(Namespace(NAMESPACE, RouteTable(()), RouteTable(())), "host-1", "")
+
+    def _address_of(self, name: str) -> str:
+        return self.addresses.get(name, "")
+
+    def _taker(self, name: str) -> Take:
+        def take(namespace: bytes, frames: list[bytes]) -> None:
+            self.came.extend((name, namespace, frame) for frame in frames)
+
+        return take
+
+    def send(self, name: str, content: bytes) -> None:
+        self.links.send(name, self.host, [framing.encode(content)])
+
+    def knows(self, *others: Hub) -> None:
+        for other in others:
+            self.addresses[other.name] = other.links.address
+
+    def drops(self) -> dict[Reason, int]:
+        return dict(self.host.traffic.drops)
+
+
+def packet(number: int) -> bytes:
+    return bytes([0x45, 0]) + number.to_bytes(2, "big") + bytes(30)
+
+
+@pytest.fixture
+def hubs() -> Iterator[tuple[Hub, Hub]]:
+    one, two = Hub("hub-1"), Hub("hub-2")
+    one.knows(two)
+    two.knows(one)
+    yield one, two
+    one.links.stop()
+    two.links.stop()
+
+
+def wait_for(true: object, seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < until, "it did not come about"
+        gevent.sleep(0.01)
+
+
+def test_the_first_frames_wait_for_the_link_and_it_is_used_both_ways(hubs: tuple[Hub, Hub]) -> None:
+    one, two = hubs
+    for number in range(3):
+        one.send("hub-2", packet(number))
+    wait_for(lambda: len(two.came) == 3)
+    assert two.came == [("hub-1", NAMESPACE, framing.encode(packet(number))) for number in range(3)]
+    two.send("hub-1", packet(9))
+    wait_for(lambda: one.came)
+    assert one.came == [("hub-2", NAMESPACE, framing.encode(packet(9)))]
+    assert len(one.links.all) == len(two.links.all) == 1
+    assert one.drops() == two.drops() == {}
+    wait_for(lambda: "hub-2" in one.alive and "hub-1" in two.alive)
+
+
+def test_two_that_dial_at_once_end_up_with_one_link_and_lose_nothing(hubs: tuple[Hub, Hub]) -> None:
+    one, two = hubs
+    for number in range(50):
+        one.send("hub-2", packet(number))
+        two.send("hub-1", packet(number))
+        if number % 10 == 0:
+            gevent.sleep(0.01)
+    wait_for(lambda: len(one.came) == len(two.came) == 50)
+    wait_for(lambda: len(one.links.all) == len(two.links.all) == 1)
+    for hub in hubs:
+        (link,) = hub.links.all
+        assert link.is_dialled == (hub is one), "that of the smaller name stays"
+        assert {frame for _, _, frame in hub.came} == {framing.encode(packet(number)) for number in range(50)}
+
+
+def test_an_idle_link_is_closed_without_a_loss_and_made_again(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = hubs
+    one.send("hub-2", packet(0))
+    wait_for(lambda: two.came)
+    monkeypatch.setattr(cluster_links, "IDLE_SECONDS", 0.0)
+    wait_for(lambda: not one.links.all and not two.links.all)
+    monkeypatch.undo()
+    one.send("hub-2", packet(1))
+    wait_for(lambda: len(two.came) == 2)
+
+
+@pytest.mark.parametrize(("listens", "why"), [(True, "before it was ready"), (False, "refused")])
+def test_a_hub_that_cannot_be_reached_costs_the_frames_and_is_tried_later(
+    hubs: tuple[Hub, Hub], listens: bool, why: str
+) -> None:
+    one, _ = hubs
+    stranger = Hub("hub-9", OTHER)
+    one.knows(stranger)
+    try:
+        if not listens:
+            stranger.links.stop()
+        one.send("hub-9", packet(0))
+        wait_for(lambda: one.drops())
+        assert one.drops() == {Reason.NO_LINK: 1}
+        assert one.links.failed("hub-9")
+        one.send("hub-9", packet(1))
+        assert one.drops() == {Reason.NO_LINK: 2}, "at once, as it has just failed"
+        assert stranger.came == []
+        assert not one.links.all
+    finally:
+        stranger.links.stop()
+
+
+def test_a_hub_that_is_another_one_gets_nothing(hubs: tuple[Hub, Hub]) -> None:
+    """Whoever writes hub-2's address into the entry of hub-3 gets no packet for hub-3."""
+    one, two = hubs
+    one.addresses["hub-3"] = two.links.address
+    one.send("hub-3", packet(0))
+    wait_for(lambda: one.drops())
+    assert "is hub 'hub-2'" in one.links.failed("hub-3")
+    assert two.came == []
+
+
+def test_too_much_that_waits_is_dropped_oldest_first(hubs: tuple[Hub, Hub]) -> None:
+    one, two = hubs
+    big = bytes([0x45]) + bytes(60_000)
+    for _ in range(8):
+        one.send("hub-2", big)
+    assert one.drops() == {Reason.NO_LINK: 4}
+    wait_for(lambda: len(two.came) == 4)
+
+
+def dialled(hub: Hub, made: ssl.SSLContext) -> ssl.SSLSocket:
+    sock = socket.create_connection(host_port(hub.links.address), timeout=5)
+    return made.wrap_socket(sock)
+
+
+def refused(hub: Hub, made: ssl.SSLContext) -> bool:
+    """Whether a connection ends without a byte from the hub's program."""
+    try:
+        with dialled(hub, made) as tls:
+            tls.sendall(framing.encode(b"\xe0" + bytes(19)))
+            return not tls.recv(100)
+    except OSError:
+        return True
+
+
+def no_certificate() -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
+def another_secret() -> ssl.SSLContext:
+    made = LinkIdentity("hub-2", OTHER).client
+    made.verify_mode = ssl.CERT_NONE  # it would take anybody
+    return made
+
+
+def tls_1_2() -> ssl.SSLContext:
+    made = LinkIdentity("hub-2", SECRET).client
+    made.minimum_version = made.maximum_version = ssl.TLSVersion.TLSv1_2
+    return made
+
+
+def its_own_name() -> ssl.SSLContext:
+    return LinkIdentity("hub-1", SECRET).client
+
+
+@pytest.mark.parametrize(
+    "who", [no_certificate, another_secret, tls_1_2, its_own_name], ids=lambda one: one.__name__
+)
+def test_who_has_not_the_secret_gets_no_link(hubs: tuple[Hub, Hub], who: object) -> None:
+    one, _ = hubs
+    assert refused(one, who())  # type: ignore[operator]
+    assert one.came == []
+    wait_for(lambda: not one.links.all)
+
+
+def test_who_has_the_secret_gets_one(hubs: tuple[Hub, Hub]) -> None:
+    """So that the test above can fail."""
+    one, _ = hubs
+    with dialled(one, LinkIdentity("hub-2", SECRET).client) as tls:
+        assert tls.recv(100)[2] == 0xF0, "HELLO"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        framing.encode(b"\xe0" + bytes(19)),
+        framing.encode(b"\x45" + bytes(30)),
+        bytes(2),
+        b"GET / HTTP/1.1\r\n\r\n" * 4000,
+    ],
+    ids=["an envelope before HELLO", "a packet", "an empty frame", "something else"],
+)
+def test_what_belongs_on_no_link_ends_it(hubs: tuple[Hub, Hub], data: bytes) -> None:
+    one, _ = hubs
+    with dialled(one, LinkIdentity("hub-2", SECRET).client) as tls:
+        with suppress(OSError):
+            tls.sendall(data)
+            while tls.recv(1000):
+                pass
+    wait_for(lambda: not one.links.all)
+    assert one.came == []
+
+
+def test_a_far_hub_that_says_nothing_is_dead(hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.cluster_link.GREET_SECONDS", 0.5)
+    one, _ = hubs
+    with dialled(one, LinkIdentity("hub-2", SECRET).client) as tls:
+        wait_for(lambda: one.links.all)
+        tls.recv(1000)
+        wait_for(lambda: not one.links.all)

@@ -1,0 +1,599 @@
+"""Registry of other hubs: gaps, restarts, leases, lists that are read again, and what nobody can forge.
+
+The simulation plays several hubs over a transport that loses, repeats, delays and mixes up messages, with a
+clock of its own and seeds that are told in a failure.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import cluster_wire
+from lib.cluster_claims import BATCH, HEADER, RENEW_SECONDS, Claims, field_of
+from lib.cluster_registry import (
+    LEASE_SECONDS,
+    MAX_HUBS_A_HOST,
+    MAX_SKEW_MS,
+    Outcome,
+    Place,
+    Registry,
+)
+from lib.cluster_wire import key_for
+from lib.errors import ProtocolError
+
+KEY = key_for(b"k" * 32, "registry")
+OTHER = key_for(b"o" * 32, "registry")
+NAMESPACE = b"N" * 16
+CLOCK = 1_700_000_000_000
+
+
+def place(number: int, namespace: bytes = NAMESPACE) -> Place:
+    return namespace, f"host-{number}"
+
+
+class Server:
+    """What a Redis does for the registry: hashes, and a list of what was published."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, dict[bytes, bytes]] = {}
+        self.published: list[bytes] = []
+
+    def write(self, claims: Claims, clock: int) -> None:
+        """Write the next batch, and the next ones as long as there are changes."""
+        while True:
+            batch = claims.next_batch(clock)
+            fields = self.lists.setdefault(claims.name, {})
+            for name in batch.deletes:
+                fields.pop(name, None)
+            fields |= dict(batch.sets)
+            self.published.append(batch.published)
+            if not claims.is_pending:
+                return
+
+    def write_whole(self, claims: Claims, clock: int) -> None:
+        header = claims.header(clock)
+        self.lists[claims.name] = {**dict(claims.whole()), HEADER: header}
+        self.published.append(len(header).to_bytes(2, "big") + header)
+
+    def take(self) -> Iterator[bytes]:
+        for data in self.published:
+            yield from cluster_wire.split(data)
+        self.published.clear()
+
+    def read(self, registry: Registry, name: str) -> bool:
+        fields = dict(self.lists.get(name, {}))
+        try:
+            snapshot = registry.begin(name, fields.pop(HEADER, b""))
+            if snapshot is None:
+                return False
+            for entry in fields.values():
+                snapshot.add(entry)
+        except ProtocolError:
+            return False
+        return registry.use(snapshot)
+
+
+class Pair:
+    """A hub that tells, and another one that hears all of it; `now` is played."""
+
+    def __init__(self) -> None:
+        self.server = Server()
+        self.teller = Claims("hub-1", "192.0.2.1:8444", 1000, KEY)
+        self.hearer = Registry("hub-2", 2000, KEY)
+        self.now = 0.0
+        self.echo()
+
+    def tell(self) -> list[Outcome]:
+        self.server.write(self.teller, CLOCK)
+        return self.hear()
+
+    def hear(self) -> list[Outcome]:
+        return [self.hearer.hear(data, self.now, CLOCK) for data in self.server.take()]
+
+    def echo(self) -> None:
+        own = Claims("hub-2", "192.0.2.2:8444", 2000, KEY)
+        own.beat = int(self.now * 1000)
+        assert self.hearer.hear(own.header(CLOCK), self.now, CLOCK) is Outcome.OWN
+
+    def at(self, number: int) -> list[str]:
+        return [hub.name for hub in self.hearer.where(place(number))]
+
+
+def test_a_host_that_joins_and_leaves_is_followed() -> None:
+    pair = Pair()
+    assert pair.tell() == [Outcome.TAKEN]
+    assert pair.hearer.hubs["hub-1"].address == "192.0.2.1:8444"
+    pair.teller.join(place(1), 5, b"i" * 16)
+    assert pair.tell() == [Outcome.TAKEN, Outcome.TAKEN]
+    assert pair.at(1) == ["hub-1"]
+    assert pair.hearer.instance(pair.hearer.hubs["hub-1"], place(1)) == b"i" * 16
+    assert pair.hearer.take_changed() == {place(1)}
+    pair.teller.leave(place(1))
+    pair.tell()
+    assert pair.at(1) == []
+    assert pair.hearer.take_changed() == {place(1)}
+    assert pair.hearer.size == 0
+
+
+def test_a_message_that_comes_twice_changes_nothing() -> None:
+    pair = Pair()
+    pair.tell()
+    pair.teller.join(place(1), 5, b"")
+    pair.server.write(pair.teller, CLOCK)
+    sent = list(pair.server.published)
+    pair.hear()
+    pair.server.published = sent
+    assert set(pair.hear()) == {Outcome.OLD}
+    assert pair.at(1) == ["hub-1"]
+
+
+def test_nothing_of_a_hub_is_believed_before_it_has_said_that_it_lives() -> None:
+    """A JOIN alone may be years old."""
+    pair = Pair()
+    pair.teller.join(place(1), 5, b"")
+    pair.server.write(pair.teller, CLOCK)
+    join, hub = pair.server.take()
+    assert pair.hearer.hear(join, 0.0, CLOCK) is Outcome.OLD
+    assert pair.at(1) == []
+    assert pair.hearer.hear(hub, 0.0, CLOCK) is Outcome.GAP
+    assert pair.server.read(pair.hearer, "hub-1")
+    assert pair.at(1) == ["hub-1"]
+
+
+def test_a_gap_means_that_the_list_is_read_and_what_is_known_goes_on() -> None:
+    pair = Pair()
+    pair.tell()
+    pair.teller.join(place(1), 5, b"")
+    pair.tell()
+    pair.teller.join(place(2), 5, b"")
+    pair.server.write(pair.teller, CLOCK)
+    pair.server.published.clear()
+    pair.teller.join(place(3), 5, b"")
+    pair.teller.leave(place(1))
+    assert Outcome.GAP in pair.tell()
+    assert pair.hearer.wanted() == ["hub-1"]
+    assert (pair.at(1), pair.at(2), pair.at(3)) == (["hub-1"], [], [])
+    assert pair.server.read(pair.hearer, "hub-1")
+    assert pair.hearer.wanted() == []
+    assert (pair.at(1), pair.at(2), pair.at(3)) == ([], ["hub-1"], ["hub-1"])
+    pair.teller.join(place(4), 5, b"")
+    assert pair.tell() == [Outcome.TAKEN, Outcome.TAKEN]
+
+
+def test_a_list_that_is_older_than_what_is_known_is_not_used() -> None:
+    pair = Pair()
+    pair.teller.join(place(1), 5, b"")
+    pair.tell()
+    old = {name: dict(fields) for name, fields in pair.server.lists.items()}
+    pair.server.read(pair.hearer, "hub-1")
+    pair.teller.leave(place(1))
+    pair.tell()
+    pair.server.lists = old
+    assert not pair.server.read(pair.hearer, "hub-1")
+    assert pair.at(1) == []
+
+
+def tamper_remove(fields: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:
+    fields.pop(field_of(place(2)))
+
+
+def tamper_swap(fields: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:
+    """The number of entries stays as it was signed."""
+    fields.pop(field_of(place(2)))
+    fields[field_of(place(1))] = before[field_of(place(1))]
+
+
+def tamper_return(fields: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:
+    fields[field_of(place(1))] = before[field_of(place(1))]
+
+
+def tamper_twice(fields: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:
+    fields[b"another field"] = fields[field_of(place(2))]
+
+
+def tamper_forge(fields: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:
+    forger = Claims("hub-1", "", 1000, OTHER)
+    forger.join(place(1), 5, b"")
+    fields |= dict(forger.next_batch(CLOCK).sets[:1])
+
+
+def tamper_header(fields: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:
+    fields[HEADER] = before[HEADER]
+
+
+def tamper_other_hub(fields: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:
+    other = Claims("hub-3", "192.0.2.3:8444", 1000, KEY)
+    other.join(place(1), 5, b"")
+    fields |= dict(other.next_batch(CLOCK).sets[:1])
+
+
+TAMPERED = (
+    tamper_remove,
+    tamper_swap,
+    tamper_return,
+    tamper_twice,
+    tamper_forge,
+    tamper_header,
+    tamper_other_hub,
+)
+
+
+@pytest.mark.parametrize("tamper", TAMPERED, ids=lambda one: one.__name__)
+def test_who_writes_to_redis_moves_no_host(tamper: object) -> None:
+    """Host 1 has left and host 2 has come; an entry is taken out, put back, forged or of another hub."""
+    pair = Pair()
+    pair.tell()
+    pair.teller.join(place(1), 5, b"")
+    pair.tell()
+    before = dict(pair.server.lists["hub-1"])
+    pair.teller.leave(place(1))
+    pair.teller.join(place(2), 6, b"")
+    pair.server.write(pair.teller, CLOCK)
+    pair.server.published.clear()
+    pair.teller.join(place(3), 7, b"")
+    pair.tell()
+    assert pair.hearer.wanted() == ["hub-1"]
+    whole = dict(pair.server.lists["hub-1"])
+    tamper(pair.server.lists["hub-1"], before)  # type: ignore[operator]
+    assert not pair.server.read(pair.hearer, "hub-1")
+    assert pair.at(2) == []
+    pair.server.lists["hub-1"] = whole
+    assert pair.server.read(pair.hearer, "hub-1")
+    assert (pair.at(1), pair.at(2), pair.at(3)) == ([], ["hub-1"], ["hub-1"])
+
+
+def test_messages_of_another_secret_are_refused() -> None:
+    pair = Pair()
+    forger = Claims("hub-1", "192.0.2.66:8444", 5000, OTHER)
+    forger.join(place(1), 5, b"")
+    pair.server.write(forger, CLOCK)
+    assert set(pair.hear()) == {Outcome.FOREIGN}
+    assert pair.hearer.hubs == {}
+    assert pair.hearer.outcomes[Outcome.FOREIGN] == 2
+
+
+def test_a_restarted_hub_has_none_of_its_hosts_until_they_come_back() -> None:
+    pair = Pair()
+    pair.teller.join(place(1), 5, b"")
+    pair.tell()
+    pair.server.read(pair.hearer, "hub-1")
+    old = pair.teller
+    pair.teller = Claims("hub-1", "192.0.2.9:8444", 1001, KEY)
+    pair.tell()
+    assert pair.at(1) == []
+    assert pair.hearer.hubs["hub-1"].address == "192.0.2.9:8444"
+    old.join(place(2), 6, b"")
+    pair.server.write(old, CLOCK)
+    assert set(pair.hear()) == {Outcome.OLD}, "a message of the run before"
+    pair.teller.join(place(1), 7, b"")
+    assert pair.tell() == [Outcome.TAKEN, Outcome.TAKEN]
+    assert pair.at(1) == ["hub-1"]
+
+
+def test_a_hub_that_says_goodbye_is_gone_at_once_and_for_good() -> None:
+    pair = Pair()
+    pair.teller.join(place(1), 5, b"")
+    pair.tell()
+    pair.server.read(pair.hearer, "hub-1")
+    later = pair.teller.header(CLOCK)
+    pair.server.published.append(pair.teller.bye())
+    assert pair.hear() == [Outcome.TAKEN]
+    assert pair.at(1) == []
+    assert pair.hearer.hear(later, 0.0, CLOCK) is Outcome.OLD, "this run has ended"
+
+
+def test_the_hosts_of_a_dead_hub_are_gone_after_its_lease_and_come_back_with_it() -> None:
+    pair = Pair()
+    pair.teller.join(place(1), 5, b"")
+    pair.tell()
+    pair.server.read(pair.hearer, "hub-1")
+    pair.hearer.take_changed()
+    for second in range(1, 6):
+        pair.now = float(second)
+        pair.echo()
+        assert pair.hearer.expire(pair.now) == []
+        assert pair.at(1) == ["hub-1"]
+    pair.now = LEASE_SECONDS + 0.1
+    assert pair.hearer.expire(pair.now) == ["hub-1"]
+    assert pair.at(1) == []
+    assert pair.hearer.take_changed() == {place(1)}
+    pair.tell()
+    assert pair.at(1) == ["hub-1"], "nothing has to be read: no change was missed"
+    assert pair.hearer.wanted() == []
+
+
+def test_a_long_dead_hub_is_forgotten_and_read_when_it_comes_back() -> None:
+    pair = Pair()
+    pair.teller.join(place(1), 5, b"")
+    pair.tell()
+    pair.server.read(pair.hearer, "hub-1")
+    for second in range(1, 80):
+        pair.now = float(second)
+        pair.echo()
+        pair.hearer.expire(pair.now)
+    assert pair.hearer.size == 0
+    assert pair.tell() == [Outcome.GAP]
+    assert pair.hearer.wanted() == ["hub-1"]
+    assert pair.server.read(pair.hearer, "hub-1")
+    assert pair.at(1) == ["hub-1"]
+
+
+def test_no_lease_ends_while_we_hear_nobody_and_each_begins_anew_after_that() -> None:
+    pair = Pair()
+    pair.teller.join(place(1), 5, b"")
+    pair.echo()
+    pair.tell()
+    pair.server.read(pair.hearer, "hub-1")
+    pair.now = 60.0
+    assert pair.hearer.expire(pair.now) == []
+    assert pair.at(1) == ["hub-1"]
+    pair.echo()
+    assert pair.hearer.expire(pair.now) == []
+    pair.now = 61.0
+    pair.echo()
+    assert pair.hearer.expire(pair.now) == []
+    for second in range(62, 67):
+        pair.now = float(second)
+        pair.echo()
+    assert pair.hearer.expire(pair.now) == ["hub-1"]
+
+
+def test_a_sign_of_life_by_a_link_renews_a_lease_and_revives_nobody() -> None:
+    pair = Pair()
+    pair.tell()
+    for second in range(1, 10):
+        pair.now = float(second)
+        pair.echo()
+        pair.hearer.alive("hub-1", pair.now)
+        assert pair.hearer.expire(pair.now) == []
+    pair.now = 9.0 + LEASE_SECONDS + 0.1
+    pair.hearer.echoed_at = pair.now
+    assert pair.hearer.expire(pair.now) == ["hub-1"]
+    pair.hearer.alive("hub-1", pair.now)
+    pair.hearer.alive("hub-99", pair.now)
+    assert not pair.hearer.hubs["hub-1"].live
+
+
+@pytest.mark.parametrize(("skew", "outcome"), [(MAX_SKEW_MS, Outcome.TAKEN), (MAX_SKEW_MS + 1, Outcome.SKEW)])
+def test_a_message_that_was_kept_back_for_long_is_not_believed(skew: int, outcome: Outcome) -> None:
+    for clock in (CLOCK - skew, CLOCK + skew):
+        pair = Pair()
+        pair.server.write(pair.teller, clock)
+        assert pair.hear() == [outcome]
+
+
+def test_another_process_with_our_name_is_noticed() -> None:
+    pair = Pair()
+    for epoch, outcome in ((1999, Outcome.OLD), (2000, Outcome.OWN), (2001, Outcome.TWIN)):
+        twin = Claims("hub-2", "", epoch, KEY)
+        assert pair.hearer.hear(twin.header(CLOCK), 0.0, CLOCK) is outcome
+    assert pair.hearer.hubs == {}
+
+
+def test_a_host_on_several_hubs_is_where_it_came_last_and_few_are_looked_at() -> None:
+    registry, server = Registry("hub-0", 1, KEY), Server()
+    for number in range(1, MAX_HUBS_A_HOST + 3):
+        claims = Claims(f"hub-{number}", "192.0.2.1:1", 1000, KEY)
+        server.write(claims, CLOCK)
+        claims.join(place(1), 1000 - number % 3, b"")
+        server.write(claims, CLOCK)
+    for data in server.take():
+        registry.hear(data, 0.0, CLOCK)
+    found = [hub.name for hub in registry.where(place(1))]
+    assert found == ["hub-3", "hub-6", "hub-1", "hub-4"]
+    assert len(found) == MAX_HUBS_A_HOST
+
+
+def test_more_hosts_and_hubs_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.cluster_registry.MAX_CLAIMS", 3)
+    monkeypatch.setattr("lib.cluster_registry.MAX_HUBS", 1)
+    pair = Pair()
+    pair.tell()
+    for number in range(5):
+        pair.teller.join(place(number), 5, b"")
+    assert pair.tell().count(Outcome.FULL) == 2
+    assert pair.hearer.size == 3
+    other = Claims("hub-3", "", 1000, KEY)
+    assert pair.hearer.hear(other.header(CLOCK), 0.0, CLOCK) is Outcome.FULL
+    for second in range(1, 7):
+        pair.now = float(second)
+        pair.echo()
+    assert pair.hearer.expire(pair.now) == ["hub-1"]
+    assert pair.hearer.hear(other.header(CLOCK), pair.now, CLOCK) is Outcome.TAKEN, "a dead hub makes room"
+    assert pair.hearer.size == 0
+
+
+def test_a_list_in_batches_and_what_comes_and_goes_between_two_is_never_told() -> None:
+    claims = Claims("hub-1", "", 1, KEY)
+    for number in range(BATCH + 1):
+        claims.join(place(number), 5, b"")
+    claims.join(place(999), 5, b"")
+    claims.leave(place(999))
+    found = [(len(claims.next_batch(CLOCK).sets), claims.is_pending) for _ in range(2)]
+    assert found == [(BATCH + 1, True), (2, False)]
+    assert len(claims) == BATCH + 1
+    assert claims.sequence == BATCH + 1
+    third = claims.next_batch(CLOCK)
+    assert [name for name, _ in third.sets] == [HEADER], "only that the hub lives"
+
+
+def test_a_later_epoch_tells_all_hosts_anew() -> None:
+    pair = Pair()
+    pair.tell()
+    for number in (1, 2, 3):
+        pair.teller.join(place(number), 5, b"")
+    pair.tell()
+    pair.teller.leave(place(2))
+    pair.teller.restart(1005)
+    pair.server.write_whole(pair.teller, CLOCK)
+    pair.hear()
+    assert pair.at(1) == []
+    assert set(pair.tell()) == {Outcome.TAKEN}
+    assert (pair.at(1), pair.at(2), pair.at(3)) == (["hub-1"], [], ["hub-1"])
+
+
+CHANGES = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40)
+
+
+@given(CHANGES, st.lists(st.booleans(), min_size=40, max_size=40))
+def test_whatever_is_lost_a_list_that_was_read_is_right(
+    changes: list[tuple[bool, int]], heard: list[bool]
+) -> None:
+    pair, here = Pair(), set()
+    for (joins, number), is_heard in zip(changes, heard, strict=False):
+        if joins:
+            pair.teller.join(place(number), 5, b"")
+            here.add(number)
+        else:
+            pair.teller.leave(place(number))
+            here.discard(number)
+        pair.server.write(pair.teller, CLOCK)
+        if not is_heard:
+            pair.server.published.clear()
+        pair.hear()
+    pair.tell()
+    for name in pair.hearer.wanted():
+        assert pair.server.read(pair.hearer, name)
+    assert {number for number in range(6) if pair.at(number)} == here
+    assert pair.hearer.size == len(here)
+    assert len(pair.teller) == len(here)
+
+
+# --- a simulation of several hubs -----------------------------------------------------------------------
+
+
+class Hub:
+    """A hub of the simulation: what it says, what it has heard, and when it does something next."""
+
+    def __init__(self, name: str, now: float, epoch: int) -> None:
+        self.name = name
+        self.claims = Claims(name, f"{name}:8444", epoch, KEY)
+        self.registry = Registry(name, epoch, KEY)
+        self.renew_at = now
+        self.read_at = now
+        self.hosts: set[int] = set()
+
+
+class World:
+    """Hubs, a server, and a transport that loses, repeats, delays and mixes up what is published."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.server = Server()
+        self.now = 0.0
+        self.epochs = 1000
+        self.hubs = {f"hub-{number}": self.born(f"hub-{number}") for number in range(4)}
+        self.on_way: list[tuple[float, str, bytes]] = []
+        self.loss = self.twice = 0.0
+        self.died: dict[str, float] = {}
+        self.away_until = 0.0
+
+    def born(self, name: str) -> Hub:
+        self.epochs += 1
+        made = Hub(name, self.now, self.epochs)
+        self.server.write_whole(made.claims, self.clock)  # whatever its run before has left there
+        return made
+
+    @property
+    def clock(self) -> int:
+        return CLOCK + int(self.now * 1000)
+
+    def publish(self) -> None:
+        for data in list(self.server.published):
+            for name in self.hubs:
+                for _ in range(1 + (self.random.random() < self.twice)):
+                    if self.random.random() >= self.loss:
+                        delay = self.random.random() * (0.5 if self.loss else 0.01)
+                        self.on_way.append((self.now + delay, name, data))
+        self.server.published.clear()
+
+    def step(self, seconds: float = 0.05) -> None:
+        self.now += seconds
+        due = sorted(one for one in self.on_way if one[0] <= self.now)
+        self.on_way = [one for one in self.on_way if one[0] > self.now]
+        if self.loss:
+            self.random.shuffle(due)
+        for _, name, data in due:
+            if name in self.hubs:
+                for message in cluster_wire.split(data):
+                    self.hubs[name].registry.hear(message, self.now, self.clock)
+        for hub in self.hubs.values():
+            hub.registry.expire(self.now)
+            if self.now < self.away_until:
+                continue
+            if hub.claims.is_pending or self.now >= hub.renew_at:
+                self.server.write(hub.claims, self.clock)
+                hub.renew_at = self.now + RENEW_SECONDS * self.random.uniform(0.9, 1.1)
+            if self.now >= hub.read_at:
+                hub.read_at = self.now + 0.5
+                for name in hub.registry.wanted():
+                    self.server.read(hub.registry, name)
+        self.publish()
+
+    def move(self) -> None:
+        """A host comes, goes or moves; now and then a hub dies, is born again, or the server loses all."""
+        number, name = self.random.randrange(12), self.random.choice(list(self.hubs))
+        for hub in self.hubs.values():
+            if number in hub.hosts and (hub.name != name or self.random.random() < 0.3):
+                hub.hosts.discard(number)
+                hub.claims.leave(place(number))
+        if self.random.random() < 0.8:
+            self.hubs[name].hosts.add(number)
+            self.hubs[name].claims.join(place(number), self.clock, b"")
+        chance = self.random.random()
+        if chance < 0.02 and len(self.hubs) > 2:
+            del self.hubs[name]
+            self.died[name] = self.now
+        elif chance < 0.04 and self.died:
+            name = self.random.choice(list(self.died))
+            del self.died[name]
+            self.hubs[name] = self.born(name)
+        elif chance < 0.05:
+            self.away_until = self.now + self.random.random() * 8
+        elif chance < 0.06:
+            self.server.lists.clear()
+            for hub in self.hubs.values():
+                self.server.write_whole(hub.claims, self.clock)
+
+    def check_always(self, ever: set[tuple[str, int]]) -> None:
+        """Nobody is believed to have what it never had, nor is a dead hub after its lease."""
+        for hub in self.hubs.values():
+            is_deaf = self.now - hub.registry.echoed_at > LEASE_SECONDS / 2
+            for number in range(12):
+                for other in hub.registry.where(place(number)):
+                    assert (other.name, number) in ever, "a foreign claim"
+                    died = self.died.get(other.name)
+                    longest = LEASE_SECONDS + 1.5 + max(0.0, self.away_until - (died or 0.0)) + LEASE_SECONDS
+                    assert died is None or is_deaf or self.now - died < longest, f"{other.name} is dead"
+
+    def check_right(self) -> None:
+        for hub in self.hubs.values():
+            for number in range(12):
+                found = {other.name for other in hub.registry.where(place(number))}
+                assert found == {
+                    other.name for other in self.hubs.values() if number in other.hosts and other is not hub
+                }
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_hubs_agree_once_the_transport_is_good_again(seed: int) -> None:
+    world = World(seed)
+    ever: set[tuple[str, int]] = set()
+    for round_number in range(6):
+        world.loss, world.twice = (0.3, 0.2) if round_number % 2 == 0 else (0.0, 0.0)
+        for _ in range(100):
+            if world.random.random() < 0.3:
+                world.move()
+            ever |= {(hub.name, number) for hub in world.hubs.values() for number in hub.hosts}
+            world.step()
+            world.check_always(ever)
+        world.loss = world.twice = 0.0
+        world.away_until = 0.0
+        for _ in range(int((2 * LEASE_SECONDS + 3) / 0.1)):
+            world.step(0.1)
+        world.check_right()

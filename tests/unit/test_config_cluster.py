@@ -1,0 +1,144 @@
+"""`cluster` and sds that are a Redis: what they mean, and each mistake with its place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from lib import config_read, config_resolve
+from lib.errors import ConfigError
+from lib.settings import Settings
+from tests.support.configs import checked
+
+SECRET = "0123456789abcdef0123456789abcdef"
+WHOLE = f"""
+services:
+- name: hub
+  addr: ":8443"
+  handler: {{type: router, metadata: {{router: r, sd: sd0}}}}
+  listener: {{type: tcp}}
+sds: [{{name: sd0, redis: {{addr: redis.example}}}}]
+cluster: {{name: hub-1, link: {{listen: ":8444", address: "hub-1.example:8444", secret: {SECRET}}}}}
+routers: [{{name: r, routes: [{{dst: 10.0.0.0/8, gateway: host-1}}]}}]
+"""
+
+
+def settings(text: str) -> Settings:
+    return config_resolve.resolve(checked(config_read.read([("f.yml", text)])))
+
+
+def changed(**sections: Any) -> str:
+    whole = yaml.safe_load(WHOLE) | sections
+    return yaml.safe_dump(
+        {name: value for name, value in whole.items() if value is not None}, sort_keys=False
+    )
+
+
+def link(**more: Any) -> dict[str, Any]:
+    whole = {"listen": ":8444", "address": "hub-1.example:8444", "secret": SECRET}
+    return {
+        "name": "hub-1",
+        "link": {key: value for key, value in (whole | more).items() if value is not None},
+    }
+
+
+def service(name: str, addr: str, **more: Any) -> dict[str, Any]:
+    metadata = {"router": "r", "sd": "sd0"} | more
+    return {
+        "name": name,
+        "addr": addr,
+        "handler": {"type": "router", "metadata": metadata},
+        "listener": {"type": "tcp"},
+    }
+
+
+def test_what_it_means() -> None:
+    found = settings(WHOLE).cluster
+    assert found is not None
+    assert (found.name, found.services, found.host, found.port) == ("hub-1", ("hub",), "", 8444)
+    assert (found.address, found.secret) == ("hub-1.example:8444", SECRET)
+    assert (found.registry.addr, found.registry.key) == ("redis.example:6379", "tunrouter:cluster")
+    assert SECRET not in repr(found)
+    assert any("may claim any host of any namespace" in str(one) for one in settings(WHOLE).notices)
+
+
+def test_without_a_cluster_there_is_none() -> None:
+    text = changed(cluster=None, sds=None, services=[service("hub", ":1", sd=None)])
+    assert settings(text.replace("sd: null", "")).cluster is None
+
+
+def test_several_services_of_one_domain() -> None:
+    services = [service("a", ":1", domain="d"), service("b", ":2", domain="d")]
+    found = settings(changed(services=services)).cluster
+    assert found is not None
+    assert found.services == ("a", "b")
+
+
+def test_a_key_of_its_own() -> None:
+    sds = [{"name": "sd0", "redis": {"addr": "[::1]:7000", "key": "mine", "db": 3, "password": "p"}}]
+    found = settings(changed(sds=sds)).cluster
+    assert found is not None
+    assert (found.registry.addr, found.registry.key, found.registry.db) == ("[::1]:7000", "mine", 3)
+
+
+WRONG = {
+    "no cluster": (changed(cluster=None), r"f\.yml:\d+:\d+: 'sd': 'sd0' is a Redis, which needs a cluster"),
+    "no service": (changed(services=[service("hub", ":1", sd="")]), "without a service whose sd is a Redis"),
+    "an unknown sd": (changed(services=[service("hub", ":1", sd="sd1")]), "there is no sd 'sd1'.*sd0"),
+    "an empty sd": (changed(sds=[{"name": "sd0"}]), "sd sd0 has no plugin and no redis"),
+    "no name": (changed(cluster=link() | {"name": ""}), "a hub needs a name"),
+    "a wrong name": (changed(cluster=link() | {"name": "hub 1"}), "'hub 1' is none"),
+    "a long name": (changed(cluster=link() | {"name": "h" * 64}), "63 at most"),
+    "no link": (changed(cluster={"name": "hub-1"}), "without a link"),
+    "no secret": (changed(cluster=link(secret=None)), "'secret' is missing.*openssl rand"),
+    "a short secret": (changed(cluster=link(secret="s" * 31)), "'secret' is too short"),
+    "no listen": (changed(cluster=link(listen="8444")), "'listen': "),
+    "no address": (changed(cluster=link(address=None)), "'address': "),
+    "an address for nobody": (changed(cluster=link(address=":8444")), "nothing that another hub can dial"),
+    "a wildcard": (changed(cluster=link(address="0.0.0.0:8444")), "nothing that another hub can dial"),
+    "port 0": (changed(cluster=link(address="hub:0")), "nothing that another hub can dial"),
+    "two domains": (
+        changed(services=[service("a", ":1"), service("b", ":2")]),
+        "services a and b have the sd 'sd0', but not one domain",
+    ),
+    "two registries": (
+        changed(
+            sds=[{"name": name, "redis": {"addr": "h"}} for name in ("sd0", "sd1")],
+            services=[service("a", ":1", domain="d"), service("b", ":2", domain="d", sd="sd1")],
+        ),
+        "two sds that are a Redis",
+    ),
+    "a plugin beside the redis": (
+        changed(sds=[{"name": "sd0", "redis": {"addr": "h"}, "plugin": {"type": "http", "addr": "h"}}]),
+        "sd sd0 has a plugin and a redis",
+    ),
+    "an entrypoint": (
+        changed(services=[service("hub", ":1", entrypoint="192.0.2.1:7000")]),
+        "'entrypoint' is for an sd that is a plugin",
+    ),
+    "a pool": (
+        changed(routers=[{"name": "r", "address": "10.0.0.1/24", "pool": "10.0.0.0/24"}]),
+        "'pool' is not supported in a cluster yet",
+    ),
+    "trust": (changed(cluster=link() | {"trust": [1]}), "'trust' is not supported yet"),
+    "a key that is none": (changed(cluster=link() | {"nmae": "x"}), "nmae"),
+    "a wrong address": (changed(sds=[{"name": "sd0", "redis": {"addr": "a b"}}]), "'addr': "),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_mistake_is_told_with_its_place(what: str) -> None:
+    text, message = WRONG[what]
+    with pytest.raises(ConfigError) as caught:
+        settings(text)
+    told = "\n".join(map(str, caught.value.problems))
+    assert re.search(message, told), told
+    assert "f.yml:" in told
+
+
+def test_a_refused_name_counts_in_one_hub_only() -> None:
+    text = changed(services=[service("hub", ":1", onDuplicate="refuse")])
+    assert any("in this hub only" in str(one) for one in settings(text).warnings)
