@@ -44,7 +44,7 @@ NEXT_AFTER = 0.25
 AGAIN_AFTER = 1.0
 """Seconds until an address that has failed is tried again, while another one is waited for."""
 LOOK_UP_SECONDS = 3.0
-"""Seconds for a look-up where addresses are known that it gave before."""
+"""Seconds for a look-up where addresses are known that it gave before; half of what is left at most."""
 MAX_NAMES = 256
 """Names whose good and bad addresses are remembered."""
 MAX_TOLD = 4
@@ -112,9 +112,9 @@ def dial(
     for `bounds.turn` seconds, the last one for all that is left. With `mptcp` it is a socket of MPTCP where
     the kernel has that.
 
-    Where that gives nothing (in LOOK_UP_SECONDS), the addresses are tried that it gave the last time. All of
-    it takes at most `patience` seconds, where the bounds do not end before. A socket is bound to the device
-    that `ways` gives for its address. Raises OSError, and as `ways` does.
+    Where that gives nothing (in LOOK_UP_SECONDS or half the time), the addresses are tried that it gave the
+    last time. All of it takes at most `patience` seconds, where the bounds do not end before. A socket is
+    bound to the device that `ways` gives for its address. Raises OSError, and as `ways` does.
     """
     bounds.waits_for = f"the name {host} was not looked up"
     with within(
@@ -190,7 +190,7 @@ def look_ahead(host: str, port: int, seconds: float) -> list[str]:
 def _look_up(host: str, port: int, seconds: float, ways: Ways) -> _Known:
     """What is known of a name after one more look-up. Raises OSError where no look-up has given anything."""
     known = _known.get((host, port)) or _Known()
-    patience = min(seconds, LOOK_UP_SECONDS) if known.found else seconds
+    patience = min(seconds / 2, LOOK_UP_SECONDS) if known.found else seconds
     try:
         known.found = ways.look_up(host, port, patience) or known.found
     except OSError:

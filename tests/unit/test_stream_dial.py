@@ -377,6 +377,9 @@ def test_the_last_good_addresses_are_tried_while_a_name_cannot_be_looked_up(
                 connected("new.test", seconds=0.2)
     first = world.answers()
     connected()
+    with monkeypatch.context() as patch:
+        patch.setattr(stream_resolve, "look_up", hangs)
+        assert connected(seconds=0.4)[0] == first.getsockname(), "half of the time is left for it"
     monkeypatch.setattr(stream_dial, "LOOK_UP_SECONDS", 0.1)
     for late in (fails, hangs):
         with monkeypatch.context() as patch:
