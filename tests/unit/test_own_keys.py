@@ -46,7 +46,6 @@ WHOLE: dict[str, Any] = {
     },
     "notify": [{"url": "http://127.0.0.1/"}],
     "sds": [
-        {"name": "s", "redis": {"addr": "127.0.0.1"}},
         {"name": "sd0", "plugin": {"type": "http", "addr": "http://127.0.0.1:1"}},
     ],
     "tests": [{"from": "host-9", "to": "10.2.0.9", "expect": "deny"}],
@@ -98,7 +97,7 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
         "(top)": config,
         "authers": config["authers"][0],
         "notify": config["notify"][0],
-        "sds": config["sds"][0],
+        "sds": config["sds"][-1],
         "cluster": config.get("cluster", {}),
         "cluster.link": config.get("cluster", {}).get("link", {}),
         "api": config["api"],
@@ -123,13 +122,19 @@ def layer(service: dict[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
+def join_cluster(config: dict[str, Any]) -> None:
+    """Let the hub of a whole configuration be in a cluster."""
+    config["services"][0]["handler"]["metadata"] = {"router": "r", "sd": "s"}
+    config["sds"].append({"name": "s", "redis": {"addr": "127.0.0.1"}})
+    config["cluster"] = json.loads(json.dumps(CLUSTER))
+
+
 def settings(place: str = "(top)", text: str = "") -> Settings:
     """What the whole configuration means with these keys (YAML) in one place. Raises ConfigError."""
     config = json.loads(json.dumps(WHOLE))
     added = yaml.safe_load(f"{{{text}}}")
     if place in OF_CLUSTER or "cluster" in added:
-        config["services"][0]["handler"]["metadata"] = {"router": "r", "sd": "s"}
-        config["cluster"] = json.loads(json.dumps(CLUSTER))
+        join_cluster(config)
     for key, value in added.items():
         section(config, place, key)[key] = value
     found = config_resolve.resolve(config_read.read([("f", json.dumps(config))]))
