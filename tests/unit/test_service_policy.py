@@ -360,7 +360,7 @@ def parts() -> Iterator[Any]:
         notify=SimpleNamespace(apply=lambda _: []),
         api=None,
         observe=SimpleNamespace(apply=list),
-        cluster=SimpleNamespace(apply=lambda hubs: []),
+        cluster=SimpleNamespace(apply=lambda hubs, settings: []),
         exits=SimpleNamespace(admit=list, settle=list),
         remove_clients=list,
     )
