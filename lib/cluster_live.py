@@ -68,10 +68,11 @@ class Cluster:
     def stop(self) -> None:
         """Leave the cluster: others learn it at once."""
         self._looking.kill(block=False)
-        self.domain.use_registry(None)
+        if self.domain.registry is self.hosts:  # a reload may have given the domain an entrypoint already
+            self.domain.use_registry(None)
+        self.hosts.stop()  # before the links end: a packet for a host there would dial its hub anew
         self.redis.stop()
         self.links.stop()
-        self.hosts.stop()
 
     def is_as(self, settings: ClusterSettings | None, owner: Hub | None) -> bool:
         """Whether it is what these settings want, with this hub as it is now."""
