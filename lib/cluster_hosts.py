@@ -92,6 +92,7 @@ class _Elsewhere:
             return None
         there = self.hosts.attachment(self.namespace, host, hubs[0].name)
         made = Gateway(host, attachments=[there])
+        made.bound_flows(there.max_flows)
         self.gateways.renew(host, made)
         return made
 
@@ -106,6 +107,12 @@ class _Elsewhere:
         """As gateway: everything is known."""
         found = self.gateway(host, 0.0)
         return None if isinstance(found, Unresolved) else found
+
+    def forget(self, attachment: Attachment) -> None:
+        """An attachment has ended: what its host's flows were does not count any more."""
+        known = self.gateways.get(attachment.host)
+        if known is not None and known.attachments[0] is attachment:
+            del self.gateways[attachment.host]
 
     def find(self, host: str) -> None:
         """Everything is known."""
@@ -181,6 +188,9 @@ class Hosts:
             attachment = there.pop(hub)
             attachment.live = False
             attachment.forget()
+            elsewhere = attachment.namespace.elsewhere
+            if isinstance(elsewhere, _Elsewhere):
+                elsewhere.forget(attachment)
         if not there:
             self._attachments.pop(place, None)
 

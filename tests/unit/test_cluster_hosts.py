@@ -20,6 +20,7 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.packet import Buffer
 from lib.service_scheduling import Pauses
+from lib.settings_memory import LEAST_FLOWS
 from tests.support import packets as p
 from tests.support.routes import table
 
@@ -245,6 +246,20 @@ def test_hosts_that_nobody_asks_for_any_more_make_room(world: World, monkeypatch
     assert first.live
     world.hosts.attachment(space, "host-4", "hub-2")
     assert not first.live
+
+
+def test_flows_to_a_host_at_another_hub_are_bounded_and_go_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lib.cluster_hosts.FAR_FLOWS", 0)
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    for port in range(1, 3 * LEAST_FLOWS):
+        assert world.sends(one, "10.0.0.2", port) == "hub-2"
+    elsewhere: Any = one.namespace.elsewhere
+    assert len(elsewhere.gateways["host-2"].flows) == LEAST_FLOWS
+    world.gone("hub-2", "host-2")
+    assert not elsewhere.gateways
 
 
 def test_without_the_cluster_nobody_is_elsewhere(world: World) -> None:
