@@ -23,7 +23,8 @@ import gevent
 from gevent.event import Event
 
 from lib import cluster_wire, framing
-from lib.cluster_claims import HEADER, JITTER, RENEW_SECONDS, RETURN_SECONDS, Claims
+from lib.addresses import host_port
+from lib.cluster_claims import BATCH, HEADER, JITTER, RENEW_SECONDS, RETURN_SECONDS, Claims
 from lib.cluster_registry import Outcome, Registry
 from lib.errors import ProtocolError
 from lib.log_dedup import OUTAGE
@@ -35,6 +36,7 @@ from lib.settings_sources import RedisSource
 from lib.source_read import redis_connection, redis_failing
 from lib.stream_bounded import Bounds
 from lib.stream_deadline import within
+from lib.stream_dial import in_use
 
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 3.0
@@ -47,8 +49,10 @@ TOGETHER_SECONDS = 0.02
 """Changes that come so close together are published as one."""
 FIELDS = 500
 """Fields that one command writes."""
+PUBLISHED_BYTES = (BATCH + 1) * (2 + cluster_wire.MAX_MESSAGE)
+"""Bytes that a hub publishes at once, at most; what is longer is of no hub."""
 VERIFIED = 64
-"""Entries of a list that are looked at before packets have their turn."""
+"""Messages, and entries of a list, that are looked at before packets have their turn."""
 AGAIN_SECONDS = 0.5
 """Seconds until a list is read again that could not be used."""
 
@@ -129,12 +133,15 @@ class RedisRegistry:
 
     def _hear(self, data: bytes) -> None:
         registry = self._registry
-        for message in list(cluster_wire.split(data)) or [data]:
+        messages = list(cluster_wire.split(data)) if len(data) <= PUBLISHED_BYTES else []
+        for number, message in enumerate(messages or [data], 1):
             outcome = registry.hear(message, time.monotonic(), milliseconds())
             if outcome in _TOLD:
                 self._tell(outcome)
             elif outcome is Outcome.GAP:
                 self._gaps.set()
+            if not number % VERIFIED:  # whoever may publish can send many that are none
+                breathe()
         self._changed()
 
     def _tell(self, outcome: Outcome) -> None:
@@ -303,9 +310,11 @@ class RedisRegistry:
         """A connection for as long as it holds. Raises OSError, which names the Redis."""
         connection = redis_connection(self._source, Bounds(CONNECT_SECONDS, REPLY_BYTES))
         try:
-            with redis_failing(self.name):
+            with redis_failing(self.name), in_use(*host_port(self._source.addr)):
                 connection.connect()
                 yield connection
+        except ValueError as error:  # of redis-py, about a number that is none
+            raise OSError(5, f"{self.name}: {error}") from error
         finally:
             connection.disconnect()
 

@@ -1,0 +1,73 @@
+"""Registry in a Redis: what a Redis, or whoever may publish there, can send to a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gevent.server import StreamServer
+
+from lib.cluster_claims import BATCH, Claims
+from lib.cluster_redis import PUBLISHED_BYTES, RedisRegistry, milliseconds
+from lib.cluster_registry import Outcome, Registry
+from lib.cluster_wire import MAX_NAME, key_for
+from lib.settings_sources import RedisSource
+
+KEY = key_for(b"k" * 32, "registry")
+NAMESPACE = b"N" * 16
+
+
+class Hub:
+    """hub-1, and what its registry has noticed."""
+
+    def __init__(self, addr: str = "127.0.0.1:1", epoch: int = 7) -> None:
+        self.registry = Registry("hub-1", epoch, KEY)
+        self.claims = Claims("hub-1", "hub-1:1", epoch, KEY)
+        self.changes = 0
+        self.epochs: list[int] = []
+        self.redis: Any = RedisRegistry(
+            RedisSource(addr), self.registry, self.claims, KEY, self._changed, self.epochs.append
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+
+def test_the_largest_batch_of_a_hub_is_heard() -> None:
+    hub, other = Hub(), Claims("h" * 63, "a" * 255, 1, KEY)
+    hub.redis._hear(other.next_batch(milliseconds()).published)
+    for number in range(BATCH):
+        other.join((NAMESPACE, f"{number:0{MAX_NAME}}"), 5, b"i" * 16)
+    published = other.next_batch(milliseconds()).published
+    assert len(published) <= PUBLISHED_BYTES
+    hub.redis._hear(published)
+    assert dict(hub.registry.outcomes) == {Outcome.TAKEN: BATCH + 2}
+    assert (hub.registry.size, hub.changes) == (BATCH, 2)
+
+
+@pytest.mark.parametrize("data", [bytes(1 << 20), b"\x04\x00" * (1 << 19)], ids=["empty frames", "large ones"])
+def test_what_is_longer_than_any_batch_is_one_message_that_is_none(data: bytes) -> None:
+    hub = Hub()
+    hub.redis._hear(data)
+    assert dict(hub.registry.outcomes) == {Outcome.FOREIGN: 1}
+
+
+@pytest.fixture
+def liar() -> Iterator[str]:
+    """The address of a server that replies to everything with a number that is none."""
+
+    def serve(sock: Any, _: object) -> None:
+        while sock.recv(4096):
+            sock.sendall(b":x\r\n")
+
+    server = StreamServer(("127.0.0.1", 0), serve)
+    server.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.stop()
+
+
+def test_a_reply_that_is_none_is_an_error_of_the_redis(liar: str) -> None:
+    redis = Hub(liar).redis
+    with pytest.raises(OSError, match=f"redis://{liar}"), redis._open() as connection:
+        redis._ask(connection, [("PING",)])
