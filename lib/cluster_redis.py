@@ -53,8 +53,8 @@ PUBLISHED_BYTES = (BATCH + 1) * (2 + cluster_wire.MAX_MESSAGE)
 """Bytes that a hub publishes at once, at most; what is longer is of no hub."""
 VERIFIED = 64
 """Messages, and entries of a list, that are looked at before packets have their turn."""
-AGAIN_SECONDS = 0.5
-"""Seconds until a list is read again that could not be used."""
+AGAIN_SECONDS, AGAIN_MOST, QUICK_TRIES = 0.5, 10.0, 4
+"""Seconds until a list is read again that could not be used: after so many tries twice as long each time."""
 
 
 class RedisRegistry:
@@ -79,6 +79,8 @@ class RedisRegistry:
         self._changed, self._restarted = changed, restarted
         self._channel = f"{source.key}:changes"
         self._due, self._gaps = Event(), Event()
+        self._unusable: dict[str, tuple[int, float]] = {}
+        """Hub -> how often its list could not be used, and until when it is left alone."""
         self._tasks = (
             Task(f"registry {self.name}: changes are heard", self._keep_listening, vital=False),
             Task(f"registry {self.name}: our hosts are told", self._keep_writing, vital=False),
@@ -189,12 +191,24 @@ class RedisRegistry:
                 self._gaps.set()
 
     def _read_wanted(self) -> bool:
-        """Read the lists of all hubs of which we have missed something; returns whether all could be used."""
-        names, is_done = self._registry.wanted(), True
-        if names:
+        """Read the lists of all hubs of which we have missed something; returns whether all could be used.
+
+        One that cannot be used, as somebody has changed it, is left alone for a while: to read it takes time.
+        """
+        wanted, now = self._registry.wanted(), time.monotonic()
+        before = self._unusable
+        self._unusable = {name: before[name] for name in wanted if name in before}
+        due = [name for name in wanted if now >= self._unusable.get(name, (0, now))[1]]
+        is_done = len(due) == len(wanted)
+        if due:
             with self._open() as connection:
-                for name in names:
-                    is_done = self._read_list(connection, name) and is_done
+                for name in due:
+                    if self._read_list(connection, name):
+                        self._unusable.pop(name, None)
+                    else:
+                        is_done = False
+                        tries = self._unusable.get(name, (0, now))[0] + 1
+                        self._unusable[name] = tries, time.monotonic() + _left_alone(tries)
                     self._changed()
         return is_done
 
@@ -321,6 +335,13 @@ class RedisRegistry:
 
 _TOLD = frozenset({Outcome.FOREIGN, Outcome.TWIN, Outcome.SKEW, Outcome.FULL})
 """What somebody has to do something about."""
+
+
+def _left_alone(tries: int) -> float:
+    """For how many seconds a list is not read that could not be used so often."""
+    if tries < QUICK_TRIES:
+        return 0.0
+    return min(AGAIN_MOST, AGAIN_SECONDS * 2.0 ** min(tries - QUICK_TRIES, 8))
 
 
 def milliseconds() -> int:

@@ -64,7 +64,8 @@ def test_no_host_is_elsewhere_any_more_when_links_end(
 ) -> None:
     """Else a packet of a flow that is remembered would dial a link that nobody looks after."""
     far = cluster.hosts.attachment(cluster.domain.namespace(NAMESPACE), "host-2", "hub-2")
-    stop, seen = cluster.links.stop, []
+    stop = cluster.links.stop
+    seen: list[bool] = []
 
     def links_end() -> None:
         seen.append(far.live)

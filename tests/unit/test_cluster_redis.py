@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from gevent.server import StreamServer
 
+from lib import cluster_redis
 from lib.cluster_claims import BATCH, Claims
 from lib.cluster_redis import PUBLISHED_BYTES, RedisRegistry, milliseconds
 from lib.cluster_registry import Outcome, Registry
@@ -71,3 +74,44 @@ def test_a_reply_that_is_none_is_an_error_of_the_redis(liar: str) -> None:
     redis = Hub(liar).redis
     with pytest.raises(OSError, match=f"redis://{liar}"), redis._open() as connection:
         redis._ask(connection, [("PING",)])
+
+
+def test_a_list_that_cannot_be_used_is_read_ever_more_seldom_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+
+    class Clock:
+        def monotonic(self) -> float:
+            return now
+
+    @contextmanager
+    def opened() -> Iterator[None]:
+        yield
+
+    hub, wanted = Hub(), ["hub-2"]
+    reads: list[tuple[str, float]] = []
+    monkeypatch.setattr(cluster_redis, "time", Clock())
+    monkeypatch.setattr(hub.registry, "wanted", lambda: list(wanted))
+    monkeypatch.setattr(hub.redis, "_open", opened)
+
+    def read(_: object, name: str) -> bool:
+        reads.append((name, now))
+        return name != "hub-2"
+
+    monkeypatch.setattr(hub.redis, "_read_list", read)
+    for step in range(200):  # a look each half second, as _keep_reading does
+        now = step / 2
+        assert not hub.redis._read_wanted()
+    times = [at for _, at in reads]
+    assert times[:4] == [0.0, 0.5, 1.0, 1.5], "an emptied Redis is whole again within a moment"
+    assert len(times) < 20
+    assert max(after - before for before, after in pairwise(times)) <= 10.5
+    wanted, reads = ["hub-2", "hub-3"], []
+    assert not hub.redis._read_wanted()
+    assert [name for name, _ in reads] == ["hub-3"]
+    wanted = ["hub-3"]
+    assert hub.redis._read_wanted()
+    wanted, reads = ["hub-2"], []
+    assert not hub.redis._read_wanted()
+    assert reads, "it was not wanted meanwhile: what was is forgotten"
