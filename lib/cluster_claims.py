@@ -4,8 +4,8 @@ Knows: the numbers and the sum of the hub's list, what has not been written yet.
 Refuses to know: where it is written (cluster_redis), what other hubs say (cluster_registry).
 
 A list in the registry is a hash: for each host the JOIN by which it came, and as the header the HUB that was
-sent last. A batch of changes, the header after them, and their publication are one transaction, so that
-whoever reads the hash sees a list and its header together.
+sent last, or the BYE. A batch of changes, the header after them, and their publication are one transaction,
+so that whoever reads the hash sees a list and its header together.
 """
 
 from __future__ import annotations

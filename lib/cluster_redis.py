@@ -98,8 +98,10 @@ class RedisRegistry:
             task.kill(block=False)
         late = "not told within a moment"
         with suppress(OSError), within(1.0, lambda: TimeoutError(110, late)), self._open() as connection:
-            bye = self._claims.bye()
-            self._transact(connection, [("DEL", self._list_of(self._claims.name)), self._publish(bye)])
+            bye, key = self._claims.bye(), self._list_of(self._claims.name)
+            # Its epoch stays there: by a clock set back the next run would else be one that is over.
+            header = ("HSET", key, HEADER, *cluster_wire.split(bye))
+            self._transact(connection, [("DEL", key), header, ("PEXPIRE", key, KEPT_MS), self._publish(bye)])
 
     def touch(self) -> None:
         """Something in `claims` has changed."""

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from gevent.server import StreamServer
 
-from lib import cluster_redis
-from lib.cluster_claims import BATCH, Claims
+from lib import cluster_redis, framing
+from lib.cluster_claims import BATCH, HEADER, Claims
 from lib.cluster_redis import PUBLISHED_BYTES, RedisRegistry, milliseconds
 from lib.cluster_registry import Outcome, Registry
-from lib.cluster_wire import MAX_NAME, key_for
+from lib.cluster_wire import MAX_NAME, Kind, decode, key_for
 from lib.settings_sources import RedisSource
 
 KEY = key_for(b"k" * 32, "registry")
@@ -49,7 +49,9 @@ def test_the_largest_batch_of_a_hub_is_heard() -> None:
     assert (hub.registry.size, hub.changes) == (BATCH, 2)
 
 
-@pytest.mark.parametrize("data", [bytes(1 << 20), b"\x04\x00" * (1 << 19)], ids=["empty frames", "large ones"])
+@pytest.mark.parametrize(
+    "data", [bytes(1 << 20), b"\x04\x00" * (1 << 19)], ids=["empty frames", "large ones"]
+)
 def test_what_is_longer_than_any_batch_is_one_message_that_is_none(data: bytes) -> None:
     hub = Hub()
     hub.redis._hear(data)
@@ -115,3 +117,30 @@ def test_a_list_that_cannot_be_used_is_read_ever_more_seldom_and_holds_up_no_oth
     wanted, reads = ["hub-2"], []
     assert not hub.redis._read_wanted()
     assert reads, "it was not wanted meanwhile: what was is forgotten"
+
+
+def test_a_hub_that_ends_and_begins_anew_by_a_clock_set_back_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others know its last epoch, and that it is over: the next one has to be larger."""
+    done: list[tuple[object, ...]] = []
+
+    @contextmanager
+    def opened(_: object) -> Iterator[None]:
+        yield
+
+    def transact(_: object, connection: object, commands: list[tuple[object, ...]]) -> list[object]:
+        done.extend(commands)
+        return []
+
+    monkeypatch.setattr(RedisRegistry, "_open", opened)
+    monkeypatch.setattr(RedisRegistry, "_transact", transact)
+    Hub(epoch=7).redis.stop()
+    assert [command[0] for command in done] == ["DEL", "HSET", "PEXPIRE", "PUBLISH"]
+    (_, _, field, header), last = done[1], done[-1][2]
+    assert (field, framing.encode(header)) == (HEADER, last)  # type: ignore[arg-type]
+    assert decode(header, KEY).kind is Kind.BYE  # type: ignore[arg-type]
+    later = Hub(epoch=3)
+    monkeypatch.setattr(RedisRegistry, "_ask", lambda *_: [header])
+    later.redis._begin_later(None, "key")
+    assert later.epochs == [8]
