@@ -95,7 +95,10 @@ class Sd:
             raise ValueError(f"{text[:64]!r} is no address and port that anything could be sent to")
         if not is_address(without_zone(host)):
             host = self._resolved(host, port)
-        found = ip_address(without_zone(host))
+        bare = without_zone(host)
+        found = ip_address(bare)
+        found = getattr(found, "ipv4_mapped", None) or found
+        host = str(found) + host[len(bare) :]  # as the kernel writes it: who sends from there is known by it
         if found.is_unspecified or found.is_multicast or host == "255.255.255.255":
             raise ValueError(f"{text[:64]!r} is not the address of one hub")
         allow = self._settings.allow

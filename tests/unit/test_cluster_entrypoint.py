@@ -215,6 +215,25 @@ def test_the_sd_is_told_who_is_here(world: World, plugin: Plugin) -> None:
     wait(lambda: plugin.told[1:] == [f"deregister {name}"])
 
 
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("[2001:DB8:0:0::1]:8420", "[2001:db8::1]:8420"),
+        ("[::ffff:192.0.2.7]:8420", "192.0.2.7:8420"),
+        ("[FE80::1%lo]:8420", "[fe80::1%lo]:8420"),
+    ],
+)
+def test_a_hub_is_known_by_its_address_however_the_sd_writes_it(
+    plugin: Plugin, told: str, address: str
+) -> None:
+    plugin.where[f"host-far@{OUT['namespace']}"] = [told]
+    entry = EntrypointSettings(
+        SdSettings("sd0", PluginSettings("http://127.0.0.1:1")), "", 8420, "192.0.2.1:8420"
+    )
+    sd = cluster_sd.Sd("s", entry, "our node")
+    assert sd.hubs(KEY, "host-far", lambda host, port: None) == [address]
+
+
 # --- what is dropped
 
 
