@@ -202,6 +202,7 @@ class Links:
     def _dial(self, name: str, peer: _Peer) -> None:
         """Dial a hub, in a greenlet of its own, and read the link until it ends."""
         stream: Stream | None = None
+        link: Link | None = None
         try:
             host, port = host_port(self._address_of(name))
             late = f"no link within {DIAL_SECONDS:g} s"
@@ -213,11 +214,13 @@ class Links:
                 found = top.certificate.common_name
                 if found != name:
                     raise ProtocolError(f"{stream.peer} is hub {found[:64]!r}")
-            self._run(self._link(name, top, True), peer)
+            link = self._link(name, top, True)
+            self._run(link, peer)
         except (OSError, ValueError, ProtocolError) as error:
             self._fail(name, peer, str(getattr(error, "strerror", "") or error))
         finally:
-            peer.is_dialling = False
+            if link is None or not link.is_ready:  # else another dial may be under way since it was
+                peer.is_dialling = False
             if stream is not None:
                 stream.close()
 

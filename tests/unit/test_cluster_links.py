@@ -123,6 +123,17 @@ def test_an_idle_link_is_closed_without_a_loss_and_made_again(
     wait_for(lambda: len(two.came) == 2)
 
 
+def test_the_end_of_a_link_is_not_that_of_the_dial_for_the_next_one(hubs: tuple[Hub, Hub]) -> None:
+    one, two = hubs
+    one.send("hub-2", packet(0))
+    wait_for(lambda: two.came)
+    (link,), peer = one.links.all, one.links._peers["hub-2"]
+    peer.link, peer.is_dialling = None, True  # it has drained, and the next one is dialled
+    link.close("it is over")
+    wait_for(lambda: not one.links._dialling)
+    assert peer.is_dialling
+
+
 @pytest.mark.parametrize(("listens", "why"), [(True, "before it was ready"), (False, "refused")])
 def test_a_hub_that_cannot_be_reached_costs_the_frames_and_is_tried_later(
     hubs: tuple[Hub, Hub], listens: bool, why: str
