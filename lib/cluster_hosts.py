@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lib import framing, hub_resolve, packet_offload
+from lib import cluster_frames, hub_resolve, packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.cluster_claims import Claims
 from lib.cluster_link import Take
@@ -43,7 +43,8 @@ MAX_HOSTS = 8192
 """Hosts at other hubs that packets go to or have come from; past that the oldest is made anew when needed."""
 GREETING_SECONDS = 10.0
 """How long after its beginning a client is expected to say its instance; one of GOST's never does."""
-_MTU = framing.MAX_CONTENT - packet_offload.HEADER_SIZE
+_MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
+"""Bytes of the largest packet that an envelope holds: a larger one is too big, and its sender is told so."""
 
 Send = Callable[[str, Attachment, Sequence[Buffer]], None]
 """Sends a run of whole frames of an attachment to a hub (cluster_links.Links.send)."""

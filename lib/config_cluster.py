@@ -107,6 +107,8 @@ def _link(section: Cluster, found: Findings) -> tuple[str, int, str, str] | None
     except ValueError as wrong:
         found.error(link.where("listen"), f"'listen': {wrong}")
         return None
+    if not port:
+        found.error(link.where("listen"), "'listen': port 0 is none that other hubs could dial")
     address = _address(link, found)
     return (host, port, address, link.secret) if address else None
 

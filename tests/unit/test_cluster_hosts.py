@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from lib import forward, framing
+from lib import forward, framing, packet_offload
 from lib.capture_taps import Taps
 from lib.cluster_claims import Claims
 from lib.cluster_hosts import LINK, Hosts
+from lib.cluster_link import fitting
 from lib.cluster_registry import Registry
 from lib.cluster_wire import key_for, split
 from lib.forward_drop_reasons import Reason
@@ -260,6 +261,12 @@ def test_flows_to_a_host_at_another_hub_are_bounded_and_go_with_it(
     assert len(elsewhere.gateways["host-2"].flows) == LEAST_FLOWS
     world.gone("hub-2", "host-2")
     assert not elsewhere.gateways
+
+
+def test_the_largest_packet_for_a_host_at_another_hub_fits_into_an_envelope(world: World) -> None:
+    far = world.hosts.attachment(world.join("host-1").namespace, "host-2", "hub-2")
+    frame = framing.encode(bytes(packet_offload.HEADER_SIZE + far.mtu))
+    assert fitting(frame) == [frame]
 
 
 def test_without_the_cluster_nobody_is_elsewhere(world: World) -> None:

@@ -96,6 +96,7 @@ WRONG = {
     "no secret": (changed(cluster=link(secret=None)), "'secret' is missing.*openssl rand"),
     "a short secret": (changed(cluster=link(secret="s" * 31)), "'secret' is too short"),
     "no listen": (changed(cluster=link(listen="8444")), "'listen': "),
+    "any port": (changed(cluster=link(listen=":0")), "'listen': port 0"),
     "no address": (changed(cluster=link(address=None)), "'address': "),
     "an address for nobody": (changed(cluster=link(address=":8444")), "nothing that another hub can dial"),
     "a wildcard": (changed(cluster=link(address="0.0.0.0:8444")), "nothing that another hub can dial"),
