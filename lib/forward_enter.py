@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from lib import packet as ip
 from lib import packet_headers
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Attachment, Namespace
+from lib.namespace import Attachment, Namespace, falls_to
 from lib.packet_headers import is_router_error
 from lib.packet_offload import HEADER_SIZE
 from lib.packet_text import head_of_frame
@@ -70,12 +70,17 @@ def _sender(stranger: Attachment, frame: bytes, now: float) -> Attachment | Reas
 
 
 def _host_there(namespace: Namespace, hub: str, address: bytes, now: float) -> Attachment | Unresolved | None:
-    """The attachment at a hub of a host that a route to an address leads to; None where none is there."""
+    """The attachment at a hub of a host that a route to an address leads to; None where none is there.
+
+    Also by a route that it falls through to, as in the check of sources (Namespace.leads_to).
+    """
     route, elsewhere = namespace.route_to(address, now), namespace.elsewhere
     if elsewhere is None or not isinstance(route, tuple):
         return route if isinstance(route, Unresolved) else None
+    group, table = route
+    groups = (group, *falls_to(table, address)) if group.fall_through else (group,)
     state = None
-    for name in route[0].names:
+    for name in dict.fromkeys(name for one in groups for name in one.names):
         found = elsewhere.at(name, hub, now)
         if isinstance(found, Attachment):
             return found

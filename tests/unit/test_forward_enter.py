@@ -156,6 +156,21 @@ def test_a_session_here_comes_first_and_tiers_count_across_hubs() -> None:
     assert len(world.sent["here"].frames) == 2, "its stand-in"
 
 
+@pytest.mark.parametrize("falls", [True, False])
+def test_a_host_that_a_route_falls_through_to_may_send_as_those_behind_it(falls: bool) -> None:
+    world = World()
+    routes = (
+        entry("10.0.0.1/32", "here"),
+        entry("10.4.1.0/24", "lost", fall_through=falls),
+        entry("10.4.0.0/16", "there"),
+    )
+    world.space.table = RouteTable(routes)
+    packet = p.udp("10.4.1.7", "10.0.0.1")
+    world.enter(packet)
+    assert world.took("here") == (p.frame(packet) if falls else b"")
+    assert world.stranger.traffic.drops == ({} if falls else {Reason.FOREIGN_SOURCE: 1})
+
+
 def test_what_is_too_big_for_the_way_is_cut_or_refused() -> None:
     world = World(mtu=1000)
     frame = p.frame(p.udp("10.0.0.1", "10.0.0.2", bytes(2000)))
