@@ -131,7 +131,8 @@ def _low_ports(settings: Settings) -> Iterator[Use]:
         for port in ports:
             if 0 < port < FIRST_FREE_PORT:
                 yield Use(hub.name, port=port)
-    for section, served in (("metrics", settings.metrics), ("api", settings.api)):
+    sections = ("metrics", settings.metrics), ("api", settings.api), ("cluster", settings.cluster)
+    for section, served in sections:
         if served is not None and 0 < served.port < FIRST_FREE_PORT:
             yield Use("", port=served.port, section=section)
 

@@ -32,6 +32,10 @@ chains:
   hops:
   - nodes: [{{addr: "192.0.2.1:8443", connector: {{type: router}}, dialer: {{type: tls, metadata: {{pin: "sha256:{zeros}"}}}}{node}}}]
 """
+CLUSTER = (
+    "sds: [{name: sd0, redis: {addr: redis.example}}]\n"
+    f"cluster: {{name: hub-1, link: {{listen: ':444', address: 'hub-1.example:444', secret: {'s' * 32}}}}}"
+)
 NET = "net: 10.0.0.1/24"
 
 
@@ -84,6 +88,7 @@ ROWS = [
         *("a port below 1024", hub(more="api: {addr: '127.0.0.1:81'}")),
         {"nobody has no CAP_NET_BIND_SERVICE"},
     ),
+    ("a port below 1024", hub(handler=", sd: sd0", more=CLUSTER), {"nobody has no CAP_NET_BIND_SERVICE"}),
     ("'enrol'", hub(handler=", enrol: /srv/hosts"), {"nobody cannot write to /srv/hosts: it is read-only"}),
     ("'pool'", hub(table=", pool: 10.9.0.0/24"), {"nobody cannot write to /var/lib/tunrouter: it is read-only"}),
     ("the log", hub(more="log: {output: /srv/log}"), {"nobody cannot write to /srv/log: it is read-only"}),
@@ -144,11 +149,20 @@ def test_a_hub_alone_needs_nothing() -> None:
         (hub(), set()),
         (hub(port=443), {NET_BIND_SERVICE}),
         (hub(more="metrics: {addr: ':80'}"), {NET_BIND_SERVICE}),
+        (hub(handler=", sd: sd0", more=CLUSTER), {NET_BIND_SERVICE}),
         (client(), {NET_ADMIN}),
         (client(node=", netns: blue"), {NET_ADMIN}),
         (hub(service="  metadata: {netns: blue}"), set()),
     ],
-    ids=["hub", "low port", "low port of metrics", "client", "client elsewhere", "hub elsewhere"],
+    ids=[
+        "hub",
+        "low port",
+        "low port of metrics",
+        "low port for links",
+        "client",
+        "client elsewhere",
+        "hub elsewhere",
+    ],
 )
 def test_what_is_kept_when_the_user_changes(used: Settings, kept: set[str]) -> None:
     assert settings_needs.kept(used) == kept
