@@ -371,9 +371,8 @@ def test_top_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 
 
 def test_a_table_that_takes_a_while_shows_a_bar_on_a_terminal_only(tmp_path: Path) -> None:
-    rows = "".join(
-        f"10.{n >> 8}.{n & 255}.0/24 host-1\n10.{n >> 8}.{n & 255}.128/25 host-2\n" for n in range(60000)
-    )
+    prefixes = (f"{10 + (n >> 16)}.{n >> 8 & 255}.{n & 255}" for n in range(150_000))
+    rows = "".join(f"{prefix}.0/24 host-1\n{prefix}.128/25 host-2\n" for prefix in prefixes)
     (tmp_path / "routes.txt").write_text(rows)
     text = (
         "services: [{name: s, addr: '127.0.0.1:0', handler: {type: router, metadata: {router: r}}, "
@@ -382,15 +381,15 @@ def test_a_table_that_takes_a_while_shows_a_bar_on_a_terminal_only(tmp_path: Pat
     (tmp_path / "hub.yml").write_text(text)
     words = (*TUNROUTER, "-C", str(tmp_path / "hub.yml"), "--control", "none")
     with Terminal(words, 250) as shown:
-        shown.wait("router r [#", "of 120,000 rows")
-        text = shown.wait("router r: 120000 routes", gone="of 120,000 rows")
+        shown.wait("router r [#", "of 300,000 rows")
+        text = shown.wait("router r: 300000 routes", gone="of 300,000 rows")
         for line in text.splitlines():
             assert not line or line.startswith("20"), text  # nothing but whole lines of the log is left
         shown.process.terminate()
         shown.ended()
     pipe = Process(words, tmp_path / "log")
     try:
-        pipe.wait_line("120000 routes")
+        pipe.wait_line("300000 routes")
     finally:
         pipe.stop()
     assert "#" not in pipe.text()
