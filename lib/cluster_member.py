@@ -7,13 +7,16 @@ Refuses to know: what a hub does in a cluster (cluster_live).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from lib.cluster_live import Cluster
 from lib.errors import HostError
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.settings_registry import ClusterSettings
+
+if TYPE_CHECKING:
+    from lib.cluster_live import Cluster
 
 
 class ClusterMember:
@@ -25,6 +28,8 @@ class ClusterMember:
     def open(self, settings: ClusterSettings | None, hubs: Mapping[str, Hub]) -> None:
         """Open the port for links; nothing is told before start(). Raises HostError."""
         if settings is not None:
+            from lib.cluster_live import Cluster  # a megabyte that only hubs of clusters pay for
+
             name = settings.services[0]
             if name not in hubs:  # a reload in which it could not be opened
                 raise HostError(f"service {name} does not run")

@@ -7,15 +7,18 @@ Refuses to know: what an entrypoint does (cluster_entrypoint), and a hub in a cl
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from lib.capture_taps import Taps
-from lib.cluster_entrypoint import Entrypoint
 from lib.cluster_member import ClusterMember
 from lib.errors import HostError
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.settings_registry import ClusterSettings
+
+if TYPE_CHECKING:
+    from lib.cluster_entrypoint import Entrypoint
 
 Wanted = dict[int, Hub]
 """id() of a domain -> the first hub of it that has an entrypoint."""
@@ -84,6 +87,8 @@ class ClusterWatch:
         return lines + self._member.apply(cluster, _by_name(hubs))
 
     def _open(self, hub: Hub) -> None:
+        from lib.cluster_entrypoint import Entrypoint  # only hubs with an entrypoint pay for it
+
         settings = hub.settings.entrypoint
         assert settings is not None
         one = Entrypoint(hub.settings, settings, hub.domain, self._taps)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from lib import service_supervisor
-from lib.cluster_link import Link
-from lib.cluster_live import Cluster
-from lib.cluster_registry import OtherHub
+from lib import cluster_running
 from lib.counters import Traffic
+
+if TYPE_CHECKING:
+    from lib.cluster_link import Link
+    from lib.cluster_live import Cluster
+    from lib.cluster_registry import OtherHub
 
 Row = dict[str, object]
 MAX_HUBS = 1024
@@ -21,12 +24,12 @@ MAX_HUBS = 1024
 
 def rows(now: float) -> list[Row]:
     """A row for each cluster of this process: for the one, or none."""
-    return [_cluster(one, now) for one in service_supervisor.running(Cluster)]
+    return [_cluster(one, now) for one in cluster_running.clusters()]
 
 
 def traffic() -> Iterator[tuple[str, str, Traffic]]:
     """(service, hub, counts) of packets to and from each other hub."""
-    for cluster in service_supervisor.running(Cluster):
+    for cluster in cluster_running.clusters():
         for hub, counts in list(cluster.hosts.traffic.items()):
             yield cluster.owner.settings.name, hub, counts
 

@@ -10,9 +10,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lib import ctl_cluster, ctl_filter, namespace_titles, service_supervisor
+from lib import cluster_running, ctl_cluster, ctl_filter, namespace_titles
 from lib.client import Client
-from lib.cluster_entrypoint import Entrypoint
 from lib.counters import Traffic
 from lib.hub import Hub
 from lib.namespace import Lost
@@ -76,7 +75,7 @@ def _of_no_session(domains: Iterable[Domain]) -> Iterator[tuple[Row, str, str, T
     """
     for domain in domains:
         yield _nowhere("(gone)"), ENDED, "", domain.gone
-    for one in service_supervisor.running(Entrypoint):
+    for one in cluster_running.entrypoints():
         yield _nowhere("-"), OTHER_HUBS, one.entry.address, one.traffic
         for hub in list(one.hubs.values()):
             yield _nowhere("-"), OTHER_HUBS, hub.address, hub.traffic

@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib import (
     __version__,
+    cluster_running,
     ctl_cluster,
     ctl_filter,
     ctl_policy,
@@ -31,7 +32,6 @@ from lib import (
 from lib.addresses import join_host_port
 from lib.client import Client
 from lib.client_reconnect import Away
-from lib.cluster_entrypoint import Entrypoint
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_filter import Filter
@@ -45,6 +45,9 @@ from lib.notify_delivery import Receiver
 from lib.service_threads import aside
 from lib.session_lane_sender import LaneSender
 from lib.stream_layer import AnyStream
+
+if TYPE_CHECKING:
+    from lib.cluster_entrypoint import Entrypoint
 
 MAX_WARNINGS = 100
 """Mistaken identities of a hub's clients that are listed."""
@@ -108,7 +111,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "log": [_output(output) for output in log_setup.outputs()],
         "clusters": ctl_cluster.rows(now),
         "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
-        "entrypoints": [_entrypoint(one) for one in service_supervisor.running(Entrypoint)],
+        "entrypoints": [_entrypoint(one) for one in cluster_running.entrypoints()],
     }
 
 

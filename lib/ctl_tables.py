@@ -5,8 +5,7 @@ Knows: the fields of these rows and their units. Refuses to know: the rest of th
 
 from __future__ import annotations
 
-from lib import observe_services, service_supervisor
-from lib.cluster_entrypoint import Entrypoint
+from lib import cluster_running, observe_services
 from lib.ctl_routes import source_name
 from lib.enrol_live import Enrolment
 from lib.hub_tables import Tables
@@ -48,7 +47,7 @@ def rows(tables: Tables, now: float) -> list[Row]:
             "plugin": _plugin(one.sd.plugin, now),
             "sources": [],
         }
-        for one in service_supervisor.running(Entrypoint)
+        for one in cluster_running.entrypoints()
     ]
     return found + [_enrolled(live, now) for live in tables.enrolled.all()] + told
 

@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from lib import (
     __version__,
+    cluster_running,
     ctl_cluster,
     ids,
     log_redact,
@@ -35,7 +36,6 @@ from lib import (
     service_supervisor,
 )
 from lib.client import Client
-from lib.cluster_entrypoint import Entrypoint
 from lib.counters import Traffic
 from lib.datagram_channel import Figures
 from lib.hub import Hub
@@ -258,7 +258,7 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
 
 
 def _by_hub() -> Iterator[tuple[Family, Iterable[Row]]]:
-    entrypoints = service_supervisor.running(Entrypoint)
+    entrypoints = cluster_running.entrypoints()
     rows = [(_labels(BY_HUB["drops"], one.settings.name, OTHER), one.traffic) for one in entrypoints]
     rows += [
         (_labels(BY_HUB["drops"], one.settings.name, hub.address), hub.traffic)

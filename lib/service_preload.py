@@ -60,6 +60,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
     "an observer": ("lib.observe_watch",),
+    "an entrypoint": ("lib.cluster_entrypoint",),
+    "a cluster": ("lib.cluster_live",),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "the web API": ("lib.config_api", "lib.api_confirm", "lib.api_process", "lib.api_server"),
     "names": ("lib.dns_answers",),
@@ -140,7 +142,8 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
         found.add("a plugin over gRPC" if plugin.url.startswith("grpc") else "HTTP")
     found |= {"an observer"} if _is_observed(settings) else set()
     found |= {"metrics"} if settings.metrics else set()
-    found |= {"a Redis", "a certificate"} if settings.cluster else set()
+    found |= {"an entrypoint"} if any(hub.entrypoint is not None for hub in settings.hubs) else set()
+    found |= {"a cluster", "a Redis", "a certificate"} if settings.cluster else set()
     found |= _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()

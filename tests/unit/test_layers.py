@@ -448,6 +448,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cluster_hosts",
         "cluster_live",
         "cluster_member",
+        "cluster_running",
         "cluster_watch",
         "hub_names",
         "hub_resolve",

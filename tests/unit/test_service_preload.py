@@ -95,6 +95,17 @@ def test_all_that_has_sources_or_a_plugin_is_looked_at() -> None:
             ),
             {"WebSocket"},
         ),
+        (
+            (NOTHING % "").replace("router: r}", "router: r, sd: d, entrypoint: '127.0.0.1:2'}")
+            + "\nsds: [{name: d, plugin: {type: http, addr: 'http://127.0.0.1/'}}]",
+            {"an entrypoint", "HTTP"},
+        ),
+        (
+            (NOTHING % "").replace("router: r}", "router: r, sd: d}")
+            + "\nsds: [{name: d, redis: {addr: '127.0.0.1:1'}}]"
+            + f"\ncluster: {{name: a, link: {{listen: ':2', address: 'x:2', secret: {'s' * 43}}}}}",
+            {"a cluster", "a Redis", "a certificate"},
+        ),
         (CLIENT % "tcp", {"a client"}),
         (CLIENT.replace("/24", "/24, dns: 10.0.0.3") % "tcp", {"a client", "a client's names"}),
         (CLIENT % "wss", {"a client", "WebSocket", "a datagram channel"}),
