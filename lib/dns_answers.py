@@ -29,6 +29,8 @@ from lib.bounded_dict import BoundedDict
 
 MAX_QUESTION = 512
 """Bytes of a question; a longer message is none."""
+MAX_NAME, MAX_LABEL = 253, 63
+"""Bytes of a name as text, and of each of its parts (RFC 1035, 2.3.4)."""
 MAX_MORE = 2
 """Records behind a question: EDNS, and a signature."""
 MAX_SIZE, PLAIN_SIZE = 1232, 512
@@ -98,6 +100,9 @@ def _is_question(message: bytes) -> bool:
 def _made(message: bytes, zone: Zone) -> bytes:
     try:
         asked = DNSRecord.parse(message)
+        labels = asked.q.qname.label
+        if len(asked.q.qname) > MAX_NAME or max(map(len, labels), default=0) > MAX_LABEL:
+            return _bare(message, RCODE.FORMERR)  # dnslib reads it, but cannot write it into an answer
         name = str(asked.q.qname).rstrip(".").lower()
     except _WRONG:
         return _bare(message, RCODE.FORMERR)
