@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 from lib import prefixes
 from lib.prefixes import Prefix
 
+WILDCARDS = frozenset({"", "0.0.0.0", "::"})
+"""Hosts that a listener has for every address of the machine."""
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 _CIDR = re.compile(r"[0-9a-fA-F.:]{2,45}/[0-9]{1,3}")
 _ZONE = re.compile(r"[^\s/%:@?#\x00-\x1f\x7f\[\]\ud800-\udfff]{1,15}")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from lib import config_metadata
-from lib.addresses import host_port, join_host_port
+from lib.addresses import WILDCARDS, host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Config, Handler, Redis, Service
 from lib.config_schema_cluster import Cluster, ClusterLink
@@ -23,7 +23,6 @@ DEFAULT_KEY = "tunrouter:cluster"
 LEAST_SECRET = 32
 """Letters of the secret: a shorter one could be found by trying, from one handshake of a link."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 _SECRET = "openssl rand -base64 32 makes one; write secret: ${file:PATH}"
 
 Hubs = Sequence[tuple[Service, HubSettings]]
@@ -119,7 +118,7 @@ def _address(link: ClusterLink, found: Findings) -> str:
     except ValueError as wrong:
         found.error(link.where("address"), f"'address': {wrong}", "write HOST:PORT as other hubs dial it")
         return ""
-    if host in _WILDCARDS or not port:
+    if host in WILDCARDS or not port:
         text = f"'address': {link.address[:64]!r} is nothing that another hub can dial"
         found.error(link.where("address"), text, "write HOST:PORT as other hubs dial it")
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lib import config_metadata
-from lib.addresses import host_port, is_address, join_host_port, without_zone
+from lib.addresses import WILDCARDS, host_port, is_address, join_host_port, without_zone
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
 from lib.config_schema import Handler, Sd, Service
@@ -19,7 +19,6 @@ from lib.settings_cluster import DEFAULT_CACHE, DEFAULT_RENEW, EntrypointSetting
 
 Known = Mapping[str, SdSettings | RegistrySd | None]
 """Name -> the sd; None for one whose section is wrong."""
-WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 CACHE, RENEW = (0.1, 3600.0), (1.0, 3600.0)
 """Seconds, at least and at most, of sd.cache.expiration and sd.renewInterval."""
 _WITH_ENTRYPOINT = ("entrypoint.address", "entrypoint.allow", "sd.cache.expiration", "sd.renewInterval")

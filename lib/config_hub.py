@@ -18,7 +18,7 @@ from lib import (
     config_observe,
     config_url_keys,
 )
-from lib.addresses import host_port, is_loopback
+from lib.addresses import WILDCARDS, host_port, is_loopback
 from lib.config_enrol import enrol
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
@@ -38,8 +38,6 @@ from lib.settings import (
 )
 from lib.settings_sources import EnrolSource
 from lib.settings_transport import TransportSettings
-
-_WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 
 
 class Tables:
@@ -355,7 +353,7 @@ def check_overlaps(hubs: list[tuple[Service, HubSettings]], found: Findings) -> 
         if not settings.port:
             continue
         taken = ports.setdefault((settings.netns, settings.port), {})
-        hosts = taken if settings.host in _WILDCARDS else (settings.host, *_WILDCARDS)
+        hosts = taken if settings.host in WILDCARDS else (settings.host, *WILDCARDS)
         other = next((taken[host] for host in hosts if host in taken), None)
         if other is not None:
             message = f"service {service.name} would listen where service {other} does already"

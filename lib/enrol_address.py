@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib.addresses import dns_name, host_port, join_host_port
+from lib.addresses import WILDCARDS, dns_name, host_port, join_host_port
 from lib.enrol_token import is_path
 from lib.settings import HubSettings
 
 SCHEMES = ("tls", "wss")
-_WILDCARDS = frozenset({"", "0.0.0.0", "::"})
 _HTTPS = 443
 
 
@@ -48,7 +47,7 @@ def hub_address(text: str, hub: HubSettings, guess: str) -> HubAddress:
     if path and (kind != "wss" or not is_path(path)):
         raise ValueError(f"--address: {path[:64]!r} is no path here")
     if not place:
-        place = guess if hub.host in _WILDCARDS else hub.host
+        place = guess if hub.host in WILDCARDS else hub.host
         place = f"[{place}]" if ":" in place else place
     if not place:
         raise ValueError("by which address do hosts reach this hub? say it: --address NAME:PORT")
