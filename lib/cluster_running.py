@@ -8,13 +8,37 @@ Refuses to know: what they do (cluster_entrypoint, cluster_live).
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib import service_supervisor
+from lib.counters import Traffic
 
 if TYPE_CHECKING:
     from lib.cluster_entrypoint import Entrypoint
     from lib.cluster_live import Cluster
+
+
+class Counted(NamedTuple):
+    """What was exchanged with another hub, or came from nobody that is known."""
+
+    service: str
+    hub: str
+    """Its name or address; "" for datagrams that are nobody's."""
+    address: str
+    """The hub, or our own address for what is nobody's."""
+    traffic: Traffic
+
+
+def counted() -> Iterator[Counted]:
+    """The counters of each other hub."""
+    for one in entrypoints():
+        yield Counted(one.settings.name, "", one.entry.address, one.traffic)
+        for hub in list(one.hubs.values()):
+            yield Counted(one.settings.name, hub.address, hub.address, hub.traffic)
+    for cluster in clusters():
+        for name, traffic in list(cluster.hosts.traffic.items()):
+            yield Counted(cluster.owner.settings.name, name, name, traffic)
 
 
 def entrypoints() -> list[Entrypoint]:

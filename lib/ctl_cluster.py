@@ -6,12 +6,9 @@ Knows: the fields and their units (PROTOCOL.md, the control socket). Refuses to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from lib import cluster_running
-from lib.counters import Traffic
 
 if TYPE_CHECKING:
     from lib.cluster_link import Link
@@ -19,19 +16,11 @@ if TYPE_CHECKING:
     from lib.cluster_registry import OtherHub
 
 Row = dict[str, object]
-MAX_HUBS = 1024
 
 
 def rows(now: float) -> list[Row]:
     """A row for each cluster of this process: for the one, or none."""
     return [_cluster(one, now) for one in cluster_running.clusters()]
-
-
-def traffic() -> Iterator[tuple[str, str, Traffic]]:
-    """(service, hub, counts) of packets to and from each other hub."""
-    for cluster in cluster_running.clusters():
-        for hub, counts in list(cluster.hosts.traffic.items()):
-            yield cluster.owner.settings.name, hub, counts
 
 
 def _cluster(cluster: Cluster, now: float) -> Row:
@@ -47,7 +36,7 @@ def _cluster(cluster: Cluster, now: float) -> Row:
         "messages": {outcome.name.lower(): count for outcome, count in registry.outcomes.items()},
         "own_hosts": len(cluster.claims),
         "hosts": registry.size,
-        "hubs": [_hub(cluster, hub, now) for hub in islice(list(registry.hubs.values()), MAX_HUBS)],
+        "hubs": [_hub(cluster, hub, now) for hub in registry.hubs.values()],
     }
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lib import cluster_running, ctl_cluster, ctl_filter, namespace_titles
+from lib import cluster_running, ctl_filter, namespace_titles
 from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -75,12 +75,8 @@ def _of_no_session(domains: Iterable[Domain]) -> Iterator[tuple[Row, str, str, T
     """
     for domain in domains:
         yield _nowhere("(gone)"), ENDED, "", domain.gone
-    for one in cluster_running.entrypoints():
-        yield _nowhere("-"), OTHER_HUBS, one.entry.address, one.traffic
-        for hub in list(one.hubs.values()):
-            yield _nowhere("-"), OTHER_HUBS, hub.address, hub.traffic
-    for _, name, traffic in ctl_cluster.traffic():
-        yield _nowhere("-"), OTHER_HUBS, name, traffic
+    for one in cluster_running.counted():
+        yield _nowhere("-"), OTHER_HUBS, one.address, one.traffic
 
 
 def _nowhere(what: str) -> Row:

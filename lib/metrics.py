@@ -28,7 +28,6 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from lib import (
     __version__,
     cluster_running,
-    ctl_cluster,
     ids,
     log_redact,
     log_setup,
@@ -258,15 +257,10 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
 
 
 def _by_hub() -> Iterator[tuple[Family, Iterable[Row]]]:
-    entrypoints = cluster_running.entrypoints()
-    rows = [(_labels(BY_HUB["drops"], one.settings.name, OTHER), one.traffic) for one in entrypoints]
-    rows += [
-        (_labels(BY_HUB["drops"], one.settings.name, hub.address), hub.traffic)
-        for one in entrypoints
-        for hub in one.hubs.values()
-    ]
-    rows += [(_labels(BY_HUB["drops"], *names), traffic) for *names, traffic in ctl_cluster.traffic()]
+    counted = cluster_running.counted()
+    rows = [(_labels(BY_HUB["drops"], one.service, one.hub or OTHER), one.traffic) for one in counted]
     yield from _traffic(BY_HUB, rows)
+    entrypoints = cluster_running.entrypoints()
     registered = ((one.settings.name, one.entry.sd.name, one.registration.known) for one in entrypoints)
     yield REGISTERED, [(_labels(REGISTERED, *names), float(known)) for *names, known in registered]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from lib import ctl_cluster, ids
+from lib import cluster_running, ids
 from lib.forward_drop_reasons import Reason
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -55,11 +55,7 @@ def _drops(parts: Parts) -> Iterator[tuple[str, str, Counter[Reason]]]:
                 yield name, f"{attachment.host}@{attachment.peer}", attachment.traffic.drops
             yield name, "(ended)", namespace.gone.drops
         yield "(gone)", "(ended)", domain.gone.drops
-    for one in parts.cluster.entrypoints:
-        yield "-", f"(another hub)@{one.entry.address}", one.traffic.drops
-        for hub in one.hubs.values():
-            yield "-", f"(another hub)@{hub.address}", hub.traffic.drops
-    for _, hub_name, counts in ctl_cluster.traffic():
-        yield "-", f"(another hub)@{hub_name}", counts.drops
+    for one in cluster_running.counted():
+        yield "-", f"(another hub)@{one.address}", one.traffic.drops
     for client in parts.clients.values():
         yield "-", client.settings.host, client.traffic.drops
