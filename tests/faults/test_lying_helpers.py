@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,19 +191,22 @@ def source_tells(on: Stage, goes_on: bool = False) -> Tell:
     return tell
 
 
+def status(on: Stage) -> dict[str, Any]:
+    code, text = run("status", "--json", "--control", on.control)
+    assert code == 0
+    reply: dict[str, Any] = json.loads(text)
+    return reply
+
+
 def read_seconds(on: Stage) -> float:
     """How long ago the source of the first table was read."""
-    status, text = run("status", "--json", "--control", on.control)
-    assert status == 0
-    [table, *_] = json.loads(text)["tables"]
+    [table, *_] = status(on)["tables"]
     return float(table["sources"][0]["read_s"])
 
 
 def good_rows(on: Stage) -> dict[str, tuple[int, str]]:
     """Rows and last error of each table; a lie must not have been an error of ours."""
-    status, text = run("status", "--json", "--control", on.control)
-    assert status == 0
-    reply = json.loads(text)
+    reply = status(on)
     assert [row["failures"] for row in reply["tasks"]] == [0] * len(reply["tasks"])
     return {table["name"]: (table["rows"], table["sources"][0]["error"]) for table in reply["tables"]}
 
