@@ -32,8 +32,10 @@ def enter(stranger: Attachment, frames: Iterable[bytes], now: float) -> None:
     counts as dropped there. `now` is in seconds of a steady clock.
     """
     runs: dict[Attachment, list[bytes]] = {}
+    there: dict[bytes, Attachment] = {}
+    """Source -> its host's attachment, as found for a frame before: most frames are of few flows."""
     for frame in frames:
-        found = _sender(stranger, frame, now)
+        found = _sender(stranger, frame, now, there)
         if isinstance(found, Attachment):
             runs.setdefault(found, []).append(frame)
         elif found is not None:
@@ -45,7 +47,9 @@ def enter(stranger: Attachment, frames: Iterable[bytes], now: float) -> None:
             attachment.again(b"".join(run))
 
 
-def _sender(stranger: Attachment, frame: bytes, now: float) -> Attachment | Reason | None:
+def _sender(
+    stranger: Attachment, frame: bytes, now: float, there: dict[bytes, Attachment]
+) -> Attachment | Reason | None:
     """Whose a frame is, or why it is dropped; None where it waits."""
     namespace, hub = stranger.namespace, stranger.peer
     headed = stranger.is_tunrouter and len(frame) > 2 and frame[2] >> 4 == 0
@@ -54,7 +58,13 @@ def _sender(stranger: Attachment, frame: bytes, now: float) -> Attachment | Reas
     if isinstance(packet, Reason):
         return packet
     address = packet.source
+    known = there.get(address)
+    if known is not None and known.live:
+        return known
     found = _host_there(namespace, hub, address, now)
+    if isinstance(found, Attachment):
+        there[address] = found
+        return found
     if found is None and is_router_error(frame, packet, end):
         # A router behind a host: no table needs to know its address. What it quotes went to that host.
         headers = packet_headers.read(frame, start, packet, end)
