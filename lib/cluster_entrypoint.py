@@ -121,7 +121,7 @@ class Entrypoint:
         try:
             self._sock = datagram_socket.bound(settings.host, settings.port, settings.netns)
         except OSError as error:
-            remedy = listen_remedy(error.errno, settings.port).replace("ss -ltnp", "ss -lunp")
+            remedy = listen_remedy(error.errno, settings.port, udp=True)
             where = join_host_port(settings.host, settings.port)
             what = f"cannot listen on UDP {where} (entrypoint): {error.strerror or error}"
             raise HostError(f"{what}; {remedy}" if remedy else what) from error

@@ -220,7 +220,7 @@ class HubDatagrams:
 
 def _tell_busy(settings: HubSettings, port: int, error: OSError) -> None:
     address, reason = join_host_port(settings.host, port), error.strerror or str(error)
-    remedy = stream_listen.listen_remedy(error.errno, port).replace("ss -ltnp", "ss -lunp")
+    remedy = stream_listen.listen_remedy(error.errno, port, udp=True)
     say(
         Entry.NO_DATAGRAMS,
         "service %s: cannot listen on UDP %s: %s; %ssessions have only their streams",

@@ -73,8 +73,8 @@ def bind(
     return sock
 
 
-def listen_remedy(number: int | None, port: int) -> str:
-    """What to do where a port cannot be opened, by the errno; "" for what nobody can guess."""
+def listen_remedy(number: int | None, port: int, udp: bool = False) -> str:
+    """What to do where a port of TCP or UDP cannot be opened, by the errno; "" for what nobody can guess."""
     if number in (errno.EACCES, errno.EPERM) and port < 1024:
         return (
             "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE: write "
@@ -82,7 +82,7 @@ def listen_remedy(number: int | None, port: int) -> str:
             f"`sysctl net.ipv4.ip_unprivileged_port_start={port}`"
         )
     if number == errno.EADDRINUSE:
-        return f"another program listens there: `ss -ltnp sport = :{port}` shows which"
+        return f"another program listens there: `ss -l{'u' if udp else 't'}np sport = :{port}` shows which"
     if number == errno.EADDRNOTAVAIL:
         return "this host has no such address: `ip address` shows those that it has"
     return ""
