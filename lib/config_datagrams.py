@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from lib import config_metadata
 from lib.addresses import host_port, join_host_port
 from lib.config_findings import Findings
+from lib.config_metadata import where_of
 from lib.config_schema import Handler
-from lib.errors import Position
 from lib.settings import NodeSettings
 from lib.settings_transport import AUTO, DATAGRAM, STREAM, TransportSettings, has_datagrams
 
@@ -24,7 +24,7 @@ def of_hub(handler: Handler, transport: TransportSettings, found: Findings) -> t
     dscp = config_metadata.switch(handler, "dscp", False, found)
     if channel == DATAGRAM and transport.reuse_port:
         text = "'channel: datagram' with 'reuseport': another process may get the datagrams of a session"
-        found.error(_place(handler, "channel"), text, "leave out one of the two")
+        found.error(where_of(handler, "channel"), text, "leave out one of the two")
     elif channel == DATAGRAM:
         _warn_in_the_clear(handler, transport, found)
     if not has_datagrams(channel, transport):
@@ -49,25 +49,20 @@ def _warn_in_the_clear(handler: Handler, transport: TransportSettings, found: Fi
     if not transport.encrypted:
         text = f"'channel: datagram' over {transport.kind}: datagrams have keys that go in the clear"
         hint = "whoever hears them can send packets from anywhere; write tls, or wss"
-        found.warn(_place(handler, "channel"), text, hint)
+        found.warn(where_of(handler, "channel"), text, hint)
 
 
 def _refuse(handler: Handler, key: str, channel: str, transport: TransportSettings, found: Findings) -> None:
     """Add a problem: a key that has no effect, because there are no datagrams."""
     text, hint = f"{key!r} has no effect: there are no datagrams", "write channel: datagram"
     if channel == STREAM:
-        found.error(_place(handler, key), f"{text} with channel: stream", "leave out one of the two")
+        found.error(where_of(handler, key), f"{text} with channel: stream", "leave out one of the two")
     elif transport.reuse_port:
-        found.error(_place(handler, key), f"{text} with 'reuseport'", "leave out one of the two")
+        found.error(where_of(handler, key), f"{text} with 'reuseport'", "leave out one of the two")
     elif not transport.encrypted:
-        found.error(_place(handler, key), f"{text} over {transport.kind}, which does not encrypt", hint)
+        found.error(where_of(handler, key), f"{text} over {transport.kind}, which does not encrypt", hint)
     else:
-        found.error(_place(handler, key), f"{text} past a proxy, unless they are asked for", hint)
-
-
-def _place(handler: Handler, key: str) -> Position:
-    tree = config_metadata.find(handler, key)
-    return tree.where if tree else handler.where()
+        found.error(where_of(handler, key), f"{text} past a proxy, unless they are asked for", hint)
 
 
 def _channel(text: str) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from lib import config_metadata
 from lib.addresses import WILDCARDS, host_port, is_address, join_host_port, without_zone
 from lib.config_findings import Findings
+from lib.config_metadata import where_of
 from lib.config_plugins import plugin_settings
 from lib.config_schema import Handler, Sd, Service
-from lib.errors import Position
 from lib.settings import HubSettings
 from lib.settings_cluster import DEFAULT_CACHE, DEFAULT_RENEW, EntrypointSettings, RegistrySd, SdSettings
 
@@ -53,12 +53,12 @@ def of_hub(handler: Handler, known: Known, netns: str, found: Findings) -> Entry
     name = config_metadata.text(handler, "sd", found=found)
     written = config_metadata.find(handler, "entrypoint") is not None
     if name and name not in known:
-        found.error(_place(handler, "sd"), f"there is no sd {name[:64]!r}", found.guess(name, known))
+        found.error(where_of(handler, "sd"), f"there is no sd {name[:64]!r}", found.guess(name, known))
     if isinstance(known.get(name), RegistrySd):
         for key in ("entrypoint", *_WITH_ENTRYPOINT):
             if config_metadata.find(handler, key) is not None:
                 text = f"{key!r} is for an sd that is a plugin, and {name[:64]!r} is a Redis"
-                found.error(_place(handler, key), text, "leave it out: hubs of a cluster have links")
+                found.error(where_of(handler, key), text, "leave it out: hubs of a cluster have links")
         return None
     if not (name and written):
         _complain_of_one(handler, bool(name), written, found)
@@ -68,7 +68,7 @@ def of_hub(handler: Handler, known: Known, netns: str, found: Findings) -> Entry
     allow = config_metadata.prefix_set(handler, "entrypoint.allow", "lets everybody send", found)
     if not len(allow) and config_metadata.find(handler, "entrypoint.allow") is not None:
         text = "'entrypoint.allow' names nobody"
-        found.error(_place(handler, "entrypoint.allow"), text, "write the addresses of other hubs")
+        found.error(where_of(handler, "entrypoint.allow"), text, "write the addresses of other hubs")
     cache = _seconds(handler, "sd.cache.expiration", DEFAULT_CACHE, CACHE, found)
     renew = _seconds(handler, "sd.renewInterval", DEFAULT_RENEW, RENEW, found)
     sd = known.get(name)
@@ -78,11 +78,11 @@ def of_hub(handler: Handler, known: Known, netns: str, found: Findings) -> Entry
     if host in WILDCARDS and not address:
         text = "'entrypoint': other hubs are told where to send, and this is no address of one host"
         hint = "write entrypoint: ADDRESS:PORT, or entrypoint.address: HOST:PORT beside it"
-        found.error(_place(handler, "entrypoint"), text, hint)
+        found.error(where_of(handler, "entrypoint"), text, hint)
     hint = "let only hubs reach that port"
     if not len(allow):
         hint += ", and write entrypoint.allow: [ADDRESS]: without it every address may send that the sd names"
-    found.warn(_place(handler, "entrypoint"), _IN_THE_CLEAR, hint)
+    found.warn(where_of(handler, "entrypoint"), _IN_THE_CLEAR, hint)
     own = address or join_host_port(host, port)
     return EntrypointSettings(sd, "" if host in WILDCARDS else host, port, own, allow, cache, renew, netns)
 
@@ -90,13 +90,13 @@ def of_hub(handler: Handler, known: Known, netns: str, found: Findings) -> Entry
 def _complain_of_one(handler: Handler, has_sd: bool, has_entrypoint: bool, found: Findings) -> None:
     if has_sd:
         text = "'sd' without 'entrypoint': other hubs could send nothing to the hosts that are here"
-        found.error(_place(handler, "sd"), text, "write entrypoint: ADDRESS:PORT, a UDP port of this host")
+        found.error(where_of(handler, "sd"), text, "write entrypoint: ADDRESS:PORT, a UDP port of this host")
     elif has_entrypoint:
         text = "'entrypoint' without 'sd': nobody would say which hub a host is at, nor whose a packet is"
-        found.error(_place(handler, "entrypoint"), text, "write sd: NAME, and define it under sds")
+        found.error(where_of(handler, "entrypoint"), text, "write sd: NAME, and define it under sds")
     for key in _WITH_ENTRYPOINT if not has_sd and not has_entrypoint else ():
         if config_metadata.find(handler, key) is not None:
-            found.warn(_place(handler, key), f"{key!r} has no effect without sd and entrypoint")
+            found.warn(where_of(handler, key), f"{key!r} has no effect without sd and entrypoint")
 
 
 def check_entrypoints(hubs: Sequence[tuple[Service, HubSettings]], found: Findings) -> None:
@@ -110,16 +110,11 @@ def check_entrypoints(hubs: Sequence[tuple[Service, HubSettings]], found: Findin
         for host, other_domain, other in ports.setdefault((entry.netns, entry.port), []):
             if other_domain != domain and (host == entry.host or not host or not entry.host):
                 text = f"service {settings.name} would listen where service {other.name} does already"
-                where = _place(service.handler, "entrypoint") if service.handler else service.where()
+                where = where_of(service.handler, "entrypoint") if service.handler else service.where()
                 hint = "give each its own entrypoint, or both the same domain"
                 found.error(where, f"'entrypoint': {text}", hint)
                 break
         ports[entry.netns, entry.port].append((entry.host, domain, settings))
-
-
-def _place(handler: Handler, key: str) -> Position:
-    tree = config_metadata.find(handler, key)
-    return tree.where if tree else handler.where()
 
 
 def _seconds(
@@ -128,7 +123,7 @@ def _seconds(
     seconds = config_metadata.seconds(handler, key, default, found)
     if not bounds[0] <= seconds <= bounds[1]:
         text = f"{key!r}: {seconds:g} s is not within {bounds[0]:g} s to {bounds[1]:g} s"
-        found.error(_place(handler, key), text)
+        found.error(where_of(handler, key), text)
     return seconds
 
 

@@ -142,6 +142,12 @@ def find(layer: Layer, *names: str) -> Tree | None:
     return None
 
 
+def where_of(layer: Layer, key: str) -> Position:
+    """Where a key is written; where its layer is, if it is not."""
+    tree = find(layer, key)
+    return tree.where if tree else layer.where()
+
+
 def refuse_empty(layer: Layer, name: str, found: Findings) -> None:
     """Add a problem for a key that a file sets to an empty text, as a template does with an unset variable.
 

@@ -81,8 +81,8 @@ def secrets(settings: Settings) -> Iterator[str]:
         yield from _of_owners(hub.entrypoint.sd) if hub.entrypoint is not None else ()
     services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
     for one in services:
-        for observation in (one.observe.service, one.observe.handler):
-            yield from _of_owners(observation.observer) if observation is not None else ()
+        for observation in one.observe.observations:
+            yield from _of_owners(observation.observer)
     if settings.cluster is not None:
         yield from (settings.cluster.secret, settings.cluster.registry.password)
     for receiver in settings.notify:  # the path of a URL may be the secret, as Slack's is

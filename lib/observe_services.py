@@ -71,4 +71,4 @@ def running() -> Iterator[Observer]:
 
 
 def _names_one(settings: HubSettings | ClientSettings) -> bool:
-    return settings.observe.service is not None or settings.observe.handler is not None
+    return bool(settings.observe.observations)

@@ -101,14 +101,8 @@ def _told(settings: Settings) -> Iterator[PluginSettings]:
     yield from (hub.entrypoint.sd.plugin for hub in settings.hubs if hub.entrypoint is not None)
     services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
     for one in services:
-        for observation in (one.observe.service, one.observe.handler):
-            if observation is not None:
-                yield observation.observer.plugin
-
-
-def _is_observed(settings: Settings) -> bool:
-    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
-    return any(one.observe.service is not None or one.observe.handler is not None for one in services)
+        for observation in one.observe.observations:
+            yield observation.observer.plugin
 
 
 def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[str]:
@@ -140,7 +134,8 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
         step()
     for plugin in _told(settings):
         found.add("a plugin over gRPC" if plugin.url.startswith("grpc") else "HTTP")
-    found |= {"an observer"} if _is_observed(settings) else set()
+    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
+    found |= {"an observer"} if any(one.observe.observations for one in services) else set()
     found |= {"metrics"} if settings.metrics else set()
     found |= {"an entrypoint"} if any(hub.entrypoint is not None for hub in settings.hubs) else set()
     found |= {"a cluster", "a Redis", "a certificate"} if settings.cluster else set()

@@ -45,5 +45,10 @@ class ObserveSettings:
     labels: tuple[tuple[str, str], ...] = ()
     """Names and values that log lines about the service have."""
 
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """Those that there are: of the service, then of its handler."""
+        return tuple(one for one in (self.service, self.handler) if one is not None)
+
 
 UNOBSERVED = ObserveSettings()
