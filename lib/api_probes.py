@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from lib.api_endpoint import NO_STORE
 from lib.api_logins import ApiLogins
 from lib.api_request import ALL_READ, Refused, Reply, Request, Route
 from lib.ctl_health import Probes, in_words
-
-_HEADERS = (("Cache-Control", "no-store"),)
 
 
 def routes(logins: ApiLogins, probes: Probes) -> list[Route]:
@@ -23,7 +22,7 @@ def routes(logins: ApiLogins, probes: Probes) -> list[Route]:
 def _answer(logins: ApiLogins, probes: Probes, request: Request) -> Reply:
     problems = probes[request.path]()
     body = in_words(problems, bool(problems) and _may_read(logins, request)).encode()
-    return Reply(body, 503 if problems else 200, "text/plain; charset=utf-8", _HEADERS)
+    return Reply(body, 503 if problems else 200, "text/plain; charset=utf-8", NO_STORE)
 
 
 def _may_read(logins: ApiLogins, request: Request) -> bool:

@@ -33,7 +33,7 @@ from lib.log_setup import say, settle
 from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
 from lib.settings_sources import RedisSource
-from lib.source_read import redis_connection, redis_failing
+from lib.source_read import describe, redis_connection, redis_failing
 from lib.stream_bounded import Bounds
 from lib.stream_deadline import within
 from lib.stream_dial import in_use
@@ -70,7 +70,7 @@ class RedisRegistry:
         restarted: Callable[[int], None],
     ) -> None:
         """`changed` is called when `registry` may have changed; `restarted` with a new epoch for our list."""
-        self.name = f"redis://{source.addr}/{source.db}/{source.key}"
+        self.name = describe(source)
         self.lost = ""
         """Why there is no connection now; empty while there is one."""
         self.commands = 0

@@ -39,10 +39,6 @@ class _Known:
     kept: bool = False
     """Whether the section was looked through for references, and has none."""
 
-    def with_value(self, value: object) -> _Known:
-        """The same with another value."""
-        return _Known(self.section, value, self.warnings, self.notices, self.kept)
-
 
 def _same(value: Any) -> Any:
     return value
@@ -104,7 +100,7 @@ class Known:
                 for warning in known.warnings:
                     found.warn(warning.where, warning.message, warning.hint)
                 found.notices += known.notices
-                now = known if value is known.value else known.with_value(value)
+                now = known if value is known.value else replace(known, value=value)
                 self._next[id(section)] = now
                 return value  # type: ignore[return-value]  # as above
             self._written[id(section)] = section

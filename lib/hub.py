@@ -83,7 +83,12 @@ SCARCE_SECONDS = 60.0
 
 def flows_of(sessions: int) -> int:
     """How many flows each of so many sessions may remember."""
-    return max(LEAST_FLOWS, min(MAX_FLOWS, ALL_FLOWS // max(1, sessions)))
+    return _share(ALL_FLOWS, LEAST_FLOWS, MAX_FLOWS, sessions)
+
+
+def _share(everything: int, least: int, most: int, among: int) -> int:
+    """What each of so many has of everything, within bounds."""
+    return max(least, min(most, everything // max(1, among)))
 
 
 class Hub:
@@ -213,7 +218,7 @@ class Hub:
                     breathe()
                 if not number % BEAT_SESSIONS:
                     breathe()
-            lost = max(LEAST_LOST, min(MAX_LOST, ALL_LOST // max(1, len(self.domain.namespaces))))
+            lost = _share(ALL_LOST, LEAST_LOST, MAX_LOST, len(self.domain.namespaces))
             for namespace in in_steps(list(self.domain.namespaces.values())):
                 namespace.lost.bound(lost)
             self._beating.attempt(self._look_at_identities)

@@ -105,10 +105,13 @@ class _Namespace:
     next_at: float = 0.0
     """Not before then it is made anew."""
 
+    def has(self, settings: list[TableSettings]) -> bool:
+        """Whether it was made of these settings: the very same objects, which is quickly compared."""
+        return [*map(id, self.settings)] == [*map(id, settings)]
+
     def follow(self, twin: _Namespace) -> None:
         """Tell the hosts of this namespace the same as those of another one, whose tables are the same."""
-        same = [*map(id, self.settings)] == [*map(id, twin.settings)]
-        if not same or (self.routes, self.shared) != (twin.routes, twin.shared):
+        if not self.has(twin.settings) or (self.routes, self.shared) != (twin.routes, twin.shared):
             self.version += 1
         self.changes, self.settings, self.next_at = twin.changes, twin.settings, twin.next_at
         self.routes, self.shared, self.fixed = twin.routes, twin.shared, twin.fixed
@@ -199,12 +202,12 @@ class Push:
         lives = [live for table in tables if (live := self._live_of(table)) is not None]
         settings = [live.settings for live in lives]
         changes = tuple((id(table), table.changes) for table in tables)
-        same = [*map(id, settings)] == [*map(id, made.settings)]
+        same = made.has(settings)
         began = time.monotonic()
         if (changes == made.changes and same) or began < made.next_at:
             return
         twin = self._twins.get(changes)
-        if twin is not None and [*map(id, settings)] == [*map(id, twin.settings)]:
+        if twin is not None and twin.has(settings):
             made.follow(twin)
             return
         every = [_leases_of(live) for live in lives if live.settings.pool or live in _leases]
