@@ -214,7 +214,7 @@ def test_redis_is_flushed_or_stands_still(cluster: Cluster, how: str) -> None:
         cluster.hubs[1].wait_line("what is known of other hubs goes on")
         assert pings(topology.host_1, OVERLAY_2) == 5
         cluster.redis._process.send(signal.SIGCONT)
-    late = Cluster.host(cluster, 2, 2)
+    late = cluster.host(2, 2)
     cluster.wait_known(1, 1)
     reach(topology.host_1, OVERLAY_2)
     late.send(0)
@@ -237,7 +237,7 @@ def test_a_forged_source_is_dropped(cluster: Cluster, write: Write) -> None:
     """hub-2 checks no sources; what host-2 sends as host-1 hub-1 does not take from that hub."""
     topology = cluster.topology
     cluster.hubs[2].stop()
-    file = Path(cluster._directory) / "hub-2.yml"
+    file = cluster._directory / "hub-2.yml"
     file.write_text(file.read_text().replace("sd: registry", "sd: registry, sourceCheck: off"))
     cluster.hubs[2] = start_hub(topology.hub, "-C", str(file), "--control", cluster.control(2))
     cluster.host(1, 1)
@@ -262,7 +262,7 @@ def test_a_hub_with_another_secret_is_in_no_cluster(cluster: Cluster) -> None:
 def test_a_reload_leaves_and_joins(cluster: Cluster, tmp_path: Path) -> None:
     cluster.host(2, 2)
     cluster.wait_known(1, 1)
-    file = Path(tmp_path) / "hub-2.yml"
+    file = tmp_path / "hub-2.yml"
     text = file.read_text()
     file.write_text(text.replace("name: hub-2,", "name: hub-7,"))
     cluster.hubs[2].send(signal.SIGHUP)

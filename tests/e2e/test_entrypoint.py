@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_metrics import get
+from tests.e2e.test_plugins_grpc import start_plugin
 from tests.support.load import transfer
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import (
@@ -65,10 +66,7 @@ def start_sd(namespace: Namespace, **script: object) -> Process:
 
 
 def start_grpc_sd(namespace: Namespace) -> Process:
-    script = {"port": 8001, "token": "geheim"}
-    sd = namespace.popen(sys.executable, "-m", "tests.support.grpc_plugin", json.dumps(script))
-    sd.wait_line("plugin ready")
-    return sd
+    return start_plugin(namespace, port=8001, token="geheim")
 
 
 def host(number: int, hub: int, namespace: str = NAMESPACE_1) -> tuple[str, ...]:

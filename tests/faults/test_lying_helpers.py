@@ -65,10 +65,7 @@ PLUGINS = {
     "http-plugin": "plugin: {type: http, addr: 'http://127.0.0.1:8099', timeout: 1s}",
     "grpc": "plugin: {type: grpc, addr: '127.0.0.1:8099', timeout: 1s}",
 }
-TELLERS = {
-    "http-ok": "plugin: {type: http, addr: 'http://127.0.0.1:8099', timeout: 1s}",
-    "grpc-ok": "plugin: {type: grpc, addr: '127.0.0.1:8099', timeout: 1s}",
-}
+TELLERS = {"http-ok": PLUGINS["http-plugin"], "grpc-ok": PLUGINS["grpc"]}
 ASKED = """\
 services:
 - name: service-0
