@@ -14,6 +14,7 @@ from typing import Any
 
 from lib import (
     config_check,
+    config_check_certificates,
     config_check_enrol,
     config_check_exit,
     config_check_rights,
@@ -52,6 +53,7 @@ def run(
         print(settings_summary.as_json(None, error.problems, error.warnings, error.notices))
         return 2
     _pidfile(arguments["--single"], found)
+    config_check_certificates.look(config, settings, found)
     config_check_start.look(config, settings, arguments, found)
     config_check_enrol.look(config, settings, found)
     config_check_exit.look(config, settings, found)

@@ -26,6 +26,7 @@ from lib import (
     cli_config,
     cli_show,
     config_check,
+    config_check_certificates,
     config_check_start,
     config_lint,
     config_read,
@@ -215,6 +216,7 @@ def _said(patient: _Patient) -> tuple[Said, ...]:
     """What `check` warns of, and what GOST would do otherwise."""
     config, settings, arguments = patient.config, patient.settings, patient.arguments
     found = Findings()
+    config_check_certificates.look(config, settings, found)
     config_check_start.look(config, settings, arguments, found)
     warnings = [*settings.warnings, *config_check.warnings(settings, config), *found.problems]
     warnings += [

@@ -23,7 +23,6 @@ import gevent
 from gevent.event import Event
 
 from lib import cluster_wire, framing
-from lib.addresses import host_port
 from lib.cluster_claims import BATCH, HEADER, JITTER, RENEW_SECONDS, RETURN_SECONDS, Claims
 from lib.cluster_registry import Outcome, Registry
 from lib.errors import ProtocolError
@@ -33,10 +32,9 @@ from lib.log_setup import say, settle
 from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
 from lib.settings_sources import RedisSource
-from lib.source_read import describe, redis_connection, redis_failing
+from lib.source_redis import redis_connection, redis_failing, redis_in_use
 from lib.stream_bounded import Bounds
 from lib.stream_deadline import within
-from lib.stream_dial import in_use
 
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 3.0
@@ -70,7 +68,7 @@ class RedisRegistry:
         restarted: Callable[[int], None],
     ) -> None:
         """`changed` is called when `registry` may have changed; `restarted` with a new epoch for our list."""
-        self.name = describe(source)
+        self.name = source.name
         self.lost = ""
         """Why there is no connection now; empty while there is one."""
         self.commands = 0
@@ -326,7 +324,7 @@ class RedisRegistry:
         """A connection for as long as it holds. Raises OSError, which names the Redis."""
         connection = redis_connection(self._source, Bounds(CONNECT_SECONDS, REPLY_BYTES))
         try:
-            with redis_failing(self.name), in_use(*host_port(self._source.addr)):
+            with redis_failing(self.name), redis_in_use(connection):
                 connection.connect()
                 yield connection
         except ValueError as error:  # of redis-py, about a number that is none

@@ -1,4 +1,4 @@
-"""Problems of `tunrouter check` that a start would have on this host: certificates, paths, addresses, a user.
+"""Problems of `tunrouter check` that a start would have on this host: paths, addresses, a user.
 
 Knows: what a start opens, and how to find out whether it could without opening or making anything.
 Refuses to know: what the files of tables hold (config_check); networks, for a check connects to nothing; and
@@ -11,11 +11,8 @@ import errno
 import os
 import pwd
 import stat
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-
-from gevent import ssl
 
 from lib import (
     config_check_map,
@@ -25,27 +22,22 @@ from lib import (
     ctl_find,
     service_command,
     service_socket,
-    stream_certificates,
     stream_interface,
     stream_listen,
-    stream_tls,
 )
 from lib.addresses import is_address, join_host_port, without_zone, zoned
 from lib.config_findings import Findings
-from lib.config_schema import Api, Config, Dialer, File, Hop, Listener, Node, Service
-from lib.config_schema_tls import Tls
+from lib.config_schema import Config, File, Hop, Node, Service
 from lib.config_section import walk
 from lib.ctl_path import weak_spot
 from lib.errors import Position
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_hooks import PRE_UP
-from lib.settings_transport import TlsSettings
 
 _TUN, _NET = "/dev/net/tun", "/sys/class/net"
 _NO_FILES = ("stdout", "stderr", "none")
 Services = Mapping[str, Service]
 """By name; settings have only services that the configuration has."""
-_FIELDS = {"cert_file": "certFile", "key_file": "keyFile", "ca_file": "caFile"}
 
 
 def look(config: Config, settings: Settings, given: Mapping[str, str], found: Findings) -> None:
@@ -55,7 +47,6 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     command line that take the place of a key, `--control` and `--user`, where they are written.
     """
     services = {service.name: service for service in config.services}
-    _certificates(config, services, settings, found)
     _addresses(config, services, settings, found)
     _paths(config, settings, given, found)
     _user(config, settings, given, found)
@@ -64,100 +55,6 @@ def look(config: Config, settings: Settings, given: Mapping[str, str], found: Fi
     config_check_socket.look(config, services, settings, found)
     config_check_map.look(services, settings, found)
     _hooks(config, services, settings, found)
-
-
-# --- certificates -------------------------------------------------------------------------------
-
-
-def _certificates(config: Config, services: Services, settings: Settings, found: Findings) -> None:
-    hubs = {_files(hub.transport.tls) for hub in settings.hubs if hub.transport.encrypted}
-    dialled = {
-        _files(node.transport.tls)
-        for client in settings.clients
-        for node in client.nodes
-        if node.transport.encrypted
-    }
-    seen = set()
-    for section, is_hub in _tls_sections(config):
-        files = (section.cert_file, section.key_file, section.ca_file)
-        if files in (hubs if is_hub else dialled) and (files, is_hub) not in seen:
-            seen.add((files, is_hub))
-            _pair(section, is_hub, found)
-            _authorities(section, found)
-    for hub in settings.hubs:
-        if hub.transport.encrypted and not hub.transport.tls.cert_file:
-            _made(hub, services[hub.name].where("listener"), found)
-
-
-def _tls_sections(config: Config) -> Iterator[tuple[Tls, bool]]:
-    """Every tls section, and the default for listeners: (section, whether it is a server's)."""
-    if config.tls is not None:
-        yield config.tls, True
-    for section in walk(config):
-        if isinstance(section, Listener | Dialer | Api) and section.tls is not None:
-            yield section.tls, not isinstance(section, Dialer)
-
-
-def _files(tls: TlsSettings) -> tuple[str, str, str]:
-    return tls.cert_file, tls.key_file, tls.ca_file
-
-
-def _pair(section: Tls, is_hub: bool, found: Findings) -> None:
-    cert, key = section.cert_file, section.key_file or section.cert_file
-    if not cert:
-        return
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_hub else ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        stream_tls.load_certificate(made, cert, key)
-    except stream_tls.BadFile as bad:
-        field = "key_file" if bad.file == section.key_file else "cert_file"
-        found.error(section.where(field), f"{_FIELDS[field]!r}: {bad}")
-        return
-    wrong = _out_of_time(cert)
-    if wrong:
-        found.warn(section.where("cert_file"), f"'certFile': {cert}: {wrong}")
-
-
-def _authorities(section: Tls, found: Findings) -> None:
-    if section.ca_file:
-        try:
-            stream_tls.load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), section.ca_file)
-        except stream_tls.BadFile as bad:
-            found.error(section.where("ca_file"), f"'caFile': {bad}")
-
-
-def _out_of_time(cert: str) -> str:
-    """What is wrong with the time in which a certificate is valid; empty for nothing."""
-    from cryptography import x509  # 8 MB that only this needs
-
-    try:
-        certificate = x509.load_pem_x509_certificate(Path(cert).read_bytes())
-    except (OSError, ValueError):
-        return ""
-    now = datetime.now(UTC)
-    if now > certificate.not_valid_after_utc:
-        return f"the certificate has expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
-    if now < certificate.not_valid_before_utc:
-        return f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
-    return ""
-
-
-def _made(hub: HubSettings, where: Position, found: Findings) -> None:
-    """Look at the certificate that a hub without one of its own takes, or makes."""
-    files = stream_certificates.HERE
-    if not all(map(os.path.exists, files)):
-        directory = stream_certificates.state_directory()
-        files = str(directory / files[0]), str(directory / files[1])
-        if not all(map(os.path.exists, files)):
-            wrong = cannot_be_made(files[0], with_directory=True)
-            if wrong:
-                text = f"service {hub.name}: the certificate that it makes cannot be kept: {wrong}"
-                found.warn(where, text, "pins fail after the next start; write certFile and keyFile")
-            return
-    try:
-        stream_tls.load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *files)
-    except stream_tls.BadFile as bad:
-        found.error(where, f"service {hub.name} names no certificate and takes {files[0]}: {bad}")
 
 
 # --- addresses ----------------------------------------------------------------------------------

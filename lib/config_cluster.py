@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from lib import config_metadata
 from lib.addresses import WILDCARDS, host_port, join_host_port
 from lib.config_findings import Findings
-from lib.config_schema import Config, Handler, Redis, Service
+from lib.config_schema import Config, Handler, Service
 from lib.config_schema_cluster import Cluster, ClusterLink
+from lib.config_schema_redis import Redis
 from lib.config_sources import redis_source
 from lib.errors import Position
 from lib.settings import HubSettings

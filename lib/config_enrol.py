@@ -6,17 +6,15 @@ Refuses to know: what is in the list (enrol_book), how it is read (enrol_live).
 
 from __future__ import annotations
 
-from lib import config_metadata
+from lib import config_metadata, config_read
 from lib.config_findings import Findings
-from lib.config_schema import Handler, Redis
+from lib.config_schema import Handler
+from lib.config_schema_redis import Redis
 from lib.config_sources import redis_source
 from lib.config_yaml import Mapping, Scalar, Tree
-from lib.did_you_mean import did_you_mean
-from lib.go_values import parse_integer
 from lib.settings_sources import EnrolSource, FileSource, RedisSource
 
 DEFAULT_KEY = "tunrouter:hosts"
-_KEYS = ("addr", "db", "username", "password", "key")
 _WANTED = "'enrol' wants a path, or {redis: {addr: HOST:PORT}}"
 
 
@@ -45,20 +43,6 @@ def _redis(tree: Tree, found: Findings) -> RedisSource | None:
     if not isinstance(tree, Mapping):
         found.error(tree.where, _WANTED)
         return None
-    section = Redis(key=DEFAULT_KEY, at={"": tree.where})
-    for key, value in tree.items:
-        name = key.text.lower()
-        section.at[name] = value.where
-        if name not in _KEYS:
-            hint = did_you_mean(name, _KEYS) or f"there is {', '.join(_KEYS)}"
-            found.error(key.where, f"'enrol': redis has no key {key.text[:64]!r}", hint)
-        elif not isinstance(value, Scalar):
-            found.error(value.where, f"{name!r} wants one value")
-        elif name == "db":
-            try:
-                section.db = parse_integer(value.text)
-            except ValueError as wrong:
-                found.error(value.where, f"'db': {wrong}")
-        else:
-            setattr(section, name, value.text)
+    section = config_read.of_tree(Redis, tree, found)
+    section.key = section.key or DEFAULT_KEY
     return redis_source(section, ("hash",), found)

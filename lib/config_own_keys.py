@@ -10,6 +10,7 @@ from __future__ import annotations
 from lib.config_own_cluster import CLUSTER_KEYS
 from lib.config_own_key import OwnKey
 from lib.config_own_metadata import METADATA_KEYS
+from lib.config_own_redis import REDIS_KEYS
 
 KEYS = (
     OwnKey(
@@ -92,6 +93,7 @@ KEYS = (
         ),
     ),
     *CLUSTER_KEYS,
+    *REDIS_KEYS,
     OwnKey(
         "receiver of notify", "name", "text", "notify-0, notify-1 …",
         "name: pager",
@@ -352,6 +354,8 @@ _PLACES = {
     "auther": "an auther",
     "receiver of notify": "a receiver of notify",
     "sd": "one of sds, at the top level of the file",
+    "redis": "a section redis",
+    "sentinel of a redis": "sentinel, in a section redis",
     "cluster": "the section cluster",
     "link of a cluster": "link, in the section cluster",
     "login": "a login of an auther",

@@ -15,6 +15,7 @@ from lib.config_schema_cluster import Cluster
 from lib.config_schema_log import Log
 from lib.config_schema_notify import Notify
 from lib.config_schema_policy import PolicyTest
+from lib.config_schema_redis import Redis
 from lib.config_schema_title import NamedNamespace
 from lib.config_schema_tls import Tls
 from lib.config_section import Commas, Metadata, Named, Part, Section, Texts, words
@@ -45,17 +46,6 @@ class File(Section):
     """A source: a file with a row a line."""
 
     path: str = ""
-
-
-class Redis(Section):
-    """A source: a Redis key."""
-
-    addr: str = ""
-    db: int = 0
-    username: str = ""
-    password: str = ""
-    key: str = ""
-    type: str = ""
 
 
 class Http(Section):

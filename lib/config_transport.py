@@ -79,6 +79,11 @@ def server_tls(given: Tls, default: Tls | None, found: Findings) -> TlsSettings:
     return _tls(default if default and not (given.cert_file or given.key_file) else given, True, found)
 
 
+def client_tls(given: Tls, found: Findings) -> TlsSettings:
+    """TLS of a client that is no dialer (a Redis)."""
+    return _tls(given, False, found)
+
+
 def dialer_transport(dialer: Dialer, found: Findings) -> TransportSettings:
     """The transport of a client's dialer."""
     kind = _kind(dialer, "dialer", DIALERS, found)

@@ -79,12 +79,14 @@ def secrets(settings: Settings) -> Iterator[str]:
         yield from (secret for auther in hub.authers for secret in _of_auther(auther))
         yield from _of_owners(hub.ingress, *hub.limiters, *hub.admissions)
         yield from _of_owners(hub.entrypoint.sd) if hub.entrypoint is not None else ()
+        yield from _of_redis(hub.enrol) if isinstance(hub.enrol, RedisSource) else ()
     services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
     for one in services:
         for observation in one.observe.observations:
             yield from _of_owners(observation.observer)
     if settings.cluster is not None:
-        yield from (settings.cluster.secret, settings.cluster.registry.password)
+        yield settings.cluster.secret
+        yield from _of_redis(settings.cluster.registry)
     for receiver in settings.notify:  # the path of a URL may be the secret, as Slack's is
         yield from (receiver.url, *(value for _, value in receiver.headers))
     yield from (secret for auther in settings.authers for secret in _of_auther(auther))
@@ -104,7 +106,11 @@ def _of_owners(*owners: object) -> Iterator[str]:
             yield plugin.token
         for source in getattr(getattr(owner, "more", None), "sources", ()):
             if isinstance(source, RedisSource):
-                yield source.password
+                yield from _of_redis(source)
+
+
+def _of_redis(source: RedisSource) -> Iterator[str]:
+    yield from (source.password, source.sentinel.password)
 
 
 def hide(text: str, known: Iterable[str]) -> str:

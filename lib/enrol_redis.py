@@ -14,13 +14,12 @@ from typing import Any
 
 from gevent.lock import BoundedSemaphore
 
-from lib.addresses import host_port
 from lib.service_scheduling import breathe
 from lib.service_threads import aside
 from lib.settings_sources import RedisSource
-from lib.source_read import TOTAL, describe, redis_connection, redis_failing
+from lib.source_read import TOTAL
+from lib.source_redis import redis_connection, redis_failing, redis_in_use
 from lib.stream_bounded import Bounds
-from lib.stream_dial import in_use
 
 MAX_BYTES = 64 << 20
 """Bytes of a list: some 200,000 hosts."""
@@ -34,7 +33,7 @@ class RedisStore:
     """A list in a Redis. Every method raises OSError."""
 
     def __init__(self, source: RedisSource) -> None:
-        self.name = describe(source)
+        self.name = source.name
         self._source = source
         self._looking: tuple[Any, Bounds] | None = None
         """The connection that is kept for stamp(), which asks several times a second."""
@@ -105,7 +104,7 @@ class RedisStore:
             return connection.read_response()
 
         try:
-            with redis_failing(self.name), in_use(*host_port(self._source.addr)):
+            with redis_failing(self.name), redis_in_use(connection):
                 yield ask
         finally:
             connection.disconnect()

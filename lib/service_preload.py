@@ -32,7 +32,7 @@ from lib.settings import (
     TableSettings,
 )
 from lib.settings_names import BY_OFF
-from lib.settings_sources import HttpSource, PluginSettings, RedisSource
+from lib.settings_sources import HttpSource, PluginSettings, RedisSource, Source
 from lib.settings_transport import has_datagrams
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -42,6 +42,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         *("inotify_simple", "gevent.resolver.thread"),
     ),
     "a Redis": ("redis", "redis.connection", "redis.exceptions"),
+    "a Redis over TLS": ("urllib3.util.ssltransport",),
     "HTTP": (
         *("urllib3", "urllib3.connection", "urllib3.exceptions", "urllib3.util.ssltransport"),
         "lib.stream_http_body",
@@ -69,7 +70,6 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "a log file": ("gzip", "shutil"),
 }
 """What has needs, and the modules."""
-_SOURCES: dict[type, str] = {RedisSource: "a Redis", HttpSource: "HTTP"}
 
 Owner = (
     TableSettings
@@ -109,13 +109,12 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     """What a process with these settings has of NEEDED. Calls `step` after each little piece of work."""
     found = {"any process"}
     for owner in _owners(settings):
-        for source in owner.more.sources:
-            found |= {_SOURCES[type(source)]} if type(source) in _SOURCES else set()
+        found |= {need for source in owner.more.sources for need in _of_source(source)}
         if owner.plugin:
             found.add("a plugin over gRPC" if owner.plugin.url.startswith("grpc") else "HTTP")
         step()
     for hub in settings.hubs:
-        found |= {_SOURCES[RedisSource]} if isinstance(hub.enrol, RedisSource) else set()
+        found |= _of_source(hub.enrol)
         if hub.transport.kind in ("ws", "wss"):
             found.add("WebSocket")
         if hub.transport.kind in ("tls", "wss") and stream_certificates.needs_cryptography(hub.transport.tls):
@@ -138,11 +137,20 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     found |= {"an observer"} if any(one.observe.observations for one in services) else set()
     found |= {"metrics"} if settings.metrics else set()
     found |= {"an entrypoint"} if any(hub.entrypoint is not None for hub in settings.hubs) else set()
-    found |= {"a cluster", "a Redis", "a certificate"} if settings.cluster else set()
+    if settings.cluster is not None:
+        found |= {"a cluster", "a certificate"} | _of_source(settings.cluster.registry)
     found |= _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()
     return found | ({"a log file"} if settings.log_rotation else set())
+
+
+def _of_source(source: Source | None) -> set[str]:
+    if isinstance(source, HttpSource):
+        return {"HTTP"}
+    if not isinstance(source, RedisSource):
+        return set()
+    return {"a Redis"} if source.tls is None else {"a Redis", "a Redis over TLS"}
 
 
 def _of_api(settings: Settings) -> set[str]:

@@ -5,7 +5,9 @@ Knows: what of each kind has to be known to reach it. Refuses to know: what the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from lib.settings_transport import TlsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,45 @@ class FileSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Sentinel:
+    """The Sentinels that know which Redis is the master; false where there are none."""
+
+    addrs: tuple[str, ...] = ()
+    """host:port of each."""
+    master: str = ""
+    """What they call it."""
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.addrs)
+
+
+NO_SENTINEL = Sentinel()
+
+
+@dataclass(frozen=True, slots=True)
 class RedisSource:
     """Rows from a Redis key."""
 
     addr: str
-    """host:port."""
+    """host:port; empty where Sentinels know it."""
     db: int = 0
     username: str = ""
     password: str = ""
     key: str = "gost"
     type: str = "hash"
     """hash (field -> value), set or list (each member a line)."""
+    tls: TlsSettings | None = None
+    """TLS, also to the Sentinels; None for none."""
+    sentinel: Sentinel = NO_SENTINEL
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: without its secrets."""
+        scheme = "rediss" if self.tls is not None else "redis"
+        where = self.addr or f"{self.sentinel.master}@{','.join(self.sentinel.addrs)}"
+        return f"{scheme}://{where}/{self.db}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,7 +297,7 @@ def _source(source: Source) -> str:
     if isinstance(source, FileSource):
         return f"file {source.path}"
     return (
-        f"redis {source.addr} {source.key}"
+        f"redis {source.addr or source.sentinel.master} {source.key}"
         if isinstance(source, RedisSource)
         else log_redact.secrets(source.url)
     )

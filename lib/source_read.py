@@ -11,9 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from heapq import merge
 from io import RawIOBase
 from operator import itemgetter
@@ -21,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from lib import log_redact
-from lib.addresses import host_port, join_host_port
+from lib.addresses import join_host_port
 from lib.service_scheduling import breathe
 from lib.service_threads import aside
 from lib.settings_sources import FileSource, HttpSource, RedisSource, Source
+from lib.source_redis import redis_connection, redis_in_use
 from lib.stream_bounded import Bounds, failing_as
-from lib.stream_dial import dial, in_use
 from lib.stream_http import HttpWay, is_framed
 from lib.text_encoding import utf8_pieces
 
@@ -39,8 +37,6 @@ DECODED = 1 << 16
 """Bytes of an HTTP body that are decoded at a time, however few they were on the wire."""
 _EITHER = 32 + zlib.MAX_WBITS
 """zlib's argument for gzip (RFC 1952) and for what HTTP calls deflate (RFC 1950)."""
-REDIS_TIMEOUT = 10.0
-"""Seconds Redis may be silent."""
 REDIS_BATCH = 500
 MAX_REPLY = 1 << 20
 """Bytes of one reply of Redis: a batch of rows that are 2 KB long each."""
@@ -78,7 +74,7 @@ def describe(source: Source) -> str:
     if isinstance(source, FileSource):
         return source.path
     if isinstance(source, RedisSource):
-        return f"redis://{source.addr}/{source.db}/{source.key}"
+        return source.name
     return log_redact.secrets(source.url)
 
 
@@ -143,7 +139,6 @@ def _joined(source: Source, pieces: Iterator[bytes]) -> bytes:
 def _redis(source: RedisSource, with_server: bool) -> Reading:
     import redis  # 104 ms, 7 MB: only those who have a Redis pay for it
 
-    host, port = host_port(source.addr)
     bounds = Bounds(TOTAL, MAX_REPLY)
     connection = redis_connection(source, bounds)
 
@@ -153,7 +148,7 @@ def _redis(source: RedisSource, with_server: bool) -> Reading:
         return connection.read_response()
 
     try:  # a connection for each reading: nothing to mend when the server has been away
-        with in_use(host, port):
+        with redis_in_use(connection):
             text = _joined(source, _REDIS[source.type](ask, source.key))
             return Reading(text, _run_of(ask) if with_server else "")
     except (redis.RedisError, UnicodeError) as error:
@@ -193,53 +188,6 @@ def _run_of(ask: Ask) -> str:
         return ""
     found = re.search(rb"^run_id:(\w+)", reply, re.MULTILINE) if isinstance(reply, bytes) else None
     return found[1].decode() if found else ""
-
-
-def redis_connection(source: RedisSource, bounds: Bounds) -> Any:
-    """A connection of redis-py to a source's Redis, not dialled yet."""
-    host, port = host_port(source.addr)
-    return _connection()(
-        bounds=bounds,
-        host=host,
-        port=port,
-        db=source.db,
-        username=source.username or None,
-        password=source.password or None,
-        socket_timeout=REDIS_TIMEOUT,
-        socket_connect_timeout=REDIS_TIMEOUT,
-        protocol=2,  # what is asked here needs no more, and nothing comes unasked
-        driver_info=None,
-    )
-
-
-@contextmanager
-def redis_failing(name: str) -> Iterator[None]:
-    """Make an OSError that names the Redis of everything that goes wrong with it."""
-    import redis
-
-    with failing_as(lambda why: OSError(5, f"{name}: {why}"), OSError, ValueError):
-        try:
-            yield
-        except (redis.RedisError, UnicodeError) as error:
-            raise OSError(5, f"{name}: {error}") from error
-
-
-@cache
-def _connection() -> Any:
-    """redis-py's connection, dialled and read within bounds."""
-    from redis.connection import Connection
-
-    class Bounded(Connection):
-        def __init__(self, *arguments: Any, bounds: Bounds, **more: Any) -> None:
-            super().__init__(*arguments, **more)  # type: ignore[no-untyped-call]
-            self.bounds = bounds
-
-        def _connect(self) -> Any:
-            sock = dial(self.host, self.port, self.bounds, patience=REDIS_TIMEOUT)
-            sock.settimeout(self.socket_timeout)
-            return sock
-
-    return Bounded
 
 
 Ask = Callable[..., Any]

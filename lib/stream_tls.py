@@ -34,12 +34,12 @@ _NO_TLS = b"\x15\x03\x01\x00\x02\x02\x46"
 """An alert, protocol_version (RFC 8446, 6). OpenSSL says nothing, or waits for more."""
 
 
-def context(settings: TlsSettings, server: bool) -> Any:
-    """An SSLContext for these settings, a hub's without its certificate.
+def context(settings: TlsSettings, server: bool, kind: Any = ssl.SSLContext) -> Any:
+    """An SSLContext (`kind`) for these settings, a hub's without its certificate.
 
     Raises HostError for files that cannot be used.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    made = kind(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = VERSIONS[settings.min_version] or ssl.TLSVersion.TLSv1_2
     made.maximum_version = VERSIONS[settings.max_version] or ssl.TLSVersion.MAXIMUM_SUPPORTED
     made.set_ciphers(":".join(settings.ciphers) or CIPHERS)  # of 1.2; 1.3 has none to choose from, as in Go

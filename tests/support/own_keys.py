@@ -82,6 +82,8 @@ PLACES = {
     "top level": ("(top)",),
     "receiver of notify": ("notify",),
     "sd": ("sds",),
+    "redis": ("hops.redis",),
+    "sentinel of a redis": ("hops.redis.sentinel",),
     "cluster": ("cluster",),
     "link of a cluster": ("cluster.link",),
     "auther": ("authers",),

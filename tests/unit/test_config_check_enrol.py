@@ -89,9 +89,10 @@ def test_the_user_that_the_process_becomes_has_to_write_it(tmp_path: Path) -> No
         ("[a]", "'enrol' wants a path, or {redis: {addr: HOST:PORT}}"),
         ("{file: {path: a}}", "'enrol' wants a path"),
         ("{redis: here}", "'enrol' wants a path"),
-        ("{redis: {adr: a}}", "redis has no key 'adr'"),
+        ("{redis: {adr: a}}", "unknown key 'adr' in a redis section; did you mean 'addr'?"),
         ("{redis: {addr: a, db: x}}", "'db': "),
-        ("{redis: {addr: a, type: hash}}", "redis has no key 'type'"),
+        ("{redis: {addr: a, type: list}}", "redis type 'list' cannot hold this"),
+        ("{redis: {addr: a, sentinel: {addrs: a, master: m}}}", "'addr' and 'sentinel'"),
         ('""', "'enrol' is empty"),
     ],
 )

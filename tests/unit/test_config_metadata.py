@@ -191,6 +191,8 @@ _WHERE = {
     "authers.auths": "/authers/0/auths/0",
     "routers": "/routers/0",
     "routers.routes": "/routers/0/routes/0",
+    "hops.redis": "/routers/0/redis",
+    "hops.redis.sentinel": "/routers/0/redis/sentinel",
     "routers.acl": "/routers/0/acl/0",
     "tests": "/tests/0",
     "notify": "/notify/0",
@@ -223,7 +225,7 @@ def test_a_key_of_ours_has_an_effect_or_is_an_error_wherever_it_stands(row: OwnK
             row.key in section or row.key in ("name", "redis")
         ):  # GOST has such a key there
             continue
-        if row.key == "tls" and path.endswith("/listener"):  # of every listener, in GOST
+        if row.key == "tls" and path.endswith(("/listener", "/plugin")):  # of each of them, in GOST
             continue
         config = whole(in_cluster)
         dict(sections(config))[path].update(yaml.safe_load(f"{{{row.example}}}"))

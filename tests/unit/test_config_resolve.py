@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lib.config_schema import Config
 from lib.errors import ConfigError
 from lib.ids import NO_NAMESPACE, parse_uuid
 from lib.settings import ClientSettings, Hop, HubSettings, LoginRow, Settings
-from lib.settings_sources import FileSource, HttpSource, RedisSource, SourceSettings
+from lib.settings_sources import FileSource, HttpSource, RedisSource, Sentinel, SourceSettings
 from tests.support import texts
 from tests.support.routes import entry
 
@@ -830,3 +831,38 @@ def test_an_ingress_holds_no_list_in_redis() -> None:
         "redis type 'list' cannot hold this" in problem
         for problem in problems(HUB % "{router: r}", TABLE, text)
     )
+
+
+def test_a_redis_over_tls_by_sentinels() -> None:
+    sentinel = "{addrs: [s1, '[::1]:7'], master: m, username: u, password: p}"
+    found = hub_of(
+        HUB % "{router: r}",
+        f"routers: [{{name: r, redis: {{tls: {{secure: true, caFile: ca.pem}}, sentinel: {sentinel}}}}}]",
+    ).default_table
+    assert found is not None
+    (source,) = found.more.sources
+    assert isinstance(source, RedisSource)
+    assert source.sentinel == Sentinel(("s1:26379", "[::1]:7"), "m", "u", "p")
+    assert (source.addr, source.name) == ("", "rediss://m@s1:26379,[::1]:7/0/gost")
+    assert source.tls is not None
+    assert (source.tls.verify, source.tls.ca_file) == (True, "ca.pem")
+    assert "password" not in repr(source.sentinel)
+
+
+@pytest.mark.parametrize(
+    ("redis", "message"),
+    [
+        ("{addr: h, sentinel: {addrs: a, master: m}}", "'addr' and 'sentinel'.*leave addr out"),
+        ("{sentinel: {addrs: a}}", "without addrs or master.*write sentinel"),
+        ("{sentinel: {master: m}}", "without addrs or master"),
+        ("{sentinel: {addrs: 'a b', master: m}}", "'addrs': "),
+        (f"{{sentinel: {{addrs: '{','.join(17 * 'a')}', master: m}}}}", "17 Sentinels, 16 at most"),
+        ("{addr: h, sentinels: {addrs: a}}", "unknown key 'sentinels'.*sentinel"),
+        ("{addr: 'rediss://h'}", "'addr': .*tls: {secure: true}"),
+    ],
+)
+def test_what_is_wrong_with_a_redis(redis: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        hub_of(HUB % "{router: r}", f"routers: [{{name: r, redis: {redis}}}]")
+    told = "\n".join(map(str, raised.value.problems))
+    assert re.search(message, told), told

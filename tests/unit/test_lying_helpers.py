@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import client_dial, observe_events, source_read
+from lib import client_dial, observe_events, source_read, source_redis
 from lib.errors import PluginError, ProtocolError
 from lib.observe_stats import Stats
 from lib.plugin_client import AdmissionPlugin, ObserverPlugin, RouterPlugin
@@ -71,7 +71,7 @@ def helpers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can wait for."""
     monkeypatch.setattr(source_read, "TOTAL", 2 * TIMEOUT)
-    monkeypatch.setattr(source_read, "REDIS_TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(source_redis, "REDIS_TIMEOUT", TIMEOUT)
     monkeypatch.setattr(source_read, "MAX_BYTES", 8 << 20)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from lib import source_read
-from lib.settings_sources import RedisSource
+from lib.settings_sources import RedisSource, Sentinel
 from lib.source_read import SourceError
 
 WRONGTYPE = "-WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -25,7 +25,9 @@ def redis(**replies: str) -> Iterator[str]:
         with connection, connection.makefile("rb") as asked:
             while line := asked.readline():
                 words = [asked.readline() and asked.readline().strip() for _ in range(int(line[1:]))]
-                connection.sendall(replies.get(words[0].decode(), "-ERR unknown command").encode() + b"\r\n")
+                connection.sendall(
+                    replies.get(words[0].decode(), "-ERR unknown command").encode("latin-1") + b"\r\n"
+                )
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
@@ -60,3 +62,22 @@ def test_a_key_that_redis_does_not_give_names_what_was_expected(
     with redis(**asked) as address, pytest.raises(SourceError) as raised:
         source_read.read(RedisSource(address, key="gost", type=wanted))
     assert str(raised.value) == f"redis://{address}/0/gost: {told}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ("*-1", "knows no master 'm'"),
+        ("$-1", "knows no master 'm'"),
+        (":7", "no proper reply"),
+        ("*1\r\n$1\r\na", "no proper reply"),
+        ("*2\r\n$1\r\na\r\n$5\r\n65536", "no proper reply"),
+        ("*2\r\n$1\r\na\r\n$2\r\n-1", "no proper reply"),
+        ("*2\r\n$0\r\n\r\n$1\r\n7", "no proper reply"),
+        ("*2\r\n$1\r\n\xff\r\n$1\r\n7", "codec can't decode"),
+        ("-NOAUTH Authentication required.", "Authentication required."),
+    ],
+)
+def test_a_sentinel_that_names_nothing_is_told_of(reply: str, why: str) -> None:
+    with redis(SENTINEL=reply) as address, pytest.raises(SourceError, match=f"sentinel {address}.*{why}"):
+        source_read.read(RedisSource("", sentinel=Sentinel((address,), "m")))

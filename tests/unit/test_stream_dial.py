@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import client_dial, source_read, stream_dial, stream_interface, stream_resolve
+from lib import client_dial, source_read, source_redis, stream_dial, stream_interface, stream_resolve
 from lib.errors import HostError
 from lib.plugin_client import RouterPlugin
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
@@ -461,7 +461,7 @@ def grpc_plugin(port: int) -> None:
 def test_a_helper_that_says_nothing_is_asked_at_its_next_address(
     world: World, monkeypatch: pytest.MonkeyPatch, ask: Callable[[int], None]
 ) -> None:
-    monkeypatch.setattr(source_read, "REDIS_TIMEOUT", 0.3)
+    monkeypatch.setattr(source_redis, "REDIS_TIMEOUT", 0.3)
     silent, other = world.answers(), world.answers()
     port = silent.getsockname()[1]
     with pytest.raises(OSError, match=r"."):
