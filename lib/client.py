@@ -11,6 +11,7 @@ one dials and keeps a session, and each session has one that reads from the hub.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from lib.client_device import ClientDevice
 from lib.client_downlink import Downlink
 from lib.client_exit import Exits
 from lib.client_hop import LiveHops
+from lib.client_host import HostNames
 from lib.client_push import Push
 from lib.client_reconnect import Away, Reconnector
 from lib.client_session import ClientSession
@@ -54,13 +56,15 @@ class Client:
         host_routes: HostRoutes | None = None,
         batch: Batch | None = None,
         exits: Exits | None = None,
+        names: HostNames | None = None,
     ) -> None:
         """Make and configure the device; raises HostError where that fails.
 
-        `buffer` and `batch` are shared with the other clients. device_gone is called with its name if
-        somebody removes the device while it is in use.
+        `buffer`, `batch` and `names` are shared with the other clients. device_gone is called with its name
+        if somebody removes the device while it is in use.
         """
-        self.settings = settings
+        self._names = names or HostNames()
+        self.settings = settings = self._names.choose(settings, random.random())
         self.taps = taps or Taps()
         self.traffic = Traffic()
         self.rates = Rates(time.monotonic())
@@ -235,6 +239,7 @@ class Client:
         The device stays and gets other addresses and routes where they differ. The session stays where its
         handshake would be the same. Raises HostError.
         """
+        settings = self._names.choose(settings, random.random())
         old, new = self.settings, self._with_nodes(settings)
         like_old = replace(new.device, addresses=old.device.addresses, routes=old.device.routes)
         if like_old != old.device or new.superpackets != old.superpackets:

@@ -4,6 +4,7 @@ Knows: delays, by why the last try failed and for how long such failures have go
 Refuses to know: clocks, random numbers (they come in) and what is tried.
 
     the first tries, one for each node    after a quarter of a second at most: some hub may be there
+    `retries` after each other one        the same
     then, for a short outage              0.5 to 4 s; of many clients each has its own moment
     then                                  up to a share of the outage so far, with a longest delay
 
@@ -48,17 +49,19 @@ class Backoff:
     _since: dict[Pace, float] = field(default_factory=dict)
     """When the first failure of each kind was."""
 
-    def next(self, pace: Pace, quick: int, now: float, dice: float) -> float:
+    def next(self, pace: Pace, nodes: int, now: float, dice: float, retries: int = 0) -> float:
         """The delay after a failure at `now`, in seconds; dice is a random number in [0, 1).
 
-        The first `quick` delays are short: one for each node, or as many as `retries` says.
+        The first delays are short: one for each node, or as many as `retries` says where these are more.
+        After each long delay so many `retries` follow at once, as in GOST.
 
         A failure of one kind says nothing about the others: where one node refuses and the other is away,
         each kind has gone on for a time of its own.
         """
         since = self._since.setdefault(pace, now)
         self._tries += 1
-        if self._tries <= quick:
+        quick = max(nodes, retries)
+        if self._tries <= quick or (self._tries - quick - 1) % (retries + 1):
             least, most = QUICK
         else:
             most = min(pace.most, max(SHORT, pace.share * (now - since)))

@@ -166,8 +166,7 @@ class Reconnector:
                 self.failures[node.name] += 1
             self._tries_since = self._tries_since if self._tries else now
             self._tries += 1
-            quick = max(len(settings.nodes), settings.retries + 1)
-            delay = backoff.next(ended.pace, quick, now, random.random())
+            delay = backoff.next(ended.pace, len(settings.nodes), now, random.random(), settings.retries)
             self.away = Away(_address(node), ended.why, now + delay)
             self._tried.add(self._say_again(settings.name, self.away.hub, ended.why, ended.kind))
             self._try_now.wait(delay)

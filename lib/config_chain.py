@@ -17,7 +17,19 @@ from lib.config_findings import Findings
 from lib.config_gost_keys import ALSO_STRATEGIES, CHAIN_KEYS, CONNECTORS, PROXIES, PROXY_KEYS, STRATEGIES
 from lib.config_instead import ROUTER_NODE
 from lib.config_plugins import plugin_settings
-from lib.config_schema import Auth, Chain, Config, Connector, Dialer, Handler, Hop, Node, Selector, Service
+from lib.config_schema import (
+    Auth,
+    Chain,
+    Config,
+    Connector,
+    Dialer,
+    ForwardNode,
+    Handler,
+    Hop,
+    Node,
+    Selector,
+    Service,
+)
 from lib.config_sources import source_settings
 from lib.config_transport import dialer_transport
 from lib.did_you_mean import did_you_mean
@@ -185,7 +197,7 @@ def _proxies(hop: Hop, tables: Tables, is_first: bool, found: Findings) -> list[
             dial = dial_settings(hop, node, host, tables, is_first, found)
             if not is_first and dial.addresses:  # the proxy before it is told this address, and not the name
                 host, dial = dial.addresses[0], PLAIN_DIAL
-            choice = _choice(node, hop, found)
+            choice = choice_of(node, hop.selector, "the selector of the hop", found)
             proxies.append(ProxySettings(kind, host, port, auth.username, auth.password, dial, choice))
     return proxies
 
@@ -203,8 +215,13 @@ def _check_proxy_login(kind: str, auth: Auth, found: Findings) -> None:
         found.error(auth.where(), "a user name for an http proxy with a colon: it ends the name (RFC 7617)")
 
 
-def _choice(node: Node, hop: Hop, found: Findings) -> ChoiceSettings:
-    """What a node's metadata says about how it is chosen, as in GOST (x/selector)."""
+def choice_of(
+    node: Node | ForwardNode, selector: Selector | None, whose: str, found: Findings
+) -> ChoiceSettings:
+    """What a node's metadata says about how it is chosen, as in GOST (x/selector).
+
+    `whose` names the selector in warnings.
+    """
     weight = config_metadata.integer(node, ("weight",), 1, found)
     max_fails = config_metadata.integer(node, ("maxFails",), 0, found)
     for key, value in (("weight", weight), ("maxFails", max_fails)):
@@ -212,9 +229,9 @@ def _choice(node: Node, hop: Hop, found: Findings) -> ChoiceSettings:
         if tree and not 0 < value <= MAX_WEIGHT:
             found.error(tree.where, f"{key!r}: {value} is not within 1 to {MAX_WEIGHT}")
     tree = config_metadata.find(node, "weight")
-    if tree and strategy_of(hop.selector) != "rand":
+    if tree and strategy_of(selector) != "rand":
         text = "'weight' has no effect, in GOST neither: only the strategy rand chooses by weight"
-        found.warn(tree.where, text, "write strategy: rand in the selector of the hop")
+        found.warn(tree.where, text, f"write strategy: rand in {whose}")
     backup = config_metadata.switch(node, "backup", False, found)
     timeout = config_metadata.seconds(node, "failTimeout", 0.0, found)
     return ChoiceSettings(max(1, weight), backup, max(0, max_fails), timeout)
@@ -276,7 +293,7 @@ def _node(hop: Hop, node: Node, tables: Tables, is_first: bool, found: Findings)
         password=auth.password,
         connect_timeout=config_metadata.seconds(connector, "connectTimeout", 10.0, found) or 10.0,
         dial=dial_settings(hop, node, address[0], tables, is_first, found),
-        choice=_choice(node, hop, found),
+        choice=choice_of(node, hop.selector, "the selector of the hop", found),
     )
 
 

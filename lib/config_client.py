@@ -1,7 +1,7 @@
 """Client services (handler tun) of a configuration, checked and turned into ClientSettings.
 
-Knows: the device's metadata, the host name.
-Refuses to know: hubs (config_hub), the way to one (config_chain), netlink.
+Knows: the device's metadata.
+Refuses to know: hubs (config_hub), the way to one (config_chain), host names (config_host_name), netlink.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from lib import config_datagrams, config_metadata, config_observe, config_url_keys
-from lib.addresses import address, interface, is_address, packed_prefix, prefix
-from lib.config_chain import Chains, check_selector
+from lib.addresses import address, interface, packed_prefix, prefix
+from lib.config_chain import Chains
 from lib.config_findings import Findings
 from lib.config_gost_keys import (
     CLIENT_KEYS,
@@ -21,6 +21,7 @@ from lib.config_gost_keys import (
     SERVICE_WITH_CHAIN,
 )
 from lib.config_hooks import hook_settings
+from lib.config_host_name import host_names, host_strategy
 from lib.config_map import maps_of
 from lib.config_no_effect import UNNAMED
 from lib.config_pool import MTU_RANGE
@@ -31,7 +32,6 @@ from lib.config_schema import (
 )
 from lib.config_yaml import Scalar
 from lib.errors import Position
-from lib.ids import is_host_name
 from lib.push_settings import MAX_DNS
 from lib.settings import (
     DEFAULT_MTU,
@@ -68,11 +68,14 @@ def client(
     config_metadata.check(layers, CLIENT_KEYS, "a service with handler tun", found, repeats)
     _check_rest(service, handler, listener, found)
     way = chains.way(service, handler)
+    names = host_names(service, found)
     device = replace(_device(listener, found), netns=_netns(service, handler, way.nodes, found))
     channel, dscp = config_datagrams.of_client(handler, way.nodes, found)
     return ClientSettings(
         name=service.name,
-        host=_host(service, found),
+        host=names[0].name,
+        hosts=names if len(names) > 1 else (),
+        host_strategy=host_strategy(service) if len(names) > 1 else "round",
         device=device,
         nodes=way.nodes,
         observe=config_observe.observe_settings(service, handler, observers, found),
@@ -147,43 +150,6 @@ def _check_rest(service: Service, handler: Handler, listener: Listener, found: F
             found.warn(service.where(key), f"{key!r} in a service section {why}")
     if listener.tls:
         found.warn(listener.where("tls"), "tls means nothing to a listener of type tun")
-
-
-# --- the host name ------------------------------------------------------------------------------
-
-
-def _host(service: Service, found: Findings) -> str:
-    nodes = service.forwarder.nodes if service.forwarder else []
-    if not nodes:
-        hint = "write its host name as -L tun:///host-1 or as addr of a forwarder node"
-        found.error(service.where("forwarder"), f"service {service.name} has no host name", hint)
-        return ""
-    if len(nodes) > 1:
-        hint = "write a service for each"
-        found.error(nodes[1].where("addr"), f"service {service.name} has more than one host name", hint)
-    selector = service.forwarder.selector if service.forwarder else None
-    if selector:
-        check_selector(selector, found)
-        where = selector.where() if selector.where().line else service.where("forwarder")
-        found.warn(where, "'selector' of a forwarder chooses among host names, and a client has one")
-    wrong = _wrong_host(nodes[0].addr)
-    if wrong:
-        found.error(nodes[0].where("addr"), wrong[0], wrong[1])
-    return nodes[0].addr
-
-
-def _wrong_host(host: str) -> tuple[str, str] | None:
-    """(message, hint) about a wrong host name; None for a right one."""
-    if not host:
-        return "an empty host name", "a hub finds its hosts by name: write addr: host-1"
-    if ":" in host and not is_address(host):
-        message = f"{host[:64]!r} has a port: that means a UDP peer in GOST, not a host on a router"
-        return message, "write the host name alone"
-    if not is_host_name(host):
-        return f"a control character in the host name {host[:64]!r}", ""
-    if len(host.encode()) > 255:
-        return "a host name of more than 255 bytes", ""
-    return None
 
 
 # --- the device ---------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ _TLS_KEYS = (
 )
 _SECURE = ("tls.secure", "secure")
 _SERVER_NAME = ("tls.servername", "servername")
-_SELECTOR = ("strategy", "maxfails", "max_fails", "failtimeout", "fail_timeout")
+_OF_FAILURES = {"max_fails": ("maxfails", "max_fails"), "fail_timeout": ("failtimeout", "fail_timeout")}
+_SELECTOR = ("strategy", *_OF_FAILURES["max_fails"], *_OF_FAILURES["fail_timeout"])
 _LIMITS = (
     "limiter.in",
     "limiter.out",
@@ -337,7 +338,8 @@ def _selector(url: Url, found: Findings) -> Selector | None:
     """The selector of a hop, None without parameters for it; its failTimeout is then 30s, as in GOST."""
     if not url.take(*_SELECTOR):
         return None
-    selector = Selector(strategy=url.take("strategy") or "round", at={"": url.where})
+    places = {key: url.where for key, names in _OF_FAILURES.items() if url.take(*names)}
+    selector = Selector(strategy=url.take("strategy") or "round", at={"": url.where, **places})
     selector.max_fails = _integer(url, "maxfails", found) or _integer(url, "max_fails", found) or 1
     try:
         selector.fail_timeout = parse_duration(url.take("failtimeout", "fail_timeout") or "30s", SECONDS)

@@ -225,6 +225,12 @@ CHAIN_KEYS: Keys = {
 }
 """The keys of a hop, its nodes, and their connectors and dialers."""
 
+TARGET_KEYS: Keys = {
+    **_works("target", "weight backup"),
+    **_odd("target", "has no effect: a host name never fails, in GOST neither", "maxFails failTimeout"),
+}
+"""The keys of a forwarder's target, which for a client is a host name."""
+
 PROXY_KEYS: Keys = {
     **_NODE,
     **_works("node", "weight backup maxFails failTimeout"),

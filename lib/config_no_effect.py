@@ -28,7 +28,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
     ),
     "ForwardNode": _because(
         "is for targets that are dialled; a host name on a router is not, in GOST neither",
-        "network bypass bypasses protocol host path filter matcher http probe metadata",
+        "network bypass bypasses protocol host path filter matcher http probe",
     ),
     "Service": {
         **_because(BY_ROLE, "interface sockopts resolver hosts"),

@@ -109,6 +109,7 @@ class ForwardNode(Section):
     foreign = keys_of("ForwardNode")
     name: str = ""
     addr: str = ""
+    metadata: Metadata = {}
 
 
 class Forwarder(Section):

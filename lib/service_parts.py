@@ -32,6 +32,7 @@ from lib.capture_service import Tapping
 from lib.capture_taps import Taps
 from lib.client import Client
 from lib.client_exit import Exits
+from lib.client_host import HostNames
 from lib.client_uplink import Batch
 from lib.cluster_watch import ClusterWatch
 from lib.errors import HostError
@@ -106,7 +107,7 @@ class Parts:
         self._leaving: list[Client] = []
         """Clients that are being stopped, and are no longer in `clients`."""
         self._is_ending = False
-        self._turns, self._host_routes = Turns(), HostRoutes()
+        self._turns, self._host_routes, self._names = Turns(), HostRoutes(), HostNames()
         self.exits = Exits()
         self.ends_cleanly = False
         """Set where somebody has asked for the end."""
@@ -275,7 +276,7 @@ class Parts:
             raise
 
     def _open_client(self, client: ClientSettings) -> Client:
-        shared = self._host_routes, self._batch, self.exits
+        shared = self._host_routes, self._batch, self.exits, self._names
         made = Client(client, self._buffer, self._device_gone, self.taps, *shared)
         try:
             self._hooks.opened(_place(made))
@@ -293,11 +294,10 @@ class Parts:
         name = next((name for name, client in self.clients.items() if client.device_name == device), None)
         if name is None:
             return  # it has been said twice
+        self._names.device_gone(name)
         self.remove_clients([name])
         text = "service %s: device %s has been removed; it is made anew"
-        say(
-            Entry.DEVICE_REMOVED, text, name, device, fold=name, habit=OUTAGE, service=name, device=device
-        )  # fmt: skip
+        say(Entry.DEVICE_REMOVED, text, name, device, fold=name, habit=OUTAGE, service=name, device=device)
         pace = self._paces.setdefault(name, Pace())
         gevent.sleep(pace.wait(time.monotonic()))
         pace.took(time.monotonic())

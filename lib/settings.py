@@ -289,6 +289,13 @@ class HopSettings:
     plugin: PluginSettings | None = None  # it is asked for a node at each dial; then there are no others
 
 
+class HostChoice(NamedTuple):
+    """One of several host names that a client may take."""
+
+    name: str
+    choice: ChoiceSettings = PLAIN_CHOICE
+
+
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     """A service that is a client: it has a TUN device, and a session with a hub under a host name."""
@@ -305,7 +312,7 @@ class ClientSettings:
     """How a proxy of each hop before the last one is chosen."""
     strategy: str = "round"
     """As in HopChoice, for the last hop; so are `max_fails` and `fail_timeout`."""
-    retries: int = 0  # further tries at once after the first one, each with the next node
+    retries: int = 0  # further tries at once, each with the next node, after each that comes after a delay
     max_fails: int = 1
     fail_timeout: float = 10.0
     keepalive_timeout: float = DEFAULT_KEEPALIVE
@@ -321,6 +328,10 @@ class ClientSettings:
     """How names are found that servers within the tunnel know (settings_names)."""
     dns: tuple[str, ...] = ()
     """Addresses of name servers for all names (GOST's `dns`); the hub's domain is not set beside them."""
+    hosts: tuple[HostChoice, ...] = ()
+    """The names of which one is `host` each time the device is made; empty where there is only that one."""
+    host_strategy: str = "round"
+    """How it is chosen (HopChoice)."""
     maps: tuple[PrefixMap, ...] = ()
     """Networks behind this host that appear to others under other prefixes."""
 

@@ -29,7 +29,7 @@ def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSett
     """A text for each field that differs: `read timeout 0.0 -> 5.0`."""
     texts = []
     for name in others(old, new):
-        if _is_loaded(name, old, new):
+        if _is_loaded(name, old, new) or _is_chosen(name, old, new):
             continue
         before, after = (_shown(name, getattr(settings, name)) for settings in (old, new))
         if before != after:
@@ -68,9 +68,18 @@ def _is_loaded(name: str, old: HubSettings | ClientSettings, new: HubSettings | 
     return bool(old.hops) and old.hops == new.hops
 
 
+def _is_chosen(name: str, old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> bool:
+    """Whether a host name differs only because it is chosen among several, which are the same."""
+    if name != "host" or isinstance(old, HubSettings) or isinstance(new, HubSettings):
+        return False
+    return bool(old.hosts) and (old.hosts, old.host_strategy) == (new.hosts, new.host_strategy)
+
+
 def _shown(name: str, value: Any) -> Any:
     if name == "maps":
         return ", ".join(map(str, value)) or "none"
+    if name == "hosts":
+        return ", ".join(one.name for one in value) or "none"
     if name not in _NAMED:
         return value
     if isinstance(value, tuple):

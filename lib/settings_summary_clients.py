@@ -24,7 +24,7 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     """The summary of one client, as lines of text; of its hubs and routes the first `most`."""
     nodes = ways(client)
     behind = ", ".join(nodes[:most]) + _more(nodes, "hub", most)
-    yield f"ok: service {client.name} is host {client.host} behind {behind}"
+    yield f"ok: service {client.name} is {_name(client, most)} behind {behind}"
     device = client.device
     name = f"device {device.name}" if device.name else "a device that the kernel names"
     nets = ", ".join(map(str, device.addresses)) or "no net: it has no address of its own"
@@ -47,6 +47,16 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     if dialled:
         yield f"    dialled {'; '.join(dialled)}"
     yield from _safety(client.nodes)
+
+
+def _name(client: ClientSettings, most: int) -> str:
+    """Its host name, or those of which it takes one whenever its device is made."""
+    names = [one.name for one in client.hosts]
+    if not names:
+        return f"host {client.host}"
+    how = {"rand": "any", "fifo": "the first"}.get(client.host_strategy, "in turn")
+    some = ", ".join(names[:most]) + _more(names, "name", most)
+    return f"one of the hosts {some} ({how}, whenever its device is made)"
 
 
 def _told(client: ClientSettings) -> Iterator[str]:
@@ -111,6 +121,7 @@ def data(client: ClientSettings) -> dict[str, object]:
         "name": client.name,
         "role": "client",
         "host": client.host,
+        "hosts": [one.name for one in client.hosts] or [client.host],
         "hubs": ways(client),
         "device": device.name or None,
         "netns": device.netns or None,

@@ -6,14 +6,15 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.test_gost_plugins import PLUGIN
 from tests.e2e.test_limits import closed, connections
-from tests.support.netns import HUB_TO_HOST_1, Process, Topology
-from tests.support.program import example, needs_gost, start_client, start_gost, start_hub, wait_for
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
+from tests.support.program import example, needs_gost, start, start_client, start_gost, start_hub, wait_for
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_gost]
 
@@ -58,6 +59,92 @@ def test_weights_and_backups_of_nodes(topology: Topology, write: Write, program:
     assert "is host host-1" not in backup.text()
     heavy.stop()
     backup.wait_line("is host host-1", 20)
+
+
+NAMES = """\
+services:
+- name: s
+  handler: {type: tun, chain: c}
+  listener: {type: tun, metadata: {name: tun7, net: 192.168.123.1/24}}
+  forwarder: {%s}
+chains:
+- name: c
+  hops: [{name: h, nodes: [{name: n, addr: "%s:8443", connector: {type: router}, dialer: {type: tcp}}]}]
+"""
+"""A client with several host names."""
+
+
+@pytest.mark.parametrize("program", ["tunrouter", "gost"])
+def test_of_several_host_names_one_is_chosen_for_each_device(
+    topology: Topology, write: Write, program: str
+) -> None:
+    """Each time it is made: when somebody has removed it, but not when the hub was away."""
+    config = write("hub.yml", example("server.yml"))
+    hub = start_hub(topology.hub, "-C", config)
+    names = "nodes: [{name: a, addr: name-a}, {name: b, addr: name-b}, {name: c, addr: name-c}]"
+    start_one(topology, program, write("client.yml", NAMES % (names, HUB_TO_HOST_1)))
+    hub.wait_line("is host name-a")
+    hub.stop()
+    hub = start_hub(topology.hub, "-C", config)
+    hub.wait_line("is host name-a", 20)
+    topology.host_1.ip("link", "del", "tun7")
+    hub.wait_line("is host name-b", 20)
+    assert "name-c" not in hub.text()
+
+
+@pytest.mark.parametrize("program", ["tunrouter", "gost"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "nodes: [{addr: name-a, metadata: {backup: true}}, {addr: name-b}]",
+        "selector: {strategy: rand}, nodes: [{addr: name-a}, {addr: name-b, metadata: {weight: 1000000}}]",
+        "selector: {strategy: fifo}, nodes: [{addr: name-b}, {addr: name-a}]",
+    ],
+)
+def test_weights_and_backups_of_host_names(topology: Topology, write: Write, program: str, how: str) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml")))
+    start_one(topology, program, write("client.yml", NAMES % (how, HUB_TO_HOST_1)))
+    hub.wait_line("is host name-b", 20)
+    assert "name-a" not in hub.text()
+
+
+BROKEN = """
+import socket, sys, time
+with socket.create_server(("", int(sys.argv[1]))) as listening:
+    print("broken hub ready", flush=True)
+    while True:
+        listening.accept()[0].close()
+        print("tried", time.monotonic(), flush=True)
+"""
+"""A hub that is down for everybody who connects."""
+
+
+@pytest.mark.alone
+def test_retries_follow_each_other_at_once(topology: Topology, write: Write) -> None:
+    """Three tries, then a delay, then three again; and once the hub is back both are."""
+    ports = {
+        "gost": (topology.host_1, HUB_TO_HOST_1, 8441),
+        "tunrouter": (topology.host_2, HUB_TO_HOST_2, 8442),
+    }
+    broken = {}
+    for program, (host, address, port) in ports.items():
+        broken[program] = topology.hub.popen(sys.executable, "-c", BROKEN, str(port))
+        broken[program].wait_line("broken hub ready")
+        node = f"{{name: n, {NODE % (address, port, '')}}}"
+        config = write(f"{program}.yml", CLIENT.replace("NODES", node))
+        if program == "gost":
+            start_gost(host, "-C", config)
+        else:
+            start(host, "-C", config)
+    for program, process in broken.items():
+        wait_for(lambda: process.text().count("tried") >= 7, 15)  # noqa: B023  # it is called in this turn
+        tries = [float(line.split()[1]) for line in process.text().splitlines() if line.startswith("tried")]
+        gaps = [later - earlier > 0.4 for earlier, later in pairwise(tries[:7])]
+        assert gaps == [False, False, True] * 2, program
+        process.stop()
+        text = example("server.yml").replace(":8443", f":{ports[program][2]}")
+        hub = start_hub(topology.hub, "-C", write(f"hub-{program}.yml", text))
+        hub.wait_line("is host host-1", 20)
 
 
 HUB = """\

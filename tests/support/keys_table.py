@@ -66,6 +66,7 @@ def _metadata() -> Iterator[str]:
         ("a client: service, handler and listener `tun`", config_gost_keys.CLIENT_KEYS),
         ("the way to a hub: hop, node, connector, dialer", config_gost_keys.CHAIN_KEYS),
         ("a proxy before the hub: the same", config_gost_keys.PROXY_KEYS),
+        ("a target of a client's forwarder: its host name", config_gost_keys.TARGET_KEYS),
     )
     for owner, keys in owners:
         works = {key.name for key in keys.values() if key.works}

@@ -61,7 +61,7 @@ GOST = {
     "tls.options": "minVersion maxVersion cipherSuites alpn",
     "log.rotation": "maxSize maxAge maxBackups localTime compress",
     "api.auth": "username password file",
-    "services.forwarder.nodes": "name addr",
+    "services.forwarder.nodes": "name addr metadata",
     "hops.nodes.connector": "type auth metadata",
     "hops.nodes.dialer": "type tls metadata",
     "hub": f"{_SEEN} {_TCP} proxyProtocol netns preUp postUp preDown postDown reuseport mptcp path ws.path header ws.header router router.cache "

@@ -188,8 +188,13 @@ def test_retries_are_tries_at_once() -> None:
     assert settings.clients[0].retries == 3
     assert not settings.warnings
     backoff = Backoff()
-    delays = [backoff.next(LOST, settings.clients[0].retries + 1, 0, 0.99) for _ in range(5)]
-    assert [delay < 0.3 for delay in delays] == [True] * 4 + [False]
+    delays = [backoff.next(LOST, 1, 0, 0.99, settings.clients[0].retries) for _ in range(12)]
+    assert [delay < 0.3 for delay in delays] == ([True] * 3 + [False]) * 3, "four tries, each time"
+    many = Backoff()
+    delays = [many.next(LOST, 3, 0, 0.99, 1) for _ in range(8)]
+    assert [delay < 0.3 for delay in delays] == [*[True] * 3, False, True, False, True, False]
+    plain = Backoff()
+    assert [plain.next(LOST, 1, 0, 0.99) < 0.3 for _ in range(4)] == [True, False, False, False]
     wrong = problems(
         (CLIENT % "{}").replace("type: tun}", "type: tun, retries: -1}", 1), CHAIN % f"nodes: [{NODE}]"
     )

@@ -27,6 +27,7 @@ from lib.client import Client
 from lib.client_backoff import LASTING, LOST, TEMPORARY, Pace
 from lib.client_dial import Refused
 from lib.client_downlink import Downlink
+from lib.client_host import HostNames
 from lib.client_reconnect import Reconnector
 from lib.counter_rates import Rates
 from lib.counters import Traffic
@@ -225,7 +226,7 @@ ADMITTED = Response(Status.OK, bytes(20))
 class Nodes(World):
     """A client of three hubs, of which those in `admits` let it in. Dialling waits for `may_dial`."""
 
-    _hops = None
+    _hops, _names = None, HostNames()
     _with_nodes = Client._with_nodes
 
     def __init__(self, strategy: str = "fifo") -> None:

@@ -13,9 +13,10 @@ from lib import (
     config_resolve,
     config_secrets,
     settings_summary,
+    settings_summary_clients,
 )
 from lib.errors import ConfigError
-from lib.settings import NodeSettings, Settings
+from lib.settings import ClientSettings, NodeSettings, Settings
 from lib.settings_dial import PLAIN_DIAL, ChoiceSettings, DialSettings, Interface
 
 TEXT = """services:
@@ -409,12 +410,36 @@ def test_a_weight_that_nobody_looks_at_is_told_of() -> None:
     )
 
 
+def client_of(more: str) -> tuple[ClientSettings, list[str]]:
+    """A client of a URL, and the warnings."""
+    found = config_resolve.resolve(config_from_urls.read([f"tun:///{more}"], ["router://h:1"]))
+    return found.clients[0], [one.message for one in found.warnings]
+
+
 def test_the_selector_of_a_forwarder_has_one_host_name_to_choose_from() -> None:
-    found = config_resolve.resolve(
-        config_from_urls.read(["tun:///host-1?net=10.0.0.1/24&strategy=fifo"], ["router://h:1"])
-    )
-    (warning,) = found.warnings
-    assert "'selector' of a forwarder chooses among host names, and a client has one" in str(warning)
+    one, (warning,) = client_of("host-1?net=10.0.0.1/24&strategy=fifo")
+    assert warning == "'selector' of a forwarder chooses among host names, and this client has one"
+    assert (one.host, one.hosts) == ("host-1", ())
+
+
+@pytest.mark.parametrize(
+    ("said", "strategy"),
+    [("", "round"), ("&strategy=fifo", "fifo"), ("&strategy=rand", "rand"), ("&strategy=hash", "rand")],
+)
+def test_several_host_names_and_how_one_is_chosen(said: str, strategy: str) -> None:
+    client, warnings = client_of(f"a,b,c?net=10.0.0.1/24{said}")
+    assert [one.name for one in client.hosts] == ["a", "b", "c"]
+    assert client.host_strategy == strategy
+    assert not warnings
+    assert "is one of the hosts a, b, c (" in "\n".join(settings_summary_clients.words(client))
+
+
+def test_a_host_name_never_fails() -> None:
+    _, warnings = client_of("a,b?net=10.0.0.1/24&maxFails=3&failTimeout=1s")
+    assert warnings == [
+        f"{key!r} of a forwarder has no effect: a host name never fails, in GOST neither"
+        for key in ("maxFails", "failTimeout")
+    ]
 
 
 # --- network namespaces

@@ -134,7 +134,7 @@ KEPT_BADLY = [
     ("relay.yml", "chain: network}", "chain: networks}", "there is no chain 'networks'"),
     ("relay.yml", "chain: network}", "chain: head-office}", "connector type relay does not reach a router"),
     ("relay.yml", "type: tun, chain: network", "type: tun", "names no chain, and there is more than one"),
-    ("relay.yml", "addr: branch-1", "addr: 'branch-1:x:y'}, {addr: branch-1", "more than one host name"),
+    ("relay.yml", "addr: branch-1", "addr: 'branch-1:x:y'}, {addr: branch-1", "has a port"),
     ("chains.yml", "{name: exit}, {name: hubs}", "{name: exit}, {name: hub}", "hop 'hub' has no nodes"),
     (
         "observers.yml",

@@ -508,10 +508,17 @@ def test_host_name_that_is_right(host: str) -> None:
         ("hops: [", "hops: [{name: x, nodes: []},", "hop x has no nodes"),
         ("chains: [", "chains: [{name: d},", "names no chain, and there is more than one; write chain: d"),
         ("chains:", "routers: []\nhops:", "names no chain, and there is none; write -F"),
+        ("addr: h}", "addr: h}, {addr: 'i:1'}", "'i:1' has a port: that means a UDP peer in GOST"),
         (
             "addr: h}",
-            "addr: h}, {addr: i}",
-            "service s has more than one host name; write a service for each",
+            "addr: h, metadata: {backp: true}}, {addr: i}",
+            "unknown metadata key 'backp' for a target of a forwarder; did you mean 'backup'?",
+        ),
+        ("addr: h}", "addr: h, metadata: {weight: 0}}, {addr: i}", "'weight': 0 is not within 1 to"),
+        (
+            "forwarder: {",
+            "forwarder: {selector: {strategy: rund}, ",
+            "unknown strategy 'rund'; did you mean 'round'?",
         ),
         (
             "forwarder: {nodes: [{addr: h}]}",
