@@ -46,6 +46,7 @@ from lib.netfilter_keep import KeptTable
 from lib.netfilter_names import Table
 from lib.packet_text import head, head_of_frame
 from lib.prefixes import Prefix, packed
+from lib.service_slice import TIME_SLICE
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, DeviceSettings
 from lib.settings_map import PrefixMap, to_inside
@@ -252,6 +253,7 @@ class ClientDevice:
                     return
                 client.traffic.drop(Reason.DEVICE_REFUSED)
                 continue
+            TIME_SLICE.passed(end)
             sender = client.sender
             if client.taps.on and end:
                 self._tell_sent(view[:end], None if sender is not None else Reason.NO_SESSION)

@@ -41,6 +41,7 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.prefixes import Prefix
 from lib.push_settings import Pushed
+from lib.service_slice import TIME_SLICE
 from lib.session_control import SessionControl
 from lib.session_lane_sender import LaneSender
 from lib.session_sender import SessionSender
@@ -321,6 +322,7 @@ class ClientSession:
             stop = capture_watch.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)
         else:
             stop = client_downlink.deliver(down, buffer.data, buffer.view, start, end)
+        TIME_SLICE.passed(stop - start)
         for content in down.take_controls():
             self._control(content, lane)
         if client.traffic.news:

@@ -59,7 +59,7 @@ from lib.namespace_domain import Domain
 from lib.namespace_prefixes import PrefixesOfHosts
 from lib.route_plugin_cache import Asker
 from lib.rule_recheck import Vouchers
-from lib.service_scheduling import Pauses, Turns, breathe, in_steps
+from lib.service_scheduling import Pauses, breathe, in_steps
 from lib.service_supervisor import Task
 from lib.session_budget import Budget
 from lib.session_cost import Cost
@@ -100,7 +100,6 @@ class Hub:
         domain: Domain,
         tables: Tables,
         buffer: ReceiveBuffer,
-        turns: Turns,
         taps: Taps | None = None,
     ) -> None:
         """Listen on the configured address; accepts nothing before start(). Raises HostError."""
@@ -108,7 +107,6 @@ class Hub:
         self.domain = domain
         self.tables = tables
         self.buffer = buffer
-        self.turns = turns
         self.taps = taps or Taps()
         self.budget = Budget(settings.queue_memory)
         self.gate = Gate(tables.limits(settings), settings.trusted_proxies)

@@ -30,7 +30,8 @@ from lib.namespace_prefixes import PrefixesOfHosts
 from lib.push_settings import Pushed
 from lib.route_plugin_cache import Asker
 from lib.rule_recheck import Vouchers
-from lib.service_scheduling import Pauses, Turns
+from lib.service_scheduling import Pauses
+from lib.service_slice import TIME_SLICE
 from lib.session_budget import Budget
 from lib.session_control import SessionControl
 from lib.session_cost import Cost
@@ -54,7 +55,6 @@ class Owner(Protocol):
     settings: HubSettings
     domain: Domain
     buffer: ReceiveBuffer
-    turns: Turns
     pauses: Pauses
     output: Output
     sessions: dict[Attachment, HubSession]
@@ -172,7 +172,7 @@ class HubSession:
             for book in books:
                 book.leave(attachment)
             if attachment.is_tunrouter:
-                self.hub.turns.release()
+                TIME_SLICE.release()
             self.tell_news()
             hub_log.closed(name, attachment, self.sender.closed_because or why)
 
@@ -304,7 +304,7 @@ class HubSession:
         )
         if self.hub.offloads:
             if not attachment.is_tunrouter:
-                self.hub.turns.hold_long()
+                TIME_SLICE.hold_long()
             attachment.is_tunrouter = True
             attachment.offloads = (
                 hello.offloads & packet_offload.ALL if hello.offloads & packet_offload.CSUM else 0

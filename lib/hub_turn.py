@@ -15,6 +15,7 @@ from lib.capture_taps import Taps
 from lib.forward_frame import Output
 from lib.namespace import Attachment
 from lib.service_scheduling import Pauses
+from lib.service_slice import TIME_SLICE
 from lib.session_cost import TURN_SECONDS, Cost
 
 PIECE, JUDGED = 1 << 17, 16
@@ -54,6 +55,8 @@ def scan(
     out.icmp_errors = 0
     if out.controls:
         session.act(out)
+    if out.replies:
+        TIME_SLICE.replied(out.replies)
     if cost is not None:
         cost.forward(out.frames, out.bytes, out.cut, out.new)
         cost.reply(out.replies, out.made)

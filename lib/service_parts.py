@@ -49,7 +49,7 @@ from lib.notify_watch import NotifyWatch
 from lib.observe_services import ObserveServices
 from lib.route_live import APPLY_SECONDS
 from lib.service_hooks import HookRunner, Place, place
-from lib.service_scheduling import Turns, breathe
+from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_sources import EnrolSource
@@ -107,7 +107,7 @@ class Parts:
         self._leaving: list[Client] = []
         """Clients that are being stopped, and are no longer in `clients`."""
         self._is_ending = False
-        self._turns, self._host_routes, self._names = Turns(), HostRoutes(), HostNames()
+        self._host_routes, self._names = HostRoutes(), HostNames()
         self.exits = Exits()
         self.ends_cleanly = False
         """Set where somebody has asked for the end."""
@@ -250,7 +250,7 @@ class Parts:
     def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
         """A hub whose port is open, not started yet. Raises HostError; nothing is left open then."""
         domain = self.domains.of(hub, settings.tables)
-        made = Hub(hub, domain, self.tables, self._buffer, self._turns, self.taps)
+        made = Hub(hub, domain, self.tables, self._buffer, self.taps)
         try:
             self._hooks.opened(_place(made))
         except BaseException:

@@ -1,13 +1,7 @@
-"""CPU scheduling of a hub: the kernel's time slice, pauses between receives, a share for expensive work.
+"""CPU scheduling of a hub: pauses between receives, a share for expensive work.
 
-Knows: sched_setattr(2), the slice of an ordinary task (Linux 6.12 and later); how long to let packets gather.
-Refuses to know: priorities. A hub asks for no more CPU time than any other process.
-
-Time slice: a hub that the scheduler wakes for every few packets interrupts all other processes, and does
-little each time. A task with a longer slice has a later deadline: it interrupts others less often, and finds
-more packets to forward each time. On 2 busy cores TCP between tunrouters gained a tenth by it, and small UDP
-packets a third. On an idle core the hub runs at once, as before. Between GOST peers, which send every packet
-by itself, it costs a tenth instead. So it is only asked for while a tunrouter client is connected.
+Knows: how long to let packets gather, and in which order those work who have to wait for it.
+Refuses to know: the kernel's scheduler (service_slice).
 
 Pauses: GOST peers write every packet by itself, and a quick hub wakes up for every few of them. It does what
 network cards do (interrupt moderation): while packets come in close succession, it waits a little before it
@@ -17,10 +11,6 @@ gained a tenth, with four streams more.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
-import struct
 import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -29,9 +19,6 @@ from typing import Any, TypeVar
 import gevent
 from gevent.hub import Waiter
 from gevent.monkey import get_original
-
-SLICE_SECONDS = 0.010
-"""The time slice that is asked for."""
 
 UNKNOWN_SECONDS = 0.004
 """Seconds that a turn of the share is taken to last if leave() is not called."""
@@ -56,32 +43,6 @@ from PLENTY on enough packets came together, so none is needed."""
 _sleep = get_original("time", "sleep")  # not gevent's: the whole process has to sleep
 
 T = TypeVar("T")
-
-_SYSCALLS = {"x86_64": 314, "aarch64": 274}
-# linux/sched/types.h struct sched_attr, version 0: size, policy, flags, nice, priority, runtime,
-# deadline, period
-_ATTR = struct.Struct("=IIQiIQQQ")
-
-
-class Turns:
-    """The time slice of this process: long while anybody asks for it."""
-
-    __slots__ = ("_holders",)
-
-    def __init__(self) -> None:
-        self._holders = 0
-
-    def hold_long(self) -> None:
-        """Ask for a long time slice (a tunrouter client has connected)."""
-        self._holders += 1
-        if self._holders == 1:
-            set_slice(SLICE_SECONDS)
-
-    def release(self) -> None:
-        """Take back one `hold_long`; with the last one the slice is the kernel's own again."""
-        self._holders -= 1
-        if not self._holders:
-            set_slice(0)
 
 
 class Rota:
@@ -306,17 +267,3 @@ class Pauses:
             _sleep(PAUSE_SECONDS)
         else:
             self._watcher.stop()
-
-
-def set_slice(seconds: float) -> bool:
-    """Ask the kernel for a time slice (0: its default); False where it refuses, or cannot.
-
-    Nice value and policy stay as they are. A process under another policy than SCHED_OTHER is not changed.
-    """
-    number = _SYSCALLS.get(platform.machine())
-    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        return False
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    attr = _ATTR.pack(_ATTR.size, os.SCHED_OTHER, 0, nice, 0, int(seconds * 1e9), 0, 0)
-    done: int = ctypes.CDLL(None).syscall(number, 0, attr, 0)
-    return done == 0

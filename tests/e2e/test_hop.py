@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from lib.service_slice import LONG_SECONDS, SHORT_SECONDS
 from tests.support.load import iperf3, transfer, udp
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology, connect
-from tests.support.program import OVERLAY_1, OVERLAY_2, drops, example, pings, reach, start_client, start_hub
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, connect
+from tests.support.program import (
+    OVERLAY_1,
+    OVERLAY_2,
+    drops,
+    example,
+    pings,
+    program_pid,
+    reach,
+    start_client,
+    start_hub,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.usefixtures("no_traceback")]
 
@@ -31,10 +44,10 @@ def hub_text() -> str:
     return example("server.yml").replace("    routes:\n", routes)
 
 
-def client(namespace: Namespace, number: int, mtu: int = 1420) -> None:
+def client(namespace: Namespace, number: int, mtu: int = 1420) -> Process:
     hub, lan = ((HUB_TO_HOST_1, f"&route={LAN}"), (HUB_TO_HOST_2, ""))[number - 1]
     net = f"192.168.123.{number}/24,fd00:123::{number}/64"
-    start_client(
+    return start_client(
         namespace, "-L", f"tun:///host-{number}?net={net}&mtu={mtu}{lan}", "-F", f"router://{hub}:8443"
     )
 
@@ -89,6 +102,31 @@ def test_it_is_a_hop_and_answers_for_itself(topology: Topology, write: Write) ->
     assert "ttl=63" in said
     seen = {"for-hub", "hop-limit", "too-big", "multicast"}
     drops(hub, lambda counts: {"for-hub", "hop-limit"} <= {reason for _, _, reason in counts} <= seen)
+
+
+def time_slice(process: Process) -> float:
+    """What a process has asked the scheduler for, in seconds."""
+    said = Path(f"/proc/{program_pid(process)}/sched").read_text()
+    found = re.search(r"se\.slice\s*:\s*(\d+)", said)
+    return int(found[1]) / 1e9 if found else 0.0
+
+
+@pytest.mark.skipif(
+    tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 12)
+    or not Path("/proc/self/sched").exists(),
+    reason="this kernel has no slices of single processes, or does not show them",
+)
+def test_who_replies_and_who_asks_do_not_wait_long_for_a_processor(topology: Topology, write: Write) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", hub_text()))
+    host = client(topology.host_1, 1)
+    wait_for(lambda: time_slice(hub) == pytest.approx(LONG_SECONDS))
+    assert pings(topology.host_1, HUB, 1) == 1
+    assert time_slice(hub) == pytest.approx(LONG_SECONDS), "a ping is nobody who waits"
+    asking = topology.host_1.popen("ping", "-n", "-i", "0.002", "-c", "600", HUB)
+    wait_for(lambda: time_slice(hub) < LONG_SECONDS)
+    assert time_slice(host) == pytest.approx(SHORT_SECONDS)
+    asking.stop()
+    wait_for(lambda: time_slice(hub) == pytest.approx(LONG_SECONDS))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.namespace_domains import Domains
-from lib.service_scheduling import Turns
 from tests.support.configs import checked
 
 
@@ -20,9 +19,7 @@ def running(text: str) -> Iterator[list[Hub]]:
     settings = config_resolve.resolve(checked(config_read.read([("f", text)])), config_secrets.read)
     tables = Tables(settings)
     domains = Domains(tables)
-    made = [
-        Hub(one, domains.of(one, settings.tables), tables, ReceiveBuffer(), Turns()) for one in settings.hubs
-    ]
+    made = [Hub(one, domains.of(one, settings.tables), tables, ReceiveBuffer()) for one in settings.hubs]
     for one in made:
         one.start()
     try:

@@ -302,6 +302,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "service_http",
             "service_socket",
             "service_scheduling",
+            "service_slice",
             "service_passes",
             "service_turn",
             "service_collector",
