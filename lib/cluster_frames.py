@@ -1,6 +1,6 @@
 """Frames of a link between two hubs: whole frames of one flow, with their namespace before them.
 
-Knows: the layout. Refuses to know: whose frames they are (cluster_link), what is in them (forward).
+Knows: the layout. Refuses to know: whose frames they are (cluster_receive), what is in them (forward).
 
      0      1      2       4                20
     +------+------+-------+----------------+------------------------------+
@@ -24,24 +24,27 @@ MARK = 0xE0
 _FRAME = struct.Struct("!HBxH16s")
 HEADER = _FRAME.size - 2
 """Bytes before the frames."""
+BEGIN = _FRAME.size
+"""Where the frames begin in an envelope, with its length."""
 MAX_FRAMES = framing.MAX_CONTENT - HEADER
 """Bytes of frames in one envelope."""
 
 
-def encode(namespace: bytes, label: int, frames: Buffer) -> bytes:
-    """Whole frames of one flow, MAX_FRAMES bytes at most, in an envelope: one frame of a link."""
-    return b"".join((_FRAME.pack(HEADER + len(frames), MARK, label & 0xFFFF, namespace), frames))
+def head(namespace: bytes, label: int, size: int) -> bytes:
+    """What stands before `size` bytes of whole frames of one flow, MAX_FRAMES at most: then it is a frame."""
+    return _FRAME.pack(HEADER + size, MARK, label & 0xFFFF, namespace)
 
 
-def decode(data: bytes) -> tuple[bytes, list[bytes]]:
-    """(namespace, frames) of an envelope's content. Raises ProtocolError where it is not exactly one."""
-    if len(data) < HEADER or data[0] != MARK or data[1]:
+def anew(envelope: bytes, frames: bytes) -> bytes:
+    """An envelope with other frames in it."""
+    return (HEADER + len(frames)).to_bytes(2, "big") + envelope[2:BEGIN] + frames
+
+
+def namespace_of(data: Buffer, start: int, end: int) -> bytes:
+    """The namespace of the envelope whose content is data[start:end]; its frames begin HEADER bytes later.
+
+    Raises ProtocolError for what is none.
+    """
+    if end - start < HEADER or data[start] != MARK or data[start + 1]:
         raise ProtocolError("no proper envelope")
-    frames, begin = data[HEADER:], 0
-    found = []
-    for end in framing.split(frames):
-        found.append(frames[begin:end])
-        begin = end
-    if begin != len(frames):
-        raise ProtocolError("frames in an envelope are cut off")
-    return data[4:20], found
+    return bytes(data[start + 4 : start + HEADER])

@@ -19,14 +19,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from lib import cluster_frames, hub_resolve, packet_offload
+from lib import cluster_frames, packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.cluster_claims import Claims
-from lib.cluster_link import Take
+from lib.cluster_receive import Receiver
 from lib.cluster_registry import Place, Registry
 from lib.counters import Traffic
-from lib.forward_drop_reasons import Reason
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
 from lib.hub_turn import Owner
@@ -220,20 +220,12 @@ class Hosts:
         if self.registry.hubs[hub].claims[place] > _since(session):
             session.sender.close(f"replaced by a new session of the same client at hub {hub}")
 
-    def taker(self, hub: str) -> Take:
-        """What takes the frames that come by the link with a hub."""
+    def receiver(self, hub: str) -> Receiver:
+        """What takes the frames that come by a link with a hub."""
+        stranger = partial(self._stranger, hub)
+        return Receiver(self._owner, self.domain, stranger, self.counts(hub))
 
-        def take(namespace_id: bytes, frames: list[bytes]) -> None:
-            namespace = self.domain.namespaces.get(namespace_id)
-            if namespace is None:
-                self.counts(hub).drop(Reason.NO_NAMESPACE, len(frames))
-                return
-            enter(self._stranger(namespace, hub), frames, time.monotonic())
-            hub_resolve.ask(self._owner, namespace)
-
-        return take
-
-    def _stranger(self, namespace: Namespace, hub: str) -> Attachment:
+    def _stranger(self, hub: str, namespace: Namespace) -> Attachment:
         """What stands for a hub in a namespace, before it is known whose a frame is."""
         key = namespace.id, hub
         found = self._strangers.get(key)

@@ -3,7 +3,7 @@
 Knows: how frames are put into envelopes and taken out, when the far hub is dead, how a link ends without a
 loss.
 Refuses to know: which links there are and who dials (cluster_links), TLS (cluster_identity), how a packet
-goes on from here (whoever is told of frames).
+goes on from here (cluster_receive).
 
     HELLO both ways     then the link is ready
     PING, PONG          as in sessions: a far hub that says nothing for DEAD_SECONDS is dead
@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import gevent
 
-from lib import cluster_frames, framing, packet_offload, session_chunks, wire_control
+from lib import cluster_envelopes, cluster_frames, framing, packet_offload, wire_control
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.packet import Buffer
@@ -36,12 +37,29 @@ QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
 TURN_SECONDS = 0.001
 """How long frames are taken before other sockets have their turn."""
 
-Take = Callable[[bytes, list[bytes]], None]
-"""Is told of whole frames from the far hub: (namespace, frames)."""
+
+class Receiver(Protocol):
+    """What takes the frames of the far hub (cluster_receive)."""
+
+    def take(self, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int, /) -> int:
+        """Take the whole frames data[start:end] of a namespace; returns how many packets they are.
+
+        Raises ProtocolError for what is no whole frames. send() follows before `data` changes.
+        """
+
+    def send(self) -> None:
+        """Send what was taken. It does not wait."""
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether frames are left that took too long: for go_on()."""
+
+    def go_on(self) -> None:
+        """Forward what is left, after others have had their turn. Raises ProtocolError."""
 
 
-_landing = memoryview(bytearray(framing.RECEIVE))
-"""Where all links receive: what has come is copied from there at once."""
+_buffer = framing.ReceiveBuffer()
+"""Where all links receive: what has come is forwarded before another one does."""
 Ready = Callable[["Link"], None]
 
 
@@ -54,7 +72,7 @@ class Link:
         stream: AnyStream,
         is_dialled: bool,
         budget: Budget,
-        take: Take,
+        receiver: Receiver,
         instance: bytes,
         drops: Traffic,
     ) -> None:
@@ -73,16 +91,14 @@ class Link:
         """What has come and gone by it."""
         self.sender = LaneSender(stream, drops, QUEUE_BYTES, QUEUE_SECONDS, budget)
         self.control = SessionControl(self.sender, self.traffic, DEAD_SECONDS, now)
-        self._take, self._instance = take, instance
+        self._receiver, self._instance = receiver, instance
         self._controls: list[bytes] = []
 
     def send(self, namespace: bytes, buffers: Sequence[Buffer]) -> None:
-        """Send a run of whole frames for hosts at the far hub; never waits."""
-        out: list[Buffer] = []
-        for label, frames, packets in session_chunks.chunks(b"".join(buffers), cluster_frames.MAX_FRAMES):
-            self.traffic.sent_packets += packets
-            out += [cluster_frames.encode(namespace, label, some) for some in fitting(frames)]
+        """Send a run of whole frames for hosts at the far hub; never waits. They may be reused then."""
+        out, packets = cluster_envelopes.enclose(namespace, buffers)
         self.used_at = time.monotonic()
+        self.traffic.sent_packets += packets
         self.traffic.sent_bytes += sum(map(len, out))
         self.sender.send(out)
 
@@ -90,43 +106,57 @@ class Link:
         """Read until the link ends. `ready` is called when the far hub has said HELLO. Raises OSError."""
         self.control.greet(self._instance, packet_offload.ALL)
         tail = b""
-        while size := self.stream.receive_into(_landing):
-            data = tail + bytes(_landing[:size])  # another link may receive before all of this is forwarded
-            tail = data[self._scan(data, ready) :]
-            if self._controls:
-                self._act(ready)
+        while True:
+            while framing.is_whole(tail):  # more has come than a turn has time for
+                breathe()
+                data = bytearray(tail + bytes(framing.SLACK))
+                tail = self._turn(data, memoryview(data), 0, len(tail), ready)
+            size = self.stream.receive_into(_buffer.landing)
+            if not size:
+                return
+            tail = self._turn(_buffer.data, _buffer.view, _buffer.join(tail), framing.HEADROOM + size, ready)
 
-    def _scan(self, data: bytes, ready: Ready) -> int:
-        """Take all whole frames; returns where they end. Raises OSError for what belongs on no link."""
-        at, until = 0, time.monotonic() + TURN_SECONDS
-        while at + 2 <= len(data):
-            start, after = at + 2, at + 2 + (data[at] << 8 | data[at + 1])
-            if after > len(data):
+    def _turn(self, data: bytearray, view: memoryview, start: int, end: int, ready: Ready) -> bytes:
+        """Take whole frames of data[start:end] for a turn's time; returns what is left. Raises OSError."""
+        try:
+            try:
+                stop = self._scan(data, view, start, end, ready)
+                tail = bytes(view[stop:end])
+            finally:
+                self._receiver.send()
+            if self._receiver.has_rest:
+                self._receiver.go_on()
+        except ProtocolError as error:
+            raise OSError(71, str(error)) from None
+        if self._controls:
+            self._act(ready)
+        return tail
+
+    def _scan(self, data: bytearray, view: memoryview, start: int, end: int, ready: Ready) -> int:
+        """Take whole frames; returns where it stopped. Raises OSError for what belongs on no link."""
+        at, now, traffic = start, time.monotonic(), self.traffic
+        until = now + TURN_SECONDS
+        while at + 2 <= end:
+            begin, after = at + 2, at + 2 + (data[at] << 8 | data[at + 1])
+            if after > end:
                 break
-            if after > start and data[start] == wire_control.MARK:
-                self._controls.append(data[start:after])
-                self.traffic.received_packets += 1
+            if after > begin and data[begin] == wire_control.MARK:
+                self._controls.append(bytes(view[begin:after]))
+                traffic.received_packets += 1
                 if not self.is_ready:  # what stands behind HELLO may be an envelope
                     self._act(ready)
             elif not self.is_ready:
                 raise OSError(71, "frames before HELLO")
             else:
-                self._open(data[start:after])
-            self.traffic.received_bytes += after - at
-            at = after
-            if time.monotonic() > until:
-                breathe()
-                until = time.monotonic() + TURN_SECONDS
+                namespace = cluster_frames.namespace_of(data, begin, after)
+                frames = begin + cluster_frames.HEADER
+                traffic.received_packets += self._receiver.take(namespace, data, view, frames, after)
+                self.used_at = now
+            at, now = after, time.monotonic()
+            if now > until:
+                break
+        traffic.received_bytes += at - start
         return at
-
-    def _open(self, content: bytes) -> None:
-        try:
-            namespace, frames = cluster_frames.decode(content)
-        except ProtocolError as error:
-            raise OSError(71, str(error)) from None
-        self.used_at = time.monotonic()
-        self.traffic.received_packets += sum(map(packet_offload.count_packets, frames))
-        self._take(namespace, frames)
 
     def _act(self, ready: Ready) -> None:
         contents, self._controls = self._controls, []
@@ -160,16 +190,3 @@ class Link:
     def close(self, because: str) -> None:
         """End the link; `because` is for the log."""
         self.sender.close(because)
-
-
-def fitting(frames: bytes) -> list[bytes]:
-    """Frames of one flow in pieces that fit into an envelope; a superpacket that does not is cut."""
-    most, found = cluster_frames.MAX_FRAMES, []
-    while len(frames) > most:
-        first, frames = session_chunks.first_bytes(frames, most)
-        if not first or len(first) > most:  # one packet of 64 KB, which no device sends
-            break
-        found.append(first)
-    if 0 < len(frames) <= most:
-        found.append(frames)
-    return found

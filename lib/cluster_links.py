@@ -21,7 +21,7 @@ from gevent.pool import Pool
 
 from lib.addresses import host_port
 from lib.cluster_identity import LinkIdentity
-from lib.cluster_link import Link, Take
+from lib.cluster_link import Link, Receiver
 from lib.cluster_registry import MAX_HUBS
 from lib.counters import Traffic
 from lib.errors import ProtocolError
@@ -85,16 +85,16 @@ class Links:
         where: tuple[str, int],
         instance: bytes,
         address_of: Callable[[str], str],
-        take: Callable[[str], Take],
+        receiver: Callable[[str], Receiver],
         counts: Callable[[str], Traffic],
     ) -> None:
         """Listen at `where` (host, port). Raises HostError.
 
-        `address_of` gives a hub's HOST:PORT, or "" where it is not known; `take` what is told of its frames,
-        `counts` where drops are counted.
+        `address_of` gives a hub's HOST:PORT, or "" where it is not known; `receiver` what takes the frames of
+        a link with it, `counts` where drops are counted.
         """
         self.name, self._identity, self._instance = name, identity, instance
-        self._address_of, self._take, self._counts = address_of, take, counts
+        self._address_of, self._receiver, self._counts = address_of, receiver, counts
         self.all: dict[Link, None] = {}
         """Every link, also those that are not ready, or leave."""
         self.budget = Budget(QUEUE_MEMORY)
@@ -265,7 +265,7 @@ class Links:
             stream.close()
 
     def _link(self, name: str, stream: AnyStream, is_dialled: bool) -> Link:
-        more = self._take(name), self._instance, self._counts(name)
+        more = self._receiver(name), self._instance, self._counts(name)
         return Link(name, stream, is_dialled, self.budget, *more)
 
     def _run(self, link: Link, peer: _Peer) -> None:

@@ -49,7 +49,7 @@ class Cluster:
             (settings.host, settings.port),
             os.urandom(16),
             self._address_of,
-            self.hosts.taker,
+            self.hosts.receiver,
             self.hosts.counts,
         )
         self.hosts.send = self.links.send

@@ -1,8 +1,8 @@
 """Frames that came from another hub: whose they are, and that they go to sessions here and nowhere else.
 
 Knows: that the source of a packet has to be one of a host that is at the hub it came from.
-Refuses to know: how frames come (cluster_entrypoint), who knows where hosts are (namespace_elsewhere), what
-becomes of a frame once its sender is known (forward).
+Refuses to know: how frames come (cluster_entrypoint, cluster_receive), who knows where hosts are
+(namespace_elsewhere), what becomes of a frame once its sender is known (forward).
 
 The sender of each frame is the attachment of its host at that hub. From there on it is a frame like any
 other: the same checks, the same access lists, and errors go back. But no attachment with `by` may send to
@@ -12,10 +12,11 @@ another hub (forward_decide), so nothing goes in a circle. A table must lead to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from lib import packet as ip
 from lib import packet_headers
+from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace, falls_to
 from lib.packet_headers import is_router_error
@@ -35,16 +36,91 @@ def enter(stranger: Attachment, frames: Iterable[bytes], now: float) -> None:
     there: dict[bytes, Attachment] = {}
     """Source -> its host's attachment, as found for a frame before: most frames are of few flows."""
     for frame in frames:
-        found = _sender(stranger, frame, now, there)
-        if isinstance(found, Attachment):
-            runs.setdefault(found, []).append(frame)
-        elif found is not None:
-            stranger.traffic.received_packets += 1
-            stranger.traffic.received_bytes += len(frame)
-            stranger.drop(found, 1, "", head_of_frame(frame), now)
+        owner = _owner(stranger, frame, now, there)
+        if owner is not None:
+            runs.setdefault(owner, []).append(frame)
     for attachment, run in runs.items():
         if attachment.again is not None:
             attachment.again(b"".join(run))
+
+
+Forward = Callable[[Attachment, int, int], int]
+"""Forwards whole frames buf[start:end] of an attachment as they lie there; returns where it stopped."""
+MOST_ASKED = 64
+"""Frames of one run whose sender is looked up, at most, before others have their turn."""
+_IPV4, _IPV4_HEADER, _IPV6_HEADER = 0x45, 20, 40
+
+
+def enter_run(
+    stranger: Attachment,
+    buf: bytearray,
+    start: int,
+    end: int,
+    now: float,
+    there: dict[bytes, Attachment],
+    forward: Forward,
+) -> tuple[int, int]:
+    """As enter, for frames buf[start:end], which are not copied. Returns (where it stopped, packets so far).
+
+    It stops before the end where that would take too long, and then goes on from there later. `there` is
+    source -> its host's attachment, as found before in the same turn. `buf` must be readable for
+    framing.SLACK bytes past `end`. Raises ProtocolError where no frame ends at `end`.
+    """
+    at = begin = start
+    sender: Attachment | None = None
+    source, packets, asked = b"", 0, 0
+    while at < end:
+        after = at + 2 + (buf[at] << 8 | buf[at + 1])
+        if after > end:
+            raise ProtocolError("frames in an envelope are cut off")
+        found, segments = _source(buf, at + 2, after)
+        if sender is None or found != source or not found:
+            known = there.get(found) if found else None
+            if known is None or not known.live:
+                if asked == MOST_ASKED:
+                    break
+                asked += 1
+                known = _owner(stranger, bytes(buf[at:after]), now, there)
+            if known is not sender:
+                if sender is not None and (stop := forward(sender, begin, at)) < at:
+                    return stop, packets
+                begin = at
+            sender, source = known, found
+        packets += segments
+        at = after
+        if sender is None:
+            begin = at
+    if sender is not None:
+        return forward(sender, begin, at), packets
+    return at, packets
+
+
+def _source(buf: bytearray, start: int, end: int) -> tuple[bytes, int]:
+    """The source of a frame content that is a usual packet (else b""), and how many packets it stands for."""
+    segments = 1
+    if buf[start] < 0x10 and end - start > HEADER_SIZE:
+        if gso_size := buf[start + 4] | buf[start + 5] << 8:
+            payload = end - start - HEADER_SIZE - (buf[start + 2] | buf[start + 3] << 8)
+            segments = max(1, -(-payload // gso_size))
+        start += HEADER_SIZE
+    if buf[start] == _IPV4 and end - start >= _IPV4_HEADER:
+        return bytes(buf[start + 12 : start + 16]), segments
+    if buf[start] >> 4 == 6 and end - start >= _IPV6_HEADER:
+        return bytes(buf[start + 8 : start + 24]), segments
+    return b"", segments
+
+
+def _owner(
+    stranger: Attachment, frame: bytes, now: float, there: dict[bytes, Attachment]
+) -> Attachment | None:
+    """Whose a frame is; None where it waits, or is nobody's and was dropped."""
+    found = _sender(stranger, frame, now, there)
+    if isinstance(found, Reason):
+        stranger.traffic.received_packets += 1
+        stranger.traffic.received_bytes += len(frame)
+        stranger.drop(found, 1, "", head_of_frame(frame), now)
+        return None
+    return found
 
 
 def _sender(

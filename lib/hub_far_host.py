@@ -2,7 +2,8 @@
 
 Knows: that such frames are a session's like any other, but that nobody pays for their turns, and that no
 control frame comes that way.
-Refuses to know: by what they came (cluster_entrypoint), whose they are (forward_enter).
+Refuses to know: by what they came (cluster_entrypoint), whose they are (forward_enter), frames that are
+forwarded where they lie (cluster_receive).
 """
 
 from __future__ import annotations

@@ -47,12 +47,9 @@ def scan(
 ) -> int:
     """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
     attachment, out = session.attachment, hub.output
-    traffic, patience = attachment.traffic, cost.patience if cost is not None else TURN_SECONDS
-    stop = _scan_pieces(hub, attachment, data, view, start, end, patience)
-    for target, run in out.runs.items():
-        target.sender.send(run)
-    out.runs.clear()
-    out.icmp_errors = 0
+    patience = cost.patience if cost is not None else TURN_SECONDS
+    stop = sort(hub, attachment, data, view, start, end, patience)
+    send(hub)
     if out.controls:
         session.act(out)
     if out.replies:
@@ -61,21 +58,36 @@ def scan(
         cost.forward(out.frames, out.bytes, out.cut, out.new)
         cost.reply(out.replies, out.made)
     out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
-    if traffic.news:
+    if attachment.traffic.news:
         session.tell_news()
     hub_resolve.ask(hub, attachment.namespace)
     return stop
 
 
-def _scan_pieces(
+def send(hub: Owner) -> None:
+    """Send the runs of frames that were sorted."""
+    out = hub.output
+    try:
+        for target, run in out.runs.items():
+            target.sender.send(run)
+    finally:  # of a buffer that is received into next
+        out.runs.clear()
+    out.icmp_errors = 0
+
+
+def sort(
     hub: Owner,
     attachment: Attachment,
     data: bytearray,
     view: memoryview,
     start: int,
     end: int,
-    patience: float,
+    patience: float = TURN_SECONDS,
 ) -> int:
+    """Sort whole frames of data[start:end] into runs, for so many seconds; returns where it stopped.
+
+    The runs are views of `data`: before anybody else receives into it, send() has to be called.
+    """
     out, taps = hub.output, hub.taps
     began = now = time.monotonic()
     stop = start

@@ -6,6 +6,9 @@ Refuses to know: which chunk waits, is sent or is dropped (session_queue).
 A chunk is frames of one flow that follow each other in a run. It is kept, sent and dropped as one where that
 is quick enough; `first_packets` takes its beginning off where it is not.
 
+Between two hubs a frame is an envelope of frames of one flow (cluster_frames). Its packets are counted, and
+first ones taken off it, as of any other chunk.
+
 A packet that opens a TCP connection (SYN, or the reply to it) is a flow of a packet: it would be as good as
 all others, and thousands of them would fill all buckets. So those of one host are one flow together, its
 *openings*.
@@ -15,8 +18,11 @@ from __future__ import annotations
 
 from collections import deque
 from struct import Struct
+from typing import TypeVar
 
 from lib import cluster_frames, framing, packet_offload, wire_control
+from lib.packet import Buffer
+from lib.packet_text import head
 
 BUCKETS = 2048
 """A flow is known by a hash with so many values; two flows with the same hash share their turns."""
@@ -30,6 +36,7 @@ MERGED = 2048
 """Bytes up to which small chunks of one flow become one: each costs session_queue.CHUNK_BYTES more."""
 
 _UNUSUAL = 0xFF
+_ENVELOPE = bytes([cluster_frames.MARK])
 _TCP = 6
 _PORTED = (_TCP, 17)
 _SYN, _FLAGS = 0x02, 13
@@ -44,14 +51,17 @@ _HEADED, _HEADED_SIZE = Struct("<4xHH4xB8xB2x12s9xB").unpack_from, 46
 """The same behind a virtio-net header, whose hdr_len and gso_size come first."""
 
 
-def chunks(run: bytes, most: int = MAX_CHUNK) -> list[tuple[int, bytes, int]]:
+Run = TypeVar("Run", bytes, memoryview)
+
+
+def chunks(run: Run, most: int = MAX_CHUNK) -> list[tuple[int, Run, int]]:
     """Cut a run into chunks: (bucket of the flow, its frames, how many packets they stand for).
 
     A chunk is frames of one flow that follow each other, `most` bytes at most where they are several. A
     superpacket stands for as many packets as it has segments. A frame that is cut off at the end of the run
-    is left out.
+    is left out. `run` is bytes or a view.
     """
-    found: list[tuple[int, bytes, int]] = []
+    found: list[tuple[int, Run, int]] = []
     begin = at = packets = 0
     last, same, protocol_before = CONTROL - 1, b"", 0
     whole = len(run)
@@ -80,6 +90,7 @@ def chunks(run: bytes, most: int = MAX_CHUNK) -> list[tuple[int, bytes, int]]:
                 key, same = _openings(flow[:4]), b""
         else:
             key, same = _bucket(run, at + 2, after), b""
+            stands_for = _inside(run, at, after) or stands_for
         if key != last or after - begin > most:
             if at > begin:
                 found.append((last, run[begin:at], packets))
@@ -91,7 +102,13 @@ def chunks(run: bytes, most: int = MAX_CHUNK) -> list[tuple[int, bytes, int]]:
     return found
 
 
-def _bucket(run: bytes, start: int, end: int) -> int:
+def _inside(run: Buffer, at: int, end: int) -> int:
+    """How many packets are in an envelope; 0 for another frame."""
+    is_envelope = run[at + 2 : at + 3] == _ENVELOPE
+    return packet_offload.count_packets(run[at + cluster_frames.BEGIN : end]) if is_envelope else 0
+
+
+def _bucket(run: Buffer, start: int, end: int) -> int:
     """The bucket of the frame whose content is run[start:end]: a hash of addresses, protocol and ports.
 
     A content that is too short for a packet has a bucket by its bytes.
@@ -100,7 +117,7 @@ def _bucket(run: bytes, start: int, end: int) -> int:
     if first == wire_control.MARK:
         return CONTROL
     if first == cluster_frames.MARK:  # between hubs: its label and namespace stand for its flow
-        return hash(run[start + 2 : start + cluster_frames.HEADER]) % BUCKETS
+        return hash(bytes(run[start + 2 : start + cluster_frames.HEADER])) % BUCKETS
     if first <= 2:
         start += packet_offload.HEADER_SIZE
         first = run[start] if start < end else 0
@@ -108,21 +125,25 @@ def _bucket(run: bytes, start: int, end: int) -> int:
         if _opens(run, start, end):
             return _openings(run[start + 12 : start + 16])
         ports = first == 0x45 and run[start + 9] in _PORTED
-        return (hash(run[start + 12 : min(end, start + (24 if ports else 20))]) + run[start + 9]) % BUCKETS
+        return (
+            hash(bytes(run[start + 12 : min(end, start + (24 if ports else 20))])) + run[start + 9]
+        ) % BUCKETS
     if first >> 4 == 6 and end - start >= _IPV6_HEADER:
         if _opens(run, start, end):
             return _openings(run[start + 8 : start + 24])
         ports = run[start + 6] in _PORTED
-        return (hash(run[start + 8 : min(end, start + (44 if ports else 40))]) + run[start + 6]) % BUCKETS
-    return hash(run[start:end]) % BUCKETS
+        return (
+            hash(bytes(run[start + 8 : min(end, start + (44 if ports else 40))])) + run[start + 6]
+        ) % BUCKETS
+    return hash(bytes(run[start:end])) % BUCKETS
 
 
-def _packet(run: bytes, at: int) -> int:
+def _packet(run: Buffer, at: int) -> int:
     """Where the packet begins in the frame at `at`, which holds one."""
     return at + 2 + (packet_offload.HEADER_SIZE if run[at + 2] <= 2 else 0)
 
 
-def _opens(run: bytes, start: int, end: int) -> bool:
+def _opens(run: Buffer, start: int, end: int) -> bool:
     """Whether the packet run[start:end] is TCP and opens a connection (SYN).
 
     Not with headers of IPv6 before TCP's. False also for what is cut off, and for fragments.
@@ -137,9 +158,9 @@ def _opens(run: bytes, start: int, end: int) -> bool:
     return protocol == _TCP and transport + _TCP_HEADER <= end and bool(run[transport + _FLAGS] & _SYN)
 
 
-def _openings(source: bytes) -> int:
+def _openings(source: Buffer) -> int:
     """The bucket of a host's openings."""
-    return OPENINGS + hash(source) % HOSTS
+    return OPENINGS + hash(bytes(source)) % HOSTS
 
 
 def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, soon: float) -> bool:
@@ -165,6 +186,28 @@ def source_of(chunk: bytes) -> bytes:
     return chunk[start + 8 : start + 24] if version == 6 else b""
 
 
+def count_packets(chunk: bytes) -> int:
+    """The number of packets in whole frames, also in envelopes; a superpacket counts as its segments."""
+    if chunk[2:3] != _ENVELOPE:
+        return packet_offload.count_packets(chunk)
+    packets = at = 0
+    for end in framing.split(chunk):
+        packets += packet_offload.count_packets(chunk[first_content(chunk, at) - 2 : end])
+        at = end
+    return packets
+
+
+def first_content(chunk: bytes, at: int = 0) -> int:
+    """Where the content of the first frame begins that is no envelope, in or behind the frame at `at`."""
+    return at + 2 + (cluster_frames.BEGIN if chunk[at + 2 : at + 3] == _ENVELOPE else 0)
+
+
+def head_of(chunk: bytes) -> bytes:
+    """A copy of the first bytes of the first packet, for those who look at drops."""
+    start = first_content(chunk)
+    return head(chunk, start, start + int.from_bytes(chunk[start - 2 : start], "big"))
+
+
 # --- the beginning of a chunk ------------------------------------------------------------------------
 
 
@@ -176,11 +219,15 @@ def first_packets(chunk: bytes, most: int) -> tuple[bytes, bytes]:
     at = 0
     while most > 0 and at < len(chunk):
         end = at + 2 + int.from_bytes(chunk[at : at + 2], "big")
-        parts = packet_offload.cut(memoryview(chunk)[at + 2 : end], most)
-        if parts is not None:
+        if chunk[at + 2 : at + 3] == _ENVELOPE:
+            first, other = first_packets(chunk[at + cluster_frames.BEGIN : end], most)
+            if other:
+                first, other = (cluster_frames.anew(chunk[at:end], one) for one in (first, other))
+                return chunk[:at] + first, other + chunk[end:]
+        elif (parts := packet_offload.cut(memoryview(chunk)[at + 2 : end], most)) is not None:
             first, other = map(framing.encode, parts)
             return chunk[:at] + first, other + chunk[end:]
-        most -= packet_offload.count_packets(chunk[at:end])
+        most -= count_packets(chunk[at:end])
         at = end
     return chunk[:at], chunk[at:]
 
@@ -195,6 +242,13 @@ def first_bytes(chunk: bytes, most: int) -> tuple[bytes, bytes]:
         at = end
     if at:
         return chunk[:at], chunk[at:]
+    if chunk[2:3] == _ENVELOPE:
+        end = 2 + int.from_bytes(chunk[:2], "big")
+        first, other = first_bytes(chunk[cluster_frames.BEGIN : end], most - cluster_frames.BEGIN)
+        if not other:
+            return chunk[:end], chunk[end:]
+        first, other = (cluster_frames.anew(chunk, one) for one in (first, other))
+        return first, other + chunk[end:]
     # The first frame alone is longer: of a superpacket as many segments are taken as there is room for.
     gso_size = int.from_bytes(chunk[6:8], "little") if chunk[2] >> 4 == 0 else 0
     return first_packets(chunk, max(1, most // gso_size if gso_size else 1))

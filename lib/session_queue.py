@@ -25,10 +25,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lib import packet_ecn, packet_offload, session_codel
+from lib import packet_ecn, session_codel
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.packet_text import head_of_frame
 from lib.session_budget import Budget
 from lib.session_chunks import (
     CONTROL,
@@ -36,8 +35,11 @@ from lib.session_chunks import (
     MERGED,
     OPENINGS,
     chunks,
+    count_packets,
     first_bytes,
+    first_content,
     first_packets,
+    head_of,
     merge,
     source_of,
 )
@@ -286,12 +288,12 @@ class SendQueue:
         """Put all but the beginning of a chunk back; returns that, and how many packets it stands for."""
         first, other = first_bytes(chunk, longest)
         if other:
-            flow.chunks.appendleft((since, other, packet_offload.count_packets(other)))
+            flow.chunks.appendleft((since, other, count_packets(other)))
             flow.held += len(other)
             # pop() counts one chunk less for the one that it took, and the bytes that it sends.
             self.budget.hold(self, CHUNK_BYTES + len(first) + len(other) - len(chunk))
             self.size += len(first) + len(other) - len(chunk)
-        return first, packet_offload.count_packets(first)
+        return first, count_packets(first)
 
     # --- losses --------------------------------------------------------------------------------------
 
@@ -329,16 +331,17 @@ class SendQueue:
         count = codel.due(waited, backlog, now, self._pace, packets)
         if not count:
             return chunk, packets
-        marked = packet_ecn.mark(chunk, 2, 2 + int.from_bytes(chunk[:2], "big"))
+        start = first_content(chunk)
+        marked = packet_ecn.mark(chunk, start, start + int.from_bytes(chunk[start - 2 : start], "big"))
         if marked is not None:
             self.traffic.marked += 1
             return marked, packets
         # As few as possible: the first segment of a superpacket tells the sender as much as all of it.
         lost, kept = first_packets(chunk, count)
-        self._lose(Reason.QUEUE_CODEL, lost, packet_offload.count_packets(lost), now)
-        return kept, packet_offload.count_packets(kept)
+        self._lose(Reason.QUEUE_CODEL, lost, count_packets(lost), now)
+        return kept, count_packets(kept)
 
     def _lose(self, reason: Reason, chunk: bytes, packets: int, now: float) -> None:
-        self.traffic.drop(reason, packets, "", head_of_frame(chunk), now)
+        self.traffic.drop(reason, packets, "", head_of(chunk), now)
         if self.lost is not None:
             self.lost(reason, chunk)

@@ -23,12 +23,11 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent.event import Event
 
-from lib import framing, packet_offload
+from lib import framing, packet_offload, session_chunks
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
 from lib.packet import Buffer
-from lib.packet_text import head_of_frame
 from lib.service_scheduling import breathe
 from lib.session_budget import Budget
 from lib.session_pacing import Pacing
@@ -160,8 +159,10 @@ class SessionSender:
         if self.meter is not None and self.meter.counts_packets:
             self._count(buffers)
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
-        if sent < size or self.stream.pending:
+        if sent < size:
             self._hold(b"".join(buffers), sent)
+            self._begin_to_write()
+        elif self.stream.pending:
             self._begin_to_write()
 
     def reply(self, frame: bytes) -> None:
@@ -380,9 +381,9 @@ class SessionSender:
 
     def _lose(self, reason: Reason, frames: bytes, more: int = 0) -> None:
         """Count frames as dropped, and `more` packets whose frames were reported already (tell_losses)."""
-        packets = packet_offload.count_packets(frames) + more
+        packets = session_chunks.count_packets(frames) + more
         if packets:
-            head = head_of_frame(frames) if frames else b""
+            head = session_chunks.head_of(frames) if frames else b""
             self.traffic.drop(reason, packets, "", head, time.monotonic())
         if frames and self._queue.lost is not None:
             self._queue.lost(reason, frames)

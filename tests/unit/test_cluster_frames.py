@@ -7,31 +7,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import cluster_frames, framing, session_chunks
-from lib.cluster_link import fitting
+from lib.cluster_envelopes import enclose, fitting
 from lib.counters import Traffic
 from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Reason
 from lib.session_queue import SendQueue
+from tests.support import packets as p
 
 NAMESPACE, OTHER = b"N" * 16, b"M" * 16
 FRAMES = st.lists(st.binary(min_size=1, max_size=200).map(framing.encode), min_size=1, max_size=8)
 
 
+def opened(content: bytes) -> tuple[bytes, list[bytes]]:
+    """(namespace, frames) of an envelope's content."""
+    frames = content[cluster_frames.HEADER :]
+    return cluster_frames.namespace_of(content, 0, len(content)), [frames[a:b] for a, b in spans(frames)]
+
+
 @given(FRAMES, st.integers(0, 65535))
 def test_an_envelope_comes_out_as_it_was(frames: list[bytes], label: int) -> None:
-    data = cluster_frames.encode(NAMESPACE, label, b"".join(frames))
+    data = enclosed(NAMESPACE, label, b"".join(frames))
     assert framing.split(data) == [len(data)]
-    assert cluster_frames.decode(data[2:]) == (NAMESPACE, frames)
+    assert opened(data[2:]) == (NAMESPACE, frames)
+    assert session_chunks.count_packets(data + data) == 2 * session_chunks.count_packets(b"".join(frames))
 
 
 @given(st.binary(max_size=64))
 def test_any_bytes_are_an_envelope_or_refused(data: bytes) -> None:
     for content in (data, bytes([cluster_frames.MARK, 0]) + data):
         try:
-            namespace, frames = cluster_frames.decode(content)
+            namespace = cluster_frames.namespace_of(content, 0, len(content))
         except ProtocolError:
             continue
+        assert namespace == content[4:20]
         assert len(namespace) == 16
-        assert cluster_frames.HEADER + sum(map(len, frames)) == len(content)
 
 
 @pytest.mark.parametrize(
@@ -41,17 +50,19 @@ def test_any_bytes_are_an_envelope_or_refused(data: bytes) -> None:
         bytes([cluster_frames.MARK]) + bytes(18),
         bytes([0xF0]) + bytes(19),
         bytes([cluster_frames.MARK, 1]) + bytes(18),
-        bytes([cluster_frames.MARK]) + bytes(19) + b"\0",
-        bytes([cluster_frames.MARK]) + bytes(19) + b"\0\5abc",
     ],
 )
 def test_what_is_no_envelope_is_refused(content: bytes) -> None:
     with pytest.raises(ProtocolError):
-        cluster_frames.decode(content)
+        cluster_frames.namespace_of(content, 0, len(content))
 
 
 def envelope(namespace: bytes, label: int, number: int) -> bytes:
-    return cluster_frames.encode(namespace, label, framing.encode(b"\x45" + bytes([number]) + bytes(1400)))
+    return enclosed(namespace, label, framing.encode(b"\x45" + bytes([number]) + bytes(1400)))
+
+
+def enclosed(namespace: bytes, label: int, frames: bytes) -> bytes:
+    return cluster_frames.head(namespace, label, len(frames)) + frames
 
 
 def test_envelopes_of_a_flow_keep_their_order_and_tenants_take_turns() -> None:
@@ -63,12 +74,12 @@ def test_envelopes_of_a_flow_keep_their_order_and_tenants_take_turns() -> None:
     queue.pop(0.0, traffic, 1 << 18)
     queue.push(envelope(OTHER, 0, 7), 0.0, traffic)
     taken = queue.pop(0.0, traffic, 1 << 17)
-    found = [cluster_frames.decode(taken[begin + 2 : end]) for begin, end in spans(taken)]
+    found = [opened(taken[begin + 2 : end]) for begin, end in spans(taken)]
     assert OTHER in [namespace for namespace, _ in found]
     order: dict[int, list[int]] = {}
     while taken:
         for begin, end in spans(taken):
-            namespace, (frame,) = cluster_frames.decode(taken[begin + 2 : end])
+            namespace, (frame,) = opened(taken[begin + 2 : end])
             if namespace == NAMESPACE:
                 label = int.from_bytes(taken[begin + 4 : begin + 6], "big")
                 order.setdefault(label, []).append(frame[3])
@@ -100,3 +111,68 @@ def test_chunks_of_envelopes_are_by_flow() -> None:
     found = session_chunks.chunks(run)
     assert [len(framing.split(frames)) for _, frames, _ in found] == [2, 1]
     assert session_chunks.source_of(run) == NAMESPACE
+
+
+def test_a_run_in_a_receive_buffer_is_enclosed_as_it_lies() -> None:
+    """Frames of each kind that has a flow of its own; nothing of them is copied or changed."""
+    contents = [
+        p.udp("10.0.0.1", "10.0.0.2"),
+        p.tcp("10.0.0.1", "10.0.0.2", flags=p.SYN),
+        p.icmp("10.0.0.1", "10.0.0.2"),
+        p.icmp("fd00::1", "fd00::2"),
+        p.udp("fd00::1", "fd00::2"),
+        p.headed(p.tcp("10.0.0.1", "10.0.0.2")),
+        b"\xf0\x02",
+        b"no packet",
+    ]
+    run = b"".join(map(framing.encode, contents)) + super_of(5)
+    buffer = memoryview(bytearray(b"before" + run))[6:]
+    out, packets = enclose(NAMESPACE, [buffer, buffer])
+    assert packets == 2 * (len(contents) + 5)
+    assert all(one.obj is buffer.obj for one in out[1::2] if isinstance(one, memoryview))
+    sent = b"".join(map(bytes, out))
+    assert b"".join(b"".join(opened(sent[a + 2 : b])[1]) for a, b in spans(sent)) == 2 * run
+    plain = session_chunks.chunks(run, cluster_frames.MAX_FRAMES)
+    labels = [sent[a + 4 : a + 6] for a, _ in spans(sent)]
+    assert labels == 2 * [(key & 0xFFFF).to_bytes(2, "big") for key, _, _ in plain]
+
+
+def super_of(segments: int, tos: int = 0) -> bytes:
+    """A frame with a TCP superpacket of so many segments; with `tos` 1 its sender understands congestion marks."""
+    packet = p.tcp("10.0.0.1", "10.0.0.2", payload=bytes(segments * 1000), partial=True)
+    return framing.encode(p.superpacket(p.with_tos(packet, tos), 1000))
+
+
+def test_a_superpacket_in_an_envelope_counts_as_its_segments_and_is_cut_like_any_other() -> None:
+    frame, other = super_of(5), super_of(3)
+    data = enclosed(NAMESPACE, 7, frame + other)
+    assert session_chunks.count_packets(data) == 8
+    assert [packets for _, _, packets in session_chunks.chunks(data)] == [8]
+    for most in range(1, 9):
+        first, rest = session_chunks.first_packets(data, most)
+        plain = session_chunks.first_packets(frame + other, most)
+        for piece, same in zip((first, rest), plain, strict=True):
+            assert b"".join(b"".join(opened(piece[a + 2 : b])[1]) for a, b in spans(piece)) == same
+        assert session_chunks.count_packets(first) == most
+    first, rest = session_chunks.first_bytes(data, 2500)
+    assert len(first) <= 2500
+    assert session_chunks.count_packets(first) == 2
+    assert session_chunks.count_packets(rest) == 6
+    assert opened(first[2:])[0] == opened(rest[2:])[0] == NAMESPACE
+
+
+def test_a_flow_that_keeps_a_queue_loses_a_packet_and_no_whole_envelope() -> None:
+    """As in a session's queue: CoDel drops the first segment of a superpacket, or marks it."""
+    for tos, lost in ((0, 1), (1, 0)):
+        queue, traffic = SendQueue(64 << 20, 10.0), Traffic()
+        for _ in range(200):
+            queue.push(enclosed(NAMESPACE, 1, super_of(40, tos)), 0.0, traffic)
+        now = 0.0
+        while not (traffic.dropped or traffic.marked):
+            now += 0.05
+            assert queue.pop(now, traffic, 1)
+            assert now < 5.0
+        assert traffic.drops == ({Reason.QUEUE_CODEL: 1} if lost else {})
+        assert traffic.marked == (not lost)
+        if lost:
+            assert traffic.last[Reason.QUEUE_CODEL].head[10] == 0x45, "the packet is shown, not its envelope"

@@ -11,10 +11,11 @@ import pytest
 from lib import forward, framing, packet_offload
 from lib.capture_taps import Taps
 from lib.cluster_claims import Claims
+from lib.cluster_envelopes import fitting
 from lib.cluster_hosts import LINK, Hosts
-from lib.cluster_link import fitting
 from lib.cluster_registry import Registry
 from lib.cluster_wire import key_for, split
+from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Output
 from lib.namespace import Attachment
@@ -60,7 +61,7 @@ class World:
         self.own = Claims("hub-1", "", 1, KEY)
         self.others = {name: Claims(name, f"{name}:1", 1, KEY) for name in ("hub-2", "hub-3")}
         self.domain = Domain({NAMESPACE: ROUTES})
-        owner: Any = SimpleNamespace(
+        self.owner: Any = SimpleNamespace(
             settings=SimpleNamespace(name="hub"),
             failed_plugins=set(),
             taps=Taps(),
@@ -68,7 +69,7 @@ class World:
             pauses=Pauses(),
         )
         self.touched = 0
-        self.hosts = Hosts(self.registry, self.own, self.domain, owner, self._touch)
+        self.hosts = Hosts(self.registry, self.own, self.domain, self.owner, self._touch)
         self.linked: list[tuple[str, str, bytes]] = []
         self.hosts.send = self._send
         self.domain.use_registry(self.hosts)
@@ -185,14 +186,27 @@ def test_a_session_that_its_client_has_left_behind_ends(world: World) -> None:
     assert other.sender.closed == ""  # type: ignore[attr-defined]
 
 
-def envelope(source: str, destination: str = "10.0.0.1") -> list[bytes]:
-    return [framing.encode(p.udp(source, destination))]
+def come(world: World, hub: str, namespace: bytes, *frames: bytes) -> int:
+    """Frames come by the link with a hub, as one envelope; returns how many packets they are said to be."""
+    receiver, run = world.hosts.receiver(hub), b"".join(frames)
+    data = bytearray(b"before" + run + bytes(framing.SLACK))
+    try:
+        packets = receiver.take(namespace, data, memoryview(data), 6, 6 + len(run))
+    finally:
+        receiver.send()
+        data[:] = bytes(len(data))  # the next receive
+    receiver.go_on()
+    return packets
+
+
+def frame(source: str, destination: str = "10.0.0.1", number: int = 0) -> bytes:
+    return framing.encode(p.udp(source, destination, ports=(1000 + number, 9)))
 
 
 def test_what_comes_by_a_link_goes_to_a_session_here(world: World) -> None:
     one = world.join("host-1")
     world.at("hub-2", "host-2")
-    world.hosts.taker("hub-2")(NAMESPACE, envelope("10.0.0.2"))
+    come(world, "hub-2", NAMESPACE, frame("10.0.0.2"))
     assert len(one.sender.frames) == 1  # type: ignore[attr-defined]
     assert world.hosts.traffic["hub-2"].dropped == 0
     assert world.linked == []
@@ -214,10 +228,71 @@ def test_what_comes_by_a_link_and_is_not_right_goes_nowhere(world: World, what: 
     one = world.join("host-1")
     world.at("hub-2", "host-2")
     world.at("hub-3", "host-3")
-    world.hosts.taker(hub)(namespace, envelope(source, destination))
+    come(world, hub, namespace, frame(source, destination))
     assert dict(world.hosts.traffic[hub].drops) == {reason: 1}
     assert one.sender.frames == []  # type: ignore[attr-defined]
     assert [frame for name, _, frame in world.linked if name != hub] == [], "errors go back, and nothing on"
+
+
+def test_frames_of_several_hosts_come_as_one_run_in_their_order(world: World) -> None:
+    """Also with those in between that are nobody's, or no packets; nothing is a copy of the receive buffer."""
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    world.at("hub-2", "host-3")
+    good = [
+        frame("10.0.0.2", number=0),
+        frame("10.0.3.1", number=1),
+        frame("10.0.3.1", number=2),
+        framing.encode(packet_offload.NO_OFFLOAD + p.udp("10.0.0.2", "10.0.0.1", ports=(1003, 9))),
+    ]
+    bad = [frame("10.9.9.9"), framing.encode(b"\xf0\x02\x00"), framing.encode(b"\x45short"), bytes(2)]
+    run = [good[0], bad[0], good[1], bad[1], good[2], bad[2], good[3], bad[3]]
+    assert come(world, "hub-2", NAMESPACE, *run) == 8
+    (sent,) = one.sender.frames  # type: ignore[attr-defined]
+    assert ports(sent) == [1000, 1001, 1002, 1003]
+    assert world.hosts.traffic["hub-2"].dropped == 4
+    assert not world.owner.output.runs
+    assert not world.owner.output.controls
+
+
+def ports(run: bytes) -> list[int]:
+    """The source port of each packet."""
+    return [int.from_bytes(one[20:22], "big") for one in p.contents(run)]
+
+
+def test_frames_that_are_cut_off_end_the_link_and_leave_nothing_behind(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    with pytest.raises(ProtocolError):
+        come(world, "hub-2", NAMESPACE, frame("10.0.0.2"), frame("10.0.0.2")[:-1])
+    assert not world.owner.output.runs
+    assert b"".join(one.sender.frames) in (b"", frame("10.0.0.2"))  # type: ignore[attr-defined]
+
+
+def test_what_takes_long_goes_on_later_in_its_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources of nobody are looked up one by one: the frames behind them wait, and so do later envelopes."""
+    monkeypatch.setattr("lib.forward_enter.MOST_ASKED", 3)
+    monkeypatch.setattr("lib.hub_turn.JUDGED", 2)
+    monkeypatch.setattr("lib.hub_turn.TURN_SECONDS", 0.0)
+    paused: list[int] = []
+    monkeypatch.setattr("lib.cluster_receive.breathe", lambda: paused.append(1))
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    run = [
+        part for number in range(12) for part in (frame(f"10.9.9.{number}"), frame("10.0.0.2", number=number))
+    ]
+    receiver = world.hosts.receiver("hub-2")
+    for part in (run[:12], run[12:]):
+        data = bytearray(b"".join(part) + bytes(framing.SLACK))
+        receiver.take(NAMESPACE, data, memoryview(data), 0, len(data) - framing.SLACK)
+    receiver.send()
+    before = receiver.has_rest
+    receiver.go_on()
+    assert (before, receiver.has_rest) == (True, False)
+    came = ports(b"".join(one.sender.frames))  # type: ignore[attr-defined]
+    assert came == [1000 + number for number in range(12)]
+    assert world.hosts.traffic["hub-2"].drops == {Reason.FOREIGN_SOURCE: 12}
+    assert len(paused) >= 4
 
 
 def test_the_cluster_is_told_of_sessions_and_of_what_clients_say_later(world: World) -> None:

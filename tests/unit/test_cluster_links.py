@@ -13,7 +13,7 @@ from gevent import socket, ssl
 from lib import cluster_links, framing
 from lib.addresses import host_port
 from lib.cluster_identity import LinkIdentity
-from lib.cluster_link import Take
+from lib.cluster_link import Receiver
 from lib.cluster_links import Links
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
@@ -22,6 +22,26 @@ from lib.route_table import RouteTable
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 NAMESPACE = b"N" * 16
+
+
+class Taken:
+    """What takes the frames of one hub (cluster_receive): they are kept."""
+
+    has_rest = False
+
+    def __init__(self, name: str, came: list[tuple[str, bytes, bytes]]) -> None:
+        self._name, self._came = name, came
+
+    def take(self, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int, /) -> int:
+        begin = start
+        for after in framing.split(view[start:end]):
+            self._came.append((self._name, namespace, bytes(view[begin : start + after])))
+            begin = start + after
+        return 1
+
+    def send(self) -> None: ...
+
+    def go_on(self) -> None: ...
 
 
 class Hub:
@@ -34,7 +54,13 @@ class Hub:
         self.alive: list[str] = []
         identity = LinkIdentity(name, secret)
         self.links = Links(
-            name, identity, ("127.0.0.1", 0), bytes(16), self._address_of, self._taker, lambda name: Traffic()
+            name,
+            identity,
+            ("127.0.0.1", 0),
+            bytes(16),
+            self._address_of,
+            self._receiver,
+            lambda name: Traffic(),
         )
         self.links.alive = self.alive.append
         self.links.start()
@@ -43,11 +69,8 @@ class Hub:
     def _address_of(self, name: str) -> str:
         return self.addresses.get(name, "")
 
-    def _taker(self, name: str) -> Take:
-        def take(namespace: bytes, frames: list[bytes]) -> None:
-            self.came.extend((name, namespace, frame) for frame in frames)
-
-        return take
+    def _receiver(self, name: str) -> Receiver:
+        return Taken(name, self.came)
 
     def send(self, name: str, content: bytes) -> None:
         self.links.send(name, self.host, [framing.encode(content)])

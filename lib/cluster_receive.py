@@ -1,0 +1,105 @@
+"""Frames that come by the link with one hub: whose they are is looked up, and they are forwarded as they lie.
+
+Knows: that all frames of one receive are sorted first and sent then, a run for each receiver; what is left
+for later because it takes long.
+Refuses to know: how envelopes are read (cluster_link), whose a frame is (forward_enter), what becomes of it
+(forward).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from lib import framing, hub_log, hub_resolve, hub_turn
+from lib.counters import Traffic
+from lib.forward_drop_reasons import Reason
+from lib.forward_enter import enter_run
+from lib.namespace import Attachment, Namespace
+from lib.namespace_domain import Domain
+from lib.packet_offload import count_packets
+from lib.service_scheduling import breathe
+
+
+class Receiver:
+    """What takes the frames of one hub."""
+
+    __slots__ = ("_domain", "_owner", "_rest", "_stranger", "_there", "_traffic")
+
+    def __init__(
+        self,
+        owner: hub_turn.Owner,
+        domain: Domain,
+        stranger: Callable[[Namespace], Attachment],
+        traffic: Traffic,
+    ) -> None:
+        """`stranger` gives what stands for that hub in a namespace (forward_enter); `traffic` counts."""
+        self._owner, self._domain, self._stranger, self._traffic = owner, domain, stranger, traffic
+        self._there: dict[Namespace, dict[bytes, Attachment]] = {}
+        """Source -> its host, by namespace, as found in this turn."""
+        self._rest: deque[tuple[bytes, bytes]] = deque()
+        """(namespace, frames) that took too long in this turn."""
+
+    def take(self, namespace_id: bytes, data: bytearray, view: memoryview, start: int, end: int) -> int:
+        """Sort the whole frames data[start:end] of a namespace; returns how many packets they are.
+
+        They are sent by send(), before anybody else receives into `data`. Raises ProtocolError for what is no
+        whole frames.
+        """
+        if self._rest:  # these must not overtake them
+            self._rest.append((namespace_id, bytes(view[start:end])))
+            return count_packets(view[start:end])
+        namespace = self._domain.namespaces.get(namespace_id)
+        if namespace is None:
+            packets = count_packets(view[start:end])
+            self._traffic.drop(Reason.NO_NAMESPACE, packets)
+            return packets
+        there = self._there.get(namespace)
+        if there is None:
+            there = self._there[namespace] = {}
+        forward = partial(self._forward, data, view)
+        stop, packets = enter_run(
+            self._stranger(namespace), data, start, end, time.monotonic(), there, forward
+        )
+        if stop < end:
+            self._rest.append((namespace_id, bytes(view[stop:end])))
+        return packets
+
+    def _forward(
+        self, data: bytearray, view: memoryview, attachment: Attachment, start: int, end: int
+    ) -> int:
+        return hub_turn.sort(self._owner, attachment, data, view, start, end)
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether frames are left that took too long: for go_on()."""
+        return bool(self._rest)
+
+    def send(self) -> None:
+        """Send what was sorted. It does not wait."""
+        owner, out = self._owner, self._owner.output
+        hub_turn.send(owner)
+        out.controls.clear()  # none comes by another hub
+        out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
+        if self._traffic.news and self._there:
+            stranger = self._stranger(next(iter(self._there)))
+            for reason, detail in self._traffic.take_news():
+                hub_log.drops(owner.settings.name, stranger, reason, detail)
+        for namespace in self._there:
+            hub_resolve.ask(owner, namespace)
+        self._there.clear()
+
+    def go_on(self) -> None:
+        """Forward what is left, after all others have had their turn."""
+        while self._rest:
+            breathe()
+            namespace_id, frames = self._rest.popleft()
+            later, self._rest = self._rest, deque()
+            data = bytearray(frames + bytes(framing.SLACK))
+            try:
+                self.take(namespace_id, data, memoryview(data), 0, len(frames))
+            finally:
+                self.send()
+                self._rest += later
