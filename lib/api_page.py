@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from lib import __version__, api_gzip, page_files
+from lib import __version__, api_gzip, cluster_running, page_files
 from lib.api_logins import ApiLogins
 from lib.api_request import Refused, Reply, Request, Route, Who
 from lib.ids import format_uuid
@@ -63,6 +63,7 @@ def told(who: Who | None, asks_for_login: bool) -> dict[str, object]:
         "role": who.role if who is not None else None,
         "namespace": namespace,
         "may": _MAY[who.role] if who is not None else (),
+        "cluster": who is not None and who.role != TENANT and bool(cluster_running.clusters()),
         "software": f"tunrouter {__version__}" if who is not None else "",
         "title": os.uname().nodename if who is not None else "",
     }

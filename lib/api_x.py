@@ -131,6 +131,11 @@ def _of_looks(looks: Looks, routes: RoutePages) -> tuple[Endpoint, ...]:
     return (
         Endpoint("GET", "/x/status", looks.status, "All that `tunrouter status` tells.", ALL_READ),
         Endpoint(
+            *("GET", "/x/cluster", looks.cluster, "The hubs of this one's cluster, with totals.", ALL_READ),
+            gives=_gives(cluster="string", registry="string", error="string", hubs="array", total="object"),
+            fails=(409,),
+        ),
+        Endpoint(
             *("GET", "/x/sessions", looks.sessions, "Sessions, with their counters."),
             query=(_NS, _HOST),
             gives=_gives(sessions="array"),

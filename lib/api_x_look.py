@@ -1,7 +1,7 @@
-"""Handlers of the web API that look: /x/status, /x/sessions, /x/drops, /x/explain, /x/enrolled.
+"""Handlers of the web API that look: /x/status, /x/cluster, /x/sessions, /x/drops, /x/explain, /x/enrolled.
 
 Knows: which request of the control socket each one is, and what of it a tenant sees.
-Refuses to know: what those replies contain (ctl_status, ctl_drops, ctl_explain, ctl_enrol).
+Refuses to know: what those replies contain (ctl_status, ctl_cluster, ctl_drops, ctl_explain, ctl_enrol).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lib import api_endpoint, ctl_drops, ctl_enrol, ctl_explain, ctl_filter, ctl_status, ids
+from lib import api_endpoint, ctl_cluster, ctl_drops, ctl_enrol, ctl_explain, ctl_filter, ctl_status, ids
 from lib.api_endpoint import NO_STORE
 from lib.api_request import Refused, Reply, Request
 from lib.api_shared import Shared
@@ -37,6 +37,16 @@ class Looks:
         """All that `tunrouter status` tells."""
         found = ctl_status.status(self._hubs, self._clients, self._tables, self._started, "", {})
         return Reply(found, headers=NO_STORE)
+
+    def cluster(self, request: Request) -> Reply:
+        """The hubs of the cluster that this process is in."""
+        return Reply(self._shared.reply(("cluster",), self._cluster), headers=NO_STORE)
+
+    def _cluster(self) -> dict[str, Any]:
+        try:
+            return ctl_cluster.view(time.monotonic(), time.time())
+        except ValueError as none:
+            raise Refused(409, str(none)) from None
 
     def sessions(self, request: Request) -> Reply:
         """The sessions, of one host or namespace or all."""

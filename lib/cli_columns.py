@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lib import cluster_view
 from lib.cli_table import GREEN, RED, YELLOW, Column, Row
 from lib.humanize import ago, milliseconds, number, packets, rate, size, span
 
@@ -192,6 +193,25 @@ HUBS = (
     Column("received", _of_link("received_bytes", size), 6, right=True),
     Column("sent", _of_link("sent_bytes", size), 6, right=True),
     Column("state", _hub_state, style=lambda row: "" if _hub_state(row) == "good" else RED),
+)
+
+
+def _state_in_view(row: Row) -> str:
+    """What is the case with a hub in the view of a cluster."""
+    why = row["error"] or cluster_view.STATES.get(row["state"], "")
+    return f"{row['state']}: {why}" if why else str(row["state"])
+
+
+CLUSTER = (
+    Column("hub", lambda row: f"{row['name']}{' (this one)' if row['here'] else ''}", tells_apart=True),
+    Column("hosts", lambda row: number(row["hosts"]), right=True),
+    Column("sessions", lambda row: number(row["sessions"]), 4, right=True),
+    Column("rtt", lambda row: milliseconds(row["rtt_s"]) if row["rtt_s"] else "-", 3, right=True),
+    Column("version", lambda row: str(row["software"]).removeprefix("tunrouter ") or "-", 2),
+    Column("up", lambda row: span(row["up_s"]), 5, right=True),
+    Column("heard", lambda row: ago(row["heard_s"]) if row["heard_s"] is not None else "-", 6, right=True),
+    Column("address", _plain("address"), 7),
+    Column("state", _state_in_view, style=lambda row: "" if row["state"] == cluster_view.GOOD else RED),
 )
 
 

@@ -60,7 +60,7 @@ def paper() -> Paper:
 def show(command: str, arguments: Mapping[str, Any]) -> int:
     """Ask the process and print its reply; returns the exit status. Raises HostError, ConfigError."""
     request = _request(command, arguments)
-    alone = command == "status" and not (
+    alone = request["do"] == "status" and not (
         arguments["--watch"] or arguments["--json"] or arguments["--control"]
     )
     path = cli_process.path(arguments)
@@ -71,12 +71,12 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
         print(text)
         return 0
     if arguments["--watch"]:
-        return _watch(path, request, arguments["--json"], _TEXTS[command])
+        return _watch(path, request, arguments["--json"], _TEXTS[str(request["do"])])
     if arguments["--json"]:
         print_json(path, request)
         return 0
     with ctl_client.understood(path):
-        page = _TEXTS[command](every(ctl_client.ask(path, request)), paper())
+        page = _TEXTS[str(request["do"])](every(ctl_client.ask(path, request)), paper())
     print("\n".join(page))
     for line in cli_process.others(path) if alone else ():
         complain(printable(line))
@@ -93,6 +93,11 @@ def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
     request: dict[str, object] = {"do": command}
     ns = arguments["--ns"]
     check_namespace(ns)
+    if command == "status" and arguments["--cluster"]:
+        if arguments["--host"] or ns:
+            message = "--cluster shows hubs, and neither hosts nor namespaces"
+            raise ConfigError([Problem(Position("--cluster"), message, "leave --host and --ns out")])
+        return {"do": "cluster"}
     if command in ("status", "drops"):
         request |= {"host": arguments["--host"] or "", "ns": ns or ""}
     if command in ("kick", "drain"):
@@ -259,6 +264,18 @@ def _cluster(row: Reply) -> list[str]:
     return found
 
 
+def _cluster_view(reply: Reply, on: Paper) -> list[str]:
+    """The hubs of a cluster, and their totals."""
+    total = reply["total"]
+    there = f"{number(total['live'])} of {counted(total['hubs'], 'hub')} live"
+    has = f"{counted(total['hosts'], 'host')}, {counted(total['sessions'], 'session')}"
+    runs = ", ".join(f"{number(hubs)} with {software}" for software, hubs in total["software"].items())
+    found = [f"cluster, as hub {reply['cluster']} sees it: {there}, {has}", *([runs] if runs else [])]
+    if reply["error"]:
+        found.append(f"registry {reply['registry']} is away: {reply['error']}; what is known goes on")
+    return [*found, *on.table(cli_columns.CLUSTER, reply["hubs"])]
+
+
 def _whose(reply: Reply) -> str:
     """The user of the process and its control socket; empty where a process of an older version replies."""
     if not reply.get("control"):
@@ -311,6 +328,7 @@ def _routes(reply: Reply, on: Paper) -> list[str]:
 
 _TEXTS: dict[str, Callable[[Reply, Paper], list[str]]] = {
     "status": _status,
+    "cluster": _cluster_view,
     "drops": _drops,
     "routes": _routes,
 }

@@ -22,7 +22,8 @@ Usage:
             [--bundle FILE] [--json] [FILE...]
   tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--service NAME]
             [--ns UUID] [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
-  tunrouter (status | drops) [--control PATH] [--host HOST] [--ns UUID] [--watch] [--json]
+  tunrouter status [--control PATH] [--host HOST] [--ns UUID] [--cluster] [--watch] [--json]
+  tunrouter drops [--control PATH] [--host HOST] [--ns UUID] [--watch] [--json]
   tunrouter health [--control PATH] [--host HOST] [--ns UUID] [--json]
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
@@ -86,6 +87,7 @@ Options:
   --single PIDFILE  end at once, with status 0, if a running tunrouter holds this file
   --trace FILTER    log packets that match, each with what became of it, at most 20 a second
   --json            print JSON for programs
+  --cluster         print the hubs of the cluster that the process is in, instead of its sessions
   --watch           print again every second, until Ctrl-C
   --sort COLUMN     the column by which the live screen is sorted
   --service NAME    the service of the hub, where there are several hubs

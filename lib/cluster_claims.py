@@ -10,7 +10,7 @@ so that whoever reads the hash sees a list and its header together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lib import cluster_wire, framing
@@ -42,8 +42,12 @@ class Batch:
 class Claims:
     """The list of this hub's hosts. `clock` is in milliseconds since 1970 everywhere."""
 
-    def __init__(self, name: str, address: str, epoch: int, key: bytes) -> None:
+    def __init__(self, name: str, address: str, epoch: int, key: bytes, software: str = "") -> None:
+        """`software` is what runs here, for who looks at the cluster."""
         self.name, self.address, self.epoch = name, address, epoch
+        self.software = software
+        self.sessions: Callable[[], int] = lambda: 0
+        """How many sessions this hub has, for the same."""
         self.sequence = self.beat = 0
         self._key = key
         self._joined: dict[Place, bytes] = {}
@@ -120,6 +124,8 @@ class Claims:
             address=self.address,
             count=len(self._joined),
             sum=self._sum,
+            software=self.software,
+            sessions=self.sessions(),
         )
         return cluster_wire.encode(message, self._key)
 

@@ -133,6 +133,8 @@ class Hosts:
         self.registry, self.domain = registry, domain
         self.traffic: dict[str, Traffic] = {}
         """Hub -> the counts of all hosts there."""
+        self.sessions = 0
+        """How many sessions are here."""
         self.send: Send = lambda hub, attachment, buffers: None
         self._claims, self._owner, self._touch = claims, owner, touch
         self._attachments: BoundedDict[Place, dict[str, Attachment]] = BoundedDict(MAX_HOSTS)
@@ -240,6 +242,7 @@ class Hosts:
 
     def entered(self, attachment: Attachment) -> None:
         """A session has begun here."""
+        self.sessions += 1
         place = attachment.namespace.id, attachment.host
         self._end(place)
         self._tell(place, attachment)
@@ -256,6 +259,7 @@ class Hosts:
 
     def left(self, attachment: Attachment) -> None:
         """A session has ended here."""
+        self.sessions -= 1
         place = attachment.namespace.id, attachment.host
         others = attachment.namespace.sessions_of(attachment.host)
         if others:

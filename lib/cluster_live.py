@@ -11,6 +11,7 @@ import time
 
 import gevent
 
+from lib import __version__
 from lib.cluster_claims import Claims
 from lib.cluster_hosts import Hosts
 from lib.cluster_identity import LinkIdentity
@@ -38,7 +39,7 @@ class Cluster:
         key = key_for(secret, "registry")
         epoch = milliseconds()
         self.registry = Registry(settings.name, epoch, key)
-        self.claims = Claims(settings.name, settings.address, epoch, key)
+        self.claims = Claims(settings.name, settings.address, epoch, key, f"tunrouter {__version__}")
         self.redis = RedisRegistry(
             settings.registry, self.registry, self.claims, key, self._changed, self._restarted
         )
@@ -53,6 +54,7 @@ class Cluster:
             self.hosts.counts,
         )
         self.hosts.send = self.links.send
+        self.claims.sessions = lambda: self.hosts.sessions
         self.links.alive = lambda name: self.registry.alive(name, time.monotonic())
         self._looking = Task(f"cluster {settings.name}: leases are looked at", self._look, of=self)
 

@@ -63,6 +63,10 @@ class OtherHub:
     sequence: int = 0
     beat: int = 0
     address: str = ""
+    software: str = ""
+    """What runs there; empty where it has not said so."""
+    sessions: int = 0
+    """How many sessions it has, as it has said last."""
     heard_at: float = float("-inf")
     """When it last gave a sign of life, in seconds of a steady clock."""
     live: bool = False
@@ -205,7 +209,7 @@ class Registry:
         if message.epoch > hub.epoch:
             self._forget(hub)
             hub.epoch, hub.sequence, hub.behind = message.epoch, 0, False
-        hub.beat = message.beat
+        hub.beat, hub.software, hub.sessions = message.beat, message.software, message.sessions
         if hub.address != message.address or not hub.live:
             hub.address, hub.live = message.address, True
             self._changed.update(hub.claims)

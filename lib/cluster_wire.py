@@ -62,6 +62,8 @@ class Field(IntEnum):
     HOST = 10
     SINCE = 11
     INSTANCE = 12
+    SOFTWARE = 13
+    SESSIONS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,10 @@ class Message:
     """HUB: how many hosts it has."""
     sum: bytes = bytes(SIGNATURE)
     """HUB: the sum of the signatures of their JOINs (`added`), 32 bytes."""
+    software: str = ""
+    """HUB: what runs there, for who looks at the cluster; empty where it does not say."""
+    sessions: int = 0
+    """HUB: how many sessions it has."""
     namespace: bytes = b""
     """JOIN, LEAVE: 16 bytes."""
     host: str = ""
@@ -106,8 +112,12 @@ _USED = {
     Kind.BYE: (),
 }
 _ALWAYS = (Field.NAME, Field.EPOCH, Field.SEQUENCE)
-_NUMBERS = frozenset({Field.EPOCH, Field.SEQUENCE, Field.BEAT, Field.CLOCK, Field.COUNT, Field.SINCE})
-_TEXTS = frozenset({Field.NAME, Field.ADDRESS, Field.HOST})
+_MAY = {Kind.HUB: (Field.SOFTWARE, Field.SESSIONS)}
+"""Fields that a hub of an older version does not send, and skips."""
+_NUMBERS = frozenset(
+    {Field.EPOCH, Field.SEQUENCE, Field.BEAT, Field.CLOCK, Field.COUNT, Field.SINCE, Field.SESSIONS}
+)
+_TEXTS = frozenset({Field.NAME, Field.ADDRESS, Field.HOST, Field.SOFTWARE})
 _SIZES = {Field.SUM: (SIGNATURE,), Field.NAMESPACE: (16,), Field.INSTANCE: (0, 16)}
 
 
@@ -119,7 +129,7 @@ def key_for(secret: bytes, purpose: str) -> bytes:
 def encode(message: Message, key: bytes) -> bytes:
     """A signed message."""
     fields = []
-    for field in _ALWAYS + _USED[message.kind]:
+    for field in _ALWAYS + _USED[message.kind] + _MAY.get(message.kind, ()):
         value = getattr(message, field.name.lower())
         if field in _NUMBERS:
             value = _NUMBER.pack(value)
@@ -144,6 +154,9 @@ def decode(data: bytes, key: bytes) -> Message:
     values: dict[str, object] = {}
     for field in _ALWAYS + _USED[kind]:
         values[field.name.lower()] = _value(field, found.get(field))
+    for field in _MAY.get(kind, ()):
+        if field in found:
+            values[field.name.lower()] = _value(field, found[field])
     message = Message(kind=kind, **values)  # type: ignore[arg-type]
     if not message.name:
         raise ProtocolError("a hub without a name")

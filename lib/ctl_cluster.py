@@ -1,14 +1,14 @@
-"""Clusters in the control socket's replies to `status` and `drops`: the registry, other hubs, links to them.
+"""Clusters in the control socket's replies to `status` and `cluster`: registry, other hubs, links to them.
 
 Knows: the fields and their units (PROTOCOL.md, the control socket). Refuses to know: how a cluster works
-(cluster_live), how rows are shown (cli_show).
+(cluster_live), how hubs are added up (cluster_view), how rows are shown (cli_show).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lib import cluster_running
+from lib import cluster_running, cluster_view
 
 if TYPE_CHECKING:
     from lib.cluster_link import Link
@@ -21,6 +21,60 @@ Row = dict[str, object]
 def rows(now: float) -> list[Row]:
     """A row for each cluster of this process: for the one, or none."""
     return [_cluster(one, now) for one in cluster_running.clusters()]
+
+
+def view(now: float, clock: float) -> dict[str, Any]:
+    """All hubs of the cluster that this process is in, and their totals. `clock`: seconds since 1970.
+
+    Raises ValueError where it is in none.
+    """
+    for cluster in cluster_running.clusters():
+        registry = cluster.redis
+        head = {"cluster": cluster.settings.name, "registry": registry.name, "error": registry.lost}
+        others = [_other(cluster, hub, now, clock) for hub in cluster.registry.hubs.values()]
+        return head | cluster_view.view(_here(cluster, clock), others)
+    raise ValueError("this process is in no cluster: its configuration has no section `cluster`")
+
+
+def _here(cluster: Cluster, clock: float) -> Row:
+    claims, error = cluster.claims, cluster.redis.lost
+    return {
+        "name": cluster.settings.name,
+        "here": True,
+        "live": True,
+        "state": cluster_view.state(True, False, error, here=True),
+        "error": error,
+        "hosts": len(claims),
+        "sessions": claims.sessions(),
+        "rtt_s": None,
+        "software": claims.software,
+        "up_s": _up(claims.epoch, clock),
+        "heard_s": None,
+        "address": cluster.settings.address,
+    }
+
+
+def _other(cluster: Cluster, hub: OtherHub, now: float, clock: float) -> Row:
+    link, error = cluster.links.link_with(hub.name), cluster.links.failed(hub.name)
+    return {
+        "name": hub.name,
+        "here": False,
+        "live": hub.live,
+        "state": cluster_view.state(hub.live, hub.behind, error),
+        "error": error,
+        "hosts": len(hub.claims),
+        "sessions": hub.sessions,
+        "rtt_s": round(link.control.liveness.rtt, 6) if link is not None else None,
+        "software": hub.software or (link.control.software if link is not None else ""),
+        "up_s": _up(hub.epoch, clock),
+        "heard_s": _seconds_since(hub.heard_at, now),
+        "address": hub.address,
+    }
+
+
+def _up(epoch: int, clock: float) -> float:
+    """Seconds since a hub's start: it begins an epoch by its clock (cluster_registry)."""
+    return round(max(0.0, clock - epoch / 1000), 1)
 
 
 def _cluster(cluster: Cluster, now: float) -> Row:

@@ -1,4 +1,4 @@
-"""Handlers of the control socket's requests: hello, explain, status, health, drops, routes, kick, invite, ….
+"""Handlers of the control socket's requests: hello, explain, status, cluster, health, drops, routes, kick, ….
 
 Knows: which requests there are, and which part of the process has the reply to each.
 Refuses to know: how a request is transported (ctl_server), what the longer replies contain (ctl_status,
@@ -14,6 +14,7 @@ from typing import Any
 
 from lib import (
     __version__,
+    ctl_cluster,
     ctl_drops,
     ctl_enrol,
     ctl_explain,
@@ -52,6 +53,7 @@ def handlers(
         },
         "explain": lambda request: _explain(hubs, request),
         "status": lambda request: ctl_status.status(hubs, clients, tables, started, control, request),
+        "cluster": lambda request: ctl_cluster.view(time.monotonic(), time.time()),
         "health": lambda request: ctl_health.health(hubs, clients, request),
         "drops": lambda request: ctl_drops.drops(hubs, clients, request),
         "routes": lambda request: ctl_routes.routes(hubs, tables, request),

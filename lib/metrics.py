@@ -31,6 +31,7 @@ from lib import (
     ids,
     log_redact,
     log_setup,
+    metrics_cluster,
     namespace_titles,
     service_supervisor,
 )
@@ -167,6 +168,8 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield UNNAMED, [(_labels(UNNAMED, name), float(hub.unnamed)) for name, hub in hubs.items()]
     yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
     yield from _by_hub()
+    for family, named in metrics_cluster.rows():
+        yield family, [(_labels(family, *names), value) for names, value in named]
     yield from _tables(seen.tables)
     yield from _tasks()
     yield from _log()

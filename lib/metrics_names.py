@@ -147,6 +147,34 @@ BY_HUB = {
         "Packets from and to another hub that were lost here, and why; `other` is whoever is no hub.",
     ),
 }
+CLUSTER = {
+    "live": _family(
+        *("tunrouter_cluster_hub_live", "gauge", "hub"),
+        "Whether the lease of another hub of the cluster has not ended.",
+    ),
+    "hosts": _family(
+        *("tunrouter_cluster_hub_hosts", "gauge", "hub"),
+        "Hosts that a hub of the cluster says are connected to it, this one's own too.",
+    ),
+    "sessions": _family(
+        *("tunrouter_cluster_hub_sessions", "gauge", "hub"), "Sessions that a hub of the cluster has."
+    ),
+    "rtt": _family(
+        *("tunrouter_cluster_link_rtt_seconds", "gauge", "hub"),
+        "Round-trip time of the link with another hub, where there is one.",
+    ),
+    "up": _family(
+        *("tunrouter_cluster_registry_up", "gauge", "registry"), "Whether the cluster's registry is there."
+    ),
+    "commands": _family(
+        *("tunrouter_cluster_registry_commands", "counter", "registry"),
+        "Commands that this hub has sent to the cluster's registry.",
+    ),
+    "messages": _family(
+        *("tunrouter_cluster_registry_messages", "counter", "registry outcome"),
+        "Messages of hubs that came by the registry, and what became of them.",
+    ),
+}
 REGISTERED = _family(
     *("tunrouter_sd_sessions", "gauge", "service sd"), "Sessions of a service that its sd has been told of."
 )

@@ -9,6 +9,7 @@ const VIEWS = [
   ['hosts', 'Hosts', 'M3 5h14M3 10h14M3 15h9'],
   ['map', 'Map', 'M10 10 4 5m6 5 6-5m-6 5v6M10 10h.01M4 5h.01M16 5h.01M10 16h.01'],
   ['routes', 'Routes', 'M3 6h9a3 3 0 0 1 0 6H8a2 2 0 0 0 0 4h9m-3-3 3 3-3 3'],
+  ['cluster', 'Cluster', 'M10 4h.01M4 15h.01M16 15h.01M10 4 4 15h12L10 4'],
   ['drops', 'Drops', 'M10 3c3 4 5 6 5 9a5 5 0 0 1-10 0c0-3 2-5 5-9Z'],
   ['trace', 'Trace', 'M2 10h4l2-6 4 12 2-6h4'],
   ['config', 'Config', 'M4 6h12M4 14h12M8 4v4M13 12v4'],
@@ -29,6 +30,7 @@ function icon(path) {
 
 function allowed(name) {
   if (FOR_ALL.has(name) || name === 'host') return true;
+  if (name === 'cluster') return page.me.cluster;
   return name === 'trace' ? page.me.may.includes('trace') : page.me.role !== 'tenant';
 }
 
@@ -105,7 +107,8 @@ async function go() {
     if (link.id === `to-${wanted === 'host' ? 'hosts' : wanted}`) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  if (there && wanted !== name) say(`${VIEWS.find(([one]) => one === name)[1]} is not for the role ${page.me.role}: your hosts are here.`, 'bad');
+  if (there && wanted !== name && name === 'cluster' && page.me.role !== 'tenant') say('This hub is in no cluster.', 'bad');
+  else if (there && wanted !== name) say(`${VIEWS.find(([one]) => one === name)[1]} is not for the role ${page.me.role}: your hosts are here.`, 'bad');
   else if (name && !there) say(`There is no view ${name}.`, 'bad');
   if (!first) { main.focus({ preventScroll: true }); window.scrollTo(0, 0); }
 }

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lib.cluster_registry import LEASE_SECONDS
-from tests.support import load
+from tests.support import load, schema
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import OVERLAY_1, OVERLAY_2, pings, reach, run, start_client, start_hub, wait_for
 from tests.support.redis_server import PORT, Redis, needs_redis
@@ -131,6 +131,9 @@ def test_hosts_at_two_hubs_reach_each_other(cluster: Cluster) -> None:
     _, page = run("status", "--control", cluster.control(1))
     assert "cluster hub hub-1, links on 127.0.0.1:7001: 1 host here, 1 other hub with 1 host" in page
     assert re.search("hub-2 .*good", page), page
+    _, page = run("status", "--cluster", "--control", cluster.control(1))
+    assert "cluster, as hub hub-1 sees it: 2 of 2 hubs live, 2 hosts, 2 sessions" in page
+    assert re.search(r"hub-2 .* ms .*good", page), page
     _, page = run("explain", "--from", "host-1", OVERLAY_2, "--control", cluster.control(1))
     assert "no live session here; by hub at hub-2, link, superpackets" in " ".join(page.split()), page
     assert "goes to host-2 by hub at hub-2, link" in " ".join(page.split()), page
@@ -166,6 +169,11 @@ def test_a_killed_hub_loses_its_hosts_and_a_host_that_goes_on_is_reached(cluster
     cluster.hubs[1].wait_line("hub-2 says nothing: its hosts are gone", LEASE_SECONDS + 3, lines)
     assert time.monotonic() - killed < LEASE_SECONDS + 2
     assert not cluster.other(1)["live"]
+    status, said = run("status", "--cluster", "--json", "--control", cluster.control(1))
+    seen = json.loads(said)
+    schema.check(seen, "cluster")
+    assert (status, seen["total"]["live"]) == (0, 1)
+    assert [row["state"] for row in seen["hubs"]] == ["good", "gone"]
     cluster.start_hub(2)
     wait_for(lambda: cluster.other(1)["live"])
     reach(topology.host_1, OVERLAY_2)  # the client may have gone home by now

@@ -43,6 +43,7 @@ VIEWS = {
     "hosts": lambda tab: tab.says("All 1,000"),
     "map": lambda tab: tab.says("125 hosts"),
     "routes": _explained,
+    "cluster": lambda tab: tab.says("29 of 30 hubs live"),
     "drops": lambda tab: tab.says("What to do"),
     "host/24": _drawn,
     "host/11": _drawn,

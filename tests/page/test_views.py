@@ -171,6 +171,26 @@ def test_drops_say_what_to_do(many: Many, opens: Opens) -> None:
     assert "Where they were going" in tab.text()
 
 
+def test_a_hub_of_the_cluster_that_is_gone_is_on_top(few: Few, opens: Opens) -> None:
+    hub, url = few()
+    tab = opens(url, "cluster")
+    tab.says("30 of 30 hubs live, 4,650 hosts, 4,680 sessions")
+    assert tab.run(NAMES)[:2] == ["hub-1", "hub-2"]
+    hub.lose("hub-23", "gone")
+    hub.lose("hub-4", "unreachable", "Connection refused")
+    tab.says("29 of 30 hubs live, 4,420 hosts")
+    tab.says("says nothing: its hosts are gone")
+    tab.says("no link with it: Connection refused")
+    assert tab.run(NAMES)[:3] == ["hub-23", "hub-4", "hub-1"]
+
+
+def test_without_a_cluster_there_is_no_view_of_one(few: Few, opens: Opens) -> None:
+    _, url = few(role="tenant")
+    tab = opens(url, "cluster")
+    tab.says("Cluster is not for the role tenant")
+    assert not tab.run("document.getElementById('to-cluster')")
+
+
 def test_one_host_has_curves_sessions_and_flows(many: Many, opens: Opens) -> None:
     hub, url = many
     tab = opens(url, "host/24")
@@ -299,7 +319,8 @@ def test_strangers_names_stay_text(few: Few, opens: Opens) -> None:
         row.update(host=evil, peer=evil, address=evil, prefixes=[evil])
     hub.packets = [[hub.now, "forwarded", evil, evil, evil, evil, evil]]
     hub.difference["changes"][0].update(service=evil, lines=[evil])
-    for view in ("hosts", "map", "routes", "drops", "host/3", "trace", "config"):
+    hub.hubs[1].update(name=evil, error=evil, address=evil, software=evil)
+    for view in ("hosts", "map", "routes", "cluster", "drops", "host/3", "trace", "config"):
         tab = opens(url, view)
         if view in ("trace", "config"):
             tab.click("button", "Start" if view == "trace" else "Compare")

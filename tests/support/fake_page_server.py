@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from lib import api_page, page_files
+from lib import api_page, cluster_view, page_files
 from lib.api_request import Who
 from lib.forward_drop_reasons import Reason, Refusal
 
@@ -94,6 +94,7 @@ class FakeHub:
         }  # fmt: skip
         self.news = threading.Condition()
         self.changes: list[tuple[int, Row]] = []
+        self.hubs = [self._of_cluster(f"hub-{number}") for number in range(1, 31)]
         self.pending: Row | None = None
         """The change that waits until somebody keeps it."""
         self.cuts = 0
@@ -114,9 +115,31 @@ class FakeHub:
         }  # fmt: skip
         return row
 
+    def _of_cluster(self, name: str) -> Row:
+        number = int(name.removeprefix("hub-"))
+        row: Row = {
+            "name": name, "here": number == 1, "live": True, "state": "good", "error": "", "hosts": 10 * number, "sessions": 10 * number + 1,
+            "rtt_s": None if number % 3 else 0.0004 * number, "software": "tunrouter 0.9.0", "up_s": 86400.0 * number, "heard_s": 0.4 if number > 1 else None,
+            "address": f"hub-{number}.example:8444",
+        }  # fmt: skip
+        return row
+
+    def lose(self, name: str, state: str, error: str = "") -> None:
+        """Let a hub of the cluster be in a state that is not good."""
+        row = next(row for row in self.hubs if row["name"] == name)
+        row.update(state=state, live=state != "gone", error=error)
+
+    def cluster(self) -> Row:
+        """The reply to /x/cluster."""
+        found = cluster_view.view(self.hubs[0], self.hubs[1:])
+        return {"cluster": "hub-1", "registry": "redis://redis.example:6379/0", "error": "", **found}
+
     def trouble(self) -> None:
         """A dozen hosts with each kind of problem."""
         kinds = ("away", "away", "flapping", "dropping", "queue", "conflict", "loss")
+        self.lose("hub-7", "gone")
+        self.lose("hub-9", "unreachable", "Connection refused")
+        self.lose("hub-12", "behind")
         for at, number in enumerate(range(11, len(self.rows), max(1, len(self.rows) // 14))):
             self.spoil(number, kinds[at % len(kinds)])
 
@@ -221,7 +244,13 @@ class FakeHub:
         if self.login and not self.user:
             return api_page.told(None, True)
         found = api_page.told(Who(self.user or "", self.role), self.login)
-        return {**found, "may": self.may, "software": "tunrouter 0.9.0", "title": "hub.example"}
+        return {
+            **found,
+            "cluster": self.role != "tenant",
+            "may": self.may,
+            "software": "tunrouter 0.9.0",
+            "title": "hub.example",
+        }
 
     def host(self, number: int) -> Row:
         """The reply to /x/hosts/ID."""
@@ -450,7 +479,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return
         replies: dict[str, Callable[[], Row]] = {
-            "me": hub.me, "hosts": hub.snapshot, "routes": lambda: hub.listed(query), "explain": lambda: hub.explain(query), "drops": hub.drops, "confirm": lambda: {"pending": hub.pending},
+            "me": hub.me, "hosts": hub.snapshot, "routes": lambda: hub.listed(query), "explain": lambda: hub.explain(query), "drops": hub.drops, "cluster": hub.cluster, "confirm": lambda: {"pending": hub.pending},
             "config": lambda: hub.difference if len(path) > 1 else hub.config(),
         }  # fmt: skip
         if path[0] not in replies:

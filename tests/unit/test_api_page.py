@@ -59,6 +59,7 @@ def test_a_stranger_learns_only_that_a_login_is_wanted(api: Api) -> None:
         "role": None,
         "namespace": None,
         "may": [],
+        "cluster": False,
         "software": "",
         "title": "",
     }

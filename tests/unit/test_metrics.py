@@ -17,7 +17,17 @@ from lib.metrics_names import BY_CLIENT, BY_HOST, DURATION, GOST, MEMORY, REFUSE
 from tests.support.netns import ROOT
 from tests.support.seen import attachment_of, hub_of, seen_of
 
-OURS = [*BY_HOST.values(), *BY_CLIENT.values(), *TABLE.values(), WAIT, REFUSED, UNNAMED, MEMORY]
+OURS = [
+    *BY_HOST.values(),
+    *metrics_names.BY_HUB.values(),
+    *metrics_names.CLUSTER.values(),
+    *BY_CLIENT.values(),
+    *TABLE.values(),
+    WAIT,
+    REFUSED,
+    UNNAMED,
+    MEMORY,
+]
 THEIRS = [
     "gost_services",
     "gost_service_requests_total",

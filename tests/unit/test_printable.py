@@ -116,6 +116,7 @@ def test_what_is_asked_is_printed_without_a_raw_character(
         "--control": "x",
         "--watch": False,
         "--json": False,
+        "--cluster": False,
         "--ns": None,
         "--host": None,
         "PREFIX": None,
