@@ -19,6 +19,8 @@ from lib.packet_headers import Fragment, Headers
 
 MAX_CONNECTIONS = 65536
 """Connections that one namespace remembers."""
+CONNECTION_BYTES = 300
+"""What one holds."""
 IDLE_SECONDS = {ip.TCP: 7440.0, ip.UDP: 300.0}
 """Least seconds for which a connection is remembered after its last packet, by protocol (RFC 5382 REQ-5:
 2 h 4 min, because hosts send the first keepalive after 2 h; RFC 4787 REQ-5)."""
@@ -32,24 +34,26 @@ UNSEEN_SECONDS = REFRESH_SECONDS + _RENEWED_AFTER
 """For so long before its last packet a connection may not have been renewed."""
 MAX_DATAGRAMS = 4096
 """Datagrams of one namespace whose first fragment was let through and whose others may still come."""
+DATAGRAM_BYTES = 900
+"""What one holds."""
 DATAGRAM_SECONDS = 30.0
 """Seconds after the first fragment in which the others may come (Linux, net.ipv4.ipfrag_time)."""
 _MAX_BYTES = 65535
 
 
 def _connections() -> ShareTable[bytes, tuple[float, Acl]]:
-    return ShareTable(MAX_CONNECTIONS)
+    return ShareTable(MAX_CONNECTIONS, CONNECTION_BYTES)
 
 
 @dataclass(slots=True)
 class ConnectionTable:
     """The connections that rules have let through in one namespace, each held for the host that opened it."""
 
-    _known: ShareTable[bytes, tuple[float, Acl]] = field(default_factory=_connections)
+    table: ShareTable[bytes, tuple[float, Acl]] = field(default_factory=_connections)
     """Key of a connection (Headers.connection) -> when it is forgotten, the rules that let it through."""
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self.table)
 
     def knows(self, headers: Headers, now: float) -> bool:
         """Whether a packet would belong to a connection, in either direction; the connection is not renewed.
@@ -69,7 +73,7 @@ class ConnectionTable:
                 until = now + _idle(headers)
                 if until - found[0] >= _RENEWED_AFTER:
                     # The rules stay those that let the connection through: this packet was not asked about.
-                    self._known.renew(key, (until, found[1]))
+                    self.table.renew(key, (until, found[1]))
                 return True
         return False
 
@@ -77,14 +81,14 @@ class ConnectionTable:
         """Remember a packet that the rules of `acl` have let through from `host`: its connection may pass."""
         # Some packets open no connection: ICMP messages other than requests, and fragments without ports.
         if headers.connection:
-            self._known.put(headers.connection, (now + _idle(headers), acl), host)
+            self.table.put(headers.connection, (now + _idle(headers), acl), host)
 
     def _find(self, key: bytes, now: float) -> tuple[float, Acl] | None:
         """The entry of a connection; None where there is none, or where it does not count any more."""
         # After a reload of the rules, a connection counts only if the new rules let a packet of it through
         # again. Entries of the old rules (not live) and idle ones are not searched for and removed, which
         # would take long in a full table. They are not used, and newer entries push them out.
-        found = self._known.get(key)
+        found = self.table.get(key)
         return None if found is None or not found[1].live or now >= found[0] else found
 
 
@@ -111,17 +115,17 @@ Datagram = tuple[str, str, bytes, bytes, bytes]
 
 
 def _datagrams() -> ShareTable[Datagram, _Open]:
-    return ShareTable(MAX_DATAGRAMS)
+    return ShareTable(MAX_DATAGRAMS, DATAGRAM_BYTES)
 
 
 @dataclass(slots=True)
 class FragmentTable:
     """The datagrams whose first fragment was let through, each held for the host that sends it."""
 
-    _open: ShareTable[Datagram, _Open] = field(default_factory=_datagrams)
+    table: ShareTable[Datagram, _Open] = field(default_factory=_datagrams)
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.table)
 
     def begin(self, datagram: Datagram, first: Fragment, acl: Acl | None, now: float) -> None:
         """Note a first fragment that the rules of `acl` have let through; None: they have denied it.
@@ -131,20 +135,20 @@ class FragmentTable:
         if acl is None:
             # An earlier datagram with this identification may be known. Its entry must not let the rest of
             # the denied one through.
-            self._open.pop(datagram)
+            self.table.pop(datagram)
             return
         # The first fragment may come twice. If the second one is shorter, the bytes between the two ends were
         # looked at in the first one, so later fragments must not overwrite them either.
-        before = self._open.get(datagram)
+        before = self.table.get(datagram)
         end = first.end if before is None or now >= before.until else max(first.end, before.first_end)
-        self._open.put(datagram, _Open(now + DATAGRAM_SECONDS, acl, end, first.end, 0), datagram[0])
+        self.table.put(datagram, _Open(now + DATAGRAM_SECONDS, acl, end, first.end, 0), datagram[0])
 
     def follows(self, datagram: Datagram, later: Fragment, now: float) -> bool:
         """Whether a fragment that is not the first may pass. If it may, its bytes are counted.
 
         `now` is in seconds of a steady clock.
         """
-        found = self._open.get(datagram)
+        found = self.table.get(datagram)
         if found is None or now >= found.until or not found.acl.live or later.begin < found.first_end:
             return False
         passed = found.passed + later.end - later.begin
@@ -154,7 +158,7 @@ class FragmentTable:
             return False
         # The datagram is complete. It is forgotten, so nothing else passes under its identification.
         if total and passed >= total:
-            self._open.pop(datagram)
+            self.table.pop(datagram)
         else:
-            self._open.renew(datagram, found._replace(passed=passed, total=total))
+            self.table.renew(datagram, found._replace(passed=passed, total=total))
         return True

@@ -13,6 +13,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from lib.namespace_commons import Member
+
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -23,6 +25,10 @@ class ShareTable(Generic[Key, Value]):
 
     limit: int
     """The most entries that the table holds."""
+    price: int = 0
+    """Bytes that an entry holds, where a member counts them (namespace_commons)."""
+    counted: int = 0
+    member: Member | None = None
     _entries: dict[Key, tuple[str, Value]] = field(default_factory=dict)
     _held: dict[str, dict[Key, None]] = field(default_factory=dict)
     """Owner -> its keys, in the order in which they were last put or renewed (oldest first)."""
@@ -57,8 +63,17 @@ class ShareTable(Generic[Key, Value]):
         if len(self._entries) > self.limit:
             # Of several owners with the most entries, whoever adds this one pays for it.
             largest = self._by_count[self._most]
-            loser = owner if owner in largest else next(iter(largest))
-            self.pop(next(iter(self._held[loser])))
+            self._drop_of(owner if owner in largest else next(iter(largest)))
+        if self.member is not None:
+            self.member.grew(self)
+
+    def drop_oldest(self) -> None:
+        """Remove the oldest entry of the owner with the most, where there is one."""
+        if self._entries:
+            self._drop_of(next(iter(self._by_count[self._most])))
+
+    def _drop_of(self, owner: str) -> None:
+        self.pop(next(iter(self._held[owner])))
 
     def renew(self, key: Key, value: Value) -> None:
         """Set the value of a key and make it its owner's newest. Raises KeyError where it is not there."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from lib import cluster_wire, framing
 from lib.cluster_registry import Place
@@ -90,7 +91,7 @@ class Claims:
         Where the batch cannot be written, the whole list has to be written (`whole`).
         """
         batch, frames = Batch(), []
-        for place in list(self._pending)[:BATCH]:
+        for place in [*islice(self._pending, BATCH)]:
             claim = self._pending.pop(place)
             field_name = field_of(place)
             if claim is None:

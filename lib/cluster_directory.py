@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from lib.namespace import Attachment, Namespace
+from lib.namespace_commons import SharedTable
 from lib.plugin_cache import ReplyCache, Unresolved
 from lib.route_gateways import Gateway
+from lib.settings_memory import FAR_HOST
 
 AGAIN_SECONDS = 0.25
 """An answer that a packet from another hub contradicts counts for so long: the host has just moved there."""
@@ -38,12 +40,19 @@ class Directory:
         """
         self.namespace = namespace
         self._make, self._ask, self._find = make, ask, find
-        self._known: ReplyCache[str, Gateway[Attachment], Attachment] = ReplyCache(seconds, most=most)
+        self._known: ReplyCache[str, Gateway[Attachment], Attachment] = ReplyCache(
+            seconds, most=most, price=FAR_HOST
+        )
 
     @property
     def seconds(self) -> float:
         """How long an answer counts."""
         return self._known.seconds
+
+    @property
+    def table(self) -> SharedTable:
+        """What is known."""
+        return self._known.table
 
     def gateway(self, host: str, now: float) -> Gateway[Attachment] | Unresolved | None:
         """A host with an attachment for each hub that it is at; None where it is at none."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 import gevent
@@ -40,10 +40,18 @@ from lib.packet_text import head
 from lib.route_plugin_cache import Asker
 from lib.service_scheduling import SHARE, Pauses
 from lib.service_supervisor import Task
+from lib.session_budget import Budget
 from lib.session_cost import BURST_SECONDS
 from lib.settings import HubSettings
 from lib.settings_cluster import EntrypointSettings
-from lib.settings_memory import FAR_FLOWS, FAR_HOSTS, LEAST_FAR_HOSTS, LEAST_FLOWS, MOST_FAR_HOSTS
+from lib.settings_memory import (
+    FAR_FLOWS,
+    FAR_HOSTS,
+    FAR_WAITING,
+    LEAST_FAR_FLOWS,
+    LEAST_FAR_HOSTS,
+    MOST_FAR_HOSTS,
+)
 from lib.stream_listen import listen_remedy
 
 BUFFER = 4096
@@ -54,6 +62,8 @@ MAX_HEADS, MAX_HEAD = 1024, 320
 """Requests that have been read once, and the most bytes of one that is remembered."""
 STRANGERS_PER_SECOND = 100.0
 """Datagrams from addresses that the sd has named as nobody's yet: it is asked about their senders."""
+MANY_SECONDS = 1.0
+"""How often all hosts at other hubs are counted, and all hubs looked at for drops to tell of."""
 BY = "entrypoint"
 
 
@@ -104,6 +114,10 @@ class Entrypoint:
         self.settings, self.entry, self.domain, self.taps = hub, settings, domain, taps
         self.output, self.pauses = Output(), Pauses()
         self.failed_plugins: set[Asker] = set()
+        self.budget = Budget(FAR_WAITING)
+        """What frames of hosts at other hubs count in while they wait for an sd or a plugin."""
+        self._many, self._many_at = 0, float("-inf")
+        self._told_at = float("-inf")
         node = ids.format_uuid(os.urandom(16))
         self.sd = Sd(hub.name, settings, node)
         self.registration = Registration(
@@ -195,10 +209,19 @@ class Entrypoint:
         request = wire_relay.encode_gateway(namespace.id, host)
         attachment = Attachment(namespace, host, address, mtu=BUFFER - len(request), by=BY)
         attachment.traffic = hub.traffic
-        attachment.max_flows = max(LEAST_FLOWS, FAR_FLOWS // (1 + sum(map(len, self.directories()))))
+        attachment.max_flows = max(LEAST_FAR_FLOWS, FAR_FLOWS // (1 + self._far_hosts()))
+        attachment.budget = self.budget
         attachment.sender = Way(self._sock, hub, request)
         FarHost(self, attachment)
         return attachment
+
+    def _far_hosts(self) -> int:
+        """How many hosts at other hubs are remembered, or were a moment ago: there may be many namespaces."""
+        now = time.monotonic()
+        if now - self._many_at > MANY_SECONDS:
+            self._many, self._many_at = sum(map(len, self.directories())), now
+        self._many += 1
+        return self._many
 
     # --- what comes
 
@@ -217,7 +240,7 @@ class Entrypoint:
                         frames.setdefault((found[0], hub), []).append(found[1])
             for (key, hub), some in frames.items():
                 self._enter(key, hub, some, began)
-            self._tell_news()
+            self._tell_news({str(run.address) for run in runs})
             if not frames:
                 self._debt += time.monotonic() - began
             if self._debt > BURST_SECONDS:
@@ -258,6 +281,7 @@ class Entrypoint:
             return
         stranger = Attachment(namespace, "", hub, by=BY)
         stranger.traffic = self.hubs[hub].traffic if hub in self.hubs else self.traffic
+        stranger.budget = self.budget
         stranger.again = lambda frame: self._enter(key, hub, (frame,), time.monotonic())
         forward_enter.enter(stranger, frames, now)
         hub_resolve.ask(self, namespace)
@@ -268,8 +292,11 @@ class Entrypoint:
         traffic.received_bytes += len(data)
         traffic.drop(reason, 1, f"from {hub}", head(data, 0, len(data)), now)
 
-    def _tell_news(self) -> None:
-        """Log the reasons for drops of datagrams that occurred for the first time."""
-        for traffic in (self.traffic, *(hub.traffic for hub in self.hubs.values())):
+    def _tell_news(self, senders: Iterable[str]) -> None:
+        """Log the reasons for drops that occurred for the first time, of these hubs; now and then of all."""
+        now = time.monotonic()
+        if now - self._told_at > MANY_SECONDS:
+            senders, self._told_at = list(self.hubs), now
+        for traffic in (self.traffic, *(self.hubs[one].traffic for one in senders if one in self.hubs)):
             for reason, detail in traffic.take_news() if traffic.news else ():
                 hub_log.datagrams_dropped(self.settings.name, reason, detail)

@@ -25,7 +25,7 @@ from lib import cluster_frames, packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.cluster_claims import Claims
 from lib.cluster_receive import Receiver
-from lib.cluster_registry import Place, Registry
+from lib.cluster_registry import MAX_HUBS, Place, Registry
 from lib.counters import Traffic
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
@@ -35,12 +35,16 @@ from lib.namespace_domain import Domain
 from lib.packet import Buffer
 from lib.plugin_cache import Unresolved
 from lib.route_gateways import Gateway
-from lib.settings_memory import FAR_FLOWS, LEAST_FLOWS
+from lib.service_scheduling import in_steps
+from lib.session_budget import Budget
+from lib.settings_memory import FAR_FLOWS, FAR_HOSTS, FAR_WAITING, LEAST_FAR_FLOWS
 
 LINK = "link"
 """What `by` of an attachment says of a host that a link leads to."""
-MAX_HOSTS = 8192
+MAX_HOSTS = FAR_HOSTS
 """Hosts at other hubs that packets go to or have come from; past that the oldest is made anew when needed."""
+MAX_COUNTED = 2 * MAX_HUBS
+"""Hubs with counts of their own; of more those go that are not in the cluster any more."""
 GREETING_SECONDS = 10.0
 """How long after its beginning a client is expected to say its instance; one of GOST's never does."""
 _MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
@@ -79,6 +83,8 @@ class _Elsewhere:
     hosts: Hosts
     namespace: Namespace
     seconds: float = math.inf
+    table: None = None
+    """Attachments have a bound for all namespaces (MAX_HOSTS), and what is here goes with them."""
     gateways: BoundedDict[str, Gateway[Attachment]] = field(default_factory=lambda: BoundedDict(MAX_HOSTS))
     """Those that were asked for, with their newest attachment."""
 
@@ -132,13 +138,17 @@ class Hosts:
         """`touch` is called when `claims` have changed; `owner` forwards what comes by links."""
         self.registry, self.domain = registry, domain
         self.traffic: dict[str, Traffic] = {}
-        """Hub -> the counts of all hosts there."""
+        """Hub -> the counts of all hosts there; "" -> those of hubs that were forgotten."""
+        self.budget = Budget(FAR_WAITING)
+        """What frames of hosts at other hubs count in while they wait for a plugin."""
         self.sessions = 0
         """How many sessions are here."""
         self.send: Send = lambda hub, attachment, buffers: None
         self._claims, self._owner, self._touch = claims, owner, touch
         self._attachments: BoundedDict[Place, dict[str, Attachment]] = BoundedDict(MAX_HOSTS)
         """Host -> hub -> its attachment there."""
+        self._count = 0
+        """All of these."""
         self._greeting: dict[Attachment, None] = {}
         """Sessions whose clients have not said their instance yet, and may."""
         self._strangers: BoundedDict[tuple[bytes, str], Attachment] = BoundedDict(MAX_HOSTS)
@@ -154,13 +164,15 @@ class Hosts:
         place = namespace.id, host
         there = self._attachments.get(place)
         if there is None:
-            if len(self._attachments) >= MAX_HOSTS:
-                self._end(next(iter(self._attachments)))
             there = self._attachments[place] = {}
         found = there.get(hub)
         if found is None or not found.live or found.namespace is not namespace:
             if found is not None:
                 found.live = False
+            else:
+                self._count += 1
+                while self._count > MAX_HOSTS and (oldest := next(iter(self._attachments))) != place:
+                    self._end(oldest)
             found = there[hub] = self._made(namespace, host, hub)
             found.sender = _Way(found, self.send)
             FarHost(self._owner, found)
@@ -168,7 +180,18 @@ class Hosts:
 
     def counts(self, hub: str) -> Traffic:
         """The counts of all hosts at a hub."""
-        return self.traffic.setdefault(hub, Traffic())
+        found = self.traffic.get(hub)
+        if found is None:
+            if len(self.traffic) >= MAX_COUNTED:
+                self._forget_hubs()
+            found = self.traffic[hub] = Traffic()
+        return found
+
+    def _forget_hubs(self) -> None:
+        """Add up the counts of hubs that are not in the cluster any more: there may be ever new names."""
+        others = self.traffic.setdefault("", Traffic())
+        for hub in [hub for hub in self.traffic if hub and hub not in self.registry.hubs]:
+            others.add(self.traffic.pop(hub))
 
     def _made(self, namespace: Namespace, host: str, hub: str) -> Attachment:
         return Attachment(
@@ -181,7 +204,8 @@ class Hosts:
             is_tunrouter=True,
             takes_dummies=True,
             traffic=self.counts(hub),
-            max_flows=max(LEAST_FLOWS, FAR_FLOWS // (1 + len(self._attachments))),
+            max_flows=max(LEAST_FAR_FLOWS, FAR_FLOWS // (1 + self._count)),
+            budget=self.budget,
         )
 
     def _end(self, place: Place, but: str = "") -> None:
@@ -189,6 +213,7 @@ class Hosts:
         there = self._attachments.get(place, {})
         for hub in [hub for hub in there if hub != but]:
             attachment = there.pop(hub)
+            self._count -= 1
             attachment.live = False
             attachment.forget()
             elsewhere = attachment.namespace.elsewhere
@@ -202,7 +227,7 @@ class Hosts:
     def changed(self, places: Iterable[Place]) -> None:
         """Something is different about these hosts: flows are decided anew, sessions that have moved end."""
         outdated: set[Namespace] = set()
-        for place in places:
+        for place in in_steps(places):
             namespace_id, host = place
             hubs = self.registry.where(place)
             self._end(place, hubs[0].name if hubs else "")

@@ -34,8 +34,9 @@ from lib.log_setup import say, settle
 from lib.namespace import Attachment
 from lib.packet import Buffer
 from lib.packet_offload import count_packets
+from lib.service_places import Places
 from lib.service_supervisor import Task
-from lib.session_budget import Budget
+from lib.session_budget import PARKED_BYTES, Budget
 from lib.session_cost import Cost
 from lib.stream_bounded import Bounds
 from lib.stream_deadline import within
@@ -52,8 +53,14 @@ RACE_SECONDS = 2.0
 """In this time after a link was made by us, another one by the far hub is of the same moment."""
 BACKOFF = 0.25, 4.0
 """Seconds until a hub is dialled again: at first, and at most (doubling). Frames meanwhile are dropped."""
-WAITING_BYTES = 256 << 10
-"""Bytes of frames that may wait for one link to be made."""
+WAITING_BYTES, ALL_WAITING = 256 << 10, 32 << 20
+"""Bytes of frames that may wait for one link to be made, and for all of them."""
+MAX_STRANGERS = 256
+"""Connections that have not shown yet that they are of a hub; one more makes an older one go."""
+MAX_LINKS, LINKS_OF_ONE = MAX_HUBS + 256, 4
+"""Links at a time, and those with one hub: one that is used, and others that end."""
+MAX_PEERS = 2 * MAX_HUBS
+"""Hubs of which something is kept; of more those go with which there is no link."""
 QUEUE_MEMORY = 64 << 20
 """Bytes that may wait for all other hubs together."""
 BEAT_SECONDS = 0.5
@@ -101,8 +108,11 @@ class Links:
         self.alive: Callable[[str], None] = lambda name: None
         """Is told of each hub that has given a sign of life by a link."""
         self._peers: dict[str, _Peer] = {}
+        self._waiting = 0
+        """Bytes of the frames that wait for links to be made."""
         self._heard: dict[Link, int] = {}
-        self._pool = Pool(MAX_HUBS + 256)
+        self._pool = Pool()
+        self._strangers = Places(MAX_STRANGERS)
         label = f"links of cluster {name}"
         self._server = Server(listen(*where), self._serve, self._pool, name, label, ALL)
         self._beating = Task(f"{label}: links are looked after", self._beat)
@@ -139,9 +149,7 @@ class Links:
 
     def send(self, name: str, attachment: Attachment, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames for an attachment at another hub, or let it wait, or drop it."""
-        peer = self._peers.get(name)
-        if peer is None:
-            peer = self._peers[name] = _Peer()
+        peer = self._peer(name)
         link = peer.link
         if link is not None and not link.is_leaving:
             link.send(attachment.namespace.id, buffers)
@@ -151,15 +159,42 @@ class Links:
         if not peer.is_dialling and now < peer.next_at:
             attachment.drop(Reason.NO_LINK, count_packets(run), peer.failed, b"", now)
             return
-        peer.waiting.append((attachment, run))
-        peer.bytes += len(run)
-        while peer.bytes > WAITING_BYTES:
-            oldest, run = peer.waiting.popleft()
-            peer.bytes -= len(run)
-            oldest.drop(Reason.NO_LINK, count_packets(run), "too much waits for the link", b"", now)
+        self._keep(peer, attachment, run)
         if not peer.is_dialling:
             peer.is_dialling = True
             self._spawn(self._dial, name, peer)
+
+    def _keep(self, peer: _Peer, attachment: Attachment, run: bytes) -> None:
+        """Let frames wait for a link; where there is no room, those go that have waited longest for it."""
+        peer.waiting.append((attachment, run))
+        self._count(peer, len(run) + PARKED_BYTES)
+        while peer.waiting and (peer.bytes > WAITING_BYTES or self._waiting > ALL_WAITING):
+            oldest, run = peer.waiting.popleft()
+            self._count(peer, -len(run) - PARKED_BYTES)
+            why = "too much waits for the link"
+            oldest.drop(Reason.NO_LINK, count_packets(run), why, b"", time.monotonic())
+
+    def _count(self, peer: _Peer, size: int) -> None:
+        peer.bytes += size
+        self._waiting += size
+
+    def _taken(self, peer: _Peer) -> deque[tuple[Attachment, bytes]]:
+        """What has waited for a link with this hub; nothing waits any more."""
+        waiting, peer.waiting = peer.waiting, deque()
+        self._count(peer, -peer.bytes)
+        return waiting
+
+    def _peer(self, name: str) -> _Peer:
+        """What is kept of a hub; made where there is nothing yet. Hubs that are of no more use make room."""
+        peer = self._peers.get(name)
+        if peer is None:
+            if len(self._peers) >= MAX_PEERS:
+                linked = {link.name for link in self.all}
+                for other, known in list(self._peers.items()):
+                    if other not in linked and not known.is_dialling and not known.waiting:
+                        del self._peers[other]
+            peer = self._peers[name] = _Peer()
+        return peer
 
     def _spawn(self, run: Callable[..., None], *arguments: object) -> None:
         greenlet = gevent.spawn(run, *arguments)
@@ -168,7 +203,7 @@ class Links:
 
     def _use(self, link: Link) -> None:
         """A link is ready: frames go by it from now on, unless another one stays."""
-        peer = self._peers.setdefault(link.name, _Peer())
+        peer = self._peer(link.name)
         other = peer.link
         if other is not None and not self._replaces(link, other):
             link.drain()
@@ -188,8 +223,7 @@ class Links:
             hub=link.name,
             peer=link.stream.peer,
         )
-        waiting, peer.waiting, peer.bytes = peer.waiting, deque(), 0
-        for attachment, run in waiting:
+        for attachment, run in self._taken(peer):
             link.send(attachment.namespace.id, [run])
 
     def _replaces(self, link: Link, other: Link) -> bool:
@@ -233,38 +267,47 @@ class Links:
         say(Entry.LINK_FAILED, text, name, why, fold=name, habit=OUTAGE, hub=name, reason=why)
 
     def _drop_waiting(self, peer: _Peer, why: str) -> None:
-        waiting, peer.waiting, peer.bytes = peer.waiting, deque(), 0
-        for attachment, run in waiting:
+        for attachment, run in self._taken(peer):
             attachment.drop(Reason.NO_LINK, count_packets(run), why, b"", time.monotonic())
 
     def _serve(self, sock: Any, address: Any) -> None:
         """One connection, in its own greenlet: the handshake, then the link."""
         where = format_peer(address)
+        stream: Stream | None = None
         try:
-            stream = Stream(sock, where)
-        except OSError:  # gone again already
-            return
-        cost = Cost()
-        stream.count(cost, stranger(where), self.budget)
-        try:
-            with within(DIAL_SECONDS, lambda: ProtocolError(f"no TLS handshake within {DIAL_SECONDS:g} s")):
-                stream.wait_readable()
-                top = _layer(stream, TlsCodec(self._identity.server, True))
-                top.open()
-            stream.end_turn()
-            stream.cost = None
+            with self._strangers.hold(stranger(where)) as held:
+                if not held:
+                    return
+                stream = Stream(sock, where)
+                top = self._met(stream)
             name = top.certificate.common_name
             if not name or name == self.name:
                 raise ProtocolError("it has this hub's own name")
-            self._run(self._link(name, top, False), self._peers.setdefault(name, _Peer()))
+            self._run(self._link(name, top, False), self._peer(name))
         except (OSError, ProtocolError) as error:
             reason = str(getattr(error, "strerror", "") or error)
             text = "link from %s refused: %s"
             say(Entry.LINK_REFUSED, text, where, reason, fold="link", habit=OUTAGE, peer=where, reason=reason)
         finally:
-            stream.close()
+            (stream or sock).close()
+
+    def _met(self, stream: Stream) -> AnyStream:
+        """The stream within TLS, once both ends have shown certificates. Raises OSError, ProtocolError."""
+        stream.count(Cost(), stranger(stream.peer), self.budget)
+        with within(DIAL_SECONDS, lambda: ProtocolError(f"no TLS handshake within {DIAL_SECONDS:g} s")):
+            stream.wait_readable()
+            top = _layer(stream, TlsCodec(self._identity.server, True))
+            top.open()
+        stream.end_turn()
+        stream.cost = None
+        return top
 
     def _link(self, name: str, stream: AnyStream, is_dialled: bool) -> Link:
+        """A link with a hub. Raises OSError where there are too many."""
+        if sum(link.name == name for link in self.all) >= LINKS_OF_ONE:
+            raise OSError(23, f"there are {LINKS_OF_ONE} links with this hub already")
+        if len(self.all) >= MAX_LINKS:
+            raise OSError(23, f"there are {MAX_LINKS} links already")
         more = self._receiver(name), self._instance, self._counts(name)
         return Link(name, stream, is_dialled, self.budget, *more)
 
@@ -306,7 +349,7 @@ class Links:
         if heard != self._heard.get(link) and link.is_ready:
             self._heard[link] = heard
             self.alive(link.name)
-        peer = self._peers[link.name]
+        peer = self._peer(link.name)
         if link.is_leaving and peer.link is link:
             peer.link = None
         if peer.link is link and link.is_dialled and now - link.used_at > IDLE_SECONDS:

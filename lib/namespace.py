@@ -22,15 +22,16 @@ from lib.counters import Traffic
 from lib.dns_zone import Questions, ZoneMemory
 from lib.forward_drop_reasons import Reason
 from lib.limits import Bucket
+from lib.namespace_commons import Member
 from lib.namespace_elsewhere import Elsewhere
 from lib.namespace_sender import NO_SENDER, Sender
 from lib.packet import Buffer, Packet, reversed_flow
 from lib.packet_headers import Headers
 from lib.plugin_cache import Unresolved
-from lib.route_gateways import Gateway, Gateways
+from lib.route_gateways import Gateway, Gateways, Settling
 from lib.route_plugin_cache import PluginCache
 from lib.route_table import Group, RouteTable
-from lib.session_budget import Budget
+from lib.session_budget import PARKED_BYTES, Budget
 
 ICMP_ERRORS_PER_SECOND = 100.0
 ICMP_ERROR_BURST = 50.0
@@ -101,6 +102,8 @@ class Attachment:
     """Tells those who look on whether a frame goes to it by datagrams; None where its session has none."""
     budget: Budget | None = None
     """What its frames count in while they wait for a plugin."""
+    parked: int = 0
+    """How many bytes do."""
     icmp_error_tokens: float = ICMP_ERROR_BURST
     icmp_error_at: float = 0.0
     own4: bytes = b""
@@ -130,6 +133,7 @@ class Attachment:
         """A frame of it waits for a plugin no longer."""
         if self.budget is not None:
             self.budget.unpark(frame)
+            self.parked -= len(frame) + PARKED_BYTES
 
     def drop(
         self, reason: Reason, count: int = 1, detail: str = "", head: bytes = b"", now: float = 0.0
@@ -183,13 +187,14 @@ class Namespace:
     """The names of its hosts, where the hub answers for them (forward_names)."""
     _turns: int = 0
     """How often something other than a change of a table's routes made remembered verdicts outdated."""
-    _settling: list[float] = field(default_factory=list)
-    """When the hold-down ends of each host that came back, in seconds of a steady clock."""
+    _settling: Settling = field(default_factory=Settling)
+    """When the hold-downs end of hosts that came back."""
+    member: Member | None = None
+    """What counts those of its tables that have no bound of their own."""
 
     def generation(self, now: float) -> int:
         """A number that changes whenever a remembered verdict might be outdated. `now`: a steady clock's."""
-        if self._settling and now >= min(self._settling):
-            self._settling = [at for at in self._settling if at > now]
+        if self._settling.ended(now):
             self._turns += 1
         return self._turns + self.table.changes + self.default.changes
 
@@ -281,8 +286,10 @@ class Namespace:
         False where no more frames may wait.
         """
         budget = attachment.budget
-        if budget is not None and not budget.park(frame):
-            return False
+        if budget is not None:
+            if not budget.park(frame, attachment.parked):
+                return False
+            attachment.parked += len(frame) + PARKED_BYTES
         for table in self.tables:
             if isinstance(table, PluginCache) and table.park(address, attachment, frame):
                 return True
@@ -301,7 +308,8 @@ class Namespace:
             self._turns += 1  # what goes to its stand-in now may come back to it
             gateway = self.gateways.here[attachment.host]
             if gateway.back_at == now:
-                self._settling += [now + table.hold_down for table in self.tables]
+                for table in self.tables:
+                    self._settling.note(now + table.hold_down)
 
     def _may_be_preferred(self) -> bool:
         return any(isinstance(table, RouteTable) and table.has_alternatives for table in self.tables)

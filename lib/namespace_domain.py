@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lib.counters import Traffic
+from lib.ids import NO_NAMESPACE
+from lib.limits import stranger
 from lib.namespace import Attachment, Namespace, Table
+from lib.namespace_commons import Commons, SharedTable
 from lib.namespace_elsewhere import Elsewhere
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.route_table import RouteTable
+from lib.settings_memory import COMMONS
 
 
 class Registry(Protocol):
@@ -51,6 +55,8 @@ class Domain:
     namespaces: dict[bytes, Namespace] = field(default_factory=dict)
     gone: Traffic = field(default_factory=Traffic)
     """The counts of namespaces that were removed."""
+    commons: Commons = field(default_factory=lambda: Commons(COMMONS))
+    """The memory of namespaces that nobody has named: neither a router nor clients who name none."""
     registry: Registry | None = None
     """Who knows of other hubs, where there are any; see use_registry()."""
     _coming: set[tuple[bytes, str]] = field(default_factory=set)
@@ -75,8 +81,11 @@ class Domain:
 
     def enter(self, attachment: Attachment, now: float) -> None:
         """Add an attachment to its namespace, when its session begins."""
-        attachment.namespace = self.namespaces.setdefault(attachment.namespace.id, attachment.namespace)
-        attachment.namespace.join(attachment, now)
+        namespace = self.namespaces.setdefault(attachment.namespace.id, attachment.namespace)
+        attachment.namespace = namespace
+        if namespace.member is None:
+            self._count(namespace, stranger(attachment.peer))
+        namespace.join(attachment, now)
         if self.registry is not None:
             self.registry.entered(attachment)
 
@@ -90,6 +99,23 @@ class Domain:
         if self.registry is not None:
             self.registry.left(attachment)
         self._let_go(namespace)
+
+    def _count(self, namespace: Namespace, founder: str = "") -> None:
+        """Count in the memory for all what a namespace has no bound of its own for.
+
+        `founder` is the address of whoever has made it up, if anybody has.
+        """
+        key = namespace.id
+        is_named = key == NO_NAMESPACE or key in self.tables
+        if namespace.member is None:
+            namespace.member = self.commons.join(key.hex() if is_named else founder)
+        tables: list[SharedTable] = [namespace.gateways.away, namespace.gateways.shared]
+        if namespace.elsewhere is not None and namespace.elsewhere.table is not None:
+            tables.append(namespace.elsewhere.table)
+        if not is_named:
+            tables += [namespace.connections.table, namespace.fragments.table]
+            tables += [table.table for table in namespace.tables if isinstance(table, PluginCache)]
+        namespace.member.keep(tables)
 
     def namespace(self, key: bytes) -> Namespace:
         """The namespace of an id (16 bytes). A new one is kept only once an attachment enters it."""
@@ -111,6 +137,8 @@ class Domain:
             namespace.elsewhere = None
             if registry is not None:
                 namespace.elsewhere = registry.elsewhere(namespace)
+            self._count(namespace)
+            if registry is not None:
                 for attachment in namespace.attachments():
                     registry.entered(attachment)
 
@@ -124,11 +152,15 @@ class Domain:
         for namespace in list(self.namespaces.values()):
             old = namespace.tables if kept else ()
             namespace.replace_tables(*self._tables_of(namespace.id, old), source_check)
+            self._count(namespace)
             self._let_go(namespace)
 
     def _let_go(self, namespace: Namespace) -> None:
         if not namespace.gateways and namespace.id not in self.tables:
             del self.namespaces[namespace.id]
+            if namespace.member is not None:
+                namespace.member.end()
+                namespace.member = None  # somebody who has looked it up before may still enter it
             self.gone.add(namespace.gone)
 
     def _tables_of(self, key: bytes, old: tuple[Table, ...] = ()) -> tuple[Table, Table]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from lib.namespace_commons import SharedTable
 from lib.plugin_cache import Unresolved
 from lib.route_gateways import Gateway, Session
 
@@ -28,6 +29,10 @@ class Elsewhere(Protocol[A]):
     def seconds(self) -> float:
         """How long a flow may go where it was said, before it is asked for again; infinite where changes are
         told at once, by ending attachments (`live`) and by Namespace.outdate."""
+
+    @property
+    def table(self) -> SharedTable | None:
+        """What is remembered of hosts in this namespace; None where that has a bound for all namespaces."""
 
     def gateway(self, host: str, now: float) -> Gateway[A] | Unresolved | None:
         """A host with an attachment for each hub that it is at; None where it is at none.

@@ -14,23 +14,28 @@ gateway is connected, it is used at once.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Generic, Protocol, TypeVar
 from zlib import crc32
 
 from lib.bounded_dict import BoundedDict
 from lib.limits import Bucket
+from lib.namespace_commons import PricedDict
 from lib.route_table import Group
 
 MAX_FLOWS = 16384
-"""Flows that a gateway, or a tier of several, remembers; past that the oldest is forgotten."""
-MAX_TIERS = 1024
-"""Tiers whose flows are remembered."""
+"""Flows that a gateway remembers; past that the oldest is forgotten."""
+MAX_SHARED = 65536
+"""Flows that are remembered of all tiers of several gateways together."""
 ROUTER_ERRORS_PER_SECOND = 10.0
 """ICMP errors of routers behind a host, to which no route leads, that may pass in a second and at once."""
 MAX_AWAY = 65536
 """Host names that are remembered after they left, for the hold-down."""
+SHARED_BYTES, AWAY_BYTES = 350, 400
+"""What one of these holds; a host name has 255 bytes at most."""
 
 
 class Session(Protocol):
@@ -83,22 +88,22 @@ class Gateways(Generic[S]):
     """The connected hosts of one namespace, by name."""
 
     here: dict[str, Gateway[S]] = field(default_factory=dict)
-    _away: BoundedDict[str, None] = field(default_factory=lambda: BoundedDict(MAX_AWAY))
+    away: PricedDict[str, None] = field(default_factory=lambda: PricedDict(MAX_AWAY, AWAY_BYTES))
     """Who was here once; the longest gone first."""
-    _shares: BoundedDict[tuple[str, ...], BoundedDict[bytes, str]] = field(
-        default_factory=lambda: BoundedDict(MAX_TIERS)
+    shared: PricedDict[tuple[tuple[str, ...], bytes], str] = field(
+        default_factory=lambda: PricedDict(MAX_SHARED, SHARED_BYTES)
     )
-    """tier -> flow -> the gateway it has."""
+    """(tier, flow) -> the gateway that it has."""
 
     def join(self, attachment: S, now: float) -> bool:
         """Add an attachment at the beginning of its session; returns whether it is its host's first one."""
         gateway = self.here.get(attachment.host)
         new = gateway is None
         if gateway is None:
-            came_back = attachment.host in self._away
+            came_back = attachment.host in self.away
             gateway = Gateway(attachment.host, now if came_back else float("-inf"))
             self.here[attachment.host] = gateway
-            self._away.pop(attachment.host, None)
+            self.away.pop(attachment.host, None)
         gateway.attachments.append(attachment)
         return new
 
@@ -108,7 +113,7 @@ class Gateways(Generic[S]):
         gateway.attachments.remove(attachment)
         if not gateway.attachments:
             del self.here[attachment.host]  # with all its flows, which may be many
-            self._away.remember(attachment.host, None)
+            self.away.remember(attachment.host, None)
             return
         for flow in [flow for flow, other in gateway.flows.items() if other is attachment]:
             del gateway.flows[flow]
@@ -161,18 +166,14 @@ class Gateways(Generic[S]):
             return able[0] if able else None
         # With one gateway left of several the choice is remembered too: the flow stays there when the others
         # come back, because a gateway that keeps state (NAT, a firewall) would break it by a move.
-        flows = self._shares.get(tier)
-        if flows is None:
-            flows = BoundedDict(MAX_FLOWS)
-            self._shares.remember(tier, flows)
-        had = flows.get(flow)
+        had = self.shared.get((tier, flow))
         for gateway in able:
             if gateway.name == had:
                 return gateway
         # Rendezvous hashing: when a gateway goes, only its own flows move, even if all flows are forgotten.
         seed = crc32(flow)
         best = max(able, key=lambda gateway: _weight(seed, gateway.name))
-        flows.remember(flow, best.name)
+        self.shared.remember((tier, flow), best.name)
         return best
 
     def get(self, name: str) -> Gateway[S] | None:
@@ -186,6 +187,33 @@ class Gateways(Generic[S]):
 
     def __len__(self) -> int:
         return len(self.here)
+
+
+class Settling:
+    """When hold-downs end, in seconds of a steady clock, to a quarter of a second.
+
+    A host may come and go as often as it likes: what is kept of that is four times a second for as long as
+    the longest hold-down, and to look whether one has ended takes no time.
+    """
+
+    __slots__ = ("_ends",)
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+
+    def note(self, at: float) -> None:
+        """A hold-down ends at `at`."""
+        at = ceil(at * 4) / 4
+        place = bisect_left(self._ends, at)
+        if self._ends[place : place + 1] != [at]:
+            self._ends.insert(place, at)
+
+    def ended(self, now: float) -> bool:
+        """Whether one has ended since this was asked last."""
+        if not self._ends or now < self._ends[0]:
+            return False
+        del self._ends[: bisect_right(self._ends, now)]
+        return True
 
 
 def _weight(seed: int, name: str) -> int:

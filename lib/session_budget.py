@@ -137,10 +137,13 @@ class Budget:
             sender, _ = self.stuck.popitem(last=False)
             sender.evict()
 
-    def park(self, frame: bytes) -> bool:
-        """Count a frame that waits for a plugin; False where there is no room for it."""
+    def park(self, frame: bytes, held: int = 0) -> bool:
+        """Count a frame that waits for a plugin; False where there is no room for it.
+
+        `held` is how many bytes of its sender wait already: it may have as many as are free for others.
+        """
         size = len(frame) + PARKED_BYTES
-        if self.used + size > self.limit or self.parked + size > self.limit // PARKED_SHARE:
+        if self.used + size > self.limit or held + self.parked + size > self.limit // PARKED_SHARE:
             return False
         self.used += size
         self.parked += size

@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -467,3 +468,17 @@ def test_a_turn_ends_though_much_comes(world: World, monkeypatch: pytest.MonkeyP
     frames = b"".join(p.frame(p.udp("192.168.123.1", f"192.168.123.{n}")) for n in range(2, 200))
     world.session.attachment.again(frames)
     assert len(world.session.got) == 198, "all of it, in several turns"
+
+
+def test_frames_that_wait_for_the_sd_have_a_bound_in_bytes(world: World, plugin: Plugin) -> None:
+    said, find = Event(), plugin.get
+    plugin.get = lambda name: find(name) if said.wait() else []  # type: ignore[method-assign]
+    budget = world.entrypoint.budget
+    budget.limit = 8 * 5000
+    for _ in range(10):
+        world.comes(head() + p.udp("192.168.50.7", "192.168.123.1", bytes(1000)))
+    wait(lambda: world.drops().get(Reason.RESOLVE_QUEUE, 0) >= 6)
+    assert 1000 < budget.parked <= 5000
+    said.set()
+    wait(lambda: len(world.session.got) + world.drops()[Reason.RESOLVE_QUEUE] == 10)
+    assert (budget.parked, budget.used) == (0, 0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
 
 from lib import forward, framing, packet_offload
@@ -22,7 +23,7 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.packet import Buffer
 from lib.service_scheduling import Pauses
-from lib.settings_memory import LEAST_FLOWS
+from lib.settings_memory import LEAST_FAR_FLOWS
 from tests.support import packets as p
 from tests.support.routes import table
 
@@ -330,10 +331,10 @@ def test_flows_to_a_host_at_another_hub_are_bounded_and_go_with_it(
     monkeypatch.setattr("lib.cluster_hosts.FAR_FLOWS", 0)
     one = world.join("host-1")
     world.at("hub-2", "host-2")
-    for port in range(1, 3 * LEAST_FLOWS):
+    for port in range(1, 3 * LEAST_FAR_FLOWS):
         assert world.sends(one, "10.0.0.2", port) == "hub-2"
     elsewhere: Any = one.namespace.elsewhere
-    assert len(elsewhere.gateways["host-2"].flows) == LEAST_FLOWS
+    assert len(elsewhere.gateways["host-2"].flows) == LEAST_FAR_FLOWS
     world.gone("hub-2", "host-2")
     assert not elsewhere.gateways
 
@@ -351,3 +352,45 @@ def test_without_the_cluster_nobody_is_elsewhere(world: World) -> None:
     world.domain.use_registry(None)
     world.hosts.stop()
     assert world.sends(one, "10.0.0.2", 7) == Reason.NO_SESSION.value
+
+
+def test_a_host_that_is_at_many_hubs_counts_for_each(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.cluster_hosts.MAX_HOSTS", 4)
+    space = world.join("host-1").namespace
+    made = [world.hosts.attachment(space, f"host-{n}", f"hub-{hub}") for n in (2, 3, 4) for hub in (1, 2)]
+    assert [one.live for one in made] == [False, False, True, True, True, True]
+    world.hosts.stop()
+    assert not any(one.live for one in made)
+    assert world.hosts._count == 0
+
+
+def test_counts_of_hubs_that_are_gone_are_added_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.cluster_hosts.MAX_COUNTED", 8)
+    kept = world.hosts.counts("hub-2")
+    for number in range(100):
+        world.hosts.counts(f"gone-{number}").drop(Reason.NO_LINK)
+    assert len(world.hosts.traffic) <= 8
+    assert sum(counts.dropped for counts in world.hosts.traffic.values()) == 100
+    assert world.hosts.counts("hub-2") is kept
+
+
+def test_frames_from_other_hubs_that_wait_have_a_bound(world: World) -> None:
+    far = world.hosts.attachment(world.join("host-1").namespace, "host-2", "hub-2")
+    assert far.budget is world.hosts._stranger("hub-2", far.namespace).budget is world.hosts.budget
+
+
+def test_a_hub_with_very_many_hosts_that_goes_holds_up_nobody(world: World) -> None:
+    """Others get their turn in between."""
+    turns = 0
+
+    def others() -> None:
+        nonlocal turns
+        while True:
+            gevent.sleep(0.0005)
+            turns += 1
+
+    spawned = gevent.spawn(others)
+    world.join("host-1")
+    world.hosts.changed((NAMESPACE, f"host-{number}") for number in range(30_000))
+    spawned.kill()
+    assert turns > 5

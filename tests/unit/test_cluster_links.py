@@ -280,3 +280,79 @@ def test_a_far_hub_that_says_nothing_is_dead(hubs: tuple[Hub, Hub], monkeypatch:
         wait_for(lambda: one.links.all)
         tls.recv(1000)
         wait_for(lambda: not one.links.all)
+
+
+# --- what strangers and other hubs may hold ----------------------------------------------------------
+
+
+def test_strangers_who_hold_connections_keep_no_hub_out(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = hubs
+    monkeypatch.setattr(one.links._strangers, "_most", 4)
+    where = host_port(one.links.address)
+    silent = [socket.create_connection(where, timeout=5) for _ in range(20)]
+    wait_for(lambda: len(one.links._strangers) == 4)
+    two.send("hub-1", packet(1))
+    wait_for(lambda: one.came)
+    assert len(one.links._strangers) < 4 or len(one.links.all) == 1
+    for sock in silent[:15]:
+        assert sock.recv(1) == b"", "the oldest have gone"
+    for sock in silent:
+        sock.close()
+
+
+def test_a_link_that_stands_is_no_stranger_s_place(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = hubs
+    two.send("hub-1", packet(1))
+    wait_for(lambda: one.came)
+    monkeypatch.setattr(one.links._strangers, "_most", 1)
+    (link,) = one.links.all
+    for _ in range(5):
+        socket.create_connection(host_port(one.links.address), timeout=5).close()
+    two.send("hub-1", packet(2))
+    wait_for(lambda: len(one.came) == 2)
+    assert list(one.links.all) == [link]
+
+
+def test_one_hub_has_few_links(hubs: tuple[Hub, Hub]) -> None:
+    one, _ = hubs
+    made = LinkIdentity("hub-2", SECRET).client
+    links = [dialled(one, made) for _ in range(cluster_links.LINKS_OF_ONE)]
+    assert all(tls.recv(100) for tls in links)
+    assert refused(one, made)
+    assert len(one.links.all) == cluster_links.LINKS_OF_ONE
+    for tls in links:
+        tls.close()
+
+
+def test_what_waits_for_all_links_together_is_bounded(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_links, "ALL_WAITING", 100_000)
+    monkeypatch.setattr(cluster_links, "DIAL_SECONDS", 0.5)
+    one, _ = hubs
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and says nothing
+        for number in range(10):
+            one.addresses[f"hub-{10 + number}"] = f"127.0.0.1:{deaf.getsockname()[1]}"
+            one.send(f"hub-{10 + number}", bytes([0x45]) + bytes(30_000))
+        assert one.links._waiting <= 100_000
+        assert one.drops() == {Reason.NO_LINK: 7}
+        wait_for(lambda: one.drops() == {Reason.NO_LINK: 10})
+    assert one.links._waiting == 0
+
+
+def test_hubs_of_which_nothing_is_left_are_forgotten(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_links, "MAX_PEERS", 5)
+    one, two = hubs
+    one.send("hub-2", packet(1))
+    wait_for(lambda: two.came)
+    for number in range(20):
+        one.send(f"unknown-{number}", packet(number))
+        wait_for(lambda number=number: one.links.failed(f"unknown-{number}"))
+    assert len(one.links._peers) <= 5
+    assert one.links.link_with("hub-2") is not None

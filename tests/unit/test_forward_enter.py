@@ -53,6 +53,7 @@ class Registry:
     hosts: dict[str, Gateway[Attachment]] = field(default_factory=dict)
     state: Unresolved | None = None
     seconds: float = float("inf")
+    table: None = None
     parked: list[tuple[str, Attachment, bytes]] = field(default_factory=list)
     here: list[str] = field(default_factory=list)
 

@@ -102,6 +102,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "route_plugin_cache",
             "route_gateways",
             "namespace_sender",
+            "namespace_commons",
             "namespace_elsewhere",
             "namespace",
         ),
@@ -475,6 +476,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "api_page",
         "api_probes",
+        "api_bodies",
         "api_app",
         "api_files",
         "api_logins",

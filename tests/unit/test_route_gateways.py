@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import route_gateways
-from lib.route_gateways import Gateway, Gateways
+from lib.route_gateways import Gateway, Gateways, Settling
 from lib.route_table import Group, group
 from lib.settings import Hop
 
@@ -154,7 +154,7 @@ def test_new_flows_spread_over_a_hosts_sessions_and_stay() -> None:
 
 
 def test_every_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for bound in ("MAX_FLOWS", "MAX_TIERS", "MAX_AWAY"):
+    for bound in ("MAX_FLOWS", "MAX_SHARED", "MAX_AWAY"):
         monkeypatch.setattr(route_gateways, bound, 3)
     hosts = Hosts("a", "b", "c", "d", "e")
     for number in range(10):
@@ -163,6 +163,20 @@ def test_every_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert hosts.carries(sharing("a", other))
     for host in "abcde":
         hosts.leave(host)
-    assert len(hosts.gateways._shares) == 3
-    assert all(len(flows) <= 3 for flows in hosts.gateways._shares.values())
-    assert list(hosts.gateways._away) == ["c", "d", "e"]
+    assert len(hosts.gateways.shared) == 3
+    assert list(hosts.gateways.away) == ["c", "d", "e"]
+
+
+def test_hold_downs_are_bounded_however_often_hosts_come_and_go() -> None:
+    settling = Settling()
+    for number in range(10_000):
+        settling.note(5 + number / 1000)
+        settling.note(60 + number / 1000)
+    assert len(settling._ends) <= 2 * 42
+    assert not settling.ended(4.9)
+    assert settling.ended(5.0)
+    assert not settling.ended(5.1)
+    assert settling.ended(16)
+    assert not settling.ended(59)
+    assert settling.ended(100)
+    assert not settling._ends

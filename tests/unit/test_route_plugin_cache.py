@@ -121,8 +121,8 @@ def test_a_bounded_number_of_requests_is_under_way(cache: PluginCache[str]) -> N
 
 
 def test_a_bounded_number_of_answers_is_kept(cache: PluginCache[str]) -> None:
-    assert cache._known.most == plugin_cache.MAX_REPLIES
-    cache._known.most = 3
+    assert cache.table.most == plugin_cache.MAX_REPLIES
+    cache.table.most = 3
     for number in range(4):
         cache.store(address(number), TO_ONE, 0)
     cache.store(address(1), TO_TWO, 0)  # the oldest now, but renewed
