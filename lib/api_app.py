@@ -10,17 +10,16 @@ turns, and compressed for who accepts that. Refuses to know: connections (api_se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
 import bottle
-import gevent
 
 from lib import api_auth, api_gzip, api_page, api_probes
 from lib.addresses import join_host_port
+from lib.api_bodies import Bodies
 from lib.api_logins import ApiLogins
 from lib.api_request import JSON, Refused, Reply, Request, Route, Who, pieces
 from lib.ctl_health import Probes
@@ -33,8 +32,6 @@ MAX_BODY = 8 << 20
 """Bytes of a body."""
 TENANT_BODY = 1 << 20
 """Bytes of a tenant's body: reading it takes time from everybody's packets."""
-BODY_SECONDS = 30.0
-"""How long a body may take to come."""
 MAX_QUERY = 100
 """Parameters of a query."""
 
@@ -75,6 +72,7 @@ class App:
         """`logins` finds an auther by name; what a handler fails with is counted by `task`."""
         self._settings, self._task = settings, task
         self._logins = ApiLogins(settings, logins)
+        self._bodies = Bodies()
         self._router = bottle.Router()
         everybody_s = *api_page.routes(self._logins), *api_probes.routes(self._logins, probes)
         for route in (*self._logins.routes(), *everybody_s, *routes):
@@ -144,6 +142,7 @@ class App:
             api_auth.check_rights(who, method, route.roles)
         api_auth.check_origin(method, headers, environ["wsgi.url_scheme"], by_cookie)
         most = route.most or (TENANT_BODY if who.role == TENANT else MAX_BODY)
+        body = self._bodies.of(who, client, environ, most)
         request = Request(
             method=method,
             path=path,
@@ -152,11 +151,14 @@ class App:
             headers=headers,
             who=who,
             client=client,
-            read=cache(lambda: _body(environ, most)),  # what checks a body and what uses it both ask for it
+            read=body.read,
             step=Breaths(),
             gone=environ.get("tunrouter.gone", lambda: False),
         )
-        return route.handler(request)
+        try:
+            return route.handler(request)
+        finally:
+            body.close()
 
     def _path(self, environ: Mapping[str, Any]) -> str:
         """The path without the prefix; one that is not below it is none of ours, and empty."""
@@ -199,23 +201,6 @@ def _query(text: str) -> dict[str, str]:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_QUERY))
     except ValueError:
         raise Refused(400, f"a query of more than {MAX_QUERY} parameters") from None
-
-
-def _body(environ: Mapping[str, Any], most: int) -> bytes:
-    """The body of a request, of so many bytes at most. Raises Refused."""
-    too_long = Refused(413, f"a body of more than {most} bytes")
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if length.isdecimal() and int(length) > most:
-        raise too_long
-    with gevent.Timeout(BODY_SECONDS, False):
-        try:
-            found: bytes = environ["wsgi.input"].read(most + 1)
-        except OSError as error:
-            raise Refused(400, f"the body cannot be read: {error}") from None
-        if len(found) > most:
-            raise too_long
-        return found
-    raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s", headers=(("Connection", "close"),))
 
 
 def _may_be_packed(

@@ -28,6 +28,10 @@ MAX_DEPTH = 40
 """Levels of nesting of what is longer than a piece, as of a file (config_yaml)."""
 MAX_KEYS = 1 << 16
 """Keys of one object."""
+MAX_VALUES = 1 << 19
+"""Values of a whole body, by its commas and braces: an empty list is 3 bytes here, and 64 once it is read."""
+COUNTED = 1 << 16
+"""Bytes of which these are counted at once."""
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 _IN_NUMBERS = ".eE"
@@ -49,6 +53,13 @@ def parsed(body: bytes, step: Callable[[], None] = at_once) -> Any:
     """
     if not body.strip():
         return None
+    values = 0
+    for at in range(0, len(body), COUNTED):
+        part = body[at : at + COUNTED]
+        values += part.count(b",") + part.count(b"[") + part.count(b"{")
+        step()
+    if values > MAX_VALUES:
+        raise Beyond(f"longer than {MAX_VALUES} values")
     reading = _Reading(body.decode("utf-8"), step)
     try:
         value, end = reading.value(reading.skip(0), 1)

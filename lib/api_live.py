@@ -147,16 +147,16 @@ class Live:
         page = _Page(gone)
         self._pages.setdefault(ns, set()).add(page)
         try:
-            yield b": \n\n" + b"".join(past)
+            yield b": \n\n"
+            yield from past
             while True:
                 page.ready.wait()
                 page.ready.clear()
                 if self._ended or not valid():
                     yield _BYE % (b"the hub ends" if self._ended else b"the login has ended")
                     return
-                events = b"".join(page.waiting)
-                page.waiting.clear()  # before they are sent: more may come meanwhile
-                yield events
+                while page.waiting:  # one by one: all pages are sent the same bytes
+                    yield page.waiting.popleft()
         finally:
             self._close(ns, page)
 

@@ -69,14 +69,16 @@ def test_a_mistake_is_told_as_by_json_at_its_place(text: str) -> None:
         pytest.param(b'["' + b"x" * 60 + b'"]', "longer in one text than 50 letters", id="text"),
         pytest.param(b"[" + b"1" * 60 + b"]", "longer in one number than 50 digits", id="number"),
         pytest.param(json.dumps(dict.fromkeys(map(str, range(60)))).encode(), "longer in one object than 50 keys", id="keys"),
+        pytest.param(b"[" + b"[]," * 70 + b"0]", "longer than 130 values", id="values"),
         pytest.param(b"[" * 60 + b"]" * 60, "nested deeper than 40", id="depth"),
-        pytest.param(b"[" * 100_000, "nested deeper than 40", id="great depth"),
+        pytest.param(b"[" * 100_000, "longer than 130 values", id="great depth"),
     ],
 )  # fmt: skip
 def test_everything_is_bounded(body: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_json, "MAX_TEXT", 50)
     monkeypatch.setattr(api_json, "MAX_DIGITS", 50)
     monkeypatch.setattr(api_json, "MAX_KEYS", 50)
+    monkeypatch.setattr(api_json, "MAX_VALUES", 130)
     with pytest.raises(Beyond, match=why):
         parsed(body)
 

@@ -16,7 +16,7 @@ import pytest
 from gevent import socket as gsocket
 from gevent import ssl
 
-from lib import api_app, api_server
+from lib import api_bodies, api_server
 from tests.support.api import Api, process
 from tests.support.netns import ROOT
 
@@ -26,7 +26,7 @@ REQUEST = b"GET /config HTTP/1.1\r\nHost: x\r\n%s\r\n"
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     monkeypatch.setattr(api_server, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(api_app, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(api_bodies, "BODY_SECONDS", 0.2)
     with process(
         tmp_path / "c.json", f'{{"api": {{"addr": "unix://{tmp_path}/api.sock", "accesslog": true}}}}'
     ) as made:

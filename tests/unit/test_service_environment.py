@@ -40,7 +40,12 @@ def _read_variables() -> Iterator[tuple[str, str]]:
                 isinstance(name, ast.Constant)
                 and isinstance(name.value, str)
                 and path.stem
-                not in ("metrics_server", "api_app", "api_server")  # whose environ is that of a request
+                not in (
+                    "metrics_server",
+                    "api_app",
+                    "api_bodies",
+                    "api_server",
+                )  # whose environ is that of a request
             ):
                 yield path.stem, name.value
 
