@@ -65,7 +65,7 @@ from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.session_lane_tokens import LaneTokens
 from lib.settings import HubSettings
-from lib.settings_memory import ALL_FLOWS, ALL_LOST, LEAST_FLOWS, LEAST_LOST, MAX_CLIENTS
+from lib.settings_memory import ALL_FLOWS, ALL_LOST, LEAST_FLOWS, LEAST_LOST, MAX_CLIENTS, share_of
 from lib.stream_deadline import within
 from lib.stream_layer import AnyStream
 from lib.stream_open import Acceptor
@@ -83,12 +83,7 @@ SCARCE_SECONDS = 60.0
 
 def flows_of(sessions: int) -> int:
     """How many flows each of so many sessions may remember."""
-    return _share(ALL_FLOWS, LEAST_FLOWS, MAX_FLOWS, sessions)
-
-
-def _share(everything: int, least: int, most: int, among: int) -> int:
-    """What each of so many has of everything, within bounds."""
-    return max(least, min(most, everything // max(1, among)))
+    return share_of(ALL_FLOWS, LEAST_FLOWS, MAX_FLOWS, sessions)
 
 
 class Hub:
@@ -140,7 +135,7 @@ class Hub:
         self.instance = os.urandom(16)
         self.acceptor = Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
-        self._server = hub_listen.opened(settings, self._serve, self._clients, self._make_room)
+        self._server = hub_listen.opened(settings, self._greet, self._serve, self._clients, self._make_room)
         self.datagrams = HubDatagrams()
         self.datagrams.open(settings, self._server.socket)
         self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
@@ -216,7 +211,7 @@ class Hub:
                     breathe()
                 if not number % BEAT_SESSIONS:
                     breathe()
-            lost = _share(ALL_LOST, LEAST_LOST, MAX_LOST, len(self.domain.namespaces))
+            lost = share_of(ALL_LOST, LEAST_LOST, MAX_LOST, len(self.domain.namespaces))
             for namespace in in_steps(list(self.domain.namespaces.values())):
                 namespace.lost.bound(lost)
             self._beating.attempt(self._look_at_identities)
@@ -285,15 +280,19 @@ class Hub:
         """Whether a client may be here, as rule_recheck.judge."""
         return rule_recheck.judge(self.settings, self.tables, request, stream, vouchers, asked)
 
-    def _serve(self, sock: Any, address: Any) -> None:
-        """One connection, in its own greenlet: counted, and closed whatever comes."""
+    def _greet(self, sock: Any, address: Any) -> Caller | None:
+        """Count a new connection; None where there is no room for it: it is closed then."""
         caller = Caller(self, format_peer(address))
+        refused = caller.enter()
+        if refused is None:
+            return caller
+        self.refuse(refused[0], caller.peer, refused[1])
+        sock.close()
+        return None
+
+    def _serve(self, sock: Any, caller: Caller) -> None:
+        """One connection, in its own greenlet: closed whatever comes."""
         began = time.monotonic()
-        refusal = caller.enter()
-        if refusal is not None:
-            self.refuse(refusal, caller.peer, refusal.doc)
-            sock.close()
-            return
         try:
             self._handle(sock, caller)
         finally:
@@ -303,7 +302,7 @@ class Hub:
 
     def _handle(self, sock: Any, caller: Caller) -> None:
         """Serve a connection within the limits: TLS, WebSocket and relay handshake, then its session."""
-        settings = self.settings
+        settings, began = self.settings, time.monotonic()
         try:
             transport = settings.transport
             options = transport.tcp_keepalive, settings.keepalive_timeout, transport.congestion
@@ -313,6 +312,7 @@ class Hub:
             return
         cost = Cost()
         stream.count(cost, stranger(caller.peer), self.budget)
+        self._server.spend(time.monotonic() - began)
         try:
             seconds = settings.handshake_timeout
             with ExitStack() as name:

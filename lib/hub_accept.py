@@ -1,6 +1,7 @@
-"""Listening sockets: connections accepted into greenlets, with a pause where descriptors run out.
+"""Listening sockets: connections accepted into greenlets, with pauses where descriptors or time run out.
 
-Knows: gevent's servers, the limit of open files, how many descriptors are kept for those who look in.
+Knows: gevent's servers, the limit of open files, how many descriptors are kept for those who look in; that to
+accept and to refuse takes a quarter of the time at most, out of the half that all expensive work has.
 Refuses to know: what a connection is for (hub, ctl_server, metrics_server).
 
     0 ........ limit - kept ........ limit - kept/2 ........ limit
@@ -14,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,7 @@ from gevent.server import StreamServer
 from lib.log_dedup import RETRIED
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_scheduling import SHARE
 
 MAX_ACCEPT = 8
 """Connections accepted in a row before packets get their turn."""
@@ -33,6 +36,9 @@ ROOM_SECONDS = 0.01
 """The same where a connection that did nothing makes room."""
 KEPT = 32
 """Descriptors that a hub leaves to those who look in; a quarter of the limit where that is less."""
+ACCEPT_SECONDS, REST = 0.001, 3.0
+"""After so much time for connections nothing is accepted for three times as long: the kernel keeps the next
+ones. Handshakes get what is left of the half that expensive work has (service_scheduling.SHARE)."""
 ALL, HALF, NONE = 1.0, 0.5, 0.0
 """How much of that a server leaves."""
 _close = monkey.get_original("os", "close")
@@ -52,6 +58,24 @@ class Sparing:
     """Called when a connection cannot be accepted; it stays in the kernel's queue meanwhile."""
     make_room: Callable[[], bool] = staticmethod(lambda: False)
     """Called then: it ends a connection that does nothing, if there is one; returns whether there was one."""
+    spent = 0.0
+    """Seconds of work on connections since the last pause."""
+
+    def _do_read(self: Any) -> None:
+        """Accept some connections (called by gevent)."""
+        began = time.monotonic()
+        super()._do_read()  # type: ignore[misc]  # the server's
+        self.spend(time.monotonic() - began)
+
+    def spend(self: Any, seconds: float) -> None:
+        """Account for work on connections that nobody else has a turn for; then others may have theirs."""
+        SHARE.owe(seconds)
+        self.spent += seconds
+        if self.spent > ACCEPT_SECONDS and self._watcher is not None:
+            self.stop_accepting()
+            self._timer = self.loop.timer(REST * self.spent)
+            self._timer.start(self._start_accepting_if_started)
+            self.spent = 0.0
 
     def do_read(self: Any) -> Any:
         """Accept the next connection (called by gevent); None where there is none now."""
@@ -72,6 +96,15 @@ class Server(Sparing, StreamServer):  # type: ignore[misc]  # gevent has no type
     """Accepts connections into a pool of greenlets."""
 
     max_accept = MAX_ACCEPT
+    greet: Callable[[Any, Any], Any] = staticmethod(lambda sock, address: address)
+    """Called with each connection and its address before it has a greenlet; never waits. Returns what is
+    served in place of the address, or None where the connection was refused and closed."""
+
+    def do_handle(self, sock: Any, address: Any) -> None:
+        """Let a connection be served, unless it is refused (called by gevent)."""
+        guest = self.greet(sock, address)
+        if guest is not None:
+            super().do_handle(sock, guest)
 
     def __init__(
         self, sock: Any, serve: Callable[[Any, Any], None], pool: Pool, name: str, label: str, leaves: float

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from lib import hub_proxies, stream_proxied
+from lib import hub_proxies, rule_admission, stream_proxied
 from lib.addresses import host_of
 from lib.auth_admission import stays
 from lib.errors import ProtocolError
@@ -60,15 +60,28 @@ class Caller:
         self._is_own = False
         """Whether a proxy has said that it is the proxy's own connection (a health check)."""
 
-    def enter(self) -> Refusal | None:
-        """Count the connection. Returns None, or why it is refused; else `leave` must follow."""
+    def enter(self) -> tuple[Refusal, str] | None:
+        """Count the connection. Returns None, or why it is refused; else `leave` must follow. Never waits."""
         address = self._visit.address
-        if not is_trusted(address, self._hub.settings.trusted_proxies):
+        is_proxy = is_trusted(address, self._hub.settings.trusted_proxies)
+        if not is_proxy:
             self._open(address)
         refusal = self._hub.gate.enter(self._visit, time.monotonic())
         if refusal is not None:
             self._close()
-        return refusal
+            return refusal, refusal.doc
+        why = "" if is_proxy else self._why_not_listed()
+        if not why:
+            return None
+        self.leave()
+        return Refusal.ADMISSION, why
+
+    def _why_not_listed(self) -> str:
+        """Why a list does not let this address connect; "" where all do. Plugins are asked later."""
+        try:
+            return rule_admission.refusal(self._hub.tables.admissions(self._hub.settings), [self.peer])
+        except OSError as error:
+            return f"nobody is let in: {error}"
 
     def unwrapped(self, stream: Stream) -> Stream:
         """The stream, without the PROXY header that a trusted proxy sends before everything else.

@@ -20,11 +20,18 @@ from lib.settings import HubSettings
 from lib.stream_listen import listen
 
 Serve = Callable[[Any, Any], None]
-"""Called with each connection and its address."""
+"""Called with each connection and what Greet has returned for it."""
+Greet = Callable[[Any, Any], Any]
+"""Called with each connection and its address (hub_accept.Server.greet)."""
 
 
 def opened(
-    settings: HubSettings, serve: Serve, clients: Pool, make_room: Callable[[], bool], shared: bool = False
+    settings: HubSettings,
+    greet: Greet,
+    serve: Serve,
+    clients: Pool,
+    make_room: Callable[[], bool],
+    shared: bool = False,
 ) -> Server:
     """A server that listens, and accepts nothing before start(). Raises HostError.
 
@@ -42,7 +49,7 @@ def opened(
     if transport.mptcp and not stream_options.is_mptcp(sock):
         stream_options.tell_no_mptcp(name)
     server = Server(sock, serve, clients, name, f"service {name}", ALL)
-    server.make_room = make_room
+    server.make_room, server.greet = make_room, greet
     return server
 
 
@@ -61,6 +68,7 @@ def reopened(
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         port = server.socket.getsockname()[1] if stays else new.port  # 0 in the settings is any
-        return opened(replace(new, port=port), serve, clients, server.make_room, shared=stays)
+        port_only = replace(new, port=port)
+        return opened(port_only, server.greet, serve, clients, server.make_room, shared=stays)
     finally:
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(old.transport.reuse_port))

@@ -127,6 +127,10 @@ class Share:
         self.enter(key)
         self.leave(0.0)
 
+    def owe(self, seconds: float) -> None:
+        """Account for `seconds` of work that was done without a turn; whoever wants one next waits for it."""
+        self._free_at = max(self._free_at, time.monotonic()) + seconds
+
     def _wait(self, key: Hashable, now: float) -> None:
         waiter = self._rota.join(key)
         if self._timer is None or not self._timer.active:

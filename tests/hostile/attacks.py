@@ -39,6 +39,8 @@ MANY = 64
 """Sessions of one attacker from one address."""
 OPENING_SECONDS = 8.0
 """Seconds in which an attacker opens them, before it begins."""
+NAMESPACE_SECONDS = 2.0
+"""How long one made-up namespace is filled: its hub remembers 65,536 connections of one."""
 PAUSE = 0.02
 """Seconds before another try, when the hub has closed."""
 
@@ -80,6 +82,14 @@ class Attacker:
         return peer.session(
             self.kind, self.hub, host or self.host, self.source, "", self.number if greets else -1
         )
+
+    def member(self, host: str, namespace: bytes) -> peer.Socket:
+        """A session in a namespace. Raises OSError."""
+        sock = self.open()
+        if peer.log_in(sock, self.kind, wire_relay.Request(host, namespace=namespace)):
+            peer.abort(sock)
+            raise ConnectionError("refused")
+        return sock
 
     def again(self, once: Callable[[], None]) -> None:
         """Do it until the time is up, whatever the hub says."""
@@ -264,6 +274,16 @@ def guess(me: Attacker) -> None:
     me.at_once(GUESSES, once)
 
 
+def more_than_are_let_in(me: Attacker) -> None:
+    """Connections that are refused at once, for there have been too many of this address."""
+
+    def once() -> None:
+        peer.abort(peer.connect(me.kind, me.hub, me.source))
+        me.connections += 1
+
+    me.at_once(THREADS, once)
+
+
 # --- in a session ---------------------------------------------------------------------------------
 
 
@@ -346,6 +366,23 @@ def many_sessions(me: Attacker) -> None:
     me.again(once)
 
 
+def make_up_namespaces(me: Attacker) -> None:
+    """Fill tables of ever new namespaces, in each of which both ends are ours."""
+    made = 0
+
+    def once() -> None:
+        nonlocal made
+        made += 1
+        namespace = b"%4d made up %3d" % (made, me.number)
+        with me.member("sink", namespace), me.member(me.host, namespace) as sock:
+            until = min(me.until, time.monotonic() + NAMESPACE_SECONDS)
+            me.sent += peer.pump([sock], me.blob, until)
+            me.held += [me.member("sink", namespace)]  # it goes on
+            me.held[-1].setblocking(False)
+
+    me.again(once)
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 
@@ -379,6 +416,8 @@ ATTACKS = (
     Attack("tiny packets for a reader that never reads", streams.tiny_to_the_deaf, feed_the_deaf),
     Attack("64 sessions from one address", streams.junk, many_sessions, open_many, one_address=True),
     Attack("logins, and gone", run=join_and_leave),
+    Attack("connections, more than are let in", run=more_than_are_let_in, kinds=("tcp",)),
+    Attack("flows in ever new namespaces", streams.allowed_flows, make_up_namespaces, hub=LISTED, kinds=("tcp",)),
     Attack("guesses of a password", run=guess, hub=LOGINS),
     Attack("slow handshakes", run=hold_handshakes),
     Attack("TLS handshakes begun anew", run=restart_handshakes, kinds=ENCRYPTED),

@@ -107,6 +107,11 @@ def denied_flows(number: int) -> bytes:
     return flows(address_of(number), INNOCENT)
 
 
+def allowed_flows(number: int) -> bytes:
+    """New flows that the access list of the arena lets through."""
+    return flows(address_of(number), SINK)
+
+
 def nowhere(number: int) -> bytes:
     """New flows to addresses that no route holds."""
     return b"".join(

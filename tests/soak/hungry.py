@@ -34,6 +34,7 @@ ATTACKS = (
     ("superpackets of 28 MB", "tcp"),
     ("slow handshakes", "tcp"),
     ("slow handshakes", "wss"),
+    ("flows in ever new namespaces", "tcp"),
 )
 """Names of tests.hostile.attacks, and over which transport; by 16 attackers."""
 LIES = ("cursor", "bulk")

@@ -6,6 +6,9 @@ import errno
 import os
 import resource
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -16,6 +19,7 @@ from gevent.server import StreamServer
 
 from lib import hub_accept
 from lib.hub_accept import ALL, HALF, NONE, Server
+from lib.service_scheduling import Share
 
 
 def test_without_descriptors_connections_wait_and_then_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +78,81 @@ def test_some_descriptors_are_kept_for_looking_in(
     with pytest.raises(OSError, match=rf"Too many open files: the limit is {limit} \(ulimit -n\)") as caught:
         hub_accept.check_left(0, leaves)
     assert caught.value.errno == errno.EMFILE
+
+
+# --- what it costs to accept -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener() -> Iterator[Any]:
+    made = gsocket.socket()
+    made.bind(("127.0.0.1", 0))
+    made.listen(100)
+    yield made
+    made.close()
+
+
+def test_who_is_refused_gets_no_greenlet(listener: Any) -> None:
+    served: list[object] = []
+
+    def greet(sock: Any, address: tuple[str, int]) -> str | None:
+        if len(greeted) % 2:
+            sock.close()
+        greeted.append(address)
+        return "guest" if len(greeted) % 2 else None
+
+    def serve(sock: Any, guest: object) -> None:
+        served.append(guest)
+        sock.close()
+
+    greeted: list[object] = []
+    server = Server(listener, serve, Pool(10), "s", "service s", ALL)
+    server.greet = greet
+    server.start()
+    for _ in range(4):
+        with gsocket.create_connection(listener.getsockname(), timeout=5) as sock, gevent.Timeout(5):
+            assert sock.recv(1) == b""
+    server.stop()
+    assert (len(greeted), served) == (4, ["guest", "guest"])
+
+
+def test_to_accept_and_refuse_takes_a_quarter_of_the_time_at_most(listener: Any) -> None:
+    """A second of refusals of 0.5 ms each: as many as a quarter of a second has room for."""
+    refused: list[float] = []
+
+    def greet(sock: Any, address: object) -> None:
+        until = time.monotonic() + 0.0005
+        while time.monotonic() < until:
+            pass
+        sock.close()
+        refused.append(time.monotonic())
+
+    server = Server(listener, lambda sock, guest: None, Pool(10), "s", "service s", ALL)
+    server.greet = greet
+    server.start()
+
+    def flood() -> None:
+        while True:
+            with suppress(OSError):
+                gsocket.create_connection(listener.getsockname(), timeout=5).close()
+
+    flooding = [gevent.spawn(flood) for _ in range(20)]
+    gevent.sleep(1.0)
+    gevent.killall(flooding)
+    server.stop()
+    assert 50 < len(refused) <= 550, len(refused)
+
+
+def test_what_is_spent_is_taken_from_the_share_of_expensive_work(
+    listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = Share()
+    monkeypatch.setattr(hub_accept, "SHARE", share)
+    server = Server(listener, lambda sock, guest: None, Pool(10), "s", "service s", ALL)
+    server.start()
+    server.spend(0.02)
+    assert not share.try_enter("handshake"), "it waits for as long as connections took"
+    began = time.monotonic()
+    share.enter("handshake")
+    assert time.monotonic() - began > 0.01
+    server.stop()
