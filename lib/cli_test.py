@@ -17,21 +17,26 @@ def run(settings: Settings, as_json: bool) -> int:
     """Run all tests and print what became of each; returns the exit status: 0 where all of them hold."""
     found = outcomes(settings, rows_of_all)
     failed = [outcome for outcome in found if not outcome.holds]
+    unjudged = [outcome for outcome in failed if not outcome.failure]
     if as_json:
         print(json.dumps({"ok": bool(found) and not failed, "tests": list(map(_data, found))}, indent=2))
     else:
         for outcome in found:
             line = f"ok: {outcome.test}: {outcome.test.expected}" if outcome.holds else str(outcome.problem)
             print(printable(line))
-        print(_summary(len(found), len(failed)))
+        print(_summary(len(found), len(failed), len(unjudged)))
     return 0 if found and not failed else 1
 
 
-def _summary(count: int, failed: int) -> str:
+def _summary(count: int, failed: int, unjudged: int) -> str:
+    """Of `count` tests `failed` do not hold; `unjudged` of these may do, which nobody can say here."""
     if not count:
         return "there are no policy tests: write tests: at the top level of the configuration"
+    if failed == unjudged > 0:
+        return f"{counted(unjudged, 'policy test')} of {count} cannot be judged here"
     if failed:
-        return f"{counted(failed, 'policy test')} of {count} failed"
+        more = f", and {unjudged} cannot be judged here" if unjudged else ""
+        return f"{counted(failed - unjudged, 'policy test')} of {count} failed{more}"
     return f"all of {counted(count, 'policy test')} hold" if count > 1 else "the policy test holds"
 
 

@@ -31,6 +31,7 @@ from lib.config_schema import (
     Service,
 )
 from lib.config_yaml import Scalar
+from lib.did_you_mean import did_you_mean
 from lib.errors import Position
 from lib.push_settings import MAX_DNS
 from lib.settings import (
@@ -50,6 +51,7 @@ RETRIES = range(101)
 
 T = TypeVar("T")
 
+_ROUTES = (AUTO, FORCE, OFF)
 _DEVICE_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}")
 
 
@@ -255,8 +257,12 @@ def _accept(
     addresses = not device.addresses
     mtu = config_metadata.find(listener, "tun.mtu", "mtu") is None
     word = words[0].text.lower()
-    if len(words) == 1 and word in (AUTO, FORCE, OFF):
+    if len(words) == 1 and word in _ROUTES:
         return AcceptSettings(word, (), addresses, mtu)
+    if len(words) == 1 and word.isalpha():
+        hint = did_you_mean(word, _ROUTES) or f"there is {', '.join(_ROUTES)}, and a list of prefixes"
+        found.error(words[0].where, f"'acceptRoutes': {words[0].text[:64]!r} is unknown", hint)
+        return AcceptSettings(OFF, (), addresses, mtu)
     only = tuple(_parsed(words, "acceptRoutes", packed_prefix, found))
     return AcceptSettings(LISTED, only, addresses, mtu)
 

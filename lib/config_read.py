@@ -16,6 +16,7 @@ can look for more; load() raises instead.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -193,7 +194,10 @@ def _foreign_or_unknown(section: Section, key: Scalar, found: Findings) -> None:
 
 
 def _title(cls: type[Section]) -> str:
-    return "the configuration" if cls is Config else f"a {cls.__name__.lower()} section"
+    if cls is Config:
+        return "the configuration"
+    name = _WORD.sub(" ", cls.__name__).lower()
+    return f"a{'n' * (name[0] in 'aeiou')} {name} section"
 
 
 def _kind(tree: Tree) -> str:
@@ -273,6 +277,8 @@ def _scalar(read_text: Callable[[str], Any], field: FieldInfo, tree: Tree, found
         return None
 
 
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])(?!Opts)")
+"""Between two words of a class's name; sockopts is one word in GOST."""
 _SCALARS: dict[Any, Callable[[str], Any]] = {
     str: str,
     bool: parse_switch,

@@ -46,12 +46,16 @@ def datagrams(rows: Sequence[Row]) -> tuple[Datagrams, ...]:
 
 
 def neighbours(rows: Sequence[Row]) -> tuple[Neighbour, ...] | Unknown:
-    """Machines in the networks that hubs route to this host, each asked from two of its addresses."""
+    """Machines in the networks that hubs route to this host, each asked from two of its addresses.
+
+    Not those behind an exit (`nat`): they see an address of this host, and need no way back to others.
+    """
     wanted = []
     for row in rows:
         tunnel = next((text for text in row["addresses"] if ":" not in text), "")
         behind = [packed_prefix(text) for text in row.get("prefixes", ())]
-        if tunnel and behind:
+        is_exit = bool(row.get("nat", {}).get("table"))
+        if tunnel and behind and not is_exit:
             wanted += [(*found, tunnel) for found in _machines(behind, row["device"])]
     if wanted and not doctor_ping.is_allowed():
         return NO_PING

@@ -516,6 +516,13 @@ def test_host_name_that_is_right(host: str) -> None:
         ),
         ("addr: h}", "addr: h, metadata: {weight: 0}}, {addr: i}", "'weight': 0 is not within 1 to"),
         (
+            "handler: {type: tun}",
+            "handler: {type: tun, metadata: {acceptRoutes: forse}}",
+            "'acceptRoutes': 'forse' is unknown; did you mean 'force'?",
+        ),
+        ("forwarder: {nodes", "forwarder: {nods", "unknown key 'nods' in a forwarder section"),
+        ("addr: h}", "adr: h}", "unknown key 'adr' in a forward node section; did you mean 'addr'?"),
+        (
             "forwarder: {",
             "forwarder: {selector: {strategy: rund}, ",
             "unknown strategy 'rund'; did you mean 'round'?",

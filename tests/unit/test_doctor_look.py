@@ -15,7 +15,14 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import cli_doctor, doctor_look_host, doctor_look_way, doctor_processes
+from lib import (
+    cli_doctor,
+    doctor_look_host,
+    doctor_look_tunnel,
+    doctor_look_way,
+    doctor_ping,
+    doctor_processes,
+)
 from lib.doctor_facts import Unknown
 from lib.errors import HostError, ProtocolError
 from lib.settings import ClientSettings, DeviceSettings, HubSettings, NodeSettings, Settings
@@ -148,3 +155,18 @@ def test_an_executable_with_its_two_processes_is_told_of_once(monkeypatch: pytes
     monkeypatch.setattr(doctor_processes, "_settings_of", lambda pid: theirs)
     monkeypatch.setattr(doctor_processes, "_parent", lambda pid: parents.get(pid, 1))
     assert [other.pid for other in doctor_processes.others(theirs, None)] == [101, 103]
+
+
+def test_behind_an_exit_nobody_needs_a_route_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers(asked: list[tuple[str, str]]) -> dict[tuple[str, str], bool]:
+        return {one: one[1] == "192.0.2.2" for one in asked}
+
+    found = [("192.0.2.1", "eth0", "192.0.2.2")]
+    monkeypatch.setattr(doctor_look_tunnel, "_machines", lambda behind, tunnel: found)
+    monkeypatch.setattr(doctor_ping, "is_allowed", lambda: True)
+    monkeypatch.setattr(doctor_ping, "all_answers", answers)
+    row: dict[str, Any] = {"addresses": ["10.20.0.7/32"], "prefixes": ["0.0.0.0/0"], "device": "tun0"}
+    for table, count in ((None, 1), ("tunrouter_nat_tun0", 0)):
+        facts = doctor_look_tunnel.neighbours([row | {"nat": {"on": bool(table), "table": table}}])
+        assert isinstance(facts, tuple)
+        assert len(facts) == count

@@ -469,6 +469,17 @@ def test_the_command_test_runs_them(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert text.splitlines()[1].startswith(f"{tmp_path}/hub.yml:")
     assert text.endswith("1 policy test of 2 failed\n")
     assert tested()[0] == 1, "a file without tests is perhaps the wrong file"
+    away = (
+        "from: host-9, to: 10.1.0.1, expect: allow"  # which address it has of the pool, a running hub knows
+    )
+    path = written(tmp_path, HOLDS, away)
+    pooled = Path(path).read_text().replace("- name: r\n", "- name: r\n  pool: 10.20.0.0/16\n", 1)
+    Path(path).write_text(pooled)
+    assert cli_main.main(["test", "-C", path]) == 1
+    assert capsys.readouterr().out.endswith("1 policy test of 2 cannot be judged here\n")
+    Path(path).write_text(pooled + f"- {{{FAILS}}}\n")
+    assert cli_main.main(["test", "-C", path]) == 1
+    assert capsys.readouterr().out.endswith("1 policy test of 3 failed, and 1 cannot be judged here\n")
     status, text = tested(FAILS, HOLDS, flags=("--json",))
     assert [one["outcome"] for one in json.loads(text)["tests"]] == ["fails", "holds"]
     assert not json.loads(text)["ok"]
