@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import gevent
 
-from lib import api_audit, go_values, service_supervisor
+from lib import api_audit, go_values, service_release, service_supervisor
 from lib.api_request import Refused, Request
 
 LEAST_SECONDS, MOST_SECONDS = 5.0, 3600.0
@@ -94,6 +94,7 @@ class Confirmations:
         one = self._found(number)
         self._pending = None
         one.timer.kill(block=False)
+        service_release.later([one])  # it has what was before
         api_audit.tell(request, f"confirm: {one.what}")
 
     def undo(self, request: Request, number: int) -> None:
@@ -138,6 +139,7 @@ class Confirmations:
             return Refused(409, f"it could not be undone, the log says why: {one.what}")
         finally:
             self._pending, self._undoing = None, False
+            service_release.later([one])
 
 
 def to_the_end(work: Callable[[], T]) -> T:

@@ -254,7 +254,7 @@ class Live:
         return {
             (domain_of(hub), namespace, host)
             for hub in list(self._hubs.values())
-            for namespace, host, _ in hub.identities.warnings((), now)
+            for namespace, host, _ in filter(None, hub.identities.warnings((), now))
         }
 
     def _look_for_absent(self, now: float, wall: float) -> None:

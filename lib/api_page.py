@@ -17,7 +17,7 @@ from lib.api_request import Refused, Reply, Request, Route, Who
 from lib.ids import format_uuid
 from lib.settings_api import ADMIN, TENANT, VIEWER
 
-_MAY: dict[str, tuple[str, ...]] = {
+MAY: dict[str, tuple[str, ...]] = {
     ADMIN: ("kick", "drain", "reload", "trace"),
     TENANT: ("kick", "drain", "trace"),
     VIEWER: ("trace",),
@@ -62,7 +62,7 @@ def told(who: Who | None, asks_for_login: bool) -> dict[str, object]:
         "user": (who.name or None) if who is not None else None,
         "role": who.role if who is not None else None,
         "namespace": namespace,
-        "may": _MAY[who.role] if who is not None else (),
+        "may": MAY[who.role] if who is not None else (),
         "cluster": who is not None and who.role != TENANT and bool(cluster_running.clusters()),
         "software": f"tunrouter {__version__}" if who is not None else "",
         "title": os.uname().nodename if who is not None else "",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from lib import prefixes
+from lib import prefixes, service_release
 from lib.bounded_dict import BoundedDict
 from lib.route_table import RouteTable
 from lib.service_scheduling import Breaths
@@ -38,8 +38,9 @@ class PrefixesShown:
         now = time.monotonic()
         for table in tables:
             if isinstance(table, RouteTable) and self._is_due(table, now):
-                changes = table.changes
+                changes, before = table.changes, self._known.get(id(table))
                 self._known.renew(id(table), (table, changes, _read(table), now))
+                service_release.later([before])
 
     def _is_due(self, table: RouteTable, now: float) -> bool:
         known = self._known.get(id(table))

@@ -42,7 +42,6 @@ from lib.api_tags import Tags
 from lib.config_schema import Config
 from lib.config_section import Part
 from lib.errors import ConfigError, HostError
-from lib.service_scheduling import Breaths
 from lib.settings import Settings
 from lib.settings_api import TENANT
 
@@ -76,22 +75,22 @@ def _whole(process: Process, tags: Tags, request: Request) -> Reply:
     style = request.query.get("format", "")
     headers = (("ETag", tags.of_version(process.changes.version)),)
     if style == "yaml":
-        return Reply(api_config.as_yaml(config, status, Breaths()), kind=_YAML, headers=headers)
+        return Reply(api_config.as_yaml(config, status, request.step), kind=_YAML, headers=headers)
     if style not in ("", "json"):
         raise Refused(INVALID, f"format {style[:32]!r} is unknown: there are json and yaml")
-    body = api_config.whole(config, status, Breaths())
+    body = api_config.whole(config, status, request.step)
     return Reply(body, kind="application/json", headers=headers)
 
 
 def _list(process: Process, tags: Tags, kind: Kind, rows: Rows, request: Request) -> Reply:
     config = api_config.seen(process.changes.config, request.who)
     headers = (("ETag", tags.of_version(process.changes.version)),)
-    body = api_config.listing(config, kind, partial(api_status.status, process), rows, Breaths())
+    body = api_config.listing(config, kind, partial(api_status.status, process), rows, request.step)
     return Reply(body, headers=headers)
 
 
 def _single(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
-    config, step = api_config.seen(process.changes.config, request.who), Breaths()
+    config, step = api_config.seen(process.changes.config, request.who), request.step
     name = request.arguments["name"]
     found = api_config.find(config, kind, name)
     headers = (("ETag", tags.of_object(found, step)),) if found is not None else ()
@@ -146,12 +145,12 @@ def _add(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
 
     def make(config: Config) -> Config:
         tags.check(request.headers.get("if-match"), process.changes.version, None)
-        changed, section = api_change.added(config, kind, body, Breaths())
+        changed, section = api_change.added(config, kind, body, request.step)
         _guard(request, kind, None, section)
         return changed
 
     made = _apply(process, request, make, f"create {kind.noun} {api_change.given_name(body)}")
-    api_json.release(body, Breaths())
+    api_json.release(body, request.step)
     return made
 
 
@@ -161,14 +160,14 @@ def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Repl
 
     def make(config: Config) -> Config:
         old = api_change.existing(config, kind, name)
-        tags.check(request.headers.get("if-match"), process.changes.version, old, Breaths())
-        changed, section = api_change.replaced(config, kind, name, body, Breaths())
+        tags.check(request.headers.get("if-match"), process.changes.version, old, request.step)
+        changed, section = api_change.replaced(config, kind, name, body, request.step)
         _guard(request, kind, old, section)
         return changed
 
     failed = f"create {kind.noun} {name}"  # GOST's word
     made = _apply(process, request, make, f"replace {kind.noun} {name}", failed)
-    api_json.release(body, Breaths())
+    api_json.release(body, request.step)
     return made
 
 
@@ -178,9 +177,9 @@ def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
 
     def make(config: Config) -> Config:
         old = api_change.existing(config, kind, name)
-        tags.check(request.headers.get("if-match"), process.changes.version, old, Breaths())
+        tags.check(request.headers.get("if-match"), process.changes.version, old, request.step)
         _guard(request, kind, old, None)
-        return api_change.removed(config, kind, name, Breaths())
+        return api_change.removed(config, kind, name, request.step)
 
     return _apply(process, request, make, f"delete {kind.noun} {name}")
 
@@ -195,7 +194,7 @@ def _guard(request: Request, kind: Kind, old: Part | None, new: Part | None) -> 
     """Refuse what a tenant, or somebody without a login, may not change. Raises Refused."""
     who = "" if not request.who.has_login else "a tenant" if request.who.role == TENANT else None
     if who is not None:
-        step = Breaths()
+        step = request.step
         before, after = (config_read.plain(one, step=step) if one is not None else {} for one in (old, new))
         api_guard.check(kind.key, before, after, who, step)
 
@@ -240,7 +239,7 @@ def _done(
     process: Process, request: Request, what: str, before: Settings, put_back: Callable[[int], bool]
 ) -> Reply:
     """A change was made: the audit log has it, and it waits to be confirmed where that is wanted."""
-    found = settings_changes.changes(before, process.changes.settings, Breaths())
+    found = settings_changes.changes(before, process.changes.settings, request.step)
     api_audit.tell(request, what, settings_changes.lines(found))
     number = process.confirmations.begin(request, what, put_back)
     return Reply({"msg": "OK", "confirm": number}) if number else _DONE

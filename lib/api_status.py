@@ -28,7 +28,8 @@ def status(process: Process, name: str) -> dict[str, object]:
     state = _state(service)
     words = ["is running", *(["is ready"] if state == READY else []), *_listening(service)]
     events = [{"time": since, "msg": f"service {name} {word}"} for word in words]
-    stats = {"stats": _stats(service).fields()} if service.settings.observe.enable_stats else {}
+    observe = service.settings.observe
+    stats = {"stats": _stats(service).fields()} if observe is not None and observe.enable_stats else {}
     return {"createTime": since, "state": state, "events": events, **stats}
 
 

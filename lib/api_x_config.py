@@ -13,7 +13,15 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from lib import api_audit, api_config, api_confirm, api_endpoint, log_redact, settings_changes
+from lib import (
+    api_audit,
+    api_config,
+    api_confirm,
+    api_endpoint,
+    log_redact,
+    service_release,
+    settings_changes,
+)
 from lib.api_endpoint import NO_STORE
 from lib.api_process import Process
 from lib.api_request import Refused, Reply, Request
@@ -60,6 +68,7 @@ class ConfigPages:
             return Reply(body, headers=NO_STORE)
         found = settings_changes.changes(self._changes.settings, new, Breaths())
         if self._shown is None or self._shown[1] is not new:  # or a look of one would spoil that of another
+            service_release.later([self._shown])
             self._shown = os.urandom(8).hex(), new
         body = {
             "stamp": self._shown[0],

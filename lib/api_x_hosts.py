@@ -193,7 +193,9 @@ class HostPages:
             line
             for hub in list(self._hubs.values())
             if domain_of(hub) == host.domain
-            for namespace, name, line in hub.identities.warnings(list(hub.sessions.values()), now)
+            for namespace, name, line in filter(
+                None, in_steps(hub.identities.warnings(list(hub.sessions.values()), now))
+            )
             if (namespace, name) == (host.namespace, host.host)
         ][:5]
 

@@ -33,3 +33,9 @@ def address_of(client: str) -> bytes:
     """The packed address of a client written as address:port. Raises ValueError."""
     packed = ip_address(without_zone(host_of(client))).packed
     return packed.removeprefix(_MAPPED) if len(packed) > 4 else packed
+
+
+def row(line: str) -> Prefix | None:
+    """The matcher in a line of a source; None for an empty line or a comment. Raises ValueError."""
+    text = line.partition("#")[0].strip()
+    return matcher(text) if text else None

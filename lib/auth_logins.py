@@ -73,15 +73,17 @@ class Logins:
     def __init__(self, rows: Iterable[LoginRow] = ()) -> None:
         """Rows in the order of the sources that they come from: the later ones count."""
         self._rows: dict[str, LoginRow] = {}
+        self._dearest, dearest, most = "", -1, 0
         for row in rows:
             before = self._rows.get(row.username)
             if before and not (row.hosts or row.namespaces):
                 row = row._replace(hosts=before.hosts, namespaces=before.namespaces)
             self._rows[row.username] = row
-        every = self._rows.values()
-        passwords = (password for row in every for password in (row.password, *row.others))
-        self._dearest = max(filter(auth_passwords.is_hashed, passwords), key=auth_passwords.work, default="")
-        self._most = max((len(row.others) for row in every), default=0) if self._dearest else 0
+            for password in (row.password, *row.others):  # also of one that a later row replaces
+                if auth_passwords.is_hashed(password) and (work := auth_passwords.work(password)) > dearest:
+                    self._dearest, dearest = password, work
+            most = max(most, len(row.others))
+        self._most = most if self._dearest else 0
 
     def grant(self, username: str, password: str, matches: Matches = auth_passwords.matches) -> Grant | None:
         """What a login permits; None for an unknown name or a wrong password.

@@ -50,10 +50,11 @@ Step = Callable[[], None]
 
 
 class Source(NamedTuple):
-    """One configuration text: its name in messages, and its bytes as they were read."""
+    """One configuration text: its name in messages, its bytes as they were read, and its file, if any."""
 
     name: str
     data: bytes
+    path: str = ""
 
 
 def read(arguments: Arguments) -> Config:
@@ -68,8 +69,9 @@ def read(arguments: Arguments) -> Config:
 def settings(arguments: Arguments, config: Config | None = None) -> Settings:
     """The settings of the arguments and of the files they name, which `config` holds. Raises ConfigError."""
     with service_collector.paused():
-        resolved = config_resolve.resolve(config or read(arguments), config_secrets.read)
-    return _completed(resolved, arguments)
+        config = config or read(arguments)
+        resolved = config_resolve.resolve(config, config_secrets.read)
+    return _completed(resolved, config, arguments)
 
 
 class Rereading:
@@ -106,8 +108,7 @@ class Rereading:
             self._references = {}
             self._outcome = self._made(sources, step)
             self._digest = digest
-            if isinstance(before, Settings):
-                service_release.later([*before.tables, *before.authers])
+            service_release.later([before])
         if isinstance(self._outcome, Settings):
             return self._outcome
         known = self._outcome  # one that is raised again would keep the frames of every time
@@ -124,7 +125,7 @@ class Rereading:
                 finally:
                     config_read.release(config, step)
                 self.config = None
-                return _completed(resolved, self._arguments)
+                return _completed(resolved, config, self._arguments)
             except ConfigError as error:
                 return ConfigError(error.problems, error.warnings, error.notices)
 
@@ -141,8 +142,8 @@ class Rereading:
         config_read.release_trees(config, config.trees, step)
         config.trees = []
         before, self.config = self.config, config if resolved.api is not None else None
-        service_release.later([] if before is None else [before])
-        return _completed(resolved, self._arguments)
+        service_release.later([before])
+        return _completed(resolved, config, self._arguments)
 
     def _resolved(self, config: Config, read: Reader, step: Step) -> Settings:
         """The settings of a configuration that stays as it was written. Raises ConfigError."""
@@ -165,7 +166,7 @@ class Rereading:
 
         with service_collector.paused():
             resolved = self._resolved(config, value, step)
-        return _completed(resolved, self._arguments)
+        return _completed(resolved, config, self._arguments)
 
     def _noted(self, kind: str, name: str) -> str:
         """The value of a reference, whose digest is kept. Raises ValueError."""
@@ -189,7 +190,7 @@ class Rereading:
 
     def _digest_of(self, sources: Sequence[Source], step: Step) -> bytes:
         found = blake2b(key=self._key)
-        for name, data in sources:
+        for name, data, _ in sources:
             found.update(f"{len(data)} {len(name)} {name}".encode("utf-8", "surrogatepass"))
             for start in range(0, len(data), PIECE):
                 found.update(data[start : start + PIECE])
@@ -207,14 +208,13 @@ def _secret(kind: str, name: str) -> str | ValueError:
         return ValueError(*wrong.args)  # without the frames, which would keep the file that is being read
 
 
-def _completed(resolved: Settings, arguments: Arguments) -> Settings:
-    """Settings with what only the command line says."""
-    names = [name for name in arguments["-C"] if name != "-" and not config_read.is_inline(name)]
+def _completed(resolved: Settings, config: Config, arguments: Arguments) -> Settings:
+    """Settings with what only the command line says, and the files that they come from."""
     control = arguments["--control"] or ctl_find.default_path()
     return replace(
         resolved,
         user=_user(arguments["--user"]) or resolved.user,
-        files=tuple(map(os.path.abspath, names)),
+        files=tuple(config.files),
         control="" if control == "none" else control,
         trace=_trace(arguments["--trace"]),
     )
@@ -258,12 +258,15 @@ def _parsed(arguments: Arguments, sources: Sequence[Source], step: Step) -> Conf
     )
     if files.log is not None and flags.log is not None:  # as in GOST: where to and in which form stays
         files.log.level, flags.log = flags.log.level, None
-    if not arguments["--only-tunnel"]:
-        return config_read.merge([files, flags])
-    ours, flags.api = flags.api, None  # that of a file is GOST's, which runs beside us
-    part = config_only_tunnel.only_tunnel(config_read.merge([files, flags]))
-    part.api = ours
-    return part
+    ours = flags.api
+    if arguments["--only-tunnel"]:
+        flags.api = None  # that of a file is GOST's, which runs beside us
+    made = config_read.merge([files, flags])
+    if arguments["--only-tunnel"]:
+        made = config_only_tunnel.only_tunnel(made)
+        made.api = ours
+    made.files = [os.path.abspath(source.path) for source in sources if source.path]
+    return made
 
 
 def _found_files() -> list[str]:
@@ -305,7 +308,7 @@ def _source(source: str, step: Step) -> Source:
     try:
         data = standard_input() if source == "-" else aside(source, Path(source).read_bytes)
         step()
-        return Source(name, data)
+        return Source(name, data, "" if source == "-" else source)
     except OSError as error:
         raise ConfigError([Problem(Position(name), error.strerror or str(error))]) from None
 

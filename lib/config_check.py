@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from lib import config_limits, config_nodes, config_resolve, rule_parse, source_text, text_encoding
+from lib import (
+    auth_addresses,
+    config_limits,
+    config_nodes,
+    config_resolve,
+    rule_parse,
+    source_text,
+    text_encoding,
+)
 from lib.config_schema import Config, File
 from lib.config_section import walk
 from lib.errors import ConfigError, Position, Problem
@@ -37,7 +45,7 @@ def warnings(settings: Settings, config: Config) -> Iterator[Problem]:
     for table in settings.tables:
         yield from _table(table, places)
     rules = [(hub.ingress.more, rule_parse.ingress_row) for hub in settings.hubs if hub.ingress is not None]
-    admitted = [(one.more, rule_parse.admission_row) for hub in settings.hubs for one in hub.admissions]
+    admitted = [(one.more, auth_addresses.row) for hub in settings.hubs for one in hub.admissions]
     authers = [*(auther for hub in settings.hubs for auther in hub.authers), *settings.authers]
     logins = [(auther.more, rule_parse.auther_row) for auther in authers]
     bindings = [(auther.bindings.more, rule_parse.binding_row) for auther in authers if auther.bindings]

@@ -62,7 +62,7 @@ def _processes(config: Config, settings: Settings, found: Findings) -> Iterator[
 
 
 def _units(config: Config, settings: Settings, found: Findings) -> Iterator[tuple[Rights, Mend]]:
-    for path in settings.files or _files(config):
+    for path in settings.files:
         unit = service_rights.unit_of(path)
         try:
             shown = service_rights.shown(unit) if unit else {}
@@ -70,11 +70,6 @@ def _units(config: Config, settings: Settings, found: Findings) -> Iterator[tupl
                 yield service_rights.of_unit(unit, shown), _by_drop_in(unit, shown.get("User") or "root")
         except (HostError, KeyError) as wrong:
             found.notice(Position(path), f"what {unit} may is not known: {wrong}")
-
-
-def _files(config: Config) -> list[str]:
-    """The files that were found where none was named."""
-    return list(dict.fromkeys(os.path.abspath(service.where().file) for service in config.services))
 
 
 def _refused(path: str) -> str:

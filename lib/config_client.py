@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from lib import config_datagrams, config_metadata, config_observe, config_url_keys
+from lib import config_datagrams, config_metadata, config_url_keys
 from lib.addresses import address, interface, packed_prefix, prefix
 from lib.config_chain import Chains
 from lib.config_findings import Findings
@@ -23,6 +23,7 @@ from lib.config_gost_keys import (
 from lib.config_hooks import hook_settings
 from lib.config_host_name import host_names, host_strategy
 from lib.config_map import maps_of
+from lib.config_named import Named
 from lib.config_no_effect import UNNAMED
 from lib.config_pool import MTU_RANGE
 from lib.config_schema import (
@@ -55,9 +56,7 @@ _ROUTES = (AUTO, FORCE, OFF)
 _DEVICE_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}")
 
 
-def client(
-    service: Service, chains: Chains, observers: config_observe.Known, found: Findings
-) -> ClientSettings:
+def client(service: Service, chains: Chains, named: Named, found: Findings) -> ClientSettings:
     """The settings of one client. A wrong value is a problem in `found`, and its default in the result."""
     handler = service.handler or Handler(at=service.at)
     listener = service.listener or Listener(at=service.at)
@@ -80,7 +79,7 @@ def client(
         host_strategy=host_strategy(service) if len(names) > 1 else "round",
         device=device,
         nodes=way.nodes,
-        observe=config_observe.observe_settings(service, handler, observers, found),
+        observe=named.observe(service, handler, found),
         chain=way.chain,
         hops=way.hops,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),

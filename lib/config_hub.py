@@ -6,26 +6,20 @@ Refuses to know: how those are read (config_tables), clients (config_client).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter, is_
 
-from lib import (
-    config_admission,
-    config_datagrams,
-    config_entrypoint,
-    config_metadata,
-    config_observe,
-    config_url_keys,
-)
+from lib import config_datagrams, config_entrypoint, config_metadata, config_url_keys
 from lib.addresses import WILDCARDS, host_port, is_loopback
 from lib.config_enrol import enrol
 from lib.config_findings import Findings
 from lib.config_gost_keys import DUPLICATES, HUB_DIALS_NOBODY, HUB_KEYS, SERVICE_KEYS
 from lib.config_hooks import hook_settings
-from lib.config_limits import Limiters, scope_of, size_of
+from lib.config_limits import scope_of, size_of
+from lib.config_named import Named, Tables
 from lib.config_schema import Config, Handler, Listener, Login, Service
-from lib.config_tables import logins, namespace_of
+from lib.config_tables import logins
 from lib.config_transport import is_header_name, listener_transport
 from lib.did_you_mean import did_you_mean
 from lib.settings import (
@@ -36,45 +30,15 @@ from lib.settings import (
     IngressSettings,
     TableSettings,
 )
+from lib.settings_limits import HubLimits
 from lib.settings_sources import EnrolSource
 from lib.settings_transport import TransportSettings
 
 
-class Tables:
-    """The tables of a configuration by name: many services look for theirs among many."""
-
-    def __init__(self, tables: tuple[TableSettings, ...]) -> None:
-        self._by_name: dict[str | bytes, TableSettings] = {}
-        for table in tables:
-            self._by_name.setdefault(table.name, table)
-            if table.namespace is not None:
-                self._by_name.setdefault(table.namespace, table)
-        self.has_namespaces = any(isinstance(key, bytes) for key in self._by_name)
-        """Whether any table's name is a namespace's UUID."""
-
-    def named(self, name: str) -> TableSettings | None:
-        """The table of that name, a UUID in any spelling; None where there is none."""
-        return self._by_name.get(name) or self._by_name.get(namespace_of(name) or b"")
-
-    def names(self) -> list[str]:
-        """The names of all tables."""
-        return [name for name in self._by_name if isinstance(name, str)]
-
-
-def hub(
-    service: Service,
-    tables: Tables,
-    ingresses: Mapping[str, IngressSettings],
-    authers: Mapping[str, AutherSettings],
-    admissions: config_admission.Known,
-    observers: config_observe.Known,
-    sds: config_entrypoint.Known,
-    limiters: Limiters,
-    config: Config,
-    found: Findings,
-) -> HubSettings | None:
+def hub(service: Service, named: Named, config: Config, found: Findings) -> HubSettings | None:
     """The settings of one hub; None where its address is wrong. Each wrong value is a problem in `found`."""
-    handler = service.handler or Handler(at=service.at)
+    handler = _handler(service)
+    limiters = named.limiters
     layers: dict[str, config_metadata.Layer | None] = {
         "handler": handler,
         "service": service,
@@ -86,9 +50,9 @@ def hub(
     transport = listener_transport(listener, config.tls, found)
     _check_rest(service, handler, found)
     channel, datagram, dscp = config_datagrams.of_hub(handler, transport, found)
-    table = _default_table(handler, tables, found)
-    ingress = _ingress(handler, ingresses, found)
-    if table is None and not tables.has_namespaces:
+    table = _default_table(handler, named.tables, found)
+    ingress = _ingress(handler, named.ingresses, found)
+    if table is None and not named.tables.has_namespaces:
         found.warn(service.where(), f"service {service.name} has no router: no packet can pass")
     try:
         host, port = host_port(service.addr)
@@ -104,11 +68,11 @@ def hub(
         netns=netns,
         default_table=table,
         ingress=ingress,
-        observe=config_observe.observe_settings(service, handler, observers, found),
-        admissions=config_admission.of_hub(service, admissions, found),
-        entrypoint=config_entrypoint.of_hub(handler, sds, netns, found),
+        observe=named.observe(service, handler, found),
+        admissions=named.admissions_of(service, found),
+        entrypoint=config_entrypoint.of_hub(handler, named.sds, netns, found),
         authers=_in_the_clear(
-            _authers(service, handler, authers, found),
+            _authers(service, handler, named.authers, found),
             handler,
             transport.encrypted or is_loopback(host),
             enrolled,
@@ -146,29 +110,31 @@ def hub(
 _NAMES = tuple(field.name for field in fields(HubSettings))
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
 _VALUES = attrgetter(*_NAMES)
+_LIMITS = attrgetter(*(field.name for field in fields(HubLimits)))
 
 
 def renewed(
-    settings: HubSettings | None,
-    tables: Tables,
-    ingresses: Mapping[str, IngressSettings],
-    authers: Mapping[str, AutherSettings],
+    settings: HubSettings | None, service: Service, named: Named, found: Findings
 ) -> HubSettings | None:
-    """A hub's settings with its table, ingress and authers as they are now, nothing else being another one.
+    """A hub's settings with all that it names as it is now, nothing else being another one.
 
-    They are the same object where all these are; None where one of them is no longer there.
+    They are the same object where all these are; None where one of them is no longer there, or where it would
+    mean something else for the rest of the service.
     """
     if settings is None:
         return None
     values: dict[str, object] = {}
     if settings.default_table is not None:
-        values["default_table"] = tables.named(settings.default_table.name)
+        values["default_table"] = named.tables.named(settings.default_table.name)
     if settings.ingress is not None:
-        values["ingress"] = ingresses.get(settings.ingress.name)
+        values["ingress"] = named.ingresses.get(settings.ingress.name)
     own = inline_auther(settings.name)
-    now = [one if one.name == own else authers.get(one.name) for one in settings.authers]
-    if not all(map(is_, now, settings.authers)):
-        values["authers"] = None if None in now else tuple(now)
+    authers = tuple(one if one.name == own else named.authers.get(one.name) for one in settings.authers)
+    if not _are_same(authers, settings.authers):
+        values["authers"] = None if None in authers else authers
+    if settings.observe is not None:
+        values["observe"] = settings.observe.renewed(named.observers)
+    values |= _other_limits(settings, service, named, found)
     if None in values.values():
         return None
     if all(value is getattr(settings, name) for name, value in values.items()):
@@ -177,6 +143,34 @@ def renewed(
     for name, value in values.items():
         every[_PLACES[name]] = value
     return HubSettings(*every)
+
+
+def _other_limits(
+    settings: HubSettings, service: Service, named: Named, found: Findings
+) -> dict[str, object]:
+    """The admissions and limits of a hub that are others now; None for what the rest of it depends on."""
+    values: dict[str, object] = {}
+    admissions = tuple(named.admissions.get(one.name) for one in settings.admissions)
+    if not _are_same(admissions, settings.admissions):
+        values["admissions"] = None if None in admissions else admissions
+    handler = _handler(service)
+    if service.limiter or service.climiter or service.rlimiter or handler.limiter:
+        scope = scope_of(service, found)
+        limits = named.limiters.of(service, handler, scope)
+        if not _are_same(_LIMITS(limits), _LIMITS(settings.limits)):
+            values["limits"] = limits
+        limiters = named.limiters.sourced(service, handler, scope)
+        if not _are_same(limiters, settings.limiters):
+            asked = [[one.plugin is not None for one in some] for some in (limiters, settings.limiters)]
+            values["limiters"] = limiters if asked[0] == asked[1] else None
+    if values and config_url_keys.may_repeat(service):
+        return dict.fromkeys(values)
+    return values
+
+
+def _are_same(some: Sequence[object], others: Sequence[object]) -> bool:
+    """Whether these are the very same objects."""
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _cert_hosts(handler: Handler, transport: TransportSettings, found: Findings) -> bool:
@@ -320,6 +314,10 @@ def _in_the_clear(
             where, "logins come over the network in the clear: the listener has no TLS", "write tls or wss"
         )
     return authers
+
+
+def _handler(service: Service) -> Handler:
+    return service.handler or Handler(at=service.at)
 
 
 def inline_auther(service: str) -> str:

@@ -1,7 +1,7 @@
 """What sections mean that have not changed since the last configuration: one change costs one section.
 
-Knows: when the settings of a hub, a table, an ingress or an auther still hold: neither its section nor
-anything that it names is another one, but for what can be put in the place of the old one. Refuses to know:
+Knows: when what was made of a section still holds: neither the section nor anything that it names is another,
+but for what can be put in the place of the old one. Refuses to know:
 what a section means (config_resolve), who changes one (api_change).
 
 The web API changes one object of maybe thousands. A section is never changed in place: another object is
@@ -24,9 +24,12 @@ from lib.errors import Problem
 from lib.settings import HubSettings
 
 T = TypeVar("T")
-_AROUND = ("admissions", "observers", "sds", "limiters", "climiters", "rlimiters", "tls")
+_AROUND = ("sds", "tls")
 """Parts of a configuration with which all that is known of hubs goes."""
-_KINDS = ("services", "routers", "ingresses", "authers")
+_KINDS = (
+    *("services", "routers", "ingresses", "authers", "admissions", "observers"),
+    *("limiters", "climiters", "rlimiters"),
+)
 """Lists of sections of which something may be known."""
 
 
@@ -111,10 +114,6 @@ class Known:
             entry = _Known(written, made, tuple(found.warnings[warnings:]), tuple(found.notices[notices:]))
             self._next[id(written)] = entry
         return made
-
-    def has(self, section: Part) -> bool:
-        """Whether all is known of a section."""
-        return self._is_known(section)
 
     def keep(self, step: Callable[[], None]) -> None:
         """The copy was right: know what was made of it."""

@@ -15,16 +15,18 @@ Refuses to know: how a limit is applied (limits).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from lib import config_metadata, settings_limits
 from lib.addresses import prefix
 from lib.config_findings import Findings
 from lib.config_plugins import plugin_settings
-from lib.config_schema import Config, Handler, Limiter, Service
+from lib.config_schema import Handler, Limiter, Service
 from lib.config_sources import source_settings
 from lib.did_you_mean import did_you_mean
+from lib.errors import Problem
 from lib.go_values import SECONDS
 from lib.ids import is_host_name, parse_uuid
 from lib.settings import LimiterSettings
@@ -73,24 +75,56 @@ def scope_of(service: Service, found: Findings) -> str:
     return scope
 
 
-class Limiters:
-    """The limiters of a configuration. Each is read once for each use, however many services name it."""
+class _Read(NamedTuple):
+    """What was read of a limiter for one use, and what was found meanwhile."""
 
-    def __init__(self, config: Config, found: Findings) -> None:
-        """Wrong rows, and names of limiters that are not there, are problems in `found`."""
+    value: Any
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+class LimiterReading:
+    """One limiter, which is read once for each use of it, however many services name it."""
+
+    def __init__(self, section: Limiter) -> None:
+        self.section = section
+        self._read: dict[Hashable, _Read] = {}
+
+    def of(self, use: Hashable, read: Callable[[Findings], object], step: Callable[[], None]) -> _Read:
+        """What `read` makes of it for a use, or has made of it before."""
+        known = self._read.get(use)
+        if known is None:
+            found = Findings(step=step)
+            value = read(found)
+            known = self._read[use] = _Read(value, tuple(found.problems), tuple(found.warnings))
+        return known
+
+
+class Limiters:
+    """The limiters of a configuration.
+
+    What is found in them is told at the end, by check(): it belongs to them, not to a service that names
+    them.
+    """
+
+    def __init__(self, sections: Mapping[str, Iterable[LimiterReading]], found: Findings) -> None:
+        """`sections` by "limiters", "climiters" and "rlimiters"; `found` is told of names that none has."""
         self._found = found
-        self._sections = {kind: _by_name(getattr(config, f"{kind}s")) for kind in _KINDS}
-        self._rows: dict[tuple[str, str, object], tuple[object, ...]] = {}
+        self._sections = {kind: _by_name(sections[f"{kind}s"]) for kind in _KINDS}
+        self._used: dict[tuple[str, str, Hashable], _Read] = {}
+        """(kind, name, use) -> what was read of it for a service."""
 
     def of(self, service: Service, handler: Handler, scope: str = "") -> HubLimits:
-        """The limits that a service and its handler name, of the service's limiter those of a scope."""
-        rows = self._named(service, "limiter", _service_row)
-        of_scope = settings_limits.of_scope(rows, scope)
-        if rows and not of_scope:
+        """The limits that a service and its handler name, of the service's limiter those of a scope.
+
+        They are the same objects as long as the limiters are.
+        """
+        rows = self._named(service, "limiter", _service_row, scope=scope)
+        if scope and not rows and self._named(service, "limiter", _service_row):
             text = f"limiter {service.limiter[:64]} has no row of scope {scope}: it would limit nothing"
             self._found.error(service.where(f"metadata.{_SCOPE.lower()}"), text, _SCOPES[scope])
         return HubLimits(
-            services=of_scope,
+            services=rows,
             hosts=self._named(handler, "limiter", _host_row),
             connections=self._named(service, "climiter", _count_row, DEFAULT_CONNECTIONS),
             handshakes=self._named(service, "rlimiter", _count_row, DEFAULT_HANDSHAKES),
@@ -104,21 +138,16 @@ class Limiters:
             (service, "climiter", "connections"),
             (service, "rlimiter", "handshakes"),
         )
-        made = []
+        made: list[LimiterSettings] = []
         for section, kind, adds_to in uses:
-            limiter = self._sections[kind].get(getattr(section, kind))
-            name = f"{kind} {limiter.name}{' of hosts' if adds_to == 'hosts' else ''}" if limiter else ""
-            only = scope if adds_to == "services" else ""
-            name += f" of scope {only}" if only else ""  # it is another one than that of all scopes
-            if limiter is not None and limiter.plugin is not None:
-                plugin = self._plugin(limiter, kind)
-                every = self._refresh(section)
-                name += f", asked every {every:g} s" if every else ""
-                more = SourceSettings(reload=every or max(0.0, limiter.reload / SECONDS))
-                made += [LimiterSettings(name, adds_to, more, plugin, only)] if plugin else []
-            elif limiter is not None and (limiter.file or limiter.redis or limiter.http or limiter.reload):
-                more = source_settings(limiter, ("set", "list"), self._found)
-                made += [LimiterSettings(name, adds_to, more, scope=only)] if more.sources else []
+            reading = self._sections[kind].get(getattr(section, kind))
+            if reading is None:
+                continue
+            limiter = reading.section
+            every = self._refresh(section) if limiter.plugin is not None else 0.0
+            use = kind, adds_to, scope if adds_to == "services" else "", every
+            one = self._use(kind, reading, use, partial(_sourced, limiter, *use))
+            made += [one] if one is not None else []
         self._check_refresh(service, handler, made)
         return tuple(made)
 
@@ -141,54 +170,99 @@ class Limiters:
             text = f"{_REFRESH!r} is for the plugin of a limiter, and here is none"
             self._found.warn(tree.where, text, "rows of a limiter count at once")
 
-    def _plugin(self, limiter: Limiter, kind: str) -> PluginSettings | None:
-        """The plugin of a limiter, which is asked instead of its rows; None where it is wrong."""
-        assert limiter.plugin is not None
-        where, found = limiter.where("plugin"), self._found
-        if kind != "limiter":
-            text = f"{kind} {limiter.name}: GOST asks no plugin here, and limits nothing"
-            found.error(where, text, "write limits, or name a file, redis or http")
-            return None
-        if limiter.limits or limiter.file or limiter.redis or limiter.http:
-            text = "only its plugin is asked, its own rows and sources are not, as in GOST"
-            found.warn(where, f"limiter {limiter.name}: {text}")
-        if limiter.reload < 0:
-            found.error(limiter.where("reload"), "'reload': a duration below zero")
-        return plugin_settings(limiter.plugin, found)
-
     def rows(self, kind: str, name: str) -> list[str]:
         """The rows of a limiter as they are written; none where there is no such limiter."""
-        limiter = self._sections[kind].get(name)
-        return limiter.limits if limiter is not None else []
+        reading = self._sections[kind].get(name)
+        return reading.section.limits if reading is not None else []
 
-    def check_rest(self) -> None:
-        """Check the limiters that no service has named, so that mistakes in them are reported too."""
-        read = {(kind, name) for kind, name, _ in self._rows}
+    def check(self) -> None:
+        """Tell what is wrong with the limiters, also with those that no service has named."""
+        named = {(kind, name) for kind, name, _ in self._used}
         for kind, sections in self._sections.items():
-            for name, limiter in sections.items():
-                if (kind, name) not in read and limiter.plugin is not None:
-                    self._plugin(limiter, kind)
-                elif (kind, name) not in read:
-                    _rows(limiter, _service_row if kind == "limiter" else _count_row, self._found)
+            row = _service_row if kind == "limiter" else _count_row
+            for name, reading in sections.items():
+                if (kind, name) not in named:
+                    self._use(kind, reading, row, partial(_checked, reading.section, kind, row))
+        for read in self._found.each(self._used.values()):
+            self._found.add(read.problems)
+            for warning in read.warnings:
+                self._found.warn(warning.where, warning.message, warning.hint)
+
+    def _use(
+        self, kind: str, reading: LimiterReading, use: Hashable, read: Callable[[Findings], object]
+    ) -> Any:
+        made = reading.of(use, read, self._found.step)
+        self._used[kind, reading.section.name, use] = made
+        return made.value
 
     def _named(
-        self, section: Service | Handler, kind: str, read: Callable[[str], T], default: tuple[T, ...] = ()
+        self,
+        section: Service | Handler,
+        kind: str,
+        row: Callable[[str], T],
+        default: tuple[T, ...] = (),
+        scope: str = "",
     ) -> tuple[T, ...]:
         name: str = getattr(section, kind)
         if not name:
             return default
-        limiter = self._sections[kind].get(name)
-        if limiter is None:
+        reading = self._sections[kind].get(name)
+        if reading is None:
             hint = self._found.guess(name, self._sections[kind])
             self._found.error(section.where(kind), f"there is no {kind} {name[:64]!r}", hint)
             return ()
-        key = kind, name, read
-        if limiter.plugin is not None:
-            self._rows.setdefault(key, ())
-        elif key not in self._rows:
-            self._rows[key] = _rows(limiter, read, self._found)
-            _warn_slow(limiter, self._rows[key], self._found)
-        return self._rows[key]  # type: ignore[return-value]  # `read` is part of the key
+        every = self._use(kind, reading, row, partial(_checked, reading.section, kind, row))
+        made: tuple[T, ...] = every
+        if scope:
+            made = self._use(
+                kind, reading, (row, scope), lambda found: settings_limits.of_scope(every, scope)
+            )
+        return made
+
+
+def _checked(
+    limiter: Limiter, kind: str, row: Callable[[str], object], found: Findings
+) -> tuple[object, ...]:
+    """The rows of a limiter; none where a plugin is asked instead of them."""
+    if limiter.plugin is not None:
+        _plugin(limiter, kind, found)
+        return ()
+    rows = _rows(limiter, row, found)
+    _warn_slow(limiter, rows, found)
+    return rows
+
+
+def _sourced(
+    limiter: Limiter, kind: str, adds_to: str, scope: str, every: float, found: Findings
+) -> LimiterSettings | None:
+    """The settings of a limiter with sources or a plugin; None where it has none of them."""
+    name = f"{kind} {limiter.name}{' of hosts' if adds_to == 'hosts' else ''}"
+    name += f" of scope {scope}" if scope else ""  # it is another one than that of all scopes
+    if limiter.plugin is not None:
+        plugin = _plugin(limiter, kind, found)
+        name += f", asked every {every:g} s" if every else ""
+        more = SourceSettings(reload=every or max(0.0, limiter.reload / SECONDS))
+        return LimiterSettings(name, adds_to, more, plugin, scope) if plugin else None
+    if limiter.file or limiter.redis or limiter.http or limiter.reload:
+        more = source_settings(limiter, ("set", "list"), found)
+        return LimiterSettings(name, adds_to, more, scope=scope) if more.sources else None
+    return None
+
+
+def _plugin(limiter: Limiter, kind: str, found: Findings) -> PluginSettings | None:
+    """The plugin of a limiter, which is asked instead of its rows; None where it is wrong."""
+    assert limiter.plugin is not None
+    where = limiter.where("plugin")
+    if kind != "limiter":
+        text = f"{kind} {limiter.name}: GOST asks no plugin here, and limits nothing"
+        found.error(where, text, "write limits, or name a file, redis or http")
+        return None
+    if limiter.limits or limiter.file or limiter.redis or limiter.http:
+        text = "only its plugin is asked, its own rows and sources are not, as in GOST"
+        found.warn(where, f"limiter {limiter.name}: {text}")
+    if limiter.reload < 0:
+        found.error(limiter.where("reload"), "'reload': a duration below zero")
+    return plugin_settings(limiter.plugin, found)
 
 
 def _warn_slow(limiter: Limiter, rows: tuple[object, ...], found: Findings) -> None:
@@ -198,9 +272,12 @@ def _warn_slow(limiter: Limiter, rows: tuple[object, ...], found: Findings) -> N
             found.warn(limiter.where("limits"), message, "raise it, or the keepalive.timeout")
 
 
-def _by_name(limiters: list[Limiter]) -> dict[str, Limiter]:
+def _by_name(readings: Iterable[LimiterReading]) -> dict[str, LimiterReading]:
     """Limiters by name; of two with the same name, which is an error elsewhere, the first one."""
-    return {limiter.name: limiter for limiter in reversed(limiters)}
+    found: dict[str, LimiterReading] = {}
+    for reading in readings:
+        found.setdefault(reading.section.name, reading)
+    return found
 
 
 def _rows(limiter: Limiter, read: Callable[[str], T], found: Findings) -> tuple[T, ...]:

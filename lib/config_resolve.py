@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import FieldInfo
 
-from lib import config_admission
 from lib.capture_taps import LEAST_RECORDER
-from lib.config_admission import admission_settings
 from lib.config_chain import Chains
 from lib.config_client import client
 from lib.config_cluster import cluster_settings
@@ -25,12 +23,12 @@ from lib.config_entrypoint import check_entrypoints, sd_settings
 from lib.config_exit import check_killswitch
 from lib.config_findings import MOST_PROBLEMS, Findings, at_once
 from lib.config_gost_keys import HANDLERS
-from lib.config_hub import Tables, check_domains, check_overlaps, hub, renewed
+from lib.config_hub import check_domains, check_overlaps, hub, renewed
 from lib.config_instead import TUNNEL_URLS, WITHOUT_OTHERS, instead_of
 from lib.config_known import Known
-from lib.config_limits import Limiters, size_of
+from lib.config_limits import LimiterReading, Limiters, size_of
+from lib.config_named import Named, Tables, check_client
 from lib.config_notify import notify_settings
-from lib.config_observe import observer_settings
 from lib.config_policy import policy_tests
 from lib.config_references import Reader, fill_in, nowhere
 from lib.config_schema import Config, Handler, Service
@@ -38,13 +36,21 @@ from lib.config_schema_log import Log
 from lib.config_section import Section, section_fields, spelled
 from lib.config_tables import auther_settings, ingress_settings, namespace_of, table, warn_shut_out
 from lib.config_telemetry import log_settings, metrics_settings
-from lib.config_titles import titles
 from lib.did_you_mean import did_you_mean
 from lib.errors import ConfigError, Position, Problem
-from lib.settings import AutherSettings, ClientSettings, HubSettings, IngressSettings, Settings
+from lib.namespace_titles import Title
+from lib.settings import (
+    AdmissionSettings,
+    AutherSettings,
+    ClientSettings,
+    HubSettings,
+    IngressSettings,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from lib.config_api import Opened
+    from lib.settings_observe import ObserverSettings
 
 _NAMED = (
     *("services", "chains", "hops", "ingresses", "authers", "admissions", "observers", "hosts"),
@@ -162,29 +168,32 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
         one.name: known.of(one, partial(auther_settings, one, found), found)
         for one in found.each(config.authers)
     }
-    admissions = {one.name: admission_settings(one, found) for one in found.each(config.admissions)}
-    observers = {one.name: observer_settings(one, found) for one in found.each(config.observers)}
     sds = {one.name: sd_settings(one, found) for one in found.each(config.sds)}
-    by_name, limiters, chains = Tables(tables), Limiters(config, found), Chains(config, found)
+    limiters = Limiters(
+        {
+            kind: [known.of(one, partial(LimiterReading, one), found) for one in getattr(config, kind)]
+            for kind in ("limiters", "climiters", "rlimiters")
+        },
+        found,
+    )
+    asked = _admissions(config, known, found), _observers(config, known, found)
+    named = Named(Tables(tables), ingresses, authers, *asked, sds, limiters)
+    chains = Chains(config, found)
     hubs: list[tuple[Service, HubSettings]] = []
     clients: list[tuple[Service, ClientSettings]] = []
-    renew = partial(renewed, tables=by_name, ingresses=ingresses, authers=authers)
     for service in found.each(config.services):
         role = _role(service, found)
         if role == "router":
-            sections = (ingresses, authers, admissions, observers, sds, limiters)
-            arguments = (service, by_name, *sections, config, found)
-            settings = known.of(service, partial(hub, *arguments), found, renew)
-            if known.has(service):
-                limiters.of(service, service.handler or Handler())  # nobody else says that they are in use
+            renew = partial(renewed, service=service, named=named, found=found)
+            settings = known.of(service, partial(hub, service, named, config, found), found, renew)
             hubs.extend([(service, settings)] if settings else [])
         elif role == "tun":
-            config_admission.of_client(service, found)
-            clients.append((service, client(service, chains, observers, found)))
-    limiters.check_rest()
+            check_client(service, found)
+            clients.append((service, client(service, chains, named, found)))
+    limiters.check()
     _check_together(config, hubs, clients, found)
-    named = titles(config, found)
-    tests = policy_tests(config, [settings for _, settings in hubs], named, found)
+    told = _titles(config, found)
+    tests = policy_tests(config, [settings for _, settings in hubs], told, found)
     log = log_settings(config.log or Log(), found)
     metrics, more_authers = metrics_settings(config.metrics, authers, found)
     api, api_authers = _api(config, authers, found)
@@ -203,13 +212,43 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
         metrics=metrics,
         api=api,
         authers=tuple({one.name: one for one in (*more_authers, *api_authers)}.values()),
-        titles=named,
+        titles=told,
         tests=tests,
         notify=notify_settings(config, bool(hubs), found),
         cluster=cluster_settings(config, hubs, found),
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )
+
+
+def _admissions(config: Config, known: Known, found: Findings) -> dict[str, AdmissionSettings]:
+    if not config.admissions:
+        return {}
+    from lib.config_admission import admission_settings  # as in _api
+
+    return {
+        one.name: known.of(one, partial(admission_settings, one, found), found)
+        for one in found.each(config.admissions)
+    }
+
+
+def _observers(config: Config, known: Known, found: Findings) -> dict[str, ObserverSettings | None]:
+    if not config.observers:
+        return {}
+    from lib.config_observe import observer_settings  # as in _api
+
+    return {
+        one.name: known.of(one, partial(observer_settings, one, found), found)
+        for one in found.each(config.observers)
+    }
+
+
+def _titles(config: Config, found: Findings) -> tuple[Title, ...]:
+    if not config.namespaces and not any("title" in one.at or one.title for one in config.routers):
+        return ()
+    from lib.config_titles import titles  # as in _api
+
+    return titles(config, found)
 
 
 def _api(config: Config, authers: Mapping[str, AutherSettings], found: Findings) -> Opened:

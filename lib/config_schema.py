@@ -389,3 +389,5 @@ class Config(Section):
     notices: list[Problem] = []
     trees: list[Tree] = []
     """What its sections were read from (config_yaml): it is freed together with them, in steps."""
+    files: list[str] = []
+    """Absolute paths of the files that it was read from."""

@@ -63,7 +63,7 @@ class Part(Section, weakref=True):
 
 S = TypeVar("S", bound=Section)
 
-BESIDE = words("at problems warnings notices trees")
+BESIDE = words("at problems warnings notices trees files")
 """Fields of a section that are no keys of a file."""
 
 

@@ -52,6 +52,7 @@ def instead(key: str, tls: str, auth: str) -> str:
 
 
 _WORDS = frozenset(TLS.lower().split())
+_LIMITS = frozenset(LIMITS.split())
 
 
 def _field(key: str) -> str:
@@ -116,6 +117,12 @@ def of_hub(service: Service, rows: Rows, admissions: Sequence[Admission] = ()) -
         return any(row[0] == first and row[column : column + 1] == [value.text] for row in columns)
 
     return repeats
+
+
+def may_repeat(service: Service) -> bool:
+    """Whether the metadata of a hub has a key that may say the same as a limiter or an admission."""
+    layers = (service, service.handler, service.listener)
+    return any(key.lower() in _LIMITS for layer in layers if layer is not None for key in layer.metadata)
 
 
 def of_client(service: Service) -> Repeats:

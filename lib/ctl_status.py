@@ -14,7 +14,6 @@ import pwd
 import time
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lib import (
@@ -80,13 +79,12 @@ def status(
         "user": _user(),
         "control": control,
         "uptime_s": round(now - started, 1),
-        "hubs": [_hub(hub, wanted, now) for hub in hubs.values()],
+        "hubs": _hubs(list(hubs.values()), wanted, now),
         "sessions": session_rows(list(hubs.values()), wanted, now),
-        "clients": [
-            _client(client, now)
-            for client in clients.values()
-            if wanted.fits(client.settings.host, client.node.namespace)
-        ],
+        "clients": (
+            _client(client, now) if wanted.fits(client.settings.host, client.node.namespace) else None
+            for client in list(clients.values())
+        ),
         "policy": ctl_policy.policy(bool(wanted)),
         **({"only": wanted.words(), "refused": {}, **{key: [] for key in _LISTS}} if wanted else {}),
         **({} if wanted else _of_no_host(hubs, tables, now)),
@@ -107,7 +105,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
             name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
         },
         "tables": ctl_tables.rows(tables, now),
-        "tasks": [_task(task, now) for task in service_supervisor.tasks()],
+        "tasks": (_task(task, now) for task in service_supervisor.tasks()),
         "log": [_output(output) for output in log_setup.outputs()],
         "clusters": ctl_cluster.rows(now),
         "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
@@ -152,20 +150,27 @@ def _receiver(receiver: Receiver) -> Row:
     }
 
 
-def _hub(hub: Hub, wanted: Filter, now: float) -> Row:
-    settings = hub.settings
-    found = hub.identities.warnings(list(hub.sessions.values()), now)
-    fitting = (line for namespace, host, line in found if wanted.fits(host, namespace))
-    warnings = list(islice(fitting, MAX_WARNINGS))
-    more = sum(1 for _ in fitting)
-    return {
-        "service": settings.name,
-        "listen": join_host_port(settings.host, settings.port),
-        "transport": settings.transport.kind,
-        "sessions": len(hub.sessions),
-        "unnamed_clients": hub.unnamed,
-        "warnings": [*warnings, *([f"and {more} more like these"] if more else [])],
-    }
+def _hubs(hubs: list[Hub], wanted: Filter, now: float) -> Iterator[Row | None]:
+    """The rows of hubs; None between them, where packets may have their turn."""
+    for hub in hubs:
+        settings, warnings, more = hub.settings, list[str](), 0
+        for found in hub.identities.warnings(list(hub.sessions.values()), now):
+            if found is None:
+                yield None
+            elif wanted.fits(found[1], found[0]) and len(warnings) < MAX_WARNINGS:
+                warnings.append(found[2])
+            else:
+                more += wanted.fits(found[1], found[0])
+        yield {
+            "service": settings.name,
+            "listen": join_host_port(settings.host, settings.port),
+            "transport": settings.transport.kind,
+            "sessions": len(hub.sessions),
+            "unnamed_clients": hub.unnamed,
+            "warnings": [*warnings, *([f"and {more} more like these"] if more else [])],
+        }
+        if hub.sessions:
+            yield None
 
 
 def session_rows(hubs: list[Hub], wanted: Filter, now: float) -> Iterator[Row | None]:

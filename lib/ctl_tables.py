@@ -5,6 +5,8 @@ Knows: the fields of these rows and their units. Refuses to know: the rest of th
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from lib import cluster_running, observe_services
 from lib.ctl_routes import source_name
 from lib.enrol_live import Enrolment
@@ -17,39 +19,29 @@ Row = dict[str, object]
 _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 
 
-def rows(tables: Tables, now: float) -> list[Row]:
+def rows(tables: Tables, now: float) -> Iterator[Row]:
     """A row for each table, each list of enrolled hosts, each observer and each sd in use."""
-    found: list[Row] = [
-        {
-            "kind": kind,
-            "name": name,
-            "rows": live.total,
-            "plugin": _plugin(live.plugin, now),
-            "sources": [_source(source, state, now) for source, state in live.feed.states()],
-        }
-        for (kind, name), live in tables.all()
-    ]
-    told: list[Row] = [
-        {
-            "kind": "observer",
-            "name": one.settings.name,
-            "rows": one.waiting,
-            "plugin": _plugin(one.plugin, now),
-            "sources": [],
-        }
-        for one in observe_services.running()
-    ]
-    told += [
-        {
-            "kind": "sd",
-            "name": one.entry.sd.name,
-            "rows": one.registration.known,
-            "plugin": _plugin(one.sd.plugin, now),
-            "sources": [],
-        }
-        for one in cluster_running.entrypoints()
-    ]
-    return found + [_enrolled(live, now) for live in tables.enrolled.all()] + told
+    for (kind, name), live in tables.all():
+        sources = [_source(source, state, now) for source, state in live.feed.states()]
+        yield _row(kind, name, live.total, live.plugin, now, sources)
+    for enrolled in tables.enrolled.all():
+        yield _enrolled(enrolled, now)
+    for observer in observe_services.running():
+        yield _row("observer", observer.settings.name, observer.waiting, observer.plugin, now)
+    for one in cluster_running.entrypoints():
+        yield _row("sd", one.entry.sd.name, one.registration.known, one.sd.plugin, now)
+
+
+def _row(
+    kind: str, name: str, count: int, plugin: Plugin | None, now: float, sources: Sequence[Row] = ()
+) -> Row:
+    return {
+        "kind": kind,
+        "name": name,
+        "rows": count,
+        "plugin": _plugin(plugin, now),
+        "sources": list(sources),
+    }
 
 
 def _enrolled(live: Enrolment, now: float) -> Row:

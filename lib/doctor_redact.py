@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 from lib import log_redact
 from lib.config_findings import at_once
-from lib.settings import AutherSettings, ClientSettings, HubSettings, Settings
+from lib.settings import AutherSettings, Settings
 from lib.settings_sources import PluginSettings, RedisSource
 
 HIDDEN = log_redact.HIDDEN
@@ -80,9 +80,8 @@ def secrets(settings: Settings) -> Iterator[str]:
         yield from _of_owners(hub.ingress, *hub.limiters, *hub.admissions)
         yield from _of_owners(hub.entrypoint.sd) if hub.entrypoint is not None else ()
         yield from _of_redis(hub.enrol) if isinstance(hub.enrol, RedisSource) else ()
-    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
-    for one in services:
-        for observation in one.observe.observations:
+    for _, observe in settings.observed:
+        for observation in observe.observations:
             yield from _of_owners(observation.observer)
     if settings.cluster is not None:
         yield settings.cluster.secret

@@ -256,8 +256,8 @@ class Hub:
             lines.append(self._end_all("the service has other namespaces now"))
         return lines + self.recheck()
 
-    def use_table(self, settings: HubSettings) -> None:
-        """Take settings with another table, nothing else being different: who is here may stay."""
+    def use(self, settings: HubSettings) -> None:
+        """Take settings of which only what the service names is different (settings_diff.only_named)."""
         self.settings = self.identities.settings = settings
 
     def recheck(self) -> list[str]:

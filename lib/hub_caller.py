@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from lib import hub_proxies, rule_admission, stream_proxied
+from lib import hub_proxies, stream_proxied
 from lib.addresses import host_of
 from lib.auth_admission import stays
 from lib.errors import ProtocolError
@@ -79,7 +79,7 @@ class Caller:
     def _why_not_listed(self) -> str:
         """Why a list does not let this address connect; "" where all do. Plugins are asked later."""
         try:
-            return rule_admission.refusal(self._hub.tables.admissions(self._hub.settings), [self.peer])
+            return self._hub.tables.refusal(self._hub.settings, [self.peer])
         except OSError as error:
             return f"nobody is let in: {error}"
 
@@ -131,8 +131,7 @@ class Caller:
             except OSError as error:
                 raise ProtocolError(f"nobody is let in: {error}", Refusal.ADMISSION) from error
             if not admits:
-                why = f"{live.label} does not let {host_of(self.peer)} connect"
-                raise ProtocolError(why, Refusal.ADMISSION)
+                raise ProtocolError(live.refuses(self.peer), Refusal.ADMISSION)
 
     def named(self, peer: str) -> None:
         """The client's address:port is known. Raises ProtocolError where it may not come in now."""

@@ -29,6 +29,8 @@ LOOKED_AT = 16
 """Hosts without a route that are judged in one look; the others have their turn in the next one."""
 MANY = 1000
 """Sessions that are looked at every second; of twice as many, every second one."""
+SILENT = 256
+"""Sessions that are gone through for warnings in one step."""
 MAX_CANDIDATES = 100
 """Names among which the one that was perhaps meant is sought, in steps: a long one takes 0.3 ms."""
 MAX_TABLES = 64
@@ -265,10 +267,12 @@ class Identities:
 
     # --- for people
 
-    def warnings(self, sessions: Iterable[Session], now: float) -> Iterator[tuple[bytes, str, str]]:
-        """(namespace, host, line) of all that is wrong now, each line once."""
+    def warnings(self, sessions: Iterable[Session], now: float) -> Iterator[tuple[bytes, str, str] | None]:
+        """(namespace, host, line) of all that is wrong now, each once; None now and then, in long lists."""
         told: set[tuple[bytes, str]] = set()
-        for session in sessions:
+        for number, session in enumerate(sessions, 1):
+            if not number % SILENT:
+                yield None
             attachment, verdict = session.attachment, session.verdict
             for line in filter(None, (verdict.table_line, verdict.twice_line)):
                 key = attachment.namespace.id, line

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from lib import rule_admission, rule_rates
+from lib import rule_rates
 from lib.enrol_book import Place
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
@@ -64,7 +64,7 @@ def _recheck_one(hub: Owner, session: HubSession, lines: list[str]) -> None:
     if status == Status.OK:
         lanes = [lane.stream.peer for lane in session.sender.lanes]
         try:  # a second lane may come from another address
-            why = rule_admission.refusal(hub.tables.admissions(hub.settings), lanes)
+            why = hub.tables.refusal(hub.settings, lanes)
         except OSError:
             why = ""
         status = Status.FORBIDDEN if why else status

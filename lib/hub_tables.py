@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
 
+from lib import service_release
 from lib.enrol_lists import EnrolLists
 from lib.plugin_client import RouterPlugin
 from lib.route_live import APPLY_SECONDS, AskedRoutes, LiveRoutes
 from lib.route_table import RouteTable
-from lib.rule_admission import LiveAdmission
 from lib.rule_limits import LiveLimits, with_sources
 from lib.rule_live import LiveBindings, LiveIngress, LiveLogins
 from lib.rule_rates import AskedLimits
@@ -36,16 +37,19 @@ Key = tuple[str, str]
 Wanted = (
     TableSettings | IngressSettings | AutherSettings | AdmissionSettings | BindingSettings | LimiterSettings
 )
-Live = (
-    LiveRoutes
-    | AskedRoutes
-    | LiveIngress
-    | LiveLogins
-    | LiveAdmission
-    | LiveBindings
-    | LiveLimits
-    | AskedLimits
-)
+if TYPE_CHECKING:
+    from lib.rule_admission import LiveAdmission
+
+    Live = (
+        LiveRoutes
+        | AskedRoutes
+        | LiveIngress
+        | LiveLogins
+        | LiveAdmission
+        | LiveBindings
+        | LiveLimits
+        | AskedLimits
+    )
 
 _KINDS = {
     TableSettings: "router",
@@ -152,8 +156,18 @@ class Tables:
 
     def admissions(self, hub: HubSettings) -> list[LiveAdmission]:
         """The admissions of a hub."""
-        found = (self._live["admission", one.name] for one in hub.admissions)
-        return [live for live in found if isinstance(live, LiveAdmission)]
+        return [cast("LiveAdmission", self._live["admission", one.name]) for one in hub.admissions]
+
+    def refusal(self, hub: HubSettings, clients: Iterable[str]) -> str:
+        """Why the lists of a hub do not let one of these clients (address:port) in; "" where they do.
+
+        Plugins are not asked. Raises Unavailable where a list is not known.
+        """
+        for client in clients if hub.admissions else ():
+            for live in self.admissions(hub):
+                if not live.lists(client):
+                    return live.refuses(client)
+        return ""
 
     def limits(self, hub: HubSettings) -> HubLimits:
         """The limits of a hub with the rows of its limiters' sources, as they are now."""
@@ -212,8 +226,10 @@ class Tables:
         lines = [f"{self._live[key].label}: removed" for key in gone]
         self._left += [self._live.pop(key) for key in gone]
         self._used = {key: wanted for key, wanted in self._used.items() if key in self._live}
-        while self._left:
-            self._left.pop().stop()
+        for live in self._left:
+            live.stop()
+        service_release.later(self._left)
+        self._left = []
         return lines + self.enrolled.leave((*settings.hubs, *hubs))
 
     def _make(self, wanted: Wanted) -> Live:
@@ -223,6 +239,8 @@ class Tables:
         if isinstance(wanted, IngressSettings):
             return LiveIngress(wanted, self._watch, told)
         if isinstance(wanted, AdmissionSettings):
+            from lib.rule_admission import LiveAdmission  # where there is none it is not loaded
+
             return LiveAdmission(wanted, self._watch, told)
         if isinstance(wanted, BindingSettings):
             return LiveBindings(wanted, self._watch, told)

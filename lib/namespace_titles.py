@@ -32,13 +32,17 @@ _by_namespace: dict[bytes, str] = {}
 _by_title: dict[str, bytes] = {}
 
 
-def use(titles: Iterable[Title]) -> None:
-    """Replace all titles of this process."""
-    found = dict(titles)
-    _by_namespace.clear()
-    _by_namespace.update(found)
-    _by_title.clear()
-    _by_title.update((folded(title), namespace) for namespace, title in found.items())
+def use(titles: Iterable[Title]) -> tuple[object, ...]:
+    """Replace all titles of this process; returns those before, for whoever lets them go."""
+    global _by_namespace, _by_title
+    before = _by_namespace, _by_title
+    by_namespace: dict[bytes, str] = {}
+    by_title: dict[str, bytes] = {}
+    for namespace, title in titles:
+        by_namespace[namespace] = title
+        by_title[folded(title)] = namespace
+    _by_namespace, _by_title = by_namespace, by_title
+    return before
 
 
 def all_titles() -> list[Title]:

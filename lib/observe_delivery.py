@@ -68,7 +68,7 @@ class Observer:
         self._bell = Bell()
         self._leaves = False
         name = f"observer {settings.name}: it is told of services"
-        self._task = Task(name, self._run, may_end=True, vital=False)
+        self._task = Task(name, self._run, may_end=True, vital=False, of=self)
 
     @property
     def waiting(self) -> int:

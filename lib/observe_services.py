@@ -5,18 +5,18 @@ Knows: which services name an observer. Refuses to know: all else about them (ob
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lib.client import Client
-from lib.hub import Hub
-from lib.settings import ClientSettings, HubSettings
+from lib import service_supervisor
 
 if TYPE_CHECKING:
+    from lib.client import Client
+    from lib.hub import Hub
     from lib.observe_delivery import Observer
     from lib.observe_watch import ObserveWatch
-
-_running: list[ObserveServices] = []
+    from lib.settings import ClientSettings, HubSettings
 
 
 class ObserveServices:
@@ -48,27 +48,20 @@ class ObserveServices:
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
-            _running.remove(self)
-
-    def observers(self) -> Iterator[Observer]:
-        """Those that are told now."""
-        if self._watch is not None:
-            yield from self._watch.observers.values()
 
     def _needed(self, is_needed: bool) -> ObserveWatch | None:
         if self._watch is None and is_needed:
             from lib.observe_watch import ObserveWatch
 
             self._watch = ObserveWatch(self._hubs, self._clients)
-            _running.append(self)
         return self._watch
 
 
-def running() -> Iterator[Observer]:
-    """All observers of this process."""
-    for services in _running:
-        yield from services.observers()
+def running() -> list[Observer]:
+    """All observers of this process that are told now."""
+    module = sys.modules.get("lib.observe_delivery")
+    return service_supervisor.running(module.Observer) if module is not None else []
 
 
 def _names_one(settings: HubSettings | ClientSettings) -> bool:
-    return bool(settings.observe.observations)
+    return settings.observe is not None and bool(settings.observe.observations)

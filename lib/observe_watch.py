@@ -14,7 +14,7 @@ from lib.hub import Hub
 from lib.observe_delivery import Observer, Report, Rows
 from lib.observe_events import CLOSED, HANDLER, READY, RUNNING, SERVICE
 from lib.settings import ClientSettings, HubSettings
-from lib.settings_observe import ObserverSettings
+from lib.settings_observe import ObserverSettings, ObserveSettings
 
 
 class ObserveWatch:
@@ -37,9 +37,12 @@ class ObserveWatch:
             if name not in self.observers:
                 lines += [f"observer {name}: added"] if name not in gone else []
                 self._observer(settings)
+        reports: dict[str, dict[tuple[str, str], Report]] = {name: {} for name in self.observers}
+        for key, one in self._reports():
+            name = one.observation.observer.name
+            reports[name][key] = _kept(self.observers[name].reports.get(key), one)
         for name, observer in self.observers.items():
-            reports = dict(self._reports(name))
-            observer.report({key: _kept(observer.reports.get(key), one) for key, one in reports.items()})
+            observer.report(reports[name])
         return lines
 
     def serves(self, settings: HubSettings | ClientSettings) -> None:
@@ -57,7 +60,7 @@ class ObserveWatch:
         self.observers.clear()
 
     def _tell(self, settings: HubSettings | ClientSettings, *states: str) -> None:
-        observation = settings.observe.service
+        observation = settings.observe.service if settings.observe is not None else None
         if observation is None:
             return
         observer = self._observer(observation.observer)
@@ -73,24 +76,27 @@ class ObserveWatch:
         return observer
 
     def _named(self) -> Iterator[ObserverSettings]:
-        for hub in self._hubs.values():
-            if hub.settings.observe.handler is not None:
-                yield hub.settings.observe.handler.observer
-        services: list[Hub | Client] = [*self._hubs.values(), *self._clients.values()]
-        for one in services:
-            if one.settings.observe.service is not None:
-                yield one.settings.observe.service.observer
+        for _, one, observe in self._observed():
+            if observe.handler is not None and isinstance(one, Hub):
+                yield observe.handler.observer
+            if observe.service is not None:
+                yield observe.service.observer
 
-    def _reports(self, name: str) -> Iterator[tuple[tuple[str, str], Report]]:
-        """The figures that the observer of that name is told."""
+    def _observed(self) -> Iterator[tuple[str, Hub | Client, ObserveSettings]]:
+        """(name, service, how it is observed) of each that says something of that."""
         services: dict[str, Hub | Client] = {**self._hubs, **self._clients}
-        for service, one in services.items():
-            observe = one.settings.observe
+        for name, one in services.items():
+            if one.settings.observe is not None:
+                yield name, one, one.settings.observe
+
+    def _reports(self) -> Iterator[tuple[tuple[str, str], Report]]:
+        """The figures that observers are told, by (kind, service)."""
+        for service, one, observe in self._observed():
             observation = observe.service if observe.enable_stats else None
-            if observation is not None and observation.observer.name == name:
+            if observation is not None:
                 yield (SERVICE, service), Report(SERVICE, service, observation, _of_service(one), one)
             observation = observe.handler
-            if observation is not None and observation.observer.name == name and isinstance(one, Hub):
+            if observation is not None and isinstance(one, Hub):
                 yield (HANDLER, service), Report(HANDLER, service, observation, _of_clients(one), one)
 
 

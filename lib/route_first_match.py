@@ -11,9 +11,10 @@ the first route written. Further routes for the same prefix are its further gate
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from itertools import chain
 
 from lib.prefixes import Prefix, network
-from lib.route_table import Tries, no_tries
+from lib.route_table import Tries, emptied, no_tries
 from lib.route_trie import Trie
 from lib.settings import RouteEntry
 
@@ -28,8 +29,13 @@ def painted(tries: Tries, first: dict[Prefix, int]) -> Generator[None, None, Tri
     """
     result = no_tries()
     winners: dict[Prefix, int] = {}
+    by_length: list[list[Prefix]] = [[] for _ in range(129)]
+    for number, prefix in enumerate(first):
+        by_length[prefix[1]].append(prefix)
+        if number % STEP == 0:
+            yield
     # The shorter prefixes come first: so what covers a prefix already has its winner when its turn comes.
-    for number, prefix in enumerate(sorted(first, key=lambda prefix: prefix[1])):
+    for number, prefix in enumerate(chain.from_iterable(by_length)):
         address, length = prefix
         group = tries.of(address).get(address, length)
         assert group is not None  # `first` and the tries have the same prefixes
@@ -45,6 +51,7 @@ def painted(tries: Tries, first: dict[Prefix, int]) -> Generator[None, None, Tri
         trie.insert(address, length, group)
         if number % STEP == 0:
             yield
+    yield from emptied(winners)
     return result
 
 

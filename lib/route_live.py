@@ -13,7 +13,7 @@ from contextlib import nullcontext
 
 from gevent.lock import BoundedSemaphore
 
-from lib import service_collector, source_text
+from lib import service_collector, service_release, source_text
 from lib.acl import Acl
 from lib.cli_progress import Bar
 from lib.humanize import plain
@@ -182,7 +182,7 @@ class LiveRoutes:
     def stop(self) -> None:
         """Stop reading sources, and remove all routes."""
         self.feed.stop()
-        self.table.swap(RouteTable().tries)
+        service_release.later([self.table.swap(RouteTable().tries)])
 
     def _feed(self, more: SourceSettings) -> Feed:
         return Feed(self.label, more, self._watch, self._put)
@@ -238,6 +238,7 @@ def _retire(acl: Acl | None) -> None:
     """Forget the connections that these rules let through, as other rules take their place."""
     if acl is not None:
         acl.live = False
+        service_release.later([acl])
 
 
 def _counts(added: int, changed: int, removed: int) -> str:

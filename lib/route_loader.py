@@ -18,7 +18,7 @@ before a big load, and gc.freeze() after it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -27,8 +27,8 @@ from lib.errors import Problem
 from lib.humanize import counted
 from lib.prefixes import Prefix
 from lib.route_first_match import painted
-from lib.route_parse import BadLine, RouteLines, pieces
-from lib.route_table import LEASED, MAX_ROWS, Group, RouteTable, Row, Tries, no_tries
+from lib.route_parse import BadLine, RouteLines, all_rows, pieces
+from lib.route_table import LEASED, MAX_ROWS, Group, RouteTable, Row, Tries, emptied, no_tries
 from lib.settings import Hop, RouteEntry
 from lib.source_bad_lines import MAX_REPORTED, BadLines
 from lib.source_diff import difference
@@ -184,6 +184,7 @@ class RouteLoader:
         counts = yield from _compared(table.tries, tries)
         table.first_match = first_match
         yield from _freed(table.swap(tries))
+        yield from emptied(first)
         return LoadReport(*counts, len(table), bad.problems())
 
     # --- the difference
@@ -199,10 +200,12 @@ class RouteLoader:
         gone, come = found
         bad = BadLines()
         changes = yield from self._changes(rank, new, gone, come, name, bad)
-        if any(self._is_full(prefix) for prefix in changes):
-            return None  # rows that were left out may count now
-        counts = yield from self._put_all(rank, changes)
-        return LoadReport(*counts, len(self._table), bad.problems())
+        full = yield from _chosen(changes, self._is_full)
+        counts = None
+        if not full:  # else rows that were left out may count now
+            counts = yield from self._put_all(rank, changes)
+        yield from emptied(gone, come, changes)
+        return LoadReport(*counts, len(self._table), bad.problems()) if counts is not None else None
 
     def _put_all(
         self, rank: int, changes: dict[Prefix, list[Hop]]
@@ -254,10 +257,13 @@ class RouteLoader:
         # A prefix with rows that stay is unclear: a row that came may stand before or after those, and the
         # order decides which gateway is preferred. For these, and for the line numbers of bad lines, the
         # whole text has to be read after all. Usually there are none: most prefixes have one row.
-        unclear = {prefix for prefix in changes if self._has(rank, prefix) != losses.get(prefix, 0)}
+        is_unclear = lambda prefix: self._has(rank, prefix) != losses.get(prefix, 0)  # noqa: E731
+        unclear = yield from _chosen(changes, is_unclear)
+        yield from emptied(losses)
         bad.note_widened(name, lines.widened, lines.first_widened)
         if unclear or wrong:
             yield from _ordered(lines, new, unclear, changes, wrong, name, bad)
+        yield from emptied(unclear, wrong)
         return changes
 
     def _has(self, rank: int, prefix: Prefix) -> int:
@@ -291,6 +297,19 @@ class RouteLoader:
         return before, after
 
 
+def _chosen(
+    prefixes: Iterable[Prefix], is_one: Callable[[Prefix], bool]
+) -> Generator[None, None, set[Prefix]]:
+    """Those prefixes of which something is true."""
+    found: set[Prefix] = set()
+    for number, prefix in enumerate(prefixes):
+        if is_one(prefix):
+            found.add(prefix)
+        if number % STEP == 0:
+            yield
+    return found
+
+
 def _equal(some: tuple[RouteEntry, ...], others: tuple[RouteEntry, ...]) -> Generator[None, None, bool]:
     """Whether the same routes are in both, in the same order."""
     if some is others or len(some) != len(others):
@@ -308,26 +327,6 @@ def _read(lines: RouteLines, line: bytes) -> RouteEntry | str | None:
         return lines.read(line)
     except BadLine as wrong:
         return str(wrong)
-
-
-def all_rows(
-    entries: Iterable[RouteEntry], texts: dict[int, tuple[str, bytes]], bad: BadLines
-) -> Iterator[tuple[int, RouteEntry | None]]:
-    """(rank, row) of all inline rows and sources in their order; row None for a line that holds no route."""
-    for entry in entries:
-        yield 0, entry
-    for rank, (name, text) in sorted(texts.items()):
-        lines = RouteLines()
-        number = 0
-        for piece in pieces(text):
-            for line in piece:
-                number += 1
-                try:
-                    yield rank, lines.read(line)
-                except BadLine as wrong:
-                    bad.add(name, number, wrong)
-                    yield rank, None
-        bad.note_widened(name, lines.widened, lines.first_widened)
 
 
 def leased_rows(leases: Mapping[Prefix, Hop]) -> Iterator[tuple[int, RouteEntry | None]]:

@@ -8,12 +8,13 @@ Refuses to know: where the text comes from (source_read), which table it is for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from socket import AF_INET, AF_INET6, inet_pton
 
 from lib.ids import is_host_name
 from lib.prefixes import network
 from lib.settings import Hop, RouteEntry
+from lib.source_bad_lines import BadLines
 
 PIECE = 1 << 14
 """Bytes of text that are split into lines at a time."""
@@ -96,3 +97,23 @@ def _hop(rest: bytes) -> Hop:
         else:
             raise BadLine(f"after the gateway: {word[:64]!r} (there may be metric=N and fallThrough)")
     return Hop(gateway, metric, falls)
+
+
+def all_rows(
+    entries: Iterable[RouteEntry], texts: dict[int, tuple[str, bytes]], bad: BadLines
+) -> Iterator[tuple[int, RouteEntry | None]]:
+    """(rank, row) of all inline rows and sources in their order; row None for a line that holds no route."""
+    for entry in entries:
+        yield 0, entry
+    for rank, (name, text) in sorted(texts.items()):
+        lines = RouteLines()
+        number = 0
+        for piece in pieces(text):
+            for line in piece:
+                number += 1
+                try:
+                    yield rank, lines.read(line)
+                except BadLine as wrong:
+                    bad.add(name, number, wrong)
+                    yield rank, None
+        bad.note_widened(name, lines.widened, lines.first_widened)

@@ -17,7 +17,8 @@ from types import MappingProxyType
 from lib.acl import Acl
 from lib.prefixes import Prefix, network
 from lib.route_first_match import painted
-from lib.route_loader import STEP, all_rows, leased_rows
+from lib.route_loader import STEP, leased_rows
+from lib.route_parse import all_rows
 from lib.route_table import RouteTable, hub_addresses, no_tries
 from lib.settings import Hop, RouteEntry, TableSettings
 from lib.source_bad_lines import BadLines

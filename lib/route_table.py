@@ -10,9 +10,9 @@ hosts need a hundred groups. A Route object is only made for people; packets nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from lib import prefixes
@@ -29,6 +29,8 @@ MAX_ROWS = 256
 
 _POINT_TO_POINT = 31
 """From this length on an IPv4 prefix has no broadcast address (RFC 3021)."""
+EMPTIED = 400
+"""Entries that are freed in one step."""
 MAX_GROUPS = 10_000
 """Groups whose names are looked through at once, which takes a few milliseconds."""
 
@@ -125,6 +127,15 @@ class Tries:
 def no_tries() -> Tries:
     """Two empty tries."""
     return Tries(Trie(4), Trie(16))
+
+
+def emptied(*used: dict[Any, Any] | list[Any] | set[Any]) -> Generator[None, None, None]:
+    """Empty what has filled tries and is of no more use, in steps: to free all of it at once takes long."""
+    for one in used:
+        while one:
+            for _ in range(min(EMPTIED, len(one))):
+                one.popitem() if isinstance(one, dict) else one.pop()
+            yield
 
 
 class RouteTable:

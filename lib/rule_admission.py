@@ -7,12 +7,11 @@ Refuses to know: when a connection is judged (hub_caller, rule_recheck), how sou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from lib import rule_parse
+from lib import auth_addresses
 from lib.addresses import host_of
-from lib.auth_addresses import address_of
 from lib.auth_admission import stays
 from lib.limits import stranger
 from lib.plugin_client import AdmissionPlugin
@@ -22,11 +21,11 @@ from lib.settings import AdmissionSettings
 from lib.settings_sources import PluginSettings
 
 
-class LiveAdmission(AskedRules[AdmissionPlugin]):
+class LiveAdmission(AskedRules[AdmissionPlugin, PrefixSet]):
     """An admission: a list of addresses that may connect, or of those that may not; or a plugin."""
 
     kind = "admission"
-    reader = staticmethod(rule_parse.admission_row)
+    reader = staticmethod(auth_addresses.row)
 
     def lists(self, client: str) -> bool:
         """Whether the list lets a client (address:port) in; always where a plugin is asked instead.
@@ -37,12 +36,16 @@ class LiveAdmission(AskedRules[AdmissionPlugin]):
             return True
         assert isinstance(self.settings, AdmissionSettings)
         try:
-            is_listed = self._matchers.holds(address_of(client))
+            is_listed = self._table.holds(auth_addresses.address_of(client))
         except ValueError as error:
             raise Unavailable(f"{self.label}: {error}") from error
         if not is_listed and self.unread:  # else who is missing in a list of those who may not come comes in
             raise Unavailable(self.unread)
         return is_listed == self.settings.whitelist
+
+    def refuses(self, client: str) -> str:
+        """That it does not let a client (address:port) in, in words."""
+        return f"{self.label} does not let {host_of(client)} connect"
 
     def admits(self, client: str, service: str, has_gone: Callable[[], bool] = stays) -> bool:
         """Whether a client (address:port) may connect to a hub service of that name.
@@ -63,19 +66,5 @@ class LiveAdmission(AskedRules[AdmissionPlugin]):
         assert isinstance(self.settings, AdmissionSettings)
         return self.settings.matchers
 
-    def _build(self, rows: Iterator[Any]) -> int:
-        self._matchers = PrefixSet(rows)
-        return len(self._matchers)
-
-
-def refusal(admissions: Iterable[LiveAdmission], clients: Iterable[str]) -> str:
-    """Why the lists do not let one of these clients (address:port) in, in words; "" where they do.
-
-    Plugins are not asked. Raises Unavailable where a list is not known.
-    """
-    clients = tuple(clients)
-    for live in admissions:
-        for client in clients:
-            if not live.lists(client):
-                return f"{live.label} does not let {host_of(client)} connect"
-    return ""
+    def _build(self, rows: Iterator[Any]) -> PrefixSet:
+        return PrefixSet(rows)

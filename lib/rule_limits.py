@@ -21,21 +21,24 @@ from lib.settings_limits import HubLimits, of_scope
 from lib.source_watch import Watch
 
 
-class LiveLimits(LiveRules):
+class LiveLimits(LiveRules[Rows]):
     """A limiter with sources."""
 
     kind = "limiter"
 
     def __init__(self, settings: LimiterSettings, watch: Watch, changed: Callable[[], None]) -> None:
         self.reader = source_row(settings.adds_to)
-        self.rows: Rows = ()
-        """The rows of all sources, in their order."""
         super().__init__(settings, watch, changed)
 
     @property
     def label(self) -> str:
         """Its name in the log, which has the kind of the limiter."""
         return self.settings.name
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of all sources, in their order."""
+        return self._table
 
     def apply(self, settings: LimiterSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -44,9 +47,8 @@ class LiveLimits(LiveRules):
     def _inline(self) -> Rows:
         return ()
 
-    def _build(self, rows: Iterator[Any]) -> int:
-        self.rows = tuple(rows)
-        return len(self.rows)
+    def _build(self, rows: Iterator[Any]) -> Rows:
+        return tuple(rows)
 
 
 def with_sources(hub: HubSettings, limiters: Iterable[tuple[LimiterSettings, LiveLimits]]) -> HubLimits:

@@ -10,14 +10,14 @@ rules or the new ones, never by a mixture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import fields
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from gevent.lock import BoundedSemaphore
 
-from lib import auth_lanes, auth_password_pool, rule_parse, source_text
+from lib import auth_lanes, auth_password_pool, rule_parse, service_release, source_text
 from lib.auth_admission import Login, stays
 from lib.auth_bindings import Bindings
 from lib.auth_logins import EVERYTHING, Grant, Logins
@@ -52,6 +52,7 @@ Rows = tuple[rule_parse.Row, ...]
 Wanted = IngressSettings | AutherSettings | AdmissionSettings | BindingSettings | LimiterSettings
 Asked = IngressSettings | AutherSettings | AdmissionSettings
 Reply = TypeVar("Reply")
+Table = TypeVar("Table", bound=Sized)
 Plugin = TypeVar("Plugin", IngressPlugin, AutherPlugin, AdmissionPlugin)
 
 
@@ -65,7 +66,7 @@ def _rest(settings: Wanted) -> list[object]:
     return [getattr(settings, name) for name in names if name not in ("rules", "logins", "matchers")]
 
 
-class LiveRules:
+class LiveRules(Generic[Table]):
     """What ingresses, authers and bindings have in common: rows of the configuration and of sources."""
 
     kind = ""
@@ -86,6 +87,8 @@ class LiveRules:
         self.total = 0
         """Number of rows in use."""
         self.feed = self._feed()
+        self._table = self._build(iter(()))
+        """All rows in use, as they are asked."""
         self._replace()
 
     @property
@@ -96,8 +99,8 @@ class LiveRules:
     def _inline(self) -> Rows:
         raise NotImplementedError
 
-    def _build(self, rows: Iterator[Any]) -> int:
-        """Use these rows from now on; returns how many there are, of rows with the same key only one."""
+    def _build(self, rows: Iterator[Any]) -> Table:
+        """A table of these rows; of rows with the same key it has only one."""
         raise NotImplementedError
 
     @property
@@ -137,8 +140,8 @@ class LiveRules:
     def _put(self, rank: int, reading: Reading, name: str) -> int:
         rows: list[rule_parse.Row] = []
         bad: list[Problem] = []
-        unread = BadLines()
-        for row in in_steps(rule_parse.rows(reading.text, name, self.reader, unread)):
+        unread, lines = BadLines(), dict[str, int]()
+        for row in in_steps(rule_parse.rows(reading.text, name, self.reader, unread, lines)):
             if isinstance(row, Problem):
                 bad.append(row)
             else:
@@ -164,7 +167,8 @@ class LiveRules:
                 )
         before = self._texts
         self._texts = {**before, rank: tuple(rows)}
-        if before.get(rank) != self._texts[rank]:
+        service_release.later([before.get(rank), lines])
+        if rank not in before or not equal_in_steps(before[rank], self._texts[rank]):
             try:
                 total = self._replace()
             except BaseException:
@@ -179,7 +183,9 @@ class LiveRules:
         """Put all rows into use, while packets are forwarded; returns how many there are."""
         with self._replacing:
             texts = [self._inline(), *(self._texts[rank] for rank in sorted(self._texts))]
-            self.total = self._build(in_steps(row for rows in texts for row in rows))
+            table = self._build(in_steps(row for rows in texts for row in rows))
+            service_release.later([self._table])
+            self._table, self.total = table, len(table)
             return self.total
 
     def _apply(self, settings: Wanted) -> list[str]:
@@ -190,6 +196,7 @@ class LiveRules:
         if settings.more != old.more:
             self.feed.stop()
             before = self.feed
+            service_release.later([self._texts])
             self._texts = {
                 rank: rows
                 for rank, rows in self._texts.items()
@@ -207,7 +214,7 @@ class LiveRules:
         self.feed.stop()
 
 
-class AskedRules(LiveRules, Generic[Plugin]):
+class AskedRules(LiveRules[Table], Generic[Plugin, Table]):
     """Rules for which a plugin may answer."""
 
     settings: Asked
@@ -232,7 +239,7 @@ class AskedRules(LiveRules, Generic[Plugin]):
         return lines
 
 
-class LiveIngress(AskedRules[IngressPlugin]):
+class LiveIngress(AskedRules[IngressPlugin, Ingress]):
     """An ingress: which host may join which namespace."""
 
     kind = "ingress"
@@ -257,7 +264,7 @@ class LiveIngress(AskedRules[IngressPlugin]):
         plugin = self.plugin
         if plugin is None:
             self._check()
-            return self._rules.admits(host, namespace)
+            return self._table.admits(host, namespace)
         if not host:
             return False
 
@@ -271,12 +278,11 @@ class LiveIngress(AskedRules[IngressPlugin]):
         assert isinstance(self.settings, IngressSettings)
         return self.settings.rules
 
-    def _build(self, rows: Iterator[Any]) -> int:
-        self._rules = Ingress(rows)
-        return len(self._rules)
+    def _build(self, rows: Iterator[Any]) -> Ingress:
+        return Ingress(rows)
 
 
-class LiveLogins(AskedRules[AutherPlugin]):
+class LiveLogins(AskedRules[AutherPlugin, Logins]):
     """An auther: who may log in."""
 
     kind = "auther"
@@ -313,12 +319,12 @@ class LiveLogins(AskedRules[AutherPlugin]):
     @property
     def rows(self) -> object:
         """The rows in use: another object after each change of them."""
-        return self._logins
+        return self._table
 
     def has(self, username: str) -> bool:
         """Whether a row has this user name. Raises Unavailable where the rows are not known."""
         self._check()
-        return username in self._logins
+        return username in self._table
 
     def granted(self, login: Login) -> Grant:
         """What a login may use that the plugin has let in."""
@@ -335,7 +341,7 @@ class LiveLogins(AskedRules[AutherPlugin]):
         if bindings is None and self.plugin is not None:
             return f"any login that the plugin of {self.label} lets in"
         names = bindings.usernames() if bindings is not None and self.plugin is not None else ()
-        for name, own in (*((name, EVERYTHING) for name in names), *self._logins.grants()):
+        for name, own in (*((name, EVERYTHING) for name in names), *self._table.grants()):
             grant = bindings.grant(name, own) if bindings is not None else own
             if grant.allows(host, namespace):
                 return f"the login {name[:64]!r} of {self.label}"
@@ -353,7 +359,7 @@ class LiveLogins(AskedRules[AutherPlugin]):
         if plugin is None:
             self._check()
             matches = partial(auth_password_pool.CHECKS.matches, login=whose, has_gone=login.has_gone)
-            return self._logins.grant(login.username, login.password, matches)
+            return self._table.grant(login.username, login.password, matches)
         right = self._ask(whose, login.has_gone, lambda: plugin.authenticate(login), bool)
         return EVERYTHING if right else None
 
@@ -361,12 +367,11 @@ class LiveLogins(AskedRules[AutherPlugin]):
         assert isinstance(self.settings, AutherSettings)
         return self.settings.logins
 
-    def _build(self, rows: Iterator[Any]) -> int:
-        self._logins = Logins(LoginRow(*row) for row in rows)
-        return len(self._logins)
+    def _build(self, rows: Iterator[Any]) -> Logins:
+        return Logins(LoginRow(*row) for row in rows)
 
 
-class LiveBindings(LiveRules):
+class LiveBindings(LiveRules[Bindings]):
     """The bindings of an auther's logins: which hosts and namespaces each of them may use."""
 
     kind = "bindings"
@@ -374,7 +379,7 @@ class LiveBindings(LiveRules):
 
     def usernames(self) -> Iterator[str]:
         """Every user name with a row."""
-        return self._bindings.usernames()
+        return self._table.usernames()
 
     def grant(self, username: str, own: Grant) -> Grant:
         """What a right login may use; `own` is what stands beside its password.
@@ -382,7 +387,7 @@ class LiveBindings(LiveRules):
         Raises Unavailable where that is not known; the client must be refused then.
         """
         self._check()
-        return self._bindings.grant(username, own)
+        return self._table.grant(username, own)
 
     def apply(self, settings: BindingSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -391,6 +396,5 @@ class LiveBindings(LiveRules):
     def _inline(self) -> Rows:
         return ()
 
-    def _build(self, rows: Iterator[Any]) -> int:
-        self._bindings = Bindings(rows)
-        return len(self._bindings)
+    def _build(self, rows: Iterator[Any]) -> Bindings:
+        return Bindings(rows)

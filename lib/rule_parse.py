@@ -1,9 +1,9 @@
-"""Parser for the lines of an ingress, auther, admission or bindings source (file, Redis, URL).
+"""Parser for the lines of an ingress, auther or bindings source (file, Redis, URL).
 
     hostname endpoint         ingresses, as in GOST's files: blanks or tabs between, # starts a comment
     name password             authers, as in GOST's files: a line that begins with # is a comment; the rest
                               of the line is the password, which may be empty
-    address or CIDR           admissions, as in GOST's files: # starts a comment
+    address or CIDR           admissions, as in GOST's files: # starts a comment (auth_addresses)
     name hosts [namespaces]   bindings, our own: several hosts or namespaces (UUIDs) have commas between them
                               and no blanks, * stands for all; # at the beginning or after a blank starts a
                               comment
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from lib import auth_passwords
-from lib.auth_addresses import matcher
 from lib.auth_bindings import Binding
 from lib.errors import Problem
 from lib.ids import is_host_name, parse_uuid
+from lib.route_parse import pieces
 from lib.source_bad_lines import BadLines
 
 Row = tuple[Any, ...]
@@ -78,12 +79,6 @@ def auther_row(line: str) -> Row | None:
     return name, password
 
 
-def admission_row(line: str) -> Row | None:
-    """(packed address, length) of a line; None for an empty line or a comment. Raises ValueError."""
-    text = line.partition("#")[0].strip()
-    return matcher(text) if text else None
-
-
 def binding_row(line: str) -> Row | None:
     """The Binding of a line; None for an empty line or a comment. Raises ValueError."""
     words = _COMMENT.sub("", line).split()
@@ -112,14 +107,16 @@ def _namespace(text: str) -> bytes:
         raise ValueError(f"the namespace {text[:64]!r} is no UUID") from None
 
 
-def rows(text: bytes, name: str, read: Reader, bad: BadLines | None = None) -> Iterator[Row | Problem]:
+def rows(
+    text: bytes, name: str, read: Reader, bad: BadLines | None = None, lines: dict[str, int] | None = None
+) -> Iterator[Row | Problem]:
     """Every row of a text; bad lines are left out, and told at the end.
 
-    `bad` takes what is wrong, and counts it.
+    `bad` takes what is wrong, and counts it; `lines` takes each user name with the number of its line.
     """
     bad = BadLines() if bad is None else bad
-    lines: dict[str, int] = {}
-    for number, line in enumerate(text.split(b"\n"), 1):
+    lines = {} if lines is None else lines
+    for number, line in enumerate(chain.from_iterable(pieces(text)), 1):
         try:
             row = read(line.decode("utf-8", "surrogateescape").removeprefix(_MARK))
         except Useless as useless:

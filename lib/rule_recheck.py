@@ -17,7 +17,6 @@ from lib.auth_logins import Grant
 from lib.enrol_live import Enrolment
 from lib.hub_tables import Tables
 from lib.limits import Gate
-from lib.rule_admission import refusal
 from lib.rule_live import LiveLogins
 from lib.rule_rates import Asked as Rate
 from lib.settings import HubSettings
@@ -122,7 +121,7 @@ def judge(
     asked=False it is judged to its end also where the client has gone: whoever rechecks all sessions goes on.
     """
     try:
-        if why := refusal(tables.admissions(hub), [stream.peer]):
+        if why := tables.refusal(hub, [stream.peer]):
             return Status.FORBIDDEN, why
     except OSError as error:
         return Status.SERVICE_UNAVAILABLE, str(error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import signal
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
@@ -33,15 +34,17 @@ from lib.ctl_server import ControlSocket
 from lib.errors import HostError
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_changes import Reading, ServiceChanges
 from lib.service_drops import say_drops
 from lib.service_notify import Notifier
 from lib.service_parts import Parts
 from lib.service_policy_watch import PolicyWatch
-from lib.service_reload import Reread
+from lib.service_reload import Reloads, Reread
 from lib.service_supervisor import Task, keep, watch_greenlets
 from lib.service_watchdog import Watchdog
 from lib.settings import Settings
+
+if TYPE_CHECKING:
+    from lib.service_changes import Reading, ServiceChanges
 
 LOAD_SECONDS = 2.0
 """How long hubs wait for their tables' sources before they begin to accept."""
@@ -80,10 +83,11 @@ class Service:
             gevent.signal_handler(code, self._ended.set)
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
         service_preload.load(settings)
-        self._changes = ServiceChanges(reading, reread)
-        self._parts = self._changes.parts = Parts(settings, self._device_gone, self._changes)
+        self._reading, self._reloads = reading, Reloads(reread)
+        self._parts = Parts(settings, self._device_gone, self._changes)
+        self._reloads.parts = self._parts
         self._policy = PolicyWatch(lambda: self._parts.settings, self._parts.tables)
-        self._changes.after = self._policy.wake
+        self._reloads.after = self._policy.wake
         self._notifier = notifier
         self._watchdog = Watchdog(self._notifier, self._parts.hubs, self._parts.clients)
 
@@ -203,6 +207,14 @@ class Service:
             steps.callback(self._making.kill)
             steps.callback(self._watchdog.stop)
 
+    def _changes(self) -> ServiceChanges | None:
+        """What the web API changes the configuration by, from the first time that there is one."""
+        from lib.service_changes import ServiceChanges
+
+        if self._reading is not None and not isinstance(self._reloads, ServiceChanges):
+            self._reloads = ServiceChanges(self._reading, self._reloads)
+        return self._reloads if isinstance(self._reloads, ServiceChanges) else None
+
     def _device_gone(self, name: str) -> None:
         self._making.spawn(self._make_anew, name)  # it is one of the client's own greenlets that says so
 
@@ -222,7 +234,7 @@ class Service:
             if signalled:
                 self._notifier.reloading()
             try:
-                self._changes.reload(timed=not signalled)
+                self._reloads.reload(timed=not signalled)
             finally:
                 if signalled:  # a manager that waits for it takes no other reload meanwhile
                     self._watchdog.ready()

@@ -1,4 +1,4 @@
-"""The configuration in use, and the one way by which it changes: by its files, or by the web API.
+"""The configuration in use of a process with a web API, which changes by its files or by the API.
 
 Knows: that one change follows another, that a change which this host does not allow is taken back, that
 changes of the API last until the files are read again. Refuses to know: what is asked of the API
@@ -7,21 +7,16 @@ changes of the API last until the files are read again. Refuses to know: what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from gevent.lock import RLock
-
-from lib import config_section, service_release, service_reload
+from lib import service_release, service_reload
 from lib.config_schema import Config
-from lib.config_section import Section
 from lib.errors import HostError
+from lib.service_reload import Reloads
 from lib.service_scheduling import Breaths
 from lib.settings import Settings
-
-if TYPE_CHECKING:
-    from lib.service_parts import Parts
 
 Step = Callable[[], None]
 
@@ -42,23 +37,20 @@ class Reading(Protocol):
         """The settings of another configuration, with the same options. Raises ConfigError."""
 
 
-class ServiceChanges:
+class ServiceChanges(Reloads):
     """The configuration in use of a process (api_process.Changes)."""
 
-    def __init__(self, reading: Reading | None, reread: service_reload.Reread) -> None:
-        """`reading` is None where nothing but `reread` is known of the files: then there is no API."""
-        self.parts: Parts | None = None
-        """Set once they are open."""
-        self.after: Callable[[], None] = lambda: None
-        """Called after each change, and each reading of the files."""
+    def __init__(self, reading: Reading, before: Reloads) -> None:
+        """Takes the place of `before`, whose lock somebody may hold."""
+        super().__init__(before.reread)
+        self.parts, self.after, self.one = before.parts, before.after, before.one
         self.version = 1
-        self._reading, self._reread = reading, reread
-        self._config = self._in_files = reading.config if reading else None
+        self._reading = reading
+        self._config = self._in_files = reading.config
         self._filed: Settings | None = None
         """The settings that the files gave before the API changed them; None where it has not."""
         self._looking: Reading | None = None
         """Reads the files for who only wants to see what a reload would change."""
-        self._one = RLock()
 
     @property
     def config(self) -> Config:
@@ -73,41 +65,34 @@ class ServiceChanges:
     def saved(self, config: Config) -> None:
         """As api_process.Changes.saved."""
         self._in_files, old = config, self._in_files
-        service_release.later(_replaced([old], [config, self._config]))
+        service_release.later([old])
 
     @property
     def files(self) -> tuple[str, ...]:
         """Absolute paths of the configuration files."""
         return self._parts.settings.files
 
-    @property
-    def _parts(self) -> Parts:
-        assert self.parts is not None
-        return self.parts
-
     def alone(self) -> AbstractContextManager[object]:
         """As api_process.Changes.alone."""
-        lock: AbstractContextManager[object] = self._one
-        return lock
+        return self.one
 
     def reload(self, timed: bool = False) -> list[str]:
         """Read the files again and use them; returns what is wrong with them.
 
         A `timed` one leaves the changes of the API while the files are what they were.
         """
-        with self._one:
+        with self.one:
             before = self._parts.settings
             if not timed:
                 self._parts.tables.refresh()
-            problems = service_reload.reload(self._parts, self._timed if timed else self._reread)
+            problems = service_reload.reload(self._parts, self._timed if timed else self.reread)
             if not problems and self._parts.settings is not before:
-                config = self._reading.config if self._reading else None
-                self._use(config, config, None, before)
+                self._use(self._reading.config, self._reading.config, None, before)
             self.after()
             return problems
 
     def _timed(self, step: Step) -> Settings:
-        new = self._reread(step)
+        new = self.reread(step)
         return self._parts.settings if new is self._filed else new
 
     @property
@@ -117,19 +102,18 @@ class ServiceChanges:
 
     def preview(self) -> Settings:
         """As api_process.Changes.preview."""
-        with self._one:
+        with self.one:
             if self._looking is None:
                 # It reads by itself: what was only looked at is not what the files had when they were used.
-                self._looking = self._reading.another() if self._reading is not None else None
-            reread = self._looking.settings if self._looking is not None else self._reread
-            return service_reload.checked(self._parts, reread, Breaths())
+                self._looking = self._reading.another()
+            return service_reload.checked(self._parts, self._looking.settings, Breaths())
 
     def keep(self) -> Callable[[int], bool]:
         """As api_process.Changes.keep."""
         before, config, filed = self._parts.settings, self._config, self._filed
 
         def put_back(version: int) -> bool:
-            with self._one:
+            with self.one:
                 if self.version != version:
                     return False
                 now = self._parts.settings
@@ -144,9 +128,8 @@ class ServiceChanges:
 
     def apply(self, make: Callable[[Config], Config]) -> list[tuple[str, str]]:
         """As api_process.Changes.apply."""
-        assert self._reading is not None
         reading, parts = self._reading, self._parts
-        with self._one:
+        with self.one:
             before, config = parts.settings, make(self.config)
             failed = service_reload.change(parts, lambda step: reading.settings_of(config, step))
             if failed:
@@ -162,26 +145,6 @@ class ServiceChanges:
         self, config: Config | None, in_files: Config | None, filed: Settings | None, before: Settings
     ) -> None:
         """Another configuration is in use: what was there before goes in steps."""
-        had = self._config, self._in_files
+        service_release.later([self._config, self._in_files, self._filed, before])
         self._config, self._in_files, self._filed = config, in_files, filed
         self.version += 1
-        service_release.later([*_replaced(had, (config, in_files)), *_unused(before, self._parts.settings)])
-
-
-def _replaced(old: Sequence[Config | None], new: Sequence[Config | None]) -> Iterator[Section]:
-    """The sections of configurations that none of the new ones has."""
-    stay = {id(section) for section in _sections(new)}
-    return (section for section in _sections(old) if id(section) not in stay)
-
-
-def _sections(configs: Iterable[Config | None]) -> Iterator[Section]:
-    for config in filter(None, configs):
-        for name in config_section.nesting(Config):
-            value = getattr(config, name)
-            yield from value if isinstance(value, list) else () if value is None else (value,)
-
-
-def _unused(old: Settings, new: Settings) -> Iterator[object]:
-    """Those settings of tables and logins that are other ones now."""
-    stay = {id(one) for one in (*new.tables, *new.authers)}
-    return (one for one in (*old.tables, *old.authers) if id(one) not in stay)

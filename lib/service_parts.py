@@ -73,12 +73,15 @@ class Parts:
     """
 
     def __init__(
-        self, settings: Settings, device_gone: Callable[[str], None], changes: Changes | None = None
+        self,
+        settings: Settings,
+        device_gone: Callable[[str], None],
+        changes: Callable[[], Changes | None] = lambda: None,
     ) -> None:
         """Open every port and device. Raises HostError where one cannot be opened; nothing is left open then.
 
-        `device_gone` is called with the name of a client's device that somebody has removed. By `changes` the
-        web API changes the configuration; without it there is no API.
+        `device_gone` is called with the name of a client's device that somebody has removed. `changes` is
+        called once there is a web API, for what it changes the configuration by; without it there is no API.
         """
         self.settings = settings
         namespace_titles.use(settings.titles)
@@ -322,17 +325,16 @@ class Parts:
 
     def make_api(self, settings: Settings) -> ApiServer | None:
         """The server of the web API, not started yet; None without `api` settings. Raises HostError."""
-        if settings.api is None or self._changes is None:
+        changes = self._changes() if settings.api is not None else None
+        if settings.api is None or changes is None:
             return None
         from lib.api_confirm import Confirmations
         from lib.api_process import Process
         from lib.api_server import ApiServer
 
-        if self._confirmations is None:
-            changes = self._changes
-            self._confirmations = Confirmations(lambda: changes.version)
+        self._confirmations = self._confirmations or Confirmations(lambda: changes.version)
         parts = self.hubs, self.clients, self.tables, self.tapping, self.notify, self.since
-        process = Process(*parts, self._changes, self._confirmations)
+        process = Process(*parts, changes, self._confirmations)
         return ApiServer(settings.api, process, self.probes())
 
     def recheck(self) -> None:
@@ -372,8 +374,7 @@ class Parts:
 
 def label(settings: Settings) -> None:
     """Let lines of the log about each service have its labels."""
-    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
-    log_setup.label({one.name: dict(one.observe.labels) for one in services if one.observe.labels})
+    log_setup.label({name: dict(observe.labels) for name, observe in settings.observed if observe.labels})
 
 
 def _sweep() -> None:

@@ -23,9 +23,7 @@ from lib.settings import (
     AdmissionSettings,
     AutherSettings,
     BindingSettings,
-    ClientSettings,
     HopSettings,
-    HubSettings,
     IngressSettings,
     LimiterSettings,
     Settings,
@@ -60,11 +58,19 @@ NEEDED: dict[str, tuple[str, ...]] = {
     ),
     "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
-    "an observer": ("lib.observe_watch",),
+    "an observer": ("lib.config_observe", "lib.observe_watch"),
+    "an admission": ("lib.config_admission", "lib.rule_admission"),
+    "titles": ("lib.config_titles",),
     "an entrypoint": ("lib.cluster_entrypoint",),
     "a cluster": ("lib.cluster_live",),
     "metrics": ("lib.metrics", "lib.metrics_server"),
-    "the web API": ("lib.config_api", "lib.api_confirm", "lib.api_process", "lib.api_server"),
+    "the web API": (
+        "lib.config_api",
+        "lib.api_confirm",
+        "lib.api_process",
+        "lib.api_server",
+        "lib.service_changes",
+    ),
     "names": ("lib.dns_answers",),
     "a client's names": ("lib.client_stub", "lib.client_hosts", "lib.dns_forward"),
     "a log file": ("gzip", "shutil"),
@@ -99,9 +105,8 @@ def _owners(settings: Settings) -> Iterator[Owner]:
 def _told(settings: Settings) -> Iterator[PluginSettings]:
     """The plugins of observers and sds."""
     yield from (hub.entrypoint.sd.plugin for hub in settings.hubs if hub.entrypoint is not None)
-    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
-    for one in services:
-        for observation in one.observe.observations:
+    for _, observe in settings.observed:
+        for observation in observe.observations:
             yield observation.observer.plugin
 
 
@@ -133,8 +138,9 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
         step()
     for plugin in _told(settings):
         found.add("a plugin over gRPC" if plugin.url.startswith("grpc") else "HTTP")
-    services: list[HubSettings | ClientSettings] = [*settings.hubs, *settings.clients]
-    found |= {"an observer"} if any(one.observe.observations for one in services) else set()
+    found |= {"an observer"} if settings.observed else set()
+    found |= {"an admission"} if any(hub.admissions for hub in settings.hubs) else set()
+    found |= {"titles"} if settings.titles else set()
     found |= {"metrics"} if settings.metrics else set()
     found |= {"an entrypoint"} if any(hub.entrypoint is not None for hub in settings.hubs) else set()
     if settings.cluster is not None:

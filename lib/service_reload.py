@@ -8,23 +8,53 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
-from lib import log_setup, namespace_titles, service_policy, service_preload
+from gevent.lock import RLock
+
+from lib import log_setup, namespace_titles, service_policy, service_preload, service_release
 from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_parts import Parts, label
-from lib.service_scheduling import Breaths
+from lib.service_scheduling import Breaths, in_steps
 from lib.settings import ClientSettings, HubSettings, Settings
-from lib.settings_diff import differences, is_about_table
+from lib.settings_diff import differences, only_named
 
 Reread = Callable[[Callable[[], None]], Settings]
 """Reads the settings again and returns them, with a call of its argument after each little piece of work.
 
 Raises ConfigError and HostError where that fails.
 """
+
+
+class Reloads:
+    """Reloads of a process, one after the other."""
+
+    def __init__(self, reread: Reread) -> None:
+        self.reread = reread
+        self.parts: Parts | None = None
+        """What is reloaded; set once it is open."""
+        self.after: Callable[[], None] = lambda: None
+        """Called after each reading of the files, and after every other change."""
+        self.one: AbstractContextManager[object] = RLock()
+        """While it is held, nobody else changes anything."""
+
+    def reload(self, timed: bool = False) -> list[str]:
+        """Read the files again and use them; returns what is wrong. Nobody has asked for a `timed` one."""
+        with self.one:
+            if not timed:
+                self._parts.tables.refresh()
+            problems = reload(self._parts, self.reread)
+            self.after()
+            return problems
+
+    @property
+    def _parts(self) -> Parts:
+        assert self.parts is not None
+        return self.parts
 
 
 def reload(parts: Parts, reread: Reread) -> list[str]:
@@ -102,6 +132,7 @@ def _change(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple
     lines += parts.observe.apply()
     label(new)
     lines += parts.tables.leave(new, used)  # only now does no service use them any more
+    service_release.later([old])
     for line in lines:
         say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
         step()
@@ -218,12 +249,15 @@ def _apply_hub(parts: Parts, settings: HubSettings, new: Settings) -> tuple[str,
         parts.add_hub(settings, new)
         return "+", ["added"]
     domain = parts.domains.of(settings, new.tables)
-    if is_about_table(hub.settings, settings) and domain is hub.domain:
-        hub.use_table(settings)  # thousands of hubs may have one table
+    named = only_named(hub.settings, settings) if domain is hub.domain else None
+    if named in ([], ["default_table"]):
+        hub.use(settings)  # thousands of hubs may have one table
         return "~", []
     changed = differences(hub.settings, settings)
-    done = hub.apply(settings, domain)
-    return "~", [*changed, *done]
+    if named is None:
+        return "~", [*changed, *hub.apply(settings, domain)]
+    hub.use(settings)
+    return "~", [*changed, *hub.recheck()]
 
 
 def _apply_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str]]:
@@ -247,7 +281,7 @@ def _change_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[st
 def _apply_titles(old: Settings, new: Settings) -> list[str]:
     if old.titles == new.titles:
         return []
-    namespace_titles.use(new.titles)
+    service_release.later(namespace_titles.use(in_steps(new.titles)))
     return [f"titles of namespaces: {len(old.titles)} -> {len(new.titles)}"]
 
 

@@ -23,7 +23,6 @@ from lib.settings_limits import NO_LIMITS, HubLimits
 from lib.settings_map import PrefixMap
 from lib.settings_names import BY_AUTO, NamesSettings
 from lib.settings_notify import NotifySettings
-from lib.settings_observe import UNOBSERVED, ObserveSettings
 from lib.settings_policy import PolicyTest
 from lib.settings_push import AcceptSettings
 from lib.settings_registry import ClusterSettings
@@ -33,6 +32,7 @@ from lib.settings_transport import AUTO, TCP, TransportSettings, why_no_datagram
 
 if TYPE_CHECKING:
     from lib.settings_api import ApiSettings
+    from lib.settings_observe import ObserveSettings
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -187,7 +187,7 @@ class HubSettings:
     port: int
     netns: str = ""  # the network namespace that it listens in; empty for the process's own
     default_table: TableSettings | None = None
-    observe: ObserveSettings = UNOBSERVED
+    observe: ObserveSettings | None = None  # who is told of it; None for nobody
     ingress: IngressSettings | None = None
     admissions: tuple[AdmissionSettings, ...] = ()
     """All of them have to let an address in before anything is said to a client."""
@@ -304,7 +304,7 @@ class ClientSettings:
     host: str
     device: DeviceSettings
     nodes: tuple[NodeSettings, ...]
-    observe: ObserveSettings = UNOBSERVED
+    observe: ObserveSettings | None = None  # who is told of it; None for nobody
     chain: str = ""
     hops: tuple[HopSettings, ...] = ()  # all, where nodes of any come from elsewhere; so do some of `nodes`
     superpackets: bool = True
@@ -372,3 +372,9 @@ class Settings:
     """What is odd in the configuration; logged as warnings."""
     notices: tuple[Problem, ...] = field(default=())
     """What was decided where the configuration left it open; logged at info."""
+
+    @property
+    def observed(self) -> list[tuple[str, ObserveSettings]]:
+        """(name, how it is observed) of each service that says something of that."""
+        services: tuple[HubSettings | ClientSettings, ...] = (*self.hubs, *self.clients)
+        return [(one.name, one.observe) for one in services if one.observe is not None]

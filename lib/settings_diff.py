@@ -21,6 +21,8 @@ MAX_SHOWN = 100
 MAX_ROUTES = 8
 """Routes of a device that is shown."""
 _NAMED = ("default_table", "ingress", "authers", "admissions", "limiters")
+_APART = (*_NAMED, "limits", "observe")
+"""Fields that say nothing of a hub's listener, nor of what its clients are told."""
 _HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops", "observe", "entrypoint")
 """Fields with secrets, and those that are always longer."""
 
@@ -53,12 +55,14 @@ def _values(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]
     return names, attrgetter(*names)
 
 
-def is_about_table(old: HubSettings, new: HubSettings) -> bool:
-    """Whether nothing differs but what is in the table: it has the name that it had."""
-    if others(old, new) not in ([], ["default_table"]):
-        return False
+def only_named(old: HubSettings, new: HubSettings) -> list[str] | None:
+    """The fields that differ, if all are about what the service names; None where the service itself differs.
+
+    A table of another name is another namespace, so then the service itself differs.
+    """
+    found = others(old, new)
     before, after = (_shown("default_table", one.default_table) for one in (old, new))
-    return bool(before == after)
+    return found if before == after and all(name in _APART for name in found) else None
 
 
 def _is_loaded(name: str, old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> bool:

@@ -6,7 +6,8 @@ Refuses to know: what is told (observe_events), and how (observe_delivery).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from lib.settings_sources import PluginSettings
 
@@ -50,5 +51,17 @@ class ObserveSettings:
         """Those that there are: of the service, then of its handler."""
         return tuple(one for one in (self.service, self.handler) if one is not None)
 
+    def renewed(self, observers: Mapping[str, ObserverSettings | None]) -> ObserveSettings | None:
+        """The same with the observers as they are now, by name; None where one of them is no longer there."""
+        now = {one.observer.name: observers.get(one.observer.name) for one in self.observations}
+        if None in now.values():
+            return None
+        if all(now[one.observer.name] is one.observer for one in self.observations):
+            return self
+        service, handler = (_told(one, now) for one in (self.service, self.handler))
+        return replace(self, service=service, handler=handler)
 
-UNOBSERVED = ObserveSettings()
+
+def _told(one: Observation | None, observers: Mapping[str, ObserverSettings | None]) -> Observation | None:
+    observer = observers[one.observer.name] if one is not None else None
+    return replace(one, observer=observer) if one is not None and observer is not None else None

@@ -57,6 +57,10 @@ class SourceState:
     """Wrong rows in its last good text; None where they are not counted (in a router's)."""
 
 
+def _nothing(rank: int, reading: Reading, name: str) -> None:
+    """Do nothing with what was read: the table has gone."""
+
+
 class Feed:
     """Reads the sources of one table and hands their texts to `put`."""
 
@@ -127,6 +131,7 @@ class Feed:
         for told in self._tellers.values():
             self._watch.remove(told)
         self._task.kill()
+        self._put = _nothing  # or the table and this one would have each other, and never go
 
     def _run(self) -> None:
         self._due.update(self._ranked)  # all of them, at the start and where this has failed

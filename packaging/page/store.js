@@ -19,6 +19,9 @@ export const PROBLEMS = {
   loss: { rank: 1, word: 'loss', bad: false },
 };
 
+/** The problems of a host in words. */
+export const problemWords = (row) => row.problems.map((code) => PROBLEMS[code]?.word ?? code).join(', ');
+
 export const hosts = {
   rows: new Map(), // id -> {id, host, ns, …}
   namespaces: {},

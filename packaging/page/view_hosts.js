@@ -2,7 +2,7 @@
 
 import { el, put, text } from './dom.js';
 import { ms, number, rate, size, span } from './format.js';
-import { PROBLEMS, chosen, hosts, watch, worstFirst } from './store.js';
+import { PROBLEMS, chosen, hosts, problemWords, watch, worstFirst } from './store.js';
 import { Table } from './table.js';
 import { tenants } from './tenants.js';
 
@@ -25,7 +25,7 @@ function prefixes(row) {
 const COLUMNS = [
   { name: 'host', title: 'Host', show: named, stamp: (row) => `${row.state} ${row.host}`, key: (row) => row.host },
   { name: 'tenant', title: 'Tenant', show: (row) => row.tenant, key: (row) => row.tenant },
-  { name: 'state', title: 'What is wrong', show: (row) => (row.problems.length ? el('span', { title: row.problems.map((code) => PROBLEMS[code]?.word ?? code).join(', ') }, chips(row.problems)) : el('span.fine', null, row.state === 'up' ? 'up' : row.state)), stamp: (row) => `${row.state} ${row.problems}`, key: (row) => row.rank, down: true },
+  { name: 'state', title: 'What is wrong', show: (row) => (row.problems.length ? el('span', { title: problemWords(row) }, chips(row.problems)) : el('span.fine', null, row.state === 'up' ? 'up' : row.state)), stamp: (row) => `${row.state} ${row.problems}`, key: (row) => row.rank, down: true },
   { name: 'in', title: 'In', number: true, show: (row) => rate(row.in), key: (row) => row.in, down: true },
   { name: 'out', title: 'Out', number: true, show: (row) => rate(row.out), key: (row) => row.out, down: true },
   { name: 'rtt', title: 'RTT', number: true, show: (row) => ms(row.rtt), key: (row) => row.rtt ?? -1, down: true },

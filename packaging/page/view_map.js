@@ -2,7 +2,7 @@
 
 import { el, put, svg, text } from './dom.js';
 import { byName, number, rate, shortRate, tenant } from './format.js';
-import { PROBLEMS, chosen, hosts, watch } from './store.js';
+import { PROBLEMS, chosen, hosts, problemWords, watch } from './store.js';
 import { tenants } from './tenants.js';
 
 const MOST = 40; // hosts that are drawn; of more, those with problems and the busiest
@@ -24,7 +24,7 @@ function asHosts(rows) {
 }
 
 function behind(row) {
-  if (row.problems.length) return row.problems.map((code) => PROBLEMS[code]?.word ?? code).join(', ');
+  if (row.problems.length) return problemWords(row);
   const told = row.prefixes.slice(0, 2).filter((one) => typeof one === 'string');
   const more = row.prefixes.reduce((sum, one) => sum + (typeof one === 'number' ? one : 1), 0) - told.length;
   return told.length ? told.join(', ') + (more > 0 ? ` +${number(more)}` : '') : row.address;

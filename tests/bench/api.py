@@ -40,6 +40,8 @@ SETTLED = 2.5
 
 
 REREAD = "/config/reload"
+CONFIRMED = {"id": 0}
+"""The body of the request that keeps a change; the number is that which the change was answered with."""
 NAMESPACE = "e87f56dd-fd57-4921-9ab8-100000000001"
 
 
@@ -57,12 +59,15 @@ class Taken(NamedTuple):
 
 
 def config(services: int, host: str, socket_path: str) -> str:
-    """Hubs as a provider has them: logins, an ingress and a limit, and one router for all."""
+    """Hubs as a provider has them: logins, an ingress, limits, an admission and an observer, one router for all."""
     hubs = [
         {
             "name": f"s{number}",
             "addr": f"{host}:{FIRST_PORT + number}",
             "climiter": "many",
+            "limiter": "fast",
+            "admission": "those",
+            "observer": "told",
             "handler": {
                 "type": "router",
                 "auther": "a",
@@ -82,6 +87,9 @@ def config(services: int, host: str, socket_path: str) -> str:
         "authers": [{"name": "a", "auths": [{"username": f"u{n}", "password": "p"} for n in range(20)]}],
         "ingresses": [{"name": "i", "rules": [{"hostname": "h", "endpoint": NAMESPACE}]}],
         "climiters": [{"name": "many", "limits": ["$ 60000"]}],
+        "limiters": [{"name": "fast", "limits": ["$$ 100MB"]}],
+        "admissions": [{"name": "those", "matchers": ["192.0.2.1"]}],
+        "observers": [{"name": "told", "plugin": _observer(0)}],
         "log": {"level": "error"},
         "api": {"addr": f"unix://{socket_path}", "auth": {"username": "u", "password": "p"}},
     }
@@ -150,11 +158,13 @@ class Asked:
         self._process, self._folder, self._host = process, folder, host
         self.taken: dict[str, list[Taken]] = {}
         self._last = ""
+        self._pending = 0
 
     def ask(self, name: str, method: str, path: str, body: object = None) -> None:
         """Ask, and note what it took under a name."""
+        body = {"id": self._pending} if body is CONFIRMED else body
         data = json.dumps(body).replace("HOST", self._host).encode() if body is not None else b""
-        headers = {"Authorization": "Basic dTpw"}
+        headers = {"Authorization": "Basic dTpw", "X-Tunrouter": "1", "Content-Type": "application/json"}
         if path == REREAD:  # the same bytes would not be read again
             with open(f"{self._folder}/hub.json", "a") as file:
                 file.write("\n")
@@ -168,6 +178,8 @@ class Asked:
             size, said = size + len(piece), said or piece[:300]
         seconds = time.monotonic() - began
         connection.close()
+        if "confirm=" in path:
+            self._pending = json.loads(said)["confirm"]
         if answer.status != 200:
             raise SystemExit(f"{name}: {answer.status} {said.decode()}")
         cpu, step = self._told()
@@ -232,6 +244,7 @@ def requests(count: int, number: int) -> list[Request]:
     }
     made = {"name": "made", "routes": routes(10, "g")}
     big = {"routes": routes(count, f"g{number}-")}
+    bigger = {"routes": routes(count, f"h{number}-")}
     few = routes(10, f"g{number}-")
     return [
         ("list of services, none known", "GET", "/config/services", None),
@@ -245,7 +258,14 @@ def requests(count: int, number: int) -> list[Request]:
         ("a service more", "POST", "/config/services", {**service, "name": "made", "addr": "HOST:0"}),
         ("a service less", "DELETE", "/config/services/made", None),
         ("change of the auther of all services", "PUT", "/config/authers/a", _logins(number)),
+        ("change of the climiter of all", "PUT", "/config/climiters/many", {"limits": [f"$ {6000 + number}"]}),
+        ("change of the limiter of all", "PUT", "/config/limiters/fast", {"limits": [f"$$ {9 + number}MB"]}),
+        ("change of the admission of all", "PUT", "/config/admissions/those", {"matchers": [f"192.0.2.{2 + number}"]}),
+        ("change of the observer of all", "PUT", "/config/observers/told", {"plugin": _observer(1 + number)}),
         ("a big router changed", "PUT", "/config/routers/big", big),
+        ("the same, to be confirmed", "PUT", "/config/routers/big?confirm=60s", bigger),
+        ("confirmed", "POST", "/x/confirm", CONFIRMED),
+        ("status", "GET", "/x/status", None),
         ("a big router read", "GET", "/config/routers/big", None),
         ("list of routers", "GET", "/config/routers", None),
         ("all as JSON", "GET", "/config", None),
@@ -256,6 +276,10 @@ def requests(count: int, number: int) -> list[Request]:
         ("what a reload would change", "GET", "/x/config/difference", None),
         ("all read again", "POST", REREAD, None),
     ]  # fmt: skip
+
+
+def _observer(number: int) -> object:
+    return {"type": "http", "addr": f"http://127.0.0.1:{FIRST_PORT - 10 - number % 5}/", "timeout": "1s"}
 
 
 def _logins(number: int) -> object:

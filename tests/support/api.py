@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from lib import cli_config
 from lib.service_changes import ServiceChanges
 from lib.service_parts import Parts
+from lib.service_reload import Reloads
 
 NO_OPTIONS = ("--api", "--metrics", "-D", "--only-tunnel", "--user", "--trace")
 
@@ -99,8 +100,8 @@ def process(path: Path, text: str, **options: Any) -> Iterator[Api]:
     arguments: dict[str, Any] = dict.fromkeys(NO_OPTIONS) | {"-L": [], "-F": [], "-C": [str(path)]}
     reading = cli_config.Rereading(arguments | {"--control": "none"} | options)
     settings = reading.settings()
-    changes = ServiceChanges(reading, reading.settings)
-    parts = changes.parts = Parts(settings, lambda name: None, changes)
+    changes = ServiceChanges(reading, Reloads(reading.settings))
+    parts = changes.parts = Parts(settings, lambda name: None, lambda: changes)
     try:
         parts.start_tables()
         parts.start_services()

@@ -41,13 +41,6 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 
-MAY = {
-    "admin": ("kick", "drain", "reload", "trace"),
-    "tenant": ("kick", "drain", "trace"),
-    "viewer": ("trace",),
-}
-"""What the page offers to each role (lib/api_page.py)."""
-
 Row = dict[str, Any]
 
 
@@ -67,7 +60,7 @@ class FakeHub:
     ) -> None:
         self.random = random.Random(7)
         self.login, self.role, self.routes = login, role, routes
-        self.may = list(MAY[role])
+        self.may = list(api_page.MAY[role])
         self.user: str | None = None if login else ""
         self.now = time.time()
         self.seq = 1

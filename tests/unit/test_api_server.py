@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -101,44 +99,6 @@ def test_a_connection_has_a_place_from_its_first_byte_on(
         assert len(api.parts.api._server.places) == 2
         for sock in silent:
             sock.close()
-
-
-OF_THE_API = (
-    "lib.api_",
-    "lib.config_api",
-    "lib.settings_api",
-    "lib.config_print",
-    "lib.config_splice",
-    "lib.page_",
-)
-OF_OBSERVERS = ("lib.observe_watch", "lib.observe_delivery", "lib.observe_events")
-OF_A_CLUSTER = ("lib.cluster_entrypoint", "lib.cluster_live", "lib.cluster_link", "lib.forward_enter")
-OF_BOTH_SERVERS = ("lib.service_http", "lib.metrics_server", "bottle", "gevent.pywsgi")
-
-
-def test_a_hub_loads_nothing_of_what_nobody_asks_for() -> None:
-    """A hub without a web API, a page, observers and other hubs has the memory of one that knows none of them."""
-    argv = (
-        sys.executable,
-        "-X",
-        "importtime",
-        "tunrouter.py",
-        "-L",
-        "router://127.0.0.1:0",
-        "--control",
-        "none",
-    )
-    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as hub:
-        assert hub.stderr is not None
-        said = []
-        for line in hub.stderr:
-            said.append(line)
-            if "import time" not in line and "listening on" in line:
-                hub.terminate()
-    loaded = {line.rpartition("|")[2].strip() for line in said if line.startswith("import time")}
-    assert "lib.hub_session" in loaded
-    unasked = (*OF_THE_API, *OF_OBSERVERS, *OF_A_CLUSTER, *OF_BOTH_SERVERS)
-    assert [one for one in loaded if one.startswith(unasked)] == []
 
 
 def test_requests_on_one_connection(api: Api) -> None:

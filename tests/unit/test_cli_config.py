@@ -36,6 +36,7 @@ class Files:
         self.config.write_text(self.text)
         options: dict[str, Any] = dict.fromkeys(NO_OPTIONS)
         options |= {"-C": [str(self.config)], "-L": [], "-F": [], "--control": "none"}
+        self.options = options
         self.reading = cli_config.Rereading(options)
         self.parsed = 0
         parse = yaml.parse
@@ -167,3 +168,23 @@ def test_nothing_of_a_long_configuration_is_kept_for_good(
         kept.append(gc.collect())
     gc.freeze()  # as tests/conftest.py left it, or every collection that follows would be a long one
     assert max(kept[1:]) < MANY / 4, "objects that only a collector finds"
+
+
+def test_a_default_file_is_one_of_its_files(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So `doctor` and a save by the web API find it as one that was named."""
+    monkeypatch.setattr(
+        "lib.config_read.default_files", lambda home: ["/nowhere/gost.yml", str(files.config)]
+    )
+    reading = cli_config.Rereading({**files.options, "-C": []})
+    assert reading.settings().files == (str(files.config),)
+    assert cli_config.settings({**files.options, "-C": []}).files == (str(files.config),)
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_what_is_no_file_is_none_of_its_files(
+    files: Files, only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files.config.parent)
+    named = ["hub.yml", '{"log": {"level": "warn"}}']
+    reading = cli_config.Rereading({**files.options, "-C": named, "--only-tunnel": only})
+    assert reading.settings().files == (str(files.config),)

@@ -35,9 +35,9 @@ chains:
 NOTHING = Rights("the user x", frozenset(), lambda path: "it is read-only", False, False)
 
 
-def told(text: str, files: tuple[str, ...] = (), name: str = "f") -> list[str]:
+def told(text: str, files: tuple[str, ...] = ()) -> list[str]:
     """Warnings, and notices with a mark."""
-    config = config_read.read([(name, text.replace("PIN", "0" * 64))])
+    config = config_read.read([("f", text.replace("PIN", "0" * 64))])
     settings, found = config_resolve.resolve(config), Findings()
     config_check_rights.look(config, replace(settings, files=files), found)
     return [*map(str, found.warnings), *(f"note: {one}" for one in found.notices)]
@@ -136,13 +136,6 @@ def test_a_device_that_only_root_may_open(unit: dict[str, str], monkeypatch: pyt
     )
     (line,) = told(CLIENT, ("/etc/tunrouter/tunrouter.yaml",))
     assert line.endswith("let everybody open it, as udev does: chmod 0666 /dev/net/tun")
-
-
-def test_a_file_that_nobody_named_has_its_unit_too(unit: dict[str, str]) -> None:
-    text = HUB.replace("ENROL", "/var/lib/tunrouter/hosts")
-    found = told(text, name="/etc/tunrouter/tunrouter.yaml")
-    assert len(found) == 2
-    assert all("tunrouter.service" in one for one in found)
 
 
 def test_a_unit_that_systemctl_knows_nothing_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from copy import copy
 from functools import partial
@@ -89,11 +90,12 @@ def test_another_auther_is_another_one_for_those_that_name_it(api: Api) -> None:
     assert hubs(api)["b"].authers[0].logins[0].username == "v"
 
 
-def test_another_limiter_is_another_one_for_all_hubs(api: Api) -> None:
+def test_another_limiter_is_another_one_for_those_that_name_it(api: Api) -> None:
     before = hubs(api)
     put(api, "/config/limiters/l", {"limits": ["host-1 2MB"]})
-    assert same(api, before) == set()
+    assert same(api, before) == {"b"}
     assert hubs(api)["a"].limits.hosts[0].into.bytes == 2 << 20
+    assert api.parts.hubs["a"].gate.settings.hosts[0].into.bytes == 2 << 20
 
 
 def test_what_a_hub_names_is_looked_for_each_time(api: Api) -> None:
@@ -157,6 +159,143 @@ def test_another_router_costs_those_that_name_it_next_to_nothing(
     put(api, "/config/authers/x", {"auths": [{"username": "v", "password": "q"}]})
     assert set(read) == {"c"}, "which has a reference"
     assert set(checked) == {"b", "c"}, "the logins of one are others"
+
+
+SHARED = """\
+admissions: [{name: m, matchers: [192.0.2.1]}]
+observers: [{name: o, plugin: {type: http, addr: 'http://127.0.0.1:9/'}}]
+limiters: [{name: l, limits: ["$$ 1MB"]}]
+climiters: [{name: c, limits: ["$ 50"]}]
+rlimiters: [{name: h, limits: ["$ 50"]}]
+authers: [{name: x, auths: [{username: u, password: p}]}]
+ingresses: [{name: i, rules: [{hostname: h, endpoint: e87f56dd-fd57-4921-9ab8-100000000001}]}]
+routers: [{name: r}]
+log: {level: error}
+api: {addr: 'unix:///tmp/k-PORT.sock', auth: {username: u, password: p}}
+"""
+SHARER = """\
+- name: s%d
+  addr: '127.0.0.1:0'
+  admission: m
+  observer: o
+  limiter: l
+  climiter: c
+  rlimiter: h
+  handler: {type: router, limiter: l, auther: x, observer: o, metadata: {router: r, ingress: i}}
+  listener: {type: tcp}
+"""
+CHANGES: dict[str, tuple[object, object]] = {
+    "/config/routers/r": (ROUTES, {"routes": []}),
+    "/config/admissions/m": ({"matchers": ["192.0.2.2"]}, {"matchers": ["192.0.2.3"]}),
+    "/config/limiters/l": ({"limits": ["$$ 2MB"]}, {"limits": ["$$ 3MB"]}),
+    "/config/climiters/c": ({"limits": ["$ 60"]}, {"limits": ["$ 70"]}),
+    "/config/rlimiters/h": ({"limits": ["$ 60"]}, {"limits": ["$ 70"]}),
+    "/config/authers/x": (
+        {"auths": [{"username": "u", "password": "q"}]},
+        {"auths": [{"username": "u", "password": "r"}]},
+    ),
+    "/config/ingresses/i": (
+        {"rules": [{"hostname": "i", "endpoint": "e87f56dd-fd57-4921-9ab8-100000000001"}]},
+        {"rules": []},
+    ),
+    "/config/observers/o": (
+        {"plugin": {"type": "http", "addr": "http://127.0.0.1:8/"}},
+        {"plugin": {"type": "http", "addr": "http://127.0.0.1:7/"}},
+    ),
+}
+"""What services name -> two changes of it."""
+
+
+OF_HUB = {
+    "routers": "default_table",
+    "ingresses": "ingress",
+    "authers": "authers",
+    "admissions": "admissions",
+    "observers": "observe",
+    "limiters": "limits",
+    "climiters": "limits",
+    "rlimiters": "limits",
+}
+"""Kind of a section -> the field of a hub's settings."""
+FIELDS = dataclasses.fields(HubSettings)
+
+
+def sharers(count: int) -> str:
+    return "services:\n" + "".join(SHARER % number for number in range(count)) + SHARED
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_what_many_services_name_is_swapped_in_place(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of the services is read again, and none of the listeners is touched; all of them have it."""
+
+    def touched(*more: object) -> None:
+        raise AssertionError("a service was made anew")
+
+    with process(tmp_path / "a.yml", sharers(3)) as api:
+        before = hubs(api)
+        monkeypatch.setattr(config_resolve, "hub", touched)
+        monkeypatch.setattr(Hub, "apply", touched)
+        for change in CHANGES[path]:
+            put(api, path, change)
+        now = hubs(api)
+        assert same(api, before) == set()
+        for name, hub in now.items():
+            values = [(one.name, getattr(hub, one.name), getattr(before[name], one.name)) for one in FIELDS]
+            assert [field for field, new, old in values if new is not old] == [OF_HUB[path.split("/")[2]]]
+            assert api.parts.hubs[name].gate.settings == hub.limits
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_twice_as_many_services_name_what_is_changed(path: str, tmp_path: Path) -> None:
+    """Each of them costs some 10,000 instructions at most."""
+
+    def cost(count: int) -> int:
+        with process(tmp_path / f"{count}.yml", sharers(count)) as api:
+            found = 0
+            for change in CHANGES[path]:
+                found = counted(partial(api.ask, "PUT", path, change, login="u:p"))
+            return found
+
+    few, many = cost(10), cost(30)
+    assert (many - few) / 20 < 25_000
+
+
+def test_a_limiter_is_told_of_once_and_as_it_is_now(tmp_path: Path) -> None:
+    """A warning about a limiter is no service's: it goes with the limiter."""
+    with process(tmp_path / "a.yml", sharers(3)) as api:
+        put(api, "/config/limiters/l", {"limits": ["$$ 1KB"]})
+        slow = [one for one in api.parts.settings.warnings if "may look dead" in one.message]
+        assert len(slow) == 1
+        put(api, "/config/routers/r", ROUTES)
+        assert slow == [one for one in api.parts.settings.warnings if "may look dead" in one.message]
+        put(api, "/config/limiters/l", {"limits": ["$$ 1MB"]})
+        assert "may look dead" not in str(api.parts.settings.warnings)
+        wrong = api.ask("PUT", "/config/limiters/l", {"limits": ["$$ 1 parrot"]}, login="u:p")
+        assert wrong.status == 500
+        put(api, "/config/routers/r", {"routes": []})
+
+
+@pytest.mark.parametrize("kind", OF_HUB)
+def test_what_a_service_names_has_to_be_there(kind: str, tmp_path: Path) -> None:
+    with process(tmp_path / "a.yml", sharers(2)) as api:
+        before = hubs(api)
+        without = copy(api.changes.config)
+        setattr(without, kind, [])
+        with pytest.raises(ConfigError, match=f"there is no {kind.removesuffix('s').removesuffix('e')}"):
+            api.changes.apply(partial(_given, without))
+        assert same(api, before) == set(before)
+
+
+def test_a_key_that_repeats_a_limiter_is_looked_at_again(tmp_path: Path) -> None:
+    """GOST's -O leaves the parameters of a URL in metadata: one that differs from the limiter has no effect."""
+    text = sharers(2).replace("  handler:", "  metadata: {climiter: '50'}\n  handler:", 1)
+    with process(tmp_path / "a.yml", text) as api:
+        other = api.ask("PUT", "/config/climiters/c", {"limits": ["$ 60"]}, login="u:p")
+        assert (other.status, "no effect in service metadata" in other.json["msg"]) == (500, True)
+        put(api, "/config/climiters/c", {"limits": ["$ 50", "$$ 5"]})
+        assert {len(hub.limits.connections) for hub in hubs(api).values()} == {2}
 
 
 def test_twice_as_many_services_name_a_router_that_is_changed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lib import cli_columns, cli_show, ctl_encode, ctl_filter, ctl_status, log_s
 from lib.cli_show import Paper
 from lib.client_exit import Exits
 from lib.client_killswitch import _Member
+from lib.hub_identity import Identities
 from lib.ids import format_uuid
 from lib.log_output import Descriptor, Output
 from tests.support.schema import check
@@ -123,3 +124,41 @@ def test_a_process_knows_which_tables_are_a_client_s() -> None:
     exits.killswitch._members["two"] = _Member()
     assert exits.tables_of("one") == {"nat": "tunrouter_nat_tun0", "killswitch": ""}
     assert exits.tables_of("two") == {"nat": "", "killswitch": "tunrouter_killswitch_host"}
+
+
+class Session:
+    """A session of a hub, which counts in the last of `steps` that somebody has looked at it."""
+
+    def __init__(self, host: str, steps: list[int]) -> None:
+        self.attachment = SimpleNamespace(namespace=ONE, host=host)
+        self._steps = steps
+
+    @property
+    def verdict(self) -> Any:
+        self._steps[-1] += 1
+        return SimpleNamespace(table_line="", twice_line="wrong")
+
+
+@pytest.mark.parametrize(("hubs", "sessions"), [(300, 0), (1, 5000), (20, 400), (100, 100)])
+def test_no_piece_of_status_is_about_many(hubs: int, sessions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two pieces packets have their turn: neither many hubs nor many sessions are one step."""
+    steps = [0]
+    monkeypatch.setattr(ctl_status, "session_rows", lambda *more: iter(()))
+    tables: Any = SimpleNamespace(all=list, enrolled=SimpleNamespace(all=list))
+    served: dict[str, Any] = {}
+    for number in range(hubs):
+        name, transport = f"h{number}", SimpleNamespace(kind="tcp")
+        settings: Any = SimpleNamespace(name=name, host="", port=1, transport=transport)
+        found = {at: Session(f"{name}-{at}", steps) for at in range(sessions)}
+        served[name] = SimpleNamespace(
+            settings=settings, unnamed=0, refused={}, identities=Identities(settings), sessions=found
+        )
+    text = b""
+    for piece in ctl_encode.pieces(ctl_status.status(served, {}, tables, 0.0, "", {})):
+        text += piece
+        steps.append(piece.count(b'"listen"'))
+    read = json.loads(text)
+    assert [hub["service"] for hub in read["hubs"]] == list(served)
+    assert all(hub["warnings"] == (["wrong"] if sessions else []) for hub in read["hubs"])
+    assert sum(steps) == hubs * (sessions + 1)
+    assert max(steps) <= 300

@@ -77,7 +77,7 @@ class Place:
             self.identities.look(session, tables, now)
 
     def warnings(self, now: float = 1.0) -> list[str]:
-        return [line for _, _, line in self.identities.warnings(self.sessions, now)]
+        return [line for _, _, line in filter(None, self.identities.warnings(self.sessions, now))]
 
 
 @pytest.fixture
@@ -336,7 +336,7 @@ def test_a_client_is_told_when_it_has_said_that_it_understands(client: Any, feat
 def test_status_shows_it(client: Any) -> None:
     hub, _ = client
     hub._look_at_identities()
-    rows: list[Any] = [ctl_status._hub(hub, Filter(host), 1.0) for host in ("", "host-2")]
+    rows: list[Any] = [next(ctl_status._hubs([hub], Filter(host), 1.0)) for host in ("", "host-2")]
     (line,) = rows[0]["warnings"]
     assert "host host-11 is gateway of nothing" in line
     assert rows[1]["warnings"] == []
@@ -352,7 +352,7 @@ def connect(hub: Any, number: int) -> Any:
 
 def found_at(hub: Any) -> list[str]:
     """What status shows, in its first seven words."""
-    row: Any = ctl_status._hub(hub, Filter(), time.monotonic())
+    row: Any = next(ctl_status._hubs([hub], Filter(), time.monotonic()))
     return [" ".join(line.split()[:7]) for line in row["warnings"]]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,24 +12,27 @@ import pytest
 from gevent.event import Event
 from gevent.server import StreamServer
 
-from lib import rule_live
+from lib import rule_live, service_release
 from lib.auth_admission import Login
 from lib.hub_tables import Tables
 from lib.plugin_client import RouterPlugin
 from lib.route_live import LiveRoutes
 from lib.route_table import RouteTable
 from lib.settings import (
+    AdmissionSettings,
     AutherSettings,
     BindingSettings,
     Hop,
     HubSettings,
     IngressSettings,
+    LimiterSettings,
     LoginRow,
     RouteEntry,
     Settings,
     TableSettings,
 )
 from lib.settings_sources import NO_SOURCES, HttpSource, PluginSettings, SourceSettings
+from lib.source_read import Reading
 
 ADDRESS = bytes((10, 0, 0, 1))
 ROUTES = (RouteEntry(bytes((10, 0, 0, 0)), 8, Hop("g")),)
@@ -168,3 +173,78 @@ def test_a_hub_whose_new_settings_were_refused_keeps_the_auther_and_the_ingress_
         assert {name for (_, name), _ in tables.all()} == {"new"}
     finally:
         tables.stop()
+
+
+LISTS: list[tuple[str, Settings]] = [
+    ("router", Settings(tables=(TableSettings("x", routes=ROUTES),))),
+    ("ingress", Settings(hubs=(HubSettings("h", "", 1, ingress=IngressSettings("x", (("h", "e"),))),))),
+    ("auther", Settings(authers=(AutherSettings("x", (LoginRow("u", "p"),)),))),
+    (
+        "admission",
+        Settings(hubs=(HubSettings("h", "", 1, admissions=(AdmissionSettings("x", ((ADDRESS, 32),)),)),)),
+    ),
+    (
+        "limiter",
+        Settings(hubs=(HubSettings("h", "", 1, limiters=(LimiterSettings("x", "services", NO_SOURCES),)),)),
+    ),
+    (
+        "bindings",
+        Settings(authers=(AutherSettings("x", bindings=BindingSettings("x", NO_SOURCES)),)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings"), LISTS, ids=[kind for kind, _ in LISTS])
+def test_a_list_that_is_removed_is_let_go_in_steps_and_as_a_whole(
+    kind: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else has it, not even what has read its sources, so its rows can be taken out of it one by one."""
+    given: list[object] = []
+    monkeypatch.setattr(service_release, "later", given.extend)
+    made = Tables(settings)
+    (live,) = (live for key, live in made.all() if key == (kind, "x"))
+    watched = weakref.ref(live)
+    gc.collect()
+    gc.disable()
+    try:
+        made.leave(Settings())
+        assert live in given
+        del live
+        given.clear()
+        assert watched() is None
+    finally:
+        gc.enable()
+        made.stop()
+
+
+ROWS: dict[str, tuple[str, bytes, bytes]] = {
+    "ingress": (
+        "ingress",
+        b"h e87f56dd-fd57-4921-9ab8-100000000001",
+        b"i e87f56dd-fd57-4921-9ab8-100000000001",
+    ),
+    "auther": ("auther", b"u p", b"v p"),
+    "admission": ("admission", b"192.0.2.1", b"192.0.2.2"),
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_of_a_source_that_are_replaced_are_let_go_in_steps(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    settings = dict(LISTS)[kind]
+    made = Tables(settings)
+    live: Any = next(live for key, live in made.all() if key == (kind, "x"))
+    _, first, second = ROWS[kind]
+    live._put(1, Reading(first), "f")
+    rows, table = live._texts[1], live._table
+    monkeypatch.setattr(service_release, "later", given.extend)
+    live._put(1, Reading(first), "f")
+    assert table is live._table, "the same rows"
+    assert rows in given
+    rows = live._texts[1]
+    live._put(1, Reading(second), "f")
+    assert any(one is rows for one in given)
+    assert any(one is table for one in given)
+    made.stop()

@@ -195,6 +195,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "api_tags",
             "config_api",
             "config_known",
+            "config_named",
             "config_schema_tls",
             "go_values",
             "config_findings",

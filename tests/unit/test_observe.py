@@ -374,6 +374,7 @@ def test_a_process_tells_states_and_a_reload_that_a_service_is_closed() -> None:
 
 def test_what_holds_without_further_keys() -> None:
     (hub,) = resolved(config("observer: o")).hubs
+    assert hub.observe is not None
     assert hub.observe.service is not None
     assert (hub.observe.service.period, hub.observe.service.reset) == (DEFAULT_PERIOD, False)
     assert (hub.observe.enable_stats, hub.observe.labels) == (False, ())
@@ -388,6 +389,7 @@ def test_what_holds_without_further_keys() -> None:
 def test_the_period(key: str, value: str, seconds: float) -> None:
     found = resolved(config("observer: o", more=f", {key}: {value}, observer.resetTraffic: true"))
     (hub,) = found.hubs
+    assert hub.observe is not None
     assert hub.observe.handler is not None
     assert (hub.observe.handler.period, hub.observe.handler.reset) == (seconds, True)
     assert hub.observe.service is not None
@@ -433,6 +435,7 @@ observers: [{name: o, plugin: {addr: "127.0.0.1:1"}}]
     found = resolved(client)
     assert [one.message for one in found.warnings if "handler of type tun" in one.message]
     (one,) = found.clients
+    assert one.observe is not None
     assert one.observe.service is not None
     assert (one.observe.service.period, one.observe.enable_stats) == (3.0, True)
 
@@ -442,6 +445,8 @@ def test_labels_are_in_the_log_of_their_service(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(log_setup.log, name, value)
     (hub,) = resolved(config("metadata: {labels: {site: Berlin, Team: a}}")).hubs
     (other,) = resolved(config("metadata: {labels: 'site:Berlin,Team:a'}")).hubs
+    assert hub.observe is not None
+    assert other.observe is not None
     assert other.observe.labels == hub.observe.labels == (("site", "Berlin"), ("Team", "a"))
     path = tmp_path / "log"
     log_setup.setup("info", "json", str(path))

@@ -389,7 +389,7 @@ admissions: [{name: a, matchers: [10.0.0.1]}]
 
 def test_rows() -> None:
     text = b"192.0.2.7 # one\n\n# none\n\t2001:db8::/32\n192.0.2.1 192.0.2.2\n10.0.0.7/8\n"
-    rows = list(rule_parse.rows(text, "f", rule_parse.admission_row))
+    rows = list(rule_parse.rows(text, "f", auth_addresses.row))
     good = [row for row in rows if not isinstance(row, Problem)]
     assert good == list(map(auth_addresses.matcher, ("192.0.2.7", "2001:db8::/32", "10.0.0.0/8")))
     (bad,) = (row for row in rows if isinstance(row, Problem))

@@ -349,7 +349,8 @@ def parts() -> Iterator[Any]:
     old = settings()
     tables = Tables(old)
     nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [])
-    hub = SimpleNamespace(settings=old.hubs[0], apply=lambda *_: [], unchecked=0)
+    hub = SimpleNamespace(settings=old.hubs[0], apply=lambda *_: [], unchecked=0, domain=None)
+    hub.use, hub.recheck = partial(setattr, hub, "settings"), list
     yield SimpleNamespace(
         settings=old,
         hubs={"hub": hub},

@@ -63,7 +63,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
     nothing = SimpleNamespace(of=lambda *_: None, keep_only=list, record=lambda _: [], apply=lambda _: [])
     parts: Any = SimpleNamespace(
         settings=old,
-        hubs={"h": SimpleNamespace(settings=old.hubs[0], apply=refused, unchecked=0)},
+        hubs={"h": SimpleNamespace(settings=old.hubs[0], apply=refused, unchecked=0, domain=None)},
         recheck=lambda: None,
         clients={},
         tables=tables,
