@@ -87,6 +87,7 @@ class Link:
         """Whether the far hub has said HELLO."""
         self.is_leaving = False
         """Whether this side has sent DRAIN."""
+        self._far_leaves = False
         self.traffic = Traffic()
         """What has come and gone by it."""
         self.sender = LaneSender(stream, drops, QUEUE_BYTES, QUEUE_SECONDS, budget)
@@ -164,7 +165,8 @@ class Link:
             if isinstance(message, wire_control.Hello) and not self.is_ready:
                 self.is_ready = True
                 ready(self)
-            elif isinstance(message, wire_control.Drain):
+            elif isinstance(message, wire_control.Drain) and not self._far_leaves:
+                self._far_leaves = True  # it may say so very often
                 gevent.spawn(self._leave)
 
     def _leave(self) -> None:

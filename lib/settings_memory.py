@@ -59,7 +59,7 @@ SLACK = 1.25
 """What waits is freed in other sizes than it was asked for."""
 ROUTE = 420
 """A route with its row (tests/bench/trie.py)."""
-QUESTION = 8e3
+QUESTION = 16e3
 """A question to a plugin that is under way, with its greenlet."""
 PLUGIN = 65536 * 400 + 1024 * QUESTION
 """What a plugin has said about one namespace that the configuration names, and what it is being asked."""

@@ -10,7 +10,7 @@ import gevent
 import pytest
 from gevent import socket, ssl
 
-from lib import cluster_links, framing
+from lib import cluster_links, framing, wire_control
 from lib.addresses import host_port
 from lib.cluster_identity import LinkIdentity
 from lib.cluster_link import Receiver
@@ -356,3 +356,19 @@ def test_hubs_of_which_nothing_is_left_are_forgotten(
         wait_for(lambda number=number: one.links.failed(f"unknown-{number}"))
     assert len(one.links._peers) <= 5
     assert one.links.link_with("hub-2") is not None
+
+
+def test_a_hub_that_leaves_again_and_again_is_waited_for_once(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[object] = []
+    monkeypatch.setattr("lib.cluster_link.Link._leave", lambda link: left.append(link))
+    one, _ = hubs
+    with dialled(one, LinkIdentity("hub-2", SECRET).client) as tls:
+        hello = wire_control.Hello(bytes(16), 0, 0, "x", 0)
+        drain = framing.encode(wire_control.encode_drain())
+        tls.sendall(framing.encode(wire_control.encode_hello(hello)) + drain * 1000)
+        wait_for(lambda: left)
+        (link,) = one.links.all
+        wait_for(lambda: link.traffic.received_packets == 1001)
+    assert left == [link]
