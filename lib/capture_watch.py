@@ -13,16 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lib import client_downlink, forward, framing, wire_control
+from lib import forward, framing, wire_control
 from lib.capture_fate import ANSWERED, DROPPED, FORWARDED, Fate
 from lib.capture_taps import Taps
-from lib.client_downlink import Downlink
 from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Dealt, Output
 from lib.namespace import Attachment
 from lib.packet import Buffer
+
+if TYPE_CHECKING:
+    from lib.client_downlink import Downlink
 
 _MARK = bytes([wire_control.MARK])
 BY_DATAGRAMS = " by datagrams"
@@ -161,13 +163,15 @@ def deliver(
 
     One at a time and copied before, because deliver writes virtio-net headers over frames that are done.
     """
+    from lib.client_downlink import deliver as deliver_one  # a hub has none of that
+
     while pos + 2 <= end:
         after = pos + 2 + (buf[pos] << 8 | buf[pos + 1])
         if after > end:
             break
         frame = bytes(view[pos:after])
         down.dropped = None
-        stop = client_downlink.deliver(down, buf, view, pos, after)
+        stop = deliver_one(down, buf, view, pos, after)
         if not _is_ours(frame):
             reason: Any = down.dropped
             seen = fate if reason is None else fate._replace(what=DROPPED, reason=reason.value)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib import cluster_running, ctl_filter, namespace_titles
-from lib.client import Client
 from lib.counters import Traffic
 from lib.hub import Hub
 from lib.namespace import Lost
 from lib.namespace_domain import Domain
 from lib.packet import format_address
 from lib.packet_text import summary
+
+if TYPE_CHECKING:
+    from lib.client import Client
 
 MAX_LOST = 20
 """Destinations of a namespace that are listed with their drops, the latest ones."""

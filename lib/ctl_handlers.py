@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib import (
     __version__,
@@ -24,11 +24,13 @@ from lib import (
     ctl_sessions,
     ctl_status,
 )
-from lib.client import Client
 from lib.ctl_server import Handlers
 from lib.errors import HostError
 from lib.hub import Hub
 from lib.hub_tables import Tables
+
+if TYPE_CHECKING:
+    from lib.client import Client
 
 
 def handlers(

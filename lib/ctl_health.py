@@ -13,16 +13,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib import ctl_filter, ctl_policy, namespace_titles, service_supervisor
 from lib.addresses import join_host_port
-from lib.client import Client
 from lib.ctl_routes import source_name
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.humanize import counted
 from lib.printable import printable
+
+if TYPE_CHECKING:
+    from lib.client import Client
 
 Row = dict[str, Any]
 MAX_PROBLEMS = 10

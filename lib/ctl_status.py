@@ -29,8 +29,6 @@ from lib import (
     service_supervisor,
 )
 from lib.addresses import join_host_port
-from lib.client import Client
-from lib.client_reconnect import Away
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_filter import Filter
@@ -46,6 +44,8 @@ from lib.session_lane_sender import LaneSender
 from lib.stream_layer import AnyStream
 
 if TYPE_CHECKING:
+    from lib.client import Client
+    from lib.client_reconnect import Away
     from lib.cluster_entrypoint import Entrypoint
 
 MAX_WARNINGS = 100

@@ -7,63 +7,43 @@ Refuses to know: signals and when each part is started (service), how settings c
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from lib import (
-    client_around,
-    client_names,
-    ctl_health,
-    enrol_book,
-    hub_recheck,
-    log_setup,
-    namespace_titles,
-    netfilter_table,
-    netlink_watch,
-)
+from lib import ctl_health, enrol_book, hub_recheck, log_setup, namespace_titles
 from lib.capture_service import Tapping
 from lib.capture_taps import Taps
-from lib.client import Client
-from lib.client_exit import Exits
-from lib.client_host import HostNames
-from lib.client_uplink import Batch
 from lib.cluster_watch import ClusterWatch
-from lib.errors import HostError
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
-from lib.log_dedup import BUSY, OUTAGE
+from lib.log_dedup import BUSY
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.namespace_domains import Domains
-from lib.netlink_host_routes import HostRoutes
-from lib.netlink_plan import Pace
 from lib.notify_watch import NotifyWatch
 from lib.observe_services import ObserveServices
 from lib.route_live import APPLY_SECONDS
 from lib.service_hooks import HookRunner, Place, place
-from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_sources import EnrolSource
 
 AGAIN_SECONDS = 5.0
 """Seconds until sessions are checked again that could not be judged because of an error."""
-TOGETHER = 128
-"""Devices that are removed at once; packets wait for that, some 40 ms."""
 
 if TYPE_CHECKING:
     from lib.api_confirm import Confirmations
     from lib.api_process import Changes
     from lib.api_server import ApiServer
+    from lib.client import Client
     from lib.metrics_server import MetricsServer
+    from lib.service_clients import Shared
 
 
 class Parts:
@@ -103,18 +83,14 @@ class Parts:
         self.cluster = ClusterWatch(self.taps)
         self._device_gone = device_gone
         self._hooks = HookRunner()
-        self._paces: dict[str, Pace] = {}
-        """Client -> how often its device had to be made anew."""
         self.one_maker = BoundedSemaphore(1)
         """Held while a client is made anew: by a reload, or for a device that somebody has removed."""
-        self._leaving: list[Client] = []
-        """Clients that are being stopped, and are no longer in `clients`."""
         self._is_ending = False
-        self._host_routes, self._names = HostRoutes(), HostNames()
-        self.exits = Exits()
+        self.shared: Shared | None = None
+        """What clients share; None where there has been none."""
         self.ends_cleanly = False
         """Set where somebody has asked for the end."""
-        self._buffer, self._batch = ReceiveBuffer(), Batch()
+        self._buffer = ReceiveBuffer()
         self._rules = Event()
         """Set when sessions are to be checked again."""
         self._rechecking = Task("sessions are checked by changed rules", self._keep_rechecking)
@@ -123,12 +99,8 @@ class Parts:
             for hub in settings.hubs:
                 self.hubs[hub.name] = self.make_hub(hub, settings)
             self.cluster.open(self.hubs.values(), settings.cluster)
-            self.exits.admit(settings.clients)
-            client_around.look_ahead(settings.clients, self.exits.killswitch)
             if settings.clients:
-                client_names.mend()
-                _sweep()
-                self.exits.mend(settings.clients)
+                self.of_clients().begin(settings.clients)
             for client in settings.clients:
                 self.clients[client.name] = self._open_client(client)
         except BaseException:
@@ -156,7 +128,8 @@ class Parts:
             self._start(hub)
         for client in self.clients.values():
             self._start(client)
-        self.exits.settle(self.settings.clients)
+        if self.shared is not None:
+            self.shared.exits.settle(self.settings.clients)
         self.observe.apply()
 
     def stop(self) -> None:
@@ -167,12 +140,14 @@ class Parts:
         self._is_ending = True
         with ExitStack() as steps:  # the last one comes first
             steps.callback(lambda: self._hooks.gone(self._hooks.rest()))
-            steps.callback(lambda: self.exits.close(self.ends_cleanly))
+            if self.shared is not None:
+                steps.callback(self.shared.exits.close, self.ends_cleanly)
             steps.callback(self.tables.stop)
             steps.callback(self.cluster.stop)
             for hub in self.hubs.values():
                 steps.callback(hub.stop)
-            steps.callback(self.stop_clients, [*self.clients.values(), *self._leaving])
+            if self.shared is not None:
+                steps.callback(self.shared.stop_all, list(self.clients.values()))
             if self.metrics is not None:
                 steps.callback(self.metrics.stop)
             steps.callback(self._end_api)
@@ -226,29 +201,19 @@ class Parts:
         """Stop clients that are served no longer. Where this is broken off, stop() goes on with it."""
         self._end_hooks(names)
         clients = [self.clients.pop(name) for name in names]
-        self.stop_clients(clients)
+        if clients:
+            self.of_clients().stop(clients)
         for client in clients:
             self.observe.closed(client.settings)
         self._hooks.gone(names)
 
-    def stop_clients(self, clients: Sequence[Client]) -> None:
-        """Stop clients; the devices of many go together, in the time that the kernel needs for one."""
-        self._leaving += [client for client in clients if client not in self._leaving]
-        for wait in (False, True):  # all at once: those that are still there would dial meanwhile
-            for client in clients:
-                client.halt(wait)
-        indices = [client.removable for client in clients]
-        for start in range(0, len(indices), TOGETHER):
-            some = list(filter(None, indices[start : start + TOGETHER]))
-            if len(some) > 1:
-                group = int.from_bytes(os.urandom(4), "big") | 1 << 31
-                with suppress(OSError):  # what is refused goes when its descriptor is closed
-                    netlink_watch.remove_together(some, group)
-                breathe()
-        for client in clients:
-            client.close()
-            if client in self._leaving:
-                self._leaving.remove(client)
+    def of_clients(self) -> Shared:
+        """What all clients share, which is there from the first one on."""
+        if self.shared is None:
+            from lib.service_clients import Shared
+
+            self.shared = Shared(self._buffer, self._device_gone, self.taps)
+        return self.shared
 
     def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
         """A hub whose port is open, not started yet. Raises HostError; nothing is left open then."""
@@ -269,8 +234,7 @@ class Parts:
 
     def add_client(self, settings: ClientSettings) -> None:
         """Make a client and start it. Raises HostError where that fails; nothing of it is left then."""
-        self.exits.admit([settings])
-        client_around.look_ahead([settings], self.exits.killswitch)
+        self.of_clients().admit([settings])
         self.clients[settings.name] = client = self._open_client(settings)
         try:
             self._start(client)
@@ -279,12 +243,11 @@ class Parts:
             raise
 
     def _open_client(self, client: ClientSettings) -> Client:
-        shared = self._host_routes, self._batch, self.exits, self._names
-        made = Client(client, self._buffer, self._device_gone, self.taps, *shared)
+        made = self.of_clients().open(client)
         try:
             self._hooks.opened(_place(made))
         except BaseException:
-            self.stop_clients([made])
+            self.of_clients().stop([made])
             self._hooks.gone([client.name])
             raise
         return made
@@ -297,13 +260,10 @@ class Parts:
         name = next((name for name, client in self.clients.items() if client.device_name == device), None)
         if name is None:
             return  # it has been said twice
-        self._names.device_gone(name)
+        shared = self.of_clients()
+        shared.device_gone(name, device)
         self.remove_clients([name])
-        text = "service %s: device %s has been removed; it is made anew"
-        say(Entry.DEVICE_REMOVED, text, name, device, fold=name, habit=OUTAGE, service=name, device=device)
-        pace = self._paces.setdefault(name, Pace())
-        gevent.sleep(pace.wait(time.monotonic()))
-        pace.took(time.monotonic())
+        shared.wait_to_make_anew(name)
         with self.one_maker:
             for settings in self.settings.clients:  # a reload may have come meanwhile
                 if settings.name == name and name not in self.clients and not self._is_ending:
@@ -375,17 +335,6 @@ class Parts:
 def label(settings: Settings) -> None:
     """Let lines of the log about each service have its labels."""
     log_setup.label({name: dict(observe.labels) for name, observe in settings.observed if observe.labels})
-
-
-def _sweep() -> None:
-    """Delete the tables of nftables that killed processes have left; without the right to, they stay."""
-    try:
-        left = netfilter_table.sweep()
-    except HostError:
-        return
-    for table in left:
-        text = "table %s of nftables deleted, which a killed process has left"
-        say(Entry.TABLE_LEFT, text, table.name, table=table.name)
 
 
 def _place(one: Hub | Client) -> Place:

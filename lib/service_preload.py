@@ -57,7 +57,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         *("cryptography.hazmat.primitives.hashes", "cryptography.hazmat.primitives.serialization"),
     ),
     "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
-    "a client": ("pyroute2", "pyroute2.netlink.exceptions"),
+    "a client": ("pyroute2", "pyroute2.netlink.exceptions", "lib.service_clients", "lib.client_downlink"),
     "an observer": ("lib.config_observe", "lib.observe_watch"),
     "an admission": ("lib.config_admission", "lib.rule_admission"),
     "titles": ("lib.config_titles",),

@@ -211,8 +211,10 @@ def _touched(old: Settings | None, new: Settings) -> Callable[[HubSettings], boo
 
 def _settle(parts: Parts, new: Settings) -> None:
     """Take away what no client wants any more in nftables; one that could not be changed wants it still."""
+    if parts.shared is None:
+        return
     try:
-        parts.exits.settle([*new.clients, *(client.settings for client in parts.clients.values())])
+        parts.shared.exits.settle([*new.clients, *(client.settings for client in parts.clients.values())])
     except HostError as error:
         say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
 
@@ -268,7 +270,7 @@ def _apply_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str
 def _change_client(parts: Parts, settings: ClientSettings) -> tuple[str, list[str]]:
     client = parts.clients.get(settings.name)
     changed = differences(client.settings, settings) if client is not None else []
-    parts.exits.admit([settings])
+    parts.of_clients().exits.admit([settings])
     done = client.apply(settings) if client is not None else None
     if done is None:
         if client is not None:

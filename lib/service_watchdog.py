@@ -10,16 +10,19 @@ when something that must always run has ended. Then the manager restarts the pro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import gevent
 
 from lib import service_supervisor
-from lib.client import Client
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_notify import Notifier, status_line
 from lib.service_supervisor import Task, keep
+
+if TYPE_CHECKING:
+    from lib.client import Client
 
 READY_SECONDS = 30.0
 """How long tables may load at the start; after that READY=1 is sent all the same."""

@@ -487,6 +487,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "api_status",
         "service",
         "service_changes",
+        "service_clients",
         "service_parts",
         "service_hooks",
         "service_reload",

@@ -9,7 +9,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from lib import client_around, service_parts
+from lib import client_around, service_clients
 from lib.addresses import interface, prefix
 from lib.errors import HostError
 from lib.service_hooks import place
@@ -143,7 +143,7 @@ def test_a_client_that_is_made_anew_has_its_hooks_run_again(
 ) -> None:
     """Somebody has removed its device, and with it perhaps what preUp has set on it."""
     monkeypatch.setattr(client_around, "look_ahead", lambda clients, killswitch: None)
-    monkeypatch.setattr(service_parts, "Client", Fake)
+    monkeypatch.setattr(service_clients, "Client", Fake)
     one = ClientSettings("c", "h", DeviceSettings(), (NodeSettings("n", "hub.test", 1),), hooks=note())
     parts = Parts(Settings(clients=(one,)), lambda name: None)
     parts.start_services()

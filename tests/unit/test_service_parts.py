@@ -11,8 +11,9 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from lib import client_around, netlink_watch, service_parts
+from lib import client_around, netlink_watch, service_clients, service_parts
 from lib.errors import HostError
+from lib.service_clients import Shared
 from lib.service_parts import Parts
 from lib.service_reload import _apply_services
 from lib.service_supervisor import Task
@@ -48,9 +49,9 @@ def test_all_clients_are_told_before_any_is_waited_for_and_their_devices_go_toge
         return 0
 
     monkeypatch.setattr(netlink_watch, "remove_together", remove)
-    monkeypatch.setattr(service_parts, "TOGETHER", 2)
+    monkeypatch.setattr(service_clients, "TOGETHER", 2)
     clients: Any = [Client(index, done) for index in (3, 4, 0, 5, 6)]
-    Parts.stop_clients(SimpleNamespace(_leaving=[]), clients)  # type: ignore[arg-type]
+    Shared.stop(SimpleNamespace(_leaving=[]), clients)  # type: ignore[arg-type]
     assert done == [*["told"] * 5, *["halted"] * 5, "removed", *["closed"] * 5]
     assert removed == [[3, 4]], "a device by itself goes when it is closed"
 
@@ -98,8 +99,10 @@ class Slow:
 def parts_of(monkeypatch: pytest.MonkeyPatch, made: Slow) -> Parts:
     """The parts of a process without services, which will make this client."""
     monkeypatch.setattr(client_around, "look_ahead", lambda clients, killswitch: None)
-    monkeypatch.setattr(service_parts, "Client", lambda *_: made)
-    return Parts(Settings(), lambda name: None)
+    monkeypatch.setattr(service_clients, "Client", lambda *_: made)
+    parts = Parts(Settings(), lambda name: None)
+    parts.of_clients()
+    return parts
 
 
 def reload_that_removes(parts: Parts) -> object:

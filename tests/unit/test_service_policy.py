@@ -362,7 +362,7 @@ def parts() -> Iterator[Any]:
         api=None,
         observe=SimpleNamespace(apply=list),
         cluster=SimpleNamespace(apply=lambda hubs, settings: []),
-        exits=SimpleNamespace(admit=list, settle=list),
+        shared=None,
         remove_clients=list,
     )
     tables.stop()

@@ -72,7 +72,7 @@ def test_tables_are_left_by_what_the_hubs_really_use() -> None:
         notify=nothing,
         observe=SimpleNamespace(apply=list),
         cluster=SimpleNamespace(apply=lambda hubs, settings: []),
-        exits=SimpleNamespace(settle=list),
+        shared=None,
         remove_clients=list,
         api=None,
     )
