@@ -1,7 +1,7 @@
-"""What a hub of a cluster says of itself: its hosts as signed messages, numbered, in batches.
+"""What a hub of a cluster says of itself: its hosts as numbered messages, in batches, each with a signature.
 
 Knows: the numbers and the sum of the hub's list, what has not been written yet.
-Refuses to know: where it is written (cluster_redis), what other hubs say (cluster_registry).
+Refuses to know: where it is written (cluster_redis), keys (cluster_seal), what others say (cluster_registry).
 
 A list in the registry is a hash: for each host the JOIN by which it came, and as the header the HUB that was
 sent last, or the BYE. A batch of changes, the header after them, and their publication are one transaction,
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from lib import cluster_wire, framing
-from lib.cluster_registry import Place
+from lib import cluster_wire
+from lib.cluster_places import Place
 from lib.cluster_wire import Kind, Message
 
 RENEW_SECONDS = 1.0
@@ -24,10 +24,23 @@ JITTER = 0.1
 """By what part of it each of these times is longer or shorter, at random."""
 RETURN_SECONDS = 1.0
 """Until when after an outage a hub has begun to write again, at the latest: all begin at different times."""
-BATCH = 64
+BATCH = cluster_wire.MAX_CHANGES
 """Changes that are published as one."""
-HEADER = b"hub"
-"""The hash's field of the header; all others have 17 bytes or more."""
+HEADER, CERTIFICATE = b"hub", b"certificate"
+"""The hash's fields of the header and of the hub's certificate; all others have 17 bytes or more."""
+
+Sign = Callable[[bytes], bytes]
+"""Signs a message; its argument is the message without a signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Both clocks of a hub at one moment, in milliseconds."""
+
+    wall: int
+    """Since 1970."""
+    steady: int
+    """By a clock that nobody sets."""
 
 
 @dataclass(slots=True)
@@ -37,23 +50,23 @@ class Batch:
     sets: list[tuple[bytes, bytes]] = field(default_factory=list)
     deletes: list[bytes] = field(default_factory=list)
     published: bytes = b""
-    """Messages as frames."""
+    """News."""
 
 
 class Claims:
-    """The list of this hub's hosts. `clock` is in milliseconds since 1970 everywhere."""
+    """The list of this hub's hosts."""
 
-    def __init__(self, name: str, address: str, epoch: int, key: bytes, software: str = "") -> None:
+    def __init__(self, name: str, address: str, epoch: int, sign: Sign, software: str = "") -> None:
         """`software` is what runs here, for who looks at the cluster."""
         self.name, self.address, self.epoch = name, address, epoch
         self.software = software
         self.sessions: Callable[[], int] = lambda: 0
         """How many sessions this hub has, for the same."""
         self.sequence = self.beat = 0
-        self._key = key
-        self._joined: dict[Place, bytes] = {}
-        """Place -> the JOIN in the list."""
-        self._sum = bytes(cluster_wire.SIGNATURE)
+        self._sign = sign
+        self._joined: dict[Place, tuple[int, bytes, bytes]] = {}
+        """Place -> (since, instance, the JOIN in the list)."""
+        self._sum = 0
         self._pending: dict[Place, tuple[int, bytes] | None] = {}
         """What has to change in the list: (since, instance), None for a host that has left."""
 
@@ -66,7 +79,7 @@ class Claims:
         return bool(self._pending)
 
     def join(self, place: Place, since: int, instance: bytes) -> None:
-        """A host has a session here, or has said its instance."""
+        """A host has a session here, or has said its instance, or came at another time than was said."""
         self._pending[place] = since, instance
 
     def leave(self, place: Place) -> None:
@@ -78,82 +91,89 @@ class Claims:
     def restart(self, epoch: int) -> None:
         """Begin a later epoch: all hosts are told anew."""
         self.epoch, self.sequence, self.beat = epoch, 0, 0
-        for place, message in self._joined.items():
-            before = cluster_wire.decode(message, self._key)
-            self._pending.setdefault(place, (before.since, before.instance))
-        self._joined, self._sum = {}, bytes(cluster_wire.SIGNATURE)
+        for place, (since, instance, _) in self._joined.items():
+            self._pending.setdefault(place, (since, instance))
+        self._joined, self._sum = {}, 0
         for place in [place for place, claim in self._pending.items() if claim is None]:
             del self._pending[place]
 
-    def next_batch(self, clock: int) -> Batch:
+    def next_batch(self, clocks: Clocks) -> Batch:
         """The next changes, or only that we live. They are part of the list from now on.
 
         Where the batch cannot be written, the whole list has to be written (`whole`).
         """
-        batch, frames = Batch(), []
+        batch, changes = Batch(), []
         for place in [*islice(self._pending, BATCH)]:
             claim = self._pending.pop(place)
             field_name = field_of(place)
-            if claim is None:
-                message = self._message(Kind.LEAVE, place)
-                batch.deletes.append(field_name)
-            else:
-                message = self._message(Kind.JOIN, place, *claim)
-                batch.sets.append((field_name, message))
             old = self._joined.pop(place, None)
             if old is not None:
-                self._sum = cluster_wire.added(self._sum, old, -1)
-            if claim is not None:
-                self._joined[place] = message
+                self._sum = cluster_wire.added(self._sum, old[2], -1)
+            if claim is None:
+                message = self._change(Kind.LEAVE, place)
+                batch.deletes.append(field_name)
+            else:
+                message = self._change(Kind.JOIN, place, *claim)
+                batch.sets.append((field_name, message))
+                self._joined[place] = *claim, message
                 self._sum = cluster_wire.added(self._sum, message)
-            frames.append(framing.encode(message))
-        header = self.header(clock)
-        batch.sets.append((HEADER, header))
-        batch.published = b"".join([*frames, framing.encode(header)])
+            changes.append(message)
+        batch.published = cluster_wire.news(changes, lambda digest: self._vouching(batch, clocks, digest))
         return batch
 
-    def header(self, clock: int) -> bytes:
-        """The next HUB."""
-        self.beat += 1
-        message = Message(
+    def _vouching(self, batch: Batch, clocks: Clocks, digest: bytes) -> bytes:
+        header = self.header(clocks, digest)
+        batch.sets.append((HEADER, header))
+        return header
+
+    def header(self, clocks: Clocks, digest: bytes = cluster_wire.NO_CHANGES) -> bytes:
+        """The next HUB; `digest` is that of the changes before it."""
+        return self._signed(
             Kind.HUB,
-            self.name,
-            self.epoch,
-            self.sequence,
-            beat=self.beat,
-            clock=clock,
+            clocks,
+            digest,
             address=self.address,
             count=len(self._joined),
-            sum=self._sum,
+            sum=cluster_wire.summed(self._sum),
             software=self.software,
             sessions=self.sessions(),
         )
-        return cluster_wire.encode(message, self._key)
+
+    def bye(self, clocks: Clocks) -> bytes:
+        """That this hub ends."""
+        return self._signed(Kind.BYE, clocks, cluster_wire.NO_CHANGES)
 
     def whole(self) -> Iterator[tuple[bytes, bytes]]:
         """The fields of the whole list, without its header."""
-        for place, message in list(self._joined.items()):
+        for place, (_, _, message) in list(self._joined.items()):
             yield field_of(place), message
 
-    def bye(self) -> bytes:
-        """That this hub ends, as a frame."""
-        message = Message(Kind.BYE, self.name, self.epoch, self.sequence)
-        return framing.encode(cluster_wire.encode(message, self._key))
+    def is_in_list(self, field_name: bytes, message: bytes) -> bool:
+        """Whether an entry of the list is as it was written."""
+        place = field_name[:16], field_name[16:].decode(errors="replace")
+        return self._joined.get(place, (0, b"", b""))[2] == message
 
-    def _message(self, kind: Kind, place: Place, since: int = 0, instance: bytes = b"") -> bytes:
+    def _change(self, kind: Kind, place: Place, since: int = 0, instance: bytes = b"") -> bytes:
         self.sequence += 1
         namespace, host = place
+        more = {"namespace": namespace, "host": host, "since": since, "instance": instance}
+        return cluster_wire.encode(Message(kind, self.name, self.epoch, self.sequence, **more))  # type: ignore[arg-type]
+
+    def _signed(self, kind: Kind, clocks: Clocks, digest: bytes, **more: object) -> bytes:
+        self.beat += 1
         message = Message(
             kind,
             self.name,
             self.epoch,
             self.sequence,
-            namespace=namespace,
-            host=host,
-            since=since,
-            instance=instance,
+            beat=self.beat,
+            clock=clocks.wall,
+            steady=clocks.steady,
+            digest=digest,
+            **more,  # type: ignore[arg-type]
         )
-        return cluster_wire.encode(message, self._key)
+        data = cluster_wire.encode(message)
+        return data + self._sign(data)
 
 
 def field_of(place: Place) -> bytes:

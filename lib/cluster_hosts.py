@@ -24,8 +24,9 @@ from functools import partial
 from lib import cluster_frames, packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.cluster_claims import Claims
+from lib.cluster_places import Place
 from lib.cluster_receive import Receiver
-from lib.cluster_registry import MAX_HUBS, Place, Registry
+from lib.cluster_registry import MAX_HUBS, Registry
 from lib.counters import Traffic
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
@@ -35,7 +36,7 @@ from lib.namespace_domain import Domain
 from lib.packet import Buffer
 from lib.plugin_cache import Unresolved
 from lib.route_gateways import Gateway
-from lib.service_scheduling import in_steps
+from lib.service_scheduling import breathe, in_steps
 from lib.session_budget import Budget
 from lib.settings_memory import FAR_FLOWS, FAR_HOSTS, FAR_WAITING, LEAST_FAR_FLOWS
 
@@ -47,6 +48,8 @@ MAX_COUNTED = 2 * MAX_HUBS
 """Hubs with counts of their own; of more those go that are not in the cluster any more."""
 GREETING_SECONDS = 10.0
 """How long after its beginning a client is expected to say its instance; one of GOST's never does."""
+CLOCK_SET_SECONDS = 0.5
+"""By how much a clock that runs on time is off at most before somebody sets it (NTP, in steps)."""
 _MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
 """Bytes of the largest packet that an envelope holds: a larger one is too big, and its sender is told so."""
 
@@ -133,9 +136,18 @@ class Hosts:
     """All hosts of a domain in a cluster (namespace_domain.Registry)."""
 
     def __init__(
-        self, registry: Registry, claims: Claims, domain: Domain, owner: Owner, touch: Callable[[], None]
+        self,
+        registry: Registry,
+        claims: Claims,
+        domain: Domain,
+        owner: Owner,
+        touch: Callable[[], None],
+        grants: Callable[[str, bytes], bool],
     ) -> None:
-        """`touch` is called when `claims` have changed; `owner` forwards what comes by links."""
+        """`touch` is called when `claims` have changed; `owner` forwards what comes by links.
+
+        `grants` says whether a hub may send packets of a namespace.
+        """
         self.registry, self.domain = registry, domain
         self.traffic: dict[str, Traffic] = {}
         """Hub -> the counts of all hosts there; "" -> those of hubs that were forgotten."""
@@ -144,7 +156,9 @@ class Hosts:
         self.sessions = 0
         """How many sessions are here."""
         self.send: Send = lambda hub, attachment, buffers: None
-        self._claims, self._owner, self._touch = claims, owner, touch
+        self._claims, self._owner, self._touch, self._grants = claims, owner, touch, grants
+        self._clock: float | None = None
+        """Our clock minus the steady one, in seconds, as hosts were told by it last."""
         self._attachments: BoundedDict[Place, dict[str, Attachment]] = BoundedDict(MAX_HOSTS)
         """Host -> hub -> its attachment there."""
         self._count = 0
@@ -250,7 +264,7 @@ class Hosts:
     def receiver(self, hub: str) -> Receiver:
         """What takes the frames that come by a link with a hub."""
         stranger = partial(self._stranger, hub)
-        return Receiver(self._owner, self.domain, stranger, self.counts(hub))
+        return Receiver(self._owner, self.domain, stranger, self.counts(hub), partial(self._grants, hub))
 
     def _stranger(self, hub: str, namespace: Namespace) -> Attachment:
         """What stands for a hub in a namespace, before it is known whose a frame is."""
@@ -281,6 +295,22 @@ class Hosts:
                 self._tell((attachment.namespace.id, attachment.host), attachment)
             if attachment.instance or not attachment.live or now - attachment.since > GREETING_SECONDS:
                 del self._greeting[attachment]
+
+    def look_at_clock(self, ahead: float) -> None:
+        """Tell all hosts anew after our clock was set: since when each is here depends on it.
+
+        `ahead` is our clock minus the steady one, in seconds.
+        """
+        if self._clock is None:
+            self._clock = ahead
+        if abs(ahead - self._clock) < CLOCK_SET_SECONDS:
+            return
+        self._clock = ahead
+        for namespace in list(self.domain.namespaces.values()):
+            sessions = sorted(namespace.attachments(), key=lambda one: one.since)
+            for attachment in {one.host: one for one in sessions}.values():  # of each host the newest
+                self._tell((namespace.id, attachment.host), attachment)
+            breathe()
 
     def left(self, attachment: Attachment) -> None:
         """A session has ended here."""

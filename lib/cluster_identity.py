@@ -1,7 +1,8 @@
 """Certificates of a link between two hubs, made of a cluster's secret: whoever shows one has the secret.
 
 Knows: how the authority of a cluster is found from its secret, TLS contexts of both ends.
-Refuses to know: what is said over a link (cluster_link), how registry entries are signed (cluster_wire).
+Refuses to know: what is said over a link (cluster_link), how registry entries are signed (cluster_seal),
+hubs that have no secret in common (cluster_trust).
 
     secret -> HMAC -> the private key of the cluster's authority: the same at every hub, written nowhere
     each hub, at its start: a key and a certificate of its own, with its name, signed by the authority
@@ -21,7 +22,8 @@ from typing import Any
 
 from gevent import ssl
 
-from lib.cluster_wire import key_for
+from lib.auth_admission import Certificate
+from lib.cluster_seal import key_for
 from lib.errors import HostError
 
 YEARS = 20
@@ -63,11 +65,19 @@ class LinkIdentity:
         )
         trusted = made(issuer, authority.public_key(), True).decode()
         shown = private + made(subject, key.public_key(), False)
-        self.server = _context(ssl.PROTOCOL_TLS_SERVER, trusted, shown)
-        self.client = _context(ssl.PROTOCOL_TLS_CLIENT, trusted, shown)
+        self.server = link_context(ssl.PROTOCOL_TLS_SERVER, trusted, shown)
+        self.client = link_context(ssl.PROTOCOL_TLS_CLIENT, trusted, shown)
+
+    def name_of(self, certificate: Certificate) -> str:
+        """The name of the hub that has shown a certificate of this cluster."""
+        return certificate.common_name
 
 
-def _context(protocol: Any, trusted: str, shown: bytes) -> Any:
+def link_context(protocol: Any, trusted: str, shown: bytes) -> Any:
+    """A TLS context of one end of a link: `trusted` and `shown` are PEM, the latter with its key.
+
+    Raises HostError where OpenSSL cannot load it.
+    """
     made = ssl.SSLContext(protocol)
     made.check_hostname = False  # the name in a certificate is a hub's, and cluster_links compares it
     made.verify_mode = ssl.CERT_REQUIRED

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.pool import Pool
@@ -45,6 +45,9 @@ from lib.stream_layer import AnyStream, Layered
 from lib.stream_listen import listen
 from lib.stream_tcp import Stream, format_peer
 from lib.stream_tls import TlsCodec
+
+if TYPE_CHECKING:
+    from lib.cluster_trust import Trust
 
 DIAL_SECONDS = 5.0
 """Seconds until a link is there: name, connection, TLS."""
@@ -88,7 +91,7 @@ class Links:
     def __init__(
         self,
         name: str,
-        identity: LinkIdentity,
+        identity: LinkIdentity | Trust,
         where: tuple[str, int],
         instance: bytes,
         address_of: Callable[[str], str],
@@ -245,7 +248,7 @@ class Links:
                 stream = Stream(sock, format_peer(sock.getpeername()))
                 top = _layer(stream, TlsCodec(self._identity.client, False))
                 top.open()
-                found = top.certificate.common_name
+                found = self._identity.name_of(top.certificate)
                 if found != name:
                     raise ProtocolError(f"{stream.peer} is hub {found[:64]!r}")
             link = self._link(name, top, True)
@@ -280,7 +283,7 @@ class Links:
                     return
                 stream = Stream(sock, where)
                 top = self._met(stream)
-            name = top.certificate.common_name
+            name = self._identity.name_of(top.certificate)
             if not name or name == self.name:
                 raise ProtocolError("it has this hub's own name")
             self._run(self._link(name, top, False), self._peer(name))
@@ -332,7 +335,7 @@ class Links:
                 peer.link = None
         why = link.sender.closed_because or why
         if not link.is_ready:
-            raise OSError(71, f"{why}, before it was ready: perhaps it has another secret")
+            raise OSError(71, f"{why}, before it was ready: perhaps it has another secret, or no trust in us")
         text = "link with hub %s ended: %s"
         say(Entry.LINK_CLOSED, text, link.name, why, hub=link.name, reason=why)
 

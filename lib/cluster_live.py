@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 import gevent
+from gevent.event import Event
 
 from lib import __version__
 from lib.cluster_claims import Claims
 from lib.cluster_hosts import Hosts
 from lib.cluster_identity import LinkIdentity
 from lib.cluster_links import Links
-from lib.cluster_redis import RedisRegistry, milliseconds
+from lib.cluster_redis import RedisRegistry, clocks
 from lib.cluster_registry import Registry
-from lib.cluster_wire import key_for
+from lib.cluster_seal import Seal, SharedSeal
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
 from lib.settings_registry import ClusterSettings
 
+if TYPE_CHECKING:
+    from lib.cluster_trust import Trust
+
 LOOK_SECONDS = 0.25
 """How often it is looked whose lease has ended."""
+FILES_SECONDS = 2.0
+"""How often it is looked whether a certificate's file has changed."""
 
 
 class Cluster:
@@ -35,18 +43,27 @@ class Cluster:
     def __init__(self, settings: ClusterSettings, owner: Hub) -> None:
         """Open the port for links. Raises HostError."""
         self.settings, self.domain, self.owner = settings, owner.domain, owner
-        secret = settings.secret.encode()
-        key = key_for(secret, "registry")
-        epoch = milliseconds()
-        self.registry = Registry(settings.name, epoch, key)
-        self.claims = Claims(settings.name, settings.address, epoch, key, f"tunrouter {__version__}")
+        self._trust: Trust | None = None
+        seal: Seal
+        identity: LinkIdentity | Trust
+        if settings.secret:
+            secret = settings.secret.encode()
+            seal = SharedSeal(secret, settings.registry.key)
+            identity = LinkIdentity(settings.name, secret)
+        else:
+            from lib.cluster_trust import Trust  # only hubs without a common secret pay for it
+
+            seal = identity = self._trust = Trust(settings)
+        epoch = clocks().wall
+        self.registry = Registry(settings.name, epoch, seal)
+        self.claims = Claims(settings.name, settings.address, epoch, seal.sign, f"tunrouter {__version__}")
         self.redis = RedisRegistry(
-            settings.registry, self.registry, self.claims, key, self._changed, self._restarted
+            settings.registry, self.registry, self.claims, seal, self._changed, self._restarted
         )
-        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, self.redis.touch)
+        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, self.redis.touch, seal.grants)
         self.links = Links(
             settings.name,
-            LinkIdentity(settings.name, secret),
+            identity,
             (settings.host, settings.port),
             os.urandom(16),
             self._address_of,
@@ -57,6 +74,8 @@ class Cluster:
         self.claims.sessions = lambda: self.hosts.sessions
         self.links.alive = lambda name: self.registry.alive(name, time.monotonic())
         self._looking = Task(f"cluster {settings.name}: leases are looked at", self._look, of=self)
+        self._work = Event()
+        self._working = Task(f"cluster {settings.name}: long lists are dealt with", self._deal)
 
     def start(self) -> None:
         """Tell the cluster of our hosts from now on, and know those of others."""
@@ -64,12 +83,14 @@ class Cluster:
         self.links.start()
         self.redis.start()
         self._looking.start()
+        self._working.start()
         name, address = self.settings.name, self.links.address
         say(Entry.CLUSTER_JOINED, "cluster: hub %s, links on %s", name, address, hub=name, address=address)
 
     def stop(self) -> None:
         """Leave the cluster: others learn it at once."""
         self._looking.kill(block=False)
+        self._working.kill(block=False)
         if self.domain.registry is self.hosts:  # a reload may have given the domain an entrypoint already
             self.domain.use_registry(None)
         self.hosts.stop()  # before the links end: a packet for a host there would dial its hub anew
@@ -90,13 +111,33 @@ class Cluster:
         self.claims.restart(epoch)
 
     def _changed(self) -> None:
-        self.hosts.changed(self.registry.take_changed())
+        """Deal with what has changed, at once, but for what is too much for one turn."""
+        self.hosts.changed(self.registry.places.take_changed())
+        if self.registry.places.is_busy:
+            self._work.set()
+
+    def _deal(self) -> None:
+        places = self.registry.places
+        while True:
+            self._work.wait()
+            self._work.clear()
+            while places.is_busy:
+                places.tidy()
+                self.hosts.changed(places.take_changed())
+                breathe()
 
     def _look(self) -> None:
+        looked = 0.0
         while True:
             gevent.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            if self._trust is not None and now - looked > FILES_SECONDS:
+                looked = now
+                if self._trust.refresh():
+                    self.redis.touch()
             for name in self.registry.expire(time.monotonic()):
                 text = "hub %s says nothing: its hosts are gone"
                 say(Entry.HUB_LOST, text, name, hub=name)
             self._changed()
             self.hosts.greeted(time.monotonic())
+            self.hosts.look_at_clock(time.time() - time.monotonic())

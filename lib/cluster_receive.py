@@ -26,7 +26,7 @@ from lib.service_scheduling import breathe
 class Receiver:
     """What takes the frames of one hub."""
 
-    __slots__ = ("_domain", "_owner", "_rest", "_stranger", "_there", "_traffic")
+    __slots__ = ("_domain", "_grants", "_owner", "_rest", "_stranger", "_there", "_traffic")
 
     def __init__(
         self,
@@ -34,9 +34,14 @@ class Receiver:
         domain: Domain,
         stranger: Callable[[Namespace], Attachment],
         traffic: Traffic,
+        grants: Callable[[bytes], bool],
     ) -> None:
-        """`stranger` gives what stands for that hub in a namespace (forward_enter); `traffic` counts."""
+        """`stranger` gives what stands for that hub in a namespace (forward_enter); `traffic` counts.
+
+        `grants` says whether that hub may send packets of a namespace.
+        """
         self._owner, self._domain, self._stranger, self._traffic = owner, domain, stranger, traffic
+        self._grants = grants
         self._there: dict[Namespace, dict[bytes, Attachment]] = {}
         """Source -> its host, by namespace, as found in this turn."""
         self._rest: deque[tuple[bytes, bytes]] = deque()
@@ -52,9 +57,9 @@ class Receiver:
             self._rest.append((namespace_id, bytes(view[start:end])))
             return count_packets(view[start:end])
         namespace = self._domain.namespaces.get(namespace_id)
-        if namespace is None:
+        if namespace is None or not self._grants(namespace_id):
             packets = count_packets(view[start:end])
-            self._traffic.drop(Reason.NO_NAMESPACE, packets)
+            self._traffic.drop(Reason.NO_NAMESPACE if namespace is None else Reason.UNTRUSTED, packets)
             return packets
         there = self._there.get(namespace)
         if there is None:

@@ -36,6 +36,8 @@ SPREAD_SECONDS = 1.0
 """An sd that is back is told of all sessions within about so long."""
 MAX_ENDED = 4096
 """Sessions that have ended and that the sd is still to be told of; of more the oldest are forgotten."""
+SPARE = 64
+"""Places in the heap that do not count any more may be so many, and as many as there are sessions."""
 LEAVE_SECONDS = 1.0
 """How long the end of sessions is told of at the end of a process."""
 
@@ -150,7 +152,15 @@ class Registration:
     def _put(self, attachment: Attachment, entry: _Entry, at: float) -> None:
         entry.number = next(self._numbers)
         heapq.heappush(self._due, (at, entry.number, attachment))
+        if len(self._due) > 2 * len(self._entries) + SPARE:
+            self._due = [one for one in self._due if self._counts(one)]
+            heapq.heapify(self._due)
         self._bell.set()
+
+    def _counts(self, due: tuple[float, int, Attachment]) -> bool:
+        """Whether a place in the heap counts: its session is there, and has no later one."""
+        entry = self._entries.get(due[2])
+        return entry is not None and entry.number == due[1]
 
     def _tell_anew(self) -> None:
         """Tell the sd of every session anew: it may have forgotten them."""
@@ -180,10 +190,9 @@ class Registration:
             return True
         if not self._due or self._due[0][0] > now:
             return False
-        _, number, attachment = heapq.heappop(self._due)
-        entry = self._entries.get(attachment)
-        if entry is not None and entry.number == number:
-            self._pool.spawn(self._tell, attachment, entry)
+        due = heapq.heappop(self._due)
+        if self._counts(due):
+            self._pool.spawn(self._tell, due[2], self._entries[due[2]])
         return True
 
     def _tell(self, attachment: Attachment, entry: _Entry) -> None:

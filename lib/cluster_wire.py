@@ -1,37 +1,44 @@
-"""Messages of hubs about their hosts, in a registry: signed, encoded and decoded (PROTOCOL.md, Clusters).
+"""Messages of hubs about their hosts, in a registry: encoded and decoded (PROTOCOL.md, A cluster).
 
-Knows: the layout of a message, its signature, how keys are made of a cluster's secret.
-Refuses to know: which messages are believed (cluster_registry), how they travel (cluster_redis).
+Knows: the layout of a message and of news, the sum of a list.
+Refuses to know: signatures (cluster_seal), which messages are believed (cluster_registry), how they travel
+(cluster_redis).
 
-     0         1      2                                    end - 32
-    +---------+------+-------------------------------------+----------------+
-    | version | kind | fields: TYPE (1) | LEN (2) | DATA … | HMAC-SHA256    |
-    +---------+------+-------------------------------------+----------------+
+     0         1      2         4
+    +---------+------+---------+-------------------------------------+------------------------+
+    | version | kind | LEN (2) | fields: TYPE (1) | LEN (1) | DATA … | signature: HUB and BYE |
+    +---------+------+---------+-------------------------------------+------------------------+
 
-The signature is over everything before it. Several messages travel as frames (framing).
+LEN is that of the fields. Messages travel as news: frames (framing) of changes, JOIN and LEAVE, and then the
+HUB or BYE that vouches for them by their DIGEST.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from lib import framing, wire_fields
 from lib.errors import ProtocolError
 
-VERSION = 1
-SIGNATURE = 32
-MAX_MESSAGE = 1024
-"""Bytes of a message."""
+VERSION = 2
+SUM = 32
+"""Bytes of a sum, and of a digest."""
+MAX_MESSAGE = 1536
+"""Bytes of a message: an RSA signature has 512."""
+MAX_CHANGES = 64
+"""Changes that are published as one."""
 MAX_NAME = 255
 """Bytes of a host name, as in GOST's handshake, and of the name of a hub."""
 MOST = (1 << 64) - 1
 """The largest number."""
 _NUMBER = struct.Struct("!Q")
+_HEAD = struct.Struct("!BBH")
+_WIDE = 256
+"""Bytes of a sum before it is hashed. Of 32 bytes one could find other messages with the same sum."""
 
 
 class Kind(IntEnum):
@@ -64,6 +71,8 @@ class Field(IntEnum):
     INSTANCE = 12
     SOFTWARE = 13
     SESSIONS = 14
+    STEADY = 15
+    DIGEST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +87,19 @@ class Message:
     sequence: int
     """The number of the hub's last change (HUB, BYE), or of this one (JOIN, LEAVE); the first one is 1."""
     beat: int = 0
-    """HUB: larger each time."""
+    """HUB, BYE: larger each time."""
     clock: int = 0
-    """HUB: milliseconds since 1970 by the hub's clock."""
+    """HUB, BYE: milliseconds since 1970 by the hub's clock, which may be set."""
+    steady: int = 0
+    """HUB, BYE: milliseconds by a clock of the hub that nobody sets, since any moment before its epoch."""
+    digest: bytes = bytes(SUM)
+    """HUB, BYE: SHA-256 of the frames of changes before it."""
     address: str = ""
     """HUB: where other hubs reach it, HOST:PORT."""
     count: int = 0
     """HUB: how many hosts it has."""
-    sum: bytes = bytes(SIGNATURE)
-    """HUB: the sum of the signatures of their JOINs (`added`), 32 bytes."""
+    sum: bytes = bytes(SUM)
+    """HUB: SHA-256 of the sum of their JOINs (`summed`)."""
     software: str = ""
     """HUB: what runs there, for who looks at the cluster; empty where it does not say."""
     sessions: int = 0
@@ -105,29 +118,26 @@ class Message:
         return self.namespace, self.host
 
 
+_ALWAYS = (Field.NAME, Field.EPOCH, Field.SEQUENCE)
+_SIGNED = (Field.BEAT, Field.CLOCK, Field.STEADY, Field.DIGEST)
 _USED = {
-    Kind.HUB: (Field.BEAT, Field.CLOCK, Field.ADDRESS, Field.COUNT, Field.SUM),
+    Kind.HUB: (*_SIGNED, Field.ADDRESS, Field.COUNT, Field.SUM),
     Kind.JOIN: (Field.NAMESPACE, Field.HOST, Field.SINCE, Field.INSTANCE),
     Kind.LEAVE: (Field.NAMESPACE, Field.HOST),
-    Kind.BYE: (),
+    Kind.BYE: _SIGNED,
 }
-_ALWAYS = (Field.NAME, Field.EPOCH, Field.SEQUENCE)
 _MAY = {Kind.HUB: (Field.SOFTWARE, Field.SESSIONS)}
-"""Fields that a hub of an older version does not send, and skips."""
-_NUMBERS = frozenset(
-    {Field.EPOCH, Field.SEQUENCE, Field.BEAT, Field.CLOCK, Field.COUNT, Field.SINCE, Field.SESSIONS}
-)
+"""Fields that a hub need not send, and may skip."""
+SIGNED = frozenset({Kind.HUB, Kind.BYE})
+"""Kinds of messages that have a signature."""
+_CLOCKS = (Field.CLOCK, Field.STEADY, Field.SINCE)
+_NUMBERS = frozenset({Field.EPOCH, Field.SEQUENCE, Field.BEAT, Field.COUNT, Field.SESSIONS, *_CLOCKS})
 _TEXTS = frozenset({Field.NAME, Field.ADDRESS, Field.HOST, Field.SOFTWARE})
-_SIZES = {Field.SUM: (SIGNATURE,), Field.NAMESPACE: (16,), Field.INSTANCE: (0, 16)}
+_SIZES = {Field.SUM: (SUM,), Field.DIGEST: (SUM,), Field.NAMESPACE: (16,), Field.INSTANCE: (0, 16)}
 
 
-def key_for(secret: bytes, purpose: str) -> bytes:
-    """The key for one purpose, made of a cluster's secret: 32 bytes, which do not give the secret away."""
-    return hmac.digest(secret, b"tunrouter cluster: " + purpose.encode(), hashlib.sha256)
-
-
-def encode(message: Message, key: bytes) -> bytes:
-    """A signed message."""
+def encode(message: Message) -> bytes:
+    """A message without a signature."""
     fields = []
     for field in _ALWAYS + _USED[message.kind] + _MAY.get(message.kind, ()):
         value = getattr(message, field.name.lower())
@@ -136,21 +146,21 @@ def encode(message: Message, key: bytes) -> bytes:
         elif field in _TEXTS:
             value = value.encode()
         fields.append((int(field), value))
-    body = bytes([VERSION, message.kind]) + wire_fields.encode(fields)
-    return body + hmac.digest(key, body, hashlib.sha256)
+    body = wire_fields.encode(fields)
+    return _HEAD.pack(VERSION, message.kind, len(body)) + body
 
 
-def decode(data: bytes, key: bytes) -> Message:
-    """The message in `data`. Raises ProtocolError for what is none, or was not signed with the key."""
-    if not 2 + SIGNATURE < len(data) <= MAX_MESSAGE:
+def decode(data: bytes) -> tuple[Message, bytes]:
+    """(message, signature) of `data`; the signature is not checked. Raises ProtocolError for what is none."""
+    if not _HEAD.size < len(data) <= MAX_MESSAGE:
         raise ProtocolError(f"{len(data)} bytes are no message of a hub")
-    body, signature = data[:-SIGNATURE], data[-SIGNATURE:]
-    if not hmac.compare_digest(hmac.digest(key, body, hashlib.sha256), signature):
-        raise ProtocolError("not signed with this cluster's secret")
-    if body[0] != VERSION or body[1] not in _KINDS:
-        raise ProtocolError(f"message {body[1]} of version {body[0]} is not known")
-    kind = Kind(body[1])
-    found = dict(wire_fields.decode(body[2:], "field"))
+    version, number, size = _HEAD.unpack_from(data)
+    if version != VERSION or number not in _KINDS:
+        raise ProtocolError(f"message {number} of version {version} is not known")
+    kind, end = Kind(number), _HEAD.size + size
+    if end > len(data) or (end == len(data)) == (kind in SIGNED):
+        raise ProtocolError("a message that is cut off, or whose signature is missing")
+    found = dict(wire_fields.decode(data[_HEAD.size : end], "field"))
     values: dict[str, object] = {}
     for field in _ALWAYS + _USED[kind]:
         values[field.name.lower()] = _value(field, found.get(field))
@@ -160,7 +170,7 @@ def decode(data: bytes, key: bytes) -> Message:
     message = Message(kind=kind, **values)  # type: ignore[arg-type]
     if not message.name:
         raise ProtocolError("a hub without a name")
-    return message
+    return message, data[end:]
 
 
 def _value(field: Field, data: bytes | None) -> object:
@@ -181,19 +191,40 @@ def _value(field: Field, data: bytes | None) -> object:
 _KINDS = frozenset(Kind)
 
 
-def split(data: bytes) -> Iterator[bytes]:
-    """The messages in a sequence of frames; what is cut off at its end is left out."""
-    begin = 0
-    for end in framing.split(data):
-        yield data[begin + 2 : end]
-        begin = end
+def news(changes: list[bytes], vouching: Callable[[bytes], bytes]) -> bytes:
+    """Changes and the signed message that vouches for them, which `vouching` makes of their digest."""
+    frames = b"".join(map(framing.encode, changes))
+    return frames + framing.encode(vouching(digest(frames)))
 
 
-def added(total: bytes, joined: bytes, sign: int = 1) -> bytes:
-    """A sum of signatures with that of one more JOIN (`sign` 1), or of one less (-1); modulo 2^256."""
-    one = int.from_bytes(joined[-SIGNATURE:], "big")
-    value = (int.from_bytes(total, "big") + sign * one) & _ALL
-    return value.to_bytes(SIGNATURE, "big")
+def opened(data: bytes) -> tuple[list[bytes], bytes, bytes]:
+    """(changes, the message that vouches for them, their digest) of news. Raises ProtocolError."""
+    found: list[bytes] = []
+    at = before = 0
+    while at + 2 <= len(data) and len(found) <= MAX_CHANGES:
+        before, at = at, at + 2 + (data[at] << 8 | data[at + 1])
+        found.append(data[before + 2 : at])
+    if not found or at != len(data):
+        raise ProtocolError("no news of a hub")
+    return found[:-1], found[-1], digest(data[:before])
 
 
-_ALL = (1 << 8 * SIGNATURE) - 1
+def digest(frames: bytes) -> bytes:
+    """SHA-256."""
+    return hashlib.sha256(frames).digest()
+
+
+def added(total: int, joined: bytes, sign: int = 1) -> int:
+    """A sum with one more JOIN (`sign` 1), or with one less (-1). Of no JOINs it is 0."""
+    one = int.from_bytes(hashlib.shake_256(joined).digest(_WIDE), "big")
+    return (total + sign * one) & _ALL
+
+
+def summed(total: int) -> bytes:
+    """A sum as it stands in a HUB."""
+    return hashlib.sha256(total.to_bytes(_WIDE, "big")).digest()
+
+
+_ALL = (1 << 8 * _WIDE) - 1
+NO_CHANGES = digest(b"")
+"""The digest of no changes."""

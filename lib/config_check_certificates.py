@@ -5,6 +5,7 @@ Knows: which files a start would load. Refuses to know: other paths (config_chec
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from lib.config_schema import Api, Config, Dialer, Listener
 from lib.config_schema_redis import Redis
 from lib.config_schema_tls import Tls
 from lib.config_section import walk
-from lib.errors import Position
+from lib.errors import HostError, Position
 from lib.settings import HubSettings, Settings
 from lib.settings_transport import TlsSettings
 
@@ -47,9 +48,26 @@ def look(config: Config, settings: Settings, found: Findings) -> None:
         if isinstance(redis, Redis) and redis.tls is not None:
             _pair(redis.tls, False, found)
             _authorities(redis.tls, found)
+    _cluster(config, settings, found)
     for hub in settings.hubs:
         if hub.transport.encrypted and not hub.transport.tls.cert_file:
             _made(hub, services[hub.name].where("listener"), found)
+
+
+def _cluster(config: Config, settings: Settings, found: Findings) -> None:
+    """Look at the certificates of hubs of a cluster, and say the pin by which others know this one."""
+    link = config.cluster.link if config.cluster is not None else None
+    if settings.cluster is None or link is None or link.tls is None:
+        return
+    from lib.cluster_trust import Trust  # a megabyte that only hubs of clusters pay for
+
+    try:
+        mark = hashlib.sha256(Trust(settings.cluster).certificate).hexdigest()
+    except HostError as error:
+        found.error(link.tls.where(), f"cluster: {error}")
+        return
+    text = f"cluster: this hub is known by pin sha256:{mark}, for trust at the others"
+    found.notice(link.tls.where("cert_file"), text)
 
 
 def _tls_sections(config: Config) -> Iterator[tuple[Tls, bool]]:

@@ -6,30 +6,35 @@ Refuses to know: sds that are plugins, names of sds that are none, and GOST's en
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from lib import config_metadata
 from lib.addresses import WILDCARDS, host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Config, Handler, Service
-from lib.config_schema_cluster import Cluster, ClusterLink
+from lib.config_schema_cluster import Cluster, ClusterLink, LinkTls
 from lib.config_schema_redis import Redis
 from lib.config_sources import redis_source
+from lib.config_trust import HUB_NAME, trust_settings
 from lib.errors import Position
+from lib.namespace_titles import Title
 from lib.settings import HubSettings
-from lib.settings_registry import ClusterSettings
+from lib.settings_registry import ClusterSettings, TrustSettings
 
 DEFAULT_KEY = "tunrouter:cluster"
 LEAST_SECRET = 32
 """Letters of the secret: a shorter one could be found by trying, from one handshake of a link."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SECRET = "openssl rand -base64 32 makes one; write secret: ${file:PATH}"
+_LINK = "{listen: ':8444', address: 'HOST:8444', secret: '${file:PATH}'}"
+
+_TLS = "openssl req -x509 -newkey ed25519 -nodes -days 3650 -subj /CN=NAME -out CERT -keyout KEY makes one"
 
 Hubs = Sequence[tuple[Service, HubSettings]]
 
 
-def cluster_settings(config: Config, hubs: Hubs, found: Findings) -> ClusterSettings | None:
+def cluster_settings(
+    config: Config, hubs: Hubs, titles: Sequence[Title], found: Findings
+) -> ClusterSettings | None:
     """What this process is in a cluster; None where it is in none. Each mistake is a problem in `found`."""
     redises = {one.name: one.redis for one in config.sds if one.redis is not None}
     members = [(service, hub, name) for service, hub in hubs if (name := sd_of(service)) in redises]
@@ -47,14 +52,11 @@ def cluster_settings(config: Config, hubs: Hubs, found: Findings) -> ClusterSett
         return None
     _check_together(members, found)
     _check_pools(config, found)
-    found.notice(
-        (section.link or section).where("secret"),
-        "cluster: whoever has this secret is a hub here, and may claim any host of any namespace",
-    )
     registry = redis_source(_keyed(redises[members[0][2]]), ("hash",), found)
+    identity, trusted = _identity(section, titles, found)
     if registry is None or link is None:
         return None
-    host, port, address, secret = link
+    host, port, address = link
     return ClusterSettings(
         name=name,
         registry=registry,
@@ -62,7 +64,10 @@ def cluster_settings(config: Config, hubs: Hubs, found: Findings) -> ClusterSett
         host=host,
         port=port,
         address=address,
-        secret=secret,
+        secret=section.link.secret if section.link is not None else "",
+        cert_file=identity.cert_file,
+        key_file=identity.key_file,
+        trust=trusted,
     )
 
 
@@ -85,23 +90,19 @@ def _keyed(redis: Redis | None) -> Redis:
 
 
 def _name(section: Cluster, found: Findings) -> str:
-    if not _NAME.fullmatch(section.name):
+    if not HUB_NAME.fullmatch(section.name):
         text = "'name': a hub needs a name" if not section.name else f"'name': {section.name[:64]!r} is none"
         found.error(section.where("name"), text, "letters, digits, '.', '_' and '-', 63 at most")
     return section.name
 
 
-def _link(section: Cluster, found: Findings) -> tuple[str, int, str, str] | None:
-    """(host, port, address, secret) of the link; None where an address is wrong."""
+def _link(section: Cluster, found: Findings) -> tuple[str, int, str] | None:
+    """(host, port, address) of the link; None where an address is wrong."""
     link = section.link
     if link is None:
-        hint = "write link: {listen: ':8444', address: 'HOST:8444', secret: '${file:PATH}'}"
+        hint = f"write link: {_LINK}"
         found.error(section.where(), "'cluster' without a link: other hubs could not reach this one", hint)
         return None
-    if len(link.secret) < LEAST_SECRET:
-        what = "is too short" if link.secret else "is missing"
-        text = f"'secret' {what}: a hub is known by it, and {LEAST_SECRET} letters are the least"
-        found.error(link.where("secret"), text, _SECRET)
     try:
         host, port = host_port(link.listen)
     except ValueError as wrong:
@@ -110,7 +111,37 @@ def _link(section: Cluster, found: Findings) -> tuple[str, int, str, str] | None
     if not port:
         found.error(link.where("listen"), "'listen': port 0 is none that other hubs could dial")
     address = _address(link, found)
-    return (host, port, address, link.secret) if address else None
+    return (host, port, address) if address else None
+
+
+def _identity(
+    section: Cluster, titles: Sequence[Title], found: Findings
+) -> tuple[LinkTls, tuple[TrustSettings, ...]]:
+    """By what other hubs know this one, and this one them: a secret of all, or each by its certificate."""
+    link = section.link or ClusterLink()
+    if link.tls is None:
+        if section.link is not None and len(link.secret) < LEAST_SECRET:
+            what = "is too short" if link.secret else "is missing"
+            text = f"'secret' {what}: a hub is known by it, and {LEAST_SECRET} letters are the least"
+            found.error(link.where("secret"), text, _SECRET)
+        if section.trust:
+            text = "'trust' and a secret: whoever has the secret may claim everything"
+            found.error(
+                section.where("trust"), text, "write tls: {certFile: …, keyFile: …} in the place of secret"
+            )
+        found.notice(
+            (section.link or section).where("secret"),
+            "cluster: whoever has this secret is a hub here, and may claim any host of any namespace",
+        )
+        return LinkTls(), ()
+    if link.secret:
+        text = "'secret' and 'tls' in link: whoever has the secret needs no certificate"
+        found.error(link.where("secret"), text, "leave one of them out")
+    if not link.tls.cert_file:
+        found.error(
+            link.tls.where(), "'tls' of a link without certFile: by it other hubs know this one", _TLS
+        )
+    return link.tls, trust_settings(section, titles, found)
 
 
 def _address(link: ClusterLink, found: Findings) -> str:

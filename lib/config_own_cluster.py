@@ -40,7 +40,7 @@ CLUSTER_KEYS = (
     OwnKey(
         "cluster",
         "link",
-        "its addresses and a secret",
+        "its addresses, and a secret or a certificate",
         "required",
         "link: {listen: ':8445', address: 'hub-7.example:8445', secret: 0123456789abcdef0123456789abcdef}",
         "How other hubs reach this one, and by what hubs know each other.",
@@ -65,11 +65,90 @@ CLUSTER_KEYS = (
         "link of a cluster",
         "secret",
         "text, 32 letters at least",
-        "required",
+        "none; it or `tls` is required",
         "secret: fedcba9876543210fedcba9876543210",
         (
             "Whoever has it is a hub of the cluster, and may claim any host of any namespace. It signs what "
             "stands in the registry, and certificates are made of it."
+        ),
+    ),
+    OwnKey(
+        "link of a cluster",
+        "tls",
+        "`certFile` and `keyFile`",
+        "none; it or `secret` is required",
+        "tls: {certFile: /etc/tunrouter/hub-7.pem, keyFile: /etc/tunrouter/hub-7.key}",
+        (
+            "Each hub has a certificate of its own in the place of a secret of all. It signs what stands in "
+            "the registry, and both ends of a link show theirs. Whom this hub believes is said by `trust`."
+        ),
+    ),
+    OwnKey(
+        "tls of a link",
+        "certFile",
+        "path of a file (PEM)",
+        "required",
+        "certFile: /etc/tunrouter/hub-8.pem",
+        (
+            "The certificate of this hub, with a key that is Ed25519, of an elliptic curve or RSA. Others "
+            "trust it by its pin, whoever has signed it. A changed file is taken within some seconds."
+        ),
+    ),
+    OwnKey(
+        "tls of a link",
+        "keyFile",
+        "path of a file (PEM)",
+        "that of `certFile`",
+        "keyFile: /etc/tunrouter/hub-8.key",
+        "Its private key.",
+    ),
+    OwnKey(
+        "cluster",
+        "trust",
+        "list of hubs, each with `hub`, `pin` or `certFile`, and `namespaces`",
+        "nobody",
+        "trust: [{hub: hub-6, certFile: /etc/tunrouter/hub-6.pem, namespaces: '*'}]",
+        (
+            "Which other hubs are believed, and of which namespaces each may claim hosts. Only with `tls` in "
+            "`link`."
+        ),
+    ),
+    OwnKey(
+        "trust of a cluster",
+        "hub",
+        "name of a hub",
+        "required",
+        "hub: hub-5",
+        "The `name` in `cluster` of that hub.",
+    ),
+    OwnKey(
+        "trust of a cluster",
+        "pin",
+        "`sha256:` and 64 hex digits; 4 at most",
+        "none; it or `certFile` is required",
+        f"pin: 'sha256:{'0123456789abcdef' * 4}'",
+        (
+            "SHA-256 of that hub's certificate, as `tunrouter check` says it there. Write the next one "
+            "beside it before the certificate is changed."
+        ),
+    ),
+    OwnKey(
+        "trust of a cluster",
+        "certFile",
+        "path of a file (PEM)",
+        "none; it or `pin` is required",
+        "certFile: /etc/tunrouter/hub-5.pem",
+        "That hub's certificate. A file that has changed is taken within some seconds.",
+    ),
+    OwnKey(
+        "trust of a cluster",
+        "namespaces",
+        "UUIDs or titles; `*` for every namespace",
+        "nothing",
+        "namespaces: [e87f56dd-fd57-4921-9ab8-a0847662daae]",
+        (
+            "What that hub may claim: it is believed for hosts of these namespaces, and only their packets "
+            "are taken from it."
         ),
     ),
 )

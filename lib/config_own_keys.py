@@ -335,6 +335,7 @@ _COMMON_WORDS = frozenset(
         *("hosts", "address", "from", "to", "protocol", "port", "action"),
         *("source", "ns", "service", "expect", "tests", "id", "title", "namespaces"),
         *("tls", "insecure", "users", "username", "password", "role", "namespace"),
+        *("certfile", "keyfile", "pin", "hub", "addrs"),
         *("name", "command", "url", "headers", "events", "grace", "timeout", "retries", "queue"),
     )
 )
@@ -358,6 +359,8 @@ _PLACES = {
     "sentinel of a redis": "sentinel, in a section redis",
     "cluster": "the section cluster",
     "link of a cluster": "link, in the section cluster",
+    "tls of a link": "tls in link, in the section cluster",
+    "trust of a cluster": "trust, in the section cluster",
     "login": "a login of an auther",
     "router": "a router",
     "route": "a route of a router",

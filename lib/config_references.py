@@ -28,6 +28,7 @@ from lib.config_schema import (
     Hosts,
     Login,
 )
+from lib.config_schema_cluster import Trust
 from lib.config_section import Metadata, Section, section_fields, words
 from lib.config_yaml import Mapping, Scalar, Sequence, Tree
 from lib.errors import Position
@@ -45,6 +46,7 @@ _SECURITY_OF = {
     Auther: words("bindings"),
     AclEntry: words("source to protocol port"),
     Handler: words("authers"),
+    Trust: words("pin namespaces"),
     Config: words("user"),
 }
 """The same, of one section only: its lists that mean everybody when they are empty, and the like."""

@@ -215,7 +215,7 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
         titles=told,
         tests=tests,
         notify=notify_settings(config, bool(hubs), found),
-        cluster=cluster_settings(config, hubs, found),
+        cluster=cluster_settings(config, hubs, told, found),
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )

@@ -5,7 +5,14 @@ Knows: its keys, none of which is GOST's. Refuses to know: what they mean (confi
 
 from __future__ import annotations
 
-from lib.config_section import Section, words
+from lib.config_section import Section, Texts
+
+
+class LinkTls(Section):
+    """The certificate of this hub, by which others know it."""
+
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class ClusterLink(Section):
@@ -14,11 +21,21 @@ class ClusterLink(Section):
     listen: str = ""
     address: str = ""
     secret: str = ""
+    tls: LinkTls | None = None
+
+
+class Trust(Section):
+    """Another hub: what it is known by, and the namespaces whose hosts it may claim."""
+
+    hub: str = ""
+    pin: Texts = []
+    cert_file: str = ""
+    namespaces: Texts = []
 
 
 class Cluster(Section):
     """What this hub is called among the others, and its links to them; a section of tunrouter's own."""
 
-    not_yet = words("trust")
     name: str = ""
     link: ClusterLink | None = None
+    trust: list[Trust] = []

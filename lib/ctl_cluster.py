@@ -13,7 +13,7 @@ from lib import cluster_running, cluster_view
 if TYPE_CHECKING:
     from lib.cluster_link import Link
     from lib.cluster_live import Cluster
-    from lib.cluster_registry import OtherHub
+    from lib.cluster_places import OtherHub
 
 Row = dict[str, object]
 

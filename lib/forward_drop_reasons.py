@@ -253,6 +253,11 @@ class Reason(_Documented):
         "the hub that has the host cannot be reached by a link",
         "look at that hub, and at cluster.link.address and the firewall there: status and the log say why",
     )
+    UNTRUSTED = (
+        "untrusted",
+        "it came by a link from a hub that trust does not grant this namespace",
+        "grant the namespace to that hub in trust of cluster, if it has hosts of it; else ask who runs it",
+    )
     FOREIGN_SOURCE = (
         "foreign-source",
         "it came from another hub, and its source is of no host that is known to be there",

@@ -63,6 +63,14 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "titles": ("lib.config_titles",),
     "an entrypoint": ("lib.cluster_entrypoint",),
     "a cluster": ("lib.cluster_live",),
+    "trust between hubs": (
+        *(
+            "lib.cluster_trust",
+            "cryptography.exceptions",
+            "cryptography.hazmat.primitives.asymmetric.ed25519",
+        ),
+        *(f"cryptography.hazmat.primitives.asymmetric.{name}" for name in ("rsa", "padding")),
+    ),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "the web API": (
         "lib.config_api",
@@ -145,6 +153,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     found |= {"an entrypoint"} if any(hub.entrypoint is not None for hub in settings.hubs) else set()
     if settings.cluster is not None:
         found |= {"a cluster", "a certificate"} | _of_source(settings.cluster.registry)
+        found |= {"trust between hubs"} if not settings.cluster.secret else set()
     found |= _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()

@@ -12,6 +12,19 @@ from lib.settings_sources import RedisSource
 
 
 @dataclass(frozen=True, slots=True)
+class TrustSettings:
+    """Another hub, by what it is known, and what it may claim."""
+
+    hub: str
+    pins: tuple[bytes, ...] = ()
+    """SHA-256 of its certificate, 32 bytes; several while it changes."""
+    cert_file: str = ""
+    """A file with its certificate."""
+    namespaces: frozenset[bytes] | None = frozenset()
+    """Those whose hosts it may claim; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """What this process is in a cluster."""
 
@@ -26,5 +39,9 @@ class ClusterSettings:
     port: int
     address: str
     """host:port at which other hubs dial it."""
-    secret: str = field(repr=False)
-    """Whoever has it is a hub of the cluster."""
+    secret: str = field(default="", repr=False)
+    """Whoever has it is a hub of the cluster; empty where each hub has a certificate."""
+    cert_file: str = ""
+    """The certificate by which other hubs know this one; empty where there is a secret."""
+    key_file: str = ""
+    trust: tuple[TrustSettings, ...] = ()

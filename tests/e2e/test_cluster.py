@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,17 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from lib.cluster_registry import LEASE_SECONDS
+from lib.ids import NO_NAMESPACE, format_uuid
 from tests.support import load, schema
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import OVERLAY_1, OVERLAY_2, pings, reach, run, start_client, start_hub, wait_for
 from tests.support.redis_server import PORT, Redis, needs_redis
+from tests.support.tls import self_signed
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_redis]
 
 Write = Callable[[str, str], str]
 SECRET = "a secret of thirty-two letters, or more"
+REDIS = f"127.0.0.1:{PORT}"
+CUT_OFF = (
+    "table inet t { chain i { type filter hook input priority 0; ip saddr 127.0.0.2 drop; };"
+    " chain o { type filter hook output priority 0; ip daddr 127.0.0.2 drop; }; }"
+)
 
 HUB = """\
 services:
@@ -30,8 +40,8 @@ services:
   addr: ":{port}"
   handler: {{type: router, metadata: {{router: r, sd: registry, keepalive.timeout: 60s}}}}
   listener: {{type: tcp}}
-sds: [{{name: registry, redis: {{addr: 127.0.0.1:{redis}}}}}]
-cluster: {{name: hub-{number}, link: {{listen: "127.0.0.1:{link}", address: "127.0.0.1:{link}", secret: "{secret}"}}}}
+sds: [{{name: registry, redis: {{addr: {redis}}}}}]
+cluster: {{name: hub-{number}, link: {{listen: "127.0.0.1:{link}", address: "127.0.0.1:{link}", {known_by}}}{more}}}
 routers:
 - name: r
   routes:
@@ -49,9 +59,16 @@ class Cluster:
         self.redis.start()
         self.hubs: dict[int, Process] = {}
 
-    def start_hub(self, number: int, secret: str = SECRET) -> Process:
+    def start_hub(
+        self, number: int, known_by: str = f'secret: "{SECRET}"', more: str = "", redis: str = REDIS
+    ) -> Process:
         text = HUB.format(
-            port=8443 + 1000 * (number - 1), link=7000 + number, number=number, redis=PORT, secret=secret
+            port=8443 + 1000 * (number - 1),
+            link=7000 + number,
+            number=number,
+            redis=redis,
+            known_by=known_by,
+            more=more,
         )
         file = self._write(f"hub-{number}.yml", text)
         self.hubs[number] = made = start_hub(self.topology.hub, "-C", file, "--control", self.control(number))
@@ -207,6 +224,60 @@ def test_redis_away_and_back(cluster: Cluster) -> None:
     assert cluster.status(1)["error"] == ""
 
 
+def test_redis_is_cut_off_from_one_hub(cluster: Cluster) -> None:
+    """Its lease goes on by the link; once it hears Redis again, what has changed meanwhile is told."""
+    topology = cluster.topology
+    cluster.hubs[2].stop()
+    cluster.start_hub(2, redis=f"127.0.0.2:{PORT}")
+    cluster.host(1, 1)
+    host = cluster.host(2, 2)
+    reach(topology.host_1, OVERLAY_2)
+    topology.hub.run("nft", CUT_OFF)
+    cluster.hubs[2].wait_line("what is known of other hubs goes on")
+    count = int(5 * (LEASE_SECONDS + 1))
+    assert pings(topology.host_1, OVERLAY_2, count, "-i0.2") == count
+    host.stop()
+    cluster.hubs[2].wait_line("left: ")
+    assert cluster.other(1)["hosts"] == 1
+    topology.hub.run("nft", "flush", "ruleset")
+    cluster.wait_known(1, 0)
+    cluster.host(2, 2)
+    cluster.wait_known(1, 1, 2.0)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+
+
+def test_hubs_that_trust_each_other_by_certificates(cluster: Cluster, tmp_path: Path) -> None:
+    """hub-2 is granted the namespace of all hosts, then by a reload another one alone."""
+    topology, pins = cluster.topology, {}
+    for number in (1, 2):
+        cluster.hubs[number].stop()
+        self_signed(tmp_path / f"{number}.pem", f"hub-{number}", ed25519.Ed25519PrivateKey.generate())
+        der = ssl.PEM_cert_to_DER_cert(
+            (tmp_path / f"{number}.pem").read_text().partition("-----BEGIN PRIV")[0]
+        )
+        pins[number] = f"sha256:{hashlib.sha256(der).hexdigest()}"
+    for number, other in ((1, 2), (2, 1)):
+        row = f"{{hub: hub-{other}, pin: '{pins[other]}', namespaces: {format_uuid(NO_NAMESPACE)}}}"
+        known_by = f"tls: {{certFile: {tmp_path}/{number}.pem}}"
+        cluster.start_hub(number, known_by, f", trust: [{row}]")
+    status, said = run("check", "-C", str(tmp_path / "hub-2.yml"))
+    assert status == 0, said
+    assert f"this hub is known by pin {pins[2]}" in said
+    assert "hub hub-1 may claim any host of 1 namespace" in said
+    cluster.host(1, 1)
+    cluster.host(2, 2)
+    reach(topology.host_1, OVERLAY_2)
+    assert pings(topology.host_2, OVERLAY_1) == 5
+    file = tmp_path / "hub-1.yml"
+    file.write_text(file.read_text().replace(format_uuid(NO_NAMESPACE), format_uuid(b"N" * 16)))
+    cluster.hubs[1].send(signal.SIGHUP)
+    cluster.hubs[1].wait_line("trust does not grant to it .'hub-2'")
+    assert pings(topology.host_1, OVERLAY_2, 2) == 0
+    assert pings(topology.host_2, OVERLAY_1, 2) == 0
+    _, page = run("drops", "--control", cluster.control(1))
+    assert re.search("untrusted|no-session", page), page
+
+
 @pytest.mark.parametrize("how", ["flushed", "paused"])
 def test_redis_is_flushed_or_stands_still(cluster: Cluster, how: str) -> None:
     topology = cluster.topology
@@ -236,7 +307,7 @@ def test_who_writes_to_redis_moves_no_host(cluster: Cluster) -> None:
     reach(topology.host_1, OVERLAY_2)
     cluster.redis.do("HSET", "tunrouter:cluster:hub:hub-2", "0123456789abcdefhost-1", "forged")
     cluster.redis.do("PUBLISH", "tunrouter:cluster:changes", "nonsense")
-    cluster.hubs[1].wait_line("a message is not used: .*not signed with this cluster's secret")
+    cluster.hubs[1].wait_line("a message is not used: .*not signed by a hub of this cluster")
     assert pings(topology.host_1, OVERLAY_2) == 5
     assert cluster.status(1)["messages"]["foreign"] >= 1
 
@@ -259,10 +330,10 @@ def test_a_forged_source_is_dropped(cluster: Cluster, write: Write) -> None:
 
 def test_a_hub_with_another_secret_is_in_no_cluster(cluster: Cluster) -> None:
     cluster.hubs[2].stop()
-    cluster.start_hub(2, secret="another secret of thirty-two letters")
+    cluster.start_hub(2, "secret: another secret of thirty-two letters")
     cluster.host(1, 1)
     cluster.host(2, 2)
-    cluster.hubs[1].wait_line("not signed with this cluster's secret")
+    cluster.hubs[1].wait_line("not signed by a hub of this cluster")
     assert cluster.other(1).get("live", False) is False
     assert pings(cluster.topology.host_1, OVERLAY_2, 2) == 0
 
@@ -284,7 +355,8 @@ def test_a_reload_leaves_and_joins(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_check_says_what_a_cluster_wants(write: Write) -> None:
-    file = write("hub.yml", HUB.format(port=8443, link=7001, number=1, redis=PORT, secret="short"))
+    text = HUB.format(port=8443, link=7001, number=1, redis=REDIS, known_by="secret: short", more="")
+    file = write("hub.yml", text)
     status, said = run("check", "-C", file)
     assert status == 2
     assert "'secret' is too short" in said

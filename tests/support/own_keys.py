@@ -86,6 +86,8 @@ PLACES = {
     "sentinel of a redis": ("hops.redis.sentinel",),
     "cluster": ("cluster",),
     "link of a cluster": ("cluster.link",),
+    "tls of a link": ("cluster.link.tls",),
+    "trust of a cluster": ("cluster.trust",),
     "auther": ("authers",),
     "login": ("authers.auths",),
     "router": ("routers",),

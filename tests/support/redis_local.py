@@ -5,11 +5,12 @@ Knows: their options, and how to wait until one serves. Refuses to know: what a 
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +26,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(directory: Path, *options: str, engine: str = "redis-server") -> Iterator[subprocess.Popen[str]]:
-    """A server with these options, that keeps nothing on disk; killed at the end."""
+def serving(
+    directory: Path, *options: str, engine: str = "redis-server", env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A server with these options, that keeps nothing on disk; killed at the end. `env` is added to ours."""
     command = (engine, *options, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-    with _started(command, directory, "Ready to accept connections") as server:
+    with _started(command, directory, "Ready to accept connections", env) as server:
         yield server
 
 
@@ -49,8 +52,11 @@ def sentinel(
 
 
 @contextmanager
-def _started(command: Sequence[str], directory: Path, ready: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True) as server:
+def _started(
+    command: Sequence[str], directory: Path, ready: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    whole = {**os.environ, **(env or {})}
+    with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True, env=whole) as server:
         assert server.stdout is not None
         said = []
         for line in server.stdout:

@@ -28,7 +28,8 @@ class Redis:
 
     def start(self) -> None:
         """Start it, empty, and wait until it serves."""
-        options = ("--port", str(PORT), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+        bound = ("--bind", "127.0.0.1", "127.0.0.2")  # two, so that it can be cut off from one hub alone
+        options = ("--port", str(PORT), *bound, "--save", "", "--appendonly", "no")
         self._process = self.namespace.popen("redis-server", *options, cwd="/")
         self._process.wait_line("Ready to accept connections")
 

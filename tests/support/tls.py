@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 
@@ -86,6 +86,38 @@ class Authority:
         cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         der = certificate.public_bytes(serialization.Encoding.DER)
         return Pair(str(cert), str(private), hashlib.sha256(der).hexdigest())
+
+
+def self_signed(
+    path: Path,
+    name: str,
+    key: Any,
+    begins: float | None = None,
+    ends: float | None = None,
+    issuer: tuple[x509.Certificate, Any] | None = None,
+) -> None:
+    """Write a certificate and its key into one file: signed by itself, or by an `issuer` (certificate, key).
+
+    `begins` and `ends` are in seconds since 1970.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+
+    def moment(seconds: float | None, days: float) -> datetime.datetime:
+        if seconds is None:
+            return now + datetime.timedelta(days=days)
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+    above, signing = (issuer[0].subject, issuer[1]) if issuer is not None else (_name(name), key)
+    certificate = (
+        x509.CertificateBuilder(above, _name(name), key.public_key(), x509.random_serial_number())
+        .not_valid_before(moment(begins, -1))
+        .not_valid_after(moment(ends, 1))
+        .sign(signing, None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
 
 
 def _name(text: str) -> x509.Name:

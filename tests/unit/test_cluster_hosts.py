@@ -11,11 +11,11 @@ import pytest
 
 from lib import forward, framing, packet_offload
 from lib.capture_taps import Taps
-from lib.cluster_claims import Claims
+from lib.cluster_claims import Claims, Clocks
 from lib.cluster_envelopes import fitting
 from lib.cluster_hosts import LINK, Hosts
 from lib.cluster_registry import Registry
-from lib.cluster_wire import key_for, split
+from lib.cluster_seal import SharedSeal
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Output
@@ -27,9 +27,10 @@ from lib.settings_memory import LEAST_FAR_FLOWS
 from tests.support import packets as p
 from tests.support.routes import table
 
-KEY = key_for(b"k" * 32, "registry")
+SEAL = SharedSeal(b"k" * 32, "key")
 NAMESPACE, OTHER = b"N" * 16, b"M" * 16
 CLOCK = 1_700_000_000_000
+NOW = Clocks(CLOCK, 0)
 ROUTES = table(
     ("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-2"), ("10.0.3.0/24", "host-2"), ("10.0.3.0/24", "host-3")
 )
@@ -58,9 +59,9 @@ class World:
     """A hub, hub-1, and two others, of which it hears."""
 
     def __init__(self) -> None:
-        self.registry = Registry("hub-1", 1, KEY)
-        self.own = Claims("hub-1", "", 1, KEY)
-        self.others = {name: Claims(name, f"{name}:1", 1, KEY) for name in ("hub-2", "hub-3")}
+        self.registry = Registry("hub-1", 1, SEAL)
+        self.own = Claims("hub-1", "", 1, SEAL.sign)
+        self.others = {name: Claims(name, f"{name}:1", 1, SEAL.sign) for name in ("hub-2", "hub-3")}
         self.domain = Domain({NAMESPACE: ROUTES})
         self.owner: Any = SimpleNamespace(
             settings=SimpleNamespace(name="hub"),
@@ -70,7 +71,15 @@ class World:
             pauses=Pauses(),
         )
         self.touched = 0
-        self.hosts = Hosts(self.registry, self.own, self.domain, self.owner, self._touch)
+        self.denied: set[tuple[str, bytes]] = set()
+        self.hosts = Hosts(
+            self.registry,
+            self.own,
+            self.domain,
+            self.owner,
+            self._touch,
+            lambda hub, namespace: (hub, namespace) not in self.denied,
+        )
         self.linked: list[tuple[str, str, bytes]] = []
         self.hosts.send = self._send
         self.domain.use_registry(self.hosts)
@@ -84,9 +93,8 @@ class World:
         self.linked.append((hub, attachment.host, b"".join(map(bytes, buffers))))
 
     def say(self, name: str) -> None:
-        for data in split(self.others[name].next_batch(CLOCK).published):
-            self.registry.hear(data, 0.0, CLOCK)
-        self.hosts.changed(self.registry.take_changed())
+        self.registry.hear(self.others[name].next_batch(NOW).published, 0.0, CLOCK)
+        self.hosts.changed(self.registry.places.take_changed())
 
     def at(
         self, name: str, host: str, since: int = 5, instance: bytes = b"", namespace: bytes = NAMESPACE
@@ -296,21 +304,44 @@ def test_what_takes_long_goes_on_later_in_its_order(world: World, monkeypatch: p
     assert len(paused) >= 4
 
 
+def test_packets_of_a_namespace_that_a_hub_is_not_granted_are_dropped(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    world.denied.add(("hub-2", NAMESPACE))
+    come(world, "hub-2", NAMESPACE, frame("10.0.0.2"))
+    assert dict(world.hosts.traffic["hub-2"].drops) == {Reason.UNTRUSTED: 1}
+    assert one.sender.frames == []  # type: ignore[attr-defined]
+    assert world.linked == [], "nor is anything sent back"
+
+
+def test_after_our_clock_was_set_all_are_told_since_when_hosts_are_here(world: World) -> None:
+    world.join("host-1")
+    world.join("host-2")
+    world.own.next_batch(NOW)
+    for ahead in (1000.0, 1000.2, 999.8):
+        world.hosts.look_at_clock(ahead)
+        assert not world.own.is_pending, "a clock that runs on time"
+    world.hosts.look_at_clock(4600.0)
+    assert len(world.own.next_batch(NOW).sets) == 3
+    world.hosts.look_at_clock(4600.1)
+    assert not world.own.is_pending
+
+
 def test_the_cluster_is_told_of_sessions_and_of_what_clients_say_later(world: World) -> None:
     one = world.join("host-1")
     again = world.join("host-1")
     assert world.own.is_pending
-    batch = world.own.next_batch(CLOCK)
+    batch = world.own.next_batch(NOW)
     assert len(batch.sets) == 2
     one.instance = b"i" * 16
     world.hosts.greeted(1.0)
     assert world.own.is_pending
-    world.own.next_batch(CLOCK)
+    world.own.next_batch(NOW)
     world.domain.leave(again)
-    world.own.next_batch(CLOCK)
+    world.own.next_batch(NOW)
     assert len(world.own) == 1
     world.domain.leave(one)
-    batch = world.own.next_batch(CLOCK)
+    batch = world.own.next_batch(NOW)
     assert (len(batch.deletes), len(world.own)) == (1, 0)
     assert world.touched == 5
 

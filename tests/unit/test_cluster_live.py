@@ -53,7 +53,9 @@ def test_the_domain_has_no_registry_after_it(cluster: Cluster) -> None:
 
 def test_a_registry_that_came_after_it_stays(cluster: Cluster) -> None:
     """As where a reload makes a hub of a cluster one with GOST's sd and entrypoint."""
-    later = Hosts(cluster.registry, cluster.claims, cluster.domain, cluster.owner, lambda: None)
+    later = Hosts(
+        cluster.registry, cluster.claims, cluster.domain, cluster.owner, lambda: None, lambda *_: True
+    )
     cluster.domain.use_registry(later)
     cluster.stop()
     assert cluster.domain.registry is later

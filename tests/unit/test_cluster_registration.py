@@ -128,6 +128,18 @@ def test_an_sd_that_fails_is_left_alone_and_told_anew(sd: Sd, registration: Regi
     assert any(isinstance(error, PluginError) for error in sd.errors)
 
 
+def test_sessions_that_come_and_go_leave_nothing_behind(sd: Sd, registration: Registration) -> None:
+    """Each was to be renewed one day, and until then its place was kept."""
+    registration._renew = 3600.0
+    for number in range(300):
+        one = attachment(f"host-{number}")
+        registration.entered(one)
+        if not number % 20:
+            gevent.sleep(0.001)
+        registration.left(one)
+    assert len(registration._due) <= 64
+
+
 def test_an_sd_that_has_forgotten_everybody_is_told_of_everybody(sd: Sd, registration: Registration) -> None:
     for number in range(20):
         registration.entered(attachment(f"host-{number}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 from typing import Any
 
@@ -13,15 +12,15 @@ from lib.api_request import Refused
 from lib.api_shared import Shared
 from lib.api_x_look import Looks
 from lib.cli_show import Paper
-from lib.cluster_claims import Claims
+from lib.cluster_claims import Claims, Clocks
 from lib.cluster_live import Cluster
-from lib.cluster_wire import key_for
+from lib.cluster_seal import SharedSeal
 from lib.errors import ConfigError
 from tests.support import schema
 from tests.unit.test_cluster_live import NAMESPACE, SETTINGS, cluster
 
 CLOCK = 1_800_000_000.0
-KEY = key_for(SETTINGS.secret.encode(), "registry")
+SEAL = SharedSeal(SETTINGS.secret.encode(), SETTINGS.registry.key)
 __all__ = ["cluster"]  # a fixture
 
 
@@ -63,7 +62,7 @@ class Others:
         self.claims: dict[str, Claims] = {}
 
     def come(self, name: str, hosts: int, software: str = "tunrouter 9", epoch: int = 1000) -> None:
-        made = self.claims[name] = Claims(name, f"{name}:1", epoch, KEY, software)
+        made = self.claims[name] = Claims(name, f"{name}:1", epoch, SEAL.sign, software)
         made.sessions = lambda: hosts + 1
         self.say(name)  # a JOIN alone is of nobody
         for number in range(hosts):
@@ -71,8 +70,8 @@ class Others:
         self.say(name)
 
     def say(self, name: str) -> None:
-        for data in cluster_wire.split(self.claims[name].next_batch(int(CLOCK * 1000)).published):
-            self.of.registry.hear(data, self.now, int(CLOCK * 1000))
+        clocks = Clocks(int(CLOCK * 1000), int(self.now * 1000))
+        self.of.registry.hear(self.claims[name].next_batch(clocks).published, self.now, clocks.wall)
 
     def pass_by(self, seconds: float) -> None:
         self.now += seconds
@@ -90,7 +89,7 @@ def others(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Others:
 
 def test_a_hub_that_is_gone_counts_as_one_and_its_hosts_do_not(others: Others) -> None:
     others.of.claims.join((NAMESPACE, "host-9"), 1, b"")
-    others.of.claims.next_batch(0)
+    others.of.claims.next_batch(Clocks(0, 0))
     others.of.hosts.sessions = 4
     before = ctl_cluster.view(others.now, CLOCK)
     schema.check(before, "cluster")
@@ -118,12 +117,13 @@ def test_how_long_a_hub_is_up_is_known_from_its_epoch(others: Others) -> None:
 
 
 def test_a_hub_of_an_older_version_says_neither_its_software_nor_its_sessions() -> None:
-    claims = Claims("hub-2", "a:1", 1, KEY)
-    new = cluster_wire.decode(claims.header(0), KEY)
+    claims = Claims("hub-2", "a:1", 1, SEAL.sign)
+    data = claims.header(Clocks(0, 0))
+    new, signature = cluster_wire.decode(data)
     assert (new.software, new.sessions) == ("", 0)
-    body = claims.header(0)[:-32]
-    left = body[: body.index(bytes([cluster_wire.Field.SOFTWARE, 0, 0]))]
-    old = cluster_wire.decode(left + hmac.digest(KEY, left, "sha256"), KEY)
+    body = data[4 : data.index(bytes([cluster_wire.Field.SOFTWARE, 0, 0]))]
+    left = data[:2] + len(body).to_bytes(2, "big") + body
+    old, _ = cluster_wire.decode(left + signature)
     assert (old.kind, old.software, old.sessions) == (cluster_wire.Kind.HUB, "", 0)
 
 

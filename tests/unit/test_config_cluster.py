@@ -10,7 +10,9 @@ import yaml
 
 from lib import config_read, config_resolve
 from lib.errors import ConfigError
+from lib.ids import parse_uuid
 from lib.settings import Settings
+from lib.settings_registry import TrustSettings
 from tests.support.configs import checked
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -43,6 +45,15 @@ def link(**more: Any) -> dict[str, Any]:
         "name": "hub-1",
         "link": {key: value for key, value in (whole | more).items() if value is not None},
     }
+
+
+PIN = f"sha256:{64 * 'a'}"
+BOLT = "e87f56dd-fd57-4921-9ab8-a0847662daae"
+
+
+def trusting(*rows: dict[str, Any]) -> str:
+    cluster = link(secret=None, tls={"certFile": "hub.pem", "keyFile": "hub.key"}) | {"trust": list(rows)}
+    return changed(cluster=cluster, namespaces=[{"id": BOLT, "title": "Bolt"}])
 
 
 def service(name: str, addr: str, **more: Any) -> dict[str, Any]:
@@ -124,7 +135,52 @@ WRONG = {
         changed(routers=[{"name": "r", "address": "10.0.0.1/24", "pool": "10.0.0.0/24"}]),
         "'pool' is not supported in a cluster yet",
     ),
-    "trust": (changed(cluster=link() | {"trust": [1]}), "'trust' is not supported yet"),
+    "trust and a secret": (
+        changed(cluster=link() | {"trust": [{"hub": "hub-2", "pin": PIN}]}),
+        "'trust' and a secret: .*write tls",
+    ),
+    "a secret and a certificate": (
+        changed(cluster=link(tls={"certFile": "c"})),
+        "'secret' and 'tls' in link",
+    ),
+    "no certificate": (
+        changed(cluster=link(secret=None, tls={"keyFile": "k"})),
+        "'tls' of a link without certFile",
+    ),
+    "a key of tls that is none": (
+        changed(cluster=link(secret=None, tls={"certfil": "c"})),
+        "unknown key 'certfil'.*certFile",
+    ),
+    "a hub without a name": (trusting({"pin": PIN}), "a row of trust without hub"),
+    "a hub with a wrong name": (trusting({"hub": "a b", "pin": PIN}), "'a b' is no name of a hub"),
+    "this hub": (trusting({"hub": "hub-1", "pin": PIN}), "'hub-1' is this hub's own name"),
+    "a hub twice": (trusting(*2 * [{"hub": "hub-2", "pin": PIN}]), "'hub-2' is there twice"),
+    "a hub by nothing": (trusting({"hub": "hub-2"}), "hub hub-2 in 'trust' needs a pin or certFile"),
+    "a hub by both": (trusting({"hub": "hub-2", "pin": PIN, "certFile": "c"}), "both a pin and certFile"),
+    "a wrong pin": (
+        trusting({"hub": "hub-2", "pin": "sha256:12"}),
+        "'pin': 'sha256:12' is not sha256: and 64",
+    ),
+    "an empty pin": (trusting({"hub": "hub-2", "pin": ""}), "'pin' is empty"),
+    "many pins": (trusting({"hub": "hub-2", "pin": 5 * [PIN]}), "5 pins, 4 at most"),
+    "a pin of two": (
+        trusting({"hub": "hub-2", "pin": PIN}, {"hub": "hub-3", "pin": PIN}),
+        "hubs hub-2 and hub-3 have the same one",
+    ),
+    "no namespace": (
+        trusting({"hub": "hub-2", "pin": PIN, "namespaces": ["Blot"]}),
+        "no title of a namespace.*did you mean 'bolt'",
+    ),
+    "all and some": (
+        trusting({"hub": "hub-2", "pin": PIN, "namespaces": ["*", "Bolt"]}),
+        "\\* is all of them, and others too",
+    ),
+    "empty namespaces": (trusting({"hub": "hub-2", "pin": PIN, "namespaces": []}), "'namespaces' is empty"),
+    "many hubs": (
+        trusting(*({"hub": f"hub-{n + 2}", "certFile": "c"} for n in range(1025))),
+        "1,025 hubs, 1,024 at most",
+    ),
+    "a key of trust that is none": (trusting({"hub": "hub-2", "pins": PIN}), "unknown key 'pins'.*pin"),
     "a key that is none": (changed(cluster=link() | {"nmae": "x"}), "nmae"),
     "a wrong address": (changed(sds=[{"name": "sd0", "redis": {"addr": "a b"}}]), "'addr': "),
 }
@@ -143,3 +199,35 @@ def test_a_mistake_is_told_with_its_place(what: str) -> None:
 def test_a_refused_name_counts_in_one_hub_only() -> None:
     text = changed(services=[service("hub", ":1", onDuplicate="refuse")])
     assert any("in this hub only" in str(one) for one in settings(text).warnings)
+
+
+def test_trust() -> None:
+    other = "00000000-0000-0000-0000-000000000001"
+    whole = settings(
+        trusting(
+            {"hub": "hub-2", "pin": [PIN, f"sha256:{64 * 'b'}"], "namespaces": ["bolt", other]},
+            {"hub": "hub-3", "certFile": "three.pem", "namespaces": "*"},
+            {"hub": "hub-4", "certFile": "four.pem"},
+        )
+    )
+    found = whole.cluster
+    assert found is not None
+    assert (found.secret, found.cert_file, found.key_file) == ("", "hub.pem", "hub.key")
+    granted = frozenset({parse_uuid(BOLT), parse_uuid(other)})
+    assert found.trust == (
+        TrustSettings("hub-2", (32 * b"\xaa", 32 * b"\xbb"), "", granted),
+        TrustSettings("hub-3", (), "three.pem", None),
+        TrustSettings("hub-4", (), "four.pem", frozenset()),
+    )
+    told = "\n".join(map(str, whole.notices))
+    assert "hub hub-2 may claim any host of 2 namespaces" in told
+    assert "hub hub-3 may claim any host of any namespace" in told
+    assert "hub hub-4 may claim nothing: its row has no namespaces" in told
+    assert "this secret" not in told
+
+
+def test_nobody_is_trusted_unless_it_is_written() -> None:
+    whole = settings(trusting())
+    assert whole.cluster is not None
+    assert whole.cluster.trust == ()
+    assert any("no other hub is trusted" in str(one) for one in whole.warnings)

@@ -21,7 +21,7 @@ from lib.errors import ConfigError
 from lib.settings import Settings
 from tests.support.own_keys import PLACES
 from tests.unit.test_config_resolve import RECORDED, REFUSED, ROOT
-from tests.unit.test_own_keys import OF_CLUSTER, WHOLE, join_cluster
+from tests.unit.test_own_keys import WHOLE, cluster_for, join_cluster
 
 Tree = dict[str, Any]
 LAYERS = {
@@ -59,11 +59,11 @@ VALUES = {
 }
 
 
-def whole(in_cluster: bool = False) -> Tree:
+def whole(cluster: Tree | None = None) -> Tree:
     """A configuration in which every section that may have metadata has some, still empty."""
     config: Tree = {**copy.deepcopy(WHOLE), "ingresses": [{"name": "i"}]}
-    if in_cluster:
-        join_cluster(config)
+    if cluster is not None:
+        join_cluster(config, cluster)
     hop = config["chains"][0]["hops"][0]
     node = hop["nodes"][0]
     for service in config["services"]:
@@ -200,6 +200,8 @@ _WHERE = {
     "sds": "/sds/1",
     "cluster": "/cluster",
     "cluster.link": "/cluster/link",
+    "cluster.link.tls": "/cluster/link/tls",
+    "cluster.trust": "/cluster/trust/0",
     "api": "/api",
     "api.users": "/api/users/0",
     "hub": f"{_HUB}/handler/metadata",
@@ -211,23 +213,25 @@ _WHERE = {
 @pytest.mark.parametrize("row", KEYS, ids=lambda row: f"{row.place}-{row.key}")
 def test_a_key_of_ours_has_an_effect_or_is_an_error_wherever_it_stands(row: OwnKey) -> None:
     right = {_WHERE[place] for place in PLACES[row.place]}
-    in_cluster = row.key == "cluster" or bool({*PLACES[row.place]} & {*OF_CLUSTER})
+    cluster = cluster_for(PLACES[row.place], {row.key})
     if row.place == "metadata of a listener or a dialer":
         right = {f"{_HUB}/listener/metadata", _WHERE["way"]}
     elif (row.place, row.key) == ("router", "title"):
         right = {"/routers/1"}  # the one that is named by a UUID
     elif row.place == "metadata of a service":
         right = {f"{_HUB}/metadata", f"{_CLIENT}/metadata"}
-    before = meaning(whole(in_cluster))
+    before = meaning(whole(cluster))
     silent = []
-    for path, section in sections(whole(in_cluster)):
+    for path, section in sections(whole(cluster)):
         if path not in right and (
             row.key in section or row.key in ("name", "redis")
         ):  # GOST has such a key there
             continue
         if row.key == "tls" and path.endswith(("/listener", "/plugin")):  # of each of them, in GOST
             continue
-        config = whole(in_cluster)
+        config = whole(cluster)
+        if (row.place, row.key, path) == ("trust of a cluster", "certFile", "/cluster/trust/0"):
+            del config["cluster"]["trust"][0]["pin"]
         dict(sections(config))[path].update(yaml.safe_load(f"{{{row.example}}}"))
         if path in right:
             assert meaning(config) != before, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +85,12 @@ CLUSTER = {
     "name": "hub-1",
     "link": {"listen": ":8444", "address": "hub-1.example:8444", "secret": 4 * "secret-s"},
 }
-OF_CLUSTER = ("sds", "cluster", "cluster.link")
+TRUSTING = {
+    "name": "hub-1",
+    "link": {"listen": ":8444", "address": "hub-1.example:8444", "tls": {"certFile": "c.pem"}},
+    "trust": [{"hub": "hub-2", "pin": f"sha256:{64 * 'a'}"}],
+}
+OF_CLUSTER = ("sds", "cluster", "cluster.link", "cluster.link.tls", "cluster.trust")
 """Places whose keys count in a cluster, in which a hub has a Redis for its sd."""
 LAYERS = {key.name: key.layer for key in HUB_KEYS.values()}
 CASES = [(row, place) for row in KEYS for place in PLACES[row.place]]
@@ -103,6 +109,8 @@ def section(config: dict[str, Any], place: str, key: str) -> dict[str, Any]:
         "hops.redis.sentinel": config["routers"][0]["redis"]["sentinel"],
         "cluster": config.get("cluster", {}),
         "cluster.link": config.get("cluster", {}).get("link", {}),
+        "cluster.link.tls": config.get("cluster", {}).get("link", {}).get("tls", {}),
+        "cluster.trust": next(iter(config.get("cluster", {}).get("trust", [])), {}),
         "api": config["api"],
         "api.users": config["api"]["users"][0],
         "authers.auths": config["authers"][0]["auths"][0],
@@ -125,19 +133,30 @@ def layer(service: dict[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def join_cluster(config: dict[str, Any]) -> None:
+def cluster_for(places: Iterable[str], keys: Set[str]) -> dict[str, Any] | None:
+    """The cluster in which keys in these places count: by a secret, or by certificates; None without one."""
+    if "cluster" not in keys and not {*places} & {*OF_CLUSTER}:
+        return None
+    is_trusting = {*places} & {"cluster.link.tls", "cluster.trust"} or {"trust", "tls"} & keys
+    return TRUSTING if is_trusting else CLUSTER
+
+
+def join_cluster(config: dict[str, Any], cluster: dict[str, Any]) -> None:
     """Let the hub of a whole configuration be in a cluster."""
     config["services"][0]["handler"]["metadata"] = {"router": "r", "sd": "s"}
     config["sds"].append({"name": "s", "redis": {"addr": "127.0.0.1"}})
-    config["cluster"] = json.loads(json.dumps(CLUSTER))
+    config["cluster"] = json.loads(json.dumps(cluster))
 
 
 def settings(place: str = "(top)", text: str = "") -> Settings:
     """What the whole configuration means with these keys (YAML) in one place. Raises ConfigError."""
     config = json.loads(json.dumps(WHOLE))
     added = yaml.safe_load(f"{{{text}}}")
-    if place in OF_CLUSTER or "cluster" in added:
-        join_cluster(config)
+    cluster = cluster_for((place,), added.keys())
+    if cluster is not None:
+        join_cluster(config, cluster)
+        if place == "cluster.trust" and "certFile" in added:
+            del config["cluster"]["trust"][0]["pin"]
     for key, value in added.items():
         section(config, place, key)[key] = value
     found = config_resolve.resolve(config_read.read([("f", json.dumps(config))]))

@@ -106,6 +106,12 @@ def test_all_that_has_sources_or_a_plugin_is_looked_at() -> None:
             + f"\ncluster: {{name: a, link: {{listen: ':2', address: 'x:2', secret: {'s' * 43}}}}}",
             {"a cluster", "a Redis", "a certificate"},
         ),
+        (
+            (NOTHING % "").replace("router: r}", "router: r, sd: d}")
+            + "\nsds: [{name: d, redis: {addr: '127.0.0.1:1', tls: {secure: true}}}]"
+            + "\ncluster: {name: a, link: {listen: ':2', address: 'x:2', tls: {certFile: c.pem}}}",
+            {"a cluster", "a Redis", "a Redis over TLS", "a certificate", "trust between hubs"},
+        ),
         (CLIENT % "tcp", {"a client"}),
         (CLIENT.replace("/24", "/24, dns: 10.0.0.3") % "tcp", {"a client", "a client's names"}),
         (CLIENT % "wss", {"a client", "WebSocket", "a datagram channel"}),

@@ -1,0 +1,160 @@
+"""Hosts of all other hubs of a cluster: at which hubs each is, and of which something has changed.
+
+Knows: how many there may be, that a long list goes at once from sight and is cleared away in little pieces.
+Refuses to know: what is believed, and when a hub is gone (cluster_registry).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+MAX_CLAIMS = 200_000
+"""Hosts of all other hubs together, some 100 MB."""
+MAX_HUBS_A_HOST = 4
+"""So many hubs are looked at for one host name."""
+PIECE = 200
+"""Hosts that are dealt with at once, a fraction of a millisecond."""
+
+Place = tuple[bytes, str]
+"""(namespace, host name)."""
+
+
+@dataclass(slots=True, eq=False)
+class OtherHub:
+    """Another hub, as far as we have heard."""
+
+    name: str
+    epoch: int = -1
+    sequence: int = 0
+    beat: int = 0
+    clock: int = 0
+    """The latest time that its clock has told, in milliseconds since 1970."""
+    pace: float = 0.0
+    """Our steady clock minus its own, in milliseconds, when their other clocks told the same time last."""
+    address: str = ""
+    software: str = ""
+    """What runs there; empty where it has not said so."""
+    sessions: int = 0
+    """How many sessions it has, as it has said last."""
+    heard_at: float = float("-inf")
+    """When it last gave a sign of life, in seconds of a steady clock."""
+    live: bool = False
+    """Whether its lease has not ended."""
+    behind: bool = False
+    """Whether its list has to be read anew."""
+    is_cut: bool = False
+    """Whether some of its hosts had no room here."""
+    claims: dict[Place, int] = field(default_factory=dict)
+    """Its hosts -> since when, in milliseconds by its clock."""
+    instances: dict[Place, bytes] = field(default_factory=dict)
+    """The instances of those clients that have said one."""
+    arriving: dict[Place, int] = field(default_factory=dict)
+    """Hosts in a list that is being read, which do not count yet."""
+
+
+class Places:
+    """The hosts of all other hubs."""
+
+    def __init__(self) -> None:
+        self.hubs: dict[str, OtherHub] = {}
+        self.size = 0
+        """How many hosts are known, each counted once for each hub that has it."""
+        self._names: dict[Place, set[str]] = {}
+        """Place -> the names of hubs that have it, and of some that have it no more."""
+        self._changed: dict[Place, None] = {}
+        self._gone: deque[tuple[str, dict[Place, int]]] = deque()
+        """(hub, hosts): lists that do not count any more, and are still to be cleared away."""
+
+    def where(self, place: Place) -> list[OtherHub]:
+        """The live hubs that have a host: the one whose session is newest first."""
+        found = [self.hubs[name] for name in self._names.get(place, ()) if name in self.hubs]
+        live = [hub for hub in found if hub.live and place in hub.claims]
+        live.sort(key=lambda hub: (-hub.claims[place], hub.name))
+        return live[:MAX_HUBS_A_HOST]
+
+    def add(self, hub: OtherHub, place: Place, since: int, instance: bytes) -> bool:
+        """A hub has a host; False where there is no room for it."""
+        if place not in hub.claims:
+            if self.size >= MAX_CLAIMS:
+                return False
+            self.size += 1
+        self._names.setdefault(place, set()).add(hub.name)
+        hub.claims[place] = since
+        hub.instances.pop(place, None)
+        if instance:
+            hub.instances[place] = instance
+        self._changed[place] = None
+        return True
+
+    def remove(self, hub: OtherHub, place: Place) -> None:
+        """A hub has a host no more."""
+        if hub.claims.pop(place, None) is not None:
+            hub.instances.pop(place, None)
+            self.size -= 1
+            self._clear(hub.name, place)
+
+    def arrive(self, hub: OtherHub, place: Place, since: int) -> bool:
+        """A host is in a list that is being read; False where there is no room for it."""
+        if self.size - len(hub.claims) + len(hub.arriving) >= MAX_CLAIMS:
+            return False
+        hub.arriving[place] = since
+        self._names.setdefault(place, set()).add(hub.name)
+        return True
+
+    def arrived(self, hub: OtherHub, instances: dict[Place, bytes], different: Iterable[Place]) -> None:
+        """The list that was read is the hub's; `different` are those in it that are new, or have changed."""
+        claims, hub.arriving = hub.arriving, {}
+        self.forget(hub)
+        hub.claims, hub.instances = claims, instances
+        self.size += len(claims)
+        self.note(different)
+
+    def give_up(self, hub: OtherHub) -> None:
+        """The list that was read is of no use."""
+        if hub.arriving:
+            self._gone.append((hub.name, hub.arriving))
+            hub.arriving = {}
+
+    def forget(self, hub: OtherHub) -> None:
+        """A hub has none of its hosts any more."""
+        if hub.claims:
+            self._gone.append((hub.name, hub.claims))
+            self.size -= len(hub.claims)
+            hub.claims, hub.instances = {}, {}
+        hub.is_cut = False
+
+    def note(self, places: Iterable[Place]) -> None:
+        """Something of these hosts has changed."""
+        self._changed.update(dict.fromkeys(places))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are changes to take, or something to tidy."""
+        return bool(self._changed or self._gone)
+
+    def take_changed(self, most: int = PIECE) -> list[Place]:
+        """Places of which something has changed, the latest ones first; each is given once."""
+        return [self._changed.popitem()[0] for _ in range(min(most, len(self._changed)))]
+
+    def tidy(self, most: int = PIECE) -> None:
+        """Clear away some of what does not count any more."""
+        while self._gone and most > 0:
+            name, claims = self._gone[0]
+            while claims and most > 0:
+                self._clear(name, claims.popitem()[0])
+                most -= 1
+            if not claims:
+                self._gone.popleft()
+
+    def _clear(self, name: str, place: Place) -> None:
+        """A hub had a host once: unless it has it again, nothing leads there any more."""
+        hub = self.hubs.get(name)
+        if hub is not None and (place in hub.claims or place in hub.arriving):
+            return
+        names = self._names.get(place, set())
+        names.discard(name)
+        if not names:
+            self._names.pop(place, None)
+        self._changed[place] = None
