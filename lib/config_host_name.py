@@ -37,9 +37,8 @@ def host_names(service: Service, found: Findings) -> tuple[HostChoice, ...]:
 
 
 def host_strategy(service: Service) -> str:
-    """How one of several host names is chosen. Nobody asks for it, so to GOST `hash` is any of them."""
-    strategy = strategy_of(service.forwarder.selector if service.forwarder else None)
-    return "rand" if strategy == "hash" else strategy
+    """How one of several host names is chosen."""
+    return strategy_of(service.forwarder.selector if service.forwarder else None)
 
 
 def _check_selector(selector: Selector, forwarder: Forwarder, found: Findings) -> None:

@@ -54,7 +54,7 @@ def _name(client: ClientSettings, most: int) -> str:
     names = [one.name for one in client.hosts]
     if not names:
         return f"host {client.host}"
-    how = {"rand": "any", "fifo": "the first"}.get(client.host_strategy, "in turn")
+    how = {"rand": "any", "fifo": "the first", "hash": "by its address"}.get(client.host_strategy, "in turn")
     some = ", ".join(names[:most]) + _more(names, "name", most)
     return f"one of the hosts {some} ({how}, whenever its device is made)"
 

@@ -99,6 +99,8 @@ def test_of_several_host_names_one_is_chosen_for_each_device(
         "nodes: [{addr: name-a, metadata: {backup: true}}, {addr: name-b}]",
         "selector: {strategy: rand}, nodes: [{addr: name-a}, {addr: name-b, metadata: {weight: 1000000}}]",
         "selector: {strategy: fifo}, nodes: [{addr: name-b}, {addr: name-a}]",
+        # crc32 of 192.168.123.1, of seven names, is 4
+        f"selector: {{strategy: hash}}, nodes: [{', '.join(f'{{addr: name-{one}}}' for one in 'aaaabaa')}]",
     ],
 )
 def test_weights_and_backups_of_host_names(topology: Topology, write: Write, program: str, how: str) -> None:

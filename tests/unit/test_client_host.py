@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
 
 import pytest
 
@@ -46,6 +47,19 @@ BACKUP, HEAVY = ChoiceSettings(backup=True), ChoiceSettings(weight=98)
 )
 def test_each_device_has_a_name_by_the_selector(settings: ClientSettings, dice: float, expected: str) -> None:
     assert chosen(settings, 5, dice) == expected
+
+
+def test_by_hash_the_address_decides_as_in_gost() -> None:
+    """As GOST 3.3 does with seven names; a backup is none of them, and another address is another name."""
+    found = {"192.168.123.1": 4, "192.168.123.7": 4, "10.9.8.7": 6, "172.16.5.4": 1}
+    names = HostNames()
+    for said, count in ((ChoiceSettings(),) * 7, 7), ((*(ChoiceSettings(),) * 7, BACKUP), 8):
+        for address, number in found.items():
+            settings = client("hash", *said)
+            assert len(settings.hosts) == count
+            settings = replace(settings, device=DeviceSettings(addresses=(ip_interface(f"{address}/24"),)))
+            assert names.choose(settings, 0.5).host == chr(97 + number)
+    assert chosen(client("hash"), 3) == "aaa", "without an address the first"
 
 
 def test_a_client_with_one_name_has_that() -> None:

@@ -424,7 +424,7 @@ def test_the_selector_of_a_forwarder_has_one_host_name_to_choose_from() -> None:
 
 @pytest.mark.parametrize(
     ("said", "strategy"),
-    [("", "round"), ("&strategy=fifo", "fifo"), ("&strategy=rand", "rand"), ("&strategy=hash", "rand")],
+    [("", "round"), ("&strategy=fifo", "fifo"), ("&strategy=rand", "rand"), ("&strategy=hash", "hash")],
 )
 def test_several_host_names_and_how_one_is_chosen(said: str, strategy: str) -> None:
     client, warnings = client_of(f"a,b,c?net=10.0.0.1/24{said}")
