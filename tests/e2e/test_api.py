@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,31 @@ def test_a_hub_is_changed_by_its_api_and_saved(topology: Topology, write: Write)
     assert ask(topology.hub, "POST", "/config/reload")[0] == 200
     assert listens(topology.hub, 8555)
     assert pings(topology.host_1, OVERLAY_2, 1)
+
+
+def test_an_api_that_a_reload_adds_changes_and_saves_the_configuration(
+    topology: Topology, write: Write
+) -> None:
+    """A hub that has begun without one has loaded nothing of it."""
+    text = example("server.yml")
+    config = Path(write("hub.yml", text))
+    hub = start_hub(topology.hub, "-C", str(config))
+    for _ in range(2):
+        config.write_text(text + "# ours\napi: {addr: '127.0.0.1:18080', auth: {username: u, password: p}}\n")
+        after = hub.line_count()
+        hub.send(signal.SIGHUP)
+        hub.wait_line("reload: api: off -> ", after=after)
+        [router] = ask(topology.hub, "GET", "/config/routers")[1]["data"]["list"]
+        path = f"/config/routers/{router['name']}"
+        fewer = {**router, "routes": router["routes"][:1]}
+        assert ask(topology.hub, "PUT", path, fewer) == (200, {"msg": "OK"})
+        assert ask(topology.hub, "POST", "/config")[0] == 200
+        assert "# ours\napi:" in config.read_text()
+        config.write_text(text)
+        after = hub.line_count()
+        hub.send(signal.SIGHUP)
+        hub.wait_line("reload: api: .* -> off", after=after)
+        assert not listens(topology.hub, 18080)
 
 
 def test_a_file_of_a_gost_user_runs_and_nothing_is_open_that_was_not_asked_for(

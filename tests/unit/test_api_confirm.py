@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from lib import api_confirm
+from lib import api_confirm, service_release
 from lib.api_confirm import Confirmations
 from lib.api_request import Refused, Request, Who
+from tests.support.api import process as process_of
 
 
 class Process:
@@ -173,3 +176,35 @@ def test_a_time_that_is_none(text: str) -> None:
 @pytest.mark.parametrize(("text", "found"), [("60s", 60), ("60", 60), ("1m30s", 90), ("", 0), ("1h", 3600)])
 def test_times(text: str, found: float) -> None:
     assert api_confirm.seconds(request(confirm=text)) == found
+
+
+def test_what_a_change_has_kept_until_it_was_confirmed_goes_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of a router that was replaced are kept to be put back, and hold up no packet when they go."""
+    given: list[list[Any]] = []
+    monkeypatch.setattr(service_release, "later", lambda some: given.append(list(some)))
+
+    def let_go() -> int:
+        steps: list[None] = []
+        while given:
+            service_release.let_go(given.pop(), lambda: steps.append(None))
+        return len(steps)
+
+    def routes(count: int) -> dict[str, Any]:
+        return {
+            "routes": [{"dst": f"10.{one >> 8}.{one & 255}.0/24", "gateway": "g"} for one in range(count)]
+        }
+
+    with process_of(
+        tmp_path / "a.yml", "routers: [{name: r}]\napi: {addr: 'unix:///tmp/c-PORT.sock'}\n"
+    ) as api:
+        assert api.ask("PUT", "/config/routers/r", routes(2000)).status == 200
+        let_go()
+        answer = api.ask("PUT", "/config/routers/r?confirm=60s", routes(1))
+        gc.collect()
+        assert let_go() < 2000, "they may be put back"
+        kept = {"X-Tunrouter": "1", "Content-Type": "application/json"}
+        body = {"id": answer.json["confirm"]}
+        assert api.ask("POST", "/x/confirm", body, headers=kept).status == 200
+        assert let_go() > 2000
