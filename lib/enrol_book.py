@@ -245,15 +245,12 @@ def parse(text: bytes) -> Book:
             {row.place: row for row in hosts},
             {one.id: one for one in invitations},
         )
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-    ) as wrong:
-        raise ValueError(f"it is no list of enrolled hosts ({type(wrong).__name__})") from None
+    except KeyError as missing:
+        raise ValueError(f"it is no list of enrolled hosts: {missing} is missing") from None
+    except json.JSONDecodeError as wrong:
+        raise ValueError(f"it is no list of enrolled hosts: not JSON: {wrong}") from None
+    except (TypeError, AttributeError, RecursionError, UnicodeDecodeError):
+        raise ValueError("it is no list of enrolled hosts: something in it is of another kind") from None
     return book
 
 

@@ -124,7 +124,10 @@ class Enrolment:
         """
 
         def text(old: bytes) -> bytes | None:
-            before = _parsed(old) or Book(os.urandom(ID_SIZE))
+            try:
+                before = _parsed(old) or Book(os.urandom(ID_SIZE))
+            except ValueError as wrong:
+                raise ValueError(f"{self.label}: {wrong}") from None
             after = edit(before)
             made[:] = [after]
             return None if after is before else enrol_book.dump(after)

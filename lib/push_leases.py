@@ -72,10 +72,15 @@ class Leases:
         self.check()
 
     def check(self) -> None:
-        """End the leases of addresses that are somebody else's now, or not in the pool any more."""
+        """End the leases of addresses that are somebody else's now, or not in the pool any more.
+
+        Those of hosts that have an address by `hosts` now too: a name would be found at both, and no host has
+        the leased one.
+        """
         step, before = Breaths(), len(self.pool)
+        fixed = {(host, len(address)) for host, own in self._settings.fixed for address in own}
         for host, address in list(self.pool.leases()):
-            self.pool.check(host, address)
+            self.pool.check(host, address, (host, len(address)) not in fixed)
             step()
         if len(self.pool) != before and self.pool.prefixes:  # a pool that is gone may come back
             self._save_soon()

@@ -95,10 +95,10 @@ class Pool:
             if (host, size) in self._leases:
                 self._leases.move_to_end((host, size))
 
-    def check(self, host: str, address: bytes) -> None:
-        """End a lease whose address is somebody else's now, or not in the pool any more."""
+    def check(self, host: str, address: bytes, wanted: bool = True) -> None:
+        """End a lease that is not wanted, or whose address is somebody else's or not in the pool any more."""
         key = host, len(address)
-        if self._leases.get(key) == address and not self._fits(address):
+        if self._leases.get(key) == address and not (wanted and self._fits(address)):
             del self._leases[key]
             del self._holders[address]
 

@@ -176,6 +176,8 @@ def test_what_is_no_list_is_refused_in_words(text: bytes) -> None:
     [
         ({"version": 2}, "of version 2, and this tunrouter knows 1"),
         ({"kind": "routes"}, "no list of enrolled hosts"),
+        ({"hosts": [{}]}, "no list of enrolled hosts: '.*' is missing"),
+        ({"hosts": 7}, "no list of enrolled hosts: something in it is of another kind"),
         ({"id": "00"}, "1 bytes, where 8 belong"),
         ({"hosts": [{"host": "a b"}]}, "no name of a host"),
     ],

@@ -215,6 +215,21 @@ def test_addresses_of_a_pool_are_routed_and_kept(host: Callable[..., Host], dire
             assert texts(host(hub, name).told())[0] == given[name], "after a restart, whoever comes first"
 
 
+def test_a_host_that_gets_an_address_of_its_own_has_no_other_one(host: Callable[..., Host]) -> None:
+    """Its lease ends, or its name would be found at an address that it has not; and it comes back with the pool."""
+    with running(CONFIG % "pool: [10.20.0.0/24, 'fd20::/64']") as (hub,):
+        one = host(hub, "a")
+        (four, six), _ = texts(one.told())
+        for settings, own in (
+            ("hosts: {a: 10.20.7.7}, pool: [10.20.0.0/24, 'fd20::/64']", ["10.20.7.7", six]),
+            ("pool: [10.20.0.0/24, 'fd20::/64']", [four, six]),
+        ):
+            reload(hub, settings)
+            assert texts(one.told())[0] == own
+            group = hub.tables.routes("r").lookup(ip_address(four).packed)  # type: ignore[union-attr]
+            assert (group is not None and group.names == {"a"}) is (four in own)
+
+
 def test_a_file_of_leases_that_is_none_is_no_harm(host: Callable[..., Host], directory: Path) -> None:
     (directory / "pool-r").write_bytes(
         b'["10.20.0.3", "a"]\n["x", 1]\n[1,2,3]\n\xff\xfe\n["10.20.0.3", "b"]\n{}\n'
