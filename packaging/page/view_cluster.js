@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { el, put, text } from './dom.js';
-import { ms, number, span } from './format.js';
+import { byName, ms, number, span } from './format.js';
 import { Table } from './table.js';
 
 const EVERY = 2000;
@@ -36,7 +36,7 @@ const COLUMNS = [
 /** Problems first, then by name; the hub that was asked before all that are well. */
 function worstFirst(one, other) {
   const rank = (row) => (row.state === 'good' ? (row.here ? 2 : 3) : row.live ? 1 : 0);
-  return rank(one) - rank(other) || COLUMNS[0].key(one).localeCompare(COLUMNS[0].key(other));
+  return rank(one) - rank(other) || byName(one.name, other.name);
 }
 
 const many = (count, word) => `${number(count)} ${word}${count === 1 ? '' : 's'}`;
