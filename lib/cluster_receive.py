@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from lib import framing, hub_log, hub_resolve, hub_turn
@@ -22,11 +23,27 @@ from lib.namespace_domain import Domain
 from lib.packet_offload import count_packets
 from lib.service_scheduling import breathe
 
+MAX_SOURCES, MAX_NAMESPACES = 4096, 256
+"""Sources of one namespace, and namespaces, that are remembered of a hub."""
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """What is known of a hub in one namespace."""
+
+    namespace: Namespace
+    stranger: Attachment
+    generation: int
+    """The namespace's, and until when what tables and plugins have said counts."""
+    until: float
+    there: dict[bytes, Attachment] = field(default_factory=dict)
+    """Source -> its host, while that lives: it ends where the registry says so (cluster_hosts)."""
+
 
 class Receiver:
     """What takes the frames of one hub."""
 
-    __slots__ = ("_domain", "_grants", "_owner", "_rest", "_stranger", "_there", "_traffic")
+    __slots__ = ("_domain", "_grants", "_known", "_owner", "_rest", "_stranger", "_traffic", "_turn")
 
     def __init__(
         self,
@@ -42,8 +59,9 @@ class Receiver:
         """
         self._owner, self._domain, self._stranger, self._traffic = owner, domain, stranger, traffic
         self._grants = grants
-        self._there: dict[Namespace, dict[bytes, Attachment]] = {}
-        """Source -> its host, by namespace, as found in this turn."""
+        self._known: dict[bytes, _Known] = {}
+        self._turn: dict[Namespace, _Known] = {}
+        """Those that frames of this turn are of."""
         self._rest: deque[tuple[bytes, bytes]] = deque()
         """(namespace, frames) that took too long in this turn."""
 
@@ -61,16 +79,31 @@ class Receiver:
             packets = count_packets(view[start:end])
             self._traffic.drop(Reason.NO_NAMESPACE if namespace is None else Reason.UNTRUSTED, packets)
             return packets
-        there = self._there.get(namespace)
-        if there is None:
-            there = self._there[namespace] = {}
+        now = time.monotonic()
+        known = self._turn.get(namespace) or self._looked_up(namespace, now)
         forward = partial(self._forward, data, view)
-        stop, packets = enter_run(
-            self._stranger(namespace), data, start, end, time.monotonic(), there, forward
-        )
+        stop, packets = enter_run(known.stranger, data, start, end, now, known.there, forward)
         if stop < end:
             self._rest.append((namespace_id, bytes(view[stop:end])))
         return packets
+
+    def _looked_up(self, namespace: Namespace, now: float) -> _Known:
+        """What is known of the hub in a namespace, for this turn."""
+        known, generation = self._known.get(namespace.id), namespace.generation(now)
+        if (
+            known is None
+            or known.namespace is not namespace
+            or known.generation != generation
+            or now >= known.until
+            or len(known.there) > MAX_SOURCES
+        ):
+            if len(self._known) >= MAX_NAMESPACES:
+                self._known.clear()
+            stranger = self._stranger(namespace)
+            known = _Known(namespace, stranger, generation, namespace.fresh_until(now, stranger))
+            self._known[namespace.id] = known
+        self._turn[namespace] = known
+        return known
 
     def _forward(
         self, data: bytearray, view: memoryview, attachment: Attachment, start: int, end: int
@@ -88,13 +121,13 @@ class Receiver:
         hub_turn.send(owner)
         out.controls.clear()  # none comes by another hub
         out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
-        if self._traffic.news and self._there:
-            stranger = self._stranger(next(iter(self._there)))
+        if self._traffic.news and self._turn:
+            stranger = next(iter(self._turn.values())).stranger
             for reason, detail in self._traffic.take_news():
                 hub_log.drops(owner.settings.name, stranger, reason, detail)
-        for namespace in self._there:
+        for namespace in self._turn:
             hub_resolve.ask(owner, namespace)
-        self._there.clear()
+        self._turn.clear()
 
     def go_on(self) -> None:
         """Forward what is left, after all others have had their turn."""

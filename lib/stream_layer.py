@@ -98,11 +98,12 @@ class Codec(Protocol):
 class Layered:
     """A stream whose bytes pass through a codec; it has the methods of stream_tcp.Stream."""
 
-    __slots__ = ("_below", "_held", "_out", "codec", "first")
+    __slots__ = ("_below", "_held", "_is_dry", "_out", "codec", "first")
 
     def __init__(self, below: AnyStream, codec: Codec) -> None:
         self._below, self.codec = below, codec
         self._held = 0  # bytes that have been counted as waiting
+        self._is_dry = False  # the codec has given all that it was fed
         self._out = memoryview(b"")
         self.first = bytearray()
         """The first bytes of the far end, during the handshake (wire_guess)."""
@@ -168,7 +169,8 @@ class Layered:
         if codec.more and not self._below.give_way():
             return 0
         while True:
-            if (size := codec.read_into(view)) is not None:
+            if not self._is_dry and (size := codec.read_into(view)) is not None:
+                self._is_dry = bool(size) and not codec.more
                 break
             self._let_read()
             if codec.more:
@@ -179,6 +181,7 @@ class Layered:
             if not got:
                 return 0
             codec.feed(codec.landing[:got])
+            self._is_dry = False
         if cost is not None:
             cost.messages += codec.messages
         codec.messages = 0

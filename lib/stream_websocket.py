@@ -162,7 +162,7 @@ class WebSocketCodec:
                 self._in.popleft()
             else:
                 self._in[0] = piece[len(part) :]
-        self.more = self.more or bool(self._in)
+        self.more = self.more or bool(self._in) or (self._closed and size > 0)
         return size or (0 if self._closed else None)
 
     def _decode(self) -> None:

@@ -269,6 +269,37 @@ def ports(run: bytes) -> list[int]:
     return [int.from_bytes(one[20:22], "big") for one in p.contents(run)]
 
 
+def test_whose_a_source_is_counts_until_the_registry_or_a_table_says_otherwise(world: World) -> None:
+    """It is looked up once for many turns."""
+    one = world.join("host-1")
+    world.at("hub-2", "host-2")
+    receiver, drops = world.hosts.receiver("hub-2"), world.hosts.counts("hub-2").drops
+
+    def come_again() -> None:
+        data = bytearray(frame("10.0.0.2") + bytes(framing.SLACK))
+        receiver.take(NAMESPACE, data, memoryview(data), 0, len(data) - framing.SLACK)
+        receiver.send()
+
+    for _ in range(3):
+        come_again()
+    assert (len(one.sender.frames), drops) == (3, {})  # type: ignore[attr-defined]
+    world.at("hub-3", "host-2", since=9)
+    world.gone("hub-2", "host-2")
+    come_again()
+    assert drops == {Reason.FOREIGN_SOURCE: 1}
+    world.at("hub-2", "host-2", since=10)
+    come_again()
+    assert len(one.sender.frames) == 4  # type: ignore[attr-defined]
+    other = table(("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-3"))
+    one.namespace.replace_tables(other, other, True)
+    come_again()
+    assert drops == {Reason.FOREIGN_SOURCE: 2}
+    world.domain.leave(one)
+    world.domain.namespaces.pop(NAMESPACE, None)
+    come_again()
+    assert drops == {Reason.FOREIGN_SOURCE: 2, Reason.NO_NAMESPACE: 1}
+
+
 def test_frames_that_are_cut_off_end_the_link_and_leave_nothing_behind(world: World) -> None:
     one = world.join("host-1")
     world.at("hub-2", "host-2")
