@@ -112,6 +112,9 @@ def self_signed(
         x509.CertificateBuilder(above, _name(name), key.public_key(), x509.random_serial_number())
         .not_valid_before(moment(begins, -1))
         .not_valid_after(moment(ends, 1))
+        .add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )  # as openssl req -x509
         .sign(signing, None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256())
     )
     private = key.private_bytes(

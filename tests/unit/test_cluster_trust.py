@@ -276,7 +276,7 @@ def test_a_certificate_that_a_trusted_one_has_signed_is_nobody_s(
     path = world.directory / "below.pem"
     issuer = x509.load_der_x509_certificate(two.trust.certificate)
     key = cluster_trust._read(str(world.directory / "hub-2.pem"))
-    self_signed(path, "hub-1", KEYS["p256"](), issuer=(issuer, load_pem_private_key(key, None)))
+    self_signed(path, "hub-9", KEYS["p256"](), issuer=(issuer, load_pem_private_key(key, None)))
     monkeypatch.setattr(two.trust, "_shown", path.read_bytes())
     two.trust._contexts.clear()
     two.send("hub-1", packet(1))
